@@ -1,0 +1,315 @@
+"""Element types with PyTorch's names, and PyTorch's rules for mixing them.
+
+A `dtype` here stands for a NumPy dtype: `float32.numpy` is `np.dtype("float32")`, `of` goes the other way.
+They print as PyTorch's do (`torch.float32`), so that printed programs can be compared line by line.
+
+`bfloat16` is stored through the package `ml_dtypes`, which is imported only when it is first needed.
+The unsigned types above eight bits exist for storage (token files); as in PyTorch they mix with nothing but
+themselves and floating-point types. There are no complex and no quantized types.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+
+
+class dtype:
+    """One element type: compare with `is` or `==`, print to get PyTorch's name.
+
+    Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_signed`, `is_complex` (always
+    False) and `numpy`, the NumPy dtype that stores it.
+    """
+
+    __slots__ = ("__weakref__", "_numpy", "is_floating_point", "is_signed", "itemsize", "name")
+    is_complex = False
+
+    def __init__(self, name: str, itemsize: int, is_floating_point: bool, is_signed: bool) -> None:
+        self.name = name
+        self.itemsize = itemsize
+        self.is_floating_point = is_floating_point
+        self.is_signed = is_signed
+        self._numpy = None if name == "bfloat16" else np.dtype(name)
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The NumPy dtype that stores it; ImportError for bfloat16 when `ml_dtypes` is not installed."""
+        if self._numpy is None:
+            try:
+                import ml_dtypes
+            except ImportError as error:
+                raise ImportError(
+                    "bfloat16 arrays need the package ml_dtypes: pip install ml_dtypes, or use float32"
+                ) from error
+            self._numpy = np.dtype(ml_dtypes.bfloat16)
+            _OF[self._numpy] = self
+        return self._numpy
+
+    def to_real(self) -> dtype:
+        """The real type of the same precision: itself, for there are no complex types."""
+        return self
+
+    def __repr__(self) -> str:
+        return "torch." + self.name
+
+    def __reduce__(self) -> str:  # copy and deepcopy give the same object back
+        return "bool_" if self.name == "bool" else self.name
+
+
+float64 = double = dtype("float64", 8, True, True)
+float32 = dtype("float32", 4, True, True)
+float16 = half = dtype("float16", 2, True, True)
+bfloat16 = dtype("bfloat16", 2, True, True)
+int64 = long = dtype("int64", 8, False, True)
+int32 = dtype("int32", 4, False, True)
+int16 = short = dtype("int16", 2, False, True)
+int8 = dtype("int8", 1, False, True)
+uint8 = dtype("uint8", 1, False, False)
+uint16 = dtype("uint16", 2, False, False)
+uint32 = dtype("uint32", 4, False, False)
+uint64 = dtype("uint64", 8, False, False)
+bool_ = dtype("bool", 1, False, False)
+
+# Every type, and PyTorch's second names (builtins among them, so they are a dict and no module attributes).
+ALL = (
+    *(bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64),
+    *(float16, bfloat16, float32, float64),
+)
+BY_NAME: dict[str, dtype] = {d.name: d for d in ALL}
+ALIASES: dict[str, dtype] = {
+    **{"float": float32, "double": float64, "half": float16},
+    **{"int": int32, "long": int64, "short": int16, "bool": bool_},
+}
+
+_OF: dict[np.dtype, dtype] = {np.dtype(d.name): d for d in ALL if d is not bfloat16}
+_PYTHON: dict[type, dtype] = {builtins.float: float64, builtins.int: int64, builtins.bool: bool_}
+_default = float32
+
+
+def of(numpy_type: np.dtype) -> dtype:
+    """The dtype that stands for a NumPy dtype; TypeError when there is none (complex, strings, objects)."""
+    found = _OF.get(numpy_type)
+    return found if found is not None else _of_slowly(numpy_type)
+
+
+def _of_slowly(numpy_type: Any) -> dtype:
+    numpy_type = np.dtype(numpy_type)
+    if numpy_type.name == "bfloat16" and bfloat16.numpy == numpy_type:
+        return bfloat16
+    native = numpy_type.newbyteorder("=")
+    if native in _OF:
+        if native is numpy_type or native == numpy_type:
+            return _OF[native]  # np.longlong and other spellings of the same bytes
+        raise ValueError(
+            f"the array has the byte order of another machine ({numpy_type}): "
+            f"array.astype({native.name!r}) makes it native"
+        )
+    raise TypeError(
+        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: float64, float32, "
+        "float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
+    )
+
+
+def as_dtype(value: Any) -> dtype:
+    """A dtype from a dtype, a NumPy dtype, Python's float, int or bool, or None (the default dtype)."""
+    if isinstance(value, dtype):
+        return value
+    if value is None:
+        return _default
+    if isinstance(value, type) and value in _PYTHON:
+        return _PYTHON[value]
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return of(np.dtype(value))
+    if getattr(value, "__name__", "") == "bfloat16":  # the scalar type of ml_dtypes
+        return bfloat16
+    raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(value).__name__}")
+
+
+def numpy_dtype(value: Any = None) -> np.dtype:
+    """The NumPy dtype of whatever `as_dtype` takes; None gives the default dtype's."""
+    if value.__class__ is dtype and value._numpy is not None:
+        return value._numpy
+    return as_dtype(value).numpy
+
+
+def get_default_dtype() -> dtype:
+    """The floating-point type of tensors made from Python floats: float32 unless it was changed."""
+    return _default
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Changes the default dtype; TypeError unless `d` is a floating-point dtype."""
+    global _default
+    if not isinstance(d, dtype):
+        raise TypeError(
+            "invalid dtype object: only floating-point types are supported as the default type"
+        )
+    if not d.is_floating_point:
+        raise TypeError("only floating-point types are supported as the default type")
+    assert d.numpy is not None  # bfloat16 without ml_dtypes fails here, not at the next tensor
+    _default = d
+
+
+# ------------------------------------------------------------------------------------------- promotion
+
+_RANK = {d: rank for rank, d in enumerate((bool_, uint8, int8, int16, int32, int64))}
+_LONE_UNSIGNED = (uint16, uint32, uint64)
+_TITLES = {d: d.name.replace("uint", "UInt").replace("i", "I", 1) for d in _LONE_UNSIGNED} | {
+    **{bool_: "Bool", uint8: "Byte", int8: "Char", int16: "Short", int32: "Int", int64: "Long"},
+    **{float16: "Half", bfloat16: "BFloat16", float32: "Float", float64: "Double"},
+}
+
+
+def _promote(a: dtype, b: dtype) -> dtype | None:
+    """The rule behind the table; None where PyTorch refuses."""
+    if a is b:
+        return a
+    if a.is_floating_point and b.is_floating_point:
+        if a.itemsize == b.itemsize:  # float16 with bfloat16: neither holds the other
+            return float32
+        return a if a.itemsize > b.itemsize else b
+    if a.is_floating_point or b.is_floating_point:
+        return a if a.is_floating_point else b
+    if a in _LONE_UNSIGNED or b in _LONE_UNSIGNED:
+        return None
+    if {a, b} == {uint8, int8}:
+        return int16
+    return a if _RANK[a] > _RANK[b] else b
+
+
+_TABLE = {(a, b): result for a in ALL for b in ALL if (result := _promote(a, b)) is not None}
+
+
+def promote_types(a: dtype, b: dtype) -> dtype:
+    """The smallest type that PyTorch lets both become: integers widen, any float beats any integer.
+
+    RuntimeError for uint16, uint32 or uint64 with another integer type (PyTorch has no rule for them).
+    """
+    result = _TABLE.get((a, b))
+    if result is not None:
+        return result
+    for position, value in enumerate((a, b), 1):
+        if not isinstance(value, dtype):
+            raise TypeError(
+                f"promote_types(): argument 'type{position}' (position {position}) must be torch.dtype, "
+                f"not {type(value).__name__}"
+            )
+    raise RuntimeError(
+        "Promotion for uint16, uint32, uint64 types is not supported, "
+        f"attempted to promote {_TITLES[a]} and {_TITLES[b]}"
+    )
+
+
+def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
+    """A category of operands outranks the next unless the next is of a higher kind (bool < int < float)."""
+    if higher is None or lower is None:
+        return higher or lower
+    if higher.is_floating_point:
+        return higher
+    if higher is bool_ or lower.is_floating_point:
+        return promote_types(higher, lower)
+    return higher
+
+
+def result_type(*operands: Any) -> dtype:
+    """The type an element-wise operation on these operands computes in, by PyTorch's three categories.
+
+    Operands are tensors, arrays or Python numbers. Tensors with dimensions decide; 0-d tensors, and after them
+    Python numbers, matter only when they are of a higher kind (bool < integer < floating point). So
+    `int8 tensor + 300` stays int8, `int8 tensor + 1.0` is the default dtype, and a float64 0-d tensor does
+    not widen a float32 matrix.
+    """
+    dims: dtype | None = None
+    zeros: dtype | None = None
+    numbers: dtype | None = None
+    for operand in operands:
+        kind = operand.__class__
+        if kind is builtins.float:
+            numbers = _default if numbers is None else promote_types(numbers, _default)
+        elif kind is builtins.int:
+            numbers = int64 if numbers is None else promote_types(numbers, int64)
+        elif kind is builtins.bool:
+            numbers = numbers or bool_
+        else:
+            try:
+                d, ndim = operand.dtype, operand.ndim
+            except AttributeError:
+                raise TypeError(
+                    f"result_type(): every operand must be a Tensor or a Number, not {kind.__name__}"
+                ) from None
+            if d.__class__ is not dtype:
+                d = of(d)
+            if ndim:
+                dims = d if dims is None else promote_types(dims, d)
+            else:
+                zeros = d if zeros is None else promote_types(zeros, d)
+    result = _combine(dims, _combine(zeros, numbers))
+    if result is None:
+        raise TypeError("result_type() needs at least one operand")
+    return result
+
+
+def can_cast(from_: dtype, to: dtype) -> bool:
+    """Whether PyTorch casts implicitly (as in-place results): never float to integer, nor a number to bool."""
+    for position, value in enumerate((from_, to), 1):
+        if not isinstance(value, dtype):
+            raise TypeError(
+                f"can_cast(): argument '{('from_', 'to')[position - 1]}' (position {position}) must be "
+                f"torch.dtype, not {type(value).__name__}"
+            )
+    if from_.is_floating_point and not to.is_floating_point:
+        return False
+    return to is not bool_ or from_ is bool_
+
+
+# ------------------------------------------------------------------------------------- numeric limits
+
+
+class finfo:
+    """Limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
+
+    def __init__(self, dtype: Any = None) -> None:
+        d = as_dtype(dtype)
+        if not d.is_floating_point:
+            raise TypeError(
+                "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
+            )
+        mantissa, exponent = {
+            **{float64: (52, 1023), float32: (23, 127)},
+            **{float16: (10, 15), bfloat16: (7, 127)},
+        }[d]
+        self.dtype = d.name
+        self.bits = d.itemsize * 8
+        self.eps = 2.0**-mantissa
+        self.max = (2.0 - self.eps) * 2.0**exponent
+        self.min = -self.max
+        self.tiny = self.smallest_normal = 2.0 ** (1 - exponent)
+        self.resolution = 10.0 ** -builtins.int(mantissa * 0.30103)
+
+    def __repr__(self) -> str:
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
+            f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
+        )
+
+
+class iinfo:
+    """Limits of an integer dtype: bits, min, max."""
+
+    def __init__(self, dtype: Any) -> None:
+        d = as_dtype(dtype)
+        if d.is_floating_point:
+            raise TypeError(
+                "torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'"
+            )
+        if d is bool_:
+            raise TypeError("torch.bool is not supported by torch.iinfo")
+        self.dtype = d.name
+        self.bits = d.itemsize * 8
+        self.min = -(2 ** (self.bits - 1)) if d.is_signed else 0
+        self.max = 2 ** (self.bits - d.is_signed) - 1
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
