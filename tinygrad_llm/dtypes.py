@@ -1,11 +1,12 @@
 """Element types with PyTorch's names, and PyTorch's rules for mixing them.
 
-A `dtype` here stands for a NumPy dtype: `float32.numpy` is `np.dtype("float32")`, `of` goes the other way.
-They print as PyTorch's do (`torch.float32`), so that printed programs can be compared line by line.
+A `dtype` here stands for a NumPy dtype: `float32.numpy` is `np.dtype("float32")`, `of` goes the
+other way. They print as PyTorch's do (`torch.float32`), so that programs can be compared by what
+they print.
 
-`bfloat16` is stored through the package `ml_dtypes`, which is imported only when it is first needed.
-The unsigned types above eight bits exist for storage (token files); as in PyTorch they mix with nothing but
-themselves and floating-point types. There are no complex and no quantized types.
+`bfloat16` is stored through the package `ml_dtypes`, imported only when it is first needed. The
+unsigned types above eight bits exist for storage (token files); as in PyTorch they mix with
+nothing but themselves and floating-point types. There are no complex and no quantized types.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import numpy as np
 class dtype:
     """One element type: compare with `is` or `==`, print to get PyTorch's name.
 
-    Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_signed`, `is_complex` (always
-    False) and `numpy`, the NumPy dtype that stores it.
+    Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_signed`,
+    `is_complex` (always False) and `numpy`, the NumPy dtype that stores it.
     """
 
     __slots__ = ("__weakref__", "_numpy", "is_floating_point", "is_signed", "itemsize", "name")
@@ -35,13 +36,14 @@ class dtype:
 
     @property
     def numpy(self) -> np.dtype:
-        """The NumPy dtype that stores it; ImportError for bfloat16 when `ml_dtypes` is not installed."""
+        """The NumPy dtype that stores it; ImportError for bfloat16 without `ml_dtypes`."""
         if self._numpy is None:
             try:
                 import ml_dtypes
             except ImportError as error:
                 raise ImportError(
-                    "bfloat16 arrays need the package ml_dtypes: pip install ml_dtypes, or use float32"
+                    "bfloat16 arrays need the package ml_dtypes: "
+                    "pip install ml_dtypes, or use float32"
                 ) from error
             self._numpy = np.dtype(ml_dtypes.bfloat16)
             _OF[self._numpy] = self
@@ -72,7 +74,7 @@ uint32 = dtype("uint32", 4, False, False)
 uint64 = dtype("uint64", 8, False, False)
 bool_ = dtype("bool", 1, False, False)
 
-# Every type, and PyTorch's second names (builtins among them, so they are a dict and no module attributes).
+# Every type, and PyTorch's second names (a dict, because builtins are among them).
 ALL = (
     *(bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64),
     *(float16, bfloat16, float32, float64),
@@ -89,7 +91,7 @@ _default = float32
 
 
 def of(numpy_type: np.dtype) -> dtype:
-    """The dtype that stands for a NumPy dtype; TypeError when there is none (complex, strings, objects)."""
+    """The dtype that stands for a NumPy dtype; TypeError where there is none (complex, objects)."""
     found = _OF.get(numpy_type)
     return found if found is not None else _of_slowly(numpy_type)
 
@@ -107,13 +109,13 @@ def _of_slowly(numpy_type: Any) -> dtype:
             f"array.astype({native.name!r}) makes it native"
         )
     raise TypeError(
-        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: float64, float32, "
-        "float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
+        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: float64, "
+        "float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
     )
 
 
 def as_dtype(value: Any) -> dtype:
-    """A dtype from a dtype, a NumPy dtype, Python's float, int or bool, or None (the default dtype)."""
+    """A dtype from a dtype, a NumPy dtype, Python's float, int, bool, or None (the default)."""
     if isinstance(value, dtype):
         return value
     if value is None:
@@ -152,7 +154,7 @@ def set_default_dtype(d: dtype) -> None:
     _default = d
 
 
-# ------------------------------------------------------------------------------------------- promotion
+# ---------------------------------------------------------------------------------- promotion
 
 _RANK = {d: rank for rank, d in enumerate((bool_, uint8, int8, int16, int32, int64))}
 _LONE_UNSIGNED = (uint16, uint32, uint64)
@@ -185,7 +187,7 @@ _TABLE = {(a, b): result for a in ALL for b in ALL if (result := _promote(a, b))
 def promote_types(a: dtype, b: dtype) -> dtype:
     """The smallest type that PyTorch lets both become: integers widen, any float beats any integer.
 
-    RuntimeError for uint16, uint32 or uint64 with another integer type (PyTorch has no rule for them).
+    RuntimeError for uint16, uint32 or uint64 with another integer type: there is no rule.
     """
     result = _TABLE.get((a, b))
     if result is not None:
@@ -193,8 +195,8 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     for position, value in enumerate((a, b), 1):
         if not isinstance(value, dtype):
             raise TypeError(
-                f"promote_types(): argument 'type{position}' (position {position}) must be torch.dtype, "
-                f"not {type(value).__name__}"
+                f"promote_types(): argument 'type{position}' (position {position}) must be "
+                f"torch.dtype, not {type(value).__name__}"
             )
     raise RuntimeError(
         "Promotion for uint16, uint32, uint64 types is not supported, "
@@ -203,7 +205,7 @@ def promote_types(a: dtype, b: dtype) -> dtype:
 
 
 def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
-    """A category of operands outranks the next unless the next is of a higher kind (bool < int < float)."""
+    """A category outranks the next unless that is of a higher kind (bool < int < float)."""
     if higher is None or lower is None:
         return higher or lower
     if higher.is_floating_point:
@@ -214,12 +216,12 @@ def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
 
 
 def result_type(*operands: Any) -> dtype:
-    """The type an element-wise operation on these operands computes in, by PyTorch's three categories.
+    """The type in which an element-wise operation computes, by PyTorch's three categories.
 
-    Operands are tensors, arrays or Python numbers. Tensors with dimensions decide; 0-d tensors, and after them
-    Python numbers, matter only when they are of a higher kind (bool < integer < floating point). So
-    `int8 tensor + 300` stays int8, `int8 tensor + 1.0` is the default dtype, and a float64 0-d tensor does
-    not widen a float32 matrix.
+    Operands are tensors, arrays or Python numbers. Tensors with dimensions decide; 0-d tensors,
+    and after them Python numbers, matter only when they are of a higher kind (bool < integer <
+    floating point). So `int8 tensor + 300` stays int8, `int8 tensor + 1.0` is the default dtype,
+    and a float64 0-d tensor does not widen a float32 matrix.
     """
     dims: dtype | None = None
     zeros: dtype | None = None
@@ -237,7 +239,8 @@ def result_type(*operands: Any) -> dtype:
                 d, ndim = operand.dtype, operand.ndim
             except AttributeError:
                 raise TypeError(
-                    f"result_type(): every operand must be a Tensor or a Number, not {kind.__name__}"
+                    "result_type(): every operand must be a Tensor or a Number, "
+                    f"not {kind.__name__}"
                 ) from None
             if d.__class__ is not dtype:
                 d = of(d)
@@ -252,19 +255,19 @@ def result_type(*operands: Any) -> dtype:
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:
-    """Whether PyTorch casts implicitly (as in-place results): never float to integer, nor a number to bool."""
+    """Whether an in-place result may be cast: never float to integer, nor a number to bool."""
     for position, value in enumerate((from_, to), 1):
         if not isinstance(value, dtype):
             raise TypeError(
-                f"can_cast(): argument '{('from_', 'to')[position - 1]}' (position {position}) must be "
-                f"torch.dtype, not {type(value).__name__}"
+                f"can_cast(): argument '{('from_', 'to')[position - 1]}' (position {position}) "
+                f"must be torch.dtype, not {type(value).__name__}"
             )
     if from_.is_floating_point and not to.is_floating_point:
         return False
     return to is not bool_ or from_ is bool_
 
 
-# ------------------------------------------------------------------------------------- numeric limits
+# ----------------------------------------------------------------------------- numeric limits
 
 
 class finfo:
@@ -274,7 +277,8 @@ class finfo:
         d = as_dtype(dtype)
         if not d.is_floating_point:
             raise TypeError(
-                "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
+                "torch.finfo() requires a floating point input type. "
+                "Use torch.iinfo to handle 'torch.finfo'"
             )
         mantissa, exponent = {
             **{float64: (52, 1023), float32: (23, 127)},
@@ -290,8 +294,9 @@ class finfo:
 
     def __repr__(self) -> str:
         return (
-            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
-            f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, "
+            f"eps={self.eps:g}, smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, "
+            f"dtype={self.dtype})"
         )
 
 
@@ -302,7 +307,8 @@ class iinfo:
         d = as_dtype(dtype)
         if d.is_floating_point:
             raise TypeError(
-                "torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'"
+                "torch.iinfo() requires an integer input type. "
+                "Use torch.finfo to handle 'torch.iinfo'"
             )
         if d is bool_:
             raise TypeError("torch.bool is not supported by torch.iinfo")
