@@ -11,7 +11,6 @@ nothing but themselves and floating-point types. There are no complex and no qua
 
 from __future__ import annotations
 
-import builtins
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ ALIASES: dict[str, dtype] = {
 }
 
 _OF: dict[np.dtype, dtype] = {np.dtype(d.name): d for d in ALL if d is not bfloat16}
-_PYTHON: dict[type, dtype] = {builtins.float: float64, builtins.int: int64, builtins.bool: bool_}
+_PYTHON: dict[type, dtype] = {float: float64, int: int64, bool: bool_}
 _default = float32
 
 
@@ -109,8 +108,9 @@ def _of_slowly(numpy_type: Any) -> dtype:
             f"array.astype({native.name!r}) makes it native"
         )
     raise TypeError(
-        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: float64, "
-        "float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
+        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: "
+        "float64, float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, "
+        "uint8, and bool."
     )
 
 
@@ -228,11 +228,11 @@ def result_type(*operands: Any) -> dtype:
     numbers: dtype | None = None
     for operand in operands:
         kind = operand.__class__
-        if kind is builtins.float:
+        if kind is float:
             numbers = _default if numbers is None else promote_types(numbers, _default)
-        elif kind is builtins.int:
+        elif kind is int:
             numbers = int64 if numbers is None else promote_types(numbers, int64)
-        elif kind is builtins.bool:
+        elif kind is bool:
             numbers = numbers or bool_
         else:
             try:
@@ -290,7 +290,7 @@ class finfo:
         self.max = (2.0 - self.eps) * 2.0**exponent
         self.min = -self.max
         self.tiny = self.smallest_normal = 2.0 ** (1 - exponent)
-        self.resolution = 10.0 ** -builtins.int(mantissa * 0.30103)
+        self.resolution = 10.0 ** -int(mantissa * 0.30103)
 
     def __repr__(self) -> str:
         return (
