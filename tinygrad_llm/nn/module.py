@@ -1,0 +1,306 @@
+"""Module: the base of every layer and model.
+
+Calling it, changing all of it, saving, loading and printing. What it consists of stands in tree.py.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from .. import dtypes
+from ..backend import device_of, move
+from ..engine import mark_modified
+from ..tensor import Tensor, device
+from .parameter import Parameter
+from .tree import ModuleTree
+
+__all__ = ["IncompatibleKeys", "Module"]
+
+M = TypeVar("M", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_state_dict found lacking (missing_keys) and too much (unexpected_keys)."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return (
+            f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
+            f"unexpected_keys={self.unexpected_keys})"
+        )
+
+    __str__ = __repr__
+
+
+class HookHandle:
+    """What registering a hook returns: `remove()` takes the hook away, as does leaving a `with`."""
+
+    def __init__(self, hooks: dict[HookHandle, Any], hook: Any, first: bool) -> None:
+        self.hooks = hooks
+        others = list(hooks.items()) if first else []
+        if first:
+            hooks.clear()
+        hooks[self] = hook
+        hooks.update(others)
+
+    def remove(self) -> None:
+        self.hooks.pop(self, None)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.remove()
+
+
+class Module(ModuleTree):
+    """Parameters, buffers, submodules and a `forward`.
+
+    Subclasses call `super().__init__()` first, assign Parameters and Modules to attributes, and
+    define `forward(...)`, which calling the module runs. A module or a parameter inside a plain
+    list or dict is not found: use ModuleList, ModuleDict, ParameterList or ParameterDict.
+    """
+
+    training: bool
+    _forward_hooks: dict[HookHandle, Any]
+    _forward_pre_hooks: dict[HookHandle, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__.update(training=True, _forward_hooks={}, _forward_pre_hooks={})
+
+    # --------------------------------------------------------------------------- calling it
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not (self._forward_hooks or self._forward_pre_hooks):
+            return self.forward(*args, **kwargs)
+        for hook in list(self._forward_pre_hooks.values()):
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        out = self.forward(*args, **kwargs)
+        for hook in list(self._forward_hooks.values()):
+            changed = hook(self, args, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
+        """Call hook(module, args) before forward; what it returns, if not None, replaces args."""
+        return HookHandle(self._forward_pre_hooks, hook, prepend)
+
+    def register_forward_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
+        """Call hook(module, args, output) after forward; its result, if any, replaces output."""
+        return HookHandle(self._forward_hooks, hook, prepend)
+
+    # ------------------------------------------------------------------- changing everything
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call fn on every module below, and last on this one: for initialising weights."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def train(self: M, mode: bool = True) -> M:
+        """Set training on this module and all below: dropout acts only then."""
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        self.training = mode
+        for module in self.children():
+            module.train(mode)
+        return self
+
+    def eval(self: M) -> M:
+        """Set training to False on this module and all below."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Set requires_grad of every parameter: False freezes the module."""
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of every parameter, or fill them with zeros."""
+        for p in self.parameters():
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.array[...] = 0
+
+    def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
+        """Replace the numbers of every parameter, gradient and buffer by fn of them, in place."""
+        for module in self.modules():
+            for param in module._all("parameter").values():
+                if param is not None:
+                    param.data = fn(param.data)
+                    if param.grad is not None:
+                        param.grad = fn(param.grad)
+            for name, buffer in module._all("buffer").items():
+                if buffer is not None:
+                    module.__dict__[name] = fn(buffer)
+        return self
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Move every parameter and buffer to a device and cast the floating ones to a dtype.
+
+        to(device), to(dtype), to(device, dtype), to(tensor): in place, and returns the module.
+        TypeError for a dtype that is not a floating one.
+        """
+        where, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+        kwargs.pop("non_blocking", None)
+        kwargs.pop("memory_format", None)
+        if kwargs:
+            raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        for arg in args:
+            if isinstance(arg, Tensor):
+                where, dtype = arg.device, arg.dtype
+            elif isinstance(arg, dtypes.dtype):
+                dtype = arg
+            elif arg is not None and not isinstance(arg, bool):  # a bool is non_blocking
+                where = arg
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(
+                "nn.Module.to only accepts floating point or complex dtypes, "
+                f"but got desired dtype={dtype}"
+            )
+        place = None if where is None else device(where)
+
+        def moved(tensor: Tensor) -> Tensor:
+            if place is not None:
+                tensor = tensor.to(place)
+            if dtype is not None and tensor.is_floating_point():
+                tensor = tensor.to(dtype)
+            return tensor
+
+        return self._apply(moved)
+
+    def type(self: M, dst_type: Any) -> M:
+        """Cast every parameter and buffer, the integer ones too, to a dtype."""
+        return self._apply(lambda tensor: tensor.to(dst_type))
+
+    def float(self: M) -> M:
+        """Cast every floating parameter and buffer to float32."""
+        return self.to(dtypes.float32)
+
+    def double(self: M) -> M:
+        """Cast every floating parameter and buffer to float64."""
+        return self.to(dtypes.float64)
+
+    def half(self: M) -> M:
+        """Cast every floating parameter and buffer to float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self: M) -> M:
+        """Cast every floating parameter and buffer to bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def cpu(self: M) -> M:
+        """Move every parameter and buffer to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self: M, index: Any = None) -> M:
+        """Move every parameter and buffer to a GPU."""
+        return self.to("cuda" if index is None else device(index))
+
+    # --------------------------------------------------------------------- saving and loading
+    def _named_state(self, prefix: str = "") -> Iterator[tuple[Module, str, str, Any]]:
+        """(module, name, dotted name, tensor) of everything that is saved, in PyTorch's order."""
+        for name, tensor in self._all("parameter").items():
+            if tensor is not None:
+                yield self, name, prefix + name, tensor
+        for name, tensor in self._all("buffer").items():
+            if tensor is not None and name not in self._unsaved:
+                yield self, name, prefix + name, tensor
+        for name, module in self._all("module").items():
+            if module is not None:
+                yield from module._named_state(prefix + name + ".")
+
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
+        """Dotted name -> tensor for every parameter and persistent buffer.
+
+        The tensors share memory with the module's; keep_vars=True gives the parameters themselves.
+        A tied parameter stands under each of its names.
+        """
+        state = OrderedDict() if destination is None else destination
+        for _, _, key, tensor in self._named_state(prefix):
+            state[key] = tensor if keep_vars else tensor.detach()
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Copy the tensors (or arrays) of a state dict into this module, by name.
+
+        strict: missing and unexpected keys are errors. assign: put the given tensors in place of
+        the module's, rather than copy their numbers. Everything is checked first: one RuntimeError
+        lists all missing, unexpected and wrong-shaped keys, and then nothing has been changed.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        own = list(self._named_state())
+        keys = {key for _, _, key, _ in own}
+        missing = [key for _, _, key, _ in own if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in keys]
+        errors = []
+        for what, names in (("Missing", missing), ("Unexpected", unexpected)):
+            if strict and names:
+                listed = ", ".join(f'"{name}"' for name in names)
+                errors.append(f"{what} key(s) in state_dict: {listed}. ")
+        for _, _, key, tensor in own:
+            given = state_dict.get(key)
+            if given is None:
+                continue
+            if not hasattr(given, "shape"):
+                errors.append(
+                    f'While copying the parameter named "{key}", expected torch.Tensor or '
+                    f"Tensor-like object from checkpoint but received {type(given)}"
+                )
+            elif tuple(given.shape) != tuple(tensor.shape):
+                errors.append(
+                    f"size mismatch for {key}: copying a param with shape "
+                    f"torch.Size({list(given.shape)}) from checkpoint, the shape in current model "
+                    f"is torch.Size({list(tensor.shape)})."
+                )
+        if errors:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {self._get_name()}:\n\t" + "\n\t".join(errors)
+            )
+        for module, name, key, tensor in own:
+            if key in state_dict:
+                module._load(name, tensor, state_dict[key], assign)
+        return IncompatibleKeys(missing, unexpected)
+
+    def _load(self, name: str, tensor: Tensor, given: Any, assign: bool) -> None:
+        if assign and isinstance(given, Tensor):
+            if isinstance(tensor, Parameter) and not isinstance(given, Parameter):
+                given = Parameter(given, requires_grad=tensor.requires_grad)
+            self.__dict__[name] = given
+            return
+        source = given.array if isinstance(given, Tensor) else np.asarray(given)
+        tensor.array[...] = move(source, *device_of(tensor.array))
+        mark_modified(tensor.array, "load_state_dict")
+
+    # ------------------------------------------------------------------------------ printing
+    def extra_repr(self) -> str:
+        """What stands in the brackets when the module is printed: its arguments."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = [line for line in self.extra_repr().split("\n") if line]
+        below = [
+            f"({name}): " + repr(module).replace("\n", "\n  ")
+            for name, module in self._all("module").items()
+        ]
+        if not below and len(extra) <= 1:
+            return f"{self._get_name()}({''.join(extra)})"
+        return f"{self._get_name()}(\n  " + "\n  ".join(extra + below) + "\n)"

@@ -1,0 +1,47 @@
+"""Parameter: a tensor that a module trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import move
+from ..dtypes import numpy_dtype
+from ..tensor import Tensor, device, wrap
+
+__all__ = ["Parameter", "new_parameter"]
+
+
+class Parameter(Tensor):
+    """A tensor that requires grad and that a Module finds when it is set as an attribute.
+
+    data is any tensor: its memory is shared, its graph is left behind. TypeError if data is no
+    tensor, RuntimeError if it requires grad and is not of a floating dtype.
+    """
+
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        if data is None:
+            data = wrap(np.empty(0, numpy_dtype(None)))
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"Parameter(data) wants a Tensor, got {type(data).__name__}: "
+                "make one with tensor(data)"
+            )
+        self.array = data.array
+        self.requires_grad = requires_grad
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+
+def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
+    """A parameter of the shape given, its numbers not yet set."""
+    array = np.empty(shape, numpy_dtype(dtype))
+    if device is not None:
+        where = _device(device)
+        array = move(array, where.type, where.index)
+    return Parameter(wrap(array))
+
+
+_device = device

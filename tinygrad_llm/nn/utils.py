@@ -1,0 +1,148 @@
+"""Gradient clipping, and parameters as one vector."""
+
+from __future__ import annotations
+
+import math
+import types
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import functions as fn
+from ..backend import xp_of
+from ..engine import mark_modified
+from ..tensor import Tensor, wrap
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "vector_to_parameters",
+]
+
+_BLOCK = 1 << 16  # elements: what is squared and added at once
+
+
+def _as_list(tensors: Any) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _gradients(parameters: Any) -> list[Tensor]:
+    return [p.grad for p in _as_list(parameters) if p.grad is not None]
+
+
+def _square_sum(array: Any) -> Any:
+    """Σ x², float32 within blocks and float64 between them."""
+    flat = array.reshape(-1)  # (N)
+    if not isinstance(flat, np.ndarray):
+        return (flat.astype("float32", copy=False) ** 2).sum()
+    total = 0.0
+    for start in range(0, flat.size, _BLOCK):
+        block = flat[start : start + _BLOCK]
+        if block.dtype.itemsize < 4:
+            block = block.astype(np.float32)
+        total += float(np.dot(block, block))
+    return total
+
+
+def get_total_norm(
+    tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The norm of all tensors together, as if they were one vector; a 0-d tensor.
+
+    norm_type: p of (Σ |x|ᵖ)^(1/p), math.inf for the largest |x|. RuntimeError if the norm is
+    infinite or NaN and error_if_nonfinite is set.
+    """
+    arrays = [t.array for t in _as_list(tensors)]
+    p = float(norm_type)
+    if not arrays:
+        return fn.tensor(0.0)
+    xp, dtype = xp_of(arrays[0]), arrays[0].dtype
+    if p == 2.0:
+        total = sum(_square_sum(a) for a in arrays) ** 0.5
+    elif p == math.inf:
+        total = max(abs(a).max() if a.size else 0.0 for a in arrays)
+    elif p == -math.inf:
+        total = min(abs(a).min() for a in arrays if a.size)
+    elif p == 0.0:  # PyTorch's: how many tensors are not zero everywhere
+        total = float(sum(bool((a != 0).any()) for a in arrays))
+    else:
+        total = sum((abs(a.astype("float64")) ** p).sum() for a in arrays) ** (1.0 / p)
+    norm = xp.asarray(total, dtype=dtype)
+    if error_if_nonfinite and not bool(xp.isfinite(norm)):
+        raise RuntimeError(
+            f"The total norm of order {p} for gradients from `parameters` is non-finite, so it "
+            "cannot be clipped. To disable this error and scale the gradients by the non-finite "
+            "norm anyway, set `error_if_nonfinite=False`"
+        )
+    return wrap(norm)
+
+
+def clip_grads_with_norm_(
+    parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Multiply every gradient by min(1, max_norm / (total_norm + 1e-6)), in place."""
+    grads = _gradients(parameters)
+    if not grads:
+        return
+    factor = float(max_norm) / (total_norm.array + 1e-6)
+    if isinstance(factor, np.generic | np.ndarray) and factor >= 1.0:
+        return
+    factor = xp_of(factor).minimum(factor, 1.0)
+    for g in grads:
+        g.array *= factor.astype(g.array.dtype)
+        mark_modified(g.array, "clip_grad_norm_")
+
+
+def clip_grad_norm_(
+    parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """Scale all gradients together so that their norm is at most max_norm, in place.
+
+    Returns the norm that they had before, a 0-d tensor. One factor serves all, so the direction of
+    the step stays. RuntimeError if the norm is infinite or NaN and error_if_nonfinite is set.
+    """
+    if isinstance(parameters, types.GeneratorType):
+        parameters = list(parameters)
+        if not parameters:
+            warnings.warn(
+                "`parameters` is an empty generator, no gradient clipping will occur.",
+                stacklevel=2,
+            )
+    parameters = _as_list(parameters)
+    norm = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
+
+
+def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
+    """Clamp every element of every gradient to ±clip_value, in place."""
+    bound = float(clip_value)
+    for g in _gradients(parameters):
+        xp_of(g.array).clip(g.array, -bound, bound, out=g.array)
+        mark_modified(g.array, "clip_grad_value_")
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters one behind the other: (N)."""
+    return fn.cat([p.reshape(-1) for p in parameters])  # (N)
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Give the parameters the numbers of a vector that parameters_to_vector made.
+
+    TypeError if vec is no tensor. The parameters share the vector's memory afterwards.
+    """
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"expected torch.Tensor, but got: {type(vec).__name__}")
+    start = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = wrap(vec.array[start : start + n].reshape(p.array.shape))
+        start += n
