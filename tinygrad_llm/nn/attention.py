@@ -19,11 +19,12 @@ __all__ = ["MultiheadAttention"]
 class MultiheadAttention(Module):
     """softmax(Q·Kᵀ/√D)·V in num_heads heads side by side, D = embed_dim / num_heads.
 
-    Query (T, B, embed_dim), key (S, B, kdim) and value (S, B, vdim), or with B first if batch_first,
-    or without B. Returns (output of the query's shape, weights): the weights are (B, T, S), averaged
-    over heads, or (B, H, T, S) with average_attn_weights=False, or None with need_weights=False,
-    which is faster. In a boolean mask True means that the place must not be looked at; a mask of
-    numbers is added to the scores. key_padding_mask is (B, S), attn_mask (T, S) or (B·H, T, S).
+    Query (T, B, embed_dim), key (S, B, kdim) and value (S, B, vdim), or with B first if
+    batch_first, or without B. Returns (output of the query's shape, weights): the weights are
+    (B, T, S), averaged over heads, or (B, H, T, S) with average_attn_weights=False, or None with
+    need_weights=False, which is faster. In a boolean mask True means that the place must not be
+    looked at; a mask of numbers is added to the scores. key_padding_mask is (B, S), attn_mask
+    (T, S) or (B·H, T, S). AssertionError and RuntimeError for shapes that do not fit.
     (Vaswani and others, 2017.)
     """
 

@@ -1,9 +1,9 @@
 """Ways to fill a tensor before training: `nn.init.xavier_uniform_(layer.weight)`.
 
-Each function fills the tensor in place and returns it, outside the graph, from the default generator
-or from `generator`, with PyTorch's numbers for the same seed. For a weight of shape (out, in, ...)
-fan_in and fan_out are the inputs and the outputs of one unit: in·r and out·r, where r is the product
-of the dimensions behind them.
+Each function fills the tensor in place and returns it, outside the graph, from the default
+generator or from `generator`, with PyTorch's numbers for the same seed. For a weight of shape
+(out, in, ...) fan_in and fan_out are the inputs and the outputs of one unit: in·r and out·r, where
+r is the product of the dimensions behind them.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Normal with the deviation gain / √fan (He and others, 2015); a is the slope of a leaky_relu."""
+    """Normal with the deviation gain / √fan (He and others, 2015); a as in kaiming_uniform_."""
     if 0 in tensor.array.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
         return tensor
