@@ -1,0 +1,1 @@
+"""tinygrad_llm: an autograd engine in NumPy, with PyTorch's names."""

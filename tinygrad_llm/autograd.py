@@ -1,0 +1,54 @@
+"""grad(outputs, inputs): gradients returned rather than accumulated into .grad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import backward, backward_steps, retain_grad
+from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .tensor import Tensor, wrap
+
+__all__ = [
+    "backward",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool = False,
+    create_graph: bool = False, allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """∂outputs/∂inputs as a tuple of tensors, leaving every .grad as it is. Inputs may be any
+    tensors of the graph, made by ops or not. RuntimeError if one was not used, unless
+    allow_unused, and for create_graph=True (there is no double backward)."""
+    if create_graph:
+        raise RuntimeError("create_graph=True: there is no double backward here")
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    found: dict[int, Any] = {}
+    keep = {id(t) for t in wanted}
+
+    def collect(tensor: Tensor, g: Any, fresh: bool) -> None:
+        if id(tensor) in keep:
+            known = found.get(id(tensor))
+            found[id(tensor)] = g.copy() if known is None else known + g
+
+    undo = [(t, t._op.retained) for t in wanted if t._op is not None]
+    for t, _ in undo:
+        retain_grad(t)
+    try:
+        for _ in backward_steps(outputs, grad_outputs, retain_graph, collect):
+            pass
+    finally:
+        for t, before in undo:
+            t._op.retained = before
+    missing = [i for i, t in enumerate(wanted) if id(t) not in found]
+    if missing and not allow_unused:
+        raise RuntimeError(
+            f"One of the differentiated Tensors appears to not have been used in the graph: input "
+            f"{missing[0]}. Set allow_unused=True if this is the desired behavior."
+        )
+    return tuple(wrap(found[id(t)]) if id(t) in found else None for t in wanted)

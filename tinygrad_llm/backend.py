@@ -1,0 +1,264 @@
+"""The arrays underneath: NumPy on a CPU, CuPy on a GPU, and the few things that differ.
+
+The type of an array is its device. Operators and methods (`a + b`, `a.sum(-1)`, `a @ b`) serve
+both, so most code never comes here. Where a function is needed, `xp = xp_of(a)` gives the module
+that made `a`; where the two libraries truly differ, there is a function below.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "asarray",
+    "device_of",
+    "erf",
+    "move",
+    "row_sum",
+    "scatter_add_rows",
+    "storage_of",
+    "to_numpy",
+    "unbroadcast",
+    "xp_of",
+]
+
+_NUMPY = (np.ndarray, np.generic)
+
+
+# ------------------------------------------------------------------------------------ devices
+def cupy() -> Any:
+    """The CuPy module; RuntimeError that says how to install it where it is missing."""
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        raise RuntimeError(
+            "device 'cuda' needs CuPy, which is not installed: pip install "
+            "'tinygrad_llm[gpu-cuda13]' (or gpu-cuda12); nvidia-smi shows your CUDA version"
+        ) from error
+
+
+def xp_of(array: Any) -> Any:
+    """The module that made `array`: numpy, or cupy for an array that lives on a GPU."""
+    if isinstance(array, _NUMPY):
+        return np
+    return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array of either library (0-d arrays included, scalars not)."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
+
+
+def device_of(array: Any) -> tuple[str, int]:
+    """Where the array lives: ("cpu", 0) or ("cuda", index)."""
+    if isinstance(array, _NUMPY):
+        return "cpu", 0
+    return "cuda", int(array.device.id)
+
+
+def move(array: Any, kind: str, index: int | None = None) -> Any:
+    """The array on the device named; the array itself if it is there already."""
+    if kind == "cpu":
+        return array if isinstance(array, np.ndarray) else to_numpy(array)
+    if kind != "cuda":
+        raise RuntimeError(f"no device is called {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
+    xp = cupy()
+    try:
+        count = xp.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise RuntimeError(
+            f"device 'cuda': CuPy is installed but finds no usable NVIDIA driver or GPU ({error})"
+        ) from error
+    if index is not None and not 0 <= index < count:
+        raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
+    with xp.cuda.Device(xp.cuda.Device().id if index is None else index):
+        return xp.asarray(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """The array as a NumPy array: itself if it is one, else a copy brought from the GPU."""
+    if isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, np.generic):
+        return np.asarray(array)
+    return array.get()
+
+
+def asarray(value: Any, like: Any) -> Any:
+    """`value` (a scalar that a reduction returned, a list, an array) as an array beside `like`."""
+    return np.asarray(value) if isinstance(value, np.generic) else xp_of(like).asarray(value)
+
+
+def storage_of(array: Any) -> Any:
+    """The array that owns the memory: `array` itself, or the one it is a view of."""
+    while True:
+        base = getattr(array, "base", None)
+        if base is None or not is_array(base):
+            return array
+        array = base
+
+
+# ------------------------------------------------------------------------- sums over many rows
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient of an input of `shape` that was broadcast to g.shape: g summed over the copies.
+
+    Where broadcasting repeated a value n times, that value reaches the loss by n roads, and the
+    gradient is the sum over them.
+    """
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    if extra:
+        if g.shape[extra:] == shape:
+            return row_sum(g, len(shape))
+        g = g.sum(tuple(range(extra)))  # (copies, *shape) -> (*shape)
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    if repeated:
+        g = g.sum(repeated, keepdims=True)
+    return asarray(g, g)
+
+
+_ROWS = 1024
+
+
+def row_sum(g: Any, keep: int = 1) -> Any:
+    """Sum over every axis but the last `keep`: (..., C) -> (C).
+
+    NumPy adds rows one after the other, so that the sum of 2e7 ones in float32 stops at 16,777,216.
+    Here rows are added in groups, and then the groups: the error grows like the square root of it.
+    """
+    tail = g.shape[g.ndim - keep :]
+    rows = g.reshape(-1, math.prod(tail)) if g.size else g.reshape(0, math.prod(tail))  # (N, C)
+    n = len(rows)
+    if n > _ROWS:
+        whole = n - n % _ROWS
+        groups = rows[:whole].reshape(-1, _ROWS, rows.shape[1]).sum(1)  # (N / 1024, C)
+        total = row_sum(groups)
+        if whole < n:
+            total = total + rows[whole:].sum(0)
+    else:
+        total = rows.sum(0)  # (C)
+    return total.reshape(tail)
+
+
+def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
+    """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
+
+    out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would keep one row of
+    each repeated id and lose the others.
+    """
+    if not isinstance(out, np.ndarray):
+        xp_of(out).add.at(out, ids, rows)
+        return
+    n = len(ids)
+    if n == 0 or out.size == 0:
+        return
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (number of distinct ids)
+    if len(starts) == n:  # no id repeats
+        out[ids] += rows
+        return
+    out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+# ---------------------------------------------------------------------------------- functions
+# erf(x) on float32: Abramowitz and Stegun 7.1.26 is good to 1.5e-7; float64 takes math.erf.
+_ERF_P = 0.3275911
+_ERF_A = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+_erf64 = np.frompyfunc(math.erf, 1, 1)
+
+
+def erf(x: Any) -> Any:
+    """erf(x) = 2/√π · ∫₀ˣ exp(−t²) dt, element by element, in x's dtype.
+
+    float64 is exact to rounding. float32 and smaller take formula 7.1.26 of Abramowitz and Stegun,
+    Handbook of Mathematical Functions (1964), computed so that the error stays below 3e-7.
+    """
+    if not isinstance(x, np.ndarray):
+        return importlib.import_module("cupyx.scipy.special").erf(x)
+    if x.dtype == np.float64:
+        return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
+    if x.dtype != np.float32:
+        return erf(x.astype(np.float32)).astype(x.dtype)
+    a = np.abs(x)
+    t = 1.0 / (1.0 + _ERF_P * a)
+    a *= a
+    np.negative(a, out=a)
+    np.exp(a, out=a)  # exp(−x²)
+    polynomial = np.full_like(t, _ERF_A[4])
+    for coefficient in _ERF_A[3::-1]:
+        polynomial *= t
+        polynomial += coefficient
+    polynomial *= t
+    polynomial *= a
+    np.subtract(1.0, polynomial, out=polynomial)
+    return np.copysign(polynomial, x, out=polynomial)
+
+
+# ------------------------------------------------------------------------ sums and positions
+def sum_over(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Any:
+    """Σ x over dims; float16 adds up in float32, many rows in groups (see row_sum)."""
+    n = len(dims)
+    if x.dtype.kind in "iub":
+        return x.sum(dims, keepdims=keepdim, dtype="int64")
+    if x.dtype.itemsize == 2:
+        return x.sum(dims, keepdims=keepdim, dtype="float32").astype(x.dtype)
+    if 0 < n < x.ndim and dims == tuple(range(n)) and x.size:
+        total = row_sum(x, x.ndim - n)
+        return total.reshape((1,) * n + total.shape) if keepdim else total
+    return x.sum(dims, keepdims=keepdim)
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index has integers, slices, None and ... alone, and so picks nothing twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
+
+
+def index_add(out: Any, index: Any, values: Any) -> None:
+    """out[index] += values in place, where the index may pick an element more than once."""
+    first = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if is_basic(index):
+        out[index] = values  # `out` is fresh zeros wherever this is called
+    elif is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
+        rows, width = len(out), math.prod(out.shape[1:])
+        ids = first.reshape(-1)
+        scatter_add_rows(
+            out.reshape(rows, width), ids % rows if rows else ids, values.reshape(-1, width)
+        )
+    elif is_array(first) and first.dtype.kind == "b":
+        out[first] = values
+    else:
+        xp_of(out).add.at(out, index, values)
+
+
+def take_along(x: Any, ids: Any, dim: int) -> tuple:
+    """The index tuple with which x[...] looks up ids along dim; ids may be smaller elsewhere."""
+    xp = xp_of(x)
+    grid = [
+        xp.arange(n).reshape([-1 if i == d else 1 for i in range(ids.ndim)])
+        for d, n in enumerate(ids.shape)
+    ]
+    grid[dim] = ids
+    return tuple(grid)
+
+
+def same_region(target: Any, base: Any, view: Any) -> Any:
+    """The view of `target` that `view` is of `base`; target is contiguous and shaped like base."""
+    if not base.flags.c_contiguous:
+        raise RuntimeError(
+            "an in-place change of a view whose base is not contiguous can't go backward: "
+            "call .contiguous() on the base first"
+        )
+    xp = xp_of(target)
+    if xp is np:
+        offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        return np.ndarray(view.shape, view.dtype, target, offset, view.strides)
+    return xp.ndarray(view.shape, view.dtype, target.data + (view.data.ptr - base.data.ptr),
+                      view.strides)  # fmt: skip

@@ -1,0 +1,304 @@
+"""The tape and the walk back: Op and backward.
+
+Creation order is a topological order, because an op can only use what already exists. Each op that
+takes part in a gradient is stamped with a counter. Backward starts at the loss and always takes the
+newest op whose gradient has arrived: every op that used its output is newer, so nothing is missing.
+There is no recursion and so no limit of depth.
+
+There is no double backward: gradients are plain arrays, outside the graph. Second derivatives need
+`study.gradcheck`'s finite differences of the first.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import Any, ClassVar
+
+from . import shapes
+from .backend import asarray, is_array, storage_of, unbroadcast, xp_of
+from .grad_mode import mode
+from .tensor import Tensor, wrap
+from .versions import check_unmodified, clock, modified
+
+OPS: dict[str, type[Op]] = {}  # every op by name, such as "layer_norm"
+GPU_OPS: dict[type[Op], type[Op]] = {}  # faster subclasses for arrays that are not NumPy's
+observers: list[Callable[[Op, tuple, Any], None]] = []  # called after each forward
+backward_observers: list[Callable[[Op], None]] = []  # called before each backward
+FREED: Any = ("freed",)  # what `saved` becomes when backward has passed
+
+
+class Op:
+    """One operation: forward and its derivative. The instance is what forward leaves to backward.
+
+    A subclass defines `forward(self, *arrays, **options)`, raw arrays in and out, and
+    `backward(self, g)`, which gets ∂L/∂output and returns ∂L/∂input for each input (an array or
+    None; not a tuple if there is one input). `self.needs[i]` says whether input i wants one.
+    """
+
+    signature: ClassVar[str] = "x(...) -> y(...)"
+    broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
+    views: ClassVar[bool] = False  # the output may show the input's memory
+    name: ClassVar[str] = "op"
+
+    saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
+    needs: Sequence[bool] = ()
+    edges: Sequence[Any] = ()  # where each input's gradient goes: None, a leaf, or (op, output)
+    expects: Sequence[Any] = ()  # shape and dtype that each input's gradient must have
+    outputs: Sequence[Any] = ()  # shape and dtype of each output
+    order = 0
+    retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._sizes_named = bool(shapes.dimensions(cls.signature))
+        cls._shapes_seen: set = set()
+        if "name" not in cls.__dict__:
+            if any(parent in OPS.values() for parent in cls.__mro__[1:]):
+                return  # a faster twin keeps its parent's name
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        OPS.setdefault(cls.name, cls)
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, g: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no backward")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}Backward0>"
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Run forward on the inputs' arrays; remember the op if a gradient is wanted.
+
+        Inputs that are no tensors (numbers, arrays, None) are passed on and get no gradient.
+        """
+        arrays = []
+        needs = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x.array)
+                needs.append(x._needs)
+            else:
+                arrays.append(x)
+                needs.append(False)
+        tracked = mode.grad and True in needs
+        op = (GPU_OPS.get(cls, cls) if GPU_OPS and _on_gpu(arrays) else cls)()
+        op.needs = needs if tracked else [False] * len(needs)
+        if cls._sizes_named:
+            key = tuple([getattr(a, "shape", None) for a in arrays])
+            if key not in cls._shapes_seen:
+                shapes.check(cls.name, cls.signature, key)
+                if len(cls._shapes_seen) < 10_000:
+                    cls._shapes_seen.add(key)
+        try:
+            out = op.forward(*arrays, **options)
+        except (ValueError, TypeError) as error:
+            raise _explained(cls, arrays, error) from error
+        outs = out if isinstance(out, tuple) else (out,)
+        results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
+        if tracked:
+            op._record(inputs, arrays, results)
+        if cls.views and isinstance(inputs[0], Tensor):
+            base = inputs[0] if inputs[0]._view_of is None else inputs[0]._view_of
+            for y in results:
+                if storage_of(y.array) is storage_of(base.array):
+                    y._view_of, y._tick = base, next(clock)
+        if observers:
+            for watch in observers:
+                watch(op, inputs, results)
+        return tuple(results) if outs is out else results[0]
+
+    def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
+        """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
+        edges: list[Any] = []
+        for x, needed in zip(inputs, self.needs, strict=True):
+            if not needed:
+                edges.append(None)
+                continue
+            if x._view_of is not None and x._view_of._tick > x._tick:
+                raise RuntimeError(
+                    f"{self.name}: an input of shape {tuple(x.array.shape)} is a view that was "
+                    "taken before its base was modified by an inplace operation, so its history "
+                    "is out of date: take the view again after the change"
+                )
+            edges.append(x if x._op is None else (x._op, x._out))
+        self.edges = edges
+        self.expects = [(a.shape, a.dtype) if n else None for a, n in zip(arrays, self.needs)]  # noqa: B905
+        self.outputs = [(y.array.shape, y.array.dtype) for y in results]
+        self.order = next(clock)
+        for i, y in enumerate(results):
+            if y.array.dtype.kind in "fV":  # integers, such as the indices of topk, have none
+                y._needs, y._op, y._out = True, self, i
+
+
+def _on_gpu(arrays: Sequence[Any]) -> bool:
+    return any(hasattr(a, "__cuda_array_interface__") for a in arrays)
+
+
+def _explained(cls: type[Op], arrays: Sequence[Any], error: Exception) -> Exception:
+    """The array library's error, with the op's name and what it got."""
+    given = [a for a in arrays if is_array(a)]
+    if len({xp_of(a) for a in given}) > 1:
+        places = ", ".join("cuda" if _on_gpu([a]) else "cpu" for a in given)
+        return RuntimeError(
+            f"{cls.name}: Expected all tensors to be on the same device, but found {places}: "
+            "move them with .to(device)"
+        )
+    names = [i.name for i in shapes.parse(cls.signature)[0]] + ["and"] * len(given)
+    got = ", ".join(f"{n}{tuple(a.shape)} {a.dtype}" for n, a in zip(names, given))  # noqa: B905
+    kind = type(error) if isinstance(error, TypeError) else RuntimeError
+    return kind(f"{cls.name}: {error}; got {got}")
+
+
+# -------------------------------------------------------------------------------- the walk back
+def backward_steps(
+    root: Tensor | Sequence[Tensor],
+    gradient: Any = None,
+    retain_graph: bool = False,
+    deliver: Callable[[Any, Any, bool], None] | None = None,
+) -> Iterator[tuple[Op, Any, tuple]]:
+    """Walk from the root back to the leaves, one op a step: yields (op, ∂L/∂output, ∂L/∂inputs).
+
+    `backward()` exhausts this generator; single-stepping it shows the same walk. gradient is
+    ∂L/∂root, needed unless root has one element. A gradient that arrives first is borrowed, the
+    second allocates the sum, later ones add in place. Saved arrays are dropped as the walk passes
+    unless retain_graph. `deliver(leaf, gradient, fresh)` replaces accumulation into leaf.grad.
+    """
+    deliver = deliver or accumulate
+    roots = [root] if isinstance(root, Tensor) else list(root)
+    given = [gradient] if isinstance(root, Tensor) else list(gradient or [None] * len(roots))
+    waiting: list[int] = []  # a heap of -order: the newest first
+    arrived: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
+
+    def arrive(edge: Any, g: Any, fresh: bool) -> None:
+        if isinstance(edge, Tensor):
+            deliver(edge, g, fresh)
+            return
+        op, out = edge
+        slots = arrived.get(op.order)
+        if slots is None:
+            slots = arrived[op.order] = [op] + [None, False] * len(op.outputs)
+            heappush(waiting, -op.order)
+        at = 1 + 2 * out
+        if slots[at] is None:
+            slots[at], slots[at + 1] = g, fresh
+        elif slots[at + 1]:
+            slots[at] += g
+        elif fresh:
+            g += slots[at]
+            slots[at], slots[at + 1] = g, True
+        else:
+            slots[at], slots[at + 1] = asarray(slots[at] + g, g), True
+
+    for tensor, g in zip(roots, given, strict=True):
+        if not tensor._needs:
+            raise RuntimeError(
+                "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
+                "that it was made from has requires_grad=True, or it was made under no_grad()"
+            )
+        arrive((tensor._op, tensor._out) if tensor._op else tensor, _seed(tensor, g), False)
+
+    while waiting:
+        op, *slots = arrived.pop(-heappop(waiting))
+        gs = tuple(slots[0::2])
+        if op.saved is FREED:
+            raise RuntimeError(
+                f"Trying to backward through the graph a second time: what {op.name} saved was "
+                "freed by the first backward. Call backward(retain_graph=True) the first time, or "
+                "compute the loss again."
+            )
+        if modified and op.saved:
+            check_unmodified(op)
+        if op.retained:
+            for out, ref in op.retained.items():
+                tensor = ref()
+                if tensor is not None and gs[out] is not None:
+                    deliver(tensor, gs[out], False)
+        for watch in backward_observers:
+            watch(op)
+        g = gs[0] if len(gs) == 1 else gs
+        grads = op.backward(g)
+        if not isinstance(grads, tuple):
+            grads = (grads,)
+        for edge, grad, expected in zip(op.edges, grads, op.expects):  # noqa: B905
+            if edge is None or grad is None:
+                continue
+            if not is_array(grad):
+                grad = asarray(grad, gs[0])
+            if grad.shape != expected[0]:
+                if not op.broadcasts:
+                    raise RuntimeError(
+                        f"{op.name}: its backward returned a gradient of shape {grad.shape} for "
+                        f"an input of shape {expected[0]}"
+                    )
+                grad = unbroadcast(grad, expected[0])
+            if grad.dtype != expected[1]:
+                raise RuntimeError(
+                    f"{op.name}: its backward returned {grad.dtype} for an input of {expected[1]}"
+                )
+            arrive(edge, grad, grad.base is None and not any(grad is a for a in gs))
+        if not retain_graph and op.saved:
+            op.saved = FREED
+        yield op, g, grads
+
+
+def _seed(root: Tensor, gradient: Any) -> Any:
+    """∂L/∂root as an array of the root's shape and dtype: 1 where L is the root itself."""
+    a = root.array
+    if gradient is None:
+        if a.size != 1:
+            raise RuntimeError(
+                f"grad can be implicitly created only for scalar outputs: this one has shape "
+                f"{tuple(a.shape)}. Reduce it with .sum() or .mean(), or pass "
+                "backward(gradient=...) of the same shape"
+            )
+        return xp_of(a).ones_like(a)
+    g = gradient.array if isinstance(gradient, Tensor) else asarray(gradient, a)
+    if g.shape != a.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: gradient has shape {tuple(g.shape)} and the output "
+            f"{tuple(a.shape)}: they must be equal"
+        )
+    return g if g.dtype == a.dtype else g.astype(a.dtype)
+
+
+def accumulate(leaf: Tensor, g: Any, fresh: bool) -> None:
+    """leaf.grad += g. A fresh array is adopted; one that somebody else holds is copied."""
+    if leaf.grad is None:
+        leaf.grad = wrap(g if fresh else g.copy())
+    else:
+        leaf.grad.array += g
+
+
+def backward(
+    self: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False
+) -> None:
+    """Fill .grad of every leaf that the tensor was made from: ∂self/∂leaf, added to what is there.
+
+    gradient is ∂L/∂self, needed unless self has one element. RuntimeError for a second backward
+    through a freed graph, for a saved tensor that was changed in place, and for create_graph=True:
+    there is no double backward.
+    """
+    if create_graph:
+        raise RuntimeError(
+            "create_graph=True: there is no double backward here, gradients are plain arrays "
+            "outside the graph; use finite differences of the gradient instead"
+        )
+    for _ in backward_steps(self, gradient, retain_graph):
+        pass
+
+
+def retain_grad(self: Tensor) -> None:
+    """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
+    if not self._needs:
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if self._op is not None:
+        self._op.retained = {**(self._op.retained or {}), self._out: weakref.ref(self)}
+
+
+Tensor.backward = backward  # type: ignore[method-assign]
+Tensor.retain_grad = retain_grad  # type: ignore[method-assign]

@@ -1,0 +1,110 @@
+"""To another dtype or device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes, ops
+from ..backend import device_of
+from ..tensor import Tensor, device
+from .method import method
+
+
+@method
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
+    non_blocking: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """In another dtype, on another device, or both: x.to("cuda"), x.to(float64), x.to(other).
+
+    The tensor itself if nothing changes, unless copy=True. Gradients flow back through it.
+    """
+    for a in args:
+        if isinstance(a, bool):
+            continue
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, str) or hasattr(a, "index") and hasattr(a, "type"):
+            device = a
+        elif isinstance(a, int):
+            device = f"cuda:{a}"
+        else:
+            dtype = a
+    result = self
+    if dtype is not None:
+        wanted = dtypes.numpy_dtype(dtype)
+        if self.array.dtype != wanted:
+            result = ops.Cast.apply(self, dtype=wanted)
+    if device is not None:
+        place = as_device(device)
+        here, index = device_of(result.array)
+        if here != place.type or (place.index not in (None, index) and here == "cuda"):
+            result = ops.Move.apply(result, kind=place.type, index=place.index)
+    return result.clone() if copy and result is self else result
+
+
+def as_device(value: Any) -> device:
+    """A device from its name, number, or itself."""
+    return value if isinstance(value, device) else device(value)
+
+
+@method
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """In other's dtype."""
+    return self.to(other.dtype)
+
+
+@method("type")
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype)."""
+    if dtype is None:
+        names = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
+                 "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char",
+                 "uint8": "Byte", "bool": "Bool"}  # fmt: skip
+        place = "torch.cuda." if self.is_cuda else "torch."
+        return f"{place}{names[str(self.dtype).removeprefix('torch.')]}Tensor"
+    return self.to(dtype)
+
+
+@method
+def cpu(self: Tensor) -> Tensor:
+    """On the CPU."""
+    return self.to(device="cpu")
+
+
+@method
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """On a GPU; RuntimeError that says what is missing where there is none."""
+    return self.to(device="cuda" if device is None else device)
+
+
+def _cast_method(name: str, dtype: str) -> None:
+    def convert(self: Tensor) -> Tensor:
+        return self.to(getattr(dtypes, dtype))
+
+    convert.__name__ = convert.__qualname__ = name
+    convert.__doc__ = f"As .to({dtype.rstrip('_')})."
+    setattr(Tensor, name, convert)
+
+
+for _name, _dtype in {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16",
+    "long": "int64", "int": "int32", "short": "int16", "char": "int8", "byte": "uint8",
+    "bool": "bool_",
+}.items():  # fmt: skip
+    _cast_method(_name, _dtype)
+
+
+@method
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """The tensor itself: memory is not pinned here."""
+    return self
+
+
+def as_array(value: Any, dtype: Any = None) -> np.ndarray:
+    """A tensor, number, list or array as a NumPy array."""
+    if isinstance(value, Tensor):
+        value = value.numpy(force=True)
+    return np.asarray(value, dtype)

@@ -1,0 +1,204 @@
+"""Changes in place: x.add_(1), x += 1, x[0] = 1, and what becomes of the graph.
+
+The new values are worked out by an op, copied into the tensor's memory, and the tensor takes that
+op as its history. If it is a view of another tensor, that one's memory has changed too, so it gets
+a history as well: "as before, but for this region". An op that had saved the old values can't go
+backward any more; versions.py remembers the change and the walk refuses with an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..backend import storage_of, to_numpy, xp_of
+from ..grad_mode import mode
+from ..tensor import Tensor, wrap
+from ..versions import clock, mark_modified
+from . import elementwise
+from .elementwise import as_operand, cast
+from .method import method
+
+
+def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -> Tensor:
+    """x becomes op(x, others) in its own memory and graph; returns x."""
+    _refuse_leaf(x, others)
+    return write(x, op.apply(x, *others, **options), by)
+
+
+def _refuse_leaf(x: Tensor, others: Any = ()) -> None:
+    if not mode.grad:
+        return
+    if x._needs and x._op is None:
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation. Do it "
+            "within torch.no_grad(), or on a copy: x = x + 1 instead of x += 1"
+        )
+    base = x._view_of
+    if base is not None and base._needs and base._op is None:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation. "
+            "Do it within torch.no_grad(), or on a clone"
+        )
+
+
+def write(x: Tensor, new: Tensor, by: str) -> Tensor:
+    """Copy new's values into x's memory, with new's history; returns x."""
+    if new.array.shape != x.array.shape:
+        raise RuntimeError(
+            f"output with shape {list(x.array.shape)} doesn't match the broadcast shape "
+            f"{list(new.array.shape)}: {by} can't change the shape of a tensor in place"
+        )
+    kinds = "bui" + "fV"
+    if kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind) and (
+        new.array.dtype.kind in "fV" or x.array.dtype.kind == "b"
+    ):
+        raise RuntimeError(
+            f"result type {_name(new)} can't be cast to the desired output type {_name(x)}"
+        )
+    if 0 in x.array.strides and x.array.size > 1 and _repeats(x.array):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
+    new = cast(new, x.array.dtype)
+    try:
+        x.array[...] = new.array
+    except ValueError as error:
+        raise RuntimeError(
+            f"{by}: this tensor's memory is read-only ({error}): clone() it first"
+        ) from error
+    mark_modified(x.array, by)
+    if not mode.grad:
+        return x
+    base = x._view_of
+    if base is not None and (new._needs or base._needs):
+        whole = ops.WriteView.apply(base, new, view=x.array)
+        base._op, base._out, base._needs = whole._op, whole._out, whole._needs
+        base._tick = x._tick = next(clock)
+    elif new._needs or x._needs:
+        x._tick = next(clock)
+    if new._op is not None or x._op is not None:
+        x._op, x._out, x._needs = new._op, new._out, new._needs
+    return x
+
+
+def _repeats(array: Any) -> bool:
+    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+
+
+def _name(x: Tensor) -> str:
+    names = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long",
+             "int32": "Int", "bool": "Bool", "uint8": "Byte"}  # fmt: skip
+    return names.get(str(x.dtype).removeprefix("torch."), str(x.dtype))
+
+
+def _from(function: Any, name: str) -> Any:
+    """The in-place form of a function: x.exp_() is exp, written into x."""
+
+    def in_place(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        _refuse_leaf(self, args)
+        new = function(self, *args, **kwargs)
+        if new is NotImplemented:
+            return new
+        return write(self, new, name)
+
+    in_place.__name__ = in_place.__qualname__ = name
+    in_place.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
+    return in_place
+
+
+_OPERATORS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__",
+              "pow": "__ipow__"}  # fmt: skip
+_NAMES = (
+    "add sub mul div pow neg exp expm1 log log1p log2 log10 sqrt rsqrt square reciprocal tanh "
+    "sigmoid sin cos tan erf abs clamp masked_fill lerp addcmul addcdiv multiply divide subtract "
+    "clip"
+)
+for _each in _NAMES.split():
+    _function = getattr(elementwise, _each, None) or getattr(Tensor, _each)
+    setattr(Tensor, _each + "_", _from(_function, _each + "_"))
+    if _each in _OPERATORS:
+        setattr(Tensor, _OPERATORS[_each], _from(_function, _each + "_"))
+
+
+@method
+def clamp_min_(input: Tensor, min: Any) -> Tensor:
+    """clamp_min in place."""
+    return input.clamp_(min=min)
+
+
+@method
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Overwrite with src's values, which broadcast and are cast to this dtype and device."""
+    _refuse_leaf(self, (src,))
+    src = as_operand(src)
+    if not isinstance(src, Tensor):
+        return self.fill_(src)
+    if xp_of(src.array) is not xp_of(self.array):
+        src = wrap(xp_of(self.array).asarray(to_numpy(src.array)))
+    src = cast(src, self.array.dtype)
+    if src.array.shape != self.array.shape:
+        src = src.expand(self.array.shape)
+    if storage_of(src.array) is storage_of(self.array):
+        src = src.clone()
+    return write(self, src, "copy_")
+
+
+@method
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Set every element to value, a number or a 0-d tensor."""
+    _refuse_leaf(self)
+    if isinstance(value, Tensor):
+        return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
+    array = xp_of(self.array).full(self.array.shape, value, self.array.dtype)
+    return write(self, wrap(array), "fill_")
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Set every element to 0."""
+    return fill_(self, 0)
+
+
+@method
+def detach_(self: Tensor) -> Tensor:
+    """Take this tensor out of the graph: it becomes a leaf without a gradient."""
+    self._op, self._out, self._needs, self._view_of = None, 0, False, None
+    return self
+
+
+@method
+def squeeze_(self: Tensor, dim: Any = None) -> Tensor:
+    """squeeze in place: the same memory under another shape."""
+    return _reshaped(self, self.squeeze() if dim is None else self.squeeze(dim))
+
+
+@method
+def unsqueeze_(self: Tensor, dim: int) -> Tensor:
+    """unsqueeze in place: the same memory under another shape."""
+    return _reshaped(self, self.unsqueeze(dim))
+
+
+@method
+def t_(self: Tensor) -> Tensor:
+    """t in place: the same memory under another shape."""
+    return _reshaped(self, self.t())
+
+
+def _reshaped(self: Tensor, new: Tensor) -> Tensor:
+    _refuse_leaf(self)
+    self.array, self._op, self._out, self._needs = new.array, new._op, new._out, new._needs
+    return self
+
+
+@method
+def tril_(self: Tensor, diagonal: int = 0) -> Tensor:
+    """tril in place."""
+    return change_in_place(self, "tril_", ops.Tril, diagonal=diagonal)
+
+
+@method
+def triu_(self: Tensor, diagonal: int = 0) -> Tensor:
+    """triu in place."""
+    return change_in_place(self, "triu_", ops.Triu, diagonal=diagonal)

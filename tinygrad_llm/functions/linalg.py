@@ -1,0 +1,185 @@
+"""Matrix products, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .. import ops
+from ..backend import xp_of
+from ..tensor import Tensor, wrap
+from .elementwise import promote
+from .method import method
+
+
+def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:
+    if a.array.dtype != b.array.dtype:
+        raise RuntimeError(
+            f"{what}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}: "
+            "bring one to the other's with .to(dtype)"
+        )
+
+
+@method("matmul", "__matmul__")
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product of every combination PyTorch knows.
+
+    1-D·1-D a dot product; 2-D·2-D a product; 1-D counts as a row on the left and a column on the
+    right, and its dimension is dropped again; leading dimensions are batches and broadcast.
+    """
+    if not isinstance(other, Tensor):
+        return NotImplemented
+    a, b = input.array, other.array
+    if a.ndim == 0 or b.ndim == 0:
+        raise RuntimeError("both arguments to matmul need to be at least 1D, but they are "
+                           f"{a.ndim}D and {b.ndim}D")  # fmt: skip
+    _same_dtype("matmul", input, other)
+    if a.ndim > 1 and b.ndim > 1:
+        return ops.Matmul.apply(input, other)
+    row = input.reshape(1, -1) if a.ndim == 1 else input  # (K) -> (1, K)
+    column = other.reshape(-1, 1) if b.ndim == 1 else other  # (K) -> (K, 1)
+    c = ops.Matmul.apply(row, column)
+    if a.ndim == 1:
+        c = c.squeeze(-2)  # (..., 1, M) -> (..., M)
+    return c.squeeze(-1) if b.ndim == 1 else c  # (..., N, 1) -> (..., N)
+
+
+@method("__rmatmul__")
+def _rmatmul(input: Tensor, other: Any) -> Any:
+    return NotImplemented
+
+
+def _dims_are(what: str, x: Tensor, ndim: int, argument: str) -> None:
+    if x.array.ndim != ndim:
+        raise RuntimeError(
+            f"{what}: expected {argument} to be {ndim}-D, got {x.array.ndim}-D of shape "
+            f"{tuple(x.array.shape)}: matmul takes any"
+        )
+
+
+@method
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices."""
+    _dims_are("mm", input, 2, "self"), _dims_are("mm", mat2, 2, "mat2")
+    return matmul(input, mat2)
+
+
+@method
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of two batches of matrices: (B, N, K)·(B, K, M) -> (B, N, M)."""
+    _dims_are("bmm", input, 3, "batch1"), _dims_are("bmm", mat2, 3, "batch2")
+    if input.array.shape[0] != mat2.array.shape[0]:
+        raise RuntimeError(
+            f"bmm: the batches have {input.array.shape[0]} and {mat2.array.shape[0]} matrices, "
+            "expected equally many"
+        )
+    return matmul(input, mat2)
+
+
+@method
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """A matrix times a vector: (N, K)·(K) -> (N)."""
+    _dims_are("mv", input, 2, "self"), _dims_are("mv", vec, 1, "vec")
+    return matmul(input, vec)
+
+
+@method("dot", "inner", "vdot")
+def dot(input: Tensor, other: Tensor) -> Tensor:
+    """Σ input·other of two vectors of the same length."""
+    for x in (input, other):
+        if x.array.ndim != 1:
+            raise RuntimeError(
+                f"1D tensors expected, but got {input.array.ndim}D and {other.array.ndim}D tensors"
+            )
+    if input.array.shape != other.array.shape:
+        raise RuntimeError(
+            "inconsistent tensor size, expected tensor "
+            f"{list(input.array.shape)} and src {list(other.array.shape)} to have the same number "
+            f"of elements, but got {input.array.size} and {other.array.size} elements respectively"
+        )
+    return matmul(input, other)
+
+
+@method("outer", "ger")
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """Every product of an element of one vector and one of the other: (N), (M) -> (N, M)."""
+    _dims_are("outer", input, 1, "self"), _dims_are("outer", vec2, 1, "vec2")
+    return input.reshape(-1, 1) * vec2.reshape(1, -1)
+
+
+@method
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta·input + alpha·(mat1·mat2)."""
+    product = mm(mat1, mat2)
+    product = product if alpha == 1 else product * alpha
+    return product if beta == 0 else product + (input if beta == 1 else input * beta)
+
+
+@method
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
+    """beta·input + alpha·(batch1·batch2), batch by batch."""
+    product = bmm(batch1, batch2)
+    product = product if alpha == 1 else product * alpha
+    return product if beta == 0 else product + (input if beta == 1 else input * beta)
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Sums of products by letters: einsum("bqd,bkd->bqk", q, k). Letters that the output lacks are
+    summed; without "->" the output has the letters that appear once, in alphabetical order; "..."
+    stands for leading dimensions. RuntimeError where letters and dimensions disagree."""
+    xs = list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(
+        operands)  # fmt: skip
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(xs):
+        raise RuntimeError(
+            f"einsum(): the equation {equation!r} names {len(inputs)} operands, got {len(xs)}"
+        )
+    if re.search(r"[^A-Za-z,.]", left + output):
+        raise RuntimeError(f"einsum(): {equation!r}: only letters, commas, '...' and '->' are read")
+    free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in equation]
+    batch = ""
+    for i, (term, x) in enumerate(zip(inputs, xs, strict=True)):
+        letters = term.replace("...", "")
+        extra = x.array.ndim - len(letters)
+        if extra < 0 or (extra and "..." not in term):
+            raise RuntimeError(
+                f"einsum(): operand {i} has {x.array.ndim} dimensions, but {term!r} names "
+                f"{len(letters)}"
+            )
+        dots = "".join(free[:extra])[::-1]
+        batch = max(batch, dots, key=len)
+        inputs[i] = term.replace("...", dots)
+    output = output.replace("...", batch)
+    if not arrow:
+        every = "".join(inputs)
+        output = batch + "".join(
+            sorted(c for c in set(every) if every.count(c) == 1 and c not in batch)
+        )
+    if wrong := [c for c in output if not any(c in term for term in inputs)]:
+        raise RuntimeError(f"einsum(): output letter {wrong[0]!r} is in no operand of {equation!r}")
+    sizes: dict[str, int] = {}
+    for i, (term, x) in enumerate(zip(inputs, xs, strict=True)):
+        for letter in sorted(set(term)):
+            if term.count(letter) > 1:  # a diagonal, taken by position
+                xs[i], inputs[i] = x, term = _diagonal(x, term, letter)
+        for letter, n in zip(term, xs[i].array.shape, strict=True):
+            if n != sizes.setdefault(letter, n) and 1 not in (n, sizes[letter]):
+                raise RuntimeError(
+                    f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
+                )
+            sizes[letter] = max(sizes[letter], n) if n else 0
+    return ops.Einsum.apply(*promote(*xs), inputs=inputs, output=output)
+
+
+def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:
+    """x[.., i, .., i, ..] with the repeated letter's dimensions as one, moved to the front."""
+    dims = [d for d, c in enumerate(term) if c == letter]
+    rest = [d for d, c in enumerate(term) if c != letter]
+    if len({x.array.shape[d] for d in dims}) > 1:
+        raise RuntimeError(f"einsum(): {letter!r} is repeated in {term!r} with different sizes")
+    x = x.permute(*dims, *rest)
+    i = wrap(xp_of(x.array).arange(x.array.shape[0]))
+    return x[(i,) * len(dims)], letter + "".join(term[d] for d in rest)

@@ -1,0 +1,73 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import xp_of
+from ..engine import Op
+
+
+class Matmul(Op):
+    """C = A·B, matrix by matrix over the leading dimensions, which broadcast.
+
+    Backward: ∂L/∂A = g·Bᵀ,   ∂L/∂B = Aᵀ·g.
+    Row n of A meets every column of B, so its gradient gathers g[n, m]·B[k, m] over all m.
+    """
+
+    signature = "a(...,N,K) b(...,K,M) -> c(...,N,M)"
+    broadcasts = True
+
+    def forward(self, a, b):
+        self.saved = a if self.needs[1] else None, b if self.needs[0] else None
+        self.one_product = b.ndim == 2 < a.ndim  # all rows of A against one B
+        if self.one_product:
+            return (rows(a) @ b).reshape(a.shape[:-1] + b.shape[-1:])  # (..., N, M)
+        return a @ b
+
+    def backward(self, g):
+        a, b = self.saved
+        ga = gb = None
+        if self.needs[0]:
+            if self.one_product:
+                ga = (rows(g) @ b.T).reshape(g.shape[:-1] + b.shape[:1])  # (..., N, K)
+            else:
+                ga = g @ b.swapaxes(-1, -2)
+        if self.needs[1]:
+            gb = rows(a).T @ rows(g) if self.one_product else a.swapaxes(-1, -2) @ g
+        return ga, gb
+
+
+def rows(x):
+    """All leading dimensions as one: (..., N, K) -> (…·N, K)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+class Einsum(Op):
+    """y = Σ of products over the letters that the output lacks: einsum("bik,bkj->bij", a, b).
+
+    Backward: ∂L/∂xᵢ is an einsum as well: of g and the other inputs, onto the letters of xᵢ.
+    A letter that only xᵢ has was summed alone: its gradient is the same all along it.
+    """
+
+    signature = "x(...) y(...) -> z(...)"
+
+    def forward(self, *xs, inputs, output):
+        self.saved, self.inputs, self.output = xs, inputs, output
+        return xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+
+    def backward(self, g):
+        xp = xp_of(g)
+        grads = []
+        for i, (letters, x) in enumerate(zip(self.inputs, self.saved, strict=True)):
+            if not self.needs[i]:
+                grads.append(None)
+                continue
+            others = [k for k in range(len(self.saved)) if k != i]
+            terms = [self.output] + [self.inputs[k] for k in others]
+            known = "".join(c for c in letters if any(c in t for t in terms))
+            arrays = [g] + [self.saved[k] for k in others]
+            gx = xp.einsum(f"{','.join(terms)}->{known}", *arrays, optimize=True)
+            shape = [n if c in known else 1 for c, n in zip(letters, x.shape, strict=True)]
+            grads.append(xp.broadcast_to(gx.reshape(shape), x.shape))
+        return tuple(grads)

@@ -1,0 +1,161 @@
+"""Many elements into one: sum, mean, variance, extremes, products, running sums.
+
+`dims` is a tuple of dimensions counted from the front. The gradient of a sum goes to every element
+that was added; `spread` brings it back to the input's shape without copying.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import sum_over, xp_of
+from ..engine import Op
+
+
+def spread(g, shape, dims, keepdim):
+    """The gradient of a reduction over `dims`, repeated to the shape before it (read-only)."""
+    if not keepdim:
+        g = g.reshape([1 if i in dims else n for i, n in enumerate(shape)])
+    return xp_of(g).broadcast_to(g, shape)
+
+
+class Sum(Op):
+    """y = Σ x over dims.   Backward: ∂L/∂x = g, the same for every element.   Saves nothing."""
+
+    def forward(self, x, dims, keepdim=False):
+        self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
+        return sum_over(x, dims, keepdim)
+
+    def backward(self, g):
+        return spread(g, self.shape, self.dims, self.keepdim)
+
+
+class Mean(Op):
+    """y = (1/n)·Σ x over dims, n elements each.   Backward: ∂L/∂x = g/n.   Saves nothing."""
+
+    def forward(self, x, dims, keepdim=False):
+        self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
+        self.n = math.prod(x.shape[d] for d in dims)
+        total = sum_over(x, dims, keepdim)
+        return total / self.n if self.n else total * math.nan
+
+    def backward(self, g):
+        return spread(g / self.n if self.n else g, self.shape, self.dims, self.keepdim)
+
+
+class Var(Op):
+    """y = Σ (x − μ)² / (n − c) over dims, with the correction c = 1 (unbiased) or 0.
+
+    Backward: ∂L/∂x = g·2·(x − μ) / (n − c).
+    x reaches y through μ too, but Σ (x − μ) = 0 and so that road carries nothing.
+    """
+
+    def forward(self, x, dims, keepdim=False, correction=1):
+        self.dims, self.keepdim = dims, keepdim
+        n = math.prod(x.shape[d] for d in dims)
+        centred = x - sum_over(x, dims, True) / max(n, 1)
+        self.divisor = max(n - correction, 0)
+        self.saved = (centred,)
+        squares = sum_over(centred * centred, dims, keepdim)
+        return squares / self.divisor if self.divisor else squares * math.nan
+
+    def backward(self, g):
+        (centred,) = self.saved
+        factor = 2.0 / self.divisor if self.divisor else math.nan
+        return spread(g * factor, centred.shape, self.dims, self.keepdim) * centred
+
+
+class Std(Op):
+    """y = √(Σ (x − μ)² / (n − c)) over dims, with the correction c = 1 (unbiased) or 0.
+
+    Backward: ∂L/∂x = g·(x − μ) / ((n − c)·y), taken as 0 where y = 0.
+    """
+
+    def forward(self, x, dims, keepdim=False, correction=1):
+        self.dims, self.keepdim = dims, keepdim
+        n = math.prod(x.shape[d] for d in dims)
+        centred = x - sum_over(x, dims, True) / max(n, 1)
+        self.divisor = max(n - correction, 0)
+        variance = sum_over(centred * centred, dims, keepdim)
+        y = xp_of(x).sqrt(variance / self.divisor if self.divisor else variance * math.nan)
+        self.saved = centred, y
+        return y
+
+    def backward(self, g):
+        centred, y = self.saved
+        scale = g / ((y + (y == 0)) * (self.divisor or math.nan)) * (y != 0)
+        return spread(scale, centred.shape, self.dims, self.keepdim) * centred
+
+
+class Extreme(Op):
+    """y = the largest (or smallest) x over dims.
+
+    Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: a tie shares evenly.
+    """
+
+    def forward(self, x, dims, keepdim=False, largest=True):
+        self.dims, self.keepdim = dims, keepdim
+        y = x.max(dims, keepdims=True) if largest else x.min(dims, keepdims=True)
+        self.saved = x, y
+        return y if keepdim else y.reshape([n for i, n in enumerate(y.shape) if i not in dims])
+
+    def backward(self, g):
+        x, y = self.saved
+        ties = (x == y).astype(g.dtype)
+        ties /= ties.sum(self.dims, keepdims=True)
+        ties *= spread(g, x.shape, self.dims, self.keepdim)
+        return ties
+
+
+class Prod(Op):
+    """y = Π x over one dim.
+
+    Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π behind i).
+    y / xᵢ would be shorter, and wrong where xᵢ = 0.
+    """
+
+    def forward(self, x, dim, keepdim=False):
+        self.dim, self.keepdim = dim, keepdim
+        self.saved = (x,)
+        return x.prod(dim, keepdims=keepdim)
+
+    def backward(self, g):
+        (x,) = self.saved
+        xp = xp_of(x)
+        if x.shape[self.dim] == 0:
+            return xp.zeros_like(x)
+        rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
+        before, behind = xp.ones_like(rows), xp.ones_like(rows)
+        before[..., 1:] = rows[..., :-1].cumprod(-1)
+        behind[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
+        others = xp.moveaxis(before * behind, -1, self.dim)
+        return spread(g, x.shape, (self.dim,), self.keepdim) * others
+
+
+class Cumsum(Op):
+    """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ, the sum from behind."""
+
+    def forward(self, x, dim):
+        self.dim = dim
+        return x.cumsum(dim, dtype=x.dtype if x.dtype.kind == "f" else "int64")
+
+    def backward(self, g):
+        flip = xp_of(g).flip
+        return flip(flip(g, self.dim).cumsum(self.dim, dtype=g.dtype), self.dim)
+
+
+class Norm(Op):
+    """y = √(Σ x²) over dims, the Euclidean length.
+
+    Backward: ∂L/∂x = g·x / y, taken as 0 where y = 0.
+    """
+
+    def forward(self, x, dims, keepdim=False):
+        self.dims, self.keepdim = dims, keepdim
+        y = xp_of(x).sqrt(sum_over(x * x, dims, keepdim))
+        self.saved = x, y
+        return y
+
+    def backward(self, g):
+        x, y = self.saved
+        return spread(g / (y + (y == 0)) * (y != 0), x.shape, self.dims, self.keepdim) * x

@@ -1,0 +1,170 @@
+"""The same elements in another arrangement. Backward arranges the gradient back."""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import xp_of
+from ..engine import Op
+
+
+class Reshape(Op):
+    """y = x's elements, in row order, in another shape: view, reshape, flatten, (un)squeeze.
+
+    Backward: ∂L/∂x = g in x's shape.   Saves nothing.
+    """
+
+    views = True
+
+    def forward(self, x, shape):
+        self.shape = x.shape
+        return x.reshape(shape)
+
+    def backward(self, g):
+        return g.reshape(self.shape)
+
+
+class Permute(Op):
+    """y = x with its dimensions in another order: y's dim i is x's dim order[i].
+
+    Backward: ∂L/∂x = g with the dimensions put back, by the inverse order.   Saves nothing.
+    """
+
+    views = True
+
+    def forward(self, x, order):
+        self.order_back = sorted(range(len(order)), key=order.__getitem__)
+        return x.transpose(order)
+
+    def backward(self, g):
+        return g.transpose(self.order_back)
+
+
+class Expand(Op):
+    """y = x with dimensions of size 1 repeated, without copying.
+
+    Backward: ∂L/∂x = Σ g over the copies, which is what the engine does after broadcasting.
+    """
+
+    views = True
+    broadcasts = True
+
+    def forward(self, x, shape):
+        return xp_of(x).broadcast_to(x, shape)
+
+    def backward(self, g):
+        return g
+
+
+class Cat(Op):
+    """y = the inputs one behind the other along dim.
+
+    Backward: ∂L/∂xᵢ = the slice of g that lies where xᵢ lay.   Saves nothing.
+    """
+
+    signature = "x(...) y(...) -> z(...)"
+
+    def forward(self, *xs, dim):
+        self.dim, self.sizes = dim, [x.shape[dim] for x in xs]
+        return xp_of(xs[0]).concatenate(xs, axis=dim)
+
+    def backward(self, g):
+        return slices(g, self.sizes, self.dim)
+
+
+class Split(Op):
+    """y₁, y₂, … = pieces of x along dim, with the sizes given; the pieces show x's memory.
+
+    Backward: ∂L/∂x = the pieces' gradients one behind the other, 0 for a piece nobody used.
+    """
+
+    views = True
+
+    def forward(self, x, sizes, dim):
+        self.dim, self.like = dim, x.dtype
+        return slices(x, sizes, dim)
+
+    def backward(self, gs):
+        some = next(g for g in (gs if isinstance(gs, tuple) else (gs,)) if g is not None)
+        xp = xp_of(some)
+        pieces = [
+            xp.zeros(shape, dtype) if g is None else g
+            for g, (shape, dtype) in zip(
+                gs if isinstance(gs, tuple) else (gs,), self.outputs, strict=True
+            )
+        ]
+        return xp.concatenate(pieces, axis=self.dim)
+
+
+def slices(x, sizes, dim):
+    """Views of x one behind the other along dim, of the sizes given."""
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(x[(slice(None),) * dim + (slice(start, start + size),)])
+        start += size
+    return tuple(pieces)
+
+
+class Flip(Op):
+    """y = x in reverse order along dims.   Backward: ∂L/∂x = g in reverse order."""
+
+    def forward(self, x, dims):
+        self.dims = dims
+        return xp_of(x).flip(x, dims).copy()
+
+    def backward(self, g):
+        return xp_of(g).flip(g, self.dims)
+
+
+class Roll(Op):
+    """y = x moved along dims by shifts, what falls off comes in again at the other end.
+
+    Backward: ∂L/∂x = g moved back.   dims None: over the elements in row order.
+    """
+
+    def forward(self, x, shifts, dims):
+        self.shifts, self.dims = shifts, dims
+        return xp_of(x).roll(x, shifts, dims)
+
+    def backward(self, g):
+        return xp_of(g).roll(g, tuple(-s for s in self.shifts), self.dims)
+
+
+class Tril(Op):
+    """y = x on and below the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0."""
+
+    def forward(self, x, diagonal=0):
+        self.diagonal = diagonal
+        return xp_of(x).tril(x, diagonal)
+
+    def backward(self, g):
+        return xp_of(g).tril(g, self.diagonal)
+
+
+class Triu(Op):
+    """y = x on and above the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0."""
+
+    def forward(self, x, diagonal=0):
+        self.diagonal = diagonal
+        return xp_of(x).triu(x, diagonal)
+
+    def backward(self, g):
+        return xp_of(g).triu(g, self.diagonal)
+
+
+class Pad(Op):
+    """y = x with `before[i]` and `after[i]` elements of a value around each dimension i.
+
+    Backward: ∂L/∂x = the inner part of g.   Saves nothing.
+    """
+
+    def forward(self, x, before, after, value=0.0):
+        xp = xp_of(x)
+        self.inner = tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))
+        shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
+        y = xp.full(shape, value, x.dtype) if math.prod(shape) else xp.empty(shape, x.dtype)
+        y[self.inner] = x
+        return y
+
+    def backward(self, g):
+        return g[self.inner]
