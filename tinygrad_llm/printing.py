@@ -9,8 +9,8 @@ The rules, for a tensor of floating-point numbers: look at the finite numbers th
 - More than `threshold` elements: the first and last `edgeitems` of each dimension, the width taken
   from those alone.
 
-After the numbers come what the numbers do not tell: device, size of an empty tensor, dtype unless it
-is the default, int64 or bool, and `grad_fn=<...>` or `requires_grad=True`.
+After the numbers comes what they do not tell: device, size of an empty tensor, dtype unless it is
+the default, int64 or bool, and `grad_fn=<...>` or `requires_grad=True`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
+from . import backend, dtypes
+from .grad_fn import grad_fn_name
 
 
 @dataclass
@@ -177,7 +178,7 @@ def array_repr(
     in `grad_fn=<...>`; where it is None, `requires_grad=True` is shown if `requires_grad`.
     """
     d = dtypes.of(array.dtype)
-    usual = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
+    usual: tuple[dtypes.dtype, ...] = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
     suffixes = []
     if device is not None:
         suffixes.append(f"device='{device}'")
@@ -205,3 +206,13 @@ def array_repr(
             text += ", " + suffix
             column += len(suffix) + 2
     return text + ")"
+
+
+def tensor_text(tensor: Any) -> str:
+    """The repr of a Tensor or a Parameter."""
+    return array_repr(
+        backend.to_numpy(tensor.array),
+        device=str(tensor.device) if tensor.is_cuda else None,
+        grad_fn=None if tensor.grad_fn is None else grad_fn_name(tensor),
+        requires_grad=tensor.requires_grad,
+    )

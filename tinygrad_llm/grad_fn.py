@@ -1,0 +1,161 @@
+"""The names that PyTorch prints in `grad_fn=<...>`, for the ops here.
+
+Most are the op's own name; the others are what PyTorch calls the same step, which can depend on how
+many dimensions took part: a matrix product prints MmBackward0 for two matrices and
+UnsafeViewBackward0 for two batches of them. Where one op here is several in PyTorch (a fused loss,
+an unsqueeze that is a reshape), the name is that of the step PyTorch does last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["grad_fn_name"]
+
+_RENAMED = {
+    "Cast": "ToCopyBackward0",
+    "Clamp": "ClampBackward1",
+    "Dropout": "MulBackward0",
+    "Einsum": "ViewBackward0",
+    "LayerNorm": "NativeLayerNormBackward0",
+    "Log1p": "Log1PBackward0",
+    "Logsigmoid": "LogSigmoidBackward0",
+    "Move": "ToCopyBackward0",
+    "Norm": "LinalgVectorNormBackward0",
+    "Pad": "ConstantPadNdBackward0",
+    "RmsNorm": "MulBackward0",
+    "WriteView": "CopySlices",
+}
+
+
+def grad_fn_name(tensor: Any) -> str:
+    """What PyTorch would print as grad_fn for a tensor that an op made."""
+    op = tensor.grad_fn
+    name = type(op).__name__
+    rule = _RULES.get(name)
+    return rule(op, tensor) if rule else _RENAMED.get(name, f"{name}Backward0")
+
+
+def _before(op: Any, i: int = 0) -> tuple[str, Any]:
+    """Name and instance of the op that made input i; ("", None) for a leaf."""
+    edge = op.edges[i]
+    return (type(edge[0]).__name__, edge[0]) if isinstance(edge, tuple) else ("", None)
+
+
+def _reduced(name: str) -> Callable[[Any, Any], str]:
+    """SumBackward0 over everything, SumBackward1 over some dimensions."""
+
+    def rule(op: Any, y: Any) -> str:
+        everything = len(op.dims) == len(op.expects[0][0]) and not op.keepdim
+        return f"{name}Backward{0 if everything else 1}"
+
+    return rule
+
+
+def _extreme(op: Any, y: Any) -> str:
+    what = "Max" if op.largest else "Min"
+    everything = y.ndim == 0 and len(op.expects[0][0]) > 0
+    return f"{what}Backward1" if everything else f"A{what.lower()}Backward0"
+
+
+def _pow(op: Any, y: Any) -> str:
+    if not op.needs[1]:
+        return "PowBackward0"
+    return "PowBackward1" if op.needs[0] else "PowBackward2"
+
+
+def _reshape(op: Any, y: Any) -> str:
+    before, made = _before(op)
+    shape, new = op.expects[0][0], tuple(y.shape)
+    if before == "Matmul":  # vectors, which were given a second dimension for the product
+        return (
+            "DotBackward0" if not new else "MvBackward0" if shape[-1] == 1 else "SqueezeBackward4"
+        )
+    if before == "Split" and len(new) < len(shape):
+        return "UnbindBackward0"
+    if len(new) == len(shape) + 1 and _without_ones(new) == _without_ones(shape):
+        return "UnsqueezeBackward0"
+    if len(new) < len(shape) and _without_ones(new) == _without_ones(shape):
+        return "SqueezeBackward1" if len(new) == len(shape) - 1 else "SqueezeBackward0"
+    return "ViewBackward0" if y._view_of is not None else "UnsafeViewBackward0"
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n != 1]
+
+
+def _permute(op: Any, y: Any) -> str:
+    moved = [i for i, j in enumerate(op.order_back) if i != j]
+    return "TransposeBackward0" if len(moved) == 2 else "PermuteBackward0"
+
+
+def _split(op: Any, y: Any) -> str:
+    sizes = [shape[op.dim] for shape, _ in op.outputs]
+    even = all(n == sizes[0] for n in sizes[:-1]) and sizes[-1] <= sizes[0]
+    return "SplitBackward0" if even else "SplitWithSizesBackward0"
+
+
+def _cat(op: Any, y: Any) -> str:
+    made = [_before(op, i) for i, edge in enumerate(op.edges) if edge is not None]
+    if all(n == "Reshape" and len(o.expects[0][0]) == y.ndim - 1 for n, o in made):
+        return "StackBackward0"
+    return "CatBackward0"
+
+
+def _index(op: Any, y: Any) -> str:
+    if isinstance(op.index, slice):
+        return "SliceBackward0"
+    parts = op.index if isinstance(op.index, tuple) else (op.index,)
+    if any(hasattr(part, "dtype") for part in parts):
+        return "IndexBackward0"
+    parts = tuple(p for p in parts if p is not Ellipsis and p != slice(None))
+    if not parts:
+        return "AliasBackward0"
+    last = parts[-1]
+    kind = "Unsqueeze" if last is None else "Slice" if isinstance(last, slice) else "Select"
+    return f"{kind}Backward0"
+
+
+def _matmul(op: Any, y: Any) -> str:
+    return "MmBackward0" if y.ndim == 2 else "UnsafeViewBackward0"
+
+
+def _linear(op: Any, y: Any) -> str:
+    biased = len(op.needs) > 2 and (op.needs[2] or op.edges[2] is not None)
+    if y.ndim == 2:
+        return "AddmmBackward0" if biased else "MmBackward0"
+    if biased:
+        return "ViewBackward0"
+    return "SqueezeBackward4" if y.ndim == 1 else "UnsafeViewBackward0"
+
+
+def _step(op: Any, y: Any) -> str:
+    return f"{op.function.capitalize()}Backward0"
+
+
+def _attention(op: Any, y: Any) -> str:
+    if y.ndim == 4:
+        return "ScaledDotProductFlashAttentionForCpuBackward0"
+    return "UnsafeViewBackward0"
+
+
+_RULES: dict[str, Callable[[Any, Any], str]] = {
+    "Cat": _cat,
+    "Div": lambda op, y: "DivBackward0" if op.needs[0] else "MulBackward0",
+    "Extreme": _extreme,
+    "Index": _index,
+    "IndexPut": lambda op, y: "CopySlices",
+    "Linear": _linear,
+    "Matmul": _matmul,
+    "Mean": _reduced("Mean"),
+    "Permute": _permute,
+    "Pow": _pow,
+    "Prod": lambda op, y: "ProdBackward0" if y.ndim == 0 else "ProdBackward1",
+    "Reshape": _reshape,
+    "ScaledDotProductAttention": _attention,
+    "Split": _split,
+    "Step": _step,
+    "Sub": lambda op, y: "SubBackward0" if op.needs[0] else "RsubBackward1",
+    "Sum": _reduced("Sum"),
+}
