@@ -1,0 +1,80 @@
+"""Adam: a step scaled by running means of the gradient and of its square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import xp_of
+from .optimizer import Optimizer, blocks, check_range, number, step_count, zeros_like
+
+__all__ = ["Adam"]
+
+
+class Adam(Optimizer):
+    """m ← β₁·m + (1 − β₁)·g,   v ← β₂·v + (1 − β₂)·g²,
+    p ← p − lr·m̂ / (√v̂ + eps),   m̂ = m / (1 − β₁ᵗ),   v̂ = v / (1 − β₂ᵗ)
+
+    at step t (Kingma and Ba, 2015). weight_decay adds weight_decay·p to the gradient, or, with
+    decoupled_weight_decay (which is AdamW), first takes lr·weight_decay·p from p. amsgrad divides
+    by the largest v̂ so far (Reddi and others, 2018). maximize climbs instead. foreach, capturable,
+    differentiable and fused are PyTorch's and make no difference here. ValueError for negative
+    hyperparameters and betas outside [0, 1).
+    """
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
+        foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+        differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
+        check_range("learning rate", lr)
+        check_range("epsilon value", eps)
+        check_range("beta parameter at index 0", betas[0], below=1.0)
+        check_range("beta parameter at index 1", betas[1], below=1.0)
+        check_range("weight_decay value", weight_decay)
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
+            "capturable": capturable, "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        amsgrad, decoupled = group["amsgrad"], group["decoupled_weight_decay"]
+        t = step_count(state)
+        if "exp_avg" not in state:
+            state["exp_avg"] = zeros_like(p)
+            state["exp_avg_sq"] = zeros_like(p)
+            if amsgrad:
+                state["max_exp_avg_sq"] = zeros_like(p)
+        correction1 = 1 - beta1**t
+        correction2 = (1 - beta2**t) ** 0.5
+        kept = [state["exp_avg"].array, state["exp_avg_sq"].array]
+        if amsgrad:
+            kept.append(state["max_exp_avg_sq"].array)
+        xp = xp_of(p)
+        for g, p, m, v, *largest in blocks(g, p, *kept):  # noqa: B020
+            if group["maximize"]:
+                g = -g
+            if decay != 0 and decoupled:
+                p *= 1 - lr * decay
+            elif decay != 0:
+                g = g + p * decay
+            change = g - m
+            change *= 1 - beta1
+            m += change
+            square = g * (1 - beta2)
+            square *= g
+            v *= beta2
+            v += square
+            if amsgrad:
+                v = xp.maximum(largest[0], v, out=largest[0])
+            scale = xp.sqrt(v)
+            scale /= correction2
+            scale += eps
+            step = m * (-lr / correction1)
+            step /= scale
+            p += step

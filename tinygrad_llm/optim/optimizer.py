@@ -1,0 +1,256 @@
+"""Optimizer: parameter groups, state, and the loop that every optimizer shares.
+
+A subclass says in `update` how one parameter changes by its gradient. Groups and state have
+PyTorch's format, so that a state dict saved there can be loaded here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from ..backend import device_of, move, xp_of
+from ..engine import mark_modified
+from ..grad_mode import enable_grad
+from ..tensor import Tensor, wrap
+
+__all__ = ["Optimizer"]
+
+BLOCK = 1 << 14  # elements: six float32 arrays of this length lie in a core's cache together
+
+
+def blocks(g: Any, *arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """The gradient and what is changed by it, all of one shape, in pieces that fit in the cache.
+
+    An update makes many passes over a piece while it is in the cache, and so only one over memory.
+    Half-precision pieces come as float32 copies, and all but the gradient are written back. A GPU
+    takes the arrays whole.
+    """
+    for piece in _pieces(g, *arrays):
+        if g.dtype.itemsize >= 4:
+            yield piece
+        else:
+            copies = tuple([a.astype("float32") for a in piece])
+            yield copies
+            for array, copy in zip(piece[1:], copies[1:], strict=True):
+                array[...] = copy
+
+
+def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    first = arrays[0]
+    if first.size <= BLOCK or not isinstance(first, np.ndarray):
+        yield arrays
+    elif all(a.flags.c_contiguous for a in arrays):
+        flat = [a.reshape(-1) for a in arrays]  # (N), views
+        for start in range(0, first.size, BLOCK):
+            yield tuple([a[start : start + BLOCK] for a in flat])
+    else:
+        rows = max(1, BLOCK * len(first) // first.size)
+        for start in range(0, len(first), rows):
+            yield tuple([a[start : start + rows] for a in arrays])
+
+
+def number(value: Any) -> float:
+    """A hyperparameter as a Python float: learning rates may be 0-d tensors."""
+    return value if isinstance(value, float) else float(value)
+
+
+def check_range(name: str, value: Any, low: float = 0.0, below: float | None = None) -> None:
+    """ValueError unless low <= value (< below)."""
+    if not low <= number(value) or (below is not None and not number(value) < below):
+        raise ValueError(f"Invalid {name}: {value}")
+
+
+class Optimizer:
+    """The base of all optimizers.
+
+    params: an iterable of tensors, of (name, tensor) pairs, or of dicts, each a group with its own
+    hyperparameters beside "params". defaults: the hyperparameters of groups that do not set them.
+    ValueError for no parameters, a non-leaf, or one that is in two groups; TypeError for what is no
+    tensor.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                "but got torch.Tensor"
+            )
+        self.defaults = defaults
+        self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._opt_called = False  # the schedules warn if they run first
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group: a dict with "params" and the hyperparameters that are not the defaults."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        given = param_group["params"]
+        if isinstance(given, set):
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the "
+                "ordering of tensors in sets will change between runs. Please use a list instead."
+            )
+        members = [given] if isinstance(given, Tensor) else list(given)
+        names = [m[0] for m in members if isinstance(m, tuple)]
+        params = [m[1] if isinstance(m, tuple) else m for m in members]
+        if names and len(names) != len(params):
+            raise ValueError(
+                "all optimizer params should be with/without names. Some param names are missing"
+            )
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is "
+                    f"{type(p).__module__}.{type(p).__name__}"
+                )
+            if not p.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor")
+        if len({id(p) for p in params}) != len(params):
+            warnings.warn("optimizer contains a parameter group with duplicates", stacklevel=3)
+        known = {id(p) for group in self.param_groups for p in group["params"]}
+        if any(id(p) in known for p in params):
+            raise ValueError("some parameters appear in more than one parameter group")
+        if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
+            raise ValueError("all optimizer param groups should be with/without names")
+        group = {**param_group, "params": params}
+        if names:
+            group["param_names"] = names
+        for name, default in self.defaults.items():
+            group.setdefault(name, default)
+        self.param_groups.append(group)
+
+    # --------------------------------------------------------------------------- one step
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient; closure, if given, computes the loss first.
+
+        Returns what closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        self._opt_called = True
+        by = f"{type(self).__name__}.step()"
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p.array, p.grad.array, self.state[p], group)
+                    mark_modified(p.array, by)
+        return loss
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Change the array p in place by its gradient g. Never changes g."""
+        raise TypeError(f"{type(self).__name__} defines neither update() nor step()")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradient of every parameter, or fill it with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.array[...] = 0
+
+    # ----------------------------------------------------------------- saving and loading
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: {...}}, "param_groups": [...]}: parameters stand as numbers.
+
+        The tensors in it are the optimizer's own, and change with the next step.
+        """
+        at: dict[int, int] = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                at.setdefault(id(p), len(at))
+        groups = [
+            {**{k: v for k, v in group.items() if k != "params"},
+             "params": [at[id(p)] for p in group["params"]]}
+            for group in self.param_groups
+        ]  # fmt: skip
+        state = {at[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state and hyperparameters that `state_dict` gave; tensors are copied.
+
+        ValueError if groups, their sizes or a tensor's shape differ; then nothing has changed.
+        """
+        saved = [
+            deepcopy({k: v for k, v in g.items() if k != "params"}) | {"params": list(g["params"])}
+            for g in state_dict["param_groups"]
+        ]
+        if len(saved) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        for i, (old, new) in enumerate(zip(self.param_groups, saved, strict=True)):
+            if len(old["params"]) != len(new["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of "
+                    f"optimizer's group: group {i} has {len(new['params'])} parameters there and "
+                    f"{len(old['params'])} here"
+                )
+        by_number: dict[Any, Tensor] = {
+            number: p
+            for old, new in zip(self.param_groups, saved, strict=True)
+            for number, p in zip(new["params"], old["params"], strict=True)
+        }
+        state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        for key, entry in state_dict["state"].items():
+            p = by_number.get(key)
+            if p is None:
+                state[key] = entry
+            else:
+                state[p] = {name: _loaded(p, key, name, value) for name, value in entry.items()}
+        for old, new in zip(self.param_groups, saved, strict=True):
+            new["params"] = old["params"]
+            if "param_names" in old:
+                new.setdefault("param_names", old["param_names"])
+        self.state, self.param_groups = state, saved
+
+    def __repr__(self) -> str:
+        text = f"{type(self).__name__} ("
+        for i, group in enumerate(self.param_groups):
+            text += f"\nParameter Group {i}\n"
+            for key in sorted(group):
+                if key != "params":
+                    text += f"    {key}: {group[key]}\n"
+        return text + ")"
+
+
+def _loaded(p: Tensor, key: Any, name: str, value: Any) -> Any:
+    """One entry of a parameter's state: a copy in the parameter's dtype and on its device."""
+    if not isinstance(value, Tensor):
+        return deepcopy(value)
+    if name == "step":
+        return wrap(value.array.copy())
+    if tuple(value.shape) != tuple(p.shape):
+        raise ValueError(
+            f"loaded state dict: {name} of parameter {key} has shape {tuple(value.shape)}, "
+            f"the parameter {tuple(p.shape)}"
+        )
+    array = move(value.array, *device_of(p.array))
+    return wrap(array.astype(p.array.dtype, copy=True))
+
+
+def step_count(state: dict[str, Any]) -> float:
+    """Add one to the state's step (a float32 0-d tensor, as in PyTorch) and return it."""
+    if "step" not in state:
+        state["step"] = wrap(np.zeros((), np.float32))
+    state["step"].array += 1
+    return float(state["step"].array)
+
+
+def zeros_like(p: Any) -> Tensor:
+    """A tensor of zeros of the array's shape and dtype, beside it."""
+    return wrap(xp_of(p).zeros_like(p))

@@ -1,0 +1,71 @@
+"""RMSprop: a step divided by the root of the running mean square of the gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import xp_of
+from .optimizer import Optimizer, blocks, check_range, number, step_count, zeros_like
+
+__all__ = ["RMSprop"]
+
+
+class RMSprop(Optimizer):
+    """v ← α·v + (1 − α)·g²,   p ← p − lr·g / (√v + eps)  (Hinton, lecture 6e, 2012).
+
+    centered takes the variance in place of the mean square; momentum keeps b ← momentum·b + g / √v
+    and steps by lr·b. weight_decay adds weight_decay·p to the gradient. ValueError for negative
+    hyperparameters.
+    """
+
+    def __init__(
+        self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        weight_decay: float = 0, momentum: float = 0, centered: bool = False,
+        capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:  # fmt: skip
+        check_range("learning rate", lr)
+        check_range("epsilon value", eps)
+        check_range("momentum value", momentum)
+        check_range("weight_decay value", weight_decay)
+        check_range("alpha value", alpha)
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
+            "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach,
+            "maximize": maximize, "differentiable": differentiable,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        lr, alpha, eps = number(group["lr"]), group["alpha"], group["eps"]
+        decay, momentum, centered = group["weight_decay"], group["momentum"], group["centered"]
+        step_count(state)
+        names = ["square_avg"]
+        names += ["momentum_buffer"] if momentum > 0 else []
+        names += ["grad_avg"] if centered else []
+        for name in names:
+            if name not in state:
+                state[name] = zeros_like(p)
+        xp = xp_of(p)
+        for g, p, *kept in blocks(g, p, *(state[n].array for n in names)):  # noqa: B020
+            at = dict(zip(names, kept, strict=True))
+            v = at["square_avg"]
+            if group["maximize"]:
+                g = -g
+            if decay != 0:
+                g = g + p * decay
+            v *= alpha
+            v += g * (1 - alpha) * g
+            scale = v
+            if centered:
+                mean = at["grad_avg"]
+                mean += (g - mean) * (1 - alpha)
+                scale = v - mean * mean
+            scale = xp.sqrt(scale)
+            scale += eps
+            if momentum > 0:
+                buffer = at["momentum_buffer"]
+                buffer *= momentum
+                buffer += g / scale
+                p += buffer * -lr
+            else:
+                p += g * -lr / scale
