@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import random
 from ..backend import device_of, move, to_numpy
-from ..engine import mark_modified
 from ..tensor import Tensor
+from ..versions import mark_modified
 
 __all__ = [
     "calculate_gain",

@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import device_of, move
-from ..engine import mark_modified
 from ..tensor import Tensor, device
+from ..versions import mark_modified
 from .parameter import Parameter
 from .tree import ModuleTree
 

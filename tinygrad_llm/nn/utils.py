@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import functions as fn
 from ..backend import xp_of
-from ..engine import mark_modified
 from ..tensor import Tensor, wrap
+from ..versions import mark_modified
 
 __all__ = [
     "clip_grad_norm_",

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import device_of, move, xp_of
-from ..engine import mark_modified
 from ..grad_mode import enable_grad
 from ..tensor import Tensor, wrap
+from ..versions import mark_modified
 
 __all__ = ["Optimizer"]
 
