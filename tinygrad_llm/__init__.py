@@ -1,1 +1,229 @@
-"""tinygrad_llm: an autograd engine in NumPy, with PyTorch's names."""
+"""tinygrad_llm: reverse-mode autograd in NumPy (CuPy on a GPU) with PyTorch's names and numbers.
+
+`import tinygrad_llm as torch` runs code that was written for PyTorch. Nothing is computed in this
+file: it gathers the names. Packages such as nn, optim and utils are imported when first used.
+"""
+
+import difflib as _difflib
+import importlib as _importlib
+from math import e, inf, nan, pi
+
+from . import autograd
+from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .dtypes import (
+    bfloat16,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    uint8,
+)
+from .dtypes import bool_ as bool
+from .functions.elementwise import (
+    abs,
+    add,
+    addcdiv,
+    addcmul,
+    clamp,
+    clamp_min,
+    clone,
+    cos,
+    div,
+    erf,
+    exp,
+    expm1,
+    lerp,
+    log,
+    log1p,
+    log2,
+    log10,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    rsqrt,
+    sigmoid,
+    sin,
+    sqrt,
+    square,
+    sub,
+    tan,
+    tanh,
+    where,
+)
+from .functions.index import (
+    diag,
+    diagonal,
+    index_add,
+    index_select,
+    masked_select,
+    narrow,
+    scatter,
+    scatter_add,
+    select,
+    take,
+    take_along_dim,
+    trace,
+)
+from .functions.linalg import (
+    addmm,
+    baddbmm,
+    bmm,
+    dot,
+    einsum,
+    matmul,
+    mm,
+    mv,
+    outer,
+)
+from .functions.reduce import (
+    amax,
+    amin,
+    argmax,
+    argmin,
+    argsort,
+    cumsum,
+    gather,
+    max,
+    mean,
+    median,
+    min,
+    norm,
+    prod,
+    sort,
+    std,
+    std_mean,
+    sum,
+    topk,
+    var,
+    var_mean,
+)
+from .functions.shape import (
+    broadcast_shapes,
+    broadcast_tensors,
+    broadcast_to,
+    cat,
+    chunk,
+    concat,
+    concatenate,
+    flatten,
+    flip,
+    hstack,
+    moveaxis,
+    movedim,
+    permute,
+    ravel,
+    repeat_interleave,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    swapaxes,
+    swapdims,
+    t,
+    tile,
+    transpose,
+    tril,
+    tril_indices,
+    triu,
+    triu_indices,
+    unbind,
+    unflatten,
+    unsqueeze,
+    vstack,
+)
+from .grad_mode import is_grad_enabled
+from .printing import set_printoptions
+from .tensor import Size, Tensor, device
+
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
+strided = "strided"
+FloatTensor = Tensor
+
+__version__ = "0.1.0"
+
+_PACKAGES = (
+    "backends corpora cuda debug distributed finetune generate linalg models nn optim "
+    "serialization study testing text training utils weights"
+).split()
+_ELSEWHERE = {"save": "serialization", "load": "serialization"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        try:
+            return _importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    if name in _ELSEWHERE:
+        value = getattr(_importlib.import_module(f".{_ELSEWHERE[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    near = _difflib.get_close_matches(name, __dir__(), n=1, cutoff=0.6)
+    hint = f": the nearest is {near[0]}" if near else ""
+    raise AttributeError(f"tinygrad_llm has no {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PACKAGES, *_ELSEWHERE})
+
+
+def compile(model: object = None, *args: object, **kwargs: object) -> object:
+    """The model itself: there is nothing to compile here. As a decorator, the function itself."""
+    return (lambda f: f) if model is None else model
+
+
+def is_tensor(obj: object) -> "bool":
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def numel(input: Tensor) -> "int":
+    """How many elements the tensor has."""
+    return input.numel()
+
+
+def is_floating_point(input: Tensor) -> "bool":
+    """Whether the tensor's dtype is a floating one."""
+    return input.is_floating_point()
+
+
+def set_default_device(device: object) -> None:
+    """Accepts "cpu" alone: pass device= to the function that makes the tensor."""
+    if str(device) != "cpu":
+        raise RuntimeError(f"set_default_device({device!r}): pass device={device!r} to each call")
+
+
+def get_default_device() -> device:
+    """device(type='cpu')."""
+    return device("cpu")
+
+
+def set_num_threads(n: "int") -> None:
+    """How many threads NumPy's matrix products may use, through threadpoolctl if installed."""
+    from .backend import set_threads
+
+    set_threads(n)
+
+
+def get_num_threads() -> "int":
+    """How many threads element-wise work uses."""
+    from .backend import threads
+
+    return threads()

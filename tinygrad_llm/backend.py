@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 from typing import Any
 
@@ -23,6 +24,9 @@ __all__ = [
     "scatter_add_rows",
     "storage_of",
     "to_numpy",
+    "set_threads",
+    "sum_over",
+    "threads",
     "unbroadcast",
     "xp_of",
 ]
@@ -262,3 +266,29 @@ def same_region(target: Any, base: Any, view: Any) -> Any:
         return np.ndarray(view.shape, view.dtype, target, offset, view.strides)
     return xp.ndarray(view.shape, view.dtype, target.data + (view.data.ptr - base.data.ptr),
                       view.strides)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------ threads
+_threads = 0
+
+
+def threads() -> int:
+    """How many threads work on big arrays: the cores this process may use, unless set_threads."""
+    global _threads
+    if not _threads:
+        affinity = getattr(os, "sched_getaffinity", None)
+        _threads = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    return _threads
+
+
+def set_threads(n: int) -> None:
+    """Let n threads work on big arrays, and on matrix products where threadpoolctl is installed."""
+    global _threads
+    if n < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    _threads = n
+    try:
+        limits = importlib.import_module("threadpoolctl").threadpool_limits
+    except ImportError:
+        return
+    limits(limits=n, user_api="blas")

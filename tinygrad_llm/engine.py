@@ -5,8 +5,7 @@ takes part in a gradient is stamped with a counter. Backward starts at the loss 
 newest op whose gradient has arrived: every op that used its output is newer, so nothing is missing.
 There is no recursion and so no limit of depth.
 
-There is no double backward: gradients are plain arrays, outside the graph. Second derivatives need
-`study.gradcheck`'s finite differences of the first.
+There is no double backward: gradients are plain arrays, outside the graph.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Op:
     needs: Sequence[bool] = ()
     edges: Sequence[Any] = ()  # where each input's gradient goes: None, a leaf, or (op, output)
     expects: Sequence[Any] = ()  # shape and dtype that each input's gradient must have
-    outputs: Sequence[Any] = ()  # shape and dtype of each output
+    outputs: Sequence[Any] = (None,)  # shape and dtype of each output, if there are several
     order = 0
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
 
@@ -76,8 +75,7 @@ class Op:
 
         Inputs that are no tensors (numbers, arrays, None) are passed on and get no gradient.
         """
-        arrays = []
-        needs = []
+        arrays, needs = [], []
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
@@ -85,7 +83,7 @@ class Op:
             else:
                 arrays.append(x)
                 needs.append(False)
-        tracked = mode.grad and True in needs
+        tracked = True in needs and mode.grad
         op = (GPU_OPS.get(cls, cls) if GPU_OPS and _on_gpu(arrays) else cls)()
         op.needs = needs if tracked else [False] * len(needs)
         if cls._sizes_named:
@@ -98,7 +96,8 @@ class Op:
             out = op.forward(*arrays, **options)
         except (ValueError, TypeError) as error:
             raise _explained(cls, arrays, error) from error
-        outs = out if isinstance(out, tuple) else (out,)
+        several = isinstance(out, tuple)
+        outs = out if several else (out,)
         results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
         if tracked:
             op._record(inputs, arrays, results)
@@ -110,26 +109,28 @@ class Op:
         if observers:
             for watch in observers:
                 watch(op, inputs, results)
-        return tuple(results) if outs is out else results[0]
+        return tuple(results) if several else results[0]
 
     def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
         """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
         edges: list[Any] = []
-        for x, needed in zip(inputs, self.needs, strict=True):
+        expects: list[Any] = []
+        for x, array, needed in zip(inputs, arrays, self.needs):  # noqa: B905
             if not needed:
                 edges.append(None)
+                expects.append(None)
                 continue
             if x._view_of is not None and x._view_of._tick > x._tick:
                 raise RuntimeError(
-                    f"{self.name}: an input of shape {tuple(x.array.shape)} is a view that was "
-                    "taken before its base was modified by an inplace operation, so its history "
-                    "is out of date: take the view again after the change"
+                    f"{self.name}: an input of shape {tuple(array.shape)} is a view that was taken "
+                    "before an inplace operation modified its base: take the view again after it"
                 )
             edges.append(x if x._op is None else (x._op, x._out))
-        self.edges = edges
-        self.expects = [(a.shape, a.dtype) if n else None for a, n in zip(arrays, self.needs)]  # noqa: B905
-        self.outputs = [(y.array.shape, y.array.dtype) for y in results]
+            expects.append((array.shape, array.dtype))
+        self.edges, self.expects = edges, expects
         self.order = next(clock)
+        if len(results) > 1:
+            self.outputs = [(y.array.shape, y.array.dtype) for y in results]
         for i, y in enumerate(results):
             if y.array.dtype.kind in "fV":  # integers, such as the indices of topk, have none
                 y._needs, y._op, y._out = True, self, i
@@ -166,7 +167,8 @@ def backward_steps(
     `backward()` exhausts this generator; single-stepping it shows the same walk. gradient is
     ∂L/∂root, needed unless root has one element. A gradient that arrives first is borrowed, the
     second allocates the sum, later ones add in place. Saved arrays are dropped as the walk passes
-    unless retain_graph. `deliver(leaf, gradient, fresh)` replaces accumulation into leaf.grad.
+    unless retain_graph; copy what you want to keep of a step, later steps add to it in place.
+    `deliver(leaf, gradient, fresh)` replaces accumulation into leaf.grad.
     """
     deliver = deliver or accumulate
     roots = [root] if isinstance(root, Tensor) else list(root)
@@ -208,8 +210,7 @@ def backward_steps(
         if op.saved is FREED:
             raise RuntimeError(
                 f"Trying to backward through the graph a second time: what {op.name} saved was "
-                "freed by the first backward. Call backward(retain_graph=True) the first time, or "
-                "compute the loss again."
+                "freed. Say backward(retain_graph=True) the first time, or compute the loss again."
             )
         if modified and op.saved:
             check_unmodified(op)
@@ -280,13 +281,11 @@ def backward(
     """Fill .grad of every leaf that the tensor was made from: ∂self/∂leaf, added to what is there.
 
     gradient is ∂L/∂self, needed unless self has one element. RuntimeError for a second backward
-    through a freed graph, for a saved tensor that was changed in place, and for create_graph=True:
-    there is no double backward.
+    through a freed graph, for a saved tensor that was changed in place, and for create_graph=True.
     """
     if create_graph:
         raise RuntimeError(
-            "create_graph=True: there is no double backward here, gradients are plain arrays "
-            "outside the graph; use finite differences of the gradient instead"
+            "create_graph=True: there is no double backward, gradients are outside the graph"
         )
     for _ in backward_steps(self, gradient, retain_graph):
         pass

@@ -81,17 +81,16 @@ class Split(Op):
     views = True
 
     def forward(self, x, sizes, dim):
-        self.dim, self.like = dim, x.dtype
+        self.dim = dim
         return slices(x, sizes, dim)
 
     def backward(self, gs):
-        some = next(g for g in (gs if isinstance(gs, tuple) else (gs,)) if g is not None)
-        xp = xp_of(some)
+        if not isinstance(gs, tuple):  # one piece: all of x
+            return gs
+        xp = xp_of(next(g for g in gs if g is not None))
         pieces = [
             xp.zeros(shape, dtype) if g is None else g
-            for g, (shape, dtype) in zip(
-                gs if isinstance(gs, tuple) else (gs,), self.outputs, strict=True
-            )
+            for g, (shape, dtype) in zip(gs, self.outputs, strict=True)
         ]
         return xp.concatenate(pieces, axis=self.dim)
 

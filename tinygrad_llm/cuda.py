@@ -1,0 +1,124 @@
+"""GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .tensor import device as _device
+
+__all__ = [
+    "current_device",
+    "device_count",
+    "empty_cache",
+    "get_device_name",
+    "is_available",
+    "manual_seed",
+    "manual_seed_all",
+    "max_memory_allocated",
+    "mem_get_info",
+    "memory_allocated",
+    "memory_reserved",
+    "reset_peak_memory_stats",
+    "set_device",
+    "synchronize",
+    "why_not",
+]
+
+
+@lru_cache(maxsize=1)
+def why_not() -> str:
+    """Why there is no usable GPU, in one line; "" if there is one.
+
+    A real test: a kernel is compiled, run, and its result compared.
+    """
+    try:
+        cupy = backend.cupy()
+    except RuntimeError as error:
+        return str(error)
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "CuPy is installed, but the driver shows no GPU"
+        got = (cupy.arange(5, dtype="float32") * 2 + 1).get()
+    except Exception as error:
+        return f"CuPy is installed, but a test kernel failed: {type(error).__name__}: {error}"
+    if not np.array_equal(got, np.arange(5, dtype="float32") * 2 + 1):
+        return f"CuPy is installed, but a test kernel gave wrong numbers: {got}"
+    return ""
+
+
+def is_available() -> bool:
+    """Whether a GPU can be used, which a compiled and checked kernel decides; never raises."""
+    return why_not() == ""
+
+
+def device_count() -> int:
+    """How many GPUs there are; 0 without CuPy or a driver."""
+    return int(backend.cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
+
+
+def current_device() -> int:
+    """The number of the GPU in use."""
+    return int(backend.cupy().cuda.Device().id)
+
+
+def set_device(device: Any) -> None:
+    """Use this GPU (a number or "cuda:1") for what is made from now on."""
+    index = device if isinstance(device, int) else (_device(device).index or 0)
+    backend.cupy().cuda.Device(index).use()
+
+
+def get_device_name(device: Any = None) -> str:
+    """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
+    cupy = backend.cupy()
+    index = current_device() if device is None else (_device(device).index or 0)
+    return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait until the GPU has done everything asked of it; nothing to wait for without one."""
+    if is_available():
+        backend.cupy().cuda.Device().synchronize()
+
+
+def memory_allocated(device: Any = None) -> int:
+    """Bytes in use by arrays on the GPU."""
+    return int(backend.cupy().get_default_memory_pool().used_bytes()) if is_available() else 0
+
+
+def memory_reserved(device: Any = None) -> int:
+    """Bytes that the memory pool holds, in use or not."""
+    return int(backend.cupy().get_default_memory_pool().total_bytes()) if is_available() else 0
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """The most bytes that the memory pool has held; it keeps what it gets until empty_cache()."""
+    return memory_reserved(device)
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Give unused memory back, so that max_memory_allocated starts afresh."""
+    empty_cache()
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """(free, total) bytes of GPU memory."""
+    free, total = backend.cupy().cuda.runtime.memGetInfo()
+    return int(free), int(total)
+
+
+def empty_cache() -> None:
+    """Give the pool's unused memory back to the driver."""
+    if is_available():
+        backend.cupy().get_default_memory_pool().free_all_blocks()
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing of its own: random numbers on a GPU come from the CPU stream that
+    tinygrad_llm.manual_seed seeds."""
+
+
+manual_seed_all = manual_seed
