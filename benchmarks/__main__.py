@@ -1,0 +1,26 @@
+"""python -m benchmarks COMMAND: each prints what it measured, on which machine, and the ratio."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
+    "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
+    "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
+}
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        print("usage: python -m benchmarks COMMAND [options]\n")
+        for name, (_, text) in COMMANDS.items():
+            print(f"  {name:12} {text}")
+        raise SystemExit(0 if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else 2)
+    module = importlib.import_module(f".{COMMANDS[sys.argv[1]][0]}", __package__)
+    module.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
