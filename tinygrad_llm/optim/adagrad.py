@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import xp_of
-from .optimizer import Optimizer, blocks, check_range, number, step_count, zeros_like
+from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
 
 __all__ = ["Adagrad"]
 
@@ -41,10 +41,13 @@ class Adagrad(Optimizer):
         eps, decay = group["eps"], group["weight_decay"]
         rate = number(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
         xp = xp_of(p)
-        for g, p, total in blocks(g, p, state["sum"].array):  # noqa: B020
+
+        def change(g: Any, p: Any, total: Any) -> None:
             if group["maximize"]:
                 g = -g
             if decay != 0:
                 g = g + p * decay
             total += g * g
             p += g * -rate / (xp.sqrt(total) + eps)
+
+        in_blocks(change, g, p, state["sum"].array)

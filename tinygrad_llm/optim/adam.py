@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import xp_of
-from .optimizer import Optimizer, blocks, check_range, number, step_count, zeros_like
+from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
 
 __all__ = ["Adam"]
 
@@ -56,16 +56,17 @@ class Adam(Optimizer):
         if amsgrad:
             kept.append(state["max_exp_avg_sq"].array)
         xp = xp_of(p)
-        for g, p, m, v, *largest in blocks(g, p, *kept):  # noqa: B020
+
+        def change(g: Any, p: Any, m: Any, v: Any, *largest: Any) -> None:
             if group["maximize"]:
                 g = -g
             if decay != 0 and decoupled:
                 p *= 1 - lr * decay
             elif decay != 0:
                 g = g + p * decay
-            change = g - m
-            change *= 1 - beta1
-            m += change
+            delta = g - m
+            delta *= 1 - beta1
+            m += delta
             square = g * (1 - beta2)
             square *= g
             v *= beta2
@@ -78,3 +79,5 @@ class Adam(Optimizer):
             step = m * (-lr / correction1)
             step /= scale
             p += step
+
+        in_blocks(change, g, p, *kept)

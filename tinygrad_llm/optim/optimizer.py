@@ -9,36 +9,57 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
-from ..backend import device_of, move, xp_of
+from ..backend import device_of, move, threads, xp_of
 from ..grad_mode import enable_grad
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
 
 __all__ = ["Optimizer"]
 
-BLOCK = 1 << 14  # elements: six float32 arrays of this length lie in a core's cache together
+BLOCK = 1 << 15  # elements: six float32 arrays of this length lie in a core's cache together
+SHARED = 1 << 20  # elements from which on the cores share an update
 
 
-def blocks(g: Any, *arrays: Any) -> Iterator[tuple[Any, ...]]:
-    """The gradient and what is changed by it, all of one shape, in pieces that fit in the cache.
+def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
+    """Call change(g, *arrays) on pieces of the arrays, which all have one shape.
 
     An update makes many passes over a piece while it is in the cache, and so only one over memory.
     Half-precision pieces come as float32 copies, and all but the gradient are written back. A GPU
     takes the arrays whole.
     """
-    for piece in _pieces(g, *arrays):
-        if g.dtype.itemsize >= 4:
-            yield piece
-        else:
-            copies = tuple([a.astype("float32") for a in piece])
-            yield copies
-            for array, copy in zip(piece[1:], copies[1:], strict=True):
-                array[...] = copy
+    if g.dtype.itemsize < 4:
+        change = _in_float32(change)
+    pieces = list(_pieces(g, *arrays))
+    workers = min(threads(), len(pieces)) if g.size >= SHARED else 1
+    if workers == 1:
+        _change_all(change, pieces)
+        return
+    share = -(-len(pieces) // workers)
+    with ThreadPoolExecutor(workers) as pool:
+        parts = [pieces[i : i + share] for i in range(0, len(pieces), share)]
+        for done in [pool.submit(_change_all, change, part) for part in parts]:
+            done.result()
+
+
+def _change_all(change: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
+    for piece in pieces:
+        change(*piece)
+
+
+def _in_float32(change: Callable[..., None]) -> Callable[..., None]:
+    def changed(*piece: Any) -> None:
+        copies = [a.astype("float32") for a in piece]
+        change(*copies)
+        for array, copy in zip(piece[1:], copies[1:], strict=True):
+            array[...] = copy
+
+    return changed
 
 
 def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:

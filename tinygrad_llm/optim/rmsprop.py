@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import xp_of
-from .optimizer import Optimizer, blocks, check_range, number, step_count, zeros_like
+from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
 
 __all__ = ["RMSprop"]
 
@@ -46,7 +46,8 @@ class RMSprop(Optimizer):
             if name not in state:
                 state[name] = zeros_like(p)
         xp = xp_of(p)
-        for g, p, *kept in blocks(g, p, *(state[n].array for n in names)):  # noqa: B020
+
+        def change(g: Any, p: Any, *kept: Any) -> None:
             at = dict(zip(names, kept, strict=True))
             v = at["square_avg"]
             if group["maximize"]:
@@ -69,3 +70,5 @@ class RMSprop(Optimizer):
                 p += buffer * -lr
             else:
                 p += g * -lr / scale
+
+        in_blocks(change, g, p, *(state[n].array for n in names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, blocks, check_range, number, zeros_like
+from .optimizer import Optimizer, check_range, in_blocks, number, zeros_like
 
 __all__ = ["SGD"]
 
@@ -41,7 +41,8 @@ class SGD(Optimizer):
         if first:
             state["momentum_buffer"] = zeros_like(p)
         kept = [state["momentum_buffer"].array] if momentum != 0 else []
-        for g, p, *b in blocks(g, p, *kept):  # noqa: B020
+
+        def change(g: Any, p: Any, *b: Any) -> None:
             if group["maximize"]:
                 g = -g
             if decay != 0:
@@ -55,3 +56,5 @@ class SGD(Optimizer):
                     buffer += g * (1 - dampening)
                 g = g + buffer * momentum if group["nesterov"] else buffer
             p += g * -lr
+
+        in_blocks(change, g, p, *kept)
