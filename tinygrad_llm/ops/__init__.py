@@ -15,9 +15,9 @@ from .elementwise import (
     Exp,
     Expm1,
     Log,
+    Log10,
     Log1p,
     Log2,
-    Log10,
     MaskedFill,
     Maximum,
     Minimum,
@@ -38,6 +38,17 @@ from .elementwise import (
 from .embedding import Embedding
 from .index import Gather, Index, IndexPut, ScatterAdd, WriteView
 from .linear import Linear
+from .loss import (
+    BinaryCrossEntropy,
+    BinaryCrossEntropyWithLogits,
+    CrossEntropy,
+    HuberLoss,
+    KlDiv,
+    L1Loss,
+    LinearCrossEntropy,
+    MseLoss,
+    NllLoss,
+)
 from .matmul import Einsum, Matmul
 from .norm import LayerNorm, RmsNorm
 from .reduce import Cumsum, Extreme, Mean, Norm, Prod, Std, Sum, Var

@@ -1,0 +1,121 @@
+"""Attention and rotary positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes, ops
+from ..backend import xp_of
+from ..tensor import Tensor, wrap
+from .dropout import keep_mask
+from .fused import need_floating, need_same_dtype, run
+from .shape import broadcast_shapes
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """softmax(q·kᵀ·scale + mask)·v, scale 1/√E unless given; the weights are never kept.
+
+    query (..., Hq, L, E), key (..., H, S, E), value (..., H, S, D) give (..., Hq, L, D). Leading
+    dimensions broadcast, or there are none. With enable_gqa Hq may be a multiple of H, and every
+    Hq/H query heads share a head of key and value.
+    attn_mask broadcasts to (..., Hq, L, S): boolean, True where a query may look, or query's dtype,
+    and is added. is_causal: query i may look at the keys 0 … i, counted from the first of both,
+    also where L and S differ. A query that may look nowhere gets zeros.
+    dropout_p is always applied: pass 0.0 when not training.
+    RuntimeError if shapes or dtypes disagree, or a mask is given together with is_causal.
+    Vaswani et al. (2017), equation 1.
+    """
+    name = "scaled_dot_product_attention"
+    need_floating(name, query, key, value)
+    need_same_dtype(name, query=query, key=key, value=value)
+    if not 0.0 <= dropout_p <= 1.0:
+        raise RuntimeError(
+            f"dropout probability has to be between 0 and 1, but got {dropout_p}"
+        )
+    q, k, v = query.array.shape, key.array.shape, value.array.shape
+    if min(len(q), len(k), len(v)) < 2:
+        raise RuntimeError(
+            f"{name}: Expected query, key, and value to all be at least 2 dimensional, but got "
+            f"{list(q)}, {list(k)} and {list(v)}"
+        )
+    if q[-1] != k[-1] or k[-2] != v[-2]:
+        raise RuntimeError(
+            f"{name}: query (..., L, E), key (..., S, E) and value (..., S, D) disagree about "
+            f"{'E' if q[-1] != k[-1] else 'S'}: got {list(q)}, {list(k)} and {list(v)}"
+        )
+    if enable_gqa and min(len(q), len(k), len(v)) > 2 and (q[-3] != k[-3] or q[-3] != v[-3]):
+        if k[-3] != v[-3] or not k[-3] or q[-3] % k[-3]:
+            raise RuntimeError(
+                f"{name}: Number of heads in key and value must be equal and divide the number of "
+                f"heads in query, got {k[-3]} and {v[-3]} for {q[-3]}"
+            )
+        leading = tuple(broadcast_shapes(q[:-3], k[:-3], v[:-3]))
+        heads = leading + q[-3:-2], leading + k[-3:-2], leading + k[-3:-2]
+    else:
+        heads = (tuple(broadcast_shapes(q[:-2], k[:-2], v[:-2])),) * 3
+    query, key, value = (
+        t if t.array.shape[:-2] == h else t.expand(*h, *t.array.shape[-2:])
+        for t, h in zip((query, key, value), heads, strict=True)
+    )
+    weights = (*query.array.shape[:-1], k[-2])  # (..., Hq, L, S)
+    if attn_mask is not None:
+        _check_mask(name, attn_mask, query, weights, is_causal)
+    keep = keep_mask(query, weights, dropout_p) if dropout_p else None
+    return run(
+        ops.ScaledDotProductAttention, query, key, value, attn_mask, keep,
+        is_causal=is_causal, scale=scale, dropout_p=dropout_p,
+    )  # fmt: skip
+
+
+def _check_mask(name: str, mask: Tensor, query: Tensor, weights: Any, is_causal: bool) -> None:
+    if is_causal:
+        raise RuntimeError(f"{name}: Explicit attn_mask should not be set when is_causal=True")
+    if mask.dtype not in (dtypes.bool_, query.dtype):
+        raise RuntimeError(
+            f"Expected attn_mask dtype to be bool or to match query dtype, but got "
+            f"attn_mask.dtype: {mask.dtype} and query.dtype: {query.dtype} instead."
+        )
+    if tuple(broadcast_shapes(mask.array.shape, weights)) != weights:
+        raise RuntimeError(
+            f"{name}: attn_mask of shape {list(mask.shape)} does not broadcast to the weights' "
+            f"shape {list(weights)}"
+        )
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    """Rotary position embedding: each pair of x turns by its position's angle.
+
+    x (..., T, D); cos and sin broadcast to (..., T, R), R pairs, 2R <= D; what is left of D stays
+    as it is. Pairs are (xⱼ, xⱼ₊R) as in Hugging Face's models, or neighbours (x₂ⱼ, x₂ⱼ₊₁) as in
+    Meta's, if interleaved: weights made for one give nonsense with the other.
+    Su et al. (2021), equation 34. `rope_angles` makes cos and sin.
+    """
+    need_floating("rope", x, cos, sin)
+    lead, n_pairs = x.array.shape[:-1], cos.array.shape[-1]
+    if (
+        cos.array.shape != sin.array.shape
+        or 2 * n_pairs > x.array.shape[-1]
+        or tuple(broadcast_shapes(cos.array.shape[:-1], lead)) != lead
+    ):
+        raise RuntimeError(
+            f"rope: cos and sin must broadcast to (..., T, R) with 2R <= D for x (..., T, D), got "
+            f"{list(cos.shape)} and {list(sin.shape)} for x {list(x.shape)}"
+        )
+    return ops.Rope.apply(x, cos.array, sin.array, interleaved=interleaved)
+
+
+def rope_angles(
+    positions: Tensor, dim: int, base: float = 10000.0, dtype: Any = None
+) -> tuple[Tensor, Tensor]:
+    """(cos, sin) of position·base^(−2j/dim), j = 0 … dim/2 − 1: positions (...) give (..., dim/2)."""
+    if dim % 2:
+        raise ValueError(f"rope_angles: dim is {dim}, must be even: it counts pairs")
+    xp = xp_of(positions.array)
+    frequency = 1.0 / (base ** (xp.arange(0, dim, 2).astype("float32") / dim))
+    angle = positions.array.astype("float32")[..., None] * frequency
+    kind = dtypes.numpy_dtype(dtype)
+    return wrap(xp.cos(angle).astype(kind)), wrap(xp.sin(angle).astype(kind))

@@ -1,0 +1,41 @@
+"""Dropout, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..backend import asarray
+from ..tensor import Tensor
+from .fused import need_floating, run
+from .inplace import write
+
+
+def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
+    """A boolean array, True with probability 1 − p, from the default generator's stream."""
+    from ..random import default_generator
+
+    keep = default_generator.bernoulli(1.0 - p, shape, like.array.dtype)
+    return asarray(keep != 0, like.array)
+
+
+def check_p(p: float) -> None:
+    """ValueError unless 0 <= p <= 1."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Each element becomes 0 with probability p, else x/(1 − p); x itself if not training.
+
+    With the same manual_seed the zeros are where PyTorch on a CPU has them. ValueError for a p
+    outside [0, 1].
+    """
+    check_p(p)
+    need_floating("dropout", input)
+    if not training or p == 0.0 or input.array.size == 0:
+        return input
+    y = run(ops.Dropout, input, keep_mask(input, input.array.shape, p), p=p)
+    return write(input, y, "dropout_") if inplace else y

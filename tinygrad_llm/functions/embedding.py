@@ -1,0 +1,98 @@
+"""Rows by number, one-hot rows, and padding, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import dtypes, ops
+from ..backend import xp_of
+from ..grad_mode import no_grad
+from ..tensor import Tensor, wrap
+from .fused import need_tensor
+
+
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
+    """weight[input]: ids (...) of int64 or int32 and a table (V, C) give (..., C).
+
+    padding_idx: a row that gets no gradient. max_norm: rows that are read and longer than it (in
+    the norm_type norm) are shortened to it first, in place. scale_grad_by_freq: a row's gradient is
+    divided by how often it was read. The gradient is dense, whatever `sparse` says.
+    IndexError for an id outside [0, V).
+    """
+    need_tensor("embedding", input)
+    need_tensor("embedding", weight, "weight")
+    ids, n = input.array, len(weight.array) if weight.array.ndim else 0
+    if ids.dtype.name not in ("int64", "int32"):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            f"Long, Int; but got {input.dtype} instead: call .long() first"
+        )
+    if weight.array.ndim != 2:
+        raise RuntimeError(f"embedding: 'weight' must be 2-D, got {list(weight.shape)}")
+    if padding_idx is not None:
+        if not -n <= padding_idx < n:
+            raise ValueError(f"Padding_idx must be within num_embeddings: {padding_idx} in {n}")
+        padding_idx %= n
+    if max_norm is not None:
+        ops.embedding.check_ids(ids, n, "embedding")
+        with no_grad():
+            used = wrap(xp_of(ids).unique(ids))
+            rows = weight.index_select(0, used)
+            length = rows.norm(norm_type, 1, keepdim=True)
+            weight[used] = rows * (max_norm / (length + 1e-7)).clamp(max=1.0)
+    return ops.Embedding.apply(
+        weight, ids, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq
+    )
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """int64 ids (...) as rows (..., num_classes) with a 1 at the id; -1: one more than the largest.
+
+    RuntimeError for another dtype, for a negative id, and for one that is too large.
+    """
+    ids = tensor.array
+    if ids.dtype.name != "int64":
+        raise RuntimeError(
+            f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}"
+        )
+    if not ids.size and num_classes <= 0:
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    largest = int(ids.max()) if ids.size else -1
+    if ids.size and int(ids.min()) < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        num_classes = largest + 1
+    elif largest >= num_classes:
+        raise RuntimeError(
+            f"Class values must be smaller than num_classes: {largest} is not below {num_classes}"
+        )
+    xp = xp_of(ids)
+    return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64"))
+
+
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Elements of a value (0) around x: pad is (left, right) of the last dimension, then of the one
+    before it, and so on. A negative number cuts elements off. Other modes: RuntimeError."""
+    n = input.array.ndim
+    if len(pad) % 2 or len(pad) > 2 * n:
+        raise RuntimeError(
+            f"Padding length must be divisible by 2 and at most twice the number of dimensions of "
+            f"the input: got {len(pad)} numbers for {n} dimensions"
+        )
+    if mode != "constant":
+        raise RuntimeError(f"pad: mode {mode!r} is not offered here, only 'constant'")
+    before, after = [0] * n, [0] * n
+    for i, (left, right) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        d = n - 1 - i
+        start, length = max(-left, 0), input.array.shape[d] - max(-left, 0) - max(-right, 0)
+        if length < 0:
+            raise RuntimeError(f"pad: {left} and {right} leave nothing of dimension {d}, "
+                               f"whose size is {input.array.shape[d]}")  # fmt: skip
+        input = input.narrow(d, start, length) if left < 0 or right < 0 else input
+        before[d], after[d] = max(left, 0), max(right, 0)
+    return ops.Pad.apply(input, before=before, after=after, value=0 if value is None else value)

@@ -1,0 +1,302 @@
+"""Losses, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from .activation import log_softmax
+from .elementwise import promote
+from .fused import need_floating, need_same_dtype, need_tensor, run
+from .linear import linear
+
+
+def _reduction(size_average: Any, reduce: Any, reduction: str, *, batchmean: bool = False) -> str:
+    """The reduction's name; size_average and reduce are PyTorch's older way to say it."""
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    if reduction not in ("none", "mean", "sum") and not (batchmean and reduction == "batchmean"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+# ---------------------------------------------------------------------------- one class of many
+def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Errors unless input is (C), (N, C) or (N, C, d₁, …), and target () or (N, d₁, …) of int64."""
+    x, t = input.array.shape, target.array.shape
+    if not x:
+        raise RuntimeError(f"{name}: input needs a dimension of classes, got a 0-d tensor")
+    if len(x) > 1 and len(t) and x[0] != t[0]:
+        raise ValueError(
+            f"Expected input batch_size ({x[0]}) to match target batch_size ({t[0]})."
+        )
+    wanted = x[:1] + x[2:] if len(x) > 1 else ()
+    if t != wanted and not (len(x) == 1 and t == (1,)):
+        if t == x:
+            raise RuntimeError(
+                "Expected floating point type for target with class probabilities, "
+                f"got {target.dtype}"
+            )
+        hint = ""
+        if t == x[:-1]:
+            hint = ": classes stand in dimension 1, so flatten both, as in input.flatten(0, -2), "
+            hint += "target.flatten()"
+        raise RuntimeError(f"Expected target size {list(wanted)}, got {list(t)}{hint}")
+    if target.array.dtype.name not in ("int64", "uint8"):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype}")
+    n_classes = x[1] if len(x) > 1 else x[0]
+    if weight is not None:
+        if weight.array.shape != (n_classes,):
+            raise RuntimeError(
+                f"weight tensor should be defined either for all {n_classes} classes or no classes "
+                f"but got weight tensor of shape: {list(weight.shape)}"
+            )
+        need_same_dtype(name, input=input, weight=weight)
+
+
+def _classes_last(input: Tensor, target: Tensor) -> tuple[Tensor, Any]:
+    """(N, C, d₁, …) -> (N, d₁, …, C); a target (1) of an input (C) -> ()."""
+    if input.array.ndim > 2:
+        return input.movedim(1, -1), target.array
+    return input, target.array.reshape(()) if input.array.ndim == 1 else target.array
+
+
+def _constant(t: Tensor | None) -> Any:
+    return None if t is None else t.array
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """−log softmax(input) at the target: logits (C), (N, C) or (N, C, d₁, …), in nats.
+
+    target: class indices () or (N, d₁, …) of int64; or probabilities of input's shape.
+    weight (C): a factor for each class. label_smoothing ε: the target is 1 − ε, and ε/C everywhere.
+    reduction "mean" divides by the sum of the targets' weights, ignored ones not counted (NaN if
+    there are none), and by N·d₁… for probabilities; "sum"; "none" gives (N, d₁, …).
+    IndexError for a class outside [0, C) that is not ignore_index, ValueError for batch sizes that
+    differ, RuntimeError for other shapes or dtypes.
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    need_floating("cross_entropy", input)
+    need_tensor("cross_entropy", target, "target")
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(
+            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
+        )
+    if target.array.dtype.kind in "fV" and target.array.shape == input.array.shape:
+        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    _check_classes("cross_entropy", input, target, weight)
+    x, t = _classes_last(input, target)
+    return run(
+        ops.CrossEntropy, x, t, _constant(weight), ignore_index=ignore_index,
+        label_smoothing=label_smoothing, reduction=reduction,
+    )  # fmt: skip
+
+
+def _soft_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    label_smoothing: float,
+) -> Tensor:  # fmt: skip
+    """−Σ q·log softmax(x) for probabilities q, which may want a gradient too."""
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    dim = 1 if input.array.ndim > 1 else 0
+    n_classes = input.array.shape[dim]
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / n_classes
+    if weight is not None:
+        target = target * weight.reshape(n_classes, *[1] * (input.array.ndim - dim - 1))
+    return _reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
+
+
+def linear_cross_entropy(
+    input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None,
+    weight: Tensor | None = None, reduction: str = "mean", ignore_index: int | None = None,
+    label_smoothing: float = 0.0, options: Any = None,
+) -> Tensor:  # fmt: skip
+    """cross_entropy(linear(input, linear_weight, linear_bias), target), without all the logits.
+
+    input (..., in), linear_weight (C, in), target (...) of class indices: some rows' logits exist
+    at a time, in forward, where the gradients are worked out too. The rest as in cross_entropy.
+    With reduction "none" or probabilities as targets it is the two functions one after the other.
+    """
+    name = "linear_cross_entropy"
+    reduction = _reduction(None, None, reduction)
+    need_floating(name, input, linear_weight)
+    need_same_dtype(name, input=input, weight=linear_weight, bias=linear_bias)
+    ignore_index = -100 if ignore_index is None else ignore_index
+    chunked = linear_weight.array.ndim == 2 and input.array.shape[-1:] == linear_weight.shape[1:]
+    chunked &= target.array.shape == input.array.shape[:-1] and target.array.dtype.kind in "iu"
+    if not chunked or reduction == "none":
+        return cross_entropy(
+            linear(input, linear_weight, linear_bias), target, weight, None, ignore_index, None,
+            reduction, label_smoothing,
+        )  # fmt: skip
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(
+            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
+        )
+    return run(
+        ops.LinearCrossEntropy, input, linear_weight, target.array, linear_bias, _constant(weight),
+        ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
+    )  # fmt: skip
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """−input at the target, for log-probabilities (C), (N, C) or (N, C, d₁, …).
+
+    cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t): shapes, reductions and errors are as
+    there.
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    need_floating("nll_loss", input)
+    need_tensor("nll_loss", target, "target")
+    _check_classes("nll_loss", input, target, weight)
+    x, t = _classes_last(input, target)
+    return run(
+        ops.NllLoss, x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
+    )  # fmt: skip
+
+
+# -------------------------------------------------------------------------- element by element
+def _distance(
+    name: str, op: Any, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str,
+    **options: Any,
+) -> Tensor:  # fmt: skip
+    """The op on input and target, which broadcast, weighted and reduced."""
+    need_tensor(name, input)
+    need_tensor(name, target, "target")
+    if input.array.shape != target.array.shape:
+        warnings.warn(
+            f"{name}: Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=3,
+        )
+    input, target = promote(input, target)
+    need_floating(name, input, target)
+    losses = run(op, input, target, **options)
+    if weight is None:
+        return _reduced(losses, reduction)
+    losses = losses * weight
+    return losses.sum() / weight.sum() if reduction == "mean" else _reduced(losses, reduction)
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input − target)², reduced. With weights the mean is divided by their sum."""
+    reduction = _reduction(size_average, reduce, reduction)
+    return _distance("mse_loss", ops.MseLoss, input, target, weight, reduction)
+
+
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """|input − target|, reduced. With weights the mean is divided by their sum."""
+    reduction = _reduction(size_average, reduce, reduction)
+    return _distance("l1_loss", ops.L1Loss, input, target, weight, reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced."""
+    reduction = _reduction(None, None, reduction)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return _distance("huber_loss", ops.HuberLoss, input, target, weight, reduction, delta=delta)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", beta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """huber_loss(delta=beta)/beta; with beta = 0 it is l1_loss."""
+    reduction = _reduction(size_average, reduce, reduction)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return _distance("smooth_l1_loss", ops.L1Loss, input, target, None, reduction)
+    loss = _distance("smooth_l1_loss", ops.HuberLoss, input, target, None, reduction, delta=beta)
+    return loss / beta
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """−t·log x − (1 − t)·log(1 − x) for probabilities x, times weight, reduced.
+
+    A logarithm stops at −100. ValueError if shapes differ, RuntimeError for x outside [0, 1].
+    binary_cross_entropy_with_logits is the more exact one.
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    need_floating("binary_cross_entropy", input, target)
+    if input.array.shape != target.array.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}) is deprecated. Please ensure they have the same size."
+        )
+    need_same_dtype("binary_cross_entropy", input=input, target=target)
+    for which, x in (("input", input.array), ("target", target.array)):
+        if x.size and not (bool((x >= 0).all()) and bool((x <= 1).all())):
+            raise RuntimeError(f"all elements of {which} should be between 0 and 1")
+    losses = run(ops.BinaryCrossEntropy, input, target)
+    return _reduced(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """binary_cross_entropy(sigmoid(input), target) without overflow, times weight, reduced.
+
+    pos_weight, which broadcasts, is a factor on the positive half: −pos_weight·t·log σ(x).
+    ValueError if shapes differ.
+    """
+    name = "binary_cross_entropy_with_logits"
+    reduction = _reduction(size_average, reduce, reduction)
+    need_floating(name, input, target)
+    if input.array.shape != target.array.shape:
+        raise ValueError(
+            f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
+    need_same_dtype(name, input=input, target=target, pos_weight=pos_weight)
+    losses = run(ops.BinaryCrossEntropyWithLogits, input, target, pos_weight)
+    return _reduced(losses if weight is None else losses * weight, reduction)
+
+
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", log_target: bool = False,
+) -> Tensor:  # fmt: skip
+    """target·(log target − input), for log-probabilities input and probabilities target, reduced.
+
+    log_target: the target is given as log-probabilities too. reduction "batchmean" divides by the
+    first dimension, which is what the divergence means; "mean" divides by all elements.
+    """
+    reduction = _reduction(size_average, reduce, reduction, batchmean=True)
+    input, target = promote(input, target)
+    need_floating("kl_div", input, target)
+    losses = run(ops.KlDiv, input, target, log_target=log_target)
+    if reduction == "batchmean":
+        return losses.sum() / max(input.array.shape[0] if input.array.ndim else 1, 1)
+    return _reduced(losses, reduction)

@@ -1,0 +1,195 @@
+"""Activations: y = f(x), element by element, so that ∂L/∂x = g·f′(x).
+
+The smooth ones save f′(x) itself, worked out in forward while the exponential is at hand: as big as
+x, which is then needed no more, and backward is a single product.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import erf, xp_of
+from ..engine import Op
+
+
+def sigmoid(x: Any) -> Any:
+    """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
+    xp = xp_of(x)
+    return 1.0 / (1.0 + xp.exp(xp.minimum(-x, 88.0)))
+
+
+class Relu(Op):
+    """y = max(x, 0).
+
+    Backward: ∂L/∂x = g where x > 0, else 0. (At the kink x = 0 it is 0, the slope on the left.)
+    Saves the mask x > 0: one byte an element.
+    """
+
+    def forward(self, x):
+        if self.needs[0]:
+            self.saved = (x > 0,)
+        return xp_of(x).maximum(x, 0)
+
+    def backward(self, g):
+        (positive,) = self.saved
+        return g * positive
+
+
+class LeakyRelu(Op):
+    """y = x where x > 0, else a·x:   y = max(x, 0) + a·min(x, 0),   a = negative_slope.
+
+    Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else a.
+    Saves the mask x > 0: one byte an element.
+    """
+
+    def forward(self, x, negative_slope=0.01):
+        xp = xp_of(x)
+        self.slope = negative_slope
+        self.saved = (x > 0,)
+        y = xp.minimum(x, 0.0)
+        y *= negative_slope
+        y += xp.maximum(x, 0.0)
+        return y
+
+    def backward(self, g):
+        (positive,) = self.saved
+        gx = positive.astype(g.dtype)
+        gx *= 1.0 - self.slope
+        gx += self.slope
+        gx *= g
+        return gx
+
+
+class Elu(Op):
+    """y = x where x > 0, else α·(exp(x) − 1).
+
+    Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else α·exp(x).
+    Saves f′. Source: Clevert, Unterthiner, Hochreiter (2015), equation 14.
+    """
+
+    def forward(self, x, alpha=1.0):
+        xp = xp_of(x)
+        e = xp.expm1(xp.minimum(x, 0.0))
+        if self.needs[0]:
+            slope = e + 1.0
+            slope *= alpha
+            if alpha != 1.0:
+                slope += (x > 0).astype(x.dtype) * (1.0 - alpha)  # e = 0 there: α + 1 − α
+            self.saved = (slope,)
+        e *= alpha
+        e += xp.maximum(x, 0.0)
+        return e
+
+    def backward(self, g):
+        return g * self.saved[0]
+
+
+class Gelu(Op):
+    """y = x·Φ(x), Φ the normal distribution function: what is the chance that z ~ N(0, 1) is < x?
+
+    approximate="none":  Φ(x) = (1 + erf(x/√2))/2,   Φ′(x) = φ(x) = exp(−x²/2)/√(2π)
+    approximate="tanh":  Φ(x) ≈ (1 + tanh u)/2,      u = c·(x + a·x³),  c = √(2/π),  a = 0.044715
+                         Φ′(x) = (1 − tanh²u)/2·u′ = 2Φ(1 − Φ)·u′,      u′ = c·(1 + 3a·x²)
+    Backward: ∂L/∂x = g·f′,   f′ = Φ + x·Φ′.
+    Saves f′. Source: Hendrycks and Gimpel (2016). GPT-2 and Gemma use tanh, BERT erf.
+    """
+
+    def forward(self, x, approximate="none"):
+        xp = xp_of(x)
+        square = x * x
+        if approximate == "tanh":
+            c = math.sqrt(2.0 / math.pi)
+            square *= 0.044715 * c
+            cdf = square + c
+            cdf *= x  # u = x·(c + a·c·x²)
+            cdf = xp.tanh(cdf)
+        else:
+            cdf = erf(x * math.sqrt(0.5))
+        cdf += 1.0
+        cdf *= 0.5  # Φ
+        y = x * cdf
+        if not self.needs[0]:
+            return y
+        if approximate == "tanh":
+            square *= 6.0
+            square += 2.0 * c  # 2u′
+            square *= 1.0 - cdf
+            square *= y  # x·Φ·(1 − Φ)·2u′
+        else:
+            square *= -0.5
+            square = xp.exp(square)
+            square *= x
+            square *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
+        square += cdf
+        self.saved = (square,)
+        return y
+
+    def backward(self, g):
+        return g * self.saved[0]
+
+
+class Silu(Op):
+    """y = x·σ(x), also called swish.
+
+    Backward: ∂L/∂x = g·f′,   f′ = σ + x·σ·(1 − σ) = σ + y·(1 − σ).
+    Saves f′. Source: Elfwing, Uchibe, Doya (2017).
+    """
+
+    def forward(self, x):
+        s = sigmoid(x)
+        y = x * s
+        if self.needs[0]:
+            slope = 1.0 - s
+            slope *= y
+            slope += s
+            self.saved = (slope,)
+        return y
+
+    def backward(self, g):
+        return g * self.saved[0]
+
+
+class Softplus(Op):
+    """y = log(1 + exp(βx))/β, a smooth relu; y = x where βx > threshold.
+
+    Computed as (max(z, 0) + log(1 + exp(−|z|)))/β with z = βx, which never overflows.
+    Backward: ∂L/∂x = g·f′,   f′ = σ(βx), or 1 where βx > threshold.
+    Saves f′.
+    """
+
+    def forward(self, x, beta=1.0, threshold=20.0):
+        xp = xp_of(x)
+        z = x * beta
+        linear = z > threshold
+        if self.needs[0]:
+            self.saved = (xp.maximum(sigmoid(z), linear),)
+        y = xp.log1p(xp.exp(-abs(z)))
+        y += xp.maximum(z, 0.0)
+        y *= 1.0 / beta
+        return xp.where(linear, x, y)
+
+    def backward(self, g):
+        return g * self.saved[0]
+
+
+class Logsigmoid(Op):
+    """y = log σ(x) = min(x, 0) − log(1 + exp(−|x|)), which never overflows.
+
+    Backward: ∂L/∂x = g·f′,   f′ = σ(−x) = e/(1 + e) where x ≥ 0, else 1/(1 + e),   e = exp(−|x|).
+    Saves f′.
+    """
+
+    def forward(self, x):
+        xp = xp_of(x)
+        e = xp.exp(-abs(x))
+        y = xp.minimum(x, 0.0)
+        y -= xp.log1p(e)
+        if self.needs[0]:
+            slope = xp.maximum(e, x < 0)  # 1 where x < 0, for there e < 1
+            slope /= e + 1.0
+            self.saved = (slope,)
+        return y
+
+    def backward(self, g):
+        return g * self.saved[0]

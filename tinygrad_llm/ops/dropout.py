@@ -1,0 +1,29 @@
+"""Dropout: some elements become 0, the others grow, and the expected value stays."""
+
+from __future__ import annotations
+
+from ..engine import Op
+
+
+class Dropout(Op):
+    """y = x·keep/(1 − p), where keep is 1 with probability 1 − p, else 0.
+
+    Backward: ∂L/∂x = g·keep/(1 − p), with the very same keep.
+    The mask is an input, drawn by the caller from a random stream, so the op is a plain function.
+    Saves keep: one byte an element if it is boolean. Source: Srivastava et al. (2014).
+    """
+
+    signature = "x(...) keep(...) -> y(...)"
+
+    def forward(self, x, keep, p=0.5):
+        self.scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+        self.saved = (keep,)
+        y = x * keep
+        y *= self.scale
+        return y
+
+    def backward(self, g):
+        (keep,) = self.saved
+        gx = g * keep
+        gx *= self.scale
+        return gx, None

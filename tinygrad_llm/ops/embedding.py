@@ -1,0 +1,46 @@
+"""Embedding: a table's rows by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import scatter_add_rows, xp_of
+from ..engine import Op
+
+
+def check_ids(ids: Any, n: int, name: str) -> None:
+    """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        wrong = int(ids[(ids < 0) | (ids >= n)][0])
+        raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")
+
+
+class Embedding(Op):
+    """y = W[ids]: row ids[n] of the table stands at place n.
+
+    It is the product of W with one-hot rows, without the zeros. Backward:
+        ∂L/∂W[v] = Σ g[n] over every n with ids[n] = v
+    A row that is read twice gets both gradients; a row that nobody reads gets 0.
+    padding_idx: the row that gets no gradient. scale_grad_by_freq: the mean instead of the sum.
+    Saves ids.
+    """
+
+    signature = "w(V,C) ids(...) -> y(...,C)"
+
+    def forward(self, w, ids, padding_idx=None, scale_grad_by_freq=False):
+        check_ids(ids, len(w), "embedding")
+        self.saved = (ids,)
+        self.shape, self.padding_idx, self.scaled = w.shape, padding_idx, scale_grad_by_freq
+        return w.take(ids, 0)  # (..., C)
+
+    def backward(self, g):
+        ids = self.saved[0].reshape(-1)  # (N)
+        xp = xp_of(g)
+        gw = xp.zeros(self.shape, g.dtype)
+        scatter_add_rows(gw, ids, g.reshape(-1, self.shape[1]))
+        if self.scaled:
+            count = xp.bincount(ids, minlength=len(gw))
+            gw /= xp.maximum(count, 1).astype(g.dtype)[:, None]
+        if self.padding_idx is not None:
+            gw[self.padding_idx] = 0.0
+        return gw, None

@@ -1,0 +1,37 @@
+"""Linear: the layer where nearly all of a model's arithmetic is."""
+
+from __future__ import annotations
+
+from ..backend import row_sum
+from ..engine import Op
+
+
+class Linear(Op):
+    """y = x·Wᵀ + b, every row of x by itself.
+
+    Backward: y_no = Σᵢ x_ni·W_oi + b_o, so that
+        ∂L/∂x = g·W        ∂L/∂W = gᵀ·x        ∂L/∂b = Σ g     (Σ over every row)
+    Leading dimensions are flattened: one large matrix product instead of one a batch.
+    Saves x and W.
+    """
+
+    signature = "x(...,I) w(O,I) b(O)? -> y(...,O)"
+
+    def forward(self, x, w, b=None):
+        self.saved = x, w
+        y = x.reshape(-1, x.shape[-1]) @ w.T  # (..., I) -> (N, O)
+        if b is not None:
+            y += b
+        return y.reshape(*x.shape[:-1], len(w))  # (N, O) -> (..., O)
+
+    def backward(self, g):
+        x, w = self.saved
+        rows = g.reshape(-1, len(w))  # (..., O) -> (N, O)
+        gx = gw = gb = None
+        if self.needs[0]:
+            gx = (rows @ w).reshape(x.shape)  # (N, I) -> (..., I)
+        if self.needs[1]:
+            gw = rows.T @ x.reshape(-1, x.shape[-1])  # (O, I)
+        if len(self.needs) > 2 and self.needs[2]:
+            gb = row_sum(rows)  # (N, O) -> (O)
+        return gx, gw, gb

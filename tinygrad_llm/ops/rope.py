@@ -1,0 +1,49 @@
+"""Rotary position embedding: a position is an angle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import xp_of
+from ..engine import Op
+
+
+def rotate(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
+    """Turn each pair (a, b) of x by its angle: (a·cos − b·sin, b·cos + a·sin)."""
+    n = cos.shape[-1]  # number of pairs
+
+    def pairs(z: Any) -> tuple[Any, Any]:
+        return (z[..., 0 : 2 * n : 2], z[..., 1 : 2 * n : 2]) if interleaved else (
+            z[..., :n], z[..., n : 2 * n])  # fmt: skip
+
+    xp = xp_of(x)
+    y = xp.empty_like(x)
+    (a, b), (turned_a, turned_b) = pairs(x), pairs(y)
+    xp.multiply(a, cos, out=turned_a)
+    turned_a -= b * sin
+    xp.multiply(b, cos, out=turned_b)
+    turned_b += a * sin
+    y[..., 2 * n :] = x[..., 2 * n :]
+    return y
+
+
+class Rope(Op):
+    """(a, b) -> (a·cos − b·sin, b·cos + a·sin): pair j of position t turns by the angle t·ωⱼ.
+
+    The product of a query at position t and a key at s then depends on t − s alone.
+    Which numbers are a pair, with D = 2R:
+        half split (Hugging Face, GPT-NeoX):  (xⱼ, xⱼ₊R)      interleaved (Meta, GPT-J):  (x₂ⱼ, x₂ⱼ₊₁)
+    Backward: a rotation's transpose turns the other way, so ∂L/∂x is g turned by −t·ωⱼ.
+    If D > 2R, the last D − 2R numbers are passed on as they are (partial rotary).
+    cos and sin get no gradient. Saves cos and sin. Source: Su et al. (2021), equation 34.
+    """
+
+    signature = "x(...,T,D) cos(...,T,R) sin(...,T,R) -> y(...,T,D)"
+
+    def forward(self, x, cos, sin, interleaved=False):
+        self.saved, self.interleaved = (cos, sin), interleaved
+        return rotate(x, cos, sin, interleaved)
+
+    def backward(self, g):
+        cos, sin = self.saved
+        return rotate(g, cos, -sin, self.interleaved), None, None
