@@ -12,6 +12,7 @@ from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .dtypes import (
     bfloat16,
+    can_cast,
     dtype,
     finfo,
     float16,
@@ -27,8 +28,26 @@ from .dtypes import (
     result_type,
     set_default_dtype,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .dtypes import bool_ as bool
+from .functions.activation import (
+    log_softmax,
+    logsumexp,
+    relu,
+    softmax,
+)
+from .functions.creation import (
+    as_tensor,
+    asarray,
+    from_numpy,
+    tensor,
+)
+from .functions.dropout import (
+    dropout,
+)
 from .functions.elementwise import (
     abs,
     add,
@@ -64,6 +83,25 @@ from .functions.elementwise import (
     tanh,
     where,
 )
+from .functions.embedding import (
+    embedding,
+)
+from .functions.filled import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    meshgrid,
+    ones,
+    ones_like,
+    scalar_tensor,
+    zeros,
+    zeros_like,
+)
 from .functions.index import (
     diag,
     diagonal,
@@ -88,6 +126,11 @@ from .functions.linalg import (
     mm,
     mv,
     outer,
+)
+from .functions.norm import (
+    cosine_similarity,
+    layer_norm,
+    rms_norm,
 )
 from .functions.reduce import (
     amax,
@@ -147,7 +190,7 @@ from .functions.shape import (
     vstack,
 )
 from .grad_mode import is_grad_enabled
-from .printing import set_printoptions
+from .printing import get_printoptions, printoptions, set_printoptions
 from .tensor import Size, Tensor, device
 
 half, float, double = float16, float32, float64

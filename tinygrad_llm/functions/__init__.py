@@ -1,5 +1,21 @@
 """PyTorch's functions over the ops: importing this package gives Tensor its methods."""
 
-from . import convert, elementwise, index, inplace, linalg, reduce, shape
-
-__all__ = ["convert", "elementwise", "index", "inplace", "linalg", "reduce", "shape"]
+from . import (
+    activation,
+    attention,
+    convert,
+    creation,
+    dropout,
+    elementwise,
+    embedding,
+    filled,
+    fused,
+    index,
+    inplace,
+    linalg,
+    linear,
+    loss,
+    norm,
+    reduce,
+    shape,
+)

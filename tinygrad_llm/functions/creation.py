@@ -1,0 +1,264 @@
+"""Tensors out of Python numbers, nested lists, arrays and other tensors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..backend import is_array, move
+from ..tensor import Tensor, wrap
+from .convert import as_device
+
+
+def finish(array: Any, device: Any, requires_grad: bool) -> Tensor:
+    """The array as a tensor on the device."""
+    if device is not None:
+        place = as_device(device)
+        array = move(array, place.type, place.index)
+    result = wrap(array)
+    if requires_grad:
+        if array.dtype.kind in "iub":
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients: "
+                f"this one is {result.dtype}"
+            )
+        result.requires_grad = True
+    return result
+
+
+# ---------------------------------------------------------------------------------- from values
+def tensor(
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A tensor that holds a copy of data: a number, nested lists, an array, another tensor.
+
+    dtype None: that of arrays and of NumPy numbers; Python floats give the default dtype, integers
+    int64, truth values bool, a mixture the widest. ValueError for lists of different lengths,
+    RuntimeError for what is no number and for a number that the dtype cannot hold.
+    """
+    if isinstance(data, Tensor):
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use "
+            "sourceTensor.detach().clone() or sourceTensor.detach().clone().requires_grad_(True), "
+            "rather than torch.tensor(sourceTensor).",
+            stacklevel=2,
+        )
+    return finish(_as_array(data, dtype, copy=True), device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """As `tensor`, but an array or tensor of the dtype and device wanted is not copied."""
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return finish(_as_array(data, dtype, copy=False), device, False)
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """As `as_tensor`; copy True copies always, copy False is a ValueError where it must copy."""
+    array = _as_array(obj, dtype, copy=bool(copy))
+    given = getattr(obj, "array", obj)
+    if copy is False and not (is_array(given) and np.shares_memory(array, given)):
+        raise ValueError(
+            "can't alias the object: copy=False needs an array or tensor of the same dtype"
+        )
+    return finish(array, device, requires_grad)
+
+
+def from_numpy(ndarray: Any) -> Tensor:
+    """A tensor that shares the array's memory: what is written to one shows in the other.
+
+    TypeError for what is no NumPy array or has a dtype without a counterpart, ValueError for an
+    array with negative strides or in the byte order of another machine.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        kind = type(ndarray)
+        module = "" if kind.__module__ == "builtins" else kind.__module__ + "."
+        raise TypeError(f"expected np.ndarray (got {module}{kind.__name__})")
+    dtypes.of(ndarray.dtype)
+    if any(step < 0 for step in ndarray.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array  with array.copy().) "
+        )
+    return wrap(np.asarray(ndarray))
+
+
+def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
+    """Data as an array of PyTorch's choice of dtype, or of the one given."""
+    wanted = None if dtype is None else dtypes.numpy_dtype(dtype)
+    if isinstance(data, Tensor):
+        data = data.array
+    if not is_array(data):
+        if isinstance(data, np.generic):
+            data = np.asarray(data)
+        elif hasattr(data, "__array__") and not _is_sequence(data):
+            data = np.asarray(data)
+        else:
+            return _from_python(data, wanted)
+    dtypes.of(data.dtype)
+    if wanted is not None and data.dtype != wanted:
+        with np.errstate(all="ignore"):
+            return data.astype(wanted)
+    return data.copy() if copy else data
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, list | tuple | range):
+        return True
+    if isinstance(value, Tensor | str | bytes | dict):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def _from_python(data: Any, wanted: Any) -> np.ndarray:
+    """A number or nested sequences of numbers as an array."""
+    if isinstance(data, str | bytes):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    shape: list[int] = []
+    level = [data]
+    while level and all(map(_is_sequence, _one_of_each_type(level))):
+        lengths = set(map(len, level))
+        if len(lengths) > 1:
+            break
+        shape.append(lengths.pop())
+        if all(isinstance(item, np.ndarray) for item in level):
+            level = [x for item in level for x in item]
+        else:
+            level = list(chain.from_iterable(level))
+    if any(map(_is_sequence, _one_of_each_type(level))):
+        _check_ragged(data)
+    kinds = set(map(type, level))
+    if wanted is None:
+        wanted = _common_dtype(level, kinds)
+    elif not kinds <= {bool, int, float}:
+        _common_dtype(level, kinds)  # raises for what is no number
+    if any(issubclass(kind, Tensor) for kind in kinds):
+        level = [x.item() if isinstance(x, Tensor) else x for x in level]
+    return _numbers(level, wanted).reshape(shape)
+
+
+def _one_of_each_type(values: Sequence[Any]) -> list[Any]:
+    """An example of every type among the values (0-d and other arrays are different types)."""
+    kinds = dict(zip(map(type, values), values, strict=True))
+    if any(issubclass(kind, np.ndarray) for kind in kinds):
+        return list(values)
+    return list(kinds.values())
+
+
+def _check_ragged(data: Any) -> None:
+    """Raises PyTorch's error for the first element that does not fit the shape of the first ones.
+
+    That shape is read off the first element of each level: (2, 2) for [[1, 2], [3]].
+    """
+    sizes: list[int] = []
+    first = data
+    while _is_sequence(first):
+        sizes.append(len(first))
+        if not len(first):
+            break
+        first = first[0]
+
+    def visit(value: Any, dim: int) -> None:
+        if dim == len(sizes):
+            if _is_sequence(value):
+                raise TypeError(
+                    f"'{type(value).__name__}' object cannot be interpreted as an integer: "
+                    f"a number is wanted at dim {dim}, as at the list's beginning"
+                )
+            return
+        if not _is_sequence(value):
+            raise TypeError(f"not a sequence: {value!r} at dim {dim}")
+        if len(value) != sizes[dim]:
+            raise ValueError(
+                f"expected sequence of length {sizes[dim]} at dim {dim} (got {len(value)})"
+            )
+        for item in value:
+            visit(item, dim + 1)
+
+    visit(data, 0)
+
+
+def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
+    """The dtype for numbers of these types."""
+    if kinds <= {bool, int, float}:
+        if float in kinds or not kinds:
+            return dtypes.numpy_dtype(None)
+        return np.dtype(np.int64 if int in kinds else np.bool_)
+    found: dtypes.dtype | None = None
+    for value in values:
+        kind = type(value)
+        if isinstance(value, np.generic | np.ndarray):
+            one = dtypes.of(value.dtype)
+        elif isinstance(value, Tensor):
+            if value.array.size != 1:
+                raise ValueError(
+                    "only one element tensors can be converted to Python scalars: "
+                    f"a list of tensors of shape {tuple(value.array.shape)} needs stack() or cat()"
+                )
+            one = value.dtype
+        elif isinstance(value, bool):
+            one = dtypes.bool_
+        elif isinstance(value, int):
+            one = dtypes.int64
+        elif isinstance(value, float):
+            one = dtypes.get_default_dtype()
+        elif isinstance(value, str):
+            raise ValueError("too many dimensions 'str'")
+        elif isinstance(value, complex):
+            raise TypeError("there are no complex tensors here: take .real or abs() first")
+        else:
+            raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
+        found = one if found is None else dtypes.promote_types(found, one)
+    return dtypes.numpy_dtype(found)
+
+
+def _numbers(values: list[Any], wanted: np.dtype) -> np.ndarray:
+    """Python numbers as a 1-D array; a float of half precision goes through float32."""
+    if wanted.kind in "fV" and wanted.itemsize == 2:
+        with np.errstate(over="ignore"):
+            return np.array(values, np.float32).astype(wanted)
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(values, wanted)
+    except (OverflowError, ValueError, TypeError) as error:
+        big = (v for v in values if isinstance(v, int) and not -(2**63) <= v < 2**63)
+        if wanted == np.int64 and next(big, None) is not None:
+            raise ValueError(
+                "Overflow when unpacking long long: an integer is outside int64"
+            ) from error
+        return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
+
+
+def fitted(value: Any, wanted: np.dtype, name: str) -> Any:
+    """A number within an integer dtype; negative ones wrap round in unsigned types, as in C."""
+    if wanted.kind not in "iu":
+        return value
+    limits = np.iinfo(wanted)
+    low = -limits.max if wanted.kind == "u" and isinstance(value, int) else limits.min
+    if not math.isfinite(value) or not low <= value <= limits.max:
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
+            f"[{limits.min}, {limits.max}]"
+        )
+    return int(value) % (limits.max + 1) if wanted.kind == "u" else int(value)
