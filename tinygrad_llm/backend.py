@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "IN_MEMORY",
+    "add_product",
     "asarray",
     "device_of",
     "erf",
     "move",
+    "row_blocks",
     "row_sum",
     "scatter_add_rows",
     "storage_of",
@@ -292,3 +295,24 @@ def set_threads(n: int) -> None:
     except ImportError:
         return
     limits(limits=n, user_api="blas")
+
+
+# ------------------------------------------------------------------------- rows in blocks
+IN_CACHE, IN_MEMORY = 1 << 20, 1 << 26  # bytes: for element-wise passes, for matrix products
+
+
+def row_blocks(x: Any, n_bytes: int = IN_CACHE) -> list[slice]:
+    """Slices of x's rows (its first axis) of about n_bytes each, and at least one row.
+
+    A GPU gets IN_MEMORY bytes at least: there every block is a launch, and few is fast.
+    """
+    if not isinstance(x, _NUMPY):
+        n_bytes = max(n_bytes, IN_MEMORY)
+    step = max(1, n_bytes // max(1, x.itemsize * math.prod(x.shape[1:])))
+    return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
+
+
+def add_product(out: Any, a: Any, b: Any) -> None:
+    """out += a @ b, some rows of out at a time, so that the product needs little memory itself."""
+    for rows in row_blocks(out, IN_CACHE << 3):
+        out[rows] += a[rows] @ b
