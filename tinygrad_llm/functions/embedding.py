@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import dtypes, ops
+from .. import ops
 from ..backend import xp_of
 from ..grad_mode import no_grad
 from ..tensor import Tensor, wrap

@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from .activation import log_softmax
-from .elementwise import promote
+from .elementwise import clamp, promote
 from .fused import need_floating, need_same_dtype, need_tensor, run
 from .linear import linear
 
@@ -173,11 +173,8 @@ def nll_loss(
 
 
 # -------------------------------------------------------------------------- element by element
-def _distance(
-    name: str, op: Any, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str,
-    **options: Any,
-) -> Tensor:  # fmt: skip
-    """The op on input and target, which broadcast, weighted and reduced."""
+def _alike(name: str, input: Tensor, target: Tensor) -> list[Tensor]:
+    """Both in their common dtype; a warning if one of them will be broadcast."""
     need_tensor(name, input)
     need_tensor(name, target, "target")
     if input.array.shape != target.array.shape:
@@ -187,9 +184,13 @@ def _distance(
             "Please ensure they have the same size.",
             stacklevel=3,
         )
-    input, target = promote(input, target)
-    need_floating(name, input, target)
-    losses = run(op, input, target, **options)
+    both = promote(input, target)
+    need_floating(name, *both)
+    return both
+
+
+def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduced; the mean of weighted losses is divided by the sum of the weights."""
     if weight is None:
         return _reduced(losses, reduction)
     losses = losses * weight
@@ -202,7 +203,8 @@ def mse_loss(
 ) -> Tensor:  # fmt: skip
     """(input − target)², reduced. With weights the mean is divided by their sum."""
     reduction = _reduction(size_average, reduce, reduction)
-    return _distance("mse_loss", ops.MseLoss, input, target, weight, reduction)
+    losses = run(ops.MseLoss, *_alike("mse_loss", input, target))
+    return _weighted(losses, weight, reduction)
 
 
 def l1_loss(
@@ -211,18 +213,25 @@ def l1_loss(
 ) -> Tensor:  # fmt: skip
     """|input − target|, reduced. With weights the mean is divided by their sum."""
     reduction = _reduction(size_average, reduce, reduction)
-    return _distance("l1_loss", ops.L1Loss, input, target, weight, reduction)
+    x, t = _alike("l1_loss", input, target)
+    return _weighted((x - t).abs(), weight, reduction)
 
 
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced."""
+    """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced.
+
+    That is m·(|d| − m/2) with m = min(|d|, delta). Huber (1964).
+    """
     reduction = _reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _distance("huber_loss", ops.HuberLoss, input, target, weight, reduction, delta=delta)
+    x, t = _alike("huber_loss", input, target)
+    d = (x - t).abs()
+    m = clamp(d, max=delta)
+    return _weighted(m * (d - m * 0.5), weight, reduction)
 
 
 def smooth_l1_loss(
@@ -234,9 +243,8 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
-        return _distance("smooth_l1_loss", ops.L1Loss, input, target, None, reduction)
-    loss = _distance("smooth_l1_loss", ops.HuberLoss, input, target, None, reduction, delta=beta)
-    return loss / beta
+        return l1_loss(input, target, reduction=reduction)
+    return huber_loss(input, target, reduction, beta) / beta
 
 
 def binary_cross_entropy(
@@ -280,7 +288,8 @@ def binary_cross_entropy_with_logits(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
     need_same_dtype(name, input=input, target=target, pos_weight=pos_weight)
-    losses = run(ops.BinaryCrossEntropyWithLogits, input, target, pos_weight)
+    w = 1.0 if pos_weight is None else pos_weight.array
+    losses = run(ops.BinaryCrossEntropyWithLogits, input, target, w)
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 

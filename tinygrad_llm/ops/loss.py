@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import row_sum, xp_of
+from ..backend import IN_MEMORY, add_product, row_blocks, row_sum, xp_of
 from ..engine import Op
 from .activation import sigmoid
 from .matmul import rows as as_rows
-
-IN_CACHE, IN_MEMORY = 1 << 20, 1 << 26  # bytes: a block for one pass, a block for matrix products
-
-
-def row_blocks(x: Any, n_bytes: int) -> list[slice]:
-    """Slices of x's rows of about n_bytes each, at least one row."""
-    step = max(1, n_bytes // max(1, x.shape[-1] * x.itemsize))
-    return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
 
 
 class Targets:
@@ -111,7 +103,7 @@ class CrossEntropy(Op):
         self.targets = Targets(self.name, x, t, w, ignore_index, label_smoothing, reduction)
         logits = as_rows(x)  # (..., C) -> (N, C)
         losses, log_sum = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
-        for part in row_blocks(logits, IN_CACHE):
+        for part in row_blocks(logits):
             losses[part], _, _, log_sum[part] = self.targets.losses(part, logits[part])
         self.saved = x, log_sum, t, w
         return self.targets.reduce(losses)
@@ -122,7 +114,7 @@ class CrossEntropy(Op):
         g = self.targets.arriving(g)
         gx = xp.empty(x.shape, x.dtype)
         logits, out = as_rows(x), as_rows(gx)  # (..., C) -> (N, C)
-        for part in row_blocks(out, IN_CACHE):
+        for part in row_blocks(out):
             p = xp.subtract(logits[part], log_sum[part], out=out[part])
             xp.exp(p, out=p)
             self.targets.gradient_(part, p, g)
@@ -161,7 +153,7 @@ class LinearCrossEntropy(Op):
             logits = inputs[part] @ w.T  # (n, C)
             if b is not None:
                 logits += b
-            for some in row_blocks(logits, IN_CACHE):
+            for some in row_blocks(logits):
                 here = slice(part.start + some.start, part.start + some.stop)
                 d = logits[some]
                 losses[here], _, total, _ = targets.losses(here, d, out=d)
@@ -179,12 +171,6 @@ class LinearCrossEntropy(Op):
     def backward(self, g):
         gx, gw, gb = (None if a is None else a * g for a in self.saved)
         return gx, gw, None, gb, None
-
-
-def add_product(out: Any, a: Any, b: Any) -> None:
-    """out += a @ b by rows of out, so that the product needs little memory of its own."""
-    for part in row_blocks(out, IN_CACHE << 3):
-        out[part] += a[part] @ b
 
 
 class NllLoss(Op):
@@ -229,45 +215,6 @@ class MseLoss(Op):
         return gx, -gx if self.needs[1] else None
 
 
-class L1Loss(Op):
-    """y = |x − t|.   Backward: ∂L/∂x = g·sign(x − t), 0 where x = t,   ∂L/∂t = −∂L/∂x."""
-
-    signature = "x(...) t(...) -> y(...)"
-    broadcasts = True
-
-    def forward(self, x, t):
-        d = x - t
-        self.saved = (d,)
-        return abs(d)
-
-    def backward(self, g):
-        gx = xp_of(g).sign(self.saved[0])
-        gx *= g
-        return gx, -gx if self.needs[1] else None
-
-
-class HuberLoss(Op):
-    """y = d²/2 where |d| < δ, else δ·(|d| − δ/2),   d = x − t:   y = m·(|d| − m/2), m = min(|d|, δ).
-
-    Backward: ∂L/∂x = g·d held between −δ and δ,   ∂L/∂t = −∂L/∂x.   Saves d.
-    Source: Huber (1964).
-    """
-
-    signature = "x(...) t(...) -> y(...)"
-    broadcasts = True
-
-    def forward(self, x, t, delta=1.0):
-        d = x - t
-        self.saved, self.delta = (d,), delta
-        m = xp_of(d).minimum(abs(d), delta)
-        return m * (abs(d) - 0.5 * m)
-
-    def backward(self, g):
-        gx = self.saved[0].clip(-self.delta, self.delta)
-        gx *= g
-        return gx, -gx if self.needs[1] else None
-
-
 class BinaryCrossEntropy(Op):
     """y = −t·log x − (1 − t)·log(1 − x) for probabilities x; a logarithm stops at −100.
 
@@ -278,9 +225,13 @@ class BinaryCrossEntropy(Op):
 
     signature = "x(...) t(...) -> y(...)"
 
+    def logs(self, x):
+        xp, tiny = xp_of(x), math.exp(-100.0)
+        return xp.log(xp.maximum(x, tiny)), xp.log(xp.maximum(1.0 - x, tiny))
+
     def forward(self, x, t):
         self.saved = x, t
-        log_x, log_rest = logs(x)
+        log_x, log_rest = self.logs(x)
         return (t - 1.0) * log_rest - t * log_x
 
     def backward(self, g):
@@ -288,53 +239,36 @@ class BinaryCrossEntropy(Op):
         gx = g * (x - t) / xp_of(x).maximum(x * (1.0 - x), 1e-12)
         if not self.needs[1]:
             return gx, None
-        log_x, log_rest = logs(x)
+        log_x, log_rest = self.logs(x)
         return gx, g * (log_rest - log_x)
 
 
-def logs(x: Any) -> tuple[Any, Any]:
-    """log x and log(1 − x), at least −100 (e⁻¹⁰⁰ is below float32's smallest normal number)."""
-    xp = xp_of(x)
-    tiny = math.exp(-100.0)
-    return xp.log(xp.maximum(x, tiny)), xp.log1p(-xp.minimum(x, 1.0 - 2.0**-24))
-
-
 class BinaryCrossEntropyWithLogits(Op):
-    """y = −w·t·log σ(x) − (1 − t)·log(1 − σ(x)) = (1 − t)·x + n·s,   w = pos_weight, 1 if None,
+    """y = −w·t·log σ(x) − (1 − t)·log(1 − σ(x)) = (1 − t)·x + n·s,   n = 1 + (w − 1)·t,
 
-    with s = −log σ(x) = log(1 + exp(−|x|)) − min(x, 0), which never overflows, n = 1 + (w − 1)·t.
+    with s = −log σ(x) = log(1 + exp(−|x|)) − min(x, 0), which never overflows; w = pos_weight or 1.
     Backward: s′ = −σ(−x), so that
         ∂L/∂x = g·(1 − t − n·σ(−x))      (σ(x) − t if w = 1)
-        ∂L/∂t = g·((w − 1)·s − x)        ∂L/∂w = g·t·s
+        ∂L/∂t = g·((w − 1)·s − x)
     Saves x, t and w.
     """
 
     signature = "x(...) t(...) w(...)? -> y(...)"
     broadcasts = True
 
-    def forward(self, x, t, w=None):
+    def minus_log_sigmoid(self, x):
+        xp = xp_of(x)
+        return xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
+
+    def forward(self, x, t, w=1.0):
         self.saved = x, t, w
-        s = minus_log_sigmoid(x)
-        y = (1.0 - t) * x
-        y += s if w is None else s * (1.0 + (w - 1.0) * t)
-        return y
+        return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * self.minus_log_sigmoid(x)
 
     def backward(self, g):
         x, t, w = self.saved
-        n = 1.0 if w is None else 1.0 + (w - 1.0) * t
-        gx = g * (1.0 - t - n * sigmoid(-x))
-        gt = gw = None
-        if self.needs[1] or self.needs[-1]:
-            s = minus_log_sigmoid(x)
-            gt = g * (-x if w is None else (w - 1.0) * s - x)
-            gw = None if w is None else g * t * s
-        return gx, gt, gw
-
-
-def minus_log_sigmoid(x: Any) -> Any:
-    """−log σ(x) = log(1 + exp(−x)), without overflow."""
-    xp = xp_of(x)
-    return xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
+        gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
+        gt = g * ((w - 1.0) * self.minus_log_sigmoid(x) - x) if self.needs[1] else None
+        return gx, gt, None
 
 
 class KlDiv(Op):
