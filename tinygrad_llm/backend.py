@@ -7,10 +7,13 @@ that made `a`; where the two libraries truly differ, there is a function below.
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import importlib
 import math
 import os
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -316,3 +319,80 @@ def add_product(out: Any, a: Any, b: Any) -> None:
     """out += a @ b, some rows of out at a time, so that the product needs little memory itself."""
     for rows in row_blocks(out, IN_CACHE << 3):
         out[rows] += a[rows] @ b
+
+
+_BLOCK = 1536 * 1024  # bytes of one array in a block; smaller ones cost more in handing over
+_pool: Any = None
+
+
+def by_rows(kernel: Any, *arrays: Any) -> Any:
+    """Run kernel(*blocks) over blocks of rows, on every core; the sum of what it returns.
+
+    Each array is seen as rows, its last axis being a row: (..., C) -> (N, C), all with the same N.
+    The kernel gets the same rows of each, writes into those that are results, and may return sums
+    over its rows (an array, a tuple of them, or None), which are added up. A block stays in the
+    cache, so that a chain of operations meets memory once; NumPy lets go of the interpreter while
+    it works, so that blocks run side by side. On a GPU the kernel runs once, on everything.
+    """
+    rows = [a.reshape(-1, a.shape[-1]) for a in arrays]
+    n = len(rows[0])
+    if not isinstance(rows[0], np.ndarray):
+        return kernel(*rows)
+    widest = max(a.strides[0] if a.shape[1] else 0 for a in rows)
+    step = max(1, min(n, _BLOCK // max(abs(widest), 1)))
+    if n <= step:
+        return kernel(*rows)
+    cores = threads()
+    blocks = -(-n // step)
+    if blocks % cores:  # every core gets equally many
+        blocks += cores - blocks % cores
+        step = -(-n // blocks)
+    starts = iter(range(0, n, step))
+    lock = threading.Lock()
+
+    def work() -> Any:
+        total = None
+        while True:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return total
+            got = kernel(*[a[start : start + step] for a in rows])
+            total = got if total is None else _add_up(total, got)
+
+    totals = [total for total in on_every_core(work, cores) if total is not None]
+    if not totals:
+        return None
+    return functools.reduce(_add_up, totals)
+
+
+def _add_up(total: Any, more: Any) -> Any:
+    """total += more, for arrays and for tuples of arrays; None for a kernel that sums nothing."""
+    if isinstance(total, tuple):
+        for t, m in zip(total, more, strict=True):
+            t += m
+    elif total is not None:
+        total += more
+    return total
+
+
+def on_every_core(work: Any, cores: int | None = None) -> list:
+    """Call work() once on each core, this thread among them; what the calls returned."""
+    global _pool
+    cores = cores or threads()
+    if cores == 1:
+        return [work()]
+    if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(cores - 1, thread_name_prefix="tinygrad_llm")
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forget_pool)
+    context = contextvars.copy_context()  # np.errstate holds in the other threads too
+    others = [_pool.submit(context.copy().run, work) for _ in range(cores - 1)]
+    return [work(), *[o.result() for o in others]]
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
