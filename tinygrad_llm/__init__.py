@@ -39,6 +39,40 @@ from .functions.activation import (
     relu,
     softmax,
 )
+from .functions.compare import (
+    all,
+    allclose,
+    any,
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    eq,
+    equal,
+    ge,
+    greater,
+    greater_equal,
+    gt,
+    isclose,
+    isfinite,
+    isinf,
+    isnan,
+    isneginf,
+    isposinf,
+    le,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    nan_to_num,
+    ne,
+    not_equal,
+)
 from .functions.creation import (
     as_tensor,
     asarray,
@@ -102,6 +136,16 @@ from .functions.filled import (
     zeros,
     zeros_like,
 )
+from .functions.find import (
+    argwhere,
+    bincount,
+    bucketize,
+    count_nonzero,
+    isin,
+    nonzero,
+    searchsorted,
+    unique,
+)
 from .functions.index import (
     diag,
     diagonal,
@@ -153,6 +197,20 @@ from .functions.reduce import (
     topk,
     var,
     var_mean,
+)
+from .functions.rounding import (
+    ceil,
+    fix,
+    floor,
+    floor_divide,
+    fmod,
+    frac,
+    remainder,
+    round,
+    sgn,
+    sign,
+    signbit,
+    trunc,
 )
 from .functions.shape import (
     broadcast_shapes,

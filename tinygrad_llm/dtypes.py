@@ -104,13 +104,14 @@ def _of_slowly(numpy_type: Any) -> dtype:
         if native is numpy_type or native == numpy_type:
             return _OF[native]  # np.longlong and other spellings of the same bytes
         raise ValueError(
-            f"the array has the byte order of another machine ({numpy_type}): "
-            f"array.astype({native.name!r}) makes it native"
+            "given numpy array has byte order different from the native byte order. Conversion "
+            "between byte orders is currently not supported. "
+            f"array.astype({native.name!r}) makes it native."
         )
     raise TypeError(
-        f"can't convert np.ndarray of type {numpy_type}. The only supported types are: "
-        "float64, float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, "
-        "uint8, and bool."
+        f"can't convert np.ndarray of type numpy.{numpy_type.type.__name__}. The only supported "
+        "types are: float64, float32, float16, bfloat16, int64, int32, int16, int8, uint64, "
+        "uint32, uint16, uint8, and bool."
     )
 
 
@@ -162,6 +163,11 @@ _TITLES = {d: d.name.replace("uint", "UInt").replace("i", "I", 1) for d in _LONE
     **{bool_: "Bool", uint8: "Byte", int8: "Char", int16: "Short", int32: "Int", int64: "Long"},
     **{float16: "Half", bfloat16: "BFloat16", float32: "Float", float64: "Double"},
 }
+
+
+def title(d: dtype) -> str:
+    """The type's name in PyTorch's older errors: Float, Long, Byte ..."""
+    return _TITLES[d]
 
 
 def _promote(a: dtype, b: dtype) -> dtype | None:

@@ -152,6 +152,7 @@ _RULES: dict[str, Callable[[Any, Any], str]] = {
     "Permute": _permute,
     "Pow": _pow,
     "Prod": lambda op, y: "ProdBackward0" if y.ndim == 0 else "ProdBackward1",
+    "Remainder": lambda op, y: f"RemainderBackward{int(op.needs[1])}",
     "Reshape": _reshape,
     "ScaledDotProductAttention": _attention,
     "Split": _split,

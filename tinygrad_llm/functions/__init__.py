@@ -3,12 +3,14 @@
 from . import (
     activation,
     attention,
+    compare,
     convert,
     creation,
     dropout,
     elementwise,
     embedding,
     filled,
+    find,
     fused,
     index,
     inplace,
@@ -17,5 +19,6 @@ from . import (
     loss,
     norm,
     reduce,
+    rounding,
     shape,
 )

@@ -265,7 +265,7 @@ def arange(
             f"in steps of {by}"
         )
     if wanted.kind == "b":
-        raise NotImplementedError("\"arange_cpu\" not implemented for 'Bool'")
+        raise RuntimeError("\"arange_cpu\" not implemented for 'Bool'")
     if wanted.kind in "iu":
         return finish(np.arange(first, last, by).astype(wanted), device, requires_grad)
     count = math.ceil((last - first) / by)
@@ -354,5 +354,5 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         column = t.reshape((-1,) + (1,) * (len(shape) - axis - 1))  # (n) -> (n, 1, 1, ...)
         grids.append(column.expand(shape))
     if swap:
-        grids = [g.transpose(0, 1) for g in [grids[1], grids[0], *grids[2:]]]
+        grids[:2] = grids[1], grids[0]
     return tuple(grids)

@@ -1,0 +1,143 @@
+"""Positions, counts and sets of values: integers out, no gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import asarray, xp_of
+from ..shapes import normal_dim, normal_dims
+from ..tensor import Tensor, wrap
+from .compare import tensor_argument
+from .method import method
+
+
+@method
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of the elements that are not 0, in row order.
+
+    A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) a dimension, which can be
+    used as an index.
+    """
+    a = tensor_argument("nonzero", "input", input).array
+    xp = xp_of(a)
+    true = a != 0
+    if a.ndim == 0:
+        if as_tuple:
+            return (wrap(xp.zeros(int(true), np.int64)),)
+        return wrap(xp.zeros((int(true), 0), np.int64))
+    positions = xp.nonzero(true)
+    if as_tuple:
+        return tuple(wrap(p) for p in positions)
+    return wrap(xp.stack(positions, -1))  # (n, ndim)
+
+
+@method
+def argwhere(input: Tensor) -> Tensor:
+    """As `nonzero`: (n, input.ndim), the positions of the elements that are not 0."""
+    return nonzero(input)
+
+
+@method
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements over dim (an int, a tuple, None for all) are not 0; int64."""
+    a = tensor_argument("count_nonzero", "input", input).array
+    return wrap(asarray((a != 0).sum(axis=normal_dims(dim, a.ndim), dtype=np.int64), a))
+
+
+@method
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The different values in ascending order, or with dim the different slices along it.
+
+    With return_inverse also where each element is among them (input's shape, or that dimension's
+    size), with return_counts also how often each occurs. Every nan is a value of its own.
+    """
+    a = tensor_argument("unique", "input", input).array
+    xp = xp_of(a)
+    axis = None if dim is None else normal_dim(dim, a.ndim)
+    found = xp.unique(
+        a, return_inverse=return_inverse, return_counts=return_counts, axis=axis, equal_nan=False
+    )
+    if not (return_inverse or return_counts):
+        return wrap(found)
+    parts = [wrap(part) for part in found]
+    if return_inverse:
+        parts[1] = wrap(parts[1].array.reshape(a.shape if axis is None else -1))
+    return tuple(parts)
+
+
+@method
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each integer 0, 1, 2, ... occurs in a 1-D tensor, or the sum of its weights.
+
+    int64 counts of size max(input) + 1 or minlength if that is more; sums of weights in float64,
+    or float32 if the weights are. RuntimeError for what is not 1-D, negative or no integer.
+    """
+    a = tensor_argument("bincount", "input", input).array
+    if a.dtype.kind not in "iu":
+        raise RuntimeError(f"bincount only supports integers, got {input.dtype}: call .long()")
+    if a.ndim != 1 or (a.size and int(a.min()) < 0):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if weights is None:
+        return wrap(xp_of(a).bincount(a, minlength=minlength).astype(np.int64))
+    w = weights.array
+    if w.shape != a.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    total = xp_of(a).bincount(a, w.astype(np.float64), minlength=minlength)
+    return wrap(total.astype(np.float32) if w.dtype == np.float32 else total)
+
+
+@method
+def isin(elements: Tensor, test_elements: Any) -> Tensor:
+    """Whether each element is one of test_elements; a bool tensor."""
+    a = tensor_argument("isin", "input", elements).array
+    xp = xp_of(a)
+    tests = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
+    return wrap(asarray(xp.isin(a, tests), a))
+
+
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+) -> Tensor:
+    """Where each value would stand in an ascending sequence: before equal ones, or after (right).
+
+    sorted_sequence is 1-D, or (..., n) with the same leading sizes as input (..., m). int64.
+    """
+    s = tensor_argument("searchsorted", "input", sorted_sequence).array
+    xp = xp_of(s)
+    v = input.array if isinstance(input, Tensor) else xp.asarray(input)
+    after = "right" if right or side == "right" else "left"
+    if s.ndim <= 1:
+        found = asarray(xp.searchsorted(s, v, after), s)
+    else:
+        if v.ndim != s.ndim or v.shape[:-1] != s.shape[:-1]:
+            raise RuntimeError(
+                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+                f"dimensions of boundaries tensor and input value tensor must match, but we got "
+                f"boundaries tensor {list(s.shape)} and input value tensor {list(v.shape)}"
+            )
+        found = xp.empty(v.shape, np.int64)
+        for i in np.ndindex(*s.shape[:-1]):
+            found[i] = xp.searchsorted(s[i], v[i], after)
+    return wrap(found.astype(np.int32 if out_int32 else np.int64))
+
+
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    """The number of the interval between ascending boundaries in which each value lies."""
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)

@@ -1,0 +1,31 @@
+"""What a division leaves over."""
+
+from __future__ import annotations
+
+from ..backend import xp_of
+from ..engine import Op
+
+
+class Remainder(Op):
+    """z = x − q·y with a whole q: ⌊x/y⌋, or x/y rounded towards 0 (rounding "floor" or "trunc").
+
+    "floor" is Python's x % y, which has y's sign; "trunc" is C's fmod, which has x's.
+    Backward: ∂L/∂x = g,   ∂L/∂y = −g·q.   Between its jumps q is constant. Saves z, x and y.
+    """
+
+    signature = "x(...) y(...) -> z(...)"
+    broadcasts = True
+
+    def forward(self, x, y, rounding="floor"):
+        xp = xp_of(x)
+        z = xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
+        if self.needs[1]:
+            self.saved = x, y, z
+        return z
+
+    def backward(self, g):
+        if not self.needs[1]:
+            return g, None
+        x, y, z = self.saved
+        q = xp_of(g).rint((x - z) / y)
+        return g, -(g * q)
