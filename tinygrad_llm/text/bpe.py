@@ -77,7 +77,7 @@ class BPETokenizer(Tokenizer):
         self._tokens += [token.encode("utf-8") for token in self.special_tokens]
         self._cache = _WordCache(self._encode_piece)
 
-    # -- making one --------------------------------------------------------------------------------
+    # -- making one ------------------------------------------------------------------------
 
     @classmethod
     def train(
@@ -139,10 +139,15 @@ class BPETokenizer(Tokenizer):
         if vocab_bpe.is_dir():
             vocab_bpe = vocab_bpe / "vocab.bpe"
         encoder_json = encoder_json or vocab_bpe.with_name("encoder.json")
-        lines = vocab_bpe.read_text("utf-8").split("\n")
+        lines = _read_utf8(vocab_bpe).split("\n")
         lines = [line for line in lines if line and not line.startswith("#version")]
         merges = _merges_from_spelled(lines, "gpt2", str(vocab_bpe))
-        encoder = json.loads(Path(encoder_json).read_text("utf-8"))
+        try:
+            encoder = json.loads(_read_utf8(Path(encoder_json)))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{encoder_json} is not JSON: {error}") from error
+        if not (isinstance(encoder, dict) and all(type(i) is int for i in encoder.values())):
+            raise ValueError(f"{encoder_json} should hold one JSON object, token -> id")
         n_tokens = 256 + len(merges)
         special = sorted((t for t, i in encoder.items() if i >= n_tokens), key=encoder.__getitem__)
         tokenizer = cls(merges, special, "gpt2", name)
@@ -170,7 +175,7 @@ class BPETokenizer(Tokenizer):
             special_tokens=self.special_tokens,
         )
 
-    # -- text to ids and back ----------------------------------------------------------------------
+    # -- text to ids and back --------------------------------------------------------------
 
     @property
     def vocab_size(self) -> int:
@@ -200,7 +205,7 @@ class BPETokenizer(Tokenizer):
     def decode_bytes(self, ids: Any) -> bytes:
         return b"".join(map(self._tokens.__getitem__, self._flat(ids)))
 
-    # -- files -------------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------------------------------
 
     def _fields(self) -> dict[str, Any]:
         spelled = [_spell(token) for token in self._tokens]
@@ -230,6 +235,13 @@ class _WordCache(dict):
             self.clear()
         self[piece] = ids
         return ids
+
+
+def _read_utf8(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from error
 
 
 @cache

@@ -151,7 +151,8 @@ def _places() -> list[tuple[str, Path, Path]]:
 
 def _cache_name(remote: RemoteFile) -> str:
     """tiktoken calls a file in its cache by the SHA-1 of the address it came from."""
-    return hashlib.sha1(remote.addresses[0].encode(), usedforsecurity=False).hexdigest()
+    address = f"{_PUBLISHED}/{remote.file_name}"
+    return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
 
 
 def _trouble(path: Path, remote: RemoteFile) -> str | None:

@@ -38,10 +38,11 @@ def textbook_encode(word: bytes, merges: Sequence[Pair]) -> list[int]:
 
 def join(row: list[int], pair: Pair, new: int) -> list[int]:
     """The row with `new` in the place of every `pair`, from left to right."""
+    left, right = pair
     joined = []
     i = 0
     while i < len(row):
-        if tuple(row[i : i + 2]) == pair:
+        if row[i] == left and i + 1 < len(row) and row[i + 1] == right:
             joined.append(new)
             i += 2
         else:

@@ -52,7 +52,7 @@ class Tokenizer(ABC):
         self.name = name
         self.special_tokens = dict(special_tokens)
 
-    # -- what a kind of tokenizer must say ---------------------------------------------------------
+    # -- what a kind of tokenizer must say -------------------------------------------------
 
     @property
     @abstractmethod
@@ -76,7 +76,7 @@ class Tokenizer(ABC):
     def _from_fields(cls: type[T], fields: _Fields) -> T:
         """The tokenizer that such a file describes."""
 
-    # -- text to ids -------------------------------------------------------------------------------
+    # -- text to ids -----------------------------------------------------------------------
 
     def encode(
         self,
@@ -154,7 +154,7 @@ class Tokenizer(ABC):
         if start < len(text):
             yield text[start:] if start else text
 
-    # -- ids to text -------------------------------------------------------------------------------
+    # -- ids to text -----------------------------------------------------------------------
 
     def decode(self, ids: Any) -> str:
         """The text of a flat sequence of ids (a list, an array, a Tensor), or of one id.
@@ -214,7 +214,7 @@ class Tokenizer(ABC):
         """The id of <|endoftext|>, or None where this tokenizer has none."""
         return self.special_tokens.get(END_OF_TEXT)
 
-    # -- files -------------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON that people can read; an older file is replaced in one step."""
@@ -338,7 +338,8 @@ def check_text(text: str) -> None:
         raise ValueError(
             f"the text has a lone surrogate U+{ord(text[error.start]):04X} at position "
             f"{error.start}: half a character, which UTF-8 cannot write. "
-            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') joins pairs and replaces the rest"
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') joins pairs and "
+            "replaces the rest"
         ) from None
 
 

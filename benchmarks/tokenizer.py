@@ -1,0 +1,147 @@
+"""The BPE tokenizer: training against the textbook loop, encoding against tiktoken.
+
+    python -m benchmarks tokenizer                 all of it (the textbook loop takes minutes)
+    python -m benchmarks tokenizer --merges 50     fewer merges: quick, and a smaller ratio
+
+Training is measured from the text to the merges, cutting into pieces included, in both. The
+textbook loop (text/textbook.py) runs twice: over every word of the text as it stands, and over each
+different word once with its count, which is half of our way already. All give the same merges.
+
+Encoding uses the trained vocabulary in both, first with an empty word cache, then with a filled
+one, and one thread. Runs that are compared take turns, so that a busy machine slows all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from tinygrad_llm import corpora
+from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.text.merges import Pair
+from tinygrad_llm.text.split import count_pieces, split
+from tinygrad_llm.text.textbook import join, textbook_merges
+
+from . import machine
+
+
+def counted_merges(counts: dict[bytes, int], n_merges: int, min_count: int = 2) -> list[Pair]:
+    """The textbook loop over different words with their counts (Sennrich et al. 2016)."""
+    rows = [(list(word), n) for word, n in counts.items()]
+    merges: list[Pair] = []
+    while len(merges) < n_merges:
+        totals: Counter[Pair] = Counter()
+        for row, n in rows:
+            for pair in pairwise(row):
+                totals[pair] += n
+        best = min(totals, key=lambda pair: (-totals[pair], pair))
+        if totals[best] < min_count:
+            break
+        rows = [(join(row, best, 256 + len(merges)), n) for row, n in rows]
+        merges.append(best)
+    return merges
+
+
+def by_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of each run; in every round all of them run once, in turn."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def measure_training(text: str, n_merges: int, rounds: int, slow: bool) -> BPETokenizer:
+    """Print the training times and ratios; the tokenizer that came out."""
+    found: dict[str, list[Pair]] = {}
+
+    def ours() -> None:
+        found["ours"] = BPETokenizer.train(text, 256 + n_merges, special_tokens=()).merges
+
+    def counted() -> None:
+        words = {piece.encode(): n for piece, n in count_pieces(text).items()}
+        found["counted"] = counted_merges(words, n_merges)
+
+    def textbook() -> None:
+        found["textbook"] = textbook_merges((piece.encode() for piece in split(text)), n_merges)
+
+    print(f"training, {n_merges} merges:")
+    fast = by_turns({"ours": ours}, rounds)["ours"]
+    slow_runs = {"textbook, each word once": counted}
+    if slow:
+        slow_runs["textbook, whole text"] = textbook
+    around = by_turns({"ours": ours, **slow_runs}, 1)
+    fast = statistics.median([fast, around.pop("ours")])
+    assert all(merges == found["ours"] for merges in found.values()), "the merges differ"
+    row("ours", fast)
+    for name, seconds in around.items():
+        row(name, seconds, f"{seconds / fast:6.0f} times ours")
+    print(f"  the merges are the same ({len(found['ours'])})\n")
+    return BPETokenizer(found["ours"])
+
+
+def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> None:
+    """Print the times of encoding the whole text, list and array, against tiktoken."""
+    encoding = tokenizer.to_tiktoken()
+    n_tokens = len(tokenizer.encode(text))
+    assert encoding.encode_ordinary(text) == tokenizer.encode(text), (
+        "the ids differ from tiktoken's"
+    )
+
+    def cold() -> None:
+        BPETokenizer(tokenizer.merges).encode(text)
+
+    times = by_turns(
+        {
+            "tiktoken, list": lambda: encoding.encode_ordinary(text),
+            "ours, list, new tokenizer": cold,
+            "ours, list": lambda: tokenizer.encode(text),
+            "tiktoken, array": lambda: encoding.encode_to_numpy(text),
+            "ours, array": lambda: tokenizer.encode_to_array(text),
+        },
+        rounds,
+    )
+    size = len(text.encode())
+    print(f"encoding with that vocabulary ({n_tokens:,} tokens, {size / n_tokens:.2f} bytes each):")
+    for name, seconds in times.items():
+        base = times["tiktoken, array" if "array" in name else "tiktoken, list"]
+        ratio = "" if "tiktoken" in name else f"{seconds / base:6.2f} times tiktoken's time"
+        row(name, seconds, f"{size / seconds / 1e6:6.1f} MB/s {ratio}")
+    print("  the ids are the same\n")
+
+
+def row(name: str, seconds: float, note: str = "") -> None:
+    print(f"  {name:28} {seconds:9.3f} s  {note}".rstrip())
+
+
+def main(argv: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tokenizer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--corpus", default="tinyshakespeare", help="name or path of a text")
+    parser.add_argument("--merges", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=7, help="runs of what is quick")
+    parser.add_argument(
+        "--skip-textbook", action="store_true", help="without the loop over the whole text"
+    )
+    options = parser.parse_args(None if argv is None else list(argv))
+    corpus = corpora.load(options.corpus)
+    print(machine.describe())
+    print(f"{corpus.name}: {corpus.n_bytes:,} bytes, from {Path(corpus.source).name}\n")
+    tokenizer = measure_training(
+        corpus.text, options.merges, options.rounds, not options.skip_textbook
+    )
+    measure_encoding(corpus.text, tokenizer, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
