@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ _GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in
 
 
 # ----------------------------------------------------------------------------------- arguments
-def _size(name: str, size: Sequence[Any]) -> tuple[int, ...]:
+def _size(name: str, size: Any) -> tuple[int, ...]:
     """The sizes in zeros(2, 3) or zeros((2, 3)) as a tuple of ints."""
     if len(size) == 1 and (size[0] is None or isinstance(size[0], list | tuple)):
         size = size[0]
@@ -247,10 +246,9 @@ def arange(
     given.update(zip(names, args))  # noqa: B905
     if given["end"] is None:
         raise TypeError('arange() missing 1 required positional arguments: "end"')
-    first, last, by = (
-        default if given[name] is None else _number("arange", name, given[name])
-        for name, default in (("start", 0), ("end", None), ("step", 1))
-    )
+    first = 0 if given["start"] is None else _number("arange", "start", given["start"])
+    last = _number("arange", "end", given["end"])
+    by = 1 if given["step"] is None else _number("arange", "step", given["step"])
     whole = not any(isinstance(v, float) for v in (first, last, by))
     wanted = np.dtype(np.int64) if whole and dtype is None else dtypes.numpy_dtype(dtype)
     if wanted.kind in "iu" and not whole:
