@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import functions as fn
+from ..functions.filled import zeros
+from ..functions.shape import cat
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -106,11 +107,11 @@ class MultiheadAttention(Module):
         q, k, v = self._project(query, key, value, itself)
         B, T, E = query.shape
         if self.bias_k is not None:
-            k = fn.cat([k, self.bias_k.expand(B, 1, E)], 1)  # (B, S + 1, E)
-            v = fn.cat([v, self.bias_v.expand(B, 1, E)], 1)  # (B, S + 1, E)
+            k = cat([k, self.bias_k.expand(B, 1, E)], 1)  # (B, S + 1, E)
+            v = cat([v, self.bias_v.expand(B, 1, E)], 1)  # (B, S + 1, E)
         if self.add_zero_attn:
-            k = fn.cat([k, fn.zeros(B, 1, E, dtype=k.dtype, device=k.device)], 1)  # (B, S + 1, E)
-            v = fn.cat([v, fn.zeros(B, 1, E, dtype=v.dtype, device=v.device)], 1)  # (B, S + 1, E)
+            k = cat([k, zeros(B, 1, E, dtype=k.dtype, device=k.device)], 1)  # (B, S + 1, E)
+            v = cat([v, zeros(B, 1, E, dtype=v.dtype, device=v.device)], 1)  # (B, S + 1, E)
         q, k, v = (
             x.reshape(B, -1, self.num_heads, self.head_dim).transpose(1, 2) for x in (q, k, v)
         )  # (B, H, T or S, D)
@@ -196,8 +197,8 @@ class MultiheadAttention(Module):
             hidden = _additive(padding, q).reshape(B, 1, 1, given)  # (B, 1, 1, S)
             mask = hidden if mask is None else mask + hidden
         if mask is not None and S > given:  # the places of bias_kv and zero_attn are open
-            open_places = fn.zeros(*mask.shape[:3], S - given, dtype=mask.dtype, device=mask.device)
-            mask = fn.cat([mask, open_places], -1)
+            open_places = zeros(*mask.shape[:3], S - given, dtype=mask.dtype, device=mask.device)
+            mask = cat([mask, open_places], -1)
         return mask
 
 
@@ -205,5 +206,5 @@ def _additive(mask: Tensor, q: Tensor) -> Tensor:
     """A mask as numbers to add: −∞ where a boolean mask is True."""
     if mask.is_floating_point():
         return mask
-    zeros = fn.zeros(*mask.shape, dtype=q.dtype, device=q.device)
-    return zeros.masked_fill(mask, -math.inf)
+    numbers = zeros(*mask.shape, dtype=q.dtype, device=q.device)
+    return numbers.masked_fill(mask, -math.inf)

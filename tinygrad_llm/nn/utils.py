@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functions as fn
 from ..backend import xp_of
+from ..functions.shape import cat
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
 
@@ -61,7 +61,7 @@ def get_total_norm(
     arrays = [t.array for t in _as_list(tensors)]
     p = float(norm_type)
     if not arrays:
-        return fn.tensor(0.0)
+        return wrap(np.zeros((), np.float32))
     xp, dtype = xp_of(arrays[0]), arrays[0].dtype
     if p == 2.0:
         total = sum(_square_sum(a) for a in arrays) ** 0.5
@@ -131,7 +131,7 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """All parameters one behind the other: (N)."""
-    return fn.cat([p.reshape(-1) for p in parameters])  # (N)
+    return cat([p.reshape(-1) for p in parameters])  # (N)
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:

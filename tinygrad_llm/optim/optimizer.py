@@ -6,16 +6,16 @@ PyTorch's format, so that a state dict saved there can be loaded here.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
-from ..backend import device_of, move, threads, xp_of
+from ..backend import device_of, move, on_every_core, xp_of
 from ..grad_mode import enable_grad
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
@@ -35,21 +35,22 @@ def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
     """
     if g.dtype.itemsize < 4:
         change = _in_float32(change)
-    pieces = list(_pieces(g, *arrays))
-    workers = min(threads(), len(pieces)) if g.size >= SHARED else 1
-    if workers == 1:
-        _change_all(change, pieces)
+    pieces = _pieces(g, *arrays)
+    if g.size < SHARED or not isinstance(g, np.ndarray):
+        for piece in pieces:
+            change(*piece)
         return
-    share = -(-len(pieces) // workers)
-    with ThreadPoolExecutor(workers) as pool:
-        parts = [pieces[i : i + share] for i in range(0, len(pieces), share)]
-        for done in [pool.submit(_change_all, change, part) for part in parts]:
-            done.result()
+    lock = threading.Lock()
 
+    def work() -> None:
+        while True:
+            with lock:
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            change(*piece)
 
-def _change_all(change: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
-    for piece in pieces:
-        change(*piece)
+    on_every_core(work)
 
 
 def _in_float32(change: Callable[..., None]) -> Callable[..., None]:
