@@ -66,7 +66,7 @@ def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
 
 
 def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The structure that `pack` took apart. KeyError if an array is missing."""
+    """The structure that `pack` took apart, with copies of its arrays. KeyError if one is missing."""
     if isinstance(tree, list):
         return [unpack(item, arrays) for item in tree]
     if not isinstance(tree, dict):
@@ -80,11 +80,11 @@ def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
         if kind == "$scalar":
             return np.asarray(arrays[value])[()]
         if kind == "$array":
-            return np.array(arrays[value])
+            return arrays[value].copy()
         if kind == "$tensor":
             from ..tensor import wrap
 
-            return wrap(np.array(arrays[value]))
+            return wrap(arrays[value].copy())
         if kind == "$tuple":
             return tuple(unpack(item, arrays) for item in value)
         if kind == "$dict":

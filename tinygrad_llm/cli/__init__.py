@@ -1,0 +1,43 @@
+"""The command line: tinygrad-llm pretrain, generate, tokenize. One file a command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from . import generate, pretrain, tokenize
+from .errors import run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tinygrad-llm",
+    help="Train small language models from scratch, and see how they work.",
+    epilog="tinygrad-llm pretrain   trains a first model in about three minutes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Train small language models from scratch, and see how they work."""
+
+
+pretrain.register(app)
+generate.register(app)
+tokenize.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 failed, 2 bad value, 130 stopped by Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments  # wherever it stands
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    sys.exit(run(app, arguments, debug))

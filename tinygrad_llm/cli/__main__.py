@@ -1,0 +1,5 @@
+"""python -m tinygrad_llm.cli"""
+
+from . import main
+
+main()

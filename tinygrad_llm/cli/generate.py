@@ -1,0 +1,125 @@
+"""tinygrad-llm generate: text from a trained model."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .errors import BadValue
+
+__all__ = ["register", "write"]
+
+_HELP = """Write text with a model that pretrain made.
+
+CHECKPOINT is a run's folder or one of its checkpoints; without it the run in runs/ that was saved
+last is taken.
+
+\b
+Examples:
+  tinygrad-llm generate
+  tinygrad-llm generate runs/first --prompt "The with statement" --tokens 200
+  tinygrad-llm generate --temperature 0                  always the likeliest token
+  tinygrad-llm generate --top-p 0.9 --samples 3 --seed 7
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(name="generate", help=_HELP)(generate)
+
+
+def write(
+    model: Any,
+    ids: Sequence[int],
+    tokens: int,
+    *,
+    show: Callable[[int], None] | None = None,
+    stop: int | None = None,
+    **choice: Any,
+) -> list[int]:
+    """The ids that the model writes after `ids`; `show` gets each one as soon as it is there."""
+    from ..generate import generate_steps
+
+    made = []
+    for step in generate_steps(model, [list(ids)], tokens, stop_tokens=stop, **choice):
+        made.append(int(step[0].item()))
+        if show is not None:
+            show(made[-1])
+    return made
+
+
+def generate(
+    checkpoint: str | None = typer.Argument(None, help="A run or a checkpoint."),
+    prompt: str = typer.Option("\n", help="How the text begins."),
+    tokens: int = typer.Option(200, help="Tokens to write."),
+    temperature: float = typer.Option(0.8, help="0 is greedy; more is more varied."),
+    top_k: int | None = typer.Option(None, help="Choose from the k likeliest."),
+    top_p: float | None = typer.Option(None, help="Choose from this much probability."),
+    seed: int | None = typer.Option(None, help="For the same text again."),
+    samples: int = typer.Option(1, help="How many texts."),
+) -> None:
+    for name, value, fine, wanted in (
+        ("tokens", tokens, tokens >= 1, "at least 1"),
+        ("samples", samples, samples >= 1, "at least 1"),
+        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
+        ("top-k", top_k, top_k is None or top_k >= 1, "at least 1"),
+        ("top-p", top_p, top_p is None or 0 < top_p <= 1, "more than 0 and at most 1"),
+        ("seed", seed, seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)"),
+        ("prompt", "nothing", prompt != "", "at least one character"),
+    ):
+        if not fine:
+            raise BadValue(f"--{name} must be {wanted}, got {value}")
+
+    from .. import text
+    from ..training import find_checkpoint
+
+    found = find_checkpoint(checkpoint or _latest_run(Path("runs")))
+    model = found.build_model()
+    try:
+        tokenizer = text.load_tokenizer(found.path / "tokenizer.json")
+        ids = tokenizer.encode(prompt, disallowed_special=())
+    except FileNotFoundError:
+        raise BadValue(f"{found.path} holds no tokenizer.json: pretrain did not write it") from None
+    except ValueError as error:
+        raise BadValue(f"--prompt: {error}") from error
+    first = _random_seed() if seed is None else seed
+    for number in range(samples):
+        if samples > 1:
+            print(f"--- sample {number + 1} (--seed {first + number})")
+        decoder = tokenizer.stream()
+        _show(prompt)
+        write(
+            *(model, ids, tokens),
+            show=lambda token, decoder=decoder: _show(decoder.push(token)),
+            stop=tokenizer.eot_token,
+            **{"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": first + number},
+        )
+        _show(decoder.finish() + "\n")
+
+
+def _random_seed() -> int:
+    import secrets
+
+    return secrets.randbelow(2**31)
+
+
+def _show(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def _latest_run(folder: Path) -> Path:
+    """The run whose newest checkpoint was written last."""
+    saved = list(folder.glob("*/checkpoints/step-*/manifest.json"))
+    if not saved:
+        raise BadValue(
+            f"there is no trained model in {folder.absolute()}: name a run's folder, or make one "
+            "with tinygrad-llm pretrain"
+        )
+    return max(saved, key=lambda path: path.stat().st_mtime).parent.parent.parent

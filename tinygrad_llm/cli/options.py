@@ -1,0 +1,221 @@
+"""The settings of a pretraining run: presets, configuration files, and what values make sense.
+
+Three layers, each over the one before: the preset, the file given with --config, the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import BadValue, did_you_mean
+
+__all__ = [
+    "MAY_CHANGE",
+    "MODEL_KEYS",
+    "PRESETS",
+    "PretrainOptions",
+    "presets_table",
+    "read_config",
+    "resolve",
+]
+
+
+@dataclasses.dataclass
+class PretrainOptions:
+    """Every setting of a run; the defaults are those of the preset `small`."""
+
+    corpus: str = "python-reference"
+    preset: str = "small"
+    minutes: float | None = 3.0  # steps are chosen to take so long
+    steps: int | None = None  # or given
+    tokenizer: str = "bpe"
+    vocab_size: int = 1024
+    context_length: int = 128
+    emb_dim: int = 128
+    n_heads: int = 4
+    n_layers: int = 4
+    drop_rate: float = 0.0
+    qkv_bias: bool = False
+    tie_weights: bool = True
+    batch_size: int = 16
+    accumulation: int = 1
+    lr: float = 1e-3
+    min_lr: float | None = None  # a tenth of lr
+    warmup: int = 100
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    val_fraction: float = 0.1
+    eval_every: int | None = None
+    sample_every: int | None = None
+    prompt: str | None = None
+    sample_tokens: int = 100
+    temperature: float = 0.8
+    top_k: int | None = 40
+    seed: int = 1
+    out: str | None = None
+    checkpoint_every: int = 100
+    keep: int = 3
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        **{"minutes": 0.5, "vocab_size": 512, "context_length": 64},
+        **{"emb_dim": 64, "n_heads": 4, "n_layers": 2, "warmup": 50},
+    },
+    "small": {},
+    "medium": {
+        **{"minutes": 30.0, "vocab_size": 2048, "context_length": 256},
+        **{"emb_dim": 256, "n_heads": 8, "n_layers": 6, "drop_rate": 0.1, "lr": 6e-4},
+    },
+    "large": {
+        **{"minutes": 480.0, "tokenizer": "gpt2", "context_length": 512, "batch_size": 8},
+        **{"emb_dim": 512, "n_heads": 8, "n_layers": 8, "drop_rate": 0.1, "lr": 4e-4},
+    },
+    "gpt2-124m": {
+        **{"minutes": 1440.0, "tokenizer": "gpt2", "context_length": 1024, "batch_size": 4},
+        **{"emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": True},
+        **{"lr": 4e-4, "accumulation": 4, "checkpoint_every": 25},
+    },
+    "nanogpt-char": {
+        **{"corpus": "tinyshakespeare", "tokenizer": "char", "steps": 2000, "minutes": None},
+        **{"context_length": 64, "batch_size": 12, "emb_dim": 128, "n_heads": 4, "n_layers": 4},
+        **{"drop_rate": 0.0, "lr": 1e-3, "min_lr": 1e-4, "warmup": 100, "beta2": 0.99},
+        **{"weight_decay": 0.1, "clip": 1.0, "eval_every": 250, "checkpoint_every": 500},
+    },
+}
+_ABOUT = {
+    "tiny": "half a minute: does it run here?",
+    "small": "three minutes; the default",
+    "medium": "half an hour",
+    "large": "a night; GPT-2's tokenizer",
+    "gpt2-124m": "GPT-2's smallest size; days on a CPU, stop and resume at will",
+    "nanogpt-char": "nanoGPT's CPU example: 2,000 steps on the characters of Shakespeare",
+}
+MODEL_KEYS = (
+    *("context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights"),
+)
+# What may be changed when a run goes on: more steps, and what is shown and kept.
+MAY_CHANGE = (
+    *("steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k"),
+    *("checkpoint_every", "keep"),
+)
+
+
+def presets_table() -> str:
+    """The presets, one a line, for --help."""
+    lines = []
+    for name, values in PRESETS.items():
+        o = dataclasses.replace(PretrainOptions(), **values)
+        size = f"{o.n_layers} layers, {o.n_heads} heads, {o.emb_dim} channels"
+        lines.append(f"{name:<13} {size:<33} context {o.context_length:<5} {_ABOUT[name]}")
+    return "\n".join(lines)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The settings in a JSON or TOML file, names with dashes or underscores. BadValue if broken."""
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise BadValue(f"--config: there is no file {path}") from None
+    except IsADirectoryError:
+        raise BadValue(f"--config: {path} is a folder, not a JSON or TOML file") from None
+    except UnicodeDecodeError as error:
+        raise BadValue(f"--config: {path} is not UTF-8 (byte {error.start})") from error
+    try:
+        values = _toml(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise BadValue(f"--config: {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise BadValue(f"--config: {path} should hold names and values, one table of them")
+    return checked({key.replace("-", "_"): value for key, value in values.items()}, str(path))
+
+
+def _toml(text: str) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values by name with their types made right: BadValue for unknown names and wrong types."""
+    hints = typing.get_type_hints(PretrainOptions)
+    found = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise BadValue(f"{where}: there is no option {name}{did_you_mean(name, hints)}")
+        kinds = typing.get_args(hints[name]) or (hints[name],)
+        if float in kinds and type(value) is int:
+            value = float(value)
+        if type(value) not in kinds:
+            words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+            wanted = " or ".join(words.get(kind, "nothing") for kind in kinds)
+            raise BadValue(f"{where}: {name} should be {wanted}, got {value!r}")
+        found[name] = value
+    return found
+
+
+def resolve(
+    given: Mapping[str, Any], config: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> PretrainOptions:
+    """The options of a run: `given` over `config` over the preset (or `base`, a run to resume)."""
+    preset = given.get("preset") or config.get("preset") or (base or {}).get("preset") or "small"
+    if preset not in PRESETS:
+        raise BadValue(f"--preset: there is no preset {preset}{did_you_mean(preset, PRESETS)}")
+    options = dataclasses.replace(PretrainOptions(), preset=preset, **PRESETS[preset])
+    for layer in (base or {}, config, given):
+        layer = dict(layer)
+        if layer.get("steps") is not None and layer.get("minutes") is not None:
+            raise BadValue("steps and minutes were both given: one follows from the other")
+        if layer.get("steps") is not None:
+            layer["minutes"] = None
+        elif layer.get("minutes") is not None:
+            layer["steps"] = None
+        options = dataclasses.replace(options, **layer)
+    check(options)
+    return options
+
+
+def check(o: PretrainOptions) -> None:
+    """BadValue names the first option whose value makes no sense, and what would."""
+    for name in (
+        *("steps", "vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "batch_size"),
+        *("accumulation", "eval_every", "sample_every", "checkpoint_every", "keep", "top_k"),
+    ):
+        _require(o, name, lambda v: v >= 1, "at least 1")
+    for name in ("warmup", "sample_tokens"):
+        _require(o, name, lambda v: v >= 0, "0 or more")
+    for name in ("minutes", "lr", "clip"):
+        _require(o, name, lambda v: v > 0 and math.isfinite(v), "more than 0")
+    for name in ("min_lr", "weight_decay", "temperature"):
+        _require(o, name, lambda v: v >= 0 and math.isfinite(v), "0 or more")
+    for name in ("beta1", "beta2", "drop_rate"):
+        _require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
+    _require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
+    _require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
+    if o.emb_dim % o.n_heads:
+        near = [h for h in range(1, o.emb_dim + 1) if o.emb_dim % h == 0]
+        best = min(near, key=lambda h: abs(h - o.n_heads))
+        raise BadValue(
+            f"--n-heads {o.n_heads} does not divide --emb-dim {o.emb_dim}: each head takes an "
+            f"equal share of the channels; {best} heads would do"
+        )
+    if o.min_lr is not None and o.min_lr > o.lr:
+        raise BadValue(f"--min-lr {o.min_lr:g} is above --lr {o.lr:g}, from which it falls")
+
+
+def _require(o: PretrainOptions, name: str, fine: Any, wanted: str) -> None:
+    value = getattr(o, name)
+    if value is not None and not fine(value):
+        raise BadValue(f"--{name.replace('_', '-')} must be {wanted}, got {value:g}")

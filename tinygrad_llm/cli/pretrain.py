@@ -1,0 +1,353 @@
+"""tinygrad-llm pretrain: a language model from text alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .errors import BadValue
+from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
+
+__all__ = ["register"]
+
+_HELP = f"""Train a language model on text, from random weights.
+
+CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
+a folder of them. Without any option this trains on Python's own language reference for about
+three minutes.
+
+\b
+Examples:
+  tinygrad-llm pretrain
+  tinygrad-llm pretrain my_notes.txt --minutes 10
+  tinygrad-llm pretrain tinyshakespeare --tokenizer char --steps 1000
+  tinygrad-llm pretrain --preset medium --out runs/first
+  tinygrad-llm pretrain --resume runs/first
+  tinygrad-llm pretrain --config settings.toml --plan
+
+\b
+Presets (--preset):
+{presets_table()}
+
+Every option may stand in a JSON or TOML file given with --config (emb_dim = 128); the command line
+wins over the file, and the file over the preset. Options not given come from the preset.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(name="pretrain", help=_HELP)(pretrain)
+
+
+def pretrain(
+    corpus: str | None = typer.Argument(None, help="A data set, a file or a folder."),
+    preset: str | None = typer.Option(None, help="Size and time: see above."),
+    minutes: float | None = typer.Option(None, help="Train for so long."),
+    steps: int | None = typer.Option(None, help="Or for so many steps."),
+    tokenizer: str | None = typer.Option(None, help="bpe, char, gpt2, or a file."),
+    vocab_size: int | None = typer.Option(None, help="Tokens that bpe learns."),
+    context_length: int | None = typer.Option(None, help="Tokens the model sees."),
+    emb_dim: int | None = typer.Option(None, help="Channels."),
+    n_heads: int | None = typer.Option(None, help="Attention heads."),
+    n_layers: int | None = typer.Option(None, help="Transformer blocks."),
+    drop_rate: float | None = typer.Option(None, help="Dropout."),
+    qkv_bias: bool | None = typer.Option(None, "--qkv-bias/--no-qkv-bias"),
+    tie_weights: bool | None = typer.Option(None, "--tie-weights/--no-tie-weights"),
+    batch_size: int | None = typer.Option(None, help="Windows in a batch."),
+    accumulation: int | None = typer.Option(None, help="Batches in a step."),
+    lr: float | None = typer.Option(None, help="Highest learning rate."),
+    min_lr: float | None = typer.Option(None, help="Last one [lr / 10]."),
+    warmup: int | None = typer.Option(None, help="Steps until the highest."),
+    beta1: float | None = typer.Option(None, help="AdamW's first decay."),
+    beta2: float | None = typer.Option(None, help="AdamW's second decay."),
+    weight_decay: float | None = typer.Option(None, help="AdamW's, on matrices."),
+    clip: float | None = typer.Option(None, help="Largest gradient norm."),
+    val_fraction: float | None = typer.Option(None, help="Text kept for validation."),
+    eval_every: int | None = typer.Option(None, help="Steps between validations."),
+    sample_every: int | None = typer.Option(None, help="Steps between samples."),
+    prompt: str | None = typer.Option(None, help="How samples begin."),
+    sample_tokens: int | None = typer.Option(None, help="Tokens in a sample."),
+    temperature: float | None = typer.Option(None, help="Of samples; 0 is greedy."),
+    top_k: int | None = typer.Option(None, help="Sample from the k likeliest."),
+    seed: int | None = typer.Option(None, help="Of weights, data order, dropout."),
+    out: str | None = typer.Option(None, help="The run's folder [runs/CORPUS-N]."),
+    checkpoint_every: int | None = typer.Option(None, help="Steps between checkpoints."),
+    keep: int | None = typer.Option(None, help="Checkpoints kept."),
+    config: str | None = typer.Option(None, help="A JSON or TOML file of options."),
+    resume: str | None = typer.Option(None, help="Go on with the run in this folder."),
+    plan: bool = typer.Option(False, "--plan", help="Only say what it would cost."),
+    plain: bool = typer.Option(False, "--plain", help="Lines instead of a live bar."),
+) -> None:
+    own = ("config", "resume", "plan", "plain")
+    given = {k: v for k, v in locals().items() if v is not None and k not in (*own, "own")}
+    settings = read_config(config) if config else {}
+    if resume is None:
+        Pretraining(resolve(given, settings), plain).run(plan_only=plan)
+        return
+    from ..training import find_checkpoint
+
+    found = find_checkpoint(resume)
+    if "options" not in found.config:
+        raise BadValue(f"--resume: {found.path} was not written by tinygrad-llm pretrain")
+    base = found.config["options"]
+    for name, wanted in {**settings, **given}.items():
+        if name not in MAY_CHANGE and wanted != base.get(name):
+            raise BadValue(
+                f"--{name.replace('_', '-')} {wanted}: the checkpoint {found.path} was made with "
+                f"{base.get(name, 'none')}, and a run that goes on keeps it; leave the option out, "
+                "or start another run"
+            )
+    options = resolve(given, settings, base)
+    if options.steps is not None and options.steps < found.step:
+        raise BadValue(f"--steps {options.steps}: the run is at step {found.step} already")
+    folder = found.path.parent.parent if found.path.parent.name == "checkpoints" else found.path
+    options.out = str(folder)
+    Pretraining(options, plain, found).run(plan_only=plan)
+
+
+class Pretraining:
+    """One run: text, tokenizer, model and trainer from the options, then the report at its end."""
+
+    def __init__(self, options: PretrainOptions, plain: bool, resumed: Any = None) -> None:
+        from ..training.progress import make_progress
+
+        self.began = time.perf_counter()
+        self.o = options
+        self.resumed = resumed
+        self.progress = make_progress(True if plain else None)
+
+    def run(self, plan_only: bool = False) -> None:
+        from .. import corpora
+
+        o = self.o
+        try:
+            self.corpus = corpora.load(o.corpus)
+        except (FileNotFoundError, ValueError) as error:
+            raise BadValue(f"CORPUS: {error}") from error
+        self.split_and_tokenize()
+        self.build()
+        self.choose_steps()
+        if plan_only:
+            self.progress.note(str(self.trainer.plan()))
+            return
+        self.check_disk()
+        self.prepare_folder()
+        result = self.trainer.run()
+        self.report(result)
+
+    # -------------------------------------------------------------------------- text to tokens
+    def split_and_tokenize(self) -> None:
+        """The last part of the text is for validation; the tokenizer learns from the first."""
+        o, text = self.o, self.corpus.text
+        cut = round(len(text) * (1.0 - o.val_fraction))
+        train_text, self.val_text = text[:cut], text[cut:]
+        self.text_facts = {
+            "name": self.corpus.name,
+            "characters": len(text),
+            "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        }
+        if self.resumed is not None:
+            before = self.resumed.config["text"]
+            if before["sha256"] != self.text_facts["sha256"]:
+                raise BadValue(
+                    f"CORPUS: the text {o.corpus} has changed since the run began: it had "
+                    f"{before['characters']:,} characters, it has {len(text):,}; start another run"
+                )
+        self.tokenizer = self.make_tokenizer(train_text)
+        try:
+            self.train_ids = self.tokenizer.encode_to_array(train_text, disallowed_special=())
+            self.val_ids = self.tokenizer.encode_to_array(self.val_text, disallowed_special=())
+        except ValueError as error:
+            raise BadValue(f"--tokenizer: {error}") from error
+        if len(self.train_ids) <= o.context_length:
+            raise BadValue(
+                f"--context-length {o.context_length} is too long for this text: its training "
+                f"part has {len(self.train_ids):,} tokens, and one more than the context is "
+                "needed; take a shorter context or a longer text"
+            )
+        if len(self.val_ids) < 2:
+            raise BadValue(
+                f"--val-fraction {o.val_fraction:g} of this text leaves {len(self.val_ids)} tokens "
+                "for validation, 2 are needed; take a larger fraction or a longer text"
+            )
+        self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
+        self.progress.note(
+            f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
+            f"tokenizer    {o.tokenizer}, {self.tokenizer.vocab_size:,} tokens; the text is "
+            f"{len(self.train_ids):,} for training and {len(self.val_ids):,} for validation"
+        )
+
+    def make_tokenizer(self, train_text: str) -> Any:
+        from .. import text
+
+        o = self.o
+        if self.resumed is not None:
+            return text.load_tokenizer(self.resumed.path / "tokenizer.json")
+        if o.tokenizer == "bpe":
+            try:
+                return text.BPETokenizer.train(train_text, o.vocab_size)
+            except ValueError as error:
+                raise BadValue(f"--vocab-size: {error}") from error
+        if o.tokenizer == "char":
+            return text.CharTokenizer.train(self.corpus.text)
+        if o.tokenizer == "gpt2":
+            return text.GPT2Tokenizer()
+        try:
+            return text.load_tokenizer(o.tokenizer)
+        except FileNotFoundError:
+            raise BadValue(
+                f"--tokenizer: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+            ) from None
+        except (ValueError, OSError) as error:
+            raise BadValue(f"--tokenizer: {error}") from error
+
+    # ------------------------------------------------------------------------ model and trainer
+    def build(self) -> None:
+        """Model, optimizer and trainer. Every random number follows from the seed."""
+        from .. import random
+        from ..models.gpt import GPT, GPTConfig
+        from ..optim import AdamW
+        from ..training import EvaluationBatches, TokenBatches, Trainer
+
+        o = self.o
+        random.manual_seed(o.seed)
+        shape = {name: getattr(o, name) for name in MODEL_KEYS}
+        self.model = GPT(GPTConfig(vocab_size=self.tokenizer.vocab_size, **shape))
+        # Weight decay pulls on matrices only: biases and norms have no use for it (GPT-3, B).
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": o.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+        self.trainer = Trainer(
+            *(self.model, self.optimizer),
+            TokenBatches(self.train_ids, o.batch_size, o.context_length, seed=o.seed),
+            steps=o.steps or 1,
+            validation=EvaluationBatches(self.val_ids, o.batch_size, o.context_length),
+            accumulation=o.accumulation,
+            clip=o.clip,
+            eval_every=o.eval_every,
+            sample=lambda model: self.sample(0),
+            sample_every=o.sample_every,
+            checkpoint_every=o.checkpoint_every,
+            keep=o.keep,
+            bytes_per_token=self.bytes_per_token,
+            progress=self.progress,
+        )
+
+    def choose_steps(self) -> None:
+        """As many steps as fit into the minutes, measured; then the schedule over them."""
+        from ..optim.lr_scheduler import WarmupCosineLR
+
+        o, trainer = self.o, self.trainer
+        if o.steps is None:
+            assert o.minutes is not None
+            seconds = trainer.measure().seconds
+            evaluations = 11 * len(trainer.validation) / o.accumulation / 3.0  # in steps
+            budget = o.minutes * 60.0 - (time.perf_counter() - self.began)
+            o.steps = max(10, int(budget / seconds - evaluations) // 10 * 10)
+            o.minutes = None
+            self.progress.note(f"steps        {o.steps:,} (--steps {o.steps} repeats this run)")
+        trainer.steps = o.steps
+        least = o.lr / 10.0 if o.min_lr is None else o.min_lr
+        warmup = min(o.warmup, o.steps // 10)
+        trainer.scheduler = WarmupCosineLR(self.optimizer, warmup, o.steps, least)
+        if self.resumed is not None:
+            trainer.restore(self.resumed)
+            trainer.scheduler.total_steps = o.steps  # it may train on for longer than was planned
+
+    def check_disk(self) -> None:
+        """Room for the checkpoints: weights and AdamW's two moments, once more than are kept."""
+        place = Path(self.o.out or "runs").absolute()
+        while not place.exists():
+            place = place.parent
+        needed = (self.o.keep + 1) * 3 * sum(p.nbytes for p in self.model.parameters())
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise BadValue(
+                f"--out: {place} has {free / 1e6:,.0f} MB free, and {self.o.keep + 1} checkpoints "
+                f"take {needed / 1e6:,.0f} MB; take a lower --keep or another disk"
+            )
+
+    def prepare_folder(self) -> None:
+        """Makes the run's folder and writes its config.json, which --config can read."""
+        from ..weights import atomic_write
+
+        o, trainer = self.o, self.trainer
+        folder = Path(o.out) if o.out else _new_folder(Path("runs"), self.corpus.name)
+        o.out = str(folder)
+        options = {k: v for k, v in dataclasses.asdict(o).items() if v is not None and k != "out"}
+        trainer.set_folder(folder)
+        trainer.config = {"options": options, "text": self.text_facts}
+        trainer.files = {"tokenizer.json": _tokenizer_file(self.tokenizer)}
+        trainer.resume_command = f"tinygrad-llm pretrain --resume {folder}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / "config.json") as file:
+            file.write((json.dumps(options, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+
+    # ------------------------------------------------------------------------------ its results
+    def sample(self, number: int) -> str:
+        """A text by the model. The prompts are beginnings of lines of the validation text."""
+        from .generate import write
+
+        o = self.o
+        prompt = o.prompt if o.prompt is not None else _prompt(self.val_text, number)
+        try:
+            ids = self.tokenizer.encode(prompt, disallowed_special=())
+        except ValueError as error:
+            raise BadValue(f"--prompt: {error}") from error
+        settings = {"temperature": o.temperature, "top_k": o.top_k, "seed": o.seed + number}
+        made = write(self.model, ids, o.sample_tokens, **settings)
+        return prompt + self.tokenizer.decode(made)
+
+    def report(self, result: Any) -> None:
+        """The last lines: loss, samples, where everything is."""
+        import math
+
+        note = self.progress.note
+        for number in range(3):
+            note(f"\nsample {number + 1}")
+            self.progress.sample(self.sample(number))
+        bits = result.val_loss / math.log(2.0) / self.bytes_per_token
+        note(
+            f"\nvalidation loss   {result.val_loss:.4f} (nats a token)\n"
+            f"bits a byte       {bits:.4f}\n"
+            f"plot              {result.plot}\n"
+            f"checkpoint        {result.checkpoint}\n"
+            f'next              tinygrad-llm generate {self.o.out} --prompt "..."'
+        )
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """runs/NAME-1, or the next number that is free. Made here, so that two runs never share one."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        try:
+            (parent / f"{name}-{number}").mkdir()
+            return parent / f"{name}-{number}"
+        except FileExistsError:
+            number += 1
+
+
+def _tokenizer_file(tokenizer: Any) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder, "tokenizer.json"))
+        return Path(folder, "tokenizer.json").read_bytes()
+
+
+def _prompt(text: str, number: int) -> str:
+    """The first words of a line, taken from a place that depends on the number."""
+    lines = [line for line in text.splitlines() if len(line.split()) >= 4] or [text.strip() or "\n"]
+    words = lines[(2 * number + 1) * len(lines) // 6 % len(lines)].split(" ")
+    start = next(i for i, word in enumerate(words) if word or i == len(words) - 1)
+    return " ".join(words[: start + 3])

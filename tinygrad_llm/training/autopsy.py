@@ -1,0 +1,134 @@
+"""Where a NaN or an infinity came from: the op that made it first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import backend, engine
+
+__all__ = [
+    "NonFiniteError",
+    "arrays_of",
+    "describe",
+    "first_bad_backward",
+    "first_bad_forward",
+    "made_here",
+]
+
+
+class NonFiniteError(FloatingPointError):
+    """Training met a loss or a gradient that is NaN or infinite.
+
+    step: the step that would have been; op: the name of the op that made the first one, or None
+    where it was there before; checkpoint: the last good one, or None.
+    """
+
+    def __init__(self, message: str, step: int, op: str | None, checkpoint: Any) -> None:
+        super().__init__(message)
+        self.step, self.op, self.checkpoint = step, op, checkpoint
+
+
+class _Found(Exception):
+    """Carries what was found out of the forward pass."""
+
+
+def _finite(array: Any) -> bool:
+    return (
+        array is None
+        or array.dtype.kind not in "fV"
+        or bool(backend.xp_of(array).isfinite(array).all())
+    )
+
+
+def describe(array: Any) -> str:
+    """What an array holds, in a few words: f(2, 3) from -1.5 to 4, or how many are not finite."""
+    shape = tuple(array.shape)
+    if array.size == 0 or array.dtype.kind not in "fViu":
+        return f"{shape} {array.dtype}"
+    xp = backend.xp_of(array)
+    bad = 0 if array.dtype.kind not in "fV" else int((~xp.isfinite(array)).sum())
+    if bad:
+        return f"{shape} with {bad:,} of {array.size:,} not finite"
+    return f"{shape} from {float(array.min()):.4g} to {float(array.max()):.4g}"
+
+
+def arrays_of(values: Any) -> list[Any]:
+    found = values if isinstance(values, (list, tuple)) else [values]
+    arrays = [getattr(value, "array", value) for value in found]
+    return [array for array in arrays if hasattr(array, "dtype")]  # NumPy's scalars too
+
+
+def made_here(given: Any, made: Any) -> bool:
+    """Whether an op made a NaN from inputs without one, or an infinity from finite inputs.
+
+    given: its inputs and options, tensors, arrays and numbers. A mask that is filled with -inf has
+    its infinity from the number that was passed, and so did not make it.
+    """
+    outputs = arrays_of(made)
+    if all(_finite(array) for array in outputs):
+        return False
+    inputs = arrays_of(given)
+    numbers = [x for x in given if isinstance(x, float)]
+    had_nan = any(x != x for x in numbers) or any(_any("isnan", a) for a in inputs)
+    had_inf = any(x in (math.inf, -math.inf) for x in numbers) or any(
+        _any("isinf", a) for a in inputs
+    )
+    makes_nan = any(_any("isnan", a) for a in outputs)
+    makes_inf = any(_any("isinf", a) for a in outputs)
+    return (makes_nan and not had_nan) or (makes_inf and not (had_inf or had_nan))
+
+
+def _any(what: str, array: Any) -> bool:
+    if array.dtype.kind not in "fV" or not array.size:
+        return False
+    return bool(getattr(backend.xp_of(array), what)(array).any())
+
+
+def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:
+    """Runs `compute()` again and finds the first op whose output is not finite.
+
+    Returns its name and a line that says what it was given. (None, reason) if an input of the
+    first such op was not finite before any op touched it, or if no op does it this time.
+    """
+    count = 0
+    handed_on: list[str] = []  # infinities that came in, such as those of a mask
+
+    def watch(op: Any, inputs: Any, output: Any) -> None:
+        nonlocal count
+        count += 1
+        if all(_finite(array) for array in arrays_of(output)):
+            return
+        told = ", ".join(describe(array) for array in arrays_of(inputs)) or "no array"
+        if made_here(inputs, output):
+            raise _Found(op.name, f"{op.name} (op {count} of the forward pass), given {told}")
+        reason = f"an input of {op.name} (op {count}) was not finite already: {told}"
+        if any(_any("isnan", array) for array in arrays_of(output)):
+            raise _Found(None, reason)
+        handed_on.append(reason)
+
+    engine.observers.append(watch)
+    try:
+        compute()
+    except _Found as found:
+        return found.args[0], found.args[1]
+    finally:
+        engine.observers.remove(watch)
+    if handed_on:
+        return None, handed_on[0]
+    return None, "the same batch gives finite numbers when it is computed again"
+
+
+def first_bad_backward(loss: Any) -> tuple[str | None, str]:
+    """Walks back from a loss and finds the first op whose backward gives what is not finite."""
+    for count, (op, g, grads) in enumerate(engine.backward_steps(loss, deliver=_drop), 1):
+        if all(_finite(array) for array in arrays_of(grads)):
+            continue
+        told = ", ".join(describe(array) for array in arrays_of(g))
+        return op.name, f"{op.name} (op {count} of the backward pass), given a gradient {told}"
+    return None, "the same batch gives finite gradients when it is computed again"
+
+
+def _drop(leaf: Any, gradient: Any, fresh: bool) -> None:
+    """In place of accumulation: the walk is only looked at."""

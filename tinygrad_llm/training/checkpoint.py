@@ -1,0 +1,256 @@
+"""Checkpoints: folders that are complete or not there.
+
+A checkpoint is a folder `step-00000500` with
+
+    model.safetensors      the weights
+    training.safetensors   the optimizer's arrays and the state of the random generator
+    state.json             everything else: step, settings, optimizer, schedule, place in the data
+    manifest.json          the size and CRC-32 of every file above: written last
+
+and files that the caller adds, such as the tokenizer. It is written under a temporary name, every
+file is flushed to the disk, and the folder is renamed: whenever the process or the machine dies,
+each folder of that name is whole. The older ones are removed only after that, the last K stay.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..weights import SafeTensorsError, load_file, pack, sync_folder, unpack
+from ..weights.safetensors import load_model, save_file, save_model
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "checkpoints_in",
+    "explain_os_error",
+    "find_checkpoint",
+    "save_checkpoint",
+]
+
+_NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
+_FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, damaged, cannot be written, or does not fit the model."""
+
+
+def explain_os_error(error: OSError, path: str | Path) -> str:
+    """One line for what a disk can do: full, read-only, not allowed, not a folder."""
+    path = error.filename or path
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path}: the disk is full"
+    if error.errno == errno.EFBIG:
+        return f"{path}: the file is larger than this file system or process may write"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path}: writing is not allowed"
+    return f"{path}: {error.strerror or error}"
+
+
+@dataclass
+class Checkpoint:
+    """A complete checkpoint on the disk: where it is, and what it says without its arrays.
+
+    `step` and `config` (the settings that the run was started with) are read when it is opened;
+    `state()` reads the rest, `load_into(model)` the weights. CheckpointError if a file is damaged.
+    """
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Checkpoint:
+        """Opens one checkpoint folder after checking the size and CRC-32 of every file in it."""
+        path = Path(path)
+        try:
+            manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+            files = manifest["files"]
+            if manifest["format"] != _FORMAT:
+                raise CheckpointError(
+                    f"{path} has the format {manifest['format']}; this version reads {_FORMAT}"
+                )
+            for name, (size, checksum) in files.items():
+                if (path / name).stat().st_size != size:
+                    raise CheckpointError(f"{path / name} should have {size:,} bytes: cut short")
+                if _crc(path / name) != checksum:
+                    raise CheckpointError(f"{path / name} is damaged: its CRC-32 is wrong")
+            tree = json.loads((path / "state.json").read_text("utf-8"))
+            return cls(path, tree["step"], tree["config"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{path} is no complete checkpoint: {error}") from error
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the weights, as it was given to `save_checkpoint`."""
+        try:
+            tree = json.loads((self.path / "state.json").read_text("utf-8"))
+            return unpack(tree["state"], load_file(self.path / "training.safetensors"))
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.path}: the training state is damaged: {error}") from error
+
+    def load_into(self, model: Any) -> None:
+        """Copies the weights into a model. CheckpointError lists what does not fit."""
+        try:
+            load_model(model, self.path / "model.safetensors")
+        except (SafeTensorsError, OSError) as error:
+            raise CheckpointError(str(error)) from error
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.path} does not fit the model: {error}") from error
+
+    def build_model(self) -> Any:
+        """A new model of the kind and shape that was saved, with its weights, in eval mode."""
+        from .. import models
+
+        try:
+            kind, shape = self.config["model"]["class"], self.config["model"]["config"]
+        except (KeyError, TypeError):
+            raise CheckpointError(
+                f"{self.path} does not say what model it is of: build one and use load_into(model)"
+            ) from None
+        if kind not in models.__all__:
+            raise CheckpointError(f"{self.path} is of a model {kind!r} that is not known here")
+        model = getattr(models, kind)(shape)
+        self.load_into(model)
+        return model.eval()
+
+
+def _crc(path: Path) -> int:
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _order(path: Path) -> tuple[int, int]:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """The checkpoint folders within a folder, oldest first; whether they are valid is not read."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    found = [Path(folder, name) for name in names if _NAME.fullmatch(name)]
+    return sorted((path for path in found if path.is_dir()), key=_order)
+
+
+def find_checkpoint(path: str | Path) -> Checkpoint:
+    """The newest valid checkpoint at a path: a checkpoint, a folder of them, or a run's folder.
+
+    Damaged ones are passed over. CheckpointError if there is none, saying why.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist: give a run's folder or a checkpoint in it")
+    if (path / "manifest.json").exists():
+        return Checkpoint.open(path)
+    candidates = checkpoints_in(path) or checkpoints_in(path / "checkpoints")
+    problems = []
+    for candidate in reversed(candidates):
+        try:
+            return Checkpoint.open(candidate)
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(f"{path} holds no valid checkpoint: {'; '.join(problems)}")
+    raise CheckpointError(f"{path} holds no checkpoint (no folder named step-...)")
+
+
+def save_checkpoint(
+    folder: str | Path,
+    step: int,
+    model: Any,
+    state: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    files: Mapping[str, bytes] | None = None,
+    keep: int = 3,
+) -> Path:
+    """Writes a checkpoint into a folder of checkpoints and removes all but the newest `keep`.
+
+    state: nested dicts, lists, numbers and tensors, see weights/tree.py; config: what JSON holds;
+    files: more files by name. Returns the new folder. CheckpointError if the disk refuses, after
+    which the checkpoints that were there still are.
+    """
+    folder = Path(folder)
+    temporary = folder / f".writing-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        temporary.mkdir()
+        tree, arrays = pack(state)
+        save_model(model, temporary / "model.safetensors")
+        save_file(arrays, temporary / "training.safetensors")
+        contents = {"step": step, "config": config, "state": tree}
+        for name, data in {"state.json": _json(contents), **(files or {})}.items():
+            _write(temporary / name, data)
+        names = sorted(path.name for path in temporary.iterdir())
+        sums = {name: [(temporary / name).stat().st_size, _crc(temporary / name)] for name in names}
+        _write(temporary / "manifest.json", _json({"format": _FORMAT, "files": sums}))
+        sync_folder(temporary)
+        final = _free_name(folder, step)
+        os.rename(temporary, final)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            line = explain_os_error(error, temporary)
+            raise CheckpointError(
+                f"the checkpoint of step {step} was not written: {line}"
+            ) from error
+        raise
+    sync_folder(folder)
+    for path in checkpoints_in(folder)[: -max(1, keep)]:
+        _remove(path)
+    return final
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _free_name(folder: Path, step: int) -> Path:
+    """step-00000500; step-00000500-1 if there is one of that name, which stays as it is."""
+    path = folder / f"step-{step:08d}"
+    again = 0
+    while path.exists():
+        again += 1
+        path = folder / f"step-{step:08d}-{again}"
+    return path
+
+
+def _remove(path: Path) -> None:
+    """Takes the name away first: a folder that is half removed is no checkpoint."""
+    doomed = path.with_name(f".removing-{path.name}")
+    with suppress(OSError):
+        os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left: half-written and half-removed folders."""
+    for path in folder.glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".removing-*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""Ctrl-C that waits for the end of the step, and a lock that keeps two runs out of one folder."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import CheckpointError, explain_os_error
+
+__all__ = ["FolderLock", "Interruptions"]
+
+
+class Interruptions:
+    """Within it, the first SIGINT or SIGTERM is only remembered in `signal`; a second one acts.
+
+    Only the main thread may set handlers; in another thread nothing changes.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.note = note
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruptions:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        self.note("finishing this step, then saving; once more stops at once without saving")
+
+    def stop(self, saved: str, command: str) -> None:
+        """Ends the program as the signal asked: KeyboardInterrupt, or SystemExit(143)."""
+        self.note(f"{saved}; to go on: {command}")
+        if self.signal == signal.SIGTERM:
+            raise SystemExit(143)
+        raise KeyboardInterrupt
+
+    def __exit__(self, *exc: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class FolderLock:
+    """Makes a folder and holds it for this process; CheckpointError if another one does.
+
+    The operating system lets go of the lock when the process ends, however it ends. Where there
+    is no such lock (Windows) nothing is held.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._file: Any = None
+
+    def __enter__(self) -> FolderLock:
+        if self.folder is None:
+            return self
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.folder / ".lock", "ab")
+        except OSError as error:
+            raise CheckpointError(explain_os_error(error, self.folder)) from error
+        try:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError:
+            self._file.close()
+            raise CheckpointError(f"{self.folder} is in use by another running process") from None
+        except OSError:  # a file system without locks
+            pass
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._file is not None:
+            self._file.close()

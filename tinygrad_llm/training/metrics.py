@@ -1,0 +1,89 @@
+"""Numbers of a run as JSON lines: one line a step, readable while the run goes on.
+
+{"step": 10, "tokens": 5120, "loss": 4.17, "lr": 0.0003, "grad_norm": 1.2, "seconds": 3.1}
+{"step": 10, "tokens": 5120, "val_loss": 4.21, "seconds": 3.6}
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..weights import atomic_write
+
+__all__ = ["Metrics", "read_metrics"]
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a last line that was cut short by a kill is left out."""
+    lines = []
+    for text in Path(path).read_text("utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+class Metrics:
+    """The numbers of a run: in memory, and appended to a file if there is one.
+
+    `truncate(step)` forgets what came after a step: a run that goes on from a checkpoint writes
+    those lines again. A full disk stops the file, not the run: `problem` then says so.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.lines: list[dict[str, Any]] = []
+        self.problem: OSError | None = None
+        self._file: Any = None
+
+    def truncate(self, step: int) -> None:
+        """Takes up the file, if there is one, and drops every line past `step`."""
+        self.close()
+        if self.path is None or not self.path.exists():
+            self.lines = [line for line in self.lines if line["step"] <= step]
+            return
+        self.lines = [line for line in read_metrics(self.path) if line["step"] <= step]
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        assert self.path is not None
+        with atomic_write(self.path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in self.lines).encode("utf-8"))
+
+    def log(self, **numbers: Any) -> None:
+        """Adds one line and hands it to the operating system at once."""
+        self.lines.append(numbers)
+        if self.path is None or self.problem is not None:
+            return
+        try:
+            if self._file is None:
+                self._file = open(self.path, "ab", buffering=0)
+            self._file.write((json.dumps(numbers) + "\n").encode("utf-8"))
+        except OSError as error:
+            self.problem = error
+
+    def recover(self) -> None:
+        """After a write that failed: tries to write the whole file again."""
+        if self.problem is not None:
+            self.close()
+            try:
+                self._rewrite()
+            except OSError as error:
+                self.problem = error
+
+    def close(self) -> None:
+        """Closes the file; the next line opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.problem = None
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """(steps, values) of every line that has `name`."""
+        chosen = [line for line in self.lines if name in line]
+        return [line["step"] for line in chosen], [line[name] for line in chosen]

@@ -1,0 +1,134 @@
+"""What a run shows while it goes on: plain lines in a file or pipe, a live bar in a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+__all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progress"]
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Shows nothing. What the other two share, and what `progress=False` gives."""
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+
+    def start(self, step: int, steps: int) -> None:
+        """Training begins at `step` of `steps`."""
+
+    def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
+        """One step done: loss (nats a token), learning rate, tokens a second, seconds left."""
+
+    def sample(self, text: str) -> None:
+        """A text that the model wrote."""
+
+    def stop(self) -> None:
+        """Training ended, for whatever reason."""
+
+
+class PlainProgress(Progress):
+    """One line every few seconds, with nothing that a file could not hold."""
+
+    def __init__(self, seconds: float = 5.0, stream: Any = None) -> None:
+        self.seconds = seconds
+        self.stream = stream
+        self._shown = 0.0
+        self._steps = 0
+
+    def note(self, text: str) -> None:
+        stream = self.stream or sys.stdout
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+
+    def start(self, step: int, steps: int) -> None:
+        self._steps, self._shown = steps, 0.0
+
+    def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
+        now = time.monotonic()
+        if now - self._shown < self.seconds and step < self._steps:
+            return
+        self._shown = now
+        width = len(str(self._steps))
+        self.note(
+            f"step {step:{width}d}/{self._steps}  loss {loss:.4f}  lr {lr:.2e}  "
+            f"{rate:,.0f} tokens/s  {duration(left)} left"
+        )
+
+    def sample(self, text: str) -> None:
+        self.note("\n".join("    | " + line for line in text.splitlines()))
+
+
+class RichProgress(Progress):
+    """A bar at the bottom of the terminal, lines that stay above it."""
+
+    def __init__(self, console: Any = None) -> None:
+        from rich.console import Console
+
+        self.console = console or Console(highlight=False)
+        self._live: Any = None
+        self._task: Any = None
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def start(self, step: int, steps: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._live = Bar(
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("loss [bold]{task.fields[loss]}[/]"),
+            TextColumn("lr {task.fields[lr]}"),
+            TextColumn("[cyan]{task.fields[rate]}[/] tokens/s"),
+            TextColumn("{task.fields[left]} left"),
+            console=self.console,
+            refresh_per_second=4,
+        )
+        fields = {"loss": "...", "lr": "...", "rate": "...", "left": "..."}
+        self._task = self._live.add_task("training", total=steps, completed=step, **fields)
+        self._live.start()
+
+    def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
+        if self._live is not None:
+            fields = {"loss": f"{loss:.4f}", "lr": f"{lr:.1e}", "rate": f"{rate:,.0f}"}
+            self._live.update(self._task, completed=step, left=duration(left), **fields)
+
+    def sample(self, text: str) -> None:
+        from rich.panel import Panel
+        from rich.text import Text
+
+        self.console.print(Panel(Text(text), title="sample", style="dim"))
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def make_progress(wanted: bool | Progress | None = None) -> Progress:
+    """None: a bar in a terminal, lines elsewhere. True: lines. False: nothing. Else: itself."""
+    if isinstance(wanted, Progress):
+        return wanted
+    if wanted is False:
+        return Progress()
+    if wanted is None and sys.stdout.isatty():
+        try:
+            return RichProgress()
+        except ImportError:
+            pass
+    return PlainProgress()

@@ -1,0 +1,91 @@
+"""One step of training up to the update: the gradient of several batches as if they were one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import random
+from ..grad_mode import no_grad
+from .data import IGNORED
+
+__all__ = ["BadLossError", "Loss", "add_gradients", "count_targets", "evaluate", "model_loss"]
+
+Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
+
+
+class BadLossError(FloatingPointError):
+    """A loss that is NaN or infinite, with what is needed to compute it again."""
+
+    def __init__(self, value: float, batch: Any, random_state: Any) -> None:
+        super().__init__(f"the loss is {value}")
+        self.value, self.batch, self.random_state = value, batch, random_state
+
+
+def model_loss(model: Any, batch: Any) -> Any:
+    """The loss that a language model computes itself: model.loss(inputs, targets)."""
+    inputs, targets = batch
+    return model.loss(inputs, targets)
+
+
+def count_targets(batch: Any) -> int:
+    """How many targets a batch has that count: elements of its last tensor that are not -100."""
+    targets = batch[-1].array
+    return int((targets != IGNORED).sum())
+
+
+def add_gradients(
+    model: Any,
+    batches: Sequence[Any],
+    loss: Loss = model_loss,
+    count: Callable[[Any], int] = count_targets,
+) -> tuple[float, int]:
+    """Adds ∂(mean loss over every target of every batch) to the gradients.
+
+    `loss` gives a batch's mean, so a batch that holds n of the N targets enters with weight n / N:
+    the result does not depend on how the targets fall into batches. (A mean of means would let a
+    target in a short batch weigh more.) Returns that mean loss and N; N = 0 leaves the gradients
+    as they are. BadLossError before the backward pass of a loss that is not finite.
+    """
+    counts = [count(batch) for batch in batches]
+    total = sum(counts)
+    mean = 0.0
+    for batch, n in zip(batches, counts, strict=True):
+        if n == 0:
+            continue
+        before = random.get_rng_state()
+        value = loss(model, batch)
+        number = float(value.item())
+        if not math.isfinite(number):
+            raise BadLossError(number, batch, before)
+        mean += number * (n / total)
+        (value if n == total else value * (n / total)).backward()
+    return mean, total
+
+
+@no_grad()
+def evaluate(
+    model: Any,
+    batches: Any,
+    loss: Loss = model_loss,
+    count: Callable[[Any], int] = count_targets,
+) -> tuple[float, int]:
+    """(mean loss a target, number of targets) over batches: no dropout, no gradients.
+
+    The model's mode and the default random generator are left as they were. NaN for no target.
+    """
+    was_training = model.training
+    before = random.get_rng_state()
+    model.eval()
+    total, targets = 0.0, 0
+    try:
+        for batch in batches:
+            n = count(batch)
+            if n:
+                total += float(loss(model, batch).item()) * n
+                targets += n
+    finally:
+        model.train(was_training)
+        random.set_rng_state(before)
+    return (total / targets if targets else math.nan), targets
