@@ -190,8 +190,10 @@ def erf(x: Any) -> Any:
     float64 is exact to rounding. float32 and smaller take formula 7.1.26 of Abramowitz and Stegun,
     Handbook of Mathematical Functions (1964), computed so that the error stays below 3e-7.
     """
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, _NUMPY):
         return importlib.import_module("cupyx.scipy.special").erf(x)
+    if x.ndim == 0:  # NumPy's functions would return a scalar, which takes no out=
+        return erf(np.asarray(x).reshape(1)).reshape(())
     if x.dtype == np.float64:
         return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
     if x.dtype != np.float32:
