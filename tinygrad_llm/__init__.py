@@ -12,7 +12,6 @@ from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .dtypes import (
     bfloat16,
-    can_cast,
     dtype,
     finfo,
     float16,
@@ -28,9 +27,6 @@ from .dtypes import (
     result_type,
     set_default_dtype,
     uint8,
-    uint16,
-    uint32,
-    uint64,
 )
 from .dtypes import bool_ as bool
 from .functions.activation import (
@@ -49,29 +45,18 @@ from .functions.compare import (
     bitwise_or,
     bitwise_right_shift,
     bitwise_xor,
-    eq,
     equal,
-    ge,
-    greater,
-    greater_equal,
-    gt,
     isclose,
     isfinite,
     isinf,
     isnan,
     isneginf,
     isposinf,
-    le,
-    less,
-    less_equal,
     logical_and,
     logical_not,
     logical_or,
     logical_xor,
-    lt,
     nan_to_num,
-    ne,
-    not_equal,
 )
 from .functions.creation import (
     as_tensor,
@@ -248,7 +233,7 @@ from .functions.shape import (
     vstack,
 )
 from .grad_mode import is_grad_enabled
-from .printing import get_printoptions, printoptions, set_printoptions
+from .printing import set_printoptions
 from .tensor import Size, Tensor, device
 
 half, float, double = float16, float32, float64

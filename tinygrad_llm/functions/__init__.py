@@ -11,7 +11,6 @@ from . import (
     embedding,
     filled,
     find,
-    fused,
     index,
     inplace,
     linalg,
