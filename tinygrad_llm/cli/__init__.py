@@ -6,8 +6,10 @@ import sys
 
 import typer
 
-from . import generate, pretrain, tokenize
 from .errors import run
+from .generate import register as register_generate
+from .pretrain import register as register_pretrain
+from .tokenize import register as register_tokenize
 
 __all__ = ["app", "main"]
 
@@ -30,9 +32,9 @@ def _options(
     """Train small language models from scratch, and see how they work."""
 
 
-pretrain.register(app)
-generate.register(app)
-tokenize.register(app)
+register_pretrain(app)
+register_generate(app)
+register_tokenize(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import typer
 
 from .errors import BadValue
 
-__all__ = ["register", "write"]
+__all__ = ["register", "steps"]
 
 _HELP = """Write text with a model that pretrain made.
 
@@ -33,24 +33,16 @@ def register(app: typer.Typer) -> None:
     app.command(name="generate", help=_HELP)(generate)
 
 
-def write(
-    model: Any,
-    ids: Sequence[int],
-    tokens: int,
-    *,
-    show: Callable[[int], None] | None = None,
-    stop: int | None = None,
-    **choice: Any,
-) -> list[int]:
-    """The ids that the model writes after `ids`; `show` gets each one as soon as it is there."""
+def steps(
+    model: Any, ids: Sequence[int], tokens: int, stop: int | None, seed: int, choice: dict[str, Any]
+) -> Iterator[int]:
+    """The ids that the model writes after `ids`, one by one."""
     from ..generate import generate_steps
 
-    made = []
-    for step in generate_steps(model, [list(ids)], tokens, stop_tokens=stop, **choice):
-        made.append(int(step[0].item()))
-        if show is not None:
-            show(made[-1])
-    return made
+    for ids_of_step in generate_steps(
+        model, [list(ids)], tokens, stop_tokens=stop, seed=seed, **choice
+    ):
+        yield int(ids_of_step[0].item())
 
 
 def generate(
@@ -93,12 +85,9 @@ def generate(
             print(f"--- sample {number + 1} (--seed {first + number})")
         decoder = tokenizer.stream()
         _show(prompt)
-        write(
-            *(model, ids, tokens),
-            show=lambda token, decoder=decoder: _show(decoder.push(token)),
-            stop=tokenizer.eot_token,
-            **{"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": first + number},
-        )
+        choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        for token in steps(model, ids, tokens, tokenizer.eot_token, first + number, choice):
+            _show(decoder.push(token))
         _show(decoder.finish() + "\n")
 
 

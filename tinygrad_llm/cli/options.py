@@ -67,31 +67,30 @@ class PretrainOptions:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        **{"minutes": 0.5, "vocab_size": 512, "context_length": 64},
-        **{"emb_dim": 64, "n_heads": 4, "n_layers": 2, "warmup": 50},
-    },
+    "tiny": dict(
+        minutes=0.5, vocab_size=512, context_length=64, emb_dim=64, n_heads=4, n_layers=2, warmup=50
+    ),
     "small": {},
-    "medium": {
-        **{"minutes": 30.0, "vocab_size": 2048, "context_length": 256},
-        **{"emb_dim": 256, "n_heads": 8, "n_layers": 6, "drop_rate": 0.1, "lr": 6e-4},
-    },
-    "large": {
-        **{"minutes": 480.0, "tokenizer": "gpt2", "context_length": 512, "batch_size": 8},
-        **{"emb_dim": 512, "n_heads": 8, "n_layers": 8, "drop_rate": 0.1, "lr": 4e-4},
-    },
-    "gpt2-124m": {
-        **{"minutes": 1440.0, "tokenizer": "gpt2", "context_length": 1024, "batch_size": 4},
-        **{"emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": True},
-        **{"lr": 4e-4, "accumulation": 4, "checkpoint_every": 25},
-    },
-    "nanogpt-char": {
-        **{"corpus": "tinyshakespeare", "tokenizer": "char", "steps": 2000, "minutes": None},
-        **{"context_length": 64, "batch_size": 12, "emb_dim": 128, "n_heads": 4, "n_layers": 4},
-        **{"drop_rate": 0.0, "lr": 1e-3, "min_lr": 1e-4, "warmup": 100, "beta2": 0.99},
-        **{"weight_decay": 0.1, "clip": 1.0, "eval_every": 250, "checkpoint_every": 500},
-    },
-}
+    "medium": dict(
+        minutes=30.0, vocab_size=2048, context_length=256, emb_dim=256, n_heads=8, n_layers=6,
+        drop_rate=0.1, lr=6e-4,
+    ),
+    "large": dict(
+        minutes=480.0, tokenizer="gpt2", context_length=512, batch_size=8, emb_dim=512, n_heads=8,
+        n_layers=8, drop_rate=0.1, lr=4e-4,
+    ),
+    "gpt2-124m": dict(
+        minutes=1440.0, tokenizer="gpt2", context_length=1024, batch_size=4, accumulation=4,
+        emb_dim=768, n_heads=12, n_layers=12, drop_rate=0.1, qkv_bias=True, lr=4e-4,
+        checkpoint_every=25,
+    ),
+    "nanogpt-char": dict(
+        corpus="tinyshakespeare", tokenizer="char", steps=2000, minutes=None, context_length=64,
+        batch_size=12, emb_dim=128, n_heads=4, n_layers=4, drop_rate=0.0, lr=1e-3, min_lr=1e-4,
+        warmup=100, beta1=0.9, beta2=0.99, weight_decay=0.1, clip=1.0, eval_every=250,
+        checkpoint_every=500,
+    ),
+}  # fmt: skip
 _ABOUT = {
     "tiny": "half a minute: does it run here?",
     "small": "three minutes; the default",
@@ -101,13 +100,13 @@ _ABOUT = {
     "nanogpt-char": "nanoGPT's CPU example: 2,000 steps on the characters of Shakespeare",
 }
 MODEL_KEYS = (
-    *("context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights"),
-)
+    "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
+)  # fmt: skip
 # What may be changed when a run goes on: more steps, and what is shown and kept.
 MAY_CHANGE = (
-    *("steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k"),
-    *("checkpoint_every", "keep"),
-)
+    "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",
+    "checkpoint_every", "keep",
+)  # fmt: skip
 
 
 def presets_table() -> str:
@@ -190,9 +189,9 @@ def resolve(
 def check(o: PretrainOptions) -> None:
     """BadValue names the first option whose value makes no sense, and what would."""
     for name in (
-        *("steps", "vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "batch_size"),
-        *("accumulation", "eval_every", "sample_every", "checkpoint_every", "keep", "top_k"),
-    ):
+        "steps", "vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "batch_size",
+        "accumulation", "eval_every", "sample_every", "checkpoint_every", "keep", "top_k",
+    ):  # fmt: skip
         _require(o, name, lambda v: v >= 1, "at least 1")
     for name in ("warmup", "sample_tokens"):
         _require(o, name, lambda v: v >= 0, "0 or more")

@@ -229,7 +229,8 @@ class Pretraining:
         ]
         self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
         self.trainer = Trainer(
-            *(self.model, self.optimizer),
+            self.model,
+            self.optimizer,
             TokenBatches(self.train_ids, o.batch_size, o.context_length, seed=o.seed),
             steps=o.steps or 1,
             validation=EvaluationBatches(self.val_ids, o.batch_size, o.context_length),
@@ -297,7 +298,7 @@ class Pretraining:
     # ------------------------------------------------------------------------------ its results
     def sample(self, number: int) -> str:
         """A text by the model. The prompts are beginnings of lines of the validation text."""
-        from .generate import write
+        from .generate import steps
 
         o = self.o
         prompt = o.prompt if o.prompt is not None else _prompt(self.val_text, number)
@@ -305,8 +306,9 @@ class Pretraining:
             ids = self.tokenizer.encode(prompt, disallowed_special=())
         except ValueError as error:
             raise BadValue(f"--prompt: {error}") from error
-        settings = {"temperature": o.temperature, "top_k": o.top_k, "seed": o.seed + number}
-        made = write(self.model, ids, o.sample_tokens, **settings)
+        choice = {"temperature": o.temperature, "top_k": o.top_k}
+        stop = self.tokenizer.eot_token
+        made = list(steps(self.model, ids, o.sample_tokens, stop, o.seed + number, choice))
         return prompt + self.tokenizer.decode(made)
 
     def report(self, result: Any) -> None:

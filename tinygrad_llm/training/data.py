@@ -85,8 +85,11 @@ class TokenBatches:
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on from here, given the same tokens."""
         return {
-            **{"position": self.position, "seed": self.seed, "tokens": len(self.tokens)},
-            **{"batch_size": self.batch_size, "context_length": self.context_length},
+            "position": self.position,
+            "seed": self.seed,
+            "tokens": len(self.tokens),
+            "batch_size": self.batch_size,
+            "context_length": self.context_length,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -102,9 +102,12 @@ class Trainer:
         resume_command: str = "run it again with trainer.run(resume=True)",
     ) -> None:
         for name, value in (
-            *(("steps", steps), ("accumulation", accumulation), ("keep", keep)),
-            *(("eval_every", eval_every), ("sample_every", sample_every)),
+            ("steps", steps),
+            ("accumulation", accumulation),
+            ("eval_every", eval_every),
+            ("sample_every", sample_every),
             ("checkpoint_every", checkpoint_every),
+            ("keep", keep),
         ):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -141,9 +144,13 @@ class Trainer:
         if self.measured is None:
             try:
                 self.measured = measure(
-                    *(self.model, self.optimizer, self.stream),
-                    **{"loss": self.loss, "count": self.count},
-                    **{"accumulation": self.accumulation, "clip": self.clip},
+                    self.model,
+                    self.optimizer,
+                    self.stream,
+                    loss=self.loss,
+                    count=self.count,
+                    accumulation=self.accumulation,
+                    clip=self.clip,
                 )
             except BadLossError as error:
                 raise self._bad_loss(error) from error
@@ -164,7 +171,10 @@ class Trainer:
         evaluations = (self.steps - self.step) // self._eval_every + 1
         batches = evaluations * len(self.validation) if self.validation is not None else 0
         return make_plan(
-            *(self.model, self.steps - self.step, context, measured),
+            self.model,
+            self.steps - self.step,
+            context,
+            measured,
             forward_passes=batches / self.accumulation,
         )
 
@@ -194,8 +204,13 @@ class Trainer:
                 self.metrics.close()
             plot = self._plot()
             return Result(
-                *(self.step, self.last_loss, self.val_loss, self.tokens, self.seconds),
-                **{"checkpoint": self.checkpoint, "plot": plot},
+                self.step,
+                self.last_loss,
+                self.val_loss,
+                self.tokens,
+                self.seconds,
+                self.checkpoint,
+                plot,
             )
 
     def _loop(self, interruptions: Interruptions) -> None:
@@ -318,8 +333,13 @@ class Trainer:
         }
         try:
             self.checkpoint = save_checkpoint(
-                *(folder, self.step, self.model, state, self._config()),
-                **{"files": self.files, "keep": self.keep},
+                folder,
+                self.step,
+                self.model,
+                state,
+                self._config(),
+                files=self.files,
+                keep=self.keep,
             )
             self.metrics.recover()
         except CheckpointError as error:
@@ -406,5 +426,7 @@ class Trainer:
         return NonFiniteError(
             f"step {self.step + 1}: {what}. First made by {told}. The weights were not updated; "
             f"{good}. A lower learning rate or gradient clipping often helps",
-            *(self.step + 1, op, self.checkpoint),
+            self.step + 1,
+            op,
+            self.checkpoint,
         )

@@ -77,19 +77,17 @@ def flops_per_token(model: Any, context_length: int) -> float:
     L·C·T is attention's part, over the half of the positions that a causal mask leaves. After
     Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     matrices = sum(p.numel() for p in model.parameters() if p.ndim >= 2)
-    looked_up = 0
-    seen: set[int] = set()
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if hasattr(module, "num_embeddings") and id(weight) not in seen:
-            seen.add(id(weight))
-            tied = getattr(config, "tie_weights", False)
-            if not (tied and module.num_embeddings == config.vocab_size):
-                looked_up += weight.numel()
+    tied = getattr(config, "tie_weights", False)
+    looked_up = {
+        id(module.weight): module.weight.numel()
+        for module in model.modules()
+        if hasattr(module, "num_embeddings")
+        and not (tied and module.num_embeddings == config.vocab_size)
+    }
     attention = getattr(config, "n_layers", 0) * getattr(config, "emb_dim", 0) * context_length
-    return 6.0 * (matrices - looked_up) + 6.0 * attention
+    return 6.0 * (matrices - sum(looked_up.values())) + 6.0 * attention
 
 
 def measure(

@@ -35,9 +35,19 @@ __all__ = [
 ]
 
 _PLAIN = {
-    **{"BOOL": "bool", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4"},
-    **{"I32": "<i4", "U64": "<u8", "I64": "<i8"},
-    **{"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8"},
+    "BOOL": "bool",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "C64": "<c8",
 }
 # What NumPy alone cannot hold: the name in the file, the name in the package ml_dtypes, its bytes.
 _EXTENDED = {
@@ -252,7 +262,7 @@ def _write(
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        file.write(memoryview(arrays[name].reshape(-1).view(np.uint8)))
+        file.write(arrays[name].reshape(-1).view(np.uint8).data)  # without a copy
 
 
 def save_file(
