@@ -1,0 +1,122 @@
+"""What random numbers need besides a generator: permutations, bounds, sums, order in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["cumulative", "digits", "in_memory_order", "memory_order", "representable", "shuffled"]
+
+
+def digits(dtype: np.dtype) -> int:
+    """Bits of the mantissa of a floating-point dtype, the hidden one included."""
+    return {"float64": 53, "float32": 24, "float16": 11}.get(dtype.name, 8)
+
+
+def representable(low: int, high: int, dtype: np.dtype) -> tuple[int, int]:
+    """The bounds, moved inwards for floats until no integer between them rounds out of them."""
+    if dtype.kind in "biu":
+        least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    else:
+        most = {"float16": 65504}.get(dtype.name, 1 << 63)
+        least = -most
+        bits = digits(dtype)
+        if int(dtype.type(high - 1)) >= high:
+            high = int(dtype.type(high - 1)) - (1 << (abs(high - 1).bit_length() - bits))
+        if int(dtype.type(low + 1)) < low:
+            low = int(dtype.type(low + 1)) + (1 << (abs(low + 1).bit_length() - bits))
+        if low >= high:
+            raise RuntimeError(
+                "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, "
+                f"but got from={low} >= to={high}"
+            )
+    for name, value in (("from", low), ("to - 1", high - 1)):
+        if not least <= value <= most:
+            raise RuntimeError(f"{name} is out of bounds for {dtype.name}: got {value}")
+    return low, high
+
+
+def shuffled(partner: np.ndarray) -> np.ndarray:
+    """What 0, ..., n − 1 becomes when i = 0, 1, ..., n − 2 changes places with partner[i] >= i.
+
+    The result at i is what stood at a = partner[i] just before step i: the number a, unless an
+    earlier step k had the same partner and left there what stood at k just before step k. That
+    again is k, unless an earlier step had k as its partner, and so on. The chains are short: all
+    of them are followed at once, each jump twice as long as the one before.
+    """
+    n = len(partner) + 1
+    order = partner << 32
+    order |= np.arange(n - 1)
+    order.sort()  # by partner, then by step
+    step = order & 0xFFFFFFFF
+    a = order >> 32
+    same = a[1:] == a[:-1]
+    before = np.full(n, -1)  # the latest earlier step with the same partner
+    before[step[1:][same]] = step[:-1][same]
+    source = np.arange(n)  # what stood at k just before step k came from step source[k]
+    last = np.append(~same, True) & (a != step)
+    source[a[last]] = step[last]
+    swapped_with_itself = np.append(False, same) & (a == step)
+    source[a[swapped_with_itself]] = before[a[swapped_with_itself]]
+    while True:
+        further = source[source]
+        if np.array_equal(further, source):
+            break
+        source = further
+    result = np.append(partner, n - 1)
+    moved = before >= 0
+    result[moved] = source[before[moved]]
+    result[-1] = source[-1]
+    return result
+
+
+def in_memory_order(draw: Callable[[tuple[int, ...]], Any], like: np.ndarray) -> np.ndarray:
+    """draw(shape) for an array like `like`, whose memory order the draws follow.
+
+    The result has the shape of `like`. Where `like` was transposed, so is the result.
+    """
+    if like.flags.c_contiguous:
+        return draw(like.shape)
+    axes = memory_order(like.shape, like.strides)
+    values = draw(tuple(like.shape[axis] for axis in axes))
+    return values.transpose(np.argsort(axes))
+
+
+def memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
+    """The axes from the slowest to the fastest in memory, axes that repeat left where they are."""
+    order: list[int] = []  # from the fastest on, as PyTorch sorts them
+    for axis in reversed(range(len(shape))):
+        place = len(order)
+        for i in reversed(range(len(order))):
+            mine, other = abs(strides[axis]), abs(strides[order[i]])
+            if not mine or not other or shape[axis] == 1 or shape[order[i]] == 1:
+                continue
+            if other > mine or (other == mine and shape[order[i]] > shape[axis]):
+                place = i
+            else:
+                break
+        order.insert(place, axis)
+    return order[::-1]
+
+
+def cumulative(weights: np.ndarray) -> np.ndarray:
+    """The running sums of each row of weights over its total: (B, V) -> (B, V), the last is 1.
+
+    float64 for float64, else float32. RuntimeError for a weight that is negative, infinite or NaN,
+    and for a row that is all zeros.
+    """
+    if bool((weights < 0).any()):
+        raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
+    if not bool(np.isfinite(weights).all()):
+        raise RuntimeError(
+            "invalid multinomial distribution (encountering probability entry = infinity or NaN)"
+        )
+    kind = np.float64 if weights.dtype == np.float64 else np.float32
+    sums = np.cumsum(weights, -1, dtype=kind)
+    if not bool((sums[:, -1] > 0).all()):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    sums /= sums[:, -1:].copy()
+    sums[:, -1] = 1.0
+    return sums
