@@ -1,0 +1,302 @@
+"""save and load: nested dicts, lists, numbers and tensors in one file that can run nothing.
+
+`save` writes a safetensors file: the tensors under the names of their places in the structure, and
+the structure itself as JSON in the file's metadata. A plain state_dict so becomes a file that every
+safetensors reader opens. `load` reads it back, any other safetensors file as a dict of tensors, and
+the files that PyTorch's `torch.save` writes, by a reader that builds tensors and plain containers
+and refuses everything else by name (see weights/torch_file.py).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import backend, dtypes
+from .tensor import Size, Tensor, device, wrap
+from .weights.safetensors import SafeTensorsError, SafeTensorsFile, save_file
+from .weights.safetensors import save as save_bytes
+from .weights.torch_file import StoredTensor, TorchFile, TorchFileError, is_torch_file
+from .weights.tree import pack, unpack
+
+__all__ = ["load", "save"]
+
+_KEY = "tinygrad_llm.structure"
+_KIND = "$type"  # the key that marks what JSON has no word for
+_LONGEST = 90_000_000  # bytes of JSON; readers allow 100 MB for a file's header
+
+
+# ---------------------------------------------------------------------------------------- saving
+def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = None) -> None:
+    """Writes obj to f, a path or an open binary file; a path is written whole or not at all.
+
+    obj: tensors, parameters, dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None,
+    Size, device, dtypes and NumPy arrays, nested. Tensors that are the same memory (tied
+    weights) are stored once and share it again when loaded. TypeError names the place of anything
+    else (for a model, save model.state_dict()), RuntimeError a folder that is not there.
+    The last two arguments are accepted and unused: no pickle is written.
+    """
+    arrays: dict[str, Any] = {}
+    try:
+        structure, _ = pack(_Packer(arrays).plain(obj, ""))
+    except RecursionError as error:
+        raise ValueError("save(): the structure holds itself, or is nested too deeply") from error
+    text = json.dumps(structure, separators=(",", ":"), ensure_ascii=False)
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
+        raise ValueError(
+            f"save(): {len(text):,} characters of numbers and texts are too many beside the "
+            "tensors: put long lists of numbers into tensors"
+        )
+    if hasattr(f, "write"):
+        f.write(save_bytes(arrays, {_KEY: text}))
+        return
+    path = Path(f)
+    if not path.absolute().parent.is_dir():
+        raise RuntimeError(f"Parent directory {path.parent} does not exist.")
+    save_file(arrays, path, {_KEY: text})
+
+
+class _Packer:
+    """Puts a dict {"$type": ...} in the place of everything that `tree.pack` does not know."""
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self.arrays = arrays
+        self.names: dict[Any, str] = {}  # where in memory an array is: the name it has
+
+    def plain(self, value: Any, path: str) -> Any:
+        """The value out of dicts, lists, tuples, numbers, texts and bytes alone."""
+        if value is None or isinstance(value, str | bytes | bool | int | float):
+            return value
+        if isinstance(value, Tensor):
+            return self.tensor(value, path)
+        if backend.is_array(value) or isinstance(value, np.generic):
+            kind = "scalar" if isinstance(value, np.generic) else "array"
+            return {_KIND: kind, "name": self.keep(np.asarray(value), path)}
+        if isinstance(value, Size | set | frozenset):
+            items = [self.plain(item, f"{path}.{i}") for i, item in enumerate(value)]
+            return {_KIND: type(value).__name__, "items": items}
+        if isinstance(value, device | dtypes.dtype):
+            return {_KIND: type(value).__name__, "name": str(value).removeprefix("torch.")}
+        if isinstance(value, bytearray):
+            return {_KIND: "bytearray", "data": bytes(value)}
+        if isinstance(value, complex):
+            return {_KIND: "complex", "real": value.real, "imag": value.imag}
+        if type(value) in (list, tuple):
+            items = [self.plain(item, f"{path}.{i}") for i, item in enumerate(value)]
+            return type(value)(items)
+        if isinstance(value, Mapping):
+            items = [
+                (key, self.plain(item, f"{path}.{key}" if path else str(key)))
+                for key, item in value.items()
+            ]
+            if type(value) is dict and _KIND not in value:
+                return dict(items)
+            kind = "OrderedDict" if isinstance(value, OrderedDict) else "dict"
+            return {_KIND: kind, "items": items}
+        raise TypeError(self.refusal(value, path))
+
+    def tensor(self, value: Tensor, path: str) -> dict[str, Any]:
+        made: dict[str, Any] = {_KIND: "Tensor", "name": self.keep(value.array, path)}
+        if type(value).__name__ == "Parameter":
+            made[_KIND] = "Parameter"
+        if value.requires_grad:
+            made["requires_grad"] = True
+        if value.is_cuda:
+            made["device"] = str(value.device)
+        return made
+
+    def keep(self, array: Any, path: str) -> str:
+        """Files an array under its place in the structure, once for each piece of memory."""
+        interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+        place = (interface["data"][0], array.shape, array.strides, str(array.dtype))
+        known = self.names.get(place) if array.size else None
+        if known is not None:
+            return known
+        name = path or "tensor"
+        while name in self.arrays or name == "__metadata__":
+            name += "'"
+        self.arrays[name] = array
+        self.names[place] = name
+        return name
+
+    def refusal(self, value: Any, path: str) -> str:
+        where = f"save(): {path or 'obj'} is a {type(value).__name__}"
+        if hasattr(value, "state_dict"):
+            return f"{where}, which is not saved whole: save its state_dict() instead"
+        return (
+            f"{where}, which is not saved: tensors, dicts, lists, tuples, sets, numbers, texts, "
+            "bytes and None are"
+        )
+
+
+# --------------------------------------------------------------------------------------- loading
+def load(
+    f: Any,
+    map_location: Any = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool = True,
+    mmap: bool | None = None,
+    **unused: Any,
+) -> Any:
+    """What was saved in f, a path or an open binary file, by `save` or by PyTorch's `torch.save`.
+
+    map_location: the device to put tensors on, as a device, its name, a dict from the device they
+    were saved on to another, or a function of (tensor, saved device's name). None: where they were,
+    or the CPU if there is no GPU here. mmap: map the tensors of a PyTorch file into memory rather
+    than read them. weights_only is accepted; False changes nothing: no file can run anything.
+
+    A safetensors file of another origin gives a dict of tensors. RuntimeError names what is wrong
+    with a file: damaged, cut short, of no known format, or holding what is not built here.
+    """
+    source: Any
+    if hasattr(f, "read"):
+        data = f.read()
+        source, head, where = io.BytesIO(data), data[:16], getattr(f, "name", "the file")
+    else:
+        source = where = os.fspath(f)
+        with open(source, "rb") as opened:
+            head = opened.read(16)
+    place = _placing(map_location)
+    safetensors = head[8:9] == b"{"
+    if not safetensors and is_torch_file(head):
+        return _from_torch(TorchFile(source, mmap=bool(mmap) and source is where), place)
+    if not safetensors and head[:1] == b"\x80":
+        raise TorchFileError(
+            f"{where} is a pickle, which is not read because reading it can run anything: "
+            "load it where you trust it and save its numbers as a safetensors file"
+        )
+    try:
+        file = SafeTensorsFile.from_bytes(data) if source is not where else SafeTensorsFile(source)
+        if _KEY in file.metadata:
+            structure = json.loads(file.metadata[_KEY])
+            return _Builder(file, place).value(unpack(structure, {}))
+        return {name: place(wrap(np.array(array)), "cpu") for name, array in file.items()}
+    except (SafeTensorsError, json.JSONDecodeError, KeyError) as error:
+        raise RuntimeError(
+            f"{where} was written neither by save() nor by PyTorch, or it is damaged: {error}"
+        ) from error
+
+
+def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
+    """The function that puts a tensor, saved on a device of this name, where it belongs."""
+    if callable(map_location):
+
+        def by_function(tensor: Tensor, location: str) -> Tensor:
+            moved = map_location(tensor, location)
+            return moved if isinstance(moved, Tensor) else tensor
+
+        return by_function
+
+    def by_name(tensor: Tensor, location: str) -> Tensor:
+        target = map_location
+        if isinstance(map_location, Mapping):
+            target = map_location.get(location, location)
+        if target is None:
+            target = location if location.startswith("cuda") and _has_gpu() else "cpu"
+        target = device(target)
+        array = backend.move(tensor.array, target.type, target.index)
+        if array is not tensor.array:
+            tensor.array = array
+        return tensor
+
+    return by_name
+
+
+def _has_gpu() -> bool:
+    from . import cuda
+
+    return cuda.is_available()
+
+
+def _made(array: np.ndarray, parameter: bool, requires_grad: bool) -> Tensor:
+    """The tensor or parameter that an array was."""
+    if parameter:
+        from .nn.parameter import Parameter
+
+        return Parameter(wrap(array), requires_grad)
+    return wrap(array).requires_grad_(requires_grad)
+
+
+class _Builder:
+    """Puts back what _Packer took out."""
+
+    def __init__(self, file: SafeTensorsFile, place: Callable[[Tensor, str], Tensor]) -> None:
+        self.file, self.place = file, place
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def array(self, name: str) -> np.ndarray:
+        if name not in self.arrays:
+            self.arrays[name] = np.array(self.file[name])
+        return self.arrays[name]
+
+    def value(self, tree: Any) -> Any:
+        if isinstance(tree, list | tuple):
+            return type(tree)(self.value(item) for item in tree)
+        if not isinstance(tree, dict):
+            return tree
+        if _KIND not in tree:
+            return {key: self.value(item) for key, item in tree.items()}
+        kind = tree[_KIND]
+        if kind in ("Tensor", "Parameter"):
+            array = self.array(tree["name"])
+            tensor = _made(array, kind == "Parameter", tree.get("requires_grad", False))
+            return self.place(tensor, tree.get("device", "cpu"))
+        if kind in ("array", "scalar"):
+            return self.array(tree["name"])[() if kind == "scalar" else ...]
+        if kind in ("dict", "OrderedDict"):
+            made: dict = OrderedDict() if kind == "OrderedDict" else {}
+            made.update((key, self.value(item)) for key, item in tree["items"])
+            return made
+        if kind in ("Size", "set", "frozenset"):
+            made_of = {"Size": Size, "set": set, "frozenset": frozenset}[kind]
+            return made_of(self.value(item) for item in tree["items"])
+        if kind == "device":
+            return device(tree["name"])
+        if kind == "dtype":
+            return dtypes.BY_NAME[tree["name"]]
+        if kind == "bytearray":
+            return bytearray(tree["data"])
+        if kind == "complex":
+            return complex(tree["real"], tree["imag"])
+        raise RuntimeError(f"the file holds a {kind}, which this version does not know")
+
+
+def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
+    """The value in a file of PyTorch's, with tensors for what is stored."""
+    known: dict[int, Any] = {}  # what was built from each object, for some stand in two places
+
+    def build(value: Any, path: str) -> Any:
+        if isinstance(value, StoredTensor):
+            if id(value) not in known:
+                known[id(value)] = tensor(value, path)
+            return known[id(value)]
+        if isinstance(value, dict | list):
+            if id(value) in known:
+                return known[id(value)]
+            known[id(value)] = value  # its elements are replaced in place
+            keys = list(value) if isinstance(value, dict) else range(len(value))
+            for key in keys:
+                value[key] = build(value[key], f"{path}[{key!r}]")  # type: ignore[index]
+        elif type(value) in (tuple, set, frozenset):
+            return type(value)(build(item, f"{path}[{i}]") for i, item in enumerate(value))
+        return value
+
+    def tensor(stored: StoredTensor, path: str) -> Tensor:
+        array = stored.array()
+        if stored.dtype not in dtypes.BY_NAME:
+            raise TorchFileError(
+                f"{file.where}: {path or 'the tensor'} is {stored.dtype}, which no tensor here can "
+                "hold; weights.torch_file.TorchFile gives it as an array"
+            )
+        made = _made(array, stored.is_parameter, stored.requires_grad)
+        return place(made, stored.location)
+
+    return build(file.tree, "")
