@@ -1,0 +1,1 @@
+"""The same code under PyTorch and under tinygrad_llm."""
