@@ -15,27 +15,37 @@ def digits(dtype: np.dtype) -> int:
     return {"float64": 53, "float32": 24, "float16": 11}.get(dtype.name, 8)
 
 
-def representable(low: int, high: int, dtype: np.dtype) -> tuple[int, int]:
-    """The bounds, moved inwards for floats until no integer between them rounds out of them."""
+def representable(low: int, high: int | None, dtype: np.dtype) -> tuple[int, int]:
+    """The bounds of random integers; RuntimeError unless low < high and both fit the dtype.
+
+    For floats they are moved inwards until no integer between them rounds out of them. high None:
+    past the largest integer up to which the dtype holds all.
+    """
+    if high is not None and low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     if dtype.kind in "biu":
         least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        end = int(most) + 1 if high is None else high
     else:
         most = {"float16": 65504}.get(dtype.name, 1 << 63)
         least = -most
         bits = digits(dtype)
-        if int(dtype.type(high - 1)) >= high:
-            high = int(dtype.type(high - 1)) - (1 << (abs(high - 1).bit_length() - bits))
+        end = (1 << bits) + 1 if high is None else high
+        if high is not None and int(dtype.type(high - 1)) >= high:
+            end = int(dtype.type(high - 1)) - (1 << (abs(high - 1).bit_length() - bits))
         if int(dtype.type(low + 1)) < low:
             low = int(dtype.type(low + 1)) + (1 << (abs(low + 1).bit_length() - bits))
-        if low >= high:
+        if low >= end:
             raise RuntimeError(
                 "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, "
-                f"but got from={low} >= to={high}"
+                f"but got from={low} >= to={end}"
             )
-    for name, value in (("from", low), ("to - 1", high - 1)):
+    for name, value in (("from", low), ("to - 1", end - 1)):
         if not least <= value <= most:
             raise RuntimeError(f"{name} is out of bounds for {dtype.name}: got {value}")
-    return low, high
+    return low, end
 
 
 def shuffled(partner: np.ndarray) -> np.ndarray:
@@ -72,15 +82,17 @@ def shuffled(partner: np.ndarray) -> np.ndarray:
     return result
 
 
-def in_memory_order(draw: Callable[[tuple[int, ...]], Any], like: np.ndarray) -> np.ndarray:
-    """draw(shape) for an array like `like`, whose memory order the draws follow.
+def in_memory_order(draw: Callable[..., Any], like: Any, *others: Any) -> Any:
+    """draw(shape, *others) for an array like `like`, in the order of its memory.
 
-    The result has the shape of `like`. Where `like` was transposed, so is the result.
+    The result has the shape of `like`; where `like` was transposed, so is the result. `others` are
+    arrays that broadcast to that shape; draw gets them transposed alike.
     """
     if like.flags.c_contiguous:
-        return draw(like.shape)
+        return draw(like.shape, *others)
     axes = memory_order(like.shape, like.strides)
-    values = draw(tuple(like.shape[axis] for axis in axes))
+    others = tuple(np.broadcast_to(other, like.shape).transpose(axes) for other in others)
+    values = draw(tuple(like.shape[axis] for axis in axes), *others)
     return values.transpose(np.argsort(axes))
 
 

@@ -310,12 +310,13 @@ class Generator:
         return out.reshape(shape)
 
     # -------------------------------------------------------------------------------- integers
-    def randint(self, low: int, high: int, shape: Shape, dtype: Any = np.int64) -> np.ndarray:
-        """Integers in [low, high) of any dtype. RuntimeError unless low < high and both fit."""
-        if low >= high:
-            raise RuntimeError(
-                f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-            )
+    def randint(
+        self, low: int, high: int | None, shape: Shape, dtype: Any = np.int64
+    ) -> np.ndarray:
+        """Integers in [low, high) of any dtype; high None is past the largest that it holds.
+
+        RuntimeError unless low < high and both fit the dtype.
+        """
         dtype = np.dtype(dtype)
         low, high = representable(low, high, dtype)
         return self._modulo(high - low, low, shape, dtype, high - low >= 1 << 28)
@@ -374,7 +375,7 @@ class Generator:
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
         if probs.size and not bool(probs.any(-1).all()):
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-        q = self.exponential(probs.shape, 1.0, probs.dtype)
+        q = in_memory_order(lambda shape: self.exponential(shape, 1.0, probs.dtype), probs)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             np.divide(probs, q, out=q)
         if n == 1:

@@ -1,0 +1,264 @@
+"""Random tensors, with PyTorch's names, arguments and numbers.
+
+With the same seed every function here gives the numbers that PyTorch gives on a CPU, from the
+default generator or from the one passed as `generator`. On a GPU they are drawn on the CPU too, and
+sent there. How each number comes about stands in `tinygrad_llm.random`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from .. import random as streams
+from ..backend import asarray, to_numpy
+from ..draws import in_memory_order, memory_order
+from ..random import Generator, default_generator
+from ..tensor import Tensor, device, wrap
+from .creation import finish
+from .filled import _size
+from .sampling import bernoulli, check_std, floating, integer, multinomial, stream
+
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "multinomial",
+    "normal",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+    "seed",
+    "set_rng_state",
+]
+
+
+# --------------------------------------------------------------------------------- of a shape
+def rand(
+    *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1): rand(2, 3) or rand((2, 3)), of the default dtype unless told.
+
+    NotImplementedError for a dtype that is no floating-point one.
+    """
+    shape = _size("rand", args or (() if size is None else (size,)))
+    kind = floating("check_uniform_bounds", dtypes.numpy_dtype(dtype))
+    return finish(stream(generator).rand(shape, kind), device, requires_grad)
+
+
+def randn(
+    *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Standard normal numbers: randn(2, 3) or randn((2, 3)), of the default dtype unless told.
+
+    NotImplementedError for a dtype that is no floating-point one.
+    """
+    shape = _size("randn", args or (() if size is None else (size,)))
+    kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
+    return finish(stream(generator).randn(shape, kind), device, requires_grad)
+
+
+def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
+    """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
+    names = [key for key in given if given[key] is None]
+    if "low" in names and len(args) < len(names):
+        names.remove("low")
+    if len(args) != len(names):
+        wanted = ", ".join(key for key in given if key != "low")
+        raise TypeError(f"{name}() takes ({wanted}) or (low, {wanted})")
+    given.update(zip(names, args, strict=True))
+    low = 0 if given["low"] is None else integer(name, "low", given["low"])
+    return (low, integer(name, "high", given["high"]), *list(given.values())[2:])
+
+
+def randint(
+    *args: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
+    dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Integers in [low, high), low 0 unless given: randint(10, (2, 3)) or randint(5, 10, (2, 3)).
+
+    int64 unless told. RuntimeError unless low < high and both fit the dtype.
+    """
+    first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
+    if not isinstance(shape, list | tuple):
+        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
+    kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
+    array = stream(generator).randint(first, last, _size("randint", (shape,)), kind)
+    return finish(array, device, requires_grad)
+
+
+def randperm(
+    n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """The numbers 0, ..., n − 1 in random order, int64 unless told: (n)."""
+    n = integer("randperm", "n", n)
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
+    kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
+    most = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
+    if n - 1 > most:
+        raise RuntimeError(f"randperm: {n - 1} is too large for {kind.name}")
+    return finish(stream(generator).randperm(n, kind), device, requires_grad)
+
+
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal numbers: normal(0.0, 1.0, (2, 3)), or with a tensor of means, of stds, or of both.
+
+    Tensors of means and stds broadcast, and no size is given. RuntimeError for a negative std.
+    """
+    draw = stream(generator)
+    if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+        if size is None:
+            raise TypeError("normal(): two numbers need a size: normal(mean, std, size)")
+        check_std(std)
+        kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
+        shape = _size("normal", (size,))
+        return finish(draw.normal(shape, mean, std, kind), device, requires_grad)
+    if size is not None:
+        raise TypeError(
+            "normal(): a tensor of means or of stds has a shape; size must not be given"
+        )
+    like = mean if isinstance(mean, Tensor) else std
+    kind = floating("normal_kernel_cpu", like.array.dtype)
+    means = to_numpy(mean.array) if isinstance(mean, Tensor) else mean
+    if not isinstance(std, Tensor):
+        check_std(std)
+        values = draw.normal(like.array.shape, 0.0, std, kind)
+    else:
+        stds = to_numpy(std.array)
+        if not bool((stds >= 0.0).all()):
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        try:
+            shape = np.broadcast_shapes(np.shape(means), stds.shape)
+        except ValueError:
+            raise RuntimeError(
+                f"normal: mean of shape {list(np.shape(means))} and std of shape "
+                f"{list(stds.shape)} do not broadcast"
+            ) from None
+        values = (draw.randn(shape, kind) * stds).astype(kind, copy=False)
+    values = (values + means).astype(kind, copy=False)
+    return wrap(asarray(values, like.array))
+
+
+# ------------------------------------------------------------------------- like another tensor
+def _like(
+    name: str, input: Any, dtype: Any, place: Any, requires_grad: bool,
+    draw: Callable[[Any, np.dtype], Any],
+) -> Tensor:  # fmt: skip
+    """draw(shape, dtype) in input's shape and order in memory; its dtype and device unless told."""
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+        )
+    kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
+    values = in_memory_order(lambda shape: draw(shape, kind), input.array)
+    return finish(values, input.device if place is None else place, requires_grad)
+
+
+def rand_like(
+    input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1), of input's shape, dtype and device unless told."""
+
+    def draw(shape: Any, kind: np.dtype) -> Any:
+        return stream(generator).rand(shape, floating("check_uniform_bounds", kind))
+
+    return _like("rand_like", input, dtype, device, requires_grad, draw)
+
+
+def randn_like(
+    input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Standard normal numbers, of input's shape, dtype and device unless told."""
+
+    def draw(shape: Any, kind: np.dtype) -> Any:
+        floating("normal_kernel_cpu", kind)
+        ordered = _in_rows(input.array)
+        return stream(generator).normal(shape, 0.0, 1.0, kind, contiguous=ordered)
+
+    return _like("randn_like", input, dtype, device, requires_grad, draw)
+
+
+def randint_like(
+    input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Any = None,
+    dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Integers in [low, high), of input's shape, dtype and device unless told."""
+    first, last = _bounds("randint_like", args, {"low": low, "high": high})
+
+    def draw(shape: Any, kind: np.dtype) -> Any:
+        return stream(generator).randint(first, last, shape, kind)
+
+    return _like("randint_like", input, dtype, device, requires_grad, draw)
+
+
+def _in_rows(array: Any) -> bool:
+    """Whether PyTorch's empty_like of the array lies in row order without gaps."""
+    if array.flags.c_contiguous:
+        return True
+    order = memory_order(array.shape, array.strides)
+    big = [axis for axis in order if array.shape[axis] != 1]
+    return big == sorted(big)
+
+
+# ------------------------------------------------------------------------------ seed and state
+def manual_seed(seed: Any) -> Generator:
+    """Begin the default generator's stream of `seed`; returns that generator.
+
+    seed is made an int and must lie between −2⁶³ and 2⁶⁴ − 1, else ValueError.
+    """
+    return streams.manual_seed(seed)
+
+
+def seed() -> int:
+    """Begin a stream of the default generator that nobody can foresee; returns its seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed that the default generator's stream began with."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The default generator's state, 5056 numbers of uint8 in PyTorch's own layout."""
+    return wrap(default_generator.state())
+
+
+def set_rng_state(new_state: Any) -> None:
+    """Let the default generator go on where `new_state` was taken, here or in PyTorch."""
+    default_generator.set_state(new_state)
+
+
+def _get_state(self: Generator) -> Tensor:
+    """The generator's state, 5056 numbers of uint8 in PyTorch's own layout."""
+    return wrap(self.state())
+
+
+def _device(self: Generator) -> device:
+    """The device that the generator was made for."""
+    return device(self._device)
+
+
+for _name, _value in {"get_state": _get_state, "device": property(_device)}.items():
+    setattr(Generator, _name, _value)
