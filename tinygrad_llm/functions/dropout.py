@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..backend import asarray
+from ..draws import in_memory_order
 from ..tensor import Tensor
 from .fused import need_floating, run
 from .inplace import write
 
 
 def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
-    """A boolean array, True with probability 1 − p, from the default generator's stream."""
+    """A boolean array, True with probability 1 − p, from the default generator's stream.
+
+    The draws follow the order of like's memory if it has that shape. Nothing is drawn for p = 1.
+    """
     from ..random import default_generator
 
-    keep = default_generator.bernoulli(1.0 - p, shape, like.array.dtype)
-    return asarray(keep != 0, like.array)
+    if p == 1.0:
+        return asarray(np.zeros(shape, np.bool_), like.array)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        return default_generator.bernoulli(1.0 - p, shape, np.bool_)
+
+    in_order = shape == like.array.shape
+    return asarray(in_memory_order(draw, like.array) if in_order else draw(shape), like.array)
 
 
 def check_p(p: float) -> None:
@@ -25,9 +37,7 @@ def check_p(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element becomes 0 with probability p, else x/(1 − p); x itself if not training.
 
     With the same manual_seed the zeros are where PyTorch on a CPU has them. ValueError for a p

@@ -16,7 +16,8 @@ class Dropout(Op):
     signature = "x(...) keep(...) -> y(...)"
 
     def forward(self, x, keep, p=0.5):
-        self.scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+        one = x.dtype.type(1.0)
+        self.scale = float(one / x.dtype.type(1.0 - p)) if p < 1.0 else 0.0  # rounded as PyTorch
         self.saved = (keep,)
         y = x * keep
         y *= self.scale
