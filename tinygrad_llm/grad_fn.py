@@ -18,6 +18,7 @@ _RENAMED = {
     "Clamp": "ClampBackward1",
     "Dropout": "MulBackward0",
     "Einsum": "ViewBackward0",
+    "LinearCrossEntropy": "NllLossBackward0",
     "LayerNorm": "NativeLayerNormBackward0",
     "Log1p": "Log1PBackward0",
     "Logsigmoid": "LogSigmoidBackward0",
@@ -27,6 +28,8 @@ _RENAMED = {
     "RmsNorm": "MulBackward0",
     "WriteView": "CopySlices",
 }
+# Losses whose mean or sum is part of the same step in PyTorch.
+_LOSSES = ("BinaryCrossEntropy", "BinaryCrossEntropyWithLogits", "MseLoss")
 
 
 def grad_fn_name(tensor: Any) -> str:
@@ -47,6 +50,9 @@ def _reduced(name: str) -> Callable[[Any, Any], str]:
     """SumBackward0 over everything, SumBackward1 over some dimensions."""
 
     def rule(op: Any, y: Any) -> str:
+        before, _ = _before(op)
+        if before in _LOSSES and y.ndim == 0:
+            return f"{before}Backward0"
         everything = len(op.dims) == len(op.expects[0][0]) and not op.keepdim
         return f"{name}Backward{0 if everything else 1}"
 
@@ -72,6 +78,8 @@ def _reshape(op: Any, y: Any) -> str:
         return (
             "DotBackward0" if not new else "MvBackward0" if shape[-1] == 1 else "SqueezeBackward4"
         )
+    if before == "Reshape" and not new and _before(made)[0] == "Matmul":
+        return "DotBackward0"
     if before == "Split" and len(new) < len(shape):
         return "UnbindBackward0"
     if len(new) == len(shape) + 1 and _without_ones(new) == _without_ones(shape):
@@ -140,8 +148,19 @@ def _attention(op: Any, y: Any) -> str:
     return "UnsafeViewBackward0"
 
 
+def _cross_entropy(op: Any, y: Any) -> str:
+    if op.targets.soft:
+        return "AddBackward0"
+    return "NllLossBackward0" if len(op.expects[0][0]) <= 2 else "NllLoss2DBackward0"
+
+
+def _nll_loss(op: Any, y: Any) -> str:
+    return "NllLossBackward0" if len(op.expects[0][0]) <= 2 else "NllLoss2DBackward0"
+
+
 _RULES: dict[str, Callable[[Any, Any], str]] = {
     "Cat": _cat,
+    "CrossEntropy": _cross_entropy,
     "Div": lambda op, y: "DivBackward0" if op.needs[0] else "MulBackward0",
     "Extreme": _extreme,
     "Index": _index,
@@ -149,6 +168,7 @@ _RULES: dict[str, Callable[[Any, Any], str]] = {
     "Linear": _linear,
     "Matmul": _matmul,
     "Mean": _reduced("Mean"),
+    "NllLoss": _nll_loss,
     "Permute": _permute,
     "Pow": _pow,
     "Prod": lambda op, y: "ProdBackward0" if y.ndim == 0 else "ProdBackward1",

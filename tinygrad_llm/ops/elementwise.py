@@ -436,6 +436,7 @@ class Step(Op):
     """
 
     def forward(self, x, function):
+        self.function = function
         return getattr(xp_of(x), function)(x)
 
     def backward(self, g):

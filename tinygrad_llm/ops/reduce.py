@@ -94,7 +94,7 @@ class Extreme(Op):
     """
 
     def forward(self, x, dims, keepdim=False, largest=True):
-        self.dims, self.keepdim = dims, keepdim
+        self.dims, self.keepdim, self.largest = dims, keepdim, largest
         y = x.max(dims, keepdims=True) if largest else x.min(dims, keepdims=True)
         self.saved = x, y
         return y if keepdim else y.reshape([n for i, n in enumerate(y.shape) if i not in dims])
