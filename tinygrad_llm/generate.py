@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .dtypes import bool_, int64
@@ -27,7 +28,21 @@ from .grad_mode import no_grad
 from .random import Generator
 from .tensor import Tensor
 
-__all__ = ["generate", "generate_steps", "next_token", "top_k_filter", "top_p_filter"]
+__all__ = ["evaluation", "generate", "generate_steps", "next_token", "top_k_filter", "top_p_filter"]
+
+
+@contextmanager
+def evaluation(model: Any) -> Iterator[None]:
+    """Within it the model is in evaluation mode; afterwards each of its modules is as it was."""
+    modules = list(model.modules()) if getattr(model, "training", False) else []
+    before = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training
 
 
 def top_k_filter(logits: Tensor, k: int) -> Tensor:
@@ -46,7 +61,6 @@ def top_p_filter(logits: Tensor, p: float) -> Tensor:
     probabilities = softmax(ordered, dim=-1)
     before = probabilities.cumsum(-1) - probabilities  # what the more likely tokens add up to
     outside = before >= p
-    outside[..., 0] = False
     return logits.masked_fill(zeros_like(outside).scatter(-1, order, outside), -math.inf)
 
 
@@ -101,17 +115,10 @@ def _steps(
     cache = model.new_cache() if use_cache and hasattr(model, "new_cache") else None
     done = zeros(idx.shape[0], 1, dtype=bool_, device=idx.device)  # (B, 1)
     for _ in range(max_new_tokens):
-        # The mode and no_grad hold within a step only: between steps the caller's code runs.
-        with no_grad():
-            training = getattr(model, "training", False)
-            if training:
-                model.eval()
-            try:
+        with no_grad():  # within a step only: between steps the caller's code runs
+            with evaluation(model):
                 logits = _last_logits(model, idx, cache, context_length)  # (B, V)
-            finally:
-                if training:
-                    model.train()
-            if (logits != logits).any():
+            if logits.isnan().any():
                 raise RuntimeError("the model's logits are NaN: its weights or inputs are broken")
             token = next_token(logits, **choice)  # (B, 1)
             if stops:

@@ -63,7 +63,8 @@ class MultiheadAttention(Module):
         self.register_parameter("in_proj_bias", None)
         if bias:
             self.in_proj_bias = new_parameter(3 * embed_dim, **place)
-        self.bias_k = self.bias_v = None
+        self.register_parameter("bias_k", None)
+        self.register_parameter("bias_v", None)
         self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias, **place)
         if add_bias_kv:
             self.bias_k = new_parameter(1, 1, embed_dim, **place)
@@ -81,7 +82,7 @@ class MultiheadAttention(Module):
         if self.in_proj_bias is not None:
             init.zeros_(self.in_proj_bias)
             init.zeros_(self.out_proj.bias)
-        if self.bias_k is not None and self.bias_v is not None:
+        if self.bias_k is not None:
             init.xavier_normal_(self.bias_k)
             init.xavier_normal_(self.bias_v)
 

@@ -43,7 +43,7 @@ class _List(Module):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return type(self)(self._values()[index])
+            return self.__class__(self._values()[index])  # type: ignore[call-arg]
         return getattr(self, self._at_index(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:

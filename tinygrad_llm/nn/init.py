@@ -8,6 +8,7 @@ r is the product of the dimensions behind them.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any
@@ -61,12 +62,27 @@ def _uniforms(tensor: Tensor, a: float, b: float, generator: Any) -> Any:
     return draw.uniform(tensor.array.shape, a, b, tensor.array.dtype)
 
 
+skipping = False  # set by nn.utils.skip_init: nothing is drawn
+
+
+def _draws(fill: Any) -> Any:
+    """For the functions that draw: with `skipping` set they leave the tensor as it is."""
+
+    @functools.wraps(fill)
+    def maybe(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return tensor if skipping else fill(tensor, *args, **kwargs)
+
+    return maybe
+
+
 # --------------------------------------------------------------------------- without any layer
+@_draws
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Uniform numbers in [a, b)."""
     return _put(tensor, _uniforms(tensor, a, b, generator), "uniform_")
 
 
+@_draws
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normal numbers of the mean and standard deviation given."""
     return _put(tensor, _normals(tensor, mean, std, generator), "normal_")
@@ -109,10 +125,12 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     each = shape[0] // groups
     for group in range(groups):
         for channel in range(min(each, shape[1])):
-            values[(group * each + channel, channel, *centre)] = 1
+            place = (group * each + channel, channel, *centre)
+            values[place] = 1
     return _put(tensor, values, "dirac_")
 
 
+@_draws
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
     generator: Any = None,
@@ -234,6 +252,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan), generator)
 
 
+@_draws
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """Rows (or columns, whichever are fewer) orthogonal to each other and of length gain.
 
@@ -254,6 +273,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     return _put(tensor, np.ascontiguousarray(q).reshape(tensor.array.shape), "orthogonal_")
 
 
+@_draws
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Normal numbers with the part `sparsity` of every column set to zero (Martens, 2010).
 

@@ -37,8 +37,6 @@ class IncompatibleKeys(NamedTuple):
             f"unexpected_keys={self.unexpected_keys})"
         )
 
-    __str__ = __repr__
-
 
 class HookHandle:
     """What registering a hook returns: `remove()` takes the hook away, as does leaving a `with`."""

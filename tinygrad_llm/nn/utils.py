@@ -1,4 +1,4 @@
-"""Gradient clipping, and parameters as one vector."""
+"""Gradient clipping, parameters as one vector, and modules without initial weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..backend import xp_of
 from ..functions.shape import cat
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
+from . import init
 
 __all__ = [
     "clip_grad_norm_",
@@ -21,6 +22,7 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "skip_init",
     "vector_to_parameters",
 ]
 
@@ -91,7 +93,7 @@ def clip_grads_with_norm_(
     if not grads:
         return
     factor = float(max_norm) / (total_norm.array + 1e-6)
-    if isinstance(factor, np.generic | np.ndarray) and factor >= 1.0:
+    if xp_of(factor) is np and float(factor) >= 1.0:
         return
     factor = xp_of(factor).minimum(factor, 1.0)
     for g in grads:
@@ -146,3 +148,15 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         n = p.numel()
         p.data = wrap(vec.array[start : start + n].reshape(p.array.shape))
         start += n
+
+
+def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """module_cls(*args, **kwargs) without drawing its weights: for weights loaded right after.
+
+    They hold whatever is in memory. No random numbers are used up.
+    """
+    before, init.skipping = init.skipping, True
+    try:
+        return module_cls(*args, **kwargs)
+    finally:
+        init.skipping = before

@@ -14,7 +14,7 @@ from .plateau import ReduceLROnPlateau
 class _Several(LRScheduler):
     _schedulers: Sequence[LRScheduler]
 
-    def _take(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler]) -> None:
+    def _take(self, optimizer: Any, schedulers: Sequence[LRScheduler]) -> None:
         name = type(self).__name__
         if not schedulers:
             raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
@@ -96,7 +96,7 @@ class ChainedScheduler(_Several):
     def __init__(
         self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None
     ) -> None:
-        self._take(optimizer or schedulers[0].optimizer if schedulers else optimizer, schedulers)
+        self._take(optimizer or (schedulers[0].optimizer if schedulers else None), schedulers)
         self._last_lr = self._rates()
 
     def step(self, epoch: int | None = None) -> None:
