@@ -161,6 +161,25 @@ from .functions.norm import (
     layer_norm,
     rms_norm,
 )
+from .functions.random import (
+    Generator,
+    bernoulli,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)
 from .functions.reduce import (
     amax,
     amin,

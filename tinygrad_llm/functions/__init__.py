@@ -17,6 +17,7 @@ from . import (
     linear,
     loss,
     norm,
+    random,
     reduce,
     rounding,
     shape,
