@@ -1,0 +1,80 @@
+"""What all tests share: the devices they run on, and how hard Hypothesis tries.
+
+HYPOTHESIS_PROFILE=ci tries ten times as many examples. Small products are slower on two busy
+threads than on one, so OPENBLAS_NUM_THREADS=1 makes the suite faster; it is set here where NumPy
+has not been imported yet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+import strict_array
+
+_COMMON = {
+    "deadline": None,  # a machine shared with others is slow at times
+    "derandomize": True,  # the same examples in every run: a failure is the change's fault
+    "database": None,
+    "suppress_health_check": [
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.differing_executors,
+    ],
+}
+settings.register_profile("fast", max_examples=20, **_COMMON)
+settings.register_profile("ci", max_examples=200, **{**_COMMON, "derandomize": False})
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def real_gpu() -> bool:
+    """Whether CuPy works here with a GPU behind it."""
+    try:
+        import cupy
+
+        return cupy is not strict_array and int((cupy.arange(3) * 2).sum()) == 6
+    except Exception:
+        return False
+
+
+DEVICES = ["cpu", "strict"] + (["cuda"] if real_gpu() else [])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ci: a slow run that CI does too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow runs unless a -m expression asks for them."""
+    if config.option.markexpr:
+        return
+    skip = pytest.mark.skip(reason="a long run: ask for it with -m slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """ "cpu" or "cuda", as .to(device) takes it.
+
+    "cuda" is tried twice: with the strict stand-in for CuPy, which runs everywhere and refuses to
+    meet NumPy arrays, and with CuPy itself where there is a GPU. The optional kernels of
+    ops/cuda.py are left out for the stand-in, which can't compile them.
+    """
+    if request.param == "strict":
+        from tinygrad_llm import engine
+
+        for name, module in strict_array.stand_in().items():
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(engine, "GPU_OPS", {})
+    yield "cpu" if request.param == "cpu" else "cuda"
