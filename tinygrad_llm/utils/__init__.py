@@ -1,0 +1,5 @@
+"""PyTorch's utils: `utils.data` feeds data sets to a training loop."""
+
+from . import data
+
+__all__ = ["data"]
