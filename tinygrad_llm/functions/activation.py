@@ -7,7 +7,7 @@ from typing import Any
 from .. import dtypes, ops
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Tensor
-from .elementwise import cast, clamp
+from .elementwise import cast, clamp, where
 from .fused import need_floating, need_tensor, run
 from .inplace import change_in_place, write
 from .method import method
@@ -74,8 +74,9 @@ def logsigmoid(input: Tensor) -> Tensor:
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """x held between min_val and max_val."""
-    result = clamp(input, min_val, max_val)
+    """x held between min_val and max_val; at both of them the gradient is 0."""
+    held = clamp(input, min_val, max_val)
+    result = where((input > min_val) & (input < max_val), input, held.detach())
     return write(input, result, "hardtanh_") if inplace else result
 
 

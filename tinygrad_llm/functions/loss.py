@@ -193,6 +193,8 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """Reduced; the mean of weighted losses is divided by the sum of the weights."""
     if weight is None:
         return _reduced(losses, reduction)
+    if weight.array.shape != losses.array.shape:
+        raise ValueError("Weights and input must have the same size.")
     losses = losses * weight
     return losses.sum() / weight.sum() if reduction == "mean" else _reduced(losses, reduction)
 
@@ -231,7 +233,10 @@ def huber_loss(
     x, t = _alike("huber_loss", input, target)
     d = (x - t).abs()
     m = clamp(d, max=delta)
-    return _weighted(m * (d - m * 0.5), weight, reduction)
+    losses = m * (d - m * 0.5)
+    if weight is not None and reduction == "mean":  # divided by the elements, as PyTorch does here
+        return _weighted(losses, weight, "none").mean()
+    return _weighted(losses, weight, reduction)
 
 
 def smooth_l1_loss(

@@ -226,8 +226,8 @@ class BinaryCrossEntropy(Op):
     signature = "x(...) t(...) -> y(...)"
 
     def logs(self, x):
-        xp, tiny = xp_of(x), math.exp(-100.0)
-        return xp.log(xp.maximum(x, tiny)), xp.log(xp.maximum(1.0 - x, tiny))
+        xp = xp_of(x)
+        return [xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x)]
 
     def forward(self, x, t):
         self.saved = x, t
