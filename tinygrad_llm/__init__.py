@@ -12,6 +12,7 @@ from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .dtypes import (
     bfloat16,
+    can_cast,
     dtype,
     finfo,
     float16,
@@ -27,6 +28,9 @@ from .dtypes import (
     result_type,
     set_default_dtype,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .dtypes import bool_ as bool
 from .functions.activation import (

@@ -41,7 +41,7 @@ def _size(name: str, size: Any) -> tuple[int, ...]:
     return tuple(result)
 
 
-def _number(name: str, argument: str, value: Any) -> Any:
+def _number(name: str, argument: str, value: Any, position: int = 1) -> Any:
     """A Python number from a number or a tensor of one element."""
     if isinstance(value, Tensor):
         return value.item()
@@ -49,7 +49,8 @@ def _number(name: str, argument: str, value: Any) -> Any:
         return value.item()
     if not isinstance(value, bool | int | float):
         raise TypeError(
-            f"{name}(): argument '{argument}' must be Number, not {type(value).__name__}"
+            f"{name}(): argument '{argument}' (position {position}) must be Number, "
+            f"not {type(value).__name__}"
         )
     return value
 
@@ -122,7 +123,7 @@ def full(
         raise TypeError(
             f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}"
         )
-    value = _number("full", "fill_value", fill_value)
+    value = _number("full", "fill_value", fill_value, 2)
     if dtype is None:
         dtype = {bool: dtypes.bool_, int: dtypes.int64}.get(type(value))
     return _filled(_size("full", (size,)), value, dtype, device, requires_grad)
@@ -176,7 +177,7 @@ def full_like(
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """One number in input's shape, dtype and device unless told."""
-    value = _number("full_like", "fill_value", fill_value)
+    value = _number("full_like", "fill_value", fill_value, 2)
     return _like("full_like", input, value, dtype, device, requires_grad)
 
 
@@ -239,7 +240,7 @@ def arange(
     arange(end), arange(start, end), arange(start, end, step). int64 if all three are integers,
     else the default dtype. RuntimeError for step 0 and for an end on the wrong side of start.
     """
-    names = ("end",) if len(args) == 1 else ("start", "end", "step")
+    names = ("end",) if len(args) == 1 and end is None else ("start", "end", "step")
     given = {"start": start, "end": end, "step": step}
     if len(args) > 3 or any(given[name] is not None for name in names[: len(args)]):
         raise TypeError("arange() takes (end), (start, end) or (start, end, step)")
@@ -247,8 +248,8 @@ def arange(
     if given["end"] is None:
         raise TypeError('arange() missing 1 required positional arguments: "end"')
     first = 0 if given["start"] is None else _number("arange", "start", given["start"])
-    last = _number("arange", "end", given["end"])
-    by = 1 if given["step"] is None else _number("arange", "step", given["step"])
+    last = _number("arange", "end", given["end"], names.index("end") + 1)
+    by = 1 if given["step"] is None else _number("arange", "step", given["step"], 3)
     whole = not any(isinstance(v, float) for v in (first, last, by))
     wanted = np.dtype(np.int64) if whole and dtype is None else dtypes.numpy_dtype(dtype)
     if wanted.kind in "iu" and not whole:
@@ -275,7 +276,7 @@ def _evenly(
     name: str, start: Any, end: Any, steps: Any, wanted: np.dtype
 ) -> tuple[np.ndarray, np.dtype]:
     """`steps` numbers from start to end: the first half counted from start, the rest from end."""
-    first, last = _number(name, "start", start), _number(name, "end", end)
+    first, last = _number(name, "start", start), _number(name, "end", end, 2)
     if isinstance(steps, bool) or not hasattr(steps, "__index__"):
         raise TypeError(f"{name}(): argument 'steps' must be int, not {type(steps).__name__}")
     count = steps.__index__()
@@ -316,9 +317,11 @@ def eye(
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """The n × m matrix (n × n unless told) with ones on its diagonal and zeros elsewhere."""
-    for name, size in (("n", n), ("m", n if m is None else m)):
+    for i, (name, size) in enumerate((("n", n), ("m", n if m is None else m)), 1):
         if isinstance(size, bool | float) or not hasattr(size, "__index__"):
-            raise TypeError(f"eye(): argument '{name}' must be int, not {type(size).__name__}")
+            raise TypeError(
+                f"eye(): argument '{name}' (position {i}) must be int, not {type(size).__name__}"
+            )
         if size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     return finish(np.eye(n, m, dtype=dtypes.numpy_dtype(dtype)), device, requires_grad)
