@@ -315,7 +315,7 @@ def test_a_run_cut_in_two_is_the_run_in_one(tmp_path, stop, loader):
 
 def test_resuming_needs_the_same_run(tmp_path):
     trainer(tmp_path, steps=2).run(plan=False)
-    with pytest.raises(CheckpointError, match="holds a run already .step 2."):
+    with pytest.raises(CheckpointError, match="holds a run already .step-00000002."):
         trainer(tmp_path).run()
     other = trainer(tmp_path, batches=TokenBatches(TOKENS[:500], 4, 8))
     with pytest.raises(CheckpointError, match="belongs to another run: .*tokens=600"):
@@ -411,7 +411,7 @@ def spoiled(folder, bad, loss=None, at=5):
     )
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     "bad, op, told",
     [
@@ -435,7 +435,7 @@ def test_a_loss_that_is_no_number_names_step_op_and_checkpoint(tmp_path, bad, op
     assert np.isfinite(run.model.weight.array).all()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_gradient_that_is_no_number_is_stopped_before_the_update(tmp_path):
     def loss(model, batch):
         total = (model.weight * batch[0]).sum()
@@ -450,7 +450,7 @@ def test_a_gradient_that_is_no_number_is_stopped_before_the_update(tmp_path):
     assert np.isfinite(run.model.weight.array).all()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_bad_numbers_in_the_plan_are_told_in_the_same_way(tmp_path):
     with pytest.raises(NonFiniteError, match="step 1: the loss is inf.*no checkpoint was written"):
         spoiled(tmp_path, [200.0, 1, 1], at=1).run()

@@ -203,6 +203,8 @@ def check(o: PretrainOptions) -> None:
         _require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
     _require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
     _require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
+    if o.prompt == "":
+        raise BadValue("--prompt must be at least one character")
     if o.emb_dim % o.n_heads:
         near = [h for h in range(1, o.emb_dim + 1) if o.emb_dim % h == 0]
         best = min(near, key=lambda h: abs(h - o.n_heads))

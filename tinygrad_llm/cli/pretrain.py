@@ -178,6 +178,10 @@ class Pretraining:
                 f"--val-fraction {o.val_fraction:g} of this text leaves {len(self.val_ids)} tokens "
                 "for validation, 2 are needed; take a larger fraction or a longer text"
             )
+        try:
+            self.tokenizer.encode(o.prompt or "", disallowed_special=())
+        except ValueError as error:
+            raise BadValue(f"--prompt: {error}") from error
         self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
         self.progress.note(
             f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
@@ -281,6 +285,7 @@ class Pretraining:
 
     def prepare_folder(self) -> None:
         """Makes the run's folder and writes its config.json, which --config can read."""
+        from ..training.guard import FolderLock
         from ..weights import atomic_write
 
         o, trainer = self.o, self.trainer
@@ -291,9 +296,13 @@ class Pretraining:
         trainer.config = {"options": options, "text": self.text_facts}
         trainer.files = {"tokenizer.json": _tokenizer_file(self.tokenizer)}
         trainer.resume_command = f"tinygrad-llm pretrain --resume {folder}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / "config.json") as file:
-            file.write((json.dumps(options, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+        with FolderLock(folder):
+            if self.resumed is None:
+                trainer.refuse_old_run()
+            with atomic_write(folder / "config.json") as file:
+                file.write(
+                    (json.dumps(options, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+                )
 
     # ------------------------------------------------------------------------------ its results
     def sample(self, number: int) -> str:
@@ -302,10 +311,7 @@ class Pretraining:
 
         o = self.o
         prompt = o.prompt if o.prompt is not None else _prompt(self.val_text, number)
-        try:
-            ids = self.tokenizer.encode(prompt, disallowed_special=())
-        except ValueError as error:
-            raise BadValue(f"--prompt: {error}") from error
+        ids = self.tokenizer.encode(prompt, disallowed_special=())
         choice = {"temperature": o.temperature, "top_k": o.top_k}
         stop = self.tokenizer.eot_token
         made = list(steps(self.model, ids, o.sample_tokens, stop, o.seed + number, choice))

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import random
 from ..grad_mode import no_grad
 from ..nn.utils import clip_grad_norm_
@@ -188,11 +190,15 @@ class Trainer:
         NonFiniteError stops a run whose loss or gradient is no number any more; CheckpointError
         tells that the last checkpoint could not be written.
         """
-        with FolderLock(self.folder), Interruptions(self.progress.note) as interruptions:
+        with (
+            FolderLock(self.folder),
+            Interruptions(self.progress.note) as interruptions,
+            np.errstate(all="ignore"),  # every loss and gradient norm is looked at here
+        ):
             if resume:
                 self._resume(resume)
-            elif self.checkpoint is None and self.folder is not None:
-                self._refuse_old_run(self.folder)
+            elif self.checkpoint is None:
+                self.refuse_old_run()
             self.metrics.truncate(self.step if self.checkpoint else -1)
             if plan and self.step < self.steps:
                 self.progress.note(str(self.plan()))
@@ -359,13 +365,13 @@ class Trainer:
         kind = {"class": type(self.model).__name__, "config": dataclasses.asdict(config)}
         return {**self.config, "model": kind}
 
-    def _refuse_old_run(self, folder: Path) -> None:
-        try:
-            found = find_checkpoint(folder)
-        except CheckpointError:
+    def refuse_old_run(self) -> None:
+        """CheckpointError if the folder holds checkpoints: a new run must not bury an old one."""
+        if self.folder is None or not checkpoints_in(self.folder / "checkpoints"):
             return
+        step = checkpoints_in(self.folder / "checkpoints")[-1].name
         raise CheckpointError(
-            f"{folder} holds a run already (step {found.step}): resume it, or take another folder"
+            f"{self.folder} holds a run already ({step}): resume it, or take another folder"
         )
 
     def _resume(self, where: bool | str | Path) -> None:
