@@ -569,7 +569,7 @@ row(ops.Rope, _rope, twin=True, constant="cos sin")
 
 
 def _attention(d: Draw) -> Call:
-    n, m, e, dv = d.size(0, 5), d.size(0, 5), d.size(1, 3), d.size(0, 3)
+    n, m, e, dv = d.size(0, 5), d.size(1, 5), d.size(1, 3), d.size(0, 3)
     lead = d.shape(0, 2, low=1, high=2)
     group = d.size(1, 3) if lead else 1
     q_lead = (*lead[:-1], lead[-1] * group) if lead else ()

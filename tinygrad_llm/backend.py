@@ -261,19 +261,39 @@ def take_along(x: Any, ids: Any, dim: int) -> tuple:
     return tuple(grid)
 
 
-def same_region(target: Any, base: Any, view: Any) -> Any:
-    """The view of `target` that `view` is of `base`; target is contiguous and shaped like base."""
-    if not base.flags.c_contiguous:
+def layout_of(base: Any) -> tuple[int, ...]:
+    """The order of dimensions in which base's elements lie in memory without gaps."""
+    layout = tuple(sorted(range(base.ndim), key=lambda d: -base.strides[d]))
+    if not base.transpose(layout).flags.c_contiguous:
         raise RuntimeError(
-            "an in-place change of a view whose base is not contiguous can't go backward: "
+            "an in-place change of a view whose base has gaps in its memory can't go backward: "
             "call .contiguous() on the base first"
         )
-    xp = xp_of(target)
-    if xp is np:
+    return layout
+
+
+def laid_out(array: Any, layout: tuple[int, ...]) -> Any:
+    """A copy whose elements lie in memory in the order of dimensions that layout_of gave."""
+    copy = xp_of(array).array(array.transpose(layout), order="C")
+    return copy.transpose(sorted(range(len(layout)), key=layout.__getitem__))
+
+
+def region_of(base: Any, view: Any) -> tuple[Any, ...]:
+    """Where a view lies in its base's memory: bytes from the start, shape, strides."""
+    if isinstance(base, np.ndarray):
         offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        return np.ndarray(view.shape, view.dtype, target, offset, view.strides)
-    return xp.ndarray(view.shape, view.dtype, target.data + (view.data.ptr - base.data.ptr),
-                      view.strides)  # fmt: skip
+    else:
+        offset = view.data.ptr - base.data.ptr
+    return offset, view.shape, view.strides
+
+
+def same_region(target: Any, region: tuple[Any, ...]) -> Any:
+    """The view of target (from laid_out) that region_of found in an array of the same layout."""
+    offset, shape, strides = region
+    memory = storage_of(target)
+    if isinstance(memory, np.ndarray):
+        return np.ndarray(shape, target.dtype, memory, offset, strides)
+    return xp_of(target).ndarray(shape, target.dtype, memory.data + offset, strides)
 
 
 # ------------------------------------------------------------------------------------ threads

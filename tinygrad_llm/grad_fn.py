@@ -112,11 +112,11 @@ def _cat(op: Any, y: Any) -> str:
 
 
 def _index(op: Any, y: Any) -> str:
+    if op.saved:  # index arrays
+        return "IndexBackward0"
     if isinstance(op.index, slice):
         return "SliceBackward0"
     parts = op.index if isinstance(op.index, tuple) else (op.index,)
-    if any(hasattr(part, "dtype") for part in parts):
-        return "IndexBackward0"
     parts = tuple(p for p in parts if p is not Ellipsis and p != slice(None))
     if not parts:
         return "AliasBackward0"

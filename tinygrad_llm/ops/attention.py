@@ -39,7 +39,7 @@ class ScaledDotProductAttention(Op):
         xp = xp_of(q)
         self.causal, self.scale = is_causal, q.shape[-1] ** -0.5 if scale is None else scale
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
-        self.future = xp.triu(xp.full((ROWS, ROWS), -math.inf, q.dtype), 1)
+        future = xp.triu(xp.full((ROWS, ROWS), -math.inf, q.dtype), 1) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
         self.mask_shape = getattr(mask, "shape", None)
         if mask is not None:
@@ -51,7 +51,7 @@ class ScaledDotProductAttention(Op):
         q, k, v = self.by_group(q), self.by_head(k), self.by_head(v)
         y = xp.zeros_like(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = xp.zeros(q.shape[:-1] + (1,), q.dtype)  # (..., H, R, L, 1)
-        self.saved = q, k, v, mask, keep, y, log_sum
+        self.saved = q, k, v, mask, keep, y, log_sum, future
         lowest = float(xp.finfo(q.dtype).min)
         for i, rows, keys in self.blocks():
             _, p = self.scores(i, rows, keys)  # (H, R·n, m)
@@ -69,7 +69,7 @@ class ScaledDotProductAttention(Op):
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
-        q, k, v, mask, keep, y, log_sum = self.saved
+        q, k, v, mask, keep, y, log_sum, _ = self.saved
         xp = xp_of(g)
         g = self.by_group(g)  # (..., H, R, L, D)
         d = row_dot(g, y)  # (..., H, R, L, 1)
@@ -98,14 +98,16 @@ class ScaledDotProductAttention(Op):
             gq_n *= self.scale
             put(gq, i, rows, gq_n)
         if gm is not None:
-            gm = unbroadcast(gm.reshape(*self.q_shape[:-1], -1), self.mask_shape)
+            gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
+            gm = unbroadcast(gm, self.mask_shape)
         shapes = self.q_shape, self.k_shape, self.v_shape
         return *(a.reshape(n) for a, n in zip((gq, gk, gv), shapes, strict=True)), gm, None
 
     def by_group(self, a):
         """(..., H·R, L, ·) -> (..., H, R, L, ·): the R query heads of each key head."""
         heads = self.k_shape[-3] if len(self.k_shape) > 2 else 1
-        return a.reshape(*a.shape[:-3], heads, -1, *a.shape[-2:])
+        group = a.shape[-3] // heads if a.ndim > 2 and heads else 1
+        return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
 
     def by_head(self, a):
         """(..., H, S, ·) as it is; (S, ·) -> (1, S, ·)."""
@@ -125,10 +127,11 @@ class ScaledDotProductAttention(Op):
         q, k, _, mask = self.saved[:4]
         q_n = take(q, i, rows) * self.scale
         s = q_n @ k[i][:, keys].swapaxes(-1, -2)
-        by_group = s.reshape(len(s), -1, rows.stop - rows.start, keys.stop)  # (H, R, n, m)
+        n = rows.stop - rows.start
+        by_group = s.reshape(len(s), s.shape[1] // n, n, keys.stop)  # (H, R, n, m)
         if self.causal and keys.stop > rows.start:
             ahead = by_group[..., rows.start :]
-            ahead += self.future[: ahead.shape[-2], : ahead.shape[-1]]
+            ahead += self.saved[-1][: ahead.shape[-2], : ahead.shape[-1]]
         if mask is not None:
             by_group += mask[i][:, :, rows, keys]
         return q_n, s
@@ -137,7 +140,7 @@ class ScaledDotProductAttention(Op):
 def take(a, i, rows):
     """n rows of every head: (..., H, R, L, ·) -> (H, R·n, ·), one matrix for each key head."""
     part = a[i][:, :, rows]
-    return part.reshape(len(part), -1, part.shape[-1])
+    return part.reshape(len(part), part.shape[1] * part.shape[2], part.shape[-1])
 
 
 def put(a, i, rows, values):

@@ -421,6 +421,8 @@ class Cast(Op):
 class Move(Op):
     """y = x on another device.   Backward: ∂L/∂x = g on x's device.   Saves nothing."""
 
+    views = True  # if it is there already
+
     def forward(self, x, kind, index):
         self.home = device_of(x)
         return move(x, kind, index)

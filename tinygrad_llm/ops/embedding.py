@@ -37,7 +37,7 @@ class Embedding(Op):
         ids = self.saved[0].reshape(-1)  # (N)
         xp = xp_of(g)
         gw = xp.zeros(self.shape, g.dtype)
-        scatter_add_rows(gw, ids, g.reshape(-1, self.shape[1]))
+        scatter_add_rows(gw, ids, g.reshape(ids.size, self.shape[1]))
         if self.scaled:
             count = xp.bincount(ids, minlength=len(gw))
             gw /= xp.maximum(count, 1).astype(g.dtype)[:, None]

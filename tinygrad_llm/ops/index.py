@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ..backend import index_add, same_region, take_along, unbroadcast, xp_of
+from ..backend import (
+    index_add, is_array, laid_out, layout_of, region_of, same_region, take_along, unbroadcast, xp_of,
+)  # fmt: skip
 from ..engine import Op
+
+
+def apart(index):
+    """(index, ()) if it holds no arrays, else (None, its parts): arrays belong into `saved`."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return (None, parts) if any(is_array(p) for p in parts) else (index, ())
 
 
 class Index(Op):
@@ -15,12 +23,13 @@ class Index(Op):
     views = True
 
     def forward(self, x, index):
-        self.shape, self.index = x.shape, index
+        self.shape = x.shape
+        self.index, self.saved = apart(index)
         return x[index]
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
-        index_add(gx, self.index, g)
+        index_add(gx, self.saved or self.index, g)
         return gx
 
 
@@ -33,18 +42,20 @@ class IndexPut(Op):
     signature = "x(...) v(...) -> y(...)"
 
     def forward(self, x, v, index):
-        self.index, self.value_shape = index, getattr(v, "shape", ())
+        self.value_shape = getattr(v, "shape", ())
+        self.index, self.saved = apart(index)
         y = x.copy()
         y[index] = v
         return y
 
     def backward(self, g):
         gx = gv = None
+        index = self.saved or self.index
         if self.needs[0]:
             gx = g.copy()
-            gx[self.index] = 0
+            gx[index] = 0
         if self.needs[1]:
-            gv = g[self.index]
+            gv = g[index]
             while gv.ndim < len(self.value_shape):  # v had leading dimensions of size 1
                 gv = gv[None]
             gv = unbroadcast(gv, self.value_shape)
@@ -60,12 +71,12 @@ class Gather(Op):
     signature = "x(...) ids(...) -> y(...)"
 
     def forward(self, x, ids, dim):
-        self.shape, self.where = x.shape, take_along(x, ids, dim)
-        return x[self.where]
+        self.shape, self.dim, self.saved = x.shape, dim, (ids,)
+        return x[take_along(x, ids, dim)]
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
-        index_add(gx, self.where, g)
+        index_add(gx, take_along(g, self.saved[0], self.dim), g)
         return gx, None
 
 
@@ -76,13 +87,13 @@ class ScatterAdd(Op):
     """
 
     def forward(self, x, shape, index):
-        self.index = index
+        self.index, self.saved = apart(index)
         y = xp_of(x).zeros(shape, x.dtype)
         index_add(y, index, x)
         return y
 
     def backward(self, g):
-        return g[self.index]
+        return g[self.saved or self.index]
 
 
 class WriteView(Op):
@@ -94,12 +105,13 @@ class WriteView(Op):
     signature = "x(...) v(...) -> y(...)"
 
     def forward(self, x, v, view):
-        self.base, self.view = x, view
+        self.layout = layout_of(x)
+        self.region = region_of(x, view)
         return x
 
     def backward(self, g):
-        gx = xp_of(g).array(g, order="C")
-        region = same_region(gx, self.base, self.view)
-        gv = region.copy()
-        region[...] = 0
+        gx = laid_out(g, self.layout)
+        written = same_region(gx, self.region)
+        gv = written.copy()
+        written[...] = 0
         return gx, gv

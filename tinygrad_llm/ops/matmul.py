@@ -51,6 +51,7 @@ class Einsum(Op):
     """
 
     signature = "x(...) y(...) -> z(...)"
+    views = True  # of a single input whose letters only change places
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output
