@@ -100,24 +100,26 @@ class CrossEntropy(Op):
         self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"
     ):  # fmt: skip
         xp = xp_of(x)
-        self.targets = Targets(self.name, x, t, w, ignore_index, label_smoothing, reduction)
+        self.options = ignore_index, label_smoothing, reduction
+        targets = Targets(self.name, x, t, w, *self.options)
         logits = as_rows(x)  # (..., C) -> (N, C)
         losses, log_sum = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
         for part in row_blocks(logits):
-            losses[part], _, _, log_sum[part] = self.targets.losses(part, logits[part])
+            losses[part], _, _, log_sum[part] = targets.losses(part, logits[part])
         self.saved = x, log_sum, t, w
-        return self.targets.reduce(losses)
+        return targets.reduce(losses)
 
     def backward(self, g):
-        x, log_sum = self.saved[:2]
+        x, log_sum, t, w = self.saved
         xp = xp_of(g)
-        g = self.targets.arriving(g)
+        targets = Targets(self.name, x, t, w, *self.options)
+        g = targets.arriving(g)
         gx = xp.empty(x.shape, x.dtype)
         logits, out = as_rows(x), as_rows(gx)  # (..., C) -> (N, C)
         for part in row_blocks(out):
             p = xp.subtract(logits[part], log_sum[part], out=out[part])
             xp.exp(p, out=p)
-            self.targets.gradient_(part, p, g)
+            targets.gradient_(part, p, g)
         return gx, None, None
 
 
@@ -183,18 +185,19 @@ class NllLoss(Op):
     signature = "x(...,C) t(...) w(C)? -> y()"
 
     def forward(self, x, t, w=None, ignore_index=-100, reduction="mean"):
-        self.shape = x.shape
-        self.targets = Targets(self.name, x, t, w, ignore_index, 0.0, reduction)
-        n = xp_of(x).arange(len(self.targets.t))
-        losses = as_rows(x)[n, self.targets.t] * -self.targets.hard
-        losses[self.targets.ignored] = 0.0
-        return self.targets.reduce(losses)
+        self.shape, self.options, self.saved = x.shape, (ignore_index, 0.0, reduction), (t, w)
+        targets = Targets(self.name, x, t, w, *self.options)
+        n = xp_of(x).arange(len(targets.t))
+        losses = as_rows(x)[n, targets.t] * -targets.hard
+        losses[targets.ignored] = 0.0
+        return targets.reduce(losses)
 
     def backward(self, g):
         xp = xp_of(g)
         gx = xp.zeros(self.shape, g.dtype)
-        n = xp.arange(len(self.targets.t))
-        as_rows(gx)[n, self.targets.t] = self.targets.hard * -self.targets.arriving(g)
+        targets = Targets(self.name, gx, *self.saved, *self.options)
+        n = xp.arange(len(targets.t))
+        as_rows(gx)[n, targets.t] = targets.hard * -targets.arriving(g)
         return gx, None, None
 
 
