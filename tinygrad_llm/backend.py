@@ -352,11 +352,11 @@ def by_rows(kernel: Any, *arrays: Any) -> Any:
 
     Each array is seen as rows, its last axis being a row: (..., C) -> (N, C), all with the same N.
     The kernel gets the same rows of each, writes into those that are results, and may return sums
-    over its rows (an array, a tuple of them, or None), which are added up. A block stays in the
-    cache, so that a chain of operations meets memory once; NumPy lets go of the interpreter while
-    it works, so that blocks run side by side. On a GPU the kernel runs once, on everything.
+    over its rows (an array, a tuple of them, or None), which are added up in the rows' order. A
+    block stays in the cache, so that a chain of operations meets memory once. On a GPU the kernel
+    runs once, on everything.
     """
-    rows = [a.reshape(-1, a.shape[-1]) for a in arrays]
+    rows = [a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in arrays]
     n = len(rows[0])
     if not isinstance(rows[0], np.ndarray):
         return kernel(*rows)
@@ -369,30 +369,38 @@ def by_rows(kernel: Any, *arrays: Any) -> Any:
     if blocks % cores:  # every core gets equally many
         blocks += cores - blocks % cores
         step = -(-n // blocks)
-    starts = iter(range(0, n, step))
+    parts = [slice(i, i + step) for i in range(0, n, step)]
+    return functools.reduce(_add_up, each(lambda part: kernel(*[a[part] for a in rows]), parts))
+
+
+def each(work: Any, parts: Any) -> list:
+    """[work(part) for part in parts], on every core: NumPy lets go of the interpreter meanwhile.
+
+    Which core does what differs from run to run; the order of the results does not.
+    """
+    if len(parts) < 2 or threads() == 1:
+        return [work(part) for part in parts]
+    results: list = [None] * len(parts)
+    todo = iter(enumerate(parts))
     lock = threading.Lock()
 
-    def work() -> Any:
-        total = None
+    def take_turns() -> None:
         while True:
             with lock:
-                start = next(starts, None)
-            if start is None:
-                return total
-            got = kernel(*[a[start : start + step] for a in rows])
-            total = got if total is None else _add_up(total, got)
+                i, part = next(todo, (-1, None))
+            if i < 0:
+                return
+            results[i] = work(part)
 
-    totals = [total for total in on_every_core(work, cores) if total is not None]
-    if not totals:
-        return None
-    return functools.reduce(_add_up, totals)
+    on_every_core(take_turns, min(threads(), len(parts)))
+    return results
 
 
 def _add_up(total: Any, more: Any) -> Any:
-    """total += more, for arrays and for tuples of arrays; None for a kernel that sums nothing."""
+    """total += more, for arrays and for tuples of them; None stays None."""
     if isinstance(total, tuple):
         for t, m in zip(total, more, strict=True):
-            t += m
+            _add_up(t, m)
     elif total is not None:
         total += more
     return total
