@@ -111,10 +111,9 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         B, T, C = x.shape
-        queries, keys, values = (
-            part.view(B, T, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-            for part in self.qkv(x).split(C, dim=-1)  # (B, T, 3C) -> 3 of (B, T, C)
-        )
+        H, D = self.n_heads, self.head_dim
+        qkv = self.qkv(x).view(B, T, 3 * H, D).transpose(1, 2)  # (B, T, 3C) -> (B, 3H, T, D)
+        queries, keys, values = qkv.split(H, dim=1)  # (B, H, T, D) each
         mask = None
         if cache is not None:
             past = cache.length
