@@ -81,16 +81,13 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
         raise TypeError(
             f"bernoulli(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
-    draw = stream(generator)
     kind = input.array.dtype
-    if p is not None:
-        values = in_memory_order(lambda shape: draw.bernoulli(p, shape, kind), input.array)
-    else:
+    if p is None:
         floating("bernoulli_tensor_cpu_p_", kind)
-        values = in_memory_order(
-            lambda shape, chances: draw.bernoulli(chances, shape, kind),
-            *(input.array, to_numpy(input.array)),
-        )
+        chances = to_numpy(input.array)
+    else:
+        chances = p
+    values = stream(generator).bernoulli(chances, input.array.shape, kind)
     return wrap(asarray(values, input.array))
 
 
