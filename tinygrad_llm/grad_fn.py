@@ -149,7 +149,7 @@ def _attention(op: Any, y: Any) -> str:
 
 
 def _cross_entropy(op: Any, y: Any) -> str:
-    if op.targets.soft:
+    if op.options[1]:
         return "AddBackward0"
     return "NllLossBackward0" if len(op.expects[0][0]) <= 2 else "NllLoss2DBackward0"
 
