@@ -8,7 +8,8 @@ textbook loop (text/textbook.py) runs twice: over every word of the text as it s
 different word once with its count, which is half of our way already. All give the same merges.
 
 Encoding uses the trained vocabulary in both, first with an empty word cache, then with a filled
-one, and one thread. Runs that are compared take turns, so that a busy machine slows all of them.
+one. Everything here runs in one thread, and seconds are processor time, which other processes on
+the machine change little. Runs that are compared take turns; of several runs the median counts.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ def counted_merges(counts: dict[bytes, int], n_merges: int, min_count: int = 2) 
 
 
 def by_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each run; in every round all of them run once, in turn."""
+    """Median seconds of processor time; in every round all of them run once, in turn."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
 
@@ -73,12 +74,13 @@ def measure_training(text: str, n_merges: int, rounds: int, slow: bool) -> BPETo
         found["textbook"] = textbook_merges((piece.encode() for piece in split(text)), n_merges)
 
     print(f"training, {n_merges} merges:")
-    fast = by_turns({"ours": ours}, rounds)["ours"]
+    before = by_turns({"ours": ours}, rounds)["ours"]
     slow_runs = {"textbook, each word once": counted}
     if slow:
         slow_runs["textbook, whole text"] = textbook
-    around = by_turns({"ours": ours, **slow_runs}, 1)
-    fast = statistics.median([fast, around.pop("ours")])
+    around = by_turns(slow_runs, 1)
+    after = by_turns({"ours": ours}, rounds)["ours"]
+    fast = (before + after) / 2
     assert all(merges == found["ours"] for merges in found.values()), "the merges differ"
     row("ours", fast)
     for name, seconds in around.items():

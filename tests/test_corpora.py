@@ -6,11 +6,11 @@ import sys
 import types
 
 import pytest
+from data import data_file
+from http_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data import data_file
-from tests.http_server import serving
 from tinygrad_llm import corpora
 from tinygrad_llm.corpora import NAMED, Corpus
 from tinygrad_llm.downloads import DATA_VARIABLE, DownloadError

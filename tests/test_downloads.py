@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from http_server import serving
 
-from tests.http_server import serving
 from tinygrad_llm import downloads
 from tinygrad_llm.downloads import (
     DATA_VARIABLE,

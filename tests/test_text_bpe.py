@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from data import data_file
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.data import data_file
 from tinygrad_llm import downloads
 from tinygrad_llm.text import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
 from tinygrad_llm.text.merges import LONG, apply_merges, learn_merges

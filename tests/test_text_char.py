@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from data import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data import data_file
 from tinygrad_llm.text import END_OF_TEXT, CharTokenizer, load_tokenizer
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)

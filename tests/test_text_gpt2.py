@@ -6,16 +6,15 @@ import importlib.util
 import shutil
 import sys
 import tempfile
-from functools import cache
 
 import numpy as np
 import pytest
 import tiktoken
+from data import data_file
+from http_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data import data_file
-from tests.http_server import serving
 from tinygrad_llm.downloads import DATA_VARIABLE, DownloadError
 from tinygrad_llm.text import (
     END_OF_TEXT,
@@ -35,6 +34,12 @@ CACHE_NAMES = (
 @pytest.fixture(scope="module")
 def files():
     return data_file("vocab.bpe"), data_file("encoder.json")
+
+
+@pytest.fixture(scope="module")
+def pure(files):
+    """GPT-2's tokenizer without tiktoken."""
+    return BPETokenizer.from_gpt2_files(*files)
 
 
 @pytest.fixture(scope="module")
@@ -91,35 +96,30 @@ texts = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=80)
 
 
 @given(texts)
-def test_ids_and_ours_and_tiktokens(tokenizer, tiktokens_own, files, text):
+def test_ids_and_ours_and_tiktokens(tokenizer, tiktokens_own, pure, text):
     ids = tokenizer.encode(text)
-    assert ids == tiktokens_own.encode_ordinary(text) == pure(files).encode(text)
-    assert tokenizer.decode(ids) == pure(files).decode(ids) == text
+    assert ids == tiktokens_own.encode_ordinary(text) == pure.encode(text)
+    assert tokenizer.decode(ids) == pure.decode(ids) == text
     array = tokenizer.encode_to_array(text, dtype=np.uint16)
     assert array.dtype == np.uint16 and array.tolist() == ids
 
 
 @given(st.lists(st.integers(0, 50256), max_size=30))
-def test_streaming_gives_what_decode_gives(tokenizer, files, ids):
+def test_streaming_gives_what_decode_gives(tokenizer, pure, ids):
     stream = tokenizer.stream()
     text = "".join([*map(stream.push, ids), stream.finish()])
     assert text == tokenizer.decode(ids) == tokenizer.encoding.decode(ids)
-    assert tokenizer.decode_bytes(ids) == pure(files).decode_bytes(ids)
-
-
-@cache
-def pure(files):
-    return BPETokenizer.from_gpt2_files(*files)
+    assert tokenizer.decode_bytes(ids) == pure.decode_bytes(ids)
 
 
 @pytest.mark.parametrize(
     "name, n_tokens",
     [("the-verdict.txt", 5145), ("tinyshakespeare.txt", 338025), ("sms-spam.tsv", None)],
 )
-def test_real_texts(tokenizer, files, name, n_tokens):
+def test_real_texts(tokenizer, pure, name, n_tokens):
     text = data_file(name).read_text("utf-8")
     ids = tokenizer.encode(text)
-    assert ids == pure(files).encode(text)
+    assert ids == pure.encode(text)
     assert n_tokens is None or len(ids) == n_tokens
     assert tokenizer.count_bytes(ids) == len(text.encode("utf-8"))
 

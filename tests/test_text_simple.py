@@ -1,10 +1,10 @@
 """The word tokenizer of the books' second chapter."""
 
 import pytest
+from data import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data import data_file
 from tinygrad_llm.text import END_OF_TEXT, SimpleTokenizer, load_tokenizer
 from tinygrad_llm.text.regex import UNKNOWN, split_words
 
