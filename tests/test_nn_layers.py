@@ -41,7 +41,7 @@ def test_norms():
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-6)
     np.testing.assert_allclose(y.std(-1), 1, atol=1e-4)
     both = nn.LayerNorm((4, 6), elementwise_affine=False)
-    assert both.weight is None and not list(both.parameters())
+    assert both.weight is None and both.bias is None and not list(both.parameters())
     np.testing.assert_allclose(both(x).array.mean((1, 2)), 0, atol=1e-6)
     assert nn.LayerNorm(6, bias=False).bias is None
     rms = nn.RMSNorm(6, eps=1e-6)

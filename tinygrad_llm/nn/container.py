@@ -287,11 +287,11 @@ class ParameterDict(Module):
 
 
 def _listed(container: Module, named: Iterable[tuple[str, Any]]) -> str:
-    lines = "".join(
-        f"\n  ({name}): Parameter containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]"
+    lines = "\n".join(
+        f"  ({name}): Parameter containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]"
         for name, p in named
     )
-    return f"{container._get_name()}({lines}\n)" if lines else f"{container._get_name()}()"
+    return f"{container._get_name()}({lines})"
 
 
 class Flatten(Module):

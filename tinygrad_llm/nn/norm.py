@@ -54,9 +54,9 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        )
+        text = f"{self.normalized_shape}, eps={self.eps}, "
+        text += f"elementwise_affine={self.elementwise_affine}"
+        return text if self.bias is not None else text + ", bias=False"
 
 
 class RMSNorm(Module):
