@@ -9,14 +9,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import erf, xp_of
+from ..backend import by_rows, erf, xp_of
 from ..engine import Op
+
+
+def curve(f: Any, x: Any, sloped: bool) -> tuple[Any, tuple]:
+    """y = f(x), and (f′(x),) to save if it is wanted, else (); block by block, on every core.
+
+    f(x, y, slope) writes y and, unless it is None, slope, for a matrix of some rows of x.
+    """
+    xp = xp_of(x)
+    outs = [xp.empty(x.shape, x.dtype) for _ in range(1 + sloped)]
+    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (x, *outs)))
+    return outs[0], tuple(outs[1:])
 
 
 def sigmoid(x: Any) -> Any:
     """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
     xp = xp_of(x)
-    return 1.0 / (1.0 + xp.exp(xp.minimum(-x, 88.0)))
+    s = xp.maximum(x, -88.0, out=xp.empty_like(x))
+    xp.negative(s, out=s)
+    xp.exp(s, out=s)
+    s += 1.0
+    return xp.divide(1.0, s, out=s)
 
 
 class Relu(Op):
@@ -96,37 +111,47 @@ class Gelu(Op):
     """
 
     def forward(self, x, approximate="none"):
-        xp = xp_of(x)
-        square = x * x
-        if approximate == "tanh":
-            c = math.sqrt(2.0 / math.pi)
-            square *= 0.044715 * c
-            cdf = square + c
-            cdf *= x  # u = x·(c + a·c·x²)
-            cdf = xp.tanh(cdf)
-        else:
-            cdf = erf(x * math.sqrt(0.5))
-        cdf += 1.0
-        cdf *= 0.5  # Φ
-        y = x * cdf
-        if not self.needs[0]:
-            return y
-        if approximate == "tanh":
-            square *= 6.0
-            square += 2.0 * c  # 2u′
-            square *= 1.0 - cdf
-            square *= y  # x·Φ·(1 − Φ)·2u′
-        else:
-            square *= -0.5
-            square = xp.exp(square)
-            square *= x
-            square *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
-        square += cdf
-        self.saved = (square,)
+        y, self.saved = curve(
+            gelu_tanh if approximate == "tanh" else gelu_erf, x, self.needs[0]
+        )  # fmt: skip
         return y
 
     def backward(self, g):
         return g * self.saved[0]
+
+
+def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
+    xp, c = xp_of(x), math.sqrt(2.0 / math.pi)
+    square = x * x
+    square *= 0.044715 * c
+    cdf = square + c
+    cdf *= x  # u = x·(c + a·c·x²)
+    xp.tanh(cdf, out=cdf)
+    cdf += 1.0
+    cdf *= 0.5  # Φ
+    xp.multiply(x, cdf, out=y)
+    if slope is not None:
+        square *= 6.0
+        square += 2.0 * c  # 2u′
+        xp.subtract(1.0, cdf, out=slope)
+        slope *= y
+        slope *= square  # x·Φ·(1 − Φ)·2u′
+        slope += cdf
+
+
+def gelu_erf(x: Any, y: Any, slope: Any = None) -> None:
+    xp = xp_of(x)
+    cdf = erf(x * math.sqrt(0.5))
+    cdf += 1.0
+    cdf *= 0.5  # Φ
+    xp.multiply(x, cdf, out=y)
+    if slope is not None:
+        xp.multiply(x, x, out=slope)
+        slope *= -0.5
+        xp.exp(slope, out=slope)
+        slope *= x
+        slope *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
+        slope += cdf
 
 
 class Silu(Op):
@@ -137,13 +162,15 @@ class Silu(Op):
     """
 
     def forward(self, x):
-        s = sigmoid(x)
-        y = x * s
-        if self.needs[0]:
-            slope = 1.0 - s
-            slope *= y
-            slope += s
-            self.saved = (slope,)
+        def f(x, y, slope=None):
+            s = sigmoid(x)
+            xp_of(x).multiply(x, s, out=y)
+            if slope is not None:
+                xp_of(x).subtract(1.0, s, out=slope)
+                slope *= y
+                slope += s
+
+        y, self.saved = curve(f, x, self.needs[0])
         return y
 
     def backward(self, g):

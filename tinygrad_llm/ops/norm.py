@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import row_sum, xp_of
+from ..backend import by_rows, row_sum, xp_of
 from ..engine import Op
 
 
 def row_mean(x: Any) -> Any:
-    """The mean over the last axis: (..., C) -> (..., 1). A product with 1/C is faster than a sum."""
-    n = x.shape[-1]
-    return (x @ xp_of(x).full(n, 1.0 / max(n, 1), x.dtype))[..., None]
+    """The mean over the last axis: (..., C) -> (..., 1). einsum adds up faster than sum."""
+    return xp_of(x).einsum("...c->...", x)[..., None] / max(x.shape[-1], 1)
 
 
 def row_dot(a: Any, b: Any) -> Any:
@@ -34,27 +33,38 @@ class LayerNorm(Op):
     signature = "x(...,C) w(C)? b(C)? -> y(...,C)"
 
     def forward(self, x, w=None, b=None, eps=1e-5):
-        xhat = x - row_mean(x)
-        r = (row_dot(xhat, xhat) / x.shape[-1] + eps) ** -0.5  # (..., 1)
-        xhat *= r
+        xp = xp_of(x)
+        y, xhat = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
+        r = xp.empty(x.shape[:-1] + (1,), x.dtype)
+
+        def some_rows(x, y, xhat, r):
+            xp.subtract(x, row_mean(x), out=xhat)
+            r[...] = (row_dot(xhat, xhat) / x.shape[-1] + eps) ** -0.5
+            xhat *= r
+            xp.multiply(xhat, 1.0 if w is None else w, out=y)
+            if b is not None:
+                y += b
+
+        by_rows(some_rows, x, y, xhat, r)
         self.saved = xhat, r, w
-        y = xhat if w is None else xhat * w
-        return y if b is None else y + b
+        return y
 
     def backward(self, g):
         xhat, r, w = self.saved
-        gx = gw = gb = None
-        if self.needs[0]:
-            u = g if w is None else g * w
-            gx = xhat * (row_dot(u, xhat) / -g.shape[-1])
-            gx += u
-            gx -= row_mean(u)
-            gx *= r
-        if len(self.needs) > 1 and self.needs[1]:
-            gw = row_sum(g * xhat)  # (..., C) -> (C)
-        if len(self.needs) > 2 and self.needs[2]:
-            gb = row_sum(g)  # (..., C) -> (C)
-        return gx, gw, gb
+        needs = [*self.needs, False, False]
+        gx = xp_of(g).empty(g.shape, g.dtype)
+
+        def some_rows(g, xhat, r, gx):
+            if needs[0]:
+                u = g if w is None else g * w
+                xp_of(g).multiply(xhat, row_dot(u, xhat) / -g.shape[-1], out=gx)
+                gx += u
+                gx -= row_mean(u)
+                gx *= r
+            return row_sum(g * xhat) if needs[1] else None, row_sum(g) if needs[2] else None
+
+        gw, gb = by_rows(some_rows, g, xhat, r, gx)
+        return gx if needs[0] else None, gw, gb
 
 
 class RmsNorm(Op):
@@ -70,23 +80,34 @@ class RmsNorm(Op):
     signature = "x(...,C) w(C)? -> y(...,C)"
 
     def forward(self, x, w=None, eps=1e-6):
-        r = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5  # (..., 1)
+        xp = xp_of(x)
+        y, r = xp.empty(x.shape, x.dtype), xp.empty(x.shape[:-1] + (1,), x.dtype)
+
+        def some_rows(x, y, r):
+            r[...] = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
+            xp.multiply(x, r, out=y)
+            if w is not None:
+                y *= w
+
+        by_rows(some_rows, x, y, r)
         self.saved = x, r, w
-        y = x * r
-        if w is not None:
-            y *= w
         return y
 
     def backward(self, g):
         x, r, w = self.saved
-        gx = gw = None
-        if self.needs[0]:
-            u = g if w is None else g * w
-            gx = x * (r * r * row_dot(u, x) / -g.shape[-1])
-            gx += u
-            gx *= r
-        if len(self.needs) > 1 and self.needs[1]:
-            gw = g * x
-            gw *= r
-            gw = row_sum(gw)  # (..., C) -> (C)
-        return gx, gw
+        needs = [*self.needs, False]
+        gx = xp_of(g).empty(g.shape, g.dtype)
+
+        def some_rows(g, x, r, gx):
+            if needs[0]:
+                u = g if w is None else g * w
+                xp_of(g).multiply(x, r * r * row_dot(u, x) / -g.shape[-1], out=gx)
+                gx += u
+                gx *= r
+            if needs[1]:
+                gxhat = g * x
+                gxhat *= r
+                return row_sum(gxhat)  # (N, C) -> (C)
+
+        gw = by_rows(some_rows, g, x, r, gx)
+        return gx if needs[0] else None, gw

@@ -5,8 +5,22 @@ All three subtract the maximum before exp: softmax(x) = softmax(x − m), and ex
 
 from __future__ import annotations
 
-from ..backend import xp_of
+from typing import Any
+
+from ..backend import by_rows, xp_of
 from ..engine import Op
+
+
+def along(f: Any, dim: int, *inputs: Any) -> Any:
+    """What f(*inputs, y) writes into y, an array like the inputs; in blocks if dim is the last."""
+    y = xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype)
+    if not y.size:
+        return y
+    if dim in (-1, y.ndim - 1):
+        by_rows(f, *inputs, y)
+    else:
+        f(*inputs, y, dim=dim)
+    return y
 
 
 class Softmax(Op):
@@ -18,19 +32,22 @@ class Softmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        xp = xp_of(x)
+        def f(x, y, dim=-1):
+            xp_of(x).subtract(x, x.max(dim, keepdims=True), out=y)
+            xp_of(x).exp(y, out=y)
+            y /= y.sum(dim, keepdims=True)
+
         self.dim = dim
-        y = x - x.max(dim, keepdims=True) if x.size else x.copy()
-        xp.exp(y, out=y)
-        y /= y.sum(dim, keepdims=True)
+        y = along(f, dim, x)
         self.saved = (y,)
         return y
 
     def backward(self, g):
-        (y,) = self.saved
-        gx = g * y
-        gx -= y * gx.sum(self.dim, keepdims=True)
-        return gx
+        def f(g, y, gx, dim=-1):
+            xp_of(g).multiply(g, y, out=gx)
+            gx -= y * gx.sum(dim, keepdims=True)
+
+        return along(f, self.dim, g, *self.saved)
 
 
 class LogSoftmax(Op):
@@ -42,19 +59,23 @@ class LogSoftmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        xp = xp_of(x)
+        def f(x, y, dim=-1):
+            xp = xp_of(x)
+            xp.subtract(x, x.max(dim, keepdims=True), out=y)
+            y -= xp.log(xp.exp(y).sum(dim, keepdims=True))
+
         self.dim = dim
-        y = x - x.max(dim, keepdims=True) if x.size else x.copy()
-        y -= xp.log(xp.exp(y).sum(dim, keepdims=True))
+        y = along(f, dim, x)
         self.saved = (y,)
         return y
 
     def backward(self, g):
-        (y,) = self.saved
-        gx = xp_of(y).exp(y)
-        gx *= -g.sum(self.dim, keepdims=True)
-        gx += g
-        return gx
+        def f(g, y, gx, dim=-1):
+            xp_of(g).exp(y, out=gx)
+            gx *= -g.sum(dim, keepdims=True)
+            gx += g
+
+        return along(f, self.dim, g, *self.saved)
 
 
 class Logsumexp(Op):
