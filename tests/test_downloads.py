@@ -150,8 +150,9 @@ def test_a_member_of_a_zip(server, tmp_path):
 )
 def test_a_bad_zip(server, tmp_path, data, message):
     wanted = remote(server.add("/z", "good", data), member="inside")
-    with pytest.raises(DownloadError, match=message):
+    with pytest.raises(DownloadError, match=message) as caught:
         fetch(wanted, tmp_path)
+    assert "it is the zip's member inside" in str(caught.value)
     assert names(tmp_path) == []
 
 

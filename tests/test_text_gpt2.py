@@ -231,6 +231,17 @@ def test_wrong_files_are_passed_over_and_stay(files, nowhere):
     assert (nowhere / "data" / "vocab.bpe").read_bytes() == damaged
 
 
+def test_a_file_that_cannot_be_read_is_passed_over(files, nowhere, monkeypatch):
+    copy_to_tiktoken_cache(files, nowhere / "tiktoken")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(gpt2, "sha256_of", refuse)
+    with pytest.raises(DownloadError, match=r"cannot be read \(Permission denied\)"):
+        find_gpt2_files(download=False)
+
+
 def test_files_nowhere_is_one_error_with_every_way(nowhere):
     with pytest.raises(DownloadError) as caught:
         GPT2Tokenizer()

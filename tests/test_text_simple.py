@@ -82,6 +82,7 @@ def test_streaming_gives_what_decode_gives(ids):
 def test_a_given_vocabulary():
     tokenizer = SimpleTokenizer({"the": 1, "cat": 0, UNKNOWN: 2})
     assert tokenizer.encode("the cat sat") == [1, 0, 2]
+    assert tokenizer.token_bytes(0) == b"cat"
     with pytest.raises(IndexError, match="token id 3"):
         tokenizer.decode([3])
     for vocab, message in [

@@ -9,14 +9,10 @@ it is: it may be somebody's.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import os
 import secrets
 import sys
-import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,10 +148,11 @@ def fetch(
             return path
         except DownloadError as error:
             reasons.append(f"  {address}: {error}")
+    inside = "" if remote.member is None else f" (it is the zip's member {remote.member})"
     raise DownloadError(
         f"{remote.file_name} is not in {folder}, and it could not be downloaded:\n"
         + "\n".join(reasons)
-        + f"\nWithout a network, get it elsewhere and put it at {path} "
+        + f"\nWithout a network, fetch it elsewhere{inside} and put it at {path} "
         f"({remote.n_bytes:,} bytes, sha256 {remote.sha256}), "
         f"or set {DATA_VARIABLE} to a folder that has it."
     )
@@ -192,6 +189,10 @@ def _chunks(
     address: str, timeout: float, expected: int | None, at_most: int
 ) -> Iterator[tuple[bytes, int, int | None]]:
     """Yield (bytes, bytes so far, bytes in all or None); all network trouble is a DownloadError."""
+    import http.client  # here, because they take as long to import as NumPy does
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(address, headers={"User-Agent": "tinygrad_llm"})
     received, total = 0, None
     try:
@@ -218,6 +219,8 @@ def _chunks(
 
 
 def _unzip(archive: io.BytesIO, remote: RemoteFile) -> bytes:
+    import zipfile
+
     assert remote.member is not None
     try:
         with zipfile.ZipFile(archive) as zipped:
