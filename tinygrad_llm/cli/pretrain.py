@@ -18,6 +18,8 @@ from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, rea
 
 __all__ = ["register"]
 
+_VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
+
 _HELP = f"""Train a language model on text, from random weights.
 
 CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
@@ -237,7 +239,9 @@ class Pretraining:
             self.optimizer,
             TokenBatches(self.train_ids, o.batch_size, o.context_length, seed=o.seed),
             steps=o.steps or 1,
-            validation=EvaluationBatches(self.val_ids, o.batch_size, o.context_length),
+            validation=EvaluationBatches(
+                self.val_ids[:_VALIDATION_TOKENS], o.batch_size, o.context_length
+            ),
             accumulation=o.accumulation,
             clip=o.clip,
             eval_every=o.eval_every,
@@ -257,9 +261,14 @@ class Pretraining:
         if o.steps is None:
             assert o.minutes is not None
             seconds = trainer.measure().seconds
-            evaluations = 11 * len(trainer.validation) / o.accumulation / 3.0  # in steps
-            budget = o.minutes * 60.0 - (time.perf_counter() - self.began)
-            o.steps = max(10, int(budget / seconds - evaluations) // 10 * 10)
+            left = o.minutes * 60.0 - (time.perf_counter() - self.began)
+            # One validation costs as much as so many steps; together they get a tenth of the time.
+            validation = len(trainer.validation) / o.accumulation / 3.0
+            validations = max(1, min(10, int(0.1 * left / seconds / validation)))
+            if o.eval_every is None:
+                left -= (validations + 1) * validation * seconds
+            o.steps = max(10, int(left / seconds) // 10 * 10)
+            o.eval_every = o.eval_every or -(-o.steps // validations)
             o.minutes = None
             self.progress.note(f"steps        {o.steps:,} (--steps {o.steps} repeats this run)")
         trainer.steps = o.steps
