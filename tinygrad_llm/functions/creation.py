@@ -238,6 +238,8 @@ def _numbers(values: list[Any], wanted: np.dtype) -> np.ndarray:
     if wanted.kind in "fV" and wanted.itemsize == 2:
         with np.errstate(over="ignore"):
             return np.array(values, np.float32).astype(wanted)
+    if wanted.kind == "u":  # −0.5 is no number of an unsigned type, though it would round to one
+        return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
     try:
         with np.errstate(over="ignore"):
             return np.array(values, wanted)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, ops
+from ..backend import xp_of
 from ..tensor import Tensor, wrap
 from .method import method
 
@@ -55,6 +56,9 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     kind = x.array.dtype.kind
     if kind not in "fV" or not isinstance(number, _PYTHON):
         a, b = promote(a, b, floating=floating)
+    elif kind == "V":  # bfloat16 with a Python number would become float32
+        weak = xp_of(x.array).asarray(number, x.array.dtype)
+        a, b = (a, weak) if a is x else (weak, b)
     return op.apply(a, b)
 
 
@@ -294,7 +298,6 @@ def _like(value: Any, x: Tensor) -> Tensor:
     """A number as a 0-d tensor beside x."""
     if isinstance(value, Tensor):
         return value
-    from ..backend import xp_of
 
     dtype = dtypes.numpy_dtype(dtypes.result_type(x, value))
     return wrap(xp_of(x.array).asarray(value, dtype))
@@ -326,7 +329,6 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         )
     x, y = promote(input, other)
     dtype = dtypes.numpy_dtype(dtypes.result_type(input, other))
-    from ..backend import xp_of
 
     xp = xp_of(condition.array)
     x, y = (v if isinstance(v, Tensor) else wrap(xp.asarray(v, dtype)) for v in (x, y))

@@ -268,28 +268,51 @@ def arange(
     if wanted.kind in "iu":
         return finish(np.arange(first, last, by).astype(wanted), device, requires_grad)
     count = math.ceil((last - first) / by)
-    steps = np.arange(count, dtype=np.float64) * by + first
-    return finish(steps.astype(wanted), device, requires_grad)
+    return finish(_stepped(first, by, count, wanted), device, requires_grad)
 
 
-def _evenly(
-    name: str, start: Any, end: Any, steps: Any, wanted: np.dtype
-) -> tuple[np.ndarray, np.dtype]:
+def _wide(dtype: np.dtype) -> np.dtype:
+    """A type in which first + by·i, rounded to `dtype`, is as if it had been rounded once."""
+    return np.dtype(np.float64 if dtype.itemsize <= 4 else np.longdouble)
+
+
+def _stepped(first: float, by: float, count: int, wanted: np.dtype) -> np.ndarray:
+    """first + by·i for i < count, to the last bit as PyTorch works it out on a CPU.
+
+    It fills two registers of 32 bytes at a time. The first number of a register is first + by·i,
+    rounded; the others are counted from that one. What is left at the end is first + by·i again.
+    """
+    lanes = 32 // wanted.itemsize
+    step_type = np.dtype(np.float32 if wanted.itemsize == 2 else np.float64)
+    wide = _wide(wanted)
+    start, step = (np.asarray(v, step_type).astype(wide) for v in (first, by))
+    i = np.arange(count)
+    in_registers = i < count - count % (2 * lanes)
+    lane = np.where(in_registers, i % lanes, 0)
+    base = (start + step * (i - lane)).astype(step_type).astype(wanted)
+    counted = (base.astype(wide) + step * lane).astype(step_type).astype(wanted)
+    return np.where(in_registers, counted, base)
+
+
+def _evenly(name: str, start: Any, end: Any, steps: Any, dtype: np.dtype) -> np.ndarray:
     """`steps` numbers from start to end: the first half counted from start, the rest from end."""
     first, last = _number(name, "start", start), _number(name, "end", end, 2)
     if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-        raise TypeError(f"{name}(): argument 'steps' must be int, not {type(steps).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}"
+        )
     count = steps.__index__()
     if count < 0:
         raise RuntimeError(f"number of steps must be non-negative, got {count}")
-    kind = np.dtype(np.float32) if wanted == np.float32 else np.dtype(np.float64)
-    a, b = kind.type(first), kind.type(last)
-    by = (b - a) / kind.type(max(count - 1, 1))
-    half = count // 2
-    up = a + by * np.arange(half, dtype=kind)
-    down = b - by * np.arange(count - half - 1, -1, -1, dtype=kind)
-    values = np.concatenate([up, down]) if count > 1 else np.full(count, a)
-    return values, wanted
+    whole = dtype.kind in "iub"
+    exact = np.dtype(np.float64) if whole else dtype
+    wide = exact if exact.itemsize == 2 else _wide(exact)  # half precision rounds at every step
+    a, b = (np.asarray(int(v) if whole else v, exact) for v in (first, last))
+    by = ((b - a) / np.asarray(max(count - 1, 1), exact)).astype(wide)
+    i = np.arange(count)
+    up = a.astype(wide) + by * i.astype(wide)
+    down = b.astype(wide) - by * (count - 1 - i).astype(wide)
+    return np.where(i < count // 2 if count > 1 else True, up, down).astype(exact)
 
 
 def linspace(
@@ -297,7 +320,8 @@ def linspace(
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at equal distances from start to end, both included."""
-    values, wanted = _evenly("linspace", start, end, steps, dtypes.numpy_dtype(dtype))
+    wanted = dtypes.numpy_dtype(dtype)
+    values = _evenly("linspace", start, end, steps, wanted)
     return finish(values.astype(wanted), device, requires_grad)
 
 
@@ -306,7 +330,7 @@ def logspace(
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """base to the power of `linspace(start, end, steps)`."""
-    exponents, wanted = _evenly("logspace", start, end, steps, np.dtype(np.float64))
+    exponents = _evenly("logspace", start, end, steps, np.dtype(np.float64))
     values = np.power(np.float64(base), exponents)
     return finish(values.astype(dtypes.numpy_dtype(dtype)), device, requires_grad)
 
