@@ -201,7 +201,7 @@ class Optimizer:
              "params": [at[id(p)] for p in group["params"]]}
             for group in self.param_groups
         ]  # fmt: skip
-        state = {at[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()}
+        state = {at[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items() if v}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
