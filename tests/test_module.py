@@ -276,7 +276,7 @@ def test_printing():
         "  (body): Sequential(\n"
         "    (0): Linear(in_features=2, out_features=3, bias=True)\n"
         "    (1): GELU(approximate='tanh')\n"
-        "    (2): LayerNorm((3,), eps=1e-05, elementwise_affine=True)\n"
+        "    (2): LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)\n"
         "  )\n"
         "  (out): ModuleList(\n"
         "    (0): ReLU()\n"

@@ -55,8 +55,7 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.normalized_shape}, eps={self.eps}, "
-        text += f"elementwise_affine={self.elementwise_affine}"
-        return text if self.bias is not None else text + ", bias=False"
+        return text + f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
 
 
 class RMSNorm(Module):

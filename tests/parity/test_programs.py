@@ -1,0 +1,67 @@
+"""Readers' programs, each run under PyTorch and under tinygrad_llm: every number must be the same.
+
+A program is PyTorch code. It calls `record(name, tensor)` for numbers that must agree closely,
+`exact(name, value)` for those that must be equal, and what it prints must be the same text, but for
+the last digits of numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def with_our_import(source: str) -> str:
+    """The program with its imports changed, and nothing else."""
+    source = re.sub(r"^import torch$", "import tinygrad_llm as torch", source, flags=re.M)
+    return re.sub(r"^(import|from) torch\.", r"\1 tinygrad_llm.", source, flags=re.M)
+
+
+def array(value) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().numpy()
+    return np.array(value)
+
+
+def run(source: str, name: str) -> tuple[dict, dict, str]:
+    close: dict[str, np.ndarray] = {}
+    equal: dict[str, np.ndarray] = {}
+    scope = {
+        "__name__": name,
+        "record": lambda key, value: close.__setitem__(f"{len(close)} {key}", array(value)),
+        "exact": lambda key, value: equal.__setitem__(f"{len(equal)} {key}", array(value)),
+    }
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, name, "exec"), scope)
+    return close, equal, printed.getvalue()
+
+
+NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
+
+
+@pytest.mark.parametrize("program", ["attention", "gpt", "classifier", "lora", "training"])
+def test_program_gives_the_same_numbers(program):
+    source = (PROGRAMS / f"{program}.py").read_text(encoding="utf-8")
+    close, equal, text = run(source, program)
+    our_close, our_equal, our_text = run(with_our_import(source), f"{program} with our import")
+    assert list(close) == list(our_close) and list(equal) == list(our_equal)
+    assert len(close) >= 5
+    for name, value in equal.items():
+        assert value.dtype == our_equal[name].dtype, name
+        np.testing.assert_array_equal(our_equal[name], value, err_msg=name)
+    for name, value in close.items():
+        assert value.dtype == our_close[name].dtype, name
+        np.testing.assert_allclose(our_close[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    assert NUMBER.sub("#", our_text) == NUMBER.sub("#", text)
+    ours, theirs = (list(map(float, NUMBER.findall(t))) for t in (our_text, text))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
