@@ -185,7 +185,7 @@ class Generator:
                 part *= 2.0**-24
                 if not unit:
                     part[:] = fused_multiply_add(part, float(high - low), float(low))
-            out = out.astype(dtype, copy=False)
+            out = _narrowed(out, dtype)
         if not unit or dtype.itemsize == 2:
             out[out == np.asarray(high, dtype)] = low  # rounded up to the end of the interval
         return out.reshape(shape)
@@ -401,10 +401,13 @@ def _parts(out: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _narrowed(out: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """In dtype; to float16 and bfloat16 by way of float32, as PyTorch."""
-    if dtype.itemsize == 2 and out.dtype == np.float64:
-        out = out.astype(np.float32)
-    return out.astype(dtype, copy=False)
+    """In dtype; to float16 and bfloat16 by way of float32, as PyTorch. Too large becomes inf."""
+    if out.dtype == dtype:
+        return out
+    with np.errstate(over="ignore"):
+        if dtype.itemsize == 2:
+            out = out.astype(np.float32, copy=False)
+        return out.astype(dtype)
 
 
 # ---------------------------------------------------------------------------- the default stream
