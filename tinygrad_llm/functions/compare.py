@@ -62,45 +62,78 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
         return a.astype(common, copy=False), xp_of(a).asarray(other, common)
 
 
-def _comparison(name: str, sign: str, also: str | None, text: str) -> Any:
-    """The function for one sign, which is an operator and a method under two names too."""
-    apply = getattr(np.ndarray, f"__{name}__")
+def _compared(name: str, input: Tensor, other: Any) -> Any:
+    """input and other put to ndarray.__eq__, __lt__ ...; NotImplemented if other is no number."""
+    other = as_operand(other)
+    if other is NotImplemented:
+        return NotImplemented
+    a, b = operands(input, other)
+    return wrap(asarray(getattr(a, f"__{name}__")(b), a))
 
-    def compare(input: Tensor, other: Any) -> Any:
-        tensor_argument(name, "input", input)
-        found = as_operand(other)
-        if found is NotImplemented:
-            raise TypeError(
-                f"{name}(): argument 'other' must be Tensor or Number, not {type(other).__name__}"
-            )
-        return operator(input, found)
 
-    def operator(self: Tensor, other: Any) -> Any:
-        other = as_operand(other)
-        if other is NotImplemented:
-            return NotImplemented
-        a, b = operands(self, other)
-        result = apply(a, b) if isinstance(a, np.ndarray) else getattr(a, f"__{name}__")(b)
-        return wrap(asarray(result, a))
+def _compare(name: str, input: Tensor, other: Any) -> Tensor:
+    """The same as a function: TypeError if one of the two is of the wrong kind."""
+    result = _compared(name, tensor_argument(name, "input", input), other)
+    if result is NotImplemented:
+        raise TypeError(
+            f"{name}(): argument 'other' must be Tensor or Number, not {type(other).__name__}"
+        )
+    return result
 
-    compare.__name__ = compare.__qualname__ = name
-    compare.__doc__ = (
-        f"input {sign} other, element by element: {text}.\n\n"
-        "    other is a tensor, which broadcasts, or a number; dtypes promote. A bool tensor."
-    )
-    setattr(Tensor, name, compare)
-    if also is not None:
-        setattr(Tensor, also, compare)
-    setattr(Tensor, f"__{name}__", operator)
+
+@method
+def eq(input: Tensor, other: Any) -> Tensor:
+    """input == other, element by element; nan equals nothing. other may be a number."""
+    return _compare("eq", input, other)
+
+
+@method("ne", "not_equal")
+def ne(input: Tensor, other: Any) -> Tensor:
+    """input != other, element by element. other may be a number."""
+    return _compare("ne", input, other)
+
+
+@method("lt", "less")
+def lt(input: Tensor, other: Any) -> Tensor:
+    """input < other, element by element. other may be a number."""
+    return _compare("lt", input, other)
+
+
+@method("le", "less_equal")
+def le(input: Tensor, other: Any) -> Tensor:
+    """input <= other, element by element. other may be a number."""
+    return _compare("le", input, other)
+
+
+@method("gt", "greater")
+def gt(input: Tensor, other: Any) -> Tensor:
+    """input > other, element by element. other may be a number."""
+    return _compare("gt", input, other)
+
+
+@method("ge", "greater_equal")
+def ge(input: Tensor, other: Any) -> Tensor:
+    """input >= other, element by element. other may be a number."""
+    return _compare("ge", input, other)
+
+
+not_equal = ne
+less = lt
+less_equal = le
+greater = gt
+greater_equal = ge
+
+
+def _operator(name: str) -> Any:
+    def compare(self: Tensor, other: Any) -> Any:
+        return _compared(name, self, other)
+
+    compare.__name__ = compare.__qualname__ = f"__{name}__"
     return compare
 
 
-eq = _comparison("eq", "==", None, "whether equal (nan is equal to nothing)")
-ne = not_equal = _comparison("ne", "!=", "not_equal", "whether different")
-lt = less = _comparison("lt", "<", "less", "whether smaller")
-le = less_equal = _comparison("le", "<=", "less_equal", "whether smaller or equal")
-gt = greater = _comparison("gt", ">", "greater", "whether larger")
-ge = greater_equal = _comparison("ge", ">=", "greater_equal", "whether larger or equal")
+for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Tensor, f"__{_sign}__", _operator(_sign))
 
 
 # --------------------------------------------------------------------------------------- logic
@@ -144,8 +177,8 @@ def _bitwise(name: str, sign: str, input: Any, other: Any) -> Any:
     common = dtypes.result_type(*given)
     if common.is_floating_point:
         raise RuntimeError(
-            f"\"{name}_cpu\" not implemented for '{common.name}': {sign} works on bits, so on "
-            "integers and booleans; compare first, as in (x > 0) & (y > 0)"
+            f"\"{name}_cpu\" not implemented for '{dtypes.title(common)}': {sign} works on bits, "
+            "so on integers and booleans; compare first, as in (x > 0) & (y > 0)"
         )
     xp = xp_of(next(v.array for v in given if isinstance(v, Tensor)))
     wanted = dtypes.numpy_dtype(common)
@@ -205,12 +238,12 @@ def _in_place(function: Any, name: str) -> Any:
     return change
 
 
-for _function, _operator in (
+for _function, _dunder in (
     *((logical_and, None), (logical_or, None), (logical_xor, None), (logical_not, None)),
     *((bitwise_and, "__iand__"), (bitwise_or, "__ior__"), (bitwise_xor, "__ixor__")),
     (bitwise_not, None),
 ):
-    for _name in (_function.__name__ + "_", _operator):
+    for _name in (_function.__name__ + "_", _dunder):
         if _name is not None:
             setattr(Tensor, _name, _in_place(_function, _name))
 

@@ -62,12 +62,15 @@ def unique(
     a = tensor_argument("unique", "input", input).array
     xp = xp_of(a)
     axis = None if dim is None else normal_dim(dim, a.ndim)
+    kind = a.dtype
+    if kind.kind == "V":  # bfloat16 has no sort that puts nan last
+        a = a.astype(np.float32)
     found = xp.unique(
         a, return_inverse=return_inverse, return_counts=return_counts, axis=axis, equal_nan=False
     )
     if not (return_inverse or return_counts):
-        return wrap(found)
-    parts = [wrap(part) for part in found]
+        return wrap(found.astype(kind, copy=False))
+    parts = [wrap(found[0].astype(kind, copy=False)), *(wrap(part) for part in found[1:])]
     if return_inverse:
         parts[1] = wrap(parts[1].array.reshape(a.shape if axis is None else -1))
     return tuple(parts)
