@@ -187,9 +187,7 @@ def test_gradients_of_every_parameter(options):
     assert gradcheck(
         lambda: model.loss(x, y), directions=3, parameters=dict(model.named_parameters())
     )
-    assert gradcheck(
-        lambda: model(x), directions=1, parameters=dict(model.named_parameters())
-    )
+    assert gradcheck(lambda: model(x), directions=1, parameters=dict(model.named_parameters()))
 
 
 @pytest.mark.slow

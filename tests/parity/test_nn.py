@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
 
@@ -453,7 +454,9 @@ def test_losses():
     check(lambda lib, r: lib.nn.SmoothL1Loss(reduction=r, beta=0.7), logits, p)
     check(lambda lib, r: lib.nn.BCELoss(reduction=r), p[::-1], p)
     check(
-        lambda lib, r: lib.nn.BCEWithLogitsLoss(reduction=r, pos_weight=lib.from_numpy(w)), logits, p
+        lambda lib, r: lib.nn.BCEWithLogitsLoss(reduction=r, pos_weight=lib.from_numpy(w)),
+        logits,
+        p,
     )
     for log_target in (False, True):
         check(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
 
