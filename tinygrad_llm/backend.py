@@ -156,6 +156,16 @@ def row_sum(g: Any, keep: int = 1) -> Any:
     return total.reshape(tail)
 
 
+def row_mean(x: Any) -> Any:
+    """The mean over the last axis: (..., C) -> (..., 1). einsum adds up faster than sum."""
+    return xp_of(x).einsum("...c->...", x)[..., None] / max(x.shape[-1], 1)
+
+
+def row_dot(a: Any, b: Any) -> Any:
+    """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1), without the product in memory."""
+    return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
+
+
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
 
@@ -371,6 +381,28 @@ def by_rows(kernel: Any, *arrays: Any) -> Any:
         step = -(-n // blocks)
     parts = [slice(i, i + step) for i in range(0, n, step)]
     return functools.reduce(_add_up, each(lambda part: kernel(*[a[part] for a in rows]), parts))
+
+
+def by_elements(f: Any, x: Any, sloped: bool) -> tuple[Any, tuple]:
+    """y = f(x) and, to be saved, (f′(x),) if it is wanted, else (); in blocks, on every core.
+
+    f(x, y) or f(x, y, slope) writes y and slope for some rows of x, given as a matrix.
+    """
+    outs = [xp_of(x).empty(x.shape, x.dtype) for _ in range(1 + sloped)]
+    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (x, *outs)))
+    return outs[0], tuple(outs[1:])
+
+
+def along(f: Any, dim: int, *inputs: Any) -> Any:
+    """What f(*inputs, y, dim) writes into y, an array like the inputs; by rows if dim is last."""
+    y = xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype)
+    if not y.size:
+        return y
+    if dim in (-1, y.ndim - 1):
+        by_rows(functools.partial(f, dim=-1), *inputs, y)
+    else:
+        f(*inputs, y, dim=dim)
+    return y
 
 
 def each(work: Any, parts: Any) -> list:

@@ -9,19 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import by_rows, erf, xp_of
+from ..backend import by_elements, erf, xp_of
 from ..engine import Op
-
-
-def curve(f: Any, x: Any, sloped: bool) -> tuple[Any, tuple]:
-    """y = f(x), and (f′(x),) to save if it is wanted, else (); block by block, on every core.
-
-    f(x, y, slope) writes y and, unless it is None, slope, for a matrix of some rows of x.
-    """
-    xp = xp_of(x)
-    outs = [xp.empty(x.shape, x.dtype) for _ in range(1 + sloped)]
-    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (x, *outs)))
-    return outs[0], tuple(outs[1:])
 
 
 def sigmoid(x: Any) -> Any:
@@ -111,9 +100,8 @@ class Gelu(Op):
     """
 
     def forward(self, x, approximate="none"):
-        y, self.saved = curve(
-            gelu_tanh if approximate == "tanh" else gelu_erf, x, self.needs[0]
-        )  # fmt: skip
+        f = gelu_tanh if approximate == "tanh" else gelu_erf
+        y, self.saved = by_elements(f, x, self.needs[0])
         return y
 
     def backward(self, g):
@@ -170,7 +158,7 @@ class Silu(Op):
                 slope *= y
                 slope += s
 
-        y, self.saved = curve(f, x, self.needs[0])
+        y, self.saved = by_elements(f, x, self.needs[0])
         return y
 
     def backward(self, g):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from ..backend import unbroadcast, xp_of
+from ..backend import row_dot, unbroadcast, xp_of
 from ..engine import Op
-from .norm import row_dot
 
 ROWS = 64  # query rows of a block: the heads' weights, 64 × keys each, should fit the cache
 

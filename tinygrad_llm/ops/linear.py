@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from ..backend import row_sum
 from ..engine import Op
-
-
-def _rows(x: Any) -> Any:
-    """(..., C) -> (N, C), where -1 for N would not do for arrays without elements."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+from .matmul import rows as as_rows
 
 
 class Linear(Op):
@@ -27,19 +20,19 @@ class Linear(Op):
 
     def forward(self, x, w, b=None):
         self.saved = x, w
-        y = _rows(x) @ w.T  # (..., I) -> (N, O)
+        y = as_rows(x) @ w.T  # (..., I) -> (N, O)
         if b is not None:
             y += b
         return y.reshape(*x.shape[:-1], len(w))  # (N, O) -> (..., O)
 
     def backward(self, g):
         x, w = self.saved
-        rows = _rows(g)  # (..., O) -> (N, O)
+        rows = as_rows(g)  # (..., O) -> (N, O)
         gx = gw = gb = None
         if self.needs[0]:
             gx = (rows @ w).reshape(x.shape)  # (N, I) -> (..., I)
         if self.needs[1]:
-            gw = rows.T @ _rows(x)  # (O, I)
+            gw = rows.T @ as_rows(x)  # (O, I)
         if len(self.needs) > 2 and self.needs[2]:
             gb = row_sum(rows)  # (N, O) -> (O)
         return gx, gw, gb

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import IN_MEMORY, add_product, row_blocks, row_sum, xp_of
+from ..backend import IN_MEMORY, add_product, each, row_blocks, row_sum, xp_of
 from ..engine import Op
 from .activation import sigmoid
 from .matmul import rows as as_rows
@@ -14,13 +14,12 @@ from .matmul import rows as as_rows
 class Targets:
     """Class indices as a distribution for each row: q = hard·onehot(t) + soft·w.
 
-    hard = (1 − ε)·w_t and soft = ε/C, both 0 in rows whose target is ignored; w is all ones if
-    there are no class weights. `total` is Σ w_t, the divisor of reduction="mean".
+    hard = (1 − ε)·w_t and soft = ε/C, both 0 where t = ignore_index; w is 1 without class weights.
+    reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
     """
 
-    def __init__(self, name, x, t, w, ignore_index, label_smoothing, reduction):
-        n_classes = x.shape[-1]
-        self.shape, self.reduction = t.shape, reduction
+    def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
+        self.shape, self.reduction, self.w = t.shape, reduction, w
         t = t.reshape(-1)  # (...) -> (N)
         kept = t != ignore_index
         wrong = kept & ((t < 0) | (t >= n_classes))
@@ -29,97 +28,91 @@ class Targets:
                 f"{name}: Target {int(t[wrong][0])} is out of bounds: "
                 f"wants 0 <= target < {n_classes}, or ignore_index={ignore_index}"
             )
-        self.t, self.ignored, self.w = t * kept, ~kept, w
-        self.hard = kept.astype(x.dtype)
-        self.soft = self.hard * (label_smoothing / n_classes) if label_smoothing else None
-        if w is not None:
-            self.hard *= w[self.t]
-        self.total = float(self.hard.sum())
+        self.t, self.ignored = t * kept, ~kept
+        of_target = kept.astype(dtype) if w is None else w[self.t] * kept
         self.sum_w = n_classes if w is None else float(w.sum())
-        if label_smoothing:
-            self.hard *= 1.0 - label_smoothing
+        self.hard = of_target * (1.0 - smoothing)
+        self.soft = kept * (of_target * 0.0 + smoothing / n_classes) if smoothing else None
+        self.scale = 1.0
+        if reduction == "mean":
+            total = float(of_target.sum())
+            self.scale = 1.0 / total if total else math.nan
 
     def reduce(self, losses: Any) -> Any:
-        """(N) -> () or the targets' shape. The mean over no target at all is NaN."""
-        if self.reduction == "none":
-            return losses.reshape(self.shape)
-        mean = 1.0 / self.total if self.total else math.nan
-        return losses.sum() * (mean if self.reduction == "mean" else 1.0)
+        """(N) -> (), or the targets' shape. The mean over no target at all is NaN."""
+        return losses.reshape(self.shape) if self.reduction == "none" else losses.sum() * self.scale
 
     def arriving(self, g: Any) -> Any:
-        """∂L/∂lossᵢ for every row: (N) or (). 0 where there is no target at all."""
-        if self.reduction == "mean":
-            return g * (1.0 / self.total if self.total else 0.0)
-        return g.reshape(-1) if self.reduction == "none" else g
+        """∂L/∂Lᵢ: a number, or one a row. 0 where there is no target at all."""
+        return g.reshape(-1)[:, None] * (0.0 if math.isnan(self.scale) else self.scale)
 
-    def losses(self, part: slice, x: Any, out: Any = None) -> tuple[Any, Any, Any, Any]:
-        """Row losses −Σ q·log softmax(x); z = exp(x − m) and Σ z; and log Σ exp(x)."""
-        xp = xp_of(x)
-        top = x.max(-1, keepdims=True)
-        z = xp.subtract(x, top, out=out)
-        picked = z[xp.arange(len(z)), self.t[part]]
+    def losses(self, part: slice, x: Any, z: Any) -> tuple[Any, Any, Any]:
+        """Some rows' −Σ q·log p; Σ z, where z becomes exp(x − max x); and log Σ exp(x)."""
+        xp, top = xp_of(x), x.max(-1, keepdims=True)
+        xp.subtract(x, top, out=z)
+        at_target = z[xp.arange(len(z)), self.t[part]]
         if self.soft is not None:
-            mixed = z.sum(-1) if self.w is None else z @ self.w
+            at_all = z.sum(-1) if self.w is None else z @ self.w
         xp.exp(z, out=z)
         total = z.sum(-1, keepdims=True)
-        log_total = xp.log(total)
-        loss = self.hard[part] * (log_total[:, 0] - picked)
+        log_total = xp.log(total[:, 0])
+        losses = self.hard[part] * (log_total - at_target)
         if self.soft is not None:
-            loss += self.soft[part] * (self.sum_w * log_total[:, 0] - mixed)
-        loss[self.ignored[part]] = 0.0  # 0·∞ among them
-        return loss, z, total, top + log_total
+            losses += self.soft[part] * (self.sum_w * log_total - at_all)
+        losses[self.ignored[part]] = 0.0  # 0·∞ among them
+        return losses, total, top + log_total[:, None]
 
-    def gradient_(self, part: slice, p: Any, g: Any) -> None:
-        """p -> g·(p·Σ q − q), in place, for rows of probabilities p."""
-        g = g if g.ndim == 0 else g[part]
-        hard = self.hard[part] * g
-        if self.soft is None:
-            p *= hard[:, None]
-        else:
-            soft = self.soft[part] * g
-            p *= (hard + soft * self.sum_w)[:, None]
-            p -= soft[:, None] if self.w is None else soft[:, None] * self.w
-        p[xp_of(p).arange(len(p)), self.t[part]] -= hard
+    def gradient(self, part: slice, z: Any, total: Any, g: Any) -> None:
+        """z -> g·(p·Σ q − q) in place, p = z/total."""
+        g = g if len(g) == 1 else g[part]  # (1, 1) or (n, 1)
+        hard = self.hard[part][:, None] * g
+        soft = 0.0 if self.soft is None else self.soft[part][:, None] * g
+        z *= (hard + soft * self.sum_w) / total
+        if self.soft is not None:
+            z -= soft if self.w is None else soft * self.w
+        z[xp_of(z).arange(len(z)), self.t[part]] -= hard[:, 0]
 
 
 class CrossEntropy(Op):
-    """Lᵢ = −Σ_c q_ic·log p_ic,   log p = x − l,   l = log Σ exp(x)   (p = softmax(x)).
+    """Lᵢ = −Σ_c q_ic·log p_ic,   p = softmax(x),   then the mean, sum or none (see Targets).
 
-    q is the target as a distribution: onehot(t), with class weights w_t·onehot(t), with label
-    smoothing ε: (1 − ε)·w_t·onehot(t) + ε/C·w, and 0 where t = ignore_index.
-    reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
-
-    Backward: l is the road from every logit, so ∂Lᵢ/∂x_ic = p_ic·Σ q − q_ic. Without weights and
+    q is the target as a distribution: onehot(t); with class weights w_t·onehot(t); with label
+    smoothing ε (1 − ε)·w_t·onehot(t) + ε/C·w; and 0 where t = ignore_index.
+    With l = log Σ exp(x),   log p = x − l.
+    Backward: l is a road from every logit, so ∂Lᵢ/∂x_ic = p_ic·Σ q − q_ic. Without weights and
     smoothing that is p − onehot(t): what the model says minus what is true.
-    Saves x and l (one number a row): p = exp(x − l) is worked out again.
+    Saves x, t, w and l (one number a row): p = exp(x − l) is worked out again.
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
 
-    def forward(
-        self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"
-    ):  # fmt: skip
-        xp = xp_of(x)
-        self.options = ignore_index, label_smoothing, reduction
-        targets = Targets(self.name, x, t, w, *self.options)
+    def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+        xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
+        targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         logits = as_rows(x)  # (..., C) -> (N, C)
         losses, log_sum = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
-        for part in row_blocks(logits):
-            losses[part], _, _, log_sum[part] = targets.losses(part, logits[part])
-        self.saved = x, log_sum, t, w
+        self.saved = x, t, w, log_sum
+
+        def some_rows(part):
+            z = xp.empty_like(logits[part])
+            losses[part], _, log_sum[part] = targets.losses(part, logits[part], z)
+
+        each(some_rows, row_blocks(logits))
         return targets.reduce(losses)
 
     def backward(self, g):
-        x, log_sum, t, w = self.saved
-        xp = xp_of(g)
-        targets = Targets(self.name, x, t, w, *self.options)
-        g = targets.arriving(g)
+        x, t, w, log_sum = self.saved
+        targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
+        xp, g = xp_of(g), targets.arriving(g)
         gx = xp.empty(x.shape, x.dtype)
         logits, out = as_rows(x), as_rows(gx)  # (..., C) -> (N, C)
-        for part in row_blocks(out):
+
+        def some_rows(part):
             p = xp.subtract(logits[part], log_sum[part], out=out[part])
             xp.exp(p, out=p)
-            targets.gradient_(part, p, g)
+            targets.gradient(part, p, 1.0, g)
+
+        each(some_rows, row_blocks(out))
         return gx, None, None
 
 
@@ -139,33 +132,32 @@ class LinearCrossEntropy(Op):
         self, x, w, t, b=None, class_weight=None, ignore_index=-100, label_smoothing=0.0,
         reduction="mean",
     ):  # fmt: skip
-        xp = xp_of(x)
-        of_rows = xp.broadcast_to(x[..., :1], (*x.shape[:-1], len(w)))  # logits' shape, no memory
-        targets = Targets(
-            self.name, of_rows, t, class_weight, ignore_index, label_smoothing, reduction
-        )
-        needs = [*self.needs, False, False]
+        xp, needs = xp_of(x), [*self.needs, False, False]
+        options = ignore_index, reduction, label_smoothing
+        targets = Targets(self.name, x.dtype, len(w), t, class_weight, *options)
         gx = xp.empty(x.shape, x.dtype) if needs[0] else None
         gw = xp.zeros(w.shape, w.dtype) if needs[1] else None
         gb = xp.zeros(len(w), w.dtype) if needs[3] else None
-        inputs, outputs = as_rows(x), None if gx is None else as_rows(gx)  # (N, I)
-        losses = xp.empty(len(inputs), x.dtype)
-        one = targets.arriving(xp.ones((), x.dtype))
-        for part in row_blocks(as_rows(of_rows), IN_MEMORY):
-            logits = inputs[part] @ w.T  # (n, C)
-            if b is not None:
-                logits += b
-            for some in row_blocks(logits):
-                here = slice(part.start + some.start, part.start + some.stop)
-                d = logits[some]
-                losses[here], _, total, _ = targets.losses(here, d, out=d)
-                d /= total
-                targets.gradient_(here, d, one)
-            if gx is not None:
-                outputs[part] = logits @ w  # (n, I)
-            if gw is not None:
-                add_product(gw, logits.T, inputs[part])  # (C, n) @ (n, I)
-            if gb is not None:
+        inputs = as_rows(x)  # (..., I) -> (N, I)
+        losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
+        all_logits = xp.broadcast_to(losses[:, None], (len(losses), len(w)))  # their shape alone
+        for rows in row_blocks(all_logits, IN_MEMORY):
+            logits = inputs[rows] @ w.T  # (n, C)
+
+            def some_rows(part, logits=logits, start=rows.start):
+                z, part = logits[part], slice(start + part.start, start + part.stop)
+                if b is not None:
+                    z += b
+                losses[part], total, _ = targets.losses(part, z, z)
+                if True in needs:
+                    targets.gradient(part, z, total, g)
+
+            each(some_rows, row_blocks(logits))
+            if needs[0]:
+                as_rows(gx)[rows] = logits @ w  # (n, I)
+            if needs[1]:
+                add_product(gw, logits.T, inputs[rows])  # (C, n) @ (n, I)
+            if needs[3]:
                 gb += row_sum(logits)
         self.saved = gx, gw, gb
         return targets.reduce(losses)
@@ -176,28 +168,26 @@ class LinearCrossEntropy(Op):
 
 
 class NllLoss(Op):
-    """Lᵢ = −w_tᵢ·x_itᵢ for log-probabilities x, 0 where t = ignore_index.
+    """Lᵢ = −w_tᵢ·x_itᵢ for log-probabilities x, 0 where t = ignore_index; the mean, sum or none.
 
-    reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
-    Backward: ∂Lᵢ/∂x_ic = −w_tᵢ where c = tᵢ, else 0.
+    Backward: ∂Lᵢ/∂x_ic = −w_tᵢ where c = tᵢ, else 0.   Saves t and w.
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
 
     def forward(self, x, t, w=None, ignore_index=-100, reduction="mean"):
-        self.shape, self.options, self.saved = x.shape, (ignore_index, 0.0, reduction), (t, w)
-        targets = Targets(self.name, x, t, w, *self.options)
-        n = xp_of(x).arange(len(targets.t))
-        losses = as_rows(x)[n, targets.t] * -targets.hard
+        self.saved, self.options, self.shape = (t, w), (ignore_index, reduction), x.shape
+        targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
+        losses = as_rows(x)[xp_of(x).arange(len(targets.t)), targets.t] * -targets.hard
         losses[targets.ignored] = 0.0
         return targets.reduce(losses)
 
     def backward(self, g):
         xp = xp_of(g)
+        targets = Targets(self.name, g.dtype, self.shape[-1], *self.saved, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
-        targets = Targets(self.name, gx, *self.saved, *self.options)
-        n = xp.arange(len(targets.t))
-        as_rows(gx)[n, targets.t] = targets.hard * -targets.arriving(g)
+        gt = targets.hard * -targets.arriving(g)[:, 0]
+        as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
         return gx, None, None
 
 

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..backend import by_rows, row_sum, xp_of
+from ..backend import by_rows, row_dot, row_mean, row_sum, xp_of
 from ..engine import Op
-
-
-def row_mean(x: Any) -> Any:
-    """The mean over the last axis: (..., C) -> (..., 1). einsum adds up faster than sum."""
-    return xp_of(x).einsum("...c->...", x)[..., None] / max(x.shape[-1], 1)
-
-
-def row_dot(a: Any, b: Any) -> Any:
-    """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1), without the product in memory."""
-    return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
 
 
 class LayerNorm(Op):

@@ -32,7 +32,7 @@ class Rope(Op):
 
     The product of a query at position t and a key at s then depends on t − s alone.
     Which numbers are a pair, with D = 2R:
-        half split (Hugging Face, GPT-NeoX):  (xⱼ, xⱼ₊R)      interleaved (Meta, GPT-J):  (x₂ⱼ, x₂ⱼ₊₁)
+        half split (Hugging Face):  (xⱼ, xⱼ₊R)        interleaved (Meta, GPT-J):  (x₂ⱼ, x₂ⱼ₊₁)
     Backward: a rotation's transpose turns the other way, so ∂L/∂x is g turned by −t·ωⱼ.
     If D > 2R, the last D − 2R numbers are passed on as they are (partial rotary).
     cos and sin get no gradient. Saves cos and sin. Source: Su et al. (2021), equation 34.

@@ -5,22 +5,8 @@ All three subtract the maximum before exp: softmax(x) = softmax(x − m), and ex
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..backend import by_rows, xp_of
+from ..backend import along, xp_of
 from ..engine import Op
-
-
-def along(f: Any, dim: int, *inputs: Any) -> Any:
-    """What f(*inputs, y) writes into y, an array like the inputs; in blocks if dim is the last."""
-    y = xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype)
-    if not y.size:
-        return y
-    if dim in (-1, y.ndim - 1):
-        by_rows(f, *inputs, y)
-    else:
-        f(*inputs, y, dim=dim)
-    return y
 
 
 class Softmax(Op):
@@ -32,7 +18,7 @@ class Softmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        def f(x, y, dim=-1):
+        def f(x, y, dim):
             xp_of(x).subtract(x, x.max(dim, keepdims=True), out=y)
             xp_of(x).exp(y, out=y)
             y /= y.sum(dim, keepdims=True)
@@ -43,7 +29,7 @@ class Softmax(Op):
         return y
 
     def backward(self, g):
-        def f(g, y, gx, dim=-1):
+        def f(g, y, gx, dim):
             xp_of(g).multiply(g, y, out=gx)
             gx -= y * gx.sum(dim, keepdims=True)
 
@@ -59,7 +45,7 @@ class LogSoftmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        def f(x, y, dim=-1):
+        def f(x, y, dim):
             xp = xp_of(x)
             xp.subtract(x, x.max(dim, keepdims=True), out=y)
             y -= xp.log(xp.exp(y).sum(dim, keepdims=True))
@@ -70,7 +56,7 @@ class LogSoftmax(Op):
         return y
 
     def backward(self, g):
-        def f(g, y, gx, dim=-1):
+        def f(g, y, gx, dim):
             xp_of(g).exp(y, out=gx)
             gx *= -g.sum(dim, keepdims=True)
             gx += g
