@@ -1,17 +1,29 @@
-"""Instruments to study the backward pass: check it, and compare it with the chain rule.
+"""Instruments to study the backward pass: look at it, check it, compare it with the chain rule.
 
-gradcheck    a function's gradients against finite differences
-TWINS        every fused op's slow twin, composed of primitives
+trace           every op and module with its times, shapes, memory and gradients
+draw            the graph as SVG, and as a page on which one walks back op by op
+draw_attention  where every token looks, head by head
+gradcheck       a function's gradients against finite differences
+TWINS           every fused op's slow twin, composed of primitives
 """
 
+from .attention import AttentionMaps, draw_attention
+from .draw import Drawing, draw
 from .gradcheck import Comparison, Element, GradcheckError, compare_gradients, gradcheck
 from .reference import TWINS
+from .trace import Trace, trace
 
 __all__ = [
     "TWINS",
+    "AttentionMaps",
     "Comparison",
+    "Drawing",
     "Element",
     "GradcheckError",
+    "Trace",
     "compare_gradients",
+    "draw",
+    "draw_attention",
     "gradcheck",
+    "trace",
 ]

@@ -18,9 +18,8 @@ _ENGINE = {"saved", "needs", "edges", "expects", "outputs", "order", "retained",
 
 def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:
     """(name, array) of everything that an op keeps: op.saved, then arrays in other attributes."""
-    for i, array in enumerate(op.saved):
-        if is_array(array):
-            yield f"saved[{i}]", array
+    for i, kept in enumerate(op.saved):
+        yield from _inside(f"saved[{i}]", kept, 2)
     for name, value in vars(op).items():
         if name not in _ENGINE:
             yield from _inside(name, value, 2)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_numpy, xp_of
+from ..backend import is_array, to_numpy, xp_of
 
 __all__ = [
     "array_text",
     "bytes_text",
+    "is_value",
     "largest",
     "norm",
     "number_text",
@@ -20,6 +21,11 @@ __all__ = [
     "shape_text",
     "zeros",
 ]
+
+
+def is_value(value: Any) -> bool:
+    """Whether it is an array of either library, or a NumPy scalar."""
+    return isinstance(value, np.generic) or is_array(value)
 
 
 def plain(array: Any) -> np.ndarray:
@@ -91,7 +97,7 @@ def array_text(array: Any, digits: int = 4, limit: int = 100) -> str:
     """A small array in aligned rows that Python can read; a big one as its shape and range."""
     if array is None:
         return "None"
-    if not hasattr(array, "shape"):
+    if not is_value(array):
         return number_text(array, digits) if isinstance(array, int | float) else repr(array)
     a = plain(array)
     if a.ndim == 0:
