@@ -287,7 +287,12 @@ numbers = st.one_of(
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20),
+    # Quotients past 2^24 are left out: the vector code in PyTorch loses their last digits.
+    st.lists(
+        st.tuples(numbers, numbers.filter(lambda y: not 0 < abs(y) < 1e-3)),
+        min_size=1,
+        max_size=20,
+    ),
     st.sampled_from(["float32", "float64"]),
     st.sampled_from(["remainder", "fmod", "floor_divide"]),
 )

@@ -142,7 +142,7 @@ def floor_divide(input: Any, other: Any) -> Any:
     if pair is NotImplemented:
         return pair
     a, b = (x.array for x in pair)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return wrap(asarray(xp_of(a).floor_divide(a, b), a))
 
 
