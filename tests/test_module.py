@@ -401,3 +401,11 @@ def test_parameters_to_vector_and_back():
     assert model.bias.tolist() == [6.0, 7.0, 8.0]
     with pytest.raises(TypeError, match="expected torch.Tensor"):
         nn.utils.vector_to_parameters([1.0], model.parameters())
+
+
+def test_what_is_not_there_names_the_nearest():
+    with pytest.raises(AttributeError, match="tinygrad_llm.nn has no 'LayerNorm2': .* LayerNorm"):
+        nn.LayerNorm2  # noqa: B018
+    with pytest.raises(AttributeError, match="tinygrad_llm.optim has no 'AdamX': .* Adam"):
+        tg.optim.AdamX  # noqa: B018
+    assert not hasattr(nn, "Conv2d")

@@ -442,7 +442,7 @@ def test_losses():
 
     def check(make, x, t, reductions=("mean", "sum", "none")):
         for reduction in reductions:
-            compare(lambda lib: make(lib, reduction), x, t)
+            compare(lambda lib, reduction=reduction: make(lib, reduction), x, t)
 
     check(lambda lib, r: lib.nn.CrossEntropyLoss(lib.from_numpy(w), reduction=r), logits, ids)
     check(lambda lib, r: lib.nn.CrossEntropyLoss(ignore_index=1, reduction=r), logits, ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..names import missing
 from . import functional, init, parameter, utils
 from .activation import (
     ELU,
@@ -92,3 +93,7 @@ __all__ = [
     "parameter",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)

@@ -255,9 +255,9 @@ class Module(ModuleTree):
                 listed = ", ".join(f'"{name}"' for name in names)
                 errors.append(f"{what} key(s) in state_dict: {listed}. ")
         for _, _, key, tensor in own:
-            given = state_dict.get(key)
-            if given is None:
+            if key not in state_dict:
                 continue
+            given = state_dict[key]
             if not hasattr(given, "shape"):
                 errors.append(
                     f'While copying the parameter named "{key}", expected torch.Tensor or '

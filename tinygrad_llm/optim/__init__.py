@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..names import missing
 from . import lr_scheduler
 from .adagrad import Adagrad
 from .adam import Adam
@@ -11,3 +12,7 @@ from .rmsprop import RMSprop
 from .sgd import SGD
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)
