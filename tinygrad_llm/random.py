@@ -220,16 +220,17 @@ class Generator:
         if n < 16 or not contiguous:
             out = self._normal_pairs(n)
         elif dtype == np.float64:
-            uniforms = self._uniform64(n)
             out = np.empty(n)
-            out[: n - rest] = normals64(uniforms[: n - rest])
+            for part in _parts(out[: n - rest]):
+                part[:] = normals64(self._uniform64(part.size))
+            self._draw64(rest)  # all uniforms are drawn before the last 16 are drawn anew
             if rest:
                 out[n - 16 :] = normals64(self._uniform64(16))
         else:
             out = np.empty(n, np.float32)
             normals32(self._draw32, out[: n - rest])
             if rest:
-                if dtype == np.float32:  # all uniforms are drawn before the last 16 are redrawn
+                if dtype == np.float32:  # as above; PyTorch leaves it out for half precision
                     self._draw32(rest)
                 normals32(self._draw32, last := np.empty(16, np.float32))
                 out[n - 16 :] = last
