@@ -1,0 +1,79 @@
+"""Random numbers, ours and PyTorch's in turn, the same numbers from both.
+
+    python -m benchmarks random
+
+Every case is run with a small, a medium and a large tensor. The ratio is PyTorch's time over ours,
+medians of runs that take turns; above 1 ours is faster. Drawing is one stream and so one thread in
+both; the arithmetic on normal numbers is shared among threads here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+from . import machine
+
+SIZES = (1_000, 100_000, 4_000_000)
+CASES = {
+    "rand": lambda lib, n, x: lib.rand(n),
+    "randn": lambda lib, n, x: lib.randn(n),
+    "dropout": lambda lib, n, x: lib.nn.functional.dropout(x, 0.1),
+    "rand float64": lambda lib, n, x: lib.rand(n, dtype=lib.float64),
+    "randn float64": lambda lib, n, x: lib.randn(n, dtype=lib.float64),
+    "normal_(0, 0.02)": lambda lib, n, x: x.normal_(0.0, 0.02),
+    "uniform_(-a, a)": lambda lib, n, x: x.uniform_(-0.03, 0.03),
+    "randint": lambda lib, n, x: lib.randint(0, 50257, (n,)),
+    "randperm": lambda lib, n, x: lib.randperm(n),
+    "bernoulli_": lambda lib, n, x: x.bernoulli_(0.1),
+    "exponential_": lambda lib, n, x: x.exponential_(),
+}
+
+
+def seconds(case: Any, libraries: list[Any], n: int, budget: float) -> list[float]:
+    """The median time of the case in each library, in turns for about `budget` seconds in all."""
+    inputs = [lib.ones(n) for lib in libraries]
+    times: list[list[float]] = [[] for _ in libraries]
+    end = time.perf_counter() + budget
+    while time.perf_counter() < end or len(times[0]) < 6:
+        for lib, x, spent in zip(libraries, inputs, times, strict=True):
+            start = time.perf_counter()
+            case(lib, n, x)
+            spent.append(time.perf_counter() - start)
+    return [statistics.median(spent[1:]) for spent in times]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks random", description=__doc__)
+    parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each case and size")
+    parser.add_argument("--json", action="store_true", help="print the ratios as JSON at the end")
+    options = parser.parse_args(argv)
+
+    import torch
+
+    import tinygrad_llm as tg
+
+    print(machine.describe())
+    print(f"PyTorch {torch.__version__}; threads: ours {tg.get_num_threads()}\n")
+    print(f"{'':18}{'numbers':>10}{'PyTorch':>12}{'ours':>12}{'ratio':>8}")
+    ratios: dict[str, dict[str, float]] = {}
+    for name, case in CASES.items():
+        if options.only not in (None, name):
+            continue
+        for n in SIZES:
+            theirs, ours = seconds(case, [torch, tg], n, options.seconds)
+            ratios.setdefault(name, {})[str(n)] = round(theirs / ours, 3)
+            print(
+                f"{name:18}{n:>10,}{theirs * 1e3:>9.3f} ms{ours * 1e3:>9.3f} ms"
+                f"{theirs / ours:>8.2f}"
+            )
+    if options.json:
+        print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    main()
