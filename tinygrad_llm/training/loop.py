@@ -26,6 +26,7 @@ from .checkpoint import (
     Checkpoint,
     CheckpointError,
     checkpoints_in,
+    explain_os_error,
     find_checkpoint,
     save_checkpoint,
 )
@@ -348,6 +349,9 @@ class Trainer:
                 keep=self.keep,
             )
             self.metrics.recover()
+            if self.metrics.problem is not None:
+                line = explain_os_error(self.metrics.problem, self.folder or "")
+                self.progress.note(f"{line}; the metrics are kept in memory until there is room")
         except CheckpointError as error:
             last = f"the last one is {self.checkpoint}" if self.checkpoint else "there is none yet"
             if final:
