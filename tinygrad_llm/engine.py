@@ -78,6 +78,8 @@ class Op:
         arrays, needs = [], []
         for x in inputs:
             if isinstance(x, Tensor):
+                if x._view_of is not None and x._view_of._tick > x._tick and mode.grad:
+                    x._look_again()
                 arrays.append(x.array)
                 needs.append(x._needs)
             else:
@@ -120,11 +122,6 @@ class Op:
                 edges.append(None)
                 expects.append(None)
                 continue
-            if x._view_of is not None and x._view_of._tick > x._tick:
-                raise RuntimeError(
-                    f"{self.name}: an input of shape {tuple(array.shape)} is a view that was taken "
-                    "before an inplace operation modified its base: take the view again after it"
-                )
             edges.append(x if x._op is None else (x._op, x._out))
             expects.append((array.shape, array.dtype))
         self.edges, self.expects = edges, expects

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..backend import storage_of, to_numpy, xp_of
+from ..backend import is_array, storage_of, to_numpy, xp_of
 from ..grad_mode import mode
 from ..tensor import Tensor, wrap
 from ..versions import clock, mark_modified
@@ -62,6 +62,12 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             "single memory location. Please clone() the tensor before performing the operation."
         )
     new = cast(new, x.array.dtype)
+    if new._op is not None:
+        memory = storage_of(x.array)
+        old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]
+        if any(old):  # x.mul_(y) needs the old x for y's gradient
+            pairs = zip(new._op.saved, old, strict=True)
+            new._op.saved = tuple(a.copy() if is_old else a for a, is_old in pairs)
     try:
         x.array[...] = new.array
     except ValueError as error:
@@ -81,6 +87,21 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     if new._op is not None or x._op is not None:
         x._op, x._out, x._needs = new._op, new._out, new._needs
     return x
+
+
+@method("_look_again")
+def look_again(view: Tensor) -> Tensor:
+    """Give a view that was taken before its base changed the history that it has now."""
+    base = view._view_of
+    if view._op is None and view._needs:
+        raise RuntimeError(
+            f"a leaf of shape {tuple(view.array.shape)} is a view of a tensor that an inplace "
+            "operation has modified since: take the view again after it"
+        )
+    view._tick = base._tick
+    now = ops.ReadView.apply(base, view=view.array)
+    view._op, view._out, view._needs = now._op, now._out, now._needs
+    return view
 
 
 def _repeats(array: Any) -> bool:

@@ -36,7 +36,7 @@ from .elementwise import (
     Where,
 )
 from .embedding import Embedding
-from .index import Gather, Index, IndexPut, ScatterAdd, WriteView
+from .index import Gather, Index, IndexPut, ReadView, ScatterAdd, WriteView
 from .linear import Linear
 from .loss import (
     BinaryCrossEntropy,

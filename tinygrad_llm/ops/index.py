@@ -25,7 +25,10 @@ class Index(Op):
     def forward(self, x, index):
         self.shape = x.shape
         self.index, self.saved = apart(index)
-        return x[index]
+        y = x[index]
+        if not is_array(y):  # NumPy copied a single number: with an Ellipsis it shows it
+            y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return y
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
@@ -115,3 +118,22 @@ class WriteView(Op):
         gv = written.copy()
         written[...] = 0
         return gx, gv
+
+
+class ReadView(Op):
+    """y = the part of x that a view shows, after x was changed in place.
+
+    Backward: ∂L/∂x is 0 but for g where y lies; an element that the view repeats gets the sum.
+    """
+
+    def forward(self, x, view):
+        self.shape, self.layout = x.shape, layout_of(x)
+        self.region = region_of(x, view)
+        return view
+
+    def backward(self, g):
+        offset, shape, strides = self.region
+        once = tuple(n if s else min(n, 1) for n, s in zip(shape, strides, strict=True))
+        gx = laid_out(xp_of(g).zeros(self.shape, g.dtype), self.layout)
+        same_region(gx, (offset, once, strides))[...] = unbroadcast(g, once)
+        return gx
