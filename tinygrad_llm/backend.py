@@ -166,6 +166,13 @@ def row_dot(a: Any, b: Any) -> Any:
     return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
 
 
+def check_ids(ids: Any, n: int, name: str) -> None:
+    """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        wrong = int(ids[(ids < 0) | (ids >= n)][0])
+        raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")
+
+
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
 
@@ -221,6 +228,16 @@ def erf(x: Any) -> Any:
     polynomial *= a
     np.subtract(1.0, polynomial, out=polynomial)
     return np.copysign(polynomial, x, out=polynomial)
+
+
+def sigmoid(x: Any) -> Any:
+    """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
+    xp = xp_of(x)
+    s = xp.maximum(x, -88.0, out=xp.empty_like(x))
+    xp.negative(s, out=s)
+    xp.exp(s, out=s)
+    s += 1.0
+    return xp.divide(1.0, s, out=s)
 
 
 # ------------------------------------------------------------------------ sums and positions

@@ -33,9 +33,7 @@ def scaled_dot_product_attention(
     need_floating(name, query, key, value)
     need_same_dtype(name, query=query, key=key, value=value)
     if not 0.0 <= dropout_p <= 1.0:
-        raise RuntimeError(
-            f"dropout probability has to be between 0 and 1, but got {dropout_p}"
-        )
+        raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")
     q, k, v = query.array.shape, key.array.shape, value.array.shape
     if min(len(q), len(k), len(v)) < 2:
         raise RuntimeError(
@@ -111,7 +109,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
 def rope_angles(
     positions: Tensor, dim: int, base: float = 10000.0, dtype: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """(cos, sin) of position·base^(−2j/dim), j = 0 … dim/2 − 1: positions (...) give (..., dim/2)."""
+    """(cos, sin) of position·base^(−2j/dim), j < dim/2: positions (...) give (..., dim/2) each."""
     if dim % 2:
         raise ValueError(f"rope_angles: dim is {dim}, must be even: it counts pairs")
     xp = xp_of(positions.array)

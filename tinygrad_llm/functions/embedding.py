@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import ops
-from ..backend import xp_of
+from ..backend import check_ids, xp_of
 from ..grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .fused import need_tensor
@@ -37,7 +37,7 @@ def embedding(
             raise ValueError(f"Padding_idx must be within num_embeddings: {padding_idx} in {n}")
         padding_idx %= n
     if max_norm is not None:
-        ops.embedding.check_ids(ids, n, "embedding")
+        check_ids(ids, n, "embedding")
         with no_grad():
             used = wrap(xp_of(ids).unique(ids))
             rows = weight.index_select(0, used)

@@ -26,7 +26,9 @@ def run(op: Any, *inputs: Any, **options: Any) -> Any:
 def need_tensor(name: str, value: Any, argument: str = "input") -> None:
     """TypeError unless the value is a tensor."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
+        raise TypeError(
+            f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}"
+        )
 
 
 def need_floating(name: str, *tensors: Any) -> None:

@@ -35,9 +35,7 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
     if not x:
         raise RuntimeError(f"{name}: input needs a dimension of classes, got a 0-d tensor")
     if len(x) > 1 and len(t) and x[0] != t[0]:
-        raise ValueError(
-            f"Expected input batch_size ({x[0]}) to match target batch_size ({t[0]})."
-        )
+        raise ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size ({t[0]}).")
     wanted = x[:1] + x[2:] if len(x) > 1 else ()
     if t != wanted and not (len(x) == 1 and t == (1,)):
         if t == x:
@@ -91,9 +89,7 @@ def cross_entropy(
     need_floating("cross_entropy", input)
     need_tensor("cross_entropy", target, "target")
     if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
-        )
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if target.array.dtype.kind in "fV" and target.array.shape == input.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_classes("cross_entropy", input, target, weight)
@@ -144,9 +140,7 @@ def linear_cross_entropy(
             reduction, label_smoothing,
         )  # fmt: skip
     if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
-        )
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     return run(
         ops.LinearCrossEntropy, input, linear_weight, target.array, linear_bias, _constant(weight),
         ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,

@@ -17,7 +17,9 @@ def _normalize_last(
 ) -> Tensor:
     """The op over the last dimensions, which must be normalized_shape, as one."""
     need_floating(name, input)
-    shape = tuple(normalized_shape) if not isinstance(normalized_shape, int) else (normalized_shape,)
+    shape = (
+        tuple(normalized_shape) if not isinstance(normalized_shape, int) else (normalized_shape,)
+    )
     if not shape:
         raise RuntimeError(
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least "

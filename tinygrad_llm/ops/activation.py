@@ -9,18 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import by_elements, erf, xp_of
+from ..backend import by_elements, erf, sigmoid, xp_of
 from ..engine import Op
-
-
-def sigmoid(x: Any) -> Any:
-    """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
-    xp = xp_of(x)
-    s = xp.maximum(x, -88.0, out=xp.empty_like(x))
-    xp.negative(s, out=s)
-    xp.exp(s, out=s)
-    s += 1.0
-    return xp.divide(1.0, s, out=s)
 
 
 class Relu(Op):
@@ -49,20 +39,12 @@ class LeakyRelu(Op):
 
     def forward(self, x, negative_slope=0.01):
         xp = xp_of(x)
-        self.slope = negative_slope
-        self.saved = (x > 0,)
-        y = xp.minimum(x, 0.0)
-        y *= negative_slope
-        y += xp.maximum(x, 0.0)
-        return y
+        self.slope, self.saved = negative_slope, (x > 0,)
+        return xp.maximum(x, 0.0) + xp.minimum(x, 0.0) * negative_slope
 
     def backward(self, g):
         (positive,) = self.saved
-        gx = positive.astype(g.dtype)
-        gx *= 1.0 - self.slope
-        gx += self.slope
-        gx *= g
-        return gx
+        return g * positive + g * ~positive * self.slope
 
 
 class Elu(Op):
@@ -73,17 +55,11 @@ class Elu(Op):
     """
 
     def forward(self, x, alpha=1.0):
-        xp = xp_of(x)
-        e = xp.expm1(xp.minimum(x, 0.0))
+        xp, positive = xp_of(x), x > 0
+        e = xp.expm1(xp.minimum(x, 0.0)) * alpha  # 0 where x > 0
         if self.needs[0]:
-            slope = e + 1.0
-            slope *= alpha
-            if alpha != 1.0:
-                slope += (x > 0).astype(x.dtype) * (1.0 - alpha)  # e = 0 there: α + 1 − α
-            self.saved = (slope,)
-        e *= alpha
-        e += xp.maximum(x, 0.0)
-        return e
+            self.saved = ((e + alpha) * ~positive + positive,)
+        return xp.maximum(x, 0.0) + e
 
     def backward(self, g):
         return g * self.saved[0]

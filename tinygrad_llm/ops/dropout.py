@@ -1,7 +1,5 @@
 """Dropout: some elements become 0, the others grow, and the expected value stays."""
 
-from __future__ import annotations
-
 from ..engine import Op
 
 

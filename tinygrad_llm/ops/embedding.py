@@ -1,18 +1,7 @@
 """Embedding: a table's rows by number."""
 
-from __future__ import annotations
-
-from typing import Any
-
-from ..backend import scatter_add_rows, xp_of
+from ..backend import check_ids, scatter_add_rows, xp_of
 from ..engine import Op
-
-
-def check_ids(ids: Any, n: int, name: str) -> None:
-    """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
-        wrong = int(ids[(ids < 0) | (ids >= n)][0])
-        raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")
 
 
 class Embedding(Op):

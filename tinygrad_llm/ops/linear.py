@@ -1,7 +1,5 @@
 """Linear: the layer where nearly all of a model's arithmetic is."""
 
-from __future__ import annotations
-
 from ..backend import row_sum
 from ..engine import Op
 from .matmul import rows as as_rows

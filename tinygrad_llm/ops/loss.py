@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import IN_MEMORY, add_product, each, row_blocks, row_sum, xp_of
+from ..backend import IN_MEMORY, add_product, each, row_blocks, row_sum, sigmoid, xp_of
 from ..engine import Op
-from .activation import sigmoid
 from .matmul import rows as as_rows
 
 

@@ -1,7 +1,5 @@
 """Layer norm and RMS norm: each row (the last axis) brought to one scale."""
 
-from __future__ import annotations
-
 from ..backend import by_rows, row_dot, row_mean, row_sum, xp_of
 from ..engine import Op
 

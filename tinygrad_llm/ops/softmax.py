@@ -3,8 +3,6 @@
 All three subtract the maximum before exp: softmax(x) = softmax(x − m), and exp never overflows.
 """
 
-from __future__ import annotations
-
 from ..backend import along, xp_of
 from ..engine import Op
 

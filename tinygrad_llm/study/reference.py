@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..dtypes import bool_
-from ..functions.filled import ones_like
 from ..functions.elementwise import where
 from ..functions.embedding import one_hot
+from ..functions.filled import ones_like
 from ..functions.shape import cat, stack
 from ..tensor import Tensor, wrap
 
