@@ -51,15 +51,16 @@ def _put(tensor: Tensor, values: Any, by: str) -> Tensor:
 def _normals(tensor: Tensor, mean: float, std: float, generator: Any) -> Any:
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    draw = generator or random.default_generator
-    return draw.normal(tensor.array.shape, mean, std, tensor.array.dtype)
+    draw, a = generator or random.default_generator, tensor.array
+    in_rows = bool(a.flags.c_contiguous)
+    return random.in_memory_order(lambda s: draw.normal(s, mean, std, a.dtype, in_rows), a)
 
 
 def _uniforms(tensor: Tensor, a: float, b: float, generator: Any) -> Any:
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found {a=} > {b=}")
-    draw = generator or random.default_generator
-    return draw.uniform(tensor.array.shape, a, b, tensor.array.dtype)
+    draw, dtype = generator or random.default_generator, tensor.array.dtype
+    return random.in_memory_order(lambda s: draw.uniform(s, a, b, dtype), tensor.array)
 
 
 skipping = False  # set by nn.utils.skip_init: nothing is drawn
