@@ -3,11 +3,13 @@
 trace           every op and module with its times, shapes, memory and gradients
 draw            the graph as SVG, and as a page on which one walks back op by op
 draw_attention  where every token looks, head by head
+compare         two models layer by layer, and the first place where they part
 gradcheck       a function's gradients against finite differences
 TWINS           every fused op's slow twin, composed of primitives
 """
 
 from .attention import AttentionMaps, draw_attention
+from .compare import Divergence, compare
 from .draw import Drawing, draw
 from .gradcheck import Comparison, Element, GradcheckError, compare_gradients, gradcheck
 from .reference import TWINS
@@ -17,10 +19,12 @@ __all__ = [
     "TWINS",
     "AttentionMaps",
     "Comparison",
+    "Divergence",
     "Drawing",
     "Element",
     "GradcheckError",
     "Trace",
+    "compare",
     "compare_gradients",
     "draw",
     "draw_attention",

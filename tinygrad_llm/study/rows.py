@@ -47,7 +47,7 @@ def _made(item: Any) -> int:
 
 
 def _uncross(found: list[list[Any]], joined: dict[int, set[int]], reverse: bool) -> None:
-    """Order each row by the mean place of what its items are joined to, so that edges cross less."""
+    """Order each row by the mean place of what its items are joined to: edges cross less."""
     place: dict[int, float] = {}
     for row in reversed(found) if reverse else found:
         keyed = []

@@ -12,18 +12,16 @@ also works out norms and shares, which are not part of the times it gives.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 from ..engine import Op
-from ..tensor import Tensor
 from ..training import autopsy
 from .memory import Ledger
 from .numbers import largest, norm, zeros
 from .text import Text
-from .watch import Call, Line, Place, Watch
+from .watch import Call, Line, Place, Watch, tensors_in
 
 __all__ = ["Bad", "ModuleRecord", "OpRecord", "Trace", "trace"]
 
@@ -195,7 +193,7 @@ class Trace(Watch):
 
     def module_done(self, call: Call, out: Any) -> None:
         record = self._module(call)
-        tensors = list(_tensors(out))
+        tensors = list(tensors_in(out))
         record.outputs = tuple(tuple(y.shape) for y in tensors)
         ops = [self._record_of.get(y._op) for y in tensors if y._op is not None]
         record.last = [op for op in ops if op is not None] or record.ops[-1:]
@@ -289,14 +287,3 @@ def trace(*models: Any) -> Trace:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 from .. import engine
 from ..engine import Op
 from ..nn.module import Module
+from ..tensor import Tensor
 
-__all__ = ["Call", "Line", "Place", "Watch", "calling_line", "line_of"]
+__all__ = ["Call", "Line", "Place", "Watch", "calling_line", "line_of", "tensors_in"]
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -54,7 +55,7 @@ def calling_line() -> Line | None:
     return None if frame is None else Line(frame.f_code.co_filename, frame.f_lineno)
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
     """One call of a module: its path ("trf_blocks.0.att"), and the call that it was made from."""
 
@@ -195,6 +196,18 @@ class Watch:
             return grads
 
         op.backward = timed  # type: ignore[method-assign]
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in a module's output: one, or several in tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors_in(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors_in(part)
 
 
 def line_of(op: Op) -> Line | None:
