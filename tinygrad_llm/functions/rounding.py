@@ -71,7 +71,7 @@ def sign(input: Tensor) -> Tensor:
     if a.dtype.kind in "ub":
         return wrap(asarray((a != 0).astype(a.dtype), a))
     result = ops.Step.apply(input, function="sign")
-    if a.dtype.kind == "f":
+    if a.dtype.kind in "fV":
         result.array[xp_of(a).isnan(a)] = 0
     return result
 
