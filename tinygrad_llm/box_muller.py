@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -208,7 +207,7 @@ def _block(draws: Any, out: Any) -> None:
     eights[:, 1] = sine.view("V32")
 
 
-_pool: ThreadPoolExecutor | None = None
+_pool: Any = None  # threads that help, made when first needed
 
 
 def _forget_pool() -> None:
@@ -235,8 +234,10 @@ def normals32(draw: Any, out: Any) -> None:
             _block(draw(part.size), part)
         return
     if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor  # slow to import
+
         _pool = ThreadPoolExecutor(max(1, min(threads(), 8) - 1), "tinygrad_llm.random")
-    jobs: list[tuple[Future, Any, Any]] = []
+    jobs: list[tuple[Any, Any, Any]] = []
     for i in range(0, out.size, step):
         part = out[i : i + step]
         draws = draw(part.size)
