@@ -190,10 +190,30 @@ def test_to_changes_the_dtype_of_the_same_parameters():
     assert block.to("cpu", tg.float32).scale.dtype == tg.float32
     assert block.to(tg.zeros(1, dtype=tg.float64)).scale.dtype == tg.float64
     assert block.float().half().scale.dtype == tg.float16
+    assert block.type(tg.float64).ids.dtype == tg.float64
     with pytest.raises(TypeError, match="only accepts floating point"):
         block.to(tg.int64)
     with pytest.raises(TypeError, match="unexpected keyword"):
         block.to(devise="cpu")
+
+
+def test_moving_to_a_device(device):
+    block = Block()
+    values = [p.array.copy() for p in block.parameters()]
+    block(tg.ones(1, 2)).sum().backward()
+    assert (block.cuda() if device == "cuda" else block.cpu()) is block
+    assert block.scale.device.type == block.mask.device.type == device
+    assert block.scale.grad.device.type == device and block.scale.requires_grad
+    optimizer = tg.optim.AdamW(block.parameters())
+    block(tg.ones(1, 2).to(device)).sum().backward()
+    optimizer.step()
+    assert all(e["exp_avg"].device.type == device for e in optimizer.state.values())
+    block.load_state_dict({k: v.cpu() for k, v in block.state_dict().items()})
+    block.cpu()
+    for p, before in zip(block.parameters(), values, strict=True):
+        assert not np.array_equal(p.array, before)
+    made = nn.Linear(2, 3, device=device)
+    assert made.bias.device.type == device
 
 
 def test_state_dict_shares_memory_and_loads_into_place():
@@ -241,7 +261,7 @@ def test_load_state_dict_not_strict_and_assign():
     block = Block()
     result = block.load_state_dict({"scale": tg.full((2,), 5.0), "more": tg.ones(1)}, strict=False)
     assert result.missing_keys == ["mask", "first.weight", "first.bias", "second.weight"]
-    assert result.unexpected_keys == ["more"]
+    assert result.unexpected_keys == ["more"] and "unexpected_keys=['more']" in repr(result)
     assert block.scale.tolist() == [5.0, 5.0]
     with pytest.raises(RuntimeError, match="size mismatch for scale"):
         block.load_state_dict({"scale": tg.ones(3)}, strict=False)
@@ -326,6 +346,9 @@ def test_lists_and_dicts_of_modules_and_parameters():
     modules += [nn.Sigmoid()]
     assert len(modules) == 4 and type(modules[1:3]) is nn.ModuleList
     assert len(modules + [nn.ReLU()]) == 5
+    assert isinstance(modules.pop(-1), nn.Sigmoid) and "0" not in dir(modules)
+    with pytest.raises(IndexError, match="out of range"):
+        modules.insert(9, nn.ReLU())
 
     by_name = nn.ModuleDict({"a": nn.Linear(1, 2), "b": nn.ReLU()})
     by_name["c"] = nn.Tanh()

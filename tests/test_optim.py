@@ -246,9 +246,11 @@ def test_state_dict_goes_on_bit_for_bit(kind, formula, options):
         p.grad = tg.from_numpy(g)
         resumed.step()
     np.testing.assert_array_equal(p.array, straight)
-    for entry, old in zip(resumed.state.values(), state["state"].values(), strict=True):
+    now = resumed.state_dict()["state"]
+    assert list(now) == list(state["state"])
+    for key, old in state["state"].items():
         for name, tensor in old.items():  # what was loaded is a copy
-            assert entry[name].array is not tensor.array
+            assert now[key][name].array is not tensor.array
 
 
 def test_state_dict_format_and_its_errors():
