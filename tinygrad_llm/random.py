@@ -86,7 +86,7 @@ class Generator:
                 f"Overflow when unpacking long long: seed {seed} must be between -2**63 and 2**64"
             )
         self._seed = seed % (1 << 64)
-        self._stream = np.random.RandomState(self._seed & 0xFFFFFFFF)
+        self._twister: Any = None
         self._kept: float | None = None  # the second number of a pair of normals
         return self
 
@@ -138,6 +138,13 @@ class Generator:
         self._kept = kept if is_kept else None
 
     # -------------------------------------------------------------------------------- the bits
+    @property
+    def _stream(self) -> Any:
+        """NumPy's Mersenne twister, made (and numpy.random imported) when first needed."""
+        if self._twister is None:
+            self._twister = np.random.RandomState(self._seed & 0xFFFFFFFF)
+        return self._twister
+
     def _draw32(self, n: int) -> np.ndarray:
         """The next n draws (uint32)."""
         return self._stream.randint(0, 1 << 32, n, np.uint32)
