@@ -40,7 +40,7 @@ class ScaledDotProductAttention(Op):
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
         future = xp.triu(xp.full((ROWS, ROWS), -math.inf, q.dtype), 1) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
-        self.mask_shape = getattr(mask, "shape", None)
+        self.mask_shape = () if mask is None else mask.shape
         if mask is not None:
             if mask.dtype == bool:
                 allowed, mask = mask, xp.zeros(mask.shape, q.dtype)

@@ -140,8 +140,11 @@ class LinearCrossEntropy(Op):
         inputs = as_rows(x)  # (..., I) -> (N, I)
         losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
         all_logits = xp.broadcast_to(losses[:, None], (len(losses), len(w)))  # their shape alone
-        for rows in row_blocks(all_logits, IN_MEMORY):
-            logits = inputs[rows] @ w.T  # (n, C)
+        blocks = row_blocks(all_logits, IN_MEMORY)
+        memory = xp.empty((blocks[0].stop if blocks else 0, len(w)), x.dtype)
+        for rows in blocks:
+            logits = memory[: rows.stop - rows.start]
+            xp.matmul(inputs[rows], w.T, out=logits)  # (n, C)
 
             def some_rows(part, logits=logits, start=rows.start):
                 z, part = logits[part], slice(start + part.start, start + part.stop)
@@ -182,8 +185,8 @@ class NllLoss(Op):
         return targets.reduce(losses)
 
     def backward(self, g):
-        xp = xp_of(g)
-        targets = Targets(self.name, g.dtype, self.shape[-1], *self.saved, *self.options)
+        xp, (t, w) = xp_of(g), self.saved
+        targets = Targets(self.name, g.dtype, self.shape[-1], t, w, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
         gt = targets.hard * -targets.arriving(g)[:, 0]
         as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
