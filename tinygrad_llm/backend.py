@@ -40,6 +40,10 @@ __all__ = [
 _NUMPY = (np.ndarray, np.generic)
 
 
+# 1/0 is infinite and log(−1) is nan without a warning, as in PyTorch: a decorator for forward
+quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
+
+
 # ------------------------------------------------------------------------------------ devices
 def cupy() -> Any:
     """The CuPy module; RuntimeError that says how to install it where it is missing."""
@@ -288,39 +292,32 @@ def take_along(x: Any, ids: Any, dim: int) -> tuple:
     return tuple(grid)
 
 
-def layout_of(base: Any) -> tuple[int, ...]:
-    """The order of dimensions in which base's elements lie in memory without gaps."""
-    layout = tuple(sorted(range(base.ndim), key=lambda d: -base.strides[d]))
+def region_of(base: Any, view: Any) -> tuple[Any, ...]:
+    """Where in base's memory a view lies: base's order of dimensions in memory, and the view's
+    distance in bytes, shape (1 where it repeats an element) and strides."""
+    layout = sorted(range(base.ndim), key=lambda d: -base.strides[d])
     if not base.transpose(layout).flags.c_contiguous:
         raise RuntimeError(
             "an in-place change of a view whose base has gaps in its memory can't go backward: "
             "call .contiguous() on the base first"
         )
-    return layout
-
-
-def laid_out(array: Any, layout: tuple[int, ...]) -> Any:
-    """A copy whose elements lie in memory in the order of dimensions that layout_of gave."""
-    copy = xp_of(array).array(array.transpose(layout), order="C")
-    return copy.transpose(sorted(range(len(layout)), key=layout.__getitem__))
-
-
-def region_of(base: Any, view: Any) -> tuple[Any, ...]:
-    """Where a view lies in its base's memory: bytes from the start, shape, strides."""
     if isinstance(base, np.ndarray):
         offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
     else:
         offset = view.data.ptr - base.data.ptr
-    return offset, view.shape, view.strides
+    repeats = [s == 0 and n > 1 and view.size > 0 for n, s in zip(view.shape, view.strides)]  # noqa: B905
+    shape = tuple(1 if r else n for r, n in zip(repeats, view.shape))  # noqa: B905
+    return layout, offset, shape, view.strides
 
 
-def same_region(target: Any, region: tuple[Any, ...]) -> Any:
-    """The view of target (from laid_out) that region_of found in an array of the same layout."""
-    offset, shape, strides = region
-    memory = storage_of(target)
-    if isinstance(memory, np.ndarray):
-        return np.ndarray(shape, target.dtype, memory, offset, strides)
-    return xp_of(target).ndarray(shape, target.dtype, memory.data + offset, strides)
+def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:
+    """A copy of an array of the base's shape, and the part of it that region_of found."""
+    layout, offset, shape, strides = region
+    copy = xp_of(array).array(array.transpose(layout), order="C")
+    whole = copy.transpose(sorted(range(copy.ndim), key=layout.__getitem__))
+    if isinstance(copy, np.ndarray):
+        return whole, np.ndarray(shape, copy.dtype, copy, offset, strides)
+    return whole, xp_of(copy).ndarray(shape, copy.dtype, copy.data + offset, strides)
 
 
 # ------------------------------------------------------------------------------------ threads

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 from . import shapes
-from .backend import asarray, is_array, storage_of, unbroadcast, xp_of
+from .backend import asarray, is_array, quiet, storage_of, unbroadcast, xp_of
 from .grad_mode import mode
 from .tensor import Tensor, wrap
 from .versions import check_unmodified, clock, modified
@@ -219,8 +219,7 @@ def backward_steps(
         for watch in backward_observers:
             watch(op)
         g = gs[0] if len(gs) == 1 else gs
-        grads = op.backward(g)
-        if not isinstance(grads, tuple):
+        if not isinstance(grads := op.backward(g), tuple):
             grads = (grads,)
         for edge, grad, expected in zip(op.edges, grads, op.expects):  # noqa: B905
             if edge is None or grad is None:
@@ -272,6 +271,7 @@ def accumulate(leaf: Tensor, g: Any, fresh: bool) -> None:
         leaf.grad.array += g
 
 
+@quiet
 def backward(
     self: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import device_of, erf, move, xp_of
+from ..backend import device_of, erf, move, quiet, xp_of
 from ..engine import Op
 
 BINARY = "x(...) y(...) -> z(...)"
@@ -61,6 +61,7 @@ class Div(Op):
     signature = BINARY
     broadcasts = True
 
+    @quiet
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y
         return x / y
@@ -90,6 +91,7 @@ class Pow(Op):
     signature = "x(...) p(...) -> z(...)"
     broadcasts = True
 
+    @quiet
     def forward(self, x, p):
         z = power(x, p)
         self.saved = x, p, z if self.needs[1] else None
@@ -126,6 +128,7 @@ def power(x, p):
 class Exp(Op):
     """y = eˣ.   Backward: ∂L/∂x = g·y.   Saves y."""
 
+    @quiet
     def forward(self, x):
         y = xp_of(x).exp(x)
         self.saved = (y,)
@@ -138,6 +141,7 @@ class Exp(Op):
 class Expm1(Op):
     """y = eˣ − 1, exact near 0.   Backward: ∂L/∂x = g·(y + 1).   Saves y."""
 
+    @quiet
     def forward(self, x):
         y = xp_of(x).expm1(x)
         self.saved = (y,)
@@ -150,6 +154,7 @@ class Expm1(Op):
 class Log(Op):
     """y = ln x.   Backward: ∂L/∂x = g / x."""
 
+    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log(x)
@@ -161,6 +166,7 @@ class Log(Op):
 class Log1p(Op):
     """y = ln(1 + x), exact near 0.   Backward: ∂L/∂x = g / (1 + x)."""
 
+    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log1p(x)
@@ -172,6 +178,7 @@ class Log1p(Op):
 class Log2(Op):
     """y = log₂ x = ln x / ln 2.   Backward: ∂L/∂x = g / (x·ln 2)."""
 
+    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log2(x)
@@ -183,6 +190,7 @@ class Log2(Op):
 class Log10(Op):
     """y = log₁₀ x = ln x / ln 10.   Backward: ∂L/∂x = g / (x·ln 10)."""
 
+    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log10(x)
@@ -194,6 +202,7 @@ class Log10(Op):
 class Sqrt(Op):
     """y = √x.   Backward: ∂L/∂x = g / (2y), infinite at x = 0.   Saves y."""
 
+    @quiet
     def forward(self, x):
         y = xp_of(x).sqrt(x)
         self.saved = (y,)
@@ -206,6 +215,7 @@ class Sqrt(Op):
 class Rsqrt(Op):
     """y = 1/√x.   Backward: ∂L/∂x = −½·g·x⁻³ᐟ² = −½·g·y³.   Saves y."""
 
+    @quiet
     def forward(self, x):
         y = 1.0 / xp_of(x).sqrt(x)
         self.saved = (y,)
@@ -219,6 +229,7 @@ class Rsqrt(Op):
 class Reciprocal(Op):
     """y = 1/x.   Backward: ∂L/∂x = −g / x² = −g·y².   Saves y."""
 
+    @quiet
     def forward(self, x):
         y = 1.0 / x
         self.saved = (y,)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ..backend import (
-    index_add, is_array, laid_out, layout_of, region_of, same_region, take_along, unbroadcast, xp_of,
-)  # fmt: skip
+from ..backend import in_region, index_add, is_array, region_of, take_along, unbroadcast, xp_of
 from ..engine import Op
 
 
@@ -108,13 +106,11 @@ class WriteView(Op):
     signature = "x(...) v(...) -> y(...)"
 
     def forward(self, x, v, view):
-        self.layout = layout_of(x)
         self.region = region_of(x, view)
         return x
 
     def backward(self, g):
-        gx = laid_out(g, self.layout)
-        written = same_region(gx, self.region)
+        gx, written = in_region(g, self.region)
         gv = written.copy()
         written[...] = 0
         return gx, gv
@@ -127,13 +123,10 @@ class ReadView(Op):
     """
 
     def forward(self, x, view):
-        self.shape, self.layout = x.shape, layout_of(x)
-        self.region = region_of(x, view)
+        self.shape, self.region = x.shape, region_of(x, view)
         return view
 
     def backward(self, g):
-        offset, shape, strides = self.region
-        once = tuple(n if s else min(n, 1) for n, s in zip(shape, strides, strict=True))
-        gx = laid_out(xp_of(g).zeros(self.shape, g.dtype), self.layout)
-        same_region(gx, (offset, once, strides))[...] = unbroadcast(g, once)
+        gx, shown = in_region(xp_of(g).zeros(self.shape, g.dtype), self.region)
+        shown[...] = unbroadcast(g, shown.shape)
         return gx
