@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +32,7 @@ import numpy as np
 
 from .box_muller import fused_multiply_add, log1p, normals32, normals64, pairs64
 from .draws import cumulative, digits, in_memory_order, representable, shuffled
+from .random_state import packed_state, unpacked_state
 
 __all__ = [
     "Generator",
@@ -50,7 +50,6 @@ _AT_ONCE = 1 << 16  # draws worked on at a time, so that they stay in the cache
 _LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
 _FIRST_SEED = 67280421310721  # what PyTorch seeds a Generator with before manual_seed
 _LONGEST_PERMUTATION = (1 << 32) // 20
-_STATE = struct.Struct("<QiiQ4992sdddiifi")  # PyTorch's bytes: 5056 of them
 
 Shape = Any  # an int or a tuple of ints
 
@@ -101,41 +100,16 @@ class Generator:
 
     def state(self) -> np.ndarray:
         """All of the generator's state in 5056 bytes (uint8), laid out as PyTorch does."""
-        inner: Any = self._stream.get_state(legacy=False)
-        key, position = inner["state"]["key"], int(inner["state"]["pos"])
-        left = 625 - position
-        if position == 624 and int(key[0]) == self._seed & 0xFFFFFFFF:
-            position = 0  # PyTorch counts from 0 right after seeding
-        kept = 0.0 if self._kept is None else self._kept
-        packed = _STATE.pack(
-            *(self._seed, left, 1, position, key.astype("<u8").tobytes()),
-            *(0.0, kept, 0.0, self._kept is not None, 0, 0.0, 0),
-        )
-        return np.frombuffer(packed, np.uint8).copy()
+        inner = self._stream.get_state(legacy=False)["state"]
+        return packed_state(self._seed, inner["key"], int(inner["pos"]), self._kept)
 
     def set_state(self, new_state: Any) -> None:
         """Go on where `state()` was taken; the bytes may come from PyTorch's get_state as well.
 
         TypeError unless it is an array or tensor of uint8, RuntimeError unless it is a state.
         """
-        array = np.asarray(new_state)
-        if array.dtype != np.uint8:
-            raise TypeError("RNG state must be a torch.ByteTensor")
-        if array.size != _STATE.size:
-            raise RuntimeError(
-                f"Expected a CPUGeneratorImplState of size {_STATE.size} but found the input RNG "
-                f"state size to be {array.size}"
-            )
-        seed, left, seeded, position, key, _, kept, _, is_kept, _, _, _ = _STATE.unpack(
-            np.ascontiguousarray(array).tobytes()
-        )
-        if not (1 <= left <= 624 and seeded and position <= 624):
-            raise RuntimeError("Invalid mt19937 state: the bytes are no generator's state")
-        self._seed = seed
-        self._stream.set_state(
-            ("MT19937", np.frombuffer(key, "<u8").astype(np.uint32), 625 - left, 0, 0.0)
-        )
-        self._kept = kept if is_kept else None
+        self._seed, key, position, self._kept = unpacked_state(np.asarray(new_state))
+        self._stream.set_state(("MT19937", key, position, 0, 0.0))
 
     # -------------------------------------------------------------------------------- the bits
     @property
