@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from tinygrad_llm import ops, shapes
 from tinygrad_llm.backend import xp_of
 from tinygrad_llm.engine import Op
-from tinygrad_llm.ops.remainder import Remainder
 from tinygrad_llm.study.reference import TWINS
 
 Call = tuple[list[Any], dict[str, Any]]  # inputs (arrays, None, numbers), options
@@ -198,7 +197,7 @@ def _remainder(d: Draw) -> Call:
     return [d.away(a, *range(-9, 10)), y], {"rounding": d.one_of("floor", "trunc")}
 
 
-row(Remainder, _remainder,
+row(ops.remainder.Remainder, _remainder,
     lambda x, y, rounding: (np.remainder if rounding == "floor" else np.fmod)(x, y))  # fmt: skip
 
 
@@ -446,6 +445,24 @@ def _apply_write_view(op: type[Op], x: Any, v: Any, index: Any) -> Any:
 
 
 row(ops.WriteView, _write_view, _put, apply=_apply_write_view)
+
+
+def _read_view(d: Draw) -> Call:
+    (x, _), options = _write_view(d)
+    return [x], {**options, "repeat": d.one_of(None, 1, 2)}
+
+
+def _part(x: Any, index: Any, repeat: Any) -> Any:
+    y = x[index]
+    return y if repeat is None else xp_of(x).broadcast_to(y, (repeat, *y.shape))
+
+
+def _apply_read_view(op: type[Op], x: Any, **options: Any) -> Any:
+    y = x.clone()
+    return op.apply(y, view=_part(y.array, **options))
+
+
+row(ops.ReadView, _read_view, _part, apply=_apply_read_view)
 
 
 # ---------------------------------------------------------------------------------- products

@@ -44,7 +44,7 @@ STEPS = {
     "set row": lambda t, a, b, n: a.__setitem__(n % a.shape[0], 0.25),
     "set part": lambda t, a, b, n: a.__setitem__(slice(1, None), b[1:]),
     "add to row": lambda t, a, b, n: _iadd(a, n % a.shape[0], b),
-    "masked_fill_": lambda t, a, b, n: a.masked_fill_(a.detach() > 0.3, 0.7),
+    "masked_fill_": lambda t, a, b, n: a.masked_fill_(a.detach() > 0.3456, 0.7),
     "no_grad add_": lambda t, a, b, n: _within_no_grad(t, a),
 }
 
@@ -66,7 +66,7 @@ def run(t, leaves, program):
         a, b = tensors[i % len(tensors)], tensors[j % len(tensors)]
         try:
             got = STEPS[name](t, a, b, n)
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, IndexError, ValueError, ZeroDivisionError) as error:
             errors.append((name, str(error)))
             continue
         if got is not None and not name.endswith("_") and all(got is not x for x in tensors):
@@ -121,7 +121,8 @@ def test_never_a_wrong_gradient(program, weight):
         # Here a write may read the memory that it changes: the new values are worked out first.
         # In PyTorch zero_ and copy_ may write into a tensor that repeats its elements.
         more = my_errors if len(my_errors) > len(their_errors) else their_errors
-        refused = ("single memory location", "memory is read-only")
+        # There a view that did not require grad before its base did is taken for a leaf.
+        refused = ("single memory location", "memory is read-only", "a leaf Variable")
         assert any(r in text for _, text in more for r in refused), (my_errors, their_errors)
         return
     mine, other = total(got, weight), total(want, weight)
