@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import operator
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
         if a.dtype != b.dtype:
             common = dtypes.numpy_dtype(dtypes.result_type(input, other))
             a, b = a.astype(common, copy=False), b.astype(common, copy=False)
-        if a.shape != b.shape:
+        if a.shape != b.shape or type(a) is not type(b):
             broadcasts(a, b)
         return a, b
     common = a.dtype
@@ -188,7 +189,16 @@ def _bitwise(name: str, sign: str, input: Any, other: Any) -> Any:
     wanted = dtypes.numpy_dtype(common)
     a, b = (xp.asarray(v.array if isinstance(v, Tensor) else v).astype(wanted) for v in given)
     broadcasts(a, b)
-    return wrap(asarray(getattr(xp, name)(a, b), a))
+    return wrap(asarray(_BITS[sign](a, b), a))
+
+
+_BITS = {
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+}
 
 
 @method("bitwise_and", "__and__", "__rand__")
