@@ -47,7 +47,8 @@ class ScaledDotProductAttention(Op):
                 mask[~allowed] = -math.inf
             mask = self.by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])))
         keep = None if keep is None else self.by_group(keep)
-        q, k, v = self.by_group(q), self.by_head(k), self.by_head(v)
+        q = self.by_group(q)
+        k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
         y = xp.zeros_like(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = xp.zeros(q.shape[:-1] + (1,), q.dtype)  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
@@ -107,10 +108,6 @@ class ScaledDotProductAttention(Op):
         heads = self.k_shape[-3] if len(self.k_shape) > 2 else 1
         group = a.shape[-3] // heads if a.ndim > 2 and heads else 1
         return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
-
-    def by_head(self, a):
-        """(..., H, S, ·) as it is; (S, ·) -> (1, S, ·)."""
-        return a if a.ndim > 2 else a[None]
 
     def blocks(self):
         """Where to work next: a leading index, n query rows, and the m keys that they may see."""

@@ -215,27 +215,21 @@ class BinaryCrossEntropy(Op):
 
     Backward: ∂L/∂x = g·(x − t)/(x·(1 − x)), the divisor at least 1e−12,
               ∂L/∂t = g·(log(1 − x) − log x).
-    Saves x and t.
+    Saves x, t and the difference of the logarithms.
     """
 
     signature = "x(...) t(...) -> y(...)"
 
-    def logs(self, x):
-        xp = xp_of(x)
-        return [xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x)]
-
     def forward(self, x, t):
-        self.saved = x, t
-        log_x, log_rest = self.logs(x)
+        xp = xp_of(x)
+        log_x, log_rest = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x))
+        self.saved = x, t, log_rest - log_x
         return (t - 1.0) * log_rest - t * log_x
 
     def backward(self, g):
-        x, t = self.saved
+        x, t, difference = self.saved
         gx = g * (x - t) / xp_of(x).maximum(x * (1.0 - x), 1e-12)
-        if not self.needs[1]:
-            return gx, None
-        log_x, log_rest = self.logs(x)
-        return gx, g * (log_rest - log_x)
+        return gx, g * difference if self.needs[1] else None
 
 
 class BinaryCrossEntropyWithLogits(Op):
@@ -245,53 +239,42 @@ class BinaryCrossEntropyWithLogits(Op):
     Backward: s′ = −σ(−x), so that
         ∂L/∂x = g·(1 − t − n·σ(−x))      (σ(x) − t if w = 1)
         ∂L/∂t = g·((w − 1)·s − x)
-    Saves x, t and w.
+    Saves x, t, w and s.
     """
 
     signature = "x(...) t(...) w(...)? -> y(...)"
     broadcasts = True
 
-    def minus_log_sigmoid(self, x):
-        xp = xp_of(x)
-        return xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
-
     def forward(self, x, t, w=1.0):
-        self.saved = x, t, w
-        return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * self.minus_log_sigmoid(x)
+        xp = xp_of(x)
+        s = xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
+        self.saved = x, t, w, s
+        return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * s
 
     def backward(self, g):
-        x, t, w = self.saved
+        x, t, w, s = self.saved
         gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
-        gt = g * ((w - 1.0) * self.minus_log_sigmoid(x) - x) if self.needs[1] else None
-        return gx, gt, None
+        return gx, g * ((w - 1.0) * s - x) if self.needs[1] else None, None
 
 
 class KlDiv(Op):
-    """y = t·(log t − x) for log-probabilities x and probabilities t, 0·log 0 taken as 0.
+    """y = p·(log p − x) for log-probabilities x and probabilities p = t, 0·log 0 taken as 0.
 
-    log_target: t holds logarithms as well, and y = exp(t)·(t − x).
-    Backward: ∂L/∂x = −g·t,        ∂L/∂t = g·(log t + 1 − x),
-    log_target: ∂L/∂x = −g·exp(t),  ∂L/∂t = g·exp(t)·(t + 1 − x).
-    Saves x and t.
+    log_target: t holds logarithms as well, p = exp(t).
+    Backward: ∂L/∂x = −g·p,   ∂L/∂p = g·(log p + 1 − x),   ∂L/∂t the same, times p if log_target.
+    Saves x, p and log p.
     """
 
     signature = "x(...) t(...) -> y(...)"
     broadcasts = True
 
     def forward(self, x, t, log_target=False):
-        self.saved, self.log_target = (x, t), log_target
-        p, log_p = self.both(t)
+        xp, self.log_target = xp_of(t), log_target
+        p, log_p = (xp.exp(t), t) if log_target else (t, xp.log(t + (t == 0)))
+        self.saved = x, p, log_p
         return p * (log_p - x)
 
     def backward(self, g):
-        x, t = self.saved
-        p, log_p = self.both(t)
-        gt = None
-        if self.needs[1]:
-            gt = g * (log_p + 1.0 - x) * (p if self.log_target else 1.0)
+        x, p, log_p = self.saved
+        gt = g * (log_p + 1.0 - x) * (p if self.log_target else 1.0) if self.needs[1] else None
         return -g * p, gt
-
-    def both(self, t):
-        """Probabilities and their logarithms; log 0 is given as 0."""
-        xp = xp_of(t)
-        return (xp.exp(t), t) if self.log_target else (t, xp.log(t + (t == 0)))
