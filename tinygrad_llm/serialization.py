@@ -114,8 +114,7 @@ class _Packer:
 
     def keep(self, array: Any, path: str) -> str:
         """Files an array under its place in the structure, once for each piece of memory."""
-        interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
-        place = (interface["data"][0], array.shape, array.strides, str(array.dtype))
+        place = (wrap(array).data_ptr(), array.shape, array.strides, str(array.dtype))
         known = self.names.get(place) if array.size else None
         if known is not None:
             return known

@@ -186,7 +186,7 @@ def _device(*arguments: Any) -> Any:
 def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
     """Bytes are saved as text whose characters have the bytes' numbers."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"bytes in the encoding {encoding}")
+        raise Refused(f"bytes out of a {type(text).__name__} by {encoding!r}")
     return text.encode("latin1")
 
 
@@ -253,8 +253,10 @@ class TorchFile(Mapping[str, Any]):
     """
 
     def __init__(self, path: str | Path | BinaryIO, mmap: bool = False) -> None:
-        self.where = str(getattr(path, "name", path)) if not isinstance(path, Path) else str(path)
         self._file = Path(path) if isinstance(path, str | Path) else path
+        self.where = str(
+            path if isinstance(path, str | Path) else getattr(path, "name", "the file")
+        )
         if mmap and not isinstance(self._file, Path):
             raise ValueError("mmap=True needs the path of a file, not an open one")
         self._mmap = mmap
@@ -324,7 +326,7 @@ class TorchFile(Mapping[str, Any]):
             buffer[:got] = np.frombuffer(data, np.uint8)
         if got < size and not short:
             raise TorchFileError(f"{self.where} is cut short: {size:,} bytes wanted at {start:,}")
-        return buffer[:got]
+        return buffer if got == size else buffer[:got]  # the owner, which `_numbers` remembers
 
     def _entry(self, name: str) -> np.ndarray:
         """The bytes of one member of the archive, checked against its checksum."""
