@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+
+# %% [markdown]
+# # 7. Activations
+#
+# **Question.** An activation works on each number alone, so its backward is g·f′(x). What does f′ do
+# to a gradient that has to pass through many layers?
+#
+#     sigmoid   σ(x) = 1/(1 + e⁻ˣ)     σ′ = σ·(1 − σ)         never above 1/4
+#     tanh      tanh x                 1 − tanh²              1 at 0, small elsewhere
+#     ReLU      max(0, x)              1 right, 0 left        a unit can die
+#     GELU      x·Φ(x)                 Φ(x) + x·φ(x)          smooth; slightly negative left of 0
+#     SiLU      x·σ(x)                 σ·(1 + x·(1 − σ))
+#
+# Φ is the normal distribution function ½·(1 + erf(x/√2)), φ its density. GPT-2 uses an approximation
+# of GELU by tanh; the two differ by up to 4.7e-4, so don't mix them up when loading weights.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_llm as torch
+import tinygrad_llm.nn.functional as F
+from tinygrad_llm.study.gradcheck import gradcheck
+from tinygrad_llm.study.lesson import broken, save_plot
+
+x = np.linspace(-5, 5, 401)
+
+# %% [markdown]
+# ## By hand
+
+# %%
+sigmoid = 1 / (1 + np.exp(-x))
+cdf = 0.5 * (1 + np.array([math.erf(v / math.sqrt(2)) for v in x]))
+density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+by_hand = {
+    "sigmoid": (sigmoid, sigmoid * (1 - sigmoid)),
+    "tanh": (np.tanh(x), 1 - np.tanh(x) ** 2),
+    "relu": (np.maximum(x, 0), (x > 0) * 1.0),
+    "gelu": (x * cdf, cdf + x * density),
+    "silu": (x * sigmoid, sigmoid * (1 + x * (1 - sigmoid))),
+}
+
+# %% [markdown]
+# ## With the package
+
+# %%
+package = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+figure, axes = plt.subplots(1, 2, figsize=(9, 4))
+for name, function in package.items():
+    t = torch.tensor(x, requires_grad=True)
+    y = function(t)
+    y.backward(torch.ones(401).double())  # element by element, so ones show f′ itself
+    value, slope = by_hand[name]
+    assert np.allclose(y.detach().numpy(), value) and np.allclose(t.grad.numpy(), slope), name
+    axes[0].plot(x, value, label=name)
+    axes[1].plot(x, slope, label=name)
+axes[0].set_title("f"), axes[0].set_ylim(-1.5, 3), axes[1].set_title("f′"), axes[1].legend()
+save_plot(figure, "07_activations")
+
+exact, tanh = F.gelu(torch.tensor(x)), F.gelu(torch.tensor(x), approximate="tanh")
+apart = (exact - tanh).abs().max().item()
+print(f"GELU with erf and with tanh differ by up to {apart:.1e}")
+assert 4e-4 < apart < 5e-4
+
+# %% [markdown]
+# ## What f′ does in depth
+# Twenty layers, each y = f(1.5·x): how much of the gradient is left at the first?
+
+# %%
+left = {}
+for name, function in package.items():
+    t = torch.tensor(np.random.default_rng(0).normal(size=1000), requires_grad=True)
+    y = t
+    for _ in range(20):
+        y = function(1.5 * y)
+    y.backward(torch.ones(1000).double())
+    left[name] = t.grad.abs().mean().item()
+    print(f"{name:8} mean |gradient| after 20 layers: {left[name]:.1e}")
+assert left["sigmoid"] < 1e-6 < left["relu"]  # 20 factors of at most 1.5/4
+
+# %% [markdown]
+# ## The kink
+# At 0, ReLU has no derivative. The convention (PyTorch's too) is 0. A finite difference there gives ½,
+# so a gradient check must stay away from kinks.
+
+# %%
+zero = torch.tensor([0.0], dtype=torch.float64, requires_grad=True)
+F.relu(zero).backward(torch.ones(1).double())
+assert zero.grad.item() == 0.0
+try:
+    gradcheck(F.relu, torch.tensor([0.0], dtype=torch.float64, requires_grad=True))
+except Exception as error:
+    print("at the kink:", str(error).split(". Elements")[0])
+else:
+    raise AssertionError("finite differences can't agree at a kink")
+
+# %% [markdown]
+# ## Break it
+# The commonest mistake: the formula σ·(1 − σ) with the *input* where the *output* belongs.
+
+# %%
+def input_for_output(self, g):
+    y = self.saved[0]
+    looks_like_x = np.log(y / (1 - y))  # what was the input
+    return g * looks_like_x * (1 - looks_like_x)
+
+
+with broken("sigmoid", input_for_output):
+    try:
+        gradcheck(torch.sigmoid, torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64, requires_grad=True))
+    except Exception as error:
+        print("input for output:", str(error).split(". Elements")[0])
+    else:
+        raise AssertionError("the check must see this")
+
+# %% [markdown]
+# ## Exercise
+# Derive the slope of softplus, ln(1 + eˣ). You know it already by another name. Then:
+# `tinygrad-llm exercise start gelu`.

@@ -1,0 +1,101 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+
+# %% [markdown]
+# # 9. Dropout
+#
+# **Question.** Dropout is random. How can something random have a derivative?
+#
+# Once the coin has been thrown it is no longer random: a mask m of zeros and ones is a constant.
+#
+#     y = x·m/(1 − p)          ∂L/∂x = g·m/(1 − p)
+#
+# with m = 0 with probability p. The *same* mask must be used backward, so it is saved. The factor
+# 1/(1 − p) keeps the mean: E[m] = 1 − p. It stands in the forward pass of training, so that evaluation
+# needs nothing ("inverted dropout").
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_llm as torch
+import tinygrad_llm.nn.functional as F
+from tinygrad_llm import nn
+from tinygrad_llm.study.lesson import broken, save_plot
+
+p = 0.25
+
+# %% [markdown]
+# ## By hand
+
+# %%
+rng = np.random.default_rng(0)
+x, g = rng.normal(size=1000), rng.normal(size=1000)
+mask = rng.random(1000) >= p
+y = x * mask / (1 - p)
+gx = g * mask / (1 - p)
+assert np.all((gx == 0) == (y == 0))  # what was dropped gets no gradient
+
+# %% [markdown]
+# ## With the package
+# The same seed drops the same elements as in PyTorch on a CPU.
+
+# %%
+torch.manual_seed(123)
+tx = torch.tensor(x, requires_grad=True)
+ty = F.dropout(tx, p, training=True)
+ty.backward(torch.tensor(g))
+kept = ty.detach().numpy() != 0
+assert np.allclose(ty.detach().numpy()[kept], x[kept] / (1 - p))
+assert np.allclose(tx.grad.numpy(), g * kept / (1 - p))
+print(f"kept {kept.mean():.1%}, wanted {1 - p:.0%}")
+
+layer = nn.Dropout(p)
+layer.eval()
+assert torch.equal(layer(tx), tx)  # in evaluation it does nothing
+
+# %% [markdown]
+# ## Why the factor 1/(1 − p)
+# Without it the next layer would see smaller sums in training than in evaluation.
+
+# %%
+torch.manual_seed(0)
+ones = torch.ones(200, 512)
+with_factor = F.dropout(ones, p).sum(dim=1) / 512
+without = with_factor * (1 - p)
+figure, axis = plt.subplots(figsize=(6, 4))
+axis.hist(with_factor.tolist(), 25, alpha=0.7, label="with 1/(1 − p)")
+axis.hist(without.tolist(), 25, alpha=0.7, label="without")
+axis.axvline(1.0, c="k", label="in evaluation"), axis.set_xlabel("mean of 512 ones after dropout")
+axis.legend()
+save_plot(figure, "09_dropout")
+assert abs(with_factor.mean().item() - 1) < 0.01
+
+# %% [markdown]
+# ## Break it
+# A new mask in the backward pass. Every number is plausible, the mean is right, and the training is
+# wrong: gradients arrive at elements that had no part in the loss. Finite differences see it, if the
+# mask is held still while they move x.
+
+# %%
+def new_mask(self, g):
+    return g * (rng.random(g.shape) >= p) / (1 - p), None
+
+
+with broken("dropout", new_mask):
+    torch.manual_seed(123)
+    tx = torch.tensor(x, requires_grad=True)
+    ty = F.dropout(tx, p, training=True)
+    ty.backward(torch.tensor(g))
+dropped = ty.detach().numpy() == 0
+wrongly = (tx.grad.numpy()[dropped] != 0).mean()
+print(f"a new mask: {wrongly:.0%} of the dropped elements get a gradient")
+assert wrongly > 0.5
+
+# %% [markdown]
+# ## Exercise
+# p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) say? Look at how
+# `tinygrad-llm study dropout` treats it. Then: `tinygrad-llm exercise start dropout`.
