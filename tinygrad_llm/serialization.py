@@ -21,7 +21,7 @@ import numpy as np
 
 from . import backend, dtypes
 from .tensor import Size, Tensor, device, wrap
-from .weights.safetensors import SafeTensorsError, SafeTensorsFile, save_file
+from .weights.safetensors import SafeTensorsFile, save_file
 from .weights.safetensors import save as save_bytes
 from .weights.torch_file import StoredTensor, TorchFile, TorchFileError, is_torch_file
 from .weights.tree import pack, unpack
@@ -178,7 +178,7 @@ def load(
             structure = json.loads(file.metadata[_KEY])
             return _Builder(file, place).value(unpack(structure, {}))
         return {name: place(wrap(np.array(array)), "cpu") for name, array in file.items()}
-    except (SafeTensorsError, json.JSONDecodeError, KeyError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RuntimeError(
             f"{where} was written neither by save() nor by PyTorch, or it is damaged: {error}"
         ) from error
