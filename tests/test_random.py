@@ -310,6 +310,38 @@ def test_errors_name_what_was_wrong(make, error, words):
         make()
 
 
+def test_a_gpu_gets_the_numbers_of_the_cpu(device):
+    def numbers(device):
+        tg.manual_seed(5)
+        x = tg.zeros(4, 5, device=device)
+        made = [tg.rand(3, 4, device=device), tg.randn(20, device=device)]
+        made += [tg.randint(0, 9, (5,), device=device), tg.randperm(6, device=device)]
+        made += [tg.rand_like(x), tg.randn_like(x.t()), tg.randint_like(x, 7)]
+        made += [x.uniform_(-1, 1).clone(), x.t().normal_(1, 2).clone(), x.exponential_().clone()]
+        made += [x.bernoulli_(0.5).clone(), x.bernoulli_(x * 0.5 + 0.2).clone()]
+        made += [tg.bernoulli(x), x.random_(9).clone(), tg.multinomial(x + 1, 2)]
+        made += [tg.normal(x, 2.0), tg.normal(0.5, x), tg.nn.functional.dropout(x + 1, 0.4)]
+        assert all(str(t.device).startswith(device) for t in made)
+        return [t.cpu().tolist() for t in made]
+
+    assert numbers(device) == numbers("cpu")
+
+
+def test_a_random_fill_is_a_change_in_place():
+    x = tg.rand(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        x.normal_()
+    with tg.no_grad():
+        x.normal_()
+    y = x * 2
+    z = (y * y).sum()
+    y.uniform_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.backward()
+    with pytest.raises(RuntimeError, match="single memory location"):
+        tg.zeros(3, 1).expand(3, 4).uniform_()
+
+
 def test_random_numbers_do_not_touch_numpys_own():
     np.random.seed(1)
     expected = np.random.RandomState(1).rand()

@@ -18,6 +18,10 @@ A Generator draws from the Mersenne twister MT19937 (Matsumoto and Nishimura, 19
 
 Two draws a, b make the 64 bits a·2³² + b. The order of the draws is the order of memory: a tensor
 that was transposed is filled column by column (`in_memory_order`).
+
+Integers and masks are PyTorch's everywhere. Floats are too, to the last bit, where PyTorch runs on
+an x86 processor with AVX2; elsewhere it takes other functions for float32 normals of 16 numbers and
+more, which may differ in the last bit or two.
 """
 
 from __future__ import annotations
@@ -349,7 +353,8 @@ class Generator:
         """n indices for each row of weights: (V) -> (n), (B, V) -> (B, n), int64.
 
         The weights need not add up to 1. RuntimeError for a weight that is negative, infinite or
-        NaN, and for a row that is all zeros.
+        NaN, and for a row that is all zeros. Without replacement, and with fewer than n weights
+        above zero, those that are zero follow in the order of their indices (PyTorch: in any).
         """
         if n > 1 and replacement:
             return self._with_replacement(probs, n)

@@ -8,9 +8,9 @@ import numpy as np
 
 __all__ = ["packed_state", "unpacked_state"]
 
-# The seed; draws left of the 624 in the state, whether seeded, draws taken; the 624 numbers, 8 bytes
-# each; a kept normal of float64 as the second of three numbers, whether there is one; the same for
-# float32, which a CPU never keeps.
+# The seed; draws left of the 624 in the state, whether seeded, draws taken; the 624 numbers, each
+# in 8 bytes; a kept normal of float64 as the second of three numbers, and whether there is one; the
+# same for float32, which a CPU never keeps.
 _LAYOUT = struct.Struct("<QiiQ4992sdddiifi")
 _N = 624
 
