@@ -224,7 +224,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
         f"{module}.{name}": build
         for module in ("builtins", "__builtin__")
         for name, build in (
-            *(("set", _set), ("frozenset", _frozenset)),
+            *(("set", _set), ("frozenset", _frozenset), ("bytes", _bytes)),
             *(("bytearray", _bytearray), ("complex", _complex)),
         )
     },
