@@ -81,12 +81,12 @@ assert one_pass[8] > 100 * two_pass[8]
 # The running sum of ones in float32 stops at 2²⁴. Adding in groups, and then the groups, does not.
 
 # %%
-n = 20_000_000
-ones = np.ones((n, 1), np.float32)
-running = np.add.reduce(ones, axis=0)[0]  # row after row
-grouped = torch.tensor(ones).sum(dim=0).item()
-print(f"{n:,} ones: row after row {running:,.0f}, in groups {grouped:,.0f}")
-assert grouped == n
+n = 17_000_000
+ones = np.ones(n, np.float32)
+running = np.cumsum(ones)[-1]  # one after the other
+grouped = torch.from_numpy(ones).sum().item()
+print(f"{n:,} ones: one after the other {running:,.0f}, in groups {grouped:,.0f}")
+assert running == 2**24 and grouped == n
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 4))
