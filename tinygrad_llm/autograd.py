@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .backend import asarray
 from .engine import backward, backward_steps, retain_grad
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .tensor import Tensor, wrap
@@ -28,13 +29,15 @@ def grad(
     if create_graph:
         raise RuntimeError("create_graph=True: there is no double backward here")
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not all(t.requires_grad for t in wanted):
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
     found: dict[int, Any] = {}
     keep = {id(t) for t in wanted}
 
     def collect(tensor: Tensor, g: Any, fresh: bool) -> None:
         if id(tensor) in keep:
             known = found.get(id(tensor))
-            found[id(tensor)] = g.copy() if known is None else known + g
+            found[id(tensor)] = g.copy() if known is None else asarray(known + g, g)
 
     undo = [(t, t._op.retained) for t in wanted if t._op is not None]
     for t, _ in undo:

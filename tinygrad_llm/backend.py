@@ -128,12 +128,10 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
         return g
     extra = g.ndim - len(shape)
     if extra:
-        if g.shape[extra:] == shape:
-            return row_sum(g, len(shape))
-        g = g.sum(tuple(range(extra)))  # (copies, *shape) -> (*shape)
+        g = sum_over(g, tuple(range(extra)))  # (copies, *shape) -> (*shape)
     repeated = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     if repeated:
-        g = g.sum(repeated, keepdims=True)
+        g = sum_over(g, repeated, keepdim=True)
     return asarray(g, g)
 
 

@@ -49,11 +49,13 @@ class Op:
     outputs: Sequence[Any] = (None,)  # shape and dtype of each output, if there are several
     order = 0
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
+    _sizes_named: ClassVar[bool]
+    _shapes_seen: ClassVar[set]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
-        cls._shapes_seen: set = set()
+        cls._shapes_seen = set()
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -108,15 +110,13 @@ class Op:
             for y in results:
                 if storage_of(y.array) is storage_of(base.array):
                     y._view_of, y._tick = base, next(clock)
-        if observers:
-            for watch in observers:
-                watch(op, inputs, results)
+        for watch in observers:
+            watch(op, inputs, results)
         return tuple(results) if several else results[0]
 
     def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
         """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
-        edges: list[Any] = []
-        expects: list[Any] = []
+        edges, expects = [], []
         for x, array, needed in zip(inputs, arrays, self.needs):  # noqa: B905
             if not needed:
                 edges.append(None)
@@ -149,7 +149,7 @@ def _explained(cls: type[Op], arrays: Sequence[Any], error: Exception) -> Except
     names = [i.name for i in shapes.parse(cls.signature)[0]] + ["and"] * len(given)
     got = ", ".join(f"{n}{tuple(a.shape)} {a.dtype}" for n, a in zip(names, given))  # noqa: B905
     kind = type(error) if isinstance(error, TypeError) else RuntimeError
-    return kind(f"{cls.name}: {error}; got {got}")
+    return kind(f"{cls.name}: {shapes.explained(error, given)}; got {got}")
 
 
 # -------------------------------------------------------------------------------- the walk back
@@ -194,7 +194,7 @@ def backward_steps(
             slots[at], slots[at + 1] = asarray(slots[at] + g, g), True
 
     for tensor, g in zip(roots, given, strict=True):
-        if not tensor._needs:
+        if not tensor.requires_grad:
             raise RuntimeError(
                 "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
                 "that it was made from has requires_grad=True, or it was made under no_grad()"
@@ -290,11 +290,11 @@ def backward(
 
 def retain_grad(self: Tensor) -> None:
     """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
-    if not self._needs:
+    if not self.requires_grad:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if self._op is not None:
         self._op.retained = {**(self._op.retained or {}), self._out: weakref.ref(self)}
 
 
-Tensor.backward = backward  # type: ignore[method-assign]
-Tensor.retain_grad = retain_grad  # type: ignore[method-assign]
+Tensor.backward = backward  # type: ignore[attr-defined]
+Tensor.retain_grad = retain_grad  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 Shape = tuple[int, ...]
 
@@ -101,6 +102,19 @@ def check(op: str, signature: str, shapes: Sequence[Shape | None]) -> dict[str, 
                 )
             seen_in.setdefault(dim, spec.name)
     return sizes
+
+
+def explained(error: Exception, arrays: Sequence[Any]) -> str:
+    """The array library's message, or PyTorch's where two shapes don't broadcast."""
+    if len(arrays) == 2 and "broadcast" in str(error):
+        a, b = arrays[0].shape, arrays[1].shape
+        for i in range(1, min(len(a), len(b)) + 1):
+            if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
+                return (
+                    f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at "
+                    f"non-singleton dimension {max(len(a), len(b)) - i}"
+                )
+    return str(error)
 
 
 def fill(signature: str, sizes: Mapping[str, int], leading: Shape = ()) -> list[Shape]:

@@ -214,7 +214,7 @@ class Tensor:
     # ------------------------------------------------------------------ its place in the graph
     @property
     def requires_grad(self) -> bool:
-        return self._needs
+        return self._up_to_date()._needs
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -238,11 +238,17 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        return self._op is None
+        return self._up_to_date()._op is None
 
     @property
     def grad_fn(self) -> Any:
-        return self._op
+        return self._up_to_date()._op
+
+    def _up_to_date(self) -> Tensor:
+        """The tensor itself; a view whose base changed in place gets its new history first."""
+        if self._view_of is not None and self._view_of._tick > self._tick:
+            self._look_again()
+        return self
 
     @property
     def data(self) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import is_array, storage_of, to_numpy, xp_of
-from ..grad_mode import mode
+from ..grad_mode import enable_grad, mode
 from ..tensor import Tensor, wrap
 from ..versions import clock, mark_modified
 from . import elementwise
@@ -99,7 +99,8 @@ def look_again(view: Tensor) -> Tensor:
             "operation has modified since: take the view again after it"
         )
     view._tick = base._tick
-    now = ops.ReadView.apply(base, view=view.array)
+    with enable_grad():
+        now = ops.ReadView.apply(base, view=view.array)
     view._op, view._out, view._needs = now._op, now._out, now._needs
     return view
 
