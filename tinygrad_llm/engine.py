@@ -116,14 +116,11 @@ class Op:
 
     def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
         """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
-        edges, expects = [], []
+        edges: list[Any] = []
+        expects: list[Any] = []
         for x, array, needed in zip(inputs, arrays, self.needs):  # noqa: B905
-            if not needed:
-                edges.append(None)
-                expects.append(None)
-                continue
-            edges.append(x if x._op is None else (x._op, x._out))
-            expects.append((array.shape, array.dtype))
+            edges.append(None if not needed else x if x._op is None else (x._op, x._out))
+            expects.append((array.shape, array.dtype) if needed else None)
         self.edges, self.expects = edges, expects
         self.order = next(clock)
         if len(results) > 1:
