@@ -125,9 +125,17 @@ def main(argv: list[str]) -> None:
     for _ in range(options.rounds):
         for side in sides:
             results[side].append(
-                machine.run_child("benchmarks", "train-step", "--config", options.config,
-                                  "--steps", steps, "--side", side,
-                                  threads=options.threads)  # fmt: skip
+                machine.run_child(
+                    "benchmarks",
+                    "train-step",
+                    "--config",
+                    options.config,
+                    "--steps",
+                    steps,
+                    "--side",
+                    side,
+                    threads=options.threads,
+                )  # fmt: skip
             )
     flops = useful_flops(options.config)
     tokens = CONFIGS[options.config][-1] * CONTEXT

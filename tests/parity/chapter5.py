@@ -1,7 +1,7 @@
 """Run chapter 5's program under PyTorch or under tinygrad_llm and write its numbers as JSON.
 
-    python tests/parity/chapter5.py torch tests/parity/chapter5_torch.json
-    python tests/parity/chapter5.py ours /tmp/chapter5_ours.json
+python tests/parity/chapter5.py torch tests/parity/chapter5_torch.json
+python tests/parity/chapter5.py ours /tmp/chapter5_ours.json
 """
 
 from __future__ import annotations
