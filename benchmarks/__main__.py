@@ -7,6 +7,8 @@ import sys
 
 COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
+    "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
+    "overhead": ("overhead", "microseconds an op of tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
 }

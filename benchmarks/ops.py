@@ -1,0 +1,137 @@
+"""Each fused op, forward and backward at a GPT's shapes, against PyTorch eager.
+
+    python -m benchmarks ops --against torch
+
+Each side runs in processes of its own, in turn; a time is the median of all its runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import machine
+
+B, T, C, H, V = 8, 256, 384, 6, 65  # the `char` model of the train-step benchmark
+BIG_V, BIG_C = 50257, 256
+
+
+def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]]:
+    """name: (function of tensors, their shapes), in the names that both sides share."""
+    F = torch.nn.functional
+    ids = torch.arange(B * T).reshape(B, T) * 7919 % BIG_V
+    small = torch.arange(B * T) * 31 % V
+    return {
+        "linear": (lambda x, w, b: F.linear(x, w, b), [(B, T, C), (4 * C, C), (4 * C,)]),
+        "layer_norm": (lambda x, w, b: F.layer_norm(x, (C,), w, b), [(B, T, C), (C,), (C,)]),
+        "rms_norm": (lambda x, w: F.rms_norm(x, (C,), w), [(B, T, C), (C,)]),
+        "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), [(B, T, 4 * C)]),
+        "gelu erf": (F.gelu, [(B, T, 4 * C)]),
+        "silu": (F.silu, [(B, T, 4 * C)]),
+        "softmax": (lambda x: torch.softmax(x, -1), [(B, H, T, T)]),
+        "log_softmax": (lambda x: torch.log_softmax(x, -1), [(B, H, T, T)]),
+        "attention causal": (
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+            [(B, H, T, C // H)] * 3,
+        ),
+        "embedding": (lambda w: F.embedding(ids, w), [(BIG_V, BIG_C)]),
+        "dropout": (lambda x: F.dropout(x, 0.1), [(B, T, C)]),
+        "cross_entropy": (lambda x: F.cross_entropy(x, small), [(B * T, V)]),
+        "head + cross_entropy": (
+            _head(torch, ids.reshape(-1)), [(B * T, BIG_C), (BIG_V, BIG_C)],
+        ),
+    }  # fmt: skip
+
+
+def _head(torch: Any, targets: Any) -> Callable[..., Any]:
+    """The output layer and the loss over a large vocabulary, as each side does it best."""
+    F = torch.nn.functional
+    if torch.__name__ == "torch":
+        return lambda x, w: F.cross_entropy(F.linear(x, w), targets)
+    return lambda x, w: F.linear_cross_entropy(x, w, targets)
+
+
+def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
+    """Times of every case in this process: forward and backward apart, in seconds."""
+    import numpy as np
+
+    if side == "torch":
+        import torch
+    else:
+        import tinygrad_llm as torch  # type: ignore[no-redef]
+    rng = np.random.default_rng(0)
+    found: dict[str, dict[str, Any]] = {}
+    for name, (function, shapes) in cases(torch).items():
+        arrays = [rng.standard_normal(s, dtype=np.float32) for s in shapes]
+        tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
+        upstream = torch.from_numpy(
+            np.asarray(rng.standard_normal(tuple(function(*tensors).shape)), np.float32)
+        )
+        forward, backward = [], []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(forward) < 5:
+            for t in tensors:
+                t.grad = None
+            start = time.perf_counter()
+            y = function(*tensors)
+            middle = time.perf_counter()
+            y.backward(upstream)
+            backward.append(time.perf_counter() - middle)
+            forward.append(middle - start)
+        found[name] = {"forward": forward[2:], "backward": backward[2:]}
+    return found
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks ops", description=__doc__)
+    parser.add_argument("--against", choices=["torch", "none"], default="torch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--json", metavar="FILE", default=None)
+    parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.side:
+        print(json.dumps(measure(options.side, options.seconds)))
+        return
+    here = machine.run_child("benchmarks.machine", threads=options.threads)
+    print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
+    sides = ["ours"] + (["torch"] if options.against == "torch" else [])
+    rounds: dict[str, list] = {side: [] for side in sides}
+    for _ in range(options.rounds):
+        for side in sides:
+            rounds[side].append(
+                machine.run_child(
+                    "benchmarks",
+                    "ops",
+                    "--side",
+                    side,
+                    "--seconds",
+                    options.seconds,
+                    threads=options.threads,
+                )  # fmt: skip
+            )
+    print(f"{'milliseconds':22}{'forward':>9}{'backward':>9}" + (
+        f"{'torch':>9}{'torch':>9}{'ratio':>8}" if len(sides) == 2 else ""))  # fmt: skip
+    summary: dict[str, Any] = {"machine": here}
+    for name in rounds["ours"][0]:
+        row: dict[str, float] = {}
+        for side in sides:
+            for way in ("forward", "backward"):
+                times = [t for r in rounds[side] for t in r[name][way]]
+                row[f"{side} {way}"] = statistics.median(times) * 1e3
+        line = f"{name:22}" + "".join(f"{v:9.3f}" for v in row.values())
+        if len(sides) == 2:
+            row["ratio"] = (row["torch forward"] + row["torch backward"]) / (
+                row["ours forward"] + row["ours backward"]
+            )
+            line += f"{row['ratio']:8.2f}"
+        print(line)
+        summary[name] = row
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(summary, file, indent=1)

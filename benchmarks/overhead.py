@@ -1,0 +1,112 @@
+"""What an op costs beside its arithmetic: microseconds for tensors of four numbers.
+
+    python -m benchmarks overhead
+
+Rivals that are installed take part: torch, mygrad, autograd. Forward records the op; backward is
+the walk over a chain of 200 of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import machine
+
+CHAIN = 200
+
+
+def chain(make: Callable[[Any], Any], backward: Callable[[Any, Any], Any]) -> dict[str, float]:
+    """Microseconds an op, forward and backward: y = y·z two hundred times; medians."""
+    import numpy as np
+
+    forward_times, backward_times = [], []
+    for _ in range(60):
+        x, z = make(np.ones((2, 2), np.float32)), make(np.ones((2, 2), np.float32))
+        y = x
+        start = time.perf_counter()
+        for _ in range(CHAIN):
+            y = y * z
+        middle = time.perf_counter()
+        backward(y, x)
+        backward_times.append((time.perf_counter() - middle) / CHAIN)
+        forward_times.append((middle - start) / CHAIN)
+    return {
+        "forward": statistics.median(forward_times) * 1e6,
+        "backward": statistics.median(backward_times) * 1e6,
+    }
+
+
+def ours() -> dict[str, float]:
+    import tinygrad_llm as tl
+
+    ones = tl.ones(2, 2)
+    return chain(lambda a: tl.tensor(a, requires_grad=True), lambda y, x: y.backward(ones))
+
+
+def torch() -> dict[str, float]:
+    import torch
+
+    torch.set_num_threads(1)
+    ones = torch.ones(2, 2)
+    return chain(lambda a: torch.tensor(a, requires_grad=True), lambda y, x: y.backward(ones))
+
+
+def mygrad() -> dict[str, float]:
+    import mygrad
+
+    return chain(lambda a: mygrad.tensor(a), lambda y, x: y.sum().backward())
+
+
+def autograd() -> dict[str, float]:
+    """HIPS autograd has no graph to hold: forward and backward are timed as one call and halved."""
+    import autograd.numpy as anp
+    import numpy as np
+    from autograd import grad
+
+    z = np.ones((2, 2), np.float32)
+
+    def function(x: Any) -> Any:
+        for _ in range(CHAIN):
+            x = x * z
+        return anp.sum(x)
+
+    gradient, times = grad(function), []
+    for _ in range(60):
+        start = time.perf_counter()
+        gradient(np.ones((2, 2), np.float32))
+        times.append((time.perf_counter() - start) / CHAIN)
+    both = statistics.median(times) * 1e6
+    return {"forward": both / 2, "backward": both / 2}
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks overhead", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=["ours", "torch", "mygrad", "autograd"],
+                        help=argparse.SUPPRESS)  # fmt: skip
+    options = parser.parse_args(argv)
+    if options.side:
+        print(json.dumps(globals()[options.side]()))
+        return
+    import importlib.util
+
+    here = machine.run_child("benchmarks.machine", threads=1)
+    print(here["text"], "\n")
+    sides = ["ours"] + [s for s in ("torch", "mygrad", "autograd") if importlib.util.find_spec(s)]
+    rounds: dict[str, list] = {s: [] for s in sides}
+    for _ in range(options.rounds):
+        for side in sides:
+            rounds[side].append(
+                machine.run_child("benchmarks", "overhead", "--side", side, threads=1)
+            )
+    print(f"{'microseconds an op':22}{'forward':>9}{'backward':>9}{'ratio':>8}")
+    total = {}
+    for side in sides:
+        f, b = (statistics.median(r[w] for r in rounds[side]) for w in ("forward", "backward"))
+        total[side] = f + b
+        print(f"{side:22}{f:9.2f}{b:9.2f}{total[side] / total['ours']:8.2f}")
