@@ -112,7 +112,8 @@ def gradcheck(
     """Whether backward agrees with finite differences for every element of every input.
 
     fn          a function of tensors, or a Module (then all its parameters are checked too); it may
-                return a tensor, or several in a tuple, list or dict; for options write a lambda
+                return a tensor, or several in a tuple, list or dict, of which those that require
+                grad count; for options write a lambda
     inputs      tensors and whatever else fn takes. Checked are the float64 tensors that require
                 grad and float64 NumPy arrays; the others are passed as they are
     eps         half the distance of the two points
@@ -184,12 +185,16 @@ def compare_gradients(
 
     with enable_grad():
         ys = outputs()
-        upstream = [_upstream(rng, y) for y in ys]
-        analytic = _analytic(ys, upstream, leaves)
+    chosen = [y.requires_grad for y in ys]
+    if not any(chosen):  # no gradient at all: then the outputs must not depend on the inputs
+        chosen = [True] * len(ys)
+    upstream = [_upstream(rng, y) if c else None for y, c in zip(ys, chosen, strict=True)]
+    analytic = _analytic(ys, upstream, leaves)
 
     def loss() -> float:
         with no_grad():
-            return sum(float((y.array * u).sum()) for y, u in zip(outputs(), upstream, strict=True))
+            pairs = zip(outputs(), upstream, strict=True)
+            return sum(float((y.array * u).sum()) for y, u in pairs if u is not None)
 
     first, again = loss(), loss()
     if first != again and not (math.isnan(first) and math.isnan(again)):
