@@ -1,4 +1,9 @@
-"""Comparing tensors in tests: assert_close, with PyTorch's tolerances and messages."""
+"""For tests: assert_close, with PyTorch's tolerances and messages; strategies for Hypothesis.
+
+`assert_gradients(fn, signature)` checks somebody's own op on inputs that Hypothesis draws, and
+`tensors`, `arrays` and `sizes` are the strategies that draw them (see study/strategies.py). They
+need `pip install hypothesis`, which is imported when one of them is first used.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from .backend import to_numpy
 from .functions.compare import isclose
 from .tensor import Tensor, wrap
 
-__all__ = ["assert_close"]
+__all__ = ["arrays", "assert_close", "assert_gradients", "sizes", "tensors"]
 
 # dtype: the relative and the absolute difference allowed; anything else must be equal.
 _TOLERANCES = {
@@ -22,6 +27,20 @@ _TOLERANCES = {
     dtypes.float32: (1.3e-6, 1e-5),
     dtypes.float64: (1e-7, 1e-7),
 }
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"tinygrad_llm.testing has no {name!r}")
+    try:
+        from .study import strategies
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise ImportError(
+            f"tinygrad_llm.testing.{name} needs Hypothesis: pip install hypothesis"
+        ) from error
+    return getattr(strategies, name)
 
 
 def assert_close(
