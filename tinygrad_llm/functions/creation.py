@@ -121,6 +121,9 @@ def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
     return data.copy() if copy else data
 
 
+_NUMBERS = {bool, int, float}
+
+
 def _is_sequence(value: Any) -> bool:
     if isinstance(value, list | tuple | range):
         return True
@@ -131,39 +134,40 @@ def _is_sequence(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
-def _from_python(data: Any, wanted: Any) -> np.ndarray:
+def _from_python(data: Any, wanted: Any) -> Any:
     """A number or nested sequences of numbers as an array."""
     if isinstance(data, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     shape: list[int] = []
-    level = [data]
-    while level and all(map(_is_sequence, _one_of_each_type(level))):
+    level, kinds = [data], {type(data)}
+    while level and not kinds <= _NUMBERS and all(map(_is_sequence, _examples(level, kinds))):
         lengths = set(map(len, level))
         if len(lengths) > 1:
             break
         shape.append(lengths.pop())
-        if all(isinstance(item, np.ndarray) for item in level):
-            level = [x for item in level for x in item]
-        else:
-            level = list(chain.from_iterable(level))
-    if any(map(_is_sequence, _one_of_each_type(level))):
+        level = list(chain.from_iterable(level))
+        kinds = set(map(type, level))
+        if kinds == {np.ndarray} and len({(x.shape, x.dtype) for x in level}) == 1:
+            whole = np.stack(level).reshape(*shape, *level[0].shape)
+            return _as_array(whole, wanted, copy=False)
+    if not kinds <= _NUMBERS and any(map(_is_sequence, _examples(level, kinds))):
         _check_ragged(data)
-    kinds = set(map(type, level))
     if wanted is None:
         wanted = _common_dtype(level, kinds)
-    elif not kinds <= {bool, int, float}:
+    elif not kinds <= _NUMBERS:
         _common_dtype(level, kinds)  # raises for what is no number
-    if any(issubclass(kind, Tensor) for kind in kinds):
+    if not kinds <= _NUMBERS and any(issubclass(kind, Tensor) for kind in kinds):
         level = [x.item() if isinstance(x, Tensor) else x for x in level]
     return _numbers(level, wanted).reshape(shape)
 
 
-def _one_of_each_type(values: Sequence[Any]) -> list[Any]:
-    """An example of every type among the values (0-d and other arrays are different types)."""
-    kinds = dict(zip(map(type, values), values, strict=True))
+def _examples(values: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
+    """One value of every type, or all of them if some are arrays (which may be 0-d)."""
     if any(issubclass(kind, np.ndarray) for kind in kinds):
-        return list(values)
-    return list(kinds.values())
+        return values
+    if len(kinds) == 1:
+        return values[:1]
+    return list(dict(zip(map(type, values), values, strict=True)).values())
 
 
 def _check_ragged(data: Any) -> None:
@@ -201,7 +205,7 @@ def _check_ragged(data: Any) -> None:
 
 def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
     """The dtype for numbers of these types."""
-    if kinds <= {bool, int, float}:
+    if kinds <= _NUMBERS:
         if float in kinds or not kinds:
             return dtypes.numpy_dtype(None)
         return np.dtype(np.int64 if int in kinds else np.bool_)
@@ -241,6 +245,8 @@ def _numbers(values: list[Any], wanted: np.dtype) -> np.ndarray:
     if wanted.kind == "u":  # −0.5 is no number of an unsigned type, though it would round to one
         return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
     try:
+        if wanted.kind != "f" or wanted.itemsize == 8:
+            return np.array(values, wanted)
         with np.errstate(over="ignore"):
             return np.array(values, wanted)
     except (OverflowError, ValueError, TypeError) as error:

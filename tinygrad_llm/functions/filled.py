@@ -67,16 +67,18 @@ def _filled(
 ) -> Tensor:
     """A tensor of one number; on a GPU only that number is sent there."""
     wanted = dtypes.numpy_dtype(dtype)
+    if value == 0 and device is None:
+        return finish(np.zeros(size, wanted), None, requires_grad)
     if wanted == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
         raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
-    value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+    if value not in (0, 1):
+        value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
     place = None if device is None else as_device(device)
     if place is not None and place.type != "cpu":
         one = move(np.full((1,) * len(size), value, wanted), place.type, place.index)
         return finish(xp_of(one).broadcast_to(one, size).copy(), None, requires_grad)
     with np.errstate(over="ignore"):
-        array = np.zeros(size, wanted) if value == 0 else np.full(size, value, wanted)
-    return finish(array, None, requires_grad)
+        return finish(np.full(size, value, wanted), None, requires_grad)
 
 
 # --------------------------------------------------------------------------------- one number
@@ -144,7 +146,9 @@ def _like(
     wanted = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
     made = xp_of(a).empty_like(a, dtype=wanted)
     if value is not None:
-        made.fill(fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name)))
+        if value not in (0, 1):
+            value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+        made.fill(value)
     return finish(made, device, requires_grad)
 
 
