@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import backend, engine
@@ -25,8 +25,14 @@ class NonFiniteError(FloatingPointError):
     where it was there before; checkpoint: the last good one, or None.
     """
 
-    def __init__(self, message: str, step: int, op: str | None, checkpoint: Any) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, op: str | None, told: str, step: int, checkpoint: Any) -> None:
+        good = "no checkpoint was written before"
+        if checkpoint is not None:
+            good = f"the last good checkpoint is {checkpoint}"
+        super().__init__(
+            f"step {step}: {what}. First made by {told}. The weights were not updated; {good}. "
+            "A lower learning rate or gradient clipping often helps"
+        )
         self.step, self.op, self.checkpoint = step, op, checkpoint
 
 
@@ -84,6 +90,23 @@ def _any(what: str, array: Any) -> bool:
     if array.dtype.kind not in "fV" or not array.size:
         return False
     return bool(getattr(backend.xp_of(array), what)(array).any())
+
+
+def diagnose_loss(value: float, compute: Callable[[], Any]) -> tuple[str, str | None, str]:
+    """What NonFiniteError tells of a bad loss: `compute()` computes it again."""
+    return (f"the loss is {value}", *first_bad_forward(compute))
+
+
+def diagnose_gradient(
+    norm: float, compute: Callable[[Any], Any], batches: Iterable[Any]
+) -> tuple[str, str | None, str]:
+    """The same of a bad gradient norm: `compute(batch)` gives the losses that were added up."""
+    op, told = None, "a sum of gradients, each of which is finite"
+    for batch in batches:
+        op, told = first_bad_backward(compute(batch))
+        if op is not None:
+            break
+    return f"the gradient norm is {norm}", op, told
 
 
 def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:

@@ -21,7 +21,7 @@ import numpy as np
 from .. import random
 from ..grad_mode import no_grad
 from ..nn.utils import clip_grad_norm_
-from .autopsy import NonFiniteError, first_bad_backward, first_bad_forward
+from .autopsy import NonFiniteError, diagnose_gradient, diagnose_loss
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -268,7 +268,10 @@ class Trainer:
         if targets:
             norm = self._clip()
             if not math.isfinite(norm):
-                raise self._bad_gradient(norm, batches, random_state)
+                random.set_rng_state(random_state)
+                batches = [batch for batch in batches if self.count(batch)]
+                told = diagnose_gradient(norm, lambda batch: self.loss(self.model, batch), batches)
+                raise NonFiniteError(*told, self.step + 1, self.checkpoint)
             self.optimizer.step()
             if self.scheduler is not None:
                 self.scheduler.step()
@@ -276,6 +279,14 @@ class Trainer:
         self.step += 1
         self.tokens += targets
         return norm
+
+    def _bad_loss(self, error: BadLossError) -> NonFiniteError:
+        def again() -> None:
+            random.set_rng_state(error.random_state)
+            self.loss(self.model, error.batch)
+
+        told = diagnose_loss(error.value, again)
+        return NonFiniteError(*told, self.step + 1, self.checkpoint)
 
     def _clip(self) -> float:
         largest = math.inf if self.clip is None else self.clip
@@ -408,35 +419,3 @@ class Trainer:
         self.seconds, self.last_loss = state["seconds"], state["last_loss"]
         self.val_loss = state["val_loss"]
         self.checkpoint = found.path
-
-    # --------------------------------------------------------------------- when numbers go bad
-    def _bad_loss(self, error: BadLossError) -> NonFiniteError:
-        def again() -> None:
-            random.set_rng_state(error.random_state)
-            self.loss(self.model, error.batch)
-
-        return self._bad(f"the loss is {error.value}", *first_bad_forward(again))
-
-    def _bad_gradient(self, norm: float, batches: list[Any], random_state: Any) -> NonFiniteError:
-        random.set_rng_state(random_state)
-        op, told = None, "an op that could not be found again"
-        for batch in batches:
-            if self.count(batch):
-                op, told = first_bad_backward(self.loss(self.model, batch))
-                if op is not None:
-                    break
-        return self._bad(f"the gradient norm is {norm}", op, told)
-
-    def _bad(self, what: str, op: str | None, told: str) -> NonFiniteError:
-        good = (
-            f"the last good checkpoint is {self.checkpoint}"
-            if self.checkpoint
-            else ("no checkpoint was written before")
-        )
-        return NonFiniteError(
-            f"step {self.step + 1}: {what}. First made by {told}. The weights were not updated; "
-            f"{good}. A lower learning rate or gradient clipping often helps",
-            self.step + 1,
-            op,
-            self.checkpoint,
-        )
