@@ -82,6 +82,7 @@ def draw(
     names: Mapping[str, Any] | None = None,
     fold: int | None = None,
     title: str | None = None,
+    recorder: Recorder | None = None,
 ) -> Drawing:
     """Draw the graph behind a tensor and the walk back through it.
 
@@ -93,13 +94,14 @@ def draw(
     names      variables by name; if not given, those where draw is called
     fold       boxes at this depth and deeper are closed at first; None: as the room allows
     title      a heading
+    recorder   a study.graph.Recorder that looked on while a tensor was computed
 
     No .grad changes, and backward() can still be called. RuntimeError for a tensor without a
     graph; TypeError for what is neither a tensor nor gives one.
     """
     frame = sys._getframe(1)
     names = {**frame.f_locals} if names is None else names
-    recorder = Recorder(*models)
+    recorder = Recorder(*models) if recorder is None else recorder
     if isinstance(what, Tensor):
         root = what
     elif callable(what):

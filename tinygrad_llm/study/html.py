@@ -53,7 +53,12 @@ def finite(value: Any) -> Any:
     return value
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> str:
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Iterable[int] = (0,),
+    head_row: bool = True,
+) -> str:
     """A table of texts, which are escaped; `left` are the columns that are set to the left."""
     left = set(left)
 
@@ -64,10 +69,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int
         )
 
     body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return (
-        f'<div class="wide" tabindex="0"><table>\n<thead><tr>{cells("th", head)}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
+    top = f"<thead><tr>{cells('th', head)}</tr></thead>\n" if head_row else ""
+    return f'<div class="wide" tabindex="0"><table>\n{top}<tbody>\n{body}\n</tbody></table></div>'
 
 
 def line_chart(

@@ -48,7 +48,11 @@ class LineWatch:
     """The context that `watch_lines` gives; `lines` are the statements that ran, in order."""
 
     def __init__(self, functions: tuple[Callable[..., Any], ...], limit: int = 400) -> None:
-        self.codes = {f.__code__: f for f in map(inspect.unwrap, map(_function, functions))}
+        self.codes = {
+            code: f
+            for f in map(inspect.unwrap, map(_function, functions))
+            for code in _codes(f.__code__)
+        }
         self.limit = limit
         self.lines: list[LineRun] = []
         self._before: Any = None
@@ -64,12 +68,14 @@ class LineWatch:
     def _on_call(self, frame: Any, event: str, arg: Any) -> Any:
         if frame.f_code not in self.codes:
             return None
-        function = self.codes[frame.f_code]
-        statement_at = statements(function)
+        code = frame.f_code
+        statement_at = statements(self.codes[code])
         given = _copies(frame.f_locals)
         state: dict[str, Any] = {"known": given, "at": None}
-        head = f"def {function.__name__}{inspect.signature(function)}"
-        self.lines.append(LineRun(frame.f_lineno, head, dict(given)))
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        arguments = {name: given[name] for name in names if name in given}
+        head = f"def {code.co_name}({', '.join(names)})"
+        self.lines.append(LineRun(frame.f_lineno, head, arguments))
 
         def on_line(frame: Any, event: str, arg: Any) -> Any:
             now = _copies(frame.f_locals)
@@ -101,6 +107,12 @@ def watch_lines(*functions: Callable[..., Any], limit: int = 400) -> LineWatch:
     Arrays are copied as they are after each statement, so that a change in place shows.
     """
     return LineWatch(functions, limit)
+
+
+def _codes(code: Any) -> list[Any]:
+    """A function's code and that of the functions that are defined within it."""
+    within = [c for c in code.co_consts if inspect.iscode(c) and not c.co_name.startswith("<")]
+    return [code, *(inner for c in within for inner in _codes(c))]
 
 
 def _function(f: Any) -> Any:
@@ -170,13 +182,12 @@ def statements(function: Any) -> dict[int, tuple[int, str]]:
     return at
 
 
-@cache
-def saved_names(op: type) -> tuple[str, ...]:
+def saved_names(op: Any) -> tuple[str, ...]:
     """The names of self.saved's arrays, read from the op's source: ("xhat", "r", "w").
 
     backward's `xhat, r, w = self.saved` says them, else forward's `self.saved = xhat, r, w`.
     """
-    for function, reading in ((op.backward, True), (op.forward, False)):  # type: ignore[attr-defined]
+    for function, reading in ((op.backward, True), (op.forward, False)):
         found = tree_of(function)
         if found is None:
             continue

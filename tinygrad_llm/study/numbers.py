@@ -104,8 +104,9 @@ def array_text(array: Any, digits: int = 4, limit: int = 100) -> str:
         return number_text(a[()], digits)
     if a.size > limit:
         return f"{shape_text(a.shape)} {array.dtype}, {range_text(a)}"
+    big = a.dtype.kind != "f" or not a.size or float(np.nanmax(np.abs(a), initial=0.0)) >= 0.01
     return np.array2string(
-        a, precision=digits, separator=", ", suppress_small=True, max_line_width=100
+        a, precision=digits, separator=", ", suppress_small=big, max_line_width=80
     )
 
 

@@ -52,7 +52,9 @@ def calling_line() -> Line | None:
     frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return None if frame is None else Line(frame.f_code.co_filename, frame.f_lineno)
+    if frame is None or frame.f_globals.get("__name__", "").startswith("typer."):
+        return None  # a command of ours runs something of ours
+    return Line(frame.f_code.co_filename, frame.f_lineno)
 
 
 @dataclass(eq=False)

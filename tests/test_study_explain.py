@@ -1,0 +1,268 @@
+"""study.explain: for every op, layer, loss and optimizer, and nothing in it written twice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as torch
+from tinygrad_llm import nn, optim, study
+from tinygrad_llm.engine import OPS, Op
+from tinygrad_llm.study.examples import EXAMPLES, GPT2
+from tinygrad_llm.study.explain import catalogue, layers, lookup, optimizers
+from tinygrad_llm.study.layer_examples import LAYERS
+from tinygrad_llm.study.letters import letters_of, size_at
+from tinygrad_llm.study.lines import saved_names, statements, watch_lines
+from tinygrad_llm.study.reference import TWINS
+
+OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
+_known = {}
+
+
+def explained(name):
+    if name not in _known:
+        _known[name] = study.explain(name)
+    return _known[name]
+
+
+# ------------------------------------------------------------------------------------------- all
+@pytest.mark.parametrize("name", OWN_OPS)
+def test_every_op(name):
+    found = explained(f"ops.{name}")
+    data, example = found.data, found.data["example"]
+    assert data["name"] == name and data["doc"] and data["title"]
+    assert "def forward(" in data["forward"] and "def backward(self" in data["backward"]
+    assert data["check"] and found.right, data["check"]
+    assert all(row["difference"] < 1e-5 for row in data["check"])
+    wanted = [x["name"] for x in example["inputs"] if x["wants_gradient"]]
+    assert [g["name"] for g in example["gradients"]] == wanted and wanted
+    for g in example["gradients"]:
+        x = next(x for x in example["inputs"] if x["name"] == g["name"])
+        assert g["value"].shape == x["value"].shape
+    assert example["forward_lines"][0].text.startswith("def forward(self")
+    assert example["backward_lines"][0].text.startswith("def backward(self")
+    if name in TWINS:
+        assert data["twin"]["difference"] < 1e-12
+        assert data["twin"]["ops"] and data["twin"]["source"]
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_every_layer(name):
+    found = explained(f"nn.{name}")
+    data = found.data
+    assert data["kind"] == "layer" and data["doc"] and "def forward" in data["forward"]
+    assert found.right and data["check"]
+    assert data["example"]["output"] and data["memory"]["sizes"] == GPT2
+    shapes = {p["name"]: p["value"].shape for p in data["example"]["parameters"]}
+    for g in data["example"]["gradients"]:
+        if g["name"] in shapes:
+            assert g["value"].shape == shapes[g["name"]]
+
+
+@pytest.mark.parametrize("name", sorted(optimizers()))
+def test_every_optimizer(name):
+    data = explained(f"optim.{name}").data
+    assert "def update" in data["update"] and len(data["example"]["steps"]) == 2
+    assert all(step["lines"] for step in data["example"]["steps"])
+
+
+@pytest.mark.parametrize("name", [*OWN_OPS, *sorted(LAYERS), *sorted(optimizers())])
+def test_every_form(name):
+    prefix = "ops." if name in OPS else "nn." if name in LAYERS else "optim."
+    found = explained(prefix + name)
+    text = found.text(width=100)
+    assert text.startswith(name) and "def " in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+    page = found.html()
+    assert "<title>" in page and "http" not in page.replace("http-equiv", "")
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["name"] == name
+
+
+def test_nothing_is_missing():
+    assert set(OWN_OPS) == set(EXAMPLES)
+    computing = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type)
+        and issubclass(getattr(nn, name), nn.Module)
+        and name not in ("Module", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
+    }
+    assert computing <= set(LAYERS)
+    listed = {name for members in catalogue().values() for name, _ in members}
+    assert listed == {*OWN_OPS, *LAYERS, *optimizers()}
+
+
+# --------------------------------------------------------------------------------------- contents
+def test_layer_norm_s_saved_arrays_and_memory():
+    data = explained("ops.layer_norm").data
+    saved = {x["name"]: x["value"] for x in data["example"]["saved"]}
+    x = np.array([[1.0, 2.0, 4.0], [0.5, -1.0, 1.0]])
+    r = 1.0 / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(saved["xhat"], (x - x.mean(-1, keepdims=True)) * r, rtol=1e-9)
+    np.testing.assert_allclose(saved["r"], r, rtol=1e-9)
+    kept = {a["name"]: (a["shape"], a["bytes"], a["is_input"]) for a in data["memory"]["arrays"]}
+    assert kept["xhat"] == ("(B, T, C)", 1024 * 768 * 4, "")
+    assert kept["r"] == ("(B, T, 1)", 1024 * 4, "")
+    assert kept["w"] == ("(C)", 768 * 4, "w")
+    assert data["memory"]["new_bytes"] == 1024 * 768 * 4 + 1024 * 4
+    assert data["twin"]["new_bytes"] > 2 * data["memory"]["new_bytes"]
+
+
+def test_memory_at_gpt2_s_shapes_is_what_a_real_run_keeps():
+    x = torch.zeros(1, 1024, 768, requires_grad=True)
+    w = torch.ones(768, requires_grad=True)
+    y = OPS["layer_norm"].apply(x, w, None)
+    real = sum(a.nbytes for a in y.grad_fn.saved if a is not None and a is not w.array)
+    assert real == explained("ops.layer_norm").data["memory"]["new_bytes"]
+
+
+def test_gpt2_has_its_parameters():
+    data = explained("nn.GPT").data
+    assert data["memory"]["elements"] == 124_439_808
+    block = explained("nn.TransformerBlock").data
+    assert block["memory"]["elements"] == 7_087_872
+    kept = {(a["op"], a["name"]): a["shape"] for a in block["memory"]["arrays"]}
+    assert kept["layer_norm", "xhat"] == "(B, T, C)"
+
+
+def test_adamw_is_spelt_out():
+    steps = explained("optim.AdamW").data["example"]["steps"]
+    p, g, lr, b1, b2 = np.array([1.0, -2.0, 0.5]), np.array([0.5, -0.1, 0.0]), 0.1, 0.9, 0.999
+    p = p * (1 - lr * 0.01)
+    m, v = (1 - b1) * g, (1 - b2) * g * g
+    p = p - lr * (m / (1 - b1)) / (np.sqrt(v / (1 - b2)) + 1e-8)
+    np.testing.assert_allclose(steps[0]["parameters"], p, rtol=1e-12)
+    np.testing.assert_allclose(steps[0]["state"]["exp_avg"], m, rtol=1e-12)
+    told = {line.text: line.values for line in steps[0]["lines"]}
+    np.testing.assert_allclose(told["p *= 1 - lr * decay"]["p"], [0.999, -1.998, 0.4995])
+    assert told["correction1 = 1 - beta1**t"]["correction1"] == pytest.approx(0.1)
+
+
+def test_a_wrong_backward_is_called_wrong():
+    class Doubled(Op):
+        """y = x·x.
+
+        Backward: ∂L/∂x = g·x, which is wrong: the factor 2 is missing.
+        """
+
+        name = "doubled_for_explain"
+
+        def forward(self, x):
+            self.saved = (x,)
+            return x * x
+
+        def backward(self, g):
+            (x,) = self.saved
+            return g * x
+
+    try:
+        found = study.explain(Doubled)
+        assert not found.right and "wrong" in found.text()
+    finally:
+        OPS.pop("doubled_for_explain")
+
+
+def test_an_op_of_one_s_own_with_numbers_of_one_s_own():
+    found = study.explain("exp", np.array([0.0, 1.0]))
+    np.testing.assert_allclose(found.data["example"]["output"][0], np.exp([0.0, 1.0]))
+    assert found.data["memory"] is None and found.right
+    found = study.explain("softmax", np.ones((1, 2)), dim=0)
+    np.testing.assert_allclose(found.data["example"]["output"][0], [[1.0, 1.0]])
+
+
+def test_names():
+    assert lookup("layer_norm") is OPS["layer_norm"] and lookup("LayerNorm") is nn.LayerNorm
+    assert lookup("nn.Linear") is nn.Linear and lookup("torch.nn.Linear") is nn.Linear
+    assert lookup("F.gelu") is OPS["gelu"] and lookup("optim.AdamW") is optim.AdamW
+    assert lookup("adamw") is optim.AdamW and lookup("ops.linear") is OPS["linear"]
+    assert lookup("layernorm") in (nn.LayerNorm, OPS["layer_norm"])
+    with pytest.raises(ValueError, match="did you mean layer_norm"):
+        study.explain("layer_nrom")
+    with pytest.raises(ValueError, match="nothing is called"):
+        study.explain("qqqqqq")
+
+
+def test_objects():
+    assert study.explain(nn.Linear(2, 2)).data["name"] == "Linear"
+    assert study.explain(optim.SGD).data["name"] == "SGD"
+
+    class Mine(nn.Module):
+        """A layer of one's own."""
+
+        def forward(self, x):
+            return x * 2.0
+
+    found = study.explain(Mine)
+    assert found.data["example"] is None and "x * 2.0" in found.text()
+    with pytest.raises(TypeError, match="expected a name or a class"):
+        study.explain(3)
+    with pytest.raises(TypeError, match="no op, no layer and no optimizer"):
+        study.explain(dict)
+    with pytest.raises(TypeError, match="for an op only"):
+        study.explain("Linear", np.ones(2))
+
+
+def test_explaining_draws_no_random_numbers():
+    torch.manual_seed(3)
+    before = torch.get_rng_state().numpy().copy()
+    study.explain("Dropout")
+    assert (torch.get_rng_state().numpy() == before).all()
+
+
+# ------------------------------------------------------------------------------------- its helpers
+@pytest.mark.parametrize(
+    "n, letters", [(11 * 13, "B·T"), (23, "C"), (4 * 23, "4·C"), (1, "1"), (64, "64"), (37, "37")]
+)
+def test_dimensions_tell_their_letters(n, letters):
+    assert letters_of(n) == letters
+    assert size_at("B·T") == 1024 and size_at("4·C") == 3072 and size_at("1") == 1
+
+
+def test_names_of_saved_arrays_come_from_the_code():
+    assert saved_names(OPS["layer_norm"]) == ("xhat", "r", "w")
+    assert saved_names(OPS["tanh"]) == ("y",)
+    assert saved_names(OPS["add"]) == ()
+
+
+def test_lines_show_changes_in_place_and_inner_functions():
+    def outer(a):
+        b = a + 1.0
+
+        def inner(c):
+            c *= 2.0
+
+        inner(b)
+        return b
+
+    with watch_lines(outer) as seen:
+        outer(np.array([1.0]))
+    told = [
+        (line.text, {k: v for k, v in line.values.items() if k in "abc"}) for line in seen.lines
+    ]
+    assert told[0] == ("def outer(a)", {"a": np.array([1.0])})
+    assert ("b = a + 1.0", {"b": np.array([2.0])}) in told
+    assert ("c *= 2.0", {"c": np.array([4.0])}) in told
+    assert ("inner(b)", {"b": np.array([4.0])}) in told
+    assert seen.lines[-1].values["return"] == np.array([4.0])
+    first = statements(outer)[outer.__code__.co_firstlineno + 1]
+    assert first[1] == "b = a + 1.0"
+
+
+def test_lines_of_a_statement_over_several_rows():
+    def f(a):
+        b = (
+            a
+            + 1.0
+        )  # fmt: skip
+        return b
+
+    with watch_lines(f) as seen:
+        f(1.0)
+    assert [line.text.split("\n")[0] for line in seen.lines] == ["def f(a)", "b = (", "return b"]
+    assert seen.lines[1].values == {"b": 2.0}
+
+
+def test_layers_have_classes():
+    assert all(issubclass(kind, nn.Module) for kind in layers().values())

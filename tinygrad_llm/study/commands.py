@@ -1,0 +1,198 @@
+"""The command line of the instruments: tinygrad-llm study, trace, draw."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import typer
+
+__all__ = ["register"]
+
+_STUDY = """Explain an op, a layer, a loss, a model or an optimizer, or list them all.
+
+The formula and the way back, the code, a worked example with every saved array and gradient, the
+memory it keeps at GPT-2's shapes, its slow twin, and a gradient check made on the spot.
+
+\b
+Examples:
+  tinygrad-llm study
+  tinygrad-llm study layer_norm
+  tinygrad-llm study TransformerBlock --html block.html
+  tinygrad-llm study AdamW
+"""
+_TRACE = """Run a script and show what every op and every module in it did, forward and backward.
+
+SCRIPT is a Python file, or `gpt` for a small GPT's training step. What comes after it are the
+script's own arguments.
+
+\b
+Examples:
+  tinygrad-llm trace gpt
+  tinygrad-llm trace train.py --by module
+  tinygrad-llm trace train.py --html trace.html --plot trace.png
+"""
+_DRAW = """Draw the graph behind a loss, and the walk back through it, as SVG and as a page.
+
+WHAT is a Python file, whose variable `loss` is drawn when it has run (or another one, with
+--tensor), or one of the examples: scalar, attention, gpt.
+
+\b
+Examples:
+  tinygrad-llm draw attention
+  tinygrad-llm draw train.py --tensor loss --out graph
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the application."""
+    app.command(name="study", help=_STUDY)(study)
+    app.command(name="trace", help=_TRACE)(trace_command)
+    app.command(name="draw", help=_DRAW)(draw_command)
+
+
+def study(
+    name: str | None = typer.Argument(None, help="layer_norm, Linear, AdamW, ...; none lists all."),
+    html: str | None = typer.Option(None, help="Write a page to this file instead."),
+    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
+    width: int | None = typer.Option(None, help="Columns of the output [the terminal's]."),
+) -> None:
+    from ..cli.errors import BadValue
+    from .explain import catalogue, explain
+    from .explain_text import listing
+
+    if name is None:
+        if html is not None:
+            raise BadValue("--html needs the NAME of what to explain")
+        if as_json:
+            found = {k: [list(pair) for pair in v] for k, v in catalogue().items()}
+            _say(json.dumps(found, ensure_ascii=False, indent=1))
+            return
+        _say(listing(width, _colors()))
+        _say("\ntinygrad-llm study NAME explains one of them")
+        return
+    try:
+        explanation = explain(name)
+    except ValueError as error:
+        raise BadValue(str(error).removeprefix("explain: ")) from error
+    if html is not None:
+        explanation.html(html)
+        _say(f"wrote {html}")
+    elif as_json:
+        _say(json.dumps(explanation.as_dict(), ensure_ascii=False, indent=1))
+    else:
+        _say(explanation.text(width, _colors()))
+    if not explanation.right:
+        raise typer.Exit(1)
+
+
+def trace_command(
+    script: str = typer.Argument(help="A Python file, or gpt."),
+    arguments: list[str] | None = typer.Argument(None, help="The script's own arguments."),
+    by: str = typer.Option("op", help="The table's rows: op or module."),
+    html: str | None = typer.Option(None, help="Write a page to this file."),
+    plot: str | None = typer.Option(None, help="Write the picture to this PNG."),
+    as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
+) -> None:
+    from ..cli.errors import BadValue
+    from .explain import plain_data
+    from .trace import trace
+
+    if by not in ("op", "module"):
+        raise BadValue(f"--by is op or module, got {by}")
+    if script == "gpt":
+        model, inputs, targets = _small_gpt()
+        with trace(model) as t:
+            model.loss(inputs, targets).backward()
+    else:
+        path = _file(script)
+        with trace() as t:
+            _run(path, arguments or [])
+    if as_json:
+        _say(json.dumps(plain_data(t.as_dict()), ensure_ascii=False))
+    else:
+        _say(t.table(by))
+    if html is not None:
+        t.html(html)
+    if plot is not None:
+        t.plot(plot)
+    for file in (html, plot):
+        if file is not None and not as_json:
+            _say(f"wrote {file}")
+
+
+def draw_command(
+    what: str = typer.Argument(help="A Python file, or scalar, attention, gpt."),
+    tensor: str = typer.Option("loss", help="The script's variable to draw."),
+    out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
+    fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),
+) -> None:
+    from ..cli.errors import BadValue
+    from .draw import draw
+    from .graph import Recorder
+    from .scenes import SCENES
+
+    if what in SCENES:
+        drawing = SCENES[what](fold)
+        stem = what
+    else:
+        path = _file(what)
+        recorder = Recorder()
+        with recorder:
+            names = _run(path, [])
+        if tensor not in names:
+            raise BadValue(f"{what} left no variable {tensor}: name another with --tensor")
+        try:
+            drawing = draw(names[tensor], recorder=recorder, names=names, fold=fold)
+        except (TypeError, RuntimeError) as error:
+            raise BadValue(f"{tensor}: {error}".replace("draw: ", "")) from error
+        stem = path.stem
+    try:
+        written = drawing.save(out or stem)
+    except ValueError as error:
+        raise BadValue(f"--out: {error}") from error
+    _say("wrote " + " and ".join(map(str, written)))
+
+
+def _say(text: Any) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _colors() -> bool:
+    return sys.stdout.isatty()
+
+
+def _file(name: str) -> Path:
+    from ..cli.errors import BadValue
+
+    path = Path(name)
+    if not path.is_file():
+        raise BadValue(f"there is no file {name}")
+    return path
+
+
+def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
+    """Run a script as `python FILE` does and return its variables; its errors are its own."""
+    before = sys.argv[:], sys.path[:]
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        return runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:
+        inner = error.__traceback__
+        while inner is not None and inner.tb_frame.f_code.co_filename != str(path):
+            inner = inner.tb_next
+        traceback.print_exception(type(error), error, inner)
+        raise typer.Exit(1) from error
+    finally:
+        sys.argv, sys.path[:] = before
+
+
+def _small_gpt() -> tuple[Any, Any, Any]:
+    from .scenes import small_gpt
+
+    return small_gpt()
