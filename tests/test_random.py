@@ -191,6 +191,53 @@ def test_fused_multiply_add_rounds_once(x, a, b, dtype):
     np.testing.assert_array_equal(box_muller.fused_multiply_add(x, a, b), expected)
 
 
+def _fused(y, x, c):
+    """y·x + c rounded once to float32."""
+    return (y.astype(np.float64) * np.asarray(x, np.float64) + c).astype(np.float32)
+
+
+def _one_by_one(k):
+    """Radius, cosine and sine for uniforms k·2⁻²⁴, as PyTorch's vector code goes: step by step."""
+    f = np.float32
+    u = f(1) - k.astype(f) * f(2**-24)
+    mantissa, exponent = np.frexp(u)
+    low = mantissa < f(0.707106781186547524)
+    x = np.where(low, mantissa + mantissa, mantissa) - f(1)
+    e = exponent.astype(f) - low
+    y = np.full_like(x, box_muller._P[0])
+    for p in box_muller._P[1:]:
+        y = _fused(y, x, p)
+    z = x * x
+    y = _fused(y * x, z, e * f(box_muller._LN2_LOW)) - z * f(0.5)
+    r = np.sqrt(f(-2) * (x + y + e * f(box_muller._LN2_HIGH)))
+
+    x = (k.astype(f) * f(2**-24)) * f(2 * np.pi)
+    octant = ((x * f(4 / np.pi)).astype(np.int32) + 1) & -2
+    for part in box_muller._HALF_PI:
+        x = _fused(octant.astype(f), -part / 2, x)
+    z = x * x
+    c, s = (np.full_like(x, p[0]) for p in (box_muller._C, box_muller._S))
+    for p, q in zip(box_muller._C[1:], box_muller._S[1:], strict=True):
+        c, s = _fused(c, z, p), _fused(s, z, q)
+    c = _fused(c * z, z, -(z * f(0.5))) + f(1)
+    s = _fused(s * z, x, x)
+    even = octant & 2 == 0
+    sine, cosine = np.where(even, s, c), np.where(even, c, s)
+    return r, np.where((octant + 2) & 4, -cosine, cosine), np.where(octant & 4, -sine, sine)
+
+
+@pytest.mark.parametrize("stride", [61, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_uniform_there_is(stride):
+    """Of the 2²⁴ float32 uniforms, every 61st here, and all of them in the slow run."""
+    for start in range(0, 1 << 24, stride * box_muller.PAIRS):
+        k = np.arange(start, min(start + stride * box_muller.PAIRS, 1 << 24), stride, np.int32)
+        arrays = box_muller._scratch.arrays(k.size)
+        ours = [box_muller._radius(k.copy(), *arrays).copy()]
+        ours += box_muller._on_circle(k.copy(), np.ones(k.size, np.float32), *arrays)
+        for a, b in zip(ours, _one_by_one(k), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("n", [131072, 262144, 600000, 3_000_003])
 def test_threads_change_nothing(n):
     """The stream is shared out among threads in an order that is not always the same."""

@@ -50,6 +50,7 @@ _C, _C_STEPS = (
 # π/2 in three parts; the first two are so short that multiples and differences are exact.
 _HALF_PI = _f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)
 
+_ROUND: Any = "same_kind"  # NumPy's word for: the float64 result may be rounded to float32
 _ROOT_HALF = 0x3F3504F3  # the bits of √½ in float32
 _SIGN = -(1 << 31)
 _DRAW = 1 << 24  # a uniform float32 is the low 24 bits of a draw, times 2⁻²⁴
@@ -76,24 +77,20 @@ _scratch = _Scratch()
 
 
 # ------------------------------------------------------------------------------------- float32
-def _rounded(y: Any, wide: Any) -> None:
-    """y (float32) becomes wide (float64), rounded."""
-    np.copyto(y, wide, casting="same_kind")
-
-
-def _two_steps(wide: Any, z: Any, coefficients: list[float], steps: tuple[float, ...]) -> None:
+def _two_steps(wide: Any, z: Any, coefficients: list[float], steps: tuple[float, ...]) -> float:
     """wide = (c₀·z + c₁)·z + c₂ with each step rounded to float32, z and wide in float64.
 
     Adding 1.5·2⁵²·step to a float64 rounds it to a multiple of step, and that is the rounding to
-    float32 where `step` is the distance between neighbouring float32 numbers.
+    float32 where `step` is the distance between neighbouring float32 numbers. Returns what was
+    added in the end and is to be subtracted yet.
     """
+    first, second = (1.5 * 2.0**52 * step for step in steps)
     np.multiply(z, coefficients[0], out=wide)
-    for i, (c, step) in enumerate(zip(coefficients[1:], steps, strict=True)):
-        if i:
-            wide *= z
-        shift = 1.5 * 2.0**52 * step
-        wide += c + shift
-        wide -= shift
+    wide += coefficients[1] + first
+    wide -= first
+    wide *= z
+    wide += coefficients[2] + second
+    return second
 
 
 def _radius(draws: Any, ints: Any, floats: Any, doubles: Any) -> Any:
@@ -112,22 +109,19 @@ def _radius(draws: Any, ints: Any, floats: Any, doubles: Any) -> Any:
     x -= 1.0
 
     np.copyto(wide_x, x)
-    np.multiply(x, _P[0], out=y)  # here, and only here, a second rounding changes nothing
-    y += _P[1]
-    for p in _P[2:]:  # y = y·x + p
+    np.multiply(wide_x, _P[0], out=wide)
+    for p in _P[1:-1]:  # wide = y·x + p, rounded to y, times x
+        np.add(wide, p, out=y, casting=_ROUND)
         np.copyto(wide, y)
         wide *= wide_x
-        wide += p
-        _rounded(y, wide)
+    np.add(wide, _P[-1], out=y, casting=_ROUND)
     y *= x
     np.multiply(x, x, out=z)
     np.copyto(wide, y)
     np.copyto(wide_z, z)
     wide *= wide_z
     np.multiply(e, _LN2_LOW, out=y)
-    np.copyto(wide_z, y)
-    wide += wide_z
-    _rounded(y, wide)  # x³·P(x) + e·(the low part of log 2)
+    np.add(wide, y, out=y, casting=_ROUND)  # x³·P(x) + e·(the low part of log 2)
     z *= 0.5
     y -= z
     x += y
@@ -154,27 +148,26 @@ def _on_circle(draws: Any, r: Any, ints: Any, floats: Any, doubles: Any) -> tupl
     for part in _HALF_PI[:2]:
         np.multiply(cosine, part, out=z)
         x -= z
-    cosine *= _HALF_PI[2]
-    x -= cosine
+    np.copyto(wide, cosine)
+    wide *= _HALF_PI[2]
+    np.subtract(x, wide, out=x, casting=_ROUND)
 
     np.multiply(x, x, out=z)
     np.copyto(wide_x, x)
     np.copyto(wide_z, z)
-    _two_steps(wide, wide_z, _C, _C_STEPS)
-    _rounded(cosine, wide)
+    shift = _two_steps(wide, wide_z, _C, _C_STEPS)
+    np.subtract(wide, shift, out=cosine, casting=_ROUND)
     cosine *= z
     np.copyto(wide, cosine)
     wide -= 0.5
-    wide *= wide_z
-    _rounded(cosine, wide)  # (x²·C − ½)·x² = x⁴·C − x²/2, rounded once
+    np.multiply(wide, wide_z, out=cosine, casting=_ROUND)  # (x²·C − ½)·x² = x⁴·C − x²/2
     cosine += 1.0
-    _two_steps(wide, wide_z, _S, _S_STEPS)
-    wide *= wide_z
-    _rounded(sine, wide)
+    shift = _two_steps(wide, wide_z, _S, _S_STEPS)
+    wide -= shift
+    np.multiply(wide, wide_z, out=sine, casting=_ROUND)
     np.copyto(wide, sine)
     wide += 1.0
-    wide *= wide_x
-    _rounded(sine, wide)  # (x²·S + 1)·x, rounded once
+    np.multiply(wide, wide_x, out=sine, casting=_ROUND)  # (x²·S + 1)·x
 
     # In bits: where j is odd swap the two and then negate the cosine; two more turns negate both.
     c, s, swap, sign = (a.view(np.int32) for a in (cosine, sine, z, r))
