@@ -79,6 +79,7 @@ def test_a_good_download_is_kept_and_not_repeated(server, tmp_path, kind):
         ("silent", b"", "nothing came for 0.3 seconds"),
         ("404", b"", "the server answered 404 Not Found"),
     ],
+    ids=["short", "one byte short", "changed", "longer", "chunks end", "slow", "silent", "404"],
 )
 def test_a_bad_download_leaves_nothing_and_says_what_to_do(server, tmp_path, kind, data, message):
     wanted = remote(server.add("/a", kind, data))
@@ -109,7 +110,9 @@ def test_addresses_are_tried_in_order(server, tmp_path):
     assert server.requests == ["/bad", "/none", "/good"]
 
 
-@pytest.mark.parametrize("data", [b"", TEXT[:-1], TEXT[:-1] + b"x"])
+@pytest.mark.parametrize(
+    "data", [b"", TEXT[:-1], TEXT[:-1] + b"x"], ids=["empty", "short", "changed"]
+)
 def test_a_wrong_file_is_named_and_stays(server, tmp_path, data):
     wanted = remote(server.add("/a", "good", TEXT))
     path = tmp_path / "text.txt"
@@ -147,6 +150,7 @@ def test_a_member_of_a_zip(server, tmp_path):
         (archive(inside=TEXT)[:-30], "no readable zip"),
         (bytes(3 * len(TEXT) + (1 << 20)), "more than expected"),
     ],
+    ids=["other member", "longer", "changed", "no zip", "empty", "cut", "too large"],
 )
 def test_a_bad_zip(server, tmp_path, data, message):
     wanted = remote(server.add("/z", "good", data), member="inside")
