@@ -333,9 +333,12 @@ class Generator:
             draws = self._draw64(part.size) if wide else self._draw32(part.size)
             if divisor is not None:
                 draws -= draws // divisor * divisor  # faster than the remainder
-            numbers = draws.view(np.int64) if wide else draws.astype(np.int64)
-            numbers += base
-            part[:] = numbers
+            numbers = part if dtype == np.int64 else np.empty(part.size, np.int64)
+            np.copyto(numbers, draws.view(np.int64) if wide else draws)
+            if base:
+                numbers += base
+            if numbers is not part:
+                part[:] = numbers
         return out.reshape(shape)
 
     def randperm(self, n: int, dtype: Any = np.int64) -> np.ndarray:
