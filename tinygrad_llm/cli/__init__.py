@@ -1,4 +1,4 @@
-"""The command line: tinygrad-llm pretrain, generate, tokenize. One file a command."""
+"""The command line: tinygrad-llm pretrain, generate, tokenize, study, trace, draw."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from .errors import run
 from .generate import register as register_generate
 from .pretrain import register as register_pretrain
+from .study import register as register_study
 from .tokenize import register as register_tokenize
 
 __all__ = ["app", "main"]
@@ -49,6 +50,7 @@ def _options(
 register_pretrain(app)
 register_generate(app)
 register_tokenize(app)
+register_study(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The command line of the instruments: tinygrad-llm study, trace, draw."""
+"""tinygrad-llm study, trace, draw: the instruments of tinygrad_llm.study from the command line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
+from .errors import BadValue
 
 __all__ = ["register"]
 
@@ -61,9 +63,8 @@ def study(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     width: int | None = typer.Option(None, help="Columns of the output [the terminal's]."),
 ) -> None:
-    from ..cli.errors import BadValue
-    from .explain import catalogue, explain
-    from .explain_text import listing
+    from ..study.explain import catalogue, explain
+    from ..study.explain_text import listing
 
     if name is None:
         if html is not None:
@@ -98,9 +99,8 @@ def trace_command(
     plot: str | None = typer.Option(None, help="Write the picture to this PNG."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
-    from ..cli.errors import BadValue
-    from .explain import plain_data
-    from .trace import trace
+    from ..study.explain import plain_data
+    from ..study.trace import trace
 
     if by not in ("op", "module"):
         raise BadValue(f"--by is op or module, got {by}")
@@ -131,10 +131,9 @@ def draw_command(
     out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
     fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),
 ) -> None:
-    from ..cli.errors import BadValue
-    from .draw import draw
-    from .graph import Recorder
-    from .scenes import SCENES
+    from ..study.draw import draw
+    from ..study.graph import Recorder
+    from ..study.scenes import SCENES
 
     if what in SCENES:
         drawing = SCENES[what](fold)
@@ -167,7 +166,6 @@ def _colors() -> bool:
 
 
 def _file(name: str) -> Path:
-    from ..cli.errors import BadValue
 
     path = Path(name)
     if not path.is_file():
@@ -193,6 +191,6 @@ def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
 
 
 def _small_gpt() -> tuple[Any, Any, Any]:
-    from .scenes import small_gpt
+    from ..study.scenes import small_gpt
 
     return small_gpt()
