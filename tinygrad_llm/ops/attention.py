@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from ..backend import row_dot, unbroadcast, xp_of
+from ..backend import max_along, row_dot, sum_along, unbroadcast, xp_of
 from ..engine import Op
 
 ROWS = 64  # query rows of a block: the heads' weights, 64 × keys each, should fit the cache
@@ -55,10 +55,10 @@ class ScaledDotProductAttention(Op):
         lowest = float(xp.finfo(q.dtype).min)
         for i, rows, keys in self.blocks():
             _, p = self.scores(i, rows, keys)  # (H, R·n, m)
-            top = xp.maximum(p.max(-1, keepdims=True), lowest)  # finite even if all are −∞
+            top = xp.maximum(max_along(p), lowest)  # finite even if all are −∞
             p -= top
             xp.exp(p, out=p)
-            total = xp.maximum(p.sum(-1, keepdims=True), 1.0)  # less only if all are −∞
+            total = xp.maximum(sum_along(p), 1.0)  # less only if all are −∞
             put(log_sum, i, rows, top + xp.log(total))
             if keep is not None:
                 p *= take(keep, i, rows)[..., keys]

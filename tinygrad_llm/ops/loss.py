@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import IN_MEMORY, add_product, each, row_blocks, row_sum, sigmoid, xp_of
+from ..backend import add_product, each, max_along, row_blocks, row_sum, sigmoid, sum_along, xp_of
 from ..engine import Op
 from .matmul import rows as as_rows
 
@@ -47,13 +47,13 @@ class Targets:
 
     def losses(self, part: slice, x: Any, z: Any) -> tuple[Any, Any, Any]:
         """Some rows' −Σ q·log p; Σ z, where z becomes exp(x − max x); and log Σ exp(x)."""
-        xp, top = xp_of(x), x.max(-1, keepdims=True)
+        xp, top = xp_of(x), max_along(x)
         xp.subtract(x, top, out=z)
         at_target = z[xp.arange(len(z)), self.t[part]]
         if self.soft is not None:
             at_all = z.sum(-1) if self.w is None else z @ self.w
         xp.exp(z, out=z)
-        total = z.sum(-1, keepdims=True)
+        total = sum_along(z)
         log_total = xp.log(total[:, 0])
         losses = self.hard[part] * (log_total - at_target)
         if self.soft is not None:
@@ -140,7 +140,7 @@ class LinearCrossEntropy(Op):
         inputs = as_rows(x)  # (..., I) -> (N, I)
         losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
         all_logits = xp.broadcast_to(losses[:, None], (len(losses), len(w)))  # their shape alone
-        blocks = row_blocks(all_logits, IN_MEMORY)
+        blocks = row_blocks(all_logits, 1 << 26)  # 64 MiB of logits at a time
         memory = xp.empty((blocks[0].stop if blocks else 0, len(w)), x.dtype)
         for rows in blocks:
             logits = memory[: rows.stop - rows.start]

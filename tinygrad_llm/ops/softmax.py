@@ -3,7 +3,7 @@
 All three subtract the maximum before exp: softmax(x) = softmax(x − m), and exp never overflows.
 """
 
-from ..backend import along, xp_of
+from ..backend import along, max_along, sum_along, xp_of
 from ..engine import Op
 
 
@@ -17,9 +17,9 @@ class Softmax(Op):
 
     def forward(self, x, dim=-1):
         def f(x, y, dim):
-            xp_of(x).subtract(x, x.max(dim, keepdims=True), out=y)
+            xp_of(x).subtract(x, max_along(x, dim), out=y)
             xp_of(x).exp(y, out=y)
-            y /= y.sum(dim, keepdims=True)
+            y /= sum_along(y, dim)
 
         self.dim = dim
         y = along(f, dim, x)
@@ -29,7 +29,7 @@ class Softmax(Op):
     def backward(self, g):
         def f(g, y, gx, dim):
             xp_of(g).multiply(g, y, out=gx)
-            gx -= y * gx.sum(dim, keepdims=True)
+            gx -= y * sum_along(gx, dim)
 
         return along(f, self.dim, g, *self.saved)
 
@@ -45,8 +45,8 @@ class LogSoftmax(Op):
     def forward(self, x, dim=-1):
         def f(x, y, dim):
             xp = xp_of(x)
-            xp.subtract(x, x.max(dim, keepdims=True), out=y)
-            y -= xp.log(xp.exp(y).sum(dim, keepdims=True))
+            xp.subtract(x, max_along(x, dim), out=y)
+            y -= xp.log(sum_along(xp.exp(y), dim))
 
         self.dim = dim
         y = along(f, dim, x)
@@ -56,7 +56,7 @@ class LogSoftmax(Op):
     def backward(self, g):
         def f(g, y, gx, dim):
             xp_of(g).exp(y, out=gx)
-            gx *= -g.sum(dim, keepdims=True)
+            gx *= -sum_along(g, dim)
             gx += g
 
         return along(f, self.dim, g, *self.saved)
