@@ -63,6 +63,7 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
+    """RuntimeError for two boolean tensors, which have no difference."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.array.dtype.kind == b.array.dtype.kind == "b":
             raise RuntimeError(

@@ -23,6 +23,7 @@ __all__ = ["bernoulli", "multinomial"]
 
 # ----------------------------------------------------------------------------------- arguments
 def stream(generator: Any) -> Generator:
+    """The generator given, or the default one; TypeError for what is none."""
     if generator is None:
         return default_generator
     if not isinstance(generator, Generator):
@@ -41,6 +42,7 @@ def floating(kernel: str, dtype: np.dtype) -> np.dtype:
 
 
 def integer(function: str, name: str, value: Any) -> int:
+    """The value as a Python int; TypeError that names the function's argument."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}(): argument '{name}' must be int, not {type(value).__name__}")
     return value.__index__()
@@ -66,6 +68,7 @@ def _check_uniform(low: float, high: float, dtype: np.dtype) -> None:
 
 
 def check_std(std: float) -> None:
+    """RuntimeError for a negative standard deviation."""
     if not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
 

@@ -1,0 +1,263 @@
+"""The house rules, read from the source: floors, budgets, docstrings, what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from cases import CASES
+
+import tinygrad_llm
+from tinygrad_llm import shapes
+from tinygrad_llm.engine import OPS, Op
+from tinygrad_llm.study.reference import TWINS
+
+ROOT = Path(tinygrad_llm.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Who may import whom: what stands higher imports what stands lower, and floor 0 itself.
+FLOORS = [
+    "backend dtypes grad_mode grad_fn printing shapes versions names draws box_muller random_state "
+    "random downloads",
+    "tensor",
+    "engine cuda weights",
+    "ops autograd debug optim",
+    "functions",
+    "nn utils testing text corpora",
+    "models serialization backends linalg",
+    "training finetune generate distributed",
+    "cli",
+    "study",
+]
+FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
+ONLY = {  # those who see less than their floor
+    "ops": "backend engine",
+    "optim": "backend dtypes names versions grad_mode tensor engine",
+    "text": "downloads random tensor functions",
+    "corpora": "downloads random tensor functions",
+    "utils": "random dtypes backend tensor functions",
+}
+MAY_IMPORT_STUDY = {"cli", "testing"}  # the second when it is asked for the strategies
+ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed
+
+
+def own_name(path: Path) -> list[str]:
+    """tinygrad_llm/nn/module.py -> ["nn", "module"]; the package itself -> []."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, dotted name) of everything a file imports, also within functions."""
+    package = own_name(path) if path.name == "__init__.py" else own_name(path)[:-1]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = ["tinygrad_llm", *package[: len(package) - node.level + 1]]
+                name = ".".join(base + ([node.module] if node.module else []))
+            else:
+                name = node.module or ""
+            if name == "tinygrad_llm":
+                found += [(node.lineno, f"{name}.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, name))
+    return found
+
+
+def internal(path: Path) -> list[tuple[int, str]]:
+    """(line, module of the top level) of what a file imports from the package."""
+    return [
+        (line, name.split(".")[1])
+        for line, name in imports(path)
+        if name.startswith("tinygrad_llm.")
+    ]
+
+
+# ------------------------------------------------------------------------------------- floors
+def test_every_module_has_a_floor():
+    tops = {own_name(f)[0] for f in FILES if own_name(f)}
+    assert not tops - set(FLOOR), "new modules: give them a floor here"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_floors(path):
+    if not own_name(path):
+        return  # the public face gathers from everywhere
+    me = own_name(path)[0]
+    for line, other in internal(path):
+        if other == me or other not in FLOOR:
+            continue
+        where = f"{path.name}:{line}: {me} imports {other}"
+        if other == "study":
+            assert me in MAY_IMPORT_STUDY, where
+            continue
+        assert FLOOR[other] < FLOOR[me] or FLOOR[other] == FLOOR[me] == 0, where
+        assert me not in ONLY or other in ONLY[me].split(), where
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_who_imports_cupy(path):
+    text = path.read_text(encoding="utf-8")
+    if str(path.relative_to(ROOT)).replace("\\", "/") in ("backend.py", "ops/cuda.py"):
+        return
+    assert not any(name.split(".")[0].startswith("cupy") for _, name in imports(path))
+    assert not re.search(r"import_module\(['\"]cupy", text)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_pickle_and_no_placeholders(path):
+    text = path.read_text(encoding="utf-8")
+    for _, name in imports(path):
+        assert name.split(".")[0] not in ("pickle", "cPickle", "dill", "cloudpickle", "marshal")
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError\s*$", text, re.M)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ops").glob("*.py")), ids=lambda p: p.name)
+def test_ops_know_no_device(path):
+    if path.name == "cuda.py":
+        return
+    assert "numpy" not in [name.split(".")[0] for _, name in imports(path)]
+    code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", path.read_text(encoding="utf-8"))
+    assert not re.search(r"\b(np|numpy|cupy|ndarray|isinstance\(x)\b", code)
+
+
+# ------------------------------------------------------------------------------------ budgets
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_line_budgets():
+    assert lines(ROOT / "engine.py") <= 300
+    counts = {p.name: lines(p) for p in (ROOT / "ops").glob("*.py") if p.name != "cuda.py"}
+    assert sum(counts.values()) <= 2000, counts
+
+
+def columns(line: str) -> int:
+    """How wide a line is: marks that stand above letters (x̂) count for nothing, nor do pragmas."""
+    line = re.sub(r"\s+# (noqa|type: ignore|fmt:).*", "", line)
+    return sum(not unicodedata.combining(c) for c in line)
+
+
+def test_no_line_is_longer_than_100_columns():
+    long = [
+        f"{p.relative_to(ROOT)}:{i}"
+        for p in FILES
+        for i, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)
+        if columns(line) > 100 and "https://" not in line
+    ]
+    assert not long, long
+
+
+# ------------------------------------------------------------------------- what importing costs
+def test_importing_needs_numpy_alone():
+    code = (
+        "import sys; before = set(sys.modules); import tinygrad_llm\n"
+        "print(' '.join(sorted({m.partition('.')[0] for m in set(sys.modules) - before})))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    foreign = set(out.stdout.split()) - sys.stdlib_module_names - {"numpy", "tinygrad_llm"}
+    foreign = {m for m in foreign if not m.startswith("_")}
+    assert not foreign - ALLOWED_EXTRAS, foreign
+
+
+def test_the_core_works_without_the_extras():
+    """NumPy alone is enough to make a model and train a step."""
+    code = """
+import sys
+for name in ("ml_dtypes", "threadpoolctl", "typer", "rich", "matplotlib", "tiktoken",
+             "safetensors", "hypothesis", "torch", "cupy"):
+    sys.modules[name] = None
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2))
+optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+x, y = torch.randn(8, 3), torch.randint(0, 2, (8,))
+first = None
+for _ in range(20):
+    loss = nn.functional.cross_entropy(net(x), y)
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    first = first or loss.item()
+assert loss.item() < first
+print(x)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# --------------------------------------------------------------------------------- every op
+every_op = pytest.mark.parametrize("name", sorted(OPS))
+
+
+@every_op
+def test_every_op_has_a_case(name):
+    assert any(case.op is OPS[name] for case in CASES), f"{name} has no row in cases.py"
+
+
+@every_op
+def test_every_op_is_explained(name):
+    """A formula, and a backward derivation, in the docstring; a signature that can be read."""
+    op = OPS[name]
+    text = op.__doc__ or ""
+    assert "Backward" in text, f"{name}: the docstring derives no backward"
+    assert re.search(r"[=≈·]|->", text.partition("Backward")[0]), f"{name}: no formula"
+    assert re.search(r"∂\S*/∂|\bg\b", text.partition("Backward")[2]), f"{name}: no gradient"
+    assert shapes.parse(op.signature)[0] and shapes.parse(op.signature)[1]
+
+
+@every_op
+def test_every_op_defines_forward_and_backward(name):
+    op = OPS[name]
+    assert op.forward is not Op.forward and op.backward is not Op.backward
+
+
+@every_op
+def test_every_op_has_an_oracle(name):
+    rows = [case for case in CASES if case.op is OPS[name]]
+    assert all(case.oracle is not None or case.twin is not None for case in rows)
+
+
+def test_every_twin_belongs_to_an_op():
+    assert not set(TWINS) - set(OPS)
+
+
+def test_rows_have_names_of_their_own():
+    ids = [case.id for case in CASES]
+    assert len(set(ids)) == len(ids)
+
+
+# -------------------------------------------------------------------------------- docstrings
+DOCUMENTED = [
+    path
+    for path in FILES
+    if path.parent == ROOT
+    or path.relative_to(ROOT).parts[0] in ("functions", "nn", "optim", "utils", "models")
+    or path.name in ("gradcheck.py", "strategies.py")
+]
+
+
+def public_functions(path: Path) -> list[tuple[str, str]]:
+    """(name, docstring) of what a module defines for others."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            found.append((f"{path.name}:{node.name}", ast.get_docstring(node) or ""))
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_public_names_are_documented(path):
+    missing = [name for name, text in public_functions(path) if not text]
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_says_what_it_holds(path):
+    text = path.read_text(encoding="utf-8")
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), path.name
