@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import xp_of
+from ..backend import unbroadcast, xp_of
 from ..engine import Op
 
 
@@ -69,6 +69,8 @@ class Einsum(Op):
             known = "".join(c for c in letters if any(c in t for t in terms))
             arrays = [g] + [self.saved[k] for k in others]
             gx = xp.einsum(f"{','.join(terms)}->{known}", *arrays, optimize=True)
-            shape = [n if c in known else 1 for c, n in zip(letters, x.shape, strict=True)]
-            grads.append(xp.broadcast_to(gx.reshape(shape), x.shape))
+            sizes = dict(zip(known, gx.shape, strict=True))  # n where x has n, or where x has 1
+            gx = gx.reshape([sizes.get(c, 1) for c in letters])
+            gx = unbroadcast(gx, tuple(min(n, m) for n, m in zip(gx.shape, x.shape, strict=True)))
+            grads.append(xp.broadcast_to(gx, x.shape))
         return tuple(grads)
