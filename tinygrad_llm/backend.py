@@ -320,9 +320,12 @@ def region_of(base: Any, view: Any) -> tuple[Any, ...]:
         offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
     else:
         offset = view.data.ptr - base.data.ptr
-    repeats = [s == 0 and n > 1 and view.size > 0 for n, s in zip(view.shape, view.strides)]  # noqa: B905
-    shape = tuple(1 if r else n for r, n in zip(repeats, view.shape))  # noqa: B905
-    return layout, offset, shape, view.strides
+    strides = view.strides
+    shape = tuple(
+        1 if s == 0 and n > 1 and view.size else n
+        for n, s in zip(view.shape, strides, strict=True)
+    )
+    return layout, offset, shape, strides
 
 
 def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -66,7 +66,7 @@ def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
 
 
 def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The structure that `pack` took apart, with copies of its arrays. KeyError if one is missing."""
+    """The structure that `pack` took apart, with copies of its arrays. KeyError if one lacks."""
     if isinstance(tree, list):
         return [unpack(item, arrays) for item in tree]
     if not isinstance(tree, dict):
