@@ -1,7 +1,12 @@
-"""A headless Chromium: Debian's chromium and chromium-driver, and selenium to speak to them."""
+"""A headless Chromium: Debian's chromium and chromium-driver, and selenium to speak to them.
+
+Where they are missing the tests are skipped, or fail with TINYGRAD_LLM_REQUIRE_BROWSER=1.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,10 +38,15 @@ def open_browser(size: tuple[int, int] = WIDE, dark: bool = False) -> Any:
 @pytest.fixture(scope="session")
 def browsers() -> Iterator[Callable[..., Any]]:
     """A function that opens a browser; all are closed at the end."""
-    pytest.importorskip("selenium", reason="the page tests need selenium: pip install selenium")
-    for program in ("chromium", "chromedriver"):
-        if not shutil.which(program):
-            pytest.skip(f"no {program}: apt-get install chromium chromium-driver")
+    missing = [f"{p} (apt-get install chromium chromium-driver)"
+               for p in ("chromium", "chromedriver") if not shutil.which(p)]  # fmt: skip
+    if importlib.util.find_spec("selenium") is None:
+        missing.append("selenium (pip install selenium)")
+    if missing:
+        words = f"the tests of pages in a browser lack {' and '.join(missing)}"
+        if os.environ.get("TINYGRAD_LLM_REQUIRE_BROWSER"):
+            pytest.fail(words)
+        pytest.skip(words)
     opened: dict[Any, Any] = {}
 
     def browser(size: tuple[int, int] = WIDE, dark: bool = False) -> Any:

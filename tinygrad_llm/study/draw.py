@@ -133,12 +133,14 @@ class _Locals:
         self.names: dict[str, Any] = {}
 
     def __enter__(self) -> _Locals:
-        self.before = sys.getprofile()
-        sys.setprofile(self._see)
+        self.free = sys.getprofile() is None  # a profiler that is at work is left alone
+        if self.free:
+            sys.setprofile(self._see)
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        sys.setprofile(self.before)
+        if self.free:
+            sys.setprofile(None)
 
     def _see(self, frame: Any, event: str, arg: Any) -> None:
         if event == "return" and frame.f_code is self.code:

@@ -107,7 +107,8 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
     arrays = Arrays()
     nodes = []
     for node in graph.nodes:
-        line: Line | None = getattr(getattr(node.op, "place", None), "line", None)
+        place = getattr(node.op, "place", None)
+        line: Line | None = getattr(place, "line", None)
         grad = None
         if not steps and node.tensor is not None and node.tensor.grad is not None:
             grad = arrays.add(node.tensor.grad.array)
@@ -123,6 +124,7 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
                 "values": [arrays.add(v) for v in node.values],
                 "others": node.others,
                 "line": str(line) if line else "",
+                "path": getattr(place, "path", ""),
                 "text": _first_line(node.op) if node.op is not None else "",
                 "grad": grad,
             }

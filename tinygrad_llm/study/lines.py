@@ -28,7 +28,7 @@ from .numbers import number_text, plain
 
 __all__ = ["LineRun", "LineWatch", "saved_names", "statements", "watch_lines", "with_numbers"]
 
-COPY = 1 << 16  # elements: what is larger is not copied, so a change in place goes unseen
+COPY = 1 << 11  # elements: what is larger is not copied, so a change in place goes unseen
 
 
 @dataclass
@@ -66,7 +66,7 @@ class LineWatch:
         sys.settrace(self._before)
 
     def _on_call(self, frame: Any, event: str, arg: Any) -> Any:
-        if frame.f_code not in self.codes:
+        if frame.f_code not in self.codes or len(self.lines) >= self.limit:
             return None
         code = frame.f_code
         statement_at = statements(self.codes[code])
@@ -78,9 +78,11 @@ class LineWatch:
         self.lines.append(LineRun(frame.f_lineno, head, arguments))
 
         def on_line(frame: Any, event: str, arg: Any) -> Any:
+            if len(self.lines) >= self.limit:
+                return None
             now = _copies(frame.f_locals)
             at = state["at"]
-            if at is not None and len(self.lines) < self.limit:
+            if at is not None:
                 changed = {k: v for k, v in now.items() if not _same(v, state["known"].get(k))}
                 if event == "return" and at[1].startswith("return"):
                     changed["return"] = _copy(arg)

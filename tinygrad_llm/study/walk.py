@@ -15,6 +15,9 @@ from .lines import LineRun, watch_lines
 __all__ = ["Arrival", "Step", "walk"]
 
 
+LINES = 200  # statements of one backward that are noted: loops over blocks can have thousands
+
+
 @dataclass
 class Arrival:
     """A gradient that an op sent along one edge, and the sum at its end so far."""
@@ -65,7 +68,7 @@ def walk(graph: Graph, root: Tensor, gradient: Any = None, lines: bool = True) -
         op.backward = noted
 
     engine.backward_observers.append(note)
-    seen = watch_lines(*functions, limit=50_000)
+    seen = watch_lines(*functions, limit=LINES)
     try:
         with seen:
             for op, _, _ in engine.backward_steps(root, gradient, True, _drop):

@@ -184,7 +184,7 @@
     const step = steps[now - 1], node = nodes[step.node];
     part.replaceChildren(
       element("h2", { text: `Step ${now} of ${steps.length}: ${nameOf(step.node)}` }),
-      element("p", { class: "soft", text: [node.text, node.line].filter(Boolean).join("  ·  ") }),
+      element("p", { class: "soft", text: [node.path, node.text, node.line].filter(Boolean).join("  ·  ") }),
       arrivesPart(step), formulaPart(step), leavesPart(step));
     if (now === steps.length) {
       const leaves = nodes.filter((n) => n.kind !== "op");
