@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn, study
+from tinygrad_llm.engine import OPS
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.study.draw_data import backward_text, drawing_data, heat
+from tinygrad_llm.study.examples import EXAMPLES
+from tinygrad_llm.study.explain_op import as_tensors, call
 from tinygrad_llm.study.graph import Box, Node
 
 
@@ -289,3 +292,39 @@ def test_attention_that_is_written_out_is_found_too():
     np.testing.assert_allclose(maps[0][1], weights.detach().numpy()[0], rtol=1e-5)
     with pytest.raises(ValueError, match="no attention"):
         study.draw_attention(nn.Linear(2, 2), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_every_op_can_be_traced_and_drawn(name):
+    example = EXAMPLES[name]
+    tensors = as_tensors(example.inputs, example.constant)
+    with study.trace() as t:
+        root = sum(y.sum() for y in call(OPS[name], example, tensors))
+        drawing = study.draw(root)
+        root.backward()
+    record = next(op for op in t.ops if op.name == name)
+    assert record.backward > 0 and record.grad_out is not None and record.line is not None
+    step = next(s for s in drawing.steps if s.node.label == name)
+    assert step.leaving and step.lines and backward_text(step.node.op)
+    leaves = {id(n.tensor): n for n in drawing.graph.nodes if n.tensor is not None}
+    totals = {a.edge.source.id: a.total for s in drawing.steps for a in s.leaving}
+    for x in tensors:
+        if isinstance(x, torch.Tensor) and x.requires_grad:
+            np.testing.assert_allclose(totals[leaves[id(x)].id], x.grad.numpy(), rtol=1e-9)
+    assert f'"label":"{name}"' in drawing.html() and name in drawing.svg()
+
+
+def test_on_every_device(device):
+    model, x, y = small_gpt()
+    model, x, y = model.to(device), x.to(device), y.to(device)
+    drawing = study.draw(lambda: model.loss(x, y), model)
+    model.loss(x, y).backward()
+    total = {a.edge.source.label: a.total for s in drawing.steps for a in s.leaving}
+    p = model.trf_blocks[0].norm1.weight
+    np.testing.assert_allclose(
+        np.asarray(total["trf_blocks.0.norm1.weight"].tolist()), p.grad.tolist(), rtol=1e-4
+    )
+    drawing.html()
+    drawing.svg()
+    maps = study.draw_attention(model, x)
+    np.testing.assert_allclose(maps.maps[0][1].sum(-1), 1.0, rtol=1e-5)

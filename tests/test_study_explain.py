@@ -266,3 +266,27 @@ def test_lines_of_a_statement_over_several_rows():
 
 def test_layers_have_classes():
     assert all(issubclass(kind, nn.Module) for kind in layers().values())
+
+
+def test_large_arrays_are_not_copied():
+    def f(a):
+        b = a * 2.0
+        b += 1.0
+        return b
+
+    big = np.ones(5000)
+    with watch_lines(f) as seen:
+        f(big)
+    assert seen.lines[0].values["a"] is big
+    assert [line.text for line in seen.lines if "b" in line.values] == ["b = a * 2.0"]
+
+
+def test_no_more_lines_than_the_limit():
+    def f(n):
+        for i in range(n):
+            n += i
+        return n
+
+    with watch_lines(f, limit=20) as seen:
+        assert f(1000) == 1000 + 1000 * 999 // 2
+    assert len(seen.lines) == 20

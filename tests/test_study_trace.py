@@ -242,3 +242,12 @@ def test_without_backward_gradients_are_none():
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="expected a model"):
         trace(lambda x: x)
+
+
+def test_on_every_device(device):
+    model = make_model().to(device)
+    x = torch.tensor([[1.0, 2.0, 3.0]]).to(device)
+    with trace(model) as t:
+        model(x).sum().backward()
+    assert all(op.grad_in is not None and op.grad_in > 0 for op in t.ops)
+    assert t.peak > 0 and "linear" in t.table()

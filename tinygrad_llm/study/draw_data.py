@@ -29,11 +29,11 @@ class Arrays:
     def add(self, array: Any) -> int | None:
         if array is None:
             return None
-        a = np.ascontiguousarray(plain(np.asarray(array) if np.isscalar(array) else array))
-        key = (np.shape(array), str(a.dtype), a.tobytes())
+        a = np.asarray(plain(array))
+        key = (a.shape, str(array.dtype), a.tobytes())
         if key not in self._known:
             self._known[key] = len(self.list)
-            self.list.append(_described(a.reshape(np.shape(array)), str(array.dtype)))
+            self.list.append(_described(a, str(array.dtype)))
         return self._known[key]
 
 

@@ -18,6 +18,7 @@ from .graph import input_name
 from .letters import kept_by, letters_of, name_of_saved
 from .lines import LineRun, saved_names, watch_lines
 from .memory import kept_arrays
+from .mistakes import MISTAKES
 from .reference import TWINS
 from .walk import _copy
 from .watch import Place, Watch
@@ -70,6 +71,7 @@ def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any
         "memory": memory_of(op, example) if example.run is None and inputs is None else None,
         "note": example.note,
         "twin": twin_of(op, example) if op.name in TWINS and inputs is None else None,
+        "mistakes": [{"name": m.name, "sentence": m.sentence} for m in MISTAKES.get(op.name, [])],
         "check": check_of(op, example),
     }
 

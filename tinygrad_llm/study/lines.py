@@ -139,6 +139,8 @@ def _same(a: Any, b: Any) -> bool:
     if a is b:
         return True
     if is_array(a) and is_array(b):
+        if a.size > COPY:
+            return False  # another array, which was not copied
         return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b, True))
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_same, a, b))
@@ -237,7 +239,7 @@ def with_numbers(op: Any, lines: list[LineRun], digits: int = 5) -> dict[int, st
         numbers = _Numbers(op, values, digits)
         part = _chosen(part, op)
         put_in = numbers.visit(copy.deepcopy(part))
-        if result is None or np.size(result) != 1 or not numbers.complete:
+        if result is None or getattr(result, "size", 1) != 1 or not numbers.complete:
             continue
         formula, text = ast.unparse(part), ast.unparse(put_in)
         steps = [formula, text, number_text(np.asarray(result).item(), digits)]

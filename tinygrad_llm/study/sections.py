@@ -95,6 +95,9 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
     ]
     if data["twin"]:
         found.append(Section("The same without the formula: the slow twin", _twin(data)))
+    table = [[m["name"], m["sentence"]] for m in data["mistakes"]]
+    if table:
+        found.append(Section("Mistakes that people make here", [Grid(("", ""), table)]))
     found.append(Section("Gradient check, just now", _check(data["check"])))
     return found
 
