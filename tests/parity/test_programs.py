@@ -15,15 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from .chapter5 import with_our_import
+
 torch = pytest.importorskip("torch")
 
 PROGRAMS = Path(__file__).parent / "programs"
-
-
-def with_our_import(source: str) -> str:
-    """The program with its imports changed, and nothing else."""
-    source = re.sub(r"^import torch$", "import tinygrad_llm as torch", source, flags=re.M)
-    return re.sub(r"^(import|from) torch\.", r"\1 tinygrad_llm.", source, flags=re.M)
 
 
 def array(value) -> np.ndarray:
