@@ -234,17 +234,26 @@
     if (looked !== null) inspect(looked);
   }
 
+  // A step by button, slider or key. On a phone the card of a node that was looked at makes room.
+  function go(n) {
+    if (window.matchMedia("(max-width: 760px)").matches) {
+      looked = null;
+      get("inspect").replaceChildren();
+    }
+    show(n);
+  }
+
   function fold(box, folded) {
     box.classList.toggle("folded", folded);
     box.querySelector(".head").setAttribute("aria-expanded", String(!folded));
   }
 
-  get("first").onclick = () => show(0);
-  get("back").onclick = () => show(now - 1);
-  get("next").onclick = () => show(now + 1);
-  get("last").onclick = () => show(steps.length);
+  get("first").onclick = () => go(0);
+  get("back").onclick = () => go(now - 1);
+  get("next").onclick = () => go(now + 1);
+  get("last").onclick = () => go(steps.length);
   get("slider").max = steps.length;
-  get("slider").oninput = (event) => show(Number(event.target.value));
+  get("slider").oninput = (event) => go(Number(event.target.value));
   const boxes = [...canvas.querySelectorAll(".box")];
   const foldAll = (folded) => { boxes.forEach((box) => fold(box, folded)); show(now); };
   get("close").onclick = () => foldAll(true);
@@ -263,7 +272,7 @@
     const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: steps.length }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    show(to);
+    go(to);
   });
   window.addEventListener("resize", drawEdges);
   show(0);
