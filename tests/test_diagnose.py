@@ -1,0 +1,163 @@
+"""The diagnosis of wrong gradients: by name where there is one, else by what the numbers show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_llm import ops
+from tinygrad_llm.engine import OPS
+from tinygrad_llm.study.diagnose import diagnose
+from tinygrad_llm.study.mistakes import MISTAKES
+
+
+def attempt(name, backward):
+    """An op with this backward."""
+    true = OPS[name]
+    return type(f"My{true.__name__}", (true,), {"backward": backward})
+
+
+def mapped(name, f, *which):
+    """The true gradients with f on those of some inputs."""
+
+    def backward(self, g):
+        grads = OPS[name].backward(self, g)
+        grads = grads if isinstance(grads, tuple) else (grads,)
+        return tuple(f(a) if i in which and a is not None else a for i, a in enumerate(grads))
+
+    return attempt(name, backward)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_true_backward_has_no_findings(name):
+    assert diagnose(name, OPS[name]) == []
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_mistake_is_called_by_its_name(name):
+    for mistake in MISTAKES[name]:
+        found = diagnose(name, mistake.planted())
+        assert [f.mistake for f in found] == [mistake], (mistake.name, found)
+        assert found[0].text == mistake.sentence and found[0].kind == "mistake"
+
+
+def text_of(name, cls):
+    found = diagnose(name, cls)
+    assert found, "nothing was found"
+    assert all(f.mistake is None for f in found), found
+    return " ".join(f.text for f in found)
+
+
+def test_a_constant_factor():
+    text = text_of("layer_norm", mapped("layer_norm", lambda a: 3.0 * a, 0))
+    assert "gradient of x" in text and "times 3" in text and "ratio 3" in text
+
+
+def test_a_sign():
+    text = text_of("layer_norm", mapped("layer_norm", lambda a: -a, 1))
+    assert "gradient of w" in text and "other sign" in text
+    text = text_of("softmax", mapped("softmax", abs, 0))
+    assert "Only signs are wrong" in text
+
+
+def test_a_mean_for_a_sum():
+    def backward(self, g):
+        gx, gw, gb = ops.LayerNorm.backward(self, g)
+        rows = g.size // g.shape[-1]
+        return gx, None if gw is None else gw / rows, gb
+
+    text = text_of("layer_norm", attempt("layer_norm", backward))
+    assert "gradient of w" in text and "1 / the number of rows" in text
+
+
+def test_a_transpose():
+    def backward(self, g):
+        gx, gw, gb = ops.Linear.backward(self, g)
+        return gx, gw.T.reshape(gw.shape), gb
+
+    text = text_of("linear", attempt("linear", backward))
+    assert "gradient of w" in text and "transpose" in text
+
+
+def test_a_wrong_shape_and_a_missing_sum():
+    def backward(self, g):
+        gx, _, gb = ops.LayerNorm.backward(self, g)
+        return gx, g * self.saved[0], gb
+
+    text = text_of("layer_norm", attempt("layer_norm", backward))
+    assert "has shape" in text and "A sum is missing: over dim 0" in text
+
+
+def test_a_factor_of_each_row():
+    def backward(self, g):
+        gx, gw, gb = ops.LayerNorm.backward(self, g)
+        return gx * self.saved[1], gw, gb
+
+    assert "same all along dim" in text_of("layer_norm", attempt("layer_norm", backward))
+
+
+def test_a_difference_of_each_row():
+    cls = mapped("softmax", lambda a: a - a.mean(-1, keepdims=True) + 1.0, 0)
+    assert "difference is the same all along dim" in text_of("softmax", cls)
+
+
+def test_a_factor_that_is_an_input():
+    def backward(self, g):
+        return g * self.saved[1] * self.saved[0], g * self.saved[0]
+
+    cls = attempt("div", lambda self, g: (OPS["div"].backward(self, g)[0] / self.saved[1], None))
+    assert "gradient of x" in text_of("div", cls)
+    assert "times x" in text_of("mul", attempt("mul", backward))
+
+
+def test_moved_elements():
+    cls = mapped("cumsum", lambda a: np.flip(a), 0)
+    assert diagnose("cumsum", cls)
+    text = text_of("sin", mapped("sin", lambda a: np.roll(a, 1, -1), 0))
+    assert "off by one" in text
+
+
+def test_nan_and_zero():
+    assert "NaN or infinite" in text_of("exp", mapped("exp", lambda a: a * np.nan, 0))
+    assert "0 everywhere" in text_of("exp", mapped("exp", lambda a: 0.0 * a, 0))
+
+
+def test_some_elements_are_right():
+    def first_lost(a):
+        a = a.copy()
+        a.flat[0] = 0.0
+        return a
+
+    text = text_of("exp", mapped("exp", first_lost, 0))
+    assert "wrong in 1 of" in text and "are 0" in text
+
+
+def test_two_mistakes_in_two_inputs():
+    """Each wrong input is explained by a mistake of its own."""
+
+    def backward(self, g):
+        xhat, r, w = self.saved
+        u = g if w is None else g * w
+        rows = tuple(range(g.ndim - 1))
+        return r * u, g.sum(rows), g.sum(rows)
+
+    found = diagnose("layer_norm", attempt("layer_norm", backward))
+    assert [(f.input, f.mistake.name) for f in found] == [
+        ("x", "mean and variance held constant"),
+        ("w", "x̂ left out of ∂L/∂w"),
+    ]
+
+
+def test_what_is_no_gradient():
+    assert diagnose("exp", attempt("exp", lambda self, g: None))[0].kind == "nothing"
+    found = diagnose("mul", attempt("mul", lambda self, g: g))
+    assert found[0].kind == "number" and "2 inputs" in found[0].text
+    found = diagnose("exp", attempt("exp", lambda self, g: "g"))
+    assert found[0].kind == "number" and "str" in found[0].text
+    found = diagnose("exp", attempt("exp", lambda self, g: g @ g @ g))
+    assert found[0].kind == "error" and "The call" in found[0].text
+
+
+def test_an_unknown_op():
+    with pytest.raises(ValueError, match="no op is called 'nothing'"):
+        diagnose("nothing", OPS["exp"])
