@@ -149,9 +149,8 @@ def _attention(op: Any, y: Any) -> str:
 
 
 def _cross_entropy(op: Any, y: Any) -> str:
-    if op.options[1]:
-        return "AddBackward0"
-    return "NllLossBackward0" if len(op.expects[0][0]) <= 2 else "NllLoss2DBackward0"
+    *_, label_smoothing = op.options
+    return "AddBackward0" if label_smoothing else _nll_loss(op, y)
 
 
 def _nll_loss(op: Any, y: Any) -> str:
