@@ -84,9 +84,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         emb_dim=768, n_heads=12, n_layers=12, drop_rate=0.1, qkv_bias=True, lr=4e-4,
         checkpoint_every=25,
     ),
+    # nanoGPT's command for a CPU, but with three times its learning rate of 1e-3, which ends at a
+    # validation loss of 1.90 (in PyTorch as well: 1.91) where this one ends at 1.78.
     "nanogpt-char": dict(
         corpus="tinyshakespeare", tokenizer="char", steps=2000, minutes=None, context_length=64,
-        batch_size=12, emb_dim=128, n_heads=4, n_layers=4, drop_rate=0.0, lr=1e-3, min_lr=1e-4,
+        batch_size=12, emb_dim=128, n_heads=4, n_layers=4, drop_rate=0.0, lr=3e-3, min_lr=1e-4,
         warmup=100, beta1=0.9, beta2=0.99, weight_decay=0.1, clip=1.0, eval_every=250,
         checkpoint_every=500,
     ),
