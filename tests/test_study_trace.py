@@ -157,20 +157,19 @@ def test_a_mask_of_infinities_is_not_blamed():
     assert t.first_bad.op.name == "softmax"
 
 
-class Broken(Op):
-    """y = x. Backward returns the wrong shape."""
-
-    name = "broken_for_trace"
-
-    def forward(self, x):
-        return x.copy()
-
-    def backward(self, g):
-        return g[:1]
-
-
 def test_an_error_in_backward_carries_the_line():
-    engine.OPS.pop("broken_for_trace", None)
+    class Broken(Op):
+        """y = x. Backward returns the wrong shape."""
+
+        name = "broken_for_trace"
+
+        def forward(self, x):
+            return x.copy()
+
+        def backward(self, g):
+            return g[:1]
+
+    engine.OPS.pop("broken_for_trace")
     x = torch.ones(3, requires_grad=True)
     with pytest.raises(RuntimeError, match="returned a gradient of shape") as info, trace():
         y = Broken.apply(x)  # this line

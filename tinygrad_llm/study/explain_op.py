@@ -90,6 +90,7 @@ def place_of(thing: Any) -> str:
         file, line = inspect.getsourcefile(thing) or "", inspect.getsourcelines(thing)[1]
     except (OSError, TypeError):
         return ""
+    file = file.replace("\\", "/")
     at = file.rfind("tinygrad_llm/")
     return f"{file[at:] if at >= 0 else file}:{line}"
 

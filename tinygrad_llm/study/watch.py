@@ -39,10 +39,8 @@ class Line:
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
-        name = self.file
-        if not name.startswith("<"):
-            near = os.path.relpath(name)
-            name = name if near.startswith("..") else near
+        name, here = self.file, os.getcwd() + os.sep
+        name = name.removeprefix(here)
         source = self.source
         return f"{name}:{self.number}" + (f": {source}" if source else "")
 
