@@ -160,6 +160,16 @@ from .functions.index import (
     take_along_dim,
     trace,
 )
+from .functions.information import (
+    compile,
+    get_default_device,
+    get_num_threads,
+    is_floating_point,
+    is_tensor,
+    numel,
+    set_default_device,
+    set_num_threads,
+)
 from .functions.linalg import (
     addmm,
     baddbmm,
@@ -278,7 +288,7 @@ FloatTensor = Tensor
 __version__ = "0.1.0"
 
 _PACKAGES = (
-    "backends corpora cuda debug distributed finetune generate linalg models nn optim "
+    "backends corpora cuda debug finetune generate models nn optim "
     "serialization study testing text training utils weights"
 ).split()
 _ELSEWHERE = {"save": "serialization", "load": "serialization"}
@@ -303,47 +313,3 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PACKAGES, *_ELSEWHERE})
 
-
-def compile(model: object = None, *args: object, **kwargs: object) -> object:
-    """The model itself: there is nothing to compile here. As a decorator, the function itself."""
-    return (lambda f: f) if model is None else model
-
-
-def is_tensor(obj: object) -> "bool":
-    """Whether obj is a Tensor."""
-    return isinstance(obj, Tensor)
-
-
-def numel(input: Tensor) -> "int":
-    """How many elements the tensor has."""
-    return input.numel()
-
-
-def is_floating_point(input: Tensor) -> "bool":
-    """Whether the tensor's dtype is a floating one."""
-    return input.is_floating_point()
-
-
-def set_default_device(device: object) -> None:
-    """Accepts "cpu" alone: pass device= to the function that makes the tensor."""
-    if str(device) != "cpu":
-        raise RuntimeError(f"set_default_device({device!r}): pass device={device!r} to each call")
-
-
-def get_default_device() -> device:
-    """device(type='cpu')."""
-    return device("cpu")
-
-
-def set_num_threads(n: "int") -> None:
-    """How many threads NumPy's matrix products may use, through threadpoolctl if installed."""
-    from .backend import set_threads
-
-    set_threads(n)
-
-
-def get_num_threads() -> "int":
-    """How many threads element-wise work uses."""
-    from .backend import threads
-
-    return threads()

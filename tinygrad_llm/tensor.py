@@ -41,6 +41,8 @@ class device:
     """Where a tensor lives: device("cpu"), device("cuda"), device("cuda:1"), device("cuda", 1)."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):

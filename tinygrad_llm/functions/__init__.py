@@ -12,6 +12,7 @@ from . import (
     filled,
     find,
     index,
+    information,
     inplace,
     linalg,
     linear,

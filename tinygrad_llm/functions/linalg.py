@@ -60,14 +60,16 @@ def _dims_are(what: str, x: Tensor, ndim: int, argument: str) -> None:
 @method
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices."""
-    _dims_are("mm", input, 2, "self"), _dims_are("mm", mat2, 2, "mat2")
+    _dims_are("mm", input, 2, "self")
+    _dims_are("mm", mat2, 2, "mat2")
     return matmul(input, mat2)
 
 
 @method
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices: (B, N, K)·(B, K, M) -> (B, N, M)."""
-    _dims_are("bmm", input, 3, "batch1"), _dims_are("bmm", mat2, 3, "batch2")
+    _dims_are("bmm", input, 3, "batch1")
+    _dims_are("bmm", mat2, 3, "batch2")
     if input.array.shape[0] != mat2.array.shape[0]:
         raise RuntimeError(
             f"bmm: the batches have {input.array.shape[0]} and {mat2.array.shape[0]} matrices, "
@@ -79,7 +81,8 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 @method
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """A matrix times a vector: (N, K)·(K) -> (N)."""
-    _dims_are("mv", input, 2, "self"), _dims_are("mv", vec, 1, "vec")
+    _dims_are("mv", input, 2, "self")
+    _dims_are("mv", vec, 1, "vec")
     return matmul(input, vec)
 
 
@@ -103,7 +106,8 @@ def dot(input: Tensor, other: Tensor) -> Tensor:
 @method("outer", "ger")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Every product of an element of one vector and one of the other: (N), (M) -> (N, M)."""
-    _dims_are("outer", input, 1, "self"), _dims_are("outer", vec2, 1, "vec2")
+    _dims_are("outer", input, 1, "self")
+    _dims_are("outer", vec2, 1, "vec2")
     return input.reshape(-1, 1) * vec2.reshape(1, -1)
 
 

@@ -59,7 +59,7 @@ class Einsum(Op):
 
     def backward(self, g):
         xp = xp_of(g)
-        grads = []
+        grads: list = []
         for i, (letters, x) in enumerate(zip(self.inputs, self.saved, strict=True)):
             if not self.needs[i]:
                 grads.append(None)

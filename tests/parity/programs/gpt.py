@@ -135,7 +135,7 @@ class Deep(nn.Module):
         super().__init__()
         self.shortcut = shortcut
         self.layers = nn.ModuleList(
-            [nn.Sequential(nn.Linear(a, b), GELU()) for a, b in zip(sizes, sizes[1:])]
+            [nn.Sequential(nn.Linear(a, b), GELU()) for a, b in zip(sizes, sizes[1:], strict=False)]
         )
 
     def forward(self, x):
