@@ -35,6 +35,8 @@ _LOSSES = ("BinaryCrossEntropy", "BinaryCrossEntropyWithLogits", "MseLoss")
 def grad_fn_name(tensor: Any) -> str:
     """What PyTorch would print as grad_fn for a tensor that an op made."""
     op = tensor.grad_fn
+    if hasattr(op, "printed"):  # a function that takes several ops for PyTorch's one
+        return op.printed
     name = type(op).__name__
     rule = _RULES.get(name)
     return rule(op, tensor) if rule else _RENAMED.get(name, f"{name}Backward0")
@@ -99,6 +101,8 @@ def _permute(op: Any, y: Any) -> str:
 
 
 def _split(op: Any, y: Any) -> str:
+    if len(op.outputs) == 1:
+        return "SplitBackward0"
     sizes = [shape[op.dim] for shape, _ in op.outputs]
     even = all(n == sizes[0] for n in sizes[:-1]) and sizes[-1] <= sizes[0]
     return "SplitBackward0" if even else "SplitWithSizesBackward0"

@@ -141,6 +141,13 @@ x.floor()
 x.round()
 x.sum()
 x.sum(1)
+x.max(1)
+x.min(0, keepdim=True)
+x.topk(2)
+x.sort()
+x.median(1)
+x.median()
+x.split(3)
 x.sum(0, keepdim=True)
 x.mean()
 x.mean(-1, keepdim=True)
@@ -249,6 +256,11 @@ def test_grad_fn_names(expression):
     "expression",
     [
         "t([1.0])[0]",
+        "t([[3.0, 1.0, 2.0]]).topk(2)",
+        "t([[3.0, 1.0, 2.0]]).max(1)",
+        "t([[3, 1, 2]]).sort(descending=True)",
+        "torch.median(t([[3, 1, 2]]), -1)",
+        "torch.std_mean(t([1.0, 3.0]))",
         "torch.ones(2, 3).shape",
         "torch.ones(2, 3).dtype",
         "t([[1, 2], [3, 4]]).float().requires_grad_()",

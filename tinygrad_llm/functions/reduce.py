@@ -91,8 +91,44 @@ class ValuesIndices(NamedTuple):
     values: Tensor
     indices: Tensor
 
+    def __repr__(self) -> str:
+        name = type(self).__name__.lower()
+        return f"torch.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
 
-def _not_empty(input: Tensor, what: str, dims: tuple[int, ...]) -> None:
+
+class Max(ValuesIndices):
+    __slots__ = ()
+
+
+class Min(ValuesIndices):
+    __slots__ = ()
+
+
+class Sort(ValuesIndices):
+    __slots__ = ()
+
+
+class Topk(ValuesIndices):
+    __slots__ = ()
+
+
+class Median(ValuesIndices):
+    __slots__ = ()
+
+
+def _returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
+    """The pair; grad_fn prints as one step, whichever ops it took."""
+    if values._op is not None:
+        values._op.printed = f"{kind.__name__}Backward{1 if kind is Median else 0}"
+    return kind(values, indices)
+
+
+def _not_empty(input: Tensor, what: str, dims: tuple[int, ...], dim: Any = 0) -> None:
+    if input.array.size == 0 and dim in ((), None):
+        raise RuntimeError(
+            f"{what}(): Expected reduction dim to be specified for input.numel() == 0. "
+            "Specify the reduction dim with the 'dim' argument."
+        )
     empty = [d for d in dims if input.array.shape[d] == 0] or (input.array.size == 0 and not dims)
     if empty:
         raise IndexError(
@@ -117,7 +153,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
     values = gather(input, dim, indices)
     if not keepdim and input.array.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return ValuesIndices(values, indices)
+    return _returned(Max if largest else Min, values, indices)
 
 
 @method
@@ -139,7 +175,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest elements over dims; equal elements share the gradient."""
     dims = _dims(input, dim)
-    _not_empty(input, "amax", dims)
+    _not_empty(input, "amax", dims, dim)
     return ops.Extreme.apply(input, dims=dims, keepdim=keepdim, largest=True)
 
 
@@ -147,7 +183,7 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest elements over dims; equal elements share the gradient."""
     dims = _dims(input, dim)
-    _not_empty(input, "amin", dims)
+    _not_empty(input, "amin", dims, dim)
     return ops.Extreme.apply(input, dims=dims, keepdim=keepdim, largest=False)
 
 
@@ -198,9 +234,10 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         input = cast(input, dtypes.numpy_dtype(dtype))
     elif input.array.dtype.kind in "iub":
         input = cast(input, dtypes.numpy_dtype(dtypes.int64))
+    along = 0 if dim is None else normal_dim(dim, input.array.ndim)
     if dim is None or input.array.ndim == 0:
         return ops.Prod.apply(input.reshape(-1), dim=0)
-    return ops.Prod.apply(input, dim=normal_dim(dim, input.array.ndim), keepdim=keepdim)
+    return ops.Prod.apply(input, dim=along, keepdim=keepdim)
 
 
 @method
@@ -246,9 +283,9 @@ def sort(
     """(values, indices) in order along dim; equal elements keep their order."""
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
-        return ValuesIndices(input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
+        return _returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
     indices = wrap(_order(input, dim, descending))
-    return ValuesIndices(gather(input, dim, indices), indices)
+    return _returned(Sort, gather(input, dim, indices), indices)
 
 
 @method
@@ -267,7 +304,7 @@ def topk(
     if not 0 <= k <= n:
         raise RuntimeError(f"selected index k out of range: k is {k}, the dimension's size is {n}")
     if input.array.ndim == 0:
-        return sort(input)
+        return _returned(Topk, *sort(input))
     a, xp = input.array, xp_of(input.array)
     if 0 < k < n // 8 and a.dtype.kind == "f":  # choose the k, then order them alone
         side = -a if largest else a
@@ -278,7 +315,7 @@ def topk(
     else:
         order = _order(input, dim, largest)
         indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
-    return ValuesIndices(gather(input, dim, indices), indices)
+    return _returned(Topk, gather(input, dim, indices), indices)
 
 
 @method
@@ -289,10 +326,13 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     middle = (flat.array.shape[d] - 1) // 2
     values, indices = (t.narrow(d, middle, 1) for t in sort(flat, d))
     if dim is None:
-        return values.reshape(())
+        middle_one = values.reshape(())
+        if middle_one._op is not None:
+            middle_one._op.printed = "MedianBackward0"
+        return middle_one
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
-    return ValuesIndices(values, indices)
+    return _returned(Median, values, indices)
 
 
 @method

@@ -61,7 +61,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 @method
 def frac(input: Tensor) -> Tensor:
     """What remains without the whole part, with the sign of the number."""
-    return input - trunc(input)
+    with np.errstate(invalid="ignore"):  # of an infinity nothing is left but nan
+        return input - trunc(input)
 
 
 @method("sign", "sgn")
