@@ -1,6 +1,6 @@
 """The BPE tokenizer: training against the textbook loop, encoding against tiktoken.
 
-    python -m benchmarks tokenizer                 all of it: about a quarter of an hour, for the textbook
+    python -m benchmarks tokenizer                 all of it: about a quarter of an hour
     python -m benchmarks tokenizer --merges 50     fewer merges: quick, and a smaller ratio
 
 Training is measured from the text to the merges, cutting into pieces included, in both. The
