@@ -63,13 +63,19 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
-    """RuntimeError for two boolean tensors, which have no difference."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.array.dtype.kind == b.array.dtype.kind == "b":
-            raise RuntimeError(
-                f"Subtraction, the `{sign}` operator, with two bool tensors is not supported. "
-                "Use the `^` or `logical_xor()` operator instead."
-            )
+    """RuntimeError if one is boolean, a tensor or True or False: it has no difference."""
+    bools = [isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_)
+             for x in (a, b)]  # fmt: skip
+    if all(bools):
+        raise RuntimeError(
+            f"Subtraction, the `{sign}` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    if any(bools):
+        raise RuntimeError(
+            f"Subtraction, the `{sign}` operator, with a bool tensor is not supported. If you are "
+            "trying to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
 
 
 @method("add", "__add__")
@@ -92,6 +98,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 @method("__rsub__")
 def _rsub(input: Any, other: Any) -> Any:
+    refuse_bool(other, input, "-")
     return binary(ops.Sub, other, input)
 
 

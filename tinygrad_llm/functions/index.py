@@ -139,8 +139,17 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The slices start … start + length − 1 along dim; a view."""
     dim = normal_dim(dim, input.array.ndim)
+    if input.array.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     n = input.array.shape[dim]
-    if not 0 <= start <= start + length <= n:
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    start += n if start < 0 else 0
+    if start + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
     return getitem(input, (slice(None),) * dim + (slice(start, start + length),))
 

@@ -85,9 +85,9 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions start_dim to end_dim as one."""
     shape = input.array.shape
+    start, end = normal_dim(start_dim, len(shape)), normal_dim(end_dim, len(shape))
     if not shape:
         return reshape(input, 1)
-    start, end = normal_dim(start_dim, len(shape)), normal_dim(end_dim, len(shape))
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
@@ -120,7 +120,9 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1, all of them or those named."""
     shape = input.array.shape
-    dims = range(len(shape)) if dim is None else normal_dims(dim, len(shape))
+    dims: Any = range(len(shape))
+    if dim is not None:
+        dims = () if dim == () else normal_dims(dim, len(shape))
     kept = [n for i, n in enumerate(shape) if i not in dims or n != 1]
     return ops.Reshape.apply(input, shape=tuple(kept))
 
@@ -392,8 +394,9 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 @method
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """In reverse order along dims; a copy."""
-    return ops.Flip.apply(input, dims=normal_dims(as_shape(dims), input.array.ndim))
+    """In reverse order along dims (none of them for ()); a copy."""
+    along = as_shape(dims)
+    return ops.Flip.apply(input, dims=along and normal_dims(along, input.array.ndim))
 
 
 @method

@@ -120,8 +120,9 @@ def power(x, p):
             return x * x
         if p == 3:
             return x * x * x
-        if p == 0.5:
-            return xp_of(x).sqrt(x)
+        if abs(p) == 0.5:
+            root = xp_of(x).sqrt(x)
+            return root if p > 0 else 1.0 / root
     return x**p
 
 
@@ -351,7 +352,7 @@ class Maximum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = 0.5 * g * (x == y)
-        return g * (x > y) + tie, g * (x < y) + tie
+        return g * ~(x < y) - tie, g * ~(x > y) - tie  # both, where one is nan
 
 
 class Minimum(Op):
@@ -367,7 +368,7 @@ class Minimum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = 0.5 * g * (x == y)
-        return g * (x < y) + tie, g * (x > y) + tie
+        return g * ~(x > y) - tie, g * ~(x < y) - tie  # both, where one is nan
 
 
 class Where(Op):
