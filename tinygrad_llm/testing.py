@@ -18,7 +18,7 @@ from .backend import to_numpy
 from .functions.compare import isclose
 from .tensor import Tensor, wrap
 
-__all__ = ["arrays", "assert_close", "assert_gradients", "sizes", "tensors"]
+__all__ = ["arrays", "assert_close", "assert_gradients", "sizes", "tensors"]  # noqa: F822
 
 # dtype: the relative and the absolute difference allowed; anything else must be equal.
 _TOLERANCES = {
