@@ -247,6 +247,8 @@ def public_functions(path: Path) -> list[tuple[str, str]]:
     found = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if all(isinstance(inner, ast.Assign | ast.Pass) for inner in node.body):
+                continue  # a name for what its base class is
             found.append((f"{path.name}:{node.name}", ast.get_docstring(node) or ""))
     return found
 

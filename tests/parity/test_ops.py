@@ -135,7 +135,7 @@ def _pow(d, name, dtype):
     if kind == "base":
         return [real(d, a, dtype)], lambda t, x: 2.5**x
     if kind == "integers":
-        return [d.whole(a, -3, 4)], lambda t, x: x**d_power
+        return [d.whole(a, -3, 4)], lambda t, x: x**3
     return [real(d, a, dtype, "positive"), real(d, b, dtype)], lambda t, x, y: t.pow(x, y)
 
 
@@ -372,7 +372,7 @@ def _reshape(d, name, dtype):
     if name in ("reshape", "view"):
         n = int(np.prod(shape))
         new = d.one_of((n,), (-1,), shape[::-1], (1, *shape), (*shape, -1), (-1, 2), (3, 5))
-        if d.bool():
+        if new == () or d.bool():
             return [x], lambda t, x: getattr(x, name)(new)
         return [x], lambda t, x: getattr(x, name)(*new)
     if name == "flatten":
