@@ -33,8 +33,9 @@ class RemoteFile:
 
     file_name:   its name in the cache folder
     addresses:   http(s) addresses, tried in this order
-    sha256:      of the file itself (of the member, where the address is a zip)
-    n_bytes:     its size in bytes
+    sha256:      of the file itself (of the member, where the address is a zip), or None where it is
+        not known: then whoever reads the file has to check it
+    n_bytes:     its size in bytes, or None where that is not known
     licence:     what its authors allow
     description: one sentence
     member:      the file's name inside the zip at the address, or None where the address is the
@@ -43,11 +44,18 @@ class RemoteFile:
 
     file_name: str
     addresses: tuple[str, ...]
-    sha256: str
-    n_bytes: int
+    sha256: str | None
+    n_bytes: int | None
     licence: str
     description: str
     member: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """What is known of its size and checksum, in words."""
+        size = None if self.n_bytes is None else f"{self.n_bytes:,} bytes"
+        digest = None if self.sha256 is None else f"sha256 {self.sha256}"
+        return ", ".join(part for part in (size, digest) if part) or "size and sha256 unknown"
 
 
 def cache_folder() -> Path:
@@ -104,11 +112,15 @@ def check_file(path: str | os.PathLike[str], remote: RemoteFile) -> None:
     """Raise DownloadError unless the file at `path` has the size and the SHA-256 of `remote`."""
     path = Path(path)
     size = path.stat().st_size
-    found = sha256_of(path) if size == remote.n_bytes else "(not computed)"
-    if found != remote.sha256:
+    right = remote.n_bytes is None or size == remote.n_bytes
+    found = "(not computed)"
+    if right and remote.sha256 is not None:
+        found = sha256_of(path)
+        right = found == remote.sha256
+    if not right:
         raise DownloadError(
             f"{path} is not the file it should be: it has {size:,} bytes and sha256 {found}, "
-            f"wanted {remote.n_bytes:,} bytes and sha256 {remote.sha256}. It was left as it is; "
+            f"wanted {remote.wanted}. It was left as it is; "
             f"move it away to download it again, or set {DATA_VARIABLE} to another folder."
         )
 
@@ -153,7 +165,7 @@ def fetch(
         f"{remote.file_name} is not in {folder}, and it could not be downloaded:\n"
         + "\n".join(reasons)
         + f"\nWithout a network, fetch it elsewhere{inside} and put it at {path} "
-        f"({remote.n_bytes:,} bytes, sha256 {remote.sha256}), "
+        f"({remote.wanted}), "
         f"or set {DATA_VARIABLE} to a folder that has it."
     )
 
@@ -163,7 +175,9 @@ def _download(
 ) -> None:
     whole = remote.member is None
     expected = remote.n_bytes if whole else None
-    at_most = remote.n_bytes if whole else 2 * remote.n_bytes + (1 << 20)
+    at_most = remote.n_bytes
+    if remote.n_bytes is not None and not whole:
+        at_most = 2 * remote.n_bytes + (1 << 20)
     archive = io.BytesIO()
     digest = hashlib.sha256()
     with replacing(path) as file:
@@ -179,14 +193,14 @@ def _download(
             data = _unzip(archive, remote)
             file.write(data)
             digest.update(data)
-        if digest.hexdigest() != remote.sha256:
+        if remote.sha256 not in (None, digest.hexdigest()):
             raise DownloadError(
                 f"it sent other bytes: sha256 {digest.hexdigest()}, wanted {remote.sha256}"
             )
 
 
 def _chunks(
-    address: str, timeout: float, expected: int | None, at_most: int
+    address: str, timeout: float, expected: int | None, at_most: int | None
 ) -> Iterator[tuple[bytes, int, int | None]]:
     """Yield (bytes, bytes so far, bytes in all or None); all network trouble is a DownloadError."""
     import http.client  # here, because they take as long to import as NumPy does
@@ -201,7 +215,7 @@ def _chunks(
             total = int(length) if length and length.isdigit() else None
             while chunk := response.read1(1 << 16):
                 received += len(chunk)
-                if received > at_most:
+                if at_most is not None and received > at_most:
                     raise DownloadError(f"it sent more than {at_most:,} bytes, more than expected")
                 yield chunk, received, total
     except urllib.error.HTTPError as error:
@@ -225,7 +239,7 @@ def _unzip(archive: io.BytesIO, remote: RemoteFile) -> bytes:
     try:
         with zipfile.ZipFile(archive) as zipped:
             size = zipped.getinfo(remote.member).file_size
-            if size != remote.n_bytes:
+            if remote.n_bytes not in (None, size):
                 raise DownloadError(
                     f"{remote.member} in its zip has {size:,} bytes, wanted {remote.n_bytes:,}"
                 )
