@@ -1,0 +1,195 @@
+"""GPTs out of files: GPT-2's published weights, and folders in Hugging Face's layout.
+
+    model = from_pretrained("gpt2")                # downloads once, checks, builds
+    model = load_gpt2("folder/of/gpt2")            # model.safetensors or pytorch_model.bin
+    save_gpt2(model, "my-gpt2")                    # a folder that transformers reads too
+
+The names and layouts are in weights/gpt2.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..downloads import Progress, RemoteFile, fetch
+from ..nn.utils import skip_init
+from ..weights import gpt2
+from ..weights.atomic import atomic_write
+from ..weights.safetensors import SafeTensorsFile, save_file
+from .gpt import GPT, GPTConfig
+
+__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_gpt2"]
+
+
+def _config(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, Any]) -> GPTConfig:
+    known = GPTConfig.__dataclass_fields__
+    for name in changes:
+        if name not in known:
+            raise TypeError(f"GPTConfig has no {name!r}; it has {', '.join(known)}")
+    fields: dict[str, Any] = {**weights.fields(), **said}
+    if "n_heads" not in {**fields, **changes}:
+        if fields["emb_dim"] % 64:
+            raise ValueError(
+                f"{weights.where}: no weight tells the number of heads, and emb_dim="
+                f"{fields['emb_dim']} is no multiple of 64, the channels of GPT-2's heads: "
+                "pass n_heads=..."
+            )
+        fields["n_heads"] = fields["emb_dim"] // 64
+    if fields.get("drop_rate", 0.1) is None and "drop_rate" not in changes:
+        raise ValueError(
+            f"{weights.where}: its config.json has different dropout rates for embeddings, "
+            "attention and residuals, this GPT has one: pass drop_rate=..."
+        )
+    for name in ("vocab_size", "emb_dim", "n_layers"):
+        if changes.get(name, fields[name]) != fields[name]:
+            raise ValueError(
+                f"{weights.where}: {name} is {fields[name]} in the weights, {changes[name]} wanted"
+            )
+    if changes.get("context_length", 0) > fields["context_length"]:
+        raise ValueError(
+            f"{weights.where}: there are positions for {fields['context_length']} tokens, "
+            f"context_length={changes['context_length']} wanted; only a shorter one is possible"
+        )
+    if changes.get("qkv_bias", True) is not True:
+        raise ValueError("GPT-2's queries, keys and values have a bias: qkv_bias must be True")
+    tied = not weights.has_own_head()
+    if changes.get("tie_weights") and not tied:
+        raise ValueError(
+            f"{weights.where}: lm_head.weight is not wte.weight, so tie_weights=True would lose it"
+        )
+    return GPTConfig(**{**fields, "tie_weights": tied, **changes})
+
+
+def _build(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, Any]) -> GPT:
+    config = _config(weights, said, changes)
+    context = said.get("context_length", weights.fields()["context_length"])
+    weights.check(config.vocab_size, context, config.emb_dim, config.n_layers)
+    model: GPT = skip_init(GPT, config)
+    own = dict(model.named_parameters())
+    for name, array in weights.state(config.n_layers):
+        if name == "pos_emb.weight":
+            array = array[: config.context_length]  # (T in the file, C) -> (T, C)
+        if name in own:  # a tied head is not
+            own[name].array[...] = array
+    return model.eval()
+
+
+def build_gpt2(weights: Mapping[str, Any], **config_changes: Any) -> GPT:
+    """A GPT with these weights, float32, in evaluation mode.
+
+    weights: name -> array, under Hugging Face's names or OpenAI's (h0/attn/c_attn/w, with or
+        without "model/" in front and ":0" behind). Stored masks (attn.bias, attn.masked_bias) are
+        left out; without lm_head.weight, or with one that equals wte.weight, the head is tied.
+    config_changes: fields of GPTConfig: n_heads (otherwise GPT-2's 64 channels a head), drop_rate,
+        tie_weights, and a shorter context_length, which drops the last positions
+
+    ValueError names missing and unexpected weights and wrong shapes (both shapes), TypeError a
+    weight that is not floating-point or a field that GPTConfig does not have.
+    """
+    return _build(gpt2.GPT2Weights(weights), {}, config_changes)
+
+
+def load_gpt2(path: str | Path, **config_changes: Any) -> GPT:
+    """The GPT in a file of GPT-2's weights, or in a folder as transformers writes it.
+
+    path: a .safetensors file, a .bin file of torch.save (read without running anything in it), or
+        a folder with model.safetensors or pytorch_model.bin. A config.json beside the weights is
+        believed and held against their shapes.
+    config_changes: see build_gpt2
+
+    FileNotFoundError if there is no such file; SafeTensorsError, TorchFileError or ValueError for a
+    file that is cut short, damaged, or no GPT-2, with both shapes where a shape is wrong.
+    """
+    weights, said = gpt2.read(path)
+    return _build(weights, said, config_changes)
+
+
+def save_gpt2(model: GPT, folder: str | Path) -> Path:
+    """Write model.safetensors and config.json as transformers reads them; the folder they are in.
+
+    OSError from the disk; a file that was there before stays whole until the new one is.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = gpt2.to_huggingface(model.state_dict(), tied=model.config.tie_weights)
+    save_file(arrays, folder / "model.safetensors", {"format": "pt"})
+    with atomic_write(folder / "config.json") as file:
+        file.write(gpt2.json_of_fields(asdict(model.config)))
+    return folder
+
+
+# ------------------------------------------------------------------------------ downloads
+def _published(
+    name: str, revision: str, size: str, sha256: str | None, n_bytes: int | None
+) -> RemoteFile:
+    address = f"https://huggingface.co/openai-community/{name}/resolve/{revision}/model.safetensors"
+    return RemoteFile(
+        file_name=f"{name}.safetensors",
+        addresses=(address,),
+        sha256=sha256,
+        n_bytes=n_bytes,
+        licence="MIT",
+        description=f"GPT-2's weights, {size} parameters.",
+    )
+
+
+PRETRAINED: dict[str, RemoteFile] = {
+    "gpt2": _published(
+        "gpt2",
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        "124 million",
+        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        548_105_171,
+    ),
+    "gpt2-medium": _published(
+        "gpt2-medium",
+        "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+        "355 million",
+        None,
+        1_519_984_962,
+    ),
+    "gpt2-large": _published(
+        "gpt2-large",
+        "32b71b12589c2f8d625668d2335a01cac3249519",
+        "774 million",
+        None,
+        3_247_159_078,
+    ),
+    "gpt2-xl": _published(
+        "gpt2-xl",
+        "15ea56dee5df4983c59b2538573817e1667135e2",
+        "1,558 million",
+        "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+        None,
+    ),
+}
+
+
+def from_pretrained(
+    name: str, *, progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any
+) -> GPT:
+    """GPT-2 as OpenAI trained it: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl".
+
+    The first call downloads 0.5, 1.5, 3.2 or 6.4 GB from Hugging Face into the cache folder (see
+    downloads.cache_folder), later ones read it there. "gpt2" and "gpt2-xl" are held against their
+    SHA-256. For "gpt2-medium" and "gpt2-large" no checksum is known here: their addresses name one
+    commit, and the size in bytes, the names and the shapes of all weights are checked.
+
+    progress, timeout: see downloads.fetch. config_changes: see build_gpt2, e.g. drop_rate=0.0.
+    ValueError for another name, DownloadError without a network (it says which file to put where)
+    or if the file in the cache is not the right one.
+    """
+    if name not in PRETRAINED:
+        raise ValueError(
+            f"no pretrained GPT is called {name!r}; there are {', '.join(PRETRAINED)}. A file or "
+            "folder of your own: load_gpt2(path)"
+        )
+    path = fetch(PRETRAINED[name], progress=progress, timeout=timeout)
+    make = getattr(GPTConfig, "gpt2_" + (name.removeprefix("gpt2-") if "-" in name else "small"))
+    known = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")
+    fields = {field: getattr(make(), field) for field in known}
+    weights = gpt2.GPT2Weights(SafeTensorsFile(path), str(path))
+    return _build(weights, fields, config_changes)
