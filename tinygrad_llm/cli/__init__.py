@@ -1,4 +1,4 @@
-"""The command line: tinygrad-llm pretrain, generate, tokenize, study, trace, draw."""
+"""The command line: tinygrad-llm pretrain, generate, tokenize, study, trace, draw, exercise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import typer
 
 from .errors import run
+from .exercise import register as register_exercise
 from .generate import register as register_generate
 from .pretrain import register as register_pretrain
 from .study import register as register_study
@@ -51,6 +52,7 @@ register_pretrain(app)
 register_generate(app)
 register_tokenize(app)
 register_study(app)
+register_exercise(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

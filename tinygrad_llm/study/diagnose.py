@@ -52,32 +52,43 @@ def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
     calls = samples(name)
     true = [_gradients(s, OPS[name]) for s in calls]
     rans = [s.run(attempt) for s in calls]
-    got = [_outcome(ran) for ran in rans]
-    if structure := _structure(name, rans, got):
+    returned = [_returned(ran) for ran in rans]  # one backward for each forward
+    if structure := _structure(name, rans, returned):
         return structure
-    wrong = sorted(_wrong_inputs(got, true))
-    raising = any(isinstance(g, Exception) for g in got)
-    if not wrong and not raising:
-        return []
-    if named := _named(name, calls, true, got, wrong):
+    got = [
+        r if isinstance(r, Exception) else ran.taken(r)
+        for ran, r in zip(rans, returned, strict=True)
+    ]
+    if named := _named(name, calls, true, got):
         return named
-    if raising:
-        n = next(n for n, g in enumerate(got) if isinstance(g, Exception))
-        kind = type(got[n]).__name__
-        return [Finding("error", f"backward raised {kind}: {got[n]}. The call: {calls[n]}")]
-    return [_pattern(name, i, rans, true, got) for i in wrong]
+    # Calls that raise are told of last: what the others show comes first.
+    fine = [n for n, g in enumerate(got) if not isinstance(g, Exception)]
+    true, results = [true[n] for n in fine], [got[n] for n in fine]
+    findings = _named(name, [calls[n] for n in fine], true, results)
+    findings = findings or _patterns(name, [rans[n] for n in fine], true, results)
+    for n, g in enumerate(got):
+        if isinstance(g, Exception):
+            text = f"backward raised {type(g).__name__}: {g}. The call: {calls[n]}"
+            return [*findings, Finding("error", text)]
+    return findings
 
 
 def _gradients(sample: Sample, op: type[Op]) -> dict[int, np.ndarray]:
     return sample.run(op).gradients()
 
 
-def _outcome(ran: Ran) -> Outcome:
+def _returned(ran: Ran) -> Any:
+    """What backward returns, a list, or the exception that it raises."""
     try:
         with np.errstate(all="ignore"):
-            return ran.gradients()
+            return ran.backward()
     except Exception as error:  # the learner's own, whatever it is
         return error
+
+
+def _outcome(ran: Ran) -> Outcome:
+    returned = _returned(ran)
+    return returned if isinstance(returned, Exception) else ran.taken(returned)
 
 
 def close(a: Any, b: Any) -> bool:
@@ -93,17 +104,16 @@ def _differing(got: Outcome, true: Outcome) -> list[int]:
 
 
 # -------------------------------------------------------------------------- what was handed back
-def _structure(name: str, rans: list[Ran], got: list[Outcome]) -> list[Finding]:
+def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]:
     """Gradients that are no arrays, or too few of them, or none at all."""
-    n_inputs = len(rans[0].sample.inputs)
-    for ran, outcome in zip(rans, got, strict=True):
-        if isinstance(outcome, Exception):
-            continue
-        grads = ran.backward()
-        if all(g is None for g in grads):
-            continue
+    lists = [
+        (ran, r) for ran, r in zip(rans, returned, strict=True) if not isinstance(r, Exception)
+    ]
+    if len(lists) == len(rans) and all(g is None for _, grads in lists for g in grads):
+        return [Finding("nothing", "backward returns no gradient yet (None).")]
+    for ran, grads in lists:
         n_inputs = len(ran.sample.inputs)
-        if n_inputs > 1 and len(grads) != n_inputs and ran.wanted[-1] >= len(grads):
+        if any(g is not None for g in grads) and ran.wanted[-1] >= len(grads):
             text = (
                 f"backward returned {len(grads)} gradient{'s' * (len(grads) != 1)}, {name} has "
                 f"{n_inputs} inputs: return one for each, in their order (None for one that needs "
@@ -111,23 +121,21 @@ def _structure(name: str, rans: list[Ran], got: list[Outcome]) -> list[Finding]:
             )
             return [Finding("number", text)]
         for i in ran.wanted:
-            g = grads[i] if i < len(grads) else None
+            g, label = grads[i] if i < len(grads) else None, name_of_input(name, i)
             if g is not None and not isinstance(g, np.ndarray | np.generic | float | int):
-                return [Finding("number", f"the gradient of {name_of_input(name, i)} is a "
-                                f"{type(g).__name__}: return a NumPy array.",
-                                name_of_input(name, i))]  # fmt: skip
-    if not any(isinstance(o, Exception) for o in got) and all(
-        g is None for ran in rans for g in ran.backward()
-    ):
-        return [Finding("nothing", "backward returns no gradient yet (None).")]
+                text = f"the gradient of {label} is a {type(g).__name__}: return a NumPy array."
+                return [Finding("number", text, label)]
     return []
 
 
 # ------------------------------------------------------------------------------- named mistakes
 def _named(
-    name: str, calls: list[Sample], true: list[Outcome], got: list[Outcome], wrong: list[int]
+    name: str, calls: list[Sample], true: list[Outcome], got: list[Outcome]
 ) -> list[Finding]:
-    """The one mistake that explains everything, else one an input, else what is explained."""
+    """The one mistake that explains everything, else one for each wrong input, else nothing."""
+    wrong = sorted(_wrong_inputs(got, true))
+    if not wrong and not any(isinstance(g, Exception) for g in got):
+        return []
     outcomes = {m: [_outcome(s.run(m.planted())) for s in calls] for m in MISTAKES[name]}
     explained: dict[Mistake, list[int]] = {}
     for mistake, made in outcomes.items():
@@ -182,6 +190,11 @@ def _explains(
 
 
 # ------------------------------------------------------------------------------------- no name
+def _patterns(name: str, rans: list[Ran], true: list[Outcome], got: list[Outcome]) -> list[Finding]:
+    wrong = sorted(_wrong_inputs(got, true))
+    return [_pattern(name, i, rans, true, got) for i in wrong]
+
+
 def _pattern(
     name: str, i: int, rans: list[Ran], true: list[Outcome], got: list[Outcome]
 ) -> Finding:

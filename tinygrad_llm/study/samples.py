@@ -80,7 +80,10 @@ class Ran:
 
     def gradients(self) -> dict[int, np.ndarray]:
         """∂L/∂input for those that want one, as the engine takes it: 0 for None, copies summed."""
-        grads = self.backward()
+        return self.taken(self.backward())
+
+    def taken(self, grads: list[Any]) -> dict[int, np.ndarray]:
+        """What the engine makes of what backward returned."""
         found = {}
         for i in self.wanted:
             shape = self.shape(i)

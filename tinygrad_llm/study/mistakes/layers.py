@@ -256,7 +256,7 @@ def _table(op, g, add):
     gw, count = np.zeros_like(w), np.zeros(len(w))
     flat, each = ids.reshape(-1), g.reshape(ids.size, w.shape[1])
     add(gw, count, flat, each)
-    if op.chosen.get("scale_grad_by_freq"):
+    if op.chosen.get("scale_grad_by_freq") and add is not _average:
         gw /= np.maximum(np.bincount(flat, minlength=len(w)), 1)[:, None]
     if op.chosen.get("padding_idx") is not None:
         gw[op.chosen["padding_idx"]] = 0.0

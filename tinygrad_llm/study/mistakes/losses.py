@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...backend import sigmoid
+from ...backend import sigmoid, unbroadcast
 from .base import FIRST_COPY, changed, forgets_g, given, negated, no_g, true, wrong
 
 
@@ -56,7 +56,7 @@ def attention(
             gk, gv = (_heads(a, group, shared) for a in (gk, gv))
         gm = None
         if mask is not None and mask.dtype != bool:
-            gm = true(op, g)[3]
+            gm = unbroadcast(gs, mask.shape)
         return (gq, gk, gv, gm, None)[: len(op.given)]
 
     return backward

@@ -1,0 +1,230 @@
+"""The exercise of an op, made from the op itself: its class, with the backward left out.
+
+The formula is the class's docstring, the solution is its backward, the hints begin with what its
+saved arrays are. Nothing is written a second time.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from typing import Any
+
+from ...backend import is_array
+from ...engine import OPS, Op
+from ..samples import name_of_input, samples
+from .hints import HINTS
+from .slopes import SLOPES, forward_of_slope
+
+__all__ = ["hints_of", "solution_of", "template_of"]
+
+# Where the first statements of a loop stay as they are, because they only say which block it is.
+SCAFFOLD = {"scaled_dot_product_attention": 3}
+
+
+def template_of(name: str) -> str:
+    """The file that `start` writes: the op's class, its backward left to the learner."""
+    return _file(name, blank=True)
+
+
+def solution_of(name: str) -> str:
+    """The same file with the true backward."""
+    return _file(name, blank=False)
+
+
+def _file(name: str, blank: bool) -> str:
+    cls = OPS[name]
+    source = _class_source(cls)
+    if name in SLOPES:
+        source = _with_slope(cls, source, blank)
+    elif blank:
+        source = _blanked(cls, source)
+    about = "write its backward" if blank else "the solution"
+    head = f'"""Exercise {name}: {about}.\n\n'
+    head += f"    tinygrad-llm exercise check {name}\n    tinygrad-llm exercise hint {name}\n\n"
+    head += textwrap.fill(_rules(cls), 98) + '\n"""\n\n'
+    return head + _imports(cls, source) + "\n\n" + source
+
+
+def _rules(cls: type[Op]) -> str:
+    names = [name_of_input(cls, i) for i in range(len(_inputs(cls)))]
+    several = len(names) > 1
+    text = "g is ∂L/∂output, an array. Return "
+    text += f"∂L/∂{names[0]}" if not several else (
+        "a tuple with a gradient for each input (" + ", ".join(names) + "), None for one that "
+        "needs none (self.needs says which do)"
+    )  # fmt: skip
+    text += ". Change neither g nor what is saved"
+    text += ", and do not return one array twice." if several else "."
+    if cls.broadcasts:
+        text += " Where shapes broadcast the engine sums the copies afterwards."
+    if "?" in cls.signature:
+        text += " An input with ? in the signature may be left out: it is None then."
+    return text
+
+
+def _inputs(cls: type[Op]) -> list[Any]:
+    """The inputs of the call that has most."""
+    return max((s.inputs for s in samples(cls.name)), key=len)
+
+
+def _class_source(cls: type[Op]) -> str:
+    return textwrap.dedent(inspect.getsource(cls))
+
+
+def _imports(cls: type[Op], source: str) -> str:
+    """What the class uses of its module's names: imported as there, or from there."""
+    if cls.name in SLOPES:
+        return (
+            "import math\n\nimport numpy as np\n\n"
+            "from tinygrad_llm.backend import erf, sigmoid\n"
+            f"from {cls.__module__} import {cls.__name__} as True{cls.__name__}\n"
+        )
+    tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
+    used = {n.id for n in ast.walk(ast.parse(_class_source(cls))) if isinstance(n, ast.Name)}
+    used -= {cls.__name__}
+    outer: list[str] = []
+    inner: dict[str, list[str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            outer += [f"import {a.name}" for a in node.names if (a.asname or a.name) in used]
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            for a in node.names:
+                if (a.asname or a.name) in used:
+                    word = f"{a.name} as {a.asname}" if a.asname else a.name
+                    inner.setdefault(_absolute(node, cls.__module__), []).append(word)
+        else:
+            for name in _defined(node):
+                if name in used:
+                    inner.setdefault(cls.__module__, []).append(name)
+    lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(inner.items())]
+    blocks = [outer, ["import numpy as np"], lines]
+    return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
+
+
+def _absolute(node: ast.ImportFrom, module: str) -> str:
+    base = module.split(".")[: -node.level] if node.level else []
+    return ".".join(base + ([node.module] if node.module else []))
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [t.id for t in node.targets if isinstance(t, ast.Name)]
+    return []
+
+
+# --------------------------------------------------------------------------- the blanked backward
+def _backward_of(source: str) -> ast.FunctionDef:
+    cls = ast.parse(source).body[0]
+    assert isinstance(cls, ast.ClassDef)
+    return next(n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "backward")
+
+
+def _blanked(cls: type[Op], source: str) -> str:
+    """The class with its backward's lines left out, but for those that name the saved arrays."""
+    lines = source.splitlines()
+    function = _backward_of(source)
+    body = function.body
+    if cls.name in SCAFFOLD:
+        return _blanked_loop(cls, lines, body)
+    kept = [s for s in body[:1] if "self.saved" in _text(lines, s) and isinstance(s, ast.Assign)]
+    if kept and isinstance(kept[0].targets[0], ast.Tuple | ast.Name):
+        first = body[1] if len(body) > 1 else body[0]
+    else:
+        first, kept = body[0], []
+    if kept and len(body) == 1:
+        first = body[0]
+    start, stop = first.lineno - 1, body[-1].end_lineno or first.lineno
+    return "\n".join(lines[:start] + _blank_lines(cls) + lines[stop:]) + "\n"
+
+
+def _text(lines: list[str], node: ast.stmt) -> str:
+    return "\n".join(lines[node.lineno - 1 : node.end_lineno])
+
+
+def _blank_lines(cls: type[Op]) -> list[str]:
+    n = len(_inputs(cls))
+    names = ", ".join(f"∂L/∂{name_of_input(cls, i)}" for i in _wanted(cls))
+    what = ", ".join(["None"] * n)
+    return [f"        # your lines: {names}", f"        return {what}"]
+
+
+def _wanted(cls: type[Op]) -> list[int]:
+    """The inputs that get a gradient on some call."""
+    return sorted({i for s in samples(cls.name) for i in s.run(cls).wanted})
+
+
+def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
+    loop = next(s for s in body if isinstance(s, ast.For))
+    first = loop.body[SCAFFOLD[cls.name]]
+    names = ", ".join(f"∂L/∂{name_of_input(cls, i)}" for i in _wanted(cls))
+    indent = " " * first.col_offset
+    blank = [f"{indent}# your lines, for this block: {names}"]
+    stop = loop.end_lineno or loop.lineno
+    return "\n".join(lines[: first.lineno - 1] + blank + lines[stop:]) + "\n"
+
+
+# ------------------------------------------------------------- activations that save their slope
+def _with_slope(cls: type[Op], source: str, blank: bool) -> str:
+    """The class with x saved in place of f′, so that working out f′ is the exercise."""
+    doc = ast.get_docstring(ast.parse(source).body[0], clean=False) or ""  # type: ignore[arg-type]
+    doc = doc.rstrip() + "\n\n    The op saves f′ itself; here x is saved, and f′ is yours.\n    "
+    made = f'class {cls.__name__}(True{cls.__name__}):\n    """{doc}"""\n\n'
+    made += forward_of_slope() + "\n    def backward(self, g):\n        (x,) = self.saved\n"
+    lines = _blank_lines(cls) if blank else [f"        {line}" for line in SLOPES[cls.name]]
+    return made + "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------------------------------ hints
+def hints_of(name: str) -> list[str]:
+    """In stages: what is saved, what arrives and leaves, the way, and the lines themselves."""
+    cls = OPS[name]
+    found = [_about_saved(cls), _about_gradients(cls)]
+    if name in HINTS:
+        return found + list(HINTS[name])
+    formula = (inspect.getdoc(cls) or "").partition("Backward:")[2].strip()
+    if formula:
+        found.append(f"The formula: {' '.join(formula.split())}")
+    return found + [f"In NumPy: {_last_lines(cls)}"]
+
+
+def _last_lines(cls: type[Op]) -> str:
+    """What the true backward returns, as it stands there."""
+    if cls.name in SLOPES:
+        return SLOPES[cls.name][-1]
+    source = _class_source(cls)
+    lines = source.splitlines()
+    body = _backward_of(source).body
+    return " ".join(_text(lines, body[-1]).split())
+
+
+def _about_saved(cls: type[Op]) -> str:
+    """The shapes of the saved arrays in the worked example."""
+    ran = samples(cls.name)[0].run(cls)
+    given = [x for x in ran.sample.inputs if is_array(x)]
+    shapes = ", ".join(
+        f"{name_of_input(cls, i)} {x.shape}" for i, x in enumerate(ran.sample.inputs) if is_array(x)
+    )
+    if cls.name in SLOPES:
+        return f"What is saved: x itself, {given[0].shape} in the worked example."
+    parts = [f"{a.shape} {a.dtype}" for a in ran.op.saved if is_array(a)]
+    if not parts:
+        return f"Nothing is saved: g and the shapes are enough. In the worked example: {shapes}."
+    line = next(
+        (t.strip() for t in inspect.getsource(cls.forward).splitlines() if "self.saved" in t), ""
+    )
+    return (
+        f"What the saved arrays are: forward says `{line}`. In the worked example, with {shapes}, "
+        f"that is {', '.join(parts)}."
+    )
+
+
+def _about_gradients(cls: type[Op]) -> str:
+    ran = samples(cls.name)[0].run(cls)
+    leaves = ", ".join(f"∂L/∂{name_of_input(cls, i)} {ran.shape(i)}" for i in ran.wanted)
+    arrives = ", ".join(str(u.shape) for u in ran.upstream)
+    return f"Shapes: g arrives as {arrives}; what leaves is {leaves}. A gradient has its input's."

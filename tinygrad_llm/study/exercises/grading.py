@@ -1,0 +1,232 @@
+"""What a learner's file is graded on. It runs in the child process, on the learner's own code."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...backend import is_array
+from ...engine import OPS, Op
+from ..diagnose import diagnose
+from ..samples import Ran, name_of_input, samples
+from . import layer_checks  # noqa: F401, it enters its checks
+from .catalogue import exercise
+from .task_checks import CHECKS, Wrong
+
+__all__ = ["Row", "grade"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One aspect, whether it is right, and what to say."""
+
+    aspect: str
+    ok: bool
+    text: str = ""
+
+
+class Refused(Exception):
+    """A file that cannot be graded, and why."""
+
+
+def grade(name: str, path: Path) -> list[dict[str, Any]]:
+    """The rows of a learner's file, as plain dictionaries."""
+    try:
+        module = load(path)
+    except Refused as error:
+        return [asdict(Row("the file", False, str(error)))]
+    rows = (
+        _grade_op(name, module, path) if exercise(name).is_op else _grade_task(name, module, path)
+    )
+    return [asdict(row) for row in rows]
+
+
+# --------------------------------------------------------------------------------------- loading
+def load(path: Path) -> types.ModuleType:
+    """The learner's file as a module. Refused, in words, if it does not import."""
+    spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise Refused(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        if error.filename != str(path):
+            raise Refused(f"it does not import: {words_of(error, path)}") from None
+        line = f": {error.text.strip()}" if error.text else ""
+        raise Refused(f"line {error.lineno} is no valid Python, {error.msg}{line}") from None
+    except (Exception, SystemExit) as error:
+        raise Refused(f"it does not import: {words_of(error, path)}") from None
+    return module
+
+
+def words_of(error: BaseException, path: Path) -> str:
+    """An exception in one line, with the last line of the learner's file that led to it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    where = f"line {frames[-1].lineno} (`{frames[-1].line}`) " if frames else ""
+    if isinstance(error, RecursionError):
+        return f"{where}calls itself without an end (RecursionError)"
+    if isinstance(error, SystemExit):
+        return f"{where}ends the program (SystemExit): leave that out"
+    message = " ".join(str(error).split())
+    return f"{where}raised {type(error).__name__}{': ' if message else ''}{message}"
+
+
+# -------------------------------------------------------------------------------------------- ops
+def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
+    true = OPS[name]
+    cls = getattr(module, true.__name__, None)
+    if not (isinstance(cls, type) and issubclass(cls, Op)):
+        return [Row("the file", False, f"it defines no class {true.__name__}(Op)")]
+    if "backward" not in vars(cls):
+        return [Row("the file", False, f"the class {true.__name__} has no backward")]
+    for sample in samples(name):
+        try:
+            ran, wanted = sample.run(cls), sample.run(true)
+        except Exception as error:
+            return [Row("forward", False, f"forward {words_of(error, path)}")]
+        for a, b in zip(ran.outputs, wanted.outputs, strict=True):
+            if a.shape != b.shape or not np.allclose(a.array, b.array, equal_nan=True):
+                return [Row("forward", False, "forward was changed: it gives something else")]
+    rows = [_gradient(name, cls, path)]
+    if not rows[0].ok:
+        return rows
+    aspects: tuple[tuple[str, Callable[..., str]], ...] = (
+        ("dtype", _dtype),
+        ("nothing changed", _mutation),
+        ("memory of its own", _aliasing),
+        ("memory saved", _memory),
+    )
+    for aspect, look in aspects:
+        try:
+            text = look(name, cls, [s.run(cls) for s in samples(name)])
+        except Exception as error:
+            text = f"backward {words_of(error, path)}"
+        rows.append(Row(aspect, not text, text))
+    return rows
+
+
+def _gradient(name: str, cls: type[Op], path: Path) -> Row:
+    findings = diagnose(name, cls)
+    if not findings:
+        return Row("gradient", True, f"right on {len(samples(name))} calls")
+    texts = []
+    for f in findings:
+        place = f"∂L/∂{f.input}: " if f.input and f.kind == "mistake" else ""
+        label = f" [{f.mistake.name}]" if f.mistake else ""
+        text = _raised(name, cls, path) if f.kind == "error" else f.text
+        texts.append(f"{place}{text}{label}")
+    return Row("gradient", False, "\n".join(texts))
+
+
+def _raised(name: str, cls: type[Op], path: Path) -> str:
+    """The first exception of the learner's backward, with their line and the call."""
+    for sample in samples(name):
+        try:
+            sample.run(cls).backward()
+        except Exception as error:
+            left_out = any(x is None for x in sample.inputs)
+            note = " There an input was left out: it is None." if left_out else ""
+            return f"backward {words_of(error, path)}.{note} The call: {sample}"
+    return "backward raised an error, but not when it was called again"
+
+
+def _dtype(name: str, cls: type[Op], rans: list[Ran]) -> str:
+    for ran in rans:
+        options = {k: "float32" if k == "dtype" else v for k, v in ran.sample.options.items()}
+        sample = type(ran.sample)(ran.sample.inputs, options, ran.sample.constant)
+        small = sample.run(cls, "float32")
+        for i, g in enumerate(small.backward()):
+            if i in small.wanted and g is not None and np.asarray(g).dtype != np.float32:
+                return (
+                    f"float32 came in and the gradient of {name_of_input(name, i)} is "
+                    f"{np.asarray(g).dtype}: NumPy's own numbers and float64 arrays do that; use "
+                    "Python floats (math.sqrt) and .astype(g.dtype)"
+                )
+    return ""
+
+
+def _mutation(name: str, cls: type[Op], rans: list[Ran]) -> str:
+    for ran in rans:
+        upstream = [u.copy() for u in ran.upstream]
+        saved = [a.copy() if is_array(a) else None for a in ran.op.saved]
+        first = [None if g is None else np.array(g) for g in ran.backward()]
+        for u, before in zip(ran.upstream, upstream, strict=True):
+            if not np.array_equal(u, before, equal_nan=True):
+                return "backward changes g: somebody else may need it; work on a copy (g * 1.0)"
+        for i, (a, b) in enumerate(zip(ran.op.saved, saved, strict=True)):
+            if b is not None and not np.array_equal(a, b, equal_nan=b.dtype.kind == "f"):
+                return f"backward changes saved[{i}]: a second backward would find it changed"
+        for a, b in zip(first, ran.backward(), strict=True):
+            if a is not None and not np.array_equal(a, np.asarray(b), equal_nan=True):
+                return "a second backward gives another result"
+    return ""
+
+
+def _aliasing(name: str, cls: type[Op], rans: list[Ran]) -> str:
+    for ran in rans:
+        grads = [(i, g) for i, g in enumerate(ran.backward()) if i in ran.wanted and is_array(g)]
+        for n, (i, g) in enumerate(grads):
+            label = name_of_input(name, i)
+            if any(np.shares_memory(g, u) for u in ran.upstream):
+                continue  # g itself: the engine knows that it is borrowed
+            for k, a in enumerate(ran.op.saved):
+                if is_array(a) and np.shares_memory(g, a):
+                    return f"the gradient of {label} is saved[{k}]'s own memory: return a copy"
+            for j, other in grads[n + 1 :]:
+                if np.shares_memory(g, other):
+                    return (
+                        f"the gradients of {label} and {name_of_input(name, j)} are one array: "
+                        "when one is added to, the other changes"
+                    )
+    return ""
+
+
+def _memory(name: str, cls: type[Op], rans: list[Ran]) -> str:
+    solution = _solution_class(name)
+    for ran in rans:
+        allowed = _saved_bytes(ran.sample.run(solution).op)
+        mine = _saved_bytes(ran.op)
+        if mine > allowed:
+            return f"forward saves {mine} bytes where {allowed} are enough. The call: {ran.sample}"
+        known = [a for a in ran.op.saved if is_array(a)]
+        for key, value in vars(ran.op).items():
+            if key in ("saved", "edges", "expects", "outputs", "needs", "retained"):
+                continue
+            if is_array(value) and not any(value is a for a in known):
+                return f"self.{key} keeps an array: arrays belong into self.saved, which is freed"
+    return ""
+
+
+def _solution_class(name: str) -> type[Op]:
+    module = types.ModuleType("solution")
+    exec(compile(exercise(name).solution(), "<solution>", "exec"), module.__dict__)
+    return getattr(module, OPS[name].__name__)
+
+
+def _saved_bytes(op: Op) -> int:
+    return sum(a.nbytes for a in {id(a): a for a in op.saved if is_array(a)}.values())
+
+
+# ------------------------------------------------------------------------------- things to build
+def _grade_task(name: str, module: types.ModuleType, path: Path) -> list[Row]:
+    rows = []
+    for aspect, check in CHECKS[name]:
+        try:
+            check(module)
+        except Wrong as error:
+            rows.append(Row(aspect, False, str(error)))
+        except Exception as error:
+            rows.append(Row(aspect, False, f"the code {words_of(error, path)}"))
+        else:
+            rows.append(Row(aspect, True))
+    return rows

@@ -1,0 +1,182 @@
+"""Hints that were written by hand: for the ops that fuse several steps, and for what is built.
+
+A hint says no more than the next step; the last one nearly gives the line.
+"""
+
+HINTS: dict[str, tuple[str, ...]] = {
+    "layer_norm": (
+        "Begin with b and w. b was added to every row, so ∂L/∂b is g summed over all rows; "
+        "w multiplied x̂ in every row. row_sum(a) sums over all axes but the last.",
+        "What arrives at x̂ is u = g·w. If μ and σ² were constants, ∂L/∂x would be r·u: that is "
+        "the first road.",
+        "The second road leads through μ. A larger xᵢ makes μ larger by 1/C, and so every x̂ "
+        "smaller by r/C: subtract r·mean(u). Write that mean over the last axis, with keepdims.",
+        "The third road leads through σ². It gives −r·x̂·mean(u·x̂): write the second mean, and "
+        "multiply it by x̂.",
+        "Together: r·(u − mean(u) − x̂·mean(u·x̂)). Where w was left out, u is g; return None for "
+        "an input that was left out.",
+    ),
+    "rms_norm": (
+        "∂L/∂w is the sum over all rows of g·x̂, with x̂ = x·r.",
+        "What arrives at x̂ is u = g·w. With r constant, ∂L/∂x would be r·u.",
+        "x is in r as well: ∂r/∂xⱼ = −r³·xⱼ/C. Every x̂ᵢ = xᵢ·r moves with it, and so "
+        "−r³·x·mean(u·x) is added.",
+        "Together: r·(u − x·r²·mean(u·x)).",
+    ),
+    "softmax": (
+        "Write down ∂yᵢ/∂xⱼ for i = j, then for i ≠ j: yᵢ·(1 − yᵢ) and −yᵢ·yⱼ.",
+        "∂L/∂xⱼ = Σᵢ gᵢ·∂yᵢ/∂xⱼ = gⱼ·yⱼ − yⱼ·Σᵢ gᵢ·yᵢ.",
+        "One sum for a row, over self.dim, with keepdims=True.",
+    ),
+    "log_softmax": (
+        "∂yᵢ/∂xⱼ is 1 if i = j, and minus the softmax of xⱼ for every i.",
+        "The softmax is exp(y): nothing else needs to be saved.",
+        "g − exp(y)·Σ g, the sum over self.dim with keepdims=True.",
+    ),
+    "logsumexp": (
+        "y is one number a row; g has the same shape, perhaps without the summed dimension.",
+        "Bring g to the shape of the saved y, then it broadcasts along the row.",
+        "Each x gets its share: g·exp(x − y).",
+    ),
+    "embedding": (
+        "Row ids[n] of W was copied to place n. So g[n] belongs to row ids[n].",
+        "gw[ids] += g looks right and is wrong: NumPy reads, adds and writes once for each row, "
+        "so of two gradients for one row the last stays.",
+        "np.add.at(gw, ids, g), or scatter_add_rows(gw, ids, rows), which is faster, add all.",
+        "Then the options: divide by how often each row was read (np.bincount) if self.scaled, and "
+        "zero in row self.padding_idx if there is one.",
+    ),
+    "dropout": (
+        "The mask is saved: the same elements must be dropped.",
+        "What was kept grew by self.scale, so its gradient does too. keep itself gets None.",
+    ),
+    "linear": (
+        "Flatten the leading dimensions: as_rows(g) is (N, O), as_rows(x) is (N, I).",
+        "y = x·Wᵀ. For ∂L/∂x, (N, I), there is only one product of (N, O) and (O, I).",
+        "For ∂L/∂W, (O, I): each row gives the product of its g and its x; summed over rows that "
+        "is gᵀ·x.",
+        "b was added to each row: sum g over the rows. self.needs has two entries if there was no "
+        "b.",
+    ),
+    "matmul": (
+        "∂L/∂A has A's shape (N, K). What can be made of g (N, M) and B (K, M)'s transpose?",
+        "g·Bᵀ and Aᵀ·g; .swapaxes(-1, -2) transposes the last two dimensions.",
+        "Leading dimensions that were repeated are summed by the engine, since broadcasts = True. "
+        "self.one_product is a faster road for A with many rows: you may leave it out only if you "
+        "bring ∂L/∂B to B's shape yourself or return it with the leading dimensions.",
+    ),
+    "einsum": (
+        "Each term of the sum is a product; the gradient of one factor is g times all the others.",
+        "So it is an einsum too: terms are the output's letters and the other inputs', the result "
+        "has the letters of xᵢ.",
+        "Letters that only xᵢ has are missing there: broadcast along them (xp.broadcast_to).",
+    ),
+    "scaled_dot_product_attention": (
+        "self.scores gives q·scale (q_n) and the scores s of a block. p = exp(s − log_sum): "
+        "take(log_sum, i, rows) is that block's part.",
+        "∂L/∂p = g·vᵀ, and ∂L/∂v += pᵀ·g, added since every block of queries sends one. Dropout: "
+        "both get the factor keep·keep_scale.",
+        "Through softmax: ∂L/∂s = p·(∂L/∂p − d), with d = row_dot(g, y) worked out above.",
+        "s = q·scale·kᵀ. ∂L/∂k += ∂L/∂sᵀ·q_n, and q_n carries the scale already.",
+        "∂L/∂q = ∂L/∂s·k·scale; put(gq, i, rows, ...) writes it. If gm is not None, ∂L/∂s goes "
+        "there: put(gm[..., keys], i, rows, ...).",
+    ),
+    "rope": (
+        "A rotation by θ is the matrix (cos −sin; sin cos). Backward multiplies by its transpose.",
+        "The transpose of a rotation is the rotation by −θ: the same cos, and −sin.",
+        "rotate() is there; cos and sin get None.",
+    ),
+    "cross_entropy": (
+        "p = exp(x − l), with l = log_sum, one number a row. Begin with mean, no weights, no "
+        "smoothing.",
+        "∂Lᵢ/∂x_i = p_i − onehot(tᵢ): subtract 1 at the target.",
+        "Targets works out what the options say: hard and soft are the parts of q, scale is 1 over "
+        "the sum of the weights that count (for the mean), and arriving(g) is ∂L/∂Lᵢ, one number a "
+        "row.",
+        "q = hard·onehot(t) + soft·w; the gradient is arriving(g)·(p·Σ q − q). Rows that are "
+        "ignored have q = 0. t and w get None.",
+    ),
+    "linear_cross_entropy": (
+        "L is one number, and forward worked out its gradients while the logits were there.",
+        "What is left is the chain rule's last step: multiply each by g. None where one is None.",
+        "Five inputs x, w, t, b, class_weight: t and class_weight get None.",
+    ),
+    "nll_loss": (
+        "Only the target's log-probability is in the loss: one element a row gets a gradient.",
+        "targets.hard is w_t, 0 where ignored; targets.arriving(g) is ∂L/∂Lᵢ with the mean's "
+        "divisor.",
+        "gx[n, tₙ] = −hard·arriving; everything else is 0.",
+    ),
+    "gelu": (
+        "x stands twice in x·Φ(x): the product rule has two halves.",
+        "f′ = Φ(x) + x·Φ′(x). Two formulas for Φ: self.options says which, approximate='tanh' or "
+        "'none'.",
+        "erf: Φ = (1 + erf(x/√2))/2, Φ′ = exp(−x²/2)/√(2π). tanh: Φ′ = 2Φ(1 − Φ)·c·(1 + 3a·x²).",
+    ),
+    "topological_order": (
+        "Put a node on the list when all of its inputs are on it. The stack needs to know whether "
+        "that is so: keep (node, inputs_are_in).",
+        "Take a node from the stack. Seen for the first time: push it again, marked, and push its "
+        "inputs. Marked: its inputs are in, so append it.",
+        "`seen` holds id(node) of those that were expanded, so that a shared node is walked once.",
+    ),
+    "accumulation": (
+        "Keep a dict {Number: what has arrived so far}, with root: 1.0 at the beginning.",
+        "Take the newest (largest order) out of it: nobody newer can still send it something.",
+        "For each input: arrived[x] = arrived.get(x, 0.0) + g·slope. For a leaf: grad += g.",
+    ),
+    "unbroadcast": (
+        "g.ndim − len(shape) dimensions were put in front: sum over them.",
+        "Then sum over each dimension whose size in `shape` is 1, with keepdims=True.",
+    ),
+    "no_grad": (
+        "`global recording` at the top of both methods.",
+        "__enter__ stores the old value on self; __exit__ puts that back, not True.",
+    ),
+    "linear_layer": ("W is (out_features, in_features): forward multiplies by its transpose.",),
+    "embedding_layer": ("Indexing with a tensor of ids picks rows: weight[ids].",),
+    "layer_norm_layer": (
+        "x.mean(-1, keepdim=True) keeps the dimension, so that x − mean broadcasts.",
+        "The variance is the mean of the squared distances; √(variance + ε).",
+    ),
+    "dropout_layer": (
+        "torch.rand(x.shape) >= self.p is True with probability 1 − p; .float() makes numbers.",
+        "Not self.training: return x.",
+    ),
+    "feed_forward": ("nn.Linear(emb_dim, 4 * emb_dim), nn.GELU(), and back.",),
+    "cross_entropy_loss": (
+        "targets != ignore_index is a mask: logits[kept] are the rows that count.",
+        "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number a row.",
+    ),
+    "causal_attention": (
+        "scores[i, j] is query i with key j: q @ k.transpose(-2, -1), divided by √D.",
+        "torch.triu(ones, diagonal=1) marks j > i: fill those with −∞ and take softmax over j.",
+    ),
+    "multi_head_attention": (
+        "reshape(b, t, 3, n_heads, c // n_heads) separates q, k and v, and the heads.",
+        "permute(2, 0, 3, 1, 4) brings that 3 to the front: torch.unbind gives q, k, v (B, H, T, "
+        "D).",
+        "On the way back: transpose(1, 2), then reshape(b, t, c).",
+    ),
+    "transformer_block": ("x = x + f(norm(x)): the norm is within the branch, x itself is not.",),
+    "kv_cache": (
+        "Keys and values so far are (B, H, T, D): torch.cat(..., dim=2), and keep the result.",
+        "With `total` keys and n new positions, new position i is number total − n + i: it sees "
+        "keys up to there. torch.triu(..., diagonal=total − n + 1) marks what it must not see.",
+    ),
+    "lora": (
+        "parameter.requires_grad = False freezes; A is (rank, n_in), B is (n_out, rank), zero.",
+        "(x @ A.T) @ B.T first goes down to rank numbers, then up: cheap.",
+    ),
+    "tied_weights": (
+        "A parameter is an object: assign self.tok_emb.weight itself to self.out_head.weight.",
+    ),
+    "gradient_clipping": (
+        "The sum of squares over all parameters, then one root.",
+        "Multiply in place: g *= max_norm / norm.",
+    ),
+    "adamw_step": (
+        "In place: m *= β₁, then m += (1 − β₁)·g. `m = ...` changes only your own name for it.",
+        "t counts from 1: divide by 1 − β₁**t and 1 − β₂**t.",
+    ),
+}

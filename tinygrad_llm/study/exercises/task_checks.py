@@ -1,0 +1,181 @@
+"""What the things that exercises build must do, in plain words: the parts of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+CHECKS: dict[str, list[tuple[str, Callable[[Any], None]]]] = {}
+
+
+class Wrong(Exception):
+    """What a learner's code does wrong, in words for the learner."""
+
+
+def check(name: str, aspect: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Enter a check of an exercise; it gets the learner's module and raises Wrong."""
+
+    def enter(f: Callable[[Any], None]) -> Callable[[Any], None]:
+        CHECKS.setdefault(name, []).append((aspect, f))
+        return f
+
+    return enter
+
+
+def same(got: Any, wanted: Any, what: str, hint: str = "") -> None:
+    """Wrong, with both values, unless they are equal but for rounding."""
+    if got is None:
+        raise Wrong(f"{what}: nothing came back (None)")
+    a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (got, wanted))
+    if a.shape != b.shape:
+        raise Wrong(f"{what}: shape {a.shape}, should be {b.shape}{_behind(hint)}")
+    if not np.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True):
+        at = np.unravel_index(int(np.nan_to_num(abs(a - b), nan=np.inf).argmax()), a.shape)
+        place = f" at [{', '.join(map(str, map(int, at)))}]" if at else ""
+        raise Wrong(f"{what}{place}: {a[at]:.6g}, should be {b[at]:.6g}{_behind(hint)}")
+
+
+def _behind(hint: str) -> str:
+    return f": {hint}" if hint else ""
+
+
+# ----------------------------------------------------------------------------------- the engine
+def _order(module: Any, root: Any, n: int) -> None:
+    order = module.topological_order(root)
+    if order is None:
+        raise Wrong("nothing came back (None): return the list")
+    place = {id(node): i for i, node in enumerate(order)}
+    if len(place) < len(order):
+        raise Wrong(f"{len(order)} entries for {len(place)} nodes: a shared node comes once")
+    if len(order) != n or id(root) not in place:
+        raise Wrong(f"{len(order)} nodes, should be {n}: all that root was made from, and root")
+    for node in order:
+        if any(place[id(x)] > place[id(node)] for x in node.inputs):
+            raise Wrong("a node stands before one of its inputs")
+
+
+@check("topological_order", "a node that is shared")
+def _(m):
+    a = m.Node()
+    b = m.Node(a, a)
+    _order(m, m.Node(b, b), 3)
+
+
+@check("topological_order", "roads of different lengths")
+def _(m):
+    a, d = m.Node(), m.Node()
+    b = m.Node(a)
+    c = m.Node(b, a)
+    _order(m, m.Node(a, m.Node(c, d), b), 6)
+
+
+@check("topological_order", "every node visited once")
+def _(m):
+    node = m.Node()
+    for _ in range(60):
+        node = m.Node(node, node)  # 2⁶⁰ roads to the first
+    _order(m, node, 61)
+
+
+@check("topological_order", "a chain of 100,000 nodes")
+def _(m):
+    node = m.Node()
+    for _ in range(100_000):
+        node = m.Node(node)
+    try:
+        _order(m, node, 100_001)
+    except RecursionError:
+        raise Wrong("too deep for recursion: keep a stack (a list) of your own") from None
+
+
+@check("accumulation", "used twice")
+def _(m):
+    x = m.Number(3.0)
+    m.backward(x + x)
+    same(x.grad, 2.0, "x + x", "two gradients arrive at x: add them")
+
+
+@check("accumulation", "a number in the middle")
+def _(m):
+    a, c = m.Number(2.0), m.Number(5.0)
+    b = a * c
+    m.backward((b + b) * b)  # 2b²
+    same(a.grad, 4 * 10 * 5, "∂(2·(a·c)²)/∂a", "b must wait for both gradients, then pass on once")
+    same(c.grad, 4 * 10 * 2, "∂(2·(a·c)²)/∂c")
+
+
+@check("accumulation", "a second backward adds")
+def _(m):
+    a, b = m.Number(2.0), m.Number(3.0)
+    m.backward(a * b)
+    m.backward(a * a)
+    same(a.grad, 3.0 + 4.0, "a.grad after two backwards", "+=, not =")
+
+
+@check("accumulation", "many roads")
+def _(m):
+    x = m.Number(1.0)
+    y = x
+    for _ in range(40):
+        y = y + y
+    m.backward(y)
+    same(x.grad, 2.0**40, "forty doublings")
+
+
+@check("unbroadcast", "dimensions in front")
+def _(m):
+    g = np.arange(24.0).reshape(2, 3, 4)
+    same(m.unbroadcast(g, (4,)), g.sum((0, 1)), "(2, 3, 4) to (4)")
+    same(m.unbroadcast(g, ()), g.sum(), "(2, 3, 4) to ()")
+
+
+@check("unbroadcast", "dimensions of size 1")
+def _(m):
+    g = np.arange(24.0).reshape(2, 3, 4)
+    same(m.unbroadcast(g, (2, 1, 4)), g.sum(1, keepdims=True), "(2, 3, 4) to (2, 1, 4)")
+    same(m.unbroadcast(g, (3, 1)), g.sum((0, 2))[:, None], "(2, 3, 4) to (3, 1)")
+
+
+@check("unbroadcast", "nothing to do")
+def _(m):
+    g = np.arange(6.0).reshape(2, 3)
+    same(m.unbroadcast(g, (2, 3)), g, "(2, 3) to (2, 3)")
+    same(m.unbroadcast(g[:1], (1, 3)), g[:1], "(1, 3) to (1, 3)")
+
+
+@check("no_grad", "nothing is recorded within")
+def _(m):
+    m.tape.clear()
+    m.record(1)
+    with m.no_grad():
+        m.record(2)
+    m.record(3)
+    if m.tape != [1, 3]:
+        raise Wrong(f"the tape holds {m.tape}, should be [1, 3]")
+
+
+@check("no_grad", "one within another")
+def _(m):
+    m.tape.clear()
+    with m.no_grad():
+        with m.no_grad():
+            m.record(1)
+        m.record(2)
+    if m.tape:
+        raise Wrong(f"the tape holds {m.tape}: leaving the inner context turned recording on")
+
+
+@check("no_grad", "an error passes, and recording comes back")
+def _(m):
+    m.tape.clear()
+    try:
+        with m.no_grad():
+            raise KeyError("on purpose")
+    except KeyError:
+        m.record(1)
+    else:
+        raise Wrong("the error did not pass: __exit__ must not return True")
+    if m.tape != [1]:
+        raise Wrong("after an error recording stays off")
