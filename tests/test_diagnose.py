@@ -148,6 +148,21 @@ def test_two_mistakes_in_two_inputs():
     ]
 
 
+def test_a_mistake_beside_an_error_without_a_name():
+    """x's mistake is named although w and b are wrong in a way that has no name."""
+
+    def backward(self, g):
+        xhat, r, w = self.saved
+        u = g * w  # raises where w was left out
+        return r * (u - u.mean(-1, keepdims=True)), 7.0 * (g * xhat).sum(), g.sum(0)
+
+    x, w, b, error = diagnose("layer_norm", attempt("layer_norm", backward))
+    assert (x.kind, x.input, x.mistake.name) == ("mistake", "x", "variance held constant")
+    assert (w.kind, w.input, b.kind, b.input) == ("shape", "w", "shape", "b")
+    assert "A sum is missing" in b.text
+    assert error.kind == "error" and "TypeError" in error.text
+
+
 def test_what_is_no_gradient():
     assert diagnose("exp", attempt("exp", lambda self, g: None))[0].kind == "nothing"
     found = diagnose("mul", attempt("mul", lambda self, g: g))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +132,19 @@ def test_what_is_built_needs_nothing_taught_later(name, tmp_path):
         engine.observers.remove(watch)
     late = {op for op in used - ARRANGED if NAMES.index(op) > NAMES.index(name)}
     assert late == set(), f"{name} comes before {late}"
+
+
+LESSONS = Path(__file__).resolve().parent.parent / "lessons"
+
+
+@pytest.mark.skipif(not LESSONS.is_dir(), reason="the lessons lie in the repository")
+def test_lessons_send_to_exercises_that_are_there():
+    sent = {
+        name
+        for path in LESSONS.rglob("*.py")
+        for name in re.findall(r"exercise start (\w+)", path.read_text("utf-8"))
+    }
+    assert sent and sent <= set(NAMES)
 
 
 # -------------------------------------------------------------------- mistakes typed as a learner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 __all__ = ["register"]
@@ -31,6 +33,9 @@ def register(app: typer.Typer) -> None:
 def exercise(context: typer.Context) -> None:
     from ..study.exercises.commands import app
 
+    for stream in (sys.stdout, sys.stderr):  # formulas, on a terminal that may not know them all
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
     given = context.args or ["--help"]
     code = command.main(given, prog_name="tinygrad-llm exercise", standalone_mode=False)

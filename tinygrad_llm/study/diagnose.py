@@ -59,13 +59,16 @@ def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
         r if isinstance(r, Exception) else ran.taken(r)
         for ran, r in zip(rans, returned, strict=True)
     ]
-    if named := _named(name, calls, true, got):
-        return named
+    explained = _explained(name, calls, true, got)
+    if whole := _whole(explained, true, got):
+        return whole
     # Calls that raise are told of last: what the others show comes first.
     fine = [n for n, g in enumerate(got) if not isinstance(g, Exception)]
     true, results = [true[n] for n in fine], [got[n] for n in fine]
-    findings = _named(name, [calls[n] for n in fine], true, results)
-    findings = findings or _patterns(name, [rans[n] for n in fine], true, results)
+    explained = _explained(name, [calls[n] for n in fine], true, results)
+    findings = _whole(explained, true, results) or _one_by_one(
+        name, [rans[n] for n in fine], true, results, explained
+    )
     for n, g in enumerate(got):
         if isinstance(g, Exception):
             text = f"backward raised {type(g).__name__}: {g}. The call: {calls[n]}"
@@ -129,33 +132,46 @@ def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]
 
 
 # ------------------------------------------------------------------------------- named mistakes
-def _named(
+Explained = dict[Mistake, tuple[list[int], set[int]]]  # inputs explained, inputs it gets wrong
+
+
+def _explained(
     name: str, calls: list[Sample], true: list[Outcome], got: list[Outcome]
-) -> list[Finding]:
-    """The one mistake that explains everything, else one for each wrong input, else nothing."""
+) -> Explained:
+    """The mistakes that give some of the wrong gradients, on every call."""
     wrong = sorted(_wrong_inputs(got, true))
     if not wrong and not any(isinstance(g, Exception) for g in got):
-        return []
-    outcomes = {m: [_outcome(s.run(m.planted())) for s in calls] for m in MISTAKES[name]}
-    explained: dict[Mistake, list[int]] = {}
-    for mistake, made in outcomes.items():
+        return {}
+    found: Explained = {}
+    for mistake in MISTAKES[name]:
+        made = [_outcome(s.run(mistake.planted())) for s in calls]
         inputs = _explains(made, true, got, wrong)
-        if inputs is not None and (inputs or not wrong):
-            explained[mistake] = inputs
-    whole = [mistake for mistake, inputs in explained.items() if inputs == wrong]
+        if inputs is not None:
+            found[mistake] = inputs, _wrong_inputs(made, true)
+    return found
+
+
+def _whole(explained: Explained, true: list[Outcome], got: list[Outcome]) -> list[Finding]:
+    """The one mistake that explains everything, if there is one."""
+    wrong = sorted(_wrong_inputs(got, true))
+    whole = [mistake for mistake, (inputs, _) in explained.items() if inputs == wrong]
     # A mistake in more inputs than are wrong explains less: the narrowest comes first.
-    whole.sort(key=lambda m: len(_wrong_inputs(outcomes[m], true)))
-    if whole:
-        return [Finding("mistake", whole[0].sentence, "", whole[0])]
-    if any(isinstance(g, Exception) for g in got):
-        return []
+    whole.sort(key=lambda m: len(explained[m][1]))
+    return [Finding("mistake", whole[0].sentence, "", whole[0])] if whole else []
+
+
+def _one_by_one(
+    name: str, rans: list[Ran], true: list[Outcome], got: list[Outcome], explained: Explained
+) -> list[Finding]:
+    """For each wrong input the mistake that explains it, or what its numbers look like."""
     findings = []
-    for i in wrong:
-        mistake_of_i = next((m for m, inputs in explained.items() if i in inputs), None)
-        if mistake_of_i is None:
-            return []
-        label = name_of_input(name, i)
-        findings.append(Finding("mistake", mistake_of_i.sentence, label, mistake_of_i))
+    for i in sorted(_wrong_inputs(got, true)):
+        mistake = next((m for m, (inputs, _) in explained.items() if i in inputs), None)
+        if mistake is None:
+            findings.append(_pattern(name, i, rans, true, got))
+        else:
+            label = name_of_input(name, i)
+            findings.append(Finding("mistake", mistake.sentence, label, mistake))
     return findings
 
 
@@ -190,11 +206,6 @@ def _explains(
 
 
 # ------------------------------------------------------------------------------------- no name
-def _patterns(name: str, rans: list[Ran], true: list[Outcome], got: list[Outcome]) -> list[Finding]:
-    wrong = sorted(_wrong_inputs(got, true))
-    return [_pattern(name, i, rans, true, got) for i in wrong]
-
-
 def _pattern(
     name: str, i: int, rans: list[Ran], true: list[Outcome], got: list[Outcome]
 ) -> Finding:

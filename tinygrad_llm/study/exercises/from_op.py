@@ -189,17 +189,16 @@ def hints_of(name: str) -> list[str]:
     formula = (inspect.getdoc(cls) or "").partition("Backward:")[2].strip()
     if formula:
         found.append(f"The formula: {' '.join(formula.split())}")
-    return found + [f"In NumPy: {_last_lines(cls)}"]
+    lines = _answer(cls)
+    return found + [f"Line {i + 1} of {len(lines)}: {text}" for i, text in enumerate(lines)]
 
 
-def _last_lines(cls: type[Op]) -> str:
-    """What the true backward returns, as it stands there."""
-    if cls.name in SLOPES:
-        return SLOPES[cls.name][-1]
+def _answer(cls: type[Op]) -> list[str]:
+    """The statements of the true backward, each in one line, without that which names the saved."""
     source = _class_source(cls)
     lines = source.splitlines()
-    body = _backward_of(source).body
-    return " ".join(_text(lines, body[-1]).split())
+    texts = [" ".join(_text(lines, s).split()) for s in _backward_of(source).body]
+    return texts[1:] if texts[0].endswith("= self.saved") else texts
 
 
 def _about_saved(cls: type[Op]) -> str:

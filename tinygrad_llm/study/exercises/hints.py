@@ -107,6 +107,22 @@ HINTS: dict[str, tuple[str, ...]] = {
         "divisor.",
         "gx[n, tₙ] = −hard·arriving; everything else is 0.",
     ),
+    "elu": (
+        "Where x > 0 the slope is 1. Elsewhere y = α·(eˣ − 1), and the −1 falls away: α·eˣ.",
+        "np.where(x > 0, 1.0, α·exp(x)); take np.minimum(x, 0.0) within exp, which may overflow.",
+    ),
+    "silu": (
+        "x stands twice in x·σ(x): the product rule has two halves.",
+        "σ′ = σ·(1 − σ), so f′ = σ + x·σ·(1 − σ). sigmoid(x) is there.",
+    ),
+    "softplus": (
+        "The outer 1/β and the inner β cancel: what is left is exp(βx)/(1 + exp(βx)) = σ(βx).",
+        "self.options has beta (1.0) and threshold (20.0): where βx is above it, y = x, slope 1.",
+    ),
+    "logsigmoid": (
+        "A chain of two: the slope of the logarithm at σ(x), times the slope of σ at x.",
+        "log′ is 1/σ and σ′ is σ·(1 − σ): together 1 − σ(x), which is σ(−x).",
+    ),
     "gelu": (
         "x stands twice in x·Φ(x): the product rule has two halves.",
         "f′ = Φ(x) + x·Φ′(x). Two formulas for Φ: self.options says which, approximate='tanh' or "
