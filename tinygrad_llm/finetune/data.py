@@ -1,0 +1,272 @@
+"""Data sets for fine-tuning, and how their examples become batches.
+
+TextClassificationDataset   a text and its class, all texts as long as each other
+InstructionDataset          prompt and response as one text; collate_instructions pads a batch
+PreferenceDataset           a prompt with a chosen and a rejected response; collate_preferences
+
+Shapes: B batch, T time (tokens). A tokenizer is anything with encode(text) -> list of ids. It
+refuses a text that spells a special token, so that none gets in by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from ..utils.data import Dataset
+from .prompts import PromptStyle, style_of
+
+__all__ = [
+    "InstructionDataset",
+    "PreferenceDataset",
+    "TextClassificationDataset",
+    "collate_instructions",
+    "collate_preferences",
+    "real_lengths",
+]
+
+END_OF_TEXT = 50256  # GPT-2's id of <|endoftext|>, its padding too
+
+
+def _check_length(max_length: int | None) -> None:
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length must be at least 1, got {max_length}")
+
+
+# ---------------------------------------------------------------------------- classification
+class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Example i is (ids (T) int64, label 0-d int64); every text has the same length T.
+
+    rows: (text, label) pairs, labels 0, 1, 2 ...
+    max_length: T; longer texts lose their end, shorter ones are padded. None: the longest text here
+        (give the training set's `max_length` to the validation and test sets)
+    pad_token_id: what fills up a short text
+
+    `lengths` holds the number of tokens of each text without padding. ValueError without rows, for
+    a text without tokens and for a max_length below 1; TypeError for a label that is no integer.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[str, int]],
+        tokenizer: Any,
+        max_length: int | None = None,
+        pad_token_id: int = END_OF_TEXT,
+    ) -> None:
+        _check_length(max_length)
+        if not rows:
+            raise ValueError("there are no rows to classify")
+        encoded = [list(tokenizer.encode(text)) for text, _ in rows]
+        for i, ids in enumerate(encoded):
+            if not ids:
+                raise ValueError(f"row {i}: the text {rows[i][0]!r} has no tokens")
+        for i, (_, label) in enumerate(rows):
+            if isinstance(label, bool) or not isinstance(label, int | np.integer):
+                raise TypeError(f"row {i}: the label must be an integer, got {label!r}")
+            if label < 0:
+                raise ValueError(f"row {i}: the label must be 0 or more, got {label}")
+        self.pad_token_id = pad_token_id
+        self.max_length = max(map(len, encoded)) if max_length is None else max_length
+        self.lengths = [min(len(ids), self.max_length) for ids in encoded]
+        self.labels = np.array([label for _, label in rows], np.int64)  # (N)
+        self.ids = np.full((len(rows), self.max_length), pad_token_id, np.int64)  # (N, T)
+        for row, ids, length in zip(self.ids, encoded, self.lengths, strict=True):
+            row[:length] = ids[:length]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return wrap(self.ids[index].copy()), wrap(np.array(self.labels[index]))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
+    """How many tokens of each row come before the padding at its end: (B, T) -> (B) int64.
+
+    A row of padding alone counts 1, so that `length - 1` is a token's place in any case.
+    """
+    real = ids.array != pad_token_id  # (B, T)
+    T = real.shape[-1]
+    trailing = real[..., ::-1].argmax(-1)  # (B, T) -> (B): padding behind the last real token
+    lengths = (T - trailing) * real.any(-1)
+    return wrap(lengths.clip(1, None).astype(np.int64))
+
+
+# ------------------------------------------------------------------------------ instructions
+def _texts(entry: Any, i: int, names: Sequence[str]) -> Mapping[str, str]:
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"entry {i} must be a dict of texts, got {type(entry).__name__}")
+    for name in names:
+        if name not in entry:
+            raise ValueError(f"entry {i} has no {name!r}; it has {', '.join(entry) or 'nothing'}")
+    for name in (*names, "input"):
+        if not isinstance(entry.get(name, ""), str):
+            kind = type(entry[name]).__name__
+            raise TypeError(f"entry {i}: {name!r} must be a text, got {kind}")
+    return entry
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two texts share at their start."""
+    for n, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return n
+    return min(len(a), len(b))
+
+
+class InstructionDataset(Dataset[tuple[list[int], int]]):
+    """Example i is (ids of prompt and response as one text, number of ids of the prompt).
+
+    entries: dicts with "instruction", "output" and perhaps "input"
+    style: "alpaca", "phi3", or a PromptStyle of one's own
+
+    The prompt ends before the words that announce the response ("### Response:"). Batches are made
+    by collate_instructions. ValueError for an entry that lacks a text, TypeError for one that has
+    something else in its place.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping[str, str]],
+        tokenizer: Any,
+        style: str | PromptStyle = "alpaca",
+    ) -> None:
+        self.style = style_of(style)
+        self.entries = [
+            _texts(entry, i, ("instruction", "output")) for i, entry in enumerate(entries)
+        ]
+        self.examples: list[tuple[list[int], int]] = []
+        for entry in self.entries:
+            prompt = self.style.prompt(entry)
+            ids = list(tokenizer.encode(prompt + self.style.answer(entry["output"])))
+            self.examples.append((ids, _shared(ids, tokenizer.encode(prompt))))
+
+    def __getitem__(self, index: int) -> tuple[list[int], int]:
+        return self.examples[index]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def collate_instructions(
+    batch: Sequence[tuple[Sequence[int], int] | Sequence[int]],
+    pad_token_id: int = END_OF_TEXT,
+    ignore_index: int = -100,
+    max_length: int | None = None,
+    mask_instruction: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """(inputs (B, T), targets (B, T)) of examples, int64; targets are the inputs shifted by one.
+
+    batch: (ids, length of the prompt) pairs, or ids alone
+    pad_token_id: ends every text and fills it up to T, the longest text of the batch
+    ignore_index: the target that counts in no loss: all padding but the first, which is the end
+        that the model should learn; with mask_instruction also the prompt's tokens
+    max_length: T at most; longer texts lose their end
+
+    For a DataLoader: functools.partial(collate_instructions, max_length=1024). ValueError for an
+    empty text, or if no target of the whole batch would count (its mean loss would be NaN).
+    """
+    _check_length(max_length)
+    pairs = [item if isinstance(item, tuple) else (item, 0) for item in batch]
+    T = max((len(ids) for ids, _ in pairs), default=0)
+    inputs = np.full((len(pairs), T), pad_token_id, np.int64)  # (B, T)
+    targets = np.full((len(pairs), T), ignore_index, np.int64)  # (B, T)
+    for i, (ids, prompt_length) in enumerate(pairs):
+        n = len(ids)
+        if n == 0:
+            raise ValueError(f"example {i} of the batch has no tokens")
+        inputs[i, :n] = ids
+        targets[i, : n - 1] = ids[1:]
+        targets[i, n - 1] = pad_token_id
+        if mask_instruction and prompt_length > 1:
+            targets[i, : prompt_length - 1] = ignore_index  # token t stands at target t - 1
+    if max_length is not None:
+        inputs, targets = inputs[:, :max_length].copy(), targets[:, :max_length].copy()
+    if not (targets != ignore_index).any():
+        raise ValueError(
+            f"no target of this batch counts: its {len(pairs)} examples are cut at max_length="
+            f"{max_length} before their responses begin; take a larger max_length or leave them out"
+        )
+    return wrap(inputs), wrap(targets)
+
+
+# ------------------------------------------------------------------------------- preferences
+class PreferenceDataset(Dataset[dict[str, list[int]]]):
+    """Example i is a dict of ids: "prompt", "chosen" and "rejected", the last two with the prompt.
+
+    entries: dicts with "instruction", "chosen", "rejected" and perhaps "input"
+    style: "alpaca", "phi3", or a PromptStyle of one's own
+
+    Here the prompt holds the words that announce the response too: they are the same in both texts,
+    so that they could only dilute an average over tokens. Batches are made by collate_preferences.
+    ValueError for an entry that lacks a text, TypeError for one that has something else there.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping[str, str]],
+        tokenizer: Any,
+        style: str | PromptStyle = "alpaca",
+    ) -> None:
+        self.style = style_of(style)
+        names = ("instruction", "chosen", "rejected")
+        self.entries = [_texts(entry, i, names) for i, entry in enumerate(entries)]
+        self.examples: list[dict[str, list[int]]] = []
+        for entry in self.entries:
+            prompt = self.style.prompt(entry)
+            start = tokenizer.encode(prompt + self.style.answer(""))
+            chosen, rejected = (
+                list(tokenizer.encode(prompt + self.style.answer(entry[name])))
+                for name in ("chosen", "rejected")
+            )
+            n = min(_shared(start, chosen), _shared(start, rejected))
+            self.examples.append({"prompt": chosen[:n], "chosen": chosen, "rejected": rejected})
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return self.examples[index]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def collate_preferences(
+    batch: Sequence[Mapping[str, Sequence[int]]],
+    pad_token_id: int = END_OF_TEXT,
+    max_length: int | None = None,
+    mask_prompt: bool = True,
+) -> dict[str, Any]:
+    """A batch of preferences, all texts padded to one length T.
+
+    "chosen", "rejected": ids (B, T) int64; "chosen_mask", "rejected_mask": bool (B, T), True for
+    the tokens whose log-probability counts: the response, without padding, and with the prompt if
+    mask_prompt is False; "prompt": the prompts' ids, a list of B tensors.
+
+    T is the longest text's length plus one, so that every text ends with a padding token; at most
+    max_length. ValueError for an empty batch, or if the end of a text that is cut at max_length
+    leaves nothing of its response.
+    """
+    _check_length(max_length)
+    if not batch:
+        raise ValueError("an empty batch has no preferences")
+    sides = ("chosen", "rejected")
+    T = 1 + max(len(item[side]) for item in batch for side in sides)
+    T = T if max_length is None else min(T, max_length)
+    out: dict[str, Any] = {"prompt": [wrap(np.array(i["prompt"], np.int64)) for i in batch]}
+    for side in sides:
+        ids = np.full((len(batch), T), pad_token_id, np.int64)  # (B, T)
+        mask = np.zeros((len(batch), T), np.bool_)  # (B, T)
+        for i, item in enumerate(batch):
+            n = min(len(item[side]), T)
+            first = len(item["prompt"]) if mask_prompt else 0
+            if first >= n:
+                raise ValueError(
+                    f"example {i} of the batch: nothing of its {side} response is left: the prompt "
+                    f"has {first} tokens, and the text has {len(item[side])}, cut at {T}"
+                )
+            ids[i, :n] = item[side][:n]
+            mask[i, first:n] = True
+        out[side], out[f"{side}_mask"] = wrap(ids), wrap(mask)
+    return out

@@ -1,0 +1,140 @@
+"""Which rows train, which validate, which test: the draws that pandas makes, without pandas.
+
+`df.sample(n, random_state=s)` takes the first n numbers of a permutation that NumPy's legacy
+generator draws from the seed s: RandomState(s).permutation(len(df))[:n]. NumPy keeps that stream as
+it is for ever (NEP 19), so the rows are the same ones on every machine and with every version.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import corpora
+
+__all__ = [
+    "SPAM_LABELS",
+    "balanced",
+    "random_split",
+    "read_sms_spam",
+    "sample",
+    "sms_spam_splits",
+    "split_in_order",
+]
+
+T = TypeVar("T")
+SPAM_LABELS = {"ham": 0, "spam": 1}
+
+
+def sample(rows: Sequence[T], n: int | None = None, seed: int = 123) -> list[T]:
+    """n of the rows in random order, each at most once: what df.sample(n, random_state=seed) gives.
+
+    n: how many; None for all, df.sample(frac=1, random_state=seed).
+    ValueError if there are fewer than n.
+    """
+    n = len(rows) if n is None else n
+    if not 0 <= n <= len(rows):
+        raise ValueError(f"can't sample {n} of {len(rows)} rows without taking one twice")
+    order = np.random.RandomState(seed).permutation(len(rows))[:n]  # (n)
+    return [rows[i] for i in order]
+
+
+def balanced(
+    rows: Sequence[T], label: Callable[[T], Any] | None = None, seed: int = 123
+) -> list[T]:
+    """As many rows of every label as there are of the rarest one.
+
+    label: row -> label; None for the last item of the row, (text, label)
+
+    Labels with more rows are sampled, each with this seed, and come first, the most frequent label
+    first; the rarest label's rows follow in their own order. For two labels that is
+    pd.concat([frequent.sample(len(rare), random_state=seed), rare]). ValueError without rows.
+    """
+    groups: dict[Any, list[T]] = {}
+    for row in rows:
+        value = label(row) if label is not None else row[-1]  # type: ignore[index]
+        groups.setdefault(value, []).append(row)
+    if not groups:
+        raise ValueError("there are no rows to balance")
+    n = min(map(len, groups.values()))
+    chosen: list[T] = []
+    for group in sorted(groups.values(), key=len, reverse=True):
+        chosen += group if len(group) == n else sample(group, n, seed)
+    return chosen
+
+
+def _check_fractions(**fractions: float) -> None:
+    for name, fraction in fractions.items():
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {fraction}")
+    if sum(fractions.values()) > 1 + 1e-9:
+        raise ValueError(f"{' and '.join(fractions)} are more than 1 together: {fractions}")
+
+
+def random_split(
+    rows: Sequence[T], train: float = 0.7, validation: float = 0.1, seed: int = 123
+) -> tuple[list[T], list[T], list[T]]:
+    """(train, validation, test): shuffled with the seed, then cut; the test part gets the rest.
+
+    The first two get int(fraction·n) rows, rounded down. ValueError for fractions out of range.
+    """
+    _check_fractions(train=train, validation=validation)
+    shuffled = sample(rows, None, seed)
+    first = int(len(rows) * train)
+    second = first + int(len(rows) * validation)
+    return shuffled[:first], shuffled[first:second], shuffled[second:]
+
+
+def split_in_order(
+    rows: Sequence[T], train: float = 0.85, test: float = 0.1
+) -> tuple[list[T], list[T], list[T]]:
+    """(train, validation, test) in the rows' own order: train first, then test, then validation.
+
+    Train and test get int(fraction·n) rows, validation the rest: of 1,100 rows 935, 55 and 110.
+    ValueError for fractions out of range.
+    """
+    _check_fractions(train=train, test=test)
+    rows = list(rows)
+    first = int(len(rows) * train)
+    second = first + int(len(rows) * test)
+    return rows[:first], rows[second:], rows[first:second]
+
+
+# --------------------------------------------------------------------------------- sms-spam
+def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
+    """(message, label) of every row of the SMS Spam Collection; label 1 is spam, 0 is not.
+
+    path: the file; None for corpora.path("sms-spam"), which downloads it if needed
+
+    Read as pandas.read_csv(sep="\\t") reads it: a message that begins with a double quote goes on
+    to the next one, over line ends. So the file's 5,574 lines give 5,572 rows, 747 of them spam.
+    ValueError names a line that is not a label, a tab and a message.
+    """
+    path = corpora.path("sms-spam") if path is None else Path(path)
+    rows = []
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, delimiter="\t")
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != 2 or row[0] not in SPAM_LABELS:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: wanted ham or spam, a tab and a message, got "
+                    f"{chr(9).join(row)[:60]!r}"
+                )
+            rows.append((row[1], SPAM_LABELS[row[0]]))
+    return rows
+
+
+def sms_spam_splits(
+    path: str | Path | None = None, seed: int = 123
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[tuple[str, int]]]:
+    """(train, validation, test) rows (message, label), half of them spam: 1,045, 149 and 300.
+
+    path: see read_sms_spam
+    """
+    return random_split(balanced(read_sms_spam(path), seed=seed), seed=seed)
