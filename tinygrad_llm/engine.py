@@ -230,7 +230,9 @@ def backward_steps(
                         f"an input of shape {expected[0]}"
                     )
                 grad = unbroadcast(grad, expected[0])
-            if grad.dtype != expected[1]:
+            if grad.dtype != expected[1] and expected[1].kind == "V":
+                grad = grad.astype(expected[1])  # NumPy makes float32 of bfloat16 and a number
+            elif grad.dtype != expected[1]:
                 raise RuntimeError(
                     f"{op.name}: its backward returned {grad.dtype} for an input of {expected[1]}"
                 )

@@ -634,3 +634,29 @@ def test_every_op_is_compared():
     compared = set().union(*[about for about, _ in ROWS.values()]) | ELSEWHERE
     assert set(OPS) <= compared, set(OPS) - compared
     assert ELSEWHERE <= set(OPS)
+
+
+def in_half(fn: Any, half: str) -> Any:
+    """The same on tensors that were brought to half precision, whose gradient flows back."""
+
+    def run(t, *xs):
+        to = getattr(t, half)
+        small = [x.to(to) if isinstance(x, t.Tensor) and x.dtype == t.float32 else x for x in xs]
+        return fn(t, *small)
+
+    return run
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ROWS)
+def test_half_precision(name, half):
+    """Half precision in, half precision out, and nothing raises on the way back."""
+    draw = ROWS[name][1]
+
+    @settings(max_examples=settings().max_examples // 2)
+    @given(st.data())
+    def on(data):
+        arrays, fn = draw(Draw(data.draw), name, "float32")
+        agree(torch, in_half(fn, half), *arrays)
+
+    on()

@@ -178,7 +178,10 @@ def unary(op: Any, input: Any) -> Any:
         raise TypeError(
             f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
-    if input.array.dtype.kind in "iub":
+    dtype = input.array.dtype
+    if dtype.kind == "V":  # bfloat16 is worked out in float32
+        return cast(op.apply(cast(input, "float32")), dtype)
+    if dtype.kind in "iub":
         input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
     return op.apply(input)
 
@@ -293,8 +296,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         low = input if min is None else maximum(input, _like(min, input))
         return low if max is None else minimum(low, _like(max, input))
-    return ops.Clamp.apply(promote(input, *[b for b in (min, max) if b is not None])[0],
-                           low=min, high=max)  # fmt: skip
+    x = promote(input, *[b for b in (min, max) if b is not None])[0]
+    return cast(ops.Clamp.apply(x, low=min, high=max), x.array.dtype)
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:

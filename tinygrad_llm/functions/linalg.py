@@ -9,6 +9,7 @@ from .. import ops
 from ..backend import xp_of
 from ..tensor import Tensor, wrap
 from .elementwise import promote
+from .fused import run
 from .method import method
 
 
@@ -18,6 +19,13 @@ def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:
             f"{what}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}: "
             "bring one to the other's with .to(dtype)"
         )
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a·b; NumPy has no fast product in half precision, so there it is worked out in float32."""
+    if a.array.dtype.itemsize == 2 and not a.is_cuda:
+        return run(ops.Matmul, a, b)
+    return ops.Matmul.apply(a, b)
 
 
 @method("matmul", "__matmul__")
@@ -35,10 +43,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
                            f"{a.ndim}D and {b.ndim}D")  # fmt: skip
     _same_dtype("matmul", input, other)
     if a.ndim > 1 and b.ndim > 1:
-        return ops.Matmul.apply(input, other)
+        return _product(input, other)
     row = input.reshape(1, -1) if a.ndim == 1 else input  # (K) -> (1, K)
     column = other.reshape(-1, 1) if b.ndim == 1 else other  # (K) -> (K, 1)
-    c = ops.Matmul.apply(row, column)
+    c = _product(row, column)
     if a.ndim == 1:
         c = c.squeeze(-2)  # (..., 1, M) -> (..., M)
     return c.squeeze(-1) if b.ndim == 1 else c  # (..., N, 1) -> (..., N)
@@ -175,7 +183,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
                     f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
                 )
             sizes[letter] = max(sizes[letter], n) if n else 0
-    return ops.Einsum.apply(*promote(*xs), inputs=inputs, output=output)
+    return run(ops.Einsum, *promote(*xs), inputs=inputs, output=output)
 
 
 def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:

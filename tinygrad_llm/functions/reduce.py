@@ -10,6 +10,7 @@ from ..backend import xp_of
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Tensor, wrap
 from .elementwise import cast
+from .fused import run
 from .method import method
 
 
@@ -40,7 +41,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     _floating(input, "mean")
-    return ops.Mean.apply(input, dims=_dims(input, dim), keepdim=keepdim)
+    return run(ops.Mean, input, dims=_dims(input, dim), keepdim=keepdim)
 
 
 def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
@@ -59,7 +60,7 @@ def var(
     """The variance over dim: Σ (x − μ)² / (n − correction); unbiased=False is correction=0."""
     dim, correction = _correction(dim, unbiased, correction)
     _floating(input, "var")
-    return ops.Var.apply(input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    return run(ops.Var, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
 
 
 @method
@@ -70,7 +71,7 @@ def std(
     """The standard deviation over dim, the root of the variance."""
     dim, correction = _correction(dim, unbiased, correction)
     _floating(input, "std")
-    return ops.Std.apply(input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    return run(ops.Std, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
 
 
 @method
@@ -224,7 +225,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     if input.array.ndim == 0:
         normal_dim(dim, 0)
         return input.clone()
-    return ops.Cumsum.apply(input, dim=normal_dim(dim, input.array.ndim))
+    return run(ops.Cumsum, input, dim=normal_dim(dim, input.array.ndim))
 
 
 @method
@@ -253,7 +254,7 @@ def norm(
     if not isinstance(p, int | float):
         raise RuntimeError(f"norm: p is {p!r}, expected a number, inf, -inf or 'fro'")
     if p == 2:
-        return ops.Norm.apply(input, dims=dims, keepdim=keepdim)
+        return run(ops.Norm, input, dims=dims, keepdim=keepdim)
     if p == math.inf:
         return amax(input.abs(), dims, keepdim)
     if p == -math.inf:
