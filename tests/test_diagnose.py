@@ -153,14 +153,34 @@ def test_a_mistake_beside_an_error_without_a_name():
 
     def backward(self, g):
         xhat, r, w = self.saved
-        u = g * w  # raises where w was left out
+        u = g * w  # raises where w was left out: that can wait
         return r * (u - u.mean(-1, keepdims=True)), 7.0 * (g * xhat).sum(), g.sum(0)
 
-    x, w, b, error = diagnose("layer_norm", attempt("layer_norm", backward))
+    x, w, b = diagnose("layer_norm", attempt("layer_norm", backward))
     assert (x.kind, x.input, x.mistake.name) == ("mistake", "x", "variance held constant")
     assert (w.kind, w.input, b.kind, b.input) == ("shape", "w", "shape", "b")
     assert "A sum is missing" in b.text
-    assert error.kind == "error" and "TypeError" in error.text
+
+
+def test_options_come_after_the_plain_calls():
+    """Who has not come to the options yet is told of the mistake in the plain calls alone."""
+
+    def backward(self, g):
+        gw = np.zeros(self.shape)
+        gw[self.saved[0]] = g
+        return gw, None
+
+    (found,) = diagnose("embedding", attempt("embedding", backward))
+    assert found.mistake is not None and found.mistake.name == "= for +="
+
+    def without_options(self, g):
+        gw = np.zeros(self.shape)
+        np.add.at(gw, self.saved[0], g)
+        return gw, None
+
+    text = text_of("embedding", attempt("embedding", without_options))
+    assert text.startswith("Right on 4 calls like the worked example; with other options")
+    assert "padding_idx" in text or "scale_grad_by_freq" in text
 
 
 def test_what_is_no_gradient():

@@ -62,18 +62,33 @@ def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
     explained = _explained(name, calls, true, got)
     if whole := _whole(explained, true, got):
         return whole
-    # Calls that raise are told of last: what the others show comes first.
-    fine = [n for n, g in enumerate(got) if not isinstance(g, Exception)]
-    true, results = [true[n] for n in fine], [got[n] for n in fine]
-    explained = _explained(name, [calls[n] for n in fine], true, results)
-    findings = _whole(explained, true, results) or _one_by_one(
-        name, [rans[n] for n in fine], true, results, explained
+    # First the calls like the worked example: who has not come to the options yet need not be
+    # told of them. Within these, calls that raise are told of last.
+    plain = [n for n, call in enumerate(calls) if _kind(call) == _kind(calls[0])]
+    amiss = [n for n in plain if isinstance(got[n], Exception) or _differing(got[n], true[n])]
+    look = plain if amiss else list(range(len(calls)))
+    fine = [n for n in look if not isinstance(got[n], Exception)]
+    trues, results = [true[n] for n in fine], [got[n] for n in fine]
+    explained = _explained(name, [calls[n] for n in fine], trues, results)
+    findings = _whole(explained, trues, results) or _one_by_one(
+        name, [rans[n] for n in fine], trues, results, explained
     )
-    for n, g in enumerate(got):
-        if isinstance(g, Exception):
-            text = f"backward raised {type(g).__name__}: {g}. The call: {calls[n]}"
-            return [*findings, Finding("error", text)]
+    for n in look:
+        if isinstance(error := got[n], Exception):
+            text = f"backward raised {type(error).__name__}: {error}. The call: {calls[n]}"
+            findings.append(Finding("error", text))
+            break
+    if findings and not amiss and findings[0].kind != "mistake":
+        first = findings[0]
+        text = f"Right on {len(plain)} calls like the worked example; with other options or inputs "
+        findings[0] = Finding(first.kind, text + first.text, first.input)
     return findings
+
+
+def _kind(call: Sample) -> tuple:
+    """Which options a call has, and which inputs it leaves out."""
+    left_out = tuple(i for i, x in enumerate(call.inputs) if x is None)
+    return tuple(sorted(call.options)), left_out, len(call.inputs)
 
 
 def _gradients(sample: Sample, op: type[Op]) -> dict[int, np.ndarray]:
