@@ -6,18 +6,23 @@ draw            the graph as SVG, and as a page on which one walks back op by op
 draw_attention  where every token looks, head by head
 compare         two models layer by layer, and the first place where they part
 gradcheck       a function's gradients against finite differences
+diagnose        a wrong gradient: which named mistake it is, or what its numbers look like
+MISTAKES        every op's named mistakes, to plant one and see what notices
 TWINS           every fused op's slow twin, composed of primitives
 """
 
 from .attention import AttentionMaps, draw_attention
 from .compare import Divergence, compare
+from .diagnose import Finding, diagnose
 from .draw import Drawing, draw
 from .explain import Explanation, explain
 from .gradcheck import Comparison, Element, GradcheckError, compare_gradients, gradcheck
+from .mistakes import MISTAKES, Mistake
 from .reference import TWINS
 from .trace import Trace, trace
 
 __all__ = [
+    "MISTAKES",
     "TWINS",
     "AttentionMaps",
     "Comparison",
@@ -25,10 +30,13 @@ __all__ = [
     "Drawing",
     "Element",
     "Explanation",
+    "Finding",
     "GradcheckError",
+    "Mistake",
     "Trace",
     "compare",
     "compare_gradients",
+    "diagnose",
     "draw",
     "draw_attention",
     "explain",
