@@ -237,8 +237,14 @@ class GPT(nn.Module):
         Equals cross_entropy(model(idx), targets), but the logits of the whole batch never exist at
         once. Targets equal to ignore_index do not count.
         """
+        hidden = self.hidden_states(idx)
+        if not isinstance(self.out_head, nn.Linear):  # a layer put in its place, such as LoRA's
+            logits = self.out_head(hidden)  # (B, T, C) -> (B, T, V)
+            return F.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
+            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
         return F.linear_cross_entropy(
-            self.hidden_states(idx), self.out_head.weight, targets, ignore_index=ignore_index
+            hidden, self.out_head.weight, targets, ignore_index=ignore_index
         )
 
     def new_cache(self) -> KVCache:

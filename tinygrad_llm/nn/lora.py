@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from ..tensor import Tensor, wrap
-from ..versions import mark_modified
 from . import functional as F
 from . import init
 from .linear import Linear
@@ -88,8 +87,9 @@ class LoRALayer(Module):
 class LinearWithLoRA(Module):
     """A frozen Linear with a LoRA layer beside it: linear(x) + lora(x).
 
-    After `merge` the linear's weight holds W + ΔW and the LoRA layer is left out; `unmerge` brings
-    back the weight that was there, to the bit.
+    After `merge` the linear has a weight W + ΔW of its own and the LoRA layer is left out;
+    `unmerge` brings back the weight that was there, to the bit. So a weight that other layers share
+    (an output layer tied to the embedding) stays as it is for them.
     """
 
     def __init__(
@@ -98,13 +98,14 @@ class LinearWithLoRA(Module):
         super().__init__()
         if not isinstance(linear, Linear):
             raise TypeError(f"LinearWithLoRA wants a Linear, got {type(linear).__name__}")
-        self.linear = linear.requires_grad_(False)
         weight = linear.weight
         self.lora = LoRALayer(
             linear.in_features, linear.out_features, rank, alpha, dropout,
             device=weight.device, dtype=weight.dtype,
         )  # fmt: skip
-        self._before: Any = None  # W while merged
+        self.linear = linear.requires_grad_(False)
+        self._before: tuple[Parameter, ...] = ()  # W while merged
+        self.train(linear.training)
 
     @property
     def in_features(self) -> int:
@@ -117,7 +118,7 @@ class LinearWithLoRA(Module):
     @property
     def merged(self) -> bool:
         """Whether the linear's weight holds W + ΔW now."""
-        return self._before is not None
+        return bool(self._before)
 
     @property
     def weight(self) -> Parameter:
@@ -130,22 +131,22 @@ class LinearWithLoRA(Module):
         return self.linear.bias
 
     def merge(self) -> None:
-        """W becomes W + ΔW, in place; RuntimeError if it already is."""
+        """The linear's weight becomes W + ΔW; RuntimeError if it already is."""
         if self.merged:
             raise RuntimeError("this layer is merged already: unmerge it first")
-        weight = self.linear.weight.array
-        self._before = weight.copy()
-        weight += self.lora.delta()
-        mark_modified(weight, "lora.merge")
+        before = self.linear.weight
+        self.linear.weight = Parameter(wrap(before.array + self.lora.delta()), False)
+        self._before = (before,)
 
     def unmerge(self) -> None:
-        """W + ΔW becomes W again, to the bit; RuntimeError if it is not merged."""
+        """The linear's weight is W again, to the bit; RuntimeError if it is not merged."""
         if not self.merged:
             raise RuntimeError("this layer is not merged")
-        weight = self.linear.weight.array
-        weight[...] = self._before
-        self._before = None
-        mark_modified(weight, "lora.unmerge")
+        (before,), merged = self._before, self.linear.weight
+        if (before.device, before.dtype) != (merged.device, merged.dtype):  # moved while merged
+            before.data = before.data.to(merged.device).to(merged.dtype)
+        self.linear.weight = before
+        self._before = ()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.linear(x)
@@ -183,11 +184,12 @@ def add(
             f"LoRA: no Linear is called {' or '.join(map(repr, names))}; there are: "
             f"{', '.join(linears) or 'none'}"
         )
+    made = {n: LinearWithLoRA(model.get_submodule(n), rank, alpha, dropout) for n in chosen}
     model.requires_grad_(False)
     for layer in layers(model):  # added by an earlier call
         layer.lora.requires_grad_(True)
-    for name in chosen:
-        model.set_submodule(name, LinearWithLoRA(model.get_submodule(name), rank, alpha, dropout))
+    for name, layer in made.items():
+        model.set_submodule(name, layer)
     return chosen
 
 

@@ -1,0 +1,394 @@
+"""LoRA: no change at the start, merging, freezing, files, patterns, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+from tinygrad_llm.models import GPT, GPTConfig
+from tinygrad_llm.nn import lora
+from tinygrad_llm.optim import AdamW
+from tinygrad_llm.weights.safetensors import load_file, save_file
+
+LINEARS = ["att.qkv", "att.out_proj", "ff.layers.0", "ff.layers.2"]
+IDS = torch.tensor(np.random.default_rng(0).integers(0, 13, (3, 7)))
+
+
+def tiny(seed=0, **changes) -> GPT:
+    torch.manual_seed(seed)
+    fields = dict(vocab_size=13, context_length=8, emb_dim=12, n_heads=3, n_layers=2)
+    return GPT(GPTConfig(**{**fields, "drop_rate": 0.0, **changes})).eval()
+
+
+def array(tensor):
+    return tensor.detach().numpy()
+
+
+def shaken(model, seed=9, scale=0.3):
+    """The model with B no longer zero, so that its LoRA layers do something."""
+    torch.manual_seed(seed)
+    for layer in lora.layers(model):
+        layer.lora.lora_B.data = scale * torch.randn(*layer.lora.lora_B.shape)
+    return model
+
+
+def weights(model):
+    """The bytes of every parameter that is not a LoRA matrix, under the plain model's names."""
+    return {
+        name.replace(".linear.", "."): array(p).tobytes()
+        for name, p in model.named_parameters()
+        if "lora_" not in name
+    }
+
+
+def train(model, parameters, steps=3):
+    optimizer = AdamW(parameters, lr=0.01, weight_decay=0.1)
+    losses = []
+    for _ in range(steps):
+        loss = model.loss(IDS[:, :-1], IDS[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# --------------------------------------------------------------------------------- the start
+@pytest.mark.parametrize("tied", [True, False])
+def test_nothing_changes_at_the_start(tied):
+    model = tiny(tie_weights=tied)
+    before, loss = array(model(IDS)).tobytes(), model.loss(IDS, IDS).item()
+    lora.add(model, rank=4, alpha=8, dropout=0.1)
+    assert array(model(IDS)).tobytes() == before
+    assert model.loss(IDS, IDS).item() == pytest.approx(loss, abs=1e-6)  # another kernel
+    model.train()
+    assert array(model(IDS)).tobytes() == before, "B is zero, so dropout changes nothing either"
+
+
+def test_the_formula():
+    """y = W·x + b + (α/r)·B·A·x."""
+    torch.manual_seed(1)
+    linear = nn.Linear(5, 3)
+    layer = lora.LinearWithLoRA(linear, rank=2, alpha=6)
+    layer.lora.lora_B.data = torch.randn(3, 2)
+    x = torch.randn(4, 5)
+    A, B = array(layer.lora.lora_A), array(layer.lora.lora_B)
+    assert A.shape == (2, 5) and B.shape == (3, 2) and layer.lora.scaling == 3.0
+    W, b = array(linear.weight), array(linear.bias)
+    np.testing.assert_allclose(array(layer(x)), array(x) @ (W + 3 * B @ A).T + b, atol=1e-6)
+    np.testing.assert_allclose(layer.lora.delta(), 3 * B @ A, atol=1e-6)
+
+
+def test_a_starts_as_a_linear_does():
+    """Uniform within ±1/√in, from the same stream as a Linear's weight."""
+    torch.manual_seed(3)
+    A = lora.LoRALayer(64, 10, rank=16).lora_A
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(array(A), array(nn.Linear(64, 16, bias=False).weight))
+    assert np.abs(array(A)).max() <= 1 / 8
+
+
+def test_dropout_in_training_only():
+    torch.manual_seed(0)
+    layer = lora.LoRALayer(6, 4, rank=2, dropout=0.5)
+    layer.lora_B.data = torch.randn(4, 2)
+    x = torch.ones(50, 6)
+    assert len(np.unique(array(layer(x)), axis=0)) > 1
+    layer.eval()
+    assert len(np.unique(array(layer(x)), axis=0)) == 1
+
+
+# ------------------------------------------------------------------------------- merging
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("names", [["*"], ["qkv", "out_proj"], ["out_head"]])
+def test_merged_equals_unmerged(tied, names):
+    model = tiny(tie_weights=tied)
+    plain = array(model(IDS))
+    lora.add(model, rank=4, alpha=8, names=names)
+    shaken(model)
+    bytes_before = weights(model)
+    before, loss = array(model(IDS)), model.loss(IDS, IDS).item()
+    assert np.abs(before - plain).max() > 1e-3
+    lora.merge(model)
+    assert all(layer.merged for layer in lora.layers(model))
+    np.testing.assert_allclose(array(model(IDS)), before, atol=1e-6)
+    assert model.loss(IDS, IDS).item() == pytest.approx(loss, abs=1e-6)
+    lora.unmerge(model)
+    assert weights(model) == bytes_before
+    assert array(model(IDS)).tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_loss_is_that_of_the_logits(tied):
+    """Also with a LoRA layer on the head, which the fused loss has to know about."""
+    model = shaken(lora_everywhere(tiny(tie_weights=tied)))
+    logits = model(IDS)
+    wanted = nn.functional.cross_entropy(logits.flatten(0, 1), IDS.flatten())
+    assert model.loss(IDS, IDS).item() == pytest.approx(wanted.item(), abs=1e-6)
+
+
+def lora_everywhere(model):
+    lora.add(model, rank=4, alpha=8)
+    return model
+
+
+def test_merging_leaves_a_tied_embedding_alone():
+    model = tiny(tie_weights=True)
+    embedding = array(model.tok_emb.weight).copy()
+    lora.add(model, rank=4, names=["out_head"])
+    shaken(model)
+    lora.merge(model)
+    np.testing.assert_array_equal(array(model.tok_emb.weight), embedding)
+    lora.unmerge(model)
+    assert model.out_head.weight is model.tok_emb.weight
+
+
+def test_moving_a_merged_model():
+    """The weight that waits to come back goes where the merged one went."""
+    model = shaken(lora_everywhere(tiny(tie_weights=False)))
+    before = {name: array(p).copy() for name, p in model.named_parameters()}
+    lora.merge(model)
+    model.double()
+    lora.unmerge(model)
+    for name, p in model.named_parameters():
+        assert p.dtype == torch.float64, name
+        np.testing.assert_array_equal(array(p), before[name])
+    assert model(IDS).dtype == torch.float64
+
+
+def test_merging_many_times_leaves_no_trace():
+    model = shaken(lora_everywhere(tiny()))
+    before = weights(model)
+    for _ in range(20):
+        lora.merge(model)
+        lora.unmerge(model)
+    assert weights(model) == before
+
+
+def test_remove_gives_back_a_plain_model():
+    model = tiny()
+    names, before, logits = list(model.state_dict()), weights(model), array(model(IDS))
+    shaken(lora_everywhere(model))
+    lora.remove(model)
+    assert list(model.state_dict()) == names and weights(model) == before
+    assert array(model(IDS)).tobytes() == logits.tobytes()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_remove_after_merge_keeps_what_was_learned():
+    model = tiny()
+    lora.add(model, rank=4, names=LINEARS)
+    logits = array(shaken(model)(IDS))
+    lora.merge(model)
+    lora.remove(model)
+    np.testing.assert_allclose(array(model(IDS)), logits, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------- training
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_base_is_frozen_to_the_byte(tied):
+    model = tiny(tie_weights=tied).train()
+    before = weights(model)
+    lora.add(model, rank=4, alpha=8, dropout=0.1)
+    start = [array(p).copy() for p in lora.parameters(model)]
+    losses = train(model, model.parameters(), steps=8)
+    assert losses[-1] < losses[0]
+    assert weights(model) == before
+    for old, new in zip(start, lora.parameters(model), strict=True):
+        assert np.abs(array(new) - old).max() > 0, "every matrix A and B was trained"
+
+
+def test_only_lora_has_gradients():
+    model = lora_everywhere(tiny())
+    train(model, lora.parameters(model), steps=2)
+    for name, p in model.named_parameters():
+        assert p.requires_grad is ("lora_" in name), name
+        assert (p.grad is not None) is ("lora_" in name), name
+
+
+def test_counts():
+    model = tiny()
+    total = model.num_parameters()
+    lora.add(model, rank=2, names=["qkv"])
+    n = 2 * 2 * (12 + 36)  # blocks · rank · (in + out)
+    assert lora.count(model) == {"trainable": n, "total": total + n, "lora": n}
+
+
+# ------------------------------------------------------------------------------- patterns
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("qkv", ["trf_blocks.0.att.qkv", "trf_blocks.1.att.qkv"]),
+        (["trf_blocks.1.att.*"], ["trf_blocks.1.att.qkv", "trf_blocks.1.att.out_proj"]),
+        (["ff.layers.[02]"], [f"trf_blocks.{i}.ff.layers.{j}" for i in (0, 1) for j in (0, 2)]),
+        (["out_head", "nothing"], ["out_head"]),
+        (["*"], [f"trf_blocks.{i}.{n}" for i in (0, 1) for n in LINEARS] + ["out_head"]),
+    ],
+)
+def test_patterns(names, wanted):
+    model = tiny()
+    assert lora.add(model, names=names) == wanted
+    assert [name for name, _ in lora.named_layers(model)] == wanted
+
+
+def test_adding_in_two_steps():
+    model = tiny()
+    lora.add(model, rank=2, names=["qkv"])
+    added = lora.add(model, rank=3, names=["*"])
+    assert "trf_blocks.0.att.qkv" not in added and len(lora.layers(model)) == 9
+    assert all(p.requires_grad for p in lora.parameters(model))
+    assert sorted({layer.lora.rank for layer in lora.layers(model)}) == [2, 3]
+
+
+# ---------------------------------------------------------------------------------- files
+def test_an_adapter_comes_back(tmp_path):
+    model = tiny()
+    lora.add(model, rank=3, alpha=12, dropout=0.25, names=["qkv", "ff.layers.0"])
+    shaken(model)
+    folder = lora.save(model, tmp_path / "an" / "adapter", base_model="tiny")
+    assert {f.name for f in folder.iterdir()} == {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+    }
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (3, 12, 0.25)
+    assert config["base_model_name_or_path"] == "tiny"
+    assert all("lora_" in name for name in load_file(folder / "adapter_model.safetensors"))
+    other = tiny()
+    changed = lora.load(other, folder)
+    assert sorted(changed) == sorted(name for name, _ in lora.named_layers(model))
+    assert not any(module.training for module in other.modules()), "it stays in evaluation mode"
+    assert array(other(IDS)).tobytes() == array(model(IDS)).tobytes()
+    layer = lora.layers(other)[0].lora
+    assert (layer.rank, layer.alpha, layer.dropout) == (3, 12.0, 0.25)
+    lora.load(other, folder)  # into a model that has the layers already
+    assert array(other(IDS)).tobytes() == array(model(IDS)).tobytes()
+
+
+def test_scaling_is_loaded_too(tmp_path):
+    """A model whose LoRA layers have another alpha takes the file's."""
+    model = shaken(lora_everywhere(tiny()))
+    lora.save(model, tmp_path)
+    other = tiny()
+    lora.add(other, rank=4, alpha=1)
+    lora.load(other, tmp_path)
+    assert array(other(IDS)).tobytes() == array(model(IDS)).tobytes()
+
+
+def adapter(tmp_path):
+    model = tiny()
+    lora.add(model, rank=2, names=["qkv"])
+    return lora.save(model, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_half_an_adapter(tmp_path, file):
+    (adapter(tmp_path) / file).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing: a LoRA adapter is a folder"):
+        lora.load(tiny(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type is 'IA3', expected 'LORA'"),
+        ({"use_rslora": True}, "use_rslora=True is not supported"),
+        ({"use_dora": True}, "use_dora=True is not supported"),
+        ({"bias": "all"}, "bias='all' is not supported"),
+        ({"rank_pattern": {"qkv": 3}}, "rank_pattern"),
+        ({"r": 3}, r"lora_A has shape \(2, 12\), the model wants \(3, 12\)"),
+    ],
+)
+def test_adapters_that_are_not_supported(tmp_path, change, message):
+    path = adapter(tmp_path) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    model = tiny()
+    with pytest.raises(ValueError, match=message):
+        lora.load(model, tmp_path)
+    assert not list(lora.named_layers(model)), "a file that is refused changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: {n.replace("qkv", "query"): x for n, x in a.items()}, "no Linear called"),
+        (lambda a: dict(list(a.items())[:3]), "alone, wanted lora_A and lora_B"),
+        (lambda a: {**a, "something.weight": np.ones(2, np.float32)}, "neither a lora_A nor"),
+        (
+            lambda a: {n: x if "lora_A" in n else x[:-1].copy() for n, x in a.items()},
+            r"lora_B has shape \(35, 2\), the model wants \(36, 2\)",
+        ),
+    ],
+)
+def test_adapters_for_another_model(tmp_path, change, message):
+    path = adapter(tmp_path) / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+    model = tiny()
+    with pytest.raises(ValueError, match=message):
+        lora.load(model, tmp_path)
+    assert not list(lora.named_layers(model))
+
+
+def test_one_file_holds_one_setting(tmp_path):
+    model = tiny()
+    lora.add(model, rank=2, names=["qkv"])
+    lora.add(model, rank=3, names=["out_proj"])
+    with pytest.raises(ValueError, match="one adapter file holds one setting"):
+        lora.save(model, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_loading_into_merged_layers(tmp_path):
+    adapter(tmp_path)
+    model = tiny()
+    lora.load(model, tmp_path)
+    lora.merge(model)
+    with pytest.raises(RuntimeError, match="is merged: lora.unmerge"):
+        lora.load(model, tmp_path)
+
+
+# --------------------------------------------------------------------------------- errors
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 0}, "rank must be a positive integer, got 0"),
+        ({"rank": 2.0}, "rank must be a positive integer, got 2.0"),
+        ({"rank": True}, "rank must be a positive integer, got True"),
+        ({"alpha": 0}, "alpha must be positive, got 0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and less than 1, got 1.0"),
+        ({"names": ["Q"]}, "no Linear is called 'Q'; there are: trf_blocks.0.att.qkv"),
+        ({"names": []}, "no Linear is called"),
+    ],
+)
+def test_wrong_settings_leave_the_model_alone(options, message):
+    model = tiny()
+    with pytest.raises(ValueError, match=message):
+        lora.add(model, **options)
+    assert not list(lora.named_layers(model))
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "function", [lora.merge, lora.unmerge, lora.remove, lora.parameters, lora.count]
+)
+def test_a_model_without_lora(function):
+    with pytest.raises(ValueError, match="has no LoRA layers"):
+        function(tiny())
+
+
+def test_merging_twice():
+    model = lora_everywhere(tiny())
+    with pytest.raises(RuntimeError, match="not merged"):
+        lora.unmerge(model)
+    lora.merge(model)
+    with pytest.raises(RuntimeError, match="merged already"):
+        lora.merge(model)
+
+
+def test_only_linear_layers():
+    with pytest.raises(TypeError, match="wants a Linear, got Embedding"):
+        lora.LinearWithLoRA(nn.Embedding(3, 4))
