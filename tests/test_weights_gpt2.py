@@ -22,6 +22,7 @@ from tinygrad_llm.models import (
     pretrained,
     save_gpt2,
 )
+from tinygrad_llm.nn import lora
 from tinygrad_llm.weights.gpt2 import GPT2Weights, to_huggingface, to_openai
 from tinygrad_llm.weights.safetensors import SafeTensorsError, load_file, save, save_file
 from tinygrad_llm.weights.torch_file import TorchFileError
@@ -155,6 +156,19 @@ def test_a_head_of_its_own_stays_its_own(arrays):
     np.testing.assert_array_equal(model.out_head.weight.detach().numpy(), arrays["lm_head.weight"])
     with pytest.raises(ValueError, match="lm_head.weight is not wte.weight"):
         build_gpt2(arrays, n_heads=2, tie_weights=True)
+
+
+def test_a_head_that_was_untied_later_is_saved(tmp_path):
+    """As merging a LoRA layer on a tied head leaves it."""
+    model = tiny()
+    lora.add(model, names=["*"])
+    for layer in lora.layers(model):
+        layer.lora.lora_B.data = torch.randn(*layer.lora.lora_B.shape)
+    lora.merge(model)
+    lora.remove(model)
+    back = load_gpt2(save_gpt2(model, tmp_path))
+    assert not back.config.tie_weights
+    assert_same(model, back)
 
 
 def test_changes(arrays):

@@ -114,10 +114,11 @@ def save_gpt2(model: GPT, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = gpt2.to_huggingface(model.state_dict(), tied=model.config.tie_weights)
+    tied = model.out_head.weight is model.tok_emb.weight
+    arrays = gpt2.to_huggingface(model.state_dict(), tied=tied)
     save_file(arrays, folder / "model.safetensors", {"format": "pt"})
     with atomic_write(folder / "config.json") as file:
-        file.write(gpt2.json_of_fields(asdict(model.config)))
+        file.write(gpt2.json_of_fields({**asdict(model.config), "tie_weights": tied}))
     return folder
 
 
