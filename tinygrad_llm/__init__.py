@@ -312,4 +312,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PACKAGES, *_ELSEWHERE})
-

@@ -322,8 +322,7 @@ def region_of(base: Any, view: Any) -> tuple[Any, ...]:
         offset = view.data.ptr - base.data.ptr
     strides = view.strides
     shape = tuple(
-        1 if s == 0 and n > 1 and view.size else n
-        for n, s in zip(view.shape, strides, strict=True)
+        1 if s == 0 and n > 1 and view.size else n for n, s in zip(view.shape, strides, strict=True)
     )
     return layout, offset, shape, strides
 
