@@ -81,7 +81,7 @@ away = torch.tensor([-0.5, 1.0], dtype=torch.float64, requires_grad=True)
 assert gradcheck(torch.relu, away)
 
 # %% [markdown]
-# ## 3. `.sum()` as the loss
+# ## 3. Break it: `.sum()` as the loss
 # Then every upstream gradient is 1, and whole classes of mistakes vanish: the sum of a softmax is
 # always 1, that of a layer norm's output always 0. Their true gradient is 0, and so is that of many
 # wrong backward passes. With a random upstream gradient the mistake stands out.

@@ -24,7 +24,7 @@ from tinygrad_llm.study.lesson import save_plot
 rng = np.random.default_rng(0)
 
 # %% [markdown]
-# ## Too large: softmax
+# ## Too large: softmax by hand
 # e^x of a large x is infinite, and ∞/∞ is not a number. But softmax(x) = softmax(x − c) for any c. With
 # c = max(x) the largest exponent is 0.
 
