@@ -291,7 +291,7 @@ _PACKAGES = (
     "backends corpora cuda debug finetune generate models nn optim "
     "serialization study testing text training utils weights"
 ).split()
-_ELSEWHERE = {"save": "serialization", "load": "serialization"}
+_ELSEWHERE = {"save": "serialization", "load": "serialization", "gradcheck": "study.gradcheck"}
 
 
 def __getattr__(name: str) -> object:
