@@ -18,7 +18,7 @@ from draw import Draw
 from hypothesis import strategies as st
 
 from tinygrad_llm import ops, shapes
-from tinygrad_llm.backend import xp_of
+from tinygrad_llm.backend import is_array, xp_of
 from tinygrad_llm.engine import Op
 from tinygrad_llm.study.reference import TWINS
 
@@ -385,7 +385,9 @@ def _index_put(d: Draw) -> Call:
     if len(np.unique(spots)) < spots.size:  # written twice: which one stays is nobody's promise
         index = tuple(slice(None) if hasattr(i, "dtype") else i for i in index) if isinstance(
             index, tuple) else slice(None)  # fmt: skip
-    v = d.real(d.broadcast(x[index].shape)) if d.bool() else d.one_of(0.5, 2)
+    v: Any = d.real(d.broadcast(x[index].shape)) if d.bool() else d.one_of(0.5, 2)
+    if d.one_of(*range(4)) == 0 and is_array(v) and v.ndim == np.ndim(x[index]):
+        v = v[None]  # a leading dimension of size 1 too many is no harm
     return [x, v], {"index": index}
 
 

@@ -63,6 +63,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+@pytest.fixture(params=DEVICES[1:])
+def other_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """As `device`, without the CPU: for what is compared with it."""
+    yield _use(request.param, monkeypatch)
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """ "cpu" or "cuda", as .to(device) takes it.
@@ -71,10 +77,14 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     meet NumPy arrays, and with CuPy itself where there is a GPU. The optional kernels of
     ops/cuda.py are left out for the stand-in, which can't compile them.
     """
-    if request.param == "strict":
+    yield _use(request.param, monkeypatch)
+
+
+def _use(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    if name == "strict":
         from tinygrad_llm import engine
 
-        for name, module in strict_array.stand_in().items():
-            monkeypatch.setitem(sys.modules, name, module)
+        for module, value in strict_array.stand_in().items():
+            monkeypatch.setitem(sys.modules, module, value)
         monkeypatch.setattr(engine, "GPU_OPS", {})
-    yield "cpu" if request.param == "cpu" else "cuda"
+    return "cpu" if name == "cpu" else "cuda"

@@ -584,6 +584,44 @@ def test_decorated_generators_hold_the_mode_at_every_step():
     assert seen == [(False, True), (False, True)]
 
 
+def test_decorated_generators_take_what_is_sent_and_thrown():
+    ended = []
+
+    @tinygrad_llm.inference_mode()
+    def echo():
+        got = yield tinygrad_llm.is_grad_enabled()
+        try:
+            yield got
+        except KeyError:
+            yield "caught", tinygrad_llm.is_grad_enabled()
+        try:
+            yield "waiting"
+        finally:
+            ended.append(tinygrad_llm.is_grad_enabled())
+        return "never"
+
+    steps = echo()
+    assert next(steps) is False and steps.send("hello") == "hello"
+    assert steps.throw(KeyError) == ("caught", False)
+    assert next(steps) == "waiting"
+    steps.close()
+    assert ended == [False] and tinygrad_llm.is_grad_enabled()
+
+    @tinygrad_llm.no_grad()
+    def short():
+        yield 1
+        return "result"
+
+    def outer():
+        return (yield from short())
+
+    whole = outer()
+    assert next(whole) == 1
+    with pytest.raises(StopIteration) as end:
+        next(whole)
+    assert end.value.value == "result"
+
+
 def test_each_thread_has_its_mode():
     x = leaf(2.0)
     seen = {}

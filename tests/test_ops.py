@@ -98,8 +98,16 @@ def test_saved_is_the_whole_memory_bill(case):
 
 
 @every_op
-def test_every_device(case, device):
-    run(check_device, case, device, share=0.5)
+def test_other_devices(case, other_device):
+    run(check_device, case, other_device, share=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@every_op
+def test_gradient_of_many_more_inputs(case):
+    run(check_gradient, case, share=25.0)
+    run(check_values, case, share=25.0)
 
 
 @settings(max_examples=3)

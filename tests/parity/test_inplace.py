@@ -110,10 +110,28 @@ steps = st.tuples(
 )
 
 
-@pytest.mark.filterwarnings("ignore:Use of masked_fill_ on expanded")
+programs = st.lists(steps, min_size=1, max_size=8)
+expanded = pytest.mark.filterwarnings("ignore:Use of masked_fill_ on expanded")
+
+
+@expanded
 @settings(max_examples=settings().max_examples * 15)
-@given(program=st.lists(steps, min_size=1, max_size=8), weight=st.integers(0, 3))
+@given(program=programs, weight=st.integers(0, 3))
 def test_never_a_wrong_gradient(program, weight):
+    check(program, weight)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@expanded
+@settings(max_examples=10_000, derandomize=False)
+@given(program=programs, weight=st.integers(0, 3))
+def test_never_a_wrong_gradient_in_many_more_programs(program, weight):
+    check(program, weight)
+
+
+def check(program, weight):
+    """The same values and gradients as PyTorch's, or an error."""
     ours, theirs = start(tinygrad_llm), start(torch)
     got, my_errors = run(tinygrad_llm, ours, program)
     want, their_errors = run(torch, theirs, program)
