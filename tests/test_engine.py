@@ -692,6 +692,17 @@ def test_retained_gradient_is_complete_and_its_own():
     assert x.grad.tolist() == [5.0]
 
 
+def test_retained_gradient_is_that_of_the_changed_tensor():
+    x = leaf([1.0, 2.0])
+    y, z = x * 2.0, x * 2.0
+    y.retain_grad()
+    z.retain_grad()
+    y.mul_(3.0)
+    z.reshape(2)[:1].mul_(3.0)
+    (y + z).sum().backward()
+    assert values(y.grad, z.grad, x.grad) == [[1.0, 1.0], [1.0, 1.0], [12.0, 8.0]]
+
+
 def test_grad_function():
     x, w, unused = leaf([1.0, 2.0]), leaf([3.0, 4.0]), leaf([0.0])
     h = x * w

@@ -80,13 +80,24 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     base = x._view_of
     if base is not None and (new._needs or base._needs):
         whole = ops.WriteView.apply(base, new, view=x.array)
-        base._op, base._out, base._needs = whole._op, whole._out, whole._needs
+        _take_history(base, whole)
         base._tick = x._tick = next(clock)
     elif new._needs or x._needs:
         x._tick = next(clock)
     if new._op is not None or x._op is not None:
-        x._op, x._out, x._needs = new._op, new._out, new._needs
+        _take_history(x, new)
     return x
+
+
+def _take_history(x: Tensor, new: Tensor) -> None:
+    """x stands from now on where `new` stands in the graph; retain_grad() goes along."""
+    kept = x._op.retained if x._op is not None else None
+    retained = bool(kept) and x._out in kept and kept[x._out]() is x
+    if retained:
+        del kept[x._out]
+    x._op, x._out, x._needs = new._op, new._out, new._needs
+    if retained and x._op is not None:
+        x.retain_grad()
 
 
 @method("_look_again")
@@ -101,7 +112,7 @@ def look_again(view: Tensor) -> Tensor:
     view._tick = base._tick
     with enable_grad():
         now = ops.ReadView.apply(base, view=view.array)
-    view._op, view._out, view._needs = now._op, now._out, now._needs
+    _take_history(view, now)
     return view
 
 
