@@ -91,8 +91,8 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
 
 def _take_history(x: Tensor, new: Tensor) -> None:
     """x stands from now on where `new` stands in the graph; retain_grad() goes along."""
-    kept = x._op.retained if x._op is not None else None
-    retained = bool(kept) and x._out in kept and kept[x._out]() is x
+    kept = (x._op.retained if x._op is not None else None) or {}
+    retained = x._out in kept and kept[x._out]() is x
     if retained:
         del kept[x._out]
     x._op, x._out, x._needs = new._op, new._out, new._needs
