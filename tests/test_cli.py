@@ -210,7 +210,7 @@ BAD = [
     ([*PRETRAIN, "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
     ([*PRETRAIN, "--batch-size", "-4"], "--batch-size must be at least 1, got -4"),
     ([*PRETRAIN, "--steps", "-1"], "--steps must be at least 1, got -1"),
-    ([*PRETRAIN, "--steps", "many"], "--steps.*valid integer"),
+    ([*PRETRAIN, "--steps", "many"], "--steps.*valid int"),
     ([*PRETRAIN, "--steps"], "--steps.*requires an argument"),
     ([*PRETRAIN, "--minutes", "3"], "steps and minutes were both given"),
     (["pretrain", "text.txt", "--minutes", "0"], "--minutes must be more than 0"),
