@@ -69,6 +69,14 @@ def other_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     yield _use(request.param, monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random state, whichever ran before it in this process."""
+    from tinygrad_llm import random
+
+    random.manual_seed(123)
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """ "cpu" or "cuda", as .to(device) takes it.
