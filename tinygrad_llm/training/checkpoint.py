@@ -64,11 +64,13 @@ class Checkpoint:
 
     `step` and `config` (the settings that the run was started with) are read when it is opened;
     `state()` reads the rest, `load_into(model)` the weights. CheckpointError if a file is damaged.
+    `passed_over` says what is wrong with the newer ones that `find_checkpoint` had to leave out.
     """
 
     path: Path
     step: int
     config: dict[str, Any]
+    passed_over: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path) -> Checkpoint:
@@ -152,7 +154,8 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
 def find_checkpoint(path: str | Path) -> Checkpoint:
     """The newest valid checkpoint at a path: a checkpoint, a folder of them, or a run's folder.
 
-    Damaged ones are passed over. CheckpointError if there is none, saying why.
+    Damaged ones are passed over, and the result's `passed_over` says what is wrong with each.
+    CheckpointError if there is none, saying why.
     """
     path = Path(path)
     if not path.exists():
@@ -160,12 +163,16 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     if (path / "manifest.json").exists():
         return Checkpoint.open(path)
     candidates = checkpoints_in(path) or checkpoints_in(path / "checkpoints")
-    problems = []
+    problems: list[str] = []
     for candidate in reversed(candidates):
         try:
-            return Checkpoint.open(candidate)
+            found = Checkpoint.open(candidate)
+            found.passed_over = tuple(problems)
+            return found
         except CheckpointError as error:
             problems.append(str(error))
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file: give a run's folder or a checkpoint in it")
     if problems:
         raise CheckpointError(f"{path} holds no valid checkpoint: {'; '.join(problems)}")
     raise CheckpointError(f"{path} holds no checkpoint (no folder named step-...)")

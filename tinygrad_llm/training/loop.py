@@ -386,7 +386,8 @@ class Trainer:
             return
         step = checkpoints_in(self.folder / "checkpoints")[-1].name
         raise CheckpointError(
-            f"{self.folder} holds a run already ({step}): resume it, or take another folder"
+            f"{self.folder} holds a run already ({step}): "
+            f"go on with it (--resume {self.folder}), or take another folder"
         )
 
     def _resume(self, where: bool | str | Path) -> None:

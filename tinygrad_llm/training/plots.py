@@ -29,6 +29,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: str | Path, title: str
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -38,7 +39,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: str | Path, title: str
     losses = [line["loss"] for line in train]
     if train:
         axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-        keep = 1.0 - 1.0 / max(1.0, min(50.0, len(steps) / 40.0))
+        keep = 1.0 - 1.0 / max(1.0, min(50.0, len(steps) / 80.0))
         axes.plot(steps, _smooth(losses, keep), color="tab:blue", label="training (smoothed)")
     validation = [line for line in lines if "val_loss" in line]
     if validation:
@@ -53,6 +54,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: str | Path, title: str
         each = train[-1]["tokens"] / steps[-1]
         above = axes.secondary_xaxis("top", functions=(lambda s: s * each, lambda t: t / each))
         above.set_xlabel("tokens")
+        above.xaxis.set_major_formatter(EngFormatter(sep=""))
     if any("lr" in line for line in train):
         rate = axes.twinx()
         rate.plot(steps, [line.get("lr", 0.0) for line in train], color="gray", linewidth=0.8)
