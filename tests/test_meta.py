@@ -32,7 +32,7 @@ FLOORS = [
     "models serialization backends linalg",
     "training finetune generate distributed",
     "cli",
-    "study",
+    "study __main__",
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
 ONLY = {  # those who see less than their floor

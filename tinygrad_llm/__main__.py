@@ -1,0 +1,5 @@
+"""python -m tinygrad_llm: the command line."""
+
+from .cli import main
+
+main()
