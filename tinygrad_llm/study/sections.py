@@ -209,11 +209,15 @@ def _check(rows: list[dict[str, Any]]) -> list[Any]:
 
 def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
     rows = []
+    unset: set[str] = set()  # the arrays made by empty() that no line has written yet
     for line in lines[:most]:
-        unset = "empty(" in line.text and not line.text.startswith("def ")
+        if "empty(" in line.text and not line.text.startswith("def "):
+            unset |= {name for name, v in line.values.items() if is_value(v)}
+        elif not line.text.startswith("def "):
+            unset -= set(line.values)
         values = [
             ("" if name == "return" else f"{name} = ")
-            + (f"{shape_text(v.shape)}, not filled yet" if unset and is_value(v) else value_text(v))
+            + (f"{shape_text(v.shape)}, not filled yet" if name in unset else value_text(v))
             for name, v in line.values.items()
             if _worth_showing(v)
         ]
