@@ -85,6 +85,9 @@ def test_trace_of_the_small_gpt(capsys):
 def test_trace_mistakes(capsys, script):
     assert run(capsys, "trace", "none.py")[2] == "tinygrad-llm: there is no file none.py\n"
     assert "--by is op or module" in run(capsys, "trace", "train.py", "--by", "layer")[2]
+    (script / "empty.py").write_text("", "utf-8")
+    code, out, _ = run(capsys, "trace", "empty.py")
+    assert code == 0 and "no op of tinygrad_llm ran" in out
 
 
 def test_a_script_s_own_error_is_shown_as_its_own(capsys, script):
@@ -114,6 +117,10 @@ def test_draw_mistakes(capsys, script):
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
     code, _, err = run(capsys, "draw", "flat.py")
     assert code == 2 and "has no graph" in err
+    assert "the examples: scalar, attention, gpt" in run(capsys, "draw", "scalr")[2]
+    (script / "freed.py").write_text(SCRIPT + "\nloss.backward()\n", "utf-8")
+    code, out, _ = run(capsys, "draw", "freed.py")
+    assert code == 0 and "without a walk back" in out
     assert "writes .svg and .html" in run(capsys, "draw", "scalar", "--out", "x.png")[2]
 
 

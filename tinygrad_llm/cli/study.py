@@ -116,6 +116,8 @@ def trace_command(
         _say(json.dumps(plain_data(t.as_dict()), ensure_ascii=False))
     else:
         _say(t.table(by))
+        if not t.ops:
+            _say("no op of tinygrad_llm ran")
     if html is not None:
         t.html(html)
     if plot is not None:
@@ -139,7 +141,7 @@ def draw_command(
         drawing = SCENES[what](fold)
         stem = what
     else:
-        path = _file(what)
+        path = _file(what, f", and no example is called so; the examples: {', '.join(SCENES)}")
         recorder = Recorder()
         with recorder:
             names = _run(path, [])
@@ -155,6 +157,11 @@ def draw_command(
     except ValueError as error:
         raise BadValue(f"--out: {error}") from error
     _say("wrote " + " and ".join(map(str, written)))
+    if not drawing.steps:
+        _say(
+            "without a walk back: backward() has freed what the ops had saved; draw a script that "
+            "stops before it, or calls backward(retain_graph=True)"
+        )
 
 
 def _say(text: Any) -> None:
@@ -165,11 +172,10 @@ def _colors() -> bool:
     return sys.stdout.isatty()
 
 
-def _file(name: str) -> Path:
-
+def _file(name: str, otherwise: str = "") -> Path:
     path = Path(name)
     if not path.is_file():
-        raise BadValue(f"there is no file {name}")
+        raise BadValue(f"there is no file {name}{otherwise}")
     return path
 
 
