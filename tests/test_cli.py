@@ -317,6 +317,31 @@ def test_a_run_is_not_overwritten_and_a_changed_text_is_noticed(cli, trained):
     assert before == {p: p.read_bytes() for p in Path("runs").rglob("*") if p.is_file()}
 
 
+def test_going_back_to_an_older_checkpoint_is_said(cli, trained):
+    shutil.copytree(trained, "copy")
+    os.chdir("copy")
+    newest = find_checkpoint("runs/a").path
+    older = newest.parent / "step-00000001"
+    shutil.copytree(newest, older)
+    with open(newest / "model.safetensors", "ab") as file:
+        file.write(b"more")
+    line = f"{newest / 'model.safetensors'} should have"
+    code, _, err = cli("generate", "runs/a", "--tokens", 2)
+    assert code == 0 and line in err and f"going back to {older}" in err
+    code, out, err = cli("pretrain", "--resume", "runs/a", "--plan")
+    assert code == 0 and line in err and f"{older}, step 12" in out + err
+
+
+def test_no_command_shows_the_help_on_lines_of_its_own(cli):
+    code, out, err = cli()
+    assert code == 2 and "\n  pretrain " in out + err and "tinygrad-llm: Usage" not in err
+
+
+def test_a_word_is_no_token_id(cli):
+    code, _, err = cli("tokenize", "--decode", "1 x")
+    assert code == 2 and "'x' is no token id" in err
+
+
 def test_a_damaged_checkpoint_is_named(cli, trained):
     shutil.copytree(trained, "copy")
     os.chdir("copy")

@@ -11,9 +11,14 @@ from typing import Any
 import typer
 
 from ..training.autopsy import NonFiniteError
-from ..training.checkpoint import CheckpointError, explain_os_error
+from ..training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    explain_os_error,
+    find_checkpoint,
+)
 
-__all__ = ["BadValue", "did_you_mean", "run"]
+__all__ = ["BadValue", "did_you_mean", "newest_checkpoint", "run"]
 
 # The base of what typer raises for options that it cannot read: typer does not export it.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -28,6 +33,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]}?)" if close else f"; known: {', '.join(known)}"
+
+
+def newest_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """`find_checkpoint`, and a line on stderr for every newer one that is damaged."""
+    found = find_checkpoint(os.fspath(path))
+    for problem in found.passed_over:
+        _say(f"{problem}; going back to {found.path}", 0)
+    return found
 
 
 def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
@@ -52,6 +65,9 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
 def _explain(error: Exception) -> int:
     if isinstance(error, _UsageError):
         context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # no command: its message is the help
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return 2
         path = context.command_path if context is not None else "tinygrad-llm"
         return _say(f"{error.format_message()} (see {path} --help)", 2)  # type: ignore[attr-defined]
     if isinstance(error, (BadValue, CheckpointError)):

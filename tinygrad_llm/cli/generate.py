@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .errors import BadValue
+from .errors import BadValue, newest_checkpoint
 
 __all__ = ["register", "steps"]
 
@@ -68,9 +68,8 @@ def generate(
             raise BadValue(f"--{name} must be {wanted}, got {value}")
 
     from .. import text
-    from ..training import find_checkpoint
 
-    found = find_checkpoint(checkpoint or _latest_run(Path("runs")))
+    found = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
     model = found.build_model()
     try:
         tokenizer = text.load_tokenizer(found.path / "tokenizer.json")

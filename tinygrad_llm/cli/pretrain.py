@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from .errors import BadValue
+from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
 
 __all__ = ["register"]
@@ -94,9 +94,7 @@ def pretrain(
     if resume is None:
         Pretraining(resolve(given, settings), plain).run(plan_only=plan)
         return
-    from ..training import find_checkpoint
-
-    found = find_checkpoint(resume)
+    found = newest_checkpoint(resume)
     if "options" not in found.config:
         raise BadValue(f"--resume: {found.path} was not written by tinygrad-llm pretrain")
     base = found.config["options"]
@@ -190,6 +188,8 @@ class Pretraining:
             f"tokenizer    {o.tokenizer}, {self.tokenizer.vocab_size:,} tokens; the text is "
             f"{len(self.train_ids):,} for training and {len(self.val_ids):,} for validation"
         )
+        if self.resumed is not None:
+            self.progress.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
 
     def make_tokenizer(self, train_text: str) -> Any:
         from .. import text

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .errors import BadValue
+from .errors import BadValue, newest_checkpoint
 
 __all__ = ["register"]
 
@@ -58,7 +58,7 @@ def tokenize(
     made = _load(tokenizer or "gpt2")
     if decode is not None:
         try:
-            print(made.decode([int(word) for word in decode.replace(",", " ").split()]))
+            print(made.decode([_id(word) for word in decode.replace(",", " ").split()]))
         except (ValueError, IndexError) as error:
             raise BadValue(f"--decode: {error}") from error
         return
@@ -98,16 +98,22 @@ def _print(tokenizer: Any, text: str, encoded: list[int], ids: bool, as_json: bo
     print(f"{len(encoded):,} tokens, {len(text):,} characters{each}")
 
 
+def _id(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is no token id: give whole numbers, as 15496 11 995") from None
+
+
 def _load(name: str) -> Any:
     from .. import text
-    from ..training import find_checkpoint
 
     path = Path(name)
     try:
         if name == "gpt2" and not path.exists():
             return text.GPT2Tokenizer()
         if path.is_dir() and not (path / "vocab.bpe").exists():
-            path = find_checkpoint(path).path / "tokenizer.json"
+            path = newest_checkpoint(path).path / "tokenizer.json"
         return text.load_tokenizer(path)
     except FileNotFoundError:
         raise BadValue(f"--tokenizer: there is no file {path}") from None
