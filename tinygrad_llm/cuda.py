@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .names import missing
 from .tensor import device as _device
 
 __all__ = [
@@ -122,3 +123,7 @@ def manual_seed(seed: int) -> None:
 
 
 manual_seed_all = manual_seed
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)

@@ -36,6 +36,7 @@ from ..functions.loss import (
     smooth_l1_loss,
 )
 from ..functions.norm import cosine_similarity, layer_norm, normalize, rms_norm
+from ..names import missing
 
 __all__ = [
     "binary_cross_entropy",
@@ -76,3 +77,7 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)

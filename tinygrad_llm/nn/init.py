@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import random
 from ..backend import device_of, move, to_numpy
+from ..names import missing
 from ..tensor import Tensor
 from ..versions import mark_modified
 
@@ -288,3 +289,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     for column in range(columns):
         values[random.default_generator.randperm(rows)[:zeros], column] = 0
     return _put(tensor, values, "sparse_")
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)

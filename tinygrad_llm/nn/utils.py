@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backend import xp_of
 from ..functions.shape import cat
+from ..names import missing
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
 from . import init
@@ -160,3 +161,7 @@ def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
         return module_cls(*args, **kwargs)
     finally:
         init.skipping = before
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)

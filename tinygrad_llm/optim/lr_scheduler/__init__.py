@@ -5,6 +5,7 @@ calls). Most schedules multiply the rate that stands in the group, so that sever
 optimizer; the values are PyTorch's.
 """
 
+from ...names import missing
 from .base import LRScheduler
 from .combined import ChainedScheduler, SequentialLR
 from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts, OneCycleLR, WarmupCosineLR
@@ -38,3 +39,7 @@ __all__ = [
     "StepLR",
     "WarmupCosineLR",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise missing(__name__, name, __all__)
