@@ -76,6 +76,7 @@ from .functions.compare import (
 from .functions.creation import (
     as_tensor,
     asarray,
+    from_dlpack,
     from_numpy,
     tensor,
 )
@@ -284,6 +285,8 @@ half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 strided = "strided"
 FloatTensor = Tensor
+clip, negative, true_divide, divide = clamp, neg, div, div
+multiply, subtract, absolute = mul, sub, abs
 
 __version__ = "0.1.0"
 

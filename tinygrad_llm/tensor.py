@@ -157,6 +157,14 @@ class Tensor:
         return backend.device_of(self.array)[0] == "cuda"
 
     @property
+    def is_cpu(self) -> bool:
+        return backend.device_of(self.array)[0] == "cpu"
+
+    def get_device(self) -> int:
+        """The number of the tensor's GPU; -1 on the CPU."""
+        return backend.device_of(self.array)[1] if self.is_cuda else -1
+
+    @property
     def itemsize(self) -> int:
         return self.array.itemsize
 
@@ -312,11 +320,20 @@ class Tensor:
         array = backend.to_numpy(self.array)
         return array.tolist() if array.dtype.kind != "V" else array.astype("float32").tolist()
 
+    def _number(self) -> Any:
+        """item() for float() and int(), whose error is a ValueError."""
+        if self.array.size != 1:
+            raise ValueError(
+                "only one element tensors can be converted to Python scalars, and this one has "
+                f"{self.array.size}"
+            )
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
 
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iub" or self.array.size != 1:
@@ -362,6 +379,13 @@ class Tensor:
         copy._needs = self._needs
         if self.grad is not None:
             copy.grad = wrap(self.grad.array.copy())
+        return copy
+
+    def __copy__(self) -> Tensor:
+        """A leaf that shares the memory, as copy.copy gives one in PyTorch."""
+        copy = object.__new__(type(self))
+        copy.array = self.array
+        copy._needs = self._needs
         return copy
 
     def __reduce_ex__(self, protocol: Any) -> Any:

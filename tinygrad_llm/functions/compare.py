@@ -181,7 +181,7 @@ def _bitwise(name: str, sign: str, input: Any, other: Any) -> Any:
         return NotImplemented
     common = dtypes.result_type(*given)
     if common.is_floating_point:
-        raise RuntimeError(
+        raise NotImplementedError(
             f"\"{name}_cpu\" not implemented for '{dtypes.title(common)}': {sign} works on bits, "
             "so on integers and booleans; compare first, as in (x > 0) & (y > 0)"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import backend, dtypes
 from ..backend import is_array, move
 from ..tensor import Tensor, wrap
 from .convert import as_device
@@ -100,6 +100,22 @@ def from_numpy(ndarray: Any) -> Tensor:
             "copy of your array  with array.copy().) "
         )
     return wrap(np.asarray(ndarray))
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor sharing the memory of another library's array (anything with `__dlpack__`).
+
+    TypeError for what has no `__dlpack__` or a dtype that tensors do not have.
+    """
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack() expects an array with __dlpack__, got {type(ext_tensor).__name__}: "
+            "tensor(data) copies numbers and lists"
+        )
+    on_gpu = ext_tensor.__dlpack_device__()[0] == 2  # kDLCUDA
+    array = (backend.cupy() if on_gpu else np).from_dlpack(ext_tensor)
+    dtypes.of(array.dtype)
+    return wrap(array)
 
 
 def _as_array(data: Any, dtype: Any, copy: bool) -> Any:

@@ -32,12 +32,12 @@ def need_tensor(name: str, value: Any, argument: str = "input") -> None:
 
 
 def need_floating(name: str, *tensors: Any) -> None:
-    """TypeError for what is no tensor, RuntimeError for a tensor of integers or booleans."""
+    """TypeError for what is no tensor, NotImplementedError for a tensor of integers or booleans."""
     for x in tensors:
         need_tensor(name, x)
         if x.array.dtype.kind in "iub":
             kind = str(x.dtype).removeprefix("torch.")
-            raise RuntimeError(f'"{name}" not implemented for {kind!r}: call .float() first')
+            raise NotImplementedError(f'"{name}" not implemented for {kind!r}: call .float() first')
 
 
 def need_same_dtype(name: str, **tensors: Any) -> None:

@@ -298,7 +298,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one behind the other along dim; all other sizes must be equal."""
     tensors = list(tensors)
     if not tensors:
-        raise RuntimeError("cat(): expected a non-empty list of Tensors")
+        raise ValueError("cat(): expected a non-empty list of Tensors")
     for i, x in enumerate(tensors):
         if not isinstance(x, Tensor):
             raise TypeError(f"cat(): expected Tensor as element {i} in argument 0, but got "
@@ -330,6 +330,10 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"stack(): expected Tensor as element {i} in argument 0, but got "
+                            f"{type(x).__name__}")  # fmt: skip
     first = tensors[0].array.shape
     for i, x in enumerate(tensors):
         if x.array.shape != first:
@@ -348,6 +352,8 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other."""
+    if not tensors:
+        raise RuntimeError("hstack expects a non-empty TensorList")
     whole = [x.reshape(1) if x.array.ndim == 0 else x for x in tensors]
     return cat(whole, 0 if whole[0].array.ndim == 1 else 1)
 

@@ -59,6 +59,14 @@ class HookHandle:
         self.remove()
 
 
+def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
+    """What a module without a forward of its own says when it is called."""
+    raise NotImplementedError(
+        f'Module [{type(self).__name__}] is missing the required "forward" function: define '
+        "forward(self, ...) in the class, at the level of its __init__"
+    )
+
+
 class Module(ModuleTree):
     """Parameters, buffers, submodules and a `forward`.
 
@@ -67,6 +75,7 @@ class Module(ModuleTree):
     list or dict is not found: use ModuleList, ModuleDict, ParameterList or ParameterDict.
     """
 
+    forward: Callable[..., Any] = _no_forward
     training: bool
     _forward_hooks: dict[HookHandle, Any]
     _forward_pre_hooks: dict[HookHandle, Any]

@@ -1,0 +1,93 @@
+"""What goes wrong raises PyTorch's class of error, with one line that says what was wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+import tinygrad_llm
+
+torch = pytest.importorskip("torch")
+
+WRONG = """
+float(torch.tensor([1.0, 2.0]))
+int(torch.tensor([]))
+bool(torch.ones(2))
+torch.ones(2).item()
+torch.ones(2) & 1
+torch.ones(2) | torch.ones(2)
+torch.arange(3).softmax(0)
+torch.cat([])
+torch.cat([torch.ones(1), 3])
+torch.stack([])
+torch.stack([torch.ones(1), 1])
+torch.hstack([])
+torch.ones(2, 3) @ torch.ones(2, 3)
+torch.ones(2, 3) + torch.ones(4)
+torch.ones(2, 3).view(4)
+torch.ones(2, 3)[2]
+torch.ones(2, 3).sum(5)
+torch.ones(3, dtype=torch.int64).mean()
+torch.ones(2, dtype=torch.bool) - torch.ones(2, dtype=torch.bool)
+torch.ones(2).backward()
+torch.ones(2, requires_grad=True).numpy()
+torch.ones(2, requires_grad=True).add_(1)
+torch.nn.Module()(1)
+torch.nn.Linear(3, 4)(torch.ones(2, 5))
+torch.nn.Linear(2, 2).load_state_dict({})
+torch.nn.Dropout(2.0)
+torch.nn.Embedding(3, 2)(torch.tensor([5]))
+torch.nn.ModuleList([1])
+torch.nn.functional.cross_entropy(torch.ones(2, 3), torch.tensor([0, 5]))
+torch.nn.functional.gelu(torch.ones(2), approximate="x")
+torch.optim.AdamW([], lr=1)
+torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=-1)
+torch.multinomial(torch.tensor([0.5, 0.5]), 3)
+torch.tensor([[1, 2], [3]])
+torch.topk(torch.ones(3), 5)
+torch.from_numpy([1])
+torch.ones(2).foo
+torch.nn.functional.foo
+""".strip().splitlines()
+
+
+def raised(library, line):
+    with pytest.raises(Exception) as caught:
+        eval(line, {"torch": library})
+    return caught.value
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_error_class(line):
+    ours, theirs = raised(tinygrad_llm, line), raised(torch, line)
+    assert type(ours) is type(theirs), (ours, theirs)
+    assert str(ours).strip()
+
+
+def test_from_dlpack_shares_memory_both_ways():
+    theirs = torch.arange(6.0).reshape(2, 3)
+    ours = tinygrad_llm.from_dlpack(theirs)
+    assert ours.tolist() == theirs.tolist()
+    theirs[0, 0] = 7
+    assert ours[0, 0].item() == 7
+    made = tinygrad_llm.ones(2)
+    torch.from_dlpack(made)[1] = 5
+    assert made.tolist() == [1, 5]
+    with pytest.raises(TypeError, match="__dlpack__"):
+        tinygrad_llm.from_dlpack([1.0])
+
+
+def test_copy_copy_shares_memory():
+    import copy
+
+    for library in (torch, tinygrad_llm):
+        x = library.ones(2, requires_grad=True)
+        shallow = copy.copy(x)
+        assert shallow.requires_grad and shallow.is_leaf and shallow is not x
+        assert shallow.data_ptr() == x.data_ptr()
+        assert isinstance(copy.copy(library.nn.Parameter(x)), library.nn.Parameter)
+
+
+@pytest.mark.parametrize("name", ["cros_entropy", "gelue"])
+def test_missing_names_name_the_nearest(name):
+    with pytest.raises(AttributeError, match="the nearest is (cross_entropy|gelu)"):
+        getattr(tinygrad_llm.nn.functional, name)
