@@ -386,7 +386,7 @@ def _index_put(d: Draw) -> Call:
         index = tuple(slice(None) if hasattr(i, "dtype") else i for i in index) if isinstance(
             index, tuple) else slice(None)  # fmt: skip
     v: Any = d.real(d.broadcast(x[index].shape)) if d.bool() else d.one_of(0.5, 2)
-    if d.one_of(*range(4)) == 0 and is_array(v) and v.ndim == np.ndim(x[index]):
+    if d.one_of(*range(4)) == 0 and is_array(v) and 0 < v.ndim == x[index].ndim:
         v = v[None]  # a leading dimension of size 1 too many is no harm
     return [x, v], {"index": index}
 

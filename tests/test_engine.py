@@ -917,3 +917,11 @@ def test_gradients_cross_devices(device):
     x = leaf([1.0, 2.0])
     (x.to(device) * 3.0).cpu().sum().backward()
     assert x.grad.tolist() == [3.0, 3.0] and x.grad.device.type == "cpu"
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (3, 0), (2, 0, 3)])
+def test_rows_without_elements_are_picked(shape):
+    x = leaf(np.zeros(shape))
+    x[wrap(np.array([0, 0]))].sum().backward()
+    x[wrap(np.array([], "int64"))].sum().backward()
+    assert x.grad.shape == shape

@@ -106,8 +106,8 @@ def test_other_devices(case, other_device):
 @pytest.mark.ci
 @every_op
 def test_gradient_of_many_more_inputs(case):
-    run(check_gradient, case, share=25.0)
-    run(check_values, case, share=25.0)
+    run(check_gradient, case, share=10.0)
+    run(check_values, case, share=10.0)
 
 
 @settings(max_examples=3)

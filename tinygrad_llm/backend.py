@@ -288,7 +288,7 @@ def index_add(out: Any, index: Any, values: Any) -> None:
         rows, width = len(out), math.prod(out.shape[1:])
         ids = first.reshape(-1)
         scatter_add_rows(
-            out.reshape(rows, width), ids % rows if rows else ids, values.reshape(-1, width)
+            out.reshape(rows, width), ids % rows if rows else ids, values.reshape(ids.size, width)
         )
     elif is_array(first) and first.dtype.kind == "b":
         out[first] = values

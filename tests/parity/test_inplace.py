@@ -124,7 +124,7 @@ def test_never_a_wrong_gradient(program, weight):
 @pytest.mark.slow
 @pytest.mark.ci
 @expanded
-@settings(max_examples=10_000, derandomize=False)
+@settings(max_examples=5_000, derandomize=False)
 @given(program=programs, weight=st.integers(0, 3))
 def test_never_a_wrong_gradient_in_many_more_programs(program, weight):
     check(program, weight)
