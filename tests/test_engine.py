@@ -442,6 +442,15 @@ def test_early_view_knows_that_it_requires_grad():
     assert v.grad.tolist() == [1.0, 0.0]
 
 
+def test_copy_of_a_view_whose_base_has_changed():
+    base, v, x = wrap(np.zeros(2)), leaf([3.0, 5.0]), leaf([1.0, 1.0])
+    view, target = base[0:], x * 1.0
+    base += v
+    target.copy_(view)
+    target.sum().backward()
+    assert v.grad.tolist() == [1.0, 1.0]
+
+
 def test_expanded_view_of_a_changed_base():
     base, v = wrap(np.zeros((1, 2))), leaf([3.0, 5.0])
     wide = base.expand(3, 2)
@@ -467,6 +476,16 @@ def test_in_place_product_keeps_what_it_needs():
     z *= y
     z.sum().backward()
     assert x.grad.tolist() == [5.0, 7.0] and y.grad.tolist() == [1.0, 2.0]
+
+
+def test_an_old_change_is_not_hidden_by_a_later_copy():
+    x = leaf([1.0, 2.0])
+    y = x * 1.0
+    square = y * y
+    y[0] += 5.0  # what `square` saved is gone
+    y.copy_(square)
+    with pytest.raises(RuntimeError, match="inplace"):
+        y.sum().backward()
 
 
 def test_leaves_are_not_changed_in_place():

@@ -14,7 +14,7 @@ from .. import ops
 from ..backend import is_array, storage_of, to_numpy, xp_of
 from ..grad_mode import enable_grad, mode
 from ..tensor import Tensor, wrap
-from ..versions import clock, mark_modified
+from ..versions import clock, mark_modified, modified_at
 from . import elementwise
 from .elementwise import as_operand, cast
 from .method import method
@@ -61,8 +61,8 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
         )
-    new = cast(new, x.array.dtype)
-    if new._op is not None:
+    new = cast(new, x.array.dtype)._up_to_date()
+    if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
         old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]
         if any(old):  # x.mul_(y) needs the old x for y's gradient
