@@ -128,7 +128,6 @@ def test_never_a_wrong_gradient(program, weight):
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @expanded
 @settings(max_examples=5_000, derandomize=False)
 @given(program=programs, weight=st.integers(0, 3))
