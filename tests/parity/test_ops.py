@@ -176,7 +176,7 @@ def _clamp(d, name, dtype):
     return [x.astype(dtype), real(d, x.shape, dtype)], lambda t, x, y: t.clamp(x, min=y)
 
 
-ROWS["clamp"] = ({"clamp", "maximum"}, _clamp)
+ROWS["clamp"] = ({"clamp", "where"}, _clamp)
 
 
 @row("where")

@@ -290,28 +290,29 @@ def abs(input: Tensor) -> Tensor:
 
 @method("clamp", "clip")
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """x held between min and max, numbers or tensors, either of which may be None."""
+    """x held between min and max, numbers or tensors, either of which may be None.
+
+    A value at a bound keeps its gradient; outside it goes to the bound, if that is a tensor.
+    """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        low = input if min is None else maximum(input, _like(min, input))
-        return low if max is None else minimum(low, _like(max, input))
+        low = input if min is None else where(input < min, min, input)
+        return low if max is None else where(low > max, max, low)
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     return cast(ops.Clamp.apply(x, low=min, high=max), x.array.dtype)
 
 
+@method
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """max(x, min)."""
     return clamp(input, min=min)
 
 
-def _like(value: Any, x: Tensor) -> Tensor:
-    """A number as a 0-d tensor beside x."""
-    if isinstance(value, Tensor):
-        return value
-
-    dtype = dtypes.numpy_dtype(dtypes.result_type(x, value))
-    return wrap(xp_of(x.array).asarray(value, dtype))
+@method
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """min(x, max)."""
+    return clamp(input, max=max)
 
 
 @method
@@ -366,10 +367,6 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
                 f"{value.array.ndim} dimension(s)."
             )
         value = cast(value, input.array.dtype)
-    elif input.array.dtype.kind in "iu" and isinstance(value, float) and value != int(value):
-        raise RuntimeError(
-            f"value cannot be converted to type {input.dtype} without overflow: {value}"
-        )
     return ops.MaskedFill.apply(input, mask, value)
 
 

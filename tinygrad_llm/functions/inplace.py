@@ -131,7 +131,8 @@ def _from(function: Any, name: str) -> Any:
 
     def in_place(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         _refuse_leaf(self, args)
-        new = function(self, *args, **kwargs)
+        several = mode.grad and name in ("tan_", "clamp_", "clip_")  # ops, which save self
+        new = function(self.clone() if several else self, *args, **kwargs)
         if new is NotImplemented:
             return new
         return write(self, new, name)
@@ -159,6 +160,12 @@ for _each in _NAMES.split():
 def clamp_min_(input: Tensor, min: Any) -> Tensor:
     """clamp_min in place."""
     return input.clamp_(min=min)
+
+
+@method
+def clamp_max_(input: Tensor, max: Any) -> Tensor:
+    """clamp_max in place."""
+    return input.clamp_(max=max)
 
 
 @method

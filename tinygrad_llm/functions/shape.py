@@ -392,7 +392,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along dim, without it."""
     if input.array.ndim == 0:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]
     return tuple(squeeze(x, dim) for x in split(input, 1, dim)) if n else ()
