@@ -363,8 +363,8 @@ def _tokenizer_file(tokenizer: Any) -> bytes:
 
 
 def _prompt(text: str, number: int) -> str:
-    """The first words of a line, taken from a place that depends on the number."""
-    lines = [line for line in text.splitlines() if len(line.split()) >= 4] or [text.strip() or "\n"]
-    words = lines[(2 * number + 1) * len(lines) // 6 % len(lines)].split(" ")
-    start = next(i for i, word in enumerate(words) if word or i == len(words) - 1)
-    return " ".join(words[: start + 3])
+    """The first three words of a line, from a place in the text that depends on the number."""
+    rows = [line.split(" ") for line in text.splitlines()]
+    prose = [words for words in rows if len(words) >= 5 and words[0].isalpha()]
+    chosen = prose or [words for words in rows if "".join(words)] or [[text or "\n"]]
+    return " ".join(chosen[(2 * number + 1) * len(chosen) // 6 % len(chosen)][:3])
