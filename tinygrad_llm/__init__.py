@@ -89,6 +89,7 @@ from .functions.elementwise import (
     addcdiv,
     addcmul,
     clamp,
+    clamp_max,
     clamp_min,
     clone,
     cos,
