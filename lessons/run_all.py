@@ -2,6 +2,7 @@
 
     python lessons/run_all.py              all of them
     python lessons/run_all.py 00 03        those whose path holds 00 or 03
+    python lessons/run_all.py --full 05    the long runs, where a lesson has one (it says how long)
 
 A lesson has passed if it ended without an error and, unless it is a solution, wrote its plot. Exit
 code 1 if one failed, or if there was none to run.
@@ -10,17 +11,30 @@ code 1 if one failed, or if there was none to run.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SOLUTIONS = HERE / "solutions"
+CHAPTER = re.compile(r"(\d\d|[A-Z])_\w+")  # 01_tensors, A_lora
+LESSON = re.compile(r"\d\d_\w+\.py")
 
 
 def lessons() -> list[Path]:
-    """Every lesson and solution, in order: files in numbered folders, named by number."""
-    return sorted(p for p in HERE.glob("*/**/*.py") if p.name[0].isdigit())
+    """Every lesson, in order: lessons/CHAPTER/NN_NAME.py."""
+    return sorted(p for p in HERE.glob("*/*.py") if _is_lesson(p))
+
+
+def solutions() -> list[Path]:
+    """Every file of solutions, in order: lessons/solutions/CHAPTER/NN_NAME.py, as its lesson."""
+    return sorted(p for p in SOLUTIONS.glob("*/*.py") if _is_lesson(p))
+
+
+def _is_lesson(path: Path) -> bool:
+    return bool(CHAPTER.fullmatch(path.parent.name) and LESSON.fullmatch(path.name))
 
 
 def plots_of(lesson: Path) -> list[Path]:
@@ -28,33 +42,52 @@ def plots_of(lesson: Path) -> list[Path]:
     return sorted((lesson.parent / "plots").glob(f"{lesson.stem}*.png"))
 
 
-def run(lesson: Path) -> tuple[bool, float, str]:
+def run(lesson: Path, full: bool = False) -> tuple[bool, float, str]:
+    """(whether it passed, seconds, what went wrong)."""
     for plot in plots_of(lesson):
         plot.unlink()
+    command = [sys.executable, str(lesson)]
+    has_full = "full_run(" in lesson.read_text(encoding="utf-8")
+    if full and has_full:
+        command.append("--full")
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONUTF8": "1"}
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, str(lesson)], cwd=lesson.parent, env=environment,
+        command, cwd=lesson.parent, env=environment,
         capture_output=True, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     seconds = time.perf_counter() - start
     if done.returncode:
         return False, seconds, (done.stdout + done.stderr)[-3000:]
-    if "solutions" not in lesson.parts and not plots_of(lesson):
+    if SOLUTIONS not in lesson.parents and not plots_of(lesson):
         return False, seconds, f"it wrote no plot: wanted {lesson.parent}/plots/{lesson.stem}*.png"
     return True, seconds, ""
 
 
-def main(wanted: list[str]) -> int:
-    chosen = [p for p in lessons() if not wanted or any(w in str(p.relative_to(HERE)) for w in wanted)]
+def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & {*arguments}:
+        print(__doc__)
+        return 0
+    full = "--full" in arguments
+    wanted = [a for a in arguments if a != "--full"]
+    if unknown := [a for a in wanted if a.startswith("-")]:
+        print(f"there is no option {unknown[0]}\n\n{__doc__}")
+        return 2
+    files = [*lessons(), *solutions()]
+    names = {p: p.relative_to(HERE).as_posix() for p in files}
+    chosen = [p for p in files if not wanted or any(w in names[p] for w in wanted)]
     failed = 0
+    total = 0.0
     for lesson in chosen:
-        good, seconds, trouble = run(lesson)
-        print(f"{'ok' if good else 'FAILED':7}{seconds:6.1f} s  {lesson.relative_to(HERE)}", flush=True)
+        good, seconds, trouble = run(lesson, full)
+        total += seconds
+        print(f"{'ok' if good else 'FAILED':7}{seconds:6.1f} s  {names[lesson]}", flush=True)
         if not good:
             failed += 1
             print(trouble, flush=True)
-    print(f"{len(chosen) - failed} passed, {failed} failed")
+    if not chosen:
+        print(f"no lesson's path holds {' or '.join(wanted)}; there are\n" + "\n".join(names.values()))
+    print(f"{len(chosen) - failed} passed, {failed} failed, {total:.0f} s")
     return 1 if failed or not chosen else 0
 
 

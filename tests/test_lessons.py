@@ -1,12 +1,19 @@
-"""Lessons are notebooks: every one converts, and one is executed as a notebook."""
+"""Lessons have all their parts and their solutions, and open as notebooks; one is executed as one.
+
+lessons/run_all.py runs them; tests/parity/test_lessons.py compares what they print with PyTorch.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from tinygrad_llm import corpora, downloads
+from tinygrad_llm.study.lesson import full_run, get_or_explain
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 sys.path.insert(0, str(LESSONS))
@@ -14,20 +21,73 @@ sys.path.insert(0, str(LESSONS))
 import run_all  # noqa: E402
 
 FILES = run_all.lessons()
+SOLUTIONS = run_all.solutions()
 BACKPROP = [p for p in FILES if p.parent.name == "00_backprop"]
+CHAPTERS = [p for p in FILES if p not in BACKPROP]  # of the road from text to a chat model
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(LESSONS).with_suffix("").as_posix()
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def test_there_are_lessons_and_the_page_lists_each():
     assert len(BACKPROP) == 15
-    page = (LESSONS / "README.md").read_text(encoding="utf-8")
-    for lesson in FILES:
-        assert lesson.name in page, f"lessons/README.md does not mention {lesson.name}"
+    page = read(LESSONS / "README.md")
+    linked = re.findall(r"\[`(.+?)`\]\((.+?)\)", page)
+    assert all(target.endswith(f"/{name}") for name, target in linked)
+    targets = [target for _, target in linked]
+    assert targets == [p.relative_to(LESSONS).as_posix() for p in FILES], "all, and in order"
 
 
-@pytest.mark.parametrize("lesson", BACKPROP, ids=lambda p: p.stem)
-def test_a_lesson_has_all_its_parts(lesson):
+def test_every_script_is_a_lesson_or_a_solution_that_is_run():
+    found = {p for p in LESSONS.rglob("*.py") if p.name != "run_all.py"}
+    assert found == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py passes over"
+
+
+def test_chapters_with_letters_and_solutions_are_found(tmp_path, monkeypatch):
+    for path in ("01_tensors/01_a.py", "A_lora/01_b.py", "solutions/A_lora/01_b.py",
+                 "A_lora/helper.py", "plots/01_c.py", "solutions/01_d.py"):  # fmt: skip
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    monkeypatch.setattr(run_all, "SOLUTIONS", tmp_path / "solutions")
+    assert run_all.lessons() == [tmp_path / "01_tensors/01_a.py", tmp_path / "A_lora/01_b.py"]
+    assert run_all.solutions() == [tmp_path / "solutions/A_lora/01_b.py"]
+
+
+@pytest.mark.parametrize(
+    "source, arguments, code, said",
+    [
+        ("print('no plot')", [], 1, "it wrote no plot"),
+        ("assert 1 + 1 == 3", [], 1, "AssertionError"),
+        ("# full_run(\nimport sys; assert '--full' not in sys.argv; plot()", [], 0, "1 passed"),
+        ("# full_run(\nimport sys; assert '--full' in sys.argv; plot()", ["--full"], 0, "1 passed"),
+        ("import sys; assert '--full' not in sys.argv; plot()", ["--full"], 0, "1 passed"),
+        ("plot()", ["99"], 1, "no lesson's path holds 99; there are\n01_c/01_a.py"),
+        ("plot()", ["--ful"], 2, "there is no option --ful"),
+        ("plot()", ["--help"], 0, "Run every lesson"),
+    ],
+)
+def test_run_all(tmp_path, monkeypatch, capsys, source, arguments, code, said):
+    folder = tmp_path / "01_c"
+    (folder / "plots").mkdir(parents=True)
+    plot = "def plot():\n    open('plots/01_a.png', 'w').close()\n"
+    (folder / "01_a.py").write_text(plot + source, encoding="utf-8")
+    (folder / "plots" / "01_a_old.png").touch()
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    monkeypatch.setattr(run_all, "SOLUTIONS", tmp_path / "solutions")
+    assert run_all.main(arguments) == code
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lesson", BACKPROP, ids=name_of)
+def test_a_lesson_on_backprop_has_all_its_parts(lesson):
     """A question, by hand, with the package, assertions, a plot, a mistake, an exercise."""
-    text = lesson.read_text(encoding="utf-8")
+    text = read(lesson)
     for part in (
         "**Question.**",
         "y hand",
@@ -41,13 +101,75 @@ def test_a_lesson_has_all_its_parts(lesson):
     assert f'"{lesson.stem}"' in text, "the plot is called as the lesson is"
 
 
-@pytest.mark.parametrize("lesson", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("lesson", CHAPTERS, ids=name_of)
+def test_a_lesson_has_all_its_parts(lesson):
+    """A question, by hand, with the package, shapes, assertions, a plot, exercises."""
+    text = read(lesson)
+    for part in ("**Question.**", "y hand", "ith the package", "shape", "save_plot("):
+        assert part in text, f"{lesson.name} lacks {part!r}"
+    assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= 3
+    assert f'"{lesson.stem}' in text, "the plot is called as the lesson is"
+
+
+def exercises(text: str) -> list[str]:
+    """The numbers of a lesson's exercises."""
+    _, _, last = text.partition("\n# ## Exercises\n")
+    return re.findall(r"^# (\d+)\. ", last, flags=re.M)
+
+
+@pytest.mark.parametrize("lesson", CHAPTERS, ids=name_of)
+def test_a_lesson_ends_with_exercises_and_each_has_its_solution(lesson):
+    numbers = exercises(read(lesson))
+    assert numbers and numbers == [str(i + 1) for i in range(len(numbers))]
+    solution = run_all.SOLUTIONS / lesson.relative_to(LESSONS)
+    assert solution in SOLUTIONS, f"{name_of(solution)} is missing"
+    assert f"lessons/{solution.relative_to(LESSONS).as_posix()}" in read(lesson), "it is named"
+    text = read(solution)
+    assert re.findall(r"^# ## (\d+)\. ", text, flags=re.M) == numbers
+    assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= len(numbers)
+
+
+def test_every_solution_belongs_to_a_lesson():
+    assert [p.relative_to(run_all.SOLUTIONS) for p in SOLUTIONS] == [
+        p.relative_to(LESSONS) for p in CHAPTERS
+    ]
+
+
+@pytest.mark.parametrize("lesson", [*FILES, *SOLUTIONS], ids=name_of)
 def test_a_lesson_opens_as_a_notebook(lesson):
     jupytext = pytest.importorskip("jupytext")
     notebook = jupytext.read(lesson)
     kinds = [cell.cell_type for cell in notebook.cells]
-    assert kinds.count("code") >= 4 and kinds.count("markdown") >= 4
+    wanted = 4 if lesson in FILES else 2
+    assert kinds.count("code") >= wanted and kinds.count("markdown") >= wanted
     assert kinds[0] == "markdown" and notebook.cells[0].source.startswith("# ")
+    tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
+    assert tags <= {"package"}, "the one tag that tests/parity/test_lessons.py knows"
+
+
+def test_full_run_is_asked_for_on_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lesson.py"])
+    assert not full_run("all of it: an hour")
+    assert capsys.readouterr().out == "(a short run; with --full: all of it: an hour)\n"
+    monkeypatch.setattr(sys, "argv", ["lesson.py", "--full"])
+    assert full_run("all of it: an hour")
+    assert capsys.readouterr().out == "--full: all of it: an hour\n"
+
+
+def test_missing_data_is_named_and_what_happens_instead(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TINYGRAD_LLM_DATA", str(tmp_path))
+
+    def load(name):
+        remote = dataclasses.replace(corpora.NAMED[name], addresses=())
+        return downloads.fetch(remote)
+
+    assert get_or_explain(lambda: load("the-verdict"), "We read the manual.") is None
+    said = capsys.readouterr().out
+    assert said.startswith("missing: ") and "the-verdict.txt" in said
+    assert said.endswith("\nInstead: We read the manual.\n")
+    assert get_or_explain(lambda: 3, "-") == 3
+    with pytest.raises(KeyError):
+        get_or_explain(lambda: load("the-verdicts"), "-")
 
 
 def test_a_lesson_runs_as_a_notebook(tmp_path):

@@ -1,16 +1,19 @@
-"""What lessons share: where a plot goes, and a planted mistake beside the true backward."""
+"""What lessons share: plots, --full, data that may be missing, a planted mistake in a backward."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ..downloads import DownloadError
 from ..engine import OPS, Op
 
-__all__ = ["broken", "save_plot"]
+__all__ = ["broken", "full_run", "get_or_explain", "save_plot"]
+
+T = TypeVar("T")
 
 
 def save_plot(figure: Any, name: str) -> Path:
@@ -26,6 +29,34 @@ def save_plot(figure: Any, name: str) -> Path:
     figure.savefig(path, dpi=110)
     print(f"plot: plots/{path.name}")
     return path
+
+
+def full_run(what: str) -> bool:
+    """Whether the lesson was started with --full; if so, what that does is printed first.
+
+    what: a sentence with the time it takes, "trains 5 epochs on all of it: about 4 minutes on two
+    cores". A notebook has no command line: there, write `full = True` in the place of the call.
+    """
+    if "--full" not in sys.argv[1:]:
+        print(f"(a short run; with --full: {what})")
+        return False
+    print(f"--full: {what}", flush=True)
+    return True
+
+
+def get_or_explain(get: Callable[[], T], instead: str) -> T | None:
+    """What get() gives, or None after printing what is missing and what happens instead.
+
+    For data that may be neither on this machine nor to be had without a network:
+
+        corpus = get_or_explain(lambda: corpora.load("the-verdict"), "Python's manual is read.")
+        corpus = corpus or corpora.load()
+    """
+    try:
+        return get()
+    except DownloadError as error:
+        print(f"missing: {error}\nInstead: {instead}")
+        return None
 
 
 @contextlib.contextmanager
