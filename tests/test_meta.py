@@ -30,7 +30,8 @@ FLOORS = [
     "functions",
     "nn utils testing text corpora",
     "models serialization backends linalg",
-    "training finetune generate distributed",
+    "training generate distributed",
+    "finetune",
     "cli",
     "study __main__",
 ]

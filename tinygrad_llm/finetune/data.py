@@ -10,11 +10,13 @@ refuses a text that spells a special token, so that none gets in by accident.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
 from ..utils.data import Dataset
 from .prompts import PromptStyle, style_of
@@ -27,8 +29,6 @@ __all__ = [
     "collate_preferences",
     "real_lengths",
 ]
-
-END_OF_TEXT = 50256  # GPT-2's id of <|endoftext|>, its padding too
 
 
 def _check_length(max_length: int | None) -> None:
@@ -76,23 +76,17 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
         for row, ids, length in zip(self.ids, encoded, self.lengths, strict=True):
             row[:length] = ids[:length]
 
+    def first(self, n: int) -> TextClassificationDataset:
+        """The first n examples (all, if there are fewer) as a data set of their own."""
+        part = copy.copy(self)
+        part.lengths, part.labels, part.ids = self.lengths[:n], self.labels[:n], self.ids[:n]
+        return part
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return wrap(self.ids[index].copy()), wrap(np.array(self.labels[index]))
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
-    """How many tokens of each row come before the padding at its end: (B, T) -> (B) int64.
-
-    A row of padding alone counts 1, so that `length - 1` is a token's place in any case.
-    """
-    real = ids.array != pad_token_id  # (B, T)
-    T = real.shape[-1]
-    trailing = real[..., ::-1].argmax(-1)  # (B, T) -> (B): padding behind the last real token
-    lengths = (T - trailing) * real.any(-1)
-    return wrap(lengths.clip(1, None).astype(np.int64))
 
 
 # ------------------------------------------------------------------------------ instructions

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from .cache import KVCache
+from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
 from .pretrained import build_gpt2, from_pretrained, load_gpt2, save_gpt2
 
 __all__ = [
     "GPT",
+    "GPTClassifier",
+    "GPTClassifierConfig",
     "GPTConfig",
     "KVCache",
     "build_gpt2",

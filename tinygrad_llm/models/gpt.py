@@ -109,12 +109,13 @@ class MultiHeadAttention(nn.Module):
         self.qkv = nn.Linear(C, 3 * C, bias=config.qkv_bias)
         self.out_proj = nn.Linear(C, C)
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         B, T, C = x.shape
         H, D = self.n_heads, self.head_dim
         qkv = self.qkv(x).view(B, T, 3 * H, D).transpose(1, 2)  # (B, T, 3C) -> (B, 3H, T, D)
         queries, keys, values = qkv.split(H, dim=1)  # (B, H, T, D) each
-        mask = None
         if cache is not None:
             past = cache.length
             keys, values = cache.append(keys, values)  # (B, H, past + T, D)
@@ -156,8 +157,10 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(config)
         self.drop_shortcut = nn.Dropout(config.drop_rate)
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        x = x + self.drop_shortcut(self.att(self.norm1(x), cache))
+    def forward(
+        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x), cache, mask))
         x = x + self.drop_shortcut(self.ff(self.norm2(x)))
         return x
 
@@ -199,11 +202,17 @@ class GPT(nn.Module):
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
 
-    def hidden_states(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden_states(
+        self, idx: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """What the blocks make of the tokens idx (B, T): (B, T, C), normalised, before out_head.
 
-        ValueError if idx does not have 2 dimensions or is longer than the context.
+        mask: in place of the causal mask, bool, True where a token may look; broadcasts to
+        (B, H, T, T). ValueError if idx does not have 2 dimensions or is longer than the context, or
+        if both a mask and a cache are given.
         """
+        if mask is not None and cache is not None:
+            raise ValueError("a mask of one's own and a KV cache do not go together")
         if idx.dim() != 2:
             raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
         past = 0 if cache is None else len(cache)
@@ -217,7 +226,7 @@ class GPT(nn.Module):
         x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T, C) -> (B, T, C)
         x = self.drop_emb(x)
         for i, block in enumerate(self.trf_blocks):
-            x = block(x, None if cache is None else cache.layers[i])
+            x = block(x, None if cache is None else cache.layers[i], mask)
         return self.final_norm(x)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:

@@ -39,6 +39,7 @@ __all__ = [
     "parameters",
     "remove",
     "save",
+    "settings",
     "unmerge",
 ]
 
@@ -161,22 +162,31 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def add(
     model: Module, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0,
-    names: Sequence[str] = ("*",),
+    names: Sequence[str] = ("*",), modules_to_save: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Freeze the model and put a LoRA layer beside every Linear whose name fits; their names.
 
     names: shell patterns of dotted names or of their last parts, such as "qkv", "att.*" or
     "trf_blocks.0.*"; "*" takes every Linear. A weight that is tied to another parameter (an output
     layer that shares the embedding) gets its LoRA layer, and the shared matrix stays frozen.
-    ValueError if no Linear fits.
+    modules_to_save: modules by dotted name that get no LoRA layer and are trained as they are, such
+    as a new output layer: "out_head". `save` writes them with the adapter (the word is PEFT's).
+    ValueError if no Linear fits, or no module has a name of modules_to_save.
     """
     if isinstance(names, str):
         names = [names]
+    whole = [modules_to_save] if isinstance(modules_to_save, str) else list(modules_to_save)
+    for name in whole:
+        if name not in dict(model.named_modules()) or not name:
+            raise ValueError(f"LoRA: modules_to_save: the model has no module called {name!r}")
     inside = {id(m.linear) for m in model.modules() if isinstance(m, LinearWithLoRA)}
     chosen = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, Linear) and id(module) not in inside and _matches(name, names)
+        if isinstance(module, Linear)
+        and id(module) not in inside
+        and _matches(name, names)
+        and not any(name == w or name.startswith(f"{w}.") for w in whole)
     ]
     if not chosen:
         linears = [n for n, m in model.named_modules() if isinstance(m, Linear)]
@@ -185,12 +195,47 @@ def add(
             f"{', '.join(linears) or 'none'}"
         )
     made = {n: LinearWithLoRA(model.get_submodule(n), rank, alpha, dropout) for n in chosen}
+    whole += _whole(model)  # of an earlier call
     model.requires_grad_(False)
     for layer in layers(model):  # added by an earlier call
         layer.lora.requires_grad_(True)
     for name, layer in made.items():
         model.set_submodule(name, layer)
+    for name in whole:
+        model.get_submodule(name).requires_grad_(True)
     return chosen
+
+
+def _whole(model: Module) -> list[str]:
+    """The modules outside of LoRA layers whose own weights are trained; none before there are."""
+    if not layers(model):
+        return []
+    return [
+        name
+        for name, module in model.named_modules()
+        if not isinstance(module, LoRALayer)
+        and any(p.requires_grad for p in module.parameters(recurse=False))
+    ]
+
+
+def settings(model: Module) -> dict[str, Any]:
+    """What `add` has to be given for layers like those that the model has."""
+    named = list(named_layers(model))
+    first = _some(model)[0].lora
+    for name, layer in named:
+        here = (layer.lora.rank, layer.lora.alpha, layer.lora.dropout)
+        if here != (first.rank, first.alpha, first.dropout):
+            raise ValueError(
+                f"LoRA: {name} has rank, alpha, dropout {here}, the first layer has "
+                f"{(first.rank, first.alpha, first.dropout)}: one adapter file holds one setting"
+            )
+    return {
+        "rank": first.rank,
+        "alpha": first.alpha,
+        "dropout": first.dropout,
+        "names": [name for name, _ in named],
+        "modules_to_save": _whole(model),
+    }
 
 
 def named_layers(model: Module) -> Iterator[tuple[str, LinearWithLoRA]]:
@@ -254,37 +299,34 @@ _PREFIX = "base_model.model."
 def save(model: Module, folder: str | Path, base_model: str | None = None) -> Path:
     """Write the LoRA matrices alone in PEFT's format; the folder they are in.
 
-    It holds adapter_model.safetensors and adapter_config.json.
+    It holds adapter_model.safetensors and adapter_config.json. Modules that are trained as they are
+    (see `add`) are in it too.
     base_model: the name of the model that the adapter belongs to, for the record.
     ValueError if the layers differ in rank, alpha or dropout, which PEFT's file can't say.
     """
     from ..weights.atomic import atomic_write
     from ..weights.safetensors import save_file
 
-    named = list(named_layers(model))
-    first = _some(model)[0].lora
-    for name, layer in named:
-        here = (layer.lora.rank, layer.lora.alpha, layer.lora.dropout)
-        if here != (first.rank, first.alpha, first.dropout):
-            raise ValueError(
-                f"LoRA: {name} has rank, alpha, dropout {here}, the first layer has "
-                f"{(first.rank, first.alpha, first.dropout)}: one adapter file holds one setting"
-            )
+    said = settings(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
-    for name, layer in named:
+    for name, layer in named_layers(model):
         arrays[f"{_PREFIX}{name}.lora_A.weight"] = layer.lora.lora_A
         arrays[f"{_PREFIX}{name}.lora_B.weight"] = layer.lora.lora_B
+    for name in said["modules_to_save"]:
+        for own, parameter in model.get_submodule(name).named_parameters(recurse=False):
+            arrays[f"{_PREFIX}{name}.{own}"] = parameter
     save_file(arrays, folder / "adapter_model.safetensors", {"format": "pt"})
     config = {
         "peft_type": "LORA",
         "task_type": None,
         "base_model_name_or_path": base_model,
-        "r": first.rank,
-        "lora_alpha": first.alpha,
-        "lora_dropout": first.dropout,
-        "target_modules": sorted(name for name, _ in named),
+        "r": said["rank"],
+        "lora_alpha": said["alpha"],
+        "lora_dropout": said["dropout"],
+        "target_modules": sorted(said["names"]),
+        "modules_to_save": said["modules_to_save"] or None,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
@@ -320,6 +362,7 @@ def load(model: Module, folder: str | Path) -> list[str]:
             raise ValueError(f"{folder}: {name}={config[name]!r} is not supported, only {plain!r}")
     arrays = load_file(folder / "adapter_model.safetensors")
     found: dict[str, dict[str, Any]] = {}
+    whole = _read_whole(model, folder, config.get("modules_to_save") or [], arrays)
     for key, array in arrays.items():
         name, dot, matrix = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
         if not dot or matrix not in ("lora_A", "lora_B"):
@@ -355,4 +398,34 @@ def load(model: Module, folder: str | Path) -> list[str]:
             parameter = getattr(layer.lora, matrix)
             value = wrap(array).to(parameter.dtype).to(parameter.device)
             parameter.data = value
+    for name, own, array in whole:
+        module = model.get_submodule(name)
+        before = getattr(module, own)
+        value = wrap(array).to(before.dtype).to(before.device)
+        setattr(module, own, Parameter(value))  # its own, if it was tied to another one
     return list(found)
+
+
+def _read_whole(
+    model: Module, folder: Path, names: Sequence[str], arrays: dict[str, Any]
+) -> list[tuple[str, str, Any]]:
+    """(module, parameter, array) of the modules that an adapter holds whole; taken out of arrays.
+
+    ValueError if the model has no such module, or one of another shape.
+    """
+    known, read = dict(model.named_modules()), []
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{folder}: the model has no module called {name!r}")
+        for own, parameter in known[name].named_parameters(recurse=False):
+            key = f"{_PREFIX}{name}.{own}"
+            if key not in arrays:
+                raise ValueError(f"{folder}: {key} is missing")
+            array = arrays.pop(key)
+            if array.shape != parameter.shape:
+                raise ValueError(
+                    f"{folder}: {name}.{own} has shape {array.shape}, the model wants "
+                    f"{tuple(parameter.shape)}"
+                )
+            read.append((name, own, array))
+    return read

@@ -123,6 +123,10 @@ class Checkpoint:
         if kind not in models.__all__:
             raise CheckpointError(f"{self.path} is of a model {kind!r} that is not known here")
         model = getattr(models, kind)(shape)
+        if "lora" in self.config:
+            from ..nn import lora
+
+            lora.add(model, **self.config["lora"])
         self.load_into(model)
         return model.eval()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .. import random
 from ..tensor import Tensor, wrap
 
-__all__ = ["EvaluationBatches", "IGNORED", "Stream", "TokenBatches"]
+__all__ = ["EvaluationBatches", "ExampleBatches", "IGNORED", "Stream", "TokenBatches"]
 
 IGNORED = -100  # a target of this value is not predicted: cross_entropy's default ignore_index
 
@@ -145,6 +145,85 @@ class EvaluationBatches(Sequence):
         inputs[: len(part) - 1] = part[:-1]
         targets[: len(part) - 1] = part[1:]
         return wrap(inputs.reshape(rows, T)), wrap(targets.reshape(rows, T))  # (B, T), (B, T)
+
+
+class ExampleBatches:
+    """An endless stream of batches of examples: every epoch all of them, in a new order.
+
+    dataset     anything with `len` and `[i]`
+    collate     makes a batch of a list of examples
+    lengths     of the examples, in tokens. With them those of one batch have about the same length,
+                so that there is little padding: the epoch's order is cut into pieces of 16 batches,
+                each piece is sorted by length and cut into batches, and these are shuffled
+    seed        the order depends on it, the epoch and nothing else that draws random numbers
+
+    The last batch of an epoch may be smaller. `state_dict()` says where the stream is,
+    `load_state_dict()` goes there. ValueError for an empty data set or a batch_size below 1.
+    """
+
+    def __init__(
+        self, dataset: Any, batch_size: int, collate: Callable[[list[Any]], Any], *, seed: int = 0,
+        lengths: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not len(dataset):
+            raise ValueError("the training data holds no example at all")
+        if lengths is not None and len(lengths) != len(dataset):
+            raise ValueError(f"{len(lengths)} lengths for {len(dataset)} examples")
+        self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
+        self.seed = seed
+        self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
+        self.position = 0  # batches given so far
+        self._epoch = -1
+        self._order: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    def indices(self, batch: int) -> np.ndarray:
+        """The examples of a batch of the stream, counted from its beginning."""
+        epoch, index = divmod(batch, len(self))
+        if epoch != self._epoch:
+            draw = np.random.RandomState([self.seed & 0xFFFFFFFF, epoch])
+            order = draw.permutation(len(self.dataset))
+            B = self.batch_size
+            if self.lengths is not None:
+                pieces = [order[i : i + 16 * B] for i in range(0, len(order), 16 * B)]
+                pieces = [p[np.argsort(self.lengths[p], kind="stable")] for p in pieces]
+                order = np.concatenate(pieces)
+            self._order = [order[i : i + B] for i in range(0, len(order), B)]
+            if self.lengths is not None:
+                self._order = [self._order[i] for i in draw.permutation(len(self._order))]
+            self._epoch = epoch
+        return self._order[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            chosen = self.indices(self.position)
+            self.position += 1
+            yield self.collate([self.dataset[int(i)] for i in chosen])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on from here, given the same examples."""
+        return {
+            "position": self.position,
+            "seed": self.seed,
+            "examples": len(self.dataset),
+            "batch_size": self.batch_size,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where `state` was taken. ValueError if the examples or batches are others."""
+        for key in ("examples", "batch_size"):
+            mine = self.state_dict()[key]
+            if state.get(key) != mine:
+                raise ValueError(
+                    f"the batches were at {key}={state.get(key)} and are now {key}={mine}: going "
+                    "on would read other batches. Use the same data and batch_size"
+                )
+        self.seed, self.position, self._epoch = state["seed"], state["position"], -1
 
 
 class Stream:

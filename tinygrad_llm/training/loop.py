@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,8 @@ from .progress import Progress, make_progress
 from .step import BadLossError, Loss, add_gradients, count_targets, evaluate, model_loss
 
 __all__ = ["Result", "Trainer"]
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass
@@ -72,6 +74,11 @@ class Trainer:
     files               more files for each checkpoint by name (bytes), such as the tokenizer
     config              settings to keep in the checkpoint (what JSON holds)
     bytes_per_token     of the validation text: then bits a byte are reported as well
+    report              model -> more numbers by name, asked at every validation and drawn; the
+                        model is in evaluation mode, outside the graph
+    unit                what `count` counts, in the singular, for what is printed and drawn
+    flops               batch -> floating-point operations of a step, for the plan; a language
+                        model's tokens tell them
     progress            None: a bar in a terminal, plain lines elsewhere. True: plain lines.
                         False: nothing
     resume_command      what Ctrl-C tells the user to type
@@ -101,6 +108,9 @@ class Trainer:
         files: Mapping[str, bytes] | None = None,
         config: Mapping[str, Any] | None = None,
         bytes_per_token: float | None = None,
+        report: Callable[[Any], Mapping[str, float]] | None = None,
+        unit: str = "token",
+        flops: Callable[[Any], float] | None = None,
         progress: bool | Progress | None = None,
         resume_command: str = "run it again with trainer.run(resume=True)",
     ) -> None:
@@ -125,7 +135,9 @@ class Trainer:
         self.checkpoint_every, self.keep = checkpoint_every, keep
         self.files, self.config = dict(files or {}), dict(config or {})
         self.bytes_per_token = bytes_per_token
+        self.report, self.unit, self.flops = report, unit, flops
         self.progress = make_progress(progress)
+        self.progress.unit = f"{unit}s"
         self.resume_command = resume_command
 
         self.set_folder(folder)
@@ -154,10 +166,17 @@ class Trainer:
                     count=self.count,
                     accumulation=self.accumulation,
                     clip=self.clip,
+                    flops=self.flops,
                 )
             except BadLossError as error:
                 raise self._bad_loss(error) from error
         return self.measured
+
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Steps in which all of the training data is gone through, None where it does not say."""
+        batches = self.stream.batches
+        return len(batches) / self.accumulation if hasattr(batches, "__len__") else None
 
     @property
     def _eval_every(self) -> int:
@@ -179,6 +198,7 @@ class Trainer:
             context,
             measured,
             forward_passes=batches / self.accumulation,
+            unit=f"{self.unit}s",
         )
 
     # -------------------------------------------------------------------------------- the loop
@@ -303,18 +323,29 @@ class Trainer:
             bits = self.val_loss / math.log(2.0) / self.bytes_per_token
             numbers["bits_per_byte"] = bits
             text += f", {bits:.3f} bits a byte"
+        for name, value in self._reported().items():
+            numbers[name] = value
+            text += f", {name.removeprefix('val_').replace('_', ' ')} {value:.4f}"
         self.metrics.log(**numbers, seconds=round(self.seconds, 3))
         self.progress.note(text)
 
+    def _reported(self) -> Mapping[str, float]:
+        return {} if self.report is None else self._looking(self.report)
+
     def _sample(self) -> None:
         assert self.sample is not None
+        self.progress.sample(self._looking(self.sample))
+
+    def _looking(self, look: Callable[[Any], T]) -> T:
+        """look(model) in evaluation mode, outside the graph; nothing random is used up."""
         before = random.get_rng_state()
+        was_training = self.model.training
         self.model.eval()
         try:
             with no_grad():
-                self.progress.sample(self.sample(self.model))
+                return look(self.model)
         finally:
-            self.model.train()
+            self.model.train(was_training)
             random.set_rng_state(before)
 
     def _plot(self) -> Path | None:
@@ -324,7 +355,10 @@ class Trainer:
 
         try:
             title = f"{self.folder.name}, step {self.step}"
-            return plot_losses(self.metrics.lines, self.folder / "loss.png", title)
+            return plot_losses(
+                self.metrics.lines, self.folder / "loss.png", title, unit=self.unit,
+                steps_per_epoch=self.steps_per_epoch,
+            )  # fmt: skip
         except (OSError, ImportError) as error:
             self.progress.note(f"no plot was drawn: {error}")
             return None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import random
+from .. import nn, random
 from ..nn.utils import clip_grad_norm_
 from ..weights import pack, unpack
 from .data import Stream
@@ -21,16 +21,23 @@ __all__ = ["Measured", "Plan", "flops_per_token", "make_plan", "measure"]
 
 @dataclass(frozen=True)
 class Measured:
-    """A few real steps on this machine: seconds and tokens a step, peak bytes beyond weights."""
+    """A few real steps on this machine: seconds and tokens a step, peak bytes beyond weights.
+
+    flops: a step's floating-point operations, None where only the tokens tell.
+    """
 
     seconds: float
     tokens: int
     peak_bytes: int
+    flops: float | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The bill of a run. Bytes and seconds as measured; flops from the closed form."""
+    """The bill of a run. Bytes and seconds as measured; flops from the closed form.
+
+    tokens: or whatever `unit` says is counted.
+    """
 
     parameters: int
     steps: int
@@ -40,19 +47,22 @@ class Plan:
     peak_bytes: int
     seconds: float
     tokens_per_second: float
+    unit: str = "tokens"
+    trainable: int | None = None  # where not all parameters are
 
     def __str__(self) -> str:
         total = self.weight_bytes + self.peak_bytes
         return "\n".join(
             [
-                f"parameters   {self.parameters:,}",
-                f"tokens       {self.tokens:,} in {self.steps:,} steps",
+                f"parameters   {self.parameters:,}"
+                + ("" if self.trainable is None else f", {self.trainable:,} of them trained"),
+                f"{self.unit:<12} {self.tokens:,} in {self.steps:,} steps",
                 f"compute      {_metric(self.flops)}FLOP"
                 + (f", {_metric(self.flops / self.seconds)}FLOP/s" if self.seconds > 0 else ""),
                 f"memory       {_megabytes(total)}: weights {_megabytes(self.weight_bytes)}, "
                 f"gradients, optimizer and activations {_megabytes(self.peak_bytes)}",
                 f"time         about {duration(self.seconds)} on this machine as just measured, "
-                f"{self.tokens_per_second:,.0f} tokens/s",
+                f"{self.tokens_per_second:,.0f} {self.unit}/s",
             ]
         )
 
@@ -73,21 +83,22 @@ def flops_per_token(model: Any, context_length: int) -> float:
     """Floating-point operations of forward and backward for one token: 6·N + 6·L·C·T.
 
     N counts the weights that a token is multiplied with (matrices, without embeddings that are
-    only looked up); each costs a multiplication and an addition forward and twice that backward.
-    L·C·T is attention's part, over the half of the positions that a causal mask leaves. After
-    Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
+    only looked up); each costs a multiplication and an addition forward and twice that backward,
+    once for the gradient of what came in and once for its own. A frozen matrix has no gradient of
+    its own: 4 in place of 6. L·C·T is attention's part, over the half of the positions that a
+    causal mask leaves. After Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
     """
     config: Any = getattr(model, "config", None)
-    matrices = sum(p.numel() for p in model.parameters() if p.ndim >= 2)
-    tied = getattr(config, "tie_weights", False)
-    looked_up = {
-        id(module.weight): module.weight.numel()
-        for module in model.modules()
-        if hasattr(module, "num_embeddings")
-        and not (tied and module.num_embeddings == config.vocab_size)
-    }
+    multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    looked_up = {id(m.weight) for m in model.modules() if hasattr(m, "num_embeddings")}
+    matrices = [
+        p
+        for p in model.parameters()
+        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
+    ]
+    each = sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
     attention = getattr(config, "n_layers", 0) * getattr(config, "emb_dim", 0) * context_length
-    return 6.0 * (matrices - sum(looked_up.values())) + 6.0 * attention
+    return each + 6.0 * attention
 
 
 def measure(
@@ -99,6 +110,7 @@ def measure(
     count: Callable[[Any], int] = count_targets,
     accumulation: int = 1,
     clip: float | None = 1.0,
+    flops: Callable[[Any], float] | None = None,
     repeats: int = 3,
     patience: float = 5.0,
 ) -> Measured:
@@ -142,7 +154,8 @@ def measure(
         times = [step()]
         while len(times) < repeats and first + sum(times) + times[-1] < patience:
             times.append(step())
-        return Measured(statistics.median(times), tokens, max(0, peak))
+        cost = None if flops is None else float(sum(flops(batch) for batch in batches))
+        return Measured(statistics.median(times), tokens, max(0, peak), cost)
     finally:
         for p, array in weights:
             p.array[...] = array
@@ -153,21 +166,30 @@ def measure(
 
 
 def make_plan(
-    model: Any, steps: int, context_length: int, measured: Measured, forward_passes: float = 0.0
-) -> Plan:
+    model: Any, steps: int, context_length: int, measured: Measured, forward_passes: float = 0.0,
+    unit: str = "tokens",
+) -> Plan:  # fmt: skip
     """The plan of `steps` more steps, each as just measured.
 
     forward_passes: validation, in step-sized batches; each counts as a third of a step.
     """
     tokens = steps * measured.tokens
     seconds = (steps + forward_passes / 3.0) * measured.seconds
+    every = list(model.parameters())
+    parameters = sum(p.numel() for p in every)
+    trainable = sum(p.numel() for p in every if p.requires_grad)
+    flops = measured.flops
+    if flops is None:
+        flops = measured.tokens * flops_per_token(model, context_length)
     return Plan(
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         steps=steps,
         tokens=tokens,
-        flops=tokens * flops_per_token(model, context_length),
+        flops=steps * flops,
         weight_bytes=sum(p.nbytes for p in model.parameters()),
         peak_bytes=measured.peak_bytes,
         seconds=seconds,
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,
+        unit=unit,
+        trainable=None if trainable == parameters else trainable,
     )

@@ -9,7 +9,26 @@ from typing import Any
 
 from ..weights import atomic_write
 
-__all__ = ["plot_losses"]
+__all__ = ["new_figure", "plot_losses", "plot_schedule", "save_figure"]
+
+
+def new_figure(width: float = 8.0, height: float = 4.8) -> Any:
+    """A matplotlib figure of this size in inches that no window shows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: str | Path) -> Path:
+    """Writes a figure as a PNG, whole or not at all; its path."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+    return Path(path)
 
 
 def _smooth(values: Sequence[float], keep: float) -> list[float]:
@@ -22,49 +41,105 @@ def _smooth(values: Sequence[float], keep: float) -> list[float]:
     return out
 
 
-def plot_losses(lines: Sequence[Mapping[str, Any]], path: str | Path, title: str = "") -> Path:
-    """Draws training and validation loss (nats a token) and the learning rate to a PNG.
+_OWN = {"step", "tokens", "loss", "lr", "grad_norm", "seconds", "val_loss", "bits_per_byte"}
 
-    lines: what `read_metrics` gives. Steps stand below, tokens above. Returns the path.
+
+def plot_losses(
+    lines: Sequence[Mapping[str, Any]], path: str | Path, title: str = "", unit: str = "token",
+    steps_per_epoch: float | None = None,
+) -> Path:  # fmt: skip
+    """Draws training and validation loss in nats and the learning rate to a PNG; its path.
+
+    lines: what `read_metrics` gives. unit: what the loss is a mean over, in the singular.
+    steps_per_epoch: then epochs stand below, else steps; the tokens (or whatever `unit` is) stand
+    above. Other numbers of the validations, such as accuracies, get pictures of their own below.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    more = dict.fromkeys(
+        name for line in lines if "val_loss" in line for name in line if name not in _OWN
+    )
+    panels = [
+        (label, names)
+        for label, names in (
+            ("accuracy", [n for n in more if "accuracy" in n]),
+            ("reward", [n for n in more if "accuracy" not in n]),
+        )
+        if names
+    ]
+    figure = new_figure(8.0, 4.8 + 2.4 * len(panels))
+    heights = [2.0] + [1.0] * len(panels)
+    every = figure.subplots(1 + len(panels), sharex=True, height_ratios=heights, squeeze=False)
+    scale = 1.0 / steps_per_epoch if steps_per_epoch else 1.0  # x = step · scale
+    _draw_losses(every[0, 0], lines, unit, scale)
+    validation = [line for line in lines if "val_loss" in line]
+    for axes, (label, names) in zip(every[1:, 0], panels, strict=True):
+        for name in names:
+            found = [line for line in validation if name in line]
+            x, y = [line["step"] * scale for line in found], [line[name] for line in found]
+            shown = name.removeprefix("val_").replace("_", " ")
+            axes.plot(x, y, "o-", markersize=3, label=f"{shown} ({y[-1]:.3f})")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", fontsize=8)
+    below = f"epochs of {steps_per_epoch:,.4g} steps" if steps_per_epoch else "steps"
+    every[-1, 0].set_xlabel(below)
+    if title:
+        every[0, 0].set_title(title, fontsize=10)
+    return save_figure(figure, path)
+
+
+def _draw_losses(axes: Any, lines: Sequence[Mapping[str, Any]], unit: str, scale: float) -> None:
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(8.0, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     train = [line for line in lines if "loss" in line]
-    steps = [line["step"] for line in train]
+    x = [line["step"] * scale for line in train]
     losses = [line["loss"] for line in train]
     if train:
-        axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-        keep = 1.0 - 1.0 / max(1.0, min(50.0, len(steps) / 80.0))
-        axes.plot(steps, _smooth(losses, keep), color="tab:blue", label="training (smoothed)")
+        axes.plot(x, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
+        keep = 1.0 - 1.0 / max(1.0, min(50.0, len(x) / 80.0))
+        axes.plot(x, _smooth(losses, keep), color="tab:blue", label="training (smoothed)")
     validation = [line for line in lines if "val_loss" in line]
     if validation:
-        x, y = [line["step"] for line in validation], [line["val_loss"] for line in validation]
-        axes.plot(x, y, "o-", color="tab:orange", markersize=4, label=f"validation ({y[-1]:.3f})")
-    axes.set_xlabel("steps")
-    axes.set_ylabel("loss (nats a token)")
+        at = [line["step"] * scale for line in validation]
+        y = [line["val_loss"] for line in validation]
+        axes.plot(at, y, "o-", color="tab:orange", markersize=4, label=f"validation ({y[-1]:.3f})")
+    axes.set_ylabel(f"loss (nats a {unit})")
     axes.grid(alpha=0.3)
-    if title:
-        axes.set_title(title, fontsize=10)
-    if train and steps[-1] and train[-1].get("tokens"):
-        each = train[-1]["tokens"] / steps[-1]
+    if train and x[-1] and train[-1].get("tokens"):
+        each = train[-1]["tokens"] / x[-1]
         above = axes.secondary_xaxis("top", functions=(lambda s: s * each, lambda t: t / each))
-        above.set_xlabel("tokens")
+        above.set_xlabel(f"{unit}s")
         above.xaxis.set_major_formatter(EngFormatter(sep=""))
     if any("lr" in line for line in train):
-        rate = axes.twinx()
-        rate.plot(steps, [line.get("lr", 0.0) for line in train], color="gray", linewidth=0.8)
-        rate.set_ylabel("learning rate", color="gray")
-        rate.set_ylim(bottom=0.0)
-        rate.tick_params(axis="y", colors="gray")
+        _draw_rate(axes.twinx(), x, [line.get("lr", 0.0) for line in train])
     if train or validation:
         axes.legend(loc="upper right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
-    return Path(path)
+
+
+def _draw_rate(axes: Any, x: Sequence[float], rates: Sequence[float]) -> None:
+    axes.plot(x, rates, color="gray", linewidth=0.8)
+    axes.set_ylabel("learning rate", color="gray")
+    axes.set_ylim(bottom=0.0)
+    axes.tick_params(axis="y", colors="gray")
+
+
+def plot_schedule(
+    rates: Sequence[float] | Mapping[str, Sequence[float]], path: str | Path, title: str = ""
+) -> Path:
+    """Draws the learning rate of each step to a PNG; its path.
+
+    rates: a row of rates (see analysis.schedule_rates), or several by name.
+    """
+    named = rates if isinstance(rates, Mapping) else {"": rates}
+    figure = new_figure()
+    axes = figure.add_subplot()
+    for name, row in named.items():
+        axes.plot(range(len(row)), row, label=name)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0.0)
+    axes.grid(alpha=0.3)
+    if any(named):
+        axes.legend(loc="best")
+    if title:
+        axes.set_title(title, fontsize=10)
+    return save_figure(figure, path)

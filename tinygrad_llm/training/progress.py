@@ -22,7 +22,12 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows nothing. What the other two share, and what `progress=False` gives."""
+    """Shows nothing. What the other two share, and what `progress=False` gives.
+
+    unit: what the rate counts, "tokens" unless the trainer says otherwise.
+    """
+
+    unit = "tokens"
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -31,7 +36,7 @@ class Progress:
         """Training begins at `step` of `steps`."""
 
     def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
-        """One step done: loss (nats a token), learning rate, tokens a second, seconds left."""
+        """One step done: loss in nats, learning rate, units a second, seconds left."""
 
     def sample(self, text: str) -> None:
         """A text that the model wrote."""
@@ -65,7 +70,7 @@ class PlainProgress(Progress):
         width = len(str(self._steps))
         self.note(
             f"step {step:{width}d}/{self._steps}  loss {loss:.4f}  lr {lr:.2e}  "
-            f"{rate:,.0f} tokens/s  {duration(left)} left"
+            f"{rate:,.0f} {self.unit}/s  {duration(left)} left"
         )
 
     def sample(self, text: str) -> None:
@@ -94,7 +99,7 @@ class RichProgress(Progress):
             BarColumn(bar_width=None),
             TextColumn("loss [bold]{task.fields[loss]}[/]"),
             TextColumn("lr {task.fields[lr]}"),
-            TextColumn("[cyan]{task.fields[rate]}[/] tokens/s"),
+            TextColumn("[cyan]{task.fields[rate]}[/] " + f"{self.unit}/s"),
             TextColumn("{task.fields[left]} left"),
             console=self.console,
             refresh_per_second=4,

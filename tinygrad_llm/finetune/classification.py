@@ -1,0 +1,119 @@
+"""Classification: how a classifier does on a data set, and what it says of one text.
+
+model = GPTClassifier.from_gpt(gpt, n_classes=2)
+classification_trainer(model, train_set, validation_set, epochs=5).run()
+report = evaluate_classifier(model, test_set, names=["ham", "spam"])
+print(report, report.worst_table(test_texts), sep="\\n\\n")
+classify(model, tokenizer, "You won a prize", names=["ham", "spam"])      # ("spam", 0.98)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import to_numpy
+from ..functions.creation import tensor
+from ..generate import evaluation
+from ..grad_mode import no_grad
+from ..models.classifier import GPTClassifier
+from ..nn import functional as F
+from ..tensor import wrap
+from .data import TextClassificationDataset
+from .report import ClassificationReport
+
+__all__ = ["accuracy", "classify", "evaluate_classifier", "predict"]
+
+
+def _batches(data: TextClassificationDataset, batch_size: int) -> Any:
+    for start in range(0, len(data), batch_size):
+        rows = slice(start, start + batch_size)
+        yield wrap(data.ids[rows]), wrap(data.labels[rows])  # (B, T), (B)
+
+
+def _device(model: Any) -> Any:
+    return next(iter(model.parameters())).device
+
+
+@no_grad()
+def _log_probabilities(
+    model: GPTClassifier, data: TextClassificationDataset, batch_size: int
+) -> np.ndarray:
+    """(N, K) float64, in nats."""
+    device, parts = _device(model), []
+    with evaluation(model):
+        for ids, _ in _batches(data, batch_size):
+            logits = model(ids.to(device))  # (B, T) -> (B, K)
+            parts.append(to_numpy(F.log_softmax(logits, dim=-1).array))
+    return np.concatenate(parts).astype(np.float64)  # (N, K)
+
+
+def predict(
+    model: GPTClassifier, data: TextClassificationDataset, batch_size: int = 32
+) -> np.ndarray:
+    """The probability of each class for each text, (N, K): no dropout, the model's mode stays."""
+    return np.exp(_log_probabilities(model, data, batch_size))
+
+
+def evaluate_classifier(
+    model: GPTClassifier, data: TextClassificationDataset, names: Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> ClassificationReport:  # fmt: skip
+    """Accuracy, confusion matrix, per-class numbers and the worst texts of a data set.
+
+    names: what the classes are called; "0", "1" … unless given. The model's mode is put back.
+    ValueError for labels that are no class of the model, and for another number of names.
+    """
+    K = model.config.n_classes
+    names = [str(k) for k in range(K)] if names is None else list(names)
+    if len(names) != K:
+        raise ValueError(f"the model has {K} classes, but {len(names)} names were given")
+    check_labels(data, K)
+    logs = _log_probabilities(model, data, batch_size)  # (N, K)
+    losses = -logs[np.arange(len(data)), data.labels]  # (N)
+    return ClassificationReport(data.labels.copy(), logs.argmax(1), np.exp(logs), losses, names)
+
+
+def check_labels(data: TextClassificationDataset, n_classes: int) -> None:
+    """ValueError for a label that is none of n_classes classes."""
+    wrong = data.labels >= n_classes
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"row {row} has the label {data.labels[row]}, but the model's classes are 0 … "
+            f"{n_classes - 1}"
+        )
+
+
+def accuracy(model: GPTClassifier, data: TextClassificationDataset, batch_size: int = 32) -> float:
+    """The share of texts whose class is predicted."""
+    return float((predict(model, data, batch_size).argmax(1) == data.labels).mean())
+
+
+@no_grad()
+def classify(
+    model: GPTClassifier, tokenizer: Any, text: str, max_length: int | None = None,
+    names: Sequence[str] | None = None,
+) -> tuple[Any, float]:  # fmt: skip
+    """(the likeliest class, its probability) of one text.
+
+    max_length: longer texts lose their end; None for the model's context, which always holds. With
+        pool="last" shorter ones are padded to it, as they were in training, so give the same
+    names: what the classes are called; without them the class is its number
+    ValueError for a text without tokens.
+    """
+    config = model.config
+    limit = config.context_length if max_length is None else min(max_length, config.context_length)
+    ids = list(tokenizer.encode(text))[:limit]
+    if not ids:
+        raise ValueError(f"the text {text!r} has no tokens")
+    if config.pool == "last" and max_length is not None:
+        ids += [config.pad_token_id] * (limit - len(ids))
+    device = _device(model)
+    with evaluation(model):
+        logits = model(tensor([ids], device=device))  # (1, T) -> (1, K)
+    probabilities = to_numpy(F.softmax(logits, dim=-1).array)[0]  # (1, K) -> (K)
+    best = int(probabilities.argmax())
+    return (best if names is None else names[best]), float(probabilities[best])

@@ -1,0 +1,101 @@
+"""Instruction tuning: answers of a tuned model, cut out of what it writes.
+
+instruction_trainer(model, train_set, validation_set, epochs=2).run()
+respond(model, tokenizer, {"instruction": "Name a fruit."})         # "An apple."
+entries = respond_to_all(model, tokenizer, test_entries)            # each with "model_response"
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..generate import generate
+from .prompts import PromptStyle, style_of
+
+__all__ = ["extract_response", "respond", "respond_to_all", "word_overlap"]
+
+
+def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca") -> str:
+    """The response alone: what follows the prompt, without the words that announce it.
+
+    text: prompt and everything that the model wrote after it; prompt: as style.prompt(entry) gives
+    it, with or without the announcing words. If the model goes on to an instruction of its own, the
+    text ends there. ValueError if the text does not begin with the prompt.
+    """
+    style = style_of(style)
+    if not text.startswith(prompt):
+        raise ValueError(f"the text does not begin with the prompt: {text[:60]!r}")
+    response = text[len(prompt) :].lstrip()
+    announced = style.response.strip()
+    if response.startswith(announced):
+        response = response[len(announced) :]
+    asked = style.instruction.strip().splitlines()[-1]  # "### Instruction:"
+    for stop in (asked, announced):
+        response = response.partition(stop)[0]
+    return response.strip()
+
+
+def respond(
+    model: Any, tokenizer: Any, entry: Mapping[str, str], style: str | PromptStyle = "alpaca",
+    max_new_tokens: int = 100, temperature: float = 0.0, top_k: int | None = None,
+    top_p: float | None = None, seed: int | None = None, stop_token: int | None = None,
+) -> str:  # fmt: skip
+    """The model's response to one entry ("instruction", perhaps "input").
+
+    The words that announce a response are written for the model, so that an untuned one can be
+    compared. stop_token: where to end, the tokenizer's <|endoftext|> unless given. The rest: see
+    generate.generate. ValueError if the prompt fills the model's whole context.
+    """
+    style = style_of(style)
+    prompt = style.prompt(entry) + style.answer("")
+    ids = list(tokenizer.encode(prompt))
+    context = getattr(getattr(model, "config", None), "context_length", None)
+    if context is not None and len(ids) >= context:
+        raise ValueError(
+            f"the prompt has {len(ids)} tokens and leaves no room in the context of {context}: "
+            f"{entry['instruction'][:60]!r}"
+        )
+    stop = getattr(tokenizer, "eot_token", None) if stop_token is None else stop_token
+    out = generate(
+        model, ids, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+        stop_tokens=stop,
+    )  # fmt: skip
+    return extract_response(prompt + tokenizer.decode(out[len(ids) :].tolist()), prompt, style)
+
+
+def respond_to_all(
+    model: Any, tokenizer: Any, entries: Sequence[Mapping[str, str]],
+    style: str | PromptStyle = "alpaca", key: str = "model_response",
+    progress: Callable[[int, int], None] | None = None, **options: Any,
+) -> list[dict[str, str]]:  # fmt: skip
+    """Copies of the entries, each with the model's response under `key`.
+
+    progress: called as progress(done, of) after each; options: see respond
+    """
+    answered = []
+    for i, entry in enumerate(entries, 1):
+        answered.append({**entry, key: respond(model, tokenizer, entry, style, **options)})
+        if progress is not None:
+            progress(i, len(entries))
+    return answered
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+def word_overlap(response: str, wanted: str) -> float:
+    """How much of the words two texts share: their F1, from 0 (none) to 1 (the same words).
+
+    2·p·r / (p + r), with p the share of the response's words that are wanted and r the share of the
+    wanted words that are there; as SQuAD scores answers (Rajpurkar et al., 2016). It knows no
+    meaning: a wrong number in the right sentence costs little.
+    """
+    got, want = Counter(_words(response)), Counter(_words(wanted))
+    shared = sum((got & want).values())
+    if not shared:
+        return float(not got and not want)
+    p, r = shared / sum(got.values()), shared / sum(want.values())
+    return 2.0 * p * r / (p + r)

@@ -1,0 +1,153 @@
+"""What a classifier got right and wrong: accuracy, confusion matrix, classes one by one.
+
+Shapes: N texts, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ClassificationReport", "confusion_matrix", "plot_confusion"]
+
+
+def confusion_matrix(labels: Any, predictions: Any, n_classes: int) -> np.ndarray:
+    """Counts (K, K) int64: row = the true class, column = the class that was predicted.
+
+    ValueError for arrays of different lengths and for classes outside 0 … n_classes − 1.
+    """
+    labels, predictions = (_whole(name, v) for name, v in (
+        ("labels", labels), ("predictions", predictions)))  # fmt: skip
+    if labels.shape != predictions.shape:
+        raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions")
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        wrong = (values < 0) | (values >= n_classes)
+        if wrong.any():
+            raise ValueError(
+                f"{name}[{int(wrong.argmax())}] is {values[wrong][0]}, but the classes are 0 … "
+                f"{n_classes - 1}"
+            )
+    counts = np.bincount(labels * n_classes + predictions, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)  # (K·K) -> (K, K)
+
+
+def _whole(name: str, values: Any) -> np.ndarray:
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    array = np.asarray(values if len(values) else [], dtype=None if len(values) else np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be a row of whole numbers, got shape {array.shape}")
+    return array.astype(np.int64)
+
+
+@dataclass
+class ClassificationReport:
+    """How a classifier did on N texts. Everything but the first four fields follows from them.
+
+    labels, predictions (N) int64; probabilities (N, K), each row's sum is 1; losses (N), the
+    cross-entropy of each text in nats; names: what the classes are called.
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    probabilities: np.ndarray
+    losses: np.ndarray
+    names: list[str]
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats; NaN for no texts."""
+        return float(self.losses.mean()) if len(self.losses) else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """The share of texts whose class was predicted; NaN for no texts."""
+        right = self.labels == self.predictions
+        return float(right.mean()) if len(right) else float("nan")
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K): row = true class, column = predicted class."""
+        return confusion_matrix(self.labels, self.predictions, len(self.names))
+
+    @property
+    def per_class(self) -> list[dict[str, Any]]:
+        """For each class its name, precision, recall, f1 and support.
+
+        precision: of the texts that were called so, the share that is; recall: of the texts that
+        are, the share that was called so; f1: 2·p·r / (p + r); support: how many are. A share of
+        nothing is 0.
+        """
+        matrix = self.confusion
+        rows = []
+        for k, name in enumerate(self.names):
+            right, called, are = matrix[k, k], matrix[:, k].sum(), matrix[k].sum()
+            precision = float(right / called) if called else 0.0
+            recall = float(right / are) if are else 0.0
+            both = precision + recall
+            f1 = 2.0 * precision * recall / both if both else 0.0
+            rows.append(
+                {"name": name, "precision": precision, "recall": recall, "f1": f1,
+                 "support": int(are)}
+            )  # fmt: skip
+        return rows
+
+    def worst(self, n: int = 5) -> list[int]:
+        """The numbers of the n texts with the highest loss, the highest first."""
+        return [int(i) for i in np.argsort(-self.losses, kind="stable")[:n]]
+
+    def worst_table(self, texts: Sequence[str], n: int = 5, width: int = 100) -> str:
+        """The n texts with the highest loss, a line each: loss, true class, prediction, text."""
+        lines = []
+        wide = max(map(len, self.names))
+        for i in self.worst(n):
+            true, said = self.names[self.labels[i]], self.names[self.predictions[i]]
+            sure = self.probabilities[i, self.predictions[i]]
+            head = f"{self.losses[i]:6.2f}  is {true:<{wide}}  said {said:<{wide}} ({sure:4.0%})  "
+            text = " ".join(texts[i].split())
+            room = max(10, width - len(head))
+            lines.append(head + (text if len(text) <= room else text[: room - 1] + "…"))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        wide = max(9, *map(len, self.names))
+        lines = [
+            f"accuracy {self.accuracy:.2%} of {len(self.labels):,} texts, loss {self.loss:.4f}",
+            "",
+            f"{'class':<{wide}}  precision  recall      f1  texts",
+        ]
+        for row in self.per_class:
+            lines.append(
+                f"{row['name']:<{wide}}  {row['precision']:9.2%} {row['recall']:7.2%} "
+                f"{row['f1']:7.2%} {row['support']:6,}"
+            )
+        cell = max(7, *(len(name) + 2 for name in self.names))
+        lines += ["", f"{'is, said':<{wide}}" + "".join(f"{n:>{cell}}" for n in self.names)]
+        for name, counts in zip(self.names, self.confusion, strict=True):
+            lines.append(f"{name:<{wide}}" + "".join(f"{c:>{cell},}" for c in counts))
+        return "\n".join(lines)
+
+
+def plot_confusion(report: ClassificationReport, path: str | Path, title: str = "") -> Path:
+    """Draws the confusion matrix to a PNG: counts, shaded by the share of their row; the path."""
+    from ..training.plots import new_figure, save_figure
+
+    matrix, K = report.confusion, len(report.names)
+    share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))  # (K, K)
+    figure = new_figure(2.6 + 0.9 * K, 2.2 + 0.75 * K)
+    axes = figure.add_subplot()
+    axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+    for i in range(K):
+        for j in range(K):
+            color = "white" if share[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color=color)
+    axes.set_xticks(range(K), report.names)
+    axes.set_yticks(range(K), report.names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title or f"accuracy {report.accuracy:.2%}", fontsize=10)
+    return save_figure(figure, path)

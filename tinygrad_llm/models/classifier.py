@@ -1,0 +1,176 @@
+"""A GPT that tells what kind of text it reads: the output layer has a row for each class.
+
+Everything up to the last norm is the GPT that it is made of, under the same names. One vector must
+stand for the whole text; `pool` says which:
+
+    "last"       the vector at the last place, T − 1, be it a token of the text or padding
+    "last_real"  the vector of the last token before the padding
+    "first"      the vector of the first token; it saw the text only if causal=False
+    "mean"       the mean of the vectors of all tokens before the padding
+
+Shapes: B batch, T time (tokens), C channels (emb_dim), K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..backend import xp_of
+from ..functions.filled import arange
+from ..nn import functional as F
+from ..tensor import Tensor, wrap
+from .gpt import GPT, GPTConfig
+
+__all__ = ["POOLS", "GPTClassifier", "GPTClassifierConfig", "real_lengths"]
+
+POOLS = ("last", "last_real", "first", "mean")
+END_OF_TEXT = 50256  # GPT-2's id of <|endoftext|>, its padding too
+
+
+def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
+    """How many tokens of each row come before the padding at its end: (B, T) -> (B) int64.
+
+    A row of padding alone counts 1, so that `length - 1` is a token's place in any case.
+    """
+    real = ids.array != pad_token_id  # (B, T)
+    T = real.shape[-1]
+    trailing = real[..., ::-1].argmax(-1)  # (B, T) -> (B): padding behind the last real token
+    lengths = (T - trailing) * real.any(-1)
+    return wrap(lengths.clip(1, None).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class GPTClassifierConfig(GPTConfig):
+    """The shape of a GPT (see GPTConfig), and what makes it a classifier.
+
+    n_classes       how many classes there are; labels are 0 … n_classes − 1
+    pool            which vector stands for the text: "last", "last_real", "first" or "mean"
+    causal          whether a token sees only those before it (as in the GPT) or all of the text;
+                    with causal=False padding is never looked at
+    pad_token_id    the id that fills up short texts
+
+    ValueError or TypeError names the value that is wrong.
+    """
+
+    n_classes: int = 2
+    pool: str = "last_real"
+    causal: bool = True
+    pad_token_id: int = END_OF_TEXT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = "GPTClassifierConfig"
+        for field in ("n_classes", "pad_token_id"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}: {field} must be an integer, got {value!r}")
+        if self.n_classes < 2:
+            raise ValueError(f"{name}: n_classes must be at least 2, got {self.n_classes}")
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"{name}: pad_token_id must be a token of the vocabulary, 0 … "
+                f"{self.vocab_size - 1}, got {self.pad_token_id}"
+            )
+        if self.pool not in POOLS:
+            raise ValueError(f"{name}: pool must be {', '.join(POOLS)}, got {self.pool!r}")
+        if not isinstance(self.causal, bool):
+            raise TypeError(f"{name}: causal must be True or False, got {self.causal!r}")
+
+
+class GPTClassifier(GPT):
+    """Token ids (B, T) in, a score for each class out (B, K); `loss` for training.
+
+    config: a GPTClassifierConfig, or a dict of its fields. `GPTClassifier(config)` has random
+    weights; `GPTClassifier.from_gpt(gpt, n_classes=2)` takes those of a trained GPT.
+    """
+
+    config: GPTClassifierConfig
+
+    def __init__(self, config: GPTClassifierConfig | dict[str, Any]) -> None:
+        if isinstance(config, dict):
+            config = GPTClassifierConfig(**config)
+        super().__init__(config)
+        self._make_head()
+
+    def _make_head(self) -> None:
+        self.out_head = nn.Linear(self.config.emb_dim, self.config.n_classes)
+
+    @classmethod
+    def from_gpt(
+        cls, gpt: GPT, n_classes: int = 2, pool: str = "last_real", causal: bool = True,
+        pad_token_id: int = END_OF_TEXT, drop_rate: float | None = None,
+    ) -> GPTClassifier:  # fmt: skip
+        """A classifier with a GPT's weights (copies: the GPT stays as it is) and a new head.
+
+        drop_rate: dropout while it is trained; None for the GPT's. The head is drawn as nn.Linear
+        draws its weights: after manual_seed(s) it is the one that nn.Linear(C, n_classes) would be.
+        """
+        if not isinstance(gpt, GPT) or isinstance(gpt, GPTClassifier):
+            raise TypeError(f"GPTClassifier.from_gpt wants a GPT, got {type(gpt).__name__}")
+        shape = asdict(gpt.config)
+        if drop_rate is not None:
+            shape["drop_rate"] = drop_rate
+        config = GPTClassifierConfig(
+            **shape, n_classes=n_classes, pool=pool, causal=causal, pad_token_id=pad_token_id
+        )
+        model = nn.utils.skip_init(cls, config)
+        parameter = gpt.tok_emb.weight
+        model._make_head()
+        model.to(parameter.dtype).to(parameter.device)
+        theirs = dict(gpt.named_parameters())
+        for name, mine in model.named_parameters():
+            if not name.startswith("out_head."):
+                mine.array[...] = theirs[name].array
+        return model
+
+    def _mask(self, lengths: Tensor, T: int) -> Tensor | None:
+        """None for the causal mask; else (B, 1, 1, T): every token may look at all real ones."""
+        if self.config.causal:
+            return None
+        real = arange(T, device=lengths.device) < lengths.unsqueeze(1)  # (T) < (B, 1) -> (B, T)
+        return real[:, None, None, :]  # (B, 1, 1, T)
+
+    def features(self, idx: Tensor) -> Tensor:
+        """The vector that stands for each text: (B, T) -> (B, C).
+
+        IndexError or ValueError as in GPT.hidden_states; ValueError for texts of no tokens.
+        """
+        if idx.dim() == 2 and idx.shape[1] == 0:
+            raise ValueError("a text without tokens cannot be classified")
+        pool, pad = self.config.pool, self.config.pad_token_id
+        lengths = real_lengths(idx, pad)  # (B)
+        T = idx.shape[-1]
+        if pool != "last" and idx.dim() == 2:
+            T = max(1, int(lengths.array.max(initial=1)))
+            idx = idx[:, :T]  # what is padding in every row changes nothing
+        x = self.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
+        if pool == "first":
+            return x[:, 0]  # (B, C)
+        if pool == "last":
+            return x[:, -1]  # (B, C)
+        if pool == "last_real":
+            return x[arange(x.shape[0], device=x.device), lengths - 1]  # (B, C)
+        places = xp_of(idx.array).arange(T)  # (T)
+        weight = (places < lengths.array[:, None]) / lengths.array[:, None]  # (B, T)
+        return (x * wrap(weight[..., None].astype(x.array.dtype))).sum(1)  # (B, T, C) -> (B, C)
+
+    def forward(self, idx: Tensor) -> Tensor:  # type: ignore[override]
+        """The score of each class: (B, T) -> (B, K)."""
+        return self.out_head(self.features(idx))
+
+    def loss(  # type: ignore[override]
+        self, idx: Tensor, labels: Tensor, ignore_index: int = -100
+    ) -> Tensor:
+        """The mean cross-entropy of labels (B) for the texts idx (B, T); 0-d.
+
+        IndexError for a label that is no class.
+        """
+        return F.cross_entropy(self(idx), labels, ignore_index=ignore_index)
+
+    def new_cache(self) -> Any:
+        """TypeError: a classifier writes no text."""
+        raise TypeError("a classifier writes no text, so it has no KV cache")
