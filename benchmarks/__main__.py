@@ -1,13 +1,21 @@
-"""python -m benchmarks COMMAND: each prints what it measured, on which machine, and the ratio."""
+"""python -m benchmarks COMMAND: each prints what it measured, on which machine, and the ratio.
+
+Every one takes --json FILE, --picture FILE and --beside-load N (see common.py).
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
+from . import common
+
 COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
+    "generate": ("generate", "tokens a second with the KV cache against PyTorch eager"),
+    "profile": ("profile", "where a training step goes, op by op"),
+    "import": ("import_time", "import tinygrad_llm against import numpy"),
     "overhead": ("overhead", "microseconds an op of tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
@@ -19,9 +27,10 @@ def main() -> None:
         print("usage: python -m benchmarks COMMAND [options]\n")
         for name, (_, text) in COMMANDS.items():
             print(f"  {name:12} {text}")
+        print("\neach: --json FILE, --picture FILE, --beside-load N; --help tells the rest")
         raise SystemExit(0 if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else 2)
     module = importlib.import_module(f".{COMMANDS[sys.argv[1]][0]}", __package__)
-    module.main(sys.argv[2:])
+    common.run(sys.argv[1], module.main, sys.argv[2:])
 
 
 if __name__ == "__main__":

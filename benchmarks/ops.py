@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import machine
+from . import common, machine
 
 B, T, C, H, V = 8, 256, 384, 6, 65  # the `char` model of the train-step benchmark
 BIG_V, BIG_C = 50257, 256
@@ -86,18 +86,18 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
     return found
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ops", description=__doc__)
+def main(argv: list[str]) -> dict[str, Any] | None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks ops", description=__doc__,
+                                     parents=[common.options()])  # fmt: skip
     parser.add_argument("--against", choices=["torch", "none"], default="torch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--json", metavar="FILE", default=None)
     parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(measure(options.side, options.seconds)))
-        return
+        return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
     sides = ["ours"] + (["torch"] if options.against == "torch" else [])
@@ -132,6 +132,4 @@ def main(argv: list[str]) -> None:
             line += f"{row['ratio']:8.2f}"
         print(line)
         summary[name] = row
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(summary, file, indent=1)
+    return summary

@@ -2,22 +2,25 @@
 
     python -m benchmarks overhead
 
-Rivals that are installed take part: torch, mygrad, autograd. Forward records the op; backward is
-the walk over a chain of 200 of them.
+Rivals that are installed take part: torch, mygrad, autograd, micrograd. Forward records the op;
+backward is the walk over a chain of 200 of them. micrograd knows single numbers only: its chain
+multiplies one number where the others multiply four, and is still the same count of ops.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-from . import machine
+from . import common, machine
 
 CHAIN = 200
+RIVALS = ("torch", "mygrad", "autograd", "micrograd")
 
 
 def chain(make: Callable[[Any], Any], backward: Callable[[Any, Any], Any]) -> dict[str, float]:
@@ -84,29 +87,42 @@ def autograd() -> dict[str, float]:
     return {"forward": both / 2, "backward": both / 2}
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks overhead", description=__doc__)
+def micrograd() -> dict[str, float]:
+    """One number at a time: micrograd has no arrays."""
+    from micrograd.engine import Value
+
+    return chain(lambda a: Value(float(a[0, 0])), lambda y, x: y.backward())
+
+
+def main(argv: list[str]) -> dict[str, Any] | None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks overhead", description=__doc__, parents=[common.options()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", choices=["ours", "torch", "mygrad", "autograd"],
-                        help=argparse.SUPPRESS)  # fmt: skip
+    parser.add_argument("--side", choices=["ours", *RIVALS], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(globals()[options.side]()))
-        return
-    import importlib.util
-
+        return None
     here = machine.run_child("benchmarks.machine", threads=1)
     print(here["text"], "\n")
-    sides = ["ours"] + [s for s in ("torch", "mygrad", "autograd") if importlib.util.find_spec(s)]
+    sides = ["ours"] + [s for s in RIVALS if importlib.util.find_spec(s)]
+    missing = [s for s in RIVALS if s not in sides]
     rounds: dict[str, list] = {s: [] for s in sides}
-    for _ in range(options.rounds):
+    for _ in range(max(1, options.rounds)):
         for side in sides:
             rounds[side].append(
                 machine.run_child("benchmarks", "overhead", "--side", side, threads=1)
             )
-    print(f"{'microseconds an op':22}{'forward':>9}{'backward':>9}{'ratio':>8}")
-    total = {}
+    print(f"{'microseconds an op':22}{'forward':>9}{'backward':>9}{'both':>9}{'times ours':>12}")
+    found: dict[str, dict[str, float]] = {}
     for side in sides:
         f, b = (statistics.median(r[w] for r in rounds[side]) for w in ("forward", "backward"))
-        total[side] = f + b
-        print(f"{side:22}{f:9.2f}{b:9.2f}{total[side] / total['ours']:8.2f}")
+        found[side] = {"forward": f, "backward": b, "both": f + b}
+        note = "  (one number, no arrays)" if side == "micrograd" else ""
+        print(f"{side:22}{f:9.2f}{b:9.2f}{f + b:9.2f}{(f + b) / found['ours']['both']:12.2f}{note}")
+    if missing:
+        print(f"\nnot installed: {', '.join(missing)} (pip install {' '.join(missing)})")
+    return {"machine": here, "microseconds": found,
+            "seconds": {side: row["both"] / 1e6 for side, row in found.items()}}  # fmt: skip

@@ -10,12 +10,11 @@ both; the arithmetic on normal numbers is shared among threads here.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from typing import Any
 
-from . import machine
+from . import common, machine
 
 SIZES = (1_000, 100_000, 4_000_000)
 CASES = {
@@ -46,11 +45,11 @@ def seconds(case: Any, libraries: list[Any], n: int, budget: float) -> list[floa
     return [statistics.median(spent[1:]) for spent in times]
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks random", description=__doc__)
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks random", description=__doc__,
+                                     parents=[common.options()])  # fmt: skip
     parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
     parser.add_argument("--seconds", type=float, default=1.5, help="for each case and size")
-    parser.add_argument("--json", action="store_true", help="print the ratios as JSON at the end")
     options = parser.parse_args(argv)
 
     import torch
@@ -61,18 +60,19 @@ def main(argv: list[str] | None = None) -> None:
     print(f"PyTorch {torch.__version__}; threads: ours {tg.get_num_threads()}\n")
     print(f"{'':18}{'numbers':>10}{'PyTorch':>12}{'ours':>12}{'ratio':>8}")
     ratios: dict[str, dict[str, float]] = {}
+    times: dict[str, float] = {}
     for name, case in CASES.items():
         if options.only not in (None, name):
             continue
         for n in SIZES:
             theirs, ours = seconds(case, [torch, tg], n, options.seconds)
+            times |= {f"torch: {name}, {n:,}": theirs, f"ours: {name}, {n:,}": ours}
             ratios.setdefault(name, {})[str(n)] = round(theirs / ours, 3)
             print(
                 f"{name:18}{n:>10,}{theirs * 1e3:>9.3f} ms{ours * 1e3:>9.3f} ms"
                 f"{theirs / ours:>8.2f}"
             )
-    if options.json:
-        print(json.dumps(ratios))
+    return {"ratios": ratios, "seconds": times}
 
 
 if __name__ == "__main__":

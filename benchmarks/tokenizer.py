@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tinygrad_llm import corpora
 from tinygrad_llm.text import BPETokenizer
@@ -28,7 +29,7 @@ from tinygrad_llm.text.merges import Pair
 from tinygrad_llm.text.split import count_pieces, split
 from tinygrad_llm.text.textbook import join, textbook_merges
 
-from . import machine
+from . import common, machine
 
 
 def counted_merges(counts: dict[bytes, int], n_merges: int, min_count: int = 2) -> list[Pair]:
@@ -59,8 +60,10 @@ def by_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def measure_training(text: str, n_merges: int, rounds: int, slow: bool) -> BPETokenizer:
-    """Print the training times and ratios; the tokenizer that came out."""
+def measure_training(
+    text: str, n_merges: int, rounds: int, slow: bool
+) -> tuple[BPETokenizer, dict[str, float]]:
+    """Print the training times and ratios; the tokenizer that came out, and the seconds."""
     found: dict[str, list[Pair]] = {}
 
     def ours() -> None:
@@ -75,21 +78,22 @@ def measure_training(text: str, n_merges: int, rounds: int, slow: bool) -> BPETo
 
     print(f"training, {n_merges} merges:")
     fast = by_turns({"ours": ours}, rounds)["ours"]
+    times = {"training, ours": fast}
     row("ours", fast)
     slow_runs = {"textbook, each word once": counted}
     if slow:
         slow_runs["textbook, whole text"] = textbook
     for name, run in slow_runs.items():
-        seconds = by_turns({name: run}, 1)[name]
+        seconds = times[name] = by_turns({name: run}, 1)[name]
         row(name, seconds, f"{seconds / fast:6.0f} times ours")
     row("ours, again", by_turns({"ours": ours}, rounds)["ours"])
     assert all(merges == found["ours"] for merges in found.values()), "the merges differ"
     print(f"  the merges are the same ({len(found['ours'])})\n")
-    return BPETokenizer(found["ours"])
+    return BPETokenizer(found["ours"]), times
 
 
-def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> None:
-    """Print the times of encoding the whole text, list and array, against tiktoken."""
+def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[str, float]:
+    """Print the times of encoding the whole text, list and array, against tiktoken; seconds."""
     encoding = tokenizer.to_tiktoken()
     n_tokens = len(tokenizer.encode(text))
     assert encoding.encode_ordinary(text) == tokenizer.encode(text), (
@@ -116,16 +120,18 @@ def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> None:
         ratio = "" if "tiktoken" in name else f"{seconds / base:6.2f} times tiktoken's time"
         row(name, seconds, f"{size / seconds / 1e6:6.1f} MB/s {ratio}")
     print("  the ids are the same\n")
+    return times
 
 
 def row(name: str, seconds: float, note: str = "") -> None:
     print(f"  {name:28} {seconds:9.3f} s  {note}".rstrip(), flush=True)
 
 
-def main(argv: Iterable[str] | None = None) -> None:
+def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks tokenizer",
         description=__doc__,
+        parents=[common.options()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", default="tinyshakespeare", help="name or path of a text")
@@ -138,10 +144,11 @@ def main(argv: Iterable[str] | None = None) -> None:
     corpus = corpora.load(options.corpus)
     print(machine.describe())
     print(f"{corpus.name}: {corpus.n_bytes:,} bytes, from {Path(corpus.source).name}\n")
-    tokenizer = measure_training(
+    tokenizer, times = measure_training(
         corpus.text, options.merges, options.rounds, not options.skip_textbook
     )
-    measure_encoding(corpus.text, tokenizer, options.rounds)
+    times |= measure_encoding(corpus.text, tokenizer, options.rounds)
+    return {"corpus": corpus.name, "merges": options.merges, "seconds": times}
 
 
 if __name__ == "__main__":

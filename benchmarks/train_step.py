@@ -14,7 +14,7 @@ import statistics
 import time
 from typing import Any
 
-from . import machine
+from . import common, machine
 
 CONFIGS = {  # vocabulary, channels, heads, layers, batch; 256 tokens of context each
     "char": (65, 384, 6, 6, 8),
@@ -101,21 +101,21 @@ def timed(step: Any, steps: int) -> dict[str, Any]:
     return {"times": times, "losses": losses, "peak": machine.peak_memory()}
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks train-step", description=__doc__)
+def main(argv: list[str]) -> dict[str, Any] | None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks train-step", description=__doc__,
+                                     parents=[common.options()])  # fmt: skip
     parser.add_argument("--config", choices=CONFIGS, default="char")
     parser.add_argument("--against", choices=["torch", "none"], default="torch")
     parser.add_argument("--rounds", type=int, default=3, help="fresh processes of each side")
     parser.add_argument("--steps", type=int, default=0, help="timed steps a round")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--json", metavar="FILE", default=None)
     parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     steps = options.steps or {"char": 20, "mini": 12, "gpt2": 4}[options.config]
     if options.side:
         side = ours if options.side == "ours" else rival
         print(json.dumps(side(options.config, steps)))
-        return
+        return None
 
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"])
@@ -156,6 +156,4 @@ def main(argv: list[str]) -> None:
         ratio = summary["torch"]["seconds"] / summary["ours"]["seconds"]
         summary["ratio"] = ratio
         print(f"\nratio: {ratio:.2f} times PyTorch eager's speed")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(summary, file, indent=1)
+    return summary

@@ -1,0 +1,127 @@
+"""What every benchmark can do besides: write JSON, draw a picture, run again on a busy machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SPIN = "while True: pass"
+
+
+def options() -> argparse.ArgumentParser:
+    """The options that every benchmark shares, as a parent of its parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("of every benchmark")
+    group.add_argument("--json", metavar="FILE", help="write everything measured to this file")
+    group.add_argument("--picture", metavar="FILE", help="draw the result into this PNG")
+    group.add_argument(
+        "--beside-load", metavar="N", type=_number, default=0,
+        help="measure again beside N processes that keep a core busy each",
+    )  # fmt: skip
+    return parser
+
+
+def _number(text: str) -> int:
+    n = int(text)
+    if n < 0:
+        raise argparse.ArgumentTypeError("0 or more")
+    return n
+
+
+@contextmanager
+def busy(n: int) -> Iterator[None]:
+    """Within it n processes of this process's own priority do nothing but count."""
+    spinning = [subprocess.Popen([sys.executable, "-S", "-c", SPIN]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def run(command: str, main: Callable[[list[str]], Any], argv: list[str]) -> None:
+    """One benchmark: measured alone, beside load if that is wanted, then written and drawn."""
+    chosen, _ = options().parse_known_args(argv)
+    for file in (chosen.json, chosen.picture):
+        folder = os.path.dirname(os.path.abspath(file)) if file else "."
+        if not os.path.isdir(folder):
+            raise SystemExit(f"{file}: there is no folder {folder}")
+    summary = main(argv)
+    if summary is None:  # a child of a benchmark, or --help
+        return
+    summary = {"command": command, "options": argv, **summary}
+    if chosen.beside_load:
+        n = chosen.beside_load
+        print(f"\n--- the same beside {n} busy process{'es' if n > 1 else ''}\n", flush=True)
+        with busy(n):
+            loaded = main(argv)
+        summary["beside"] = compare(times_of(summary), times_of(loaded), n)
+    if chosen.json:
+        with open(chosen.json, "w", encoding="utf-8") as out:
+            json.dump(summary, out, indent=1)
+        print(f"wrote {chosen.json}")
+    if chosen.picture:
+        from .picture import draw
+
+        draw(command, summary, chosen.picture)
+        print(f"wrote {chosen.picture}")
+
+
+def times_of(summary: dict[str, Any]) -> dict[str, float]:
+    """label: seconds of whatever a benchmark measured."""
+    if "seconds" in summary:
+        return summary["seconds"]
+    found: dict[str, float] = {}
+    for name, row in summary.items():
+        if isinstance(row, dict) and "seconds" in row:  # train-step: a row a side
+            found[name] = row["seconds"]
+        elif isinstance(row, dict) and "ours forward" in row:  # ops: a row an op, milliseconds
+            for side in ("ours", "torch"):
+                if f"{side} forward" in row:
+                    found[f"{side}: {name}"] = (
+                        row[f"{side} forward"] + row[f"{side} backward"]
+                    ) / 1e3
+    return found
+
+
+def compare(alone: dict[str, float], loaded: dict[str, float], n: int) -> dict[str, Any]:
+    """Print how much longer each thing took beside n busy processes, and what would be fair."""
+    cores = _cores()
+    fair = max(1.0, (cores + n) / cores)
+    width = max(map(len, alone), default=10) + 2
+    print(f"\n{'':{width}}{'alone':>12}{'beside ' + str(n):>12}{'times':>8}")
+    ratios = {}
+    for label in alone:
+        if label in loaded:
+            ratios[label] = loaded[label] / alone[label]
+            print(f"{label:{width}}{_time(alone[label]):>12}{_time(loaded[label]):>12}"
+                  f"{ratios[label]:8.2f}")  # fmt: skip
+    print(
+        f"\nfair share: {cores} threads and {n} busy process{'es' if n > 1 else ''} on {cores} "
+        f"cores: {fair:.2f} times as long if work moves freely between the cores, and "
+        f"{_halved(cores, n):.2f} if each product waits for the thread that shares its core"
+    )
+    return {"processes": n, "cores": cores, "fair": fair, "ratios": ratios, "seconds": loaded}
+
+
+def _halved(cores: int, n: int) -> float:
+    """How much longer a step takes that waits for its slowest thread."""
+    return 1.0 + -(-n // cores)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 1.0:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
