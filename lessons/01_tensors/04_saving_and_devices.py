@@ -1,0 +1,174 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+
+# %% [markdown]
+# # 4. Keeping a model, and moving it
+#
+# **Question.** A model has learned for hours. What must be written to disk so that it can go on tomorrow,
+# perhaps on another machine with a GPU?
+#
+# **Answer.** Not the program: only the numbers and their names. That is the *state dict*, a dictionary from
+# the name of each parameter to its tensor. To go on *exactly*, the optimizer's numbers and the state of the
+# random numbers are needed too.
+
+# %%
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import tinygrad_llm as torch
+import tinygrad_llm.nn.functional as F
+from tinygrad_llm import nn
+from tinygrad_llm.study.lesson import save_plot
+
+
+def new_model():
+    return nn.Sequential(nn.Linear(1, 24), nn.Tanh(), nn.Linear(24, 1))
+
+
+torch.manual_seed(11)
+model = new_model()
+x = torch.linspace(-3, 3, 100).unsqueeze(1)  # (100) -> (100, 1)
+wave = torch.sin(2 * x)  # (100, 1): what is to be learned
+
+# %% [markdown]
+# ## By hand
+# Names and numbers as JSON text. It works, it can be read by eye, and it takes about five times the room.
+
+# %%
+text = json.dumps({name: p.tolist() for name, p in model.named_parameters()})
+other = new_model()  # has other random weights
+assert not torch.allclose(other(x), model(x))
+with torch.no_grad():
+    for name, p in other.named_parameters():
+        p.copy_(torch.tensor(json.loads(text)[name]))
+assert torch.equal(other(x), model(x))
+print("names and shapes:", {name: tuple(p.shape) for name, p in model.named_parameters()})
+
+# %% [markdown]
+# ## With the package
+# `state_dict()` gives that dictionary, `torch.save` writes it, `torch.load` and `load_state_dict` bring it
+# back. The file is PyTorch's `.pth`, and PyTorch's own files can be read as well.
+
+# %%
+temporary = tempfile.TemporaryDirectory()  # vanishes when the program ends
+folder = Path(temporary.name)
+torch.save(model.state_dict(), folder / "model.pth")
+again = new_model()
+print(again.load_state_dict(torch.load(folder / "model.pth")))
+assert torch.equal(again(x), model(x))
+
+# %% [markdown]
+# A model of another shape is refused, and the message names the parameter and both shapes.
+
+# %%
+try:
+    nn.Sequential(nn.Linear(1, 25), nn.Tanh(), nn.Linear(25, 1)).load_state_dict(model.state_dict())
+except RuntimeError as error:
+    print("refused, and 0.weight is named:", "0.weight" in str(error))
+    assert "[24, 1]" in str(error) and "[25, 1]" in str(error)
+
+# %% [markdown]
+# ## To go on exactly
+# AdamW keeps two running means for each weight (lesson 12 of `00_backprop`). Compare three runs: 400 steps
+# without a break; a break after 200 with everything saved; a break with the weights alone saved.
+
+# %%
+def train(model, optimizer, steps):
+    losses = []
+    for _ in range(steps):
+        some = torch.randint(0, 100, (16,))  # (16)
+        loss = F.mse_loss(model(x[some]), wave[some])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def start():
+    torch.manual_seed(11)
+    model = new_model()
+    return model, torch.optim.AdamW(model.parameters(), lr=0.02)
+
+
+model, optimizer = start()
+unbroken = train(model, optimizer, 400)
+
+model, optimizer = start()
+train(model, optimizer, 200)
+torch.save(
+    {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()},
+    folder / "checkpoint.pth",
+)
+
+runs = {}
+for name in ("everything", "weights alone"):
+    checkpoint = torch.load(folder / "checkpoint.pth")
+    model = new_model()
+    model.load_state_dict(checkpoint["model"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    if name == "everything":
+        optimizer.load_state_dict(checkpoint["optimizer"])
+    torch.set_rng_state(checkpoint["random"])
+    runs[name] = train(model, optimizer, 200)
+    print(f"{name:14} first losses {runs[name][0]:.4f} {runs[name][1]:.4f} {runs[name][2]:.4f}   "
+          f"last {runs[name][-1]:.4f}")
+print(f"without a break              {unbroken[200]:.4f} {unbroken[201]:.4f} {unbroken[202]:.4f}   "
+      f"last {unbroken[-1]:.4f}")
+assert runs["everything"] == unbroken[200:]  # to the last bit
+assert runs["weights alone"][0] == unbroken[200] and runs["weights alone"] != unbroken[200:]
+
+# %%
+figure, axis = plt.subplots(figsize=(7.5, 4))
+axis.semilogy(range(400), unbroken, lw=1, label="without a break")
+axis.semilogy(range(200, 400), runs["weights alone"], lw=1, label="after a break, weights alone")
+axis.semilogy(range(200, 400), runs["everything"], ":", lw=2, c="k", label="after a break, everything")
+axis.axvline(200, lw=0.8, ls="--", c="grey")
+axis.set_xlabel("step"), axis.set_ylabel("loss of a batch"), axis.legend()
+save_plot(figure, "04_saving_and_devices")
+
+# %% [markdown]
+# ## Moving to a GPU
+# A tensor lives on a device. All that takes part in one operation must live on the same one. The usual
+# lines pick a GPU if there is one and move the model once, and each batch as it comes.
+
+# %%
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+model = model.to(device)
+prediction = model(x.to(device))
+print("shape", prediction.shape, "  on the model's device:", prediction.device == next(model.parameters()).device)
+assert prediction.device.type == device.type
+
+# %% [markdown]
+# A file remembers the device its tensors were on. `map_location` puts them elsewhere, which is how a model
+# that was trained on a GPU opens on a laptop.
+
+# %%
+buffer = io.BytesIO()  # a file in memory
+torch.save(model.state_dict(), buffer)
+buffer.seek(0)
+state = torch.load(buffer, map_location="cpu")
+assert all(value.device.type == "cpu" for value in state.values())
+
+# %% [markdown]
+# If you expected a GPU and there is none, the package says why:
+
+# %% tags=["package"]
+print("why not:", torch.cuda.why_not() or "there is a GPU")
+
+# %% [markdown]
+# ## Exercises
+# 1. How many bytes do the weights of this model take in memory? Compare with the length of the JSON text
+#    and the size of `model.pth`.
+# 2. Load the first layer alone into a model whose last layer is another (24 -> 3), with `strict=False`.
+#    What does `load_state_dict` return?
+# 3. Save *everything* but the random state, as above. From which step on do the losses differ?
+#
+# Solutions: `lessons/solutions/01_tensors/04_saving_and_devices.py`
