@@ -1,4 +1,4 @@
-"""The command line: tinygrad-llm pretrain, generate, tokenize, study, trace, draw, exercise."""
+"""tinygrad-llm pretrain, finetune, generate, tokenize, study, trace, draw, exercise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from .errors import run
 from .exercise import register as register_exercise
+from .finetune import register as register_finetune
 from .generate import register as register_generate
 from .pretrain import register as register_pretrain
 from .study import register as register_study
@@ -49,6 +50,7 @@ def _options(
 
 
 register_pretrain(app)
+register_finetune(app)
 register_generate(app)
 register_tokenize(app)
 register_study(app)

@@ -23,6 +23,7 @@ __all__ = [
     "PretrainOptions",
     "presets_table",
     "read_config",
+    "require",
     "resolve",
 ]
 
@@ -121,7 +122,7 @@ def presets_table() -> str:
     return "\n".join(lines)
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, kind: type = PretrainOptions) -> dict[str, Any]:
     """The settings in a JSON or TOML file, names with dashes or underscores. BadValue if broken."""
     path = Path(path)
     try:
@@ -138,7 +139,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise BadValue(f"--config: {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise BadValue(f"--config: {path} should hold names and values, one table of them")
-    return checked({key.replace("-", "_"): value for key, value in values.items()}, str(path))
+    return checked({key.replace("-", "_"): value for key, value in values.items()}, str(path), kind)
 
 
 def _toml(text: str) -> Any:
@@ -149,9 +150,9 @@ def _toml(text: str) -> Any:
     return tomllib.loads(text)
 
 
-def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def checked(values: Mapping[str, Any], where: str, kind: type = PretrainOptions) -> dict[str, Any]:
     """Values by name with their types made right: BadValue for unknown names and wrong types."""
-    hints = typing.get_type_hints(PretrainOptions)
+    hints = typing.get_type_hints(kind)
     found = {}
     for name, value in values.items():
         if name not in hints:
@@ -194,17 +195,17 @@ def check(o: PretrainOptions) -> None:
         "steps", "vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "batch_size",
         "accumulation", "eval_every", "sample_every", "checkpoint_every", "keep", "top_k",
     ):  # fmt: skip
-        _require(o, name, lambda v: v >= 1, "at least 1")
+        require(o, name, lambda v: v >= 1, "at least 1")
     for name in ("warmup", "sample_tokens"):
-        _require(o, name, lambda v: v >= 0, "0 or more")
+        require(o, name, lambda v: v >= 0, "0 or more")
     for name in ("minutes", "lr", "clip"):
-        _require(o, name, lambda v: v > 0 and math.isfinite(v), "more than 0")
+        require(o, name, lambda v: v > 0 and math.isfinite(v), "more than 0")
     for name in ("min_lr", "weight_decay", "temperature"):
-        _require(o, name, lambda v: v >= 0 and math.isfinite(v), "0 or more")
+        require(o, name, lambda v: v >= 0 and math.isfinite(v), "0 or more")
     for name in ("beta1", "beta2", "drop_rate"):
-        _require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
-    _require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
-    _require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
+        require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
+    require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
+    require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
     if o.prompt == "":
         raise BadValue("--prompt must be at least one character")
     if o.emb_dim % o.n_heads:
@@ -218,7 +219,8 @@ def check(o: PretrainOptions) -> None:
         raise BadValue(f"--min-lr {o.min_lr:g} is above --lr {o.lr:g}, from which it falls")
 
 
-def _require(o: PretrainOptions, name: str, fine: Any, wanted: str) -> None:
+def require(o: Any, name: str, fine: Any, wanted: str) -> None:
+    """BadValue unless the option is None or fine(its value)."""
     value = getattr(o, name)
     if value is not None and not fine(value):
         raise BadValue(f"--{name.replace('_', '-')} must be {wanted}, got {value:g}")

@@ -16,7 +16,7 @@ import typer
 from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
 
-__all__ = ["register"]
+__all__ = ["check_disk", "new_folder", "register", "tokenizer_file"]
 
 _VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
 
@@ -138,7 +138,7 @@ class Pretraining:
         if plan_only:
             self.progress.note(str(self.trainer.plan()))
             return
-        self.check_disk()
+        check_disk(self.o.out, self.o.keep, self.model)
         self.prepare_folder()
         result = self.trainer.run()
         self.report(result)
@@ -279,31 +279,18 @@ class Pretraining:
             trainer.restore(self.resumed)
             trainer.scheduler.total_steps = o.steps  # it may train on for longer than was planned
 
-    def check_disk(self) -> None:
-        """Room for the checkpoints: weights and AdamW's two moments, once more than are kept."""
-        place = Path(self.o.out or "runs").absolute()
-        while not place.exists():
-            place = place.parent
-        needed = (self.o.keep + 1) * 3 * sum(p.nbytes for p in self.model.parameters())
-        free = shutil.disk_usage(place).free
-        if needed > free:
-            raise BadValue(
-                f"--out: {place} has {free / 1e6:,.0f} MB free, and {self.o.keep + 1} checkpoints "
-                f"take {needed / 1e6:,.0f} MB; take a lower --keep or another disk"
-            )
-
     def prepare_folder(self) -> None:
         """Makes the run's folder and writes its config.json, which --config can read."""
         from ..training.guard import FolderLock
         from ..weights import atomic_write
 
         o, trainer = self.o, self.trainer
-        folder = Path(o.out) if o.out else _new_folder(Path("runs"), self.corpus.name)
+        folder = Path(o.out) if o.out else new_folder(Path("runs"), self.corpus.name)
         o.out = str(folder)
         options = {k: v for k, v in dataclasses.asdict(o).items() if v is not None and k != "out"}
         trainer.set_folder(folder)
         trainer.config = {"options": options, "text": self.text_facts}
-        trainer.files = {"tokenizer.json": _tokenizer_file(self.tokenizer)}
+        trainer.files = {"tokenizer.json": tokenizer_file(self.tokenizer)}
         trainer.resume_command = f"tinygrad-llm pretrain --resume {folder}"
         with FolderLock(folder):
             if self.resumed is None:
@@ -344,7 +331,22 @@ class Pretraining:
         )
 
 
-def _new_folder(parent: Path, name: str) -> Path:
+def check_disk(out: str | None, keep: int, model: Any) -> None:
+    """BadValue without room for checkpoints: weights and two moments, once more than are kept."""
+    place = Path(out or "runs").absolute()
+    while not place.exists():
+        place = place.parent
+    each = sum(p.nbytes * (3 if p.requires_grad else 1) for p in model.parameters())
+    needed = (keep + 1) * each
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise BadValue(
+            f"--out: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
+            f"{needed / 1e6:,.0f} MB; take a lower --keep or another disk"
+        )
+
+
+def new_folder(parent: Path, name: str) -> Path:
     """runs/NAME-1, or the next number that is free. Made here, so that two runs never share one."""
     parent.mkdir(parents=True, exist_ok=True)
     number = 1
@@ -356,7 +358,7 @@ def _new_folder(parent: Path, name: str) -> Path:
             number += 1
 
 
-def _tokenizer_file(tokenizer: Any) -> bytes:
+def tokenizer_file(tokenizer: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder, "tokenizer.json"))
         return Path(folder, "tokenizer.json").read_bytes()

@@ -30,7 +30,7 @@ from .checkpoint import (
     find_checkpoint,
     save_checkpoint,
 )
-from .data import Stream
+from .data import ExampleBatches, Stream
 from .guard import FolderLock, Interruptions
 from .metrics import Metrics
 from .plan import Measured, Plan, make_plan, measure
@@ -167,6 +167,7 @@ class Trainer:
                     accumulation=self.accumulation,
                     clip=self.clip,
                     flops=self.flops,
+                    repeats=8 if isinstance(self.stream.batches, ExampleBatches) else 3,
                 )
             except BadLossError as error:
                 raise self._bad_loss(error) from error

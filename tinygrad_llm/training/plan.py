@@ -117,7 +117,8 @@ def measure(
     """Times a few real steps and puts everything back: weights, optimizer, random state, data.
 
     The first step is traced for its memory and warms the machine up; up to `repeats` more are
-    timed, as long as `patience` (seconds) is not used up. The median counts.
+    timed, as long as `patience` (seconds) is not used up. The median counts, or the mean where
+    batches differ in size.
     """
     place = stream.state_dict()
     random_state = random.get_rng_state()
@@ -127,10 +128,13 @@ def measure(
     try:
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
-        batches = [stream.next() for _ in range(accumulation)]
-        tokens = sum(count(batch) for batch in batches)
+        tokens: list[int] = []
+        cost: list[float] = []
 
         def step() -> float:
+            batches = [stream.next() for _ in range(accumulation)]
+            tokens.append(sum(count(batch) for batch in batches))
+            cost.extend(flops(batch) for batch in batches if flops is not None)
             began = time.perf_counter()
             optimizer.zero_grad()
             add_gradients(model, batches, loss, count)
@@ -154,8 +158,13 @@ def measure(
         times = [step()]
         while len(times) < repeats and first + sum(times) + times[-1] < patience:
             times.append(step())
-        cost = None if flops is None else float(sum(flops(batch) for batch in batches))
-        return Measured(statistics.median(times), tokens, max(0, peak), cost)
+        alike = len(set(tokens)) == 1 and len(set(cost)) <= accumulation
+        return Measured(
+            statistics.median(times) if alike else statistics.fmean(times),
+            round(statistics.fmean(tokens)),
+            max(0, peak),
+            None if flops is None else sum(cost) / len(tokens),
+        )
     finally:
         for p, array in weights:
             p.array[...] = array

@@ -75,8 +75,12 @@ def plot_losses(
         for name in names:
             found = [line for line in validation if name in line]
             x, y = [line["step"] * scale for line in found], [line[name] for line in found]
-            shown = name.removeprefix("val_").replace("_", " ")
-            axes.plot(x, y, "o-", markersize=3, label=f"{shown} ({y[-1]:.3f})")
+            shown, color = name.removeprefix("val_").replace("_", " "), None
+            if f"train_{name.removeprefix('val_')}" in names:  # the same colours as above
+                shown, color = f"validation {shown}", "tab:orange"
+            elif name.startswith("train_"):
+                shown, color = shown.replace("train", "training", 1), "tab:blue"
+            axes.plot(x, y, "o-", color=color, markersize=3, label=f"{shown} ({y[-1]:.3f})")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize=8)

@@ -1,0 +1,167 @@
+"""tinygrad-llm finetune dpo: a tuned model learns which of two responses is liked better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BadValue
+from .base import load_base, padding_of, with_dropout
+from .instruct import answer_all, check_prompts, data_file, show_answers, split
+from .options import DPOOptions
+from .run import Finetuning
+
+__all__ = ["DPO", "HELP"]
+
+HELP = """Tune a model on preferences: pairs of a chosen and a rejected response (DPO).
+
+DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl file of entries
+with "instruction", "chosen", "rejected" and perhaps "input". --base is what to start from, usually
+a run of tinygrad-llm finetune instruct; as it is, it is the reference too. The first loss is
+ln 2 = 0.6931, for at first the model and the reference agree; then the margins grow.
+
+\b
+Examples:
+  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1
+  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1 --beta 0.5 --lora
+  tinygrad-llm finetune dpo pairs.jsonl --base gpt2 --average --label-smoothing 0.1
+  tinygrad-llm finetune dpo --resume runs/dpo-instruction-preferences-1
+
+Every option may stand in a JSON or TOML file given with --config; the command line wins.
+"""
+
+
+class DPO(Finetuning):
+    name = "dpo"
+    options = DPOOptions
+    o: DPOOptions
+    rates = (2e-4, 5e-6)
+    lora_rates = (1e-3, 5e-5)
+    rounds = 2.0
+
+    def read_data(self) -> None:
+        from ...finetune import usable_pairs
+        from ...finetune.files import read_entries
+
+        o = self.o
+        o.data = o.data or "instruction-preferences"
+        named = o.data == "instruction-preferences"
+        skip = named if o.skip_unusable is None else o.skip_unusable
+        wanted = ("instruction",) if skip else ("instruction", "chosen", "rejected")
+        entries = read_entries(data_file(o.data, "instruction-preferences"), wanted)
+        if skip:
+            for i, entry in enumerate(entries):
+                for key in ("chosen", "rejected"):
+                    if not isinstance(entry.get(key), str):
+                        raise BadValue(f"DATA: {o.data}: entry {i} has no {key!r}")
+        self.same_data(entries)
+        parts = split(entries)
+        self.train, self.val, self.test = (usable_pairs(p) if skip else p for p in parts)
+        gone = len(entries) - sum(map(len, (self.train, self.val, self.test)))
+        if not self.train or not self.val:
+            raise BadValue(f"DATA: {o.data}: no usable pair is left for training or validation")
+        told = f"; {gone} pairs of equal or empty responses are left out" if gone else ""
+        self.note(
+            f"data         {o.data}: {len(self.train):,} pairs for training, {len(self.val):,} for "
+            f"validation, {len(self.test):,} for the test{told}"
+        )
+
+    def make_model(self) -> Any:
+        assert self.base is not None
+        self.reference = self.base.model
+        model = with_dropout(self.base.model, self.o.drop_rate)
+        if model is self.reference:
+            import copy
+
+            model = copy.deepcopy(model)
+        return model
+
+    def encode(self) -> None:
+        from ...finetune import PreferenceDataset
+
+        o = self.o
+        if self.resumed is not None:
+            self.load_reference()
+        self.sets = [
+            PreferenceDataset(rows, self.tokenizer, o.style)
+            for rows in (self.train, self.val, self.test)
+        ]
+        context = self.model.config.context_length
+        self.asked = self.test[: o.answers]
+        check_prompts(self.asked, self.tokenizer, o.style, context)
+        limit = context if o.max_length is None else o.max_length
+        cut = sum(max(len(e["chosen"]), len(e["rejected"])) > limit for e in self.sets[0].examples)
+        if cut:
+            self.note(
+                f"texts        {cut:,} of the training pairs lose their end at {limit} tokens"
+            )
+
+    def load_reference(self) -> None:
+        """The base once more: BadValue if it is not what it was."""
+        assert self.o.base is not None
+        base = load_base(self.o.base, self.note)
+        if base.fingerprint != self.resumed.config["reference"]:
+            raise BadValue(
+                f"--resume: the base {self.o.base}, the reference of this run, has other weights "
+                "than when the run began"
+            )
+        self.reference = base.model
+
+    def make_trainer(self, **shared: Any) -> Any:
+        from ...finetune import preference_trainer
+
+        o = self.o
+        return preference_trainer(
+            self.model, self.reference, self.sets[0], self.sets[1], beta=o.beta,
+            label_smoothing=o.label_smoothing, average=o.average, max_length=o.max_length,
+            pad_token_id=padding_of(self.tokenizer), **shared,
+        )  # fmt: skip
+
+    def more_config(self) -> dict[str, Any]:
+        if self.resumed is not None:
+            reference = self.resumed.config["reference"]
+        else:
+            assert self.base is not None
+            reference = self.base.fingerprint
+        return {"style": self.o.style, "reference": reference}
+
+    def report(self, result: Any) -> None:
+        from functools import partial
+
+        from ...finetune import collate_preferences, preference_metrics
+        from ...training.progress import duration
+
+        o = self.o
+        collate = partial(
+            collate_preferences, pad_token_id=padding_of(self.tokenizer),
+            max_length=o.max_length or self.model.config.context_length,
+        )  # fmt: skip
+        rows = self.sets[2].examples
+        batches = [collate(rows[i : i + 16]) for i in range(0, len(rows), 16)]
+        if batches:
+            found = preference_metrics(
+                self.model, self.reference, batches, o.beta, o.label_smoothing, o.average
+            )
+            self.write("test.json", found)
+            self.note(
+                f"\ntest              loss {found['loss']:.4f}, margin {found['margin']:.3f} "
+                f"(chosen {found['chosen_reward']:.3f}, rejected {found['rejected_reward']:.3f}), "
+                f"the chosen response has the higher reward in {found['reward_accuracy']:.1%}"
+            )
+        before = answer_all(self, self.reference, self.asked)
+        after = answer_all(self, self.model, self.asked)
+        both = [
+            {**a, "before": a["model_response"], "after": b["model_response"]}
+            for a, b in zip(before, after, strict=True)
+        ]
+        for entry in both:
+            del entry["model_response"]
+        if both:
+            self.write("answers.json", both)
+            show_answers(self, both, "chosen", "rejected", "before", "after")
+        self.note(
+            f"\nvalidation loss   {result.val_loss:.4f} (nats a pair; ln 2 = 0.6931 at first) "
+            f"after {duration(result.seconds)} of training\n"
+            f"plot              {result.plot}\n"
+            f"checkpoint        {result.checkpoint}\n"
+            f'next              tinygrad-llm finetune ask {o.out} "..."'
+        )

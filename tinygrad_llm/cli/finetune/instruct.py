@@ -1,0 +1,196 @@
+"""tinygrad-llm finetune instruct: a language model learns to do what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import BadValue
+from .base import padding_of, with_dropout
+from .options import InstructOptions
+from .run import Finetuning
+
+__all__ = ["HELP", "Instruct", "answer_all", "check_prompts", "show_answers"]
+
+HELP = """Tune a language model on instructions and their responses.
+
+DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
+with "instruction", "output" and perhaps "input". --base says what to start from: a run of
+tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
+weights. 85 % of the entries train, 10 % are the test, 5 % are for validation, in their order.
+
+\b
+Examples:
+  tinygrad-llm pretrain --context-length 256 --out runs/base
+  tinygrad-llm finetune instruct --base runs/base
+  tinygrad-llm finetune instruct --base runs/base --lora --lora-rank 16
+  tinygrad-llm finetune instruct my_data.json --base gpt2 --style phi3 --mask-instruction
+  tinygrad-llm finetune instruct --resume runs/instruct-instruction-data-1
+  tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
+
+A base that was trained here in minutes learns the form of an answer, not what is true.
+
+Every option may stand in a JSON or TOML file given with --config; the command line wins.
+"""
+
+
+class Instruct(Finetuning):
+    name = "instruct"
+    options = InstructOptions
+    o: InstructOptions
+    rates = (1e-3, 5e-5)
+    lora_rates = (4e-3, 2e-4)
+    rounds = 4.0
+
+    def read_data(self) -> None:
+        from ...finetune.files import read_entries
+
+        o = self.o
+        o.data = o.data or "instruction-data"
+        entries = read_entries(data_file(o.data, "instruction-data"), ("instruction", "output"))
+        self.same_data(entries)
+        self.train, self.val, self.test = split(entries)
+        self.note(
+            f"data         {o.data}: {len(self.train):,} instructions for training, "
+            f"{len(self.val):,} for validation, {len(self.test):,} for the test"
+        )
+
+    def make_model(self) -> Any:
+        assert self.base is not None
+        return with_dropout(self.base.model, self.o.drop_rate)
+
+    def encode(self) -> None:
+        from ...finetune import InstructionDataset
+
+        o = self.o
+        self.sets = [
+            InstructionDataset(rows, self.tokenizer, o.style) for rows in (self.train, self.val)
+        ]
+        context = self.model.config.context_length
+        limit = context if o.max_length is None else o.max_length
+        cut = sum(len(ids) > limit for ids, _ in self.sets[0].examples)
+        if cut:
+            self.note(
+                f"texts        {cut:,} of the training texts lose their end at {limit} tokens"
+            )
+        self.asked = self.test if o.answers is None else self.test[: o.answers]
+        check_prompts(self.asked, self.tokenizer, o.style, context)
+
+    def make_trainer(self, **shared: Any) -> Any:
+        from ...finetune import instruction_trainer
+
+        o = self.o
+        return instruction_trainer(
+            self.model, *self.sets, max_length=o.max_length, mask_instruction=o.mask_instruction,
+            pad_token_id=padding_of(self.tokenizer), sample=self.sample, **shared,
+        )  # fmt: skip
+
+    def sample(self, model: Any) -> str:
+        """The response to the first validation instruction."""
+        from ...finetune import respond
+
+        entry = self.val[0] if self.val else self.train[0]
+        try:
+            said = respond(
+                model, self.tokenizer, entry, self.o.style, max_new_tokens=self.o.answer_tokens
+            )
+        except ValueError as error:  # its prompt fills the context
+            said = str(error)
+        return f"{entry['instruction']} {entry.get('input', '')}\n-> {said}"
+
+    def more_config(self) -> dict[str, Any]:
+        return {"style": self.o.style}
+
+    def report(self, result: Any) -> None:
+        from ...finetune import word_overlap
+        from ...training.progress import duration
+
+        o = self.o
+        answered = answer_all(self, self.model, self.asked)
+        scores = [word_overlap(e["model_response"], e["output"]) for e in answered]
+        exact = sum(e["model_response"].strip() == e["output"].strip() for e in answered)
+        show_answers(self, answered[:3], "output", "model_response")
+        if answered:
+            path = self.write("answers.json", answered)
+            self.note(
+                f"\nanswers           {len(answered)} in {path}: {exact} exactly as wanted, "
+                f"{sum(scores) / len(scores):.1%} of the words shared (F1)"
+            )
+        self.note(
+            f"validation loss   {result.val_loss:.4f} (nats a token) after "
+            f"{duration(result.seconds)} of training\n"
+            f"plot              {result.plot}\n"
+            f"checkpoint        {result.checkpoint}\n"
+            f'next              tinygrad-llm finetune ask {o.out} "..."\n'
+            f"                  tinygrad-llm finetune dpo --base {o.out}"
+        )
+
+
+# ----------------------------------------------------------------------- shared with dpo
+def data_file(name: str, named: str) -> Any:
+    """The file of the named data set, or the name as a path."""
+    from ... import corpora
+
+    return corpora.path(name) if name == named else name
+
+
+def split(entries: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """(train, validation, test) in their order: BadValue if one would be empty."""
+    from ...finetune import split_in_order
+
+    parts = split_in_order(entries)
+    for part, rows in zip(("training", "validation", "test"), parts, strict=True):
+        if not rows:
+            raise BadValue(
+                f"DATA: {len(entries)} entries leave none for {part}: 85 % train, 10 % are the "
+                "test, and 5 % are for validation, so 20 are needed"
+            )
+    return parts
+
+
+def check_prompts(entries: Sequence[Any], tokenizer: Any, style: str, context: int) -> None:
+    """BadValue for a prompt that leaves no room for an answer in the context."""
+    from ...finetune.prompts import style_of
+
+    made = style_of(style)
+    for entry in entries:
+        n = len(tokenizer.encode(made.prompt(entry) + made.answer("")))
+        if n >= context:
+            raise BadValue(
+                f"--base: its context of {context} tokens has no room for an answer after a prompt "
+                f"of {n} tokens ({entry['instruction'][:50]!r}): take a base with a longer "
+                "--context-length"
+            )
+
+
+def answer_all(run: Finetuning, model: Any, entries: Sequence[Any]) -> list[dict[str, str]]:
+    """The entries with the model's responses, greedily; a line now and then."""
+    import time
+
+    from ...finetune import respond_to_all
+
+    shown = time.monotonic()
+
+    def progress(done: int, of: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 5.0 and done < of:
+            shown = time.monotonic()
+            run.note(f"answering    {done} of {of}")
+
+    return respond_to_all(
+        model, run.tokenizer, entries, run.o.style,  # type: ignore[attr-defined]
+        progress=progress, max_new_tokens=run.o.answer_tokens,  # type: ignore[attr-defined]
+    )  # fmt: skip
+
+
+def show_answers(run: Finetuning, entries: Sequence[Any], *keys: str) -> None:
+    """Instructions, and under each what was wanted and what came."""
+    words = {
+        "output": "wanted", "model_response": "model", "before": "before", "after": "after",
+        "chosen": "chosen", "rejected": "rejected",
+    }  # fmt: skip
+    for entry in entries:
+        more = f"\n{entry['input']}" if entry.get("input") else ""
+        lines = [f"{words[key]:<9} {entry[key]}" for key in keys]
+        run.note("")
+        run.progress.sample("\n".join([entry["instruction"] + more, *lines]))

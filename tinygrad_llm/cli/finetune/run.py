@@ -1,0 +1,257 @@
+"""What the three fine-tuning commands do alike: base, data, model, trainer, folder, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadValue, newest_checkpoint
+from ..pretrain import check_disk, new_folder, tokenizer_file
+from .base import Base, load_base, padding_of
+from .options import MAY_CHANGE, FinetuneOptions, resolve
+
+__all__ = ["Finetuning", "run"]
+
+LARGE = 20_000_000  # parameters: from here on the learning rates of GPT-2 are right
+
+
+def run(
+    kind: type[Finetuning], given: dict[str, Any], settings: dict[str, Any], resume: str | None,
+    plan: bool, plain: bool,
+) -> None:  # fmt: skip
+    """Starts a run, or goes on with one."""
+    if resume is None:
+        kind(resolve(kind.options, settings, given), plain).run(plan)
+        return
+    found = newest_checkpoint(resume)
+    if found.config.get("finetune") != kind.name:
+        what = found.config.get("finetune") or "something else"
+        raise BadValue(f"--resume: {found.path} was written by {what}, not by finetune {kind.name}")
+    base = found.config["options"]
+    for name, wanted in {**settings, **given}.items():
+        if name not in MAY_CHANGE and wanted != base.get(name):
+            raise BadValue(
+                f"--{name.replace('_', '-')} {wanted}: the checkpoint {found.path} was made with "
+                f"{base.get(name, 'none')}, and a run that goes on keeps it; leave the option out, "
+                "or start another run"
+            )
+    options = resolve(kind.options, base, settings, given)
+    folder = found.path.parent.parent if found.path.parent.name == "checkpoints" else found.path
+    options.out = str(folder)
+    kind(options, plain, found).run(plan)
+
+
+class Finetuning:
+    """One run. Subclasses read the data, make the trainer, and report at the end."""
+
+    name = ""
+    options: type[FinetuneOptions] = FinetuneOptions
+    rates = (1e-3, 5e-5)  # learning rate of a small and of a large model
+    lora_rates = (4e-3, 2e-4)
+    rounds = 3.0  # epochs
+
+    def __init__(self, options: Any, plain: bool, resumed: Any = None) -> None:
+        from ...training.progress import make_progress
+
+        self.o = options
+        self.resumed = resumed
+        self.progress = make_progress(True if plain else None)
+        self.note = self.progress.note
+        self.base: Base | None = None
+        self.facts: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------- what a subclass does
+    def read_data(self) -> None:
+        """Reads the data and splits it."""
+        raise NotImplementedError(f"{type(self).__name__}.read_data")
+
+    def make_model(self) -> Any:
+        """The model before LoRA and freezing."""
+        raise NotImplementedError(f"{type(self).__name__}.make_model")
+
+    def encode(self) -> None:
+        """Texts to ids, once there are a tokenizer and a model."""
+        raise NotImplementedError(f"{type(self).__name__}.encode")
+
+    def make_trainer(self, **shared: Any) -> Any:
+        """The trainer, with these options among others."""
+        raise NotImplementedError(f"{type(self).__name__}.make_trainer")
+
+    def report(self, result: Any) -> None:
+        """The last lines: how it did, where everything is."""
+        raise NotImplementedError(f"{type(self).__name__}.report")
+
+    def needs_base(self) -> bool:
+        """Whether there can be no run without a base."""
+        return True
+
+    # ----------------------------------------------------------------------------------- a run
+    def run(self, plan_only: bool = False) -> None:
+        from ... import random
+
+        o = self.o
+        try:
+            self.read_data()
+            self.load_base()
+            random.manual_seed(o.seed)
+            if self.resumed is not None:
+                self.model = self.resumed.build_model()
+            else:
+                self.model = self.make_model()
+                self.add_lora()
+            self.freeze()
+            self.encode()
+            self.trainer = self.build_trainer()
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            if isinstance(error, (BadValue, UnicodeError)):
+                raise
+            raise BadValue(str(error)) from error
+        if self.resumed is not None:
+            self.trainer.restore(self.resumed)
+            self.trainer.scheduler.total_steps = self.trainer.steps
+            self.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
+        self.tell_weights()
+        if plan_only:
+            self.note(str(self.trainer.plan()))
+            return
+        check_disk(o.out, o.keep, self.model)
+        self.prepare_folder()
+        result = self.trainer.run()
+        self.save_adapter()
+        self.report(result)
+
+    def load_base(self) -> None:
+        """The base and its tokenizer; the tokenizer alone where the model is in a checkpoint."""
+        o = self.o
+        if self.resumed is not None:
+            from ... import text
+
+            self.tokenizer = text.load_tokenizer(self.resumed.path / "tokenizer.json")
+            return
+        if o.base is None:
+            if self.needs_base():
+                raise BadValue(
+                    "--base: say what to start from: a run of tinygrad-llm pretrain (such as "
+                    "runs/python-reference-1), or gpt2"
+                )
+            return
+        self.base = load_base(o.base, self.note)
+        self.tokenizer = self.base.tokenizer
+        o.base = self.base.name
+        padding_of(self.tokenizer)
+        c = self.base.model.config
+        self.note(
+            f"base         {self.base.told}: {c.n_layers} layers, {c.n_heads} heads, {c.emb_dim} "
+            f"channels, context {c.context_length:,}, {self.tokenizer.vocab_size:,} tokens "
+            f"({self.tokenizer.name})"
+        )
+
+    def add_lora(self) -> None:
+        """LoRA layers, new or from an adapter; a new output layer is trained as it is."""
+        from ...nn import lora
+
+        o = self.o
+        if o.adapter is not None:
+            lora.load(self.model, o.adapter)
+        elif o.lora:
+            whole = ["out_head"] if self.name == "classify" else []
+            lora.add(
+                self.model, o.lora_rank, o.lora_alpha, o.lora_dropout, o.lora_names.split(","),
+                modules_to_save=whole,
+            )  # fmt: skip
+
+    def freeze(self) -> None:
+        from ...finetune import freeze, train_only
+
+        for patterns, function in ((self.o.train_only, train_only), (self.o.freeze, freeze)):
+            if patterns is not None:
+                function(self.model, patterns.split(","))
+
+    def build_trainer(self) -> Any:
+        """The trainer with what all have in common."""
+        o = self.o
+        small = sum(p.numel() for p in self.model.parameters()) < LARGE
+        if o.lr is None:
+            rates = self.lora_rates if o.lora or o.adapter else self.rates
+            o.lr = rates[0] if small else rates[1]
+        if o.epochs is None and o.steps is None:
+            o.epochs = self.rounds
+        return self.make_trainer(
+            epochs=o.epochs or 1.0, steps=o.steps, batch_size=o.batch_size,
+            accumulation=o.accumulation, lr=o.lr, min_lr=o.min_lr, warmup=o.warmup,
+            weight_decay=o.weight_decay, clip=o.clip, seed=o.seed, eval_every=o.eval_every,
+            checkpoint_every=o.checkpoint_every, keep=o.keep, progress=self.progress,
+        )  # fmt: skip
+
+    def tell_weights(self) -> None:
+        from ...finetune import count_parameters
+
+        counts = count_parameters(self.model)
+        part = counts["trainable"] / counts["total"]
+        how = ", in LoRA layers" if self.o.lora or self.o.adapter else ""
+        self.note(
+            f"weights      {counts['total']:,}, {counts['trainable']:,} of them trained "
+            f"({part:.1%}{how})"
+        )
+
+    def same_data(self, rows: Any) -> None:
+        """Keeps the data's fingerprint; BadValue if a run that goes on had other data."""
+        data = json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        self.facts = {"rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}
+        if self.resumed is not None and self.resumed.config["data"] != self.facts:
+            before = self.resumed.config["data"]["rows"]
+            raise BadValue(
+                f"DATA: {self.o.data} has changed since the run began: it had {before:,} rows, it "
+                f"has {len(rows):,}; start another run"
+            )
+
+    def prepare_folder(self) -> None:
+        """Makes the run's folder and writes its config.json, which --config can read."""
+        from ...training.guard import FolderLock
+
+        o, trainer = self.o, self.trainer
+        name = f"{self.name}-{Path(o.data).stem}"
+        folder = Path(o.out) if o.out else new_folder(Path("runs"), name)
+        o.out = str(folder)
+        options = {k: v for k, v in dataclasses.asdict(o).items() if v is not None and k != "out"}
+        trainer.set_folder(folder)
+        trainer.config = {
+            **trainer.config, "finetune": self.name, "options": options, "data": self.facts,
+            **self.more_config(),
+        }  # fmt: skip
+        trainer.files = {"tokenizer.json": tokenizer_file(self.tokenizer)}
+        trainer.resume_command = f"tinygrad-llm finetune {self.name} --resume {folder}"
+        with FolderLock(folder):
+            if self.resumed is None:
+                trainer.refuse_old_run()
+            self.write("config.json", options)
+
+    def more_config(self) -> Mapping[str, Any]:
+        """What else its checkpoints have to say."""
+        return {}
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, once it has been made."""
+        return Path(self.o.out or "runs")
+
+    def write(self, name: str, value: Any) -> Path:
+        """A JSON file in the run's folder; its path."""
+        from ...weights import atomic_write
+
+        path = self.folder / name
+        with atomic_write(path) as file:
+            file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+        return path
+
+    def save_adapter(self) -> None:
+        """The LoRA layers alone, in PEFT's format."""
+        from ...nn import lora
+
+        if lora.layers(self.model):
+            lora.save(self.model, self.folder / "adapter", base_model=self.o.base)
+            self.note(f"adapter      {Path(self.o.out, 'adapter')}, in PEFT's format")
