@@ -25,6 +25,7 @@ __all__ = [
     "device_of",
     "erf",
     "move",
+    "ndarray",
     "row_blocks",
     "row_sum",
     "scatter_add_rows",
@@ -37,6 +38,7 @@ __all__ = [
     "xp_of",
 ]
 
+ndarray = np.ndarray
 _NUMPY = (np.ndarray, np.generic)
 
 

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 from . import shapes
-from .backend import asarray, is_array, quiet, storage_of, unbroadcast, xp_of
+from .backend import asarray, is_array, ndarray, quiet, storage_of, unbroadcast, xp_of
 from .grad_mode import mode
 from .tensor import Tensor, wrap
 from .versions import check_unmodified, clock, modified
@@ -100,9 +100,11 @@ class Op:
             out = op.forward(*arrays, **options)
         except (ValueError, TypeError) as error:
             raise _explained(cls, arrays, error) from error
-        several = isinstance(out, tuple)
-        outs = out if several else (out,)
-        results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
+        if type(out) is ndarray:  # one output, as nearly always
+            results = [wrap(out)]
+        else:
+            outs = out if isinstance(out, tuple) else (out,)
+            results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
         if tracked:
             op._record(inputs, arrays, results)
         if cls.views and isinstance(inputs[0], Tensor):
@@ -112,7 +114,7 @@ class Op:
                     y._view_of, y._tick = base, next(clock)
         for watch in observers:
             watch(op, inputs, results)
-        return tuple(results) if several else results[0]
+        return tuple(results) if isinstance(out, tuple) else results[0]
 
     def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
         """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
@@ -170,11 +172,7 @@ def backward_steps(
     waiting: list[int] = []  # a heap of -order: the newest first
     arrived: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
 
-    def arrive(edge: Any, g: Any, fresh: bool) -> None:
-        if isinstance(edge, Tensor):
-            deliver(edge, g, fresh)
-            return
-        op, out = edge
+    def arrive(g: Any, fresh: bool, op: Op, out: int) -> None:
         slots = arrived.get(op.order)
         if slots is None:
             slots = arrived[op.order] = [op] + [None, False] * len(op.outputs)
@@ -196,11 +194,12 @@ def backward_steps(
                 "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
                 "that it was made from has requires_grad=True, or it was made under no_grad()"
             )
-        arrive((tensor._op, tensor._out) if tensor._op else tensor, _seed(tensor, g), False)
+        g, op = _seed(tensor, g), tensor._op
+        arrive(g, False, op, tensor._out) if op is not None else deliver(tensor, g, False)
 
     while waiting:
-        op, *slots = arrived.pop(-heappop(waiting))
-        gs = tuple(slots[0::2])
+        slots = arrived.pop(-heappop(waiting))
+        op, gs = slots[0], tuple(slots[1::2])
         if op.saved is FREED:
             raise RuntimeError(
                 f"Trying to backward through the graph a second time: what {op.name} saved was "
@@ -216,27 +215,27 @@ def backward_steps(
         for watch in backward_observers:
             watch(op)
         g = gs[0] if len(gs) == 1 else gs
-        if not isinstance(grads := op.backward(g), tuple):
+        grads = op.backward(g)
+        if type(grads) is not tuple:
             grads = (grads,)
         for edge, grad, expected in zip(op.edges, grads, op.expects):  # noqa: B905
             if edge is None or grad is None:
                 continue
-            if not is_array(grad):
+            if type(grad) is not ndarray and not is_array(grad):
                 grad = asarray(grad, gs[0])
             if grad.shape != expected[0]:
                 if not op.broadcasts:
-                    raise RuntimeError(
-                        f"{op.name}: its backward returned a gradient of shape {grad.shape} for "
-                        f"an input of shape {expected[0]}"
-                    )
+                    got = f"a gradient of shape {grad.shape} for an input of shape {expected[0]}"
+                    raise RuntimeError(f"{op.name}: its backward returned {got}")
                 grad = unbroadcast(grad, expected[0])
-            if grad.dtype != expected[1] and expected[1].kind == "V":
+            if grad.dtype is not expected[1] and grad.dtype != expected[1]:
+                if expected[1].kind != "V":
+                    got = f"{grad.dtype} for an input of {expected[1]}"
+                    raise RuntimeError(f"{op.name}: its backward returned {got}")
                 grad = grad.astype(expected[1])  # NumPy makes float32 of bfloat16 and a number
-            elif grad.dtype != expected[1]:
-                raise RuntimeError(
-                    f"{op.name}: its backward returned {grad.dtype} for an input of {expected[1]}"
-                )
-            arrive(edge, grad, grad.base is None and not any(grad is a for a in gs))
+            fresh = grad.base is None and grad is not g
+            fresh = fresh and (len(gs) == 1 or id(grad) not in map(id, gs))
+            arrive(grad, fresh, *edge) if type(edge) is tuple else deliver(edge, grad, fresh)
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads
@@ -267,7 +266,8 @@ def accumulate(leaf: Tensor, g: Any, fresh: bool) -> None:
     if leaf.grad is None:
         leaf.grad = wrap(g if fresh else g.copy())
     else:
-        leaf.grad.array += g
+        total = leaf.grad.array
+        total += g
 
 
 @quiet
