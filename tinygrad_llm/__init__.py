@@ -4,7 +4,6 @@
 file: it gathers the names. Packages such as nn, optim and utils are imported when first used.
 """
 
-import difflib as _difflib
 import importlib as _importlib
 from math import e, inf, nan, pi
 
@@ -309,9 +308,9 @@ def __getattr__(name: str) -> object:
         value = getattr(_importlib.import_module(f".{_ELSEWHERE[name]}", __name__), name)
         globals()[name] = value
         return value
-    near = _difflib.get_close_matches(name, __dir__(), n=1, cutoff=0.6)
-    hint = f": the nearest is {near[0]}" if near else ""
-    raise AttributeError(f"tinygrad_llm has no {name!r}{hint}")
+    from .names import missing
+
+    raise missing("tinygrad_llm", name, __dir__())
 
 
 def __dir__() -> list[str]:

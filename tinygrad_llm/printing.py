@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,7 @@ import numpy as np
 from . import backend, dtypes
 from .grad_fn import grad_fn_name
 
-
-@dataclass
-class _Options:
-    precision: int = 4
-    threshold: float = 1000
-    edgeitems: int = 3
-    linewidth: int = 80
-    sci_mode: bool | None = None
-
-
-_options = _Options()
+_options = SimpleNamespace(precision=4, threshold=1000, edgeitems=3, linewidth=80, sci_mode=None)
 _PROFILES: dict[str, dict[str, Any]] = {
     "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
     "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 80},
@@ -73,7 +63,7 @@ def set_printoptions(
 
 def get_printoptions() -> dict[str, Any]:
     """The options now in force, as keyword arguments of `set_printoptions`."""
-    return asdict(_options)
+    return dict(vars(_options))
 
 
 @contextlib.contextmanager
