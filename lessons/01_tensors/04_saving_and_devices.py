@@ -130,7 +130,7 @@ figure, axis = plt.subplots(figsize=(7.5, 4))
 axis.semilogy(range(400), unbroken, lw=1, label="without a break")
 axis.semilogy(range(200, 400), runs["weights alone"], lw=1, label="after a break, weights alone")
 axis.semilogy(range(200, 400), runs["everything"], ":", lw=2, c="k", label="after a break, everything")
-axis.axvline(200, lw=0.8, ls="--", c="grey")
+axis.axvline(200, lw=0.8, ls="--", c="grey"), axis.set_xlim(180, 240)
 axis.set_xlabel("step"), axis.set_ylabel("loss of a batch"), axis.legend()
 save_plot(figure, "04_saving_and_devices")
 
