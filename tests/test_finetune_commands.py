@@ -479,6 +479,23 @@ def test_only_the_plan(cli):
     assert not Path("runs/classify-rows-1").exists()
 
 
+def test_only_a_learning_rate(cli):
+    for arguments in (
+        ["finetune", "classify", "rows.csv", "--find-lr", *TINY],
+        ["pretrain", "text.txt", "--tokenizer", "char", "--find-lr", *TINY[2:]],
+    ):
+        code, out, err = cli(*arguments)
+        assert (code, err) == (0, "")
+        shows(out, r"learning rate", r"plot +runs/\S+-lr.png")
+        picture = Path(re.search(r"plot +(\S+)", out)[1])
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not list(Path("runs").glob("classify-rows-1"))
+    for name in (["pretrain"], ["finetune", "classify"]):
+        run = "runs/base" if name == ["pretrain"] else "runs/classes"
+        code, _, err = cli(*name, "--resume", run, "--find-lr")
+        assert code == 2 and "--find-lr is for a run that has not begun" in err
+
+
 def test_layers_of_options():
     o = resolve(ClassifyOptions, {"lr": 1.0, "steps": 5}, {"epochs": 2.0})
     assert (o.lr, o.steps, o.epochs, o.pool) == (1.0, None, 2.0, ClassifyOptions().pool)

@@ -392,3 +392,60 @@ def test_merging_twice():
 def test_only_linear_layers():
     with pytest.raises(TypeError, match="wants a Linear, got Embedding"):
         lora.LinearWithLoRA(nn.Embedding(3, 4))
+
+
+# -------------------------------------------------------------- modules trained beside LoRA
+def test_a_module_that_is_trained_whole():
+    model = tiny()
+    added = lora.add(model, rank=2, names=["*"], modules_to_save=["trf_blocks.0.ff.layers.0"])
+    assert "trf_blocks.0.ff.layers.0" not in added
+    free = {n for n, p in model.named_parameters() if p.requires_grad and "lora_" not in n}
+    assert free == {"trf_blocks.0.ff.layers.0.weight", "trf_blocks.0.ff.layers.0.bias"}
+    said = lora.settings(model)
+    assert said["modules_to_save"] == ["trf_blocks.0.ff.layers.0"] and said["names"] == added
+    lora.add(model, rank=2, names=["*"])  # a second call leaves it free
+    assert model.get_submodule("trf_blocks.0.ff.layers.0.linear") is not None
+    again = tiny()
+    lora.add(again, **said)
+    assert [n for n, _ in lora.named_layers(again)] == added
+
+
+def test_it_is_in_the_adapter(tmp_path):
+    model = tiny()
+    lora.add(model, rank=2, names=["qkv"], modules_to_save=["final_norm"])
+    shaken(model)
+    with torch.no_grad():
+        model.final_norm.weight.normal_()
+    lora.save(model, tmp_path)
+    names = set(load_file(tmp_path / "adapter_model.safetensors"))
+    assert {n for n in names if "lora_" not in n} == {
+        "base_model.model.final_norm.weight",
+        "base_model.model.final_norm.bias",
+    }
+    other = tiny()
+    lora.load(other, tmp_path)
+    assert array(other(IDS)).tobytes() == array(model(IDS)).tobytes()
+    assert other.final_norm.weight.requires_grad and not other.tok_emb.weight.requires_grad
+    with pytest.raises(ValueError, match="no module called 'last_norm'"):
+        lora.add(tiny(), modules_to_save=["last_norm"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "adapter_config.json is no JSON"),
+        ("[]", "holds no JSON object"),
+        ('{"peft_type": "LORA", "lora_alpha": 1, "lora_dropout": 0}', "has no 'r'"),
+    ],
+)
+def test_a_broken_adapter_config(tmp_path, text, message):
+    (adapter(tmp_path) / "adapter_config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        lora.load(tiny(), tmp_path)
+
+
+def test_an_adapter_cut_short(tmp_path):
+    file = adapter(tmp_path) / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="adapter_model.safetensors"):
+        lora.load(tiny(), tmp_path)

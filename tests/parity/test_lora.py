@@ -62,3 +62,29 @@ def test_an_adapter_of_peft_loads_here(tmp_path, targets):
     np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
     lora.merge(ours)
     np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+
+
+def test_modules_that_are_trained_whole_go_both_ways(tmp_path):
+    """PEFT's modules_to_save: a new output layer beside LoRA layers."""
+    ours = program(tg)
+    lora.add(ours, rank=2, names=["first"], modules_to_save=["second"])
+    with tg.no_grad():
+        ours.second.weight.normal_()
+        lora.layers(ours)[0].lora.lora_B.normal_()
+    lora.save(ours, tmp_path / "ours")
+    theirs = peft.PeftModel.from_pretrained(program(torch), tmp_path / "ours").eval()
+    with torch.no_grad():
+        wanted = theirs(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+
+    config = peft.LoraConfig(r=2, target_modules=["first"], modules_to_save=["second"])
+    theirs = peft.get_peft_model(program(torch), config).eval()
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                p.normal_()
+        wanted = theirs(torch.from_numpy(X)).numpy()
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = program(tg)
+    assert lora.load(ours, tmp_path / "theirs") == ["first"]
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)

@@ -16,7 +16,7 @@ import typer
 from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
 
-__all__ = ["check_disk", "new_folder", "register", "tokenizer_file"]
+__all__ = ["check_disk", "new_folder", "register", "search_rate", "tokenizer_file"]
 
 _VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
 
@@ -34,6 +34,7 @@ Examples:
   tinygrad-llm pretrain --preset medium --out runs/first
   tinygrad-llm pretrain --resume runs/first
   tinygrad-llm pretrain --config settings.toml --plan
+  tinygrad-llm pretrain --preset medium --find-lr
 
 \b
 Presets (--preset):
@@ -86,14 +87,17 @@ def pretrain(
     config: str | None = typer.Option(None, help="A JSON or TOML file of options."),
     resume: str | None = typer.Option(None, help="Go on with the run in this folder."),
     plan: bool = typer.Option(False, "--plan", help="Only say what it would cost."),
+    find_lr: bool = typer.Option(False, "--find-lr", help="Only look for a good --lr."),
     plain: bool = typer.Option(False, "--plain", help="Lines instead of a live bar."),
 ) -> None:
-    own = ("config", "resume", "plan", "plain")
+    own = ("config", "resume", "plan", "find_lr", "plain")
     given = {k: v for k, v in locals().items() if v is not None and k not in (*own, "own")}
     settings = read_config(config) if config else {}
     if resume is None:
-        Pretraining(resolve(given, settings), plain).run(plan_only=plan)
+        Pretraining(resolve(given, settings), plain).run(plan_only=plan, find_lr=find_lr)
         return
+    if find_lr:
+        raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
     found = newest_checkpoint(resume)
     if "options" not in found.config:
         raise BadValue(f"--resume: {found.path} was not written by tinygrad-llm pretrain")
@@ -124,7 +128,7 @@ class Pretraining:
         self.resumed = resumed
         self.progress = make_progress(True if plain else None)
 
-    def run(self, plan_only: bool = False) -> None:
+    def run(self, plan_only: bool = False, find_lr: bool = False) -> None:
         from .. import corpora
 
         o = self.o
@@ -134,6 +138,9 @@ class Pretraining:
             raise BadValue(f"CORPUS: {error}") from error
         self.split_and_tokenize()
         self.build()
+        if find_lr:
+            search_rate(self.trainer, o.out, self.corpus.name)
+            return
         self.choose_steps()
         if plan_only:
             self.progress.note(str(self.trainer.plan()))
@@ -344,6 +351,23 @@ def check_disk(out: str | None, keep: int, model: Any) -> None:
             f"--out: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
             f"{needed / 1e6:,.0f} MB; take a lower --keep or another disk"
         )
+
+
+def search_rate(trainer: Any, out: str | None, name: str) -> None:
+    """Tries learning rates, says which is good, and draws what was seen."""
+    note, shown = trainer.progress.note, time.monotonic()
+
+    def progress(done: int, of: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 5.0:
+            shown = time.monotonic()
+            note(f"trying       {done} of {of} rates")
+
+    found = trainer.find_learning_rate(progress=progress)
+    folder = Path(out or "runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    note(str(found))
+    note(f"plot         {found.plot(folder / f'{name}-lr.png', f'{name}: loss by learning rate')}")
 
 
 def new_folder(parent: Path, name: str) -> Path:

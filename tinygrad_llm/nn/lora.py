@@ -353,13 +353,21 @@ def load(model: Module, folder: str | Path) -> list[str]:
                 f"{folder / file} is missing: a LoRA adapter is a folder with adapter_config.json "
                 "and adapter_model.safetensors"
             )
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'adapter_config.json'} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'adapter_config.json'} holds no JSON object")
     if config.get("peft_type") != "LORA":
         raise ValueError(f"{folder}: peft_type is {config.get('peft_type')!r}, expected 'LORA'")
     for name, plain in (("use_rslora", False), ("use_dora", False), ("bias", "none"),
                         ("rank_pattern", {}), ("alpha_pattern", {})):  # fmt: skip
         if config.get(name, plain) not in (plain, None):
             raise ValueError(f"{folder}: {name}={config[name]!r} is not supported, only {plain!r}")
+    for name in ("r", "lora_alpha", "lora_dropout"):
+        if name not in config:
+            raise ValueError(f"{folder / 'adapter_config.json'} has no {name!r}")
     arrays = load_file(folder / "adapter_model.safetensors")
     found: dict[str, dict[str, Any]] = {}
     whole = _read_whole(model, folder, config.get("modules_to_save") or [], arrays)

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..engine import Op
 from ..training import autopsy
+from .flops import product_flops
 from .memory import Ledger
 from .numbers import largest, norm, zeros
 from .text import Text
@@ -43,6 +44,7 @@ class OpRecord:
     zeros: float  # share of the output's elements that are 0
     largest: float  # largest |output|
     tracked: bool  # whether it takes part in backward
+    flops: int = 0  # of matrix products, forward
     backward: float | None = None
     grad_in: float | None = None  # norm of ∂L/∂outputs, what arrives
     grad_out: float | None = None  # norm of ∂L/∂inputs, what leaves
@@ -123,6 +125,7 @@ class Trace(Watch):
     parameters       name -> norm of its gradient when the context ended (None if it has none)
     memory           (seconds, bytes held for backward) at each change; peak, its largest
     first_bad        the first op that made a NaN or an infinity (Bad), or None
+    flops            floating-point operations of matrix products, forward
     seconds          how long the context lasted, the looking on included
     """
 
@@ -175,6 +178,7 @@ class Trace(Watch):
             max((largest(a) for a in arrays), default=0.0),
             tracked,
         )
+        record.flops = product_flops(op.name, record.inputs, record.outputs, place.options)
         self.ops.append(record)
         self._record_of[op] = record
         call = place.call
@@ -241,6 +245,11 @@ class Trace(Watch):
         if self.first_bad is None:
             return Text(f"none of {len(self.ops)} ops made a NaN or an infinity")
         return Text(self.first_bad)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of all ops, forward."""
+        return sum(op.flops for op in self.ops)
 
     def table(self, by: str = "op", width: int | None = None) -> Text:
         """A table of the ops (by="op") or of the modules (by="module"); print it, or look at it."""

@@ -32,6 +32,7 @@ from .checkpoint import (
 )
 from .data import ExampleBatches, Stream
 from .guard import FolderLock, Interruptions
+from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics
 from .plan import Measured, Plan, make_plan, measure
 from .progress import Progress, make_progress
@@ -201,6 +202,13 @@ class Trainer:
             forward_passes=batches / self.accumulation,
             unit=f"{self.unit}s",
         )
+
+    def find_learning_rate(self, **options: Any) -> FoundRate:
+        """Tries rates on this trainer's batches and puts everything back: see lr_finder."""
+        shared: dict[str, Any] = dict(
+            loss=self.loss, count=self.count, accumulation=self.accumulation, clip=self.clip
+        )
+        return find_learning_rate(self.model, self.optimizer, self.stream, **{**shared, **options})
 
     # -------------------------------------------------------------------------------- the loop
     def run(self, resume: bool | str | Path = False, plan: bool = True) -> Result:

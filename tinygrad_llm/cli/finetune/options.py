@@ -104,7 +104,8 @@ MAY_CHANGE = ("steps", "epochs", "eval_every", "checkpoint_every", "keep", "wors
 def command(kind: type[FinetuneOptions], run: Callable[..., None]) -> Callable[..., None]:
     """A function for typer: DATA, an option for each field of `kind`, and --config ... --plain.
 
-    It calls run(given, settings of --config, resume, plan, plain), `given` without what was not.
+    It calls run(given, settings of --config, resume=, plan=, find_lr=, plain=), `given` without
+    what was not.
     """
     hints = typing.get_type_hints(kind)
     parameters = []
@@ -126,14 +127,16 @@ def command(kind: type[FinetuneOptions], run: Callable[..., None]) -> Callable[.
         ("config", str | None, typer.Option(None, help="A JSON or TOML file of options.")),
         ("resume", str | None, typer.Option(None, help="Go on with the run in this folder.")),
         ("plan", bool, typer.Option(False, "--plan", help="Only say what it would cost.")),
+        ("find_lr", bool, typer.Option(False, "--find-lr", help="Only look for a good --lr.")),
         ("plain", bool, typer.Option(False, "--plain", help="Lines instead of a live bar.")),
     ]
 
     def call(**values: Any) -> None:
-        own = {name: values.pop(name) for name in ("config", "resume", "plan", "plain")}
+        own = {name: values.pop(name) for name in ("config", "resume", "plan", "find_lr", "plain")}
         given = {name: value for name, value in values.items() if value is not None}
-        settings = read_config(own["config"], kind) if own["config"] else {}
-        run(given, settings, own["resume"], own["plan"], own["plain"])
+        config = own.pop("config")
+        settings = read_config(config, kind) if config else {}
+        run(given, settings, **own)
 
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [

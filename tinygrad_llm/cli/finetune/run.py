@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadValue, newest_checkpoint
-from ..pretrain import check_disk, new_folder, tokenizer_file
+from ..pretrain import check_disk, new_folder, search_rate, tokenizer_file
 from .base import Base, load_base, padding_of
 from .options import MAY_CHANGE, FinetuneOptions, resolve
 
@@ -21,12 +21,14 @@ LARGE = 20_000_000  # parameters: from here on the learning rates of GPT-2 are r
 
 def run(
     kind: type[Finetuning], given: dict[str, Any], settings: dict[str, Any], resume: str | None,
-    plan: bool, plain: bool,
+    plan: bool, find_lr: bool, plain: bool,
 ) -> None:  # fmt: skip
     """Starts a run, or goes on with one."""
     if resume is None:
-        kind(resolve(kind.options, settings, given), plain).run(plan)
+        kind(resolve(kind.options, settings, given), plain).run(plan, find_lr)
         return
+    if find_lr:
+        raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
     found = newest_checkpoint(resume)
     if found.config.get("finetune") != kind.name:
         what = found.config.get("finetune") or "something else"
@@ -90,7 +92,7 @@ class Finetuning:
         return True
 
     # ----------------------------------------------------------------------------------- a run
-    def run(self, plan_only: bool = False) -> None:
+    def run(self, plan_only: bool = False, find_lr: bool = False) -> None:
         from ... import random
 
         o = self.o
@@ -117,6 +119,9 @@ class Finetuning:
         self.tell_weights()
         if plan_only:
             self.note(str(self.trainer.plan()))
+            return
+        if find_lr:
+            search_rate(self.trainer, o.out, f"{self.name}-{Path(o.data).stem}")
             return
         check_disk(o.out, o.keep, self.model)
         self.prepare_folder()
