@@ -182,6 +182,23 @@ def test_importing_brings_in_nothing_slow():
     assert len(added) <= 8, added
 
 
+def test_packages_are_there_after_a_plain_import():
+    """Imported when first touched, listed by dir(), and a slip names what is nearest."""
+    code = """
+import tinygrad_llm as torch
+assert {"nn", "optim", "utils", "randn", "save"} <= set(dir(torch))
+torch.nn.Linear(2, 2), torch.optim.AdamW, torch.utils.data.DataLoader, torch.nn.functional.relu
+for wrong, right in (("optin", "optim"), ("cross_entropyy", ""), ("ranperm", "randperm")):
+    try:
+        getattr(torch, wrong)
+    except AttributeError as error:
+        assert f"tinygrad_llm has no {wrong!r}" in str(error) and right in str(error), error
+    else:
+        raise AssertionError(wrong)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_core_works_without_the_extras():
     """NumPy alone is enough to make a model and train a step."""
     code = """
