@@ -111,8 +111,8 @@ words = {tuple(piece.encode()): n for piece, n in count_pieces(story).items()}
 merges, rows = learn(words, 200)
 tokenizer = BPETokenizer.train(story, vocab_size=256 + 200 + 1)  # 1 for <|endoftext|>
 assert tokenizer.merges == merges
-print("the first merges:", [tokenizer.token_bytes(256 + i).decode() for i in range(14)])
-print("the last:        ", [tokenizer.token_bytes(456 - i).decode() for i in range(1, 11)])
+print("the first merges:", [tokenizer.decode(256 + i) for i in range(14)])
+print("the last:        ", [tokenizer.decode(456 - i) for i in range(1, 11)])
 
 ids = tokenizer.encode(story)
 assert len(ids) == sum(len(row) * n for row, n in rows.items())
