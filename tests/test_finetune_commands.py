@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data import data_file
 
 import tinygrad_llm
 from tinygrad_llm.cli import main
@@ -479,6 +480,13 @@ def test_only_the_plan(cli):
     assert not Path("runs/classify-rows-1").exists()
 
 
+def test_other_commands_know_a_run_of_finetune(cli):
+    code, _, err = cli("pretrain", "--resume", "runs/tuned")
+    assert code == 2 and "tinygrad-llm finetune instruct --resume runs/tuned goes on" in err
+    code, _, err = cli("generate", "runs/classes")
+    assert code == 2 and "is a classifier, which writes no text" in err
+
+
 def test_only_a_learning_rate(cli):
     for arguments in (
         ["finetune", "classify", "rows.csv", "--find-lr", *TINY],
@@ -531,3 +539,28 @@ def test_a_killed_run_goes_on(made, tmp_path):
     )  # fmt: skip
     step = find_checkpoint(tmp_path / "x/runs/k").step
     assert done.returncode == 0 or f"the run is at step {step} already" in done.stderr
+
+
+# -------------------------------------------------------------------------------- the real data
+def spam(capsys, monkeypatch, tmp_path, *options):
+    """The test accuracy of finetune classify on the balanced split of 1,045, 149 and 300."""
+    monkeypatch.setenv("TINYGRAD_LLM_DATA", str(data_file("sms-spam.tsv").parent))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "finetune", "classify", "--out", "spam", *options)
+    assert (code, err) == (0, "")
+    assert "1,045 for training, 149 for validation, 300 for the test" in out
+    return json.loads(Path("spam/test.json").read_text())["accuracy"]
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_spam_from_random_weights_small(capsys, monkeypatch, tmp_path):
+    """About ten seconds."""
+    small = ["--emb-dim", 64, "--n-layers", 2, "--epochs", 3]
+    assert spam(capsys, monkeypatch, tmp_path, *small) >= 0.90
+
+
+@pytest.mark.slow
+def test_spam_from_random_weights(capsys, monkeypatch, tmp_path):
+    """The command without any option: about a minute."""
+    assert spam(capsys, monkeypatch, tmp_path) >= 0.93

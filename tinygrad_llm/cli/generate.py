@@ -68,9 +68,14 @@ def generate(
             raise BadValue(f"--{name} must be {wanted}, got {value}")
 
     from .. import text
+    from ..models import GPTClassifier
 
     found = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
     model = found.build_model()
+    if isinstance(model, GPTClassifier):
+        raise BadValue(
+            f"{found.path} is a classifier, which writes no text: tinygrad-llm finetune ask asks it"
+        )
     try:
         tokenizer = text.load_tokenizer(found.path / "tokenizer.json")
         ids = tokenizer.encode(prompt, disallowed_special=())

@@ -99,6 +99,12 @@ def pretrain(
     if find_lr:
         raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
     found = newest_checkpoint(resume)
+    if "finetune" in found.config:
+        name = found.config["finetune"]
+        raise BadValue(
+            f"--resume: {found.path} belongs to finetune: tinygrad-llm finetune {name} --resume "
+            f"{resume} goes on with it"
+        )
     if "options" not in found.config:
         raise BadValue(f"--resume: {found.path} was not written by tinygrad-llm pretrain")
     base = found.config["options"]
