@@ -18,7 +18,7 @@ from data import data_file
 import tinygrad_llm
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.finetune.options import ClassifyOptions, resolve
-from tinygrad_llm.models import GPTClassifier
+from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig, save_gpt2
 from tinygrad_llm.nn import lora
 from tinygrad_llm.training import find_checkpoint, read_metrics
 
@@ -415,6 +415,26 @@ def test_bad_entries(cli, content, message):
     Path("x.json").write_text(content)
     code, _, err = cli("finetune", "instruct", "x.json", "--base", "runs/base")
     assert code == 2 and re.search(message, err), err
+
+
+def test_a_folder_of_gpt2s_weights_is_a_base(cli, monkeypatch):
+    """Weights in Hugging Face's layout, here random and tiny, with GPT-2's tokenizer."""
+    monkeypatch.setenv("TINYGRAD_LLM_DATA", str(data_file("vocab.bpe").parent))
+    model = GPT(GPTConfig(50257, 96, emb_dim=8, n_heads=2, n_layers=1, drop_rate=0.0))
+    save_gpt2(model, "weights")
+    for name, data in (("classify", "rows.csv"), ("instruct", "entries.json")):
+        code, out, err = cli(
+            "finetune", name, data, "--base", "weights", "--steps", 2, "--out", f"runs/{name}",
+            "--plain", *(["--answers", 1] if name == "instruct" else []),
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+        shows(out, "base +weights: 1 layers, 2 heads, 8 channels, context 96, 50,257 tokens")
+    Path("weights/model.safetensors").write_bytes(b"no weights")
+    code, _, err = cli("finetune", "classify", "rows.csv", "--base", "weights")
+    assert code == 2 and "--base: weights/model.safetensors" in err
+    save_gpt2(GPT(GPTConfig(300, 96, emb_dim=8, n_heads=2, n_layers=1)), "weights")
+    code, _, err = cli("finetune", "classify", "rows.csv", "--base", "weights")
+    assert code == 2 and "has 300 tokens, and no tokenizer beside it" in err
 
 
 def test_a_text_that_spells_a_special_token(cli):

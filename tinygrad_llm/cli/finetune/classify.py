@@ -17,7 +17,8 @@ HELP = """Train a classifier of texts: spam or not, the subject, the mood.
 
 DATA is sms-spam (the default), or a .csv, .tsv, .json or .jsonl file with a column of texts and one
 of labels. Without --base all weights start at random and a tokenizer is learned from the training
-texts: on sms-spam, half of it spam, that takes about a minute and ends above 95 % on the test.
+texts: on sms-spam, half of it spam, that takes about half a minute and ends above 95 % on the
+test.
 
 \b
 Examples:
