@@ -1,4 +1,4 @@
-"""tinygrad-llm pretrain, finetune, generate, tokenize, study, trace, draw, exercise."""
+"""tinygrad-llm pretrain, finetune, generate, tokenize, study, trace, draw, exercise, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .doctor import register as register_doctor
 from .errors import run
 from .exercise import register as register_exercise
 from .finetune import register as register_finetune
@@ -55,6 +56,7 @@ register_generate(app)
 register_tokenize(app)
 register_study(app)
 register_exercise(app)
+register_doctor(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,270 @@
+"""tinygrad-llm doctor: what it finds, what it says to do, and that nothing stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinygrad_llm import corpora, downloads
+from tinygrad_llm.cli import main
+from tinygrad_llm.cli.doctor import text_of
+from tinygrad_llm.study.doctor import SEVERITIES, Finding, Report, examine, machine, pieces
+from tinygrad_llm.study.doctor import environment as variables
+from tinygrad_llm.study.doctor import finding as findings
+
+PLANTED = {"OPENBLAS_CORETYPE": "Nehalem", "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "85"}
+HARMLESS = {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4", "MALLOC_ARENA_MAX": "2",
+            "NUMPY_MADVISE_HUGEPAGE": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
+            "OPENBLAS_CORETYPE": "", "PYTHONHASHSEED": "0"}  # fmt: skip
+
+
+def doctor(*options, env=None):
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tinygrad_llm", "doctor", *options], capture_output=True, text=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})}, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A run with variables that slow NumPy."""
+    return doctor("--json", env=PLANTED)
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Without the processes that measure: what they would find."""
+    rates = {True: (100.0, 4.0), False: (250.0, 3.0)}
+
+    def measure(environment, *how):
+        gflops, fresh = rates["OPENBLAS_CORETYPE" in environment]
+        blas = {"library": "openblas", "version": "1", "kernel": "X", "threads": 4}
+        return {"gflops": gflops, "right": True, "fresh_ms": fresh, "faults": 33, "blas": blas,
+                "bandwidth": 10.0}  # fmt: skip
+
+    monkeypatch.setattr(machine, "_measure", measure)
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    return rates
+
+
+# ---------------------------------------------------------------------------- the whole command
+def test_json_has_its_schema(planted):
+    report = json.loads(planted.stdout)
+    assert report["format"] == 1 and report["worst"] in SEVERITIES
+    assert set(report["counts"]) == set(SEVERITIES)
+    assert sum(report["counts"].values()) == len(report["findings"])
+    for f in report["findings"]:
+        assert set(f) == {"area", "name", "severity", "text", "advice", "command", "facts"}
+        assert f["severity"] in SEVERITIES and f["area"] and f["name"] and f["text"]
+        assert isinstance(f["facts"], dict)
+        assert f["severity"] == "ok" or f["advice"], f"{f['name']} says not what to do"
+    names = [(f["area"], f["name"]) for f in report["findings"]]
+    assert len(set(names)) == len(names)
+    wanted = "python numpy processor memory gpu mpi".split()
+    wanted += ["matrix products", "memory bandwidth", "gpt2 files", "data folder"]
+    assert set(wanted) <= {f["name"] for f in report["findings"]}
+
+
+def test_planted_variables_are_found_and_their_cost_measured(planted):
+    by_name = {f["name"]: f for f in json.loads(planted.stdout)["findings"]}
+    assert by_name["OPENBLAS_CORETYPE"]["severity"] == "slow"
+    assert by_name["OPENBLAS_CORETYPE"]["command"] == variables.unset_command("OPENBLAS_CORETYPE")
+    assert by_name["MALLOC_PERTURB_"]["severity"] == "slow"
+    if (os.cpu_count() or 1) > 1 and machine.cores() > 1:
+        assert by_name["OMP_NUM_THREADS"]["severity"] == "slow"
+    cost = by_name["cost of the variables"]
+    assert {"OPENBLAS_CORETYPE", "MALLOC_PERTURB_"} <= set(cost["facts"]["names"])
+    assert cost["facts"]["gflops"] > 0 and cost["facts"]["gflops_without"] > 0
+    products = by_name["matrix products"]["facts"]
+    if products["library"] == "openblas" and products["kernel"]:
+        assert products["kernel"].lower() == "nehalem"
+
+
+def test_the_text_says_what_to_do_without_colour_in_a_pipe():
+    done = doctor(env={"OPENBLAS_CORETYPE": "Nehalem", "FORCE_COLOR": ""})
+    assert "\x1b" not in done.stdout and done.stderr == ""
+    assert "  slow   OPENBLAS_CORETYPE=Nehalem" in done.stdout
+    if os.name != "nt":
+        assert "$ unset OPENBLAS_CORETYPE" in done.stdout
+    assert done.returncode in (0, 1)
+
+
+# -------------------------------------------------------------------------------------- variables
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OPENBLAS_CORETYPE", "Haswell"), ("OPENBLAS_L2_SIZE", "512"), ("OMP_NUM_THREADS", "1"),
+     ("MKL_NUM_THREADS", "2"), ("OPENBLAS_NUM_THREADS", "64"), ("NUMPY_MADVISE_HUGEPAGE", "0"),
+     ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "0"), ("MALLOC_CHECK_", "3"),
+     ("PYTHONMALLOC", "debug"), ("OMP_PROC_BIND", "TRUE"), ("NPY_DISABLE_CPU_FEATURES", "AVX2"),
+     ("CUDA_VISIBLE_DEVICES", ""), ("PYTHONTRACEMALLOC", "1"), ("OMP_NUM_THREADS", "many")],
+)  # fmt: skip
+def test_a_variable_that_harms_is_found(name, value):
+    (found,) = variables.slowing({name: value, "PATH": "/bin"}, cores=4)
+    assert found.name == name and found.effect and found.advice and "{" not in found.effect
+
+
+def test_harmless_values_are_left_alone():
+    assert variables.slowing(HARMLESS, cores=4) == []
+
+
+def test_without_takes_away_the_variables_alone():
+    env = {"OMP_NUM_THREADS": "1", "PATH": "/bin"}
+    assert variables.without(env, variables.slowing(env, 4)) == {"PATH": "/bin"}
+
+
+def test_the_cost_is_told(unhurried):
+    found = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
+    cost = found["cost of the variables"]
+    assert cost.severity == "slow" and cost.facts["products_times"] == 2.5
+    assert "2.5 times as long" in cost.advice and "on one core" in cost.text
+    assert found["matrix products"].severity == "slow"
+    unhurried[False] = (101.0, 4.0)
+    found = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
+    assert found["cost of the variables"].severity == "note"
+    assert found["matrix products"].severity == "ok"
+    assert [f.name for f in machine.look_at_speed({})][-1] == "variables"
+
+
+def test_wrong_numbers_are_broken(unhurried, monkeypatch):
+    real = machine._measure
+    monkeypatch.setattr(machine, "_measure", lambda *a: {**real(*a), "right": False})
+    assert {f.name: f.severity for f in machine.look_at_speed({})}["right numbers"] == "broken"
+
+
+@pytest.mark.parametrize(("setting", "severity"), [("never", "slow"), ("madvise", "slow")])
+def test_huge_pages(tmp_path, monkeypatch, setting, severity):
+    file = tmp_path / "enabled"
+    file.write_text(
+        " ".join(f"[{s}]" if s == setting else s for s in ("always", "madvise", "never"))
+    )
+    monkeypatch.setattr(machine, "_HUGE", file)
+    (found,) = machine.look_at_memory({"faults": 16385, "fresh_ms": 30.0})
+    assert found.severity == severity and "16,385 page faults" in found.text
+    assert ("sudo tee" in found.command) == (setting == "never")
+    (found,) = machine.look_at_memory({"faults": 33, "fresh_ms": 4.0})
+    assert found.severity == "ok"
+
+
+# ------------------------------------------------------------------------------- missing pieces
+@pytest.fixture
+def missing(monkeypatch):
+    """Makes packages look as if they were not installed."""
+
+    def hide(*names):
+        for name in names:
+            monkeypatch.setitem(sys.modules, name, None)
+
+    return hide
+
+
+def test_missing_packages_are_notes_with_a_command(missing):
+    missing("matplotlib", "threadpoolctl", "tiktoken", "mpi4py", "cupy", "ml_dtypes", "rich")
+    found = {
+        f.name: f
+        for look in (pieces.look_at_packages, pieces.look_at_tokenizers, pieces.look_at_mpi)
+        for f in look()
+    }
+    for name, package in (("matplotlib", "matplotlib"), ("threadpoolctl", "threadpoolctl"),
+                          ("tiktoken", "tiktoken"), ("mpi", "mpi4py mpich")):  # fmt: skip
+        assert found[name].severity == "note" and found[name].command.endswith(f"install {package}")
+
+
+def test_no_gpu_is_no_trouble(missing, monkeypatch):
+    missing("cupy")
+    monkeypatch.setattr(pieces, "driver", lambda: None)
+    (found,) = pieces.look_at_gpu()
+    assert found.severity == "note" and "not needed" in found.advice and not found.command
+
+
+@pytest.mark.parametrize(("cuda", "wheel"), [(12, "cupy-cuda12x"), (13, "cupy-cuda13x")])
+def test_a_gpu_without_cupy(missing, monkeypatch, cuda, wheel):
+    missing("cupy")
+    monkeypatch.setattr(pieces, "driver", lambda: ("NVIDIA X", cuda))
+    (found,) = pieces.look_at_gpu()
+    assert found.severity == "slow" and f"'{wheel}[ctk]'" in found.command
+
+
+@pytest.mark.parametrize(
+    ("result", "card", "severity"),
+    [((0, '{"why": "", "name": "X", "seconds": 1.5, "cupy": "14"}', ""), ("X", 12), "ok"),
+     ((0, '{"why": "no kernel", "seconds": 1.5}', ""), ("X", 12), "broken"),
+     ((0, '{"why": "no driver", "seconds": 0.1}', ""), None, "note"),
+     ((-11, "", ""), ("X", 12), "broken"),
+     ((None, "", "it had not ended after 90 seconds"), ("X", 12), "broken")],
+)  # fmt: skip
+def test_a_gpu_that_is_tried(monkeypatch, result, card, severity):
+    monkeypatch.setattr(pieces, "installed", lambda name: True)
+    monkeypatch.setattr(pieces, "driver", lambda: card)
+    monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
+    (found,) = pieces.look_at_gpu()
+    assert found.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("result", "launcher", "severity"),
+    [((0, "MPICH 5\n", ""), "/bin/mpiexec", "ok"), ((0, "MPICH 5\n", ""), None, "note"),
+     ((1, "", "ImportError: libmpi.so"), None, "broken")],
+)  # fmt: skip
+def test_mpi(monkeypatch, result, launcher, severity):
+    monkeypatch.setattr(pieces, "installed", lambda name: True)
+    monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
+    monkeypatch.setattr(pieces.shutil, "which", lambda *a, **k: launcher)
+    (found,) = pieces.look_at_mpi()
+    assert found.severity == severity
+
+
+def test_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(downloads.DATA_VARIABLE, str(tmp_path / "new"))
+    found = pieces.look_at_data()
+    assert found[0].severity == "ok" and "none yet" in found[0].text
+    monkeypatch.setenv(downloads.DATA_VARIABLE, str(tmp_path))
+    (tmp_path / corpora.NAMED["the-verdict"].file_name).write_text("something else")
+    found = {f.name: f for f in pieces.look_at_data()}
+    assert found["data set the-verdict"].severity == "broken"
+    assert (tmp_path / corpora.NAMED["the-verdict"].file_name).read_text() == "something else"
+
+
+def test_what_fails_becomes_a_note(monkeypatch):
+    def fails():
+        raise OSError("no such device")
+
+    monkeypatch.setattr(pieces, "look_at_gpu", fails)
+    monkeypatch.setattr(machine, "_measure", lambda *a: (_ for _ in ()).throw(RuntimeError("no")))
+    report = examine({})
+    notes = {f.name: f for f in report.findings if "could not be examined" in f.text}
+    assert set(notes) == {"gpu", "matrix products"} and "no such device" in notes["gpu"].text
+
+
+def test_run_python_ends_what_does_not_end():
+    code, _, errors = findings.run_python(["-c", "import time; time.sleep(60)"], timeout=0.2)
+    assert code is None and "0.2 seconds" in errors
+
+
+# ------------------------------------------------------------------------------ printing, exit code
+REPORT = Report([Finding("Speed", "a", "slow", "text", "advice " * 30, "a command"),
+                 Finding("Speed", "b", "ok", "fine")], 1.0)  # fmt: skip
+
+
+def test_colours_only_where_asked():
+    plain, colored = text_of(REPORT, 70, False), text_of(REPORT, 70, True)
+    assert "\x1b" not in plain and "\x1b[33;1mslow  \x1b[0m" in colored
+    assert all(len(line) <= 70 for line in plain.splitlines())
+    assert "$ a command" in plain and "1 slow" in plain
+
+
+@pytest.mark.parametrize(
+    ("severity", "options", "code"),
+    [("ok", [], 0), ("note", ["--strict"], 0), ("slow", [], 0), ("slow", ["--strict"], 1),
+     ("broken", [], 1), ("broken", ["--json"], 1)],
+)  # fmt: skip
+def test_exit_codes(monkeypatch, capsys, severity, options, code):
+    report = Report([Finding("A", "b", severity, "text", "advice")], 0.1)
+    monkeypatch.setattr("tinygrad_llm.study.doctor.examine", lambda: report)
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", *options])
+    assert end.value.code == code and capsys.readouterr().out

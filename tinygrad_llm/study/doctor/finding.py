@@ -1,0 +1,95 @@
+"""What the doctor finds: one line each, with what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SEVERITIES", "Finding", "guarded", "installed", "pip_install", "run_python", "version"]
+
+SEVERITIES = ("ok", "note", "slow", "broken")  # from good to bad
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    area       the heading it stands under
+    name       a short key, the same on every machine, such as "matrix products"
+    severity   ok; note: an optional piece that is missing; slow: works, but could be faster;
+               broken: something that should work does not
+    text       what was found, for a reader who knows nothing of it
+    advice     what it means and what to do; "" where there is nothing to do
+    command    the command that mends it, to be copied; "" where there is none
+    facts      the numbers in it, by name
+    """
+
+    area: str
+    name: str
+    severity: str
+    text: str
+    advice: str = ""
+    command: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def guarded(area: str, name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """What `look` finds; a note if it fails: a doctor never dies of what he examines."""
+    try:
+        return look()
+    except Exception as error:
+        told = f"could not be examined ({type(error).__name__}: {error})"
+        return [Finding(area, name, "note", f"{name}: {told}")]
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def version(distribution: str) -> str:
+    """The version of an installed distribution, "" if that is not known."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs packages into this very Python."""
+    python = sys.executable or "python"
+    beside = os.path.relpath(python) if os.name != "nt" else python
+    short = beside if len(beside) < len(python) and not beside.startswith("..") else python
+    quoted = [f"'{p}'" if "[" in p else p for p in packages]
+    return f"{short} -m pip install {' '.join(quoted)}"
+
+
+def run_python(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None, timeout: float = 30.0
+) -> tuple[int | None, str, str]:
+    """Run this Python in a process of its own: (exit code or None for too long, output, errors)."""
+    env = dict(os.environ if environment is None else environment)
+    package = str(Path(__file__).resolve().parents[3])  # where tinygrad_llm is found
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), package]))
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, "", f"it had not ended after {timeout:g} seconds"
+    return done.returncode, done.stdout, done.stderr

