@@ -529,6 +529,12 @@ def test_layers_of_options():
     assert (o.lr, o.steps, o.epochs, o.pool) == (1.0, None, 2.0, ClassifyOptions().pool)
 
 
+def test_finetune_stands_after_pretrain(capsys):
+    _, out, _ = call(capsys, "--help")
+    names = re.findall(r"^  ([a-z]+)  ", out.partition("Commands:")[2], re.M)
+    assert names[:2] == ["pretrain", "finetune"] and "study" in names
+
+
 def test_help_names_every_option(capsys):
     for name in ("classify", "instruct", "dpo", "ask"):
         code, out, _ = call(capsys, "finetune", name, "--help")

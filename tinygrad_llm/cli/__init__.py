@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from .doctor import register as register_doctor
 from .errors import run
@@ -17,8 +19,19 @@ from .tokenize import register as register_tokenize
 
 __all__ = ["app", "main"]
 
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists finetune, which is a group, after pretrain; typer lists groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        rest = [name for name in super().list_commands(ctx) if name not in _FIRST]
+        return [*_FIRST, *rest]
+
+
+_FIRST = ("pretrain", "finetune")
 app = typer.Typer(
     name="tinygrad-llm",
+    cls=_InOrder,
     help="Train small language models from scratch, and see how they work.",
     epilog="tinygrad-llm pretrain   trains a first model in about three minutes.",
     no_args_is_help=True,

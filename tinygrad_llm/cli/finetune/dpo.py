@@ -34,9 +34,9 @@ class DPO(Finetuning):
     name = "dpo"
     options = DPOOptions
     o: DPOOptions
-    rates = (2e-4, 5e-6)
-    lora_rates = (1e-3, 5e-5)
-    rounds = 2.0
+    rates = (5e-5, 5e-6)
+    lora_rates = (5e-4, 5e-5)
+    rounds = 1.0
 
     def read_data(self) -> None:
         from ...finetune import usable_pairs

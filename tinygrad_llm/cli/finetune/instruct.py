@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadValue
 from .base import padding_of, with_dropout
 from .options import InstructOptions
-from .run import Finetuning
+from .run import LARGE, Finetuning
 
 __all__ = ["HELP", "Instruct", "answer_all", "check_prompts", "show_answers"]
 
@@ -115,6 +115,12 @@ class Instruct(Finetuning):
             self.note(
                 f"\nanswers           {len(answered)} in {path}: {exact} exactly as wanted, "
                 f"{sum(scores) / len(scores):.1%} of the words shared (F1)"
+            )
+        size = sum(p.numel() for p in self.model.parameters())
+        if size < LARGE:
+            self.note(
+                f"a word of caution {size / 1e6:.1f} million weights learn the form of an answer, "
+                "not what is true"
             )
         self.note(
             f"validation loss   {result.val_loss:.4f} (nats a token) after "
