@@ -150,7 +150,8 @@ def test_resume_goes_on_and_may_train_longer(cli, trained):
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 19))
     assert find_checkpoint("runs/a").config["options"]["steps"] == 18
     # resuming what is done changes nothing and says the result again
-    assert cli("pretrain", "--resume", "runs/a")[0] == 0
+    code, out, err = cli("pretrain", "--resume", "runs/a")
+    assert (code, err) == (0, "") and "finished     all 18 steps were done before" in out
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(cli, tmp_path):
@@ -197,6 +198,7 @@ BAD = [
     (["pretrain", "tinyshakespear"], "did you mean 'tinyshakespeare'"),
     (["pretrain", "latin1.txt"], "latin1.txt is not UTF-8: byte 3"),
     (["pretrain", "empty.txt"], "is empty"),
+    (["pretrain", "short.txt"], "too long for this text: its training part has .* bytes"),
     ([*PRETRAIN, "--vocab-size", "9000"], "--vocab-size: vocab_size 9000 is too large for this"),
     ([*PRETRAIN, "--vocab-size", "100"], "--vocab-size: .*at least 257"),
     ([*CHARS, "--context-length", "50000"], "--context-length 50000 is too long for this text"),
@@ -272,6 +274,7 @@ BAD = [
 def test_a_bad_value_is_one_clear_line_and_exit_code_2(cli, arguments, message):
     Path("latin1.txt").write_bytes(b"caf\xe9")
     Path("empty.txt").write_text("\n")
+    Path("short.txt").write_text("Hello, world: this is short.")
     Path("unknown.json").write_text('{"emb_dims": 3}')
     Path("wrong.toml").write_text('batch-size = "big"\n')
     Path("list.json").write_text("[1]")

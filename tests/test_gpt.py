@@ -158,6 +158,11 @@ def test_forward_by_hand(options):
         np.testing.assert_allclose(row, by_hand(model, one), rtol=1e-10, atol=1e-10)
 
 
+def test_loss_names_both_shapes():
+    with pytest.raises(RuntimeError, match=r"idx is \(2, 5\), targets is \(2, 4\)"):
+        tiny().loss(ids(2, 5), ids(2, 4))
+
+
 def test_loss_equals_cross_entropy_of_the_logits():
     model = larger_weights(tiny())
     x, y = ids(3, 8), ids(3, 8, seed=1)

@@ -396,7 +396,7 @@ def test_a_file_of_another_kind(tmp_path):
     CharTokenizer("ab").save(tmp_path / "t.json")
     with pytest.raises(ValueError, match="kind 'char', not a BPETokenizer"):
         BPETokenizer.load(tmp_path / "t.json")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"none\.json does not exist: a tokenizer is"):
         load_tokenizer(tmp_path / "none.json")
 
 

@@ -47,6 +47,19 @@ torch.topk(torch.ones(3), 5)
 torch.from_numpy([1])
 torch.ones(2).foo
 torch.nn.functional.foo
+torch.argmax([1])
+torch.argmax(input=[1])
+torch.sum([1.0, 2.0])
+torch.mean((1.0, 2.0), 0)
+torch.max([1.0])
+torch.matmul([[1.0]], torch.ones(1, 1))
+torch.mul([1.0], 2)
+torch.mul(torch.ones(1), [1.0])
+torch.sub([1.0], 2)
+torch.reshape([1.0], (1, 1))
+torch.flip([1.0], (0,))
+torch.topk([1.0], 1)
+torch.tril([[1.0]])
 """.strip().splitlines()
 
 

@@ -174,6 +174,13 @@ class Pretraining:
                     f"CORPUS: the text {o.corpus} has changed since the run began: it had "
                     f"{before['characters']:,} characters, it has {len(text):,}; start another run"
                 )
+        size = len(train_text.encode("utf-8"))
+        if size <= o.context_length:
+            raise BadValue(
+                f"--context-length {o.context_length} is too long for this text: its training "
+                f"part has {size:,} bytes, and a token is a byte or more; take a shorter context "
+                "or a longer text"
+            )
         self.tokenizer = self.make_tokenizer(train_text)
         try:
             self.train_ids = self.tokenizer.encode_to_array(train_text, disallowed_special=())
@@ -203,6 +210,11 @@ class Pretraining:
         )
         if self.resumed is not None:
             self.progress.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
+            if o.steps == self.resumed.step:
+                self.progress.note(
+                    f"finished     all {o.steps:,} steps were done before; a larger --steps "
+                    "trains on"
+                )
 
     def make_tokenizer(self, train_text: str) -> Any:
         from .. import text

@@ -244,8 +244,13 @@ class GPT(nn.Module):
         """The mean cross-entropy of targets (B, T), the tokens that follow idx (B, T); 0-d.
 
         Equals cross_entropy(model(idx), targets), but the logits of the whole batch never exist at
-        once. Targets equal to ignore_index do not count.
+        once. Targets equal to ignore_index do not count. RuntimeError unless both have one shape.
         """
+        if tuple(targets.shape) != tuple(idx.shape):
+            raise RuntimeError(
+                f"loss: targets are the tokens that follow idx, of the same shape: idx is "
+                f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
+            )
         hidden = self.hidden_states(idx)
         if not isinstance(self.out_head, nn.Linear):  # a layer put in its place, such as LoRA's
             logits = self.out_head(hidden)  # (B, T, C) -> (B, T, V)

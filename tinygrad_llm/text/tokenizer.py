@@ -294,6 +294,11 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     and encoder.json. Raises FileNotFoundError, or ValueError that says what is wrong with the file.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: a tokenizer is a file that save() wrote, or a folder with "
+            "GPT-2's vocab.bpe and encoder.json"
+        )
     if path.is_dir() or path.name == "vocab.bpe":
         return KINDS["bpe"].from_gpt2_files(path)  # type: ignore[attr-defined]
     data = path.read_bytes()
