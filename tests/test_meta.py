@@ -41,7 +41,7 @@ ONLY = {  # those who see less than their floor
     "optim": "backend dtypes names versions grad_mode tensor engine",
     "text": "downloads random tensor functions",
     "corpora": "downloads random tensor functions",
-    "utils": "random dtypes backend tensor functions",
+    "utils": "random dtypes backend tensor versions grad_mode engine functions",
 }
 MAY_IMPORT_STUDY = {"cli", "testing"}  # the second when it is asked for the strategies
 ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed

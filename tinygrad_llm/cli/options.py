@@ -45,6 +45,7 @@ class PretrainOptions:
     drop_rate: float = 0.0
     qkv_bias: bool = False
     tie_weights: bool = True
+    gradient_checkpointing: bool = False
     batch_size: int = 16
     accumulation: int = 1
     lr: float = 1e-3
@@ -105,10 +106,10 @@ _ABOUT = {
 MODEL_KEYS = (
     "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
 )  # fmt: skip
-# What may be changed when a run goes on: more steps, and what is shown and kept.
+# What may be changed when a run goes on: more steps, what is shown and kept, memory for time.
 MAY_CHANGE = (
     "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",
-    "checkpoint_every", "keep",
+    "checkpoint_every", "keep", "gradient_checkpointing",
 )  # fmt: skip
 
 

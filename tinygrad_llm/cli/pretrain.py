@@ -64,6 +64,11 @@ def pretrain(
     drop_rate: float | None = typer.Option(None, help="Dropout."),
     qkv_bias: bool | None = typer.Option(None, "--qkv-bias/--no-qkv-bias"),
     tie_weights: bool | None = typer.Option(None, "--tie-weights/--no-tie-weights"),
+    gradient_checkpointing: bool | None = typer.Option(
+        None,
+        "--gradient-checkpointing/--no-gradient-checkpointing",
+        help="Less memory, more time, the same numbers.",
+    ),
     batch_size: int | None = typer.Option(None, help="Windows in a batch."),
     accumulation: int | None = typer.Option(None, help="Batches in a step."),
     lr: float | None = typer.Option(None, help="Highest learning rate."),
@@ -252,6 +257,8 @@ class Pretraining:
         random.manual_seed(o.seed)
         shape = {name: getattr(o, name) for name in MODEL_KEYS}
         self.model = GPT(GPTConfig(vocab_size=self.tokenizer.vocab_size, **shape))
+        if o.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
         # Weight decay pulls on matrices only: biases and norms have no use for it (GPT-3, B).
         parameters = list(self.model.parameters())
         groups = [

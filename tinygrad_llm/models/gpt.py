@@ -18,6 +18,7 @@ from ..dtypes import bool_
 from ..functions.filled import arange, ones
 from ..nn import functional as F
 from ..tensor import Tensor
+from ..utils.checkpoint import checkpoint
 from .cache import KVCache, LayerCache
 
 __all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
@@ -178,6 +179,7 @@ class GPT(nn.Module):
         if isinstance(config, dict):
             config = GPTConfig(**config)
         self.config = config
+        self.gradient_checkpointing = False
         V, C = config.vocab_size, config.emb_dim
         self.tok_emb = nn.Embedding(V, C)
         self.pos_emb = nn.Embedding(config.context_length, C)
@@ -201,6 +203,17 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, 0.0, small)
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on blocks keep only their inputs for backward, which runs each forward again.
+
+        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
+        """
+        self.gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """From now on blocks keep what backward needs."""
+        self.gradient_checkpointing = False
 
     def hidden_states(
         self, idx: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
@@ -226,7 +239,10 @@ class GPT(nn.Module):
         x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T, C) -> (B, T, C)
         x = self.drop_emb(x)
         for i, block in enumerate(self.trf_blocks):
-            x = block(x, None if cache is None else cache.layers[i], mask)
+            if self.gradient_checkpointing and cache is None:
+                x = checkpoint(block, x, None, mask)
+            else:
+                x = block(x, None if cache is None else cache.layers[i], mask)
         return self.final_norm(x)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:

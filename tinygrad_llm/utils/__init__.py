@@ -1,5 +1,5 @@
-"""PyTorch's utils: `utils.data` feeds data sets to a training loop."""
+"""PyTorch's utils: `utils.data` feeds a training loop, `utils.checkpoint` saves memory in it."""
 
-from . import data
+from . import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

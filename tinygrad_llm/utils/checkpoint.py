@@ -1,0 +1,241 @@
+"""Gradient checkpointing: forget what a part of the model saved for backward, and run it again.
+
+A block keeps its activations from its forward until its backward: for a deep model nearly all of
+the memory of a step. Under `checkpoint` only the block's inputs are kept. When backward arrives at
+it, the block runs forward once more from these inputs, with the random numbers of the first time,
+and each of its ops gets back what it had saved. What is multiplied with what, and added in which
+order, does not change: the gradients are the same to the last bit.
+
+With n blocks the memory falls from n blocks' activations to n inputs and one block's activations;
+the price is a second forward, about a third of the step (Chen et al. 2016, "Training Deep Nets with
+Sublinear Memory Cost").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .. import random
+from ..engine import Op, observers
+from ..grad_mode import enable_grad, mode
+from ..tensor import Tensor
+from ..versions import check_unmodified, modified, modified_at
+
+__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_context_fn"]
+
+
+class CheckpointError(RuntimeError):
+    """The second run of a checkpointed function did other things than the first."""
+
+
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing: for the first run and for the second."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+def checkpoint(
+    function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True, context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
+    determinism_check: str = "default", debug: bool = False, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """function(*args, **kwargs), without keeping what backward needs: it is computed again there.
+
+    use_reentrant       accepted as PyTorch has it: True, False and None are the same thing here
+    preserve_rng_state  the second run draws the same random numbers, such as dropout's
+    context_fn          makes two contexts, in which the first and the second run happen
+    determinism_check   "default": the second run must give the same shapes; "none": not looked at
+    debug               accepted: an error always names the ops of both runs
+
+    The function must do the same when it runs again. Backward raises CheckpointError if it ran
+    other ops, and RuntimeError if one of its inputs was changed in place in between. ValueError
+    for another determinism_check, TypeError for what is no function.
+    """
+    if not callable(function):
+        raise TypeError(f"checkpoint: expected a function, got {type(function).__name__}")
+    if determinism_check not in ("default", "none"):
+        raise ValueError(
+            f'checkpoint: determinism_check is "default" or "none", got {determinism_check!r}'
+        )
+    first, second = context_fn()
+    if not mode.grad:
+        with first:
+            return function(*args, **kwargs)
+    segment = _Segment(function, args, kwargs, preserve_rng_state, second, determinism_check)
+    with first, _recording() as ops:
+        out = function(*args, **kwargs)
+    segment.forget(ops)
+    return out
+
+
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+) -> Any:  # fmt: skip
+    """The functions one after the other, in so many checkpointed parts; the last part is kept.
+
+    functions: an nn.Sequential or a list. With √n parts of n layers the memory is smallest.
+    ValueError unless there are from 1 to len(functions) parts.
+    """
+    layers = list(functions)
+    if not 1 <= segments <= max(len(layers), 1):
+        raise ValueError(
+            f"checkpoint_sequential: segments must be from 1 to {len(layers)}, got {segments}"
+        )
+
+    def part(some: Sequence[Any]) -> Callable[[Any], Any]:
+        def run(x: Any) -> Any:
+            for layer in some:
+                x = layer(x)
+            return x
+
+        return run
+
+    size = len(layers) // segments
+    last = size * (segments - 1)
+    for start in range(0, last, size):
+        input = checkpoint(
+            part(layers[start : start + size]), input, use_reentrant=use_reentrant,
+            preserve_rng_state=preserve_rng_state,
+        )  # fmt: skip
+    return part(layers[last:])(input)
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[list[Op]]:
+    """The ops that this thread runs within it and that take part in a gradient, in order."""
+    ops: list[Op] = []
+    me = threading.get_ident()
+
+    def watch(op: Op, inputs: tuple, results: Any) -> None:
+        if True in op.needs and threading.get_ident() == me:
+            ops.append(op)
+
+    observers.append(watch)
+    try:
+        yield ops
+    finally:
+        observers.remove(watch)
+
+
+class _Again:
+    """Stands in op.saved for what was forgotten; whoever reads it has the segment run again."""
+
+    def __init__(self, segment: _Segment, index: int) -> None:
+        self.segment: _Segment | None = segment
+        self.index = index
+        self.value: Sequence[Any] = ()
+
+    def _saved(self) -> Sequence[Any]:
+        if self.segment is not None:
+            self.value, self.segment = self.segment.saved(self.index), None
+        return self.value
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._saved())
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._saved()[i]
+
+    def __len__(self) -> int:
+        return len(self._saved())
+
+    def __bool__(self) -> bool:
+        return True  # asking whether there is something does not run anything
+
+
+class _Segment:
+    """One call of a checkpointed function: how to run it again, and what that gave."""
+
+    def __init__(
+        self, function: Any, args: tuple, kwargs: dict, preserve_rng: bool, context: Any, check: str
+    ) -> None:
+        self.call = function, args, kwargs
+        self.rng = random.get_rng_state() if preserve_rng else None
+        self.context, self.check = context, check
+        self.names: list[str] = []
+        self.shapes: list[list[tuple[int, ...]]] = []
+        self.inputs: list[tuple[Tensor, int]] = []  # and when each was last changed in place
+        self.found: list[Any] | None = None
+
+    def forget(self, ops: list[Op]) -> None:
+        """Takes from the ops what they saved; reading it brings it back."""
+        _, args, kwargs = self.call
+        leaves = [edge for op in ops for edge in op.edges]  # the parameters among them
+        tensors = {id(t): t for t in (*args, *kwargs.values(), *leaves) if isinstance(t, Tensor)}
+        self.inputs = [(t, modified_at(t.array)) for t in tensors.values()]
+        self.names = [op.name for op in ops]
+        self.shapes = [_shapes(op.saved) for op in ops]
+        for i, op in enumerate(ops):
+            if op.saved:
+                op.saved = _Again(self, i)  # type: ignore[assignment]
+
+    def saved(self, index: int) -> Any:
+        """What op number `index` had saved: each is given away once."""
+        if self.found is None or self.found[index] is None:
+            self.found = self.run_again()
+        value, self.found[index] = self.found[index], None
+        return value
+
+    def run_again(self) -> list[Any]:
+        function, args, kwargs = self.call
+        for tensor, when in self.inputs:
+            if modified_at(tensor.array) != when:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    "inplace operation: an input or a parameter of a checkpointed function, of "
+                    f"shape {tuple(tensor.shape)}, was changed before backward. Clone it first."
+                )
+        again = [a.detach().requires_grad_(a.requires_grad) if _floating(a) else a for a in args]
+        named = {
+            k: a.detach().requires_grad_(a.requires_grad) if _floating(a) else a
+            for k, a in kwargs.items()
+        }
+        known = set(modified)
+        now = None if self.rng is None else random.get_rng_state()
+        if self.rng is not None:
+            random.set_rng_state(self.rng)
+        try:
+            with enable_grad(), self.context, _recording() as ops:
+                function(*again, **named)
+        finally:
+            if now is not None:
+                random.set_rng_state(now)
+        names = [op.name for op in ops]
+        if names != self.names:
+            raise CheckpointError(
+                "checkpoint: the function did other things when it ran again: first "
+                f"{_told(self.names)}, then {_told(names)}. It must depend on nothing that changes "
+                "between forward and backward, such as model.train() or a counter."
+            )
+        if self.check == "default":
+            shapes = [_shapes(op.saved) for op in ops]
+            for name, before, after in zip(names, self.shapes, shapes, strict=True):
+                if before != after:
+                    raise CheckpointError(
+                        f"checkpoint: {name} saved arrays of shapes {before} in the first run and "
+                        f"{after} in the second: the function must do the same both times"
+                    )
+        for op in ops:
+            if not isinstance(op.saved, _Again):
+                check_unmodified(op)
+        for key in set(modified) - known:  # changed in place before it was saved, which is right
+            del modified[key]
+        return [op.saved for op in ops]
+
+
+def _floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.array.dtype.kind in "fV"
+
+
+def _shapes(saved: Any) -> list[tuple[int, ...]]:
+    if isinstance(saved, _Again):
+        return []  # an inner checkpoint: it looks at its own
+    return [tuple(a.shape) for a in saved if hasattr(a, "shape")]
+
+
+def _told(names: list[str]) -> str:
+    shown = ", ".join(names[:12]) or "no op that takes part in a gradient"
+    return shown + (f", … ({len(names)} ops)" if len(names) > 12 else "")
