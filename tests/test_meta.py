@@ -23,7 +23,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Who may import whom: what stands higher imports what stands lower, and floor 0 itself.
 FLOORS = [
     "backend dtypes grad_mode grad_fn printing shapes versions names draws box_muller random_state "
-    "random downloads",
+    "random downloads blas allocator products heads",
     "tensor",
     "engine cuda weights",
     "ops autograd debug optim",
@@ -37,7 +37,7 @@ FLOORS = [
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
 ONLY = {  # those who see less than their floor
-    "ops": "backend engine",
+    "ops": "backend engine products heads",
     "optim": "backend dtypes names versions grad_mode tensor engine",
     "text": "downloads random tensor functions",
     "corpora": "downloads random tensor functions",

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from . import blas
+from .allocator import keep_memory
+
 __all__ = [
     "IN_MEMORY",
-    "add_product",
     "asarray",
     "device_of",
     "erf",
@@ -185,6 +187,17 @@ def row_mean(x: Any) -> Any:
 def row_dot(a: Any, b: Any) -> Any:
     """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1), without the product in memory."""
     return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
+
+
+def bounded(a: Any, b: Any, scale: float) -> bool:
+    """Whether exp(aᵢ·bⱼ·scale) is in range for all rows without subtracting a maximum.
+
+    |aᵢ·bⱼ| ≤ |aᵢ|·|bⱼ| (Cauchy and Schwarz): 40 leaves room for a long sum. A GPU is not asked, for
+    the answer would have to be waited for.
+    """
+    if not isinstance(a, np.ndarray) or a.dtype.itemsize < 4 or not a.size or not b.size:
+        return False
+    return float(row_dot(a, a).max() * row_dot(b, b).max()) * scale**2 < 1600.0
 
 
 def check_ids(ids: Any, n: int, name: str) -> None:
@@ -380,12 +393,6 @@ def row_blocks(x: Any, n_bytes: int = IN_CACHE) -> list[slice]:
     return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
 
 
-def add_product(out: Any, a: Any, b: Any) -> None:
-    """out += a @ b, some rows of out at a time, so that the product needs little memory itself."""
-    for rows in row_blocks(out, IN_CACHE << 3):
-        out[rows] += a[rows] @ b
-
-
 _BLOCK = 1536 * 1024  # bytes of one array in a block; smaller ones cost more in handing over
 _pool: Any = None
 
@@ -444,7 +451,9 @@ def each(work: Any, parts: Any) -> list:
     Which core does what differs from run to run; the order of the results does not.
     """
     if len(parts) < 2 or threads() == 1:
-        return [work(part) for part in parts]
+        with blas.one_thread:
+            return [work(part) for part in parts]
+    keep_memory()
     results: list = [None] * len(parts)
     todo = iter(enumerate(parts))
     lock = threading.Lock()
@@ -484,8 +493,9 @@ def on_every_core(work: Any, cores: int | None = None) -> list:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_pool)
     context = contextvars.copy_context()  # np.errstate holds in the other threads too
-    others = [_pool.submit(context.copy().run, work) for _ in range(cores - 1)]
-    return [work(), *[o.result() for o in others]]
+    with blas.one_thread:
+        others = [_pool.submit(context.copy().run, work) for _ in range(cores - 1)]
+        return [work(), *[o.result() for o in others]]
 
 
 def _forget_pool() -> None:

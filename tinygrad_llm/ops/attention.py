@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
-from ..backend import max_along, row_dot, sum_along, unbroadcast, xp_of
+from ..backend import bounded, each, max_along, row_dot, sum_along, unbroadcast, xp_of
 from ..engine import Op
-
-ROWS = 64  # query rows of a block: the heads' weights, 64 × keys each, should fit the cache
+from ..heads import ROWS, beside, by_group, heads_in_cache, merged, put, slices
 
 
 class ScaledDotProductAttention(Op):
@@ -26,7 +24,10 @@ class ScaledDotProductAttention(Op):
     Softmax asks for d = Σ p·∂L/∂p, which is g·(p·v) = g·y. With dropout, p in ∂L/∂v and the whole
     of ∂L/∂p get the factor keep/(1 − dropout_p), and d = Σ g·y still holds.
     Saves q, k, v, mask, keep, y and l = log Σ exp(s), one number a row. p = exp(s − l) is worked
-    out again, block by block, so that L × S numbers never exist at once.
+    out again, block by block, so that L × S numbers never exist at once. A column more does both
+    subtractions inside the products: [q·scale, −l]·[k, 1]ᵀ = s − l,   [g, −d]·[v, 1]ᵀ = ∂L/∂p − d.
+    Forward goes through blocks of queries, backward through blocks of keys; heads are independent
+    of each other and shared among the cores.
     Sources: Vaswani et al. (2017), equation 1; in blocks, Dao et al. (2022), algorithm 4.
     """
 
@@ -45,101 +46,91 @@ class ScaledDotProductAttention(Op):
             if mask.dtype == bool:
                 allowed, mask = mask, xp.zeros(mask.shape, q.dtype)
                 mask[~allowed] = -math.inf
-            mask = self.by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])))
-        keep = None if keep is None else self.by_group(keep)
-        q = self.by_group(q)
+            mask = by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])), k)
+        keep = None if keep is None else by_group(keep, k)
+        q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
         y = xp.zeros_like(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = xp.zeros(q.shape[:-1] + (1,), q.dtype)  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
-        lowest = float(xp.finfo(q.dtype).min)
-        for i, rows, keys in self.blocks():
-            _, p = self.scores(i, rows, keys)  # (H, R·n, m)
-            top = xp.maximum(max_along(p), lowest)  # finite even if all are −∞
-            p -= top
-            xp.exp(p, out=p)
-            total = xp.maximum(sum_along(p), 1.0)  # less only if all are −∞
-            put(log_sum, i, rows, top + xp.log(total))
-            if keep is not None:
-                p *= take(keep, i, rows)[..., keys]
-                p *= self.keep_scale
-            out = p @ v[i][:, keys]  # (H, R·n, D)
-            out /= total
-            put(y, i, rows, out)
+        lowest, tiny = float(xp.finfo(q.dtype).min), float(xp.finfo(q.dtype).tiny)
+
+        def some_heads(at):
+            in_range = mask is None and bounded(q[at], k[at], self.scale)
+            for rows in slices(q.shape[-2] if k.shape[-2] else 0):
+                keys = slice(0, min(rows.stop, k.shape[-2]) if self.causal else k.shape[-2])
+                p = self.scores(merged(q[at][:, :, rows] * self.scale), k[at], at, rows, keys)
+                top = 0.0  # exp can't overflow
+                if not in_range:
+                    top = xp.maximum(max_along(p), lowest)  # finite even if all are −∞
+                    p -= top
+                xp.exp(p, out=p)
+                total = xp.maximum(sum_along(p), tiny)  # (h, R·n, 1), 0 only if all are −∞
+                if keep is not None:
+                    p *= merged(keep[at][:, :, rows, keys])
+                    p *= self.keep_scale
+                out = p @ v[at][:, keys]  # (h, R·n, D)
+                out /= total
+                put(y[at][:, :, rows], out)
+                put(log_sum[at][:, :, rows], xp.log(total) + top)
+
+        each(some_heads, heads_in_cache(q, k))
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
         q, k, v, mask, keep, y, log_sum, _ = self.saved
         xp = xp_of(g)
-        g = self.by_group(g)  # (..., H, R, L, D)
-        d = row_dot(g, y)  # (..., H, R, L, 1)
+        g = by_group(g, k)  # (..., H, R, L, D)
         gq, gk, gv = xp.zeros_like(q), xp.zeros_like(k), xp.zeros_like(v)
-        gm = None
-        if len(self.needs) > 3 and self.needs[3]:
-            gm = xp.zeros(mask.shape, g.dtype)  # (..., H, R, L, S)
-        for i, rows, keys in self.blocks():
-            q_n, p = self.scores(i, rows, keys)  # (H, R·n, E), (H, R·n, m)
-            g_n = take(g, i, rows)  # (H, R·n, D)
-            p -= take(log_sum, i, rows)
-            xp.exp(p, out=p)
-            gp = g_n @ v[i][:, keys].swapaxes(-1, -2)  # (H, R·n, m)
-            dropped = p
-            if keep is not None:
-                kept = take(keep, i, rows)[..., keys] * xp.asarray(self.keep_scale, p.dtype)
-                gp *= kept
-                dropped = p * kept
-            gv[i][:, keys] += dropped.swapaxes(-1, -2) @ g_n
-            gp -= take(d, i, rows)
-            gp *= p  # ∂L/∂s
-            if gm is not None:
-                put(gm[..., keys], i, rows, gp)
-            gk[i][:, keys] += gp.swapaxes(-1, -2) @ q_n  # q_n carries the scale
-            gq_n = gp @ k[i][:, keys]  # (H, R·n, E)
-            gq_n *= self.scale
-            put(gq, i, rows, gq_n)
+        wanted = len(self.needs) > 3 and self.needs[3]
+        gm = xp.zeros(mask.shape, g.dtype) if wanted else None  # (..., H, R, L, S)
+
+        def some_heads(at):
+            q_l = beside(q[at] * self.scale, -log_sum[at])  # (h, R, L, E + 1)
+            g_d = beside(g[at], -row_dot(g[at], y[at]))  # (h, R, L, D + 1)
+            k_1, v_1 = beside(k[at], 1.0), beside(v[at], 1.0)  # (h, S, E + 1), (h, S, D + 1)
+            for keys in slices(k.shape[-2] if q.shape[-2] else 0):
+                rows = slice(keys.start if self.causal else 0, q.shape[-2])
+                q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
+                p = self.scores(q_n, k_1, at, rows, keys)  # s − l, (h, R·n, m)
+                xp.exp(p, out=p)
+                dropped = p
+                if keep is None:
+                    gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
+                else:
+                    kept = merged(keep[at][:, :, rows, keys]) * xp.asarray(self.keep_scale, p.dtype)
+                    dropped = p * kept
+                    gs = g_n[..., :-1] @ v[at][:, keys].swapaxes(-1, -2)
+                    gs *= kept
+                    gs += g_n[..., -1:]
+                gs *= p  # ∂L/∂s
+                gv[at][:, keys] = dropped.swapaxes(-1, -2) @ g_n[..., :-1]
+                gk[at][:, keys] = gs.swapaxes(-1, -2) @ q_n[..., :-1]  # q_n carries the scale
+                if gm is not None:
+                    put(gm[at][:, :, rows, keys], gs)
+                gq_n = gs @ k[at][:, keys]  # (h, R·n, E)
+                gq_n *= self.scale
+                part = gq[at][:, :, rows]
+                part += gq_n.reshape(part.shape)
+
+        each(some_heads, heads_in_cache(q, k))
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)
         shapes = self.q_shape, self.k_shape, self.v_shape
         return *(a.reshape(n) for a, n in zip((gq, gk, gv), shapes, strict=True)), gm, None
 
-    def by_group(self, a):
-        """(..., H·R, L, ·) -> (..., H, R, L, ·): the R query heads of each key head."""
-        heads = self.k_shape[-3] if len(self.k_shape) > 2 else 1
-        group = a.shape[-3] // heads if a.ndim > 2 and heads else 1
-        return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
-
-    def blocks(self):
-        """Where to work next: a leading index, n query rows, and the m keys that they may see."""
-        q, k = self.saved[:2]
-        n_rows, n_keys = q.shape[-2], k.shape[-2]
-        for i in itertools.product(*map(range, q.shape[:-4])):
-            for start in range(0, n_rows if n_keys else 0, ROWS):
-                stop = min(start + ROWS, n_rows)
-                yield i, slice(start, stop), slice(0, min(stop, n_keys) if self.causal else n_keys)
-
-    def scores(self, i, rows, keys):
-        """q·scale and s of one block: (H, R·n, E), (H, R·n, m)."""
-        q, k, _, mask = self.saved[:4]
-        q_n = take(q, i, rows) * self.scale
-        s = q_n @ k[i][:, keys].swapaxes(-1, -2)
-        n = rows.stop - rows.start
-        by_group = s.reshape(len(s), s.shape[1] // n, n, keys.stop)  # (H, R, n, m)
-        if self.causal and keys.stop > rows.start:
-            ahead = by_group[..., rows.start :]
-            ahead += self.saved[-1][: ahead.shape[-2], : ahead.shape[-1]]
+    def scores(self, q_n, k, at, rows, keys):
+        """q_n·kᵀ of some heads, masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""
+        mask, future = self.saved[3], self.saved[-1]
+        s = q_n @ k[:, keys].swapaxes(-1, -2)
+        n, m = rows.stop - rows.start, keys.stop - keys.start
+        by_group = s.reshape(len(s), self.saved[0].shape[-3], n, m)  # (h, R, n, m)
+        if self.causal:  # on the diagonal; whole blocks of the future are not here
+            start = max(rows.start, keys.start)
+            i, j = start - rows.start, start - keys.start
+            square = by_group[..., i : i + ROWS, j : j + ROWS]
+            square += future[: square.shape[-2], : square.shape[-1]]
         if mask is not None:
-            by_group += mask[i][:, :, rows, keys]
-        return q_n, s
-
-
-def take(a, i, rows):
-    """n rows of every head: (..., H, R, L, ·) -> (H, R·n, ·), one matrix for each key head."""
-    part = a[i][:, :, rows]
-    return part.reshape(len(part), part.shape[1] * part.shape[2], part.shape[-1])
-
-
-def put(a, i, rows, values):
-    """The way back: write (H, R·n, ·) into n rows of (..., H, R, L, ·)."""
-    part = a[i][:, :, rows]
-    part[...] = values.reshape(part.shape)
+            by_group += mask[at][:, :, rows, keys]
+        return s

@@ -1,7 +1,8 @@
 """Linear: the layer where nearly all of a model's arithmetic is."""
 
-from ..backend import row_sum
+from ..backend import by_rows, row_sum
 from ..engine import Op
+from ..products import product
 from .matmul import rows as as_rows
 
 
@@ -18,9 +19,7 @@ class Linear(Op):
 
     def forward(self, x, w, b=None):
         self.saved = x, w
-        y = as_rows(x) @ w.T  # (..., I) -> (N, O)
-        if b is not None:
-            y += b
+        y = product(as_rows(x), w.T, b)  # (..., I) -> (N, O)
         return y.reshape(*x.shape[:-1], len(w))  # (N, O) -> (..., O)
 
     def backward(self, g):
@@ -28,9 +27,9 @@ class Linear(Op):
         rows = as_rows(g)  # (..., O) -> (N, O)
         gx = gw = gb = None
         if self.needs[0]:
-            gx = (rows @ w).reshape(x.shape)  # (N, I) -> (..., I)
+            gx = product(rows, w).reshape(x.shape)  # (N, I) -> (..., I)
         if self.needs[1]:
-            gw = rows.T @ as_rows(x)  # (O, I)
+            gw = product(rows.T, as_rows(x))  # (O, I)
         if len(self.needs) > 2 and self.needs[2]:
-            gb = row_sum(rows)  # (N, O) -> (O)
+            gb = by_rows(row_sum, rows)  # (N, O) -> (O)
         return gx, gw, gb

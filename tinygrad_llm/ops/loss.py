@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import add_product, each, max_along, row_blocks, row_sum, sigmoid, sum_along, xp_of
+from ..backend import bounded, each, max_along, row_blocks, sigmoid, sum_along, xp_of
 from ..engine import Op
+from ..products import product
 from .matmul import rows as as_rows
+
+LOGITS = 1 << 27  # bytes of logits at a time: more rows, better products
 
 
 class Targets:
@@ -45,10 +48,11 @@ class Targets:
         """∂L/∂Lᵢ: a number, or one a row. 0 where there is no target at all."""
         return g.reshape(-1)[:, None] * (0.0 if math.isnan(self.scale) else self.scale)
 
-    def losses(self, part: slice, x: Any, z: Any) -> tuple[Any, Any, Any]:
-        """Some rows' −Σ q·log p; Σ z, where z becomes exp(x − max x); and log Σ exp(x)."""
-        xp, top = xp_of(x), max_along(x)
-        xp.subtract(x, top, out=z)
+    def losses(self, part: slice, x: Any, z: Any, top: Any) -> tuple[Any, Any, Any]:
+        """Some rows' −Σ q·log p; Σ z, where z becomes exp(x − top); and log Σ exp(x)."""
+        xp = xp_of(x)
+        if z is not x or not isinstance(top, float):
+            xp.subtract(x, top, out=z)
         at_target = z[xp.arange(len(z)), self.t[part]]
         if self.soft is not None:
             at_all = z.sum(-1) if self.w is None else z @ self.w
@@ -61,15 +65,19 @@ class Targets:
         losses[self.ignored[part]] = 0.0  # 0·∞ among them
         return losses, total, top + log_total[:, None]
 
-    def gradient(self, part: slice, z: Any, total: Any, g: Any) -> None:
-        """z -> g·(p·Σ q − q) in place, p = z/total."""
-        g = g if len(g) == 1 else g[part]  # (1, 1) or (n, 1)
-        hard = self.hard[part][:, None] * g
-        soft = 0.0 if self.soft is None else self.soft[part][:, None] * g
-        z *= (hard + soft * self.sum_w) / total
+    def gradient(self, part: slice, z: Any, total: Any, g: Any) -> Any:
+        """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.
+
+        f is one number a row, so that it need not meet the matrix: f·z·W is f·(z·W).
+        """
+        g, hard = g if len(g) == 1 else g[part], self.hard[part][:, None]  # (1, 1) or (n, 1)
+        weight = hard if self.soft is None else hard + self.soft[part][:, None] * self.sum_w  # Σ q
+        share = total / (weight + (weight == 0))  # f is 0 where Σ q is 0, whatever stands in z
         if self.soft is not None:
+            soft = self.soft[part][:, None] * share
             z -= soft if self.w is None else soft * self.w
-        z[xp_of(z).arange(len(z)), self.t[part]] -= hard[:, 0]
+        z[xp_of(z).arange(len(z)), self.t[part]] -= (hard * share)[:, 0]
+        return weight * g / total
 
 
 class CrossEntropy(Op):
@@ -93,8 +101,8 @@ class CrossEntropy(Op):
         self.saved = x, t, w, log_sum
 
         def some_rows(part):
-            z = xp.empty_like(logits[part])
-            losses[part], _, log_sum[part] = targets.losses(part, logits[part], z)
+            rows, z = logits[part], xp.empty_like(logits[part])
+            losses[part], _, log_sum[part] = targets.losses(part, rows, z, max_along(rows))
 
         each(some_rows, row_blocks(logits))
         return targets.reduce(losses)
@@ -109,7 +117,7 @@ class CrossEntropy(Op):
         def some_rows(part):
             p = xp.subtract(logits[part], log_sum[part], out=out[part])
             xp.exp(p, out=p)
-            targets.gradient(part, p, 1.0, g)
+            p *= targets.gradient(part, p, 1.0, g)
 
         each(some_rows, row_blocks(out))
         return gx, None, None
@@ -118,8 +126,8 @@ class CrossEntropy(Op):
 class LinearCrossEntropy(Op):
     """cross_entropy(x·Wᵀ + b, t), some rows at a time, so that all logits never exist at once.
 
-    Backward, with d = ∂L/∂logits = (p·Σ q − q)·(1/Σ w_t for the mean):
-        ∂L/∂x = d·W        ∂L/∂W = dᵀ·x        ∂L/∂b = Σ d
+    Backward, with d = ∂L/∂logits = (p·Σ q − q)·(1/Σ w_t for the mean) = f·z (see Targets.gradient):
+        ∂L/∂x = d·W = f·(z·W)        ∂L/∂W = dᵀ·x = zᵀ·(f·x)        ∂L/∂b = Σ d = zᵀ·f
     These are worked out in forward, while the rows' logits are there; L is a scalar, so backward
     has but to multiply them by g. Reduction "none" is not offered: its g differs from row to row.
     Saves ∂L/∂x, ∂L/∂W and ∂L/∂b, as far as they are wanted.
@@ -132,36 +140,38 @@ class LinearCrossEntropy(Op):
         reduction="mean",
     ):  # fmt: skip
         xp, needs = xp_of(x), [*self.needs, False, False]
+        gx: Any
+        gw: Any
         options = ignore_index, reduction, label_smoothing
         targets = Targets(self.name, x.dtype, len(w), t, class_weight, *options)
-        gx = xp.empty(x.shape, x.dtype) if needs[0] else None
-        gw = xp.zeros(w.shape, w.dtype) if needs[1] else None
-        gb = xp.zeros(len(w), w.dtype) if needs[3] else None
         inputs = as_rows(x)  # (..., I) -> (N, I)
+        gx = xp.empty(inputs.shape, x.dtype) if needs[0] else None
+        gw = (xp.empty if len(inputs) else xp.zeros)(w.shape, w.dtype) if needs[1] else None
+        gb = xp.zeros(len(w), w.dtype) if needs[3] else None
         losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
-        all_logits = xp.broadcast_to(losses[:, None], (len(losses), len(w)))  # their shape alone
-        blocks = row_blocks(all_logits, 1 << 26)  # 64 MiB of logits at a time
+        f = xp.empty((len(inputs), 1), x.dtype)
+        in_range = b is None and bounded(inputs, w, 1.0)
+        blocks = row_blocks(xp.broadcast_to(f, (len(f), len(w))), LOGITS)  # all logits' shape
         memory = xp.empty((blocks[0].stop if blocks else 0, len(w)), x.dtype)
         for rows in blocks:
-            logits = memory[: rows.stop - rows.start]
-            xp.matmul(inputs[rows], w.T, out=logits)  # (n, C)
+            z = product(inputs[rows], w.T, b, memory[: rows.stop - rows.start])  # (n, C)
 
-            def some_rows(part, logits=logits, start=rows.start):
+            def some_rows(part, logits=z, start=rows.start):
                 z, part = logits[part], slice(start + part.start, start + part.stop)
-                if b is not None:
-                    z += b
-                losses[part], total, _ = targets.losses(part, z, z)
+                top = 0.0 if in_range else max_along(z)
+                losses[part], total, _ = targets.losses(part, z, z, top)
                 if True in needs:
-                    targets.gradient(part, z, total, g)
+                    f[part] = targets.gradient(part, z, total, g)
 
-            each(some_rows, row_blocks(logits))
+            each(some_rows, row_blocks(z))
             if needs[0]:
-                as_rows(gx)[rows] = logits @ w  # (n, I)
+                product(z, w, out=gx[rows])  # (n, I)
+                gx[rows] *= f[rows]
             if needs[1]:
-                add_product(gw, logits.T, inputs[rows])  # (C, n) @ (n, I)
+                product(z.T, inputs[rows] * f[rows], out=gw, add=rows.start > 0)  # (C, I)
             if needs[3]:
-                gb += row_sum(logits)
-        self.saved = gx, gw, gb
+                gb += product(z.T, f[rows])[:, 0]  # (C)
+        self.saved = None if gx is None else gx.reshape(x.shape), gw, gb
         return targets.reduce(losses)
 
     def backward(self, g):

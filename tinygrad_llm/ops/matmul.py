@@ -6,6 +6,7 @@ import math
 
 from ..backend import unbroadcast, xp_of
 from ..engine import Op
+from ..products import product, products
 
 
 class Matmul(Op):
@@ -22,19 +23,20 @@ class Matmul(Op):
         self.saved = a if self.needs[1] else None, b if self.needs[0] else None
         self.one_product = b.ndim == 2 < a.ndim  # all rows of A against one B
         if self.one_product:
-            return (rows(a) @ b).reshape(a.shape[:-1] + b.shape[-1:])  # (..., N, M)
-        return a @ b
+            return product(rows(a), b).reshape(a.shape[:-1] + b.shape[-1:])  # (..., N, M)
+        return products(a, b)
 
     def backward(self, g):
         a, b = self.saved
         ga = gb = None
         if self.needs[0]:
             if self.one_product:
-                ga = (rows(g) @ b.T).reshape(g.shape[:-1] + b.shape[:1])  # (..., N, K)
+                ga = product(rows(g), b.T).reshape(g.shape[:-1] + b.shape[:1])  # (..., N, K)
             else:
-                ga = g @ b.swapaxes(-1, -2)
+                ga = products(g, b.swapaxes(-1, -2))
         if self.needs[1]:
-            gb = rows(a).T @ rows(g) if self.one_product else a.swapaxes(-1, -2) @ g
+            a, g = (rows(a), rows(g)) if self.one_product else (a, g)
+            gb = products(a.swapaxes(-1, -2), g)
         return ga, gb
 
 

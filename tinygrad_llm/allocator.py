@@ -1,0 +1,38 @@
+"""Memory that is kept: freed arrays stay with the process and serve the next step.
+
+glibc gives large freed blocks back to the system at once, and each page that comes anew has to be
+cleared first: at a GPT's shapes that takes a fifth of a training step. Every step wants the
+same sizes, so what is kept is used again, and the peak stays the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+
+__all__ = ["keep_memory"]
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names for them (malloc.h)
+_LARGEST = (1 << 31) - 1
+
+
+@functools.cache
+def keep_memory() -> bool:
+    """Ask glibc, once, to keep what is freed; whether it does.
+
+    Nothing is asked where MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ or GLIBC_TUNABLES are set,
+    for then somebody has decided, nor with TINYGRAD_LLM_KEEP_MEMORY=0, nor on other systems.
+    """
+    decided = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+    if os.environ.get("TINYGRAD_LLM_KEEP_MEMORY") == "0" or any(n in os.environ for n in decided):
+        return False
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    kept = any(mallopt(_MMAP_THRESHOLD, n) for n in (_LARGEST, 1 << 25))  # some want 32 MiB at most
+    return bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))

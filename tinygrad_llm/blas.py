@@ -1,0 +1,65 @@
+"""Threads of the matrix product: how many OpenBLAS uses, where NumPy runs on OpenBLAS.
+
+OpenBLAS has threads of its own, which spin for a while after each product and so take a core from
+whatever comes next. Where this package shares work among the cores itself, it holds OpenBLAS to one
+thread: then there is one set of threads, and it sleeps when there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["can_hold", "one_thread"]
+
+
+@functools.cache
+def _controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """OpenBLAS's functions that get and set its number of threads; None for other libraries."""
+    try:
+        library = ctypes.CDLL(
+            sys.modules["numpy._core._multiarray_umath"].__file__
+        )  # and what it links
+    except (KeyError, OSError):
+        return None
+    for name in ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads",
+                 "openblas_{}_num_threads64_", "openblas_{}_num_threads"):  # fmt: skip
+        try:
+            return getattr(library, name.format("get")), getattr(library, name.format("set"))
+        except AttributeError:
+            continue
+    return None
+
+
+def can_hold() -> bool:
+    """Whether the number of threads can be set here: NumPy's own OpenBLAS, on Linux and macOS."""
+    return _controls() is not None
+
+
+class _OneThread:
+    """`with one_thread:` holds OpenBLAS to one thread; the last to leave sets the number back."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        controls = _controls()
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1 and controls is not None:
+                self.before = controls[0]()
+                controls[1](1)
+
+    def __exit__(self, *error: Any) -> None:
+        controls = _controls()
+        with self.lock:
+            self.inside -= 1
+            if not self.inside and controls is not None:
+                controls[1](self.before)
+
+
+one_thread = _OneThread()
