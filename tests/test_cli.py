@@ -96,6 +96,7 @@ def test_pretrain_says_what_it_did_and_leaves_everything(cli):
         r"step 0: validation loss 5.\d+, \d.\d+ bits a byte",
         r"step 20/20  loss \d.\d+  lr \S+  [\d,]+ tokens/s  0.0 s left",
         r"validation loss +\d\.\d+ \(nats a token\)",
+        r"perplexity +\d+\.\d",
         r"bits a byte +\d\.\d+",
         r"plot +runs/text.txt-1/loss.png",
         r"checkpoint +runs/text.txt-1/checkpoints/step-00000020",
@@ -430,7 +431,10 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
 
     _, out, _ = cli("pretrain", "--help")
     flags = set(re.findall(r"--([a-z0-9-]+)", out.partition("Options:")[2]))
-    own = {"config", "resume", "plan", "plain", "help", "no-qkv-bias", "no-tie-weights"}
+    own = {"config", "resume", "plan", "find-lr", "plain", "help"} | {
+        "no-qkv-bias",
+        "no-tie-weights",
+    }
     fields = {f.name.replace("_", "-") for f in dataclasses.fields(PretrainOptions)} - {"corpus"}
     assert flags - own == fields
 

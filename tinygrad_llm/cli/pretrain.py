@@ -349,6 +349,8 @@ class Pretraining:
         """The last lines: loss, samples, where everything is."""
         import math
 
+        from ..training import perplexity
+
         note = self.progress.note
         for number in range(3):
             note(f"\nsample {number + 1}")
@@ -356,6 +358,7 @@ class Pretraining:
         bits = result.val_loss / math.log(2.0) / self.bytes_per_token
         note(
             f"\nvalidation loss   {result.val_loss:.4f} (nats a token)\n"
+            f"perplexity        {perplexity(result.val_loss):,.1f}\n"
             f"bits a byte       {bits:.4f}\n"
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def run(
     kind(options, plain, found).run(plan)
 
 
-class Finetuning:
+class Finetuning(ABC):
     """One run. Subclasses read the data, make the trainer, and report at the end."""
 
     name = ""
@@ -67,25 +68,25 @@ class Finetuning:
         self.facts: dict[str, Any] = {}
 
     # ------------------------------------------------------------------- what a subclass does
+    @abstractmethod
     def read_data(self) -> None:
         """Reads the data and splits it."""
-        raise NotImplementedError(f"{type(self).__name__}.read_data")
 
+    @abstractmethod
     def make_model(self) -> Any:
         """The model before LoRA and freezing."""
-        raise NotImplementedError(f"{type(self).__name__}.make_model")
 
+    @abstractmethod
     def encode(self) -> None:
         """Texts to ids, once there are a tokenizer and a model."""
-        raise NotImplementedError(f"{type(self).__name__}.encode")
 
+    @abstractmethod
     def make_trainer(self, **shared: Any) -> Any:
         """The trainer, with these options among others."""
-        raise NotImplementedError(f"{type(self).__name__}.make_trainer")
 
+    @abstractmethod
     def report(self, result: Any) -> None:
         """The last lines: how it did, where everything is."""
-        raise NotImplementedError(f"{type(self).__name__}.report")
 
     def needs_base(self) -> bool:
         """Whether there can be no run without a base."""
