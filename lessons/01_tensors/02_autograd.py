@@ -118,7 +118,8 @@ assert w_one.grad.item() == 6.0  # 3 + 3
 grid = [i / 20 for i in range(61)]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
 axes[0].plot([10 * d for d in days.tolist()], sold_out.tolist(), "o", label="a day")
-axes[0].plot([10 * g for g in grid], [1 / (1 + math.exp(-(w_t.item() * g + b_t.item()))) for g in grid], label="p, after learning")
+chances = [1 / (1 + math.exp(-(w_t.item() * g + b_t.item()))) for g in grid]
+axes[0].plot([10 * g for g in grid], chances, label="p, after learning")
 axes[0].axvline(10 * border, lw=0.8, ls="--", c="k")
 axes[0].set_xlabel("temperature (°C)"), axes[0].set_ylabel("sold out"), axes[0].legend()
 axes[1].plot(losses), axes[1].axhline(math.log(2), lw=0.8, ls="--", c="k")

@@ -16,13 +16,14 @@
 # Sennrich, Haddow and Birch 2016.)
 
 # %%
+import time
 from collections import Counter
 
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
 from tinygrad_llm import corpora
-from tinygrad_llm.study.lesson import get_or_explain, save_plot
+from tinygrad_llm.study.lesson import full_run, get_or_explain, save_plot
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.split import count_pieces
 
@@ -69,7 +70,8 @@ merges, rows = learn(words, 6)
 spelled = [bytes([i]) for i in range(256)]
 for left, right in merges:
     spelled.append(spelled[left] + spelled[right])
-    print(f"{len(spelled) - 1}: {spelled[left].decode()!r:6} + {spelled[right].decode()!r:6} -> {spelled[-1].decode()!r}")
+    a, b, c = (s.decode() for s in (spelled[left], spelled[right], spelled[-1]))
+    print(f"{len(spelled) - 1}: {a!r:6} + {b!r:6} -> {c!r}")
 for row in rows:
     print("  ", " ".join(spelled[s].decode() for s in row))
 assert spelled[256] == b"lo" and b"newer" in spelled  # l, o stand side by side 5 times, in 3 words
@@ -136,6 +138,22 @@ axis.plot(sizes, [len(story) / n for n in lengths], "o-")
 axis.set_xlabel("vocabulary size"), axis.set_ylabel("characters a token"), axis.set_ylim(0)
 axis.set_title("Each doubling brings less")
 save_plot(figure, "02_bpe")
+
+# %% [markdown]
+# ## A larger text
+
+# %%
+if full_run("learns 2,000 merges on all of tinyshakespeare, by hand and with the package: about 40 seconds"):
+    plays = get_or_explain(lambda: corpora.load("tinyshakespeare"), "Python's own manual is read.") or corpora.load()
+    words = {tuple(piece.encode()): n for piece, n in count_pieces(plays.text).items()}
+    start = time.perf_counter()
+    merges, rows = learn(words, 2000)
+    middle = time.perf_counter()
+    tokenizer = BPETokenizer.train(plays.text, vocab_size=2257)
+    end = time.perf_counter()
+    assert tokenizer.merges == merges
+    print(f"{len(words):,} different words; by hand {middle - start:.1f} s, the package {end - middle:.1f} s")
+    print("the last:", [tokenizer.decode(2256 - i) for i in range(1, 11)])
 
 # %% [markdown]
 # ## Exercises

@@ -118,7 +118,8 @@ for row, (x, _) in enumerate(windows(list(range(40)), T, 4)[:6]):
     image[row, torch.tensor(x)] = 1
     image[row, x[-1] + 1] = 2
 axes[1].imshow(image.numpy(), cmap="Blues", aspect="auto")
-axes[1].set_xlabel("token"), axes[1].set_ylabel("window"), axes[1].set_title("stride 4 (dark: the last target)", fontsize=10)
+axes[1].set_xlabel("token"), axes[1].set_ylabel("window")
+axes[1].set_title("stride 4 (dark: the last target)", fontsize=10)
 save_plot(figure, "04_windows")
 
 # %% [markdown]

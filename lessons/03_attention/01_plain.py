@@ -102,11 +102,13 @@ for i in range(5):
     for j in range(5):
         axes[0].text(j, i, f"{weights[i, j].item():.2f}", ha="center", va="center", fontsize=8)
 for j, word in enumerate(words):
-    axes[1].annotate("", contexts[j, :2].tolist(), x[j, :2].tolist(), arrowprops={"arrowstyle": "->", "color": "grey"})
+    arrow = {"arrowstyle": "->", "color": "grey"}
+    axes[1].annotate("", contexts[j, :2].tolist(), x[j, :2].tolist(), arrowprops=arrow)
     axes[1].text(x[j, 0].item() + 0.02, x[j, 1].item() + 0.03, word)
 axes[1].plot(x[:, 0].tolist(), x[:, 1].tolist(), "o", label="before")
 axes[1].plot(contexts[:, 0].tolist(), contexts[:, 1].tolist(), "s", ms=4, label="after")
-axes[1].set_xlabel("animal"), axes[1].set_ylabel("tool"), axes[1].set_xlim(-0.1, 1.3), axes[1].set_ylim(-0.1, 0.95), axes[1].legend()
+axes[1].set_xlabel("animal"), axes[1].set_ylabel("tool")
+axes[1].set_xlim(-0.1, 1.3), axes[1].set_ylim(-0.1, 0.95), axes[1].legend()
 save_plot(figure, "01_plain")
 
 # %% [markdown]

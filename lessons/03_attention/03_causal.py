@@ -140,7 +140,8 @@ for axis, value, title in zip(axes, shown, ("all tokens seen", "the future hidde
     for i in range(T):
         for j in range(T):
             a = value[i, j].item()
-            axis.text(j, i, f"{a:.2f}" if a else "0", ha="center", va="center", fontsize=8, color="w" if a > 0.6 else "k")
+            color = "w" if a > 0.6 else "k"
+            axis.text(j, i, f"{a:.2f}" if a else "0", ha="center", va="center", fontsize=8, color=color)
 axes[0].set_ylabel("looks")
 save_plot(figure, "03_causal")
 

@@ -128,9 +128,9 @@ print("the package's layer:", layer(x).shape, " its qkv matrix:", layer.qkv.weig
 
 # %% [markdown]
 # ## What two heads can and one cannot
-# The task: each token holds a number, and the answer at each place is the *first* number plus the one just
-# *before*. One head would have to give both half of its weight. It can nearly do that, as the sum is all that
-# is wanted. So ask for both numbers apart, as two outputs: one head has one set of weights for both.
+# The task: each token holds a number. At each place two numbers are wanted: the *first* of the text, and the
+# one just *before*. One head has one set of weights, so what it hands out is a mixture of both, and nobody
+# can tell them apart any more. Two heads can look at two places.
 
 # %%
 def batch(n, T=8):

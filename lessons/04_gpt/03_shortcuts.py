@@ -82,7 +82,7 @@ for name, found in sizes.items():
     print(f"{name:14} first layer {found[0]:.2e}   last {found[-1]:.2e}   ratio {found[-1] / found[0]:.1f}")
 assert sizes["without"][-1] / sizes["without"][0] > 100
 assert 0.2 < sizes["with shortcuts"][-1] / sizes["with shortcuts"][0] < 5
-print("shape of a layer's gradient:", (32, 32))
+print("shape of a layer's gradient:", Deep(8, 32, True).layers[0][0].weight.shape)
 
 # %% [markdown]
 # ## And does it learn better?

@@ -15,6 +15,7 @@
 # back, so its keys and values stay as they are. Keep them: the *KV cache*. Then each step computes one token.
 
 # %%
+import statistics
 import time
 
 import matplotlib.pyplot as plt
@@ -81,7 +82,9 @@ sentence = "the tram stops at the old market, and the driver waves to the baker.
 tokenizer = CharTokenizer.train(sentence)
 text = torch.tensor(tokenizer.encode(sentence * 8))
 torch.manual_seed(1)
-config = GPTConfig(vocab_size=tokenizer.vocab_size, context_length=256, emb_dim=48, n_heads=4, n_layers=2, drop_rate=0.0)
+config = GPTConfig(
+    vocab_size=tokenizer.vocab_size, context_length=256, emb_dim=48, n_heads=4, n_layers=2, drop_rate=0.0
+)
 model = GPT(config)
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 for step in range(160):
@@ -158,9 +161,10 @@ times(True)  # warm up
 found = {"without cache": times(False), "with KV cache": times(True)}
 figure, axis = plt.subplots(figsize=(7, 4))
 for name, ms in found.items():
-    smooth = [sorted(ms[max(0, i - 7) : i + 8])[len(ms[max(0, i - 7) : i + 8]) // 2] for i in range(len(ms))]
+    smooth = [statistics.median(ms[max(0, i - 7) : i + 8]) for i in range(len(ms))]
     axis.plot(range(9, 9 + len(ms)), smooth, label=name)
-axis.set_xlabel("tokens so far"), axis.set_ylabel("ms for the next token (median of 15)"), axis.set_ylim(0), axis.legend()
+axis.set_xlabel("tokens so far"), axis.set_ylabel("ms for the next token (median of 15)")
+axis.set_ylim(0), axis.legend()
 save_plot(figure, "05_generation")
 totals = {name: sum(ms) for name, ms in found.items()}
 print({name: f"{total:.0f} ms" for name, total in totals.items()}, "for 240 tokens")
