@@ -1,8 +1,8 @@
 """Run every lesson and every solution, each in a process of its own, and say what it took.
 
     python lessons/run_all.py              all of them
-    python lessons/run_all.py 00 03        those whose path holds 00 or 03
-    python lessons/run_all.py --full 05    the long runs, where a lesson has one (it says how long)
+    python lessons/run_all.py 00_ 03_      those whose path holds 00_ or 03_
+    python lessons/run_all.py --full 05_   the long runs, where a lesson has one (it says how long)
 
 A lesson has passed if it ended without an error and, unless it is a solution, wrote its plot. Exit
 code 1 if one failed, or if there was none to run.

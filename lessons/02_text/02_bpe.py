@@ -143,7 +143,7 @@ save_plot(figure, "02_bpe")
 # ## A larger text
 
 # %%
-if full_run("learns 2,000 merges on all of tinyshakespeare, by hand and with the package: about 40 seconds"):
+if full_run("learns 2,000 merges on all of tinyshakespeare, by hand and with the package: about a minute"):
     plays = get_or_explain(lambda: corpora.load("tinyshakespeare"), "Python's own manual is read.") or corpora.load()
     words = {tuple(piece.encode()): n for piece, n in count_pieces(plays.text).items()}
     start = time.perf_counter()
