@@ -15,6 +15,7 @@ COMMANDS = {
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
     "generate": ("generate", "tokens a second with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),
+    "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "overhead": ("overhead", "microseconds an op of tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),

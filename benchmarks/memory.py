@@ -1,0 +1,158 @@
+"""Memory and time of a training step: ours, ours with gradient checkpointing, PyTorch eager.
+
+    python -m benchmarks memory --config gpt2
+
+Each side runs in fresh processes, in turn. `peak` is the most that the process has held (resident),
+`of it the step` what came on top of the imported package; page faults are the pieces of memory (4 kB,
+or 2 MB with huge pages) that a step after the first ones still gets new from the system. Under it
+stands the bill in closed form (study/memory_bill.py), which counts what backward needs and no
+working memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+from . import common, machine
+from .train_step import CONFIGS, CONTEXT
+
+SIDES = ("ours", "checkpointed", "torch")
+
+
+def steps_of(side: str, config: str) -> Any:
+    """A function that trains one step."""
+    if side == "torch":
+        return _torch_step(config)
+    from .our_gpt import training
+
+    model, optimizer, idx, targets = training(config)
+    if side == "checkpointed":
+        model.gradient_checkpointing_enable()
+
+    def step() -> float:
+        loss = model.loss(idx, targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def _torch_step(config: str) -> Any:
+    import numpy as np
+    import torch
+
+    from .torch_gpt import GPT
+
+    vocab, c, heads, layers, batch = CONFIGS[config]
+    model = GPT(vocab, CONTEXT, c, heads, layers)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, vocab, (batch, CONTEXT + 1)))
+    idx, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+    def step() -> float:
+        loss = model.loss(idx, targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def measure(side: str, config: str, steps: int) -> dict[str, Any]:
+    """Times, losses, peak and fresh memory of one process."""
+    if side == "torch":
+        import torch  # noqa: F401
+    else:
+        import tinygrad_llm.optim  # noqa: F401
+    before = machine.peak_memory()
+    step = steps_of(side, config)
+    losses, times, fresh = [step(), step()], [], []
+    for _ in range(steps):
+        faults, start = page_faults(), time.perf_counter()
+        losses.append(step())
+        times.append(time.perf_counter() - start)
+        fresh.append(page_faults() - faults)
+    return {"times": times, "losses": losses, "peak": machine.peak_memory(), "before": before,
+            "faults": fresh}  # fmt: skip
+
+
+def page_faults() -> int:
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def main(argv: list[str]) -> dict[str, Any] | None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks memory", description=__doc__, parents=[common.options()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config", choices=CONFIGS, default="char")
+    parser.add_argument("--against", choices=["torch", "none"], default="torch")
+    parser.add_argument("--rounds", type=int, default=2, help="fresh processes of each side")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps a round")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.side:
+        print(json.dumps(measure(options.side, options.config, options.steps)))
+        return None
+    print(machine.run_child("benchmarks.machine", threads=options.threads)["text"], "\n")
+    sides = [s for s in SIDES if s != "torch" or options.against == "torch"]
+    rounds: dict[str, list] = {side: [] for side in sides}
+    for _ in range(max(1, options.rounds)):
+        for side in sides:
+            rounds[side].append(
+                machine.run_child(
+                    "benchmarks",
+                    "memory",
+                    "--config",
+                    options.config,
+                    "--steps",
+                    options.steps,
+                    "--side",
+                    side,
+                    threads=options.threads,
+                )  # fmt: skip
+            )
+    print(f"{'':14}{'ms/step':>10}{'peak':>10}{'of it the step':>17}{'page faults a step':>21}")
+    seconds, peaks = {}, {}
+    for side in sides:
+        seconds[side] = statistics.median(t for r in rounds[side] for t in r["times"])
+        peak, before = (max(r[k] for r in rounds[side]) for k in ("peak", "before"))
+        faults = statistics.median(f for r in rounds[side] for f in r["faults"])
+        of_step = peak - before
+        peaks[side] = {"peak": peak, "step": of_step, "faults": faults}
+        print(
+            f"{side:14}{seconds[side] * 1e3:10.1f}{peak / 1e6:7.0f} MB{of_step / 1e6:14.0f} MB"
+            f"{faults:21,.0f}"
+        )
+    same = rounds["ours"][0]["losses"] == rounds["checkpointed"][0]["losses"]
+    print(
+        f"\ncheckpointing: {seconds['checkpointed'] / seconds['ours']:.2f} times the time, "
+        f"{peaks['checkpointed']['step'] / peaks['ours']['step']:.2f} of the memory; the losses "
+        f"are {'equal to the last bit' if same else 'NOT EQUAL'}"
+    )
+    bills = {name: _bill(options.config, name == "checkpointed") for name in sides[:2]}
+    for name, bill in bills.items():
+        print(f"\n{name}, in closed form\n{bill}")
+    return {"config": options.config, "seconds": seconds, "memory": peaks, "rounds": rounds,
+            "bill": {name: bill.total for name, bill in bills.items()}}  # fmt: skip
+
+
+def _bill(config: str, checkpointing: bool) -> Any:
+    from tinygrad_llm.models.gpt import GPTConfig
+    from tinygrad_llm.study.memory_bill import memory_bill
+
+    vocab, c, heads, layers, batch = CONFIGS[config]
+    shape = GPTConfig(vocab, CONTEXT, c, heads, layers, drop_rate=0.0)
+    return memory_bill(shape, batch, CONTEXT, checkpointing)
