@@ -3,10 +3,10 @@
     python -m benchmarks memory --config gpt2
 
 Each side runs in fresh processes, in turn. `peak` is the most that the process has held (resident),
-`of it the step` what came on top of the imported package; page faults are the pieces of memory (4 kB,
-or 2 MB with huge pages) that a step after the first ones still gets new from the system. Under it
-stands the bill in closed form (study/memory_bill.py), which counts what backward needs and no
-working memory.
+`of it the step` what came on top of the imported package; page faults are the pieces of memory
+(4 kB, or 2 MB with huge pages) that a step after the first ones still gets new from the system.
+Under it stands the bill in closed form (study/memory_bill.py), which counts what backward needs and
+no working memory.
 """
 
 from __future__ import annotations
