@@ -47,7 +47,7 @@ class Classify(Finetuning):
     o: ClassifyOptions
     rates = (1e-3, 5e-5)
     lora_rates = (2e-3, 2e-4)
-    rounds = 5.0
+    rounds = (5.0, 5.0)
 
     def needs_base(self) -> bool:
         return False

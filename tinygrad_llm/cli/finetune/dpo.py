@@ -36,7 +36,7 @@ class DPO(Finetuning):
     o: DPOOptions
     rates = (5e-5, 5e-6)
     lora_rates = (5e-4, 5e-5)
-    rounds = 1.0
+    rounds = (1.0, 1.0)
 
     def read_data(self) -> None:
         from ...finetune import usable_pairs

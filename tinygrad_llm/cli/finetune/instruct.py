@@ -38,9 +38,9 @@ class Instruct(Finetuning):
     name = "instruct"
     options = InstructOptions
     o: InstructOptions
-    rates = (1e-3, 5e-5)
-    lora_rates = (2e-3, 2e-4)
-    rounds = 4.0
+    rates = (2e-3, 5e-5)
+    lora_rates = (4e-3, 2e-4)
+    rounds = (10.0, 2.0)
 
     def read_data(self) -> None:
         from ...finetune.files import read_entries

@@ -55,7 +55,7 @@ class Finetuning(ABC):
     options: type[FinetuneOptions] = FinetuneOptions
     rates = (1e-3, 5e-5)  # learning rate of a small and of a large model
     lora_rates = (4e-3, 2e-4)
-    rounds = 3.0  # epochs
+    rounds = (4.0, 2.0)  # epochs, likewise
 
     def __init__(self, options: Any, plain: bool, resumed: Any = None) -> None:
         from ...training.progress import make_progress
@@ -185,7 +185,7 @@ class Finetuning(ABC):
             rates = self.lora_rates if o.lora or o.adapter else self.rates
             o.lr = rates[0] if small else rates[1]
         if o.epochs is None and o.steps is None:
-            o.epochs = self.rounds
+            o.epochs = self.rounds[0] if small else self.rounds[1]
         return self.make_trainer(
             epochs=o.epochs or 1.0, steps=o.steps, batch_size=o.batch_size,
             accumulation=o.accumulation, lr=o.lr, min_lr=o.min_lr, warmup=o.warmup,
