@@ -39,7 +39,7 @@ class Instruct(Finetuning):
     options = InstructOptions
     o: InstructOptions
     rates = (2e-3, 5e-5)
-    lora_rates = (4e-3, 2e-4)
+    lora_rates = (2e-3, 2e-4)
     rounds = (10.0, 2.0)
 
     def read_data(self) -> None:
