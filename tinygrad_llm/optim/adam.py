@@ -64,20 +64,19 @@ class Adam(Optimizer):
                 p *= 1 - lr * decay
             elif decay != 0:
                 g = g + p * decay
-            delta = g - m
-            delta *= 1 - beta1
-            m += delta
-            square = g * (1 - beta2)
-            square *= g
+            a = xp.subtract(g, m, out=xp.empty_like(m))
+            a *= 1 - beta1
+            m += a
+            xp.multiply(g, 1 - beta2, out=a)
+            a *= g
             v *= beta2
-            v += square
+            v += a
             if amsgrad:
                 v = xp.maximum(largest[0], v, out=largest[0])
-            scale = xp.sqrt(v)
-            scale /= correction2
-            scale += eps
-            step = m * (-lr / correction1)
-            step /= scale
-            p += step
+            xp.sqrt(v, out=a)
+            a += eps * correction2  # √v̂ + eps, both times √(1 − β₂ᵗ)
+            xp.divide(m, a, out=a)
+            a *= -lr * correction2 / correction1
+            p += a
 
         in_blocks(change, g, p, *kept)

@@ -22,8 +22,8 @@ from ..versions import mark_modified
 
 __all__ = ["Optimizer"]
 
-BLOCK = 1 << 15  # elements: six float32 arrays of this length lie in a core's cache together
-SHARED = 1 << 20  # elements from which on the cores share an update
+BLOCK = 1 << 16  # elements: six float32 arrays of this length lie near a core's cache together
+SHARED = 1 << 17  # elements from which on the cores share an update
 
 
 def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
