@@ -14,7 +14,7 @@ from .backend import row_blocks, xp_of
 __all__ = ["ROWS", "beside", "by_group", "heads_in_cache", "merged", "put", "slices"]
 
 ROWS = 64  # queries, or keys, of a block
-BLOCK = 1 << 19  # bytes of the weights of one block, several heads together
+BLOCK = 1 << 20  # bytes of the weights of one block, several heads together
 
 
 def by_group(a: Any, k: Any) -> Any:
