@@ -44,7 +44,28 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
         "head + cross_entropy": (
             _head(torch, ids.reshape(-1)), [(B * T, BIG_C), (BIG_V, BIG_C)],
         ),
+        "composed attention": (_attention(torch), [(B, H, T, C // H)] * 3),
+        "composed layer_norm": (_layer_norm, [(B, T, C), (C,), (C,)]),
     }  # fmt: skip
+
+
+def _attention(torch: Any) -> Callable[..., Any]:
+    """Attention as the books write it: every step a function of its own, the same on both sides."""
+    future = torch.triu(torch.ones(T, T), diagonal=1).bool()
+
+    def attention(q: Any, k: Any, v: Any) -> Any:
+        scores = q @ k.transpose(2, 3)  # (B, H, T, T)
+        scores = scores.masked_fill(future, -float("inf"))
+        return torch.softmax(scores / k.shape[-1] ** 0.5, dim=-1) @ v  # (B, H, T, D)
+
+    return attention
+
+
+def _layer_norm(x: Any, scale: Any, shift: Any) -> Any:
+    """Layer norm as the books write it."""
+    mean = x.mean(dim=-1, keepdim=True)
+    var = x.var(dim=-1, keepdim=True, unbiased=False)
+    return scale * ((x - mean) / (var + 1e-5) ** 0.5) + shift
 
 
 def _head(torch: Any, targets: Any) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,38 +10,65 @@ import numpy as np
 from . import blas
 from .backend import IN_CACHE, each, row_blocks, threads, xp_of
 
-__all__ = ["product", "products"]
+__all__ = ["at_once", "product", "products"]
 
 SHARED = 1 << 22  # multiplications from which on a product is shared among the cores
 
 
-def product(a: Any, b: Any, bias: Any = None, out: Any = None, add: bool = False) -> Any:
+def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     """a @ b + bias of two matrices: (N, K) @ (K, M) + (M) -> (N, M), in `out` if it is given.
 
-    add: out += a @ b, some rows at a time, so that the product needs little memory itself. A large
-    product is cut along its longer side into a piece for each core.
+    A large product is cut along its longer side into a piece for each core.
     """
-    xp, n, m = xp_of(a), len(a), b.shape[1]
-    if out is None:
-        out = xp.empty((n, m), np.result_type(a.dtype, b.dtype))
-
-    def rows_and_columns(i: slice, j: slice) -> None:
-        if add:
-            out[i, j] += a[i] @ b[:, j]
-        else:
-            xp.matmul(a[i], b[:, j], out=out[i, j])
-        if bias is not None:
-            out[i, j] += bias[j]
-
-    cuts, whole = _cuts(max(n, m), n * m * b.shape[0], a), slice(None)
-    if add:
-        cuts = row_blocks(out, IN_CACHE << 3)
-        each(lambda i: rows_and_columns(i, whole), cuts)
-    elif n >= m:
-        each(lambda i: rows_and_columns(i, whole), cuts)
-    else:
-        each(lambda j: rows_and_columns(whole, j), cuts)
+    out = _room(a, b) if out is None else out
+    each(lambda work: work(), _pieces(a, b, out, threads(), bias))
     return out
+
+
+def at_once(*factors: Any, add_to: Any = None) -> list:
+    """[a @ b for each (a, b)], None for None: two products, each on half of the cores.
+
+    A core with a whole product to itself prepares the factors once, and nobody waits in between.
+    The last product is added to `add_to`, if that is given, some rows at a time.
+    """
+    outs = [None if f is None else _room(*f) for f in factors[: None if add_to is None else -1]]
+    work = []
+    for f, out in zip(factors, outs, strict=False):
+        work += [] if f is None else _pieces(*f, out, max(1, threads() // 2))
+    if add_to is not None and factors[-1] is not None:
+        a, b = factors[-1]
+        work += [_adding(add_to[i], a[i], b) for i in row_blocks(add_to, IN_CACHE << 3)]
+    each(lambda work: work(), work)
+    return outs if add_to is None else [*outs, add_to]
+
+
+def _room(a: Any, b: Any) -> Any:
+    return xp_of(a).empty((len(a), b.shape[1]), np.result_type(a.dtype, b.dtype))
+
+
+def _adding(out: Any, a: Any, b: Any) -> Callable[[], None]:
+    def work() -> None:
+        out.__iadd__(a @ b)
+
+    return work
+
+
+def _pieces(a: Any, b: Any, out: Any, n: int, bias: Any = None) -> list[Callable[[], None]]:
+    """What to call to have out = a @ b + bias, in up to n pieces."""
+    xp, (rows, columns) = xp_of(a), out.shape
+
+    def piece(i: slice, j: slice) -> Callable[[], None]:
+        def work() -> None:
+            xp.matmul(a[i], b[:, j], out=out[i, j])
+            if bias is not None:
+                out[i, j] += bias[j]
+
+        return work
+
+    whole, size = slice(None), out.size * len(b)
+    if rows >= columns:
+        return [piece(i, whole) for i in _cuts(rows, size, a, n)]
+    return [piece(whole, j) for j in _cuts(columns, size, a, n)]
 
 
 def products(a: Any, b: Any) -> Any:
@@ -55,7 +83,7 @@ def products(a: Any, b: Any) -> Any:
     size = out.size * a.shape[-1]
     a, b = (xp.broadcast_to(x, leading + x.shape[-2:]) for x in (a, b))
     cut_at = 0 if leading[0] >= threads() else leading.index(max(leading))  # batches, or heads
-    cuts = _cuts(leading[cut_at], size, a)
+    cuts = _cuts(leading[cut_at], size, a, threads())
 
     def some_of_them(i: slice) -> None:
         at = (slice(None),) * cut_at + (i,)
@@ -65,10 +93,9 @@ def products(a: Any, b: Any) -> Any:
     return out
 
 
-def _cuts(n: int, size: int, like: Any) -> list[slice]:
-    """0 … n as a slice for each core if there is so much to multiply, else as one."""
-    pieces = 1
-    if size >= SHARED and isinstance(like, np.ndarray) and blas.can_hold():
-        pieces = threads()
+def _cuts(n: int, size: int, like: Any, pieces: int) -> list[slice]:
+    """0 … n in so many slices if there is so much to multiply, else in one."""
+    if size < SHARED or not isinstance(like, np.ndarray) or not blas.can_hold():
+        pieces = 1
     step = max(1, -(-n // pieces))
     return [slice(i, i + step) for i in range(0, n, step)] or [slice(0, 0)]

@@ -2,7 +2,7 @@
 
 from ..backend import by_rows, row_sum
 from ..engine import Op
-from ..products import product
+from ..products import at_once, product
 from .matmul import rows as as_rows
 
 
@@ -25,11 +25,9 @@ class Linear(Op):
     def backward(self, g):
         x, w = self.saved
         rows = as_rows(g)  # (..., O) -> (N, O)
-        gx = gw = gb = None
-        if self.needs[0]:
-            gx = product(rows, w).reshape(x.shape)  # (N, I) -> (..., I)
-        if self.needs[1]:
-            gw = product(rows.T, as_rows(x))  # (O, I)
-        if len(self.needs) > 2 and self.needs[2]:
-            gb = by_rows(row_sum, rows)  # (N, O) -> (O)
-        return gx, gw, gb
+        gx, gw = at_once(
+            (rows, w) if self.needs[0] else None,  # (N, I)
+            (rows.T, as_rows(x)) if self.needs[1] else None,  # (O, I)
+        )
+        gb = by_rows(row_sum, rows) if len(self.needs) > 2 and self.needs[2] else None  # (O)
+        return None if gx is None else gx.reshape(x.shape), gw, gb

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import bounded, each, max_along, row_blocks, sigmoid, sum_along, xp_of
 from ..engine import Op
-from ..products import product
+from ..products import at_once, product
 from .matmul import rows as as_rows
 
 LOGITS = 1 << 27  # bytes of logits at a time: more rows, better products
@@ -146,7 +146,7 @@ class LinearCrossEntropy(Op):
         targets = Targets(self.name, x.dtype, len(w), t, class_weight, *options)
         inputs = as_rows(x)  # (..., I) -> (N, I)
         gx = xp.empty(inputs.shape, x.dtype) if needs[0] else None
-        gw = (xp.empty if len(inputs) else xp.zeros)(w.shape, w.dtype) if needs[1] else None
+        gw = None if len(inputs) or not needs[1] else xp.zeros(w.shape, w.dtype)
         gb = xp.zeros(len(w), w.dtype) if needs[3] else None
         losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
         f = xp.empty((len(inputs), 1), x.dtype)
@@ -164,11 +164,13 @@ class LinearCrossEntropy(Op):
                     f[part] = targets.gradient(part, z, total, g)
 
             each(some_rows, row_blocks(z))
+            zw, gw = at_once(
+                (z, w) if needs[0] else None,  # (n, I)
+                (z.T, inputs[rows] * f[rows]) if needs[1] else None,  # (C, I)
+                add_to=gw,
+            )
             if needs[0]:
-                product(z, w, out=gx[rows])  # (n, I)
-                gx[rows] *= f[rows]
-            if needs[1]:
-                product(z.T, inputs[rows] * f[rows], out=gw, add=rows.start > 0)  # (C, I)
+                xp.multiply(zw, f[rows], out=gx[rows])
             if needs[3]:
                 gb += product(z.T, f[rows])[:, 0]  # (C)
         self.saved = None if gx is None else gx.reshape(x.shape), gw, gb
