@@ -33,8 +33,8 @@ def at_once(*factors: Any, add_to: Any = None) -> list:
     """
     outs = [None if f is None else _room(*f) for f in factors[: None if add_to is None else -1]]
     work = []
-    for f, out in zip(factors, outs, strict=False):
-        work += [] if f is None else _pieces(*f, out, max(1, threads() // 2))
+    for ab, out in zip(factors, outs, strict=False):
+        work += [] if ab is None else _pieces(ab[0], ab[1], out, max(1, threads() // 2))
     if add_to is not None and factors[-1] is not None:
         a, b = factors[-1]
         work += [_adding(add_to[i], a[i], b) for i in row_blocks(add_to, IN_CACHE << 3)]
