@@ -445,12 +445,13 @@ def along(f: Any, dim: int, *inputs: Any) -> Any:
     return y
 
 
-def each(work: Any, parts: Any) -> list:
+def each(work: Any, parts: Any, like: Any = None) -> list:
     """[work(part) for part in parts], on every core: NumPy lets go of the interpreter meanwhile.
 
-    Which core does what differs from run to run; the order of the results does not.
+    Which core does what differs from run to run; the order of the results does not. One after the
+    other if `like` is an array of a GPU.
     """
-    if len(parts) < 2 or threads() == 1:
+    if len(parts) < 2 or threads() == 1 or not isinstance(like, _NUMPY + (type(None),)):
         with blas.one_thread:
             return [work(part) for part in parts]
     keep_memory()

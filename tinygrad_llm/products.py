@@ -21,7 +21,7 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     A large product is cut along its longer side into a piece for each core.
     """
     out = _room(a, b) if out is None else out
-    each(lambda work: work(), _pieces(a, b, out, threads(), bias))
+    each(lambda work: work(), _pieces(a, b, out, threads(), bias), a)
     return out
 
 
@@ -38,7 +38,7 @@ def at_once(*factors: Any, add_to: Any = None) -> list:
     if add_to is not None and factors[-1] is not None:
         a, b = factors[-1]
         work += [_adding(add_to[i], a[i], b) for i in row_blocks(add_to, IN_CACHE << 3)]
-    each(lambda work: work(), work)
+    each(lambda work: work(), work, next((ab[0] for ab in factors if ab is not None), None))
     return outs if add_to is None else [*outs, add_to]
 
 

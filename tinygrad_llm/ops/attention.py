@@ -74,7 +74,7 @@ class ScaledDotProductAttention(Op):
                 put(y[at][:, :, rows], out)
                 put(log_sum[at][:, :, rows], xp.log(total) + top)
 
-        each(some_heads, heads_in_cache(q, k))
+        each(some_heads, heads_in_cache(q, k), q)
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
@@ -113,7 +113,7 @@ class ScaledDotProductAttention(Op):
                 part = gq[at][:, :, rows]
                 part += gq_n.reshape(part.shape)
 
-        each(some_heads, heads_in_cache(q, k))
+        each(some_heads, heads_in_cache(q, k), q)
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)

@@ -104,7 +104,7 @@ class CrossEntropy(Op):
             rows, z = logits[part], xp.empty_like(logits[part])
             losses[part], _, log_sum[part] = targets.losses(part, rows, z, max_along(rows))
 
-        each(some_rows, row_blocks(logits))
+        each(some_rows, row_blocks(logits), logits)
         return targets.reduce(losses)
 
     def backward(self, g):
@@ -119,7 +119,7 @@ class CrossEntropy(Op):
             xp.exp(p, out=p)
             p *= targets.gradient(part, p, 1.0, g)
 
-        each(some_rows, row_blocks(out))
+        each(some_rows, row_blocks(out), out)
         return gx, None, None
 
 
@@ -163,7 +163,7 @@ class LinearCrossEntropy(Op):
                 if True in needs:
                     f[part] = targets.gradient(part, z, total, g)
 
-            each(some_rows, row_blocks(z))
+            each(some_rows, row_blocks(z), z)
             zw, gw = at_once(
                 (z, w) if needs[0] else None,  # (n, I)
                 (z.T, inputs[rows] * f[rows]) if needs[1] else None,  # (C, I)
