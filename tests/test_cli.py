@@ -134,6 +134,16 @@ def test_minutes_choose_the_steps(cli):
     assert steps >= 10 and find_checkpoint("runs/text.txt-1").step == steps
 
 
+def test_minutes_do_not_train_for_ever_on_a_short_text(cli):
+    arguments = ("pretrain", "text.txt", "--tokenizer", "char", "--minutes", 600, "--plan")
+    code, out, _ = cli(*arguments, *SMALL, "--batch-size", 200)
+    assert (
+        code == 0
+        and re.search("200 steps pass over it [0-9]+ times", out)
+        and "in 200 steps" in out
+    )
+
+
 def test_plan_alone_trains_and_writes_nothing(cli):
     code, out, _ = cli(
         "pretrain", "text.txt", "--tokenizer", "char", "--steps", 1000, "--plan", *SMALL
@@ -220,7 +230,7 @@ BAD = [
     (["pretrain", "text.txt", "--minutes", "inf"], "--minutes must be more than 0"),
     ([*PRETRAIN, "--lr", "nan"], "--lr must be more than 0, got nan"),
     ([*PRETRAIN, "--lr", "-1e-3"], "--lr must be more than 0, got -0.001"),
-    ([*PRETRAIN, "--min-lr", "1"], "--min-lr 1 is above --lr 0.001"),
+    ([*PRETRAIN, "--min-lr", "1"], "--min-lr 1 is above --lr 0.003"),
     ([*PRETRAIN, "--drop-rate", "1"], "--drop-rate must be 0 or more and less than 1, got 1"),
     ([*PRETRAIN, "--beta2", "1.5"], "--beta2 must be 0 or more and less than 1"),
     ([*PRETRAIN, "--val-fraction", "1"], "--val-fraction must be between 0 and 1"),
@@ -295,7 +305,7 @@ def test_a_bad_value_is_one_clear_line_and_exit_code_2(cli, arguments, message):
     [
         (["--emb-dim", "32"], "--emb-dim 32: the checkpoint .* was made with 16"),
         (["--vocab-size", "290"], "--vocab-size 290: .* made with 300"),
-        (["--lr", "0.5"], "--lr 0.5: .* made with 0.001"),
+        (["--lr", "0.5"], "--lr 0.5: .* made with 0.003"),
         (["--steps", "3"], "--steps 3: the run is at step 12 already"),
         (["--minutes", "1"], "--minutes 1.0: .* made with none"),
     ],
@@ -434,6 +444,7 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
     own = {"config", "resume", "plan", "find-lr", "plain", "help"} | {
         "no-qkv-bias",
         "no-tie-weights",
+        "no-gradient-checkpointing",
     }
     fields = {f.name.replace("_", "-") for f in dataclasses.fields(PretrainOptions)} - {"corpus"}
     assert flags - own == fields

@@ -39,16 +39,16 @@ class PretrainOptions:
     tokenizer: str = "bpe"
     vocab_size: int = 1024
     context_length: int = 128
-    emb_dim: int = 128
-    n_heads: int = 4
+    emb_dim: int = 192
+    n_heads: int = 6
     n_layers: int = 4
-    drop_rate: float = 0.0
+    drop_rate: float = 0.1
     qkv_bias: bool = False
     tie_weights: bool = True
     gradient_checkpointing: bool = False
     batch_size: int = 16
     accumulation: int = 1
-    lr: float = 1e-3
+    lr: float = 3e-3
     min_lr: float | None = None  # a tenth of lr
     warmup: int = 100
     beta1: float = 0.9
@@ -70,16 +70,17 @@ class PretrainOptions:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
-        minutes=0.5, vocab_size=512, context_length=64, emb_dim=64, n_heads=4, n_layers=2, warmup=50
+        minutes=0.5, vocab_size=512, context_length=64, emb_dim=64, n_heads=4, n_layers=2,
+        warmup=50, drop_rate=0.0,
     ),
     "small": {},
     "medium": dict(
         minutes=30.0, vocab_size=2048, context_length=256, emb_dim=256, n_heads=8, n_layers=6,
-        drop_rate=0.1, lr=6e-4,
+        drop_rate=0.1, lr=1e-3,
     ),
     "large": dict(
         minutes=480.0, tokenizer="gpt2", context_length=512, batch_size=8, emb_dim=512, n_heads=8,
-        n_layers=8, drop_rate=0.1, lr=4e-4,
+        n_layers=8, drop_rate=0.1, lr=6e-4,
     ),
     "gpt2-124m": dict(
         minutes=1440.0, tokenizer="gpt2", context_length=1024, batch_size=4, accumulation=4,

@@ -20,6 +20,8 @@ __all__ = ["check_disk", "new_folder", "register", "search_rate", "tokenizer_fil
 
 _VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
 
+_PASSES = 30  # over the text, when the steps are chosen by time
+
 _HELP = f"""Train a language model on text, from random weights.
 
 CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
@@ -300,6 +302,15 @@ class Pretraining:
             if o.eval_every is None:
                 left -= (validations + 1) * validation * seconds
             o.steps = max(10, int(left / seconds) // 10 * 10)
+            a_pass = len(self.train_ids) / trainer.measure().tokens  # in steps
+            most = max(200, round(_PASSES * a_pass))
+            if o.steps > most:
+                o.steps = most
+                self.progress.note(
+                    f"note         the text is short: {most} steps pass over it "
+                    f"{most / a_pass:.0f} times, more would learn it by heart; --steps trains for "
+                    "longer"
+                )
             o.eval_every = o.eval_every or -(-o.steps // validations)
             o.minutes = None
             self.progress.note(f"steps        {o.steps:,} (--steps {o.steps} repeats this run)")
