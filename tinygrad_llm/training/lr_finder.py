@@ -32,8 +32,9 @@ __all__ = ["FoundRate", "find_learning_rate"]
 class FoundRate:
     """What the search saw: rates, the loss before each step and its smoothed course.
 
-    steepest: the rate at which the smoothed loss fell fastest; None if it never fell
-    lowest: the rate at which it was lowest; `suggestion`: the steepest, but at most a tenth of that
+    steepest: the rate at which the smoothed loss fell fastest, of those from a hundredth of
+        `lowest` on (before, it only jumps from batch to batch); None if it never fell
+    lowest: the rate at which it was lowest; `suggestion`: the steepest, but at most a third of that
     """
 
     rates: list[float]
@@ -46,7 +47,7 @@ class FoundRate:
     @property
     def suggestion(self) -> float | None:
         """A highest learning rate to begin with; None if the loss never fell."""
-        return None if self.steepest is None else min(self.steepest, self.lowest / 10.0)
+        return None if self.steepest is None else min(self.steepest, self.lowest / 3.0)
 
     def __str__(self) -> str:
         tried = f"tried {self.rates[0]:.0e} to {self.rates[-1]:.0e}"
@@ -150,10 +151,24 @@ def find_learning_rate(
         model.train(was_training)
     if not rates:
         raise ValueError("not one step had a finite loss: there is no rate to find")
-    slopes = np.gradient(smoothed) if len(smoothed) > 1 else np.zeros(1)  # for each factor
-    best = int(slopes.argmin())
+    bottom = int(np.argmin(smoothed))
     fell = smoothed[0] - min(smoothed) > 1e-3 * abs(smoothed[0])
+    near = sum(rate < rates[bottom] / 100.0 for rate in rates)
+    first = min(max(near, len(rates) // 10), bottom)
+    best = _steepest(np.array(smoothed[: bottom + 1]), first)
     return FoundRate(
         rates, losses, smoothed, rates[best] if fell else None,
-        rates[int(np.argmin(smoothed))], diverged,
+        rates[bottom], diverged,
     )  # fmt: skip
+
+
+def _steepest(values: np.ndarray, first: int, reach: int = 5) -> int:
+    """Where a course falls fastest, by straight lines through 2·reach + 1 of its points.
+
+    The first points are left out: an average of few losses still jumps.
+    """
+    slopes = []
+    for i in range(first, len(values)):
+        part = values[max(0, i - reach) : i + reach + 1]
+        slopes.append(np.polyfit(np.arange(len(part)), part, 1)[0] if len(part) > 1 else 0.0)
+    return first + int(np.argmin(slopes))
