@@ -236,7 +236,7 @@ class Stream:
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
-        if iter(batches) is batches:
+        if isinstance(batches, Iterator):  # not iter(batches): a DataLoader draws a seed there
             raise TypeError(
                 f"a {type(batches).__name__} can be read only once, so that a run could not be "
                 "taken up again: give a list, a DataLoader or TokenBatches"
