@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # 5.1 The loss of a guess, and perplexity
+# # 1. The loss of a guess, and perplexity
 #
 # **Question.** A language model gives every possible next token a score. How do we turn "that was a
 # good guess" into one number?
@@ -22,8 +22,9 @@ import math
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
+import tinygrad_llm.nn as nn
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora, nn
+from tinygrad_llm import corpora
 from tinygrad_llm.study.lesson import save_plot
 from tinygrad_llm.text import BPETokenizer
 

@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # 5.2 The training loop
+# # 2. The training loop
 #
 # **Question.** What exactly happens between a text file and a model that writes like it?
 #
@@ -25,8 +25,9 @@ import time
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
+import tinygrad_llm.nn as nn
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora, nn
+from tinygrad_llm import corpora
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.text import BPETokenizer, GPT2Tokenizer
 from tinygrad_llm.utils.data import DataLoader, Dataset
@@ -192,7 +193,6 @@ for epoch in range(epochs):
     print(f"epoch {epoch + 1}: {seen:,} tokens, loss {recent:.3f}, held back {val_curve[-1][1]:.3f}", flush=True)
     if full or epoch in (0, epochs - 1):
         print("   ", write(model, prompt, 24))
-print(f"{time.perf_counter() - began:.1f} s")
 
 assert abs(train_curve[0] - math.log(settings["vocab_size"])) < 1.0  # it began knowing nothing
 assert train_curve[-1] < 0.75 * train_curve[0]
@@ -207,7 +207,7 @@ assert min(v for _, v in val_curve) < first
 # `Trainer` is this loop with what long runs need: checkpoints, resuming, clipping, a plan. With clipping
 # off and the same seed it takes the same steps: the same batches, the same dropout, the same losses.
 
-# %%
+# %% tags=["package"]
 from tinygrad_llm.training import Trainer
 
 model2, optimizer2, train_loader2, val_loader2 = start()

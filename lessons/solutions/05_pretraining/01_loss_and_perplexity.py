@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # Solutions of 5.1: the loss of a guess, and perplexity
+# # Solutions: the loss of a guess, and perplexity
 
 # %%
 import math

@@ -1,0 +1,102 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+
+# %% [markdown]
+# # Solutions: saving a run and going on
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+
+folder = Path(tempfile.mkdtemp())
+
+
+def network(hidden):
+    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+
+# %% [markdown]
+# ## 1. Another shape
+# `strict=False` lets names pass that are missing or too many. A wrong shape is never let pass.
+
+# %%
+weights = network(8).state_dict()
+for strict in (True, False):
+    try:
+        network(16).load_state_dict(weights, strict=strict)
+    except RuntimeError as error:
+        print(f"strict={strict}: {str(error).splitlines()[1].strip()[:60]} ...")
+    else:
+        raise AssertionError("a wrong shape must be refused")
+
+fewer = {name: value for name, value in weights.items() if name != "2.bias"}
+result = network(8).load_state_dict({**fewer, "more": torch.zeros(1)}, strict=False)
+print("passed with strict=False: missing", list(result.missing_keys), " unexpected", list(result.unexpected_keys))
+assert list(result.missing_keys) == ["2.bias"] and list(result.unexpected_keys) == ["more"]
+
+# %% [markdown]
+# ## 2. Tied weights
+# Two names, one array. In the file the array stands once, and loading into a tied model writes it twice
+# into the same place.
+
+# %%
+class Tied(nn.Module):
+    def __init__(self, tie=True):
+        super().__init__()
+        self.emb = nn.Embedding(1000, 64)
+        self.head = nn.Linear(64, 1000, bias=False)
+        if tie:
+            self.head.weight = self.emb.weight
+
+
+sizes = {}
+for tie in (True, False):
+    model = Tied(tie)
+    torch.save(model.state_dict(), folder / "m.pth")
+    sizes[tie] = os.path.getsize(folder / "m.pth")
+    print(f"tied {tie}: {len(model.state_dict())} names, {sum(p.numel() for p in model.parameters()):,} weights, "
+          f"file {round(sizes[tie] / 1000, -1):.0f} kB")
+assert sizes[True] < 0.6 * sizes[False]
+
+tied = Tied()
+torch.save(tied.state_dict(), folder / "m.pth")
+loaded = Tied()
+loaded.load_state_dict(torch.load(folder / "m.pth", weights_only=True))
+assert loaded.head.weight is loaded.emb.weight and torch.equal(loaded.emb.weight, tied.emb.weight)
+
+# %% [markdown]
+# ## 3. A file that is cut off
+# The reader sees that the file is shorter than its own table of contents says.
+
+# %%
+whole = (folder / "m.pth").read_bytes()
+(folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
+try:
+    torch.load(folder / "cut.pth", weights_only=True)
+except Exception as error:
+    told = type(error).__name__
+else:
+    raise AssertionError("half a file must be refused")
+print("half a file is refused, not read as zeros")
+
+# %% [markdown]
+# Write under another name in the same folder, and rename when it is complete: the renaming happens wholly
+# or not at all (`os.replace`). `torch.save` of this package does so for every path.
+
+# %%
+def save_whole(obj, path):
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".part")
+    torch.save(obj, unfinished)
+    os.replace(unfinished, path)
+
+
+save_whole(tied.state_dict(), folder / "m.pth")
+assert not (folder / "m.pth.part").exists() and (folder / "m.pth").is_file()
