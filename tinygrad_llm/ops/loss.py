@@ -10,7 +10,7 @@ from ..engine import Op
 from ..products import at_once, product
 from .matmul import rows as as_rows
 
-LOGITS = 1 << 27  # bytes of logits at a time: more rows, better products
+LOGITS = 1 << 28  # bytes of logits at a time: more rows, better products
 
 
 class Targets:
@@ -124,7 +124,7 @@ class CrossEntropy(Op):
 
 
 class LinearCrossEntropy(Op):
-    """cross_entropy(x·Wᵀ + b, t), some rows at a time, so that all logits never exist at once.
+    """cross_entropy(x·Wᵀ + b, t), some rows at a time: never more than LOGITS bytes of logits.
 
     Backward, with d = ∂L/∂logits = (p·Σ q − q)·(1/Σ w_t for the mean) = f·z (see Targets.gradient):
         ∂L/∂x = d·W = f·(z·W)        ∂L/∂W = dᵀ·x = zᵀ·(f·x)        ∂L/∂b = Σ d = zᵀ·f
