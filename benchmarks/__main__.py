@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": ("generate", "tokens a second with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
+    "ladder": ("ladder", "what each optimisation brings, against the plain way"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "overhead": ("overhead", "microseconds an op of tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
