@@ -74,8 +74,8 @@ def train(model, optimizer, steps):
 
 torch.manual_seed(123)
 model, optimizer = make()
-before = train(model, optimizer, 300)
-print(f"300 steps: loss {before[0]:.3f} -> {sum(before[-20:]) / 20:.3f}")
+before = train(model, optimizer, 160)
+print(f"160 steps: loss {before[0]:.3f} -> {sum(before[-20:]) / 20:.3f}")
 
 # %% [markdown]
 # Save. A state dict is a dict of names and arrays. The optimizer has one too: two arrays for each weight,
@@ -103,7 +103,7 @@ assert n_moments == 2 * n_weights
 # What would have happened without the power cut:
 
 # %%
-straight = train(model, optimizer, 150)
+straight = train(model, optimizer, 60)
 
 # %% [markdown]
 # Now the machine is new: other weights, another random state. Load everything and go on.
@@ -118,13 +118,13 @@ def go_on(with_optimizer=True, with_random=True):
         optimizer.load_state_dict(saved["optimizer"])
     if with_random:
         torch.set_rng_state(saved["random"])
-    return train(model, optimizer, 150)
+    return train(model, optimizer, 60)
 
 
 resumed = go_on()
 print(f"straight on: {straight[0]:.6f} ... {straight[-1]:.6f}")
 print(f"resumed:     {resumed[0]:.6f} ... {resumed[-1]:.6f}")
-assert resumed == straight  # all 150 losses, to the last bit
+assert resumed == straight  # all 60 losses, to the last bit
 
 # %% [markdown]
 # ## Break it
@@ -138,7 +138,7 @@ assert without_optimizer[0] == straight[0]  # the weights are the same ...
 extra = [a - b for a, b in zip(without_optimizer, straight)]
 print(f"without the optimizer's state: the next 10 losses are higher by {sum(extra[1:11]) / 10:.3f} on average")
 print(f"without the random state: other batches, first loss {without_random[0]:.3f} instead of {straight[0]:.3f}")
-assert sum(extra[1:11]) / 10 > 0.01  # ... the steps are not
+assert sum(extra[1:11]) / 10 > 0.005  # ... the steps are not
 assert without_random[0] != straight[0]
 
 figure, axis = plt.subplots(figsize=(7, 4))
