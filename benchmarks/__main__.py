@@ -12,6 +12,7 @@ from . import common
 
 COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
+    "gpu-losses": ("gpu_losses", "300 steps on a GPU in each precision against the CPU's losses"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
     "generate": ("generate", "tokens a second with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),

@@ -102,6 +102,10 @@ def timed(step: Any, steps: int) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
+    if "cuda" in argv or "--device=cuda" in argv:
+        from . import train_step_gpu
+
+        return train_step_gpu.main(argv)
     parser = argparse.ArgumentParser(prog="python -m benchmarks train-step", description=__doc__,
                                      parents=[common.options()])  # fmt: skip
     parser.add_argument("--config", choices=CONFIGS, default="char")

@@ -246,6 +246,8 @@ for _name in "neg pos abs invert eq ne lt le gt ge".split():
 
 def _method(name: str) -> Any:
     def call(self: ndarray, *args: Any, **kwargs: Any) -> Any:
+        if "initial" in kwargs or "where" in kwargs:
+            raise TypeError(f"{name}() of a CuPy array has neither initial= nor where=")
         kwargs = _inner(kwargs, name)
         return _outer(getattr(self._a, name)(*_inner(args, name), **kwargs))
 

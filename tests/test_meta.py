@@ -29,7 +29,7 @@ FLOORS = [
     "ops autograd debug optim",
     "functions",
     "nn utils testing text corpora",
-    "models serialization backends linalg",
+    "models serialization backends amp linalg",
     "training generate distributed",
     "finetune",
     "cli",

@@ -38,6 +38,7 @@ from .functions.activation import (
     relu,
     softmax,
 )
+from .functions.autocast import autocast, is_autocast_enabled
 from .functions.compare import (
     all,
     allclose,
@@ -164,11 +165,13 @@ from .functions.index import (
 from .functions.information import (
     compile,
     get_default_device,
+    get_float32_matmul_precision,
     get_num_threads,
     is_floating_point,
     is_tensor,
     numel,
     set_default_device,
+    set_float32_matmul_precision,
     set_num_threads,
 )
 from .functions.linalg import (
@@ -291,7 +294,7 @@ multiply, subtract, absolute = mul, sub, abs
 __version__ = "0.1.0"
 
 _PACKAGES = (
-    "backends corpora cuda debug finetune generate models nn optim "
+    "amp backends corpora cuda debug finetune generate models nn optim "
     "serialization study testing text training utils weights"
 ).split()
 _ELSEWHERE = {"save": "serialization", "load": "serialization", "gradcheck": "study.gradcheck"}

@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,34 @@ _NUMPY = (np.ndarray, np.generic)
 # 1/0 is infinite and log(−1) is nan without a warning, as in PyTorch: a decorator for forward
 quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
+FASTER: dict[str, Any] = {}  # functions of ops/cuda.py by name: empty until a GPU is used
+when_gpu: list[Any] = []  # called once, when CuPy is first used
+
+
+class settings:
+    """What the user chose for GPUs."""
+
+    tf32 = False  # float32 products with TF32's 10 bits of mantissa, on tensor cores
+    gpu_dropout = False  # dropout's masks are drawn on the GPU, not from the CPU's stream
+
 
 # ------------------------------------------------------------------------------------ devices
 def cupy() -> Any:
     """The CuPy module; RuntimeError that says how to install it where it is missing."""
+    module = sys.modules.get("cupy")
+    if module is not None and not when_gpu:
+        return module
     try:
-        return importlib.import_module("cupy")
+        module = importlib.import_module("cupy")
     except ImportError as error:
         raise RuntimeError(
             "device 'cuda' needs CuPy, which is not installed: pip install "
             "'tinygrad_llm[gpu-cuda13]' (or gpu-cuda12); nvidia-smi shows your CUDA version"
         ) from error
+    if hasattr(module, "RawModule"):
+        while when_gpu:
+            when_gpu.pop()()
+    return module
 
 
 def xp_of(array: Any) -> Any:
@@ -69,7 +87,7 @@ def xp_of(array: Any) -> Any:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array of either library (0-d arrays included, scalars not)."""
-    return isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
+    return isinstance(value, np.ndarray) or hasattr(type(value), "__cuda_array_interface__")
 
 
 def device_of(array: Any) -> tuple[str, int]:
@@ -95,7 +113,10 @@ def move(array: Any, kind: str, index: int | None = None) -> Any:
     if index is not None and not 0 <= index < count:
         raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
     with xp.cuda.Device(xp.cuda.Device().id if index is None else index):
-        return xp.asarray(array)
+        moved = xp.asarray(array)
+    if moved.dtype.kind in "iu" and isinstance(array, np.ndarray) and array.size:
+        remember_ids(moved, array)
+    return moved
 
 
 def to_numpy(array: Any) -> np.ndarray:
@@ -151,6 +172,8 @@ def row_sum(g: Any, keep: int = 1) -> Any:
     tail = g.shape[g.ndim - keep :]
     rows = g.reshape(-1, math.prod(tail)) if g.size else g.reshape(0, math.prod(tail))  # (N, C)
     n = len(rows)
+    if FASTER and not isinstance(rows, np.ndarray) and FASTER["takes_rows"](rows):
+        return FASTER["sum_rows"](rows).reshape(tail)
     if n > _ROWS:
         whole = n - n % _ROWS
         groups = rows[:whole].reshape(-1, _ROWS, rows.shape[1]).sum(1)  # (N / 1024, C)
@@ -200,8 +223,27 @@ def bounded(a: Any, b: Any, scale: float) -> bool:
     return float(row_dot(a, a).max() * row_dot(b, b).max()) * scale**2 < 1600.0
 
 
+id_ranges: dict[int, tuple] = {}  # id of a GPU array: the ids below 0, the largest, a weakref
+
+
+def remember_ids(array: Any, host: np.ndarray) -> None:
+    """Note which numbers a GPU array holds, so that checking ids need not wait for the GPU."""
+    key, negative = id(array), np.unique(host[host < 0]) if host.dtype.kind == "i" else ()
+    if len(negative) <= 4:
+        ref = weakref.ref(array, lambda _: id_ranges.pop(key, None))
+        id_ranges[key] = {int(i) for i in negative}, int(host.max()), ref
+
+
+def ids_in_range(ids: Any, n: int, ignored: int | None = None) -> bool:
+    """Whether all ids of a GPU array are known to be in [0, n), or `ignored`, without asking it."""
+    known = id_ranges.get(id(storage_of(ids)))
+    return known is not None and known[1] < n and known[0] <= {ignored}
+
+
 def check_ids(ids: Any, n: int, name: str) -> None:
     """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
+    if id_ranges and ids_in_range(ids, n):
+        return
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids[(ids < 0) | (ids >= n)][0])
         raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")
@@ -214,7 +256,10 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     each repeated id and lose the others.
     """
     if not isinstance(out, np.ndarray):
-        xp_of(out).add.at(out, ids, rows)
+        if FASTER and FASTER["takes_scatter"](out, ids, rows):
+            FASTER["scatter_add_rows"](out, ids, rows)
+        else:
+            xp_of(out).add.at(out, ids, rows)
         return
     n = len(ids)
     if n == 0 or out.size == 0:

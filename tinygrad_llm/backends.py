@@ -1,8 +1,47 @@
-"""What programs ask of torch.backends: Apple's GPU is never there, and cuDNN is not used."""
+"""What programs ask of torch.backends: the precision of a GPU's float32 products; Apple's GPU is
+never there, and cuDNN is not used."""
 
 from __future__ import annotations
 
-__all__ = ["cudnn", "mps"]
+from typing import Any
+
+from .backend import settings
+from .functions.information import set_float32_matmul_precision
+
+__all__ = ["cuda", "cudnn", "mps"]
+
+
+class _Matmul:
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 products on a GPU may round their factors to TF32's 10 bits."""
+        return settings.tf32
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        set_float32_matmul_precision("high" if value else "highest")
+
+    @property
+    def fp32_precision(self) -> str:
+        """ "tf32" or "ieee", PyTorch's newer name for the same."""
+        return "tf32" if settings.tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, value: str) -> None:
+        if value not in ("tf32", "ieee", "none"):
+            raise RuntimeError(f"fp32_precision must be 'ieee' or 'tf32', got {value!r}")
+        self.allow_tf32 = value == "tf32"
+
+
+class cuda:
+    """Settings of NVIDIA GPUs: `backends.cuda.matmul.allow_tf32 = True`."""
+
+    matmul: Any = _Matmul()
+
+    @staticmethod
+    def is_built() -> bool:
+        """True: whether a GPU can be used says cuda.is_available()."""
+        return True
 
 
 class mps:

@@ -15,11 +15,13 @@ __all__ = [
     "current_device",
     "device_count",
     "empty_cache",
+    "fast_dropout",
     "get_device_name",
     "is_available",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",
+    "max_memory_reserved",
     "mem_get_info",
     "memory_allocated",
     "memory_reserved",
@@ -95,14 +97,43 @@ def memory_reserved(device: Any = None) -> int:
     return int(backend.cupy().get_default_memory_pool().total_bytes()) if is_available() else 0
 
 
+_peak: list[Any] = []  # the hook that watches allocations, once somebody asked for the peak
+
+
+def _watch() -> Any:
+    """A CuPy memory hook that remembers the most bytes in use; installed for good."""
+    cupy: Any = backend.cupy()
+    pool = cupy.get_default_memory_pool()
+
+    class Peak(cupy.cuda.MemoryHook):  # type: ignore[name-defined]
+        name, most = "tinygrad_llm peak", 0
+
+        def malloc_postprocess(self, **about: Any) -> None:
+            self.most = max(self.most, pool.used_bytes())
+
+    hook = Peak()
+    hook.__enter__()
+    return hook
+
+
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes that the memory pool has held; it keeps what it gets until empty_cache()."""
+    """The most bytes in use at once since reset_peak_memory_stats(); before that call, the bytes
+    that the pool holds, which are at least as many."""
+    return _peak[0].most if _peak else memory_reserved(device)
+
+
+def max_memory_reserved(device: Any = None) -> int:
+    """Bytes that the memory pool holds: it keeps what it gets until empty_cache()."""
     return memory_reserved(device)
 
 
 def reset_peak_memory_stats(device: Any = None) -> None:
-    """Give unused memory back, so that max_memory_allocated starts afresh."""
-    empty_cache()
+    """Count max_memory_allocated afresh from here. Counting makes every allocation a little
+    slower, also afterwards."""
+    if is_available():
+        if not _peak:
+            _peak.append(_watch())
+        _peak[0].most = memory_allocated(device)
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
@@ -115,6 +146,15 @@ def empty_cache() -> None:
     """Give the pool's unused memory back to the driver."""
     if is_available():
         backend.cupy().get_default_memory_pool().free_all_blocks()
+
+
+def fast_dropout(enabled: bool = True) -> None:
+    """Let dropout on a GPU draw its masks there (Philox, seeded by manual_seed), much faster.
+
+    Unless this is called, the same seed gives the same masks as on the CPU, and as PyTorch's there:
+    they are drawn on the CPU and sent over.
+    """
+    backend.settings.gpu_dropout = enabled
 
 
 def manual_seed(seed: int) -> None:

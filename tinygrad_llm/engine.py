@@ -133,7 +133,7 @@ class Op:
 
 
 def _on_gpu(arrays: Sequence[Any]) -> bool:
-    return any(hasattr(a, "__cuda_array_interface__") for a in arrays)
+    return any([hasattr(type(a), "__cuda_array_interface__") for a in arrays])
 
 
 def _explained(cls: type[Op], arrays: Sequence[Any], error: Exception) -> Exception:

@@ -10,7 +10,7 @@ import itertools
 import weakref
 from typing import Any
 
-from .backend import is_array, storage_of
+from .backend import id_ranges, is_array, storage_of
 
 clock = itertools.count(1)  # creation order of ops and in-place changes
 
@@ -21,6 +21,7 @@ def mark_modified(array: Any, by: str) -> None:
     """Note that `by` changed the array in place: an older op that saved it can't go backward."""
     owner = storage_of(array)
     key = id(owner)
+    id_ranges.pop(key, None)
     known = modified.get(key)
     ref = known[2] if known else weakref.ref(owner, lambda _: modified.pop(key, None))
     modified[key] = (next(clock), by, ref)

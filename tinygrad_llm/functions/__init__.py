@@ -1,5 +1,9 @@
 """PyTorch's functions over the ops: importing this package gives Tensor its methods."""
 
+import contextlib as _contextlib
+import importlib as _importlib
+
+from ..backend import when_gpu as _when_gpu
 from . import (
     activation,
     attention,
@@ -23,3 +27,12 @@ from . import (
     rounding,
     shape,
 )
+
+
+def _faster_ops() -> None:
+    """The GPU's own kernels, if ops/cuda.py is there."""
+    with _contextlib.suppress(ModuleNotFoundError):
+        _importlib.import_module("tinygrad_llm.ops.cuda").install()
+
+
+_when_gpu.append(_faster_ops)

@@ -7,6 +7,7 @@ from typing import Any
 from .. import dtypes, ops
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Tensor
+from .autocast import mixed
 from .elementwise import cast, clamp, where
 from .fused import need_floating, need_tensor, run
 from .inplace import change_in_place, write
@@ -108,6 +109,7 @@ def _over(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Ten
 
 
 @method
+@mixed
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -119,6 +121,7 @@ def softmax(
 
 
 @method
+@mixed
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -127,6 +130,7 @@ def log_softmax(
 
 
 @method
+@mixed
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log Σ exp(x) over dim, an int or a tuple, without overflow. Integers become floating."""
     need_tensor("logsumexp", input)

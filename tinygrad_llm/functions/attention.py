@@ -7,11 +7,13 @@ from typing import Any
 from .. import dtypes, ops
 from ..backend import xp_of
 from ..tensor import Tensor, wrap
+from .autocast import mixed
 from .dropout import keep_mask
 from .fused import need_floating, need_same_dtype, run
 from .shape import broadcast_shapes
 
 
+@mixed
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,

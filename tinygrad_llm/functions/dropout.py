@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import asarray
+from ..backend import FASTER, asarray, settings
 from ..draws import in_memory_order
 from ..tensor import Tensor
 from .fused import need_floating, run
@@ -23,6 +23,10 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
 
     if p == 1.0:
         return asarray(np.zeros(shape, np.bool_), like.array)
+
+    if settings.gpu_dropout and FASTER and like.is_cuda:
+        seed = default_generator.randint(0, 2**63 - 1, (1,), np.int64)  # the one draw on the CPU
+        return FASTER["keep_mask"](shape, 1.0 - p, int(seed[0]), 0)
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return default_generator.bernoulli(1.0 - p, shape, np.bool_)

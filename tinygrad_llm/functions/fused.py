@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backend import FASTER
 from ..tensor import Tensor
 from .elementwise import cast
 
@@ -11,11 +12,16 @@ from .elementwise import cast
 def run(op: Any, *inputs: Any, **options: Any) -> Any:
     """op.apply; float16 and bfloat16 are computed in float32 and stored in their own dtype.
 
-    PyTorch does the same on a CPU: sums over thousands of elements need the digits.
+    PyTorch does the same on a CPU: sums over thousands of elements need the digits. On a GPU some
+    ops take bfloat16 as it is, and add up in float32 inside.
     """
     dtype = inputs[0].array.dtype
     if dtype.itemsize != 2:
         return op.apply(*inputs, **options)
+    if FASTER and dtype.name == "bfloat16" and inputs[0].is_cuda:
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        if FASTER["narrow"](op, arrays, options):
+            return op.apply(*inputs, **options)
     wide = [
         cast(x, "float32") if isinstance(x, Tensor) and x.array.dtype == dtype else x
         for x in inputs

@@ -10,11 +10,13 @@ from ..tensor import Tensor, device
 __all__ = [
     "compile",
     "get_default_device",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "is_floating_point",
     "is_tensor",
     "numel",
     "set_default_device",
+    "set_float32_matmul_precision",
     "set_num_threads",
 ]
 
@@ -61,3 +63,18 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
     backend.set_threads(n)
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How a GPU multiplies float32 matrices: "highest" in float32, "high" and "medium" with the
+    factors rounded to TF32's 10 bits of mantissa, several times faster. On a CPU always float32."""
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(
+            f"set_float32_matmul_precision: {precision!r} is not 'highest', 'high' or 'medium'"
+        )
+    backend.settings.tf32 = precision != "highest"
+
+
+def get_float32_matmul_precision() -> str:
+    """ "highest" or "high": see set_float32_matmul_precision."""
+    return "high" if backend.settings.tf32 else "highest"

@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops
 from ..backend import xp_of
 from ..tensor import Tensor, wrap
+from .autocast import mixed
 from .elementwise import promote
 from .fused import run
 from .method import method
@@ -23,12 +24,13 @@ def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """a·b; NumPy has no fast product in half precision, so there it is worked out in float32."""
-    if a.array.dtype.itemsize == 2 and not a.is_cuda:
+    if a.array.dtype.itemsize == 2 and (not a.is_cuda or a.array.dtype.name == "bfloat16"):
         return run(ops.Matmul, a, b)
     return ops.Matmul.apply(a, b)
 
 
 @method("matmul", "__matmul__")
+@mixed
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product of every combination PyTorch knows.
 

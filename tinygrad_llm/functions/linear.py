@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .. import ops
 from ..tensor import Tensor
+from .autocast import mixed
 from .fused import need_same_dtype, need_tensor, run
 
 
+@mixed
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·weightᵀ + bias: (..., in) by (out, in), plus (out), gives (..., out).
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from .activation import log_softmax
+from .autocast import mixed
 from .elementwise import clamp, promote
 from .fused import need_floating, need_same_dtype, need_tensor, run
 from .linear import linear
@@ -71,6 +72,7 @@ def _constant(t: Tensor | None) -> Any:
     return None if t is None else t.array
 
 
+@mixed
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -116,6 +118,7 @@ def _soft_cross_entropy(
     return _reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
 
 
+@mixed
 def linear_cross_entropy(
     input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None,
     weight: Tensor | None = None, reduction: str = "mean", ignore_index: int | None = None,
@@ -147,6 +150,7 @@ def linear_cross_entropy(
     )  # fmt: skip
 
 
+@mixed
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -193,6 +197,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return losses.sum() / weight.sum() if reduction == "mean" else _reduced(losses, reduction)
 
 
+@mixed
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -203,6 +208,7 @@ def mse_loss(
     return _weighted(losses, weight, reduction)
 
 
+@mixed
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
@@ -213,6 +219,7 @@ def l1_loss(
     return _weighted((x - t).abs(), weight, reduction)
 
 
+@mixed
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
     weight: Tensor | None = None,
@@ -233,6 +240,7 @@ def huber_loss(
     return _weighted(losses, weight, reduction)
 
 
+@mixed
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
@@ -270,6 +278,7 @@ def binary_cross_entropy(
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
+@mixed
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
@@ -292,6 +301,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
+@mixed
 def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", log_target: bool = False,

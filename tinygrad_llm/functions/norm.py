@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import dtypes, ops
 from ..tensor import Tensor
+from .autocast import mixed
 from .elementwise import clamp_min
 from .fused import need_floating, need_same_dtype, run
 from .shape import broadcast_tensors
@@ -45,6 +46,7 @@ def _normalize_last(
     return run(op, flat, *last, eps=eps).reshape(x.shape)
 
 
+@mixed
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     bias: Tensor | None = None, eps: float = 1e-5,
@@ -59,6 +61,7 @@ def layer_norm(
     )
 
 
+@mixed
 def rms_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -78,6 +81,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -
     return input / length.expand_as(input)
 
 
+@mixed
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1·x2/(|x1|·|x2|) along dim, each length taken as at least eps; shapes broadcast."""
     need_floating("cosine_similarity", x1, x2)

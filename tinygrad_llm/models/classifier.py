@@ -145,7 +145,7 @@ class GPTClassifier(GPT):
         lengths = real_lengths(idx, pad)  # (B)
         T = idx.shape[-1]
         if pool != "last" and idx.dim() == 2:
-            T = max(1, int(lengths.array.max(initial=1)))
+            T = max(1, *lengths.tolist())
             idx = idx[:, :T]  # what is padding in every row changes nothing
         x = self.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
         if pool == "first":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import xp_of
+from ..backend import FASTER, xp_of
+from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
 
 __all__ = ["Adam"]
@@ -40,16 +41,45 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         })  # fmt: skip
 
-    def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]
-        beta1, beta2 = group["betas"]
-        amsgrad, decoupled = group["amsgrad"], group["decoupled_weight_decay"]
-        t = step_count(state)
+    def start(self, p: Any, state: dict[str, Any], amsgrad: bool) -> None:
+        """m, v and the largest v as zeros, before the first step."""
         if "exp_avg" not in state:
             state["exp_avg"] = zeros_like(p)
             state["exp_avg_sq"] = zeros_like(p)
             if amsgrad:
                 state["max_exp_avg_sq"] = zeros_like(p)
+
+    def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
+        """On a GPU one launch changes all parameters that have made equally many steps."""
+        if not FASTER or group["amsgrad"] or not all(p.is_cuda for p in params):
+            return False
+        for p in params:
+            self.start(p.array, self.state[p], False)
+        four = [
+            (p.array, p.grad.array, self.state[p]["exp_avg"].array,
+             self.state[p]["exp_avg_sq"].array)
+            for p in params
+        ]  # fmt: skip
+        if not all(FASTER["takes_adam"](*arrays) for arrays in four):
+            return False
+        by_step: dict[float, list] = {}
+        for p, arrays in zip(params, four, strict=True):
+            by_step.setdefault(step_count(self.state[p]), []).append(arrays)
+        beta1, beta2 = group["betas"]
+        for t, tensors in by_step.items():
+            FASTER["adam"](
+                tensors, number(group["lr"]), (beta1, beta2), group["eps"], group["weight_decay"],
+                (1 - beta1**t, (1 - beta2**t) ** 0.5), group["decoupled_weight_decay"],
+                group["maximize"],
+            )  # fmt: skip
+        return True
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        amsgrad, decoupled = group["amsgrad"], group["decoupled_weight_decay"]
+        t = step_count(state)
+        self.start(p, state, amsgrad)
         correction1 = 1 - beta1**t
         correction2 = (1 - beta2**t) ** 0.5
         kept = [state["exp_avg"].array, state["exp_avg_sq"].array]

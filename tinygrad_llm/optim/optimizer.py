@@ -167,11 +167,17 @@ class Optimizer:
         self._opt_called = True
         by = f"{type(self).__name__}.step()"
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
+            given = [p for p in group["params"] if p.grad is not None]
+            together = bool(given) and self.update_together(given, group)
+            for p in given:
+                if not together:
                     self.update(p.array, p.grad.array, self.state[p], group)
-                    mark_modified(p.array, by)
+                mark_modified(p.array, by)
         return loss
+
+    def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
+        """Change all parameters of a group at once; False if it is done one by one instead."""
+        return False
 
     def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array p in place by its gradient g. Never changes g."""

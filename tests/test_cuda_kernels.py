@@ -1,0 +1,352 @@
+"""The GPU's own kernels against the ops that they stand for: same numbers, forward and backward.
+
+These need a GPU (tests/gpu.md says how they are run). What can be known without one is tested here
+too: that every kernel file is in the package, and that each twin belongs to an op.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import real_gpu
+
+import tinygrad_llm as tg
+from tinygrad_llm import backend, engine, ops
+from tinygrad_llm.nn import functional as F
+from tinygrad_llm.ops import cuda as kernels
+
+gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
+DTYPES = ("float32", "bfloat16")
+TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
+
+
+def test_every_twin_stands_for_an_op():
+    for op, twin in kernels.TWINS.items():
+        assert issubclass(twin, op) and twin.name == op.name and op in engine.OPS.values()
+    assert set(kernels.NARROW) <= set(kernels.TWINS)
+
+
+def test_kernel_files_are_in_the_package():
+    assert {p.name for p in kernels.KERNELS.iterdir()} >= {
+        "common.cuh", "elementwise.cu", "rows.cu", "attention.cu"
+    }  # fmt: skip
+
+
+def run(function, arrays, device, dtype, seed=0):
+    """function's results and its tensors' gradients, as float64 arrays."""
+    tensors = []
+    for a in arrays:
+        t = tg.from_numpy(np.array(a))
+        if t.is_floating_point():
+            t = t.to(getattr(tg, dtype)).to(device).requires_grad_()
+        else:
+            t = t.to(device)
+        tensors.append(t)
+    y = function(*tensors)
+    g = tg.from_numpy(np.random.default_rng(seed).standard_normal(tuple(y.shape)))
+    y.backward(g.to(y.dtype).to(device))
+    found = [y, *(t.grad for t in tensors if t.requires_grad)]
+    return [x.detach().cpu().to(tg.float64).numpy() for x in found]
+
+
+def compare(function, arrays, dtype, tolerance=None):
+    """On the GPU in dtype, against float64 on the CPU from the same rounded inputs."""
+    rounded = [
+        a if a.dtype.kind in "iub"
+        else tg.from_numpy(a).to(getattr(tg, dtype)).to(tg.float64).numpy()
+        for a in arrays
+    ]  # fmt: skip
+    wanted = run(function, rounded, "cpu", "float64")
+    got = run(function, rounded, "cuda", dtype)
+    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        assert a.shape == b.shape
+        error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 0.1 * b.size**0.5)  # 0 among them
+        assert error < (tolerance or TOLERANCE[dtype]), f"result {i}: {error:.2e}"
+
+
+def normal(*shape, seed=1):
+    return np.random.default_rng(seed + sum(shape)).standard_normal(shape)
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    tg.set_float32_matmul_precision("highest")
+    yield
+    tg.set_float32_matmul_precision("highest")
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 5, 8, 12), (2, 130, 64, 96), (1, 1, 7, 5)])
+def test_linear(shape, dtype):
+    a, n, i, o = shape
+    compare(F.linear, [normal(a, n, i), normal(o, i), normal(o)], dtype)
+    compare(lambda x, w: F.linear(x, w), [normal(a, n, i), normal(o, i)], dtype)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matmul(dtype):
+    compare(tg.matmul, [normal(3, 4, 16, 24), normal(3, 4, 24, 40)], dtype)
+    compare(lambda a, b: a @ b.transpose(-1, -2), [normal(6, 9, 7), normal(6, 11, 7)], dtype)
+    compare(lambda a, b: a.transpose(0, 1) @ b, [normal(24, 16), normal(24, 40)], dtype)
+    compare(tg.matmul, [normal(3, 8, 16), normal(16, 24)], dtype)
+    compare(tg.matmul, [normal(3, 1, 8, 16), normal(2, 16, 24)], dtype)
+
+
+@gpu
+def test_matmul_float64():
+    compare(tg.matmul, [normal(3, 8, 16), normal(3, 16, 24)], "float64", 1e-12)
+
+
+@gpu
+@pytest.mark.parametrize("c", [1, 7, 64, 65, 384, 768, 1023, 4096])
+def test_norms(c):
+    x = normal(37, c) * 3 + 1
+    compare(lambda x, w, b: F.layer_norm(x, (c,), w, b), [x, normal(c), normal(c)], "float32", 1e-4)
+    compare(lambda x, w: F.rms_norm(x, (c,), w, 1e-6), [x, normal(c)], "float32", 1e-4)
+    compare(lambda x: F.layer_norm(x, (c,)) + x, [x], "float32", 1e-4)
+    many = normal(1500, c)
+    compare(lambda x, w: F.rms_norm(x, (c,), w, 1e-6), [many, normal(c)], "float32", 1e-4)
+
+
+@gpu
+def test_layer_norm_of_large_values():
+    x = normal(9, 256) + 1e4
+    compare(lambda x: F.layer_norm(x, (256,)), [np.float32(x).astype(np.float64)], "float32", 1e-2)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu(approximate, dtype):
+    for shape in ((5,), (33, 64), (7, 1025)):
+        compare(lambda x: F.gelu(x, approximate=approximate), [normal(*shape) * 3], dtype)
+
+
+@gpu
+def test_softmax():
+    for shape in ((5,), (33, 64), (3, 7, 1025)):
+        compare(lambda x: F.softmax(x, -1), [normal(*shape) * 3], "float32")
+
+
+@gpu
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("v", [3, 65, 1000, 5003])
+def test_cross_entropy(v, reduction):
+    t = np.random.default_rng(v).integers(0, v, 41)
+    t[3] = -100
+    f = lambda x, t: F.cross_entropy(x, t, reduction=reduction)  # noqa: E731
+    compare(f, [normal(41, v) * 3, t], "float32")
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("v", [65, 1000, 5003])
+def test_linear_cross_entropy(v, dtype, monkeypatch):
+    monkeypatch.setattr(kernels, "LOGITS", 4 * v * 128)  # several blocks of rows
+    t = np.random.default_rng(v).integers(0, v, (3, 100))
+    t[0, 5] = -100
+    x, w, b = normal(3, 100, 64), normal(v, 64) * 0.3, normal(v)
+    compare(lambda x, w, t: F.linear_cross_entropy(x, w, t), [x, w, t], dtype)
+    f = lambda x, w, t, b: F.linear_cross_entropy(x, w, t, linear_bias=b, reduction="sum")  # noqa: E731
+    compare(f, [x, w, t, b], dtype)
+
+
+@gpu
+def test_targets_that_all_are_ignored():
+    t = tg.from_numpy(np.full(7, -100)).to("cuda")
+    x = tg.from_numpy(normal(7, 10).astype(np.float32)).to("cuda").requires_grad_()
+    loss = F.cross_entropy(x, t)
+    loss.backward()
+    assert np.isnan(loss.item()) and float(x.grad.abs().sum()) == 0.0
+
+
+ATTENTION = [  # query shape, key shape
+    ((2, 3, 64, 64), (2, 3, 64, 64)),
+    ((1, 2, 200, 64), (1, 2, 200, 64)),
+    ((2, 2, 1, 64), (2, 2, 77, 64)),
+    ((1, 2, 129, 32), (1, 2, 300, 32)),
+    ((1, 2, 300, 32), (1, 2, 129, 32)),
+    ((1, 2, 150, 128), (1, 2, 150, 128)),
+    ((2, 6, 140, 64), (2, 2, 140, 64)),
+    ((3, 33, 16), (3, 33, 16)),
+]
+
+
+@gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shapes", ATTENTION, ids=str)
+def test_attention(shapes, causal, precision):
+    q, k = shapes
+    if precision == "tf32":
+        tg.set_float32_matmul_precision("high")
+    f = lambda q, k, v: F.scaled_dot_product_attention(  # noqa: E731
+        q, k, v, is_causal=causal, enable_gqa=True
+    )
+    arrays = [normal(*q, seed=1), normal(*k, seed=2), normal(*k, seed=3)]
+    tolerance = {"float32": 2e-5, "tf32": 3e-3, "bfloat16": 2e-2}[precision]
+    compare(f, arrays, "bfloat16" if precision == "bfloat16" else "float32", tolerance)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_of_one_matrix_split_in_three(dtype):
+    def f(x):
+        q, k, v = x.view(2, 50, 6, 32).transpose(1, 2).split(2, dim=1)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(
+            2, 50, 64)  # fmt: skip
+
+    compare(f, [normal(2, 50, 192)], dtype)
+
+
+@gpu
+def test_embedding_is_deterministic_and_right():
+    ids = np.random.default_rng(0).integers(0, 50, (9, 40)) ** 2 % 50
+    compare(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "float32")
+    found = [run(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "cuda", "float32")[1]
+             for _ in range(3)]  # fmt: skip
+    assert all(np.array_equal(found[0], f) for f in found)
+
+
+@gpu
+@pytest.mark.parametrize("op", ["AdamW", "Adam"])
+def test_adam_in_one_launch(op):
+    results = []
+    for device in ("cpu", "cuda"):
+        tg.manual_seed(0)
+        model = tg.nn.Sequential(tg.nn.Linear(33, 130), tg.nn.Tanh(), tg.nn.Linear(130, 7))
+        model.to(device)
+        optimizer = getattr(tg.optim, op)(model.parameters(), lr=1e-2, weight_decay=0.1)
+        x = tg.from_numpy(normal(20, 33).astype(np.float32)).to(device)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (model(x) ** 2).mean().backward()
+            optimizer.step()
+        results.append([p.detach().cpu().numpy() for p in model.parameters()])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@gpu
+def test_dropout_drawn_on_the_gpu():
+    tg.cuda.fast_dropout()
+    try:
+        masks = []
+        for _ in range(2):
+            tg.manual_seed(5)
+            x = tg.ones(1000, 1001, device="cuda")
+            masks.append([F.dropout(x, 0.3).cpu().numpy() for _ in range(2)])
+        assert np.array_equal(masks[0][0], masks[1][0])
+        assert not np.array_equal(masks[0][0], masks[0][1])
+        kept = masks[0][0] != 0
+        assert abs(kept.mean() - 0.7) < 2e-3 and np.allclose(masks[0][0][kept], 1 / 0.7)
+        both = (masks[0][0] != 0) & (masks[0][1] != 0)
+        assert abs(both.mean() - 0.49) < 3e-3
+    finally:
+        tg.cuda.fast_dropout(False)
+
+
+@gpu
+def test_wrong_ids_are_found():
+    w = tg.ones(10, 4, device="cuda")
+    for bad in ([3, 10], [-1, 2]):
+        ids = tg.tensor(bad).to("cuda")
+        with pytest.raises(IndexError, match="index out of range"):
+            F.embedding(ids, w)
+        with pytest.raises(IndexError, match="out of bounds"):
+            F.cross_entropy(tg.ones(2, 10, device="cuda"), ids)
+    ids = tg.tensor([3, 4]).to("cuda")
+    ids[0] = 12  # known to be fine before
+    with pytest.raises(IndexError):
+        F.embedding(ids, w)
+
+
+@gpu
+def test_training_in_each_precision_follows_the_cpu():
+    from tinygrad_llm.models.gpt import GPT, GPTConfig
+
+    tokens = np.random.default_rng(0).integers(0, 65, (4, 65)) % 7
+    curves = {}
+    for precision in ("cpu", "float32", "tf32", "bfloat16"):
+        device = "cpu" if precision == "cpu" else "cuda"
+        tg.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        tg.manual_seed(1)
+        model = GPT(GPTConfig(65, 64, 128, 2, 2, drop_rate=0.0)).to(device)
+        optimizer = tg.optim.AdamW(model.parameters(), lr=1e-3)
+        idx, targets = (tg.from_numpy(a.copy()).to(device) for a in (tokens[:, :-1], tokens[:, 1:]))
+        losses = []
+        for _ in range(30):
+            with tg.autocast("cuda", enabled=precision == "bfloat16"):
+                loss = model.loss(idx, targets)
+            assert loss.dtype is tg.float32
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        assert all(p.dtype is tg.float32 for p in model.parameters())
+        curves[precision] = np.array(losses)
+    for precision, tolerance in (("float32", 1e-3), ("tf32", 2e-2), ("bfloat16", 5e-2)):
+        assert np.abs(curves[precision] - curves["cpu"]).max() < tolerance, precision
+
+
+@gpu
+def test_the_pool_does_not_grow():
+    model = tg.nn.Sequential(tg.nn.Linear(64, 256), tg.nn.GELU(), tg.nn.Linear(256, 64)).to("cuda")
+    optimizer = tg.optim.AdamW(model.parameters())
+    x = tg.ones(128, 64, device="cuda")
+    sizes = []
+    for _ in range(20):
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        sizes.append(tg.cuda.memory_reserved())
+    assert sizes[4] == sizes[-1]
+
+
+@gpu
+def test_without_the_kernels_the_numbers_are_the_same(monkeypatch):
+    x, w = normal(3, 40, 64), normal(10, 64)
+    f = lambda x, w: F.gelu(F.linear(F.layer_norm(x, (64,)), w))  # noqa: E731
+    fast = run(f, [x, w], "cuda", "float32")
+    monkeypatch.setattr(engine, "GPU_OPS", {})
+    monkeypatch.setattr(backend, "FASTER", {})
+    for a, b in zip(fast, run(f, [x, w], "cuda", "float32"), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_autocast_says_what_it_does_not_offer():
+    with pytest.raises(RuntimeError, match="float16"):
+        tg.autocast("cuda", dtype=tg.float16)
+    with pytest.raises(RuntimeError, match="device_type"):
+        tg.autocast("tpu")
+    with pytest.raises(RuntimeError, match="highest"):
+        tg.set_float32_matmul_precision("low")
+
+
+def test_autocast_on_the_cpu_follows_its_table():
+    x, w = tg.ones(2, 3), tg.ones(4, 3, requires_grad=True)
+    with tg.autocast("cpu", dtype=tg.bfloat16):
+        assert tg.is_autocast_enabled("cpu") and not tg.is_autocast_enabled("cuda")
+        y = F.linear(x, w)
+        assert y.dtype is tg.bfloat16 and (x @ w.T).dtype is tg.bfloat16
+        assert F.gelu(y).dtype is tg.bfloat16
+        assert F.layer_norm(y, (4,)).dtype is tg.float32
+        assert F.softmax(y, -1).dtype is tg.float32
+        assert (y + F.softmax(y, -1)).dtype is tg.float32
+        loss = F.cross_entropy(y, tg.tensor([0, 1]))
+        with tg.autocast("cpu", enabled=False):
+            assert F.linear(x, w).dtype is tg.float32
+    assert loss.dtype is tg.float32 and F.linear(x, w).dtype is tg.float32
+    loss.backward()
+    assert w.grad.dtype is tg.float32
+
+
+def test_rules_name_functions_that_exist():
+    from tinygrad_llm.functions.autocast import RULES
+
+    for names in RULES.values():
+        for name in names:
+            assert hasattr(F, name) or hasattr(tg, name), name
+    assert ops.Linear in kernels.NARROW

@@ -1,0 +1,123 @@
+"""Mixed precision: which functions work in bfloat16 and which in float32 within `autocast`.
+
+Within `with autocast("cuda"):` a function of the first list gets its float32 tensors as bfloat16
+copies, and one of the second its bfloat16 tensors as float32 copies. All others take what comes:
+activations such as GELU stay in bfloat16, a sum of bfloat16 and float32 becomes float32. Parameters
+stay float32 (the master weights), and so do their gradients and the optimizer's state, because the
+copy is an op whose backward casts back. bfloat16 has float32's range, so the loss is not scaled.
+
+The lists are PyTorch's. Micikevicius et al. (2018) describe the method.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..backend import FASTER, device_of
+from ..tensor import Tensor
+from .elementwise import cast
+
+__all__ = ["autocast", "RULES"]
+
+RULES: dict[str, tuple[str, ...]] = {
+    "bfloat16": ("linear", "matmul", "scaled_dot_product_attention", "linear_cross_entropy"),
+    "float32": (
+        "layer_norm", "rms_norm", "softmax", "log_softmax", "logsumexp", "cross_entropy",
+        "nll_loss", "mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "kl_div",
+        "binary_cross_entropy_with_logits", "cosine_similarity",
+    ),
+}  # fmt: skip
+_RULE = {name: rule for rule, names in RULES.items() for name in names}
+
+
+class _State(threading.local):
+    place: str | None = None  # the device whose tensors are cast; None outside autocast
+    dtype: Any = None
+
+
+state = _State()
+
+
+def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which within autocast gets its tensors in the dtype that RULES says."""
+    narrow, linear = _RULE[function.__name__] == "bfloat16", function.__name__ == "linear"
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if state.place is None:
+            return function(*args, **options)
+        if linear and FASTER and state.place == "cuda" and len(args) in (2, 3) and not options:
+            arrays = [x.array if isinstance(x, Tensor) else x for x in (*args, None)[:3]]
+            if args[0].is_cuda and FASTER["takes_mixed_linear"](*arrays):
+                return FASTER["mixed_linear"](*args)
+        before, wide = state.place, np.dtype(np.float32)
+        sources, wanted = ((wide,), state.dtype) if narrow else ((state.dtype,), wide)
+
+        def convert(x: Any) -> Any:
+            if not isinstance(x, Tensor) or x.array.dtype not in sources:
+                return x
+            return cast(x, wanted) if device_of(x.array)[0] == before else x
+
+        state.place = None  # what the function calls is within its own precision
+        try:
+            return function(
+                *[convert(a) for a in args], **{k: convert(v) for k, v in options.items()}
+            )
+        finally:
+            state.place = before
+
+    return call
+
+
+class autocast:
+    """Mixed precision within a `with` or a decorated function: see RULES for what is cast.
+
+    device_type "cuda" or "cpu": whose tensors are cast. dtype: bfloat16, the only one offered
+    (float16 would need its loss scaled). Backward runs outside, in the dtypes of forward.
+    RuntimeError for another device or dtype.
+    """
+
+    def __init__(
+        self, device_type: str = "cuda", dtype: Any = None, enabled: bool = True,
+        cache_enabled: bool | None = None,
+    ) -> None:  # fmt: skip
+        if device_type not in ("cuda", "cpu"):
+            raise RuntimeError(
+                f"User specified an unsupported autocast device_type {device_type!r}: "
+                "'cuda' or 'cpu'"
+            )
+        wanted = dtypes.bfloat16 if dtype is None else dtypes.as_dtype(dtype)
+        if enabled and wanted is not dtypes.bfloat16:
+            raise RuntimeError(
+                f"autocast to {wanted} is not offered, only torch.bfloat16: float16 would need "
+                "a scaled loss"
+            )
+        self.place, self.enabled, self.before = device_type, enabled, []  # type: ignore[var-annotated]
+
+    def __enter__(self) -> autocast:
+        self.before.append((state.place, state.dtype))
+        state.place = self.place if self.enabled else None
+        state.dtype = dtypes.bfloat16.numpy if self.enabled else None
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        state.place, state.dtype = self.before.pop()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            with autocast(self.place, enabled=self.enabled):
+                return function(*args, **options)
+
+        return call
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether autocast is on for the device."""
+    return state.place == device_type

@@ -1,0 +1,259 @@
+// Row by row: norms, softmax, cross-entropy; and sums over the rows. A row is C elements.
+
+// Layer norm, a warp a row. mean is 0 for RMS norm (MEAN false), which has no bias either.
+template <bool MEAN, class T>
+__device__ void norm(const T* x, const float* w, const float* b, T* y, float* mean, float* r,
+                     i64 n, i64 c, double eps) {
+    i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= n) return;
+    int lane = threadIdx.x % 32;
+    x += row * c, y += row * c;
+    float mu = 0.f, square = 0.f;
+    if (MEAN) {
+        for (i64 i = lane; i < c; i += 32) mu += to_float(x[i]);
+        mu = warp_sum(mu) / c;
+    }
+    for (i64 i = lane; i < c; i += 32) {
+        float d = to_float(x[i]) - mu;
+        square += d * d;
+    }
+    float rstd = rsqrtf(warp_sum(square) / c + (float)eps);
+    if (lane == 0) {
+        if (MEAN) mean[row] = mu;
+        r[row] = rstd;
+    }
+    for (i64 i = lane; i < c; i += 32) {
+        float v = (to_float(x[i]) - mu) * rstd;
+        if (w) v *= w[i];
+        if (b) v += b[i];
+        store(y + i, v);
+    }
+}
+template <bool MEAN, class T>
+__device__ void norm4(const T* x, const float* w, const float* b, T* y, float* mean, float* r,
+                      i64 n, i64 c, double eps) {  // c is a multiple of 4
+    i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= n) return;
+    int lane = 4 * (threadIdx.x % 32);
+    x += row * c, y += row * c;
+    float mu = 0.f, square = 0.f;
+    if (MEAN) {
+        for (i64 i = lane; i < c; i += 128) {
+            float4 v = load4(x + i);
+            mu += (v.x + v.y) + (v.z + v.w);
+        }
+        mu = warp_sum(mu) / c;
+    }
+    for (i64 i = lane; i < c; i += 128) {
+        float4 v = load4(x + i);
+        v.x -= mu, v.y -= mu, v.z -= mu, v.w -= mu;
+        square += (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
+    }
+    float rstd = rsqrtf(warp_sum(square) / c + (float)eps);
+    if (lane == 0) {
+        if (MEAN) mean[row] = mu;
+        r[row] = rstd;
+    }
+    for (i64 i = lane; i < c; i += 128) {
+        float4 v = load4(x + i);
+        v = make_float4((v.x - mu) * rstd, (v.y - mu) * rstd, (v.z - mu) * rstd, (v.w - mu) * rstd);
+        if (w) {
+            float4 s = load4(w + i);
+            v.x *= s.x, v.y *= s.y, v.z *= s.z, v.w *= s.w;
+        }
+        if (b) {
+            float4 s = load4(b + i);
+            v.x += s.x, v.y += s.y, v.z += s.z, v.w += s.w;
+        }
+        store4(y + i, v);
+    }
+}
+// gx = r*(u - mean(u) - xhat*mean(u*xhat)), u = g*w; without mean(u) for RMS norm
+template <bool MEAN, bool FOUR>
+__device__ void norm_back(const float* g, const float* x, const float* w, const float* mean,
+                          const float* r, float* gx, i64 n, i64 c) {
+    const i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= n) return;
+    const int lane = (FOUR ? 4 : 1) * (threadIdx.x % 32), step = FOUR ? 128 : 32;
+    g += row * c, x += row * c, gx += row * c;
+    const float mu = MEAN ? mean[row] : 0.f, rstd = r[row];
+    float s1 = 0.f, s2 = 0.f;
+    for (i64 i = lane; i < c; i += step) {
+        if (FOUR) {
+            float4 u = load4(g + i), v = load4(x + i), s = w ? load4(w + i) : make_float4(1, 1, 1, 1);
+            u.x *= s.x, u.y *= s.y, u.z *= s.z, u.w *= s.w;
+            s1 += (u.x + u.y) + (u.z + u.w);
+            s2 += (u.x * (v.x - mu) + u.y * (v.y - mu)) + (u.z * (v.z - mu) + u.w * (v.w - mu));
+        } else {
+            float u = g[i] * (w ? w[i] : 1.f);
+            s1 += u;
+            s2 += u * (x[i] - mu);
+        }
+    }
+    s1 = MEAN ? warp_sum(s1) / c : 0.f;
+    s2 = warp_sum(s2) * rstd * rstd / c;
+    for (i64 i = lane; i < c; i += step) {
+        if (FOUR) {
+            float4 u = load4(g + i), v = load4(x + i), s = w ? load4(w + i) : make_float4(1, 1, 1, 1);
+            store4(gx + i, make_float4(rstd * (u.x * s.x - s1 - (v.x - mu) * s2),
+                                       rstd * (u.y * s.y - s1 - (v.y - mu) * s2),
+                                       rstd * (u.z * s.z - s1 - (v.z - mu) * s2),
+                                       rstd * (u.w * s.w - s1 - (v.w - mu) * s2)));
+        } else {
+            gx[i] = rstd * (g[i] * (w ? w[i] : 1.f) - s1 - (x[i] - mu) * s2);
+        }
+    }
+}
+#define NORM(NAME, MEAN) \
+    extern "C" __global__ void NAME(const float* x, const float* w, const float* b, float* y, \
+            float* mean, float* r, i64 n, i64 c, double eps) { \
+        if (c % 4) norm<MEAN>(x, w, b, y, mean, r, n, c, eps); \
+        else norm4<MEAN>(x, w, b, y, mean, r, n, c, eps); } \
+    extern "C" __global__ void NAME##_back(const float* g, const float* x, const float* w, \
+            const float* mean, const float* r, float* gx, i64 n, i64 c) { \
+        if (c % 4) norm_back<MEAN, false>(g, x, w, mean, r, gx, n, c); \
+        else norm_back<MEAN, true>(g, x, w, mean, r, gx, n, c); }
+NORM(layer_norm, true)
+NORM(rms_norm, false)
+
+// Sums over rows in two launches: block (i, j) adds up `strip` rows of 32 columns (the rows lie `step`
+// elements apart) into
+// out[j, columns]; the second launch adds up the strips in order. So the result never changes
+// from run to run. With HAT, out[j] has a second row: the sums of g*xhat, xhat = (x - mean)*r.
+template <class T, bool HAT>
+__device__ void sum_rows(const T* g, const T* x, const float* mean, const float* r, float* out,
+                         i64 n, i64 c, i64 strip, i64 step, i64 which) {
+    __shared__ float part[2][8][33];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const i64 col = (i64)blockIdx.x * 32 + lane;
+    const i64 first = which * strip, last = first + strip < n ? first + strip : n;
+    float s = 0.f, hat = 0.f;
+    if (col < c) {
+        #pragma unroll 4
+        for (i64 i = first + warp; i < last; i += 8) {
+            float v = to_float(g[i * step + col]);
+            s += v;
+            if (HAT) hat += v * (to_float(x[i * step + col]) - (mean ? mean[i] : 0.f)) * r[i];
+        }
+    }
+    part[0][warp][lane] = s;
+    if (HAT) part[1][warp][lane] = hat;
+    __syncthreads();
+    if (warp < (HAT ? 2 : 1) && col < c) {
+        float total = 0.f;
+        for (int k = 0; k < 8; k++) total += part[warp][k][lane];
+        out[((HAT ? 2 : 1) * which + warp) * c + col] = total;
+    }
+}
+extern "C" __global__ void sum_rows_f32(const float* g, float* out, i64 n, i64 c, i64 strip) {
+    sum_rows<float, false>(g, g, 0, 0, out, n, c, strip, c, blockIdx.y); }
+extern "C" __global__ void sum_rows_bf16(const bf16* g, float* out, i64 n, i64 c, i64 strip) {
+    sum_rows<bf16, false>(g, g, 0, 0, out, n, c, strip, c, blockIdx.y); }
+extern "C" __global__ void sum_rows_hat(const float* g, const float* x, const float* mean,
+        const float* r, float* out, i64 n, i64 c, i64 strip) {
+    sum_rows<float, true>(g, x, mean, r, out, n, c, strip, c, blockIdx.y); }
+// (strips, 2, C) -> (C) and (C)
+extern "C" __global__ void sum_pairs(const float* part, float* out, float* out_hat, i64 n, i64 c) {
+    part += blockIdx.y * c;
+    sum_rows<float, false>(part, part, 0, 0, blockIdx.y ? out_hat : out, n, c, n, 2 * c, 0); }
+
+// over a block of 256 threads, in a fixed order
+__device__ float block_reduce(float x, bool largest) {
+    __shared__ float part[8];
+    x = largest ? warp_max(x) : warp_sum(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = part[0];
+    for (int k = 1; k < 8; k++) x = largest ? fmaxf(x, part[k]) : x + part[k];
+    return x;
+}
+
+// softmax over a row of c elements, a block a row
+extern "C" __global__ void softmax(const float* x, float* y, i64 c) {
+    x += blockIdx.x * c, y += blockIdx.x * c;
+    float top = -INF, total = 0.f;
+    for (i64 i = threadIdx.x; i < c; i += 256) top = fmaxf(top, x[i]);
+    top = block_reduce(top, true);
+    for (i64 i = threadIdx.x; i < c; i += 256) total += expf(x[i] - top);
+    total = block_reduce(total, false);
+    for (i64 i = threadIdx.x; i < c; i += 256) y[i] = expf(x[i] - top) / total;
+}
+extern "C" __global__ void softmax_back(const float* g, const float* y, float* gx, i64 c) {
+    g += blockIdx.x * c, y += blockIdx.x * c, gx += blockIdx.x * c;
+    float dot = 0.f;
+    for (i64 i = threadIdx.x; i < c; i += 256) dot += g[i] * y[i];
+    dot = block_reduce(dot, false);
+    for (i64 i = threadIdx.x; i < c; i += 256) gx[i] = y[i] * (g[i] - dot);
+}
+
+// Cross-entropy of a row: loss = log sum exp(x) - x[t]; 0 for an ignored target. The gradient
+// (p - onehot)*scale goes where the logits were if `back` is set. scale is a number on the GPU.
+template <class T>
+__device__ void cross_entropy(T* x, T* gx, const i64* t, float* loss, float* log_sum, const float* scale,
+                              i64 c, i64 ignore_index, i64 back) {
+    const i64 row = blockIdx.x, target = t[row];
+    x += row * c, gx += row * c;
+    const bool ignored = target == ignore_index;
+    float top = -INF, total = 0.f;
+    const i64 c4 = c % 4 ? 0 : c;
+    for (i64 i = 4 * threadIdx.x; i < c4; i += 1024) {
+        float4 v = load4(x + i);
+        float m = fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w));
+        if (m > top) total *= __expf(top - m), top = m;
+        total += (__expf(v.x - top) + __expf(v.y - top)) + (__expf(v.z - top) + __expf(v.w - top));
+    }
+    for (i64 i = c4 + threadIdx.x; i < c; i += 256) {
+        float v = to_float(x[i]);
+        if (v > top) total *= __expf(top - v), top = v;
+        total += __expf(v - top);
+    }
+    float all = block_reduce(top, true);
+    total = block_reduce(top == -INF ? 0.f : total * __expf(top - all), false);
+    const float l = all + logf(total);
+    if (threadIdx.x == 0) {
+        loss[row] = ignored ? 0.f : l - to_float(x[target]);
+        if (log_sum) log_sum[row] = l;
+    }
+    if (!back) return;
+    const float s = ignored ? 0.f : *scale;
+    __syncthreads();  // the target's logit has been read
+    for (i64 i = 4 * threadIdx.x; i < c4; i += 1024) {
+        float4 v = load4(x + i);
+        v = make_float4(s * __expf(v.x - l), s * __expf(v.y - l), s * __expf(v.z - l), s * __expf(v.w - l));
+        i64 at = target - i;
+        if (at == 0) v.x -= s;
+        if (at == 1) v.y -= s;
+        if (at == 2) v.z -= s;
+        if (at == 3) v.w -= s;
+        store4(gx + i, v);
+    }
+    for (i64 i = c4 + threadIdx.x; i < c; i += 256)
+        store(gx + i, s * (__expf(to_float(x[i]) - l) - (i == target)));
+}
+#define CE(NAME, T) extern "C" __global__ void cross_entropy_##NAME(T* x, T* gx, const i64* t, \
+    float* loss, float* log_sum, const float* scale, i64 c, i64 ignore_index, i64 back) { \
+    cross_entropy(x, gx, t, loss, log_sum, scale, c, ignore_index, back); }
+CE(f32, float)
+CE(bf16, bf16)
+
+// gw[ids] += g, rows in the order of `order`, which sorts ids: every id's rows are added up in one
+// place and in their order, by 8 warps that take turns. A block an id's first row and 32 columns.
+extern "C" __global__ void scatter_rows(float* gw, const i64* ids, const i64* order, const float* g,
+                                        i64 n, i64 c) {
+    __shared__ float part[8][32];
+    const i64 i = blockIdx.x, id = ids[i];
+    if (i && ids[i - 1] == id) return;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const i64 col = (i64)blockIdx.y * 32 + lane;
+    float s = 0.f;
+    for (i64 j = i + warp; j < n && ids[j] == id; j += 8)
+        if (col < c) s += g[order[j] * c + col];
+    part[warp][lane] = s;
+    __syncthreads();
+    if (warp == 0 && col < c) {
+        s = gw[id * c + col];
+        for (int k = 0; k < 8; k++) s += part[k][lane];
+        gw[id * c + col] = s;
+    }
+}
