@@ -12,14 +12,19 @@ from .backend import IN_CACHE, each, row_blocks, threads, xp_of
 
 __all__ = ["at_once", "product", "products"]
 
+FEW = 16  # rows up to which a product is one of a matrix and some vectors
 SHARED = 1 << 22  # multiplications from which on a product is shared among the cores
 
 
 def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     """a @ b + bias of two matrices: (N, K) @ (K, M) + (M) -> (N, M), in `out` if it is given.
 
-    A large product is cut along its longer side into a piece for each core.
+    A large product is cut along its longer side into a piece for each core. Few rows, as in
+    generation, are left to the library's own threads: bᵀ·aᵀ reads b once, where a·b packs it.
     """
+    if len(a) <= FEW and out is None and isinstance(a, np.ndarray):
+        y = a @ b if len(a) == 1 else np.ascontiguousarray((b.T @ a.T).T)
+        return y if bias is None else y + bias
     out = _room(a, b) if out is None else out
     each(lambda work: work(), _pieces(a, b, out, threads(), bias), a)
     return out
