@@ -137,12 +137,23 @@ def loss_of(model, batch):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def held_back_loss(model, loader):
-    """The mean over all targets, without dropout and without a graph."""
+def held_back_loss(model, loader, batches=None, keep_random=True):
+    """The mean over all targets (of so many batches), without dropout and without a graph.
+
+    A loader draws a random number when it is read. keep_random puts the random state back, so that looking
+    does not change the training.
+    """
+    random_state = torch.get_rng_state()
     model.eval()
+    parts = []
     with torch.no_grad():
-        parts = [(loss_of(model, batch).item(), batch[1].numel()) for batch in loader]
+        for i, batch in enumerate(loader):
+            if i == batches:
+                break
+            parts.append((loss_of(model, batch).item(), batch[1].numel()))
     model.train()
+    if keep_random:
+        torch.set_rng_state(random_state)
     return sum(loss * n for loss, n in parts) / sum(n for _, n in parts)
 
 
@@ -186,8 +197,10 @@ for epoch in range(epochs):
         optimizer.step()
         step, seen = step + 1, seen + batch[0].numel()
         steps.append(step), train_curve.append(loss.item())
-        if full and step % 5 == 1:
-            print(f"step {step - 1}: loss {loss.item():.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+        if full and step % 5 == 1:  # the book looks here, and its loaders do draw: else other numbers come out
+            now = [held_back_loss(model, loader, 5, keep_random=False) for loader in (train_loader, val_loader)]
+            print(f"step {step - 1:3}: training {now[0]:.3f}, held back {now[1]:.3f}, "
+                  f"{time.perf_counter() - began:.0f} s", flush=True)
     val_curve.append((step, held_back_loss(model, val_loader)))
     recent = sum(train_curve[-len(train_loader):]) / len(train_loader)
     print(f"epoch {epoch + 1}: {seen:,} tokens, loss {recent:.3f}, held back {val_curve[-1][1]:.3f}", flush=True)
@@ -210,8 +223,7 @@ assert min(v for _, v in val_curve) < first
 # %% tags=["package"]
 from tinygrad_llm.training import Trainer
 
-model2, optimizer2, train_loader2, val_loader2 = start()
-held_back_loss(model2, val_loader2)  # by hand a loader was read here too, and each draws a seed
+model2, optimizer2, train_loader2, _ = start()
 trainer = Trainer(
     model2, optimizer2, train_loader2, steps=len(train_loader), loss=loss_of,
     count=lambda batch: batch[1].numel(), clip=None, progress=False,
