@@ -116,12 +116,20 @@ class ndarray:  # noqa: N801  CuPy's name
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": self._a.dtype.str, "version": 3}
+        place = self._a.__array_interface__
+        return {
+            **{key: place[key] for key in ("shape", "typestr", "strides", "data")},
+            "version": 3,
+        }
 
     # attributes
     @property
     def shape(self) -> tuple[int, ...]:
         return self._a.shape
+
+    @shape.setter
+    def shape(self, sizes: tuple[int, ...]) -> None:
+        self._a.shape = sizes
 
     @property
     def dtype(self) -> Any:

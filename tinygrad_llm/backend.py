@@ -61,7 +61,7 @@ class settings:
 
 # ------------------------------------------------------------------------------------ devices
 def cupy() -> Any:
-    """The CuPy module; RuntimeError that says how to install it where it is missing."""
+    """The CuPy module; RuntimeError in one line where it is missing, or finds no driver or GPU."""
     module = sys.modules.get("cupy")
     if module is not None and not when_gpu:
         return module
@@ -72,10 +72,32 @@ def cupy() -> Any:
             "device 'cuda' needs CuPy, which is not installed: pip install "
             "'tinygrad_llm[gpu-cuda13]' (or gpu-cuda12); nvidia-smi shows your CUDA version"
         ) from error
+    gpu_count(module)
     if hasattr(module, "RawModule"):
         while when_gpu:
             when_gpu.pop()()
     return module
+
+
+def gpu_count(module: Any) -> int:
+    """How many GPUs CuPy sees; RuntimeError if none, or no driver."""
+    try:
+        count = int(module.cuda.runtime.getDeviceCount())
+    except Exception as error:
+        raise RuntimeError(
+            f"device 'cuda': CuPy is installed but finds no usable NVIDIA driver or GPU ({error})"
+        ) from error
+    if count == 0:
+        raise RuntimeError("device 'cuda': CuPy is installed, but the driver shows no GPU")
+    return count
+
+
+def check_gpu(index: int) -> int:
+    """The number of a GPU itself; RuntimeError if there is none of that number."""
+    count = gpu_count(cupy())
+    if not 0 <= index < count:
+        raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
+    return index
 
 
 def xp_of(array: Any) -> Any:
@@ -104,14 +126,10 @@ def move(array: Any, kind: str, index: int | None = None) -> Any:
     if kind != "cuda":
         raise RuntimeError(f"no device is called {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
     xp = cupy()
-    try:
-        count = xp.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise RuntimeError(
-            f"device 'cuda': CuPy is installed but finds no usable NVIDIA driver or GPU ({error})"
-        ) from error
-    if index is not None and not 0 <= index < count:
-        raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
+    if index is None:
+        gpu_count(xp)
+    else:
+        check_gpu(index)
     with xp.cuda.Device(xp.cuda.Device().id if index is None else index):
         moved = xp.asarray(array)
     if moved.dtype.kind in "iu" and isinstance(array, np.ndarray) and array.size:

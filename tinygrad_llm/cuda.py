@@ -12,6 +12,7 @@ from .names import missing
 from .tensor import device as _device
 
 __all__ = [
+    "OutOfMemoryError",
     "current_device",
     "device_count",
     "empty_cache",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 
+OutOfMemoryError = MemoryError  # what is raised where a GPU has no room: CuPy's is a kind of it
+
+
 @lru_cache(maxsize=1)
 def why_not() -> str:
     """Why there is no usable GPU, in one line; "" if there is one.
@@ -40,11 +44,10 @@ def why_not() -> str:
     """
     try:
         cupy = backend.cupy()
+        backend.gpu_count(cupy)
     except RuntimeError as error:
         return str(error)
     try:
-        if cupy.cuda.runtime.getDeviceCount() == 0:
-            return "CuPy is installed, but the driver shows no GPU"
         got = (cupy.arange(5, dtype="float32") * 2 + 1).get()
     except Exception as error:
         return f"CuPy is installed, but a test kernel failed: {type(error).__name__}: {error}"
@@ -69,15 +72,17 @@ def current_device() -> int:
 
 
 def set_device(device: Any) -> None:
-    """Use this GPU (a number or "cuda:1") for what is made from now on."""
+    """Use this GPU (a number or "cuda:1") for what is made from now on; RuntimeError if there is
+    none of that number."""
     index = device if isinstance(device, int) else (_device(device).index or 0)
-    backend.cupy().cuda.Device(index).use()
+    backend.cupy().cuda.Device(backend.check_gpu(index)).use()
 
 
 def get_device_name(device: Any = None) -> str:
     """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
     cupy = backend.cupy()
     index = current_device() if device is None else (_device(device).index or 0)
+    backend.check_gpu(index)
     return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
 
 

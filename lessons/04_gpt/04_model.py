@@ -75,7 +75,7 @@ class OwnGPT(nn.Module):
         self.out_head = nn.Linear(C, V, bias=False)
 
     def forward(self, ids):
-        x = self.tok_emb(ids) + self.pos_emb(torch.arange(ids.shape[1]))  # (B, T, C)
+        x = self.tok_emb(ids) + self.pos_emb(torch.arange(ids.shape[1], device=ids.device))  # (B, T, C)
         for block in self.trf_blocks:
             x = block(x)
         return self.out_head(self.final_norm(x))  # (B, T, C) -> (B, T, V)

@@ -27,6 +27,7 @@ from ..generate import evaluation
 from ..grad_mode import no_grad
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
+from ..training.step import beside
 
 __all__ = [
     "DPOLoss",
@@ -202,7 +203,7 @@ def preference_metrics(
     pairs = 0
     with no_grad(), evaluation(model):
         for batch in batches:
-            out = loss.output(model, batch)
+            out = loss.output(model, beside(model, batch))
             B = len(out.chosen_rewards)
             pairs += B
             for name, value in (

@@ -143,16 +143,24 @@ class Module(ModuleTree):
                 p.grad.array[...] = 0
 
     def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
-        """Replace the numbers of every parameter, gradient and buffer by fn of them, in place."""
-        for module in self.modules():
-            for param in module._all("parameter").values():
-                if param is not None:
-                    param.data = fn(param.data)
-                    if param.grad is not None:
-                        param.grad = fn(param.grad)
-            for name, buffer in module._all("buffer").items():
-                if buffer is not None:
-                    module.__dict__[name] = fn(buffer)
+        """Replace the numbers of every parameter, gradient and buffer by fn of them, in place.
+
+        All are made before the first is replaced: if one fails, for a GPU that is full, the module
+        stays as it was.
+        """
+        parameters = [
+            (p, fn(p.data), None if p.grad is None else fn(p.grad)) for p in self.parameters()
+        ]
+        buffers = [
+            (module.__dict__, name, fn(buffer))
+            for module in self.modules()
+            for name, buffer in module._all("buffer").items()
+            if buffer is not None
+        ]
+        for param, data, grad in parameters:
+            param.data, param.grad = data, grad
+        for names, name, buffer in buffers:
+            names[name] = buffer
         return self
 
     def to(self: M, *args: Any, **kwargs: Any) -> M:

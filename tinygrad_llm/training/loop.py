@@ -36,7 +36,15 @@ from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics
 from .plan import Measured, Plan, make_plan, measure
 from .progress import Progress, make_progress
-from .step import BadLossError, Loss, add_gradients, count_targets, evaluate, model_loss
+from .step import (
+    BadLossError,
+    Loss,
+    add_gradients,
+    beside,
+    count_targets,
+    evaluate,
+    model_loss,
+)
 
 __all__ = ["Result", "Trainer"]
 
@@ -60,7 +68,8 @@ class Trainer:
     """Trains a model: accumulation, clipping, validation, samples, metrics, plot, checkpoints.
 
     model, optimizer    as in PyTorch; a step is zero_grad, gradients, clip, step
-    batches             training batches: TokenBatches, a DataLoader, or a list of batches
+    batches             training batches: TokenBatches, a DataLoader, or a list of batches. Each
+                        is moved to the model's device when its turn comes
     steps               optimizer steps in all
     folder              where metrics.jsonl, loss.png and checkpoints/ go; None writes nothing
     scheduler           learning-rate schedule, stepped after the optimizer
@@ -298,7 +307,7 @@ class Trainer:
             norm = self._clip()
             if not math.isfinite(norm):
                 random.set_rng_state(random_state)
-                batches = [batch for batch in batches if self.count(batch)]
+                batches = [beside(self.model, batch) for batch in batches if self.count(batch)]
                 told = diagnose_gradient(norm, lambda batch: self.loss(self.model, batch), batches)
                 raise NonFiniteError(*told, self.step + 1, self.checkpoint)
             self.optimizer.step()

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import random
 from ..grad_mode import no_grad
+from ..tensor import Tensor
 from .data import IGNORED
 
-__all__ = ["BadLossError", "Loss", "add_gradients", "count_targets", "evaluate", "model_loss"]
+__all__ = [
+    "BadLossError",
+    "Loss",
+    "add_gradients",
+    "beside",
+    "count_targets",
+    "evaluate",
+    "model_loss",
+]
 
 Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
 
@@ -21,6 +30,25 @@ class BadLossError(FloatingPointError):
     def __init__(self, value: float, batch: Any, random_state: Any) -> None:
         super().__init__(f"the loss is {value}")
         self.value, self.batch, self.random_state = value, batch, random_state
+
+
+def beside(model: Any, batch: Any) -> Any:
+    """The batch on the model's device: its tensors moved, in tuples, lists and dicts of any depth.
+
+    The batch itself where they are there already, or where the model has no parameters.
+    """
+    first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+    return batch if first is None else _moved(batch, first.device)
+
+
+def _moved(value: Any, device: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.device == device else value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_moved(item, device) for item in value)
+    return value
 
 
 def model_loss(model: Any, batch: Any) -> Any:
@@ -45,8 +73,9 @@ def add_gradients(
 
     `loss` gives a batch's mean, so a batch that holds n of the N targets enters with weight n / N:
     the result does not depend on how the targets fall into batches. (A mean of means would let a
-    target in a short batch weigh more.) Returns that mean loss and N; N = 0 leaves the gradients
-    as they are. BadLossError before the backward pass of a loss that is not finite.
+    target in a short batch weigh more.) Batches go to the model's device one at a time. Returns
+    that mean loss and N; N = 0 leaves the gradients as they are. BadLossError before the backward
+    pass of a loss that is not finite.
     """
     counts = [count(batch) for batch in batches]
     total = sum(counts)
@@ -54,6 +83,7 @@ def add_gradients(
     for batch, n in zip(batches, counts, strict=True):
         if n == 0:
             continue
+        batch = beside(model, batch)
         before = random.get_rng_state()
         value = loss(model, batch)
         number = float(value.item())
@@ -83,7 +113,7 @@ def evaluate(
         for batch in batches:
             n = count(batch)
             if n:
-                total += float(loss(model, batch).item()) * n
+                total += float(loss(model, beside(model, batch)).item()) * n
                 targets += n
     finally:
         model.train(was_training)

@@ -1,0 +1,445 @@
+"""What devices promise: clear lines where there is no GPU or no room, and the same work on each.
+
+Out of memory is tried on the stand-in with an allocation that fails, and on a GPU with a memory
+pool that may not grow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import runpy
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import strict_array
+from test_gradient_checkpointing import SHAPE, gradients
+from test_training import TOKENS, small_gpt, trainer
+
+import tinygrad_llm as torch
+from tinygrad_llm import backend, nn, optim
+from tinygrad_llm.finetune import (
+    GPTClassifier,
+    InstructionDataset,
+    PreferenceDataset,
+    TextClassificationDataset,
+    classification_trainer,
+    instruction_trainer,
+    preference_trainer,
+)
+from tinygrad_llm.models import GPT, GPTConfig
+from tinygrad_llm.nn import functional as F
+from tinygrad_llm.testing import assert_close
+from tinygrad_llm.training import NonFiniteError, TokenBatches, Trainer, find_checkpoint
+from tinygrad_llm.training.step import beside
+
+LESSONS = Path(__file__).resolve().parents[1] / "lessons"
+
+
+def devices(model):
+    """Where the parameters, their gradients and the buffers are."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [p.grad for p in model.parameters() if p.grad is not None]
+    return {t.device.type for t in tensors}
+
+
+def weights(model):
+    """The bytes of all parameters and buffers, wherever they are."""
+    return {n: backend.to_numpy(t.array).tobytes() for n, t in model.state_dict().items()}
+
+
+# ------------------------------------------------------------------------------ what can't be had
+def no_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+
+
+def no_driver(monkeypatch):
+    """CuPy as it is on a machine without a driver: it can be imported, and every call fails."""
+
+    def fail(*_):
+        raise RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+
+    runtime = types.SimpleNamespace(getDeviceCount=fail, memGetInfo=fail)
+    cuda = types.SimpleNamespace(runtime=runtime, Device=fail, is_available=lambda: False)
+    module = types.SimpleNamespace(cuda=cuda, arange=fail, asarray=fail, RawModule=fail)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    # as when nothing has used a GPU yet: kernels must not be asked for before the driver is there
+    monkeypatch.setattr(backend, "when_gpu", [lambda: pytest.fail("a kernel was asked for")])
+
+
+@pytest.fixture
+def fresh_cuda():
+    """cuda.why_not() asks again in this test, and again after it."""
+    torch.cuda.why_not.cache_clear()
+    yield
+    torch.cuda.why_not.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "take_away, told",
+    [(no_cupy, r"CuPy, which is not installed: pip install 'tinygrad_llm\[gpu-cuda13\]'"),
+     (no_driver, "no usable NVIDIA driver or GPU .*cudaErrorInsufficientDriver")],
+)  # fmt: skip
+def test_no_gpu_is_one_clear_line_and_nothing_has_moved(
+    take_away, told, monkeypatch, fresh_cuda, tmp_path
+):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    model(torch.ones(1, 2)).sum().backward()
+    before = weights(model)
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    take_away(monkeypatch)
+    calls = [
+        lambda: torch.zeros(2, device="cuda"),
+        lambda: torch.tensor([1.0], device="cuda:0"),
+        lambda: torch.ones(2).to("cuda"),
+        lambda: torch.ones(2).cuda(),
+        lambda: model.to("cuda"),
+        lambda: model.cuda(),
+        lambda: nn.Linear(2, 2, device="cuda"),
+        lambda: torch.load(tmp_path / "model.pth", map_location="cuda"),
+        lambda: torch.cuda.current_device(),
+        lambda: torch.cuda.set_device(0),
+        lambda: torch.cuda.mem_get_info(),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match=told) as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
+    assert "CuPy" in torch.cuda.why_not() and "\n" not in torch.cuda.why_not()
+    torch.cuda.synchronize()  # nothing to wait for
+    assert torch.cuda.memory_allocated() == 0
+    assert devices(model) == {"cpu"} and weights(model) == before
+    assert model(torch.ones(1, 2)).shape == (1, 1)
+
+
+def test_mixed_devices_are_one_clear_line_and_nothing_has_changed(other_device):
+    here, there = torch.ones(2, 2), torch.ones(2, 2).to(other_device)
+    linear, norm = nn.Linear(2, 2), nn.LayerNorm(2)
+    table = nn.Embedding(3, 2)
+    attention = F.scaled_dot_product_attention
+    calls = [
+        lambda: here * there,
+        lambda: there @ here,
+        lambda: here == there,
+        lambda: torch.cat([here, there]),
+        lambda: torch.where(here > 0, there, there),
+        lambda: linear(there),
+        lambda: norm(there),
+        lambda: table(torch.tensor([1]).to(other_device)),
+        lambda: F.cross_entropy(there, torch.tensor([0, 1])),
+        lambda: attention(here[None, None], there[None, None], there[None, None]),
+        lambda: here.add_(there),
+    ]
+    before = {**weights(linear), **weights(norm)}
+    for i, call in enumerate(calls):
+        with pytest.raises(RuntimeError, match="same device") as error:
+            print(i, call())
+        assert "\n" not in str(error.value)
+    assert here.tolist() == there.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert {**weights(linear), **weights(norm)} == before
+
+
+def test_a_gpu_that_is_not_there(other_device, fresh_cuda):
+    count = torch.cuda.device_count()
+    assert count >= 1
+    told = rf"device 'cuda:{count}' does not exist: this machine has {count} GPU\(s\)"
+    for call in (
+        lambda: torch.ones(1).to(f"cuda:{count}"),
+        lambda: nn.Linear(1, 1).to(f"cuda:{count}"),
+        lambda: torch.cuda.set_device(count),
+    ):
+        with pytest.raises(RuntimeError, match=told):
+            call()
+
+
+def test_several_gpus():
+    if not torch.cuda.is_available() or torch.cuda.device_count() < 2:
+        pytest.skip("one GPU or none")
+    x, y = torch.ones(3, 3, device="cuda:0"), torch.ones(3, 3, device="cuda:1")
+    assert (str(x.device), str(y.device)) == ("cuda:0", "cuda:1")
+    with pytest.raises(RuntimeError, match="same device"):
+        x + y
+    assert (x + y.to(x.device)).tolist() == [[2.0] * 3] * 3
+    model = small_gpt(drop_rate=0.0)
+    ids = torch.from_numpy(TOKENS[:16].astype(np.int64)).reshape(2, 8)
+    wanted = model(ids)
+    was = torch.cuda.current_device()
+    try:
+        torch.cuda.set_device(1)
+        assert str(torch.zeros(1, device="cuda").device) == "cuda:1"
+        model.to("cuda")
+        found = model(ids.to("cuda"))
+        found.sum().backward()
+        assert {str(p.grad.device) for p in model.parameters()} == {"cuda:1"}
+        assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-5)
+    finally:
+        torch.cuda.set_device(was)
+
+
+# ------------------------------------------------------------------------------------ no room left
+@contextlib.contextmanager
+def full_gpu(after):
+    """Within it a GPU has no room for more than `after` bytes (the stand-in: arrays)."""
+    import cupy
+
+    if cupy is strict_array:
+        original, left = strict_array.array, [3]
+
+        def array(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise MemoryError("Out of memory allocating 4,096 bytes")
+            return original(*args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(strict_array, "array", array)
+            yield
+        return
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.get_limit()
+    pool.set_limit(size=pool.total_bytes() + after)
+    try:
+        yield
+    finally:
+        pool.set_limit(size=before)
+
+
+def test_a_model_that_does_not_fit_stays_where_it_was(other_device):
+    model = nn.Sequential(*(nn.Linear(600, 600) for _ in range(6)))  # 1.4 MB each
+    model(torch.ones(1, 600)).sum().backward()
+    before = weights(model)
+    places = [p.grad for p in model.parameters()]
+    with full_gpu(4 << 20), pytest.raises(torch.cuda.OutOfMemoryError, match="Out of memory") as e:
+        model.to(other_device)
+    assert "\n" not in str(e.value)
+    assert devices(model) == {"cpu"} and weights(model) == before
+    assert all(p.grad is g for p, g in zip(model.parameters(), places, strict=True))
+    assert devices(model.to(other_device)) == {"cuda"}  # and with room it goes
+
+
+def test_a_step_without_room_changes_no_weight(device):
+    if device == "cpu":
+        pytest.skip("a CPU's memory can't be limited here")
+    import cupy
+
+    if cupy is strict_array:
+        pytest.skip("the stand-in has no memory pool")
+    model = small_gpt(vocab_size=5000, emb_dim=64, context_length=64).to(device)
+    optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+    batches = TokenBatches(TOKENS, 8, 64)
+    run = Trainer(model, optimizer, batches, steps=3, progress=False)
+    before = weights(model)
+    with full_gpu(6 << 20), pytest.raises(torch.cuda.OutOfMemoryError, match="Out of memory"):
+        run.run(plan=False)
+    assert run.step == 0 and weights(model) == before
+    assert run.run(plan=False).step == 3 and weights(model) != before  # with room it trains
+
+
+# -------------------------------------------------------------------------- trainers and batches
+def test_batches_go_to_the_model(other_device):
+    model = nn.Linear(2, 2).to(other_device)
+    x = torch.ones(2)
+    batch = {"x": x, "pair": (x, [x, 3]), "text": "a"}
+    moved = beside(model, batch)
+    assert moved["x"].device.type == moved["pair"][1][0].device.type == other_device
+    assert (type(moved["pair"]), moved["pair"][1][1], moved["text"]) == (tuple, 3, "a")
+    assert batch["x"] is x and x.device.type == "cpu"
+    there = x.to(other_device)
+    assert beside(model, (there,))[0] is there
+    assert beside(nn.ReLU(), batch) is batch
+
+
+def losses_on(device, make):
+    """The losses of some steps, and that plan, validation and rate finder work on the way."""
+    run = make(device)
+    before = weights(run.model)
+    assert "step" in str(run.plan())
+    assert weights(run.model) == before
+    result = run.run()
+    assert devices(run.model) == {device}
+    losses = [line["loss"] for line in run.metrics.lines if "loss" in line]
+    return [*losses, result.val_loss]
+
+
+def pretraining(device):
+    run = trainer(steps=6)
+    run.model.to(device)
+    return run
+
+
+class Letters:
+    eos_token_id = 12
+
+    def encode(self, text):
+        return [ord(c) % 12 for c in text]
+
+
+def classifying(device):
+    torch.manual_seed(3)
+    model = GPTClassifier({**SHAPE, "pad_token_id": 12, "drop_rate": 0.1}).to(device)
+    texts = ["spam spam", "ham", "more spam", "a ham", "spam", "hams"]
+    data = TextClassificationDataset(
+        [(t, int("spam" in t)) for t in texts], Letters(), 8, pad_token_id=12
+    )
+    return classification_trainer(model, data, data, epochs=4, batch_size=2, progress=False)
+
+
+ENTRIES = [
+    {"instruction": "a", "input": "", "output": "bc", "chosen": "bc", "rejected": c} for c in "defg"
+]
+
+
+def instructing(device):
+    torch.manual_seed(3)
+    model = GPT(GPTConfig(**{**SHAPE, "context_length": 200})).to(device)
+    data = InstructionDataset(ENTRIES, Letters())
+    return instruction_trainer(
+        model, data, data, epochs=3, batch_size=2, pad_token_id=12, progress=False
+    )
+
+
+def preferring(device):
+    torch.manual_seed(3)
+    model = GPT(GPTConfig(**{**SHAPE, "context_length": 200})).to(device)
+    data = PreferenceDataset(ENTRIES, Letters())
+    return preference_trainer(
+        model, copy.deepcopy(model), data, data, epochs=3, batch_size=2, pad_token_id=12,
+        progress=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [pretraining, classifying, instructing, preferring])
+def test_every_trainer_moves_its_batches(make, other_device):
+    wanted = losses_on("cpu", make)
+    assert len(wanted) > 4
+    np.testing.assert_allclose(losses_on(other_device, make), wanted, rtol=2e-3, atol=1e-5)
+
+
+def test_a_rate_is_found_and_a_bad_batch_told_on_every_device(device):
+    run = pretraining(device)
+    before = weights(run.model)
+    assert len(run.find_learning_rate(steps=12).losses) >= 10
+    assert weights(run.model) == before
+    with torch.no_grad():
+        run.model.final_norm.weight[0] = float("nan")
+    with pytest.raises(NonFiniteError, match="the loss is nan"):
+        run.run(plan=False)
+
+
+def test_a_gradient_gone_bad_is_told_on_every_device(device):
+    w = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        w.weight.fill_(0.0)
+    w.to(device)
+    batches = [(torch.ones(2, 1), torch.ones(2, 1))]
+    run = Trainer(
+        w, optim.SGD(w.parameters(), lr=0.1), batches, steps=2, progress=False,
+        loss=lambda model, batch: model(batch[0]).sqrt().sum() + batch[1].sum(),
+    )  # fmt: skip
+    with pytest.raises(NonFiniteError, match="the gradient norm is") as error:
+        run.run(plan=False)
+    assert error.value.op == "sqrt"
+
+
+# ------------------------------------------------------------------------------------ checkpoints
+@pytest.mark.parametrize("there_first", [True, False])
+def test_a_run_goes_on_on_the_other_device(there_first, other_device, tmp_path):
+    first, second = (other_device, "cpu") if there_first else ("cpu", other_device)
+    whole = trainer(steps=8)
+    wanted = whole.run(plan=False)
+
+    begun = trainer(tmp_path, steps=4)
+    begun.model.to(first)
+    begun.run(plan=False)
+    rest = trainer(tmp_path, steps=8)
+    rest.model.to(second)
+    assert weights(rest.model.cpu()) != weights(begun.model.cpu())
+    rest.model.to(second)
+    result = rest.run(resume=True, plan=False)
+    assert result.step == 8 and devices(rest.model) == {second}
+    states = [v for s in rest.optimizer.state.values() for v in s.values() if hasattr(v, "device")]
+    assert {v.device.type for v in states if v.ndim} == {second}
+    assert result.loss == pytest.approx(wanted.loss, rel=1e-3)
+    for name, value in rest.model.state_dict().items():
+        assert_close(value.cpu(), whole.model.state_dict()[name], rtol=1e-2, atol=1e-4)
+    built = find_checkpoint(tmp_path).build_model()
+    assert devices(built) == {"cpu"} and weights(built) == weights(rest.model)
+
+
+def test_files_are_read_on_the_other_device(other_device, tmp_path):
+    model = small_gpt().to(other_device)
+    torch.save(model.state_dict(), tmp_path / "there.pth")
+    here = small_gpt(seed=1)
+    here.load_state_dict(torch.load(tmp_path / "there.pth", map_location="cpu"))
+    assert devices(here) == {"cpu"} and weights(here) == weights(model)
+    torch.save(here.state_dict(), tmp_path / "here.pth")
+    again = small_gpt(seed=2).to(other_device)
+    again.load_state_dict(torch.load(tmp_path / "here.pth"))
+    assert devices(again) == {"cuda"} and weights(again) == weights(model)
+
+
+# ------------------------------------------------------------------------- gradient checkpointing
+@pytest.mark.parametrize("drop", [0.0, 0.2])
+def test_gradient_checkpointing(drop, device):
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**SHAPE, drop_rate=drop)).to(device)
+    idx, targets = (torch.randint(0, 31, (3, 12)).to(device) for _ in range(2))
+    losses, plain = gradients(model, idx, targets, False)
+    losses_again, again = gradients(model, idx, targets, True)
+    np.testing.assert_allclose(losses_again, losses, rtol=1e-6)
+    for name in plain:
+        a, b = backend.to_numpy(again[name]), backend.to_numpy(plain[name])
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7, err_msg=name)
+
+
+def test_gradient_checkpointing_needs_less_gpu_memory():
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    model = GPT(GPTConfig(64, 256, 128, 4, 8, drop_rate=0.0)).to("cuda")
+    idx, targets = (torch.randint(0, 64, (8, 256)).to("cuda") for _ in range(2))
+    most = {}
+    for on in (False, True):
+        gradients(model, idx, targets, on, steps=1)
+        torch.cuda.reset_peak_memory_stats()
+        base = torch.cuda.memory_allocated()
+        gradients(model, idx, targets, on, steps=1)
+        most[on] = torch.cuda.max_memory_allocated() - base
+    assert most[True] < 0.5 * most[False], most
+
+
+# ---------------------------------------------------------------------------------------- lessons
+def lesson(name, tmp_path):
+    """What a lesson's script defines and leaves; it runs in a copy, so that its plot goes there."""
+    path = tmp_path / Path(name).name
+    path.write_bytes((LESSONS / name).read_bytes())
+    return runpy.run_path(str(path), run_name="lesson")
+
+
+def test_the_lesson_on_devices_takes_the_gpu(other_device, fresh_cuda, tmp_path, capsys):
+    left = lesson("01_tensors/04_saving_and_devices.py", tmp_path)
+    assert left["device"].type == left["prediction"].device.type == other_device
+    assert devices(left["model"]) == {other_device}
+    assert {v.device.type for v in left["state"].values()} == {"cpu"}
+    assert "why not: there is a GPU" in capsys.readouterr().out
+
+
+def test_the_gpt_of_the_lesson(other_device, tmp_path):
+    left = lesson("04_gpt/04_model.py", tmp_path)
+    model, ids, logits = left["model"], left["ids"], left["logits"]
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    model.to(other_device)
+    ids = ids.to(other_device)
+    found = model(ids)
+    assert found.device.type == other_device
+    assert_close(found.cpu(), logits.detach(), rtol=1e-4, atol=1e-5)
+    F.cross_entropy(found[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    for name, p in model.named_parameters():
+        assert_close(p.grad.cpu(), wanted[name], rtol=1e-3, atol=1e-5)
+    gpt = left["gpt"].to(other_device)
+    assert_close(gpt(ids).cpu(), found.detach().cpu(), rtol=1e-4, atol=1e-5)
