@@ -10,11 +10,12 @@ import sys
 import time
 from typing import Any
 
-SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they force a kernel or a block size
+# the first two force a kernel and a block size, the third has every import compile its files again
+SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 
 
 def clean_environment(threads: int | None = None) -> dict[str, str]:
-    """The environment for a benchmark's processes: without what slows the matrix product."""
+    """The environment for a benchmark's processes: without what slows it."""
     env = {k: v for k, v in os.environ.items() if k not in SLOWING}
     env["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [env.get("PYTHONPATH")])])
     if threads:
