@@ -168,7 +168,7 @@ ATTENTION = """
 q, k, v, mask, keep, y, log_sum, _ = self.saved  # by group: (H, R, L, E), (H, S, E)
 k2, v2 = k[..., None, :, :], v[..., None, :, :]
 shape = g.shape
-g = self.by_group(g)
+g = by_group(g, k)
 s = q @ k2.swapaxes(-1, -2) * self.scale
 if self.causal and {causal}:
     s = np.where(np.tril(np.ones(s.shape[-2:], bool)), s, -np.inf)

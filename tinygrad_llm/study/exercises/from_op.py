@@ -159,7 +159,7 @@ def _wanted(cls: type[Op]) -> list[int]:
 
 
 def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
-    loop = next(s for s in body if isinstance(s, ast.For))
+    loop = next(n for s in body for n in ast.walk(s) if isinstance(n, ast.For))
     first = loop.body[SCAFFOLD[cls.name]]
     names = ", ".join(f"∂L/∂{name_of_input(cls, i)}" for i in _wanted(cls))
     indent = " " * first.col_offset

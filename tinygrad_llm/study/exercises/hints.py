@@ -72,14 +72,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Letters that only xᵢ has are missing there: broadcast along them (xp.broadcast_to).",
     ),
     "scaled_dot_product_attention": (
-        "self.scores gives q·scale (q_n) and the scores s of a block. p = exp(s − log_sum): "
-        "take(log_sum, i, rows) is that block's part.",
-        "∂L/∂p = g·vᵀ, and ∂L/∂v += pᵀ·g, added since every block of queries sends one. Dropout: "
-        "both get the factor keep·keep_scale.",
-        "Through softmax: ∂L/∂s = p·(∂L/∂p − d), with d = row_dot(g, y) worked out above.",
-        "s = q·scale·kᵀ. ∂L/∂k += ∂L/∂sᵀ·q_n, and q_n carries the scale already.",
-        "∂L/∂q = ∂L/∂s·k·scale; put(gq, i, rows, ...) writes it. If gm is not None, ∂L/∂s goes "
-        "there: put(gm[..., keys], i, rows, ...).",
+        "A block is some heads, m keys, and the n queries that may see them. A column more carries "
+        "−l in q_n and −d in g_n, so self.scores gives s − l, and p is its exp.",
+        "∂L/∂v = pᵀ·g, where g is g_n[..., :-1]: write it to gv[at][:, keys]. Dropout: p here, and "
+        "g·vᵀ in ∂L/∂p, get the factor keep·keep_scale, merged(keep[at][:, :, rows, keys]).",
+        "Through softmax: ∂L/∂s = p·(∂L/∂p − d). Without dropout the product of g_n and v_1's keys "
+        "is ∂L/∂p − d; with it, g_n[..., -1:] is −d.",
+        "s = q·scale·kᵀ. ∂L/∂k = ∂L/∂sᵀ·q·scale, and q_n[..., :-1] carries the scale already.",
+        "∂L/∂q = ∂L/∂s·k·scale, added to gq[at][:, :, rows] in that part's shape, since every "
+        "block of keys sends one. If gm is not None: put(gm[at][:, :, rows, keys], ∂L/∂s).",
     ),
     "rope": (
         "A rotation by θ is the matrix (cos −sin; sin cos). Backward multiplies by its transpose.",
