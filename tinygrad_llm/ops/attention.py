@@ -90,7 +90,7 @@ class ScaledDotProductAttention(Op):
             g_d = beside(g[at], -row_dot(g[at], y[at]))  # (h, R, L, D + 1)
             k_1, v_1 = beside(k[at], 1.0), beside(v[at], 1.0)  # (h, S, E + 1), (h, S, D + 1)
             for keys in slices(k.shape[-2] if q.shape[-2] else 0):
-                rows = slice(keys.start if self.causal else 0, q.shape[-2])
+                rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
                 p = self.scores(q_n, k_1, at, rows, keys)  # s − l, (h, R·n, m)
                 xp.exp(p, out=p)

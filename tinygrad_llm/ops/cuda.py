@@ -223,9 +223,14 @@ class Twin:
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         self.fast = self.takes(*arrays, **options)
-        if self.fast:
+        if not self.fast:
+            return super().forward(*arrays, **options)  # type: ignore[misc]
+        try:
             return self.forward_fast(*arrays, **options)  # type: ignore[attr-defined]
-        return super().forward(*arrays, **options)  # type: ignore[misc]
+        except AttributeError as error:
+            if any(isinstance(a, np.ndarray) for a in arrays):  # it has no pointer to the GPU
+                raise TypeError("an array on the CPU among arrays on a GPU") from error
+            raise
 
     def backward(self, g: Any) -> Any:
         if self.fast:
