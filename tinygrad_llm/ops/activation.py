@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import by_elements, erf, sigmoid, xp_of
+from ..backend import by_elements, erf, sigmoid, sigmoid_by_tanh, xp_of
 from ..engine import Op
 
 
@@ -119,7 +119,7 @@ def gelu_erf(x: Any, y: Any, slope: Any = None) -> None:
 
 
 class Silu(Op):
-    """y = x·σ(x), also called swish.
+    """y = x·σ(x), also called swish;   σ(x) = 1/2 + tanh(x/2)/2.
 
     Backward: ∂L/∂x = g·f′,   f′ = σ + x·σ·(1 − σ) = σ + y·(1 − σ).
     Saves f′. Source: Elfwing, Uchibe, Doya (2017).
@@ -127,7 +127,7 @@ class Silu(Op):
 
     def forward(self, x):
         def f(x, y, slope=None):
-            s = sigmoid(x)
+            s = sigmoid_by_tanh(x)
             xp_of(x).multiply(x, s, out=y)
             if slope is not None:
                 xp_of(x).subtract(1.0, s, out=slope)

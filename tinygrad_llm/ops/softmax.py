@@ -1,9 +1,10 @@
 """Softmax, its logarithm, and the logarithm of a sum of exponentials.
 
-All three subtract the maximum before exp: softmax(x) = softmax(x − m), and exp never overflows.
+softmax(x) = softmax(x − m): with the maximum subtracted, exp never overflows. The first two leave
+that out (m = 0) where a look at Σ exp(x) shows that it was not needed.
 """
 
-from ..backend import along, max_along, sum_along, xp_of
+from ..backend import along, exp_total, sum_along, xp_of
 from ..engine import Op
 
 
@@ -17,9 +18,8 @@ class Softmax(Op):
 
     def forward(self, x, dim=-1):
         def f(x, y, dim):
-            xp_of(x).subtract(x, max_along(x, dim), out=y)
-            xp_of(x).exp(y, out=y)
-            y /= sum_along(y, dim)
+            _, total = exp_total(x, y, dim)
+            y *= 1.0 / total
 
         self.dim = dim
         y = along(f, dim, x)
@@ -29,7 +29,8 @@ class Softmax(Op):
     def backward(self, g):
         def f(g, y, gx, dim):
             xp_of(g).multiply(g, y, out=gx)
-            gx -= y * sum_along(gx, dim)
+            xp_of(g).subtract(g, sum_along(gx, dim), out=gx)
+            gx *= y
 
         return along(f, self.dim, g, *self.saved)
 
@@ -44,9 +45,8 @@ class LogSoftmax(Op):
 
     def forward(self, x, dim=-1):
         def f(x, y, dim):
-            xp = xp_of(x)
-            xp.subtract(x, max_along(x, dim), out=y)
-            y -= xp.log(sum_along(xp.exp(y), dim))
+            z, total = exp_total(x, y, dim)
+            xp_of(x).subtract(z, xp_of(x).log(total), out=y)
 
         self.dim = dim
         y = along(f, dim, x)
