@@ -222,15 +222,15 @@ class Twin:
         return True
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
-        self.fast = self.takes(*arrays, **options)
-        if not self.fast:
-            return super().forward(*arrays, **options)  # type: ignore[misc]
         try:
-            return self.forward_fast(*arrays, **options)  # type: ignore[attr-defined]
+            self.fast = self.takes(*arrays, **options)
+            if self.fast:
+                return self.forward_fast(*arrays, **options)  # type: ignore[attr-defined]
         except AttributeError as error:
             if any(isinstance(a, np.ndarray) for a in arrays):  # it has no pointer to the GPU
                 raise TypeError("an array on the CPU among arrays on a GPU") from error
             raise
+        return super().forward(*arrays, **options)  # type: ignore[misc]
 
     def backward(self, g: Any) -> Any:
         if self.fast:
