@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_llm as tg
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import ops
+from tinygrad_llm import backend, ops
 from tinygrad_llm.study import TWINS
 
 
@@ -363,3 +363,12 @@ def test_every_fused_op_has_a_twin():
     ).split()
     assert set(fused) <= set(TWINS)
     assert ops.ScaledDotProductAttention.name == "scaled_dot_product_attention"
+
+
+def test_erf_in_float32_is_right_over_the_whole_range():
+    every = np.arange(0, 2**32, 9973, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([every[np.isfinite(every)], np.linspace(-6, 6, 200_001, dtype=np.float32)])
+    x = np.append(x, np.float32([np.inf, -np.inf, 0.0]))
+    assert abs(backend.erf(x) - backend.erf(x.astype(np.float64))).max() < 3e-7
+    assert (backend.erf(np.float32([-np.inf, -9.0, 9.0, np.inf])) == [-1, -1, 1, 1]).all()
+    assert np.isnan(backend.erf(np.float32([np.nan]))).all()

@@ -326,17 +326,25 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 
 # ---------------------------------------------------------------------------------- functions
-# erf(x) on float32: Abramowitz and Stegun 7.1.26 is good to 1.5e-7; float64 takes math.erf.
-_ERF_P = 0.3275911
-_ERF_A = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+# erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) on float32: fitted here to atanh(erf(x)) for |x| ≤ 4 by
+# weighted least squares, the weights raised where the error in erf was largest.
+_ERF_Q = (
+    1.12837971,
+    0.102765481,
+    -0.000184383734,
+    -0.000625719532,
+    8.97125694e-05,
+    -5.9856874e-06,
+    1.5896002e-07,
+)
 _erf64 = np.frompyfunc(math.erf, 1, 1)
 
 
 def erf(x: Any) -> Any:
     """erf(x) = 2/√π · ∫₀ˣ exp(−t²) dt, element by element, in x's dtype.
 
-    float64 is exact to rounding. float32 and smaller take formula 7.1.26 of Abramowitz and Stegun,
-    Handbook of Mathematical Functions (1964), computed so that the error stays below 3e-7.
+    float64 is exact to rounding. float32 and smaller take tanh of an odd polynomial, fitted to erf
+    so that the error stays below 3e-7: tanh is NumPy's fastest function of this kind.
     """
     if not isinstance(x, _NUMPY):
         return importlib.import_module("cupyx.scipy.special").erf(x)
@@ -346,19 +354,15 @@ def erf(x: Any) -> Any:
         return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
     if x.dtype != np.float32:
         return erf(x.astype(np.float32)).astype(x.dtype)
-    a = np.abs(x)
-    t = 1.0 / (1.0 + _ERF_P * a)
-    a *= a
-    np.negative(a, out=a)
-    np.exp(a, out=a)  # exp(−x²)
-    polynomial = np.full_like(t, _ERF_A[4])
-    for coefficient in _ERF_A[3::-1]:
-        polynomial *= t
-        polynomial += coefficient
-    polynomial *= t
-    polynomial *= a
-    np.subtract(1.0, polynomial, out=polynomial)
-    return np.copysign(polynomial, x, out=polynomial)
+    x = np.clip(x, -5.0, 5.0)  # there tanh is ±1 to the last bit
+    square = x * x
+    u = square * _ERF_Q[6]
+    for coefficient in _ERF_Q[5:0:-1]:
+        u += coefficient
+        u *= square
+    u += _ERF_Q[0]
+    u *= x
+    return np.tanh(u, out=u)
 
 
 def sigmoid(x: Any) -> Any:
