@@ -6,7 +6,6 @@ Each is a context and a decorator, as in PyTorch; each thread has a mode of its 
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +34,8 @@ class _Switch:
         mode.grad = self.before.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Any:
+        import inspect  # here, because it is slow to import
+
         switch, enabled = _Switch, self.enabled
 
         def within() -> _Switch:  # one of its own for each call: calls nest, threads run at once
