@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from . import common, machine
-from .train_step import CONFIGS, CONTEXT
+from .train_step import CONFIGS, CONTEXT, rival_training, stepping
 
 SIDES = ("ours", "checkpointed", "torch")
 
@@ -26,43 +26,13 @@ SIDES = ("ours", "checkpointed", "torch")
 def steps_of(side: str, config: str) -> Any:
     """A function that trains one step."""
     if side == "torch":
-        return _torch_step(config)
+        return stepping(*rival_training(config))
     from .our_gpt import training
 
-    model, optimizer, idx, targets = training(config)
+    model, *rest = training(config)
     if side == "checkpointed":
         model.gradient_checkpointing_enable()
-
-    def step() -> float:
-        loss = model.loss(idx, targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
-
-
-def _torch_step(config: str) -> Any:
-    import numpy as np
-    import torch
-
-    from .torch_gpt import GPT
-
-    vocab, c, heads, layers, batch = CONFIGS[config]
-    model = GPT(vocab, CONTEXT, c, heads, layers)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
-    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, vocab, (batch, CONTEXT + 1)))
-    idx, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-
-    def step() -> float:
-        loss = model.loss(idx, targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
+    return stepping(model, *rest)
 
 
 def measure(side: str, config: str, steps: int) -> dict[str, Any]:

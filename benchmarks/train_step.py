@@ -39,36 +39,18 @@ def useful_flops(config: str) -> float:
 
 def ours(config: str, steps: int) -> dict[str, Any]:
     """Step times of tinygrad_llm, in this process."""
-    import numpy as np
+    from .our_gpt import training
 
-    import tinygrad_llm as torch
-    from tinygrad_llm.models.gpt import GPT, GPTConfig
-    from tinygrad_llm.optim import AdamW
-
-    vocab, c, heads, layers, batch = CONFIGS[config]
-    torch.manual_seed(0)
-    model = GPT(
-        GPTConfig(
-            vocab_size=vocab, context_length=CONTEXT, emb_dim=c, n_heads=heads, n_layers=layers,
-            drop_rate=0.0, qkv_bias=True, tie_weights=True,
-        )
-    )  # fmt: skip
-    optimizer = AdamW(model.parameters(), lr=3e-4)
-    tokens = np.random.default_rng(0).integers(0, vocab, (batch, CONTEXT + 1))
-    idx, targets = torch.from_numpy(tokens[:, :-1].copy()), torch.from_numpy(tokens[:, 1:].copy())
-
-    def step() -> float:
-        loss = model.loss(idx, targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return timed(step, steps)
+    return timed(stepping(*training(config)), steps)
 
 
 def rival(config: str, steps: int) -> dict[str, Any]:
     """Step times of PyTorch eager, in this process."""
+    return timed(stepping(*rival_training(config)), steps)
+
+
+def rival_training(config: str) -> tuple[Any, Any, Any, Any]:
+    """(model, AdamW, idx, targets) of PyTorch, as our_gpt.training has them of ours."""
     import numpy as np
     import torch
 
@@ -79,7 +61,11 @@ def rival(config: str, steps: int) -> dict[str, Any]:
     model = GPT(vocab, CONTEXT, c, heads, layers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, vocab, (batch, CONTEXT + 1)))
-    idx, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    return model, optimizer, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+
+def stepping(model: Any, optimizer: Any, idx: Any, targets: Any) -> Any:
+    """A function that trains one step and returns its loss."""
 
     def step() -> float:
         loss = model.loss(idx, targets)
@@ -88,7 +74,7 @@ def rival(config: str, steps: int) -> dict[str, Any]:
         optimizer.zero_grad()
         return loss.item()
 
-    return timed(step, steps)
+    return step
 
 
 def timed(step: Any, steps: int) -> dict[str, Any]:
