@@ -83,7 +83,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
     "cuda" is tried twice: with the strict stand-in for CuPy, which runs everywhere and refuses to
     meet NumPy arrays, and with CuPy itself where there is a GPU. The optional kernels of
-    ops/cuda.py are left out for the stand-in, which can't compile them.
+    ops/cuda are left out for the stand-in, which can't compile them.
     """
     yield _use(request.param, monkeypatch)
 

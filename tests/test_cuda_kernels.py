@@ -14,6 +14,8 @@ import tinygrad_llm as tg
 from tinygrad_llm import backend, engine, ops
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
+from tinygrad_llm.ops.cuda import launch
+from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
 DTYPES = ("float32", "bfloat16")
@@ -27,7 +29,7 @@ def test_every_twin_stands_for_an_op():
 
 
 def test_kernel_files_are_in_the_package():
-    assert {p.name for p in kernels.KERNELS.iterdir()} >= {
+    assert {p.name for p in launch.KERNELS.iterdir()} >= {
         "common.cuh", "elementwise.cu", "rows.cu", "attention.cu"
     }  # fmt: skip
 
@@ -144,7 +146,7 @@ def test_cross_entropy(v, reduction):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("v", [65, 1000, 5003])
 def test_linear_cross_entropy(v, dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "LOGITS", 4 * v * 128)  # several blocks of rows
+    monkeypatch.setattr(loss_kernels, "LOGITS", 4 * v * 128)  # several blocks of rows
     t = np.random.default_rng(v).integers(0, v, (3, 100))
     t[0, 5] = -100
     x, w, b = normal(3, 100, 64), normal(v, 64) * 0.3, normal(v)

@@ -48,7 +48,7 @@ _NUMPY = (np.ndarray, np.generic)
 # 1/0 is infinite and log(−1) is nan without a warning, as in PyTorch: a decorator for forward
 quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
-FASTER: dict[str, Any] = {}  # functions of ops/cuda.py by name: empty until a GPU is used
+FASTER: dict[str, Any] = {}  # functions of ops/cuda by name: empty until a GPU is used
 when_gpu: list[Any] = []  # called once, when CuPy is first used
 
 

@@ -30,7 +30,7 @@ from . import (
 
 
 def _faster_ops() -> None:
-    """The GPU's own kernels, if ops/cuda.py is there."""
+    """The GPU's own kernels, if ops/cuda is there."""
     with _contextlib.suppress(ModuleNotFoundError):
         _importlib.import_module("tinygrad_llm.ops.cuda").install()
 

@@ -1,0 +1,83 @@
+"""Faster twins of the ops for arrays on a GPU. Deleting this folder changes speed only.
+
+The kernels are CUDA C++ in the folder `kernels`; CuPy compiles them when they are first needed and
+keeps the result on disk. Each twin says in `takes` which arrays it serves (float32, often bfloat16,
+in row order); any other call goes to the op that it stands for, so that the formulas, and float64,
+are found there alone.
+
+    launch        compiling and launching, and Twin, which chooses between a kernel and the op
+    elementwise   casts, sums, GELU, dropout's mask
+    rows          norms, softmax, sums over rows, scatter
+    products      matrix products through cuBLAS, linear layers
+    loss          cross-entropy, also with the output layer before it
+    attention     in tiles
+    optimizer     Adam over all parameters at once
+
+The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import FASTER, cupy
+from ...engine import GPU_OPS, Op
+from ..activation import Gelu
+from ..attention import ScaledDotProductAttention
+from ..elementwise import Add, Cast
+from ..linear import Linear
+from ..loss import CrossEntropy, LinearCrossEntropy
+from ..matmul import Matmul
+from ..norm import LayerNorm, RmsNorm
+from ..shape import Split
+from ..softmax import Softmax
+from . import launch
+from .attention import CudaAttention
+from .elementwise import CudaAdd, CudaCast, CudaGelu, CudaSplit, keep_mask
+from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
+from .optimizer import adam, takes_adam
+from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
+from .rows import (
+    CudaLayerNorm,
+    CudaRmsNorm,
+    CudaSoftmax,
+    scatter_add_rows,
+    sum_rows,
+    takes_rows,
+    takes_scatter,
+)
+
+__all__ = ["install"]
+
+TWINS: dict[type[Op], type[Op]] = {
+    Linear: CudaLinear, Matmul: CudaMatmul, Add: CudaAdd, Cast: CudaCast, Gelu: CudaGelu,
+    LayerNorm: CudaLayerNorm, RmsNorm: CudaRmsNorm, Softmax: CudaSoftmax,
+    CrossEntropy: CudaCrossEntropy, LinearCrossEntropy: CudaLinearCrossEntropy,
+    ScaledDotProductAttention: CudaAttention, Split: CudaSplit,
+}  # fmt: skip
+NARROW = {Linear, Matmul, Gelu, ScaledDotProductAttention, LinearCrossEntropy}  # take bfloat16
+
+
+def narrow(op: type[Op], arrays: Any, options: Any) -> bool:
+    """Whether the op's twin takes these bfloat16 arrays as they are."""
+    return op in NARROW and TWINS[op].takes(*arrays, **options)  # type: ignore[attr-defined]
+
+
+def mixed_sum(op: type[Op], x: Any, y: Any) -> bool:
+    """Whether the op's twin adds float32 and bfloat16 as they are."""
+    return op is Add and CudaAdd.takes(x, y)
+
+
+def install() -> None:
+    """Let the engine and the backend pick these; only for a GPU that the kernels run on."""
+    launch.xp = cupy()
+    if int(launch.xp.cuda.Device().compute_capability) < 80:
+        return
+    GPU_OPS.update(TWINS)
+    FASTER["mixed_linear"] = CudaMixedLinear.apply
+    served = (
+        takes_mixed_linear, mixed_sum, sum_rows, takes_rows, scatter_add_rows, takes_scatter,
+        keep_mask, adam, takes_adam, narrow,
+    )  # fmt: skip
+    for f in served:
+        FASTER[f.__name__] = f

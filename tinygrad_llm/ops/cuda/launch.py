@@ -1,0 +1,93 @@
+"""What every kernel shares: how it is compiled and launched, which arrays it takes, and Twin."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+xp: Any = None  # CuPy, from `install` on
+KERNELS = Path(__file__).parent / "kernels"
+FLOAT32 = np.dtype(np.float32)
+SHORT = {FLOAT32: "f32"}  # the dtypes that kernels know, bfloat16 among them if ml_dtypes is there
+BF16: Any = None
+try:
+    import ml_dtypes
+except ImportError:
+    pass
+else:
+    BF16 = np.dtype(ml_dtypes.bfloat16)
+    SHORT[BF16] = "bf16"
+
+
+@functools.cache
+def kernel(file: str, name: str, *defines: str) -> Any:
+    """A kernel of kernels/{file}.cu, compiled with -D{defines}."""
+    return _module(file, *defines).get_function(name)
+
+
+@functools.cache
+def _module(file: str, *defines: str) -> Any:
+    code = "".join((KERNELS / f).read_text(encoding="utf-8") for f in ("common.cuh", f"{file}.cu"))
+    options = ("--std=c++17", *(f"-D{d}" for d in defines))
+    return xp.RawModule(code=code, options=options)
+
+
+def each_four(name: str, n: int, *args: Any) -> None:
+    """Launch a kernel of elementwise.cu, a thread for four of n elements."""
+    if n:
+        kernel("elementwise", name)((-(-n // 1024),), (256,), args)
+
+
+def dense(*arrays: Any) -> bool:
+    """Whether each is float32 or bfloat16, in row order, and starts where four elements can."""
+    return all(a.dtype in SHORT and a.flags.c_contiguous and a.data.ptr % 16 == 0 for a in arrays)
+
+
+def float32(*arrays: Any) -> bool:
+    """Whether each that is not None is dense float32."""
+    return all(a is None or (a.dtype == FLOAT32 and dense(a)) for a in arrays)
+
+
+def empty(shape: Any, dtype: Any) -> Any:
+    return xp.empty(shape, dtype)
+
+
+def contiguous(x: Any) -> Any:
+    """The array, or a copy in row order."""
+    return contiguous(x)
+
+
+def null(x: Any) -> Any:
+    """The array, or a null pointer for None."""
+    return np.uint64(0) if x is None else x
+
+
+class Twin:
+    """A faster op: `takes` says for which arrays; for others everything is as in the op itself."""
+
+    fast = False
+    needs: Any
+    name: Any
+
+    @classmethod
+    def takes(cls, *arrays: Any, **options: Any) -> bool:
+        return True
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        try:
+            self.fast = self.takes(*arrays, **options)
+            if self.fast:
+                return self.forward_fast(*arrays, **options)  # type: ignore[attr-defined]
+        except AttributeError as error:
+            if any(isinstance(a, np.ndarray) for a in arrays):  # it has no pointer to the GPU
+                raise TypeError("an array on the CPU among arrays on a GPU") from error
+            raise
+        return super().forward(*arrays, **options)  # type: ignore[misc]
+
+    def backward(self, g: Any) -> Any:
+        if self.fast:
+            return self.backward_fast(g)  # type: ignore[attr-defined]
+        return super().backward(g)  # type: ignore[misc]

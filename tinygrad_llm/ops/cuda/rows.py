@@ -1,0 +1,111 @@
+"""Row by row: norms, softmax, sums over the rows, and rows added to a table by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..norm import LayerNorm, RmsNorm
+from ..softmax import Softmax
+from . import launch
+from .elementwise import cast
+from .launch import FLOAT32, SHORT, Twin, contiguous, dense, empty, float32, kernel, null
+
+
+def strips(n: int, c: int) -> tuple[int, int]:
+    """(rows of a strip, how many strips): enough blocks to fill the GPU, each with 64 rows."""
+    strip = max(64, -(-n // 256)) if c < 1 << 16 else n
+    return strip, max(1, -(-n // max(strip, 1)))
+
+
+def sum_rows(g: Any, dtype: Any = None) -> Any:
+    """(N, C) -> (C) in g's dtype or another, added up in float32 and always in the same order."""
+    n, c = g.shape
+    strip, count = strips(n, c)
+    part = empty((count, c) if count > 1 else c, FLOAT32)
+    grid = -(-c // 32), count
+    kernel("rows", f"sum_rows_{SHORT[g.dtype]}")(grid, (256,), (g, part, n, c, strip))
+    if count > 1:
+        strip_sums, part = part, empty(c, FLOAT32)
+        kernel("rows", "sum_rows_f32")((grid[0], 1), (256,), (strip_sums, part, count, c, count))
+    return part if (dtype or g.dtype) == FLOAT32 else cast(part, g.dtype)
+
+
+def takes_rows(g: Any) -> bool:
+    """Whether sum_rows serves the matrix."""
+    return g.ndim == 2 and g.size > 0 and dense(g)
+
+
+class _Norm(Twin):
+    """Layer norm and RMS norm save x, r (and μ): x is there anyway."""
+
+    mean = True
+
+    @classmethod
+    def takes(cls, x, w=None, b=None, eps=0.0):
+        return x.size > 0 and float32(x, w, b)
+
+    def forward_fast(self, x, w=None, b=None, eps=0.0):
+        rows, c = x.size // x.shape[-1], x.shape[-1]
+        y, r = empty(x.shape, x.dtype), empty(rows, x.dtype)
+        mu = empty(rows, x.dtype) if self.mean else None
+        args = x, null(w), null(b), y, null(mu), r, rows, c, float(eps)
+        kernel("rows", self.name)((-(-rows // 8),), (256,), args)
+        self.saved = x, mu, r, w
+        return y
+
+    def backward_fast(self, g):
+        x, mu, r, w = self.saved
+        g, (rows, c) = contiguous(g), (len(r), x.shape[-1])
+        needs, gx, gw, gb = [*self.needs, False, False], None, None, None
+        if needs[0]:
+            gx = empty(x.shape, x.dtype)
+            args = g, x, null(w), null(mu), r, gx, rows, c
+            kernel("rows", self.name + "_back")((-(-rows // 8),), (256,), args)
+        if needs[1] or needs[2]:
+            strip, count = strips(rows, c)
+            part, gw, gb = empty((count, 2, c), x.dtype), empty(c, x.dtype), empty(c, x.dtype)
+            columns = -(-c // 32)
+            args = g, x, null(mu), r, part, rows, c, strip
+            kernel("rows", "sum_rows_hat")((columns, count), (256,), args)
+            kernel("rows", "sum_pairs")((columns, 2), (256,), (part, gb, gw, count, c))
+        return (gx, gw, gb) if self.mean else (gx, gw)
+
+
+class CudaLayerNorm(_Norm, LayerNorm):  # type: ignore[misc]
+    pass
+
+
+class CudaRmsNorm(_Norm, RmsNorm):  # type: ignore[misc]
+    mean = False
+
+
+class CudaSoftmax(Twin, Softmax):
+    @classmethod
+    def takes(cls, x, dim=-1):
+        return x.size > 0 and dim in (-1, x.ndim - 1) and float32(x)
+
+    def forward_fast(self, x, dim=-1):
+        y, c = empty(x.shape, x.dtype), x.shape[-1]
+        kernel("rows", "softmax")((x.size // c,), (256,), (x, y, c))
+        self.saved = (y,)
+        return y
+
+    def backward_fast(self, g):
+        (y,) = self.saved
+        g, gx, c = contiguous(g), empty(y.shape, y.dtype), y.shape[-1]
+        kernel("rows", "softmax_back")((y.size // c,), (256,), (g, y, gx, c))
+        return gx
+
+
+def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
+    """out[ids[i]] += rows[i], every id's rows in their order: the result is always the same."""
+    ids = ids.astype(np.int64, copy=False)
+    order = launch.xp.argsort(ids)
+    args = out, ids[order], order.astype(np.int64, copy=False), rows, len(ids), out.shape[1]
+    kernel("rows", "scatter_rows")((len(ids), -(-out.shape[1] // 32)), (256,), args)
+
+
+def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
+    return ids.size > 0 and out.size > 0 and ids.ndim == 1 and float32(out, rows)
