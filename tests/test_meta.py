@@ -25,7 +25,9 @@ FLOORS = [
     "backend dtypes grad_mode grad_fn printing shapes versions names draws box_muller random_state "
     "random downloads blas allocator products heads",
     "tensor",
+    "hooks",
     "engine cuda weights",
+    "custom",
     "ops autograd debug optim",
     "functions",
     "nn utils testing text corpora",
@@ -43,7 +45,7 @@ ONLY = {  # those who see less than their floor
     "corpora": "downloads random tensor functions",
     "utils": "random dtypes backend tensor versions grad_mode engine functions",
 }
-MAY_IMPORT_STUDY = {"cli", "testing"}  # the second when it is asked for the strategies
+MAY_IMPORT_STUDY = {"cli", "testing", "autograd"}  # when asked for strategies, for gradcheck
 ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed
 
 

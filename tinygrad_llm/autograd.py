@@ -1,18 +1,24 @@
-"""grad(outputs, inputs): gradients returned rather than accumulated into .grad."""
+"""PyTorch's `autograd`: backward, grad, an op of one's own (Function), and gradcheck."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from . import custom as function
 from .backend import asarray
-from .engine import backward, backward_steps, retain_grad
+from .custom import Function
+from .engine import backward, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .hooks import retain_grad
 from .tensor import Tensor, wrap
 
 __all__ = [
+    "Function",
     "backward",
     "enable_grad",
+    "function",
     "grad",
+    "gradcheck",
     "inference_mode",
     "no_grad",
     "set_grad_enabled",
@@ -55,3 +61,18 @@ def grad(
             f"{missing[0]}. Set allow_unused=True if this is the desired behavior."
         )
     return tuple(wrap(found[id(t)]) if id(t) in found else None for t in wanted)
+
+
+def gradcheck(
+    func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:  # fmt: skip
+    """Whether func(*inputs) goes backward as finite differences say; inputs is a tensor or a tuple.
+
+    The tensors that require grad must be float64. This is PyTorch's form of `study.gradcheck`,
+    which can do more and says what it raises.
+    """
+    from .study.gradcheck import gradcheck as check
+
+    given = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    return check(func, *given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)

@@ -11,7 +11,6 @@ There is no double backward: gradients are plain arrays, outside the graph.
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from typing import Any, ClassVar
 from . import shapes
 from .backend import asarray, is_array, ndarray, quiet, storage_of, unbroadcast, xp_of
 from .grad_mode import mode
+from .hooks import LeafHooks, leaf_hooks, pass_hooks
 from .tensor import Tensor, wrap
 from .versions import check_unmodified, clock, modified
 
@@ -48,11 +48,12 @@ class Op:
     expects: Sequence[Any] = ()  # shape and dtype that each input's gradient must have
     outputs: Sequence[Any] = (None,)  # shape and dtype of each output, if there are several
     order = 0
+    hooks: dict[int, dict] | None = None  # by output: functions that its gradient passes
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
     _sizes_named: ClassVar[bool]
     _shapes_seen: ClassVar[set]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, listed: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
         cls._shapes_seen = set()
@@ -60,7 +61,8 @@ class Op:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        OPS.setdefault(cls.name, cls)
+        if listed:
+            OPS.setdefault(cls.name, cls)
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward")
@@ -167,6 +169,8 @@ def backward_steps(
     `deliver(leaf, gradient, fresh)` replaces accumulation into leaf.grad.
     """
     deliver = deliver or accumulate
+    if leaf_hooks:
+        deliver = LeafHooks(deliver)
     roots = [root] if isinstance(root, Tensor) else list(root)
     given = [gradient] if isinstance(root, Tensor) else list(gradient or [None] * len(roots))
     waiting: list[int] = []  # a heap of -order: the newest first
@@ -207,6 +211,8 @@ def backward_steps(
             )
         if modified and op.saved:
             check_unmodified(op)
+        if op.hooks:
+            gs = pass_hooks(op.hooks, gs)
         if op.retained:
             for out, ref in op.retained.items():
                 tensor = ref()
@@ -239,6 +245,8 @@ def backward_steps(
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads
+    if isinstance(deliver, LeafHooks):
+        deliver.release(deliver.deliver is accumulate)
 
 
 def _seed(root: Tensor, gradient: Any) -> Any:
@@ -287,13 +295,4 @@ def backward(
         pass
 
 
-def retain_grad(self: Tensor) -> None:
-    """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
-    if not self.requires_grad:
-        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    if self._op is not None:
-        self._op.retained = {**(self._op.retained or {}), self._out: weakref.ref(self)}
-
-
 Tensor.backward = backward  # type: ignore[attr-defined]
-Tensor.retain_grad = retain_grad  # type: ignore[attr-defined]

@@ -13,14 +13,17 @@ import numpy as np
 
 from .. import dtypes
 from ..backend import device_of, move
+from ..hooks import HookHandle
 from ..tensor import Tensor, device
 from ..versions import mark_modified
+from .backward_hooks import ModuleHooks
 from .parameter import Parameter
 from .tree import ModuleTree
 
 __all__ = ["IncompatibleKeys", "Module"]
 
 M = TypeVar("M", bound="Module")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -36,27 +39,6 @@ class IncompatibleKeys(NamedTuple):
             f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
             f"unexpected_keys={self.unexpected_keys})"
         )
-
-
-class HookHandle:
-    """What registering a hook returns: `remove()` takes the hook away, as does leaving a `with`."""
-
-    def __init__(self, hooks: dict[HookHandle, Any], hook: Any, first: bool) -> None:
-        self.hooks = hooks
-        others = list(hooks.items()) if first else []
-        if first:
-            hooks.clear()
-        hooks[self] = hook
-        hooks.update(others)
-
-    def remove(self) -> None:
-        self.hooks.pop(self, None)
-
-    def __enter__(self) -> HookHandle:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.remove()
 
 
 def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
@@ -77,27 +59,37 @@ class Module(ModuleTree):
 
     forward: Callable[..., Any] = _no_forward
     training: bool
-    _forward_hooks: dict[HookHandle, Any]
-    _forward_pre_hooks: dict[HookHandle, Any]
+    _forward_hooks: dict[int, Any]
+    _forward_pre_hooks: dict[int, Any]
+    _backward_hooks: dict[int, Any]
+    _backward_pre_hooks: dict[int, Any]
 
     def __init__(self) -> None:
         super().__init__()
-        self.__dict__.update(training=True, _forward_hooks={}, _forward_pre_hooks={})
+        hooks: dict[str, Any] = {name: {} for name in _HOOKS}
+        self.__dict__.update(training=True, **hooks)
 
     # --------------------------------------------------------------------------- calling it
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_hooks or self._forward_pre_hooks):
+        if not (
+            self._forward_hooks or self._forward_pre_hooks
+            or self._backward_hooks or self._backward_pre_hooks
+        ):  # fmt: skip
             return self.forward(*args, **kwargs)
         for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
+        watch = None
+        if self._backward_hooks or self._backward_pre_hooks:
+            watch = ModuleHooks(self, self._backward_hooks, self._backward_pre_hooks)
+            args = watch.inputs(args)
         out = self.forward(*args, **kwargs)
         for hook in list(self._forward_hooks.values()):
             changed = hook(self, args, out)
             if changed is not None:
                 out = changed
-        return out
+        return out if watch is None else watch.outputs(out)
 
     def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
         """Call hook(module, args) before forward; what it returns, if not None, replaces args."""
@@ -106,6 +98,20 @@ class Module(ModuleTree):
     def register_forward_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
         """Call hook(module, args, output) after forward; its result, if any, replaces output."""
         return HookHandle(self._forward_hooks, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_input, grad_output) in the backward pass, once the gradients of
+        the module's positional inputs are there.
+
+        Both are tuples, with None for what is no tensor or wants no gradient; a tuple that the hook
+        returns takes grad_input's place.
+        """
+        return HookHandle(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_output) before the module's backward; a tuple that it returns
+        takes grad_output's place."""
+        return HookHandle(self._backward_pre_hooks, hook, prepend)
 
     # ------------------------------------------------------------------- changing everything
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
