@@ -23,7 +23,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Who may import whom: what stands higher imports what stands lower, and floor 0 itself.
 FLOORS = [
     "backend dtypes grad_mode grad_fn printing shapes versions names draws box_muller random_state "
-    "random downloads blas allocator products heads",
+    "random downloads blas workers allocator products heads",
     "tensor",
     "hooks",
     "engine cuda weights",

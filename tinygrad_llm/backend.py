@@ -7,20 +7,22 @@ that made `a`; where the two libraries truly differ, there is a function below.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import importlib
+import itertools
 import math
 import os
 import sys
 import threading
 import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 from . import blas
 from .allocator import keep_memory
+from .workers import work_together
 
 __all__ = [
     "IN_MEMORY",
@@ -504,7 +506,6 @@ def row_blocks(x: Any, n_bytes: int = IN_CACHE) -> list[slice]:
 
 
 _BLOCK = 1536 * 1024  # bytes of one array in a block; smaller ones cost more in handing over
-_pool: Any = None
 
 
 def by_rows(kernel: Any, *arrays: Any) -> Any:
@@ -566,18 +567,23 @@ def each(work: Any, parts: Any, like: Any = None) -> list:
             return [work(part) for part in parts]
     keep_memory()
     results: list = [None] * len(parts)
-    todo = iter(enumerate(parts))
-    lock = threading.Lock()
+    n = min(threads(), len(parts))
+    cuts = [len(parts) * i // n for i in range(n + 1)]
+    todo = [deque(range(i, j)) for i, j in itertools.pairwise(cuts)]  # what each core begins with
+    numbers, here = itertools.count(1), threading.get_ident()
 
     def take_turns() -> None:
-        while True:
-            with lock:
-                i, part = next(todo, (-1, None))
-            if i < 0:
-                return
-            results[i] = work(part)
+        me = 0 if threading.get_ident() == here else next(numbers)
+        for queue in todo[me:] + todo[:me]:  # its own part, so that a core meets the same memory
+            take = queue.popleft if queue is todo[me] else queue.pop
+            while True:
+                try:
+                    i = take()
+                except IndexError:  # empty
+                    break
+                results[i] = work(parts[i])
 
-    on_every_core(take_turns, min(threads(), len(parts)))
+    work_together(take_turns, n)
     return results
 
 
@@ -591,24 +597,9 @@ def _add_up(total: Any, more: Any) -> Any:
     return total
 
 
-def on_every_core(work: Any, cores: int | None = None) -> list:
-    """Call work() once on each core, this thread among them; what the calls returned."""
-    global _pool
-    cores = cores or threads()
-    if cores == 1:
-        return [work()]
-    if _pool is None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        _pool = ThreadPoolExecutor(cores - 1, thread_name_prefix="tinygrad_llm")
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_forget_pool)
-    context = contextvars.copy_context()  # np.errstate holds in the other threads too
-    with blas.one_thread:
-        others = [_pool.submit(context.copy().run, work) for _ in range(cores - 1)]
-        return [work(), *[o.result() for o in others]]
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
+def on_every_core(work: Any) -> None:
+    """Call work() on each core, this thread among them; work takes turns until nothing is left."""
+    if threads() == 1:
+        work()
+    else:
+        work_together(work, threads())
