@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import lru_cache
 from typing import Any
 
@@ -171,4 +172,6 @@ manual_seed_all = manual_seed
 
 
 def __getattr__(name: str) -> object:
+    if name == "amp":  # the older place of autocast and GradScaler, which stand higher
+        return importlib.import_module("tinygrad_llm.amp")
     raise missing(__name__, name, __all__)

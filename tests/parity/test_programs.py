@@ -45,7 +45,9 @@ def run(source: str, name: str) -> tuple[dict, dict, str]:
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
 
 
-@pytest.mark.parametrize("program", ["attention", "gpt", "classifier", "lora", "training", "hooks"])
+@pytest.mark.parametrize(
+    "program", ["attention", "gpt", "classifier", "lora", "training", "hooks", "names"]
+)
 def test_program_gives_the_same_numbers(program):
     source = (PROGRAMS / f"{program}.py").read_text(encoding="utf-8")
     close, equal, text = run(source, program)

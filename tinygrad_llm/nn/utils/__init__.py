@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import xp_of
-from ..functions.shape import cat
-from ..names import missing
-from ..tensor import Tensor, wrap
-from ..versions import mark_modified
-from . import init
+from ...backend import xp_of
+from ...functions.shape import cat
+from ...names import missing
+from ...tensor import Tensor, wrap
+from ...versions import mark_modified
+from .. import init
+from . import rnn
 
 __all__ = [
     "clip_grad_norm_",
@@ -23,6 +24,7 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "rnn",
     "skip_init",
     "vector_to_parameters",
 ]
