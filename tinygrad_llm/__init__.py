@@ -180,10 +180,13 @@ from .functions.linalg import (
     bmm,
     dot,
     einsum,
+    inner,
     matmul,
     mm,
     mv,
     outer,
+    tensordot,
+    vdot,
 )
 from .functions.norm import (
     cosine_similarity,

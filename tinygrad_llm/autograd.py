@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from . import custom as function
-from .backend import asarray
+from .backend import asarray, quiet
 from .custom import Function
-from .engine import backward, backward_steps
+from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .hooks import retain_grad
 from .tensor import Tensor, wrap
@@ -23,6 +23,38 @@ __all__ = [
     "no_grad",
     "set_grad_enabled",
 ]
+
+
+@quiet
+def backward(
+    tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+    create_graph: bool = False, inputs: Any = None,
+) -> None:  # fmt: skip
+    """Fill .grad of the leaves that one tensor, or each of several, was made from.
+
+    grad_tensors holds ∂L/∂tensor for each; None serves for a tensor of one element. `inputs` names
+    the tensors whose .grad is wanted, made by ops or not, and no other is touched. RuntimeError as
+    Tensor.backward.
+    """
+    if create_graph:
+        raise RuntimeError("create_graph=True: there is no double backward here")
+    one = isinstance(tensors, Tensor)
+    roots = [tensors] if one else list(tensors)
+    given = [grad_tensors] if one or grad_tensors is None else list(grad_tensors)
+    given += [None] * (len(roots) - len(given))
+    if one and isinstance(given[0], tuple | list):
+        given = list(given[0])
+    if inputs is None:
+        for _ in backward_steps(roots, given, bool(retain_graph)):
+            pass
+        return
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not wanted:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    found = grad(roots, wanted, given, bool(retain_graph), allow_unused=True)
+    for tensor, g in zip(wanted, found, strict=True):
+        if g is not None:
+            accumulate(tensor, g.array, True)
 
 
 def grad(

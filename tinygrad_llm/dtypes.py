@@ -190,15 +190,15 @@ def _promote(a: dtype, b: dtype) -> dtype | None:
 _TABLE = {(a, b): result for a in ALL for b in ALL if (result := _promote(a, b)) is not None}
 
 
-def promote_types(a: dtype, b: dtype) -> dtype:
+def promote_types(type1: dtype, type2: dtype) -> dtype:
     """The smallest type that PyTorch lets both become: integers widen, any float beats any integer.
 
     RuntimeError for uint16, uint32 or uint64 with another integer type: there is no rule.
     """
-    result = _TABLE.get((a, b))
+    result = _TABLE.get((type1, type2))
     if result is not None:
         return result
-    for position, value in enumerate((a, b), 1):
+    for position, value in enumerate((type1, type2), 1):
         if not isinstance(value, dtype):
             raise TypeError(
                 f"promote_types(): argument 'type{position}' (position {position}) must be "
@@ -206,7 +206,7 @@ def promote_types(a: dtype, b: dtype) -> dtype:
             )
     raise RuntimeError(
         "Promotion for uint16, uint32, uint64 types is not supported, "
-        f"attempted to promote {_TITLES[a]} and {_TITLES[b]}"
+        f"attempted to promote {_TITLES[type1]} and {_TITLES[type2]}"
     )
 
 

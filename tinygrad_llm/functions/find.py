@@ -100,12 +100,17 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 
 @method
-def isin(elements: Tensor, test_elements: Any) -> Tensor:
-    """Whether each element is one of test_elements; a bool tensor."""
+def isin(
+    elements: Tensor, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
+    """Whether each element is one of test_elements, or is none of them if `invert`; a bool tensor.
+
+    assume_unique says that no number comes twice on either side, which makes no difference here.
+    """
     a = tensor_argument("isin", "input", elements).array
     xp = xp_of(a)
     tests = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
-    return wrap(asarray(xp.isin(a, tests), a))
+    return wrap(asarray(xp.isin(a, tests, invert=invert), a))
 
 
 def searchsorted(

@@ -234,6 +234,8 @@ def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
 
 
 def _source(input: Tensor, index: Tensor, src: Any) -> Any:
+    if src is None:
+        raise TypeError("scatter(): a tensor src or a number value is missing")
     if not isinstance(src, Tensor):
         return src
     part = src[tuple(slice(0, n) for n in index.array.shape)]
@@ -241,10 +243,13 @@ def _source(input: Tensor, index: Tensor, src: Any) -> Any:
 
 
 @method
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
-    """input with out[index[i, j], j] = src[i, j] (for dim 0); src may be a number."""
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
+) -> Tensor:
+    """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
     _, where = _scatter_index(input, dim, index)
-    return ops.IndexPut.apply(input, _source(input, index, src), index=where)
+    what = _source(input, index, value if src is None else src)
+    return ops.IndexPut.apply(input, what, index=where)
 
 
 @method

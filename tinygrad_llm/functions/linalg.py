@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 from .. import ops
 from ..backend import xp_of
+from ..shapes import normal_dim
 from ..tensor import Tensor, wrap
 from .autocast import mixed
 from .elementwise import promote
@@ -96,21 +98,69 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
-@method("dot", "inner", "vdot")
-def dot(input: Tensor, other: Tensor) -> Tensor:
-    """Σ input·other of two vectors of the same length."""
-    for x in (input, other):
-        if x.array.ndim != 1:
-            raise RuntimeError(
-                f"1D tensors expected, but got {input.array.ndim}D and {other.array.ndim}D tensors"
-            )
-    if input.array.shape != other.array.shape:
+@method
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """Σ input·tensor of two vectors of the same length."""
+    a, b = input.array, tensor.array
+    if a.ndim != 1 or b.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
+    if a.shape != b.shape:
         raise RuntimeError(
-            "inconsistent tensor size, expected tensor "
-            f"{list(input.array.shape)} and src {list(other.array.shape)} to have the same number "
-            f"of elements, but got {input.array.size} and {other.array.size} elements respectively"
+            f"inconsistent tensor size, expected tensor {list(a.shape)} and src {list(b.shape)} to "
+            f"have the same number of elements, but got {a.size} and {b.size} elements respectively"
         )
-    return matmul(input, other)
+    return matmul(input, tensor)
+
+
+@method
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """dot: there are no complex numbers here, of which it would take the conjugate."""
+    return dot(input, other)
+
+
+@method
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """Products summed over the last dimensions: (..., K), (..., K) -> (..., ...); with a 0-d tensor
+    the product. RuntimeError if the last sizes differ."""
+    if input.array.ndim == 0 or other.array.ndim == 0:
+        return input * other
+    if input.array.shape[-1] != other.array.shape[-1]:
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.array.shape)} and {list(other.array.shape)}"
+        )
+    return tensordot(input, other, dims=([-1], [-1]))
+
+
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Products summed over dimensions of both: the last n of a and the first n of b for a number n,
+    else those that two lists name. The result has a's other dimensions and then b's.
+
+    RuntimeError if the sizes that are summed over differ.
+    """
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        dims = (list(range(a.array.ndim - dims, a.array.ndim)), list(range(dims)))
+    of_a, of_b = ([d] if isinstance(d, int) else list(d) for d in dims)
+    if len(of_a) != len(of_b):
+        raise RuntimeError("both dimension lists should have same length")
+    of_a = [normal_dim(d, a.array.ndim) for d in of_a]
+    of_b = [normal_dim(d, b.array.ndim) for d in of_b]
+    sums = [a.array.shape[d] for d in of_a]
+    for i, j in zip(of_a, of_b, strict=True):
+        if a.array.shape[i] != b.array.shape[j]:
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {a.array.shape[i]} in "
+                f"dim {i} and second has size {b.array.shape[j]} in dim {j}"
+            )
+    rest_a = [d for d in range(a.array.ndim) if d not in of_a]
+    rest_b = [d for d in range(b.array.ndim) if d not in of_b]
+    shape = [a.array.shape[d] for d in rest_a] + [b.array.shape[d] for d in rest_b]
+    k = math.prod(sums)
+    rows = a.permute(rest_a + of_a).reshape(math.prod(shape[: len(rest_a)]), k)  # (N, K)
+    columns = b.permute(of_b + rest_b).reshape(k, math.prod(shape[len(rest_a) :]))  # (K, M)
+    return matmul(rows, columns).reshape(shape)  # (N, M) -> a's and b's other dimensions
 
 
 @method("outer", "ger")

@@ -158,18 +158,18 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
 
 
 @method
-def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; with dim, (values, indices) along it, the first of equals.
 
     Without dim equal elements share the gradient. max(a, b) is maximum(a, b).
     """
-    return _extreme(input, dim, keepdim, True)
+    return _extreme(input, dim if other is None else other, keepdim, True)
 
 
 @method
-def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; with dim, (values, indices) along it, the first of equals."""
-    return _extreme(input, dim, keepdim, False)
+    return _extreme(input, dim if other is None else other, keepdim, False)
 
 
 @method

@@ -12,7 +12,7 @@ from ..backend import to_numpy, xp_of
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Size, Tensor, wrap
 from .elementwise import promote
-from .method import method
+from .method import method, other_names
 
 
 def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
@@ -51,12 +51,12 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 
 
 @method
-def view(input: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *size: Any) -> Tensor:
     """As reshape, but always a view: RuntimeError where the memory's order does not allow it."""
-    if len(shape) == 1 and not isinstance(shape[0], int | tuple | list):
-        if not hasattr(shape[0], "__index__"):
-            raise TypeError(f"view(): expected sizes, got {shape[0]!r}: use .to() for a dtype")
-    sizes = _solved(as_shape(shape), input.array)
+    if len(size) == 1 and not isinstance(size[0], int | tuple | list):
+        if not hasattr(size[0], "__index__"):
+            raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
+    sizes = _solved(as_shape(size), input.array)
     if not input.array.flags.c_contiguous and input.array.size:
         looked = input.array.view()
         try:
@@ -191,9 +191,9 @@ moveaxis = movedim
 
 
 @method
-def expand(input: Tensor, *sizes: Any) -> Tensor:
+def expand(input: Tensor, *size: Any) -> Tensor:
     """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view."""
-    wanted = as_shape(sizes)
+    wanted = as_shape(size)
     shape = input.array.shape
     extra = len(wanted) - len(shape)
     if extra < 0:
@@ -203,17 +203,17 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
             f"({len(shape)})"
         )
     full = []
-    for i, size in enumerate(wanted):
+    for i, n in enumerate(wanted):
         have = shape[i - extra] if i >= extra else 1
-        if size == -1 and i >= extra:
-            size = have
-        if size < 0 or (have != size and have != 1):
+        if n == -1 and i >= extra:
+            n = have
+        if n < 0 or (have != n and have != 1):
             raise RuntimeError(
-                f"The expanded size of the tensor ({size}) must match the existing size ({have}) "
+                f"The expanded n of the tensor ({n}) must match the existing n ({have}) "
                 f"at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  "
                 f"Tensor sizes: {list(shape)}"
             )
-        full.append(size)
+        full.append(n)
     return ops.Expand.apply(input, shape=tuple(full))
 
 
@@ -294,6 +294,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
 
 
 # ---------------------------------------------------------------------- joining and splitting
+@other_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one behind the other along dim; all other sizes must be equal."""
     tensors = list(tensors)
@@ -325,6 +326,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+@other_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new dimension."""
     tensors = list(tensors)

@@ -14,7 +14,8 @@ import numpy as np
 from .. import dtypes
 from ..backend import device_of, move
 from ..hooks import HookHandle
-from ..tensor import Tensor, device
+from ..tensor import Tensor
+from ..tensor import device as Device
 from ..versions import mark_modified
 from .backward_hooks import ModuleHooks
 from .parameter import Parameter
@@ -76,28 +77,40 @@ class Module(ModuleTree):
             or self._backward_hooks or self._backward_pre_hooks
         ):  # fmt: skip
             return self.forward(*args, **kwargs)
-        for hook in list(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
+        for hook, with_kwargs in list(self._forward_pre_hooks.values()):
+            changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)
+            if changed is not None and with_kwargs:
+                args, kwargs = changed
+            elif changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
         watch = None
         if self._backward_hooks or self._backward_pre_hooks:
             watch = ModuleHooks(self, self._backward_hooks, self._backward_pre_hooks)
             args = watch.inputs(args)
         out = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, out)
+        for hook, with_kwargs in list(self._forward_hooks.values()):
+            changed = hook(self, args, kwargs, out) if with_kwargs else hook(self, args, out)
             if changed is not None:
                 out = changed
         return out if watch is None else watch.outputs(out)
 
-    def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
-        """Call hook(module, args) before forward; what it returns, if not None, replaces args."""
-        return HookHandle(self._forward_pre_hooks, hook, prepend)
+    def register_forward_pre_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """Call hook(module, args) before forward; what it returns, if not None, replaces args.
 
-    def register_forward_hook(self, hook: Any, *, prepend: bool = False) -> HookHandle:
-        """Call hook(module, args, output) after forward; its result, if any, replaces output."""
-        return HookHandle(self._forward_hooks, hook, prepend)
+        with_kwargs: it is hook(module, args, kwargs), and returns both in a tuple.
+        """
+        return HookHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """Call hook(module, args, output) after forward; its result, if any, replaces output.
+
+        with_kwargs: it is hook(module, args, kwargs, output).
+        """
+        return HookHandle(self._forward_hooks, (hook, with_kwargs), prepend)
 
     def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> HookHandle:
         """Call hook(module, grad_input, grad_output) in the backward pass, once the gradients of
@@ -192,7 +205,7 @@ class Module(ModuleTree):
                 "nn.Module.to only accepts floating point or complex dtypes, "
                 f"but got desired dtype={dtype}"
             )
-        place = None if where is None else device(where)
+        place = None if where is None else Device(where)
 
         def moved(tensor: Tensor) -> Tensor:
             if place is not None:
@@ -227,9 +240,9 @@ class Module(ModuleTree):
         """Move every parameter and buffer to the CPU."""
         return self.to("cpu")
 
-    def cuda(self: M, index: Any = None) -> M:
+    def cuda(self: M, device: Any = None) -> M:
         """Move every parameter and buffer to a GPU."""
-        return self.to("cuda" if index is None else device(index))
+        return self.to("cuda" if device is None else Device(device))
 
     # --------------------------------------------------------------------- saving and loading
     def _named_state(self, prefix: str = "") -> Iterator[tuple[Module, str, str, Any]]:

@@ -121,3 +121,31 @@ for wrong in (lambda ctx, g: (g, None, g), lambda ctx, g: g):
         Swish.apply(a, 1.0).sum().backward()
     except RuntimeError as error:
         print(error)
+
+
+# -------------------------------------------------------------- hooks with keyword arguments
+class Scaled(nn.Module):
+    def forward(self, x, *, factor=1.0):
+        return x * factor
+
+
+scaled = Scaled()
+scaled.register_forward_pre_hook(
+    lambda module, args, kwargs: (args, {"factor": kwargs["factor"] * 2}), with_kwargs=True
+)
+scaled.register_forward_hook(
+    lambda module, args, kwargs, out: print(kwargs) or out + 1, with_kwargs=True
+)
+record("scaled", scaled(torch.ones(2), factor=3.0))  # noqa: F821
+
+# --------------------------------------------------------------- backward from several tensors
+p, q = torch.ones(2, requires_grad=True), torch.tensor([2.0, 3.0], requires_grad=True)
+r = p * q
+torch.autograd.backward([r.sum(), r * 2], [None, torch.tensor([1.0, -1.0])], retain_graph=True)
+record("p.grad", p.grad)  # noqa: F821
+record("q.grad", q.grad)  # noqa: F821
+torch.autograd.backward(r.sum(), inputs=[q])
+record("p.grad as before", p.grad)  # noqa: F821
+record("q.grad and more", q.grad)  # noqa: F821
+torch.autograd.backward((p * q).sum(), torch.tensor(2.0))
+record("p.grad at last", p.grad)  # noqa: F821
