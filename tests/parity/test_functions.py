@@ -65,7 +65,8 @@ FINE = {
     "what a star collects, by name": lambda t, x, v: [
         x.permute(dims=(1, 0)), t.permute(input=x, dims=[1, 0]), x.reshape(shape=(3, 2)),
         t.reshape(x, shape=(6,)), x.view(size=(6,)), v.expand(size=(2, 3)),
-        x.repeat(repeats=(2, 1)), x.tile(dims=(2,)), t.flip(x, dims=[0, 1]), x.swapaxes(axis0=0, axis1=1),
+        x.repeat(repeats=(2, 1)), x.tile(dims=(2,)), t.flip(x, dims=[0, 1]),
+        x.swapaxes(axis0=0, axis1=1),
         *t.split(tensor=x, split_size_or_sections=1), *x.split(split_size=2, dim=1),
         t.max(x, other=v), x.min(other=v), x.scatter(1, t.tensor([[0], [2]]), value=0.5),
     ],

@@ -209,7 +209,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
             n = have
         if n < 0 or (have != n and have != 1):
             raise RuntimeError(
-                f"The expanded n of the tensor ({n}) must match the existing n ({have}) "
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) "
                 f"at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  "
                 f"Tensor sizes: {list(shape)}"
             )
