@@ -285,7 +285,7 @@ def arrays_in(op: Op) -> list[tuple[str, Any]]:
                 look(v, f"{path}.{k}", depth - 1)
 
     for key, value in vars(op).items():
-        if key not in ("saved", "edges", "expects", "outputs", "needs", "retained"):
+        if key not in ("saved", "roads", "outputs", "needs", "retained"):
             look(value, key, 2)
     return found
 

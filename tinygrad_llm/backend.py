@@ -114,6 +114,11 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(type(value), "__cuda_array_interface__")
 
 
+def on_gpu(arrays: Any) -> bool:
+    """Whether one of these is an array on a GPU."""
+    return any([hasattr(type(a), "__cuda_array_interface__") for a in arrays])
+
+
 def device_of(array: Any) -> tuple[str, int]:
     """Where the array lives: ("cpu", 0) or ("cuda", index)."""
     if isinstance(array, _NUMPY):

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 from . import shapes
-from .backend import asarray, is_array, ndarray, quiet, storage_of, unbroadcast, xp_of
+from .backend import asarray, is_array, ndarray, on_gpu, quiet, storage_of, unbroadcast, xp_of
 from .grad_mode import mode
 from .hooks import LeafHooks, leaf_hooks, pass_hooks
 from .tensor import Tensor, wrap
@@ -44,8 +44,7 @@ class Op:
 
     saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
     needs: Sequence[bool] = ()
-    edges: Sequence[Any] = ()  # where each input's gradient goes: None, a leaf, or (op, output)
-    expects: Sequence[Any] = ()  # shape and dtype that each input's gradient must have
+    roads: Sequence[Any] = ()  # None or (leaf, -1, shape, dtype) or (op, output, shape, dtype)
     outputs: Sequence[Any] = (None,)  # shape and dtype of each output, if there are several
     order = 0
     hooks: dict[int, dict] | None = None  # by output: functions that its gradient passes
@@ -70,6 +69,16 @@ class Op:
     def backward(self, g: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no backward")
 
+    @property
+    def edges(self) -> list:
+        """Where each input's gradient goes: None, a leaf, or (op, output)."""
+        return [p and (p[0] if p[1] < 0 else p[:2]) for p in self.roads]
+
+    @property
+    def expects(self) -> list:
+        """The shape and dtype that each input's gradient must have, or None."""
+        return [p and p[2:] for p in self.roads]
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}Backward0>"
 
@@ -79,19 +88,27 @@ class Op:
 
         Inputs that are no tensors (numbers, arrays, None) are passed on and get no gradient.
         """
-        arrays, needs = [], []
+        arrays: list[Any] = []
+        needs: list[bool] = []
+        roads: list[Any] = []  # where gradients go: the inputs' places in the graph, no arrays
+        record = mode.grad
         for x in inputs:
             if isinstance(x, Tensor):
-                if x._view_of is not None and x._view_of._tick > x._tick and mode.grad:
+                if x._view_of is not None and x._view_of._tick > x._tick and record:
                     x._look_again()
-                arrays.append(x.array)
-                needs.append(x._needs)
+                array = x.array
+                arrays.append(array)
+                if record and x._needs:
+                    needs.append(True)
+                    made, out = (x, -1) if x._op is None else (x._op, x._out)
+                    roads.append((made, out, array.shape, array.dtype))
+                    continue
             else:
                 arrays.append(x)
-                needs.append(False)
-        tracked = True in needs and mode.grad
-        op = (GPU_OPS.get(cls, cls) if GPU_OPS and _on_gpu(arrays) else cls)()
-        op.needs = needs if tracked else [False] * len(needs)
+            needs.append(False)
+            roads.append(None)
+        op = (GPU_OPS.get(cls, cls) if GPU_OPS and on_gpu(arrays) else cls)()
+        op.needs = needs
         if cls._sizes_named:
             key = tuple([getattr(a, "shape", None) for a in arrays])
             if key not in cls._shapes_seen:
@@ -99,16 +116,24 @@ class Op:
                 if len(cls._shapes_seen) < 10_000:
                     cls._shapes_seen.add(key)
         try:
-            out = op.forward(*arrays, **options)
+            if options or len(arrays) != 2:
+                out = op.forward(*arrays, **options)
+            else:  # without a tuple and a dict to unpack: a tenth of what a small op costs
+                out = op.forward(arrays[0], arrays[1])
         except (ValueError, TypeError) as error:
-            raise _explained(cls, arrays, error) from error
+            raise shapes.explained(cls.name, cls.signature, arrays, error) from error
         if type(out) is ndarray:  # one output, as nearly always
             results = [wrap(out)]
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
-        if tracked:
-            op._record(inputs, arrays, results)
+            if len(results) > 1:
+                op.outputs = [(y.array.shape, y.array.dtype) for y in results]
+        if True in needs:
+            op.roads, op.order = roads, next(clock)
+            for i, y in enumerate(results):
+                if y.array.dtype.kind in "fV":  # integers, such as the indices of topk, have none
+                    y._needs, y._op, y._out = True, op, i
         if cls.views and isinstance(inputs[0], Tensor):
             base = inputs[0] if inputs[0]._view_of is None else inputs[0]._view_of
             for y in results:
@@ -117,40 +142,6 @@ class Op:
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
-
-    def _record(self, inputs: Sequence[Any], arrays: list, results: list[Tensor]) -> None:
-        """Enter the graph: keep the inputs' places in it, never their arrays nor the outputs."""
-        edges: list[Any] = []
-        expects: list[Any] = []
-        for x, array, needed in zip(inputs, arrays, self.needs):  # noqa: B905
-            edges.append(None if not needed else x if x._op is None else (x._op, x._out))
-            expects.append((array.shape, array.dtype) if needed else None)
-        self.edges, self.expects = edges, expects
-        self.order = next(clock)
-        if len(results) > 1:
-            self.outputs = [(y.array.shape, y.array.dtype) for y in results]
-        for i, y in enumerate(results):
-            if y.array.dtype.kind in "fV":  # integers, such as the indices of topk, have none
-                y._needs, y._op, y._out = True, self, i
-
-
-def _on_gpu(arrays: Sequence[Any]) -> bool:
-    return any([hasattr(type(a), "__cuda_array_interface__") for a in arrays])
-
-
-def _explained(cls: type[Op], arrays: Sequence[Any], error: Exception) -> Exception:
-    """The array library's error, with the op's name and what it got."""
-    given = [a for a in arrays if is_array(a)]
-    if len({xp_of(a) for a in given}) > 1:
-        places = ", ".join("cuda" if _on_gpu([a]) else "cpu" for a in given)
-        return RuntimeError(
-            f"{cls.name}: Expected all tensors to be on the same device, but found {places}: "
-            "move them with .to(device)"
-        )
-    names = [i.name for i in shapes.parse(cls.signature)[0]] + ["and"] * len(given)
-    got = ", ".join(f"{n}{tuple(a.shape)} {a.dtype}" for n, a in zip(names, given))  # noqa: B905
-    kind = type(error) if isinstance(error, TypeError) else RuntimeError
-    return kind(f"{cls.name}: {shapes.explained(error, given)}; got {got}")
 
 
 # -------------------------------------------------------------------------------- the walk back
@@ -179,8 +170,10 @@ def backward_steps(
     def arrive(g: Any, fresh: bool, op: Op, out: int) -> None:
         slots = arrived.get(op.order)
         if slots is None:
-            slots = arrived[op.order] = [op] + [None, False] * len(op.outputs)
             heappush(waiting, -op.order)
+            slots = arrived[op.order] = [op, None, False]
+            if len(op.outputs) > 1:
+                slots += [None, False] * (len(op.outputs) - 1)
         at = 1 + 2 * out
         if slots[at] is None:
             slots[at], slots[at + 1] = g, fresh
@@ -203,7 +196,8 @@ def backward_steps(
 
     while waiting:
         slots = arrived.pop(-heappop(waiting))
-        op, gs = slots[0], tuple(slots[1::2])
+        op, alone = slots[0], len(slots) == 3  # one output, as nearly always
+        g = slots[1] if alone else tuple(slots[1::2])
         if op.saved is FREED:
             raise RuntimeError(
                 f"Trying to backward through the graph a second time: what {op.name} saved was "
@@ -211,37 +205,37 @@ def backward_steps(
             )
         if modified and op.saved:
             check_unmodified(op)
-        if op.hooks:
-            gs = pass_hooks(op.hooks, gs)
-        if op.retained:
-            for out, ref in op.retained.items():
+        if op.hooks or op.retained:
+            gs = pass_hooks(op.hooks or {}, (g,) if alone else g)
+            g = gs[0] if alone else gs
+            for out, ref in (op.retained or {}).items():
                 tensor = ref()
                 if tensor is not None and gs[out] is not None:
                     deliver(tensor, gs[out], False)
         for watch in backward_observers:
             watch(op)
-        g = gs[0] if len(gs) == 1 else gs
         grads = op.backward(g)
         if type(grads) is not tuple:
             grads = (grads,)
-        for edge, grad, expected in zip(op.edges, grads, op.expects):  # noqa: B905
-            if edge is None or grad is None:
+        for road, grad in zip(op.roads, grads):  # noqa: B905
+            if road is None or grad is None:
                 continue
+            to, out, shape, dtype = road
             if type(grad) is not ndarray and not is_array(grad):
-                grad = asarray(grad, gs[0])
-            if grad.shape != expected[0]:
+                grad = asarray(grad, g if alone else g[0])
+            if grad.shape != shape:
                 if not op.broadcasts:
-                    got = f"a gradient of shape {grad.shape} for an input of shape {expected[0]}"
+                    got = f"a gradient of shape {grad.shape} for an input of shape {shape}"
                     raise RuntimeError(f"{op.name}: its backward returned {got}")
-                grad = unbroadcast(grad, expected[0])
-            if grad.dtype is not expected[1] and grad.dtype != expected[1]:
-                if expected[1].kind != "V":
-                    got = f"{grad.dtype} for an input of {expected[1]}"
+                grad = unbroadcast(grad, shape)
+            if grad.dtype is not dtype and grad.dtype != dtype:
+                if dtype.kind != "V":
+                    got = f"{grad.dtype} for an input of {dtype}"
                     raise RuntimeError(f"{op.name}: its backward returned {got}")
-                grad = grad.astype(expected[1])  # NumPy makes float32 of bfloat16 and a number
+                grad = grad.astype(dtype)  # NumPy makes float32 of bfloat16 and a number
             fresh = grad.base is None and grad is not g
-            fresh = fresh and (len(gs) == 1 or id(grad) not in map(id, gs))
-            arrive(grad, fresh, *edge) if type(edge) is tuple else deliver(edge, grad, fresh)
+            fresh = fresh and (alone or id(grad) not in map(id, g))
+            deliver(to, grad, fresh) if out < 0 else arrive(grad, fresh, to, out)
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from .backend import is_array, on_gpu, xp_of
+
 Shape = tuple[int, ...]
 
 
@@ -102,7 +104,22 @@ def check(op: str, signature: str, shapes: Sequence[Shape | None]) -> dict[str, 
     return sizes
 
 
-def explained(error: Exception, arrays: Sequence[Any]) -> str:
+def explained(name: str, signature: str, arrays: Sequence[Any], error: Exception) -> Exception:
+    """The array library's error, with the op's name and what it got."""
+    given = [a for a in arrays if is_array(a)]
+    if len({xp_of(a) for a in given}) > 1:
+        places = ", ".join("cuda" if on_gpu([a]) else "cpu" for a in given)
+        return RuntimeError(
+            f"{name}: Expected all tensors to be on the same device, but found {places}: "
+            "move them with .to(device)"
+        )
+    names = [i.name for i in parse(signature)[0]] + ["and"] * len(given)
+    got = ", ".join(f"{n}{tuple(a.shape)} {a.dtype}" for n, a in zip(names, given))  # noqa: B905
+    kind = type(error) if isinstance(error, TypeError) else RuntimeError
+    return kind(f"{name}: {_in_words(error, given)}; got {got}")
+
+
+def _in_words(error: Exception, arrays: Sequence[Any]) -> str:
     """The array library's message, or PyTorch's where two shapes don't broadcast."""
     if len(arrays) == 2 and "broadcast" in str(error):
         a, b = arrays[0].shape, arrays[1].shape

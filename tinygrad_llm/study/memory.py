@@ -13,7 +13,7 @@ from ..tensor import Tensor
 
 __all__ = ["Ledger", "kept_arrays"]
 
-_ENGINE = {"saved", "needs", "edges", "expects", "outputs", "order", "retained", "place"}
+_ENGINE = {"saved", "needs", "roads", "outputs", "order", "retained", "place"}
 
 
 def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:

@@ -200,7 +200,7 @@ def _memory(name: str, cls: type[Op], rans: list[Ran]) -> str:
             return f"forward saves {mine} bytes where {allowed} are enough. The call: {ran.sample}"
         known = [a for a in ran.op.saved if is_array(a)]
         for key, value in vars(ran.op).items():
-            if key in ("saved", "edges", "expects", "outputs", "needs", "retained"):
+            if key in ("saved", "roads", "outputs", "needs", "retained"):
                 continue
             if is_array(value) and not any(value is a for a in known):
                 return f"self.{key} keeps an array: arrays belong into self.saved, which is freed"
