@@ -105,7 +105,9 @@ class ndarray:  # noqa: N801  CuPy's name
     ) -> Any:
         if memptr is None:
             return _outer(np.empty(shape, dtype))
-        return _outer(np.ndarray(shape, dtype, memptr.owner._a, memptr.offset, strides))
+        memory = memptr.owner._a
+        memory = memory.transpose(sorted(range(memory.ndim), key=lambda d: -memory.strides[d]))
+        return _outer(np.ndarray(shape, dtype, memory, memptr.offset, strides))
 
     # what NumPy asks of foreign arrays: nothing is given
     def __array__(self, *args: Any, **kwargs: Any) -> Any:

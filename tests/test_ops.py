@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_llm import backend, heads
-from tinygrad_llm.ops import attention
 
 every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
@@ -30,8 +29,7 @@ every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Work that goes in blocks goes in blocks of two rows, so that small inputs have several."""
-    for module in (attention, heads):
-        monkeypatch.setattr(module, "ROWS", 2)
+    monkeypatch.setattr(heads, "ROWS", 2)
     monkeypatch.setattr(heads, "BLOCK", 64)
     monkeypatch.setattr(backend, "IN_CACHE", 32)
     monkeypatch.setattr(backend, "IN_MEMORY", 64)

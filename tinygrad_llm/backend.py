@@ -167,6 +167,13 @@ def storage_of(array: Any) -> Any:
         array = base
 
 
+def address(array: Any) -> int:
+    """Where the array's first element lies in memory."""
+    if isinstance(array, np.ndarray):
+        return array.__array_interface__["data"][0]
+    return array.data.ptr
+
+
 # ------------------------------------------------------------------------- sums over many rows
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of an input of `shape` that was broadcast to g.shape: g summed over the copies.
@@ -267,7 +274,12 @@ def exp_total(x: Any, out: Any, dim: int = -1) -> tuple[Any, Any]:
 
 
 def row_dot(a: Any, b: Any) -> Any:
-    """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1), without the product in memory."""
+    """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1).
+
+    einsum needs no a·b in memory, but short rows cost it more than a product with ones does.
+    """
+    if a.shape[-1] <= 128 and isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
+        return ((a * b) @ np.ones(a.shape[-1], a.dtype))[..., None]
     return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
 
 
@@ -448,10 +460,7 @@ def region_of(base: Any, view: Any) -> tuple[Any, ...]:
             "an in-place change of a view whose base has gaps in its memory can't go backward: "
             "call .contiguous() on the base first"
         )
-    if isinstance(base, np.ndarray):
-        offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    else:
-        offset = view.data.ptr - base.data.ptr
+    offset = address(view) - address(base)
     strides = view.strides
     shape = tuple(
         1 if s == 0 and n > 1 and view.size else n for n, s in zip(view.shape, strides, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,21 +31,30 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     return out
 
 
-def at_once(*factors: Any, add_to: Any = None) -> list:
-    """[a @ b for each (a, b)], None for None: two products, each on half of the cores.
+def at_once(*tasks: Any, add_to: Any = None) -> list:
+    """a @ b for each task (a, b), and f() for a function f; None for None.
 
-    A core with a whole product to itself prepares the factors once, and nobody waits in between.
+    Two products get half of the cores each: a core with a whole product to itself prepares the
+    factors once, and nobody waits in between. The core that is free first calls the functions.
     The last product is added to `add_to`, if that is given, some rows at a time.
     """
-    outs = [None if f is None else _room(*f) for f in factors[: None if add_to is None else -1]]
+    outs: list = [None] * len(tasks)
     work = []
-    for ab, out in zip(factors, outs, strict=False):
-        work += [] if ab is None else _pieces(ab[0], ab[1], out, max(1, threads() // 2))
-    if add_to is not None and factors[-1] is not None:
-        a, b = factors[-1]
-        work += [_adding(add_to[i], a[i], b) for i in row_blocks(add_to, IN_CACHE << 3)]
-    each(lambda work: work(), work, next((ab[0] for ab in factors if ab is not None), None))
-    return outs if add_to is None else [*outs, add_to]
+
+    def call(i: int) -> None:
+        outs[i] = tasks[i]()
+
+    for i, task in enumerate(tasks):
+        if callable(task):
+            work.append(partial(call, i))
+        elif task is not None and add_to is not None and i == len(tasks) - 1:
+            outs[i], (a, b) = add_to, task
+            work += [_adding(add_to[j], a[j], b) for j in row_blocks(add_to, IN_CACHE << 3)]
+        elif task is not None:
+            outs[i] = _room(*task)
+            work += _pieces(*task, outs[i], max(1, threads() // 2))
+    each(lambda work: work(), work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
+    return outs
 
 
 def _room(a: Any, b: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
-from ..backend import bounded, each, max_along, row_dot, sum_along, unbroadcast, xp_of
+from .. import heads
+from ..backend import each, row_dot, unbroadcast, xp_of
 from ..engine import Op
-from ..heads import ROWS, beside, by_group, heads_in_cache, merged, put, slices
+from ..heads import beside, by_group, merged, spread
 
 
 class ScaledDotProductAttention(Op):
@@ -39,57 +40,53 @@ class ScaledDotProductAttention(Op):
         xp = xp_of(q)
         self.causal, self.scale = is_causal, q.shape[-1] ** -0.5 if scale is None else scale
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
-        future = xp.triu(xp.full((ROWS, ROWS), -math.inf, q.dtype), 1) if is_causal else None
+        future = heads.future(q.dtype, xp) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
         self.mask_shape = () if mask is None else mask.shape
-        if mask is not None:
-            if mask.dtype == bool:
-                allowed, mask = mask, xp.zeros(mask.shape, q.dtype)
-                mask[~allowed] = -math.inf
-            mask = by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])), k)
+        mask = heads.additive(mask, q, k)
         keep = None if keep is None else by_group(keep, k)
         q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
-        y = xp.zeros_like(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
-        log_sum = xp.zeros(q.shape[:-1] + (1,), q.dtype)  # (..., H, R, L, 1)
+        empty = xp.empty_like if k.shape[-2] else xp.zeros_like  # without keys y is 0
+        y = empty(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
+        log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
-        lowest, tiny = float(xp.finfo(q.dtype).min), float(xp.finfo(q.dtype).tiny)
 
         def some_heads(at):
-            in_range = mask is None and bounded(q[at], k[at], self.scale)
-            for rows in slices(q.shape[-2] if k.shape[-2] else 0):
+            q_scaled, v_dense = q[at] * self.scale, xp.ascontiguousarray(v[at])
+            for rows in heads.slices(q.shape[-2] if k.shape[-2] else 0):
                 keys = slice(0, min(rows.stop, k.shape[-2]) if self.causal else k.shape[-2])
-                p = self.scores(merged(q[at][:, :, rows] * self.scale), k[at], at, rows, keys)
-                top = 0.0  # exp can't overflow
-                if not in_range:
-                    top = xp.maximum(max_along(p), lowest)  # finite even if all are −∞
-                    p -= top
-                xp.exp(p, out=p)
-                total = xp.maximum(sum_along(p), tiny)  # (h, R·n, 1), 0 only if all are −∞
+                q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
+                scores = partial(self.scores, q_n, k[at], at, rows, keys)
+                p, total, top = heads.exp_of_scores(scores)
                 if keep is not None:
                     p *= merged(keep[at][:, :, rows, keys])
                     p *= self.keep_scale
-                out = p @ v[at][:, keys]  # (h, R·n, D)
-                out /= total
-                put(y[at][:, :, rows], out)
-                put(log_sum[at][:, :, rows], xp.log(total) + top)
+                part = y[at][:, :, rows]  # (h, R, n, D)
+                out = p @ v_dense[:, keys]  # (h, R·n, m) @ (h, m, D) -> (h, R·n, D)
+                xp.divide(spread(out, part), spread(total, part), out=part)
+                log_sum[at][:, :, rows] = spread(xp.log(total) + top, part)
 
-        each(some_heads, heads_in_cache(q, k), q)
+        each(some_heads, heads.heads_in_cache(q, k), q)
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
         q, k, v, mask, keep, y, log_sum, _ = self.saved
         xp = xp_of(g)
         g = by_group(g, k)  # (..., H, R, L, D)
-        gq, gk, gv = xp.zeros_like(q), xp.zeros_like(k), xp.zeros_like(v)
+        shapes = self.q_shape, self.k_shape, self.v_shape
+        inputs = [a.reshape(n) for a, n in zip((q, k, v), shapes, strict=True)]
+        grads = heads.empty_in_line(inputs, -3)
+        gq, gk, gv = (a.reshape(n.shape) for a, n in zip(grads, (q, k, v), strict=True))
         wanted = len(self.needs) > 3 and self.needs[3]
         gm = xp.zeros(mask.shape, g.dtype) if wanted else None  # (..., H, R, L, S)
 
         def some_heads(at):
-            q_l = beside(q[at] * self.scale, -log_sum[at])  # (h, R, L, E + 1)
+            q_l = beside(q[at], -log_sum[at], self.scale)  # (h, R, L, E + 1)
             g_d = beside(g[at], -row_dot(g[at], y[at]))  # (h, R, L, D + 1)
             k_1, v_1 = beside(k[at], 1.0), beside(v[at], 1.0)  # (h, S, E + 1), (h, S, D + 1)
-            for keys in slices(k.shape[-2] if q.shape[-2] else 0):
+            k_scaled, gq_h = k[at] * self.scale, xp.zeros(q[at].shape, q.dtype)
+            for keys in heads.slices(k.shape[-2]):
                 rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
                 p = self.scores(q_n, k_1, at, rows, keys)  # s − l, (h, R·n, m)
@@ -104,21 +101,20 @@ class ScaledDotProductAttention(Op):
                     gs *= kept
                     gs += g_n[..., -1:]
                 gs *= p  # ∂L/∂s
-                gv[at][:, keys] = dropped.swapaxes(-1, -2) @ g_n[..., :-1]
-                gk[at][:, keys] = gs.swapaxes(-1, -2) @ q_n[..., :-1]  # q_n carries the scale
+                xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[at][:, keys])
+                xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[at][:, keys])  # scaled
+                part = gq_h[:, :, rows]  # (h, R, n, E)
+                part += spread(gs @ k_scaled[:, keys], part)
                 if gm is not None:
-                    put(gm[at][:, :, rows, keys], gs)
-                gq_n = gs @ k[at][:, keys]  # (h, R·n, E)
-                gq_n *= self.scale
-                part = gq[at][:, :, rows]
-                part += gq_n.reshape(part.shape)
+                    part = gm[at][:, :, rows, keys]
+                    part[...] = spread(gs, part)
+            gq[at] = gq_h
 
-        each(some_heads, heads_in_cache(q, k), q)
+        each(some_heads, heads.heads_in_cache(q, k), q)
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)
-        shapes = self.q_shape, self.k_shape, self.v_shape
-        return *(a.reshape(n) for a, n in zip((gq, gk, gv), shapes, strict=True)), gm, None
+        return *grads, gm, None
 
     def scores(self, q_n, k, at, rows, keys):
         """q_n·kᵀ of some heads, masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""
@@ -129,7 +125,7 @@ class ScaledDotProductAttention(Op):
         if self.causal:  # on the diagonal; whole blocks of the future are not here
             start = max(rows.start, keys.start)
             i, j = start - rows.start, start - keys.start
-            square = by_group[..., i : i + ROWS, j : j + ROWS]
+            square = by_group[..., i : i + heads.ROWS, j : j + heads.ROWS]
             square += future[: square.shape[-2], : square.shape[-1]]
         if mask is not None:
             by_group += mask[at][:, :, rows, keys]

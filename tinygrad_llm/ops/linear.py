@@ -1,6 +1,8 @@
 """Linear: the layer where nearly all of a model's arithmetic is."""
 
-from ..backend import by_rows, row_sum
+from functools import partial
+
+from ..backend import row_sum
 from ..engine import Op
 from ..products import at_once, product
 from .matmul import rows as as_rows
@@ -25,9 +27,9 @@ class Linear(Op):
     def backward(self, g):
         x, w = self.saved
         rows = as_rows(g)  # (..., O) -> (N, O)
-        gx, gw = at_once(
+        gx, gw, gb = at_once(
             (rows, w) if self.needs[0] else None,  # (N, I)
             (rows.T, as_rows(x)) if self.needs[1] else None,  # (O, I)
+            partial(row_sum, rows) if len(self.needs) > 2 and self.needs[2] else None,  # (O)
         )
-        gb = by_rows(row_sum, rows) if len(self.needs) > 2 and self.needs[2] else None  # (O)
         return None if gx is None else gx.reshape(x.shape), gw, gb

@@ -6,6 +6,7 @@ import math
 
 from ..backend import xp_of
 from ..engine import Op
+from ..heads import joined
 
 
 class Reshape(Op):
@@ -92,7 +93,7 @@ class Split(Op):
             xp.zeros(shape, dtype) if g is None else g
             for g, (shape, dtype) in zip(gs, self.outputs, strict=True)
         ]
-        return xp.concatenate(pieces, axis=self.dim)
+        return joined(pieces, self.dim)
 
 
 def slices(x, sizes, dim):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..heads import ROWS
 from ..models.gpt import GPTConfig
-from ..ops.attention import ROWS
 
 __all__ = ["Item", "MemoryBill", "memory_bill"]
 
