@@ -35,4 +35,26 @@ def keep_memory() -> bool:
     except (AttributeError, OSError):
         return False
     kept = any(mallopt(_MMAP_THRESHOLD, n) for n in (_LARGEST, 1 << 25))  # some want 32 MiB at most
-    return bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))
+    kept = bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))
+    if kept:
+        _ask_for_huge_pages()
+    return kept
+
+
+def _ask_for_huge_pages(n_bytes: int = 1 << 31) -> None:
+    """Let the next n_bytes of the C library's store be huge pages, as soon as they are used.
+
+    NumPy asks for them from 4 MiB on; a GPT's activations are often smaller, and a product that
+    reads columns then meets a page every few rows. Nothing is taken yet: memory comes when touched.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    start = libc.malloc(n_bytes)
+    if not start:
+        return
+    page = 1 << 21
+    at = -(-start // page) * page
+    libc.madvise(at, n_bytes - page, 14)
+    libc.free(start)

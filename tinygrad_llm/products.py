@@ -39,7 +39,7 @@ def at_once(*tasks: Any, add_to: Any = None) -> list:
     The last product is added to `add_to`, if that is given, some rows at a time.
     """
     outs: list = [None] * len(tasks)
-    work = []
+    work: list[Callable[[], Any]] = []
 
     def call(i: int) -> None:
         outs[i] = tasks[i]()
