@@ -51,8 +51,8 @@ def at_once(*tasks: Any, add_to: Any = None) -> list:
             outs[i], (a, b) = add_to, task
             work += [_adding(add_to[j], a[j], b) for j in row_blocks(add_to, IN_CACHE << 3)]
         elif task is not None:
-            outs[i] = _room(*task)
-            work += _pieces(*task, outs[i], max(1, threads() // 2))
+            (a, b), outs[i] = task, _room(*task)
+            work += _pieces(a, b, outs[i], max(1, threads() // 2))
     each(lambda work: work(), work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
     return outs
 
