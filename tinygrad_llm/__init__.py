@@ -38,6 +38,25 @@ from .functions.activation import (
     relu,
     softmax,
 )
+from .functions.arrange import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
+    cartesian_prod,
+    column_stack,
+    combinations,
+    diff,
+    dsplit,
+    dstack,
+    fliplr,
+    flipud,
+    hsplit,
+    rot90,
+    row_stack,
+    tensor_split,
+    vsplit,
+)
 from .functions.autocast import autocast, is_autocast_enabled
 from .functions.compare import (
     all,
@@ -72,6 +91,22 @@ from .functions.compare import (
     nan_to_num,
     ne,
     not_equal,
+)
+from .functions.composed import (
+    cosh,
+    deg2rad,
+    erfc,
+    exp2,
+    hypot,
+    is_nonzero,
+    logaddexp,
+    logit,
+    nanmean,
+    nansum,
+    quantile,
+    rad2deg,
+    sinh,
+    xlogy,
 )
 from .functions.creation import (
     as_tensor,

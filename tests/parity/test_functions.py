@@ -70,6 +70,77 @@ FINE = {
         *t.split(tensor=x, split_size_or_sections=1), *x.split(split_size=2, dim=1),
         t.max(x, other=v), x.min(other=v), x.scatter(1, t.tensor([[0], [2]]), value=0.5),
     ],
+    "at least": lambda t, x, v: [
+        t.atleast_1d(v[0]), t.atleast_2d(v), t.atleast_3d(v), t.atleast_3d(x),
+        t.atleast_2d(x[None]), *t.atleast_2d(v, x), *t.atleast_1d([v[0], x]),
+        t.atleast_3d(v[0]),
+    ],
+    "more stacks": lambda t, x, v: [
+        t.column_stack([v, v * 2]), t.column_stack([x, x]), t.row_stack([v, v]), t.dstack([v, v]),
+        t.dstack([x, x]), t.block_diag(x, v, x[:, :1]), t.cartesian_prod(v, v[:2]),
+        t.cartesian_prod(v), t.combinations(v), t.combinations(v, 2, True), t.combinations(v, 4),
+        t.combinations(v, r=1),
+    ],
+    "pieces": lambda t, x, v: [
+        *t.tensor_split(v, 2), *x.tensor_split((1,), dim=1), *x.tensor_split(2, 1),
+        *t.hsplit(x, 3), *t.hsplit(v, [1, 2]), *x.vsplit(2), *t.dsplit(x[None], 3),
+        *v.tensor_split(t.tensor([1, 2])), *t.tensor_split(v, sections=2),
+    ],
+    "turned": lambda t, x, v: [
+        t.fliplr(x), x.flipud(), t.rot90(x), x.rot90(2), x.rot90(3, (1, 0)), t.rot90(x, -1),
+        t.rot90(x, 0),
+    ],
+    "diff": lambda t, x, v: [
+        t.diff(x), x.diff(n=2), t.diff(x, dim=0), t.diff(v, prepend=v[:1], append=v[1:] * 2),
+        v.diff(n=5), t.tensor([True, False, False]).diff(), x.diff(n=0),
+    ],
+    "composed": lambda t, x, v: [
+        t.exp2(x), t.erfc(x), x.sinh(), t.cosh(x), t.logit((x / 8).abs() + 0.05),
+        t.logit(x, eps=0.1), t.logaddexp(x, v), t.hypot(x, v), t.deg2rad(x), t.rad2deg(x),
+        t.xlogy(t.tensor([0.0, 2.0, 1.5], dtype=t.float64), v.abs()), t.sinh(x / 100),
+        t.exp2(t.arange(3)), t.sinh(x * 20),
+    ],
+    "beyond infinity": lambda t, x, v: [
+        t.logaddexp(t.tensor([-t.inf, t.inf, 1.0]), t.tensor([-t.inf, 0.0, -t.inf])),
+        t.xlogy(t.tensor([0.0, 0.0]), t.tensor([0.0, t.nan])), t.hypot(x.detach() * 0, v * 0),
+    ],
+    "nan sums": lambda t, x, v: [
+        t.nansum(_holed(t, x)), t.nanmean(_holed(t, x), 1), _holed(t, x).nansum(0, keepdim=True),
+        t.nanmean(_holed(t, x), dim=(0, 1)),
+    ],
+    "quantile": lambda t, x, v: [
+        t.quantile(x, 0.3), x.quantile(0.5, dim=1), t.quantile(x, v.detach().clamp(0, 0.7)),
+        t.quantile(x, 0.4, 0, True), x.quantile(v.detach().clamp(0.25, 1.0), 1, keepdim=True),
+        *[t.quantile(v, 0.3, interpolation=how) for how in
+          ("linear", "lower", "higher", "nearest", "midpoint")], t.quantile(_holed(t, x), 0.5, 1),
+        t.quantile(x, 0.3, keepdim=True), x.quantile(0.5, dim=-1, keepdim=True),
+    ],
+    "is_nonzero": lambda t, x, v: t.tensor([t.is_nonzero(v[0]), t.zeros(1).is_nonzero()]),
+    "hardsigmoid": lambda t, x, v: [  # on the way back PyTorch takes a 1/6 of float32
+        t.nn.functional.hardsigmoid(x.detach() * 3), t.nn.Hardsigmoid(inplace=True)(x.detach() * 2),
+    ],
+    "more activations": lambda t, x, v: [
+        f(x * 3) for f in (t.nn.functional.mish, t.nn.functional.hardswish, t.nn.functional.celu,
+                           t.nn.functional.selu,
+                           t.nn.functional.softsign, t.nn.functional.tanhshrink)
+    ] + [t.nn.functional.celu(x, 0.5), t.nn.functional.softmin(x, dim=1),
+         t.nn.functional.mish(x.clone() * 2, inplace=True),
+         t.nn.functional.selu(x.clone(), inplace=True)],
+    "more activation modules": lambda t, x, v: [
+        m(x) for m in (t.nn.Mish(), t.nn.Hardswish(), t.nn.CELU(2.0),
+                       t.nn.SELU(), t.nn.Softsign(), t.nn.Tanhshrink(), t.nn.Softmin(dim=0))
+    ] + [t.nn.Unflatten(1, (3, 1))(x)],
+    "losses of pairs": lambda t, x, v: [
+        t.nn.functional.pairwise_distance(x, v), t.nn.functional.pairwise_distance(x, x * 2, p=1),
+        t.nn.functional.margin_ranking_loss(v, v.flip(0), t.tensor([1, -1, 1]), margin=0.3),
+        t.nn.functional.cosine_embedding_loss(x, x * v, t.tensor([1, -1]), margin=-0.4),
+        t.nn.functional.cosine_embedding_loss(v, v * v, t.tensor(1), reduction="none"),
+        t.nn.functional.triplet_margin_loss(x, x * v, x + 1, margin=2.0, swap=True),
+        t.nn.functional.triplet_margin_loss(x, x * v, x + 1, p=1, reduction="none"),
+        t.nn.MarginRankingLoss(0.5)(v, v * v, t.tensor([-1, 1, 1])), t.nn.PairwiseDistance()(x, v),
+        t.nn.CosineEmbeddingLoss(reduction="sum")(x, x * v, t.tensor([1, -1])),
+        t.nn.TripletMarginLoss(reduction="sum")(x, x * v, x + 1),
+    ],
     "isin": lambda t, x, v: [t.isin(t.arange(4), t.tensor([1, 3]), invert=True)],
     "inner and tensordot": lambda t, x, v: [
         t.inner(x, v), t.inner(x, x), x.inner(v[0]), t.vdot(v, v), t.dot(v, tensor=v),
@@ -125,6 +196,11 @@ FINE = {
     "inner": lambda t, x, v: [v.inner(v), v.ger(v), v.outer(v), x.mv(v)],
     "einsum list": lambda t, x, v: t.einsum("ij,j->i", [x, v]),
 }  # fmt: skip
+
+
+def _holed(t, x):
+    """x with a nan in one place."""
+    return x.masked_fill(t.tensor([[False, False, False], [False, True, False]]), t.nan)
 
 
 def _set(x, index, value):

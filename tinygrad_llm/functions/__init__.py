@@ -6,8 +6,10 @@ import importlib as _importlib
 from ..backend import when_gpu as _when_gpu
 from . import (
     activation,
+    arrange,
     attention,
     compare,
+    composed,
     convert,
     creation,
     dropout,

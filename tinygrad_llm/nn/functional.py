@@ -35,12 +35,31 @@ from ..functions.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from ..functions.more_activation import (
+    celu,
+    gumbel_softmax,
+    hardsigmoid,
+    hardswish,
+    mish,
+    selu,
+    softmin,
+    softsign,
+    tanhshrink,
+)
 from ..functions.norm import cosine_similarity, layer_norm, normalize, rms_norm
+from ..functions.pair_loss import (
+    cosine_embedding_loss,
+    margin_ranking_loss,
+    pairwise_distance,
+    triplet_margin_loss,
+)
 from ..names import missing
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -48,6 +67,9 @@ __all__ = [
     "embedding",
     "gelu",
     "glu",
+    "gumbel_softmax",
+    "hardsigmoid",
+    "hardswish",
     "hardtanh",
     "huber_loss",
     "kl_div",
@@ -58,11 +80,14 @@ __all__ = [
     "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
+    "mish",
     "mse_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "pad",
+    "pairwise_distance",
     "relu",
     "relu6",
     "relu_",
@@ -70,12 +95,17 @@ __all__ = [
     "rope",
     "rope_angles",
     "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softmin",
     "softplus",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "triplet_margin_loss",
 ]
 
 

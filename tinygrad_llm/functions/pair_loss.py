@@ -1,0 +1,84 @@
+"""Losses that compare pairs and triplets, for rewards and embeddings."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor
+from .elementwise import where
+from .loss import _reduced, _reduction
+
+__all__ = [
+    "cosine_embedding_loss",
+    "margin_ranking_loss",
+    "pairwise_distance",
+    "triplet_margin_loss",
+]
+
+
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """The p-norm of x1 − x2 + eps along the last dimension: (..., D), (..., D) -> (...)."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim)
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, margin − y·(x1 − x2)), reduced: y = 1 wants x1 above x2, y = −1 below.
+
+    RuntimeError unless all three have the same number of dimensions.
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    if not input1.array.ndim == input2.array.ndim == target.array.ndim:
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
+        )
+    return _reduced((margin - target * (input1 - input2)).relu(), reduction)
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """1 − cos for pairs with y = 1, max(0, cos − margin) for those with y = −1, reduced.
+
+    cos is the cosine between x1 and x2: (N, D), (N, D), y (N), or (D), (D), y (). RuntimeError for
+    other shapes.
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    ranks = input1.array.ndim, input2.array.ndim, target.array.ndim
+    if ranks not in ((1, 1, 0), (2, 2, 1)):
+        raise RuntimeError(
+            f"cosine_embedding_loss: expects (N, D), (N, D) and a target (N), or one pair, got "
+            f"{list(input1.shape)}, {list(input2.shape)} and {list(target.shape)}"
+        )
+    tiny = 1e-12
+    product = (input1 * input2).sum(-1)
+    cosine = (
+        product / (((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)).sqrt()
+    )
+    losses = where(target.eq(1), 1.0 - cosine, 0.0 * cosine)
+    losses = where(target.eq(-1), (cosine - margin).relu(), losses)
+    return _reduced(losses, reduction)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0,
+    eps: float = 1e-6, swap: bool = False, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, d(a, p) − d(a, n) + margin), reduced: the anchor belongs to the positive.
+
+    d is pairwise_distance with norm p. swap takes d(p, n) where it is less than d(a, n).
+    ValueError unless margin > 0. Balntas, Riba, Ponsa, Mikolajczyk (2016).
+    """
+    reduction = _reduction(size_average, reduce, reduction)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    near = pairwise_distance(anchor, positive, p, eps)
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    return _reduced((near - far + margin).relu(), reduction)
