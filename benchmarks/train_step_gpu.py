@@ -6,7 +6,8 @@ Both do the same: forward, cross-entropy over the vocabulary, backward, AdamW (f
 random tokens, weights tied, no dropout; PyTorch's attention is its scaled_dot_product_attention.
 precision: float32; tf32 (float32 with products in TF32); bfloat16 (autocast with float32 weights).
 Steps are timed ten at a time, with one synchronisation. Memory is the most that arrays held at
-once, measured in further steps.
+once, measured in further steps. With --graph our step is captured once as a CUDA graph
+(`cuda.graphed`) and replayed; the graph's memory counts as held.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 TOGETHER = 10  # steps timed at a time
 
 
-def ours(config: str, precision: str) -> tuple[Any, Any, Any]:
+def ours(config: str, precision: str, graph: bool = False) -> tuple[Any, Any, Any]:
     """(tinygrad_llm, a step, its AdamW) on the GPU."""
     import numpy as np
 
@@ -46,7 +47,8 @@ def ours(config: str, precision: str) -> tuple[Any, Any, Any]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     tokens = np.random.default_rng(0).integers(0, vocab, (batch, context + 1))
     idx, targets = (torch.from_numpy(a.copy()).to("cuda") for a in (tokens[:, :-1], tokens[:, 1:]))
-    return torch, stepper(torch, model, optimizer, idx, targets, precision), optimizer
+    step = stepper(torch, model, optimizer, idx, targets, precision)
+    return torch, torch.cuda.graphed(step) if graph else step, optimizer
 
 
 def rival(config: str, precision: str) -> tuple[Any, Any, Any]:
@@ -82,10 +84,15 @@ def stepper(
     return step
 
 
-def measure(side: str, config: str, precision: str, rounds: int) -> dict[str, Any]:
+def measure(
+    side: str, config: str, precision: str, rounds: int, graph: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Seconds a step, losses, and peak memory of one side, in this process."""
-    torch, step, _ = (ours if side == "ours" else rival)(config, precision)
-    losses = [step().item() for _ in range(3)]  # warm up: kernels are compiled
+    if side == "ours":
+        torch, step, _ = ours(config, precision, graph)
+    else:
+        torch, step, _ = rival(config, precision)
+    losses = [step().item() for _ in range(5)]  # warm up: kernels are compiled, a graph captured
     times = []
     for _ in range(rounds):
         torch.cuda.synchronize()
@@ -171,6 +178,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--against", choices=["torch", "none"], default="torch")
     parser.add_argument("--rounds", type=int, default=1, help="fresh processes of each side")
     parser.add_argument("--steps", type=int, default=30, help="timed steps a round")
+    parser.add_argument("--graph", action="store_true", help="replay our step as a CUDA graph")
     parser.add_argument("--profile", action="store_true", help="time of each op, ours alone")
     parser.add_argument("--json", metavar="FILE", default=None)
     parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
@@ -180,7 +188,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         return None
     if options.side:
         got = measure(options.side, options.config, options.precision,
-                      max(1, options.steps // TOGETHER))  # fmt: skip
+                      max(1, options.steps // TOGETHER), options.graph)  # fmt: skip
         print(json.dumps(got))
         return None
     sides = ["ours"] + (["torch"] if options.against == "torch" else [])
@@ -191,13 +199,15 @@ def main(argv: list[str]) -> dict[str, Any] | None:
                 machine.run_child(
                     "benchmarks.train_step_gpu", "--config", options.config, "--precision",
                     options.precision, "--steps", options.steps, "--side", side,
+                    *(["--graph"] if options.graph and side == "ours" else []),
                 )
             )  # fmt: skip
     _, context, *_, batch = CONFIGS[options.config]
     tokens = batch * context
-    summary: dict[str, Any] = {"config": options.config, "precision": options.precision}
+    summary: dict[str, Any] = {"config": options.config, "precision": options.precision,
+                               "graph": options.graph}  # fmt: skip
     print(f"{results['ours'][0]['gpu']}, {options.config}, {options.precision}: {tokens} tokens a "
-          "step")  # fmt: skip
+          f"step{', ours as a CUDA graph' if options.graph else ''}")  # fmt: skip
     print(f"{'':6}{'ms/step':>9}{'tokens/s':>11}{'launched in':>13}{'peak MB':>9}{'pool MB':>9}"
           f"{'grown':>7}{'first loss':>12}{'last':>9}")  # fmt: skip
     for side in sides:

@@ -22,6 +22,7 @@ import numpy as np
 
 from . import blas
 from .allocator import keep_memory
+from .capture import capturing, not_now
 from .workers import work_together
 
 __all__ = [
@@ -94,12 +95,60 @@ def gpu_count(module: Any) -> int:
     return count
 
 
+class _Chosen(threading.local):
+    gpu = 0  # which GPU "cuda" stands for in this thread
+
+
+_chosen = _Chosen()
+
+
+def current_gpu() -> int:
+    """The number of the GPU that "cuda" stands for."""
+    return _chosen.gpu
+
+
+def choose_gpu(index: int) -> None:
+    """Let "cuda" stand for this GPU in this thread."""
+    _chosen.gpu = index
+    use_gpu(index)
+
+
+def use_gpu(index: int) -> None:
+    """Let CuPy work on this GPU from here on: `several_gpus` asks for the one of each tensor."""
+    xp = cupy()
+    if xp.cuda.Device().id != index:
+        xp.cuda.Device(index).use()
+
+
 def check_gpu(index: int) -> int:
     """The number of a GPU itself; RuntimeError if there is none of that number."""
     count = gpu_count(cupy())
     if not 0 <= index < count:
         raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
     return index
+
+
+def gpu_to_use(index: int | None) -> int:
+    """The number of the GPU that is meant; RuntimeError if there is none, or none such."""
+    if index is not None:
+        return check_gpu(index)
+    gpu_count(cupy())
+    return current_gpu()
+
+
+def _from_gpu(array: Any) -> Any:
+    """An array of a GPU on the GPU in use: itself, or a copy that both GPUs wait for."""
+    xp = cupy()
+    here, there = xp.cuda.Device(), array.device
+    if here.id == there.id:
+        return array
+    with there:
+        array = xp.ascontiguousarray(array)
+        there.synchronize()
+    copy = xp.empty(array.shape, array.dtype)
+    copy.data.copy_from_device(array.data, array.nbytes)
+    here.synchronize()
+    return copy
 
 
 def xp_of(array: Any) -> Any:
@@ -133,12 +182,10 @@ def move(array: Any, kind: str, index: int | None = None) -> Any:
     if kind != "cuda":
         raise RuntimeError(f"no device is called {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
     xp = cupy()
-    if index is None:
-        gpu_count(xp)
-    else:
-        check_gpu(index)
-    with xp.cuda.Device(xp.cuda.Device().id if index is None else index):
-        moved = xp.asarray(array)
+    if isinstance(array, np.ndarray):
+        not_now("a tensor's way from the CPU to the GPU")
+    use_gpu(gpu_to_use(index))
+    moved = xp.asarray(array) if isinstance(array, _NUMPY) else _from_gpu(array)
     if moved.dtype.kind in "iu" and isinstance(array, np.ndarray) and array.size:
         remember_ids(moved, array)
     return moved
@@ -150,6 +197,7 @@ def to_numpy(array: Any) -> np.ndarray:
         return array
     if isinstance(array, np.generic):
         return np.asarray(array)
+    not_now("a tensor's way to the CPU")
     return array.get()
 
 
@@ -305,16 +353,42 @@ def remember_ids(array: Any, host: np.ndarray) -> None:
         id_ranges[key] = {int(i) for i in negative}, int(host.max()), ref
 
 
-def ids_in_range(ids: Any, n: int, ignored: int | None = None) -> bool:
-    """Whether all ids of a GPU array are known to be in [0, n), or `ignored`, without asking it."""
-    known = id_ranges.get(id(storage_of(ids)))
-    return known is not None and known[1] < n and known[0] <= {ignored}
+def filled_on_gpu(shape: tuple[int, ...], value: Any, dtype: Any, index: int | None) -> Any:
+    """An array of one number, made on a GPU."""
+    use_gpu(gpu_to_use(index))
+    return cupy().full(shape, value, dtype)
+
+
+def id_range(first: int, last: int, step: int, dtype: Any, index: int | None) -> Any:
+    """arange(first, last, step) of integers, made on a GPU, which knows then what it holds."""
+    use_gpu(gpu_to_use(index))
+    ids = cupy().arange(first, last, step).astype(dtype, copy=False)
+    if ids.size and first >= 0 and last >= 0 and max(first, last) <= np.iinfo(dtype).max:
+        key = id(ids)
+        ref = weakref.ref(ids, lambda _: id_ranges.pop(key, None))
+        id_ranges[key] = set(), max(first, last), ref
+    return ids
+
+
+def ids_in_range(ids: Any, n: int, ignored: int | None = None, name: str = "target") -> bool:
+    """Whether all ids of a GPU array are known to be in [0, n), or `ignored`, without asking it.
+
+    A CUDA graph asks again before each replay.
+    """
+    owner = storage_of(ids)
+    known = id_ranges.get(id(owner))
+    fine = known is not None and known[1] < n and known[0] <= {ignored}
+    if fine and capturing.graph is not None:
+        capturing.graph.check(owner, n, ignored, name)
+    return fine
 
 
 def check_ids(ids: Any, n: int, name: str) -> None:
     """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
-    if id_ranges and ids_in_range(ids, n):
+    if id_ranges and ids_in_range(ids, n, None, name):
         return
+    if not isinstance(ids, np.ndarray):
+        not_now(f"{name}: a check of ids that came from no tensor on the CPU")
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids[(ids < 0) | (ids >= n)][0])
         raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")

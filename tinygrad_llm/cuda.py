@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from . import backend
+from . import backend, cuda_graphs
+from .cuda_graphs import CUDAGraph, graph, graphed, is_current_stream_capturing
 from .names import missing
 from .tensor import device as _device
 
 __all__ = [
+    "CUDAGraph",
     "OutOfMemoryError",
     "current_device",
+    "device",
     "device_count",
     "empty_cache",
     "fast_dropout",
     "get_device_name",
+    "graph",
+    "graphed",
     "is_available",
+    "is_current_stream_capturing",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",
@@ -68,21 +76,38 @@ def device_count() -> int:
 
 
 def current_device() -> int:
-    """The number of the GPU in use."""
-    return int(backend.cupy().cuda.Device().id)
+    """The number of the GPU that "cuda" stands for: 0, or what set_device() said."""
+    backend.cupy()
+    return backend.current_gpu()
 
 
 def set_device(device: Any) -> None:
     """Use this GPU (a number or "cuda:1") for what is made from now on; RuntimeError if there is
     none of that number."""
-    index = device if isinstance(device, int) else (_device(device).index or 0)
-    backend.cupy().cuda.Device(backend.check_gpu(index)).use()
+    index = device if isinstance(device, int) else _index(device)
+    backend.choose_gpu(backend.check_gpu(index))
+
+
+class device:
+    """Within `with cuda.device(1):` "cuda" stands for that GPU, a number or "cuda:1"."""
+
+    def __init__(self, device: Any) -> None:
+        self.index = device if isinstance(device, int) else _index(device)
+        self.before: list[int] = []
+
+    def __enter__(self) -> device:
+        self.before.append(current_device())
+        set_device(self.index)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        set_device(self.before.pop())
 
 
 def get_device_name(device: Any = None) -> str:
     """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
     cupy = backend.cupy()
-    index = current_device() if device is None else (_device(device).index or 0)
+    index = current_device() if device is None else _index(device)
     backend.check_gpu(index)
     return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
 
@@ -90,17 +115,38 @@ def get_device_name(device: Any = None) -> str:
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done everything asked of it; nothing to wait for without one."""
     if is_available():
-        backend.cupy().cuda.Device().synchronize()
+        with _on(device) as cupy:
+            cupy.cuda.Device().synchronize()
+
+
+@contextlib.contextmanager
+def _on(device: Any) -> Iterator[Any]:
+    """CuPy, with a device (a number, "cuda:1", None for the current one) as the current one."""
+    cupy: Any = backend.cupy()
+    index = device if isinstance(device, int) else None if device is None else _index(device)
+    with cupy.cuda.Device(backend.current_gpu() if index is None else backend.check_gpu(index)):
+        yield cupy
+
+
+def _index(device: Any) -> int:
+    index = _device(device).index
+    return backend.current_gpu() if index is None else index
 
 
 def memory_allocated(device: Any = None) -> int:
-    """Bytes in use by arrays on the GPU."""
-    return int(backend.cupy().get_default_memory_pool().used_bytes()) if is_available() else 0
+    """Bytes in use by arrays on the GPU; all that CUDA graphs hold counts as in use."""
+    if not is_available():
+        return 0
+    with _on(device) as cupy:
+        return int(cupy.get_default_memory_pool().used_bytes()) + cuda_graphs.reserved()
 
 
 def memory_reserved(device: Any = None) -> int:
-    """Bytes that the memory pool holds, in use or not."""
-    return int(backend.cupy().get_default_memory_pool().total_bytes()) if is_available() else 0
+    """Bytes that the memory pools hold, in use or not."""
+    if not is_available():
+        return 0
+    with _on(device) as cupy:
+        return int(cupy.get_default_memory_pool().total_bytes()) + cuda_graphs.reserved()
 
 
 _peak: list[Any] = []  # the hook that watches allocations, once somebody asked for the peak
@@ -112,10 +158,14 @@ def _watch() -> Any:
     pool = cupy.get_default_memory_pool()
 
     class Peak(cupy.cuda.MemoryHook):  # type: ignore[name-defined]
-        name, most = "tinygrad_llm peak", 0
+        name = "tinygrad_llm peak"
+
+        def __init__(self) -> None:
+            self.most: dict[int, int] = {}  # by GPU
 
         def malloc_postprocess(self, **about: Any) -> None:
-            self.most = max(self.most, pool.used_bytes())
+            gpu, used = about["device_id"], pool.used_bytes() + cuda_graphs.reserved()
+            self.most[gpu] = max(self.most.get(gpu, 0), used)
 
     hook = Peak()
     hook.__enter__()
@@ -125,7 +175,10 @@ def _watch() -> Any:
 def max_memory_allocated(device: Any = None) -> int:
     """The most bytes in use at once since reset_peak_memory_stats(); before that call, the bytes
     that the pool holds, which are at least as many."""
-    return _peak[0].most if _peak else memory_reserved(device)
+    if not _peak:
+        return memory_reserved(device)
+    gpu = backend.current_gpu() if device is None else _index(device)
+    return max(_peak[0].most.get(gpu, 0), memory_allocated(device))
 
 
 def max_memory_reserved(device: Any = None) -> int:
@@ -139,19 +192,24 @@ def reset_peak_memory_stats(device: Any = None) -> None:
     if is_available():
         if not _peak:
             _peak.append(_watch())
-        _peak[0].most = memory_allocated(device)
+        gpu = backend.current_gpu() if device is None else _index(device)
+        _peak[0].most[gpu] = memory_allocated(device)
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
     """(free, total) bytes of GPU memory."""
-    free, total = backend.cupy().cuda.runtime.memGetInfo()
+    with _on(device) as cupy:
+        free, total = cupy.cuda.runtime.memGetInfo()
     return int(free), int(total)
 
 
 def empty_cache() -> None:
-    """Give the pool's unused memory back to the driver."""
+    """Give the pool's unused memory back to the driver, on every GPU."""
     if is_available():
-        backend.cupy().get_default_memory_pool().free_all_blocks()
+        cupy = backend.cupy()
+        for index in range(device_count()):
+            with cupy.cuda.Device(index):
+                cupy.get_default_memory_pool().free_all_blocks()
 
 
 def fast_dropout(enabled: bool = True) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend, dtypes, printing
+from .capture import not_now
 
 __all__ = ["Size", "Tensor", "device", "wrap"]
 
@@ -312,6 +313,8 @@ class Tensor:
             raise RuntimeError(
                 f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
             )
+        if self.is_cuda:
+            not_now("a tensor's value as a Python number (.item(), float(), if)")
         value = self.array.item()
         return value if isinstance(value, bool | int | float) else float(value)
 
@@ -338,13 +341,13 @@ class Tensor:
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iub" or self.array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.array.item())
+        return int(self.item())
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
             what = "no values" if self.array.size == 0 else "more than one value"
             raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
-        return bool(self.array.item())
+        return bool(self.item())
 
     def __len__(self) -> int:
         if self.array.ndim == 0:

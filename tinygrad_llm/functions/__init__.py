@@ -31,10 +31,14 @@ from . import (
 )
 
 
+def _several_gpus() -> None:
+    _importlib.import_module("tinygrad_llm.several_gpus").install()
+
+
 def _faster_ops() -> None:
     """The GPU's own kernels, if ops/cuda is there."""
     with _contextlib.suppress(ModuleNotFoundError):
         _importlib.import_module("tinygrad_llm.ops.cuda").install()
 
 
-_when_gpu.append(_faster_ops)
+_when_gpu += [_faster_ops, _several_gpus]  # the last one first

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import asarray, xp_of
+from ..backend import asarray, device_of, xp_of
 from ..shapes import normal_dims
 from ..tensor import Tensor, wrap
 from .elementwise import as_operand, where
@@ -36,10 +36,12 @@ def broadcasts(a: Any, b: Any) -> None:
                 f"The size of tensor a ({n}) must match the size of tensor b ({m}) at "
                 f"non-singleton dimension {max(a.ndim, b.ndim) - i}"
             )
-    if xp_of(a) is not xp_of(b):
+    places = device_of(a), device_of(b)
+    if places[0] != places[1]:
+        names = [kind if kind == "cpu" else f"cuda:{i}" for kind, i in places]
         raise RuntimeError(
-            "Expected all tensors to be on the same device, but one is on the CPU and one on a "
-            "GPU: move one with .to(device)"
+            f"Expected all tensors to be on the same device, but found {names[0]} and {names[1]}: "
+            "move one with .to(device)"
         )
 
 
@@ -51,7 +53,7 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
         if a.dtype != b.dtype:
             common = dtypes.numpy_dtype(dtypes.result_type(input, other))
             a, b = a.astype(common, copy=False), b.astype(common, copy=False)
-        if a.shape != b.shape or type(a) is not type(b):
+        if a.shape != b.shape or not (type(a) is type(b) is np.ndarray):
             broadcasts(a, b)
         return a, b
     common = a.dtype

@@ -8,10 +8,18 @@ import numpy as np
 
 from .. import ops
 from ..backend import FASTER, asarray, settings
+from ..capture import not_now
 from ..draws import in_memory_order
 from ..tensor import Tensor
 from .fused import need_floating, run
 from .inplace import write
+
+
+def _draw_seed() -> int:
+    """The seed of a mask that is drawn on a GPU: one draw on the CPU."""
+    from ..random import default_generator
+
+    return int(default_generator.randint(0, 2**63 - 1, (1,), np.int64)[0])
 
 
 def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
@@ -25,8 +33,9 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
         return asarray(np.zeros(shape, np.bool_), like.array)
 
     if settings.gpu_dropout and FASTER and like.is_cuda:
-        seed = default_generator.randint(0, 2**63 - 1, (1,), np.int64)  # the one draw on the CPU
-        return FASTER["keep_mask"](shape, 1.0 - p, int(seed[0]), 0)
+        return FASTER["keep_mask"](shape, 1.0 - p, _draw_seed)
+    if like.is_cuda:
+        not_now("dropout's mask, drawn on the CPU unless cuda.fast_dropout() was called,")
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return default_generator.bernoulli(1.0 - p, shape, np.bool_)

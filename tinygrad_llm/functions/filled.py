@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..backend import move, xp_of
-from ..tensor import Tensor
+from ..backend import filled_on_gpu, id_range, move, xp_of
+from ..tensor import Tensor, wrap
 from .convert import as_device
 from .creation import finish, fitted, tensor
 from .method import method
@@ -65,7 +65,7 @@ def _is_tensor(name: str, input: Any) -> None:
 def _filled(
     size: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of one number; on a GPU only that number is sent there."""
+    """A tensor of one number; on a GPU it is made there."""
     wanted = dtypes.numpy_dtype(dtype)
     if value == 0 and device is None:
         return finish(np.zeros(size, wanted), None, requires_grad)
@@ -75,6 +75,8 @@ def _filled(
         value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
     place = None if device is None else as_device(device)
     if place is not None and place.type != "cpu":
+        if wanted.kind != "V":
+            return finish(filled_on_gpu(size, value, wanted, place.index), None, requires_grad)
         one = move(np.full((1,) * len(size), value, wanted), place.type, place.index)
         return finish(xp_of(one).broadcast_to(one, size).copy(), None, requires_grad)
     with np.errstate(over="ignore"):
@@ -270,6 +272,9 @@ def arange(
     if wanted.kind == "b":
         raise RuntimeError("\"arange_cpu\" not implemented for 'Bool'")
     if wanted.kind in "iu":
+        place = None if device is None else as_device(device)
+        if place is not None and place.type != "cpu" and not requires_grad:
+            return wrap(id_range(first, last, by, wanted, place.index))
         return finish(np.arange(first, last, by).astype(wanted), device, requires_grad)
     count = math.ceil((last - first) / by)
     return finish(_stepped(first, by, count, wanted), device, requires_grad)

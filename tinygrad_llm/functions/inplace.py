@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..backend import is_array, storage_of, to_numpy, xp_of
+from ..backend import device_of, is_array, move, remember_ids, storage_of, to_numpy, xp_of
+from ..capture import not_now
 from ..grad_mode import enable_grad, mode
 from ..tensor import Tensor, wrap
 from ..versions import clock, mark_modified, modified_at
@@ -175,14 +176,23 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     src = as_operand(src)
     if not isinstance(src, Tensor):
         return self.fill_(src)
+    host = None
     if xp_of(src.array) is not xp_of(self.array):
-        src = wrap(xp_of(self.array).asarray(to_numpy(src.array)))
+        host = to_numpy(src.array)
+        not_now("a tensor's way from the CPU to the GPU")
+        src = wrap(xp_of(self.array).asarray(host))
+    elif self.is_cuda and device_of(src.array) != device_of(self.array):
+        src = wrap(move(src.array, *device_of(self.array)))
     src = cast(src, self.array.dtype)
     if src.array.shape != self.array.shape:
         src = src.expand(self.array.shape)
     if storage_of(src.array) is storage_of(self.array):
         src = src.clone()
-    return write(self, src, "copy_")
+    write(self, src, "copy_")
+    if host is not None and host.size and host.dtype == self.array.dtype:
+        if host.dtype.kind in "iu" and storage_of(self.array) is self.array:
+            remember_ids(self.array, host)
+    return self
 
 
 @method

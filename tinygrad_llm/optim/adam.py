@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..backend import FASTER, xp_of
+from ..capture import capturing, not_now
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
+from .optimizer import (
+    Optimizer,
+    check_range,
+    in_blocks,
+    number,
+    step_count,
+    steps_done,
+    zeros_like,
+)
 
 __all__ = ["Adam"]
 
@@ -54,6 +64,8 @@ class Adam(Optimizer):
         if not FASTER or group["amsgrad"] or not all(p.is_cuda for p in params):
             return False
         for p in params:
+            if capturing.graph is not None and "exp_avg" not in self.state[p]:
+                not_now(f"the first step of {type(self).__name__}, which makes its state,")
             self.start(p.array, self.state[p], False)
         four = [
             (p.array, p.grad.array, self.state[p]["exp_avg"].array,
@@ -64,15 +76,27 @@ class Adam(Optimizer):
             return False
         by_step: dict[float, list] = {}
         for p, arrays in zip(params, four, strict=True):
-            by_step.setdefault(step_count(self.state[p]), []).append(arrays)
-        beta1, beta2 = group["betas"]
-        for t, tensors in by_step.items():
+            by_step.setdefault(steps_done(self.state[p]), []).append((p, arrays))
+        for pairs in by_step.values():
             FASTER["adam"](
-                tensors, number(group["lr"]), (beta1, beta2), group["eps"], group["weight_decay"],
-                (1 - beta1**t, (1 - beta2**t) ** 0.5), group["decoupled_weight_decay"],
-                group["maximize"],
+                [arrays for _, arrays in pairs], partial(self._next_step, group, pairs),
+                group["betas"], group["eps"], group["weight_decay"],
+                group["decoupled_weight_decay"], group["maximize"], self.gradient_norm,
             )  # fmt: skip
         return True
+
+    def _next_step(self, group: dict[str, Any], pairs: list) -> tuple[float, float, float]:
+        """Count a step of these parameters: (learning rate, 1 − β₁ᵗ, √(1 − β₂ᵗ))."""
+        for p, (array, _, m, _) in pairs:
+            state = self.state[p]
+            if p.array is not array or state["exp_avg"].array is not m:
+                raise RuntimeError(
+                    f"{type(self).__name__}: the model's weights or the optimizer's state have "
+                    "moved since the CUDA graph was captured: capture it again"
+                )
+            t = step_count(state)
+        beta1, beta2 = group["betas"]
+        return number(group["lr"]), 1 - beta1**t, (1 - beta2**t) ** 0.5
 
     def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]

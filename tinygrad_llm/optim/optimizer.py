@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import device_of, move, on_every_core, xp_of
+from ..capture import not_now
 from ..grad_mode import enable_grad
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
@@ -107,6 +108,7 @@ class Optimizer:
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self._opt_called = False  # the schedules warn if they run first
+        self.gradient_norm: Any = None  # on a GPU, Adam changes nothing if this is not finite
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -171,6 +173,8 @@ class Optimizer:
             together = bool(given) and self.update_together(given, group)
             for p in given:
                 if not together:
+                    if p.is_cuda:
+                        not_now(f"{by}, except Adam's and AdamW's of float32 parameters,")
                     self.update(p.array, p.grad.array, self.state[p], group)
                 mark_modified(p.array, by)
         return loss
@@ -269,6 +273,11 @@ def _loaded(p: Tensor, key: Any, name: str, value: Any) -> Any:
         )
     array = move(value.array, *device_of(p.array))
     return wrap(array.astype(p.array.dtype, copy=True))
+
+
+def steps_done(state: dict[str, Any]) -> float:
+    """How many steps the state has seen."""
+    return float(state["step"].array) if "step" in state else 0.0
 
 
 def step_count(state: dict[str, Any]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import xp_of
+from ...backend import FASTER, xp_of
 from ...functions.shape import cat
 from ...names import missing
 from ...tensor import Tensor, wrap
@@ -68,7 +68,9 @@ def get_total_norm(
     if not arrays:
         return wrap(np.zeros((), np.float32))
     xp, dtype = xp_of(arrays[0]), arrays[0].dtype
-    if p == 2.0:
+    if p == 2.0 and FASTER and FASTER["takes_norm"](arrays):
+        total = FASTER["gradient_norm"](arrays)
+    elif p == 2.0:
         total = sum(_square_sum(a) for a in arrays) ** 0.5
     elif p == math.inf:
         total = max(abs(a).max() if a.size else 0.0 for a in arrays)
@@ -94,6 +96,12 @@ def clip_grads_with_norm_(
     """Multiply every gradient by min(1, max_norm / (total_norm + 1e-6)), in place."""
     grads = _gradients(parameters)
     if not grads:
+        return
+    arrays = [g.array for g in grads]
+    if FASTER and FASTER["takes_norm"]([*arrays, total_norm.array]):
+        FASTER["clip_by_norm"](arrays, total_norm.array, max_norm)
+        for array in arrays:
+            mark_modified(array, "clip_grad_norm_")
         return
     factor = float(max_norm) / (total_norm.array + 1e-6)
     if xp_of(factor) is np and float(factor) >= 1.0:

@@ -11,7 +11,8 @@ are found there alone.
     products      matrix products through cuBLAS, linear layers
     loss          cross-entropy, also with the output layer before it
     attention     in tiles
-    optimizer     Adam over all parameters at once
+    optimizer     Adam, and clipping, over all parameters at once
+    captured_cublas   products within a CUDA graph
 
 The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...backend import FASTER, cupy
+from ...backend import FASTER, cupy, gpu_count
 from ...engine import GPU_OPS, Op
 from ..activation import Gelu
 from ..attention import ScaledDotProductAttention
@@ -33,9 +34,10 @@ from ..shape import Split
 from ..softmax import Softmax
 from . import launch
 from .attention import CudaAttention
+from .captured_cublas import ready_to_capture
 from .elementwise import CudaAdd, CudaCast, CudaGelu, CudaSplit, keep_mask
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
-from .optimizer import adam, takes_adam
+from .optimizer import adam, clip_by_norm, gradient_norm, takes_adam, takes_norm
 from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
 from .rows import (
     CudaLayerNorm,
@@ -71,13 +73,15 @@ def mixed_sum(op: type[Op], x: Any, y: Any) -> bool:
 def install() -> None:
     """Let the engine and the backend pick these; only for a GPU that the kernels run on."""
     launch.xp = cupy()
+    launch.several = gpu_count(launch.xp) > 1
     if int(launch.xp.cuda.Device().compute_capability) < 80:
         return
     GPU_OPS.update(TWINS)
     FASTER["mixed_linear"] = CudaMixedLinear.apply
     served = (
         takes_mixed_linear, mixed_sum, sum_rows, takes_rows, scatter_add_rows, takes_scatter,
-        keep_mask, adam, takes_adam, narrow,
+        keep_mask, adam, takes_adam, takes_norm, gradient_norm, clip_by_norm, narrow,
+        ready_to_capture,
     )  # fmt: skip
     for f in served:
         FASTER[f.__name__] = f

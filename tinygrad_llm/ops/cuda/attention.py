@@ -9,6 +9,7 @@ import numpy as np
 
 from ...backend import settings
 from ..attention import ScaledDotProductAttention
+from . import launch
 from .launch import SHORT, Twin, contiguous, empty, kernel
 
 
@@ -22,9 +23,9 @@ def attention_tiles(mode: int, d: int, name: str) -> tuple[int, int]:
 
 
 @functools.cache
-def attention_call(name: str, mode: int, d: int) -> tuple[Any, int, int, int]:
-    """(kernel, rows of a block, threads of a block, bytes of shared memory: two tiles of two
-    operands)."""
+def attention_call(gpu: int, name: str, mode: int, d: int) -> tuple[Any, int, int, int]:
+    """(kernel for a GPU, rows of a block, threads of a block, bytes of shared memory): two tiles of
+    two operands are there."""
     tile, warps = attention_tiles(mode, d, name)
     defines = f"MODE={mode}", f"D={d}", f"N={tile}", f"WARPS={warps}"
     call = kernel("attention", f"attention_{name}", *defines)
@@ -74,7 +75,7 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         return y if len(self.q_shape) == 4 else y[0]
 
     def run(self, name: str, rows: int, heads: int, *args: Any) -> None:
-        call, at_a_time, threads, shared = attention_call(name, *self.mode)
+        call, at_a_time, threads, shared = attention_call(launch.gpu(), name, *self.mode)
         call((-(-rows // at_a_time), heads), (threads,), args, shared_mem=shared)
 
     def backward_fast(self, g):
@@ -82,7 +83,7 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         (B, H, L, D), (_, K, S, _) = q.shape, k.shape
         g = aligned(g if g.ndim == 4 else g[None])
         delta = empty((B, H, L), np.float32)
-        call = attention_call("delta", *self.mode)[0]
+        call = attention_call(launch.gpu(), "delta", *self.mode)[0]
         call((-(-L // 8), B * H), (256,), (*strided(g), *strided(y), delta, H, L, D))
         if L == S:  # one memory, as the layer that made q, k and v wants it
             every = empty((B, L, H + 2 * K, D), q.dtype).transpose(0, 2, 1, 3)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ...capture import capturing
 from ..activation import Gelu
 from ..elementwise import Add, Cast
 from ..shape import Split
 from . import launch
-from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, kernel
+from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, kernel, null
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -111,11 +113,19 @@ def joined(pieces: tuple, dim: int) -> Any:
     return launch.xp.ndarray(shape, first.dtype, first.data, first.strides)
 
 
-def keep_mask(shape: tuple[int, ...], p: float, seed: int, offset: int) -> Any:
-    """Booleans, True with probability p, from Philox's stream `offset` of a seed."""
+def keep_mask(shape: tuple[int, ...], p: float, draw_seed: Callable[[], int]) -> Any:
+    """Booleans, True with probability p, from Philox's stream of a seed.
+
+    A CUDA graph draws a seed for each replay.
+    """
     keep = empty(shape, np.bool_)
     if keep.size:
         blocks = -(-keep.size // (8 * 256))
-        args = keep, keep.size, seed, offset, float(p)
+        live, seed = None, 0
+        if capturing.graph is None:
+            seed = draw_seed()
+        else:
+            live = capturing.graph.live("int64", 1, lambda: [draw_seed()])
+        args = keep, keep.size, null(live), seed, float(p)
         kernel("elementwise", "keep_mask")((blocks,), (256,), args)
     return keep

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 xp: Any = None  # CuPy, from `install` on
+several = False  # whether there are several GPUs
 KERNELS = Path(__file__).parent / "kernels"
 FLOAT32 = np.dtype(np.float32)
 SHORT = {FLOAT32: "f32"}  # the dtypes that kernels know, bfloat16 among them if ml_dtypes is there
@@ -22,14 +23,23 @@ else:
     SHORT[BF16] = "bf16"
 
 
-@functools.cache
+def gpu() -> int:
+    """The number of the GPU in use; always 0 on a machine with one."""
+    return xp.cuda.runtime.getDevice() if several else 0
+
+
 def kernel(file: str, name: str, *defines: str) -> Any:
-    """A kernel of kernels/{file}.cu, compiled with -D{defines}."""
-    return _module(file, *defines).get_function(name)
+    """A kernel of kernels/{file}.cu, compiled with -D{defines}, for the GPU in use."""
+    return _kernel(gpu(), file, name, *defines)
 
 
 @functools.cache
-def _module(file: str, *defines: str) -> Any:
+def _kernel(gpu: int, file: str, name: str, *defines: str) -> Any:
+    return _module(gpu, file, *defines).get_function(name)
+
+
+@functools.cache
+def _module(gpu: int, file: str, *defines: str) -> Any:
     code = "".join((KERNELS / f).read_text(encoding="utf-8") for f in ("common.cuh", f"{file}.cu"))
     options = ("--std=c++17", *(f"-D{d}" for d in defines))
     return xp.RawModule(code=code, options=options)

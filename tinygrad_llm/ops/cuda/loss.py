@@ -30,7 +30,16 @@ def loss_scale(t: Any, ignore_index: int, reduction: str) -> Any:
     """1, or 1/(how many targets count), as a float32 number on the GPU."""
     if reduction != "mean":
         return launch.xp.ones((), np.float32)
-    return 1.0 / (t != ignore_index).sum().astype(np.float32)
+    scale = empty((), FLOAT32)
+    kernel("rows", "count_targets")((1,), (1024,), (t, t.size, ignore_index, scale))
+    return scale
+
+
+def total(losses: Any, scale: Any) -> Any:
+    """The sum of the losses times scale: always in the same order, a float32 number on the GPU."""
+    loss = empty((), FLOAT32)
+    kernel("rows", "sum_losses")((1,), (1024,), (losses, losses.size, scale, loss))
+    return loss
 
 
 def cross_entropy(
@@ -53,7 +62,7 @@ class CudaCrossEntropy(Twin, CrossEntropy):
         losses, scale = empty(len(rows), x.dtype), loss_scale(t, ignore_index, reduction)
         cross_entropy(rows, rows, t, losses, scale, ignore_index, False)
         self.saved = x, t, scale
-        return losses.sum() * scale
+        return total(losses, scale)
 
     def backward_fast(self, g):
         x, t, scale = self.saved
@@ -97,7 +106,7 @@ class CudaLinearCrossEntropy(Twin, LinearCrossEntropy):
                 gb += sum_rows(z, FLOAT32)
         gx = None if gx is None else gx.reshape(x.shape)
         self.saved, self.dtype = (gx, gw, gb), x.dtype
-        return losses.sum() * scale
+        return total(losses, scale)
 
     def backward_fast(self, g):
         gx, gw, gb = (None if a is None else scaled(a, g, self.dtype) for a in self.saved)

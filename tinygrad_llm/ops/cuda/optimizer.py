@@ -1,4 +1,4 @@
-"""What changes all parameters in one launch: Adam."""
+"""What takes all parameters in one launch: Adam, the gradients' norm, and clipping by it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,83 @@ from typing import Any
 
 import numpy as np
 
+from ...capture import capturing
 from . import launch
-from .launch import FLOAT32, kernel
+from .launch import FLOAT32, empty, kernel, null
 
-_tables: dict[tuple, Any] = {}  # what adam's launches read, for the addresses of the last steps
+BLOCK = 4096  # elements of a tensor that a block of threads works on
+_tables: dict[tuple, Any] = {}  # what launches read, for the addresses of the last steps
 _blocks: dict[tuple, Any] = {}
 
 
-def adam(
-    tensors: list[tuple], lr: float, betas: tuple[float, float], eps: float, decay: float,
-    corrections: tuple[float, float], decoupled: bool, maximize: bool,
-) -> None:  # fmt: skip
-    """Adam's step for (p, g, m, v) of every tensor in one launch."""
-    key = tuple([(p.data.ptr, g.data.ptr, m.data.ptr, v.data.ptr, p.size)
-                 for p, g, m, v in tensors])  # fmt: skip
-    sizes = tuple([p.size for p, *_ in tensors])
-    for cache in (_tables, _blocks):
+def on_gpu(cache: dict[tuple, Any], key: tuple, numbers: Any) -> Any:
+    """numbers() as an array on the GPU, kept under the key; a graph has one of its own."""
+    if capturing.graph is not None:
+        return capturing.graph.constant(np.array(numbers(), np.int64))
+    key = (launch.gpu(), *key)
+    if key not in cache:
         if len(cache) > 64:
             cache.clear()
-    if sizes not in _blocks:
-        blocks = [(i, at) for i, n in enumerate(sizes) for at in range(0, n, 4096)]
-        _blocks[sizes] = launch.xp.asarray(np.array(blocks, np.int64))
-    if key not in _tables:
-        _tables[key] = launch.xp.asarray(np.array(key, np.int64))
-    table, blocks = _tables[key], _blocks[sizes]
-    args = table, blocks, lr, *betas, eps, decay, *corrections, int(decoupled), int(maximize)
+        cache[key] = launch.xp.asarray(np.array(numbers(), np.int64))
+    return cache[key]
+
+
+def table_of(rows: tuple, sizes: tuple) -> tuple[Any, Any]:
+    """(a row of addresses for each tensor, (tensor, first element) for each block of threads)."""
+    blocks = on_gpu(
+        _blocks, sizes, lambda: [(i, at) for i, n in enumerate(sizes) for at in range(0, n, BLOCK)]
+    )
+    return on_gpu(_tables, rows, lambda: rows), blocks
+
+
+def adam(
+    tensors: list[tuple], changing: Any, betas: tuple[float, float], eps: float, decay: float,
+    decoupled: bool, maximize: bool, norm: Any = None,
+) -> None:  # fmt: skip
+    """Adam's step for (p, g, m, v) of every tensor in one launch.
+
+    changing() gives (learning rate, first correction, second correction); a CUDA graph asks it
+    before each replay. norm: a float32 number on the GPU; if it is not finite nothing changes.
+    """
+    rows = tuple([(p.data.ptr, g.data.ptr, m.data.ptr, v.data.ptr, p.size)
+                  for p, g, m, v in tensors])  # fmt: skip
+    table, blocks = table_of(rows, tuple([p.size for p, *_ in tensors]))
+    if capturing.graph is None:
+        live, numbers = None, changing()
+    else:
+        capturing.graph.keep.append(tensors)
+        live, numbers = capturing.graph.live("float64", 3, changing), (0.0, 1.0, 1.0)
+    args = (table, blocks, null(live), null(norm), *numbers, *betas, eps, decay, int(decoupled),
+            int(maximize))  # fmt: skip
     kernel("elementwise", "adam")((len(blocks),), (256,), args)
 
 
 def takes_adam(*arrays: Any) -> bool:
     return arrays[0].size > 0 and all(a.dtype == FLOAT32 and a.flags.c_contiguous for a in arrays)
+
+
+def takes_norm(gradients: list) -> bool:
+    """Whether gradient_norm and clip_by_norm serve these arrays."""
+    return bool(gradients) and all(
+        hasattr(type(g), "__cuda_array_interface__") and takes_adam(g) for g in gradients
+    )
+
+
+def gradient_norm(gradients: list) -> Any:
+    """The root of the sum of all squares, a float32 number on the GPU, always the same."""
+    table, blocks = _addresses(gradients)
+    part, norm = empty(len(blocks), FLOAT32), empty((), FLOAT32)
+    kernel("elementwise", "square_sums")((len(blocks),), (256,), (table, blocks, part))
+    kernel("elementwise", "root_of_sum")((1,), (1024,), (part, len(blocks), norm))
+    return norm
+
+
+def clip_by_norm(gradients: list, norm: Any, largest: float) -> None:
+    """Every gradient times min(1, largest / (norm + 1e-6)), in place."""
+    table, blocks = _addresses(gradients)
+    kernel("elementwise", "clip")((len(blocks),), (256,), (table, blocks, norm, float(largest)))
+
+
+def _addresses(gradients: list) -> tuple[Any, Any]:
+    rows = tuple([(g.data.ptr, g.size) for g in gradients])
+    return table_of(rows, tuple([g.size for g in gradients]))

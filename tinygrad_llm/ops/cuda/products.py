@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...backend import settings
+from ...capture import capturing
 from ..linear import Linear
 from ..matmul import Matmul
 from ..matmul import rows as as_rows
 from . import launch
+from .captured_cublas import captured_cublas
 from .elementwise import cast
 from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel
 from .rows import sum_rows, takes_rows
@@ -63,7 +65,10 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
     compute, factor = compute_type(a.dtype)
     one, beta = NUMBERS[factor, 1.0].ctypes.data, NUMBERS[factor, float(add)].ctypes.data
     types = CUDA_TYPE[a.dtype], CUDA_TYPE[b.dtype], CUDA_TYPE[out.dtype]
-    handle, library = launch.xp.cuda.get_cublas_handle(), _cublas()
+    if capturing.graph is None:
+        handle, library = launch.xp.cuda.get_cublas_handle(), _cublas()
+    else:
+        handle, library = captured_cublas()
     # cuBLAS counts columns first: it is asked for outᵀ = bᵀ·aᵀ
     if a.ndim == 2:
         library.gemmEx(
@@ -82,6 +87,7 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _cublas() -> Any:
+    """CuPy's binding of cuBLAS."""
     from cupy_backends.cuda.libs import cublas
 
     return cublas

@@ -101,10 +101,18 @@ class CudaSoftmax(Twin, Softmax):
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i], every id's rows in their order: the result is always the same."""
-    ids = ids.astype(np.int64, copy=False)
-    order = launch.xp.argsort(ids)
-    args = out, ids[order], order.astype(np.int64, copy=False), rows, len(ids), out.shape[1]
-    kernel("rows", "scatter_rows")((len(ids), -(-out.shape[1] // 32)), (256,), args)
+    ids = contiguous(ids.astype(np.int64, copy=False))
+    n, v = len(ids), len(out)
+    chunk = max(1024, -(-n // (64 * 256)) * 256)  # places are counted in at most 64 chunks
+    count = launch.xp.zeros(-(-n // chunk) * v + 1, np.int32)  # (chunks, V), and rows given out
+    rank, ordered, order = empty(n, np.int32), empty(n, np.int64), empty(n, np.int64)
+    threads = (-(-n // 256),)
+    kernel("rows", "rank_ids")(threads, (256,), (ids, rank, count, n, v, chunk))
+    kernel("rows", "place_ids")((-(-v // 256),), (256,), (count, count.size - 1, v))
+    counted = ids, rank, count, ordered, order, n, v, chunk
+    kernel("rows", "order_ids")(threads, (256,), counted)
+    args = out, ordered, order, rows, n, out.shape[1]
+    kernel("rows", "scatter_rows")((n, -(-out.shape[1] // 32)), (256,), args)
 
 
 def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:

@@ -99,11 +99,13 @@ GELU(tanh_bf16, true, bf16)
 GELU(none_f32, false, float)
 GELU(none_bf16, false, bf16)
 
-// Philox 4x32-10 (Salmon et al., 2011): keep[i] = u < p, 16 bits of u an element, 8 a call
-extern "C" __global__ void keep_mask(unsigned char* keep, i64 n, i64 seed, i64 offset, double p) {
+// Philox 4x32-10 (Salmon et al., 2011): keep[i] = u < p, 16 bits of u an element, 8 a call. The
+// seed is read from `live` if it is given.
+extern "C" __global__ void keep_mask(unsigned char* keep, i64 n, const i64* live, i64 seed, double p) {
+    if (live) seed = *live;
     i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (8 * i >= n) return;
-    u32 c0 = (u32)i, c1 = (u32)(i >> 32), c2 = (u32)offset, c3 = (u32)(offset >> 32);
+    u32 c0 = (u32)i, c1 = (u32)(i >> 32), c2 = 0, c3 = 0;
     u32 k0 = (u32)seed, k1 = (u32)(seed >> 32);
     for (int round = 0; round < 10; round++) {
         u32 h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
@@ -118,10 +120,14 @@ extern "C" __global__ void keep_mask(unsigned char* keep, i64 n, i64 seed, i64 o
 }
 
 // Adam over all tensors in one launch. table: 5 numbers a tensor (p, g, m, v, size); blocks: 2
-// numbers a block (tensor, first element)
-extern "C" __global__ void adam(const i64* table, const i64* blocks, double lr, double beta1,
-                                double beta2, double eps, double decay, double correction1,
-                                double correction2, i64 decoupled, i64 maximize) {
+// numbers a block (tensor, first element). lr and the corrections are read from `live` if it is
+// given, and nothing changes if *norm, the gradients' norm, is given and is no finite number.
+extern "C" __global__ void adam(const i64* table, const i64* blocks, const double* live,
+                                const float* norm, double lr, double correction1,
+                                double correction2, double beta1, double beta2, double eps,
+                                double decay, i64 decoupled, i64 maximize) {
+    if (norm && !isfinite(*norm)) return;
+    if (live) lr = live[0], correction1 = live[1], correction2 = live[2];
     const i64* row = table + 5 * blocks[2 * blockIdx.x];
     const i64 first = blocks[2 * blockIdx.x + 1], size = row[4];
     float *p = (float*)row[0], *m = (float*)row[2], *v = (float*)row[3];
@@ -141,4 +147,44 @@ extern "C" __global__ void adam(const i64* table, const i64* blocks, double lr, 
         p[i] = pi + mi * rate / (sqrtf(vi) / c2 + e);
         m[i] = mi, v[i] = vi;
     }
+}
+
+// part[block] = sum of squares of the block's 4,096 elements; table: 2 numbers a tensor (g, size)
+extern "C" __global__ void square_sums(const i64* table, const i64* blocks, float* part) {
+    __shared__ float warps[8];
+    const i64* row = table + 2 * blocks[2 * blockIdx.x];
+    const i64 first = blocks[2 * blockIdx.x + 1];
+    const i64 last = first + 4096 < row[1] ? first + 4096 : row[1];
+    const float* g = (const float*)row[0];
+    float s = 0.f;
+    #pragma unroll 4
+    for (i64 i = first + threadIdx.x; i < last; i += 256) s += g[i] * g[i];
+    s = warp_sum(s);
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = s;
+    __syncthreads();
+    if (threadIdx.x) return;
+    for (int k = 1; k < 8; k++) s += warps[k];
+    part[blockIdx.x] = s;
+}
+// norm = root of the sum of n parts, one block of 1,024 threads, always in the same order
+extern "C" __global__ void root_of_sum(const float* part, i64 n, float* norm) {
+    __shared__ double sums[1024];
+    double s = 0.;
+    for (i64 i = threadIdx.x; i < n; i += 1024) s += part[i];
+    sums[threadIdx.x] = s;
+    for (int d = 512; d; d >>= 1) {
+        __syncthreads();
+        if (threadIdx.x < d) sums[threadIdx.x] += sums[threadIdx.x + d];
+    }
+    if (threadIdx.x == 0) *norm = (float)sqrt(sums[0]);
+}
+// g *= min(1, largest/(norm + 1e-6)) for every tensor
+extern "C" __global__ void clip(const i64* table, const i64* blocks, const float* norm, double largest) {
+    const float factor = (float)largest / (*norm + 1e-6f);
+    if (factor >= 1.f) return;
+    const i64* row = table + 2 * blocks[2 * blockIdx.x];
+    const i64 first = blocks[2 * blockIdx.x + 1];
+    float* g = (float*)row[0];
+    #pragma unroll 4
+    for (i64 i = first + threadIdx.x; i < first + 4096 && i < row[1]; i += 256) g[i] *= factor;
 }

@@ -237,7 +237,72 @@ __device__ void cross_entropy(T* x, T* gx, const i64* t, float* loss, float* log
 CE(f32, float)
 CE(bf16, bf16)
 
-// gw[ids] += g, rows in the order of `order`, which sorts ids: every id's rows are added up in one
+// Which rows of g belong to each id, one behind the other and in their order, without sorting:
+// rank[i] counts equal ids before i within its chunk, count (chunks, V) how often a chunk has an id
+extern "C" __global__ void rank_ids(const i64* ids, int* rank, int* count, i64 n, i64 v, i64 chunk) {
+    __shared__ i64 tile[256];
+    const i64 start = (i64)blockIdx.x * 256, i = start + threadIdx.x, which = start / chunk;
+    const i64 mine = i < n ? ids[i] : -1;
+    int equal = 0;
+    for (i64 at = which * chunk; at <= start; at += 256) {
+        __syncthreads();
+        tile[threadIdx.x] = at + threadIdx.x < n ? ids[at + threadIdx.x] : -1;
+        __syncthreads();
+        const int last = at == start ? threadIdx.x : 256;
+        for (int k = 0; k < last; k++) equal += tile[k] == mine;
+    }
+    if (i >= n) return;
+    rank[i] = equal;
+    atomicAdd(count + which * v + mine, 1);
+}
+// count becomes where each chunk's rows of an id begin. Which id comes first may differ from run to
+// run; the rows of an id do not. The number behind the table counts the places given out (`cells`).
+extern "C" __global__ void place_ids(int* count, i64 cells, i64 v) {
+    const i64 id = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (id >= v) return;
+    int total = 0;
+    for (i64 c = id; c < cells; c += v) total += count[c];
+    if (!total) return;
+    int at = atomicAdd(count + cells, total);
+    for (i64 c = id; c < cells; c += v) {
+        int here = count[c];
+        count[c] = at;
+        at += here;
+    }
+}
+extern "C" __global__ void order_ids(const i64* ids, const int* rank, const int* count, i64* ordered,
+                                     i64* order, i64 n, i64 v, i64 chunk) {
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= n) return;
+    const int at = count[i / chunk * v + ids[i]] + rank[i];
+    ordered[at] = ids[i], order[at] = i;
+}
+
+// scale = 1/(how many targets are not ignored), loss = scale * sum of the losses: one block of 1,024
+__device__ float sum_of_1024(float x) {
+    __shared__ float sums[1024];
+    sums[threadIdx.x] = x;
+    for (int d = 512; d; d >>= 1) {
+        __syncthreads();
+        if (threadIdx.x < d) sums[threadIdx.x] += sums[threadIdx.x + d];
+    }
+    __syncthreads();
+    return sums[0];
+}
+extern "C" __global__ void count_targets(const i64* t, i64 n, i64 ignore_index, float* scale) {
+    float s = 0.f;
+    for (i64 i = threadIdx.x; i < n; i += 1024) s += t[i] != ignore_index;
+    s = sum_of_1024(s);
+    if (threadIdx.x == 0) *scale = 1.f / s;
+}
+extern "C" __global__ void sum_losses(const float* losses, i64 n, const float* scale, float* loss) {
+    float s = 0.f;
+    for (i64 i = threadIdx.x; i < n; i += 1024) s += losses[i];
+    s = sum_of_1024(s);
+    if (threadIdx.x == 0) *loss = s * *scale;
+}
+
+// gw[ids] += g, ids in groups of equal ones: every id's rows are added up in one
 // place and in their order, by 8 warps that take turns. A block an id's first row and 32 columns.
 extern "C" __global__ void scatter_rows(float* gw, const i64* ids, const i64* order, const float* g,
                                         i64 n, i64 c) {

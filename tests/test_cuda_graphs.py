@@ -1,0 +1,275 @@
+"""CUDA graphs: a replay is a step like any other, and what can't be captured says so.
+
+What needs a GPU is skipped without one (tests/gpu.md says how it is run); what is refused while a
+graph is captured is tried on the stand-in as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import real_gpu
+
+import tinygrad_llm as torch
+from tinygrad_llm import capture, cuda, nn, optim
+from tinygrad_llm.models import GPT, GPTConfig
+from tinygrad_llm.nn import functional as F
+
+gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
+TOKENS = np.random.default_rng(0).integers(0, 65, (16, 4, 33)) % 9
+
+
+# ------------------------------------------------------------------------------- without a GPU
+def test_on_the_cpu_the_step_is_called_as_it_is():
+    step = cuda.graphed(lambda x: x * 2, device="cpu")
+    assert [step(torch.ones(2)).tolist() for _ in range(6)] == [[2.0, 2.0]] * 6
+
+
+def test_bad_arguments_are_told():
+    with pytest.raises(ValueError, match="warmup must be at least 1, got 0"):
+        cuda.graphed(lambda: None, warmup=0)
+    with pytest.raises(TypeError, match="argument 1 is float: a number would be the same"):
+        cuda.graphed(lambda x, lr: x)(torch.ones(1), 0.1)
+    with pytest.raises(RuntimeError, match="empty: capture"):
+        cuda.CUDAGraph().replay()
+    with pytest.raises(RuntimeError, match="without capture_begin"):
+        cuda.CUDAGraph().capture_end()
+    assert not cuda.is_current_stream_capturing()
+
+
+def test_without_the_kernels_it_is_one_clear_line(device, monkeypatch):
+    monkeypatch.setattr("tinygrad_llm.backend.FASTER", {})
+    if device == "cpu":
+        monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    with pytest.raises(RuntimeError, match="CuPy") as error, cuda.graph(cuda.CUDAGraph()):
+        pass
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_captured_says_so(other_device, monkeypatch):
+    x = torch.ones(3, device=other_device)
+    weight = nn.Parameter(torch.ones(3).to(other_device))
+    weight.grad = torch.ones(3).to(other_device)
+    sgd, adam = optim.SGD([weight], lr=0.1), optim.AdamW([weight])
+    known = torch.tensor([0, 1]).to(other_device)
+    unknown = known + 0
+    monkeypatch.setattr(capture.capturing, "graph", object())
+    for call in (
+        lambda: x.sum().item(),
+        lambda: float(x[0]),
+        lambda: bool(x[0] > 0),
+        lambda: x.cpu(),
+        lambda: x.tolist(),
+        lambda: print(x),
+        lambda: torch.ones(2).to(other_device),
+        lambda: torch.tensor([1.0], device=other_device),
+        lambda: torch.rand(2, device=other_device),
+        lambda: x.copy_(torch.ones(3)),
+        lambda: F.dropout(x, 0.5),
+        lambda: F.embedding(unknown, x[:, None]),
+        sgd.step,
+    ):
+        with pytest.raises(RuntimeError, match="cannot be captured in a CUDA graph") as error:
+            call()
+        assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    adam.step()
+    assert x.tolist() == [1.0] * 3 and sgd.step() is None
+
+
+def test_tensors_made_on_a_gpu_send_nothing(other_device, monkeypatch):
+    monkeypatch.setattr(capture.capturing, "graph", object())
+    made = [
+        torch.zeros(2, 3, device=other_device),
+        torch.ones(2, dtype=torch.bool, device=other_device),
+        torch.full((2,), 1.5, device=other_device),
+        torch.arange(2, 9, 3, device=other_device),
+        torch.arange(3, dtype=torch.int32, device=other_device),
+    ]
+    monkeypatch.undo()
+    assert [t.tolist() for t in made] == [
+        [[0.0] * 3] * 2, [True] * 2, [1.5] * 2, [2, 5, 8], [0, 1, 2]
+    ]  # fmt: skip
+    assert [str(t.dtype) for t in made] == [
+        "torch.float32", "torch.bool", "torch.float32", "torch.int64", "torch.int32"
+    ]  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------- on a GPU
+@pytest.fixture(autouse=True)
+def as_it_was():
+    yield
+    torch.set_float32_matmul_precision("highest")
+    cuda.fast_dropout(False)
+
+
+def training(drop_rate=0.0, precision="float32", clip=True):
+    """(step, model, optimizer, schedule) of a small GPT on the GPU."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.manual_seed(1)
+    model = GPT(GPTConfig(65, 32, 64, 2, 2, drop_rate=drop_rate)).to("cuda")
+    optimizer = optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1.0 / (1 + i))
+
+    def step(idx, targets):
+        optimizer.zero_grad()
+        with torch.autocast("cuda", enabled=precision == "bfloat16"):
+            loss = model.loss(idx, targets)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5) if clip else None
+        optimizer.step()
+        return loss, norm
+
+    return step, model, optimizer, schedule
+
+
+def batches(n=12):
+    for t in TOKENS[:n]:
+        yield torch.from_numpy(t[:, :-1].copy()), torch.from_numpy(t[:, 1:].copy())
+
+
+def run(graph, n=12, **options):
+    """Losses, norms, weights and the optimizer's state after n steps."""
+    step, model, optimizer, schedule = training(**options)
+    torch.manual_seed(5)
+    call = cuda.graphed(step) if graph else lambda *batch: step(*(t.to("cuda") for t in batch))
+    numbers = []
+    for batch in batches(n):
+        numbers.append([float(x) for x in call(*batch) if x is not None])
+        schedule.step()
+    state = optimizer.state_dict()["state"]
+    return (
+        np.array(numbers),
+        [p.detach().cpu().numpy() for p in model.parameters()],
+        {float(s["step"]) for s in state.values()},
+    )
+
+
+@gpu
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"precision": "tf32"}, {"precision": "bfloat16"}, {"clip": False}, {"drop_rate": 0.2}],
+    ids=str,
+)
+def test_the_same_losses_as_without_a_graph(options):
+    if "drop_rate" in options:
+        cuda.fast_dropout()
+    usual, weights, steps = run(False, **options)
+    found, weights_too, steps_too = run(True, **options)
+    tolerance = 2e-3 if options.get("precision") in ("tf32", "bfloat16") else 2e-5
+    np.testing.assert_allclose(found, usual, rtol=tolerance)
+    for a, b in zip(weights, weights_too, strict=True):
+        np.testing.assert_allclose(a, b, atol=10 * tolerance)
+    assert steps == steps_too == {12.0}
+    assert len({round(x, 6) for x in usual[:, 0]}) == 12  # each batch gave a loss of its own
+
+
+@gpu
+def test_pytorchs_own_way():
+    step, model, *_ = training()
+    wanted = [step(*(t.to("cuda") for t in batch))[0].item() for batch in batches(8)]
+    step, model, *_ = training()
+    found = []
+    g = cuda.CUDAGraph()
+    for i, batch in enumerate(batches(8)):
+        if i < 2:
+            static = [t.to("cuda") for t in batch]
+            found.append(step(*static)[0].item())
+            continue
+        for mine, new in zip(static, batch, strict=True):
+            mine.copy_(new)
+        if i == 2:
+            before = [p.detach().clone() for p in model.parameters()]
+            with cuda.graph(g):
+                assert cuda.is_current_stream_capturing()
+                loss, _ = step(*static)
+            assert all(bool((a == b).all()) for a, b in zip(before, model.parameters()))  # noqa: B905
+        g.replay()
+        found.append(loss.item())
+    np.testing.assert_allclose(found, wanted, rtol=2e-5)
+    g.reset()
+    with pytest.raises(RuntimeError, match="empty"):
+        g.replay()
+
+
+@gpu
+def test_other_shapes_and_wrong_ids():
+    step, model, *_ = training()
+    graphed = cuda.graphed(step, max_graphs=1)
+    for batch in batches(6):
+        graphed(*batch)
+    short = [t[:2] for t in next(batches(1))]
+    assert np.isfinite(graphed(*short)[0].item())  # as it is: no second graph
+    for batch in batches(2):
+        graphed(*batch)
+    before = [p.detach().cpu().numpy() for p in model.parameters()]
+    idx, targets = next(batches(1))
+    for bad in ((idx + 60, targets), (idx, targets + 60), ((idx - 1).to("cuda"), targets)):
+        with pytest.raises(IndexError, match="out of range|out of bounds"):
+            graphed(*bad)
+    after = [p.detach().cpu().numpy() for p in model.parameters()]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert np.isfinite(graphed(idx.to("cuda"), targets)[0].item())
+
+
+@gpu
+def test_a_failed_capture_changes_nothing():
+    step, model, optimizer, _ = training()
+    for batch in batches(2):
+        step(*(t.to("cuda") for t in batch))
+    static = [t.to("cuda") for t in next(batches(1))]
+
+    def looks(idx, targets):
+        return torch.tensor(step(idx, targets)[0].item())
+
+    before = [p.detach().cpu().numpy() for p in model.parameters()]
+    g = cuda.CUDAGraph()
+    with pytest.raises(RuntimeError, match="cannot be captured"), cuda.graph(g):
+        looks(*static)
+    assert not cuda.is_current_stream_capturing()
+    after = [p.detach().cpu().numpy() for p in model.parameters()]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert {float(s["step"]) for s in optimizer.state_dict()["state"].values()} == {2.0}
+    assert np.isfinite(step(*static)[0].item())
+    with cuda.graph(g):
+        step(*static)
+    g.replay()
+    with pytest.raises(RuntimeError, match="first step"), cuda.graph(cuda.CUDAGraph()):
+        training()[0](*static)
+
+
+@gpu
+def test_what_moved_is_noticed():
+    step, model, optimizer, _ = training()
+    graphed = cuda.graphed(step, warmup=1)
+    for batch in batches(4):
+        graphed(*batch)
+    optimizer.load_state_dict(optimizer.state_dict())
+    with pytest.raises(RuntimeError, match="moved since the CUDA graph was captured"):
+        graphed(*next(batches(1)))
+
+
+@gpu
+def test_memory_does_not_grow():
+    step, *_ = training()
+    graphed = cuda.graphed(step, warmup=1)
+    sizes = []
+    for i in range(60):
+        graphed(*list(batches(12))[i % 12])
+        sizes.append(cuda.memory_reserved())
+    assert len(set(sizes[10:])) == 1
+    assert cuda.memory_allocated() <= cuda.memory_reserved()
+
+
+@gpu
+def test_a_norm_that_is_not_finite_changes_no_weight():
+    step, model, optimizer, _ = training(clip=False)
+    batch = [t.to("cuda") for t in next(batches(1))]
+    step(*batch)
+    before = [p.detach().cpu().numpy() for p in model.parameters()]
+    model.loss(*batch).backward()
+    for bad in (float("nan"), float("inf")):
+        optimizer.gradient_norm = torch.tensor(bad).to("cuda").array
+        optimizer.step()
+    after = [p.detach().cpu().numpy() for p in model.parameters()]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

@@ -1,0 +1,90 @@
+"""A CUDA graph while it is captured, and what its replays need from the host.
+
+A graph repeats launches with the very arguments that they had. What changes from step to step (a
+learning rate, the number of the step, a seed) therefore stands in memory on the GPU, in slots that
+are filled again before each replay. What may change behind a graph's back (the ids in its inputs)
+is checked then.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Capture", "capturing", "not_now"]
+
+
+class _Now(threading.local):
+    graph: Capture | None = None  # what this thread is capturing
+
+
+capturing = _Now()
+
+
+def not_now(what: str) -> None:
+    """RuntimeError if a CUDA graph is being captured: what can't be part of one."""
+    if capturing.graph is not None:
+        raise RuntimeError(f"{what} cannot be captured in a CUDA graph: do it outside the capture")
+
+
+class Capture:
+    """What a graph needs beside its launches.
+
+    sources    functions that give the numbers of each replay, with their place in `slots`
+    constants  arrays that are filled once, after the capture
+    checks     arrays of ids (weak references), how many ids there are, which is ignored, a name
+    keep       arrays that the graph reads or writes: nobody else may get their memory
+    """
+
+    N_SLOTS = 4096  # numbers of 8 bytes
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+        self.slots = xp.zeros(self.N_SLOTS, np.int64)
+        self.sources: list[tuple[int, int, Any, Callable[[], Sequence[float]]]] = []
+        self.constants: list[tuple[Any, np.ndarray]] = []
+        self.checks: dict[tuple, tuple[Any, int, int | None, str]] = {}
+        self.keep: list[Any] = []
+        self.used = 0
+
+    def live(self, dtype: str, count: int, source: Callable[[], Sequence[float]]) -> Any:
+        """count numbers (float64 or int64) on the GPU, which source() gives before each replay."""
+        first, self.used = self.used, self.used + count
+        if self.used > self.N_SLOTS:
+            raise RuntimeError(
+                f"a CUDA graph has room for {self.N_SLOTS} numbers that change from replay to "
+                "replay, and this one needs more: capture fewer steps in one graph"
+            )
+        self.sources.append((first, count, np.dtype(dtype), source))
+        return self.slots[first : self.used].view(dtype)
+
+    def constant(self, host: np.ndarray) -> Any:
+        """An array on the GPU that has the host's numbers when the graph runs."""
+        array = self.xp.empty(host.shape, host.dtype)
+        self.constants.append((array, host))
+        return array
+
+    def check(self, ids: Any, n: int, ignored: int | None, name: str) -> None:
+        """Let each replay check that the ids are in [0, n), or `ignored`."""
+        self.checks[id(ids), n, ignored] = weakref.ref(ids), n, ignored, name
+
+    def finish(self) -> None:
+        """After the capture: fill the constants, and forget ids that the graph makes itself."""
+        for array, host in self.constants:
+            array.set(host)
+            self.keep.append(array)
+        self.constants.clear()
+        self.checks = {key: check for key, check in self.checks.items() if check[0]() is not None}
+
+    def refresh(self) -> None:
+        """Before a replay: ask the sources, and send what they say in one copy."""
+        if not self.sources:
+            return
+        host = np.empty(self.used, np.int64)
+        for first, count, dtype, source in self.sources:
+            host[first : first + count].view(dtype)[...] = source()
+        self.slots[: self.used] = self.xp.asarray(host)

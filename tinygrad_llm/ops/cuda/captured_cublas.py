@@ -1,0 +1,91 @@
+"""cuBLAS within a CUDA graph: CuPy's binding refuses there, so the library is called itself.
+
+It has a handle of its own for each GPU and memory to work in, which all graphs share: what it asked
+for while a graph is captured would be captured too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import launch
+
+WORKSPACE = 32 << 20  # bytes, what NVIDIA recommends for Hopper
+
+
+class _CuBLAS:
+    """The two products, with the arguments that CuPy's binding takes."""
+
+    def __init__(self) -> None:
+        self.library = _load()
+        for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
+            getattr(self.library, name).restype = ctypes.c_int
+        whole, pointer, long = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
+        matrix = [pointer, whole, whole]  # address, type, step from row to row
+        shape = [pointer, *[whole] * 5, pointer]  # handle, turns, sizes, alpha
+        self._plain = self.library.cublasGemmEx
+        self._plain.argtypes = [*shape, *matrix, *matrix, pointer, *matrix, whole, whole]
+        self._batched = self.library.cublasGemmStridedBatchedEx
+        some = [*matrix, long]
+        self._batched.argtypes = [*shape, *some, *some, pointer, *some, whole, whole, whole]
+
+    def gemmEx(self, *args: Any) -> None:  # noqa: N802  cuBLAS's name
+        check("cublasGemmEx", self._plain(*args))
+
+    def gemmStridedBatchedEx(self, *args: Any) -> None:  # noqa: N802
+        check("cublasGemmStridedBatchedEx", self._batched(*args))
+
+
+def check(name: str, status: int) -> None:
+    """RuntimeError if cuBLAS reports one."""
+    if status:
+        raise RuntimeError(f"{name} failed with status {status}")
+
+
+def _load() -> Any:
+    """The library that CuPy has loaded already: the linker finds it by its name alone."""
+    from cupy_backends.cuda.libs import cublas
+
+    cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # from here on it is loaded
+    version = launch.xp.cuda.runtime.runtimeGetVersion() // 1000
+    if sys.platform == "win32":
+        return ctypes.CDLL(f"cublas64_{version}.dll")
+    try:
+        return ctypes.CDLL(f"libcublas.so.{version}")
+    except OSError:
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            if "/libcublas.so" in line:
+                return ctypes.CDLL(line[line.index("/") :])
+        raise
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> _CuBLAS:
+    return _CuBLAS()
+
+
+@functools.cache
+def _handle(gpu: int) -> tuple[Any, Any]:
+    """(handle, its memory) for a GPU; made before the first capture."""
+    handle = ctypes.c_void_p()
+    check("cublasCreate", _library().library.cublasCreate_v2(ctypes.byref(handle)))
+    memory = launch.xp.empty(WORKSPACE, "int8")
+    return handle, memory
+
+
+def ready_to_capture(stream: Any) -> None:
+    """Let products of this GPU go to the stream that captures."""
+    handle, memory = _handle(int(launch.xp.cuda.Device().id))
+    library = _library().library
+    check("cublasSetStream", library.cublasSetStream_v2(handle, ctypes.c_void_p(stream.ptr)))
+    address, size = ctypes.c_void_p(memory.data.ptr), ctypes.c_size_t(memory.nbytes)
+    check("cublasSetWorkspace", library.cublasSetWorkspace_v2(handle, address, size))
+
+
+def captured_cublas() -> tuple[Any, _CuBLAS]:
+    """(handle, cuBLAS) while a graph is captured."""
+    return _handle(int(launch.xp.cuda.Device().id))[0], _library()
