@@ -67,7 +67,7 @@ def empty(shape: Any, dtype: Any) -> Any:
 
 def contiguous(x: Any) -> Any:
     """The array, or a copy in row order."""
-    return contiguous(x)
+    return xp.ascontiguousarray(x)
 
 
 def null(x: Any) -> Any:
