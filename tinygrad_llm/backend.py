@@ -363,10 +363,11 @@ def id_range(first: int, last: int, step: int, dtype: Any, index: int | None) ->
     """arange(first, last, step) of integers, made on a GPU, which knows then what it holds."""
     use_gpu(gpu_to_use(index))
     ids = cupy().arange(first, last, step).astype(dtype, copy=False)
-    if ids.size and first >= 0 and last >= 0 and max(first, last) <= np.iinfo(dtype).max:
+    largest = last - 1 if step > 0 else first
+    if ids.size and min(first, last + 1) >= 0 and largest <= np.iinfo(dtype).max:
         key = id(ids)
         ref = weakref.ref(ids, lambda _: id_ranges.pop(key, None))
-        id_ranges[key] = set(), max(first, last), ref
+        id_ranges[key] = set(), largest, ref
     return ids
 
 
