@@ -44,6 +44,7 @@ class Capture:
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
+        self.memory = xp.cuda.MemoryPool()  # of the constants
         self.slots = xp.zeros(self.N_SLOTS, np.int64)
         self.sources: list[tuple[int, int, Any, Callable[[], Sequence[float]]]] = []
         self.constants: list[tuple[Any, np.ndarray]] = []
@@ -63,8 +64,12 @@ class Capture:
         return self.slots[first : self.used].view(dtype)
 
     def constant(self, host: np.ndarray) -> Any:
-        """An array on the GPU that has the host's numbers when the graph runs."""
-        array = self.xp.empty(host.shape, host.dtype)
+        """An array on the GPU that has the host's numbers when the graph runs.
+
+        Its memory is not the graph's pool's: that is used again and again within a replay.
+        """
+        with self.xp.cuda.using_allocator(self.memory.malloc):
+            array = self.xp.empty(host.shape, host.dtype)
         self.constants.append((array, host))
         return array
 
