@@ -6,6 +6,8 @@ graph is captured is tried on the stand-in as well.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from conftest import real_gpu
@@ -47,47 +49,53 @@ def test_without_the_kernels_it_is_one_clear_line(device, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_what_cannot_be_captured_says_so(other_device, monkeypatch):
+@contextlib.contextmanager
+def capturing_something():
+    """Within it a graph seems to be captured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capture.capturing, "graph", object())
+        yield
+
+
+def test_what_cannot_be_captured_says_so(other_device):
     x = torch.ones(3, device=other_device)
     weight = nn.Parameter(torch.ones(3).to(other_device))
     weight.grad = torch.ones(3).to(other_device)
     sgd, adam = optim.SGD([weight], lr=0.1), optim.AdamW([weight])
     known = torch.tensor([0, 1]).to(other_device)
     unknown = known + 0
-    monkeypatch.setattr(capture.capturing, "graph", object())
-    for call in (
-        lambda: x.sum().item(),
-        lambda: float(x[0]),
-        lambda: bool(x[0] > 0),
-        lambda: x.cpu(),
-        lambda: x.tolist(),
-        lambda: print(x),
-        lambda: torch.ones(2).to(other_device),
-        lambda: torch.tensor([1.0], device=other_device),
-        lambda: torch.rand(2, device=other_device),
-        lambda: x.copy_(torch.ones(3)),
-        lambda: F.dropout(x, 0.5),
-        lambda: F.embedding(unknown, x[:, None]),
-        sgd.step,
-    ):
-        with pytest.raises(RuntimeError, match="cannot be captured in a CUDA graph") as error:
-            call()
-        assert "\n" not in str(error.value)
-    monkeypatch.undo()
+    with capturing_something():
+        for call in (
+            lambda: x.sum().item(),
+            lambda: float(x[0]),
+            lambda: bool(x[0] > 0),
+            lambda: x.cpu(),
+            lambda: x.tolist(),
+            lambda: print(x),
+            lambda: torch.ones(2).to(other_device),
+            lambda: torch.tensor([1.0], device=other_device),
+            lambda: torch.rand(2, device=other_device),
+            lambda: x.copy_(torch.ones(3)),
+            lambda: F.dropout(x, 0.5),
+            lambda: F.embedding(unknown, x[:, None]),
+            sgd.step,
+        ):
+            with pytest.raises(RuntimeError, match="cannot be captured in a CUDA graph") as error:
+                call()
+            assert "\n" not in str(error.value)
     adam.step()
     assert x.tolist() == [1.0] * 3 and sgd.step() is None
 
 
-def test_tensors_made_on_a_gpu_send_nothing(other_device, monkeypatch):
-    monkeypatch.setattr(capture.capturing, "graph", object())
-    made = [
-        torch.zeros(2, 3, device=other_device),
-        torch.ones(2, dtype=torch.bool, device=other_device),
-        torch.full((2,), 1.5, device=other_device),
-        torch.arange(2, 9, 3, device=other_device),
-        torch.arange(3, dtype=torch.int32, device=other_device),
-    ]
-    monkeypatch.undo()
+def test_tensors_made_on_a_gpu_send_nothing(other_device):
+    with capturing_something():
+        made = [
+            torch.zeros(2, 3, device=other_device),
+            torch.ones(2, dtype=torch.bool, device=other_device),
+            torch.full((2,), 1.5, device=other_device),
+            torch.arange(2, 9, 3, device=other_device),
+            torch.arange(3, dtype=torch.int32, device=other_device),
+        ]
     assert [t.tolist() for t in made] == [
         [[0.0] * 3] * 2, [True] * 2, [1.5] * 2, [2, 5, 8], [0, 1, 2]
     ]  # fmt: skip
@@ -235,8 +243,9 @@ def test_a_failed_capture_changes_nothing():
     with cuda.graph(g):
         step(*static)
     g.replay()
+    fresh = training()[0]
     with pytest.raises(RuntimeError, match="first step"), cuda.graph(cuda.CUDAGraph()):
-        training()[0](*static)
+        fresh(*static)
 
 
 @gpu
