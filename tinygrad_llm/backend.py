@@ -290,44 +290,45 @@ def max_along(x: Any, dim: int = -1) -> Any:
 
 
 def sum_along(x: Any, dim: int = -1) -> Any:
-    """Σ x along dim, which stays with size 1. einsum adds up short rows faster than sum."""
+    """Σ x along dim, which stays with size 1: rows that lie side by side as a product with ones."""
     if dim == -1 and x.dtype.itemsize > 2:
+        if isinstance(x, np.ndarray) and x.flags.c_contiguous:
+            return (x @ np.ones(x.shape[-1], x.dtype))[..., None]  # BLAS reads the fastest
         return xp_of(x).einsum("...c->...", x)[..., None]
     return x.sum(dim, keepdims=True)
 
 
-def row_mean(x: Any) -> Any:
-    """The mean over the last axis: (..., C) -> (..., 1)."""
-    if isinstance(x, np.ndarray) and x.dtype.itemsize > 2:  # as a product with ones: the fastest
-        with blas.one_thread:
-            total = (x @ np.ones(x.shape[-1], x.dtype))[..., None]
-    else:
-        total = sum_along(x)
-    return total / max(x.shape[-1], 1)
+def row_mean(x: Any, w: Any = None) -> Any:
+    """The mean of x, or of x·w, over the last axis: (..., C) -> (..., 1)."""
+    if w is None:
+        return sum_along(x) / max(x.shape[-1], 1)
+    return (x @ w)[..., None] / max(x.shape[-1], 1)
 
 
-def exp_total(x: Any, out: Any, dim: int = -1) -> tuple[Any, Any]:
+@quiet
+def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[Any, Any]:
     """out = exp(z), with z = x or x − max x along dim; z, and Σ exp(z) along dim.
 
     z = x where Σ exp(x) shows that nothing overflowed and nothing that counts was lost: most logits
-    need no maximum, two passes fewer. A GPU is not asked: the answer would have to be waited for.
+    need no maximum, two passes fewer. `largest` is the sum from which on its logarithm would be too
+    coarse. A GPU is not asked: the answer would have to be waited for. A row of −∞ gives NaN.
     """
     if isinstance(x, np.ndarray) and x.dtype.itemsize > 2 and x.size:
-        with np.errstate(over="ignore"):
-            total = sum_along(np.exp(x, out=out), dim)
-        if total.min() > 1e-3 and total.max() < 1e30:
+        total = sum_along(np.exp(x, out=out), dim)
+        if total.min() > 1e-3 and total.max() < largest:
             return x, total
     z = x - max_along(x, dim)
     return z, sum_along(xp_of(x).exp(z, out=out), dim)
 
 
-def row_dot(a: Any, b: Any) -> Any:
-    """Σ a·b over the last axis: (..., C), (..., C) -> (..., 1).
-
-    einsum needs no a·b in memory, but short rows cost it more than a product with ones does.
-    """
-    if a.shape[-1] <= 128 and isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
-        return ((a * b) @ np.ones(a.shape[-1], a.dtype))[..., None]
+def row_dot(a: Any, b: Any, dim: int = -1) -> Any:
+    """Σ a·b along dim, which stays with size 1: a call of BLAS a row, or for short rows a product
+    with ones."""
+    if dim != -1:
+        return (a * b).sum(dim, keepdims=True)
+    if isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
+        short = a.shape[-1] < 64
+        return ((a * b) @ np.ones(a.shape[-1], a.dtype) if short else np.vecdot(a, b))[..., None]
     return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
 
 
@@ -421,7 +422,8 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 # ---------------------------------------------------------------------------------- functions
 # erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) on float32: fitted here to atanh(erf(x)) for |x| ≤ 4 by
-# weighted least squares, the weights raised where the error in erf was largest.
+# weighted least squares, the weights raised where the error in erf was largest. Further out the
+# polynomial only grows, and tanh is ±1 to the last bit.
 _ERF_Q = (
     1.12837971,
     0.102765481,
@@ -431,7 +433,21 @@ _ERF_Q = (
     -5.9856874e-06,
     1.5896002e-07,
 )
+_CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the same of x/√2
 _erf64 = np.frompyfunc(math.erf, 1, 1)
+
+
+@quiet
+def _tanh_of(q: Any, x: np.ndarray) -> np.ndarray:
+    """tanh(x·(q₀ + q₁x² + …))."""
+    square = x * x
+    u = square * q[-1]
+    for coefficient in q[-2:0:-1]:
+        u += coefficient
+        u *= square
+    u += q[0]
+    u *= x
+    return np.tanh(u, out=u)
 
 
 def erf(x: Any) -> Any:
@@ -448,15 +464,16 @@ def erf(x: Any) -> Any:
         return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
     if x.dtype != np.float32:
         return erf(x.astype(np.float32)).astype(x.dtype)
-    x = np.clip(x, -5.0, 5.0)  # there tanh is ±1 to the last bit
-    square = x * x
-    u = square * _ERF_Q[6]
-    for coefficient in _ERF_Q[5:0:-1]:
-        u += coefficient
-        u *= square
-    u += _ERF_Q[0]
-    u *= x
-    return np.tanh(u, out=u)
+    return _tanh_of(_ERF_Q, x)
+
+
+def normal_cdf(x: Any) -> Any:
+    """Φ(x) = (1 + erf(x/√2))/2, how much of a normal distribution lies below x."""
+    fast = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim
+    cdf = _tanh_of(_CDF_Q, x) if fast else erf(x * math.sqrt(0.5))
+    cdf += 1.0
+    cdf *= 0.5
+    return cdf
 
 
 def sigmoid(x: Any) -> Any:
@@ -613,7 +630,8 @@ def by_rows(kernel: Any, *arrays: Any) -> Any:
     widest = max(a.strides[0] if a.shape[1] else 0 for a in rows)
     step = max(1, min(n, _BLOCK // max(abs(widest), 1)))
     if n <= step:
-        return kernel(*rows)
+        with blas.one_thread:
+            return kernel(*rows)
     cores = threads()
     blocks = -(-n // step)
     if blocks % cores:  # every core gets equally many
@@ -623,14 +641,20 @@ def by_rows(kernel: Any, *arrays: Any) -> Any:
     return functools.reduce(_add_up, each(lambda part: kernel(*[a[part] for a in rows]), parts))
 
 
-def by_elements(f: Any, x: Any, sloped: bool) -> tuple[Any, tuple]:
-    """y = f(x) and, to be saved, (f′(x),) if it is wanted, else (); in blocks, on every core.
+def by_elements(f: Any, *inputs: Any, outputs: int = 1) -> list:
+    """The arrays that f(*inputs, *outputs) writes, like the inputs; in blocks, on every core."""
+    outs = [xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype) for _ in range(outputs)]
+    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (*inputs, *outs)))
+    return outs
 
-    f(x, y) or f(x, y, slope) writes y and slope for some rows of x, given as a matrix.
-    """
-    outs = [xp_of(x).empty(x.shape, x.dtype) for _ in range(1 + sloped)]
-    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (x, *outs)))
-    return outs[0], tuple(outs[1:])
+
+def times(a: Any, b: Any) -> Any:
+    """a·b, element by element, on every core."""
+
+    def f(a: Any, b: Any, y: Any) -> None:
+        xp_of(a).multiply(a, b, out=y)
+
+    return by_elements(f, a, b)[0]
 
 
 def along(f: Any, dim: int, *inputs: Any) -> Any:

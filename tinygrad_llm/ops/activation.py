@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import by_elements, erf, sigmoid, sigmoid_by_tanh, xp_of
+from ..backend import by_elements, normal_cdf, sigmoid, sigmoid_by_tanh, times, xp_of
 from ..engine import Op
 
 
@@ -77,11 +77,11 @@ class Gelu(Op):
 
     def forward(self, x, approximate="none"):
         f = gelu_tanh if approximate == "tanh" else gelu_erf
-        y, self.saved = by_elements(f, x, self.needs[0])
+        y, *self.saved = by_elements(f, x, outputs=1 + self.needs[0])
         return y
 
     def backward(self, g):
-        return g * self.saved[0]
+        return times(g, self.saved[0])
 
 
 def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
@@ -105,9 +105,7 @@ def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
 
 def gelu_erf(x: Any, y: Any, slope: Any = None) -> None:
     xp = xp_of(x)
-    cdf = erf(x * math.sqrt(0.5))
-    cdf += 1.0
-    cdf *= 0.5  # Φ
+    cdf = normal_cdf(x)  # Φ
     xp.multiply(x, cdf, out=y)
     if slope is not None:
         xp.multiply(x, x, out=slope)
@@ -134,11 +132,11 @@ class Silu(Op):
                 slope *= y
                 slope += s
 
-        y, self.saved = by_elements(f, x, self.needs[0])
+        y, *self.saved = by_elements(f, x, outputs=1 + self.needs[0])
         return y
 
     def backward(self, g):
-        return g * self.saved[0]
+        return times(g, self.saved[0])
 
 
 class Softplus(Op):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import bounded, each, max_along, row_blocks, sigmoid, sum_along, xp_of
+from ..backend import bounded, each, exp_total, max_along, row_blocks, sigmoid, sum_along, xp_of
 from ..engine import Op
 from ..products import at_once, product
 from .matmul import rows as as_rows
@@ -23,9 +23,8 @@ class Targets:
     def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
         self.shape, self.reduction, self.w = t.shape, reduction, w
         t = t.reshape(-1)  # (...) -> (N)
-        kept = t != ignore_index
-        wrong = kept & ((t < 0) | (t >= n_classes))
-        if wrong.any():
+        kept, wrong = t != ignore_index, (t < 0) | (t >= n_classes)
+        if wrong.any() and (wrong := wrong & kept).any():
             raise IndexError(
                 f"{name}: Target {int(t[wrong][0])} is out of bounds: "
                 f"wants 0 <= target < {n_classes}, or ignore_index={ignore_index}"
@@ -35,6 +34,7 @@ class Targets:
         self.sum_w = n_classes if w is None else float(w.sum())
         self.hard = of_target * (1.0 - smoothing)
         self.soft = kept * (of_target * 0.0 + smoothing / n_classes) if smoothing else None
+        self.weight = self.hard if self.soft is None else self.hard + self.soft * self.sum_w  # Σ q
         self.scale = 1.0
         if reduction == "mean":
             total = float(of_target.sum())
@@ -48,35 +48,34 @@ class Targets:
         """∂L/∂Lᵢ: a number, or one a row. 0 where there is no target at all."""
         return g.reshape(-1)[:, None] * (0.0 if math.isnan(self.scale) else self.scale)
 
-    def losses(self, part: slice, x: Any, z: Any, top: Any) -> tuple[Any, Any, Any]:
-        """Some rows' −Σ q·log p; Σ z, where z becomes exp(x − top); and log Σ exp(x)."""
-        xp = xp_of(x)
-        if z is not x or not isinstance(top, float):
-            xp.subtract(x, top, out=z)
-        at_target = z[xp.arange(len(z)), self.t[part]]
-        if self.soft is not None:
-            at_all = z.sum(-1) if self.w is None else z @ self.w
-        xp.exp(z, out=z)
-        total = sum_along(z)
-        log_total = xp.log(total[:, 0])
-        losses = self.hard[part] * (log_total - at_target)
-        if self.soft is not None:
-            losses += self.soft[part] * (self.sum_w * log_total - at_all)
+    def at(self, part: slice, z: Any) -> Any:
+        """Where the targets of some rows stand in z (n, C), counted through all of it."""
+        return xp_of(z).arange(len(z)) * z.shape[-1] + self.t[part]
+
+    def scores(self, part: slice, x: Any) -> Any:
+        """Σ q·x of some rows: (n, C) -> (n)."""
+        of_target = self.hard[part] * x.take(self.at(part, x))
+        if self.soft is None:
+            return of_target
+        return of_target + self.soft[part] * (x.sum(-1) if self.w is None else x @ self.w)
+
+    def losses(self, part: slice, scores: Any, log_total: Any) -> Any:
+        """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x of some rows: (n), (n) -> (n)."""
+        losses = self.weight[part] * log_total - scores
         losses[self.ignored[part]] = 0.0  # 0·∞ among them
-        return losses, total, top + log_total[:, None]
+        return losses
 
     def gradient(self, part: slice, z: Any, total: Any, g: Any) -> Any:
         """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.
 
         f is one number a row, so that it need not meet the matrix: f·z·W is f·(z·W).
         """
-        g, hard = g if len(g) == 1 else g[part], self.hard[part][:, None]  # (1, 1) or (n, 1)
-        weight = hard if self.soft is None else hard + self.soft[part][:, None] * self.sum_w  # Σ q
+        g, weight = g if len(g) == 1 else g[part], self.weight[part, None]  # (1, 1) or (n, 1)
         share = total / (weight + (weight == 0))  # f is 0 where Σ q is 0, whatever stands in z
         if self.soft is not None:
             soft = self.soft[part][:, None] * share
             z -= soft if self.w is None else soft * self.w
-        z[xp_of(z).arange(len(z)), self.t[part]] -= (hard * share)[:, 0]
+        z.reshape(-1)[self.at(part, z)] -= self.hard[part] * share[:, 0]
         return weight * g / total
 
 
@@ -88,7 +87,7 @@ class CrossEntropy(Op):
     With l = log Σ exp(x),   log p = x − l.
     Backward: l is a road from every logit, so ∂Lᵢ/∂x_ic = p_ic·Σ q − q_ic. Without weights and
     smoothing that is p − onehot(t): what the model says minus what is true.
-    Saves x, t, w and l (one number a row): p = exp(x − l) is worked out again.
+    Saves z = exp(x − m), Σ z (one number a row), t and w: p = z/Σ z, and x is not needed.
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
@@ -96,30 +95,30 @@ class CrossEntropy(Op):
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
-        logits = as_rows(x)  # (..., C) -> (N, C)
-        losses, log_sum = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
-        self.saved = x, t, w, log_sum
+        logits, z = as_rows(x), xp.empty(x.shape, x.dtype)  # (..., C) -> (N, C)
+        losses, total = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
+        self.saved = z, total, t, w
+        z = as_rows(z)
 
         def some_rows(part):
-            rows, z = logits[part], xp.empty_like(logits[part])
-            losses[part], _, log_sum[part] = targets.losses(part, rows, z, max_along(rows))
+            shifted, total[part] = exp_total(logits[part], z[part], largest=1e5)
+            scores = targets.scores(part, shifted)
+            losses[part] = targets.losses(part, scores, xp.log(total[part, 0]))
 
-        each(some_rows, row_blocks(logits), logits)
+        each(some_rows, row_blocks(z), z)
         return targets.reduce(losses)
 
     def backward(self, g):
-        x, t, w, log_sum = self.saved
-        targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
+        z, total, t, w = self.saved
+        targets = Targets(self.name, z.dtype, z.shape[-1], t, w, *self.options)
         xp, g = xp_of(g), targets.arriving(g)
-        gx = xp.empty(x.shape, x.dtype)
-        logits, out = as_rows(x), as_rows(gx)  # (..., C) -> (N, C)
+        gx = xp.array(z)
+        rows = as_rows(gx)  # (..., C) -> (N, C)
 
         def some_rows(part):
-            p = xp.subtract(logits[part], log_sum[part], out=out[part])
-            xp.exp(p, out=p)
-            p *= targets.gradient(part, p, 1.0, g)
+            rows[part] *= targets.gradient(part, rows[part], total[part], g)
 
-        each(some_rows, row_blocks(out), out)
+        each(some_rows, row_blocks(rows), rows)
         return gx, None, None
 
 
@@ -158,8 +157,12 @@ class LinearCrossEntropy(Op):
 
             def some_rows(part, logits=z, start=rows.start):
                 z, part = logits[part], slice(start + part.start, start + part.stop)
-                top = 0.0 if in_range else max_along(z)
-                losses[part], total, _ = targets.losses(part, z, z, top)
+                if not in_range:
+                    z -= max_along(z)
+                scores = targets.scores(part, z)
+                xp.exp(z, out=z)
+                total = sum_along(z)  # (n, 1)
+                losses[part] = targets.losses(part, scores, xp.log(total[:, 0]))
                 if True in needs:
                     f[part] = targets.gradient(part, z, total, g)
 

@@ -41,13 +41,14 @@ class LayerNorm(Op):
         gx = xp_of(g).empty(g.shape, g.dtype)
 
         def some_rows(g, xhat, r, gx):
+            gxhat = g * xhat
+            gw = row_sum(gxhat) if needs[1] else None  # (N, C) -> (C)
             if needs[0]:
-                u = g if w is None else g * w
-                xp_of(g).multiply(xhat, row_dot(u, xhat) / -g.shape[-1], out=gx)
-                gx += u
-                gx -= row_mean(u)
+                xp_of(g).multiply(g, 1.0 if w is None else w, out=gx)  # u
+                gx -= row_mean(gx)
+                gx -= xp_of(g).multiply(xhat, row_mean(gxhat, w), out=gxhat)
                 gx *= r
-            return row_sum(g * xhat) if needs[1] else None, row_sum(g) if needs[2] else None
+            return gw, row_sum(g) if needs[2] else None
 
         gw, gb = by_rows(some_rows, g, xhat, r, gx)
         return gx if needs[0] else None, gw, gb
@@ -85,13 +86,12 @@ class RmsNorm(Op):
         gx = xp_of(g).empty(g.shape, g.dtype)
 
         def some_rows(g, x, r, gx):
+            gxhat = g * x
             if needs[0]:
-                u = g if w is None else g * w
-                xp_of(g).multiply(x, r * r * row_dot(u, x) / -g.shape[-1], out=gx)
-                gx += u
+                xp_of(g).multiply(x, r * r * row_mean(gxhat, w), out=gx)
+                xp_of(g).subtract(g if w is None else g * w, gx, out=gx)
                 gx *= r
             if needs[1]:
-                gxhat = g * x
                 gxhat *= r
                 return row_sum(gxhat)  # (N, C) -> (C)
 
