@@ -372,3 +372,45 @@ def test_erf_in_float32_is_right_over_the_whole_range():
     assert abs(backend.erf(x) - backend.erf(x.astype(np.float64))).max() < 3e-7
     assert (backend.erf(np.float32([-np.inf, -9.0, 9.0, np.inf])) == [-1, -1, 1, 1]).all()
     assert np.isnan(backend.erf(np.float32([np.nan]))).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dim", [-1, 0])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_a_row_of_minus_infinity_is_nan_without_a_warning(dtype, dim):
+    rows = np.array([[-np.inf] * 3, [1.0, 2.0, -np.inf]], dtype)
+    for function in (tg.softmax, tg.log_softmax):
+        x = tg.from_numpy(rows if dim == -1 else rows.T.copy()).requires_grad_()
+        y = function(x, dim)
+        y.backward(tg.ones_like(y))
+        y, g = (a if dim == -1 else a.T for a in (y.detach().numpy(), x.grad.numpy()))
+        assert np.isnan(y[0]).all() and np.isnan(g[0]).all()
+        exact = np.exp(rows[1] - 2.0) / np.exp(rows[1] - 2.0).sum()
+        np.testing.assert_allclose(y[1] if function is tg.softmax else np.exp(y[1]), exact, 2e-3)
+        assert np.isfinite(g[1]).all()
+    assert tg.logsumexp(tg.from_numpy(rows), -1).tolist()[0] == -np.inf
+    loss = F.cross_entropy(tg.from_numpy(rows), ids(0, 1), reduction="none").tolist()
+    assert math.isnan(loss[0]) and abs(loss[1] - math.log1p(math.exp(-1.0))) < 1e-3
+
+
+def test_logits_far_from_zero_lose_nothing():
+    """exp without a maximum subtracted is for logits whose log Σ exp is small."""
+    x = np.random.default_rng(0).standard_normal((64, 65)).astype(np.float32)
+    for shift in (0.0, 10.0, 60.0, 1000.0, -1000.0):
+        shifted = tg.from_numpy(x + np.float32(shift))
+        exact = tg.from_numpy((x + np.float32(shift)).astype(np.float64))
+        for function in (tg.log_softmax, tg.softmax):
+            got, want = function(shifted, -1).numpy(), function(exact, -1).numpy()
+            assert abs(got - want).max() < 2e-6, (function.__name__, shift)
+        t = ids(*range(64))
+        got = F.cross_entropy(shifted, t, reduction="none").numpy()
+        assert abs(got - F.cross_entropy(exact, t, reduction="none").numpy()).max() < 2e-6
+
+
+@pytest.mark.filterwarnings("error")
+def test_activations_of_huge_numbers_are_silent():
+    x = tg.tensor([3e38, -3e38, 1e6, -1e6, 5.0], requires_grad=True)
+    for function in (F.gelu, F.silu, lambda x: F.gelu(x, approximate="tanh"), tg.erf):
+        y = function(x)
+        y.backward(tg.ones(5))
+        assert y[2] in (1e6, 1.0) and y[3] in (0.0, -1.0)

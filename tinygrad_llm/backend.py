@@ -253,7 +253,10 @@ def row_sum(g: Any, keep: int = 1) -> Any:
     rows = g.reshape(-1, math.prod(tail)) if g.size else g.reshape(0, math.prod(tail))  # (N, C)
     n = len(rows)
     if isinstance(rows, np.ndarray) and rows.dtype.kind == "f" and rows.dtype.itemsize > 2:
-        return _row_sum_by_products(rows).reshape(tail)
+        if blas.one_thread.inside:
+            return _row_sum_by_products(rows).reshape(tail)
+        with blas.one_thread:
+            return _row_sum_by_products(rows).reshape(tail)
     if FASTER and not isinstance(rows, np.ndarray) and FASTER["takes_rows"](rows):
         return FASTER["sum_rows"](rows).reshape(tail)
     if n > _ROWS:
@@ -271,11 +274,10 @@ def _row_sum_by_products(rows: np.ndarray) -> np.ndarray:
     """Σ over the rows as 1ᵀ·rows, 1,024 rows at a time: BLAS reads memory faster than sum does."""
     n = len(rows)
     whole = n - n % _ROWS
-    with blas.one_thread:
-        total = np.ones(n - whole, rows.dtype) @ rows[whole:]  # (C)
-        if whole:
-            groups = np.ones(_ROWS, rows.dtype) @ rows[:whole].reshape(-1, _ROWS, rows.shape[1])
-            total += groups[0] if whole == _ROWS else _row_sum_by_products(groups)  # (C)
+    total = np.ones(n - whole, rows.dtype) @ rows[whole:]  # (C)
+    if whole:
+        groups = np.ones(_ROWS, rows.dtype) @ rows[:whole].reshape(-1, _ROWS, rows.shape[1])
+        total += groups[0] if whole == _ROWS else _row_sum_by_products(groups)  # (C)
     return total
 
 
@@ -614,6 +616,7 @@ def row_blocks(x: Any, n_bytes: int = IN_CACHE) -> list[slice]:
 _BLOCK = 1536 * 1024  # bytes of one array in a block; smaller ones cost more in handing over
 
 
+@quiet
 def by_rows(kernel: Any, *arrays: Any) -> Any:
     """Run kernel(*blocks) over blocks of rows, on every core; the sum of what it returns.
 

@@ -25,7 +25,7 @@ class LayerNorm(Op):
 
         def some_rows(x, y, xhat, r):
             xp.subtract(x, row_mean(x), out=xhat)
-            r[...] = (row_dot(xhat, xhat) / x.shape[-1] + eps) ** -0.5
+            r[...] = 1.0 / xp.sqrt(row_dot(xhat, xhat) / x.shape[-1] + eps)
             xhat *= r
             xp.multiply(xhat, 1.0 if w is None else w, out=y)
             if b is not None:
@@ -71,7 +71,7 @@ class RmsNorm(Op):
         y, r = xp.empty(x.shape, x.dtype), xp.empty(x.shape[:-1] + (1,), x.dtype)
 
         def some_rows(x, y, r):
-            r[...] = (row_dot(x, x) / x.shape[-1] + eps) ** -0.5
+            r[...] = 1.0 / xp.sqrt(row_dot(x, x) / x.shape[-1] + eps)
             xp.multiply(x, r, out=y)
             if w is not None:
                 y *= w

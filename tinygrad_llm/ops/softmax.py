@@ -4,7 +4,7 @@ softmax(x) = softmax(x − m): with the maximum subtracted, exp never overflows.
 that out (m = 0) where a look at Σ exp(x) shows that it was not needed.
 """
 
-from ..backend import along, exp_total, row_dot, sum_along, xp_of
+from ..backend import along, exp_total, quiet, row_dot, sum_along, xp_of
 from ..engine import Op
 
 
@@ -69,14 +69,11 @@ class Logsumexp(Op):
     Saves x and y (one number a row). A row of −∞ alone gives −∞, and NaN as its gradient.
     """
 
+    @quiet
     def forward(self, x, dim=-1, keepdim=False):
-        xp = xp_of(x)
-        self.dim = dim
-        if not x.size:
-            m = x.sum(dim, keepdims=True)  # zeros: there is no maximum
-        else:
-            m = x.max(dim, keepdims=True)
-            m[xp.isinf(m)] = 0.0
+        xp, self.dim = xp_of(x), dim
+        m = x.max(dim, keepdims=True) if x.size else x.sum(dim, keepdims=True)  # of nothing: zeros
+        m[xp.isinf(m)] = 0.0
         y = xp.log(xp.exp(x - m).sum(dim, keepdims=True)) + m
         self.saved = x, y
         return y if keepdim else y.squeeze(dim)
