@@ -440,7 +440,7 @@ _erf64 = np.frompyfunc(math.erf, 1, 1)
 
 
 @quiet
-def _tanh_of(q: Any, x: np.ndarray) -> np.ndarray:
+def _tanh_of(q: Any, x: Any) -> Any:
     """tanh(x·(q₀ + q₁x² + …))."""
     square = x * x
     u = square * q[-1]

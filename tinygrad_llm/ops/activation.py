@@ -77,7 +77,8 @@ class Gelu(Op):
 
     def forward(self, x, approximate="none"):
         f = gelu_tanh if approximate == "tanh" else gelu_erf
-        y, *self.saved = by_elements(f, x, outputs=1 + self.needs[0])
+        y, *saved = by_elements(f, x, outputs=1 + self.needs[0])
+        self.saved = tuple(saved)
         return y
 
     def backward(self, g):
@@ -132,7 +133,8 @@ class Silu(Op):
                 slope *= y
                 slope += s
 
-        y, *self.saved = by_elements(f, x, outputs=1 + self.needs[0])
+        y, *saved = by_elements(f, x, outputs=1 + self.needs[0])
+        self.saved = tuple(saved)
         return y
 
     def backward(self, g):
