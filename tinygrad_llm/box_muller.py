@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import threads
+from .backend import keep_memory, threads
 
 __all__ = ["fused_multiply_add", "normals32", "normals64", "pairs64"]
 
@@ -47,8 +47,9 @@ _C, _C_STEPS = (
     _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2),
     (*(2.0**-33, 2.0**-28),),
 )
-# π/2 in three parts; the first two are so short that multiples and differences are exact.
-_HALF_PI = _f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)
+# π/2 in three parts. PyTorch takes j times each from θ in turn. The first two are so short that
+# nothing is lost, so j times their sum, taken from θ in float64 and rounded once, is the same.
+_HALF_PI = sum(_f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8))
 
 _ROUND: Any = "same_kind"  # NumPy's word for: the float64 result may be rounded to float32
 _ROOT_HALF = 0x3F3504F3  # the bits of √½ in float32
@@ -144,13 +145,11 @@ def _on_circle(draws: Any, r: Any, ints: Any, floats: Any, doubles: Any) -> tupl
     x *= _ANGLE
     np.add(draws, 1 << 21, out=j)
     j >>= 22
-    np.copyto(cosine, j, casting="unsafe")
-    for part in _HALF_PI[:2]:
-        np.multiply(cosine, part, out=z)
-        x -= z
-    np.copyto(wide, cosine)
-    wide *= _HALF_PI[2]
-    np.subtract(x, wide, out=x, casting=_ROUND)
+    np.copyto(wide, j)
+    wide *= _HALF_PI
+    np.copyto(wide_x, x)
+    wide_x -= wide
+    np.copyto(x, wide_x, casting=_ROUND)
 
     np.multiply(x, x, out=z)
     np.copyto(wide_x, x)
@@ -230,6 +229,7 @@ def normals32(draw: Any, out: Any) -> None:
         from concurrent.futures import ThreadPoolExecutor  # slow to import
 
         _pool = ThreadPoolExecutor(max(1, min(threads(), 8) - 1), "tinygrad_llm.random")
+    keep_memory()
     jobs: list[tuple[Any, Any, Any]] = []
     for i in range(0, out.size, step):
         part = out[i : i + step]
