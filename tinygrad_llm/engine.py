@@ -123,17 +123,20 @@ class Op:
         except (ValueError, TypeError) as error:
             raise shapes.explained(cls.name, cls.signature, arrays, error) from error
         if type(out) is ndarray:  # one output, as nearly always
-            results = [wrap(out)]
+            y = wrap(out)
+            results = [y]
+            if True in needs and out.dtype.kind in "fV":
+                op.roads, op.order = roads, next(clock)
+                y._needs, y._op = True, op
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
-            if len(results) > 1:
+            if True in needs:
+                op.roads, op.order = roads, next(clock)
                 op.outputs = [(y.array.shape, y.array.dtype) for y in results]
-        if True in needs:
-            op.roads, op.order = roads, next(clock)
-            for i, y in enumerate(results):
-                if y.array.dtype.kind in "fV":  # integers, such as the indices of topk, have none
-                    y._needs, y._op, y._out = True, op, i
+                for i, y in enumerate(results):
+                    if y.array.dtype.kind in "fV":  # integers, such as topk's indices, have none
+                        y._needs, y._op, y._out = True, op, i
         if cls.views and isinstance(inputs[0], Tensor):
             base = inputs[0] if inputs[0]._view_of is None else inputs[0]._view_of
             for y in results:
@@ -168,12 +171,14 @@ def backward_steps(
     arrived: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
 
     def arrive(g: Any, fresh: bool, op: Op, out: int) -> None:
-        slots = arrived.get(op.order)
+        order = op.order
+        slots = arrived.get(order)
         if slots is None:
-            heappush(waiting, -op.order)
-            slots = arrived[op.order] = [op, None, False]
-            if len(op.outputs) > 1:
-                slots += [None, False] * (len(op.outputs) - 1)
+            heappush(waiting, -order)
+            if len(op.outputs) == 1:
+                arrived[order] = [op, g, fresh]
+                return
+            slots = arrived[order] = [op] + [None, False] * len(op.outputs)
         at = 1 + 2 * out
         if slots[at] is None:
             slots[at], slots[at + 1] = g, fresh
