@@ -156,28 +156,145 @@ def test_a_gpu_that_is_not_there(other_device, fresh_cuda):
             call()
 
 
-def test_several_gpus():
+@pytest.fixture
+def two_gpus():
+    """Skips without two; "cuda" stands for the first one in the test and after it."""
     if not torch.cuda.is_available() or torch.cuda.device_count() < 2:
         pytest.skip("one GPU or none")
-    x, y = torch.ones(3, 3, device="cuda:0"), torch.ones(3, 3, device="cuda:1")
-    assert (str(x.device), str(y.device)) == ("cuda:0", "cuda:1")
-    with pytest.raises(RuntimeError, match="same device"):
-        x + y
+    yield "cuda:0", "cuda:1"
+    torch.cuda.set_device(0)
+
+
+def test_work_is_done_where_the_tensors_are(two_gpus):
+    x, y = (torch.ones(3, 3, device=gpu) for gpu in two_gpus)
+    assert (str(x.device), str(y.device)) == two_gpus
+    for a in (x, y, x):
+        made = [a * 2, a @ a, a > 0, a.sum(), torch.zeros_like(a), a.clone(), a[0], a.mean(0) + 1,
+                torch.cat([a, a]), F.softmax(a, -1), F.gelu(a), a.argmax(), a.float()]  # fmt: skip
+        assert {str(t.device) for t in made} == {str(a.device)}
+        assert (a * 2).tolist() == [[2.0] * 3] * 3 and (a @ a).tolist() == [[3.0] * 3] * 3
     assert (x + y.to(x.device)).tolist() == [[2.0] * 3] * 3
-    model = small_gpt(drop_rate=0.0)
-    ids = torch.from_numpy(TOKENS[:16].astype(np.int64)).reshape(2, 8)
-    wanted = model(ids)
-    was = torch.cuda.current_device()
-    try:
-        torch.cuda.set_device(1)
+    assert (y.add_(1).tolist(), str(y.device)) == ([[2.0] * 3] * 3, "cuda:1")
+    assert x.copy_(y).tolist() == [[2.0] * 3] * 3 and str(x.device) == "cuda:0"
+    assert str(torch.zeros(1, device="cuda").device) == "cuda:0"
+    with torch.cuda.device(1):
+        assert torch.cuda.current_device() == 1
         assert str(torch.zeros(1, device="cuda").device) == "cuda:1"
-        model.to("cuda")
-        found = model(ids.to("cuda"))
-        found.sum().backward()
-        assert {str(p.grad.device) for p in model.parameters()} == {"cuda:1"}
-        assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-5)
-    finally:
-        torch.cuda.set_device(was)
+    assert torch.cuda.current_device() == 0
+
+
+def test_two_gpus_do_not_mix(two_gpus):
+    x, y = (torch.ones(3, 3, device=gpu) for gpu in two_gpus)
+    ids = torch.tensor([0, 1]).to("cuda:0")
+    layer, table = nn.Linear(3, 3).to("cuda:1"), nn.Embedding(5, 3).to("cuda:1")
+    for call in (
+        lambda: x + y,
+        lambda: x @ y,
+        lambda: x == y,
+        lambda: torch.cat([y, x]),
+        lambda: layer(x),
+        lambda: table(ids),
+        lambda: x.add_(y),
+        lambda: F.cross_entropy(y[:2], ids),
+        lambda: torch.where(x > 0, x, y),
+    ):
+        with pytest.raises(RuntimeError, match="same device, but found .*cuda:") as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert x.tolist() == y.tolist() == [[1.0] * 3] * 3
+
+
+@pytest.mark.parametrize("gpu", [0, 1])
+def test_training_on_either_gpu(gpu, two_gpus):
+    def losses(place):
+        torch.manual_seed(4)
+        model = small_gpt(drop_rate=0.0).to(place)
+        optimizer = optim.AdamW(model.parameters(), lr=1e-2)
+        ids = torch.from_numpy(TOKENS[:18].astype(np.int64)).reshape(2, 9).to(place)
+        found = []
+        for _ in range(5):
+            loss = model.loss(ids[:, :-1], ids[:, 1:])
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            assert {str(p.grad.device) for p in model.parameters()} == {str(loss.device)}
+            optimizer.step()
+            optimizer.zero_grad()
+            found.append(loss.item())
+        return found
+
+    torch.cuda.set_device(1 - gpu)
+    np.testing.assert_allclose(losses(f"cuda:{gpu}"), losses("cpu"), rtol=1e-4)
+
+
+def test_a_model_on_two_gpus(two_gpus):
+    """Each half has its parameters, gradients, norms and optimizer state where it is."""
+
+    def run(first, second):
+        torch.manual_seed(4)
+        a, b = nn.Linear(6, 8).to(first), nn.Linear(8, 3).to(second)
+        parameters = [*a.parameters(), *b.parameters()]
+        optimizer = optim.AdamW(parameters, lr=1e-2)
+        x = torch.linspace(-1, 1, 24).reshape(4, 6).to(first)
+        numbers = []
+        for _ in range(4):
+            hidden = F.gelu(a(x))
+            there = hidden.to(second)
+            loss = (b(there) ** 2).mean() + (b(there).sum() * 0.1)
+            loss = loss + hidden.mean().to(second)
+            loss.backward()
+            assert [str(p.grad.device) for p in parameters] == [str(p.device) for p in parameters]
+            norm = nn.utils.clip_grad_norm_(parameters, 0.05)
+            optimizer.step()
+            optimizer.zero_grad()
+            numbers += [loss.item(), norm.item()]
+        return numbers
+
+    np.testing.assert_allclose(run(*two_gpus), run("cpu", "cpu"), rtol=1e-4)
+
+
+def test_memory_of_each_gpu(two_gpus):
+    before = [torch.cuda.memory_allocated(i) for i in (0, 1)]
+    kept = torch.zeros(1 << 20, device="cuda:1")
+    after = [torch.cuda.memory_allocated(i) for i in ("cuda:0", "cuda:1")]
+    assert after[0] == before[0] and after[1] - before[1] == kept.nbytes
+    assert torch.cuda.memory_reserved(1) >= kept.nbytes
+    assert torch.cuda.mem_get_info(1)[0] > 0
+    for i in two_gpus:
+        torch.cuda.synchronize(i)
+        assert torch.cuda.get_device_name(i)
+
+
+def test_a_graph_on_the_second_gpu(two_gpus):
+    weight = nn.Parameter(torch.ones(64, 64, device="cuda:1") * 0.01)
+    optimizer = optim.AdamW([weight], lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (x @ weight).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    graphed = torch.cuda.graphed(step, device="cuda:1", warmup=1)
+    xs = [torch.full((8, 64), 1.0 + i) for i in range(6)]
+    found = [graphed(x).item() for x in xs]
+    with torch.no_grad():
+        weight.copy_(torch.full((64, 64), 0.01))
+    optimizer = optim.AdamW([weight], lr=0.1)
+    assert torch.cuda.current_device() == 0
+    np.testing.assert_allclose(found, [step(x.to("cuda:1")).item() for x in xs], rtol=1e-5)
+
+
+def test_checkpoints_go_to_any_gpu(two_gpus, tmp_path):
+    model = small_gpt(drop_rate=0.0).to("cuda:1")
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    state = torch.load(tmp_path / "model.pth", map_location="cuda:0")
+    assert {str(t.device) for t in state.values()} == {"cuda:0"}
+    model.load_state_dict(state)
+    assert {str(p.device) for p in model.parameters()} == {"cuda:1"}
+    assert {n: t.cpu().tolist() for n, t in state.items()} == {
+        n: t.cpu().tolist() for n, t in model.state_dict().items()
+    }
 
 
 # ------------------------------------------------------------------------------------ no room left

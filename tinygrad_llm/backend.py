@@ -142,6 +142,7 @@ def _from_gpu(array: Any) -> Any:
     here, there = xp.cuda.Device(), array.device
     if here.id == there.id:
         return array
+    not_now("a tensor's way from one GPU to another")
     with there:
         array = xp.ascontiguousarray(array)
         there.synchronize()

@@ -32,7 +32,7 @@ from typing import Any
 
 from . import backend
 from .capture import Capture, capturing
-from .tensor import Tensor, wrap
+from .tensor import Tensor, device, wrap
 
 __all__ = ["CUDAGraph", "graph", "graphed", "is_current_stream_capturing"]
 
@@ -64,6 +64,7 @@ class CUDAGraph:
         self._memory: Any = None
         self._contexts: Any = None
         self._stream: Any = None
+        self._gpu = 0
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         """From here to capture_end() launches are written down and not run."""
@@ -76,6 +77,8 @@ class CUDAGraph:
             raise RuntimeError(
                 "CUDA graphs need the GPU's own kernels: CuPy, and compute capability 8.0 or newer"
             )
+        self._gpu = backend.current_gpu()
+        backend.use_gpu(self._gpu)
         gc.collect()
         xp.cuda.Device().synchronize()
         xp.get_default_memory_pool().free_all_blocks()
@@ -119,6 +122,7 @@ class CUDAGraph:
             ids = ref()
             if ids is not None and not backend.ids_in_range(ids, n, ignored):
                 backend.check_ids(ids if ignored is None else ids[ids != ignored], n, name)
+        backend.use_gpu(self._gpu)
         self._capture.refresh()
         self._graph.launch()
 
@@ -190,8 +194,17 @@ class graphed:
                     f"a graphed step takes tensors alone, and argument {i} is {type(t).__name__}: "
                     "a number would be the same in every replay"
                 )
-        if str(self.device) == "cpu":
+        place = device(self.device)
+        if place.type == "cpu":
             return self.step(*tensors)
+        before = backend.current_gpu()
+        backend.choose_gpu(backend.gpu_to_use(place.index))
+        try:
+            return self._call(tensors)
+        finally:
+            backend.choose_gpu(before)
+
+    def _call(self, tensors: tuple[Tensor, ...]) -> Any:
         key = tuple((t.array.shape, t.array.dtype) for t in tensors)
         if key in self._graphs:
             captured, inputs, outputs = self._graphs[key]
@@ -200,7 +213,8 @@ class graphed:
             captured.replay()
             return _copies(outputs)
         calls = self._calls[key] = self._calls.get(key, 0) + 1
-        there = [t.to(self.device) for t in tensors]
+        here = device("cuda", backend.current_gpu())
+        there = [t.to(here) for t in tensors]
         if calls <= self.warmup or len(self._graphs) >= self.max_graphs:
             return _copies(self.step(*there))
         inputs = [_own(mine, new) for mine, new in zip(there, tensors, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..backend import FASTER, xp_of
+from ..backend import FASTER, use_gpu, xp_of
 from ..capture import capturing, not_now
 from ..tensor import Tensor
 from .optimizer import (
@@ -74,10 +74,12 @@ class Adam(Optimizer):
         ]  # fmt: skip
         if not all(FASTER["takes_adam"](*arrays) for arrays in four):
             return False
-        by_step: dict[float, list] = {}
+        by_step: dict[tuple, list] = {}
         for p, arrays in zip(params, four, strict=True):
-            by_step.setdefault(steps_done(self.state[p]), []).append((p, arrays))
-        for pairs in by_step.values():
+            key = steps_done(self.state[p]), arrays[0].data.device_id
+            by_step.setdefault(key, []).append((p, arrays))
+        for (_, gpu), pairs in by_step.items():
+            use_gpu(gpu)
             FASTER["adam"](
                 [arrays for _, arrays in pairs], partial(self._next_step, group, pairs),
                 group["betas"], group["eps"], group["weight_decay"],

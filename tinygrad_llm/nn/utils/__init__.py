@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import FASTER, xp_of
+from ...backend import FASTER, device_of, move, xp_of
 from ...functions.shape import cat
 from ...names import missing
 from ...tensor import Tensor, wrap
@@ -67,6 +67,14 @@ def get_total_norm(
     p = float(norm_type)
     if not arrays:
         return wrap(np.zeros((), np.float32))
+    places = dict.fromkeys(map(device_of, arrays))
+    if len(places) > 1:  # the norm of the norms of each GPU
+        norms = [
+            get_total_norm([t for t in _as_list(tensors) if device_of(t.array) == place], norm_type)
+            for place in places
+        ]
+        norms = [wrap(move(n.array, *next(iter(places)))) for n in norms]
+        return get_total_norm(norms, norm_type, error_if_nonfinite)
     xp, dtype = xp_of(arrays[0]), arrays[0].dtype
     if p == 2.0 and FASTER and FASTER["takes_norm"](arrays):
         total = FASTER["gradient_norm"](arrays)
@@ -98,6 +106,13 @@ def clip_grads_with_norm_(
     if not grads:
         return
     arrays = [g.array for g in grads]
+    places = dict.fromkeys(map(device_of, arrays))
+    if len(places) > 1:
+        for place in places:
+            there = [p for p in _as_list(parameters)
+                     if p.grad is not None and device_of(p.grad.array) == place]  # fmt: skip
+            clip_grads_with_norm_(there, max_norm, wrap(move(total_norm.array, *place)))
+        return
     if FASTER and FASTER["takes_norm"]([*arrays, total_norm.array]):
         FASTER["clip_by_norm"](arrays, total_norm.array, max_norm)
         for array in arrays:
