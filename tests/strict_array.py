@@ -28,6 +28,8 @@ _owners: Any = weakref.WeakValueDictionary()  # id of a NumPy array that owns me
 class Pointer:
     """The address of an array's first element, with CuPy's `.ptr` and arithmetic."""
 
+    device_id = 0
+
     def __init__(self, owner: ndarray, offset: int) -> None:
         self.owner, self.offset = owner, offset
 

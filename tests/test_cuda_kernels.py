@@ -193,6 +193,114 @@ def test_attention(shapes, causal, precision):
 
 
 @gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["bool", "number", "row", "nowhere"])
+@pytest.mark.parametrize("shapes", ATTENTION[:4] + ATTENTION[5:7], ids=str)
+def test_attention_with_a_mask(shapes, kind, precision):
+    (B, H, L, _), (_, _, S, _) = shapes
+    rng = np.random.default_rng(L + S)
+    mask = rng.random((B, 1, L, S)) < 0.7
+    if kind == "row":
+        mask = rng.random((B, 1, 1, S)) < 0.7
+    elif kind == "nowhere":
+        mask = mask[0, 0] & (np.arange(L) % 3 > 0)[:, None]
+    elif kind == "number":
+        mask = np.float32(rng.standard_normal((H, L, S)) * 2)
+
+    def f(q, k, v):
+        m = tg.from_numpy(np.array(mask)).to(q.device)
+        return F.scaled_dot_product_attention(
+            q, k, v, m if m.dtype is tg.bool else m.to(q.dtype), enable_gqa=True
+        )
+
+    arrays = [normal(*shapes[0], seed=1), normal(*shapes[1], seed=2), normal(*shapes[1], seed=3)]
+    compare(f, arrays, precision, {"float32": 2e-5, "bfloat16": 3e-2}[precision])
+
+
+@gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shapes", ATTENTION, ids=str)
+def test_attention_with_dropout_from_the_cpus_stream(shapes, causal, precision):
+    def f(q, k, v):
+        tg.manual_seed(11)
+        return F.scaled_dot_product_attention(
+            q, k, v, dropout_p=0.3, is_causal=causal, enable_gqa=True
+        )
+
+    q, k = shapes
+    arrays = [normal(*q, seed=1), normal(*k, seed=2), normal(*k, seed=3)]
+    compare(f, arrays, precision, {"float32": 2e-5, "bfloat16": 3e-2}[precision])
+
+
+@gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("L, S, D, causal", [(70, 70, 64, True), (33, 150, 32, False),
+                                             (130, 130, 128, True)])  # fmt: skip
+def test_dropout_drawn_within_attention(L, S, D, causal, precision):
+    """v as the unit matrix shows the weights, and so what stayed; the gradients must fit to it."""
+    p, H = 0.3, 2
+    dtype = tg.bfloat16 if precision == "bfloat16" else tg.float32
+    if precision == "tf32":
+        tg.set_float32_matmul_precision("high")
+    rng = np.random.default_rng(0)
+    q, k, v, g = (tg.from_numpy(np.float32(rng.standard_normal((1, H, n, D)))).to(dtype)
+                  for n in (L, S, S, L))  # fmt: skip
+    tg.cuda.fast_dropout()
+    try:
+
+        def attend(v):
+            tg.manual_seed(3)
+            return F.scaled_dot_product_attention(
+                q.to("cuda"), k.to("cuda"), v.to("cuda"), dropout_p=p, is_causal=causal
+            ).detach()
+
+        parts = []
+        for first in range(0, S, D):  # D columns of the weights at a time
+            unit = np.zeros((1, H, S, D), np.float32)
+            unit[..., range(first, min(S, first + D)), range(min(S, first + D) - first)] = 1.0
+            parts.append(attend(tg.from_numpy(unit).to(dtype)).cpu().float().numpy())
+        stayed = np.concatenate(parts, -1)[..., :S] != 0
+        inputs = [x.to("cuda").requires_grad_() for x in (q, k, v)]
+        tg.manual_seed(3)
+        y = F.scaled_dot_product_attention(*inputs, dropout_p=p, is_causal=causal)
+        y.backward(g.to("cuda"))
+    finally:
+        tg.cuda.fast_dropout(False)
+    seen = np.tril(np.ones((L, S), bool)) if causal else np.ones((L, S), bool)
+    share = stayed[..., seen].mean()
+    assert abs(share - (1 - p)) < 4 * (p * (1 - p) / (H * seen.sum())) ** 0.5 + 0.003
+    assert not np.array_equal(stayed[0, 0], stayed[0, 1])  # each head has its own
+    exact = [x.to(tg.float64).requires_grad_() for x in (q, k, v)]
+    wanted = ops.ScaledDotProductAttention.apply(
+        *exact, None, stayed, is_causal=causal, dropout_p=p
+    )
+    wanted.backward(g.to(tg.float64))
+    tolerance = {"float32": 2e-5, "tf32": 3e-3, "bfloat16": 3e-2}[precision]
+    for a, b in zip(
+        [y, *(x.grad for x in inputs)], [wanted, *(x.grad for x in exact)], strict=True
+    ):
+        a, b = a.detach().cpu().to(tg.float64).numpy(), b.detach().numpy()
+        assert np.linalg.norm(a - b) / np.linalg.norm(b) < tolerance
+
+
+@gpu
+def test_a_mask_that_wants_a_gradient_and_float64_go_to_the_op():
+    tg.cuda.fast_dropout()
+    try:
+        q = tg.randn(1, 2, 9, 16).to("cuda")
+        mask = tg.zeros(9, 9, device="cuda").requires_grad_()
+        F.scaled_dot_product_attention(q, q, q, mask, dropout_p=0.2).sum().backward()
+        assert float(mask.grad.abs().sum()) > 0
+        double = q.to(tg.float64)
+        assert (
+            F.scaled_dot_product_attention(double, double, double, dropout_p=0.2).shape == q.shape
+        )
+    finally:
+        tg.cuda.fast_dropout(False)
+
+
+@gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention_of_one_matrix_split_in_three(dtype):
     def f(x):

@@ -144,7 +144,7 @@ def _from_gpu(array: Any) -> Any:
         return array
     not_now("a tensor's way from one GPU to another")
     with there:
-        array = xp.ascontiguousarray(array)
+        array = xp.ascontiguousarray(array).reshape(array.shape)  # which would make 0-d 1-d
         there.synchronize()
     copy = xp.empty(array.shape, array.dtype)
     copy.data.copy_from_device(array.data, array.nbytes)

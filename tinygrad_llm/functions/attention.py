@@ -8,7 +8,7 @@ from .. import dtypes, ops
 from ..backend import xp_of
 from ..tensor import Tensor, wrap
 from .autocast import mixed
-from .dropout import keep_mask
+from .dropout import keep_weights
 from .fused import need_floating, need_same_dtype, run
 from .shape import broadcast_shapes
 
@@ -64,7 +64,7 @@ def scaled_dot_product_attention(
     weights = (*query.array.shape[:-1], k[-2])  # (..., Hq, L, S)
     if attn_mask is not None:
         _check_mask(name, attn_mask, query, weights, is_causal)
-    keep = keep_mask(query, weights, dropout_p) if dropout_p else None
+    keep = keep_weights(query, weights, dropout_p) if dropout_p else None
     return run(
         ops.ScaledDotProductAttention, query, key, value, attn_mask, keep,
         is_causal=is_causal, scale=scale, dropout_p=dropout_p,

@@ -44,6 +44,13 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
     return asarray(in_memory_order(draw, like.array) if in_order else draw(shape), like.array)
 
 
+def keep_weights(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
+    """As keep_mask, for attention's weights: on a GPU they may be drawn within the kernel."""
+    if settings.gpu_dropout and FASTER and like.is_cuda and p < 1.0:
+        return FASTER["drawn_later"](shape, 1.0 - p, _draw_seed)
+    return keep_mask(like, shape, p)
+
+
 def check_p(p: float) -> None:
     """ValueError unless 0 <= p <= 1."""
     if not 0.0 <= p <= 1.0:

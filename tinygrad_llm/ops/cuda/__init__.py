@@ -33,7 +33,7 @@ from ..norm import LayerNorm, RmsNorm
 from ..shape import Split
 from ..softmax import Softmax
 from . import launch
-from .attention import CudaAttention
+from .attention import CudaAttention, DrawnLater
 from .captured_cublas import ready_to_capture
 from .elementwise import CudaAdd, CudaCast, CudaGelu, CudaSplit, keep_mask
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
@@ -78,6 +78,7 @@ def install() -> None:
         return
     GPU_OPS.update(TWINS)
     FASTER["mixed_linear"] = CudaMixedLinear.apply
+    FASTER["drawn_later"] = DrawnLater
     served = (
         takes_mixed_linear, mixed_sum, sum_rows, takes_rows, scatter_add_rows, takes_scatter,
         keep_mask, adam, takes_adam, takes_norm, gradient_norm, clip_by_norm, narrow,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...backend import settings
+from ...capture import capturing
 from ..attention import ScaledDotProductAttention
 from . import launch
-from .launch import SHORT, Twin, contiguous, empty, kernel
+from .elementwise import keep_mask
+from .launch import SHORT, Twin, contiguous, empty, kernel, null
 
 
 def attention_tiles(mode: int, d: int, name: str) -> tuple[int, int]:
@@ -23,12 +26,14 @@ def attention_tiles(mode: int, d: int, name: str) -> tuple[int, int]:
 
 
 @functools.cache
-def attention_call(gpu: int, name: str, mode: int, d: int) -> tuple[Any, int, int, int]:
+def attention_call(
+    gpu: int, name: str, mode: int, d: int, mask: int, dropout: int
+) -> tuple[Any, int, int, int]:  # fmt: skip
     """(kernel for a GPU, rows of a block, threads of a block, bytes of shared memory): two tiles of
     two operands are there."""
     tile, warps = attention_tiles(mode, d, name)
-    defines = f"MODE={mode}", f"D={d}", f"N={tile}", f"WARPS={warps}"
-    call = kernel("attention", f"attention_{name}", *defines)
+    defines = {"MODE": mode, "D": d, "N": tile, "WARPS": warps, "MASK": mask, "DROPOUT": dropout}
+    call = kernel("attention", f"attention_{name}", *[f"{k}={v}" for k, v in defines.items()])
     shared = 4 * tile * (2 * (d + 8) if mode == 2 else 4 * (d + 4))
     if shared > 48 << 10:
         call.max_dynamic_shared_size_bytes = shared
@@ -47,16 +52,56 @@ def strided(x: Any) -> tuple:
     return (x, *(s // x.itemsize for s in x.strides[:3]))
 
 
+class DrawnLater:
+    """Which attention weights stay, with probability `share`, of a shape (..., H, L, S): the
+    kernels draw it where they need it, from a seed; `array()` is for ops that want to see it."""
+
+    def __init__(self, shape: tuple[int, ...], share: float, draw_seed: Callable[[], int]) -> None:
+        self.shape, self.share, self.draw_seed = shape, share, draw_seed
+
+    def seed(self) -> tuple[Any, int]:
+        """(where the seed of each replay stands, None) in a CUDA graph, else (None, a seed)."""
+        if capturing.graph is None:
+            return None, self.draw_seed()
+        return capturing.graph.live("int64", 1, lambda: [self.draw_seed()]), 0
+
+    def array(self) -> Any:
+        return keep_mask(self.shape, self.share, self.draw_seed)
+
+
+def placed(x: Any, shape: tuple[int, int, int, int]) -> tuple:
+    """An array seen as (B, H, L, S), and its steps over all four in elements; null for None."""
+    if x is None:
+        return null(None), 0, 0, 0, 0
+    x = launch.xp.broadcast_to(x, shape)
+    return (x, *(s // x.itemsize for s in x.strides))
+
+
+def takes_mask(mask: Any, q: Any) -> bool:
+    return mask is None or (
+        hasattr(type(mask), "__cuda_array_interface__") and mask.dtype in (np.bool_, q.dtype)
+        and mask.ndim <= q.ndim
+    )  # fmt: skip
+
+
 class CudaAttention(Twin, ScaledDotProductAttention):
     @classmethod
     def takes(cls, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0):
         dense_row = 16 // q.itemsize
         return (
-            mask is None and keep is None and q.ndim in (3, 4) and q.ndim == k.ndim == v.ndim
+            takes_mask(mask, q) and q.ndim in (3, 4) and q.ndim == k.ndim == v.ndim
             and q.dtype in SHORT and q.dtype == k.dtype == v.dtype
             and q.shape[-1] == v.shape[-1] <= 128 and q.shape[-1] % dense_row == 0
             and min(q.size, k.size) > 0 and q.shape[:-3] == k.shape[:-3]
         )  # fmt: skip
+
+    def forward(self, q, k, v, mask=None, keep=None, **options):  # type: ignore[override]
+        wanted = len(self.needs) > 3 and self.needs[3]  # the gradient of a mask
+        if isinstance(keep, DrawnLater) and (wanted or not self.takes(q, k, v, mask, keep)):
+            keep = keep.array()
+        if wanted:
+            return ScaledDotProductAttention.forward(self, q, k, v, mask, keep, **options)
+        return super().forward(q, k, v, mask, keep, **options)
 
     def forward_fast(
         self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0
@@ -66,12 +111,22 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         q, k, v = (aligned(a if a.ndim == 4 else a[None]) for a in (q, k, v))  # (B, H, T, D)
         (B, H, L, D), (_, K, S, _) = q.shape, k.shape
         mode = 2 if q.dtype.itemsize == 2 else int(settings.tf32)
-        self.mode = mode, 64 if D <= 64 else 128
+        drawn = isinstance(keep, DrawnLater)
+        self.mode = (
+            mode, 64 if D <= 64 else 128,
+            0 if mask is None else 1 if mask.dtype == np.bool_ else 2,
+            0 if keep is None else 1 if drawn else 2,
+        )  # fmt: skip
+        live, seed = keep.seed() if drawn else (None, 0)
+        self.extras = (
+            *placed(mask, (B, H, L, S)), *placed(None if drawn else keep, (B, H, L, S)),
+            null(live), seed, 1.0 - float(dropout_p),
+        )  # fmt: skip
         y = empty((B, L, H, D), q.dtype).transpose(0, 2, 1, 3)
         log_sum = empty((B, H, L), np.float32)
         args = (*strided(q), *strided(k), *strided(v), *strided(y), log_sum, H, H // K, L, S, D)
-        self.run("forward", L, B * H, *args, self.causal, self.scale)
-        self.saved = q, k, v, y, log_sum
+        self.run("forward", L, B * H, *args, self.causal, self.scale, *self.extras)
+        self.saved = q, k, v, y, log_sum, mask, None if drawn else keep
         return y if len(self.q_shape) == 4 else y[0]
 
     def run(self, name: str, rows: int, heads: int, *args: Any) -> None:
@@ -79,7 +134,7 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         call((-(-rows // at_a_time), heads), (threads,), args, shared_mem=shared)
 
     def backward_fast(self, g):
-        q, k, v, y, log_sum = self.saved
+        q, k, v, y, log_sum, *_ = self.saved
         (B, H, L, D), (_, K, S, _) = q.shape, k.shape
         g = aligned(g if g.ndim == 4 else g[None])
         delta = empty((B, H, L), np.float32)
@@ -94,7 +149,7 @@ class CudaAttention(Twin, ScaledDotProductAttention):
                 for a in (q, k, v)
             )
         inputs = (*strided(q), *strided(k), *strided(v), *strided(g))
-        rest = log_sum, delta, H, H // K, L, S, D, self.causal, self.scale
+        rest = log_sum, delta, H, H // K, L, S, D, self.causal, self.scale, *self.extras
         if self.needs[0]:
             self.run("back_q", L, B * H, *inputs, *strided(gq), *rest)
         if self.needs[1] or self.needs[2]:

@@ -9,6 +9,10 @@
 //   times              acc(16, D) += P(16, N) · X(N, D),   P as times_transposed left it
 // The gradients of k and v have kernels of their own, so that nothing is added up atomically: the
 // result never changes from run to run.
+//
+// Compiled with MASK 1 (bytes: where a query may look) or 2 (numbers that are added to the scores),
+// and with DROPOUT 1 (weights kept by Philox's stream of a seed) or 2 (by bytes), else 0. A mask and
+// bytes to keep have steps over batch, head, row and column, in elements.
 #define ROWS (16 * WARPS)
 #define NT (N / 8)
 #define DT (D / 8)
@@ -194,6 +198,86 @@ __device__ __forceinline__ void write_rows(T* y, i64 row_stride, int first, int 
     }
 }
 
+#define LOG2E 1.4426950408889634f
+#if MASK == 1
+typedef unsigned char MaskType;
+#else
+typedef T MaskType;
+#endif
+// what the kernels take in the end
+#define EXTRAS const MaskType* mask, i64 mb, i64 mh, i64 mr, i64 mc, const unsigned char* keep, \
+    i64 pb, i64 ph, i64 pr, i64 pc, const i64* live_seed, i64 seed, double kept_share
+
+// a score, times log2(e), with the mask of its place
+__device__ __forceinline__ float masked(float s, const MaskType* mask, i64 mr, i64 mc, int row, int key,
+                                        int rows, int keys) {
+#if MASK == 1
+    if (row < rows && key < keys && !mask[row * mr + key * mc]) s = -INF;
+#elif MASK == 2
+    if (row < rows && key < keys) s += to_float(mask[row * mr + key * mc]) * LOG2E;
+#endif
+    return s;
+}
+// exp2(s - l); 0 where s is minus infinity, also in a row that may look nowhere
+__device__ __forceinline__ float weight(float s, float l) { return s == -INF ? 0.f : exp2f(s - l); }
+
+// Philox 4x32-7 (Salmon et al., 2011): eight numbers of 16 bits, for two rows and four keys of a head
+__device__ __forceinline__ uint4 philox(u32 rows, u32 keys, u32 head, i64 seed) {
+    u32 c0 = rows, c1 = keys, c2 = head, c3 = 0, k0 = (u32)seed, k1 = (u32)(seed >> 32);
+    #pragma unroll
+    for (int round = 0; round < 7; round++) {
+        u32 h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
+        u32 h1 = __umulhi(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
+        c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
+        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    return make_uint4(c0, c1, c2, c3);
+}
+struct Keeper {
+    const unsigned char* keep;  // of this head, if DROPOUT is 2
+    i64 pr, pc, seed;
+    u32 head, below;
+    float grown;
+    // whether the weights of (row, key) and (row, key + 1) stay, for an even key: bits 0 and 1
+    __device__ __forceinline__ u32 keys(int row, int key, int n_rows, int n_keys) const {
+#if DROPOUT == 1
+        uint4 r = philox(row >> 1, key >> 2, head, seed);
+        u32 w = row & 1 ? (key & 2 ? r.w : r.z) : (key & 2 ? r.y : r.x);
+        return (u32)((w & 0xffffu) < below) | (u32)((w >> 16) < below) << 1;
+#elif DROPOUT == 2
+        if (row >= n_rows) return 0u;
+        const unsigned char* p = keep + row * pr;
+        return (u32)(key < n_keys && p[key * pc]) | (u32)(key + 1 < n_keys && p[(key + 1) * pc]) << 1;
+#else
+        return 3u;
+#endif
+    }
+    // the same for (row, key) and (row + 1, key), for an even row
+    __device__ __forceinline__ u32 rows(int row, int key, int n_rows, int n_keys) const {
+#if DROPOUT == 1
+        uint4 r = philox(row >> 1, key >> 2, head, seed);
+        u32 w0 = key & 2 ? r.y : r.x, w1 = key & 2 ? r.w : r.z, by = 16 * (key & 1);
+        return (u32)((w0 >> by & 0xffffu) < below) | (u32)((w1 >> by & 0xffffu) < below) << 1;
+#elif DROPOUT == 2
+        if (key >= n_keys) return 0u;
+        const unsigned char* p = keep + key * pc;
+        return (u32)(row < n_rows && p[row * pr]) | (u32)(row + 1 < n_rows && p[(row + 1) * pr]) << 1;
+#else
+        return 3u;
+#endif
+    }
+    __device__ __forceinline__ float factor(u32 bits, int which) const {
+#if DROPOUT
+        return bits >> which & 1u ? grown : 0.f;
+#else
+        return 1.f;
+#endif
+    }
+};
+#define KEEPER(b, h) Keeper{DROPOUT == 2 ? keep + (b) * pb + (h) * ph : keep, pr, pc, \
+    DROPOUT == 1 && live_seed ? *live_seed : seed, (u32)((b) * heads + (h)), \
+    (u32)(kept_share * 65536. + .5), (float)(1. / kept_share)}
+
 #define SETUP \
     extern __shared__ __align__(16) char memory[]; \
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4; \
@@ -205,12 +289,14 @@ __device__ __forceinline__ void write_rows(T* y, i64 row_stride, int first, int 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
         const T* q, i64 qb, i64 qh, i64 qr, const T* k, i64 kb, i64 kh, i64 kr, const T* v, i64 vb, i64 vh,
         i64 vr, T* y, i64 yb, i64 yh, i64 yr, float* log_sum, i64 heads, i64 group, i64 n_rows, i64 n_keys,
-        i64 channels, i64 causal, double scale) {
+        i64 channels, i64 causal, double scale, EXTRAS) {
     SETUP
     const int b = blockIdx.y / heads, h = blockIdx.y % heads;
     const int start = (gridDim.x - 1 - blockIdx.x) * ROWS, first = start + 16 * warp;  // long rows first
     q += b * qb + h * qh, k += b * kb + h / group * kh, v += b * vb + h / group * vh;
-    const float to_base2 = (float)scale * 1.4426950408889634f;
+    const float to_base2 = (float)scale * LOG2E;
+    if (MASK) mask += b * mb + h * mh;
+    [[maybe_unused]] const Keeper keeper = KEEPER(b, h);
     const int keys = causal && start + ROWS < S ? start + ROWS : S;
     load_tile(TILE(0, 0), k, kr, 0, S, d);
     load_tile(TILE(0, 1), v, vr, 0, S, d);
@@ -238,7 +324,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
             #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int key = at + 8 * n + 2 * t + (j & 1), row = first + g + 8 * (j >> 1);
-                s[n][j] *= to_base2;
+                s[n][j] = masked(s[n][j] * to_base2, mask, mr, mc, row, key, L, S);
                 if (edge && (key >= S || (causal && key > row))) s[n][j] = -INF;
                 m[j >> 1] = fmaxf(m[j >> 1], s[n][j]);
             }
@@ -257,6 +343,15 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
                 s[n][j] = m[j >> 1] == -INF ? 0.f : exp2f(s[n][j] - m[j >> 1]);
                 total[j >> 1] += s[n][j];
             }
+#if DROPOUT
+        #pragma unroll
+        for (int n = 0; n < NT; n++)
+            #pragma unroll
+            for (int i = 0; i < 2; i++) {
+                u32 stay = keeper.keys(first + g + 8 * i, at + 8 * n + 2 * t, L, S);
+                s[n][2 * i] *= keeper.factor(stay, 0), s[n][2 * i + 1] *= keeper.factor(stay, 1);
+            }
+#endif
         times(out, s, TILE(buffer, 1));
     }
     float inverse[2];
@@ -288,12 +383,14 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
         const T* q, i64 qb, i64 qh, i64 qr, const T* k, i64 kb, i64 kh, i64 kr, const T* v, i64 vb, i64 vh,
         i64 vr, const T* go, i64 gb, i64 gh, i64 gr, T* gq, i64 gqb, i64 gqh, i64 gqr, const float* log_sum,
         const float* delta, i64 heads, i64 group, i64 n_rows, i64 n_keys, i64 channels, i64 causal,
-        double scale) {
+        double scale, EXTRAS) {
     SETUP
     const int b = blockIdx.y / heads, h = blockIdx.y % heads;
     const int start = (gridDim.x - 1 - blockIdx.x) * ROWS, first = start + 16 * warp;
     q += b * qb + h * qh, k += b * kb + h / group * kh, v += b * vb + h / group * vh, go += b * gb + h * gh;
-    const float to_base2 = (float)scale * 1.4426950408889634f;
+    const float to_base2 = (float)scale * LOG2E;
+    if (MASK) mask += b * mb + h * mh;
+    [[maybe_unused]] const Keeper keeper = KEEPER(b, h);
     const int keys = causal && start + ROWS < S ? start + ROWS : S;
     load_tile(TILE(0, 0), k, kr, 0, S, d);
     load_tile(TILE(0, 1), v, vr, 0, S, d);
@@ -305,7 +402,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
     #pragma unroll
     for (int i = 0; i < 2; i++) {
         int row = first + g + 8 * i;
-        l[i] = row < L ? log_sum[(i64)blockIdx.y * L + row] * 1.4426950408889634f : INF;
+        l[i] = row < L ? log_sum[(i64)blockIdx.y * L + row] * LOG2E : INF;
         dl[i] = row < L ? delta[(i64)blockIdx.y * L + row] : 0.f;
     }
     clear<DT>(out);
@@ -328,9 +425,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
             #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int key = at + 8 * n + 2 * t + (j & 1), row = first + g + 8 * (j >> 1);
-                float w = exp2f(s[n][j] * to_base2 - l[j >> 1]);
+                float w = weight(masked(s[n][j] * to_base2, mask, mr, mc, row, key, L, S), l[j >> 1]);
                 if (key >= S || (causal && key > row)) w = 0.f;
-                s[n][j] = w * (p[n][j] - dl[j >> 1]);
+                s[n][j] = w;
+            }
+        #pragma unroll
+        for (int n = 0; n < NT; n++)
+            #pragma unroll
+            for (int i = 0; i < 2; i++) {
+                u32 stay = keeper.keys(first + g + 8 * i, at + 8 * n + 2 * t, L, S);
+                s[n][2 * i] *= keeper.factor(stay, 0) * p[n][2 * i] - dl[i];
+                s[n][2 * i + 1] *= keeper.factor(stay, 1) * p[n][2 * i + 1] - dl[i];
             }
         times(out, s, TILE(buffer, 0));
     }
@@ -342,13 +447,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
         const T* q, i64 qb, i64 qh, i64 qr, const T* k, i64 kb, i64 kh, i64 kr, const T* v, i64 vb, i64 vh,
         i64 vr, const T* go, i64 gb, i64 gh, i64 gr, T* gk, i64 gkb, i64 gkh, i64 gkr, T* gv, i64 gvb,
         i64 gvh, i64 gvr, const float* log_sum, const float* delta, i64 heads, i64 group, i64 n_rows,
-        i64 n_keys, i64 channels, i64 causal, double scale) {
+        i64 n_keys, i64 channels, i64 causal, double scale, EXTRAS) {
     SETUP
     __shared__ float ls[2][N], ds[2][N];
     const int key_heads = heads / group, b = blockIdx.y / key_heads, kv = blockIdx.y % key_heads;
     const int start = blockIdx.x * ROWS, first = start + 16 * warp;  // early keys have most queries
     k += b * kb + kv * kh, v += b * vb + kv * vh;
-    const float to_base2 = (float)scale * 1.4426950408889634f;
+    const float to_base2 = (float)scale * LOG2E;
     Part a[STEPS][4], va[STEPS][4];
     load_a(a, k, kr, first, S, d);
     load_a(va, v, vr, first, S, d);
@@ -360,6 +465,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
         const int h = kv * group + r;
         const T *qh_ = q + b * qb + h * qh, *gh_ = go + b * gb + h * gh;
         const i64 row0 = ((i64)b * heads + h) * L;
+        const MaskType* hidden = MASK ? mask + b * mb + h * mh : mask;
+        [[maybe_unused]] const Keeper keeper = KEEPER(b, h);
         __syncthreads();
         for (int at = from - N, buffer = 1; at < L; at += N, buffer ^= 1) {
             if (at >= from) {
@@ -372,7 +479,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
                 commit();
                 if (threadIdx.x < N) {
                     int row = at + N + threadIdx.x;
-                    ls[buffer ^ 1][threadIdx.x] = row < L ? log_sum[row0 + row] * 1.4426950408889634f : INF;
+                    ls[buffer ^ 1][threadIdx.x] = row < L ? log_sum[row0 + row] * LOG2E : INF;
                     ds[buffer ^ 1][threadIdx.x] = row < L ? delta[row0 + row] : 0.f;
                 }
             }
@@ -385,17 +492,34 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
                 #pragma unroll
                 for (int j = 0; j < 4; j++) {
                     int row = at + 8 * n + 2 * t + (j & 1), key = first + g + 8 * (j >> 1);
-                    s[n][j] = exp2f(s[n][j] * to_base2 - ls[buffer][8 * n + 2 * t + (j & 1)]);
+                    s[n][j] = weight(masked(s[n][j] * to_base2, hidden, mr, mc, row, key, L, S),
+                                     ls[buffer][8 * n + 2 * t + (j & 1)]);
                     if (key >= S || (causal && key > row)) s[n][j] = 0.f;
                 }
+#if DROPOUT
+            u32 stay[NT];  // bits 0 and 1 for the first key, 2 and 3 for the second
+            #pragma unroll
+            for (int n = 0; n < NT; n++) {
+                const int row = at + 8 * n + 2 * t, key = first + g;
+                stay[n] = keeper.rows(row, key, L, S) | keeper.rows(row, key + 8, L, S) << 2;
+                #pragma unroll
+                for (int j = 0; j < 4; j++) p[n][j] = s[n][j] * keeper.factor(stay[n], j);
+            }
+            times(out_v, p, TILE(buffer, 1));
+#else
             times(out_v, s, TILE(buffer, 1));
+#endif
             clear<NT>(p);
             times_transposed(p, va, TILE(buffer, 1));
             #pragma unroll
             for (int n = 0; n < NT; n++)
                 #pragma unroll
-                for (int j = 0; j < 4; j++)
+                for (int j = 0; j < 4; j++) {
+#if DROPOUT
+                    p[n][j] *= keeper.factor(stay[n], j);
+#endif
                     s[n][j] *= p[n][j] - ds[buffer][8 * n + 2 * t + (j & 1)];
+                }
             times(out_k, s, TILE(buffer, 0));
         }
     }
