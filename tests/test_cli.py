@@ -562,3 +562,70 @@ def test_in_a_terminal_there_is_a_live_bar(cli):
     child.close()
     assert child.exitstatus == 0 and "\x1b[" in shown
     assert "30/30" in shown and "tokens/s" in shown and "validation loss" in shown
+
+
+# ---------------------------------------------------------------------------------- on a GPU
+@pytest.fixture
+def fresh_cuda():
+    """cuda.why_not() asks again in this test, and again after it."""
+    tinygrad_llm.cuda.why_not.cache_clear()
+    yield
+    tinygrad_llm.cuda.why_not.cache_clear()
+    tinygrad_llm.cuda.fast_dropout(False)
+    tinygrad_llm.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_a_run_goes_from_one_device_to_the_other(cli, other_device, fresh_cuda):
+    shared = ["text.txt", *SMALL, "--vocab-size", 300, "--drop-rate", 0, "--steps", 6]
+    assert cli("pretrain", *shared, "--out", "here")[0] == 0
+    code, _, err = cli("pretrain", *shared, "--out", "there", "--device", other_device)
+    assert code == 0, err
+    curves = [[line["loss"] for line in read_metrics(f"{run}/metrics.jsonl") if "loss" in line]
+              for run in ("here", "there")]  # fmt: skip
+    assert len(curves[0]) == 6 and curves[0] == pytest.approx(curves[1], rel=1e-3)
+    there = ["--device", other_device]
+    greedy = ["--seed", 1, "--tokens", 9, "--temperature", 0]
+    texts = [cli("generate", run, *greedy, *device)[1]
+             for run in ("there", "here") for device in ([], there)]  # fmt: skip
+    assert len(set(texts)) == 1 and len(texts[0]) > 9
+    code, _, err = cli("pretrain", "--resume", "there", "--steps", 9, "--device", "cpu")
+    assert code == 0, err
+    code, _, err = cli("pretrain", "--resume", "here", "--steps", 9, "--device", other_device)
+    assert code == 0, err
+    ends = [read_metrics(f"{run}/metrics.jsonl")[-1]["val_loss"] for run in ("here", "there")]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_precision_on_a_gpu(cli, other_device, fresh_cuda, precision):
+    code, _, err = cli(
+        "pretrain", "text.txt", *SMALL, "--vocab-size", 300, "--steps", 4, "--out", "r",
+        "--device", other_device, "--precision", precision,
+    )  # fmt: skip
+    assert code == 0, err
+    assert find_checkpoint("r").config["options"]["precision"] == precision
+
+
+@pytest.mark.parametrize("command", [
+    ["pretrain", "text.txt"], ["generate"], ["finetune", "classify"], ["finetune", "ask", "r", "x"]
+], ids=" ".join)  # fmt: skip
+def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch, fresh_cuda):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for options, told in (
+        (["--device", "cuda"], r"--device cuda: needs CuPy, which is not installed: pip install"),
+        (["--device", "tpu"], "--device must be cpu, cuda or cuda:1, got tpu"),
+        (["--device", "cpu:1"], "--device must be cpu, cuda or cuda:1, got cpu:1"),
+    ):
+        code, out, err = cli(*command, *options)
+        assert code and re.search(told, err) and len(err.strip().splitlines()) == 1, err
+    if command[0] == "pretrain":
+        code, _, err = cli(*command, "--precision", "tf32")
+        assert code and "--precision tf32 needs a GPU: add --device cuda" in err
+        code, _, err = cli(*command, "--precision", "half")
+        assert code and "--precision must be float32, tf32, bfloat16, got half" in err
+
+
+def test_a_gpu_of_another_number(cli, other_device, fresh_cuda):
+    count = tinygrad_llm.cuda.device_count()
+    code, _, err = cli("pretrain", "text.txt", "--device", f"cuda:{count}")
+    assert code and f"--device cuda:{count}: this machine has {count} GPU(s)" in err

@@ -590,3 +590,33 @@ def test_spam_from_random_weights_small(capsys, monkeypatch, tmp_path):
 def test_spam_from_random_weights(capsys, monkeypatch, tmp_path):
     """The command without any option: about a minute."""
     assert spam(capsys, monkeypatch, tmp_path) >= 0.93
+
+
+# ---------------------------------------------------------------------------------- on a GPU
+@pytest.mark.parametrize("name", ["classify", "instruct", "dpo"])
+def test_on_another_device_and_back(cli, name, other_device):
+    tinygrad_llm.cuda.why_not.cache_clear()
+    data = {"classify": ["rows.csv", *TINY], "instruct": ["entries.json", "--base", "runs/base"],
+            "dpo": ["pairs.jsonl", "--base", "runs/tuned"]}[name]  # fmt: skip
+    shared = ["finetune", name, *data, "--steps", 3, "--drop-rate", 0, "--warmup", 0]
+    answers = [] if name == "classify" else ["--answers", 1, "--answer-tokens", 3]
+    try:
+        losses = []
+        for out, device in (("runs/here", []), ("runs/there", ["--device", other_device])):
+            code, _, err = cli(*shared, *answers, "--out", out, *device)
+            assert code == 0, err
+            losses.append([line["loss"] for line in read_metrics(f"{out}/metrics.jsonl")
+                           if "loss" in line])  # fmt: skip
+            shutil.copytree(out, f"{out}-on")
+        assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=2e-3)
+        for run, device in (("runs/here-on", other_device), ("runs/there-on", "cpu")):
+            code, _, err = cli("finetune", name, "--resume", run, "--steps", 4, "--device", device)
+            assert code == 0, err
+        asked = [cli("finetune", "ask", "runs/there", "number 3", "--device", d)[1]
+                 for d in ("cpu", other_device)]  # fmt: skip
+        assert asked[0] == asked[1] != ""
+    finally:
+        tinygrad_llm.cuda.why_not.cache_clear()
+        tinygrad_llm.cuda.fast_dropout(False)
+        for run in ("here", "here-on", "there", "there-on"):
+            shutil.rmtree(f"runs/{run}", ignore_errors=True)

@@ -93,7 +93,7 @@ def generate_steps(
 
     The arguments are checked at once, not at the first step.
     """
-    prompt, _ = _as_batch(idx)
+    prompt, _ = _as_batch(idx, model)
     stops = _stop_tokens(stop_tokens)
     _check(max_new_tokens, temperature, top_k, top_p, generator, seed)
     if seed is not None:
@@ -151,7 +151,8 @@ def generate(
     model           a module: ids (B, T) -> logits (B, T, V). It runs in evaluation mode and outside
                     the graph; its own mode is put back.
     idx             token ids, a tensor or lists of ints, (B, T) or (T); T is at least 1. All rows
-                    have the same length: a model with absolute positions can't take padding.
+                    have the same length: a model with absolute positions can't take padding. Lists
+                    go to the model's device.
     temperature     0: always the most likely token (greedy). Otherwise logits are divided by it
                     and a token is drawn: below 1 more certain, above 1 more varied.
     top_k, top_p    draw only from the k most likely tokens, or from the fewest most likely ones
@@ -167,7 +168,7 @@ def generate(
     Ids are drawn as torch.multinomial draws them. ValueError or TypeError for bad arguments,
     RuntimeError for logits that are NaN.
     """
-    prompt, single = _as_batch(idx)
+    prompt, single = _as_batch(idx, model)
     steps = generate_steps(
         model, prompt, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
         stop_tokens=stop_tokens, generator=generator, seed=seed, use_cache=use_cache,
@@ -178,8 +179,8 @@ def generate(
     return out[0] if single else out
 
 
-def _as_batch(idx: Any) -> tuple[Tensor, bool]:
-    """The prompt as int64 (B, T), and whether it was a single row (T)."""
+def _as_batch(idx: Any, model: Any) -> tuple[Tensor, bool]:
+    """The prompt as int64 (B, T), and whether it was a single row (T); lists go to the model."""
     if not isinstance(idx, Tensor):
         rows = list(idx)
         if rows and isinstance(rows[0], Sequence):
@@ -190,7 +191,8 @@ def _as_batch(idx: Any) -> tuple[Tensor, bool]:
                     "of one length, because padding would shift the positions; generate them one "
                     "by one"
                 )
-        idx = tensor(rows, dtype=int64)
+        weight = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+        idx = tensor(rows, dtype=int64, device=None if weight is None else weight.device)
     if idx.array.dtype.kind not in "iu":
         raise TypeError(f"idx must hold integer token ids, got {idx.dtype}")
     if idx.dim() not in (1, 2) or idx.shape[-1] == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from .devices import check_device
 from .errors import BadValue, newest_checkpoint
 
 __all__ = ["register", "steps"]
@@ -54,6 +55,7 @@ def generate(
     top_p: float | None = typer.Option(None, help="Choose from this much probability."),
     seed: int | None = typer.Option(None, help="For the same text again."),
     samples: int = typer.Option(1, help="How many texts."),
+    device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
     for name, value, fine, wanted in (
         ("tokens", tokens, tokens >= 1, "at least 1"),
@@ -67,11 +69,12 @@ def generate(
         if not fine:
             raise BadValue(f"--{name} must be {wanted}, got {value}")
 
+    check_device(device)
     from .. import text
     from ..models import GPTClassifier
 
     found = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
-    model = found.build_model()
+    model = found.build_model().to(device)
     if isinstance(model, GPTClassifier):
         raise BadValue(
             f"{found.path} is a classifier, which writes no text: tinygrad-llm finetune ask asks it"

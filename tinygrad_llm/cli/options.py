@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .devices import check_device
 from .errors import BadValue, did_you_mean
 
 __all__ = [
@@ -63,6 +64,8 @@ class PretrainOptions:
     temperature: float = 0.8
     top_k: int | None = 40
     seed: int = 1
+    device: str = "cpu"
+    precision: str = "float32"
     out: str | None = None
     checkpoint_every: int = 100
     keep: int = 3
@@ -107,10 +110,11 @@ _ABOUT = {
 MODEL_KEYS = (
     "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
 )  # fmt: skip
-# What may be changed when a run goes on: more steps, what is shown and kept, memory for time.
+# What may be changed when a run goes on: more steps, what is shown and kept, memory for time, the
+# device.
 MAY_CHANGE = (
     "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",
-    "checkpoint_every", "keep", "gradient_checkpointing",
+    "checkpoint_every", "keep", "gradient_checkpointing", "device", "precision",
 )  # fmt: skip
 
 
@@ -207,6 +211,7 @@ def check(o: PretrainOptions) -> None:
     for name in ("beta1", "beta2", "drop_rate"):
         require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
     require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
+    check_device(o.device, o.precision)
     require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
     if o.prompt == "":
         raise BadValue("--prompt must be at least one character")

@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from .devices import on_device, set_precision
 from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
 
@@ -37,6 +38,7 @@ Examples:
   tinygrad-llm pretrain --resume runs/first
   tinygrad-llm pretrain --config settings.toml --plan
   tinygrad-llm pretrain --preset medium --find-lr
+  tinygrad-llm pretrain --preset large --device cuda --precision bfloat16
 
 \b
 Presets (--preset):
@@ -88,6 +90,8 @@ def pretrain(
     temperature: float | None = typer.Option(None, help="Of samples; 0 is greedy."),
     top_k: int | None = typer.Option(None, help="Sample from the k likeliest."),
     seed: int | None = typer.Option(None, help="Of weights, data order, dropout."),
+    device: str | None = typer.Option(None, help="cpu, cuda or cuda:1 [cpu]."),
+    precision: str | None = typer.Option(None, help="On a GPU: float32, tf32, bfloat16."),
     out: str | None = typer.Option(None, help="The run's folder [runs/CORPUS-N]."),
     checkpoint_every: int | None = typer.Option(None, help="Steps between checkpoints."),
     keep: int | None = typer.Option(None, help="Checkpoints kept."),
@@ -259,6 +263,7 @@ class Pretraining:
         random.manual_seed(o.seed)
         shape = {name: getattr(o, name) for name in MODEL_KEYS}
         self.model = GPT(GPTConfig(vocab_size=self.tokenizer.vocab_size, **shape))
+        on_device(self.model, o.device)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         # Weight decay pulls on matrices only: biases and norms have no use for it (GPT-3, B).
@@ -286,6 +291,7 @@ class Pretraining:
             bytes_per_token=self.bytes_per_token,
             progress=self.progress,
         )
+        set_precision(self.trainer, o.precision)
 
     def choose_steps(self) -> None:
         """As many steps as fit into the minutes, measured; then the schedule over them."""

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from ..devices import check_device
 from ..errors import BadValue, newest_checkpoint
 from .base import padding_of
 
@@ -31,7 +32,9 @@ def ask(
     tokens: int = typer.Option(100, help="Tokens of a response."),
     temperature: float = typer.Option(0.0, help="0 is greedy; more is more varied."),
     seed: int | None = typer.Option(None, help="For the same response again."),
+    device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
+    check_device(device)
     from ... import finetune
     from ... import text as texts
     from ...models import GPTClassifier
@@ -45,7 +48,7 @@ def ask(
         raise BadValue(
             f"{found.path} was not fine-tuned: tinygrad-llm generate {run} writes text with it"
         )
-    model = found.build_model()
+    model = found.build_model().to(device)
     tokenizer = texts.load_tokenizer(found.path / "tokenizer.json")
     lines = (line.rstrip("\n") for line in sys.stdin) if text == "-" else [text]
     for line in lines:

@@ -110,6 +110,7 @@ class DPO(Finetuning):
         from ...finetune import preference_trainer
 
         o = self.o
+        self.reference.to(o.device)
         return preference_trainer(
             self.model, self.reference, self.sets[0], self.sets[1], beta=o.beta,
             label_smoothing=o.label_smoothing, average=o.average, max_length=o.max_length,

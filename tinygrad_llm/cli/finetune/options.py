@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from ..devices import check_device
 from ..errors import BadValue
 from ..options import read_config, require
 
@@ -48,6 +49,8 @@ class FinetuneOptions:
     freeze: str | None = _option(None, "Patterns of weights that are frozen.")
     seed: int = _option(123, "Of new weights, data order, dropout.")
     eval_every: int | None = _option(None, "Steps between validations.")
+    device: str = _option("cpu", "cpu, cuda or cuda:1.")
+    precision: str = _option("float32", "On a GPU: float32, tf32 or bfloat16.")
     out: str | None = _option(None, "The run's folder [runs/NAME-N].")
     checkpoint_every: int = _option(100, "Steps between checkpoints.")
     keep: int = _option(3, "Checkpoints kept.")
@@ -97,8 +100,8 @@ class DPOOptions(FinetuneOptions):
 
 
 # What may be changed when a run goes on.
-MAY_CHANGE = ("steps", "epochs", "eval_every", "checkpoint_every", "keep", "worst", "answers",
-              "answer_tokens")  # fmt: skip
+MAY_CHANGE = ("device", "precision", "steps", "epochs", "eval_every", "checkpoint_every", "keep",
+              "worst", "answers", "answer_tokens")  # fmt: skip
 
 
 def command(kind: type[FinetuneOptions], run: Callable[..., None]) -> Callable[..., None]:
@@ -169,6 +172,8 @@ def resolve(kind: Any, *layers: Mapping[str, Any]) -> Any:
 def check(o: FinetuneOptions) -> None:
     """BadValue names the first option whose value makes no sense, and what would."""
     has = {field.name for field in dataclasses.fields(o)}
+
+    check_device(o.device, o.precision)
 
     def need(names: str, fine: Callable[[Any], bool], wanted: str) -> None:
         for name in names.split():

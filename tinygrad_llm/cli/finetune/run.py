@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..devices import on_device, set_precision
 from ..errors import BadValue, newest_checkpoint
 from ..pretrain import check_disk, new_folder, search_rate, tokenizer_file
 from .base import Base, load_base, padding_of
@@ -106,9 +107,11 @@ class Finetuning(ABC):
             else:
                 self.model = self.make_model()
                 self.add_lora()
+            on_device(self.model, o.device)
             self.freeze()
             self.encode()
             self.trainer = self.build_trainer()
+            set_precision(self.trainer, o.precision)
         except (ValueError, TypeError, FileNotFoundError) as error:
             if isinstance(error, (BadValue, UnicodeError)):
                 raise

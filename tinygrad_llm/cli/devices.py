@@ -1,0 +1,55 @@
+"""--device and --precision: where a command computes, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import BadValue
+
+__all__ = ["PRECISIONS", "check_device", "on_device", "set_precision"]
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+def check_device(device: str, precision: str = "float32") -> None:
+    """BadValue in one line for a device that can't be used, or a precision it does not have."""
+    from .. import cuda
+
+    name, _, index = device.partition(":")
+    if name not in ("cpu", "cuda") or (name == "cpu" and device != "cpu") or (
+        device != name and not index.isdigit()
+    ):  # fmt: skip
+        raise BadValue(f"--device must be cpu, cuda or cuda:1, got {device}")
+    if precision not in PRECISIONS:
+        raise BadValue(f"--precision must be {', '.join(PRECISIONS)}, got {precision}")
+    if name == "cpu":
+        if precision != "float32":
+            raise BadValue(f"--precision {precision} needs a GPU: add --device cuda")
+        return
+    if not cuda.is_available():
+        reason = cuda.why_not().removeprefix("device 'cuda'").lstrip(": ")
+        raise BadValue(f"--device {device}: {reason}")
+    if index and int(index) >= cuda.device_count():
+        raise BadValue(
+            f"--device {device}: this machine has {cuda.device_count()} GPU(s), counted from 0"
+        )
+
+
+def on_device(model: Any, device: str) -> Any:
+    """The model on the device. On a GPU dropout's masks are drawn there from here on: much faster,
+    and other masks than a CPU's."""
+    from .. import cuda
+
+    if device != "cpu":
+        cuda.fast_dropout()
+    return model.to(device)
+
+
+def set_precision(trainer: Any, precision: str) -> None:
+    """Let a trainer compute its losses so: "tf32" rounds the factors of products in float32,
+    "bfloat16" is autocast. Weights, their gradients and the optimizer stay float32."""
+    from .. import autocast, backends
+
+    backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    if precision == "bfloat16":
+        trainer.loss = autocast("cuda")(trainer.loss)
