@@ -230,7 +230,7 @@ def test_attention_with_dropout_from_the_cpus_stream(shapes, causal, precision):
 
     q, k = shapes
     arrays = [normal(*q, seed=1), normal(*k, seed=2), normal(*k, seed=3)]
-    compare(f, arrays, precision, {"float32": 2e-5, "bfloat16": 3e-2}[precision])
+    compare(f, arrays, precision, {"float32": 2e-5, "bfloat16": 5e-2}[precision])
 
 
 @gpu
