@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .allocator import keep_memory
+
 __all__ = ["cumulative", "digits", "in_memory_order", "memory_order", "representable", "shuffled"]
 
 
@@ -54,31 +56,38 @@ def shuffled(partner: np.ndarray) -> np.ndarray:
     The result at i is what stood at a = partner[i] just before step i: the number a, unless an
     earlier step k had the same partner and left there what stood at k just before step k. That
     again is k, unless an earlier step had k as its partner, and so on. The chains are short: all
-    of them are followed at once, each jump twice as long as the one before.
+    of them are followed at once, and those that have come to their end are left out.
     """
     n = len(partner) + 1
+    if n > 1 << 15:
+        keep_memory()
     order = partner << 32
     order |= np.arange(n - 1)
     order.sort()  # by partner, then by step
     step = order & 0xFFFFFFFF
     a = order >> 32
     same = a[1:] == a[:-1]
-    before = np.full(n, -1)  # the latest earlier step with the same partner
-    before[step[1:][same]] = step[:-1][same]
-    source = np.arange(n)  # what stood at k just before step k came from step source[k]
-    last = np.append(~same, True) & (a != step)
-    source[a[last]] = step[last]
-    swapped_with_itself = np.append(False, same) & (a == step)
-    source[a[swapped_with_itself]] = before[a[swapped_with_itself]]
-    while True:
-        further = source[source]
-        if np.array_equal(further, source):
-            break
-        source = further
+
+    # what stood at k just before step k came from step source[k], or is k if source[k] = k
+    last = np.flatnonzero(np.append(~same, True))  # the last step with its partner
+    place, came_from = a[last], step[last]
+    at_itself = np.flatnonzero(place == came_from)  # changes nothing: the step before it counts
+    i = last[at_itself]
+    second = (i > 0) & (a[i - 1] == a[i])
+    came_from[at_itself[second]] = step[i[second] - 1]
+    source = np.arange(n)
+    source[place] = came_from
+
+    earlier = np.flatnonzero(same)
+    origin = np.append(step[earlier], n - 1)
+    going, here = np.arange(len(origin)), origin
+    while going.size:
+        further = source.take(here)
+        moved = np.flatnonzero(further != here)
+        going, here = going.take(moved), further.take(moved)
+        origin[going] = here
     result = np.append(partner, n - 1)
-    moved = before >= 0
-    result[moved] = source[before[moved]]
-    result[-1] = source[-1]
+    result[np.append(step[earlier + 1], n - 1)] = origin
     return result
 
 
