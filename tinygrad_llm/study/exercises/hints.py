@@ -88,8 +88,8 @@ HINTS: dict[str, tuple[str, ...]] = {
         "rotate() is there; cos and sin get None.",
     ),
     "cross_entropy": (
-        "p = exp(x − l), with l = log_sum, one number a row. Begin with mean, no weights, no "
-        "smoothing.",
+        "p = z/total: forward kept z = exp(x − m) and its sum, one number a row. Begin with mean, "
+        "no weights, no smoothing.",
         "∂Lᵢ/∂x_i = p_i − onehot(tᵢ): subtract 1 at the target.",
         "Targets works out what the options say: hard and soft are the parts of q, scale is 1 over "
         "the sum of the weights that count (for the mean), and arriving(g) is ∂L/∂Lᵢ, one number a "
