@@ -944,3 +944,28 @@ def test_rows_without_elements_are_picked(shape):
     x[wrap(np.array([0, 0]))].sum().backward()
     x[wrap(np.array([], "int64"))].sum().backward()
     assert x.grad.shape == shape
+
+
+def test_a_table_adds_to_the_gradient_that_is_there():
+    rng = np.random.default_rng(0)
+    table, ids = rng.standard_normal((7, 3)), rng.integers(0, 7, (2, 5))
+
+    def gradients(steps, backwards):
+        w = tinygrad_llm.tensor(table.copy(), requires_grad=True)
+        for _ in range(backwards):
+            x = tinygrad_llm.nn.functional.embedding(tinygrad_llm.from_numpy(ids), w)
+            loss = ((x * x) @ w.t()).sum()  # the head's gradient arrives first
+            for _ in backward_steps(loss) if steps else [loss.backward()]:
+                pass
+        return w.grad.array
+
+    for backwards in (1, 2):
+        np.testing.assert_array_equal(gradients(False, backwards), gradients(True, backwards))
+    held = tinygrad_llm.tensor(table, requires_grad=True)
+    tinygrad_llm.nn.functional.embedding(
+        tinygrad_llm.from_numpy(ids), held, padding_idx=int(ids[0, 0])
+    ).sum().backward()
+    tinygrad_llm.nn.functional.embedding(
+        tinygrad_llm.from_numpy(ids), held, padding_idx=int(ids[0, 0])
+    ).sum().backward()
+    assert not held.grad.array[ids[0, 0]].any()

@@ -40,6 +40,7 @@ class Op:
     signature: ClassVar[str] = "x(...) -> y(...)"
     broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
     views: ClassVar[bool] = False  # the output may show the input's memory
+    adds = False  # backward(g, total) adds the first input's gradient to what is there already
     name: ClassVar[str] = "op"
 
     saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
@@ -153,6 +154,7 @@ def backward_steps(
     gradient: Any = None,
     retain_graph: bool = False,
     deliver: Callable[[Any, Any, bool], None] | None = None,
+    unseen: bool = False,
 ) -> Iterator[tuple[Op, Any, tuple]]:
     """Walk from the root back to the leaves, one op a step: yields (op, ∂L/∂output, ∂L/∂inputs).
 
@@ -160,7 +162,7 @@ def backward_steps(
     ∂L/∂root, needed unless root has one element. A gradient that arrives first is borrowed, the
     second allocates the sum, later ones add in place. Saved arrays are dropped as the walk passes
     unless retain_graph; copy what you want to keep of a step, later steps add to it in place.
-    `deliver(leaf, gradient, fresh)` replaces accumulation into leaf.grad.
+    `deliver(leaf, gradient, fresh)` replaces accumulation; unseen: an op may add to leaf.grad.
     """
     deliver = deliver or accumulate
     if leaf_hooks:
@@ -219,9 +221,9 @@ def backward_steps(
                     deliver(tensor, gs[out], False)
         for watch in backward_observers:
             watch(op)
-        grads = op.backward(g)
-        if type(grads) is not tuple:
-            grads = (grads,)
+        total = _gradient_there(op) if op.adds and unseen and deliver is accumulate else None
+        grads = op.backward(g) if total is None else op.backward(g, total)
+        grads = grads if type(grads) is tuple else (grads,)
         for road, grad in zip(op.roads, grads):  # noqa: B905
             if road is None or grad is None:
                 continue
@@ -246,6 +248,12 @@ def backward_steps(
         yield op, g, grads
     if isinstance(deliver, LeafHooks):
         deliver.release(deliver.deliver is accumulate)
+
+
+def _gradient_there(op: Op) -> Any:
+    """The .grad of the leaf that is the op's first input, if it has one and nobody looks on."""
+    road: Any = op.roads[0] if op.roads[0] and not backward_observers else (None, 0)
+    return road[0].grad.array if road[1] < 0 and road[0].grad is not None else None
 
 
 def _seed(root: Tensor, gradient: Any) -> Any:
@@ -290,7 +298,7 @@ def backward(
         raise RuntimeError(
             "create_graph=True: there is no double backward, gradients are outside the graph"
         )
-    for _ in backward_steps(self, gradient, retain_graph):
+    for _ in backward_steps(self, gradient, retain_graph, unseen=True):
         pass
 
 
