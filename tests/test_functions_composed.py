@@ -70,7 +70,11 @@ def test_the_slope_of_hardsigmoid_is_a_sixth(device):
         (lambda x: torch.cartesian_prod(x), RuntimeError, "1D vector"),
         (lambda x: torch.combinations(x), RuntimeError, "1D vector"),
         (lambda x: torch.block_diag(x[None]), RuntimeError, "2 or fewer"),
-        (lambda x: torch.atleast_1d(3), TypeError, "expected Tensors, got int"),
+        (
+            lambda x: torch.atleast_1d(3),
+            TypeError,
+            "expected Tensor as element 0 in argument 0, but got int",
+        ),
         (lambda x: x.rot90(1, (0, 0)), RuntimeError, "different"),
         (lambda x: x.diff(-1), RuntimeError, "non-negative"),
         (lambda x: torch.tensordot(x, x, dims=1), RuntimeError, "contracted dimensions"),

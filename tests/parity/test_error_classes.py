@@ -60,6 +60,46 @@ torch.reshape([1.0], (1, 1))
 torch.flip([1.0], (0,))
 torch.topk([1.0], 1)
 torch.tril([[1.0]])
+torch.hstack([])
+torch.vstack([])
+torch.vstack(None)
+torch.where(torch.tensor([True]), [1], 2)
+torch.where(torch.tensor([1, 2]), 1, 2)
+torch.nn.functional.one_hot([1])
+torch.ones(2).add([1])
+torch.ones(2).mul("a")
+torch.ones(2).eq([1, 1])
+torch.ones(2).maximum([1, 1])
+""".strip().splitlines()
+
+# Given what is no tensor: the message says which argument (PyTorch's, and here the function too).
+NO_TENSOR = """
+torch.hstack([[1, 2], [3, 4]])
+torch.hstack([torch.ones(2), [1, 2]])
+torch.vstack([1, 2])
+torch.dstack([torch.ones(1), 2])
+torch.column_stack([[1, 2]])
+torch.meshgrid([1, 2], [3, 4])
+torch.meshgrid([[1, 2], [3, 4]])
+torch.meshgrid(3)
+torch.meshgrid(torch.ones(2), [1], indexing="ij")
+torch.broadcast_tensors([1], [2])
+torch.cartesian_prod(torch.ones(1), [2])
+torch.einsum("i,i", [1], [2])
+torch.einsum("i,i", torch.ones(1), [2])
+torch.where(3)
+torch.numel([1])
+torch.combinations([1])
+torch.nn.functional.pad([1.0], (1, 1))
+torch.gather(torch.ones(3), 0, [0])
+torch.gather(torch.ones(3), 0, index=[0])
+torch.index_select(torch.ones(3), 0, [0])
+torch.ones(3).gather(0, [0])
+torch.ones(3).index_select(0, [0])
+torch.ones(3).view_as([1])
+torch.ones(3).expand_as(3)
+torch.ones(3).matmul([1, 2])
+torch.matmul(torch.ones(3), [1, 2])
 """.strip().splitlines()
 
 
@@ -74,6 +114,13 @@ def test_error_class(line):
     ours, theirs = raised(tinygrad_llm, line), raised(torch, line)
     assert type(ours) is type(theirs), (ours, theirs)
     assert str(ours).strip()
+
+
+@pytest.mark.parametrize("line", NO_TENSOR)
+def test_the_message_names_the_argument(line):
+    ours, theirs = raised(tinygrad_llm, line), raised(torch, line)
+    assert type(ours) is type(theirs) is TypeError
+    assert str(theirs).removeprefix("expected") in str(ours)
 
 
 def test_from_dlpack_shares_memory_both_ways():

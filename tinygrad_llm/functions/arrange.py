@@ -10,7 +10,7 @@ from ..shapes import normal_dim
 from ..tensor import Tensor
 from .filled import arange, meshgrid
 from .index import index_select
-from .method import method
+from .method import checked, method
 from .shape import cat, flip, hstack, split, stack, transpose, vstack
 
 __all__ = [
@@ -37,12 +37,10 @@ row_stack = vstack
 
 
 # ------------------------------------------------------------------------------------- joining
-def _each(name: str, n: int, tensors: tuple) -> Any:
+def _each(n: int, tensors: tuple) -> Any:
     """Every tensor given, alone or several, with at least n dimensions: NumPy's rule."""
 
-    def widened(x: Any) -> Tensor:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}(): expected Tensors, got {type(x).__name__}")
+    def widened(x: Tensor) -> Tensor:
         if x.array.ndim >= n:
             return x
         if n == 1 or x.array.ndim == 0:
@@ -57,32 +55,38 @@ def _each(name: str, n: int, tensors: tuple) -> Any:
     return tuple(map(widened, tensors))
 
 
+@checked
 def atleast_1d(*tensors: Any) -> Any:
     """The tensor with at least one dimension; of several (or of a list) each, in a tuple."""
-    return _each("atleast_1d", 1, tensors)
+    return _each(1, tensors)
 
 
+@checked
 def atleast_2d(*tensors: Any) -> Any:
     """The tensor with at least two dimensions, a vector as one row; of several each, in a tuple."""
-    return _each("atleast_2d", 2, tensors)
+    return _each(2, tensors)
 
 
+@checked
 def atleast_3d(*tensors: Any) -> Any:
     """The tensor with at least three dimensions, (N) as (1, N, 1) and (N, M) as (N, M, 1); of
     several each, in a tuple."""
-    return _each("atleast_3d", 3, tensors)
+    return _each(3, tensors)
 
 
+@checked
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other; a vector is one column."""
     return hstack([x.reshape(-1, 1) if x.array.ndim < 2 else x for x in tensors])
 
 
+@checked
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors behind each other, along the third dimension; each gets three."""
-    return cat([_each("dstack", 3, (x,)) for x in tensors], 2)
+    return cat([_each(3, (x,)) for x in tensors], 2)
 
 
+@checked
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, 0 elsewhere; a vector is one row.
 
@@ -90,7 +94,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     """
     from .embedding import pad
 
-    blocks = [_each("block_diag", 2, (x,)) for x in tensors]
+    blocks = [_each(2, (x,)) for x in tensors]
     for x in blocks:
         if x.array.ndim > 2:
             raise RuntimeError(
@@ -106,6 +110,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     return cat(rows, 0)
 
 
+@checked
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every way to take one element of each vector: one row a way; of one vector the vector."""
     for x in tensors:
@@ -117,6 +122,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     return stack([g.reshape(-1) for g in grids], 1)
 
 
+@checked
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every way to take r elements of a vector in their order: one row a way.
 

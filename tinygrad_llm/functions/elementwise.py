@@ -9,7 +9,7 @@ import numpy as np
 from .. import dtypes, ops
 from ..backend import FASTER, xp_of
 from ..tensor import Tensor, wrap
-from .method import method
+from .method import checked, method
 
 _PYTHON = (bool, int, float)
 
@@ -329,6 +329,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     return binary(ops.Minimum, input, other)
 
 
+@checked
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, else other; numbers are allowed, shapes broadcast.
 

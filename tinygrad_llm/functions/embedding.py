@@ -9,6 +9,7 @@ from ..backend import check_ids, xp_of
 from ..grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .fused import need_tensor
+from .method import checked
 
 
 def embedding(
@@ -48,6 +49,7 @@ def embedding(
     )
 
 
+@checked
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ids (...) as rows (..., num_classes) with a 1 at the id; -1: one more than the largest.
 
@@ -73,6 +75,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64"))
 
 
+@checked
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:

@@ -12,7 +12,7 @@ from ..backend import filled_on_gpu, id_range, move, xp_of
 from ..tensor import Tensor, wrap
 from .convert import as_device
 from .creation import finish, fitted, tensor
-from .method import method
+from .method import checked, method
 
 _C_NAMES = {
     **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
@@ -360,6 +360,7 @@ def eye(
     return finish(np.eye(n, m, dtype=dtypes.numpy_dtype(dtype)), device, requires_grad)
 
 
+@checked
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """The coordinates of the points of a grid, one tensor an axis.
 

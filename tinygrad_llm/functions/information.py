@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import backend
 from ..tensor import Tensor, device
+from .method import checked
 
 __all__ = [
     "compile",
@@ -31,6 +32,7 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
+@checked
 def numel(input: Tensor) -> int:
     """How many elements the tensor has."""
     return input.numel()

@@ -13,7 +13,7 @@ from ..tensor import Tensor, wrap
 from .autocast import mixed
 from .elementwise import promote
 from .fused import run
-from .method import method
+from .method import checked, method
 
 
 def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:
@@ -189,6 +189,7 @@ def baddbmm(
     return product if beta == 0 else product + (input if beta == 1 else input * beta)
 
 
+@checked
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products by letters: einsum("bqd,bkd->bqk", q, k). Letters that the output lacks are
     summed; without "->" the output has the letters that appear once, in alphabetical order; "..."

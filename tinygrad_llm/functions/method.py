@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..tensor import Tensor
@@ -23,8 +23,11 @@ def method(*names: Any) -> Any:
 
     def attach(function: F) -> F:
         taken = other_names(function)
+        hints, more = function.__annotations__, _parameters(function)[1:]
+        takes_two = any(name == "other" or hints.get(name) == "Tensor" for name in more)
+        named = checked(taken, 1) if takes_two else taken
         for name in names:
-            setattr(Tensor, name, taken)
+            setattr(Tensor, name, taken if name.startswith("__") else named)
         return _called_by_name(function)
 
     return attach
@@ -92,10 +95,69 @@ def _renamed(function: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | N
     return None if new == kwargs else (args, new)
 
 
+def checked(function: F, before: int = 0) -> F:
+    """The function, which raises TypeError for an argument that is no tensor and should be one.
+
+    Nothing is looked at until something went wrong: a list has no array, no dtype, no dimensions.
+    `before` arguments come before the first that the caller writes: the self of a method.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except AttributeError:
+            wrong = _no_tensor(function, args, kwargs, before)
+            if wrong is None:
+                raise
+        else:
+            if result is not NotImplemented:  # what operators answer to what they don't know
+                return result
+            wrong = _no_tensor(function, args, kwargs, before, known=("input", "other"))
+        raise wrong or TypeError(f"{function.__name__}(): got arguments that it does not know")
+
+    return call  # type: ignore[return-value]
+
+
+def _no_tensor(
+    function: Any, args: tuple, kwargs: dict, before: int, known: tuple[str, ...] = ()
+) -> TypeError | None:
+    """An error for the first argument that by its annotation (or its name) should be a tensor."""
+    called = f"{function.__name__}(): "
+    names, star = _parameters(function), _collected(function)
+    hints = dict(function.__annotations__, **dict.fromkeys(known, "Tensor"))
+    by_place = names[: _code(function).co_argcount]
+    given = {**dict(zip(by_place, args, strict=False)), **kwargs}
+    lists = [(names.index(n), v) for n, v in given.items() if hints.get(n) == "Sequence[Tensor]"]
+    if star in ("tensors", "operands"):
+        n = _code(function).co_argcount
+        rest = args[n:]
+        one = len(rest) == 1 and isinstance(rest[0], tuple | list)
+        lists.append((n, rest[0] if one else rest))
+    for at, values in lists:
+        if isinstance(values, Tensor) or not isinstance(values, Iterable):
+            return TypeError(
+                f"{called}argument {names[at]!r} (position {at + 1 - before}) must be tuple of "
+                f"Tensors, not {type(values).__name__}"
+            )
+        for i, x in enumerate(values):
+            if not isinstance(x, Tensor):
+                return TypeError(
+                    f"{called}expected Tensor as element {i} in argument {at - before}, but got "
+                    f"{type(x).__name__}"
+                )
+    for at, name in enumerate(names):
+        if name in given and hints.get(name) == "Tensor" and not isinstance(given[name], Tensor):
+            place = "" if name in kwargs else f" (position {at + 1 - before})"
+            return TypeError(
+                f"{called}argument {name!r}{place} must be Tensor, not {type(given[name]).__name__}"
+            )
+    return None
+
+
 def _called_by_name(function: F) -> F:
     """The function as it stands in a module, where nothing says yet that it is given a tensor."""
-
-    names = function.__code__.co_varnames
+    first = _parameters(function)[0]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -106,19 +168,14 @@ def _called_by_name(function: F) -> F:
             if again is None:
                 raise
             result = function(*again[0], **again[1])
-        except AttributeError:  # a list has no array, no dtype, no dimensions
-            if not args and names[0] not in kwargs:
+        except AttributeError:
+            wrong = _no_tensor(function, args, kwargs, 0, known=(first,))
+            if wrong is None:
                 raise
-            if isinstance(args[0] if args else kwargs[names[0]], Tensor):
-                raise
-            result = NotImplemented
-        if result is NotImplemented:  # what operators answer to an operand that they don't know
-            given = {**dict(zip(names, args, strict=False)), **kwargs}
-            at = 1 if isinstance(given[names[0]], Tensor) else 0
-            raise TypeError(
-                f"{function.__name__}(): argument {names[at]!r} (position {at + 1}) must be "
-                f"Tensor, not {type(given[names[at]]).__name__}"
-            )
+            raise wrong from None
+        if result is NotImplemented:
+            wrong = _no_tensor(function, args, kwargs, 0, known=(first, "other"))
+            raise wrong or TypeError(f"{function.__name__}(): got arguments that it does not know")
         return result
 
     return call  # type: ignore[return-value]

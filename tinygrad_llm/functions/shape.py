@@ -12,7 +12,7 @@ from ..backend import to_numpy, xp_of
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Size, Tensor, wrap
 from .elementwise import promote
-from .method import method, other_names
+from .method import checked, method, other_names
 
 
 def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
@@ -241,6 +241,7 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
     return expand(input, *as_shape((size,)))
 
 
+@checked
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors expanded to their common shape."""
     shape = broadcast_shapes(*[t.array.shape for t in tensors])
@@ -347,14 +348,18 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
+@checked
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors below each other; a vector counts as one row."""
+    if len(tensors) == 0:
+        raise RuntimeError("vstack expects a non-empty TensorList")
     return cat([x.reshape(1, -1) if x.array.ndim < 2 else x for x in tensors], 0)
 
 
+@checked
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other."""
-    if not tensors:
+    if len(tensors) == 0:
         raise RuntimeError("hstack expects a non-empty TensorList")
     whole = [x.reshape(1) if x.array.ndim == 0 else x for x in tensors]
     return cat(whole, 0 if whole[0].array.ndim == 1 else 1)
