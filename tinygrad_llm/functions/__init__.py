@@ -24,6 +24,7 @@ from . import (
     linear,
     loss,
     norm,
+    places,
     random,
     reduce,
     rounding,
