@@ -445,6 +445,7 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
         "no-qkv-bias",
         "no-tie-weights",
         "no-gradient-checkpointing",
+        "no-graph",
     }
     fields = {f.name.replace("_", "-") for f in dataclasses.fields(PretrainOptions)} - {"corpus"}
     assert flags - own == fields

@@ -11,17 +11,26 @@ import contextlib
 import numpy as np
 import pytest
 from conftest import real_gpu
+from test_training import small_gpt, trainer
 
 import tinygrad_llm as torch
 from tinygrad_llm import capture, cuda, nn, optim
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
+from tinygrad_llm.training import NonFiniteError
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
 TOKENS = np.random.default_rng(0).integers(0, 65, (16, 4, 33)) % 9
 
 
 # ------------------------------------------------------------------------------- without a GPU
+def test_a_trainer_says_what_it_needs():
+    with pytest.raises(ValueError, match="graph=True needs accumulation=1, got 2"):
+        trainer(steps=2, graph=True, accumulation=2)
+    with pytest.raises(RuntimeError, match="graph=True needs the model on a GPU"):
+        trainer(steps=2, graph=True).run(plan=False)
+
+
 def test_on_the_cpu_the_step_is_called_as_it_is():
     step = cuda.graphed(lambda x: x * 2, device="cpu")
     assert [step(torch.ones(2)).tolist() for _ in range(6)] == [[2.0, 2.0]] * 6
@@ -283,3 +292,60 @@ def test_a_norm_that_is_not_finite_changes_no_weight():
         optimizer.step()
     after = [p.detach().cpu().numpy() for p in model.parameters()]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@gpu
+def test_a_trainer_with_a_graph_makes_the_same_steps():  # with dropout
+    cuda.fast_dropout()
+    losses = []
+    for graph in (False, True):
+        torch.manual_seed(2)
+        run = trainer(steps=12, graph=graph)
+        run.model.to("cuda")
+        result = run.run()
+        losses.append([line["loss"] for line in run.metrics.lines if "loss" in line])
+        losses[-1].append(result.val_loss)
+        losses[-1] += [line["grad_norm"] for line in run.metrics.lines if "grad_norm" in line]
+    assert len(losses[0]) > 20
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@gpu
+def test_a_trainer_with_a_graph_stops_before_a_bad_step():
+    run = trainer(steps=12, graph=True)
+    run.model.to("cuda")
+    run.steps = 6
+    run.run(plan=False)
+    run.steps = 12
+    with torch.no_grad():
+        run.model.final_norm.weight[0] = float("inf")
+    before = {n: p.detach().cpu().numpy() for n, p in run.model.named_parameters()}
+    with pytest.raises(NonFiniteError, match="the loss is"):
+        run.run(plan=False)
+    for n, p in run.model.named_parameters():
+        np.testing.assert_array_equal(p.detach().cpu().numpy(), before[n])
+
+
+@gpu
+def test_checkpointing_with_dropout_cannot_be_captured():
+    cuda.fast_dropout()
+    for drop_rate in (0.0, 0.1):
+        model = small_gpt(drop_rate=drop_rate).to("cuda")
+        model.gradient_checkpointing_enable()
+        optimizer = optim.AdamW(model.parameters())
+
+        def step(idx, model=model, optimizer=optimizer):
+            loss = model.loss(idx[:, :-1], idx[:, 1:])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        graphed = cuda.graphed(step, warmup=1)
+        idx = torch.arange(9).reshape(1, 9)
+        graphed(idx)
+        if drop_rate:
+            with pytest.raises(RuntimeError, match="gradient checkpointing of what draws"):
+                graphed(idx)
+        else:
+            assert np.isfinite(graphed(idx).item())

@@ -43,7 +43,7 @@ ONLY = {  # those who see less than their floor
     "optim": "backend capture dtypes names versions grad_mode tensor engine",
     "text": "downloads random tensor functions",
     "corpora": "downloads random tensor functions",
-    "utils": "random dtypes backend tensor versions grad_mode engine functions",
+    "utils": "capture random dtypes backend tensor versions grad_mode engine functions",
 }
 MAY_IMPORT_STUDY = {"cli", "testing", "autograd"}  # when asked for strategies, for gradcheck
 ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed

@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import BadValue
 
-__all__ = ["PRECISIONS", "check_device", "on_device", "set_precision"]
+__all__ = ["PRECISIONS", "can_graph", "check_device", "on_device", "set_precision"]
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -43,6 +43,13 @@ def on_device(model: Any, device: str) -> Any:
     if device != "cpu":
         cuda.fast_dropout()
     return model.to(device)
+
+
+def can_graph(device: str, accumulation: int, checkpointing: bool) -> bool:
+    """Whether a training step can be one launch: see `cuda.graphed`."""
+    from ..backend import FASTER
+
+    return device != "cpu" and bool(FASTER) and accumulation == 1 and not checkpointing
 
 
 def set_precision(trainer: Any, precision: str) -> None:

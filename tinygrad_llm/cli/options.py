@@ -66,6 +66,7 @@ class PretrainOptions:
     seed: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    graph: bool | None = None  # on a GPU, wherever it can be
     out: str | None = None
     checkpoint_every: int = 100
     keep: int = 3
@@ -115,6 +116,7 @@ MODEL_KEYS = (
 MAY_CHANGE = (
     "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",
     "checkpoint_every", "keep", "gradient_checkpointing", "device", "precision",
+    "graph",
 )  # fmt: skip
 
 
@@ -212,6 +214,8 @@ def check(o: PretrainOptions) -> None:
         require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
     require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
     check_device(o.device, o.precision)
+    if o.graph and (o.device == "cpu" or o.accumulation > 1):
+        raise BadValue("--graph needs --device cuda and --accumulation 1")
     require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
     if o.prompt == "":
         raise BadValue("--prompt must be at least one character")

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from .devices import on_device, set_precision
+from .devices import can_graph, on_device, set_precision
 from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
 
@@ -91,6 +91,9 @@ def pretrain(
     top_k: int | None = typer.Option(None, help="Sample from the k likeliest."),
     seed: int | None = typer.Option(None, help="Of weights, data order, dropout."),
     device: str | None = typer.Option(None, help="cpu, cuda or cuda:1 [cpu]."),
+    graph: bool | None = typer.Option(
+        None, "--graph/--no-graph", help="On a GPU: a step is one launch [where it can be]."
+    ),
     precision: str | None = typer.Option(None, help="On a GPU: float32, tf32, bfloat16."),
     out: str | None = typer.Option(None, help="The run's folder [runs/CORPUS-N]."),
     checkpoint_every: int | None = typer.Option(None, help="Steps between checkpoints."),
@@ -283,6 +286,9 @@ class Pretraining:
             ),
             accumulation=o.accumulation,
             clip=o.clip,
+            graph=can_graph(o.device, o.accumulation, o.gradient_checkpointing)
+            if o.graph is None
+            else o.graph,
             eval_every=o.eval_every,
             sample=lambda model: self.sample(0),
             sample_every=o.sample_every,

@@ -31,6 +31,7 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .data import ExampleBatches, Stream
+from .graphed_step import GraphedStep
 from .guard import FolderLock, Interruptions
 from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics
@@ -79,6 +80,9 @@ class Trainer:
                         targets that are not -100
     accumulation        batches in a step, weighted by their targets
     clip                largest gradient norm; None does not clip
+    graph               on a GPU, make a step one launch (`cuda.graphed`), which is faster where
+                        launching takes longer than computing: small models. For accumulation=1,
+                        Adam or AdamW; batches whose shapes change run as they are
     eval_every          steps between validations; sample_every between calls of sample(model)
     checkpoint_every    steps between checkpoints; the newest `keep` are kept
     files               more files for each checkpoint by name (bytes), such as the tokenizer
@@ -110,6 +114,7 @@ class Trainer:
         count: Callable[[Any], int] = count_targets,
         accumulation: int = 1,
         clip: float | None = 1.0,
+        graph: bool = False,
         eval_every: int | None = None,
         sample: Callable[[Any], str] | None = None,
         sample_every: int | None = None,
@@ -134,7 +139,11 @@ class Trainer:
         ):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if graph and accumulation > 1:
+            raise ValueError(f"graph=True needs accumulation=1, got {accumulation}")
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        self.graph = graph
+        self._graphed: GraphedStep | None = None  # made at the first step
         self.stream = Stream(batches)
         self.steps = steps
         self.validation = validation
@@ -295,6 +304,8 @@ class Trainer:
     def _train_step(self) -> float | None:
         """One update; returns the gradient's norm before clipping, None if no target counted."""
         self.model.train()
+        if self.graph:
+            return self._graphed_step()
         self.optimizer.zero_grad()
         batches = [self.stream.next() for _ in range(self.accumulation)]
         random_state = random.get_rng_state()
@@ -314,6 +325,29 @@ class Trainer:
             if self.scheduler is not None:
                 self.scheduler.step()
             self.last_loss = mean
+        self.step += 1
+        self.tokens += targets
+        return norm
+
+    def _graphed_step(self) -> float | None:
+        """As _train_step, in one launch; the GPU is waited for once."""
+        batch = self.stream.next()
+        targets, norm = self.count(batch), None
+        if targets:
+            random_state = random.get_rng_state()
+            if self._graphed is None:
+                self._graphed = GraphedStep(self.model, self.optimizer, self.loss, self.clip)
+            loss, norm = self._graphed(batch)
+            if not math.isfinite(norm):
+                there = beside(self.model, batch)
+                if not math.isfinite(loss):
+                    raise self._bad_loss(BadLossError(loss, there, random_state))
+                random.set_rng_state(random_state)
+                told = diagnose_gradient(norm, lambda b: self.loss(self.model, b), [there])
+                raise NonFiniteError(*told, self.step + 1, self.checkpoint)
+            if self.scheduler is not None:
+                self.scheduler.step()
+            self.last_loss = loss
         self.step += 1
         self.tokens += targets
         return norm

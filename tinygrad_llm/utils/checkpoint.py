@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import random
+from ..capture import capturing, not_now
 from ..engine import Op, observers
 from ..grad_mode import enable_grad, mode
 from ..tensor import Tensor
@@ -194,6 +195,7 @@ class _Segment:
             for k, a in kwargs.items()
         }
         known = set(modified)
+        drawn = capturing.graph and len(capturing.graph.sources)
         now = None if self.rng is None else random.get_rng_state()
         if self.rng is not None:
             random.set_rng_state(self.rng)
@@ -203,6 +205,8 @@ class _Segment:
         finally:
             if now is not None:
                 random.set_rng_state(now)
+        if capturing.graph and len(capturing.graph.sources) != drawn:
+            not_now("gradient checkpointing of what draws random numbers, such as dropout,")
         names = [op.name for op in ops]
         if names != self.names:
             raise CheckpointError(
