@@ -312,6 +312,7 @@ def test_a_trainer_with_a_graph_makes_the_same_steps():  # with dropout
 
 @gpu
 def test_a_trainer_with_a_graph_stops_before_a_bad_step():
+    cuda.fast_dropout()
     run = trainer(steps=12, graph=True)
     run.model.to("cuda")
     run.steps = 6

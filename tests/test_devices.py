@@ -319,8 +319,15 @@ def full_gpu(after):
     pool = cupy.get_default_memory_pool()
     pool.free_all_blocks()
     before = pool.get_limit()
-    pool.set_limit(size=pool.total_bytes() + after)
+    held, size = [], pool.free_bytes()  # parts of blocks in which something small lives
+    pool.set_limit(size=pool.total_bytes())
     try:
+        while size >= 1 << 14:
+            try:
+                held.append(pool.malloc(size))
+            except MemoryError:
+                size //= 2
+        pool.set_limit(size=pool.total_bytes() + after)
         yield
     finally:
         pool.set_limit(size=before)
