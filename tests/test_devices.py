@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import runpy
 import sys
 import types
@@ -317,6 +318,7 @@ def full_gpu(after):
             yield
         return
     pool = cupy.get_default_memory_pool()
+    gc.collect()  # or what is garbage by now makes room later
     pool.free_all_blocks()
     before = pool.get_limit()
     held, size = [], pool.free_bytes()  # parts of blocks in which something small lives
