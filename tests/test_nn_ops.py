@@ -414,3 +414,26 @@ def test_activations_of_huge_numbers_are_silent():
         y = function(x)
         y.backward(tg.ones(5))
         assert y[2] in (1e6, 1.0) and y[3] in (0.0, -1.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e3, 3e4])
+def test_attention_with_huge_scores_has_the_gradients_of_float64(scale):
+    """Scores of 1e9 are rounded to multiples of 64: what float32 makes of them must hold together."""
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal((1, 2, 130, 16)) for _ in range(4)]
+    found = []
+    for dtype in ("float32", "float64"):
+        q, k, v, g = (tg.tensor(a.astype("float32").astype(dtype)) for a in arrays)
+        q, k, v = q * scale, k * scale, v
+        for x in (q, k, v):
+            x.requires_grad_()
+        F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(g)
+        found.append([x.grad.numpy() for x in (q, k, v)])
+        if scale < 1e4:  # every row of p adds up to 1
+            np.testing.assert_allclose(
+                v.grad.numpy().sum(2), g.numpy().sum(2), rtol=2e-3, atol=2e-3
+            )
+    for ours, exact in zip(*found, strict=True):
+        assert np.isfinite(ours).all()
+        if scale < 100.0:
+            np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())

@@ -28,6 +28,7 @@ __all__ = [
     "merged",
     "slices",
     "spread",
+    "weights",
 ]
 
 ROWS = 64  # queries, or keys, of a block
@@ -106,6 +107,21 @@ def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
     p -= top
     total = sum_along(xp.exp(p, out=p))
     return p, xp.maximum(total, float(xp.finfo(p.dtype).tiny)), top  # Σ is 0 only if all are −∞
+
+
+def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any) -> Any:
+    """p = exp(s − l) for q_l = [q·scale, −l], k_1 = [k, 1] and scores(q, k) = q·kᵀ, masked.
+
+    Where s is far from 0, l is taken off afterwards, so that s is rounded as it was in forward; and
+    p is at most 1 whatever the rounding, for l = log Σ exp(s) is no less than any s.
+    """
+    if isinstance(q_l, np.ndarray) and -1e3 < log_sum.min() and log_sum.max() < 1e3:
+        p = scores(q_l, k_1)
+    else:
+        p = scores(q_l[..., :-1], k_1[..., :-1])
+        p += q_l[..., -1:]
+        xp_of(p).minimum(p, 0.0, out=p)
+    return xp_of(p).exp(p, out=p)
 
 
 def in_line(pieces: Sequence[Any], dim: int) -> Any:

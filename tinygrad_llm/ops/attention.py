@@ -89,9 +89,8 @@ class ScaledDotProductAttention(Op):
             for keys in heads.slices(k.shape[-2]):
                 rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
-                p = self.scores(q_n, k_1, at, rows, keys)  # s − l, (h, R·n, m)
-                xp.exp(p, out=p)
-                dropped = p
+                of_scores = partial(self.scores, at=at, rows=rows, keys=keys)
+                p = dropped = heads.weights(of_scores, q_n, k_1, log_sum[at])  # (h, R·n, m)
                 if keep is None:
                     gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
                 else:

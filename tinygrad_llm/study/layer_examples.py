@@ -79,6 +79,7 @@ def config(s: Sizes, n_layers: int = 1, drop_rate: float = 0.0) -> GPTConfig:
 for simple in (
     *(nn.ELU, nn.GELU, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid, nn.ReLU, nn.ReLU6, nn.SiLU),
     *(nn.Sigmoid, nn.Softplus, nn.Tanh, nn.Identity, nn.Flatten),
+    *(nn.CELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.Softsign, nn.Tanhshrink),
 ):
     layer(simple, partial(_plainly, simple))
 layer(
@@ -89,6 +90,8 @@ layer(
     call_text="module(torch.cat([x, y], -1))",
 )
 layer(nn.Softmax, lambda s: nn.Softmax(dim=-1))
+layer(nn.Softmin, lambda s: nn.Softmin(dim=-1))
+layer(nn.Unflatten, lambda s: nn.Unflatten(-1, (s["C"], 1)))
 layer(nn.LogSoftmax, lambda s: nn.LogSoftmax(dim=-1))
 layer(nn.Linear, lambda s: nn.Linear(s["C"], s["F"]))
 layer(nn.Dropout, lambda s: nn.Dropout(0.25))
@@ -109,6 +112,16 @@ layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
 for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimilarity):
     layer(loss, partial(_plainly, loss), "TC TC")
+layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
+layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
+    layer(
+        pair_loss,
+        partial(_plainly, pair_loss),
+        pairs,
+        call=lambda module, x, y, same: module(x, y, same.to(x.dtype) * 2 - 1),
+        call_text="module(x, y, same.to(x.dtype) * 2 - 1)",
+    )
 for kind, domain in ((nn.BCELoss, "share"), (nn.BCEWithLogitsLoss, "real")):
     layer(
         kind,
