@@ -11,7 +11,7 @@ import numpy as np
 from . import blas
 from .backend import IN_CACHE, each, row_blocks, threads, xp_of
 
-__all__ = ["aligned_rows", "at_once", "product", "products"]
+__all__ = ["at_once", "product", "products"]
 
 FEW = 16  # rows up to which a product is one of a matrix and some vectors
 SHARED = 1 << 22  # multiplications from which on a product is shared among the cores
@@ -55,18 +55,6 @@ def at_once(*tasks: Any, add_to: Any = None) -> list:
             work += _pieces(a, b, outs[i], max(1, threads() // 2))
     each(lambda work: work(), work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
     return outs
-
-
-def aligned_rows(n: int, width: int, like: Any) -> Any:
-    """An empty matrix (n, width), like x in dtype and device.
-
-    On a CPU rows lie a multiple of 64 bytes apart: a product that goes down long rows of an odd
-    length reads two cache lines for one otherwise.
-    """
-    if not isinstance(like, np.ndarray):
-        return xp_of(like).empty((n, width), like.dtype)
-    line = max(1, 64 // like.itemsize)
-    return np.empty((n, -(-width // line) * line), like.dtype)[:, :width]
 
 
 def _room(a: Any, b: Any) -> Any:

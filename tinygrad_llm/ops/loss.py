@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import bounded, each, exp_total, max_along, row_blocks, sigmoid, sum_along, xp_of
 from ..engine import Op
-from ..products import aligned_rows, at_once, product
+from ..products import at_once, product
 from .matmul import rows as as_rows
 
 LOGITS = 1 << 28  # bytes of logits at a time: more rows, better products
@@ -151,7 +151,7 @@ class LinearCrossEntropy(Op):
         f = xp.empty((len(inputs), 1), x.dtype)
         in_range = b is None and bounded(inputs, w, 1.0)
         blocks = row_blocks(xp.broadcast_to(f, (len(f), len(w))), LOGITS)  # all logits' shape
-        memory = aligned_rows(blocks[0].stop if blocks else 0, len(w), x)
+        memory = xp.empty((blocks[0].stop if blocks else 0, len(w)), x.dtype)
         for rows in blocks:
             z = product(inputs[rows], w.T, b, memory[: rows.stop - rows.start])  # (n, C)
 
