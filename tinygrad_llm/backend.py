@@ -441,9 +441,8 @@ _erf64 = np.frompyfunc(math.erf, 1, 1)
 
 
 @quiet
-def _tanh_of(q: Any, x: Any) -> Any:
-    """tanh(x·(q₀ + q₁x² + …))."""
-    square = x * x
+def _tanh_of(q: Any, x: Any, square: Any) -> Any:
+    """tanh(x·(q₀ + q₁x² + …)), given x²."""
     u = square * q[-1]
     for coefficient in q[-2:0:-1]:
         u += coefficient
@@ -467,13 +466,13 @@ def erf(x: Any) -> Any:
         return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
     if x.dtype != np.float32:
         return erf(x.astype(np.float32)).astype(x.dtype)
-    return _tanh_of(_ERF_Q, x)
+    return _tanh_of(_ERF_Q, x, quiet(np.square)(x))
 
 
-def normal_cdf(x: Any) -> Any:
-    """Φ(x) = (1 + erf(x/√2))/2, how much of a normal distribution lies below x."""
+def normal_cdf(x: Any, square: Any) -> Any:
+    """Φ(x) = (1 + erf(x/√2))/2, how much of a normal distribution lies below x, given x²."""
     fast = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim
-    cdf = _tanh_of(_CDF_Q, x) if fast else erf(x * math.sqrt(0.5))
+    cdf = _tanh_of(_CDF_Q, x, square) if fast else erf(x * math.sqrt(0.5))
     cdf += 1.0
     cdf *= 0.5
     return cdf

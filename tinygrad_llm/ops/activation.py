@@ -106,11 +106,11 @@ def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
 
 def gelu_erf(x: Any, y: Any, slope: Any = None) -> None:
     xp = xp_of(x)
-    cdf = normal_cdf(x)  # Φ
+    square = xp.multiply(x, x, out=slope)
+    cdf = normal_cdf(x, square)  # Φ
     xp.multiply(x, cdf, out=y)
     if slope is not None:
-        xp.multiply(x, x, out=slope)
-        slope *= -0.5
+        slope *= -0.5  # it was x²
         xp.exp(slope, out=slope)
         slope *= x
         slope *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
