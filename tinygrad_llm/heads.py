@@ -115,7 +115,7 @@ def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any)
     Where s is far from 0, l is taken off afterwards, so that s is rounded as it was in forward; and
     p is at most 1 whatever the rounding, for l = log Σ exp(s) is no less than any s.
     """
-    if isinstance(q_l, np.ndarray) and -1e3 < log_sum.min() and log_sum.max() < 1e3:
+    if isinstance(q_l, np.ndarray) and np.abs(log_sum).max(initial=0.0) < 1e3:
         p = scores(q_l, k_1)
     else:
         p = scores(q_l[..., :-1], k_1[..., :-1])
