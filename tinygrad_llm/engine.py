@@ -70,15 +70,9 @@ class Op:
     def backward(self, g: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no backward")
 
-    @property
-    def edges(self) -> list:
-        """Where each input's gradient goes: None, a leaf, or (op, output)."""
-        return [p and (p[0] if p[1] < 0 else p[:2]) for p in self.roads]
-
-    @property
-    def expects(self) -> list:
-        """The shape and dtype that each input's gradient must have, or None."""
-        return [p and p[2:] for p in self.roads]
+    # where each input's gradient goes, None, a leaf or (op, output), and its shape and dtype
+    edges = property(lambda self: [r and (r[0] if r[1] < 0 else r[:2]) for r in self.roads])
+    expects = property(lambda self: [r and r[2:] for r in self.roads])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}Backward0>"
