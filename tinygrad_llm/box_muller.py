@@ -34,28 +34,47 @@ def _f32(*values: float) -> list[float]:
     return [float(np.float32(v)) for v in values]
 
 
+def _steps(coefficients: list[float], *distances: float) -> list[Any]:
+    """The numbers that _two_steps works with."""
+    numbers = [coefficients[0]]
+    for c, distance in zip(coefficients[1:], distances, strict=True):
+        shift = 1.5 * 2.0**52 * distance
+        numbers += [c + shift, shift]
+    return [np.array(x) for x in numbers]
+
+
 # P(x), highest power first; log 2 = _LN2_HIGH + _LN2_LOW, where e·_LN2_HIGH is exact.
-_P = _f32(
-    *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
-    *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
-)
-_LN2_LOW, _LN2_HIGH = _f32(-2.12194440e-4, 0.693359375)
-# S and C, highest power first, each with the distance between float32 numbers of the size that
+_P = [
+    np.array(p)
+    for p in _f32(
+        *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
+        *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+    )
+]
+_LN2_LOW, _LN2_HIGH = (np.array(x, np.float32) for x in (-2.12194440e-4, 0.693359375))
+# S and C, highest power first. Behind each the distance between float32 numbers of the size that
 # the sum has after its first and second step, for every x: it never leaves one power of two.
-_S, _S_STEPS = _f32(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1), (2.0**-30, 2.0**-26)
-_C, _C_STEPS = (
-    _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2),
-    (*(2.0**-33, 2.0**-28),),
-)
+_S = _f32(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+_C = _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
+_S_STEPS, _C_STEPS = _steps(_S, 2.0**-30, 2.0**-26), _steps(_C, 2.0**-33, 2.0**-28)
 # π/2 in three parts. PyTorch takes j times each from θ in turn. The first two are so short that
 # nothing is lost, so j times their sum, taken from θ in float64 and rounded once, is the same.
-_HALF_PI = sum(_f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8))
+_HALF_PI = np.array(sum(_f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)))
 
 _ROUND: Any = "same_kind"  # NumPy's word for: the float64 result may be rounded to float32
 _ROOT_HALF = 0x3F3504F3  # the bits of √½ in float32
 _SIGN = -(1 << 31)
 _DRAW = 1 << 24  # a uniform float32 is the low 24 bits of a draw, times 2⁻²⁴
-_ANGLE = float(np.float32(2 * math.pi)) / _DRAW
+_TO_X = _ROOT_HALF + (24 << 23) + _SIGN
+
+# The numbers below as arrays without axes: in a call they cost half of what Python's numbers cost.
+_INT = {
+    n: np.array(n, np.int32)
+    for n in (22, 23, 30, 31, 1 << 21, (1 << 23) - 1, _DRAW - 1, -_DRAW, _SIGN, _ROOT_HALF, _TO_X)
+}
+_FLOAT = {x: np.array(x, np.float32) for x in (0.5, 1.0, -2.0)}
+_DOUBLE = {x: np.array(x) for x in (0.5, 1.0)}
+_ANGLE = np.array(np.float32(2 * math.pi) / np.float32(_DRAW))
 
 PAIRS = 1 << 16  # pairs worked on at a time: arrays of this size are in the cache, calls are few
 
@@ -78,20 +97,19 @@ _scratch = _Scratch()
 
 
 # ------------------------------------------------------------------------------------- float32
-def _two_steps(wide: Any, z: Any, coefficients: list[float], steps: tuple[float, ...]) -> float:
+def _two_steps(wide: Any, z: Any, steps: list[Any]) -> None:
     """wide = (c₀·z + c₁)·z + c₂ with each step rounded to float32, z and wide in float64.
 
-    Adding 1.5·2⁵²·step to a float64 rounds it to a multiple of step, and that is the rounding to
-    float32 where `step` is the distance between neighbouring float32 numbers. Returns what was
-    added in the end and is to be subtracted yet.
+    Adding 1.5·2⁵²·distance to a float64 rounds it to a multiple of `distance`, and that is the
+    rounding to float32 where neighbouring float32 numbers are so far apart.
     """
-    first, second = (1.5 * 2.0**52 * step for step in steps)
-    np.multiply(z, coefficients[0], out=wide)
-    wide += coefficients[1] + first
-    wide -= first
+    first, *sums = steps
+    np.multiply(z, first, out=wide)
+    wide += sums[0]
+    wide -= sums[1]
     wide *= z
-    wide += coefficients[2] + second
-    return second
+    wide += sums[2]
+    wide -= sums[3]
 
 
 def _radius(draws: Any, ints: Any, floats: Any, doubles: Any) -> Any:
@@ -99,36 +117,39 @@ def _radius(draws: Any, ints: Any, floats: Any, doubles: Any) -> Any:
     x, e, y, z = floats[:4]
     wide_x, wide, wide_z = doubles
     exponent = ints[2]
-    draws |= -_DRAW  # u·2²⁴ − 2²⁴, a negative integer
+    draws |= _INT[-_DRAW]  # u·2²⁴ − 2²⁴, a negative integer
     np.copyto(x, draws, casting="unsafe")  # −(1 − u)·2²⁴, exact
     bits = x.view(np.int32)
-    bits -= _ROOT_HALF + (24 << 23) + _SIGN
-    np.right_shift(bits, 23, out=exponent)
+    bits -= _INT[_TO_X]
+    np.right_shift(bits, _INT[23], out=exponent)
     np.copyto(e, exponent, casting="unsafe")
-    bits &= (1 << 23) - 1
-    bits += _ROOT_HALF  # 1 − u = 2ᵉ·x with √½ ≤ x < √2
-    x -= 1.0
+    bits &= _INT[(1 << 23) - 1]
+    bits += _INT[_ROOT_HALF]  # 1 − u = 2ᵉ·x with √½ ≤ x < √2
+    x -= _FLOAT[1.0]
 
     np.copyto(wide_x, x)
     np.multiply(wide_x, _P[0], out=wide)
-    for p in _P[1:-1]:  # wide = y·x + p, rounded to y, times x
-        np.add(wide, p, out=y, casting=_ROUND)
+    for p in _P[1:-1]:  # wide = y·x + p, rounded to float32, times x
+        wide += p
+        np.copyto(y, wide, casting=_ROUND)
         np.copyto(wide, y)
         wide *= wide_x
-    np.add(wide, _P[-1], out=y, casting=_ROUND)
+    wide += _P[-1]
+    np.copyto(y, wide, casting=_ROUND)
     y *= x
     np.multiply(x, x, out=z)
     np.copyto(wide, y)
     np.copyto(wide_z, z)
     wide *= wide_z
     np.multiply(e, _LN2_LOW, out=y)
-    np.add(wide, y, out=y, casting=_ROUND)  # x³·P(x) + e·(the low part of log 2)
-    z *= 0.5
+    wide += y
+    np.copyto(y, wide, casting=_ROUND)  # x³·P(x) + e·(the low part of log 2)
+    z *= _FLOAT[0.5]
     y -= z
     x += y
     e *= _LN2_HIGH
     x += e
-    x *= -2.0
+    x *= _FLOAT[-2.0]
     return np.sqrt(x, out=x)
 
 
@@ -140,11 +161,11 @@ def _on_circle(draws: Any, r: Any, ints: Any, floats: Any, doubles: Any) -> tupl
     x, cosine, sine, z = floats[1:]
     wide_x, wide, wide_z = doubles
     j, odd = ints[2:]
-    draws &= _DRAW - 1
+    draws &= _INT[_DRAW - 1]
     np.copyto(x, draws, casting="unsafe")
     x *= _ANGLE
-    np.add(draws, 1 << 21, out=j)
-    j >>= 22
+    np.add(draws, _INT[1 << 21], out=j)
+    j >>= _INT[22]
     np.copyto(wide, j)
     wide *= _HALF_PI
     np.copyto(wide_x, x)
@@ -154,31 +175,33 @@ def _on_circle(draws: Any, r: Any, ints: Any, floats: Any, doubles: Any) -> tupl
     np.multiply(x, x, out=z)
     np.copyto(wide_x, x)
     np.copyto(wide_z, z)
-    shift = _two_steps(wide, wide_z, _C, _C_STEPS)
-    np.subtract(wide, shift, out=cosine, casting=_ROUND)
+    _two_steps(wide, wide_z, _C_STEPS)
+    np.copyto(cosine, wide, casting=_ROUND)
     cosine *= z
     np.copyto(wide, cosine)
-    wide -= 0.5
-    np.multiply(wide, wide_z, out=cosine, casting=_ROUND)  # (x²·C − ½)·x² = x⁴·C − x²/2
-    cosine += 1.0
-    shift = _two_steps(wide, wide_z, _S, _S_STEPS)
-    wide -= shift
-    np.multiply(wide, wide_z, out=sine, casting=_ROUND)
+    wide -= _DOUBLE[0.5]
+    wide *= wide_z
+    np.copyto(cosine, wide, casting=_ROUND)  # (x²·C − ½)·x² = x⁴·C − x²/2
+    cosine += _FLOAT[1.0]
+    _two_steps(wide, wide_z, _S_STEPS)
+    wide *= wide_z
+    np.copyto(sine, wide, casting=_ROUND)
     np.copyto(wide, sine)
-    wide += 1.0
-    np.multiply(wide, wide_x, out=sine, casting=_ROUND)  # (x²·S + 1)·x
+    wide += _DOUBLE[1.0]
+    wide *= wide_x
+    np.copyto(sine, wide, casting=_ROUND)  # (x²·S + 1)·x
 
     # In bits: where j is odd swap the two and then negate the cosine; two more turns negate both.
     c, s, swap, sign = (a.view(np.int32) for a in (cosine, sine, z, r))
     np.bitwise_xor(c, s, out=swap)
-    np.left_shift(j, 31, out=odd)
+    np.left_shift(j, _INT[31], out=odd)
     c ^= odd
-    odd >>= 31
+    odd >>= _INT[31]
     swap &= odd
     s ^= swap
     c ^= swap
-    j <<= 30
-    j &= _SIGN
+    j <<= _INT[30]
+    j &= _INT[_SIGN]
     sign ^= j
     cosine *= r
     sine *= r
