@@ -238,6 +238,7 @@ class Trainer:
         NonFiniteError stops a run whose loss or gradient is no number any more; CheckpointError
         tells that the last checkpoint could not be written.
         """
+        self._graphed = None  # weights and state may have moved since
         with (
             FolderLock(self.folder),
             Interruptions(self.progress.note) as interruptions,
