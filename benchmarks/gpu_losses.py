@@ -68,7 +68,7 @@ def draw(curves: dict[str, list[float]], file: str) -> None:
     below.set(xlabel="step", ylabel="distance to the CPU's loss")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-        axes.legend()
+    above.legend()  # the colours below are the same
     figure.savefig(file, dpi=110)
 
 
