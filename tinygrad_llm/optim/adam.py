@@ -90,13 +90,12 @@ class Adam(Optimizer):
     def _next_step(self, group: dict[str, Any], pairs: list) -> tuple[float, float, float]:
         """Count a step of these parameters: (learning rate, 1 − β₁ᵗ, √(1 − β₂ᵗ))."""
         for p, (array, _, m, _) in pairs:
-            state = self.state[p]
-            if p.array is not array or state["exp_avg"].array is not m:
+            if p.array is not array or self.state[p]["exp_avg"].array is not m:
                 raise RuntimeError(
                     f"{type(self).__name__}: the model's weights or the optimizer's state have "
                     "moved since the CUDA graph was captured: capture it again"
                 )
-            t = step_count(state)
+        t = [step_count(self.state[p]) for p, _ in pairs][0]
         beta1, beta2 = group["betas"]
         return number(group["lr"]), 1 - beta1**t, (1 - beta2**t) ** 0.5
 
