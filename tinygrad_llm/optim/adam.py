@@ -90,7 +90,8 @@ class Adam(Optimizer):
     def _next_step(self, group: dict[str, Any], pairs: list) -> tuple[float, float, float]:
         """Count a step of these parameters: (learning rate, 1 − β₁ᵗ, √(1 − β₂ᵗ))."""
         for p, (array, _, m, _) in pairs:
-            if p.array is not array or self.state[p]["exp_avg"].array is not m:
+            kept = self.state[p].get("exp_avg")
+            if p.array is not array or kept is None or kept.array is not m:
                 raise RuntimeError(
                     f"{type(self).__name__}: the model's weights or the optimizer's state have "
                     "moved since the CUDA graph was captured: capture it again"
