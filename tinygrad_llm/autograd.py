@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import custom as function
 from .backend import asarray, quiet
-from .custom import Function
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .hooks import retain_grad
+from .names import missing
 from .tensor import Tensor, wrap
+
+if TYPE_CHECKING:
+    from . import custom as function
+    from .custom import Function
 
 __all__ = [
     "Function",
@@ -108,3 +111,12 @@ def gradcheck(
 
     given = inputs if isinstance(inputs, tuple | list) else (inputs,)
     return check(func, *given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Function", "function"):  # when first wanted: it takes time to import
+        from . import custom
+
+        globals().update(Function=custom.Function, function=custom)
+        return globals()[name]
+    raise missing(__name__, name, __all__)

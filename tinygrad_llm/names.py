@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
     """AttributeError for `package.name`, with the nearest of the names that are there."""
+    if name.startswith("__"):  # what import itself asks for
+        return AttributeError(f"{package} has no {name!r}")
     import difflib  # here, because it is slow to import and seldom wanted
 
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

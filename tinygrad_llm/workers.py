@@ -10,7 +10,6 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 from . import blas
@@ -18,7 +17,7 @@ from . import blas
 __all__ = ["work_together"]
 
 _helpers: list[threading.Thread] = []
-_calls: SimpleQueue[_Share] = SimpleQueue()
+_calls: Any = None  # a queue of _Share, made when first needed
 
 
 class _Share:
@@ -60,7 +59,7 @@ def _forget() -> None:
     """In a forked process the threads are gone."""
     global _calls
     _helpers.clear()
-    _calls = SimpleQueue()
+    _calls = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -73,6 +72,11 @@ def work_together(work: Callable[[], Any], n: int) -> None:
     work takes turns until nothing is left to do, so a helper that comes too late is not needed. An
     error in any of them is raised here, after all have ended.
     """
+    global _calls
+    if _calls is None:
+        from queue import SimpleQueue  # here, for the sake of import's time
+
+        _calls = SimpleQueue()
     while len(_helpers) < n - 1:
         helper = threading.Thread(target=_help, name="tinygrad_llm", daemon=True)
         _helpers.append(helper)
