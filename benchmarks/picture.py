@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 OURS, THEIRS, REST = "tab:blue", "tab:orange", "lightgray"
+PAPER = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2.0}  # behind a text
 NAMES = {"ours": "tinygrad_llm", "torch": "PyTorch eager"}
 
 
@@ -36,7 +37,7 @@ def _train_step(figure: Any, summary: dict[str, Any]) -> None:
         left.plot(steps, [i] * len(steps), "|", color="black", markersize=9, alpha=0.5)
         left.text(row["seconds"] * 1e3 / 2, i,
                   f"{row['seconds'] * 1e3:.0f} ms, {row['gflops']:.0f} GFLOP/s",
-                  ha="center", va="center")  # fmt: skip
+                  ha="center", va="center", bbox=PAPER)  # fmt: skip
         right.barh(i, row["peak"] / 1e6, color=color, alpha=0.7)
         right.text(row["peak"] / 2e6, i, f"{row['peak'] / 1e6:.0f} MB", ha="center", va="center")
     for axes in (left, right):
@@ -47,8 +48,8 @@ def _train_step(figure: Any, summary: dict[str, Any]) -> None:
     right.set_xlabel("peak memory of the process, MB")
     floor = summary["flops"] / summary["machine"]["sgemm"] / 1e6
     left.axvline(floor, color="black", linestyle=":", linewidth=1)
-    left.annotate("products at sgemm rate", (floor, -0.56), fontsize=8, ha="right", va="top",
-                  rotation=90, xytext=(-2, 0), textcoords="offset points")  # fmt: skip
+    left.annotate("products at sgemm rate", (floor, -0.57), fontsize=8, ha="right", va="top",
+                  xytext=(-4, 0), textcoords="offset points")  # fmt: skip
     ratio = f": {summary['ratio']:.2f} times PyTorch's speed" if "ratio" in summary else ""
     figure.suptitle(f"training step, {summary['config']}{ratio}")
 

@@ -127,6 +127,9 @@ def main(argv: list[str]) -> dict[str, Any] | None:
                     threads=options.threads,
                 )  # fmt: skip
             )
+    again = machine.run_child("benchmarks.machine", threads=options.threads)["sgemm"]
+    here["sgemm"] = max(here["sgemm"], again)  # both threads may have begun on one core
+    print(f"sgemm 2048, after the steps: {again:.0f} GFLOP/s; the larger one counts")
     flops = useful_flops(options.config)
     tokens = CONFIGS[options.config][-1] * CONTEXT
     summary: dict[str, Any] = {"config": options.config, "machine": here, "flops": flops}
