@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import to_numpy, xp_of
+from ..backend import storage_of, to_numpy, xp_of
 from ..shapes import normal_dim, normal_dims
 from ..tensor import Size, Tensor, wrap
 from .elementwise import promote
@@ -57,15 +57,12 @@ def view(input: Tensor, *size: Any) -> Tensor:
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     sizes = _solved(as_shape(size), input.array)
-    if not input.array.flags.c_contiguous and input.array.size:
-        looked = input.array.view()
-        try:
-            looked.shape = sizes
-        except (AttributeError, ValueError) as error:
-            raise RuntimeError(
-                "view size is not compatible with input tensor's size and stride (at least one "
-                "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
-            ) from error
+    a = input.array
+    if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        )
     return ops.Reshape.apply(input, shape=sizes)
 
 
