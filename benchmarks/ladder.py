@@ -129,18 +129,18 @@ def _gelu() -> tuple[Way, Way]:
 
 @rung("rows in cache-sized blocks, every core")
 def _blocks() -> tuple[Way, Way]:
-    from tinygrad_llm import backend
+    from tinygrad_llm import rows
     from tinygrad_llm.nn import functional as F
 
     run = gradients(lambda x: F.gelu(F.layer_norm(x, (4 * C,)), approximate="tanh"),
                     normal(B, T, 4 * C))  # fmt: skip
 
     def plain() -> Any:  # the same code: one block of all rows, on one core
-        block, backend._BLOCK = backend._BLOCK, 1 << 60
+        block, rows._BLOCK = rows._BLOCK, 1 << 60
         try:
             return run()
         finally:
-            backend._BLOCK = block
+            rows._BLOCK = block
 
     return plain, run
 

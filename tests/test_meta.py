@@ -22,8 +22,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # Who may import whom: what stands higher imports what stands lower, and floor 0 itself.
 FLOORS = [
-    "backend dtypes grad_mode grad_fn printing shapes versions names draws box_muller random_state "
-    "random downloads blas workers allocator products heads capture",
+    "backend rows dtypes grad_mode grad_fn printing shapes versions names draws box_muller "
+    "random_state random downloads blas workers allocator products heads capture",
     "tensor",
     "hooks",
     "engine cuda_graphs weights",
@@ -39,8 +39,8 @@ FLOORS = [
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
 ONLY = {  # those who see less than their floor
-    "ops": "backend engine products heads capture",
-    "optim": "backend capture dtypes names versions grad_mode tensor engine",
+    "ops": "backend rows engine products heads capture",
+    "optim": "backend rows capture dtypes names versions grad_mode tensor engine",
     "text": "downloads random tensor functions",
     "corpora": "downloads random tensor functions",
     "utils": "capture random dtypes backend tensor versions grad_mode engine functions",

@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_llm as tg
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import backend, ops
+from tinygrad_llm import backend, ops, rows
 from tinygrad_llm.study import TWINS
 
 
@@ -292,13 +292,13 @@ def test_results_do_not_depend_on_the_number_of_threads():
     seen = []
     try:
         for n in (1, 2, 3):
-            tg.backend.set_threads(n)
+            rows.set_threads(n)
             leaf, weight = x.detach().requires_grad_(), w.detach().requires_grad_()
             y = F.layer_norm(F.gelu(leaf), (700,), weight, weight)
             (F.cross_entropy(y, t) + F.softmax(y, -1)[:, 3].sum()).backward()
             seen.append((leaf.grad.numpy(), weight.grad.numpy()))
     finally:
-        tg.backend.set_threads(threads)
+        rows.set_threads(threads)
     for gx, gw in seen[1:]:
         np.testing.assert_allclose(gx, seen[0][0], atol=1e-6)
         np.testing.assert_allclose(gw, seen[0][1], rtol=1e-4, atol=1e-6)

@@ -21,7 +21,7 @@ from checks import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_llm import backend, heads
+from tinygrad_llm import heads, rows
 
 every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
@@ -31,9 +31,9 @@ def small_blocks(monkeypatch):
     """Work that goes in blocks goes in blocks of two rows, so that small inputs have several."""
     monkeypatch.setattr(heads, "ROWS", 2)
     monkeypatch.setattr(heads, "BLOCK", 64)
-    monkeypatch.setattr(backend, "IN_CACHE", 32)
-    monkeypatch.setattr(backend, "IN_MEMORY", 64)
-    monkeypatch.setattr(backend, "_BLOCK", 64)
+    monkeypatch.setattr(rows, "IN_CACHE", 32)
+    monkeypatch.setattr(rows, "IN_MEMORY", 64)
+    monkeypatch.setattr(rows, "_BLOCK", 64)
 
 
 def run(check, case: Case, *more, share: float = 1.0) -> None:

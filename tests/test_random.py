@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_llm as tg
-from tinygrad_llm import backend, box_muller, draws, random
+from tinygrad_llm import box_muller, draws, random, rows
 from tinygrad_llm.random import Generator
 
 seeds = st.integers(-(2**63), 2**64 - 1)
@@ -241,14 +241,14 @@ def test_every_uniform_there_is(stride):
 @pytest.mark.parametrize("n", [131072, 262144, 600000, 3_000_003])
 def test_threads_change_nothing(n):
     """The stream is shared out among threads in an order that is not always the same."""
-    before = backend.threads()
+    before = rows.threads()
     try:
-        backend.set_threads(1)
+        rows.set_threads(1)
         alone = Generator().manual_seed(n).randn(n)
-        backend.set_threads(4)
+        rows.set_threads(4)
         together = Generator().manual_seed(n).randn(n)
     finally:
-        backend.set_threads(before)
+        rows.set_threads(before)
     np.testing.assert_array_equal(alone, together)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
-from tinygrad_llm import allocator, backend, blas, heads, products
+from tinygrad_llm import allocator, blas, heads, products, rows
 from tinygrad_llm.models.gpt import GPT, GPTConfig
 from tinygrad_llm.ops import loss as loss_op
 from tinygrad_llm.optim import AdamW
@@ -47,8 +47,8 @@ def test_loss_curve_is_the_same_twice():
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_loss_curve_in_many_small_pieces(monkeypatch, threads):
     wanted = curve(10)
-    monkeypatch.setattr(backend, "_threads", threads)
-    monkeypatch.setattr(backend, "_BLOCK", 4096)
+    monkeypatch.setattr(rows, "_threads", threads)
+    monkeypatch.setattr(rows, "_BLOCK", 4096)
     monkeypatch.setattr(products, "SHARED", 1000)
     monkeypatch.setattr(heads, "BLOCK", 1 << 12)
     monkeypatch.setattr(loss_op, "LOGITS", 1 << 14)

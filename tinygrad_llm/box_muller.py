@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import keep_memory, threads
+from .allocator import keep_memory
+from .rows import threads
 
 __all__ = ["fused_multiply_add", "normals32", "normals64", "pairs64"]
 

@@ -16,9 +16,10 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 from . import shapes
-from .backend import asarray, is_array, ndarray, on_gpu, quiet, storage_of, unbroadcast, xp_of
+from .backend import asarray, is_array, ndarray, on_gpu, quiet, storage_of, xp_of
 from .grad_mode import mode
 from .hooks import LeafHooks, leaf_hooks, pass_hooks
+from .rows import unbroadcast
 from .tensor import Tensor, wrap
 from .versions import check_unmodified, clock, modified
 
@@ -40,7 +41,7 @@ class Op:
     signature: ClassVar[str] = "x(...) -> y(...)"
     broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
     views: ClassVar[bool] = False  # the output may show the input's memory
-    adds = False  # backward(g, total) adds the first input's gradient to what is there already
+    adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"
 
     saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
@@ -215,8 +216,8 @@ def backward_steps(
                     deliver(tensor, gs[out], False)
         for watch in backward_observers:
             watch(op)
-        total = _gradient_there(op) if op.adds and unseen and deliver is accumulate else None
-        grads = op.backward(g) if total is None else op.backward(g, total)
+        total = _gradient_there(op) if op.adder and unseen and deliver is accumulate else None
+        grads = None if total is not None and op.adder(g, total) else op.backward(g)
         grads = grads if type(grads) is tuple else (grads,)
         for road, grad in zip(op.roads, grads):  # noqa: B905
             if road is None or grad is None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import address, max_along, row_blocks, storage_of, sum_along, xp_of
+from .backend import address, storage_of, xp_of
+from .rows import max_along, row_blocks, sum_along
 
 __all__ = [
     "ROWS",

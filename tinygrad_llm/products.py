@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import blas
-from .backend import IN_CACHE, each, row_blocks, threads, xp_of
+from .backend import xp_of
+from .rows import IN_CACHE, each, row_blocks, threads
 
 __all__ = ["at_once", "product", "products"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
+from .. import backend, rows
 from ..tensor import Tensor, device
 from .method import checked
 
@@ -59,12 +59,12 @@ def set_default_device(device: Any) -> None:
 
 def get_num_threads() -> int:
     """How many threads element-wise work uses."""
-    return backend.threads()
+    return rows.threads()
 
 
 def set_num_threads(n: int) -> None:
     """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
-    backend.set_threads(n)
+    rows.set_threads(n)
 
 
 def set_float32_matmul_precision(precision: str) -> None:

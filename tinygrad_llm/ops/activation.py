@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import by_elements, normal_cdf, sigmoid, sigmoid_by_tanh, times, xp_of
+from ..backend import normal_cdf, sigmoid, sigmoid_by_tanh, xp_of
 from ..engine import Op
+from ..rows import by_elements, times
 
 
 class Relu(Op):

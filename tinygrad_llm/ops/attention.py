@@ -1,13 +1,12 @@
 """Scaled dot-product attention, in blocks of query rows."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from .. import heads
-from ..backend import each, row_dot, unbroadcast, xp_of
+from ..backend import xp_of
 from ..engine import Op
 from ..heads import beside, by_group, merged, spread
+from ..rows import each, row_dot, unbroadcast
 
 
 class ScaledDotProductAttention(Op):

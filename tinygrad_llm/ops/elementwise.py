@@ -4,8 +4,6 @@ For y = f(x) the chain rule is ∂L/∂x = g·f′(x), element by element, with 
 broadcast, the engine sums g over the copies afterwards.
 """
 
-from __future__ import annotations
-
 import math
 
 from ..backend import device_of, erf, move, quiet, xp_of

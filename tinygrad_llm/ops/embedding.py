@@ -20,17 +20,26 @@ class Embedding(Op):
         check_ids(ids, len(w), "embedding")
         self.saved = (ids,)
         self.shape, self.padding_idx, self.scaled = w.shape, padding_idx, scale_grad_by_freq
-        self.adds = padding_idx is None and not scale_grad_by_freq
         return w.take(ids, 0)  # (..., C)
 
-    def backward(self, g, total=None):
-        """∂L/∂W; or added to `total`, of whose many rows only those that were read change."""
+    def backward(self, g):
         xp, ids = xp_of(g), self.saved[0].reshape(-1)  # (N)
-        gw = xp.zeros(self.shape, g.dtype) if total is None else total
+        gw = xp.zeros(self.shape, g.dtype)
         scatter_add_rows(gw, ids, g.reshape(ids.size, self.shape[1]))
         if self.scaled:
             count = xp.bincount(ids, minlength=len(gw))
             gw /= xp.maximum(count, 1).astype(g.dtype)[:, None]
         if self.padding_idx is not None:
             gw[self.padding_idx] = 0.0
-        return gw if total is None else None, None
+        return gw, None
+
+
+def _add_to(op, g, total):
+    """Add ∂L/∂W to `total`, of whose many rows only those that were read change."""
+    plain = op.padding_idx is None and not op.scaled
+    if plain:
+        scatter_add_rows(total, op.saved[0].reshape(-1), g.reshape(-1, op.shape[1]))
+    return plain
+
+
+Embedding.adder = _add_to

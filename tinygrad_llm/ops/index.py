@@ -1,9 +1,8 @@
 """Picking elements by position. What was picked twice gets both gradients."""
 
-from __future__ import annotations
-
-from ..backend import in_region, index_add, is_array, region_of, take_along, unbroadcast, xp_of
+from ..backend import in_region, index_add, is_array, region_of, take_along, xp_of
 from ..engine import Op
+from ..rows import unbroadcast
 
 
 def apart(index):

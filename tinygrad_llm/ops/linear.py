@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from ..backend import row_sum
 from ..engine import Op
 from ..products import at_once, product
+from ..rows import row_sum
 from .matmul import rows as as_rows
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import bounded, each, exp_total, max_along, row_blocks, sigmoid, sum_along, xp_of
+from ..backend import sigmoid, xp_of
 from ..engine import Op
 from ..products import at_once, product
+from ..rows import bounded, each, exp_total, max_along, row_blocks, sum_along
 from .matmul import rows as as_rows
 
 LOGITS = 1 << 28  # bytes of logits at a time: more rows, better products

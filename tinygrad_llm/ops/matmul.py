@@ -1,12 +1,11 @@
 """Matrix products."""
 
-from __future__ import annotations
-
 import math
 
-from ..backend import unbroadcast, xp_of
+from ..backend import xp_of
 from ..engine import Op
 from ..products import product, products
+from ..rows import unbroadcast
 
 
 class Matmul(Op):

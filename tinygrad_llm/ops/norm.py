@@ -1,7 +1,8 @@
 """Layer norm and RMS norm: each row (the last axis) brought to one scale."""
 
-from ..backend import by_rows, row_dot, row_mean, row_sum, xp_of
+from ..backend import xp_of
 from ..engine import Op
+from ..rows import by_rows, row_dot, row_mean, row_sum
 
 
 class LayerNorm(Op):

@@ -4,12 +4,11 @@
 that was added; `spread` brings it back to the input's shape without copying.
 """
 
-from __future__ import annotations
-
 import math
 
-from ..backend import sum_over, xp_of
+from ..backend import xp_of
 from ..engine import Op
+from ..rows import sum_over
 
 
 def spread(g, shape, dims, keepdim):

@@ -1,7 +1,5 @@
 """What a division leaves over."""
 
-from __future__ import annotations
-
 from ..backend import xp_of
 from ..engine import Op
 

@@ -1,7 +1,5 @@
 """Rotary position embedding: a position is an angle."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..backend import xp_of

@@ -1,7 +1,5 @@
 """The same elements in another arrangement. Backward arranges the gradient back."""
 
-from __future__ import annotations
-
 import math
 
 from ..backend import xp_of

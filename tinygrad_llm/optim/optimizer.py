@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import device_of, move, on_every_core, xp_of
+from ..backend import device_of, move, xp_of
 from ..capture import not_now
 from ..grad_mode import enable_grad
+from ..rows import on_every_core
 from ..tensor import Tensor, wrap
 from ..versions import mark_modified
 

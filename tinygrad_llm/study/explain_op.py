@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import engine, shapes
-from ..backend import is_array, unbroadcast
+from ..backend import is_array
 from ..engine import Op
+from ..rows import unbroadcast
 from ..tensor import Tensor, wrap
 from .examples import GPT2, PRIMES, Example, example_of, upstream
 from .gradcheck import compare_gradients

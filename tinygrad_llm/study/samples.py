@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
-from ..backend import is_array, unbroadcast
+from ..backend import is_array
 from ..engine import OPS, Op
+from ..rows import unbroadcast
 from ..tensor import Tensor, wrap
 from .examples import example_of
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import engine
-from ..backend import asarray, unbroadcast
+from ..backend import asarray
 from ..engine import FREED
+from ..rows import unbroadcast
 from ..tensor import Tensor
 from .graph import Edge, Graph, Node
 from .lines import LineRun, watch_lines

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import is_array, unbroadcast
+from ...backend import is_array
 from ...engine import OPS, Op
+from ...rows import unbroadcast
 
 Backward = Callable[[Any, Any], Any]  # (op, g) -> gradients
 
