@@ -6,6 +6,7 @@ Every one takes --json FILE, --picture FILE and --beside-load N (see common.py).
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from . import common
@@ -37,4 +38,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
