@@ -231,23 +231,22 @@ class Mish(_Inplace):
         return F.mish(input, self.inplace)
 
 
-class Hardswish(Module):
-    """x·hardsigmoid(x)."""
+class _Hard(_Inplace):
+    """Says nothing of inplace when it is printed, as in PyTorch."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Hardswish(_Hard):
+    """x·hardsigmoid(x)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardswish(input, self.inplace)
 
 
-class Hardsigmoid(Module):
+class Hardsigmoid(_Hard):
     """x/6 + ½ held between 0 and 1."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input, self.inplace)
