@@ -28,15 +28,14 @@ class ModuleHooks:
     def __init__(self, module: Any, hooks: dict[int, Any], pre_hooks: dict[int, Any]) -> None:
         self.module = module
         self.hooks, self.pre_hooks = list(hooks.values()), list(pre_hooks.values())
-        self.places: list[int] | None = None  # of the inputs that want a gradient
+        self.places: list[int] = []  # of the inputs that want a gradient
         self.length = 0
         self.grad_output: tuple[Any, ...] = ()
 
     def inputs(self, args: tuple) -> tuple:
         """The positional arguments, those that want a gradient behind a gate."""
         self.length = len(args)
-        args, places = _gated(args, self._inputs_seen)
-        self.places = places or None
+        args, self.places = _gated(args, self._inputs_seen)
         return args
 
     def outputs(self, out: Any) -> Any:
@@ -56,17 +55,16 @@ class ModuleHooks:
         for hook in self.pre_hooks:
             grads = _replaced(grads, hook(self.module, grads))
         self.grad_output = grads
-        if self.places is None:  # no input wants a gradient: there will be no second gate
+        if not self.places:  # no input wants a gradient: there will be no second gate
             for hook in self.hooks:
                 hook(self.module, (None,) * self.length, grads)
-        return tuple(None if grads[i] is None else grads[i].array for i in self.out_places)
+        return _arrays(grads, self.out_places)
 
     def _inputs_seen(self, gs: tuple) -> tuple:
-        places = self.places or []
-        grads = _spread(gs, places, self.length)
+        grads = _spread(gs, self.places, self.length)
         for hook in self.hooks:
             grads = _replaced(grads, hook(self.module, grads, self.grad_output))
-        return tuple(None if grads[i] is None else grads[i].array for i in places)
+        return _arrays(grads, self.places)
 
 
 def _gated(values: tuple, seen: Callable[[tuple], tuple]) -> tuple[tuple, list[int]]:
@@ -84,6 +82,11 @@ def _spread(gs: tuple, places: list[int], length: int) -> tuple[Any, ...]:
     """Gradients as tensors at their places, None elsewhere."""
     at = dict(zip(places, gs, strict=True))
     return tuple(None if at.get(i) is None else wrap(at[i]) for i in range(length))
+
+
+def _arrays(grads: tuple, places: list[int]) -> tuple[Any, ...]:
+    """The way back from _spread: the arrays at the places."""
+    return tuple(None if grads[i] is None else grads[i].array for i in places)
 
 
 def _replaced(grads: tuple, new: Any) -> tuple[Any, ...]:
