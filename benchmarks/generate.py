@@ -2,7 +2,7 @@
 
     python -m benchmarks generate --config gpt2
 
-Both have the same weights and must write the same tokens. Ours is `tinygrad_llm.generate`; PyTorch
+Both have the same weights and must write the same tokens. Ours is `generation.generate`; PyTorch
 runs the same model with a cache that is allocated once, inference_mode and its own attention. The
 first token takes the prompt in; the rate is that of the tokens after it. `weights read` is what the
 rate means at one row: every weight is read once for each token.
@@ -41,7 +41,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Any:
 
 def ours(config: str, context: int) -> Callable[[Any, int], Iterator[Any]]:
     """generate(prompt, new) -> each step's ids, by tinygrad_llm."""
-    from tinygrad_llm.generate import generate_steps
+    from tinygrad_llm.generation import generate_steps
 
     from .our_gpt import model_of
 

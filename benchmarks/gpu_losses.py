@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
         with open(options.json, encoding="utf-8") as file:
             curves = json.load(file)
     else:
-        from tinygrad_llm import corpora
+        from tinygrad_llm.data import corpora
 
         name = options.text or corpora.path("tinyshakespeare")
         with open(name, encoding="utf-8") as file:

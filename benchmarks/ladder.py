@@ -129,18 +129,18 @@ def _gelu() -> tuple[Way, Way]:
 
 @rung("rows in cache-sized blocks, every core")
 def _blocks() -> tuple[Way, Way]:
-    from tinygrad_llm import rows
+    from tinygrad_llm.arrays import parallel
     from tinygrad_llm.nn import functional as F
 
     run = gradients(lambda x: F.gelu(F.layer_norm(x, (4 * C,)), approximate="tanh"),
                     normal(B, T, 4 * C))  # fmt: skip
 
     def plain() -> Any:  # the same code: one block of all rows, on one core
-        block, rows._BLOCK = rows._BLOCK, 1 << 60
+        block, parallel._BLOCK = parallel._BLOCK, 1 << 60
         try:
             return run()
         finally:
-            rows._BLOCK = block
+            parallel._BLOCK = block
 
     return plain, run
 
@@ -188,7 +188,7 @@ def _adamw() -> tuple[Way, Way]:
 
 @rung("scatter-add of rows, V 50,257")
 def _scatter() -> tuple[Way, Way]:
-    from tinygrad_llm.backend import scatter_add_rows
+    from tinygrad_llm.arrays.devices import scatter_add_rows
 
     rng = np.random.default_rng(0)
     ids = np.minimum(rng.zipf(1.2, 4096), 50257) - 1  # words are that uneven
@@ -209,7 +209,7 @@ def _scatter() -> tuple[Way, Way]:
 
 @rung("KV cache, 64 tokens after 64")
 def _cache() -> tuple[Way, Way]:
-    from tinygrad_llm.generate import generate
+    from tinygrad_llm.generation import generate
 
     from .our_gpt import model_of
 

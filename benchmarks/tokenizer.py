@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.merges import Pair
 from tinygrad_llm.text.split import count_pieces, split

@@ -124,7 +124,7 @@ def profile(config: str, precision: str, steps: int = 3) -> None:
 
     import cupy
 
-    from tinygrad_llm import engine
+    from tinygrad_llm.autograd import engine
 
     _, step, optimizer = ours(config, precision)
     for _ in range(3):

@@ -17,10 +17,11 @@ import numpy as np
 from draw import Draw
 from hypothesis import strategies as st
 
-from tinygrad_llm import ops, shapes
-from tinygrad_llm.backend import is_array, xp_of
-from tinygrad_llm.engine import Op
+from tinygrad_llm import ops
+from tinygrad_llm.arrays.devices import is_array, xp_of
+from tinygrad_llm.autograd.engine import Op
 from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.tensor import shapes
 
 Call = tuple[list[Any], dict[str, Any]]  # inputs (arrays, None, numbers), options
 

@@ -12,9 +12,9 @@ import numpy as np
 from cases import Call, Case, on_device
 from draw import subsets
 
-from tinygrad_llm.backend import is_array, storage_of, to_numpy
-from tinygrad_llm.engine import FREED, Op, backward_steps
-from tinygrad_llm.study.gradcheck import gradcheck
+from tinygrad_llm.arrays.devices import is_array, storage_of, to_numpy
+from tinygrad_llm.autograd.engine import FREED, Op, backward_steps
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.tensor import Tensor, wrap
 
 TOLERANCE = 1e-6  # of a gradient, absolute and relative, against finite differences

@@ -90,11 +90,12 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 def _use(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     if name == "strict":
-        from tinygrad_llm import backend, engine
+        from tinygrad_llm.arrays import devices
+        from tinygrad_llm.autograd import engine
 
         for module, value in strict_array.stand_in().items():
             monkeypatch.setitem(sys.modules, module, value)
         monkeypatch.setattr(engine, "GPU_OPS", {})
-        for function in list(backend.FASTER):  # there since CuPy itself was used in this process
-            monkeypatch.delitem(backend.FASTER, function)
+        for function in list(devices.FASTER):  # there since CuPy itself was used in this process
+            monkeypatch.delitem(devices.FASTER, function)
     return "cpu" if name == "cpu" else "cuda"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tinygrad_llm.study.strategies import DOMAINS
+from tinygrad_llm.testing.strategies import DOMAINS
 
 Shape = tuple[int, ...]
 

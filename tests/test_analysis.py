@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm import random, study
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.nn import lora
 from tinygrad_llm.optim import SGD, AdamW
 from tinygrad_llm.optim.lr_scheduler import CosineAnnealingLR, WarmupCosineLR
 from tinygrad_llm.training import (

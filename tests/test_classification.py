@@ -23,10 +23,10 @@ from tinygrad_llm.finetune import (
     predict,
     train_only,
 )
-from tinygrad_llm.generate import generate
+from tinygrad_llm.generation import generate
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTClassifierConfig, GPTConfig
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.nn import lora
 from tinygrad_llm.testing import assert_close
 from tinygrad_llm.training import find_checkpoint
 

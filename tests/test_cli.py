@@ -387,7 +387,7 @@ def test_our_own_mistakes_are_one_line_too_and_debug_shows_them(cli, monkeypatch
     def broken(*arguments, **options):
         raise KeyError("oops")
 
-    monkeypatch.setattr("tinygrad_llm.corpora.load", broken)
+    monkeypatch.setattr("tinygrad_llm.data.corpora.load", broken)
     if flag:
         with pytest.raises(KeyError, match="oops"):
             main([*PRETRAIN, *flag])

@@ -11,9 +11,9 @@ from http_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm import corpora
-from tinygrad_llm.corpora import NAMED, Corpus
-from tinygrad_llm.downloads import DATA_VARIABLE, DownloadError
+from tinygrad_llm.data import corpora
+from tinygrad_llm.data.corpora import NAMED, Corpus
+from tinygrad_llm.files.downloads import DATA_VARIABLE, DownloadError
 
 
 @pytest.fixture

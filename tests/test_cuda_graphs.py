@@ -14,7 +14,8 @@ from conftest import real_gpu
 from test_training import small_gpt, trainer
 
 import tinygrad_llm as torch
-from tinygrad_llm import backend, capture, cuda, nn, optim
+from tinygrad_llm import cuda, nn, optim
+from tinygrad_llm.arrays import capture, devices
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.training import NonFiniteError
@@ -50,8 +51,8 @@ def test_bad_arguments_are_told():
 
 def test_without_the_kernels_it_is_one_clear_line(device, monkeypatch):
     if device == "cuda":
-        backend.cupy()  # the kernels are there from here on, if they ever will
-    monkeypatch.setattr(backend, "FASTER", {})
+        devices.cupy()  # the kernels are there from here on, if they ever will
+    monkeypatch.setattr(devices, "FASTER", {})
     if device == "cpu":
         monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     with pytest.raises(RuntimeError, match="CuPy") as error, cuda.graph(cuda.CUDAGraph()):

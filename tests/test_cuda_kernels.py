@@ -11,7 +11,9 @@ import pytest
 from conftest import real_gpu
 
 import tinygrad_llm as tg
-from tinygrad_llm import backend, engine, ops, rows
+from tinygrad_llm import ops
+from tinygrad_llm.arrays import devices, parallel
+from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
 from tinygrad_llm.ops.cuda import launch
@@ -421,7 +423,7 @@ def test_without_the_kernels_the_numbers_are_the_same(monkeypatch):
     f = lambda x, w: F.gelu(F.linear(F.layer_norm(x, (64,)), w))  # noqa: E731
     fast = run(f, [x, w], "cuda", "float32")
     monkeypatch.setattr(engine, "GPU_OPS", {})
-    for module in (backend, rows):
+    for module in (devices, parallel):
         monkeypatch.setattr(module, "FASTER", {})
     for a, b in zip(fast, run(f, [x, w], "cuda", "float32"), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)

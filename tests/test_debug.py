@@ -9,8 +9,8 @@ import pytest
 
 import tinygrad_llm
 from tinygrad_llm import nn
-from tinygrad_llm.debug import lock_saved
-from tinygrad_llm.engine import backward_observers, observers
+from tinygrad_llm.autograd.debug import lock_saved
+from tinygrad_llm.autograd.engine import backward_observers, observers
 from tinygrad_llm.tensor import wrap
 
 

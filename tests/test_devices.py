@@ -21,7 +21,8 @@ from test_gradient_checkpointing import SHAPE, gradients
 from test_training import TOKENS, small_gpt, trainer
 
 import tinygrad_llm as torch
-from tinygrad_llm import backend, nn, optim
+from tinygrad_llm import nn, optim
+from tinygrad_llm.arrays import devices
 from tinygrad_llm.finetune import (
     GPTClassifier,
     InstructionDataset,
@@ -40,7 +41,7 @@ from tinygrad_llm.training.step import beside
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 
 
-def devices(model):
+def devices_of(model):
     """Where the parameters, their gradients and the buffers are."""
     tensors = [*model.parameters(), *model.buffers()]
     tensors += [p.grad for p in model.parameters() if p.grad is not None]
@@ -49,7 +50,7 @@ def devices(model):
 
 def weights(model):
     """The bytes of all parameters and buffers, wherever they are."""
-    return {n: backend.to_numpy(t.array).tobytes() for n, t in model.state_dict().items()}
+    return {n: devices.to_numpy(t.array).tobytes() for n, t in model.state_dict().items()}
 
 
 # ------------------------------------------------------------------------------ what can't be had
@@ -68,7 +69,7 @@ def no_driver(monkeypatch):
     module = types.SimpleNamespace(cuda=cuda, arange=fail, asarray=fail, RawModule=fail)
     monkeypatch.setitem(sys.modules, "cupy", module)
     # as when nothing has used a GPU yet: kernels must not be asked for before the driver is there
-    monkeypatch.setattr(backend, "when_gpu", [lambda: pytest.fail("a kernel was asked for")])
+    monkeypatch.setattr(devices, "when_gpu", [lambda: pytest.fail("a kernel was asked for")])
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_no_gpu_is_one_clear_line_and_nothing_has_moved(
     assert "CuPy" in torch.cuda.why_not() and "\n" not in torch.cuda.why_not()
     torch.cuda.synchronize()  # nothing to wait for
     assert torch.cuda.memory_allocated() == 0
-    assert devices(model) == {"cpu"} and weights(model) == before
+    assert devices_of(model) == {"cpu"} and weights(model) == before
     assert model(torch.ones(1, 2)).shape == (1, 1)
 
 
@@ -343,9 +344,9 @@ def test_a_model_that_does_not_fit_stays_where_it_was(other_device):
     with full_gpu(4 << 20), pytest.raises(torch.cuda.OutOfMemoryError, match="Out of memory") as e:
         model.to(other_device)
     assert "\n" not in str(e.value)
-    assert devices(model) == {"cpu"} and weights(model) == before
+    assert devices_of(model) == {"cpu"} and weights(model) == before
     assert all(p.grad is g for p, g in zip(model.parameters(), places, strict=True))
-    assert devices(model.to(other_device)) == {"cuda"}  # and with room it goes
+    assert devices_of(model.to(other_device)) == {"cuda"}  # and with room it goes
 
 
 def test_a_step_without_room_changes_no_weight(device):
@@ -387,7 +388,7 @@ def losses_on(device, make):
     assert "step" in str(run.plan())
     assert weights(run.model) == before
     result = run.run()
-    assert devices(run.model) == {device}
+    assert devices_of(run.model) == {device}
     losses = [line["loss"] for line in run.metrics.lines if "loss" in line]
     return [*losses, result.val_loss]
 
@@ -487,14 +488,14 @@ def test_a_run_goes_on_on_the_other_device(there_first, other_device, tmp_path):
     assert weights(rest.model.cpu()) != weights(begun.model.cpu())
     rest.model.to(second)
     result = rest.run(resume=True, plan=False)
-    assert result.step == 8 and devices(rest.model) == {second}
+    assert result.step == 8 and devices_of(rest.model) == {second}
     states = [v for s in rest.optimizer.state.values() for v in s.values() if hasattr(v, "device")]
     assert {v.device.type for v in states if v.ndim} == {second}
     assert result.loss == pytest.approx(wanted.loss, rel=1e-3)
     for name, value in rest.model.state_dict().items():
         assert_close(value.cpu(), whole.model.state_dict()[name], rtol=1e-2, atol=1e-4)
     built = find_checkpoint(tmp_path).build_model()
-    assert devices(built) == {"cpu"} and weights(built) == weights(rest.model)
+    assert devices_of(built) == {"cpu"} and weights(built) == weights(rest.model)
 
 
 def test_files_are_read_on_the_other_device(other_device, tmp_path):
@@ -502,11 +503,11 @@ def test_files_are_read_on_the_other_device(other_device, tmp_path):
     torch.save(model.state_dict(), tmp_path / "there.pth")
     here = small_gpt(seed=1)
     here.load_state_dict(torch.load(tmp_path / "there.pth", map_location="cpu"))
-    assert devices(here) == {"cpu"} and weights(here) == weights(model)
+    assert devices_of(here) == {"cpu"} and weights(here) == weights(model)
     torch.save(here.state_dict(), tmp_path / "here.pth")
     again = small_gpt(seed=2).to(other_device)
     again.load_state_dict(torch.load(tmp_path / "here.pth"))
-    assert devices(again) == {"cuda"} and weights(again) == weights(model)
+    assert devices_of(again) == {"cuda"} and weights(again) == weights(model)
 
 
 # ------------------------------------------------------------------------- gradient checkpointing
@@ -519,7 +520,7 @@ def test_gradient_checkpointing(drop, device):
     losses_again, again = gradients(model, idx, targets, True)
     np.testing.assert_allclose(losses_again, losses, rtol=1e-6)
     for name in plain:
-        a, b = backend.to_numpy(again[name]), backend.to_numpy(plain[name])
+        a, b = devices.to_numpy(again[name]), devices.to_numpy(plain[name])
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7, err_msg=name)
 
 
@@ -549,7 +550,7 @@ def lesson(name, tmp_path):
 def test_the_lesson_on_devices_takes_the_gpu(other_device, fresh_cuda, tmp_path, capsys):
     left = lesson("01_tensors/04_saving_and_devices.py", tmp_path)
     assert left["device"].type == left["prediction"].device.type == other_device
-    assert devices(left["model"]) == {other_device}
+    assert devices_of(left["model"]) == {other_device}
     assert {v.device.type for v in left["state"].values()} == {"cpu"}
     assert "why not: there is a GPU" in capsys.readouterr().out
 

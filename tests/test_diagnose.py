@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_llm import ops
-from tinygrad_llm.engine import OPS
+from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.diagnose import diagnose
 from tinygrad_llm.study.mistakes import MISTAKES
 

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from tinygrad_llm import corpora, downloads
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.doctor import text_of
+from tinygrad_llm.data import corpora
+from tinygrad_llm.files import downloads
 from tinygrad_llm.study.doctor import SEVERITIES, Finding, Report, examine, machine, pieces
 from tinygrad_llm.study.doctor import environment as variables
 from tinygrad_llm.study.doctor import finding as findings

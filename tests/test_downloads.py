@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from http_server import serving
 
-from tinygrad_llm import downloads
-from tinygrad_llm.downloads import (
+from tinygrad_llm.files import downloads
+from tinygrad_llm.files.downloads import (
     DATA_VARIABLE,
     DownloadError,
     RemoteFile,

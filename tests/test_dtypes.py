@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
-from tinygrad_llm import dtypes
+from tinygrad_llm.tensor import dtypes
 
 
 def python(code: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_llm import cli, engine
-from tinygrad_llm.engine import OPS
+from tinygrad_llm import cli
+from tinygrad_llm.autograd import engine
+from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study import TWINS
 from tinygrad_llm.study.exercises import Progress, check_file, exercise, exercises
 from tinygrad_llm.study.exercises.child import Report

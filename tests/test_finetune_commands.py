@@ -18,8 +18,8 @@ from data import data_file
 import tinygrad_llm
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.finetune.options import ClassifyOptions, resolve
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig, save_gpt2
-from tinygrad_llm.nn import lora
 from tinygrad_llm.training import find_checkpoint, read_metrics
 
 ROOT = Path(tinygrad_llm.__file__).parent.parent

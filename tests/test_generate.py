@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
-from tinygrad_llm.generate import generate, generate_steps, next_token, top_k_filter, top_p_filter
+from tinygrad_llm.generation import generate, generate_steps, next_token, top_k_filter, top_p_filter
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.random import Generator
 

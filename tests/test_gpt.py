@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
-from tinygrad_llm import engine, nn
+from tinygrad_llm import nn
+from tinygrad_llm.autograd import engine
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.study.gradcheck import gradcheck
 
 TINY = dict(vocab_size=11, context_length=8, emb_dim=12, n_heads=3, n_layers=2, drop_rate=0.0)
 

@@ -9,8 +9,8 @@ import pytest
 
 import tinygrad_llm
 from tinygrad_llm import nn
-from tinygrad_llm.engine import OPS, Op
-from tinygrad_llm.study.gradcheck import GradcheckError, compare_gradients, gradcheck
+from tinygrad_llm.autograd.engine import OPS, Op
+from tinygrad_llm.autograd.finite_differences import GradcheckError, compare_gradients, gradcheck
 from tinygrad_llm.tensor import wrap
 
 

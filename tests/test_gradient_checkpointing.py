@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
-from tinygrad_llm.debug import lock_saved
+from tinygrad_llm.autograd.debug import lock_saved
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.study.memory import kept_arrays
@@ -246,7 +246,7 @@ def test_changes_in_between_are_refused(what):
 
 
 def test_an_error_in_the_function_leaves_nothing_behind():
-    from tinygrad_llm.engine import observers
+    from tinygrad_llm.autograd.engine import observers
 
     before = list(observers)
     with pytest.raises(ZeroDivisionError):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_llm as torch
-from tinygrad_llm import hooks, nn
+from tinygrad_llm import nn
+from tinygrad_llm.autograd import hooks
 
 
 def leaf(values, device="cpu"):

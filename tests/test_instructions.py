@@ -14,8 +14,8 @@ from tinygrad_llm.finetune import (
     respond_to_all,
     word_overlap,
 )
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT
-from tinygrad_llm.nn import lora
 from tinygrad_llm.text import BPETokenizer
 
 ALPACA = STYLES["alpaca"]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_llm import corpora, downloads
+from tinygrad_llm.data import corpora
+from tinygrad_llm.files import downloads
 from tinygrad_llm.study.lesson import full_run, get_or_explain
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"

@@ -9,10 +9,10 @@ import pytest
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.nn import lora
 from tinygrad_llm.optim import AdamW
-from tinygrad_llm.weights.safetensors import load_file, save_file
+from tinygrad_llm.weights.formats.safetensors import load_file, save_file
 
 LINEARS = ["att.qkv", "att.out_proj", "ff.layers.0", "ff.layers.2"]
 IDS = torch.tensor(np.random.default_rng(0).integers(0, 13, (3, 7)))

@@ -9,138 +9,80 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import house
 import pytest
 from cases import CASES
 
 import tinygrad_llm
-from tinygrad_llm import shapes
-from tinygrad_llm.engine import OPS, Op
+from tinygrad_llm.autograd.engine import OPS, Op
 from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.tensor import shapes
 
 ROOT = Path(tinygrad_llm.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-# Who may import whom: what stands higher imports what stands lower, and floor 0 itself.
-FLOORS = [
-    "backend rows dtypes grad_mode grad_fn printing shapes versions names draws box_muller "
-    "random_state random downloads blas workers allocator products heads capture",
-    "tensor",
-    "hooks",
-    "engine cuda_graphs weights",
-    "custom",
-    "ops autograd debug optim cuda several_gpus",
-    "functions",
-    "nn utils testing text corpora",
-    "models serialization backends amp linalg",
-    "training generate distributed",
-    "finetune",
-    "cli",
-    "study __main__",
-]
-FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
-ONLY = {  # those who see less than their floor
-    "ops": "backend rows engine products heads capture",
-    "optim": "backend rows capture dtypes names versions grad_mode tensor engine",
-    "text": "downloads random tensor functions",
-    "corpora": "downloads random tensor functions",
-    "utils": "capture random dtypes backend tensor versions grad_mode engine functions",
-}
-MAY_IMPORT_STUDY = {"cli", "testing", "autograd"}  # when asked for strategies, for gradcheck
 ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed
 
 
-def own_name(path: Path) -> list[str]:
-    """tinygrad_llm/nn/module.py -> ["nn", "module"]; the package itself -> []."""
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    return parts[:-1] if parts[-1] == "__init__" else parts
-
-
-def imports(path: Path) -> list[tuple[int, str]]:
-    """(line, dotted name) of everything a file imports, also within functions."""
-    package = own_name(path) if path.name == "__init__.py" else own_name(path)[:-1]
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                base = ["tinygrad_llm", *package[: len(package) - node.level + 1]]
-                name = ".".join(base + ([node.module] if node.module else []))
-            else:
-                name = node.module or ""
-            if name == "tinygrad_llm":
-                found += [(node.lineno, f"{name}.{alias.name}") for alias in node.names]
-            else:
-                found.append((node.lineno, name))
-    return found
-
-
-def internal(path: Path) -> list[tuple[int, str]]:
-    """(line, module of the top level) of what a file imports from the package."""
-    return [
-        (line, name.split(".")[1])
-        for line, name in imports(path)
-        if name.startswith("tinygrad_llm.")
-    ]
+def imports(path: Path) -> list[str]:
+    """The dotted names of everything that a file imports, also within functions."""
+    module = house.module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return [name for _, name in house.imported_names(path, package)]
 
 
 # ------------------------------------------------------------------------------------- floors
-def test_every_module_has_a_floor():
-    tops = {own_name(f)[0] for f in FILES if own_name(f)}
-    assert not tops - set(FLOOR), "new modules: give them a floor here"
+def test_every_room_has_a_floor():
+    rooms = {house.room_of(module) for module in house.FILES if module}
+    assert not rooms - set(house.FLOOR), "new rooms: give them a floor in tests/house.py"
+    assert not set(house.FLOOR) - rooms, "rooms that are gone"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_floors(path):
-    if not own_name(path):
-        return  # the public face gathers from everywhere
-    me = own_name(path)[0]
-    for line, other in internal(path):
-        if other == me or other not in FLOOR:
-            continue
-        where = f"{path.name}:{line}: {me} imports {other}"
-        if other == "study":
-            assert me in MAY_IMPORT_STUDY, where
-            continue
-        assert FLOOR[other] < FLOOR[me] or FLOOR[other] == FLOOR[me] == 0, where
-        assert me not in ONLY or other in ONLY[me].split(), where
+def test_imports_lead_down():
+    assert not house.steps_up()
+
+
+def test_no_circle_between_files():
+    """Inside a room too, and through imports that run late."""
+    arrows = {m: {target for _, target in house.imports(m)} for m in house.FILES if m}
+    assert not house.circles(arrows)
+
+
+def test_who_uses_the_instruments():
+    """Only the commands use study; lessons do too."""
+    users = {
+        house.room_of(module)
+        for module in house.FILES
+        if any(house.room_of(target) == "study" for _, target in house.imports(module))
+    }
+    assert users <= {"study", "cli", "serve"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_who_imports_cupy(path):
     text = path.read_text(encoding="utf-8")
-    if path == ROOT / "backend.py" or path.parent == ROOT / "ops" / "cuda":
+    if house.module_of(path).startswith(("arrays.", "ops.cuda", "distributed.")):
         return
-    assert not any(name.split(".")[0].startswith("cupy") for _, name in imports(path))
+    assert not any(name.split(".")[0].startswith("cupy") for name in imports(path))
     assert not re.search(r"import_module\(['\"]cupy", text)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_pickle_and_no_placeholders(path):
     text = path.read_text(encoding="utf-8")
-    for _, name in imports(path):
+    for name in imports(path):
         assert name.split(".")[0] not in ("pickle", "cPickle", "dill", "cloudpickle", "marshal")
     assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError\s*$", text, re.M)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ops").glob("*.py")), ids=lambda p: p.name)
 def test_ops_know_no_device(path):
-    assert "numpy" not in [name.split(".")[0] for _, name in imports(path)]
+    assert "numpy" not in [name.split(".")[0] for name in imports(path)]
     code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(np|numpy|cupy|ndarray|isinstance\(x)\b", code)
 
 
-# ------------------------------------------------------------------------------------ budgets
-def lines(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines())
-
-
-def test_line_budgets():
-    assert lines(ROOT / "engine.py") <= 300
-    counts = {p.name: lines(p) for p in (ROOT / "ops").glob("*.py")}
-    assert sum(counts.values()) <= 2000, counts
-
-
+# ------------------------------------------------------------------------------------- lines
 def columns(line: str) -> int:
     """How wide a line is: marks that stand above letters (x̂) count for nothing, nor do pragmas."""
     line = re.sub(r"\s+# (noqa|type: ignore|fmt:).*", "", line)
@@ -269,7 +211,7 @@ DOCUMENTED = [
     for path in FILES
     if path.parent == ROOT
     or path.relative_to(ROOT).parts[0] in ("functions", "nn", "optim", "utils", "models")
-    or path.name in ("gradcheck.py", "strategies.py")
+    or path.name in ("finite_differences.py", "strategies.py")
 ]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.random import Generator
-from tinygrad_llm.study.gradcheck import gradcheck
 
 RNG = np.random.default_rng(0)
 

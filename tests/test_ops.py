@@ -21,7 +21,7 @@ from checks import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_llm import heads, rows
+from tinygrad_llm.arrays import attention_blocks, parallel
 
 every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
@@ -29,11 +29,11 @@ every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Work that goes in blocks goes in blocks of two rows, so that small inputs have several."""
-    monkeypatch.setattr(heads, "ROWS", 2)
-    monkeypatch.setattr(heads, "BLOCK", 64)
-    monkeypatch.setattr(rows, "IN_CACHE", 32)
-    monkeypatch.setattr(rows, "IN_MEMORY", 64)
-    monkeypatch.setattr(rows, "_BLOCK", 64)
+    monkeypatch.setattr(attention_blocks, "ROWS", 2)
+    monkeypatch.setattr(attention_blocks, "BLOCK", 64)
+    monkeypatch.setattr(parallel, "IN_CACHE", 32)
+    monkeypatch.setattr(parallel, "IN_MEMORY", 64)
+    monkeypatch.setattr(parallel, "_BLOCK", 64)
 
 
 def run(check, case: Case, *more, share: float = 1.0) -> None:

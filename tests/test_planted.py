@@ -14,7 +14,7 @@ from cases import CASES, Case
 from checks import check_gradient
 from hypothesis import Phase, given, settings
 
-from tinygrad_llm.engine import OPS, Op
+from tinygrad_llm.autograd.engine import OPS, Op
 from tinygrad_llm.study import GradcheckError
 from tinygrad_llm.study.mistakes import MISTAKES, Mistake
 

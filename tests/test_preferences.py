@@ -23,9 +23,9 @@ from tinygrad_llm.finetune import (
     usable_pairs,
 )
 from tinygrad_llm.finetune.trainers import check_pairs
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.nn import lora
 from tinygrad_llm.testing import assert_close
 from tinygrad_llm.training import read_metrics
 

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_llm as tg
 import tinygrad_llm.nn as nn
-from tinygrad_llm import printing
+from tinygrad_llm.tensor import printing
 
 
 @pytest.fixture(autouse=True)

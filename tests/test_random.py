@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_llm as tg
-from tinygrad_llm import box_muller, draws, random, rows
-from tinygrad_llm.random import Generator
+from tinygrad_llm import random
+from tinygrad_llm.arrays import parallel
+from tinygrad_llm.random import Generator, normal, sequences
 
 seeds = st.integers(-(2**63), 2**64 - 1)
 NAMES = ["rand", "randn", "randint", "randperm", "bernoulli", "exponential", "multinomial"]
@@ -173,7 +174,7 @@ def test_all_swaps_at_once(data, n):
     expected = list(range(n))
     for i, j in enumerate(partner):
         expected[i], expected[j] = expected[j], expected[i]
-    assert draws.shuffled(np.array(partner)).tolist() == expected
+    assert sequences.shuffled(np.array(partner)).tolist() == expected
 
 
 finite = st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) > 1e-6)
@@ -188,7 +189,7 @@ def test_fused_multiply_add_rounds_once(x, a, b, dtype):
     x, a, b = x.astype(dtype), float(dtype(a)), float(dtype(b))
     exact = [Fraction(float(v)) * Fraction(a) + Fraction(b) for v in x]
     expected = np.array([float(v) for v in exact]).astype(dtype)
-    np.testing.assert_array_equal(box_muller.fused_multiply_add(x, a, b), expected)
+    np.testing.assert_array_equal(normal.fused_multiply_add(x, a, b), expected)
 
 
 def _fused(y, x, c):
@@ -204,20 +205,20 @@ def _one_by_one(k):
     low = mantissa < f(0.707106781186547524)
     x = np.where(low, mantissa + mantissa, mantissa) - f(1)
     e = exponent.astype(f) - low
-    y = np.full_like(x, box_muller._P[0])
-    for p in box_muller._P[1:]:
+    y = np.full_like(x, normal._P[0])
+    for p in normal._P[1:]:
         y = _fused(y, x, p)
     z = x * x
-    y = _fused(y * x, z, e * f(box_muller._LN2_LOW)) - z * f(0.5)
-    r = np.sqrt(f(-2) * (x + y + e * f(box_muller._LN2_HIGH)))
+    y = _fused(y * x, z, e * f(normal._LN2_LOW)) - z * f(0.5)
+    r = np.sqrt(f(-2) * (x + y + e * f(normal._LN2_HIGH)))
 
     x = (k.astype(f) * f(2**-24)) * f(2 * np.pi)
     octant = ((x * f(4 / np.pi)).astype(np.int32) + 1) & -2
     for quarter in (0.78515625, 2.4187564849853515625e-4, 3.77489497744594108e-8):
         x = _fused(octant.astype(f), -float(f(quarter)), x)
     z = x * x
-    c, s = (np.full_like(x, p[0]) for p in (box_muller._C, box_muller._S))
-    for p, q in zip(box_muller._C[1:], box_muller._S[1:], strict=True):
+    c, s = (np.full_like(x, p[0]) for p in (normal._C, normal._S))
+    for p, q in zip(normal._C[1:], normal._S[1:], strict=True):
         c, s = _fused(c, z, p), _fused(s, z, q)
     c = _fused(c * z, z, -(z * f(0.5))) + f(1)
     s = _fused(s * z, x, x)
@@ -229,11 +230,11 @@ def _one_by_one(k):
 @pytest.mark.parametrize("stride", [61, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_uniform_there_is(stride):
     """Of the 2²⁴ float32 uniforms, every 61st here, and all of them in the slow run."""
-    for start in range(0, 1 << 24, stride * box_muller.PAIRS):
-        k = np.arange(start, min(start + stride * box_muller.PAIRS, 1 << 24), stride, np.int32)
-        arrays = box_muller._scratch.arrays(k.size)
-        ours = [box_muller._radius(k.copy(), *arrays).copy()]
-        ours += box_muller._on_circle(k.copy(), np.ones(k.size, np.float32), *arrays)
+    for start in range(0, 1 << 24, stride * normal.PAIRS):
+        k = np.arange(start, min(start + stride * normal.PAIRS, 1 << 24), stride, np.int32)
+        arrays = normal._scratch.arrays(k.size)
+        ours = [normal._radius(k.copy(), *arrays).copy()]
+        ours += normal._on_circle(k.copy(), np.ones(k.size, np.float32), *arrays)
         for a, b in zip(ours, _one_by_one(k), strict=True):  # the sign of a zero counts too
             np.testing.assert_array_equal(a.view(np.int32), b.view(np.int32))
 
@@ -241,14 +242,14 @@ def test_every_uniform_there_is(stride):
 @pytest.mark.parametrize("n", [131072, 262144, 600000, 3_000_003])
 def test_threads_change_nothing(n):
     """The stream is shared out among threads in an order that is not always the same."""
-    before = rows.threads()
+    before = parallel.threads()
     try:
-        rows.set_threads(1)
+        parallel.set_threads(1)
         alone = Generator().manual_seed(n).randn(n)
-        rows.set_threads(4)
+        parallel.set_threads(4)
         together = Generator().manual_seed(n).randn(n)
     finally:
-        rows.set_threads(before)
+        parallel.set_threads(before)
     np.testing.assert_array_equal(alone, together)
 
 
@@ -322,12 +323,12 @@ def test_dropout_mask(seed, p, shape):
 
 def test_the_order_of_memory():
     x = np.zeros((2, 3, 4)).transpose(2, 0, 1)[:, :, ::2]
-    counted = draws.in_memory_order(lambda s: np.arange(np.prod(s)).reshape(s), x)
+    counted = sequences.in_memory_order(lambda s: np.arange(np.prod(s)).reshape(s), x)
     assert counted.shape == x.shape
-    assert draws.memory_order(x.shape, x.strides) == [1, 2, 0]
+    assert sequences.memory_order(x.shape, x.strides) == [1, 2, 0]
     assert counted[:, 0, 0].tolist() == [0, 1, 2, 3]
     rows = np.zeros((3, 4))
-    assert draws.in_memory_order(lambda s: np.arange(12).reshape(s), rows)[0].tolist() == [
+    assert sequences.in_memory_order(lambda s: np.arange(12).reshape(s), rows)[0].tolist() == [
         *range(4)
     ]
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as tg
 import tinygrad_llm.nn as nn
-from tinygrad_llm import dtypes
 from tinygrad_llm.serialization import load, save
-from tinygrad_llm.weights.torch_file import TorchFile, TorchFileError
+from tinygrad_llm.tensor import dtypes
+from tinygrad_llm.weights.formats.torch_file import TorchFile, TorchFileError
 
 X = np.arange(6, dtype=np.float32)
 

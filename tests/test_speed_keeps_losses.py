@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
-from tinygrad_llm import allocator, blas, heads, products, rows
+from tinygrad_llm.arrays import allocator, attention_blocks, blas, matmul, parallel
 from tinygrad_llm.models.gpt import GPT, GPTConfig
 from tinygrad_llm.ops import loss as loss_op
 from tinygrad_llm.optim import AdamW
@@ -47,32 +47,32 @@ def test_loss_curve_is_the_same_twice():
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_loss_curve_in_many_small_pieces(monkeypatch, threads):
     wanted = curve(10)
-    monkeypatch.setattr(rows, "_threads", threads)
-    monkeypatch.setattr(rows, "_BLOCK", 4096)
-    monkeypatch.setattr(products, "SHARED", 1000)
-    monkeypatch.setattr(heads, "BLOCK", 1 << 12)
+    monkeypatch.setattr(parallel, "_threads", threads)
+    monkeypatch.setattr(parallel, "_BLOCK", 4096)
+    monkeypatch.setattr(matmul, "SHARED", 1000)
+    monkeypatch.setattr(attention_blocks, "BLOCK", 1 << 12)
     monkeypatch.setattr(loss_op, "LOGITS", 1 << 14)
     np.testing.assert_allclose(curve(10), wanted, rtol=1e-5)
 
 
 def test_products_of_many_shapes(monkeypatch):
-    monkeypatch.setattr(products, "SHARED", 1)
+    monkeypatch.setattr(matmul, "SHARED", 1)
     rng = np.random.default_rng(0)
     for n, k, m in [(1, 1, 1), (5, 3, 4), (4, 3, 5), (0, 3, 4), (4, 0, 3), (3, 4, 0), (7, 2, 1)]:
         a, b, bias = rng.random((n, k)), rng.random((k, m)), rng.random(m)
-        np.testing.assert_allclose(products.product(a, b, bias), a @ b + bias)
+        np.testing.assert_allclose(matmul.product(a, b, bias), a @ b + bias)
         total = np.ones((n, m))
-        first, last = products.at_once(None, (a, b), add_to=total)
+        first, last = matmul.at_once(None, (a, b), add_to=total)
         assert first is None and last is total
         np.testing.assert_allclose(total, 1 + a @ b)
-        pair = products.at_once((a, b), (b.T, a.T))
+        pair = matmul.at_once((a, b), (b.T, a.T))
         np.testing.assert_allclose(pair[0], a @ b)
         np.testing.assert_allclose(pair[1], b.T @ a.T)
     for left, right in [((2, 3, 4), (2, 4, 5)), ((1, 6, 3, 4), (6, 4, 2)), ((3, 4), (2, 4, 5)),
                         ((0, 2, 3), (0, 3, 4)), ((2, 1, 3, 4), (3, 4, 2))]:  # fmt: skip
         a, b = rng.random(left), rng.random(right)
-        np.testing.assert_allclose(products.products(a, b), a @ b)
-    np.testing.assert_allclose(products.products(rng.random(3) * 0 + 1, np.eye(3)), np.ones(3))
+        np.testing.assert_allclose(matmul.products(a, b), a @ b)
+    np.testing.assert_allclose(matmul.products(rng.random(3) * 0 + 1, np.eye(3)), np.ones(3))
 
 
 def test_blas_gets_its_threads_back():
@@ -90,7 +90,7 @@ def test_blas_gets_its_threads_back():
             raise ZeroDivisionError
         assert get() == 2
         a = np.ones((300, 300), np.float32)
-        products.product(a, a)
+        matmul.product(a, a)
         assert get() == 2
     finally:
         set_(before)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import tinygrad_llm
 from tinygrad_llm import ops, testing
-from tinygrad_llm.engine import OPS, Op
-from tinygrad_llm.study.strategies import DOMAINS
+from tinygrad_llm.autograd.engine import OPS, Op
+from tinygrad_llm.testing.strategies import DOMAINS
 
 
 @given(st.data())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn, study
-from tinygrad_llm.engine import OPS
+from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.study.draw_data import backward_text, drawing_data, heat
 from tinygrad_llm.study.examples import EXAMPLES

@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn, optim, study
-from tinygrad_llm.engine import OPS, Op
+from tinygrad_llm.autograd.engine import OPS, Op
 from tinygrad_llm.study.examples import EXAMPLES, GPT2
 from tinygrad_llm.study.explain import catalogue, layers, lookup, optimizers
 from tinygrad_llm.study.layer_examples import LAYERS

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
-from tinygrad_llm import engine, nn
-from tinygrad_llm.engine import Op
+from tinygrad_llm import nn
+from tinygrad_llm.autograd import engine
+from tinygrad_llm.autograd.engine import Op
 from tinygrad_llm.nn.module import Module
 from tinygrad_llm.study.trace import trace
 

@@ -10,7 +10,7 @@ from data import data_file
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tinygrad_llm import downloads
+from tinygrad_llm.files import downloads
 from tinygrad_llm.text import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
 from tinygrad_llm.text.merges import LONG, apply_merges, learn_merges
 from tinygrad_llm.text.split import split

@@ -15,7 +15,7 @@ from http_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm.downloads import DATA_VARIABLE, DownloadError
+from tinygrad_llm.files.downloads import DATA_VARIABLE, DownloadError
 from tinygrad_llm.text import (
     END_OF_TEXT,
     BPETokenizer,

@@ -11,8 +11,9 @@ import torch_zip
 from http_server import serving
 
 import tinygrad_llm as torch
-from tinygrad_llm import downloads
-from tinygrad_llm.downloads import DATA_VARIABLE, DownloadError
+from tinygrad_llm.files import downloads
+from tinygrad_llm.files.downloads import DATA_VARIABLE, DownloadError
+from tinygrad_llm.layers import lora
 from tinygrad_llm.models import (
     GPT,
     GPTConfig,
@@ -22,10 +23,9 @@ from tinygrad_llm.models import (
     pretrained,
     save_gpt2,
 )
-from tinygrad_llm.nn import lora
-from tinygrad_llm.weights.gpt2 import GPT2Weights, to_huggingface, to_openai
-from tinygrad_llm.weights.safetensors import SafeTensorsError, load_file, save, save_file
-from tinygrad_llm.weights.torch_file import TorchFileError
+from tinygrad_llm.weights.families.gpt2 import GPT2Weights, to_huggingface, to_openai
+from tinygrad_llm.weights.formats.safetensors import SafeTensorsError, load_file, save, save_file
+from tinygrad_llm.weights.formats.torch_file import TorchFileError
 
 CONFIG = {"vocab_size": 11, "context_length": 6, "emb_dim": 8, "n_heads": 2, "n_layers": 2}
 

@@ -61,7 +61,7 @@ def test_any_memory_layout_is_stored_by_value(array, random):
         )
 
 
-@pytest.mark.parametrize("name", [n for n, _ in weights.safetensors._EXTENDED.values()])
+@pytest.mark.parametrize("name", [n for n, _ in weights.formats.safetensors._EXTENDED.values()])
 def test_small_floats_come_back_bit_for_bit(name, tmp_path):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     dtype = np.dtype(getattr(ml_dtypes, name))
@@ -75,7 +75,7 @@ def test_bfloat16_without_ml_dtypes_is_widened_exactly(monkeypatch):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     every = np.arange(65536, dtype=np.uint16).view(ml_dtypes.bfloat16)
     data = weights.save({"x": every, "f8": np.zeros(2, ml_dtypes.float8_e5m2)})
-    monkeypatch.setattr(weights.safetensors, "_ml_dtypes", lambda: None)
+    monkeypatch.setattr(weights.formats.safetensors, "_ml_dtypes", lambda: None)
     file = SafeTensorsFile.from_bytes(data)
     np.testing.assert_array_equal(file["x"], every.astype(np.float32))
     assert file["x"].dtype == np.float32 and file.dtype("x") == "BF16"

@@ -9,16 +9,16 @@ import weakref
 import numpy as np
 import pytest
 
-from tinygrad_llm import rows
-from tinygrad_llm.workers import work_together
+from tinygrad_llm.arrays import parallel
+from tinygrad_llm.arrays.threads import work_together
 
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    before = rows.threads()
-    rows._threads = 2
+    before = parallel.threads()
+    parallel._threads = 2
     yield
-    rows._threads = before
+    parallel._threads = before
 
 
 def take_all(parts, note):
@@ -36,7 +36,7 @@ def take_all(parts, note):
 
 def test_each_gives_results_in_order_and_every_part_once():
     seen = []
-    found = rows.each(lambda i: (seen.append(i), time.sleep(0.001), i * i)[-1], list(range(40)))
+    found = parallel.each(lambda i: (seen.append(i), time.sleep(0.001), i * i)[-1], list(range(40)))
     assert found == [i * i for i in range(40)]
     assert sorted(seen) == list(range(40))
 
@@ -52,7 +52,7 @@ def test_an_error_in_any_thread_is_raised_here(where):
 
     with pytest.raises(ValueError, match=where):
         work_together(work, 2)
-    assert rows.each(lambda i: i, [1, 2, 3]) == [1, 2, 3]  # and the helper lives on
+    assert parallel.each(lambda i: i, [1, 2, 3]) == [1, 2, 3]  # and the helper lives on
 
 
 def test_numpy_s_error_state_holds_in_the_helper():
@@ -90,14 +90,14 @@ def test_a_helper_that_is_busy_is_not_waited_for():
 
 
 def test_calls_within_calls_end():
-    inner = rows.each(lambda i: rows.each(lambda j: i * j, [1, 2, 3]), [1, 2, 3, 4])
+    inner = parallel.each(lambda i: parallel.each(lambda j: i * j, [1, 2, 3]), [1, 2, 3, 4])
     assert inner == [[i, 2 * i, 3 * i] for i in [1, 2, 3, 4]]
 
 
 def test_what_the_helper_worked_on_is_let_go():
     array = np.ones(10)
     alive = weakref.ref(array)
-    rows.each(lambda i, a=array: float(a[i]), [0, 1, 2, 3])
+    parallel.each(lambda i, a=array: float(a[i]), [0, 1, 2, 3])
     del array
     gc.collect()
     assert alive() is None
@@ -106,9 +106,9 @@ def test_what_the_helper_worked_on_is_let_go():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_helpers_of_its_own():
-    rows.each(lambda i: i, [1, 2])
+    parallel.each(lambda i: i, [1, 2])
     child = os.fork()
     if child == 0:
-        ok = rows.each(lambda i: (time.sleep(0.01), i)[1], [1, 2, 3, 4]) == [1, 2, 3, 4]
+        ok = parallel.each(lambda i: (time.sleep(0.01), i)[1], [1, 2, 3, 4]) == [1, 2, 3, 4]
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0

@@ -9,29 +9,7 @@ from math import e, inf, nan, pi
 
 from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
-from .dtypes import (
-    bfloat16,
-    can_cast,
-    dtype,
-    finfo,
-    float16,
-    float32,
-    float64,
-    get_default_dtype,
-    iinfo,
-    int8,
-    int16,
-    int32,
-    int64,
-    promote_types,
-    result_type,
-    set_default_dtype,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from .dtypes import bool_ as bool
+from .autograd.grad_mode import is_grad_enabled
 from .functions.activation import (
     log_softmax,
     logsumexp,
@@ -318,9 +296,31 @@ from .functions.shape import (
     unsqueeze,
     vstack,
 )
-from .grad_mode import is_grad_enabled
-from .printing import set_printoptions
 from .tensor import Size, Tensor, device
+from .tensor.dtypes import (
+    bfloat16,
+    can_cast,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .tensor.dtypes import bool_ as bool
+from .tensor.printing import set_printoptions
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
@@ -332,10 +332,14 @@ multiply, subtract, absolute = mul, sub, abs
 __version__ = "0.1.0"
 
 _PACKAGES = (
-    "amp backends corpora cuda debug finetune generate models nn optim "
+    "amp arrays backends cuda data files finetune functions generation layers models nn ops optim "
     "serialization study testing text training utils weights"
 ).split()
-_ELSEWHERE = {"save": "serialization", "load": "serialization", "gradcheck": "study.gradcheck"}
+_ELSEWHERE = {
+    "save": "serialization",
+    "load": "serialization",
+    "gradcheck": "autograd.finite_differences",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -349,7 +353,7 @@ def __getattr__(name: str) -> object:
         value = getattr(_importlib.import_module(f".{_ELSEWHERE[name]}", __name__), name)
         globals()[name] = value
         return value
-    from .names import missing
+    from .tensor.missing_names import missing
 
     raise missing("tinygrad_llm", name, __dir__())
 

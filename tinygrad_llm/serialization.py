@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, dtypes
-from .tensor import Size, Tensor, device, wrap
-from .weights.safetensors import SafeTensorsFile, save_file
-from .weights.safetensors import save as save_bytes
-from .weights.torch_file import StoredTensor, TorchFile, TorchFileError, is_torch_file
-from .weights.tree import pack, unpack
+from .arrays import devices
+from .tensor import Size, Tensor, device, dtypes, wrap
+from .weights.formats.safetensors import SafeTensorsFile, save_file
+from .weights.formats.safetensors import save as save_bytes
+from .weights.formats.torch_file import StoredTensor, TorchFile, TorchFileError, is_torch_file
+from .weights.formats.tree import pack, unpack
 
 __all__ = ["load", "save"]
 
@@ -76,7 +76,7 @@ class _Packer:
             return value
         if isinstance(value, Tensor):
             return self.tensor(value, path)
-        if backend.is_array(value) or isinstance(value, np.generic):
+        if devices.is_array(value) or isinstance(value, np.generic):
             kind = "scalar" if isinstance(value, np.generic) else "array"
             return {_KIND: kind, "name": self.keep(np.asarray(value), path)}
         if isinstance(value, Size | set | frozenset):
@@ -201,7 +201,7 @@ def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
         if target is None:
             target = location if location.startswith("cuda") and _has_gpu() else "cpu"
         target = device(target)
-        array = backend.move(tensor.array, target.type, target.index)
+        array = devices.move(tensor.array, target.type, target.index)
         if array is not tensor.array:
             tensor.array = array
         return tensor

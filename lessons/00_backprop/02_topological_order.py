@@ -22,7 +22,7 @@ import heapq
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
-from tinygrad_llm.engine import backward_steps
+from tinygrad_llm.autograd.engine import backward_steps
 from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]

@@ -23,8 +23,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_llm as torch
-from tinygrad_llm.engine import Op
-from tinygrad_llm.study.gradcheck import gradcheck
+from tinygrad_llm.autograd.engine import Op
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.study.lesson import save_plot
 
 rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ import numpy as np
 
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm.study.gradcheck import gradcheck
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.study.lesson import broken, save_plot
 
 x = np.linspace(-5, 5, 401)

@@ -31,7 +31,7 @@ import numpy as np
 
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm.study.gradcheck import gradcheck
+from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.study.lesson import broken, save_plot
 
 rng = np.random.default_rng(0)
@@ -100,7 +100,7 @@ assert np.allclose(gs.sum(-1), 0)
 # loss goes down all the same; a gradient check is what notices.
 
 # %%
-from tinygrad_llm.engine import OPS
+from tinygrad_llm.autograd.engine import OPS
 
 true_backward = OPS["scaled_dot_product_attention"].backward
 

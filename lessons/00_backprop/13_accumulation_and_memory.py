@@ -24,7 +24,7 @@ import numpy as np
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
 from tinygrad_llm import nn
-from tinygrad_llm.engine import backward_observers, observers
+from tinygrad_llm.autograd.engine import backward_observers, observers
 from tinygrad_llm.study.lesson import save_plot
 
 torch.manual_seed(0)

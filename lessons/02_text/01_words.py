@@ -21,7 +21,7 @@ from collections import Counter
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain, save_plot
 from tinygrad_llm.text import END_OF_TEXT, SimpleTokenizer
 

@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain, save_plot
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.utils.data import DataLoader, Dataset

@@ -75,7 +75,7 @@ assert wrong.sum() == 1 and torch.ones(1, 6).tril(5).sum() == 6
 # the next chapter.)
 
 # %% tags=["package"]
-from tinygrad_llm import generate
+from tinygrad_llm.generation import generate, generate_steps
 from tinygrad_llm.models import GPT, GPTConfig
 
 sentence = "the tram stops at the old market, and the driver waves to the baker. "
@@ -111,7 +111,7 @@ def naive(model, ids, n):
 
 prompt = torch.tensor([tokenizer.encode("the tram ")])  # (1, 9)
 mine = naive(model, prompt, 60)
-theirs = generate.generate(model, prompt, 60)
+theirs = generate(model, prompt, 60)
 print(repr(tokenizer.decode(theirs[0])), " shape", theirs.shape)
 assert torch.equal(mine, theirs)
 assert tokenizer.decode(theirs[0]).startswith(sentence[:40])
@@ -149,7 +149,7 @@ assert cache_bytes(1024, 768, 12) == 75_497_472
 
 # %% tags=["package"]
 def times(use_cache):
-    found, steps = [], generate.generate_steps(model, prompt, 240, use_cache=use_cache)
+    found, steps = [], generate_steps(model, prompt, 240, use_cache=use_cache)
     start = time.perf_counter()
     for _ in steps:
         found.append((time.perf_counter() - start) * 1e3)

@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import tinygrad_llm as torch
 import tinygrad_llm.nn as nn
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.text import BPETokenizer, GPT2Tokenizer
 from tinygrad_llm.utils.data import DataLoader, Dataset

@@ -20,7 +20,7 @@
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import save_plot
 from tinygrad_llm.text import BPETokenizer
 
@@ -97,7 +97,7 @@ assert kept[0] == 1 and kept[2] == 5
 # A small GPT, trained here for some seconds on "The Verdict". `generate` has the three knobs.
 
 # %% tags=["package"]
-from tinygrad_llm.generate import generate, next_token, top_k_filter, top_p_filter
+from tinygrad_llm.generation import generate, next_token, top_k_filter, top_p_filter
 from tinygrad_llm.models import GPT
 from tinygrad_llm.training import TokenBatches, Trainer
 

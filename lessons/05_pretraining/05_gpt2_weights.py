@@ -25,7 +25,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
-from tinygrad_llm.generate import generate
+from tinygrad_llm.generation import generate
 from tinygrad_llm.models import GPT, from_pretrained, load_gpt2, save_gpt2
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.weights import load_file

@@ -30,7 +30,7 @@ from tinygrad_llm.finetune import (
     train_only,
 )
 from tinygrad_llm.models import GPT
-from tinygrad_llm.nn import lora
+from tinygrad_llm.layers import lora
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.training import TokenBatches, Trainer

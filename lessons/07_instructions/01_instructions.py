@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import save_plot
 from tinygrad_llm.text import BPETokenizer
 

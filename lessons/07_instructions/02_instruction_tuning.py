@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.finetune import (
     InstructionDataset,
     PromptStyle,
@@ -33,7 +33,7 @@ from tinygrad_llm.finetune import (
     split_in_order,
     word_overlap,
 )
-from tinygrad_llm.generate import generate
+from tinygrad_llm.generation import generate
 from tinygrad_llm.models import GPT
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.text import BPETokenizer

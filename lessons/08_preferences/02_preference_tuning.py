@@ -23,7 +23,7 @@ import math
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.finetune import (
     DPOLoss,
     InstructionDataset,

@@ -178,7 +178,7 @@ save_plot(figure, "01_low_rank")
 # `LinearWithLoRA` is this layer, and more: dropout before A, merging, PEFT's file format.
 
 # %% tags=["package"]
-from tinygrad_llm.nn.lora import LinearWithLoRA
+from tinygrad_llm.layers.lora import LinearWithLoRA
 
 linear = nn.Linear(16, 128)
 layer = LinearWithLoRA(linear, rank=4, alpha=8)

@@ -20,10 +20,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
-from tinygrad_llm import corpora, nn
-from tinygrad_llm.generate import generate
+from tinygrad_llm.data import corpora
+from tinygrad_llm import nn
+from tinygrad_llm.generation import generate
 from tinygrad_llm.models import GPT
-from tinygrad_llm.nn import lora
+from tinygrad_llm.layers import lora
 from tinygrad_llm.study.lesson import save_plot
 from tinygrad_llm.text import CharTokenizer
 from tinygrad_llm.training import EvaluationBatches, TokenBatches, Trainer, evaluate

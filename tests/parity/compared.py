@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_llm
-from tinygrad_llm.engine import observers
+from tinygrad_llm.autograd.engine import observers
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 HALF = {"torch.float16": 4e-3, "torch.bfloat16": 3e-2}  # of results, and of what flows through

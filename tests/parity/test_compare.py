@@ -11,7 +11,7 @@ from twice import assert_same
 torch = pytest.importorskip("torch")
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm import dtypes  # noqa: E402
+from tinygrad_llm.tensor import dtypes  # noqa: E402
 
 EXPRESSIONS = """
 t([1]) == 1.5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm import dtypes  # noqa: E402
+from tinygrad_llm.tensor import dtypes  # noqa: E402
 
 NAMES = [d.name for d in dtypes.ALL]
 PAIRS = list(itertools.product(NAMES, repeat=2))

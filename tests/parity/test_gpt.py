@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm.generate import generate  # noqa: E402
+from tinygrad_llm.generation import generate  # noqa: E402
 from tinygrad_llm.models import GPT, GPTConfig  # noqa: E402
 
 

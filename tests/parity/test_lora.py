@@ -10,7 +10,7 @@ peft = pytest.importorskip("peft")
 torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm.nn import lora  # noqa: E402
+from tinygrad_llm.layers import lora  # noqa: E402
 
 X = np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32)
 

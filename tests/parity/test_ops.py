@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from tinygrad_llm.engine import OPS  # noqa: E402
+from tinygrad_llm.autograd.engine import OPS  # noqa: E402
 
 from .compared import agree  # noqa: E402
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import tinygrad_llm as tg  # noqa: E402
 import tinygrad_llm.nn  # noqa: E402, F401
-from tinygrad_llm import dtypes, printing  # noqa: E402
+from tinygrad_llm.tensor import dtypes, printing  # noqa: E402
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")

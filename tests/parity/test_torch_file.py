@@ -16,9 +16,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("ml_dtypes")
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm import dtypes  # noqa: E402
 from tinygrad_llm.serialization import load, save  # noqa: E402
-from tinygrad_llm.weights.torch_file import TorchFile, TorchFileError  # noqa: E402
+from tinygrad_llm.tensor import dtypes  # noqa: E402
+from tinygrad_llm.weights.formats.torch_file import TorchFile, TorchFileError  # noqa: E402
 
 
 def saved(obj, **options):

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.models import build_gpt2, load_gpt2, save_gpt2  # noqa: E402
-from tinygrad_llm.weights.gpt2 import to_huggingface  # noqa: E402
+from tinygrad_llm.weights.families.gpt2 import to_huggingface  # noqa: E402
 
 IDS = np.random.default_rng(3).integers(0, 29, (3, 9))
 
@@ -130,7 +130,7 @@ def test_half_precision_files(tmp_path, dtype):
 
 def test_generation_agrees(tmp_path):
     """Greedy decoding with a KV cache on both sides."""
-    from tinygrad_llm.generate import generate
+    from tinygrad_llm.generation import generate
 
     model = theirs(seed=4, n_positions=40)
     model.save_pretrained(tmp_path)

@@ -47,7 +47,7 @@ def on_device(model: Any, device: str) -> Any:
 
 def can_graph(device: str, accumulation: int, checkpointing: bool) -> bool:
     """Whether a training step can be one launch: see `cuda.graphed`."""
-    from ..backend import FASTER
+    from ..arrays.devices import FASTER
 
     return device != "cpu" and bool(FASTER) and accumulation == 1 and not checkpointing
 

@@ -38,7 +38,7 @@ def steps(
     model: Any, ids: Sequence[int], tokens: int, stop: int | None, seed: int, choice: dict[str, Any]
 ) -> Iterator[int]:
     """The ids that the model writes after `ids`, one by one."""
-    from ..generate import generate_steps
+    from ..generation import generate_steps
 
     for ids_of_step in generate_steps(
         model, [list(ids)], tokens, stop_tokens=stop, seed=seed, **choice

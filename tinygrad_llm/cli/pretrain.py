@@ -149,7 +149,7 @@ class Pretraining:
         self.progress = make_progress(True if plain else None)
 
     def run(self, plan_only: bool = False, find_lr: bool = False) -> None:
-        from .. import corpora
+        from ..data import corpora
 
         o = self.o
         try:
@@ -336,8 +336,8 @@ class Pretraining:
 
     def prepare_folder(self) -> None:
         """Makes the run's folder and writes its config.json, which --config can read."""
+        from ..files.atomic import atomic_write
         from ..training.guard import FolderLock
-        from ..weights import atomic_write
 
         o, trainer = self.o, self.trainer
         folder = Path(o.out) if o.out else new_folder(Path("runs"), self.corpus.name)

@@ -63,7 +63,7 @@ def tokenize(
             raise BadValue(f"--decode: {error}") from error
         return
     if file is not None:
-        from .. import corpora
+        from ..data import corpora
 
         try:
             text = corpora.load(Path(file)).text
@@ -122,7 +122,8 @@ def _load(name: str) -> Any:
 
 
 def _train(corpus: str, kind: str, vocab_size: int, out: Path) -> None:
-    from .. import corpora, text
+    from .. import text
+    from ..data import corpora
 
     if kind not in ("bpe", "char"):
         raise BadValue(f"--kind must be bpe or char, got {kind}")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_numpy
+from ..arrays.devices import to_numpy
+from ..autograd.grad_mode import no_grad
 from ..functions.creation import tensor
-from ..generate import evaluation
-from ..grad_mode import no_grad
+from ..generation import evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
 from ..tensor import wrap

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..generate import generate
+from ..generation import generate
 from .prompts import PromptStyle, style_of
 
 __all__ = ["extract_response", "respond", "respond_to_all", "word_overlap"]

@@ -21,10 +21,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..backend import xp_of
+from ..arrays.devices import xp_of
+from ..autograd.grad_mode import no_grad
 from ..functions.shape import cat
-from ..generate import evaluation
-from ..grad_mode import no_grad
+from ..generation import evaluation
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from ..training.step import beside

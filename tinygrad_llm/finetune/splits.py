@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import corpora
+from ..data import corpora
 
 __all__ = [
     "SPAM_LABELS",

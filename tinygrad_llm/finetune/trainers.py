@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from ..data.batches import ExampleBatches
+from ..layers import lora
 from ..models.classifier import GPTClassifier
-from ..nn import lora
 from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..tensor import wrap
-from ..training.data import ExampleBatches
 from ..training.loop import Trainer
 from ..training.plan import flops_per_token
 from .classification import accuracy, check_labels

@@ -3,7 +3,7 @@
 import contextlib as _contextlib
 import importlib as _importlib
 
-from ..backend import when_gpu as _when_gpu
+from ..arrays.devices import when_gpu as _when_gpu
 from . import (
     activation,
     arrange,
@@ -33,7 +33,7 @@ from . import (
 
 
 def _several_gpus() -> None:
-    _importlib.import_module("tinygrad_llm.several_gpus").install()
+    _importlib.import_module("tinygrad_llm.cuda.multi_gpu").install()
 
 
 def _faster_ops() -> None:

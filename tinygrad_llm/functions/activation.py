@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import dtypes, ops
-from ..shapes import normal_dim, normal_dims
-from ..tensor import Tensor
+from .. import ops
+from ..tensor import Tensor, dtypes
+from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
 from .elementwise import cast, clamp, where
 from .fused import need_floating, need_tensor, run

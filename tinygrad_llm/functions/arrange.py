@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ..shapes import normal_dim
 from ..tensor import Tensor
+from ..tensor.shapes import normal_dim
 from .filled import arange, meshgrid
 from .index import index_select
 from .method import checked, method

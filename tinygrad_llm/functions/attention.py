@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import dtypes, ops
-from ..backend import xp_of
-from ..tensor import Tensor, wrap
+from .. import ops
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, dtypes, wrap
 from .autocast import mixed
 from .dropout import keep_weights
 from .fused import need_floating, need_same_dtype, run

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import FASTER, device_of
-from ..tensor import Tensor
+from ..arrays.devices import FASTER, device_of
+from ..tensor import Tensor, dtypes
 from .elementwise import cast
 
 __all__ = ["autocast", "RULES"]

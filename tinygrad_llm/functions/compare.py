@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import asarray, device_of, xp_of
-from ..shapes import normal_dims
-from ..tensor import Tensor, wrap
+from ..arrays.devices import asarray, device_of, xp_of
+from ..tensor import Tensor, dtypes, wrap
+from ..tensor.shapes import normal_dims
 from .elementwise import as_operand, where
 from .inplace import write
 from .method import method

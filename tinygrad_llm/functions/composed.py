@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, dtypes
 from .elementwise import abs, cast, erf, exp, expm1, log, log1p, maximum, where
 from .fused import need_floating
 from .method import method

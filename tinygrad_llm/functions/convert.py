@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, ops
-from ..backend import device_of
-from ..tensor import Tensor, device
+from .. import ops
+from ..arrays.devices import device_of
+from ..tensor import Tensor, device, dtypes
 from .method import method
 
 

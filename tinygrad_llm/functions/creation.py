@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, dtypes
-from ..backend import is_array, move
-from ..tensor import Tensor, wrap
+from ..arrays import devices
+from ..arrays.devices import is_array, move
+from ..tensor import Tensor, dtypes, wrap
 from .convert import as_device
 
 
@@ -113,7 +113,7 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
             "tensor(data) copies numbers and lists"
         )
     on_gpu = ext_tensor.__dlpack_device__()[0] == 2  # kDLCUDA
-    array = (backend.cupy() if on_gpu else np).from_dlpack(ext_tensor)
+    array = (devices.cupy() if on_gpu else np).from_dlpack(ext_tensor)
     dtypes.of(array.dtype)
     return wrap(array)
 

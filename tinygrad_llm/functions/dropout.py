@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import FASTER, asarray, settings
-from ..capture import not_now
-from ..draws import in_memory_order
+from ..arrays.capture import not_now
+from ..arrays.devices import FASTER, asarray, settings
+from ..random.sequences import in_memory_order
 from ..tensor import Tensor
 from .fused import need_floating, run
 from .inplace import write

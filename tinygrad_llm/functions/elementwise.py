@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, ops
-from ..backend import FASTER, xp_of
-from ..tensor import Tensor, wrap
+from .. import ops
+from ..arrays.devices import FASTER, xp_of
+from ..tensor import Tensor, dtypes, wrap
 from .method import checked, method
 
 _PYTHON = (bool, int, float)

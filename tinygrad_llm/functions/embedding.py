@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import ops
-from ..backend import check_ids, xp_of
-from ..grad_mode import no_grad
+from ..arrays.devices import check_ids, xp_of
+from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .fused import need_tensor
 from .method import checked

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import filled_on_gpu, id_range, move, xp_of
-from ..tensor import Tensor, wrap
+from ..arrays.devices import filled_on_gpu, id_range, move, xp_of
+from ..tensor import Tensor, dtypes, wrap
 from .convert import as_device
 from .creation import finish, fitted, tensor
 from .method import checked, method

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import asarray, xp_of
-from ..shapes import normal_dim, normal_dims
+from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, wrap
+from ..tensor.shapes import normal_dim, normal_dims
 from .compare import tensor_argument
 from .method import method
 

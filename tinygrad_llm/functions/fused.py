@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import FASTER
+from ..arrays.devices import FASTER
 from ..tensor import Tensor
 from .elementwise import cast
 

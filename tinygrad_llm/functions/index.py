@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import is_array, xp_of
-from ..engine import OPS
-from ..shapes import normal_dim
+from ..arrays.devices import is_array, xp_of
+from ..autograd.engine import OPS
 from ..tensor import Tensor, wrap
+from ..tensor.shapes import normal_dim
 from .elementwise import cast
 from .inplace import change_in_place
 from .method import method
@@ -220,7 +220,7 @@ def trace(input: Tensor) -> Tensor:
 
 
 def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
-    from ..backend import take_along
+    from ..arrays.devices import take_along
 
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]

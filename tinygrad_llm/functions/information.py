@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend, rows
+from ..arrays import devices, parallel
 from ..tensor import Tensor, device
 from .method import checked
 
@@ -59,12 +59,12 @@ def set_default_device(device: Any) -> None:
 
 def get_num_threads() -> int:
     """How many threads element-wise work uses."""
-    return rows.threads()
+    return parallel.threads()
 
 
 def set_num_threads(n: int) -> None:
     """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
-    rows.set_threads(n)
+    parallel.set_threads(n)
 
 
 def set_float32_matmul_precision(precision: str) -> None:
@@ -74,9 +74,9 @@ def set_float32_matmul_precision(precision: str) -> None:
         raise RuntimeError(
             f"set_float32_matmul_precision: {precision!r} is not 'highest', 'high' or 'medium'"
         )
-    backend.settings.tf32 = precision != "highest"
+    devices.settings.tf32 = precision != "highest"
 
 
 def get_float32_matmul_precision() -> str:
     """ "highest" or "high": see set_float32_matmul_precision."""
-    return "high" if backend.settings.tf32 else "highest"
+    return "high" if devices.settings.tf32 else "highest"

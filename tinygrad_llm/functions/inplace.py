@@ -3,7 +3,7 @@
 The new values are worked out by an op, copied into the tensor's memory, and the tensor takes that
 op as its history. If it is a view of another tensor, that one's memory has changed too, so it gets
 a history as well: "as before, but for this region". An op that had saved the old values can't go
-backward any more; versions.py remembers the change and the walk refuses with an error.
+backward any more; inplace_versions.py remembers the change and the walk refuses with an error.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..backend import device_of, is_array, move, remember_ids, storage_of, to_numpy, xp_of
-from ..capture import not_now
-from ..grad_mode import enable_grad, mode
+from ..arrays.capture import not_now
+from ..arrays.devices import device_of, is_array, move, remember_ids, storage_of, to_numpy, xp_of
+from ..autograd.grad_mode import enable_grad, mode
+from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, wrap
-from ..versions import clock, mark_modified, modified_at
 from . import elementwise
 from .elementwise import as_operand, cast
 from .method import method

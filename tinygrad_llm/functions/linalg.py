@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from .. import ops
-from ..backend import xp_of
-from ..shapes import normal_dim
+from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
+from ..tensor.shapes import normal_dim
 from .autocast import mixed
 from .elementwise import promote
 from .fused import run

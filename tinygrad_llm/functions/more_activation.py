@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import xp_of
+from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from .activation import elu, relu6, softmax, softplus
 from .elementwise import abs, tanh, where

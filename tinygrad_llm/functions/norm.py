@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import dtypes, ops
-from ..tensor import Tensor
+from .. import ops
+from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .elementwise import clamp_min
 from .fused import need_floating, need_same_dtype, run

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import address, storage_of
-from ..engine import Op
+from ..arrays.devices import address, storage_of
+from ..autograd.engine import Op
 from ..tensor import Tensor
 from .method import method
 

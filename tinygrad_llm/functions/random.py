@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
 from .. import random as streams
-from ..backend import asarray, to_numpy
-from ..draws import in_memory_order, memory_order
+from ..arrays.devices import asarray, to_numpy
 from ..random import Generator, default_generator
-from ..tensor import Tensor, device, wrap
+from ..random.sequences import in_memory_order, memory_order
+from ..tensor import Tensor, device, dtypes, wrap
 from .creation import finish
 from .filled import _size
 from .sampling import bernoulli, check_std, floating, integer, multinomial, stream

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from .. import dtypes, ops
-from ..backend import xp_of
-from ..shapes import normal_dim, normal_dims
-from ..tensor import Tensor, wrap
+from .. import ops
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, dtypes, wrap
+from ..tensor.shapes import normal_dim, normal_dims
 from .elementwise import cast
 from .fused import run
 from .method import method

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, ops
-from ..backend import asarray, xp_of
+from .. import ops
+from ..arrays.devices import asarray, xp_of
 from ..ops.remainder import Remainder
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, dtypes, wrap
 from . import inplace
 from .compare import broadcasts, tensor_argument
 from .elementwise import as_operand, cast

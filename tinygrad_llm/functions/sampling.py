@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import asarray, to_numpy
-from ..draws import in_memory_order
+from ..arrays.devices import asarray, to_numpy
 from ..random import Generator, default_generator
-from ..tensor import Tensor, wrap
+from ..random.sequences import in_memory_order
+from ..tensor import Tensor, dtypes, wrap
 from .inplace import _refuse_leaf, write
 from .method import method
 

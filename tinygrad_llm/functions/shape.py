@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import storage_of, to_numpy, xp_of
-from ..shapes import normal_dim, normal_dims
+from ..arrays.devices import storage_of, to_numpy, xp_of
 from ..tensor import Size, Tensor, wrap
+from ..tensor.shapes import normal_dim, normal_dims
 from .elementwise import promote
 from .method import checked, method, other_names
 

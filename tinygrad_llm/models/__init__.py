@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cache import KVCache
+from ..layers.cache import KVCache
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
 from .pretrained import build_gpt2, from_pretrained, load_gpt2, save_gpt2

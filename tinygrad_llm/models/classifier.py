@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..backend import xp_of
+from ..arrays.devices import xp_of
 from ..functions.filled import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import nn
-from ..dtypes import bool_
 from ..functions.filled import arange, ones
+from ..layers.cache import KVCache, LayerCache
 from ..nn import functional as F
 from ..tensor import Tensor
+from ..tensor.dtypes import bool_
 from ..utils.checkpoint import checkpoint
-from .cache import KVCache, LayerCache
 
 __all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
 
@@ -167,7 +167,7 @@ class TransformerBlock(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generate` for text.
+    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
 
     config: a GPTConfig, or a dict of its fields. Weights start as GPT-2's do: normal(0, 0.02),
     biases zero, and the two layers of each block that write into the sum of all blocks smaller by

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..downloads import Progress, RemoteFile, fetch
+from ..files.atomic import atomic_write
+from ..files.downloads import Progress, RemoteFile, fetch
 from ..nn.utils import skip_init
-from ..weights import gpt2
-from ..weights.atomic import atomic_write
-from ..weights.safetensors import SafeTensorsFile, save_file
+from ..weights.families import gpt2
+from ..weights.formats.safetensors import SafeTensorsFile, save_file
 from .gpt import GPT, GPTConfig
 
 __all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_gpt2"]

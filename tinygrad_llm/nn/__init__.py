@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..names import missing
+from ..tensor.missing_names import missing
 from . import functional, init, parameter, utils
 from .activation import (
     CELU,

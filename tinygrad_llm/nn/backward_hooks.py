@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..engine import Op
+from ..autograd.engine import Op
 from ..tensor import Tensor, wrap
 
 __all__ = ["ModuleHooks"]

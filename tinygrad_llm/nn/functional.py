@@ -53,7 +53,7 @@ from ..functions.pair_loss import (
     pairwise_distance,
     triplet_margin_loss,
 )
-from ..names import missing
+from ..tensor.missing_names import missing
 
 __all__ = [
     "binary_cross_entropy",

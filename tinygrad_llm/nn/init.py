@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..backend import device_of, move, to_numpy
-from ..names import missing
+from ..arrays.devices import device_of, move, to_numpy
+from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor
-from ..versions import mark_modified
+from ..tensor.missing_names import missing
 
 __all__ = [
     "calculate_gain",

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import dtypes
-from ..backend import device_of, move
-from ..hooks import HookHandle
-from ..tensor import Tensor
+from ..arrays.devices import device_of, move
+from ..autograd.hooks import HookHandle
+from ..autograd.inplace_versions import mark_modified
+from ..tensor import Tensor, dtypes
 from ..tensor import device as Device
-from ..versions import mark_modified
 from .backward_hooks import ModuleHooks
 from .parameter import Parameter
 from .tree import ModuleTree

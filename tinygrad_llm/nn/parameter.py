@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import move
-from ..dtypes import numpy_dtype
+from ..arrays.devices import move
 from ..tensor import Tensor, device, wrap
+from ..tensor.dtypes import numpy_dtype
 
 __all__ = ["Parameter", "new_parameter"]
 

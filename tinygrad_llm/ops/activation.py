@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import normal_cdf, sigmoid, sigmoid_by_tanh, xp_of
-from ..engine import Op
-from ..rows import by_elements, times
+from ..arrays.devices import normal_cdf, sigmoid, sigmoid_by_tanh, xp_of
+from ..arrays.parallel import by_elements, times
+from ..autograd.engine import Op
 
 
 class Relu(Op):

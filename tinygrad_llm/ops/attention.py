@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from .. import heads
-from ..backend import xp_of
-from ..engine import Op
-from ..heads import beside, by_group, merged, spread
-from ..rows import each, row_dot, unbroadcast
+from ..arrays import attention_blocks
+from ..arrays.attention_blocks import beside, by_group, merged, spread
+from ..arrays.devices import xp_of
+from ..arrays.parallel import each, row_dot, unbroadcast
+from ..autograd.engine import Op
 
 
 class ScaledDotProductAttention(Op):
@@ -39,10 +39,10 @@ class ScaledDotProductAttention(Op):
         xp = xp_of(q)
         self.causal, self.scale = is_causal, q.shape[-1] ** -0.5 if scale is None else scale
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
-        future = heads.future(q.dtype, xp) if is_causal else None
+        future = attention_blocks.future(q.dtype, xp) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
         self.mask_shape = () if mask is None else mask.shape
-        mask = heads.additive(mask, q, k)
+        mask = attention_blocks.additive(mask, q, k)
         keep = None if keep is None else by_group(keep, k)
         q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
@@ -53,11 +53,11 @@ class ScaledDotProductAttention(Op):
 
         def some_heads(at):
             q_scaled, v_dense = q[at] * self.scale, xp.ascontiguousarray(v[at])
-            for rows in heads.slices(q.shape[-2] if k.shape[-2] else 0):
+            for rows in attention_blocks.slices(q.shape[-2] if k.shape[-2] else 0):
                 keys = slice(0, min(rows.stop, k.shape[-2]) if self.causal else k.shape[-2])
                 q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
                 scores = partial(self.scores, q_n, k[at], at, rows, keys)
-                p, total, top = heads.exp_of_scores(scores)
+                p, total, top = attention_blocks.exp_of_scores(scores)
                 if keep is not None:
                     p *= merged(keep[at][:, :, rows, keys])
                     p *= self.keep_scale
@@ -66,7 +66,7 @@ class ScaledDotProductAttention(Op):
                 xp.divide(spread(out, part), spread(total, part), out=part)
                 log_sum[at][:, :, rows] = spread(xp.log(total) + top, part)
 
-        each(some_heads, heads.heads_in_cache(q, k), q)
+        each(some_heads, attention_blocks.heads_in_cache(q, k), q)
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
@@ -75,7 +75,7 @@ class ScaledDotProductAttention(Op):
         g = by_group(g, k)  # (..., H, R, L, D)
         shapes = self.q_shape, self.k_shape, self.v_shape
         inputs = [a.reshape(n) for a, n in zip((q, k, v), shapes, strict=True)]
-        grads = heads.empty_in_line(inputs, -3)
+        grads = attention_blocks.empty_in_line(inputs, -3)
         gq, gk, gv = (a.reshape(n.shape) for a, n in zip(grads, (q, k, v), strict=True))
         wanted = len(self.needs) > 3 and self.needs[3]
         gm = xp.zeros(mask.shape, g.dtype) if wanted else None  # (..., H, R, L, S)
@@ -85,11 +85,13 @@ class ScaledDotProductAttention(Op):
             g_d = beside(g[at], -row_dot(g[at], y[at]))  # (h, R, L, D + 1)
             k_1, v_1 = beside(k[at], 1.0), beside(v[at], 1.0)  # (h, S, E + 1), (h, S, D + 1)
             k_scaled, gq_h = k[at] * self.scale, xp.zeros(q[at].shape, q.dtype)
-            for keys in heads.slices(k.shape[-2]):
+            for keys in attention_blocks.slices(k.shape[-2]):
                 rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
                 of_scores = partial(self.scores, at=at, rows=rows, keys=keys)
-                p = dropped = heads.weights(of_scores, q_n, k_1, log_sum[at])  # (h, R·n, m)
+                p = dropped = attention_blocks.weights(
+                    of_scores, q_n, k_1, log_sum[at]
+                )  # (h, R·n, m)
                 if keep is None:
                     gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
                 else:
@@ -108,7 +110,7 @@ class ScaledDotProductAttention(Op):
                     part[...] = spread(gs, part)
             gq[at] = gq_h
 
-        each(some_heads, heads.heads_in_cache(q, k), q)
+        each(some_heads, attention_blocks.heads_in_cache(q, k), q)
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)
@@ -123,7 +125,7 @@ class ScaledDotProductAttention(Op):
         if self.causal:  # on the diagonal; whole blocks of the future are not here
             start = max(rows.start, keys.start)
             i, j = start - rows.start, start - keys.start
-            square = by_group[..., i : i + heads.ROWS, j : j + heads.ROWS]
+            square = by_group[..., i : i + attention_blocks.ROWS, j : j + attention_blocks.ROWS]
             square += future[: square.shape[-2], : square.shape[-1]]
         if mask is not None:
             by_group += mask[at][:, :, rows, keys]

@@ -1,6 +1,6 @@
 """Dropout: some elements become 0, the others grow, and the expected value stays."""
 
-from ..engine import Op
+from ..autograd.engine import Op
 
 
 class Dropout(Op):

@@ -6,8 +6,8 @@ broadcast, the engine sums g over the copies afterwards.
 
 import math
 
-from ..backend import device_of, erf, move, quiet, xp_of
-from ..engine import Op
+from ..arrays.devices import device_of, erf, move, quiet, xp_of
+from ..autograd.engine import Op
 
 BINARY = "x(...) y(...) -> z(...)"
 

@@ -1,7 +1,7 @@
 """Embedding: a table's rows by number."""
 
-from ..backend import check_ids, scatter_add_rows, xp_of
-from ..engine import Op
+from ..arrays.devices import check_ids, scatter_add_rows, xp_of
+from ..autograd.engine import Op
 
 
 class Embedding(Op):

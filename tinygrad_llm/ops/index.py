@@ -1,8 +1,8 @@
 """Picking elements by position. What was picked twice gets both gradients."""
 
-from ..backend import in_region, index_add, is_array, region_of, take_along, xp_of
-from ..engine import Op
-from ..rows import unbroadcast
+from ..arrays.devices import in_region, index_add, is_array, region_of, take_along, xp_of
+from ..arrays.parallel import unbroadcast
+from ..autograd.engine import Op
 
 
 def apart(index):

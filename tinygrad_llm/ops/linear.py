@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from ..engine import Op
-from ..products import at_once, product
-from ..rows import row_sum
+from ..arrays.matmul import at_once, product
+from ..arrays.parallel import row_sum
+from ..autograd.engine import Op
 from .matmul import rows as as_rows
 
 

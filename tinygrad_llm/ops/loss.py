@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import sigmoid, xp_of
-from ..engine import Op
-from ..products import at_once, product
-from ..rows import bounded, each, exp_total, max_along, row_blocks, sum_along
+from ..arrays.devices import sigmoid, xp_of
+from ..arrays.matmul import at_once, product
+from ..arrays.parallel import bounded, each, exp_total, max_along, row_blocks, sum_along
+from ..autograd.engine import Op
 from .matmul import rows as as_rows
 
 LOGITS = 1 << 28  # bytes of logits at a time: more rows, better products

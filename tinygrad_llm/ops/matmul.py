@@ -2,10 +2,10 @@
 
 import math
 
-from ..backend import xp_of
-from ..engine import Op
-from ..products import product, products
-from ..rows import unbroadcast
+from ..arrays.devices import xp_of
+from ..arrays.matmul import product, products
+from ..arrays.parallel import unbroadcast
+from ..autograd.engine import Op
 
 
 class Matmul(Op):

@@ -1,8 +1,8 @@
 """Layer norm and RMS norm: each row (the last axis) brought to one scale."""
 
-from ..backend import xp_of
-from ..engine import Op
-from ..rows import by_rows, row_dot, row_mean, row_sum
+from ..arrays.devices import xp_of
+from ..arrays.parallel import by_rows, row_dot, row_mean, row_sum
+from ..autograd.engine import Op
 
 
 class LayerNorm(Op):

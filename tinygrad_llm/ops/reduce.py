@@ -6,9 +6,9 @@ that was added; `spread` brings it back to the input's shape without copying.
 
 import math
 
-from ..backend import xp_of
-from ..engine import Op
-from ..rows import sum_over
+from ..arrays.devices import xp_of
+from ..arrays.parallel import sum_over
+from ..autograd.engine import Op
 
 
 def spread(g, shape, dims, keepdim):

@@ -1,7 +1,7 @@
 """What a division leaves over."""
 
-from ..backend import xp_of
-from ..engine import Op
+from ..arrays.devices import xp_of
+from ..autograd.engine import Op
 
 
 class Remainder(Op):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..backend import xp_of
-from ..engine import Op
+from ..arrays.devices import xp_of
+from ..autograd.engine import Op
 
 
 def rotate(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:

@@ -2,9 +2,9 @@
 
 import math
 
-from ..backend import xp_of
-from ..engine import Op
-from ..heads import joined
+from ..arrays.attention_blocks import joined
+from ..arrays.devices import xp_of
+from ..autograd.engine import Op
 
 
 class Reshape(Op):

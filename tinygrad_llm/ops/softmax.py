@@ -4,9 +4,9 @@ softmax(x) = softmax(x − m): with the maximum subtracted, exp never overflows.
 that out (m = 0) where a look at Σ exp(x) shows that it was not needed.
 """
 
-from ..backend import quiet, xp_of
-from ..engine import Op
-from ..rows import along, exp_total, row_dot, sum_along
+from ..arrays.devices import quiet, xp_of
+from ..arrays.parallel import along, exp_total, row_dot, sum_along
+from ..autograd.engine import Op
 
 
 class Softmax(Op):

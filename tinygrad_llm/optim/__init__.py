@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..names import missing
+from ..tensor.missing_names import missing
 from . import lr_scheduler
 from .adagrad import Adagrad
 from .adam import Adam

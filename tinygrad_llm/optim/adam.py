@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..backend import FASTER, use_gpu, xp_of
-from ..capture import capturing, not_now
+from ..arrays.capture import capturing, not_now
+from ..arrays.devices import FASTER, use_gpu, xp_of
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import device_of, move, xp_of
-from ..capture import not_now
-from ..grad_mode import enable_grad
-from ..rows import on_every_core
+from ..arrays.capture import not_now
+from ..arrays.devices import device_of, move, xp_of
+from ..arrays.parallel import on_every_core
+from ..autograd.grad_mode import enable_grad
+from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, wrap
-from ..versions import mark_modified
 
 __all__ = ["Optimizer"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import xp_of
+from ..arrays.devices import xp_of
 from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
 
 __all__ = ["RMSprop"]

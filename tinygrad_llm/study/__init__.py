@@ -11,12 +11,18 @@ MISTAKES        every op's named mistakes, to plant one and see what notices
 TWINS           every fused op's slow twin, composed of primitives
 """
 
+from ..autograd.finite_differences import (
+    Comparison,
+    Element,
+    GradcheckError,
+    compare_gradients,
+    gradcheck,
+)
 from .attention import AttentionMaps, draw_attention
 from .compare import Divergence, compare
 from .diagnose import Finding, diagnose
 from .draw import Drawing, draw
 from .explain import Explanation, explain
-from .gradcheck import Comparison, Element, GradcheckError, compare_gradients, gradcheck
 from .mistakes import MISTAKES, Mistake
 from .reference import TWINS
 from .trace import Trace, trace

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import xp_of
-from ..engine import Op
-from ..grad_mode import no_grad
+from ..arrays.devices import xp_of
+from ..autograd.engine import Op
+from ..autograd.grad_mode import no_grad
 from ..ops import ScaledDotProductAttention
 from ..tensor import Tensor
 from .html import data, escape, write

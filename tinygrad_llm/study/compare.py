@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..dtypes import of as dtype_of
-from ..engine import Op
-from ..grad_mode import no_grad
+from ..autograd.engine import Op
+from ..autograd.grad_mode import no_grad
 from ..nn.module import Module
 from ..tensor import Tensor
+from ..tensor.dtypes import of as dtype_of
 from .numbers import number_text, plain, shape_text
 from .text import Text, render
 from .watch import Call, Place, Watch, tensors_in

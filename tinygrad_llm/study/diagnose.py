@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import OPS, Op
+from ..autograd.engine import OPS, Op
 from .mistakes import MISTAKES, Mistake
 from .patterns import pattern_of
 from .samples import Ran, Sample, name_of_input, samples

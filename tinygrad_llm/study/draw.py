@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..backend import xp_of
+from ..arrays.devices import xp_of
 from ..tensor import Tensor
 from .graph import Box, Graph, Recorder, collect
 from .html import write

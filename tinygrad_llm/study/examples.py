@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_array
+from ..arrays.devices import is_array
 
 __all__ = ["EXAMPLES", "GPT2", "PRIMES", "Example", "example_of", "upstream"]
 
@@ -97,7 +97,7 @@ def upstream(shape: tuple[int, ...]) -> np.ndarray:
 
 def example_of(op: Any) -> Example:
     """The example of an op: its own, or for somebody else's op arrays by its signature."""
-    from .. import shapes
+    from ..tensor import shapes
 
     if op.name in EXAMPLES:
         return EXAMPLES[op.name]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import OPS, Op
+from ..autograd.engine import OPS, Op
 from ..tensor import Tensor
 from .text import Text
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .. import engine, random
-from ..grad_mode import enable_grad
+from .. import random
+from ..autograd import engine
+from ..autograd.finite_differences import compare_gradients
+from ..autograd.grad_mode import enable_grad
 from ..tensor import Tensor, wrap
 from .examples import GPT2, upstream
 from .explain_op import OneOp, check_rows, place_of, source_of
-from .gradcheck import compare_gradients
 from .graph import input_name
 from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
 from .letters import kept_by, letters_of, size_at

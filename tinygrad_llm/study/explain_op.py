@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import engine, shapes
-from ..backend import is_array
-from ..engine import Op
-from ..rows import unbroadcast
-from ..tensor import Tensor, wrap
+from ..arrays.devices import is_array
+from ..arrays.parallel import unbroadcast
+from ..autograd import engine
+from ..autograd.engine import Op
+from ..autograd.finite_differences import compare_gradients
+from ..tensor import Tensor, shapes, wrap
 from .examples import GPT2, PRIMES, Example, example_of, upstream
-from .gradcheck import compare_gradients
 from .graph import input_name
 from .letters import kept_by, letters_of, name_of_saved
 from .lines import LineRun, saved_names, watch_lines

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import shapes
-from ..engine import Op
+from ..autograd.engine import Op
 from ..nn.parameter import Parameter
-from ..tensor import Tensor
+from ..tensor import Tensor, shapes
 from .rows import rows
 from .watch import Call, Place, Watch
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import nn
 from ..functions.shape import cat
+from ..layers.lora import LinearWithLoRA, LoRALayer
 from ..models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
-from ..nn.lora import LinearWithLoRA, LoRALayer
 from ..tensor import wrap
 from .examples import _array, shape_of
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..downloads import DownloadError
-from ..engine import OPS, Op
+from ..autograd.engine import OPS, Op
+from ..files.downloads import DownloadError
 
 __all__ = ["broken", "full_run", "get_or_explain", "save_plot"]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import storage_of
-from ..engine import Op
+from ..arrays.devices import storage_of
+from ..autograd.engine import Op
 from ..tensor import Tensor
 from .examples import GPT2, PRIMES
 from .lines import saved_names

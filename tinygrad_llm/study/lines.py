@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_array
+from ..arrays.devices import is_array
 from ..tensor import Tensor
 from .numbers import number_text, plain
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
-from ..backend import is_array, storage_of
-from ..engine import Op
+from ..arrays.devices import is_array, storage_of
+from ..autograd.engine import Op
 from ..tensor import Tensor
 
 __all__ = ["Ledger", "kept_arrays"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..heads import ROWS
+from ..arrays.attention_blocks import ROWS
 from ..models.gpt import GPTConfig
 
 __all__ = ["Item", "MemoryBill", "memory_bill"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_array, to_numpy, xp_of
+from ..arrays.devices import is_array, to_numpy, xp_of
 
 __all__ = [
     "array_text",

@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..dtypes import bool_
 from ..functions.elementwise import where
 from ..functions.embedding import one_hot
 from ..functions.filled import ones_like
 from ..functions.shape import cat, stack
 from ..tensor import Tensor, wrap
+from ..tensor.dtypes import bool_
 
 TWINS: dict[str, Callable[..., Tensor]] = {}
 

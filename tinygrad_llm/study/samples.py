@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import shapes
-from ..backend import is_array
-from ..engine import OPS, Op
-from ..rows import unbroadcast
-from ..tensor import Tensor, wrap
+from ..arrays.devices import is_array
+from ..arrays.parallel import unbroadcast
+from ..autograd.engine import OPS, Op
+from ..tensor import Tensor, shapes, wrap
 from .examples import example_of
 
 __all__ = ["Ran", "Sample", "name_of_input", "samples"]

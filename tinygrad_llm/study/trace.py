@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from ..engine import Op
+from ..autograd.engine import Op
 from ..training import autopsy
 from .flops import product_flops
 from .memory import Ledger

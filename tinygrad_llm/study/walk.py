@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import engine
-from ..backend import asarray
-from ..engine import FREED
-from ..rows import unbroadcast
+from ..arrays.devices import asarray
+from ..arrays.parallel import unbroadcast
+from ..autograd import engine
+from ..autograd.engine import FREED
 from ..tensor import Tensor
 from .graph import Edge, Graph, Node
 from .lines import LineRun, watch_lines

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from .. import engine
-from ..engine import Op
+from ..autograd import engine
+from ..autograd.engine import Op
 from ..nn.module import Module
 from ..tensor import Tensor
 

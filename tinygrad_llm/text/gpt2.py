@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..downloads import (
+from ..files.downloads import (
     DATA_VARIABLE,
     DownloadError,
     Progress,

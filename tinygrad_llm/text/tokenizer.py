@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..downloads import replacing
+from ..files.downloads import replacing
 
 END_OF_TEXT = "<|endoftext|>"
 FORMAT = "tinygrad_llm tokenizer"

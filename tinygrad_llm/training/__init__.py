@@ -1,5 +1,6 @@
 """Training: batches, the loop, checkpoints, metrics, plots, and what a model costs."""
 
+from ..data.batches import EvaluationBatches, ExampleBatches, Stream, TokenBatches
 from .analysis import (
     evaluate_perplexity,
     flops_utilization,
@@ -12,7 +13,6 @@ from .analysis import (
 )
 from .autopsy import NonFiniteError
 from .checkpoint import Checkpoint, CheckpointError, find_checkpoint, save_checkpoint
-from .data import EvaluationBatches, ExampleBatches, Stream, TokenBatches
 from .loop import Result, Trainer
 from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics, read_metrics

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .. import backend, engine
+from ..arrays import devices
+from ..autograd import engine
 
 __all__ = [
     "NonFiniteError",
@@ -44,7 +45,7 @@ def _finite(array: Any) -> bool:
     return (
         array is None
         or array.dtype.kind not in "fV"
-        or bool(backend.xp_of(array).isfinite(array).all())
+        or bool(devices.xp_of(array).isfinite(array).all())
     )
 
 
@@ -53,7 +54,7 @@ def describe(array: Any) -> str:
     shape = tuple(array.shape)
     if array.size == 0 or array.dtype.kind not in "fViu":
         return f"{shape} {array.dtype}"
-    xp = backend.xp_of(array)
+    xp = devices.xp_of(array)
     bad = 0 if array.dtype.kind not in "fV" else int((~xp.isfinite(array)).sum())
     if bad:
         return f"{shape} with {bad:,} of {array.size:,} not finite"
@@ -89,7 +90,7 @@ def made_here(given: Any, made: Any) -> bool:
 def _any(what: str, array: Any) -> bool:
     if array.dtype.kind not in "fV" or not array.size:
         return False
-    return bool(getattr(backend.xp_of(array), what)(array).any())
+    return bool(getattr(devices.xp_of(array), what)(array).any())
 
 
 def diagnose_loss(value: float, compute: Callable[[], Any]) -> tuple[str, str | None, str]:

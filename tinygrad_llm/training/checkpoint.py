@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..weights import SafeTensorsError, load_file, pack, sync_folder, unpack
-from ..weights.safetensors import load_model, save_file, save_model
+from ..files.atomic import sync_folder
+from ..weights import SafeTensorsError, load_file, pack, unpack
+from ..weights.formats.safetensors import load_model, save_file, save_model
 
 __all__ = [
     "Checkpoint",
@@ -124,7 +125,7 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} is of a model {kind!r} that is not known here")
         model = getattr(models, kind)(shape)
         if "lora" in self.config:
-            from ..nn import lora
+            from ..layers import lora
 
             lora.add(model, **self.config["lora"])
         self.load_into(model)

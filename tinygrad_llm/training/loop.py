@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import random
-from ..grad_mode import no_grad
+from ..autograd.grad_mode import no_grad
+from ..data.batches import ExampleBatches, Stream
 from ..nn.utils import clip_grad_norm_
 from .autopsy import NonFiniteError, diagnose_gradient, diagnose_loss
 from .checkpoint import (
@@ -30,7 +31,6 @@ from .checkpoint import (
     find_checkpoint,
     save_checkpoint,
 )
-from .data import ExampleBatches, Stream
 from .graphed_step import GraphedStep
 from .guard import FolderLock, Interruptions
 from .lr_finder import FoundRate, find_learning_rate

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..data.batches import Stream
 from ..nn.utils import clip_grad_norm_
 from ..weights import pack, unpack
-from .data import Stream
 from .step import BadLossError, Loss, add_gradients, count_targets, model_loss
 
 __all__ = ["FoundRate", "find_learning_rate"]

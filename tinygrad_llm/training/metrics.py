@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..weights import atomic_write
+from ..files.atomic import atomic_write
 
 __all__ = ["Metrics", "read_metrics"]
 

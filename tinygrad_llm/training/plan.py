@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import nn, random
+from ..data.batches import Stream
 from ..nn.utils import clip_grad_norm_
 from ..weights import pack, unpack
-from .data import Stream
 from .progress import duration
 from .step import Loss, add_gradients, count_targets, model_loss
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..weights import atomic_write
+from ..files.atomic import atomic_write
 
 __all__ = ["new_figure", "plot_losses", "plot_schedule", "save_figure"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import random
-from ..grad_mode import no_grad
+from ..autograd.grad_mode import no_grad
+from ..data.batches import IGNORED
 from ..tensor import Tensor
-from .data import IGNORED
 
 __all__ = [
     "BadLossError",

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import random
-from ..capture import capturing, not_now
-from ..engine import Op, observers
-from ..grad_mode import enable_grad, mode
+from ..arrays.capture import capturing, not_now
+from ..autograd.engine import Op, observers
+from ..autograd.grad_mode import enable_grad, mode
+from ..autograd.inplace_versions import check_unmodified, modified, modified_at
 from ..tensor import Tensor
-from ..versions import check_unmodified, modified, modified_at
 
 __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_context_fn"]
 

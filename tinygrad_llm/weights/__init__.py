@@ -1,7 +1,6 @@
 """Files of weights: safetensors now, read lazily and written whole or not at all."""
 
-from .atomic import atomic_write, sync_folder
-from .safetensors import (
+from .formats.safetensors import (
     SafeTensorsError,
     SafeTensorsFile,
     load,
@@ -11,12 +10,11 @@ from .safetensors import (
     save_file,
     save_model,
 )
-from .tree import pack, unpack
+from .formats.tree import pack, unpack
 
 __all__ = [
     "SafeTensorsError",
     "SafeTensorsFile",
-    "atomic_write",
     "load",
     "load_file",
     "load_model",
@@ -24,6 +22,5 @@ __all__ = [
     "save",
     "save_file",
     "save_model",
-    "sync_folder",
     "unpack",
 ]

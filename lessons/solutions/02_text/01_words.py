@@ -13,7 +13,7 @@
 # %%
 import re
 
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain
 from tinygrad_llm.text import CharTokenizer, SimpleTokenizer
 

@@ -10,7 +10,7 @@
 # ## 1. The longest token and its history
 
 # %%
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.split import split

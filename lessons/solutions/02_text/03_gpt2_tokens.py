@@ -8,7 +8,7 @@
 # # Solutions: GPT-2's tokens
 
 # %%
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain
 from tinygrad_llm.text import BPETokenizer, GPT2Tokenizer
 

@@ -12,7 +12,7 @@ import math
 
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.text import BPETokenizer
 
 text = corpora.load("the-verdict").text

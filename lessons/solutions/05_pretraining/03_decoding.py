@@ -11,7 +11,7 @@
 import time
 
 import tinygrad_llm as tl
-from tinygrad_llm.generate import generate, top_p_filter
+from tinygrad_llm.generation import generate, top_p_filter
 from tinygrad_llm.models import GPT
 
 tl.manual_seed(123)

@@ -11,7 +11,7 @@
 import tinygrad_llm as tl
 from tinygrad_llm.models import GPT, GPTConfig, build_gpt2
 from tinygrad_llm.nn.utils import skip_init
-from tinygrad_llm.weights.gpt2 import to_huggingface
+from tinygrad_llm.weights.families.gpt2 import to_huggingface
 
 tl.manual_seed(123)
 config = dict(vocab_size=300, context_length=32, emb_dim=64, n_heads=1, n_layers=2, drop_rate=0.0)

@@ -12,7 +12,7 @@ import json
 
 import numpy as np
 
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.finetune import STYLES, InstructionDataset, collate_instructions
 from tinygrad_llm.text import BPETokenizer
 

@@ -12,7 +12,7 @@ import copy
 import json
 
 import tinygrad_llm as tl
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.finetune import (
     InstructionDataset,
     PromptStyle,

@@ -13,7 +13,7 @@ import json
 import math
 
 import tinygrad_llm as tl
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.finetune import (
     DPOLoss,
     InstructionDataset,

@@ -9,9 +9,9 @@
 
 # %%
 import tinygrad_llm as tl
-from tinygrad_llm import corpora
+from tinygrad_llm.data import corpora
 from tinygrad_llm.models import GPT
-from tinygrad_llm.nn import lora
+from tinygrad_llm.layers import lora
 from tinygrad_llm.text import CharTokenizer
 from tinygrad_llm.training import EvaluationBatches, TokenBatches, Trainer, evaluate
 

@@ -82,8 +82,8 @@ def _gpt2_files(path: Path) -> Base:
 
 def _language_model(found: Any, path: Path) -> Any:
     """The GPT in a checkpoint; LoRA layers are merged into its weights."""
+    from ...layers import lora
     from ...models import GPTClassifier
-    from ...nn import lora
 
     model = found.build_model()
     if isinstance(model, GPTClassifier):

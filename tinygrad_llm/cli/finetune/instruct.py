@@ -135,7 +135,7 @@ class Instruct(Finetuning):
 # ----------------------------------------------------------------------- shared with dpo
 def data_file(name: str, named: str) -> Any:
     """The file of the named data set, or the name as a path."""
-    from ... import corpora
+    from ...data import corpora
 
     return corpora.path(name) if name == named else name
 

@@ -161,7 +161,7 @@ class Finetuning(ABC):
 
     def add_lora(self) -> None:
         """LoRA layers, new or from an adapter; a new output layer is trained as it is."""
-        from ...nn import lora
+        from ...layers import lora
 
         o = self.o
         if o.adapter is not None:
@@ -250,7 +250,7 @@ class Finetuning(ABC):
 
     def write(self, name: str, value: Any) -> Path:
         """A JSON file in the run's folder; its path."""
-        from ...weights import atomic_write
+        from ...files.atomic import atomic_write
 
         path = self.folder / name
         with atomic_write(path) as file:
@@ -259,7 +259,7 @@ class Finetuning(ABC):
 
     def save_adapter(self) -> None:
         """The LoRA layers alone, in PEFT's format."""
-        from ...nn import lora
+        from ...layers import lora
 
         if lora.layers(self.model):
             lora.save(self.model, self.folder / "adapter", base_model=self.o.base)

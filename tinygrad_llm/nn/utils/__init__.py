@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import FASTER, device_of, move, xp_of
+from ...arrays.devices import FASTER, device_of, move, xp_of
+from ...autograd.inplace_versions import mark_modified
 from ...functions.shape import cat
-from ...names import missing
 from ...tensor import Tensor, wrap
-from ...versions import mark_modified
+from ...tensor.missing_names import missing
 from .. import init
 from . import rnn
 

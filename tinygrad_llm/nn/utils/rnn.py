@@ -7,8 +7,8 @@ from typing import Any
 
 from ...functions.embedding import pad
 from ...functions.shape import stack
-from ...names import missing
 from ...tensor import Tensor
+from ...tensor.missing_names import missing
 
 __all__ = ["pad_sequence", "unpad_sequence"]
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...backend import FASTER, cupy, gpu_count
-from ...engine import GPU_OPS, Op
+from ...arrays.devices import FASTER, cupy, gpu_count
+from ...autograd.engine import GPU_OPS, Op
 from ..activation import Gelu
 from ..attention import ScaledDotProductAttention
 from ..elementwise import Add, Cast

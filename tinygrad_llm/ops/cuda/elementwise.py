@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...capture import capturing
+from ...arrays.capture import capturing
 from ..activation import Gelu
 from ..elementwise import Add, Cast
 from ..shape import Split

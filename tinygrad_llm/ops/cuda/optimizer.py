@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...capture import capturing
+from ...arrays.capture import capturing
 from . import launch
 from .launch import FLOAT32, empty, kernel, null
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import settings
-from ...capture import capturing
+from ...arrays.capture import capturing
+from ...arrays.devices import settings
 from ..linear import Linear
 from ..matmul import Matmul
 from ..matmul import rows as as_rows

@@ -5,7 +5,7 @@ calls). Most schedules multiply the rate that stands in the group, so that sever
 optimizer; the values are PyTorch's.
 """
 
-from ...names import missing
+from ...tensor.missing_names import missing
 from .base import LRScheduler
 from .combined import ChainedScheduler, SequentialLR
 from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts, OneCycleLR, WarmupCosineLR

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import corpora, downloads
+from ...data import corpora
+from ...files import downloads
 from ...text import gpt2
 from .finding import Finding, installed, pip_install, run_python, version
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...engine import OPS
+from ...autograd.engine import OPS
 from . import from_op
 from .hints import HINTS
 

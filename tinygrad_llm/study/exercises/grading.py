@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import is_array
-from ...engine import OPS, Op
+from ...arrays.devices import is_array
+from ...autograd.engine import OPS, Op
 from ..diagnose import diagnose
 from ..samples import Ran, name_of_input, samples
 from . import layer_checks  # noqa: F401, it enters its checks

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...backend import erf, sigmoid
+from ...arrays.devices import erf, sigmoid
 from .base import negated, no_g, wrong
 
 

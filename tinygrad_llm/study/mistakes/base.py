@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import is_array
-from ...engine import OPS, Op
-from ...rows import unbroadcast
+from ...arrays.devices import is_array
+from ...arrays.parallel import unbroadcast
+from ...autograd.engine import OPS, Op
 
 Backward = Callable[[Any, Any], Any]  # (op, g) -> gradients
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...backend import sigmoid
+from ...arrays.devices import sigmoid
 from .base import (
     FIRST_COPY,
     MEAN_COPY,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...arrays.parallel import unbroadcast
 from ...ops.matmul import rows
 from ...ops.rope import rotate
-from ...rows import unbroadcast
 from .base import (
     FIRST_COPY,
     forgets_g,

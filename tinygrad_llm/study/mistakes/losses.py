@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ...backend import sigmoid
-from ...rows import unbroadcast
+from ...arrays.devices import sigmoid
+from ...arrays.parallel import unbroadcast
 from .base import FIRST_COPY, changed, forgets_g, given, negated, no_g, true, wrong
 
 

@@ -1,0 +1,163 @@
+"""How attention lays out its heads: in groups, a few at a time, in blocks that fit the cache.
+
+Shapes: H heads of keys and values, R query heads that share one of them, L queries, S keys; h some
+of the H, n some of the L. A dot stands for the channels of a head, or for keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .devices import address, storage_of, xp_of
+from .parallel import max_along, row_blocks, sum_along
+
+__all__ = [
+    "ROWS",
+    "additive",
+    "beside",
+    "by_group",
+    "empty_in_line",
+    "exp_of_scores",
+    "future",
+    "heads_in_cache",
+    "joined",
+    "merged",
+    "slices",
+    "spread",
+    "weights",
+]
+
+ROWS = 64  # queries, or keys, of a block
+BLOCK = 1 << 20  # bytes of the weights of one block, several heads together
+
+
+def by_group(a: Any, k: Any) -> Any:
+    """(..., H·R, L, ·) -> (..., H, R, L, ·): the R query heads of each head of the keys k."""
+    heads = k.shape[-3] if k.ndim > 2 else 1
+    group = a.shape[-3] // heads if a.ndim > 2 and heads else 1
+    return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
+
+
+def additive(mask: Any, q: Any, k: Any) -> Any:
+    """What is added to the scores, (..., H, R, L, S): 0 and −∞ for a boolean mask."""
+    if mask is None:
+        return None
+    xp = xp_of(q)
+    if mask.dtype == bool:
+        allowed, mask = mask, xp.zeros(mask.shape, q.dtype)
+        mask[~allowed] = -math.inf
+    return by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])), k)
+
+
+def future(dtype: Any, xp: Any) -> Any:
+    """What a block on the diagonal gets added: −∞ where a key comes after the query, else 0."""
+    return xp.triu(xp.full((ROWS, ROWS), -math.inf, dtype), 1)
+
+
+def heads_in_cache(q: Any, k: Any) -> list[tuple]:
+    """Indices (batch, slice of H) into q (..., H, R, L, E): weights of BLOCK bytes in a block."""
+    *batches, n_heads, group, n_rows, _ = q.shape
+    one_block = (n_heads, group, ROWS, max(n_rows, k.shape[-2]))
+    parts = row_blocks(xp_of(q).broadcast_to(q[:0].sum(), one_block), BLOCK)
+    return [(*i, heads) for i in itertools.product(*map(range, batches)) for heads in parts]
+
+
+def slices(n: int) -> list[slice]:
+    """0 … n in slices of ROWS."""
+    return [slice(i, min(i + ROWS, n)) for i in range(0, n, ROWS)]
+
+
+def merged(a: Any) -> Any:
+    """(h, R, n, ·) -> (h, R·n, ·): one matrix for each head of the keys."""
+    return a.reshape(len(a), a.shape[1] * a.shape[2], a.shape[-1])
+
+
+def spread(values: Any, part: Any) -> Any:
+    """The way back: (h, R·n, ·) -> (h, R, n, ·), the leading dimensions of `part`."""
+    return values.reshape(*part.shape[:-1], values.shape[-1])
+
+
+def beside(a: Any, column: Any, scale: float = 1.0) -> Any:
+    """[a·scale, column]: (..., C) -> (..., C + 1)."""
+    both = xp_of(a).empty((*a.shape[:-1], a.shape[-1] + 1), a.dtype)
+    xp_of(a).multiply(a, scale, out=both[..., :-1])
+    both[..., -1:] = column
+    return both
+
+
+def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
+    """p = exp(s − top), Σ p over a row and top, for s = scores(): top is 0 or a row's maximum.
+
+    Most scores need no maximum: Σ exp(s) shows whether anything overflowed, or vanished that
+    counts, and then they are worked out again. A GPU is not asked: the answer would take too long.
+    """
+    p = scores()
+    if isinstance(p, np.ndarray) and p.dtype.itemsize > 2 and p.size:
+        with np.errstate(over="ignore"):
+            total = sum_along(np.exp(p, out=p))
+        if total.min() > 1e-25 and total.max() < 1e20:
+            return p, total, 0.0
+        p = scores()
+    xp = xp_of(p)
+    top = xp.maximum(max_along(p), float(xp.finfo(p.dtype).min))  # finite even if all are −∞
+    p -= top
+    total = sum_along(xp.exp(p, out=p))
+    return p, xp.maximum(total, float(xp.finfo(p.dtype).tiny)), top  # Σ is 0 only if all are −∞
+
+
+def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any) -> Any:
+    """p = exp(s − l) for q_l = [q·scale, −l], k_1 = [k, 1] and scores(q, k) = q·kᵀ, masked.
+
+    Where s is far from 0, l is taken off afterwards, so that s is rounded as it was in forward; and
+    p is at most 1 whatever the rounding, for l = log Σ exp(s) is no less than any s.
+    """
+    if isinstance(q_l, np.ndarray) and np.abs(log_sum).max(initial=0.0) < 1e3:
+        p = scores(q_l, k_1)
+    else:
+        p = scores(q_l[..., :-1], k_1[..., :-1])
+        p += q_l[..., -1:]
+        xp_of(p).minimum(p, 0.0, out=p)
+    return xp_of(p).exp(p, out=p)
+
+
+def in_line(pieces: Sequence[Any], dim: int) -> Any:
+    """One view of arrays that lie one behind the other along dim in one memory; None if not."""
+    first, memory = pieces[0], storage_of(pieces[0])
+    if first.ndim < abs(dim):
+        return None
+    at, length = address(first), 0
+    for a in pieces:
+        alike = a.strides == first.strides and a.swapaxes(0, dim)[:0].shape == (
+            first.swapaxes(0, dim)[:0].shape
+        )
+        if not alike or address(a) != at or storage_of(a) is not memory:
+            return None
+        at, length = at + a.shape[dim] * a.strides[dim], length + a.shape[dim]
+    shape = list(first.shape)
+    shape[dim] = length
+    if isinstance(first, np.ndarray):
+        return np.lib.stride_tricks.as_strided(first, shape, first.strides)
+    return xp_of(first).ndarray(tuple(shape), first.dtype, first.data, first.strides)
+
+
+def joined(pieces: Sequence[Any], dim: int) -> Any:
+    """The pieces one behind the other along dim: a view if they lie so in memory, else a copy."""
+    whole = in_line(pieces, dim)
+    return xp_of(pieces[0]).concatenate(pieces, axis=dim) if whole is None else whole
+
+
+def empty_in_line(pieces: Sequence[Any], dim: int) -> list[Any]:
+    """Empty arrays like these, in one memory if these are: then `joined` need not copy them."""
+    whole = in_line(pieces, dim)
+    if whole is None:
+        return [xp_of(a).empty_like(a) for a in pieces]
+    rest, parts = xp_of(whole).empty_like(whole).swapaxes(0, dim), []
+    for a in pieces:
+        parts.append(rest[: a.shape[dim]].swapaxes(0, dim))
+        rest = rest[a.shape[dim] :]
+    return parts

@@ -1,0 +1,122 @@
+"""PyTorch's `autograd`: backward, grad, an op of one's own (Function), and gradcheck."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ..arrays.devices import asarray, quiet
+from ..tensor import Tensor, wrap
+from ..tensor.missing_names import missing
+from .engine import accumulate, backward_steps
+from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .hooks import retain_grad
+
+if TYPE_CHECKING:
+    from . import function
+    from .function import Function
+
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "function",
+    "grad",
+    "gradcheck",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+
+@quiet
+def backward(
+    tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
+    create_graph: bool = False, inputs: Any = None,
+) -> None:  # fmt: skip
+    """Fill .grad of the leaves that one tensor, or each of several, was made from.
+
+    grad_tensors holds ∂L/∂tensor for each; None serves for a tensor of one element. `inputs` names
+    the tensors whose .grad is wanted, made by ops or not, and no other is touched. RuntimeError as
+    Tensor.backward.
+    """
+    if create_graph:
+        raise RuntimeError("create_graph=True: there is no double backward here")
+    one = isinstance(tensors, Tensor)
+    roots = [tensors] if one else list(tensors)
+    given = [grad_tensors] if one or grad_tensors is None else list(grad_tensors)
+    given += [None] * (len(roots) - len(given))
+    if one and isinstance(given[0], tuple | list):
+        given = list(given[0])
+    if inputs is None:
+        for _ in backward_steps(roots, given, bool(retain_graph)):
+            pass
+        return
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not wanted:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    found = grad(roots, wanted, given, bool(retain_graph), allow_unused=True)
+    for tensor, g in zip(wanted, found, strict=True):
+        if g is not None:
+            accumulate(tensor, g.array, True)
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool = False,
+    create_graph: bool = False, allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """∂outputs/∂inputs as a tuple of tensors, leaving every .grad as it is. Inputs may be any
+    tensors of the graph, made by ops or not. RuntimeError if one was not used, unless
+    allow_unused, and for create_graph=True (there is no double backward)."""
+    if create_graph:
+        raise RuntimeError("create_graph=True: there is no double backward here")
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not all(t.requires_grad for t in wanted):
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    found: dict[int, Any] = {}
+    keep = {id(t) for t in wanted}
+
+    def collect(tensor: Tensor, g: Any, fresh: bool) -> None:
+        if id(tensor) in keep:
+            known = found.get(id(tensor))
+            found[id(tensor)] = g.copy() if known is None else asarray(known + g, g)
+
+    undo = [(t, t._op.retained) for t in wanted if t._op is not None]
+    for t, _ in undo:
+        retain_grad(t)
+    try:
+        for _ in backward_steps(outputs, grad_outputs, retain_graph, collect):
+            pass
+    finally:
+        for t, before in undo:
+            t._op.retained = before
+    missing = [i for i, t in enumerate(wanted) if id(t) not in found]
+    if missing and not allow_unused:
+        raise RuntimeError(
+            f"One of the differentiated Tensors appears to not have been used in the graph: input "
+            f"{missing[0]}. Set allow_unused=True if this is the desired behavior."
+        )
+    return tuple(wrap(found[id(t)]) if id(t) in found else None for t in wanted)
+
+
+def gradcheck(
+    func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:  # fmt: skip
+    """Whether func(*inputs) goes backward as finite differences say; inputs is a tensor or a tuple.
+
+    The tensors that require grad must be float64. This is PyTorch's form of `study.gradcheck`,
+    which can do more and says what it raises.
+    """
+    from .finite_differences import gradcheck as check
+
+    given = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    return check(func, *given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Function", "function"):  # when first wanted: it takes time to import
+        function = importlib.import_module(".function", __name__)
+        globals().update(Function=function.Function, function=function)
+        return globals()[name]
+    raise missing(__name__, name, __all__)

@@ -1,0 +1,150 @@
+"""Hooks: functions that see a gradient on its way back, and may put another in its place.
+
+A hook on a tensor that an op made is kept with the op and called when the whole gradient has
+arrived there, before the backward of the op. A hook on a leaf is called when the walk has ended,
+with the sum of all that arrived, before it is added to `.grad`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..arrays.devices import asarray
+from ..tensor import Tensor, wrap
+
+__all__ = ["HookHandle", "LeafHooks", "leaf_hooks", "pass_hooks", "register_hook", "retain_grad"]
+
+Hook = Callable[[Any], Any]
+_keys = itertools.count()
+
+
+class HookHandle:
+    """What registering a hook returns: `remove()` takes the hook away, as does leaving a `with`."""
+
+    def __init__(self, hooks: dict[Any, Any], hook: Any, first: bool = False) -> None:
+        self.hooks = hooks
+        self.id = next(_keys)
+        others = list(hooks.items()) if first else []
+        if first:
+            hooks.clear()
+        hooks[self.id] = hook
+        hooks.update(others)
+
+    def remove(self) -> None:
+        """Take the hook away; nothing happens if it is gone already."""
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.remove()
+
+
+# ---------------------------------------------------------------------------------- the walk back
+def pass_hooks(hooks: dict[int, dict[int, Hook]], gs: tuple) -> tuple:
+    """The gradients of an op's outputs after the hooks of each output have seen them."""
+    return tuple(g if g is None else _after(hooks.get(i, {}).values(), g) for i, g in enumerate(gs))
+
+
+def _after(hooks: Iterable[Hook], g: Any) -> Any:
+    for hook in list(hooks):
+        new = hook(wrap(g))
+        if new is None:
+            continue
+        name = getattr(hook, "__name__", type(hook).__name__)
+        if not isinstance(new, Tensor):
+            raise TypeError(f"hook '{name}' returned {type(new).__name__}: a Tensor or None it is")
+        if new.array.shape != g.shape:
+            raise RuntimeError(
+                f"hook '{name}' has changed the size of value: the gradient has shape "
+                f"{tuple(g.shape)}, and it returned {tuple(new.array.shape)}"
+            )
+        g = new.array if new.array.dtype == g.dtype else new.array.astype(g.dtype)
+    return g
+
+
+class LeafHooks:
+    """In the place of `deliver` during a walk: holds back what is for leaves with hooks."""
+
+    def __init__(self, deliver: Callable[[Any, Any, bool], None]) -> None:
+        self.deliver = deliver
+        self.held: dict[int, list] = {}  # [leaf, the sum of its gradients so far]
+
+    def __call__(self, leaf: Tensor, g: Any, fresh: bool) -> None:
+        if id(leaf) not in leaf_hooks:
+            self.deliver(leaf, g, fresh)
+        elif id(leaf) in self.held:
+            self.held[id(leaf)][1] = asarray(self.held[id(leaf)][1] + g, g)
+        else:
+            self.held[id(leaf)] = [leaf, g if fresh else g.copy()]
+
+    def release(self, accumulated: bool) -> None:
+        """Call the hooks and deliver; `accumulated` if that adds to .grad."""
+        for leaf, g in self.held.values():
+            before, afterwards, _ = leaf_hooks[id(leaf)]
+            self.deliver(leaf, _after(before.values(), g), False)
+            for hook in list(afterwards.values()) if accumulated else ():
+                hook(leaf)
+
+
+# id of a leaf: hooks before its gradient is added to .grad, hooks afterwards, a weak reference
+leaf_hooks: dict[int, tuple[dict[int, Hook], dict[int, Hook], Any]] = {}
+
+
+def _hooks_of(leaf: Tensor) -> tuple[dict[int, Hook], dict[int, Hook], Any]:
+    key = id(leaf)
+    if key not in leaf_hooks:
+        leaf_hooks[key] = {}, {}, weakref.ref(leaf, lambda _: leaf_hooks.pop(key, None))
+    return leaf_hooks[key]
+
+
+# -------------------------------------------------------------------------------------- methods
+def register_hook(self: Tensor, hook: Hook) -> HookHandle:
+    """Call hook(gradient) whenever the tensor's gradient has been worked out.
+
+    The hook gets a Tensor, not to be changed in place; a Tensor of the same shape that it returns
+    takes the gradient's place. Several are called in turn. Returns a handle with `remove()`.
+    RuntimeError if the tensor does not require grad.
+    """
+    if not self.requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    op = self._op
+    if op is None:
+        return HookHandle(_hooks_of(self)[0], hook)
+    if op.hooks is None:
+        op.hooks = {}
+    return HookHandle(op.hooks.setdefault(self._out, {}), hook)
+
+
+def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
+    """Call hook(leaf) whenever backward() has added to the leaf's .grad: for an optimizer step a
+    parameter, for example. RuntimeError for a tensor that is no leaf or does not require grad."""
+    if not self.requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if self._op is not None:
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    return HookHandle(_hooks_of(self)[1], hook)
+
+
+def retain_grad(self: Tensor) -> None:
+    """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
+    if not self.requires_grad:
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if self._op is not None:
+        self._op.retained = {**(self._op.retained or {}), self._out: weakref.ref(self)}
+
+
+def _retains_grad(self: Tensor) -> bool:
+    """Whether retain_grad() was called on a tensor that an op made."""
+    op = self._up_to_date()._op
+    return op is not None and self._out in (op.retained or {})
+
+
+Tensor.register_hook = register_hook  # type: ignore[attr-defined]
+Tensor.register_post_accumulate_grad_hook = register_post_accumulate_grad_hook  # type: ignore[attr-defined]
+Tensor.retain_grad = retain_grad  # type: ignore[attr-defined]
+Tensor.retains_grad = property(_retains_grad)  # type: ignore[attr-defined]

@@ -1,0 +1,45 @@
+"""In-place changes: which memory was changed, when and by whom.
+
+The clock that stamps ops stamps changes too. An op that saved an array before its memory changed
+can't go backward; the walk asks `check_unmodified`, and forward pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+from ..arrays.devices import id_ranges, is_array, storage_of
+
+clock = itertools.count(1)  # creation order of ops and in-place changes
+
+modified: dict[int, tuple[int, str, Any]] = {}  # id of a memory owner: when, by whom, a weakref
+
+
+def mark_modified(array: Any, by: str) -> None:
+    """Note that `by` changed the array in place: an older op that saved it can't go backward."""
+    owner = storage_of(array)
+    key = id(owner)
+    id_ranges.pop(key, None)
+    known = modified.get(key)
+    ref = known[2] if known else weakref.ref(owner, lambda _: modified.pop(key, None))
+    modified[key] = (next(clock), by, ref)
+
+
+def modified_at(array: Any) -> int:
+    """When the array's memory was last changed in place, on the clock of creation order; or 0."""
+    return modified.get(id(storage_of(array)), (0,))[0]
+
+
+def check_unmodified(op: Any) -> None:
+    """RuntimeError if an array that the op saved was changed in place afterwards."""
+    for i, array in enumerate(op.saved):
+        if is_array(array) and modified_at(array) > op.order:
+            by = modified[id(storage_of(array))][1]
+            raise RuntimeError(
+                f"one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: {op.name} saved a tensor of shape {tuple(array.shape)} "
+                f"(saved[{i}], {array.dtype}), and {by} changed it before backward. Use the "
+                f"out-of-place form of {by}, or clone the tensor first."
+            )

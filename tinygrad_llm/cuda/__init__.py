@@ -1,0 +1,209 @@
+"""GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from ..arrays import devices
+from ..tensor import device as _device
+from ..tensor.missing_names import missing
+from . import graphs
+from .availability import is_available, why_not
+from .graphs import CUDAGraph, graph, graphed, is_current_stream_capturing
+
+__all__ = [
+    "CUDAGraph",
+    "OutOfMemoryError",
+    "current_device",
+    "device",
+    "device_count",
+    "empty_cache",
+    "fast_dropout",
+    "get_device_name",
+    "graph",
+    "graphed",
+    "is_available",
+    "is_current_stream_capturing",
+    "manual_seed",
+    "manual_seed_all",
+    "max_memory_allocated",
+    "max_memory_reserved",
+    "mem_get_info",
+    "memory_allocated",
+    "memory_reserved",
+    "reset_peak_memory_stats",
+    "set_device",
+    "synchronize",
+    "why_not",
+]
+
+
+OutOfMemoryError = MemoryError  # what is raised where a GPU has no room: CuPy's is a kind of it
+
+
+def device_count() -> int:
+    """How many GPUs there are; 0 without CuPy or a driver."""
+    return int(devices.cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
+
+
+def current_device() -> int:
+    """The number of the GPU that "cuda" stands for: 0, or what set_device() said."""
+    devices.cupy()
+    return devices.current_gpu()
+
+
+def set_device(device: Any) -> None:
+    """Use this GPU (a number or "cuda:1") for what is made from now on; RuntimeError if there is
+    none of that number."""
+    index = device if isinstance(device, int) else _index(device)
+    devices.choose_gpu(devices.check_gpu(index))
+
+
+class device:
+    """Within `with cuda.device(1):` "cuda" stands for that GPU, a number or "cuda:1"."""
+
+    def __init__(self, device: Any) -> None:
+        self.index = device if isinstance(device, int) else _index(device)
+        self.before: list[int] = []
+
+    def __enter__(self) -> device:
+        self.before.append(current_device())
+        set_device(self.index)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        set_device(self.before.pop())
+
+
+def get_device_name(device: Any = None) -> str:
+    """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
+    cupy = devices.cupy()
+    index = current_device() if device is None else _index(device)
+    devices.check_gpu(index)
+    return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait until the GPU has done everything asked of it; nothing to wait for without one."""
+    if is_available():
+        with _on(device) as cupy:
+            cupy.cuda.Device().synchronize()
+
+
+@contextlib.contextmanager
+def _on(device: Any) -> Iterator[Any]:
+    """CuPy, with a device (a number, "cuda:1", None for the current one) as the current one."""
+    cupy: Any = devices.cupy()
+    index = device if isinstance(device, int) else None if device is None else _index(device)
+    with cupy.cuda.Device(devices.current_gpu() if index is None else devices.check_gpu(index)):
+        yield cupy
+
+
+def _index(device: Any) -> int:
+    index = _device(device).index
+    return devices.current_gpu() if index is None else index
+
+
+def memory_allocated(device: Any = None) -> int:
+    """Bytes in use by arrays on the GPU; all that CUDA graphs hold counts as in use."""
+    if not is_available():
+        return 0
+    with _on(device) as cupy:
+        return int(cupy.get_default_memory_pool().used_bytes()) + graphs.reserved()
+
+
+def memory_reserved(device: Any = None) -> int:
+    """Bytes that the memory pools hold, in use or not."""
+    if not is_available():
+        return 0
+    with _on(device) as cupy:
+        return int(cupy.get_default_memory_pool().total_bytes()) + graphs.reserved()
+
+
+_peak: list[Any] = []  # the hook that watches allocations, once somebody asked for the peak
+
+
+def _watch() -> Any:
+    """A CuPy memory hook that remembers the most bytes in use; installed for good."""
+    cupy: Any = devices.cupy()
+    pool = cupy.get_default_memory_pool()
+
+    class Peak(cupy.cuda.MemoryHook):  # type: ignore[name-defined]
+        name = "tinygrad_llm peak"
+
+        def __init__(self) -> None:
+            self.most: dict[int, int] = {}  # by GPU
+
+        def malloc_postprocess(self, **about: Any) -> None:
+            gpu, used = about["device_id"], pool.used_bytes() + graphs.reserved()
+            self.most[gpu] = max(self.most.get(gpu, 0), used)
+
+    hook = Peak()
+    hook.__enter__()
+    return hook
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """The most bytes in use at once since reset_peak_memory_stats(); before that call, the bytes
+    that the pool holds, which are at least as many."""
+    if not _peak:
+        return memory_reserved(device)
+    gpu = devices.current_gpu() if device is None else _index(device)
+    return max(_peak[0].most.get(gpu, 0), memory_allocated(device))
+
+
+def max_memory_reserved(device: Any = None) -> int:
+    """Bytes that the memory pool holds: it keeps what it gets until empty_cache()."""
+    return memory_reserved(device)
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Count max_memory_allocated afresh from here. Counting makes every allocation a little
+    slower, also afterwards."""
+    if is_available():
+        if not _peak:
+            _peak.append(_watch())
+        gpu = devices.current_gpu() if device is None else _index(device)
+        _peak[0].most[gpu] = memory_allocated(device)
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """(free, total) bytes of GPU memory."""
+    with _on(device) as cupy:
+        free, total = cupy.cuda.runtime.memGetInfo()
+    return int(free), int(total)
+
+
+def empty_cache() -> None:
+    """Give the pool's unused memory back to the driver, on every GPU."""
+    if is_available():
+        cupy = devices.cupy()
+        for index in range(device_count()):
+            with cupy.cuda.Device(index):
+                cupy.get_default_memory_pool().free_all_blocks()
+
+
+def fast_dropout(enabled: bool = True) -> None:
+    """Let dropout on a GPU draw its masks there (Philox, seeded by manual_seed), much faster.
+
+    Unless this is called, the same seed gives the same masks as on the CPU, and as PyTorch's there:
+    they are drawn on the CPU and sent over.
+    """
+    devices.settings.gpu_dropout = enabled
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing of its own: random numbers on a GPU come from the CPU stream that
+    tinygrad_llm.manual_seed seeds."""
+
+
+manual_seed_all = manual_seed
+
+
+def __getattr__(name: str) -> object:
+    if name == "amp":  # imported when first used: it needs the functions
+        return importlib.import_module("tinygrad_llm.cuda.amp")
+    raise missing(__name__, name, __all__)

@@ -1,0 +1,251 @@
+"""CUDA graphs, with PyTorch's names: the launches of a training step, captured once, asked for at
+once.
+
+    step = cuda.graphed(train_step)        # train_step(idx, targets) returns its loss
+    for idx, targets in batches:
+        loss = step(idx, targets)
+
+A launch costs the host about 10 microseconds, and a step of a small model has hundreds of launches
+that the GPU is done with sooner than that. A graph of them is one launch.
+
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):                    # nothing runs: launches are written down
+        loss = train_step(idx, targets)
+    idx.copy_(new_idx); targets.copy_(new_targets)
+    g.replay()                             # loss, the weights and the optimizer go one step on
+
+What is captured reads and writes the memory that it had: inputs are copied into the captured ones,
+and results are found in the captured ones. The memory that a capture asked for stays the graph's.
+Adam and AdamW go on counting steps, follow a changed learning rate, and dropout goes on drawing
+(`cuda.fast_dropout()` must be on: masks drawn on the CPU can't be captured); ids are checked before
+each replay. What waits for the GPU (`.item()`, `.cpu()`, `print`, a Python `if` on a tensor) can't
+be captured and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..arrays import devices
+from ..arrays.capture import Capture, capturing
+from ..tensor import Tensor, device, wrap
+
+__all__ = ["CUDAGraph", "graph", "graphed", "is_current_stream_capturing"]
+
+_pools: Any = weakref.WeakSet()  # the memory pools of all graphs
+
+
+def reserved() -> int:
+    """Bytes that graphs hold on the GPU which CuPy has as the current one."""
+    return sum(int(pool.pool.total_bytes()) for pool in _pools)
+
+
+class _Pool:
+    """A graph's own memory pool (CuPy's pools can't be in a set of weak references)."""
+
+    def __init__(self, xp: Any) -> None:
+        self.pool = xp.cuda.MemoryPool()
+
+
+class CUDAGraph:
+    """Launches written down by `with cuda.graph(g):` and repeated by `g.replay()`.
+
+    RuntimeError on a GPU that the kernels of ops/cuda do not serve (older than Ampere), and for
+    what can't be captured; the graph is empty then.
+    """
+
+    def __init__(self, keep_graph: bool = False) -> None:
+        self._graph: Any = None
+        self._capture: Any = None
+        self._memory: Any = None
+        self._contexts: Any = None
+        self._stream: Any = None
+        self._gpu = 0
+
+    def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+        """From here to capture_end() launches are written down and not run."""
+        xp = devices.cupy()
+        if self._graph is not None or self._contexts is not None:
+            raise RuntimeError("this CUDAGraph holds a graph already: make another, or reset() it")
+        if capturing.graph is not None:
+            raise RuntimeError("a CUDA graph is being captured already: end that capture first")
+        if not devices.FASTER:
+            raise RuntimeError(
+                "CUDA graphs need the GPU's own kernels: CuPy, and compute capability 8.0 or newer"
+            )
+        self._gpu = devices.current_gpu()
+        devices.use_gpu(self._gpu)
+        gc.collect()
+        xp.cuda.Device().synchronize()
+        xp.get_default_memory_pool().free_all_blocks()
+        capture, memory = Capture(xp), _Pool(xp)
+        stream = xp.cuda.Stream(non_blocking=True)
+        devices.FASTER["ready_to_capture"](stream)
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(stream)
+            contexts.enter_context(xp.cuda.using_allocator(memory.pool.malloc))
+            stream.begin_capture()
+            capturing.graph = capture
+            self._contexts = contexts.pop_all()
+        self._stream, self._capture, self._memory = stream, capture, memory
+        _pools.add(memory)
+
+    def capture_end(self) -> None:
+        """The end of the capture: the graph can be replayed from here on."""
+        if self._contexts is None:
+            raise RuntimeError("capture_end() without capture_begin()")
+        capturing.graph = None
+        try:
+            with self._contexts:
+                graph = self._stream.end_capture()
+            self._capture.finish()
+        except BaseException:
+            self.reset()
+            raise
+        finally:
+            self._contexts = None
+        self._graph = graph
+
+    def replay(self) -> None:
+        """Run what was captured, on the inputs' memory as it is now.
+
+        RuntimeError if nothing was captured, or if a model's weights or an optimizer's state have
+        moved since; IndexError for ids that are out of range. Nothing has run then.
+        """
+        if self._graph is None:
+            raise RuntimeError("this CUDAGraph is empty: capture with `with cuda.graph(g):` first")
+        for ref, n, ignored, name in self._capture.checks.values():
+            ids = ref()
+            if ids is not None and not devices.ids_in_range(ids, n, ignored):
+                devices.check_ids(ids if ignored is None else ids[ids != ignored], n, name)
+        devices.use_gpu(self._gpu)
+        self._capture.refresh()
+        self._graph.launch()
+
+    def reset(self) -> None:
+        """Forget the graph and give its memory back."""
+        self._graph = self._capture = self._memory = self._stream = None
+
+    def pool(self) -> tuple[int, int]:
+        """A name for the graph's memory. Graphs never share theirs here."""
+        return (id(self._memory), 0)
+
+
+@contextlib.contextmanager
+def graph(
+    cuda_graph: CUDAGraph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"
+) -> Iterator[None]:
+    """Within it launches are written down in cuda_graph and not run.
+
+    Run the same once or more before: kernels are compiled and the optimizer's state is made then.
+    pool and stream are PyTorch's and make no difference. RuntimeError names what can't be captured.
+    """
+    cuda_graph.capture_begin(pool, capture_error_mode)
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # a broken capture can't be ended without an error
+            cuda_graph.capture_end()
+        cuda_graph.reset()
+        if type(error).__module__.startswith("cupy") or isinstance(error, NotImplementedError):
+            raise RuntimeError(
+                f"this cannot be captured in a CUDA graph: {type(error).__name__}: {error}"
+            ) from error
+        raise
+    cuda_graph.capture_end()
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether a CUDA graph is being captured."""
+    return capturing.graph is not None
+
+
+class graphed:
+    """A function of tensors as one launch: graphed(step)(*tensors) gives what step(*tensors) gives.
+
+    The first `warmup` calls run step as it is, and the next captures it; from then on a call copies
+    its tensors (from the CPU too) into the captured ones and replays. So each call is a step, and
+    the numbers are those of step alone. step takes and returns tensors (one, or a tuple of them)
+    and does everything on the GPU, as a training step does: zero_grad, loss, backward, clipping,
+    optimizer.step. What it returns are copies, outside the autograd graph.
+
+    Tensors of other shapes or dtypes get a graph of their own, up to max_graphs; beyond that they
+    run as they are. Python in step runs at its capture only. After model.to() or load_state_dict()
+    of an optimizer make a new one. device: which GPU; for "cpu" step is called as it is.
+    """
+
+    def __init__(
+        self, step: Callable[..., Any], warmup: int = 3, max_graphs: int = 4, device: Any = "cuda"
+    ) -> None:
+        if warmup < 1:
+            raise ValueError(f"warmup must be at least 1, got {warmup}: kernels are compiled then")
+        self.step, self.warmup, self.max_graphs, self.device = step, warmup, max_graphs, device
+        self._calls: dict[tuple, int] = {}
+        self._graphs: dict[tuple, tuple[CUDAGraph, list[Tensor], Any]] = {}
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        for i, t in enumerate(tensors):
+            if not isinstance(t, Tensor):
+                raise TypeError(
+                    f"a graphed step takes tensors alone, and argument {i} is {type(t).__name__}: "
+                    "a number would be the same in every replay"
+                )
+        place = device(self.device)
+        if place.type == "cpu":
+            return self.step(*tensors)
+        before = devices.current_gpu()
+        devices.choose_gpu(devices.gpu_to_use(place.index))
+        try:
+            return self._call(tensors)
+        finally:
+            devices.choose_gpu(before)
+
+    def _call(self, tensors: tuple[Tensor, ...]) -> Any:
+        key = tuple((t.array.shape, t.array.dtype) for t in tensors)
+        if key in self._graphs:
+            captured, inputs, outputs = self._graphs[key]
+            for mine, new in zip(inputs, tensors, strict=True):
+                mine.copy_(new)
+            captured.replay()
+            return _copies(outputs)
+        calls = self._calls[key] = self._calls.get(key, 0) + 1
+        here = device("cuda", devices.current_gpu())
+        there = [t.to(here) for t in tensors]
+        if calls <= self.warmup or len(self._graphs) >= self.max_graphs:
+            return _copies(self.step(*there))
+        inputs = [_own(mine, new) for mine, new in zip(there, tensors, strict=True)]
+        captured = CUDAGraph()
+        with graph(captured):
+            outputs = self.step(*inputs)
+            for output in outputs if isinstance(outputs, tuple) else (outputs,):
+                if not isinstance(output, Tensor | None):
+                    raise TypeError(
+                        "a graphed step returns tensors alone (or None), this one returned "
+                        f"{type(output).__name__}"
+                    )
+        outputs = _each(lambda t: wrap(t.array), outputs)
+        self._graphs[key] = captured, inputs, outputs
+        captured.replay()
+        return _copies(outputs)
+
+
+def _own(there: Tensor, given: Tensor) -> Tensor:
+    """A copy on the GPU that nobody else has, with its ids known if they are integers."""
+    copy = there.detach().clone()
+    if copy.array.dtype.kind in "iu" and copy.array.size:
+        devices.remember_ids(copy.array, devices.to_numpy(given.array))
+    return copy
+
+
+def _each(f: Callable[[Tensor], Tensor], outputs: Any) -> Any:
+    if isinstance(outputs, tuple):
+        return tuple(None if t is None else f(t) for t in outputs)
+    return None if outputs is None else f(outputs)
+
+
+def _copies(outputs: Any) -> Any:
+    return _each(lambda t: wrap(t.array.copy()) if isinstance(t, Tensor) else t, outputs)

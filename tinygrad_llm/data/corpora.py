@@ -1,0 +1,200 @@
+"""Texts to train on: the embedded default, any file or folder, and named data sets.
+
+corpora.load()                     the language reference that comes with every Python
+corpora.load("tinyshakespeare")    a named set: found in the cache folder, or downloaded and checked
+corpora.load("my/notes")           a UTF-8 file, or a folder of them
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..files.downloads import Progress, RemoteFile, fetch
+
+DEFAULT = "python-reference"
+
+_BOOK = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main"
+
+NAMED: dict[str, RemoteFile] = {
+    "the-verdict": RemoteFile(
+        file_name="the-verdict.txt",
+        addresses=(f"{_BOOK}/ch02/01_main-chapter-code/the-verdict.txt",),
+        sha256="b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f",
+        n_bytes=20479,
+        licence="public domain",
+        description="Edith Wharton's short story of 1908, the books' pretraining text.",
+    ),
+    "tinyshakespeare": RemoteFile(
+        file_name="tinyshakespeare.txt",
+        addresses=(
+            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        ),
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        n_bytes=1115394,
+        licence="public domain",
+        description="From Shakespeare's plays: the 1.1 million characters of char-rnn and nanoGPT.",
+    ),
+    "sms-spam": RemoteFile(
+        file_name="sms-spam.tsv",
+        addresses=(
+            "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+            "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+        ),
+        sha256="7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
+        n_bytes=477907,
+        licence="CC BY 4.0",
+        description="UCI SMS Spam Collection: label, tab, message; 4,827 ham and 747 spam rows.",
+        member="SMSSpamCollection",
+    ),
+    "instruction-data": RemoteFile(
+        file_name="instruction-data.json",
+        addresses=(f"{_BOOK}/ch07/01_main-chapter-code/instruction-data.json",),
+        sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
+        n_bytes=203524,
+        licence="Apache-2.0",
+        description="1,100 entries with instruction, input and output.",
+    ),
+    "instruction-preferences": RemoteFile(
+        file_name="instruction-data-with-preference.json",
+        addresses=(
+            f"{_BOOK}/ch07/04_preference-tuning-with-dpo/instruction-data-with-preference.json",
+        ),
+        sha256="305315abf14f65fa42c01a0877572f832606571c2a7d49f152ac1d758b16756e",
+        n_bytes=386968,
+        licence="Apache-2.0",
+        description="The 1,100 instructions, each with a chosen and a rejected answer.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text and where it comes from.
+
+    text:    the characters, with \\n as the only line end
+    name:    the set's name, or the name of the file or folder
+    source:  where it comes from: an address or a path
+    licence: of a named set; "unknown" for one's own files
+    n_bytes: the length of the text in UTF-8 (computed)
+    """
+
+    text: str = field(repr=False)
+    name: str
+    source: str
+    licence: str
+    n_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.text) if self.text.isascii() else len(self.text.encode("utf-8"))
+        object.__setattr__(self, "n_bytes", n)
+
+
+def names() -> list[str]:
+    """The names that load() knows, the embedded default first."""
+    return [DEFAULT, *NAMED]
+
+
+def path(name: str, *, progress: Progress | None = None, timeout: float = 30.0) -> Path:
+    """The checked local file of a named set, downloaded if needed (errors: see downloads.fetch).
+
+    Raises ValueError for a name that is no named set of files.
+    """
+    if name not in NAMED:
+        raise ValueError(
+            f"no data set file named {name!r}{_suggest(name)}; there are {_list(NAMED)}"
+        )
+    return fetch(NAMED[name], progress=progress, timeout=timeout)
+
+
+def load(
+    name_or_path: str | os.PathLike[str] = DEFAULT,
+    *,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+) -> Corpus:
+    """A corpus by name, or from a UTF-8 file or a folder of them.
+
+    A name wins over a file of the same name: write ./NAME for the file. A folder gives all its
+    files in the order of their paths, without those whose name or folder starts with a dot, with an
+    empty line between two files. \\r\\n and \\r become \\n, and a byte order mark at the start of a
+    file is dropped.
+
+    Raises FileNotFoundError if there is no such name or file, ValueError if a file is not UTF-8
+    (with the place of the first wrong byte) or there is no text in it, and downloads.DownloadError
+    if a named set is neither here nor to be had.
+    """
+    if name_or_path == DEFAULT:
+        return _python_reference()
+    if isinstance(name_or_path, str) and name_or_path in NAMED:
+        remote = NAMED[name_or_path]
+        file = path(name_or_path, progress=progress, timeout=timeout)
+        return Corpus(_read(file), name_or_path, remote.addresses[0], remote.licence)
+    place = Path(name_or_path).expanduser()
+    if place.is_dir():
+        files = sorted(f for f in place.rglob("*") if f.is_file() and not _hidden(f, place))
+        if not files:
+            raise ValueError(
+                f"the folder {place} holds no files (those that start with a dot do not count)"
+            )
+        text = "\n\n".join(_read(file).strip("\n") for file in files) + "\n"
+    elif place.exists():
+        text = _read(place)
+    else:
+        raise FileNotFoundError(
+            f"no corpus and no file is called {str(name_or_path)!r}{_suggest(str(name_or_path))}; "
+            f"the corpora are {_list(names())}"
+        )
+    if not text.strip():
+        raise ValueError(f"{place} is empty: there is no text in it")
+    return Corpus(text, place.resolve().name, str(place.resolve()), "unknown")
+
+
+def _python_reference() -> Corpus:
+    """CPython's language reference, the topics of help(), in alphabetical order of their names.
+
+    About 466,000 characters of English. The text belongs to the running Python, so it differs a
+    little between versions. Long sections repeat some short topics, so about a fifth of the
+    paragraphs stands in it twice.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise FileNotFoundError(
+            "this Python came without pydoc_data.topics, the text of the default corpus; "
+            "install Python's full standard library, or name a file or another corpus: "
+            f"{_list(NAMED)}"
+        ) from error
+    text = "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Corpus(text, DEFAULT, f"pydoc_data.topics of CPython {version}", "PSF-2.0")
+
+
+def _read(file: Path) -> str:
+    data = file.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = error.start + (len(data) - len(error.object))  # the decoder may have dropped a mark
+        raise ValueError(
+            f"{file} is not UTF-8: byte {at} (0x{data[at]:02x}) fits nowhere in it. "
+            "Save it as UTF-8, or leave it out if it is no text."
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _list(found: Iterable[str]) -> str:
+    return ", ".join(found)
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name, names(), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

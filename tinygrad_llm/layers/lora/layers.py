@@ -1,0 +1,125 @@
+"""One layer: the two small matrices, and a Linear with them beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...nn import functional as F
+from ...nn import init
+from ...nn.linear import Linear
+from ...nn.module import Module
+from ...nn.parameter import Parameter, new_parameter
+from ...tensor import Tensor, wrap
+
+__all__ = ["LinearWithLoRA", "LoRALayer"]
+
+
+class LoRALayer(Module):
+    """x·Aᵀ·Bᵀ·(α/r): x (..., in_features) -> (..., out_features), with dropout on x in training.
+
+    lora_A (rank, in_features) starts as a Linear's weight, lora_B (out_features, rank) at zero.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, rank: int = 8, alpha: float = 16.0,
+        dropout: float = 0.0, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"LoRA: rank must be a positive integer, got {rank!r}")
+        if not alpha > 0:
+            raise ValueError(f"LoRA: alpha must be positive, got {alpha!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"LoRA: dropout must be at least 0 and less than 1, got {dropout!r}")
+        self.rank, self.alpha, self.dropout = rank, float(alpha), float(dropout)
+        self.lora_A = new_parameter(rank, in_features, device=device, dtype=dtype)
+        self.lora_B = new_parameter(out_features, rank, device=device, dtype=dtype)
+        init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        init.zeros_(self.lora_B)
+
+    @property
+    def scaling(self) -> float:
+        """α/r, the factor of B·A."""
+        return self.alpha / self.rank
+
+    def delta(self) -> Any:
+        """ΔW = (α/r)·B·A as an array (out_features, in_features), outside the graph."""
+        return self.lora_B.array @ self.lora_A.array * self.scaling
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(x, self.dropout, self.training)
+        low = F.linear(x, self.lora_A)  # (..., in_features) -> (..., rank)
+        return F.linear(low, self.lora_B) * self.scaling  # (..., rank) -> (..., out_features)
+
+    def extra_repr(self) -> str:
+        return f"rank={self.rank}, alpha={self.alpha:g}, dropout={self.dropout:g}"
+
+
+class LinearWithLoRA(Module):
+    """A frozen Linear with a LoRA layer beside it: linear(x) + lora(x).
+
+    After `merge` the linear has a weight W + ΔW of its own and the LoRA layer is left out;
+    `unmerge` brings back the weight that was there, to the bit. So a weight that other layers share
+    (an output layer tied to the embedding) stays as it is for them.
+    """
+
+    def __init__(
+        self, linear: Linear, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if not isinstance(linear, Linear):
+            raise TypeError(f"LinearWithLoRA wants a Linear, got {type(linear).__name__}")
+        weight = linear.weight
+        self.lora = LoRALayer(
+            linear.in_features, linear.out_features, rank, alpha, dropout,
+            device=weight.device, dtype=weight.dtype,
+        )  # fmt: skip
+        self.linear = linear.requires_grad_(False)
+        self._before: tuple[Parameter, ...] = ()  # W while merged
+        self.train(linear.training)
+
+    @property
+    def in_features(self) -> int:
+        return self.linear.in_features
+
+    @property
+    def out_features(self) -> int:
+        return self.linear.out_features
+
+    @property
+    def merged(self) -> bool:
+        """Whether the linear's weight holds W + ΔW now."""
+        return bool(self._before)
+
+    @property
+    def weight(self) -> Parameter:
+        """The linear's weight, frozen."""
+        return self.linear.weight
+
+    @property
+    def bias(self) -> Parameter | None:
+        """The linear's bias, frozen."""
+        return self.linear.bias
+
+    def merge(self) -> None:
+        """The linear's weight becomes W + ΔW; RuntimeError if it already is."""
+        if self.merged:
+            raise RuntimeError("this layer is merged already: unmerge it first")
+        before = self.linear.weight
+        self.linear.weight = Parameter(wrap(before.array + self.lora.delta()), False)
+        self._before = (before,)
+
+    def unmerge(self) -> None:
+        """The linear's weight is W again, to the bit; RuntimeError if it is not merged."""
+        if not self.merged:
+            raise RuntimeError("this layer is not merged")
+        (before,), merged = self._before, self.linear.weight
+        if (before.device, before.dtype) != (merged.device, merged.dtype):  # moved while merged
+            before.data = before.data.to(merged.device).to(merged.dtype)
+        self.linear.weight = before
+        self._before = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return y if self.merged else y + self.lora(x)

@@ -1,0 +1,339 @@
+"""Normal random numbers from uniform ones, to the last bit as PyTorch makes them on a CPU.
+
+Box and Muller (1958): for u, v uniform in [0, 1), with r = √(−2·log(1 − u)) and θ = 2π·v,
+
+    r·cos θ  and  r·sin θ   are two independent standard normal numbers.
+
+float64 takes log, cos and sin of the C library. float32 takes the polynomials of the Cephes library
+(S. Moshier, `logf` and `sinf`, 1984 to 1992), as PyTorch does on x86 processors with AVX2:
+
+    log(2ᵉ·(1 + x)) = x − x²/2 + x³·P(x) + e·log 2,          √½ ≤ 1 + x < √2
+    sin x = x + x³·S(x²),   cos x = 1 − x²/2 + x⁴·C(x²),     |x| ≤ π/4
+
+What matters is where it rounds. PyTorch evaluates the polynomials with fused multiply-adds, y·x + c
+rounded once, which NumPy does not have. But the product of two float32 numbers is exact in float64,
+so rounding the float64 sum to float32 gives the very same number.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..arrays.allocator import keep_memory
+from ..arrays.parallel import threads
+
+__all__ = ["fused_multiply_add", "normals32", "normals64", "pairs64"]
+
+
+def _f32(*values: float) -> list[float]:
+    """The float32 numbers nearest to `values`."""
+    return [float(np.float32(v)) for v in values]
+
+
+def _steps(coefficients: list[float], *distances: float) -> list[Any]:
+    """The numbers that _two_steps works with."""
+    numbers = [coefficients[0]]
+    for c, distance in zip(coefficients[1:], distances, strict=True):
+        shift = 1.5 * 2.0**52 * distance
+        numbers += [c + shift, shift]
+    return [np.array(x) for x in numbers]
+
+
+# P(x), highest power first; log 2 = _LN2_HIGH + _LN2_LOW, where e·_LN2_HIGH is exact.
+_P = [
+    np.array(p)
+    for p in _f32(
+        *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
+        *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+    )
+]
+_LN2_LOW, _LN2_HIGH = (np.array(x, np.float32) for x in (-2.12194440e-4, 0.693359375))
+# S and C, highest power first. Behind each the distance between float32 numbers of the size that
+# the sum has after its first and second step, for every x: it never leaves one power of two.
+_S = _f32(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+_C = _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
+_S_STEPS, _C_STEPS = _steps(_S, 2.0**-30, 2.0**-26), _steps(_C, 2.0**-33, 2.0**-28)
+# π/2 in three parts. PyTorch takes j times each from θ in turn. The first two are so short that
+# nothing is lost, so j times their sum, taken from θ in float64 and rounded once, is the same.
+_HALF_PI = np.array(sum(_f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)))
+
+_ROUND: Any = "same_kind"  # NumPy's word for: the float64 result may be rounded to float32
+_ROOT_HALF = 0x3F3504F3  # the bits of √½ in float32
+_SIGN = -(1 << 31)
+_DRAW = 1 << 24  # a uniform float32 is the low 24 bits of a draw, times 2⁻²⁴
+_TO_X = _ROOT_HALF + (24 << 23) + _SIGN
+
+# The numbers below as arrays without axes: in a call they cost half of what Python's numbers cost.
+_INT = {
+    n: np.array(n, np.int32)
+    for n in (22, 23, 30, 31, 1 << 21, (1 << 23) - 1, _DRAW - 1, -_DRAW, _SIGN, _ROOT_HALF, _TO_X)
+}
+_FLOAT = {x: np.array(x, np.float32) for x in (0.5, 1.0, -2.0)}
+_DOUBLE = {x: np.array(x) for x in (0.5, 1.0)}
+_ANGLE = np.array(np.float32(2 * math.pi) / np.float32(_DRAW))
+
+PAIRS = 1 << 16  # pairs worked on at a time: arrays of this size are in the cache, calls are few
+
+
+class _Scratch(threading.local):
+    """Arrays to work in, one set a thread, kept for the next call."""
+
+    pairs = 0
+
+    def arrays(self, n: int) -> tuple[Any, Any, Any]:
+        if n > self.pairs:
+            self.pairs = min(PAIRS, max(n, 2 * self.pairs))
+            self.ints = np.empty((4, self.pairs), np.int32)
+            self.floats = np.empty((5, self.pairs), np.float32)
+            self.doubles = np.empty((3, self.pairs))
+        return self.ints[:, :n], self.floats[:, :n], self.doubles[:, :n]
+
+
+_scratch = _Scratch()
+
+
+# ------------------------------------------------------------------------------------- float32
+def _two_steps(wide: Any, z: Any, steps: list[Any]) -> None:
+    """wide = (c₀·z + c₁)·z + c₂ with each step rounded to float32, z and wide in float64.
+
+    Adding 1.5·2⁵²·distance to a float64 rounds it to a multiple of `distance`, and that is the
+    rounding to float32 where neighbouring float32 numbers are so far apart.
+    """
+    first, *sums = steps
+    np.multiply(z, first, out=wide)
+    wide += sums[0]
+    wide -= sums[1]
+    wide *= z
+    wide += sums[2]
+    wide -= sums[3]
+
+
+def _radius(draws: Any, ints: Any, floats: Any, doubles: Any) -> Any:
+    """√(−2·log(1 − u)) for u = draws mod 2²⁴ · 2⁻²⁴, in float32; `draws` (int32) is used up."""
+    x, e, y, z = floats[:4]
+    wide_x, wide, wide_z = doubles
+    exponent = ints[2]
+    draws |= _INT[-_DRAW]  # u·2²⁴ − 2²⁴, a negative integer
+    np.copyto(x, draws, casting="unsafe")  # −(1 − u)·2²⁴, exact
+    bits = x.view(np.int32)
+    bits -= _INT[_TO_X]
+    np.right_shift(bits, _INT[23], out=exponent)
+    np.copyto(e, exponent, casting="unsafe")
+    bits &= _INT[(1 << 23) - 1]
+    bits += _INT[_ROOT_HALF]  # 1 − u = 2ᵉ·x with √½ ≤ x < √2
+    x -= _FLOAT[1.0]
+
+    np.copyto(wide_x, x)
+    np.multiply(wide_x, _P[0], out=wide)
+    for p in _P[1:-1]:  # wide = y·x + p, rounded to float32, times x
+        wide += p
+        np.copyto(y, wide, casting=_ROUND)
+        np.copyto(wide, y)
+        wide *= wide_x
+    wide += _P[-1]
+    np.copyto(y, wide, casting=_ROUND)
+    y *= x
+    np.multiply(x, x, out=z)
+    np.copyto(wide, y)
+    np.copyto(wide_z, z)
+    wide *= wide_z
+    np.multiply(e, _LN2_LOW, out=y)
+    wide += y
+    np.copyto(y, wide, casting=_ROUND)  # x³·P(x) + e·(the low part of log 2)
+    z *= _FLOAT[0.5]
+    y -= z
+    x += y
+    e *= _LN2_HIGH
+    x += e
+    x *= _FLOAT[-2.0]
+    return np.sqrt(x, out=x)
+
+
+def _on_circle(draws: Any, r: Any, ints: Any, floats: Any, doubles: Any) -> tuple[Any, Any]:
+    """r·cos θ and r·sin θ for θ = 2π·v, v = draws mod 2²⁴ · 2⁻²⁴; `draws` and r are used up.
+
+    θ is j quarter turns and a rest x in [−π/4, π/4]. An odd j swaps sine and cosine.
+    """
+    x, cosine, sine, z = floats[1:]
+    wide_x, wide, wide_z = doubles
+    j, odd = ints[2:]
+    draws &= _INT[_DRAW - 1]
+    np.copyto(x, draws, casting="unsafe")
+    x *= _ANGLE
+    np.add(draws, _INT[1 << 21], out=j)
+    j >>= _INT[22]
+    np.copyto(wide, j)
+    wide *= _HALF_PI
+    np.copyto(wide_x, x)
+    wide_x -= wide
+    np.copyto(x, wide_x, casting=_ROUND)
+
+    np.multiply(x, x, out=z)
+    np.copyto(wide_x, x)
+    np.copyto(wide_z, z)
+    _two_steps(wide, wide_z, _C_STEPS)
+    np.copyto(cosine, wide, casting=_ROUND)
+    cosine *= z
+    np.copyto(wide, cosine)
+    wide -= _DOUBLE[0.5]
+    wide *= wide_z
+    np.copyto(cosine, wide, casting=_ROUND)  # (x²·C − ½)·x² = x⁴·C − x²/2
+    cosine += _FLOAT[1.0]
+    _two_steps(wide, wide_z, _S_STEPS)
+    wide *= wide_z
+    np.copyto(sine, wide, casting=_ROUND)
+    np.copyto(wide, sine)
+    wide += _DOUBLE[1.0]
+    wide *= wide_x
+    np.copyto(sine, wide, casting=_ROUND)  # (x²·S + 1)·x
+
+    # In bits: where j is odd swap the two and then negate the cosine; two more turns negate both.
+    c, s, swap, sign = (a.view(np.int32) for a in (cosine, sine, z, r))
+    np.bitwise_xor(c, s, out=swap)
+    np.left_shift(j, _INT[31], out=odd)
+    c ^= odd
+    odd >>= _INT[31]
+    swap &= odd
+    s ^= swap
+    c ^= swap
+    j <<= _INT[30]
+    j &= _INT[_SIGN]
+    sign ^= j
+    cosine *= r
+    sine *= r
+    return cosine, sine
+
+
+def _block(draws: Any, out: Any) -> None:
+    """Normals out of as many draws (a multiple of 16, uint32): of every 16, the first 8 give the
+    radii and the last 8 the angles, and the cosines come before the sines."""
+    ints, floats, doubles = _scratch.arrays(len(draws) // 2)
+    eights = draws.view("V32").reshape(-1, 2)  # 8 numbers of 4 bytes at a time
+    ints[0].view("V32")[:] = eights[:, 0]
+    ints[1].view("V32")[:] = eights[:, 1]
+    r = _radius(ints[0], ints, floats, doubles)
+    cosine, sine = _on_circle(ints[1], r, ints, floats, doubles)
+    eights = out.view("V32").reshape(-1, 2)
+    eights[:, 0] = cosine.view("V32")
+    eights[:, 1] = sine.view("V32")
+
+
+_pool: Any = None  # threads that help, made when first needed
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def normals32(draw: Any, out: Any) -> None:
+    """Fill `out` (1-D float32, its size a multiple of 16) with standard normals.
+
+    `draw(n)` gives the next n numbers of 32 bits of the stream. They must come one after the other,
+    but the arithmetic on them is shared among threads: this one draws, and helps when it has done.
+    """
+    global _pool
+    step = 2 * PAIRS
+    if out.size < 2 * step or threads() == 1:
+        for i in range(0, out.size, step):
+            part = out[i : i + step]
+            _block(draw(part.size), part)
+        return
+    if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor  # slow to import
+
+        _pool = ThreadPoolExecutor(max(1, min(threads(), 8) - 1), "tinygrad_llm.random")
+    keep_memory()
+    jobs: list[tuple[Any, Any, Any]] = []
+    for i in range(0, out.size, step):
+        part = out[i : i + step]
+        draws = draw(part.size)
+        if len(jobs) > 64:  # far behind: do not heap up draws
+            jobs.pop(0)[0].result()
+        jobs.append((_pool.submit(_block, draws, part), draws, part))
+    for job, draws, part in reversed(jobs):
+        if job.cancel():
+            _block(draws, part)
+    for job, _, _ in jobs:
+        if not job.cancelled():
+            job.result()
+
+
+# ------------------------------------------------------------------------------------- float64
+def _log_and_circle(log: Any, angle: Any) -> tuple[Any, Any]:
+    """√(−2·log)·cos(angle) and √(−2·log)·sin(angle).
+
+    NumPy's complex exp asks the C library for cosine and sine, as PyTorch does; np.cos and np.sin
+    have code of their own, which differs in the last bit here and there.
+    """
+    z = np.zeros(angle.shape, np.complex128)
+    z.imag = angle
+    np.exp(z, out=z)
+    r = np.sqrt(-2.0 * log)
+    return r * z.real, r * z.imag
+
+
+def normals64(uniforms: Any) -> Any:
+    """Standard normals out of as many uniforms (float64, a multiple of 16), in blocks of 16."""
+    u = uniforms.reshape(-1, 2, 8)  # (n) -> (n / 16, 2, 8)
+    # The complex log1p(−u) is log(|1 − u|) of the C library, as exp above.
+    log = np.log1p(np.negative(u[:, 0]).astype(np.complex128)).real
+    return np.stack(_log_and_circle(log, 2.0 * math.pi * u[:, 1]), 1).reshape(-1)
+
+
+_log1p = np.frompyfunc(math.log1p, 1, 1)
+
+
+def log1p(x: Any) -> Any:
+    """log(1 + x) in float64 by the C library's function, to the last bit, but slowly."""
+    return np.asarray(_log1p(x), np.float64).reshape(np.shape(x))
+
+
+def pairs64(uniforms: Any) -> Any:
+    """Standard normals out of as many uniforms (float64, an even number), in pairs (angle, radius).
+
+    This is PyTorch's way for fewer than 16 numbers and for memory with gaps, in float64 whatever
+    the dtype asked for.
+    """
+    u = uniforms.reshape(-1, 2)  # (n) -> (n / 2, 2)
+    log = log1p(-u[:, 1])
+    return np.stack(_log_and_circle(log, 2.0 * math.pi * u[:, 0]), 1).reshape(-1)
+
+
+# --------------------------------------------------------------------------- fused multiply-add
+_SPLIT = 2.0**27 + 1.0
+
+
+def fused_multiply_add(x: Any, a: float, b: float) -> Any:
+    """x·a + b rounded once, for arrays of float32 or float64 and a, b of the same dtype.
+
+    float32 goes through float64, where the product is exact. float64 carries along what the product
+    and the sum lost (Dekker, 1971, and Knuth's two-sum), and adds it at the end.
+    """
+    if x.dtype == np.float32:
+        wide = x.astype(np.float64)
+        wide *= a
+        wide += b
+        return wide.astype(np.float32)
+    product = x * a
+    high = x * _SPLIT
+    high -= high - x
+    low = x - high
+    a_high = a * _SPLIT
+    a_high -= a_high - a
+    a_low = a - a_high
+    lost = high * a_high - product + high * a_low + low * a_high + low * a_low
+    total = product + b
+    back = total - product
+    lost += (product - (total - back)) + (b - back)
+    return total + lost

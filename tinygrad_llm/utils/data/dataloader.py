@@ -1,0 +1,313 @@
+"""Data sets, samplers and the DataLoader, with PyTorch's names, order and use of random numbers.
+
+With the same seed a DataLoader gives the batches that PyTorch gives: each pass over it draws a base
+seed of 64 bits from the loader's generator (or the default one), shuffled or not, and then, when
+the first batch is due, a shuffled loader without a generator draws the seed of its order.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as _TimeoutError
+from itertools import repeat
+from typing import Any, Generic, TypeVar
+
+from ...random import Generator, default_generator
+from .collate import default_collate, default_convert
+from .dataset import (
+    IterableDataset,
+)
+from .sampler import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+)
+
+__all__ = ["DataLoader", "get_worker_info"]
+
+T = TypeVar("T", covariant=True)
+
+
+class WorkerInfo:
+    """Which worker this thread is: `id` in 0, ..., num_workers − 1, `seed`, and the `dataset`."""
+
+    def __init__(self, id: int, num_workers: int, seed: int, dataset: Any) -> None:
+        self.id, self.num_workers, self.seed, self.dataset = id, num_workers, seed, dataset
+
+    def __repr__(self) -> str:
+        return f"WorkerInfo(id={self.id}, num_workers={self.num_workers}, seed={self.seed})"
+
+
+_here = threading.local()
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """In a worker of a DataLoader, which one it is; elsewhere None."""
+    return getattr(_here, "worker", None)
+
+
+class DataLoader(Generic[T]):
+    """Goes through a data set in batches: `for x, y in DataLoader(dataset, batch_size=8): ...`
+
+    dataset         something with `[i]` and `len`, or an IterableDataset
+    batch_size      examples in a batch; None gives single examples
+    shuffle         a new random order for each pass
+    sampler         the order instead; batch_sampler gives lists of indices, whole batches
+    num_workers     so many threads prepare batches ahead, in the same order. Errors in them are
+                    raised when their batch is due. A data set that draws from the default generator
+                    should have none, for nobody knows which thread draws first
+    collate_fn      makes a batch of a list of examples, `default_collate` unless given
+    drop_last       leave out the last batch if it is smaller than the others
+    timeout         seconds to wait for a worker's batch before RuntimeError; 0 waits for ever
+    worker_init_fn  called in every worker with its number before its first batch
+    prefetch_factor batches that each worker prepares ahead, 2 unless given
+    generator       where the base seed and the order come from, the default generator if None
+
+    pin_memory, multiprocessing_context, persistent_workers and in_order are PyTorch's; workers are
+    threads here, so they change nothing. ValueError for options that exclude one another.
+    """
+
+    _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset")
+
+    def __init__(
+        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
+        sampler: Any = None, batch_sampler: Any = None, num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False,
+        drop_last: bool = False, timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None, multiprocessing_context: Any = None,
+        generator: Generator | None = None, *, prefetch_factor: int | None = None,
+        persistent_workers: bool = False, pin_memory_device: str = "", in_order: bool = True,
+    ) -> None:  # fmt: skip
+        _check_workers(
+            num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context
+        )
+        iterable = isinstance(dataset, IterableDataset)
+        if iterable:
+            given = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
+            for name, value in given.items():
+                if value is not None:
+                    raise ValueError(
+                        f"DataLoader with IterableDataset: expected unspecified {name} option, "
+                        f"but got {name}={value}"
+                    )
+        if sampler is not None and shuffle:
+            raise ValueError("sampler option is mutually exclusive with shuffle")
+        if batch_sampler is not None:
+            if batch_size != 1 or shuffle or sampler is not None or drop_last:
+                raise ValueError(
+                    "batch_sampler option is mutually exclusive with batch_size, shuffle, "
+                    "sampler, and drop_last"
+                )
+            batch_size = None
+        elif batch_size is None and drop_last:
+            raise ValueError(
+                "batch_size=None option disables auto-batching and is mutually exclusive with "
+                "drop_last"
+            )
+        if sampler is None:
+            if iterable:
+                sampler = repeat(None)
+            elif shuffle:
+                sampler = RandomSampler(dataset, generator=generator)
+            else:
+                sampler = SequentialSampler(dataset)
+        if batch_size is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        if collate_fn is None:
+            collate_fn = default_convert if batch_sampler is None else default_collate
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
+        self.pin_memory = pin_memory
+        self.pin_memory_device = pin_memory_device
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.in_order = in_order
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.generator = generator
+        self.collate_fn: Callable[[Any], Any] = collate_fn
+        self.persistent_workers = persistent_workers
+        self._ready = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._FIXED and getattr(self, "_ready", False):
+            raise ValueError(
+                f"{name} attribute should not be set after {type(self).__name__} is initialized"
+            )
+        super().__setattr__(name, value)
+
+    def __iter__(self) -> Iterator[T]:
+        return _Ahead(self) if self.num_workers else _OneByOne(self)
+
+    def __len__(self) -> int:
+        """Batches in a pass; TypeError if the data set has no length."""
+        if not isinstance(self.dataset, IterableDataset):
+            return len(self._indices)
+        n = len(self.dataset)  # type: ignore[arg-type]
+        if self.batch_size is None:
+            return n
+        return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
+
+    @property
+    def _indices(self) -> Any:
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: Any, persistent: bool, context: Any
+) -> None:
+    """PyTorch's ValueErrors for what workers are told."""
+    if num_workers < 0:
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable "
+            "multiprocessing."
+        )
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if num_workers == 0 and prefetch_factor is not None:
+        raise ValueError("prefetch_factor needs num_workers > 0: leave it out, or use workers")
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError("prefetch_factor option should be non-negative")
+    if persistent and num_workers == 0:
+        raise ValueError("persistent_workers option needs num_workers > 0")
+    if context is not None and num_workers == 0:
+        raise ValueError(
+            "multiprocessing_context can only be used with multi-process loading "
+            f"(num_workers > 0), but got num_workers={num_workers}"
+        )
+
+
+class _Fetcher:
+    """Makes the batch of some indices. One for each worker: it holds the place in a stream."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.dataset, self.collate = loader.dataset, loader.collate_fn
+        self.batched = loader.batch_sampler is not None
+        self.drop_last = loader.drop_last
+        self.stream: Iterator[Any] | None = None
+        if isinstance(loader.dataset, IterableDataset):
+            self.stream = iter(loader.dataset)
+
+    def __call__(self, indices: Any) -> Any:
+        """The batch; StopIteration if the stream is exhausted."""
+        if self.stream is not None:
+            if not self.batched:
+                return self.collate(next(self.stream))
+            examples = [x for _, x in zip(indices, self.stream)]  # noqa: B905
+            if not examples or (self.drop_last and len(examples) < len(indices)):
+                raise StopIteration
+            return self.collate(examples)
+        if not self.batched:
+            return self.collate(self.dataset[indices])
+        if hasattr(self.dataset, "__getitems__"):
+            return self.collate(self.dataset.__getitems__(indices))
+        return self.collate([self.dataset[i] for i in indices])
+
+
+class _Pass:
+    """One pass over a loader."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+        self.base_seed = (loader.generator or default_generator).random_int64()
+        self.indices = iter(loader._indices)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __len__(self) -> int:
+        return len(self.loader._indices)
+
+
+class _OneByOne(_Pass):
+    """A pass without workers: a batch is made when it is asked for."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        super().__init__(loader)
+        self.fetch = _Fetcher(loader)
+
+    def __next__(self) -> Any:
+        return self.fetch(next(self.indices))
+
+
+_ENDED = object()
+
+
+class _Ahead(_Pass):
+    """A pass with worker threads: batch k is made by worker k mod num_workers, ahead of its time.
+
+    Each worker is a thread with a queue. `due` holds the batches that were asked for, in order.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        super().__init__(loader)
+        n = loader.num_workers
+        self.workers = [ThreadPoolExecutor(1, f"DataLoader worker {i}") for i in range(n)]
+        self.fetchers: list[Any] = [None] * n
+        self.active = [True] * n
+        self.turn = 0
+        self.due: deque[tuple[int, Future]] = deque()
+        for _ in range((loader.prefetch_factor or 1) * n):
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask the next worker whose stream is not exhausted for the next batch, if there is one."""
+        n = len(self.workers)
+        turns = [(self.turn + i) % n for i in range(n)]
+        worker = next((i for i in turns if self.active[i]), None)
+        if worker is None:
+            return
+        try:
+            indices = next(self.indices)
+        except StopIteration:
+            return
+        self.turn = worker + 1
+        self.due.append((worker, self.workers[worker].submit(self._make, worker, indices)))
+
+    def _make(self, worker: int, indices: Any) -> Any:
+        """In the worker's thread: the batch, or _ENDED if its stream is exhausted."""
+        if self.fetchers[worker] is None:
+            loader, seed = self.loader, self.base_seed + worker
+            _here.worker = WorkerInfo(worker, len(self.workers), seed, loader.dataset)
+            if loader.worker_init_fn is not None:
+                loader.worker_init_fn(worker)
+            self.fetchers[worker] = _Fetcher(loader)
+        try:
+            return self.fetchers[worker](indices)
+        except StopIteration:
+            return _ENDED
+
+    def __next__(self) -> Any:
+        while self.due:
+            worker, future = self.due.popleft()
+            try:
+                batch = future.result(self.loader.timeout or None)
+            except _TimeoutError:
+                if future.done():
+                    raise  # the data set's own
+                self.close()
+                raise RuntimeError(
+                    f"DataLoader timed out after {self.loader.timeout} seconds"
+                ) from None
+            self.active[worker] = self.active[worker] and batch is not _ENDED
+            self._ask()
+            if batch is not _ENDED:
+                return batch
+        self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Let the threads end; what they are making is finished and thrown away."""
+        self.due.clear()
+        for worker in self.workers:
+            worker.shutdown(wait=False, cancel_futures=True)
+
+    def __del__(self) -> None:
+        self.close()

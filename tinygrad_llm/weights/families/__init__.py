@@ -1,0 +1,1 @@
+"""Whose weights have which names: one file a model family."""

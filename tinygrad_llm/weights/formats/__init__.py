@@ -1,0 +1,1 @@
+"""File formats of weights: safetensors, and PyTorch's .pth, read without pickle."""

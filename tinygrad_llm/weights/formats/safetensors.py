@@ -1,0 +1,327 @@
+"""Reading and writing safetensors files: named arrays, and nothing that could run.
+
+The format (huggingface/safetensors, README, "Format"): eight bytes that hold the length N of the
+header, little-endian; N bytes of JSON, which map each name to its dtype, its shape and where its
+bytes begin and end; then all the bytes, without a gap, little-endian, rows last to first ("C"
+order). `__metadata__` is a reserved name that maps texts to texts.
+
+A reader maps the file into memory and touches only what is asked for. A writer makes every array
+contiguous first, and replaces the file in one step (see atomic.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...arrays import devices
+from ...files.atomic import atomic_write
+
+__all__ = [
+    "SafeTensorsError",
+    "SafeTensorsFile",
+    "load",
+    "load_file",
+    "load_model",
+    "save",
+    "save_file",
+    "save_model",
+]
+
+_PLAIN = {
+    "BOOL": "bool",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "C64": "<c8",
+}
+# What NumPy alone cannot hold: the name in the file, the name in the package ml_dtypes, its bytes.
+_EXTENDED = {
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "F8_E8M0": ("float8_e8m0fnu", 1),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 1),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 1),
+}
+_TAGS = {np.dtype(code).name: tag for tag, code in _PLAIN.items()} | {
+    name: tag for tag, (name, _) in _EXTENDED.items()
+}
+_LONGEST_HEADER = 100_000_000  # the limit of the reference implementation
+
+
+class SafeTensorsError(ValueError):
+    """A file that is no safetensors file, is cut short, or holds what cannot be represented."""
+
+
+def _ml_dtypes() -> Any:
+    try:
+        import ml_dtypes
+    except ImportError:
+        return None
+    return ml_dtypes
+
+
+# ------------------------------------------------------------------------------------- reading
+class SafeTensorsFile(Mapping[str, np.ndarray]):
+    """A safetensors file as a mapping from names to read-only arrays that are read when touched.
+
+        weights = SafeTensorsFile("model.safetensors")
+        weights["tok_emb.weight"].shape
+
+    Opening checks the header against the file's size: SafeTensorsError names what is wrong
+    (cut short, overlapping arrays, unknown dtype), FileNotFoundError a missing file.
+    `metadata` is the dict of texts stored beside the arrays; `shape(name)` and `dtype(name)` tell
+    about an array without reading it. bfloat16 comes as `ml_dtypes.bfloat16` where that package is
+    installed, else widened to float32, which is exact. A file held open by a mapping cannot be
+    replaced on Windows: `load_file` copies and lets go.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with open(self.path, "rb") as file:
+            head = file.read(8)
+        if len(head) < 8:
+            raise SafeTensorsError(
+                f"{path}: {len(head)} bytes are no safetensors file (8 at least)"
+            )
+        self._parse(np.memmap(self.path, dtype=np.uint8, mode="r"), str(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SafeTensorsFile:
+        """The same over bytes in memory."""
+        if len(data) < 8:
+            raise SafeTensorsError(f"{len(data)} bytes are no safetensors file (8 at least)")
+        self = cls.__new__(cls)
+        self.path = Path("<bytes>")
+        self._parse(np.frombuffer(data, dtype=np.uint8), "<bytes>")
+        return self
+
+    def _parse(self, raw: np.ndarray, where: str) -> None:
+        length = int.from_bytes(raw[:8].tobytes(), "little")
+        if length > min(len(raw) - 8, _LONGEST_HEADER):
+            raise SafeTensorsError(
+                f"{where}: the header should be {length:,} bytes long, but the file has "
+                f"{len(raw) - 8:,} after the first 8: cut short, or no safetensors file"
+            )
+        try:
+            header = json.loads(raw[8 : 8 + length].tobytes(), object_pairs_hook=_no_repeats)
+        except (ValueError, RecursionError) as error:
+            raise SafeTensorsError(f"{where}: the header is not JSON ({error})") from error
+        if not isinstance(header, dict):
+            raise SafeTensorsError(f"{where}: the header is no JSON object")
+        self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        self._data = raw[8 + length :]
+        self._where = where
+        self._entries = {name: _entry(where, name, entry) for name, entry in header.items()}
+        self._check_layout()
+
+    def _check_layout(self) -> None:
+        """The arrays fill the data from first byte to last, without gap or overlap."""
+        position = 0
+        for name, (_, _, begin, end) in sorted(self._entries.items(), key=lambda e: e[1][2:]):
+            if begin != position:
+                what = "overlaps the array before it" if begin < position else "leaves a gap before"
+                raise SafeTensorsError(f"{self._where}: {name} {what} (byte {begin:,})")
+            position = end
+        if position != len(self._data):
+            what = "cut short" if position > len(self._data) else "with bytes left over"
+            raise SafeTensorsError(
+                f"{self._where}: the arrays take {position:,} bytes, but the file holds "
+                f"{len(self._data):,}: {what}"
+            )
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tag, shape, begin, end = self._entries[name]
+        array = _view(self._data[begin:end], tag, f"{self._where}: {name}").reshape(shape)
+        array.flags.writeable = False
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array, from the header."""
+        return self._entries[name][1]
+
+    def dtype(self, name: str) -> str:
+        """The dtype of an array as the file names it: "F32", "BF16", "I64" ..."""
+        return self._entries[name][0]
+
+    def __repr__(self) -> str:
+        return f"SafeTensorsFile({self._where}, {len(self)} arrays, {len(self._data):,} bytes)"
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
+def _entry(where: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """(dtype, shape, begin, end) of one array, checked against each other."""
+    try:
+        tag, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+    except (TypeError, KeyError, ValueError):
+        whole = False
+    if not whole:
+        raise SafeTensorsError(f"{where}: {name} lacks a dtype, a shape or two data_offsets")
+    if tag not in _PLAIN and tag not in _EXTENDED:
+        raise SafeTensorsError(f"{where}: {name} has the dtype {tag}, which is not supported")
+    itemsize = np.dtype(_PLAIN[tag]).itemsize if tag in _PLAIN else _EXTENDED[tag][1]
+    if end - begin != math.prod(shape) * itemsize:
+        raise SafeTensorsError(
+            f"{where}: {name} {list(shape)} of {tag} takes {math.prod(shape) * itemsize:,} bytes, "
+            f"but the header gives it {end - begin:,}"
+        )
+    return tag, shape, begin, end
+
+
+def _view(data: np.ndarray, tag: str, where: str) -> np.ndarray:
+    """The bytes as numbers, without a copy where they are aligned."""
+    data = np.asarray(data)
+    if tag in _PLAIN:
+        dtype = np.dtype(_PLAIN[tag])
+    elif (ml_dtypes := _ml_dtypes()) is not None:
+        dtype = np.dtype(getattr(ml_dtypes, _EXTENDED[tag][0]))
+    elif tag == "BF16":
+        return (data.copy().view("<u2").astype(np.uint32) << 16).view(np.float32)
+    else:
+        raise SafeTensorsError(f"{where} is {tag}, which needs ml_dtypes: pip install ml_dtypes")
+    if data.ctypes.data % dtype.itemsize:
+        data = data.copy()
+    return data.view(dtype)
+
+
+def load_file(path: str | Path) -> dict[str, np.ndarray]:
+    """Every array of a safetensors file, copied into memory and writable; the file is closed."""
+    return {name: np.array(array) for name, array in SafeTensorsFile(path).items()}
+
+
+def load(data: bytes) -> dict[str, np.ndarray]:
+    """Every array in the bytes of a safetensors file, copied and writable."""
+    return {name: np.array(array) for name, array in SafeTensorsFile.from_bytes(data).items()}
+
+
+# ------------------------------------------------------------------------------------- writing
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """A tensor or array as the bytes to store: on the CPU, contiguous, little-endian."""
+    array = getattr(value, "array", value)
+    if not devices.is_array(array) and not isinstance(array, np.generic):
+        raise TypeError(f"{name}: expected a tensor or an array, got {type(value).__name__}")
+    array = devices.to_numpy(array)
+    if array.dtype.name not in _TAGS:
+        raise TypeError(f"{name}: safetensors has no dtype for {array.dtype}; convert it first")
+    if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and sys.byteorder == "big"):
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return np.ascontiguousarray(array).reshape(array.shape)  # keeps 0-d arrays 0-d
+
+
+def _write(
+    file: BinaryIO, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    arrays = {name: _as_array(name, value) for name, value in tensors.items()}
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata maps texts to texts, but {key!r} has {value!r}")
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    if "__metadata__" in arrays:
+        raise ValueError("an array cannot be called '__metadata__': the format reserves the name")
+    # The widest items first: then every array begins at a multiple of its item's size.
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
+    ends, end = {}, 0
+    for name in order:
+        end += arrays[name].nbytes
+        ends[name] = end
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _TAGS[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [ends[name] - array.nbytes, ends[name]],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        file.write(arrays[name].reshape(-1).view(np.uint8).data)  # without a copy
+
+
+def save_file(
+    tensors: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes named tensors or arrays of any layout to a safetensors file, in one step.
+
+    metadata maps texts to texts. TypeError for a dtype that the format does not have; OSError from
+    the disk, after which a file that was there before is unchanged.
+    """
+    with atomic_write(path) as file:
+        _write(file, tensors, metadata)
+
+
+def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of such a file."""
+    import io
+
+    buffer = io.BytesIO()
+    _write(buffer, tensors, metadata)
+    return buffer.getvalue()
+
+
+# -------------------------------------------------------------------------------------- models
+def _place(array: Any) -> tuple[Any, ...]:
+    """Equal for two names of one array, as tied weights are."""
+    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+    return interface["data"][0], array.shape, interface.get("strides"), str(array.dtype)
+
+
+def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes model.state_dict() to a safetensors file; weights that are tied are stored once.
+
+    The metadata maps the name that was left out to the one that was kept, as Hugging Face's
+    `safetensors.torch.save_model` does.
+    """
+    first: dict[tuple[Any, ...], str] = {}
+    kept: dict[str, Any] = {}
+    shared: dict[str, str] = {}
+    for name, value in model.state_dict().items():
+        array = getattr(value, "array", value)
+        original = first.setdefault(_place(array), name) if array.size else name
+        if original == name:
+            kept[name] = array
+        else:
+            shared[name] = original
+    save_file(kept, path, {**(metadata or {}), **shared})
+
+
+def load_model(model: Any, path: str | Path) -> None:
+    """Loads a file that `save_model` wrote into a model of the same shape.
+
+    RuntimeError from load_state_dict lists missing, unexpected and wrong-shaped names.
+    """
+    from ...tensor import wrap
+
+    file = SafeTensorsFile(path)
+    state = {name: wrap(array) for name, array in file.items()}
+    for name, original in file.metadata.items():
+        if original in state and name not in state:
+            state[name] = state[original]
+    model.load_state_dict(state)

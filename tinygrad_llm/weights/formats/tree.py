@@ -1,0 +1,92 @@
+"""Nested state (dicts, lists, numbers, tensors) as JSON and arrays: two formats that run nothing.
+
+`pack` takes the arrays out of a nested structure and leaves their names in it; `unpack` puts them
+back. What JSON lacks (integer keys, tuples, tensors, bytes, infinities) is spelt out with a key
+that begins with "$", so that every value comes back with its own type and to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...arrays import devices
+
+__all__ = ["pack", "unpack"]
+
+
+def pack(tree: Any, prefix: str = "") -> tuple[Any, dict[str, Any]]:
+    """(what JSON can hold, the arrays by name) of a nested structure.
+
+    Holds None, bool, int, float, str, bytes, list, tuple, dict with keys of any of those types,
+    NumPy and CuPy arrays and scalars, and tensors. TypeError names the place of anything else.
+    """
+    arrays: dict[str, Any] = {}
+    return _pack(tree, prefix, arrays), arrays
+
+
+def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, np.generic):
+        return {"$scalar": _keep(np.asarray(value), path, arrays)}
+    if devices.is_array(value):
+        return {"$array": _keep(value, path, arrays)}
+    if devices.is_array(getattr(value, "array", None)):
+        return {"$tensor": _keep(value.array, path, arrays)}
+    if isinstance(value, (list, tuple)):
+        items = [_pack(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]
+        return items if type(value) is list else {"$tuple": items}
+    if isinstance(value, Mapping):
+        names = {key: f"{path}.{key}" if path else str(key) for key in value}
+        packed = {key: _pack(item, names[key], arrays) for key, item in value.items()}
+        if all(type(key) is str and not key.startswith("$") for key in packed):
+            return packed
+        return {"$dict": [[_pack(key, path, arrays), item] for key, item in packed.items()]}
+    raise TypeError(
+        f"{path or 'the value'} is a {type(value).__name__}, which cannot be stored: state holds "
+        "numbers, texts, tensors, and lists and dicts of them"
+    )
+
+
+def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
+    """Files the array under its path; under another name if a sibling (1 and "1") has taken it."""
+    name = path
+    while name in arrays:
+        name += "'"
+    arrays[name] = array
+    return name
+
+
+def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
+    """The structure that `pack` took apart, with copies of its arrays. KeyError if one lacks."""
+    if isinstance(tree, list):
+        return [unpack(item, arrays) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if len(tree) == 1:
+        ((kind, value),) = tree.items()
+        if kind == "$float":
+            return float(value)
+        if kind == "$bytes":
+            return bytes.fromhex(value)
+        if kind == "$scalar":
+            return np.asarray(arrays[value])[()]
+        if kind == "$array":
+            return arrays[value].copy()
+        if kind == "$tensor":
+            from ...tensor import wrap
+
+            return wrap(arrays[value].copy())
+        if kind == "$tuple":
+            return tuple(unpack(item, arrays) for item in value)
+        if kind == "$dict":
+            return {unpack(key, arrays): unpack(item, arrays) for key, item in value}
+    return {key: unpack(item, arrays) for key, item in tree.items()}
