@@ -188,7 +188,7 @@ def _adamw() -> tuple[Way, Way]:
 
 @rung("scatter-add of rows, V 50,257")
 def _scatter() -> tuple[Way, Way]:
-    from tinygrad_llm.arrays.devices import scatter_add_rows
+    from tinygrad_llm.arrays.indexing import scatter_add_rows
 
     rng = np.random.default_rng(0)
     ids = np.minimum(rng.zipf(1.2, 4096), 50257) - 1  # words are that uneven

@@ -124,6 +124,7 @@ def profile(config: str, precision: str, steps: int = 3) -> None:
 
     import cupy
 
+    from tinygrad_llm.arrays.twins import twins
     from tinygrad_llm.autograd import engine
 
     _, step, optimizer = ours(config, precision)
@@ -144,7 +145,8 @@ def profile(config: str, precision: str, steps: int = 3) -> None:
 
         setattr(cls, which, call)
 
-    for cls in {*engine.OPS.values(), *engine.GPU_OPS.values()} - set(engine.GPU_OPS):
+    fast = {} if twins.gpu is None else twins.gpu.ops
+    for cls in {*engine.OPS.values(), *fast.values()} - set(fast):
         for which in ("forward", "backward"):
             timed(cls, which)
     whole = cupy.cuda.Event(), cupy.cuda.Event()

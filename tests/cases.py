@@ -18,7 +18,8 @@ from draw import Draw
 from hypothesis import strategies as st
 
 from tinygrad_llm import ops
-from tinygrad_llm.arrays.devices import is_array, xp_of
+from tinygrad_llm.arrays.devices import xp_of
+from tinygrad_llm.arrays.memory import is_array
 from tinygrad_llm.autograd.engine import Op
 from tinygrad_llm.study.reference import TWINS
 from tinygrad_llm.tensor import shapes

@@ -12,7 +12,8 @@ import numpy as np
 from cases import Call, Case, on_device
 from draw import subsets
 
-from tinygrad_llm.arrays.devices import is_array, storage_of, to_numpy
+from tinygrad_llm.arrays.devices import to_numpy
+from tinygrad_llm.arrays.memory import is_array, storage_of
 from tinygrad_llm.autograd.engine import FREED, Op, backward_steps
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.tensor import Tensor, wrap

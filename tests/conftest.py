@@ -90,12 +90,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 def _use(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     if name == "strict":
-        from tinygrad_llm.arrays import devices
-        from tinygrad_llm.autograd import engine
+        from tinygrad_llm.arrays.twins import twins
 
         for module, value in strict_array.stand_in().items():
             monkeypatch.setitem(sys.modules, module, value)
-        monkeypatch.setattr(engine, "GPU_OPS", {})
-        for function in list(devices.FASTER):  # there since CuPy itself was used in this process
-            monkeypatch.delitem(devices.FASTER, function)
+        monkeypatch.setattr(twins, "gpu", None)  # there once CuPy itself was used in this process
     return "cpu" if name == "cpu" else "cuda"

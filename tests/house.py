@@ -18,9 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 # From the ground up. A room imports rooms of rows above its own in this list, and never one of its
 # own row or of a row below. A room is a folder or a file; the longest name that fits counts.
 FLOORS = """
-files  arrays  arrays.capture  arrays.blas  arrays.allocator
-arrays.devices  arrays.threads
-arrays.parallel
+files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
+arrays.ids  arrays.threads
+arrays.devices
+arrays.special  arrays.indexing  arrays.regions  arrays.parallel
+arrays.reductions
 arrays.matmul  arrays.attention_blocks
 tensor  random
 autograd

@@ -16,6 +16,7 @@ from test_training import small_gpt, trainer
 import tinygrad_llm as torch
 from tinygrad_llm import cuda, nn, optim
 from tinygrad_llm.arrays import capture, devices
+from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.training import NonFiniteError
@@ -52,7 +53,7 @@ def test_bad_arguments_are_told():
 def test_without_the_kernels_it_is_one_clear_line(device, monkeypatch):
     if device == "cuda":
         devices.cupy()  # the kernels are there from here on, if they ever will
-    monkeypatch.setattr(devices, "FASTER", {})
+    monkeypatch.setattr(twins, "gpu", None)
     if device == "cpu":
         monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     with pytest.raises(RuntimeError, match="CuPy") as error, cuda.graph(cuda.CUDAGraph()):

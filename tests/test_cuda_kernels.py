@@ -12,7 +12,7 @@ from conftest import real_gpu
 
 import tinygrad_llm as tg
 from tinygrad_llm import ops
-from tinygrad_llm.arrays import devices, parallel
+from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
@@ -422,9 +422,7 @@ def test_without_the_kernels_the_numbers_are_the_same(monkeypatch):
     x, w = normal(3, 40, 64), normal(10, 64)
     f = lambda x, w: F.gelu(F.linear(F.layer_norm(x, (64,)), w))  # noqa: E731
     fast = run(f, [x, w], "cuda", "float32")
-    monkeypatch.setattr(engine, "GPU_OPS", {})
-    for module in (devices, parallel):
-        monkeypatch.setattr(module, "FASTER", {})
+    monkeypatch.setattr(twins, "gpu", None)
     for a, b in zip(fast, run(f, [x, w], "cuda", "float32"), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 

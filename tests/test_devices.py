@@ -69,7 +69,9 @@ def no_driver(monkeypatch):
     module = types.SimpleNamespace(cuda=cuda, arange=fail, asarray=fail, RawModule=fail)
     monkeypatch.setitem(sys.modules, "cupy", module)
     # as when nothing has used a GPU yet: kernels must not be asked for before the driver is there
-    monkeypatch.setattr(devices, "when_gpu", [lambda: pytest.fail("a kernel was asked for")])
+    monkeypatch.setattr(
+        devices, "on_first_gpu_use", [lambda: pytest.fail("a kernel was asked for")]
+    )
 
 
 @pytest.fixture

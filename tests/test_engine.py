@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm
 from tinygrad_llm import Tensor, ops
-from tinygrad_llm.arrays import parallel
+from tinygrad_llm.arrays import reductions
 from tinygrad_llm.autograd.engine import FREED, OPS, Op, backward_steps, observers
 from tinygrad_llm.tensor import wrap
 
@@ -762,7 +762,7 @@ def test_unbroadcast_is_the_sum_over_the_copies(data):
     start = data.draw(st.integers(0, len(whole)))
     shape = tuple(1 if data.draw(st.booleans()) else n for n in whole[start:])
     g = np.random.default_rng(0).standard_normal(whole)
-    got = parallel.unbroadcast(g, shape)
+    got = reductions.unbroadcast(g, shape)
     axes = tuple(range(start)) + tuple(
         start + i for i, n in enumerate(shape) if n == 1 and whole[start + i] != 1
     )
@@ -775,12 +775,12 @@ def test_unbroadcast_is_the_sum_over_the_copies(data):
 def test_sums_over_many_rows_do_not_stall(shape):
     """NumPy's own sum of 2^25 ones over axis 0 stops at 2^24 in float32."""
     g = np.broadcast_to(np.ones((1, 2), "float32"), (2**25, 2))
-    assert parallel.unbroadcast(g, shape).reshape(2).tolist() == [2.0**25, 2.0**25]
+    assert reductions.unbroadcast(g, shape).reshape(2).tolist() == [2.0**25, 2.0**25]
 
 
 def test_half_precision_sums_over_many_rows():
     g = np.ones((4096, 2), "float16")
-    total = parallel.unbroadcast(g, (2,))
+    total = reductions.unbroadcast(g, (2,))
     assert total.dtype == np.float16 and total.tolist() == [4096.0, 4096.0]
 
 

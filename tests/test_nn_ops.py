@@ -9,7 +9,7 @@ import pytest
 import tinygrad_llm as tg
 import tinygrad_llm.nn.functional as F
 from tinygrad_llm import ops
-from tinygrad_llm.arrays import devices, parallel
+from tinygrad_llm.arrays import parallel, special
 from tinygrad_llm.study import TWINS
 
 
@@ -293,13 +293,13 @@ def test_results_do_not_depend_on_the_number_of_threads():
     seen = []
     try:
         for n in (1, 2, 3):
-            parallel.set_threads(n)
+            parallel.set_thread_count(n)
             leaf, weight = x.detach().requires_grad_(), w.detach().requires_grad_()
             y = F.layer_norm(F.gelu(leaf), (700,), weight, weight)
             (F.cross_entropy(y, t) + F.softmax(y, -1)[:, 3].sum()).backward()
             seen.append((leaf.grad.numpy(), weight.grad.numpy()))
     finally:
-        parallel.set_threads(threads)
+        parallel.set_thread_count(threads)
     for gx, gw in seen[1:]:
         np.testing.assert_allclose(gx, seen[0][0], atol=1e-6)
         np.testing.assert_allclose(gw, seen[0][1], rtol=1e-4, atol=1e-6)
@@ -370,9 +370,9 @@ def test_erf_in_float32_is_right_over_the_whole_range():
     every = np.arange(0, 2**32, 9973, dtype=np.uint64).astype(np.uint32).view(np.float32)
     x = np.concatenate([every[np.isfinite(every)], np.linspace(-6, 6, 200_001, dtype=np.float32)])
     x = np.append(x, np.float32([np.inf, -np.inf, 0.0]))
-    assert abs(devices.erf(x) - devices.erf(x.astype(np.float64))).max() < 3e-7
-    assert (devices.erf(np.float32([-np.inf, -9.0, 9.0, np.inf])) == [-1, -1, 1, 1]).all()
-    assert np.isnan(devices.erf(np.float32([np.nan]))).all()
+    assert abs(special.erf(x) - special.erf(x.astype(np.float64))).max() < 3e-7
+    assert (special.erf(np.float32([-np.inf, -9.0, 9.0, np.inf])) == [-1, -1, 1, 1]).all()
+    assert np.isnan(special.erf(np.float32([np.nan]))).all()
 
 
 @pytest.mark.filterwarnings("error")

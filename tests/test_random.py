@@ -242,14 +242,14 @@ def test_every_uniform_there_is(stride):
 @pytest.mark.parametrize("n", [131072, 262144, 600000, 3_000_003])
 def test_threads_change_nothing(n):
     """The stream is shared out among threads in an order that is not always the same."""
-    before = parallel.threads()
+    before = parallel.thread_count()
     try:
-        parallel.set_threads(1)
+        parallel.set_thread_count(1)
         alone = Generator().manual_seed(n).randn(n)
-        parallel.set_threads(4)
+        parallel.set_thread_count(4)
         together = Generator().manual_seed(n).randn(n)
     finally:
-        parallel.set_threads(before)
+        parallel.set_thread_count(before)
     np.testing.assert_array_equal(alone, together)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strict_array as cupy
 
-from tinygrad_llm.arrays import devices
+from tinygrad_llm.arrays import devices, memory
 from tinygrad_llm.tensor import wrap
 
 
@@ -54,10 +54,10 @@ def test_views_know_their_owner():
     a = cupy.array([[1.0, 2.0], [3.0, 4.0]])
     assert a.base is None
     for view in (a[0], a.T, a.reshape(4), a[1][0:1]):
-        assert view.base is a and devices.storage_of(view) is a
+        assert view.base is a and memory.storage_of(view) is a
     a[0][1] = 9.0
     assert a.tolist() == [[1.0, 9.0], [3.0, 4.0]]
-    assert devices.storage_of(a.copy()) is not a
+    assert memory.storage_of(a.copy()) is not a
 
 
 def test_backend_takes_it_for_another_device(device):

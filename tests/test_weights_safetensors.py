@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinygrad_llm import weights
+from tinygrad_llm.files.atomic import atomic_write
 from tinygrad_llm.weights import SafeTensorsError, SafeTensorsFile, pack, unpack
 
 reference = pytest.importorskip("safetensors.numpy")
@@ -168,7 +169,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     weights.save_file({"x": np.arange(3)}, path)
     with pytest.raises(TypeError):
         weights.save_file({"x": np.arange(4), "bad": object()}, path)
-    with pytest.raises(KeyboardInterrupt), weights.atomic_write(path) as file:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert weights.load_file(path)["x"].tolist() == [0, 1, 2]

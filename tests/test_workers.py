@@ -15,7 +15,7 @@ from tinygrad_llm.arrays.threads import work_together
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    before = parallel.threads()
+    before = parallel.thread_count()
     parallel._threads = 2
     yield
     parallel._threads = before

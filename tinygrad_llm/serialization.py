@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import devices
+from .arrays.memory import is_array
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile, save_file
 from .weights.formats.safetensors import save as save_bytes
@@ -76,7 +77,7 @@ class _Packer:
             return value
         if isinstance(value, Tensor):
             return self.tensor(value, path)
-        if devices.is_array(value) or isinstance(value, np.generic):
+        if is_array(value) or isinstance(value, np.generic):
             kind = "scalar" if isinstance(value, np.generic) else "array"
             return {_KIND: kind, "name": self.keep(np.asarray(value), path)}
         if isinstance(value, Size | set | frozenset):

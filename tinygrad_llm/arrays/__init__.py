@@ -1,9 +1,14 @@
 """The ground floor: NumPy's and CuPy's arrays, and the machine under the ops.
 
-Nothing here knows of tensors. From the ground up, each storey using those below it alone:
+Nothing here knows of tensors. From the ground up, each storey uses only those below it:
 
-    capture, blas, allocator     what a CUDA graph captures; BLAS's threads; memory that is kept
-    devices                      the array module of an array, moves between CPU and GPU
-    threads, parallel            helper threads; work on blocks of rows, on every core
-    matmul, attention_blocks     matrix products on every core; how attention divides its heads
+    memory, capture, blas, allocator, twins   whose memory an array shows; what a CUDA graph
+                                              captures; BLAS's threads; freed memory; faster code
+    ids, threads                              checks of integers that choose rows; helper threads
+    devices                                   the array module of an array, moves between devices
+    special, indexing, regions, parallel      erf and the sigmoid; adding into repeated rows; views;
+                                              work on blocks of rows, on every core
+    reductions                                sums over rows and along them
+    matmul, attention_blocks                  matrix products on every core; how attention divides
+                                              its heads
 """

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .devices import address, storage_of, xp_of
-from .parallel import max_along, row_blocks, sum_along
+from .devices import xp_of
+from .memory import address, storage_of
+from .parallel import row_blocks
+from .reductions import max_along, sum_along
 
 __all__ = [
     "ROWS",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Capture", "capturing", "not_now"]
+__all__ = ["Capture", "capturing", "refuse_in_capture"]
 
 
 class _Now(threading.local):
@@ -25,7 +25,7 @@ class _Now(threading.local):
 capturing = _Now()
 
 
-def not_now(what: str) -> None:
+def refuse_in_capture(what: str) -> None:
     """RuntimeError if a CUDA graph is being captured: what can't be part of one."""
     if capturing.graph is not None:
         raise RuntimeError(f"{what} cannot be captured in a CUDA graph: do it outside the capture")

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import blas
 from .devices import xp_of
-from .parallel import IN_CACHE, each, row_blocks, threads
+from .parallel import IN_CACHE, each, row_blocks, thread_count
 
 __all__ = ["at_once", "product", "products"]
 
@@ -28,7 +28,7 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
         y = a @ b if len(a) == 1 else np.ascontiguousarray((b.T @ a.T).T)
         return y if bias is None else y + bias
     out = _room(a, b) if out is None else out
-    each(lambda work: work(), _pieces(a, b, out, threads(), bias), a)
+    each(lambda work: work(), _pieces(a, b, out, thread_count(), bias), a)
     return out
 
 
@@ -53,7 +53,7 @@ def at_once(*tasks: Any, add_to: Any = None) -> list:
             work += [_adding(add_to[j], a[j], b) for j in row_blocks(add_to, IN_CACHE << 3)]
         elif task is not None:
             (a, b), outs[i] = task, _room(*task)
-            work += _pieces(a, b, outs[i], max(1, threads() // 2))
+            work += _pieces(a, b, outs[i], max(1, thread_count() // 2))
     each(lambda work: work(), work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
     return outs
 
@@ -98,8 +98,8 @@ def products(a: Any, b: Any) -> Any:
     out = xp.empty((*leading, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
     size = out.size * a.shape[-1]
     a, b = (xp.broadcast_to(x, leading + x.shape[-2:]) for x in (a, b))
-    cut_at = 0 if leading[0] >= threads() else leading.index(max(leading))  # batches, or heads
-    cuts = _cuts(leading[cut_at], size, a, threads())
+    cut_at = 0 if leading[0] >= thread_count() else leading.index(max(leading))  # batches, or heads
+    cuts = _cuts(leading[cut_at], size, a, thread_count())
 
     def some_of_them(i: slice) -> None:
         at = (slice(None),) * cut_at + (i,)

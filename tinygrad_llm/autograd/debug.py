@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array, storage_of, to_numpy
+from ..arrays.devices import to_numpy
+from ..arrays.memory import is_array, storage_of
 from .engine import FREED, Op, backward_observers, observers
 
 __all__ = ["lock_saved"]

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar
 
-from ..arrays.devices import asarray, is_array, ndarray, on_gpu, quiet, storage_of, xp_of
-from ..arrays.parallel import unbroadcast
+from ..arrays.devices import asarray, on_gpu, quiet, xp_of
+from ..arrays.memory import is_array, ndarray, storage_of
+from ..arrays.reductions import unbroadcast
+from ..arrays.twins import twins
 from ..tensor import Tensor, shapes, wrap
 from .grad_mode import mode
 from .hooks import LeafHooks, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
 
 OPS: dict[str, type[Op]] = {}  # every op by name, such as "layer_norm"
-GPU_OPS: dict[type[Op], type[Op]] = {}  # faster subclasses for arrays that are not NumPy's
 observers: list[Callable[[Op, tuple, Any], None]] = []  # called after each forward
 backward_observers: list[Callable[[Op], None]] = []  # called before each backward
 FREED: Any = ("freed",)  # what `saved` becomes when backward has passed
@@ -102,7 +103,8 @@ class Op:
                 arrays.append(x)
             needs.append(False)
             roads.append(None)
-        op = (GPU_OPS.get(cls, cls) if GPU_OPS and on_gpu(arrays) else cls)()
+        gpu = twins.gpu
+        op = (cls if gpu is None or not on_gpu(arrays) else gpu.ops.get(cls, cls))()
         op.needs = needs
         if cls._sizes_named:
             key = tuple([getattr(a, "shape", None) for a in arrays])

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array, to_numpy, xp_of
+from ..arrays.devices import to_numpy, xp_of
+from ..arrays.memory import is_array
 from ..tensor import Tensor, wrap
 from .engine import backward_steps
 from .grad_mode import enable_grad, no_grad

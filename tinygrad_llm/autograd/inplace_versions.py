@@ -10,7 +10,8 @@ import itertools
 import weakref
 from typing import Any
 
-from ..arrays.devices import id_ranges, is_array, storage_of
+from ..arrays.ids import id_ranges
+from ..arrays.memory import is_array, storage_of
 
 clock = itertools.count(1)  # creation order of ops and in-place changes
 

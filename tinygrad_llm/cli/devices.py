@@ -47,9 +47,9 @@ def on_device(model: Any, device: str) -> Any:
 
 def can_graph(device: str, accumulation: int, checkpointing: bool) -> bool:
     """Whether a training step can be one launch: see `cuda.graphed`."""
-    from ..arrays.devices import FASTER
+    from ..arrays.twins import twins
 
-    return device != "cpu" and bool(FASTER) and accumulation == 1 and not checkpointing
+    return device != "cpu" and twins.gpu is not None and accumulation == 1 and not checkpointing
 
 
 def set_precision(trainer: Any, precision: str) -> None:

@@ -32,6 +32,8 @@ from typing import Any
 
 from ..arrays import devices
 from ..arrays.capture import Capture, capturing
+from ..arrays.ids import check_ids, ids_in_range, remember_ids
+from ..arrays.twins import twins
 from ..tensor import Tensor, device, wrap
 
 __all__ = ["CUDAGraph", "graph", "graphed", "is_current_stream_capturing"]
@@ -73,7 +75,7 @@ class CUDAGraph:
             raise RuntimeError("this CUDAGraph holds a graph already: make another, or reset() it")
         if capturing.graph is not None:
             raise RuntimeError("a CUDA graph is being captured already: end that capture first")
-        if not devices.FASTER:
+        if twins.gpu is None:
             raise RuntimeError(
                 "CUDA graphs need the GPU's own kernels: CuPy, and compute capability 8.0 or newer"
             )
@@ -84,7 +86,7 @@ class CUDAGraph:
         xp.get_default_memory_pool().free_all_blocks()
         capture, memory = Capture(xp), _Pool(xp)
         stream = xp.cuda.Stream(non_blocking=True)
-        devices.FASTER["ready_to_capture"](stream)
+        twins.gpu.ready_to_capture(stream)
         with contextlib.ExitStack() as contexts:
             contexts.enter_context(stream)
             contexts.enter_context(xp.cuda.using_allocator(memory.pool.malloc))
@@ -120,8 +122,8 @@ class CUDAGraph:
             raise RuntimeError("this CUDAGraph is empty: capture with `with cuda.graph(g):` first")
         for ref, n, ignored, name in self._capture.checks.values():
             ids = ref()
-            if ids is not None and not devices.ids_in_range(ids, n, ignored):
-                devices.check_ids(ids if ignored is None else ids[ids != ignored], n, name)
+            if ids is not None and not ids_in_range(ids, n, ignored):
+                check_ids(ids if ignored is None else ids[ids != ignored], n, name)
         devices.use_gpu(self._gpu)
         self._capture.refresh()
         self._graph.launch()
@@ -237,7 +239,7 @@ def _own(there: Tensor, given: Tensor) -> Tensor:
     """A copy on the GPU that nobody else has, with its ids known if they are integers."""
     copy = there.detach().clone()
     if copy.array.dtype.kind in "iu" and copy.array.size:
-        devices.remember_ids(copy.array, devices.to_numpy(given.array))
+        remember_ids(copy.array, devices.to_numpy(given.array))
     return copy
 
 

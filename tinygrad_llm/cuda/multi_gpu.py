@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays.devices import cupy, gpu_count, is_array, ndarray, use_gpu
+from ..arrays.devices import cupy, gpu_count, use_gpu
+from ..arrays.memory import is_array, ndarray
 from ..autograd.engine import Op, backward_observers, observers
 from ..tensor import Tensor
 

@@ -3,7 +3,7 @@
 import contextlib as _contextlib
 import importlib as _importlib
 
-from ..arrays.devices import when_gpu as _when_gpu
+from ..arrays.devices import on_first_gpu_use as _when_gpu
 from . import (
     activation,
     arrange,

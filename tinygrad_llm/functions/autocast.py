@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import FASTER, device_of
+from ..arrays.devices import device_of
+from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes
 from .elementwise import cast
 
@@ -51,10 +52,11 @@ def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         if state.place is None:
             return function(*args, **options)
-        if linear and FASTER and state.place == "cuda" and len(args) in (2, 3) and not options:
+        gpu = twins.gpu if linear and state.place == "cuda" else None
+        if gpu is not None and len(args) in (2, 3) and not options and args[0].is_cuda:
             arrays = [x.array if isinstance(x, Tensor) else x for x in (*args, None)[:3]]
-            if args[0].is_cuda and FASTER["takes_mixed_linear"](*arrays):
-                return FASTER["mixed_linear"](*args)
+            if gpu.takes_mixed_linear(*arrays):
+                return gpu.mixed_linear(*args)
         before, wide = state.place, np.dtype(np.float32)
         sources, wanted = ((wide,), state.dtype) if narrow else ((state.dtype,), wide)
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import devices
-from ..arrays.devices import is_array, move
+from ..arrays.devices import move
+from ..arrays.memory import is_array
 from ..tensor import Tensor, dtypes, wrap
 from .convert import as_device
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.capture import not_now
-from ..arrays.devices import FASTER, asarray, settings
+from ..arrays.capture import refuse_in_capture
+from ..arrays.devices import asarray, settings
+from ..arrays.twins import twins
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor
 from .fused import need_floating, run
@@ -32,10 +33,10 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
     if p == 1.0:
         return asarray(np.zeros(shape, np.bool_), like.array)
 
-    if settings.gpu_dropout and FASTER and like.is_cuda:
-        return FASTER["keep_mask"](shape, 1.0 - p, _draw_seed)
+    if settings.gpu_dropout and twins.gpu is not None and like.is_cuda:
+        return twins.gpu.keep_mask(shape, 1.0 - p, _draw_seed)
     if like.is_cuda:
-        not_now("dropout's mask, drawn on the CPU unless cuda.fast_dropout() was called,")
+        refuse_in_capture("dropout's mask, drawn on the CPU unless cuda.fast_dropout() was called,")
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return default_generator.bernoulli(1.0 - p, shape, np.bool_)
@@ -46,8 +47,8 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
 
 def keep_weights(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
     """As keep_mask, for attention's weights: on a GPU they may be drawn within the kernel."""
-    if settings.gpu_dropout and FASTER and like.is_cuda and p < 1.0:
-        return FASTER["drawn_later"](shape, 1.0 - p, _draw_seed)
+    if settings.gpu_dropout and twins.gpu is not None and like.is_cuda and p < 1.0:
+        return twins.gpu.drawn_later(shape, 1.0 - p, _draw_seed)
     return keep_mask(like, shape, p)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import FASTER, xp_of
+from ..arrays.devices import xp_of
+from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes, wrap
 from .method import checked, method
 
@@ -47,7 +48,7 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     """op over two operands of which at least one is a tensor."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.array.dtype is not b.array.dtype or (floating and a.array.dtype.kind in "iub"):
-            if FASTER and a.is_cuda and FASTER["mixed_sum"](op, a.array, b.array):
+            if twins.gpu is not None and twins.gpu.mixed_sum(op, a.array, b.array):
                 return op.apply(a, b)
             a, b = promote(a, b, floating=floating)
         return op.apply(a, b)

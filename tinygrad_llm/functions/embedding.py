@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import ops
-from ..arrays.devices import check_ids, xp_of
+from ..arrays.devices import xp_of
+from ..arrays.ids import check_ids
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .fused import need_tensor

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import filled_on_gpu, id_range, move, xp_of
+from ..arrays.devices import filled_on_gpu, move, range_on_gpu, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from .convert import as_device
 from .creation import finish, fitted, tensor
@@ -273,7 +273,7 @@ def arange(
     if wanted.kind in "iu":
         place = None if device is None else as_device(device)
         if place is not None and place.type != "cpu" and not requires_grad:
-            return wrap(id_range(first, last, by, wanted, place.index))
+            return wrap(range_on_gpu(first, last, by, wanted, place.index))
         return finish(np.arange(first, last, by).astype(wanted), device, requires_grad)
     count = math.ceil((last - first) / by)
     return finish(_stepped(first, by, count, wanted), device, requires_grad)

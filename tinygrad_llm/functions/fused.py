@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays.devices import FASTER
+from ..arrays.twins import twins
 from ..tensor import Tensor
 from .elementwise import cast
 
@@ -18,9 +18,9 @@ def run(op: Any, *inputs: Any, **options: Any) -> Any:
     dtype = inputs[0].array.dtype
     if dtype.itemsize != 2:
         return op.apply(*inputs, **options)
-    if FASTER and dtype.name == "bfloat16" and inputs[0].is_cuda:
+    if twins.gpu is not None and dtype.name == "bfloat16" and inputs[0].is_cuda:
         arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        if FASTER["narrow"](op, arrays, options):
+        if twins.gpu.narrow(op, arrays, options):
             return op.apply(*inputs, **options)
     wide = [
         cast(x, "float32") if isinstance(x, Tensor) and x.array.dtype == dtype else x

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import is_array, xp_of
+from ..arrays.devices import xp_of
+from ..arrays.memory import is_array
 from ..autograd.engine import OPS
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
@@ -220,7 +221,7 @@ def trace(input: Tensor) -> Tensor:
 
 
 def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
-    from ..arrays.devices import take_along
+    from ..arrays.indexing import take_along
 
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]

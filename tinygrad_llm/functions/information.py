@@ -59,12 +59,12 @@ def set_default_device(device: Any) -> None:
 
 def get_num_threads() -> int:
     """How many threads element-wise work uses."""
-    return parallel.threads()
+    return parallel.thread_count()
 
 
 def set_num_threads(n: int) -> None:
     """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
-    parallel.set_threads(n)
+    parallel.set_thread_count(n)
 
 
 def set_float32_matmul_precision(precision: str) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.capture import not_now
-from ..arrays.devices import device_of, is_array, move, remember_ids, storage_of, to_numpy, xp_of
+from ..arrays.capture import refuse_in_capture
+from ..arrays.devices import device_of, move, to_numpy, xp_of
+from ..arrays.ids import remember_ids
+from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, wrap
@@ -179,7 +181,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     host = None
     if xp_of(src.array) is not xp_of(self.array):
         host = to_numpy(src.array)
-        not_now("a tensor's way from the CPU to the GPU")
+        refuse_in_capture("a tensor's way from the CPU to the GPU")
         src = wrap(xp_of(self.array).asarray(host))
     elif self.is_cuda and device_of(src.array) != device_of(self.array):
         src = wrap(move(src.array, *device_of(self.array)))

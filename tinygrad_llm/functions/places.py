@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays.devices import address, storage_of
+from ..arrays.memory import address, storage_of
 from ..autograd.engine import Op
 from ..tensor import Tensor
 from .method import method

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import storage_of, to_numpy, xp_of
+from ..arrays.devices import to_numpy, xp_of
+from ..arrays.memory import storage_of
 from ..tensor import Size, Tensor, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .elementwise import promote

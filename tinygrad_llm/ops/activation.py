@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arrays.devices import normal_cdf, sigmoid, sigmoid_by_tanh, xp_of
+from ..arrays.devices import xp_of
 from ..arrays.parallel import by_elements, times
+from ..arrays.special import normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
 
 

@@ -5,7 +5,8 @@ from functools import partial
 from ..arrays import attention_blocks
 from ..arrays.attention_blocks import beside, by_group, merged, spread
 from ..arrays.devices import xp_of
-from ..arrays.parallel import each, row_dot, unbroadcast
+from ..arrays.parallel import each
+from ..arrays.reductions import row_dot, unbroadcast
 from ..autograd.engine import Op
 
 

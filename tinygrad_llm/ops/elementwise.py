@@ -6,7 +6,8 @@ broadcast, the engine sums g over the copies afterwards.
 
 import math
 
-from ..arrays.devices import device_of, erf, move, quiet, xp_of
+from ..arrays.devices import device_of, move, quiet, xp_of
+from ..arrays.special import erf
 from ..autograd.engine import Op
 
 BINARY = "x(...) y(...) -> z(...)"

@@ -1,6 +1,8 @@
 """Embedding: a table's rows by number."""
 
-from ..arrays.devices import check_ids, scatter_add_rows, xp_of
+from ..arrays.devices import xp_of
+from ..arrays.ids import check_ids
+from ..arrays.indexing import scatter_add_rows
 from ..autograd.engine import Op
 
 

@@ -1,7 +1,10 @@
 """Picking elements by position. What was picked twice gets both gradients."""
 
-from ..arrays.devices import in_region, index_add, is_array, region_of, take_along, xp_of
-from ..arrays.parallel import unbroadcast
+from ..arrays.devices import xp_of
+from ..arrays.indexing import index_add, take_along
+from ..arrays.memory import is_array
+from ..arrays.reductions import unbroadcast
+from ..arrays.regions import in_region, region_of
 from ..autograd.engine import Op
 
 

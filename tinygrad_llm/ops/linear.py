@@ -3,7 +3,7 @@
 from functools import partial
 
 from ..arrays.matmul import at_once, product
-from ..arrays.parallel import row_sum
+from ..arrays.reductions import row_sum
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arrays.devices import sigmoid, xp_of
+from ..arrays.devices import xp_of
 from ..arrays.matmul import at_once, product
-from ..arrays.parallel import bounded, each, exp_total, max_along, row_blocks, sum_along
+from ..arrays.parallel import each, row_blocks
+from ..arrays.reductions import bounded, exp_total, max_along, sum_along
+from ..arrays.special import sigmoid
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
 

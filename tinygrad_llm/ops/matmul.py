@@ -4,7 +4,7 @@ import math
 
 from ..arrays.devices import xp_of
 from ..arrays.matmul import product, products
-from ..arrays.parallel import unbroadcast
+from ..arrays.reductions import unbroadcast
 from ..autograd.engine import Op
 
 

@@ -1,7 +1,8 @@
 """Layer norm and RMS norm: each row (the last axis) brought to one scale."""
 
 from ..arrays.devices import xp_of
-from ..arrays.parallel import by_rows, row_dot, row_mean, row_sum
+from ..arrays.parallel import by_rows
+from ..arrays.reductions import row_dot, row_mean, row_sum
 from ..autograd.engine import Op
 
 

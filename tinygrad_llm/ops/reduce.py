@@ -7,7 +7,7 @@ that was added; `spread` brings it back to the input's shape without copying.
 import math
 
 from ..arrays.devices import xp_of
-from ..arrays.parallel import sum_over
+from ..arrays.reductions import sum_over
 from ..autograd.engine import Op
 
 

@@ -5,7 +5,8 @@ that out (m = 0) where a look at Σ exp(x) shows that it was not needed.
 """
 
 from ..arrays.devices import quiet, xp_of
-from ..arrays.parallel import along, exp_total, row_dot, sum_along
+from ..arrays.parallel import along
+from ..arrays.reductions import exp_total, row_dot, sum_along
 from ..autograd.engine import Op
 
 

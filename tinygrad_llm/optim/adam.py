@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..arrays.capture import capturing, not_now
-from ..arrays.devices import FASTER, use_gpu, xp_of
+from ..arrays.capture import capturing, refuse_in_capture
+from ..arrays.devices import use_gpu, xp_of
+from ..arrays.twins import twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
@@ -61,18 +62,18 @@ class Adam(Optimizer):
 
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
         """On a GPU one launch changes all parameters that have made equally many steps."""
-        if not FASTER or group["amsgrad"] or not all(p.is_cuda for p in params):
+        if twins.gpu is None or group["amsgrad"] or not all(p.is_cuda for p in params):
             return False
         for p in params:
             if capturing.graph is not None and "exp_avg" not in self.state[p]:
-                not_now(f"the first step of {type(self).__name__}, which makes its state,")
+                refuse_in_capture(f"{type(self).__name__}'s first step, which makes its state,")
             self.start(p.array, self.state[p], False)
         four = [
             (p.array, p.grad.array, self.state[p]["exp_avg"].array,
              self.state[p]["exp_avg_sq"].array)
             for p in params
         ]  # fmt: skip
-        if not all(FASTER["takes_adam"](*arrays) for arrays in four):
+        if not all(twins.gpu.takes_adam(*arrays) for arrays in four):
             return False
         by_step: dict[tuple, list] = {}
         for p, arrays in zip(params, four, strict=True):
@@ -80,7 +81,7 @@ class Adam(Optimizer):
             by_step.setdefault(key, []).append((p, arrays))
         for (_, gpu), pairs in by_step.items():
             use_gpu(gpu)
-            FASTER["adam"](
+            twins.gpu.adam(
                 [arrays for _, arrays in pairs], partial(self._next_step, group, pairs),
                 group["betas"], group["eps"], group["weight_decay"],
                 group["decoupled_weight_decay"], group["maximize"], self.gradient_norm,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.capture import not_now
+from ..arrays.capture import refuse_in_capture
 from ..arrays.devices import device_of, move, xp_of
 from ..arrays.parallel import on_every_core
 from ..autograd.grad_mode import enable_grad
@@ -175,7 +175,7 @@ class Optimizer:
             for p in given:
                 if not together:
                     if p.is_cuda:
-                        not_now(f"{by}, except Adam's and AdamW's of float32 parameters,")
+                        refuse_in_capture(f"{by}, except Adam's and AdamW's of float32 parameters,")
                     self.update(p.array, p.grad.array, self.state[p], group)
                 mark_modified(p.array, by)
         return loss

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.allocator import keep_memory
-from ..arrays.parallel import threads
+from ..arrays.parallel import thread_count
 
 __all__ = ["fused_multiply_add", "normals32", "normals64", "pairs64"]
 
@@ -244,7 +244,7 @@ def normals32(draw: Any, out: Any) -> None:
     """
     global _pool
     step = 2 * PAIRS
-    if out.size < 2 * step or threads() == 1:
+    if out.size < 2 * step or thread_count() == 1:
         for i in range(0, out.size, step):
             part = out[i : i + step]
             _block(draw(part.size), part)
@@ -252,7 +252,7 @@ def normals32(draw: Any, out: Any) -> None:
     if _pool is None:
         from concurrent.futures import ThreadPoolExecutor  # slow to import
 
-        _pool = ThreadPoolExecutor(max(1, min(threads(), 8) - 1), "tinygrad_llm.random")
+        _pool = ThreadPoolExecutor(max(1, min(thread_count(), 8) - 1), "tinygrad_llm.random")
     keep_memory()
     jobs: list[tuple[Any, Any, Any]] = []
     for i in range(0, out.size, step):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array
+from ..arrays.memory import is_array
 
 __all__ = ["EXAMPLES", "GPT2", "PRIMES", "Example", "example_of", "upstream"]
 

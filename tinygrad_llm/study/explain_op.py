@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array
-from ..arrays.parallel import unbroadcast
+from ..arrays.memory import is_array
+from ..arrays.reductions import unbroadcast
 from ..autograd import engine
 from ..autograd.engine import Op
 from ..autograd.finite_differences import compare_gradients

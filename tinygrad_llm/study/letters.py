@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..arrays.devices import storage_of
+from ..arrays.memory import storage_of
 from ..autograd.engine import Op
 from ..tensor import Tensor
 from .examples import GPT2, PRIMES

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array
+from ..arrays.memory import is_array
 from ..tensor import Tensor
 from .numbers import number_text, plain
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
-from ..arrays.devices import is_array, storage_of
+from ..arrays.memory import is_array, storage_of
 from ..autograd.engine import Op
 from ..tensor import Tensor
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array, to_numpy, xp_of
+from ..arrays.devices import to_numpy, xp_of
+from ..arrays.memory import is_array
 
 __all__ = [
     "array_text",

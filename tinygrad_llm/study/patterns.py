@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import is_array
+from ..arrays.memory import is_array
 from .samples import Ran, name_of_input
 
 __all__ = ["pattern_of"]

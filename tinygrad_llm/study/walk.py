@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arrays.devices import asarray
-from ..arrays.parallel import unbroadcast
+from ..arrays.reductions import unbroadcast
 from ..autograd import engine
 from ..autograd.engine import FREED
 from ..tensor import Tensor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import devices
-from ..arrays.capture import not_now
+from ..arrays.capture import refuse_in_capture
 from . import dtypes, printing
 
 __all__ = ["Size", "Tensor", "device", "wrap"]
@@ -315,7 +315,7 @@ class Tensor:
                 f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
             )
         if self.is_cuda:
-            not_now("a tensor's value as a Python number (.item(), float(), if)")
+            refuse_in_capture("a tensor's value as a Python number (.item(), float(), if)")
         value = self.array.item()
         return value if isinstance(value, bool | int | float) else float(value)
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..arrays.devices import is_array, on_gpu, xp_of
+from ..arrays.devices import on_gpu, xp_of
+from ..arrays.memory import is_array
 
 Shape = tuple[int, ...]
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import random
-from ..arrays.capture import capturing, not_now
+from ..arrays.capture import capturing, refuse_in_capture
 from ..autograd.engine import Op, observers
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import check_unmodified, modified, modified_at
@@ -206,7 +206,7 @@ class _Segment:
             if now is not None:
                 random.set_rng_state(now)
         if capturing.graph and len(capturing.graph.sources) != drawn:
-            not_now("gradient checkpointing of what draws random numbers, such as dropout,")
+            refuse_in_capture("gradient checkpointing of code that draws random numbers (dropout)")
         names = [op.name for op in ops]
         if names != self.names:
             raise CheckpointError(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import FASTER, device_of, move, xp_of
+from ...arrays.devices import device_of, move, xp_of
+from ...arrays.twins import twins
 from ...autograd.inplace_versions import mark_modified
 from ...functions.shape import cat
 from ...tensor import Tensor, wrap
@@ -76,8 +77,8 @@ def get_total_norm(
         norms = [wrap(move(n.array, *next(iter(places)))) for n in norms]
         return get_total_norm(norms, norm_type, error_if_nonfinite)
     xp, dtype = xp_of(arrays[0]), arrays[0].dtype
-    if p == 2.0 and FASTER and FASTER["takes_norm"](arrays):
-        total = FASTER["gradient_norm"](arrays)
+    if p == 2.0 and twins.gpu is not None and twins.gpu.takes_norm(arrays):
+        total = twins.gpu.gradient_norm(arrays)
     elif p == 2.0:
         total = sum(_square_sum(a) for a in arrays) ** 0.5
     elif p == math.inf:
@@ -113,8 +114,8 @@ def clip_grads_with_norm_(
                      if p.grad is not None and device_of(p.grad.array) == place]  # fmt: skip
             clip_grads_with_norm_(there, max_norm, wrap(move(total_norm.array, *place)))
         return
-    if FASTER and FASTER["takes_norm"]([*arrays, total_norm.array]):
-        FASTER["clip_by_norm"](arrays, total_norm.array, max_norm)
+    if twins.gpu is not None and twins.gpu.takes_norm([*arrays, total_norm.array]):
+        twins.gpu.clip_by_norm(arrays, total_norm.array, max_norm)
         for array in arrays:
             mark_modified(array, "clip_grad_norm_")
         return

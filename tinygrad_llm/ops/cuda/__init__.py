@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...arrays.devices import FASTER, cupy, gpu_count
-from ...autograd.engine import GPU_OPS, Op
+from ...arrays.devices import cupy, gpu_count
+from ...arrays.twins import GpuTwins, twins
+from ...autograd.engine import Op
 from ..activation import Gelu
 from ..attention import ScaledDotProductAttention
 from ..elementwise import Add, Cast
@@ -71,18 +72,27 @@ def mixed_sum(op: type[Op], x: Any, y: Any) -> bool:
 
 
 def install() -> None:
-    """Let the engine and the backend pick these; only for a GPU that the kernels run on."""
+    """Let the engine and the functions pick these; only for a GPU that the kernels run on."""
     launch.xp = cupy()
     launch.several = gpu_count(launch.xp) > 1
     if int(launch.xp.cuda.Device().compute_capability) < 80:
         return
-    GPU_OPS.update(TWINS)
-    FASTER["mixed_linear"] = CudaMixedLinear.apply
-    FASTER["drawn_later"] = DrawnLater
-    served = (
-        takes_mixed_linear, mixed_sum, sum_rows, takes_rows, scatter_add_rows, takes_scatter,
-        keep_mask, adam, takes_adam, takes_norm, gradient_norm, clip_by_norm, narrow,
-        ready_to_capture,
-    )  # fmt: skip
-    for f in served:
-        FASTER[f.__name__] = f
+    twins.gpu = GpuTwins(
+        ops=TWINS,
+        narrow=narrow,
+        mixed_sum=mixed_sum,
+        takes_mixed_linear=takes_mixed_linear,
+        mixed_linear=CudaMixedLinear.apply,
+        takes_rows=takes_rows,
+        sum_rows=sum_rows,
+        takes_scatter=takes_scatter,
+        scatter_add_rows=scatter_add_rows,
+        keep_mask=keep_mask,
+        drawn_later=DrawnLater,
+        takes_adam=takes_adam,
+        adam=adam,
+        takes_norm=takes_norm,
+        gradient_norm=gradient_norm,
+        clip_by_norm=clip_by_norm,
+        ready_to_capture=ready_to_capture,
+    )

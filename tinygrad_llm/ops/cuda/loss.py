@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import ids_in_range
+from ...arrays.ids import ids_in_range
 from ..loss import CrossEntropy, LinearCrossEntropy
 from ..matmul import rows as as_rows
 from . import launch

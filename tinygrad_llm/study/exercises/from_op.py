@@ -12,7 +12,7 @@ import sys
 import textwrap
 from typing import Any
 
-from ...arrays.devices import is_array
+from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
 from ..samples import name_of_input, samples
 from .hints import HINTS
@@ -79,7 +79,7 @@ def _imports(cls: type[Op], source: str) -> str:
     if cls.name in SLOPES:
         return (
             "import math\n\nimport numpy as np\n\n"
-            "from tinygrad_llm.arrays.devices import erf, sigmoid\n"
+            "from tinygrad_llm.arrays.special import erf, sigmoid\n"
             f"from {cls.__module__} import {cls.__name__} as True{cls.__name__}\n"
         )
     tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import is_array
+from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
 from ..diagnose import diagnose
 from ..samples import Ran, name_of_input, samples

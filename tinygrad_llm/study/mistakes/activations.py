@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...arrays.devices import erf, sigmoid
+from ...arrays.special import erf, sigmoid
 from .base import negated, no_g, wrong
 
 

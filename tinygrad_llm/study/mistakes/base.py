@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import is_array
-from ...arrays.parallel import unbroadcast
+from ...arrays.memory import is_array
+from ...arrays.reductions import unbroadcast
 from ...autograd.engine import OPS, Op
 
 Backward = Callable[[Any, Any], Any]  # (op, g) -> gradients

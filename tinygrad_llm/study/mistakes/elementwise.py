@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...arrays.devices import sigmoid
+from ...arrays.special import sigmoid
 from .base import (
     FIRST_COPY,
     MEAN_COPY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...arrays.parallel import unbroadcast
+from ...arrays.reductions import unbroadcast
 from ...ops.matmul import rows
 from ...ops.rope import rotate
 from .base import (

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ...arrays.devices import sigmoid
-from ...arrays.parallel import unbroadcast
+from ...arrays.reductions import unbroadcast
+from ...arrays.special import sigmoid
 from .base import FIRST_COPY, changed, forgets_g, given, negated, no_g, true, wrong
 
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...arrays import devices
+from ...arrays.memory import is_array
 from ...files.atomic import atomic_write
 
 __all__ = [
@@ -226,7 +227,7 @@ def load(data: bytes) -> dict[str, np.ndarray]:
 def _as_array(name: str, value: Any) -> np.ndarray:
     """A tensor or array as the bytes to store: on the CPU, contiguous, little-endian."""
     array = getattr(value, "array", value)
-    if not devices.is_array(array) and not isinstance(array, np.generic):
+    if not is_array(array) and not isinstance(array, np.generic):
         raise TypeError(f"{name}: expected a tensor or an array, got {type(value).__name__}")
     array = devices.to_numpy(array)
     if array.dtype.name not in _TAGS:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import devices
+from ...arrays.memory import is_array
 
 __all__ = ["pack", "unpack"]
 
@@ -37,9 +37,9 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
         return {"$bytes": value.hex()}
     if isinstance(value, np.generic):
         return {"$scalar": _keep(np.asarray(value), path, arrays)}
-    if devices.is_array(value):
+    if is_array(value):
         return {"$array": _keep(value, path, arrays)}
-    if devices.is_array(getattr(value, "array", None)):
+    if is_array(getattr(value, "array", None)):
         return {"$tensor": _keep(value.array, path, arrays)}
     if isinstance(value, (list, tuple)):
         items = [_pack(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]

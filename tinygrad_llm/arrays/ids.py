@@ -1,0 +1,56 @@
+"""Integers that choose rows: whether they are in range, asked of a GPU as seldom as possible.
+
+To read a number from a GPU is to wait for it. So the range of ids that come from the CPU, or are
+made by a rule, is remembered beside the array.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from .capture import capturing, refuse_in_capture
+from .memory import storage_of
+
+__all__ = ["check_ids", "id_ranges", "ids_in_range", "remember_ids", "remember_range"]
+
+id_ranges: dict[int, tuple] = {}  # id of a GPU array: the ids below 0, the largest, a weakref
+
+
+def remember_ids(array: Any, host: np.ndarray) -> None:
+    """Note which numbers a GPU array holds, so that checking ids need not wait for the GPU."""
+    negative = np.unique(host[host < 0]) if host.dtype.kind == "i" else ()
+    if len(negative) <= 4:
+        remember_range(array, {int(i) for i in negative}, int(host.max()))
+
+
+def remember_range(array: Any, negative: set[int], largest: int) -> None:
+    """Note the numbers below 0 and the largest one of a GPU array, for as long as it lives."""
+    key = id(array)
+    id_ranges[key] = negative, largest, weakref.ref(array, lambda _: id_ranges.pop(key, None))
+
+
+def ids_in_range(ids: Any, n: int, ignored: int | None = None, name: str = "target") -> bool:
+    """Whether all ids of a GPU array are known to be in [0, n), or `ignored`, without asking it.
+
+    A CUDA graph asks again before each replay.
+    """
+    owner = storage_of(ids)
+    known = id_ranges.get(id(owner))
+    fine = known is not None and known[1] < n and known[0] <= {ignored}
+    if fine and capturing.graph is not None:
+        capturing.graph.check(owner, n, ignored, name)
+    return fine
+
+
+def check_ids(ids: Any, n: int, name: str) -> None:
+    """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
+    if id_ranges and ids_in_range(ids, n, None, name):
+        return
+    if not isinstance(ids, np.ndarray):
+        refuse_in_capture(f"{name}: a check of ids that came from no tensor on the CPU")
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        wrong = int(ids[(ids < 0) | (ids >= n)][0])
+        raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")

@@ -1,0 +1,72 @@
+"""Adding into rows and positions that repeat, and index tuples along one dimension."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .devices import xp_of
+from .memory import is_array
+from .twins import twins
+
+__all__ = ["index_add", "is_basic", "scatter_add_rows", "take_along"]
+
+
+def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
+    """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
+
+    out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would keep one row of
+    each repeated id and lose the others.
+    """
+    if not isinstance(out, np.ndarray):
+        if twins.gpu is not None and twins.gpu.takes_scatter(out, ids, rows):
+            twins.gpu.scatter_add_rows(out, ids, rows)
+        else:
+            xp_of(out).add.at(out, ids, rows)
+        return
+    n = len(ids)
+    if n == 0 or out.size == 0:
+        return
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (number of distinct ids)
+    if len(starts) == n:  # no id repeats
+        out[ids] += rows
+        return
+    out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index has integers, slices, None and ... alone, and so picks nothing twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
+
+
+def index_add(out: Any, index: Any, values: Any) -> None:
+    """out[index] += values in place, where the index may pick an element more than once."""
+    first = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if is_basic(index):
+        out[index] = values  # `out` is fresh zeros wherever this is called
+    elif is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
+        rows, width = len(out), math.prod(out.shape[1:])
+        ids = first.reshape(-1)
+        scatter_add_rows(
+            out.reshape(rows, width), ids % rows if rows else ids, values.reshape(ids.size, width)
+        )
+    elif is_array(first) and first.dtype.kind == "b":
+        out[first] = values
+    else:
+        xp_of(out).add.at(out, index, values)
+
+
+def take_along(x: Any, ids: Any, dim: int) -> tuple:
+    """The index tuple with which x[...] looks up ids along dim; ids may be smaller elsewhere."""
+    xp = xp_of(x)
+    grid = [
+        xp.arange(n).reshape([-1 if i == d else 1 for i in range(ids.ndim)])
+        for d, n in enumerate(ids.shape)
+    ]
+    grid[dim] = ids
+    return tuple(grid)

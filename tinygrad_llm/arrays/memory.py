@@ -1,0 +1,32 @@
+"""Arrays of either library: whose memory one shows, and where it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["address", "is_array", "ndarray", "storage_of"]
+
+ndarray = np.ndarray
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array of either library (0-d arrays included, scalars not)."""
+    return isinstance(value, np.ndarray) or hasattr(type(value), "__cuda_array_interface__")
+
+
+def storage_of(array: Any) -> Any:
+    """The array that owns the memory: `array` itself, or the one it is a view of."""
+    while True:
+        base = getattr(array, "base", None)
+        if base is None or not is_array(base):
+            return array
+        array = base
+
+
+def address(array: Any) -> int:
+    """Where the array's first element lies in memory."""
+    if isinstance(array, np.ndarray):
+        return array.__array_interface__["data"][0]
+    return array.data.ptr

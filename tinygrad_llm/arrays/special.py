@@ -1,0 +1,87 @@
+"""Special functions that NumPy lacks, or computes in more passes: erf, Φ and the sigmoid."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+
+from .devices import NUMPY_TYPES, quiet, xp_of
+
+__all__ = ["erf", "normal_cdf", "sigmoid", "sigmoid_by_tanh"]
+
+# erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) on float32: fitted here to atanh(erf(x)) for |x| ≤ 4 by
+# weighted least squares, the weights raised where the error in erf was largest. Further out the
+# polynomial only grows, and tanh is ±1 to the last bit.
+_ERF_Q = (
+    1.12837971,
+    0.102765481,
+    -0.000184383734,
+    -0.000625719532,
+    8.97125694e-05,
+    -5.9856874e-06,
+    1.5896002e-07,
+)
+
+_CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the same of x/√2
+
+_erf64 = np.frompyfunc(math.erf, 1, 1)
+
+
+@quiet
+def _tanh_of(q: Any, x: Any, square: Any) -> Any:
+    """tanh(x·(q₀ + q₁x² + …)), given x²."""
+    u = square * q[-1]
+    for coefficient in q[-2:0:-1]:
+        u += coefficient
+        u *= square
+    u += q[0]
+    u *= x
+    return np.tanh(u, out=u)
+
+
+def erf(x: Any) -> Any:
+    """erf(x) = 2/√π · ∫₀ˣ exp(−t²) dt, element by element, in x's dtype.
+
+    float64 is exact to rounding. float32 and smaller take tanh of an odd polynomial, fitted to erf
+    so that the error stays below 3e-7: tanh is NumPy's fastest function of this kind.
+    """
+    if not isinstance(x, NUMPY_TYPES):
+        return importlib.import_module("cupyx.scipy.special").erf(x)
+    if x.ndim == 0:  # NumPy's functions would return a scalar, which takes no out=
+        return erf(np.asarray(x).reshape(1)).reshape(())
+    if x.dtype == np.float64:
+        return np.asarray(_erf64(x), dtype=np.float64).reshape(x.shape)
+    if x.dtype != np.float32:
+        return erf(x.astype(np.float32)).astype(x.dtype)
+    return _tanh_of(_ERF_Q, x, quiet(np.square)(x))
+
+
+def normal_cdf(x: Any, square: Any) -> Any:
+    """Φ(x) = (1 + erf(x/√2))/2, how much of a normal distribution lies below x, given x²."""
+    fast = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim
+    cdf = _tanh_of(_CDF_Q, x, square) if fast else erf(x * math.sqrt(0.5))
+    cdf += 1.0
+    cdf *= 0.5
+    return cdf
+
+
+def sigmoid(x: Any) -> Any:
+    """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
+    xp = xp_of(x)
+    s = xp.maximum(x, -88.0, out=xp.empty_like(x))
+    xp.negative(s, out=s)
+    xp.exp(s, out=s)
+    s += 1.0
+    return xp.divide(1.0, s, out=s)
+
+
+def sigmoid_by_tanh(x: Any) -> Any:
+    """σ(x) = 1/2 + tanh(x/2)/2: faster, to 1e-7 of 1 and not of σ(x), which may come out as 0."""
+    s = x * 0.5
+    xp_of(x).tanh(s, out=s)
+    s *= 0.5
+    s += 0.5
+    return s
