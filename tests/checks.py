@@ -14,7 +14,7 @@ from draw import subsets
 
 from tinygrad_llm.arrays.devices import to_numpy
 from tinygrad_llm.arrays.memory import is_array, storage_of
-from tinygrad_llm.autograd.engine import FREED, Op, backward_steps
+from tinygrad_llm.autograd.engine import ENGINE_FIELDS, FREED, Op, backward_steps
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.tensor import Tensor, wrap
 
@@ -286,7 +286,7 @@ def arrays_in(op: Op) -> list[tuple[str, Any]]:
                 look(v, f"{path}.{k}", depth - 1)
 
     for key, value in vars(op).items():
-        if key not in ("saved", "roads", "outputs", "needs", "retained"):
+        if key not in ENGINE_FIELDS:
             look(value, key, 2)
     return found
 

@@ -33,7 +33,6 @@ functions
 cuda.availability  cuda.graphs
 amp
 cuda.amp
-cuda.multi_gpu
 cuda
 backends
 nn  optim  utils

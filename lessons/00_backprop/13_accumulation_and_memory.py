@@ -85,19 +85,19 @@ def memory_of(run):
                 owners.setdefault(id(op), []).append(id(owner(array)))
             curve.append(sum(held.values()))
 
-    def before_backward(op):
+    def after_backward(op, gradient, gradients):
         curve.append(sum(held.values()))
         for key in owners.pop(id(op), []):
             if not any(key in keys for keys in owners.values()):
                 held.pop(key, None)
 
     observers.append(after_forward)
-    backward_observers.append(before_backward)
+    backward_observers.append(after_backward)
     try:
         run()
     finally:
         observers.remove(after_forward)
-        backward_observers.remove(before_backward)
+        backward_observers.remove(after_backward)
     return np.array(curve) / 1e6
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .capture import refuse_in_capture
 from .ids import remember_ids, remember_range
+from .memory import is_array
 
 __all__ = [
     "NUMPY_TYPES",
@@ -27,7 +28,9 @@ __all__ = [
     "current_gpu",
     "device_of",
     "filled_on_gpu",
+    "follow",
     "gpu_count",
+    "gpus",
     "move",
     "on_first_gpu_use",
     "on_gpu",
@@ -45,6 +48,13 @@ NUMPY_TYPES = (np.ndarray, np.generic)
 quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 on_first_gpu_use: list[Callable[[], None]] = []  # called once, when CuPy is first used
+
+
+class gpus:
+    """What is known of this machine's GPUs since one was first used."""
+
+    used = False  # whether CuPy has been used in this process
+    several = False  # whether there are two or more
 
 
 class settings:
@@ -67,7 +77,7 @@ def cupy() -> Any:
             "device 'cuda' needs CuPy, which is not installed: pip install "
             "'tinygrad_llm[gpu-cuda13]' (or gpu-cuda12); nvidia-smi shows your CUDA version"
         ) from error
-    gpu_count(module)
+    gpus.used, gpus.several = True, gpu_count(module) > 1
     if hasattr(module, "RawModule"):
         while on_first_gpu_use:
             on_first_gpu_use.pop()()
@@ -106,10 +116,32 @@ def choose_gpu(index: int) -> None:
 
 
 def use_gpu(index: int) -> None:
-    """Let CuPy work on this GPU from here on: `cuda.multi_gpu` asks for the one of each tensor."""
+    """Let CuPy work on this GPU from here on; see `follow`."""
     xp = cupy()
     if xp.cuda.Device().id != index:
         xp.cuda.Device(index).use()
+
+
+def follow(arrays: Any, name: str) -> int | None:
+    """Let CuPy work on the GPU that has these arrays: its number, None if none is on a GPU.
+
+    CuPy runs everything on its current GPU, wherever the arrays are. So on a machine with several
+    (`gpus.several`) the engine, PyTorch's functions and the optimizers call this before they
+    compute; which GPU "cuda" stands for is remembered apart (`choose_gpu`).
+    Raises: RuntimeError if the arrays are on different GPUs.
+    """
+    numbers = {
+        int(a.data.device_id) for a in arrays if not isinstance(a, np.ndarray) and is_array(a)
+    }
+    if len(numbers) > 1:
+        raise RuntimeError(
+            f"{name}: Expected all tensors to be on the same device, but found "
+            f"{', '.join(f'cuda:{i}' for i in sorted(numbers))}: move them with .to(device)"
+        )
+    for index in numbers:
+        use_gpu(index)
+        return index
+    return None
 
 
 def check_gpu(index: int) -> int:

@@ -76,7 +76,7 @@ def grad(
     found: dict[int, Any] = {}
     keep = {id(t) for t in wanted}
 
-    def collect(tensor: Tensor, g: Any, fresh: bool) -> None:
+    def collect(tensor: Tensor, g: Any, owned: bool) -> None:
         if id(tensor) in keep:
             known = found.get(id(tensor))
             found[id(tensor)] = g.copy() if known is None else asarray(known + g, g)

@@ -62,8 +62,11 @@ class _Locks:
                 for a in self.locked.pop(key):  # the owner first: a view follows its base
                     a.flags.writeable = True
 
-    def check(self, op: Op) -> None:
-        """Before a backward: RuntimeError if a saved array is not what forward saved."""
+    def check(self, op: Op, g: Any, grads: tuple) -> None:
+        """After a backward, before its gradients are delivered.
+
+        Raises: RuntimeError if a saved array is not what forward saved.
+        """
         sums = self.sums.get(op)
         if sums is None or op.saved is FREED:
             return

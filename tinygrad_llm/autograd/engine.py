@@ -1,9 +1,15 @@
-"""The tape and the walk back: Op and backward.
+"""The engine: Op, which records what was computed, and backward, which computes the gradients.
 
 Creation order is a topological order, because an op can only use what already exists. Each op that
 takes part in a gradient is stamped with a counter. Backward starts at the loss and always takes the
 newest op whose gradient has arrived: every op that used its output is newer, so nothing is missing.
-There is no recursion and so no limit of depth.
+There is no recursion and therefore no limit of depth.
+
+Who may write into a gradient? The first one that arrives somewhere is *borrowed*: the array may
+also be saved by an op, be shown to an observer, or be on its way to another input, so nobody
+changes it. When a second one arrives, the sum is a new array that belongs to the engine alone: it
+is *owned*, and later arrivals are added to it in place. An array that `backward` has just allocated
+is owned from the beginning.
 
 There is no double backward: gradients are plain arrays, outside the graph.
 """
@@ -13,29 +19,47 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from ..arrays.devices import asarray, on_gpu, quiet, xp_of
+from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
 from ..arrays.memory import is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
 from ..tensor import Tensor, shapes, wrap
 from .grad_mode import mode
-from .hooks import LeafHooks, leaf_hooks, pass_hooks
+from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
 
+Deliver = Callable[[Tensor, Any, bool], None]  # (leaf, gradient, whether the gradient is owned)
+
 OPS: dict[str, type[Op]] = {}  # every op by name, such as "layer_norm"
-observers: list[Callable[[Op, tuple, Any], None]] = []  # called after each forward
-backward_observers: list[Callable[[Op], None]] = []  # called before each backward
-FREED: Any = ("freed",)  # what `saved` becomes when backward has passed
+observers: list[Callable[[Op, tuple, Any], None]] = []  # (op, inputs, results) after each forward
+# (op, ∂L/∂output, ∂L/∂inputs) after each backward, before the gradients are delivered
+backward_observers: list[Callable[[Op, Any, tuple], None]] = []
+FREED: Any = ("freed",)  # what `saved` becomes when the backward pass has used it
+LEAF = -1  # Edge.output where the target is a leaf
+# What the engine keeps on an op; everything else on an instance was put there by forward.
+ENGINE_FIELDS = frozenset("saved needs edges outputs order gpu hooks retained".split())
+
+
+class Edge(NamedTuple):
+    """Where the gradient of one input of an op goes, and what it must look like."""
+
+    target: Any  # the leaf (a Tensor), or the Op that made the input
+    output: int  # which output of that op the input is; LEAF for a leaf
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+_new_edge = tuple.__new__  # half the time of calling Edge(...): every op makes one per input
 
 
 class Op:
     """One operation: forward and its derivative. The instance is what forward leaves to backward.
 
     A subclass defines `forward(self, *arrays, **options)`, raw arrays in and out, and
-    `backward(self, g)`, which gets ∂L/∂output and returns ∂L/∂input for each input (an array or
-    None; not a tuple if there is one input). `self.needs[i]` says whether input i wants one.
+    `backward(self, g)`, which receives ∂L/∂output and returns ∂L/∂input for each input (an array
+    or None; a tuple if there are several inputs). `self.needs[i]` says whether input i wants one.
     """
 
     signature: ClassVar[str] = "x(...) -> y(...)"
@@ -45,19 +69,20 @@ class Op:
     name: ClassVar[str] = "op"
 
     saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
-    needs: Sequence[bool] = ()
-    roads: Sequence[Any] = ()  # None or (leaf, -1, shape, dtype) or (op, output, shape, dtype)
+    needs: Sequence[bool] = ()  # per input: whether its gradient is wanted
+    edges: Sequence[Edge | None] = ()  # per input, None where no gradient is wanted; () if none is
     outputs: Sequence[Any] = (None,)  # shape and dtype of each output, if there are several
     order = 0
-    hooks: dict[int, dict] | None = None  # by output: functions that its gradient passes
+    gpu: int | None = None  # where it runs, on a machine with several GPUs
+    hooks: dict[int, dict] | None = None  # by output: the hooks that its gradient passes
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
     _sizes_named: ClassVar[bool]
-    _shapes_seen: ClassVar[set]
+    _shapes_checked: ClassVar[set]
 
     def __init_subclass__(cls, listed: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
-        cls._shapes_seen = set()
+        cls._shapes_checked = set()
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -71,22 +96,18 @@ class Op:
     def backward(self, g: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no backward")
 
-    # where each input's gradient goes, None, a leaf or (op, output), and its shape and dtype
-    edges = property(lambda self: [r and (r[0] if r[1] < 0 else r[:2]) for r in self.roads])
-    expects = property(lambda self: [r and r[2:] for r in self.roads])
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}Backward0>"
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
-        """Run forward on the inputs' arrays; remember the op if a gradient is wanted.
+        """Run forward on the inputs' arrays; record the op if a gradient is wanted.
 
-        Inputs that are no tensors (numbers, arrays, None) are passed on and get no gradient.
+        Inputs that are not tensors (numbers, arrays, None) are passed on and get no gradient.
         """
         arrays: list[Any] = []
         needs: list[bool] = []
-        roads: list[Any] = []  # where gradients go: the inputs' places in the graph, no arrays
+        edges: list[Edge | None] = []
         record = mode.grad
         for x in inputs:
             if isinstance(x, Tensor):
@@ -96,22 +117,22 @@ class Op:
                 arrays.append(array)
                 if record and x._needs:
                     needs.append(True)
-                    made, out = (x, -1) if x._op is None else (x._op, x._out)
-                    roads.append((made, out, array.shape, array.dtype))
+                    if x._op is None:
+                        edge = (x, LEAF, array.shape, array.dtype)
+                    else:
+                        edge = (x._op, x._out, array.shape, array.dtype)
+                    edges.append(_new_edge(Edge, edge))
                     continue
             else:
                 arrays.append(x)
             needs.append(False)
-            roads.append(None)
-        gpu = twins.gpu
-        op = (cls if gpu is None or not on_gpu(arrays) else gpu.ops.get(cls, cls))()
+            edges.append(None)
+        op = _gpu_op(cls, arrays) if gpus.used else cls()
         op.needs = needs
         if cls._sizes_named:
             key = tuple([getattr(a, "shape", None) for a in arrays])
-            if key not in cls._shapes_seen:
-                shapes.check(cls.name, cls.signature, key)
-                if len(cls._shapes_seen) < 10_000:
-                    cls._shapes_seen.add(key)
+            if key not in cls._shapes_checked:
+                _check_shapes(cls, key)
         try:
             if options or len(arrays) != 2:
                 out = op.forward(*arrays, **options)
@@ -123,138 +144,169 @@ class Op:
             y = wrap(out)
             results = [y]
             if True in needs and out.dtype.kind in "fV":
-                op.roads, op.order = roads, next(clock)
+                op.edges, op.order = edges, next(clock)
                 y._needs, y._op = True, op
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
             if True in needs:
-                op.roads, op.order = roads, next(clock)
-                op.outputs = [(y.array.shape, y.array.dtype) for y in results]
-                for i, y in enumerate(results):
-                    if y.array.dtype.kind in "fV":  # integers, such as topk's indices, have none
-                        y._needs, y._op, y._out = True, op, i
+                _record(op, edges, results)
         if cls.views and isinstance(inputs[0], Tensor):
-            base = inputs[0] if inputs[0]._view_of is None else inputs[0]._view_of
-            for y in results:
-                if storage_of(y.array) is storage_of(base.array):
-                    y._view_of, y._tick = base, next(clock)
+            _note_views(inputs[0], results)
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
 
 
-# -------------------------------------------------------------------------------- the walk back
+def _gpu_op(cls: type[Op], arrays: list[Any]) -> Op:
+    """The op for arrays of a GPU: a faster twin where there is one, on the GPU that has them."""
+    if not on_gpu(arrays):
+        return cls()
+    op = (cls if twins.gpu is None else twins.gpu.ops.get(cls, cls))()
+    if gpus.several:
+        op.gpu = follow(arrays, cls.name)
+    return op
+
+
+def _check_shapes(cls: type[Op], key: tuple) -> None:
+    """Check the inputs' shapes against the signature, and remember those that passed.
+
+    Raises: RuntimeError if the sizes of a dimension disagree.
+    """
+    shapes.check(cls.name, cls.signature, key)
+    if len(cls._shapes_checked) < 10_000:
+        cls._shapes_checked.add(key)
+
+
+def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
+    """Record an op with several outputs, or one on a GPU, as the maker of its results."""
+    op.edges, op.order = edges, next(clock)
+    op.outputs = [(y.array.shape, y.array.dtype) for y in results]
+    for i, y in enumerate(results):
+        if y.array.dtype.kind in "fV":  # integers, such as topk's indices, have no gradient
+            y._needs, y._op, y._out = True, op, i
+
+
+def _note_views(x: Tensor, results: list[Tensor]) -> None:
+    """Note which results show x's memory, or that of the tensor whose view x is."""
+    base = x if x._view_of is None else x._view_of
+    for y in results:
+        if storage_of(y.array) is storage_of(base.array):
+            y._view_of, y._tick = base, next(clock)
+
+
+# ------------------------------------------------------------------------------------ backward
 def backward_steps(
     root: Tensor | Sequence[Tensor],
     gradient: Any = None,
     retain_graph: bool = False,
-    deliver: Callable[[Any, Any, bool], None] | None = None,
-    unseen: bool = False,
+    deliver: Deliver | None = None,
+    add_in_place: bool = False,
 ) -> Iterator[tuple[Op, Any, tuple]]:
-    """Walk from the root back to the leaves, one op a step: yields (op, ∂L/∂output, ∂L/∂inputs).
+    """Walk from the root to the leaves, one op per step: yields (op, ∂L/∂output, ∂L/∂inputs).
 
     `backward()` exhausts this generator; single-stepping it shows the same walk. gradient is
-    ∂L/∂root, needed unless root has one element. A gradient that arrives first is borrowed, the
-    second allocates the sum, later ones add in place. Saved arrays are dropped as the walk passes
-    unless retain_graph; copy what you want to keep of a step, later steps add to it in place.
-    `deliver(leaf, gradient, fresh)` replaces accumulation; unseen: an op may add to leaf.grad.
+    ∂L/∂root, needed unless root has one element. Saved arrays are dropped as the walk passes
+    unless retain_graph. Copy what you want to keep of a step: later steps may add to it in place.
+    `deliver(leaf, gradient, owned)` replaces accumulation into .grad. add_in_place: nobody looks
+    at the steps, so an op may add to the .grad of a leaf itself (see Op.adder).
     """
-    deliver = deliver or accumulate
-    if leaf_hooks:
-        deliver = LeafHooks(deliver)
-    roots = [root] if isinstance(root, Tensor) else list(root)
-    given = [gradient] if isinstance(root, Tensor) else list(gradient or [None] * len(roots))
-    waiting: list[int] = []  # a heap of -order: the newest first
-    arrived: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
+    to_leaf: Any = deliver or accumulate
+    to_leaf = LeafHooks(to_leaf) if leaf_hooks else to_leaf
+    arrivals = _start(root, gradient, to_leaf)
+    while arrivals.waiting:
+        op, g = arrivals.newest()
+        if op.saved is FREED:
+            raise RuntimeError(_SECOND_TIME.format(op.name))
+        if modified and op.saved:
+            check_unmodified(op)
+        if op.hooks or op.retained:
+            g = pass_hooks(op, g)
+            deliver_retained(op, g, to_leaf)
+        if op.gpu is not None:
+            use_gpu(op.gpu)
+        if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
+            grads: Any = (None,)
+        else:
+            grads = op.backward(g)
+            grads = grads if type(grads) is tuple else (grads,)
+        several = type(g) is tuple  # several outputs
+        for watch in backward_observers:
+            watch(op, g, grads)
+        for edge, grad in zip(op.edges, grads):  # noqa: B905
+            if edge is None or grad is None:
+                continue
+            to, output, shape, dtype = edge
+            if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
+                grad = _fitted(grad, edge, op, g)
+            owned = grad.base is None and grad is not g and not (several and _one_of(grad, g))
+            to_leaf(to, grad, owned) if output < 0 else arrivals.add(grad, owned, to, output)
+        if not retain_graph and op.saved:
+            op.saved = FREED
+        yield op, g, grads
+    if isinstance(to_leaf, LeafHooks):
+        to_leaf.release(to_leaf.deliver is accumulate)
 
-    def arrive(g: Any, fresh: bool, op: Op, out: int) -> None:
+
+class _Arrivals:
+    """The gradients that have arrived at ops whose backward has not run yet."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []  # a heap of -order: the newest first
+        self._slots: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
+
+    def add(self, g: Any, owned: bool, op: Op, output: int) -> None:
+        """Add g to ∂L/∂output of an op: borrowed if it is the first, else an owned sum."""
         order = op.order
-        slots = arrived.get(order)
+        slots = self._slots.get(order)
         if slots is None:
-            heappush(waiting, -order)
+            heappush(self.waiting, -order)
             if len(op.outputs) == 1:
-                arrived[order] = [op, g, fresh]
+                self._slots[order] = [op, g, owned]
                 return
-            slots = arrived[order] = [op] + [None, False] * len(op.outputs)
-        at = 1 + 2 * out
-        if slots[at] is None:
-            slots[at], slots[at + 1] = g, fresh
+            slots = self._slots[order] = [op] + [None, False] * len(op.outputs)
+        at = 1 + 2 * output
+        there = slots[at]
+        if there is None:
+            slots[at], slots[at + 1] = g, owned
         elif slots[at + 1]:
-            slots[at] += g
-        elif fresh:
-            g += slots[at]
+            there += g
+        elif owned:
+            g += there
             slots[at], slots[at + 1] = g, True
         else:
-            slots[at], slots[at + 1] = asarray(slots[at] + g, g), True
+            slots[at], slots[at + 1] = asarray(there + g, g), True
 
+    def newest(self) -> tuple[Op, Any]:
+        """The newest op, with ∂L/∂output: an array, or a tuple if it has several outputs."""
+        slots = self._slots.pop(-heappop(self.waiting))
+        return slots[0], slots[1] if len(slots) == 3 else tuple(slots[1::2])
+
+
+def _start(root: Tensor | Sequence[Tensor], gradient: Any, deliver: Deliver) -> _Arrivals:
+    """The arrivals at the ops that made the roots; a root that is a leaf gets its gradient now."""
+    roots = [root] if isinstance(root, Tensor) else list(root)
+    given = [gradient] if isinstance(root, Tensor) else list(gradient or [None] * len(roots))
+    arrivals = _Arrivals()
     for tensor, g in zip(roots, given, strict=True):
         if not tensor.requires_grad:
             raise RuntimeError(
                 "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
                 "that it was made from has requires_grad=True, or it was made under no_grad()"
             )
-        g, op = _seed(tensor, g), tensor._op
-        arrive(g, False, op, tensor._out) if op is not None else deliver(tensor, g, False)
-
-    while waiting:
-        slots = arrived.pop(-heappop(waiting))
-        op, alone = slots[0], len(slots) == 3  # one output, as nearly always
-        g = slots[1] if alone else tuple(slots[1::2])
-        if op.saved is FREED:
-            raise RuntimeError(
-                f"Trying to backward through the graph a second time: what {op.name} saved was "
-                "freed. Say backward(retain_graph=True) the first time, or compute the loss again."
-            )
-        if modified and op.saved:
-            check_unmodified(op)
-        if op.hooks or op.retained:
-            gs = pass_hooks(op.hooks or {}, (g,) if alone else g)
-            g = gs[0] if alone else gs
-            for out, ref in (op.retained or {}).items():
-                tensor = ref()
-                if tensor is not None and gs[out] is not None:
-                    deliver(tensor, gs[out], False)
-        for watch in backward_observers:
-            watch(op)
-        total = _gradient_there(op) if op.adder and unseen and deliver is accumulate else None
-        grads = None if total is not None and op.adder(g, total) else op.backward(g)
-        grads = grads if type(grads) is tuple else (grads,)
-        for road, grad in zip(op.roads, grads):  # noqa: B905
-            if road is None or grad is None:
-                continue
-            to, out, shape, dtype = road
-            if type(grad) is not ndarray and not is_array(grad):
-                grad = asarray(grad, g if alone else g[0])
-            if grad.shape != shape:
-                if not op.broadcasts:
-                    got = f"a gradient of shape {grad.shape} for an input of shape {shape}"
-                    raise RuntimeError(f"{op.name}: its backward returned {got}")
-                grad = unbroadcast(grad, shape)
-            if grad.dtype is not dtype and grad.dtype != dtype:
-                if dtype.kind != "V":
-                    got = f"{grad.dtype} for an input of {dtype}"
-                    raise RuntimeError(f"{op.name}: its backward returned {got}")
-                grad = grad.astype(dtype)  # NumPy makes float32 of bfloat16 and a number
-            fresh = grad.base is None and grad is not g
-            fresh = fresh and (alone or id(grad) not in map(id, g))
-            deliver(to, grad, fresh) if out < 0 else arrive(grad, fresh, to, out)
-        if not retain_graph and op.saved:
-            op.saved = FREED
-        yield op, g, grads
-    if isinstance(deliver, LeafHooks):
-        deliver.release(deliver.deliver is accumulate)
-
-
-def _gradient_there(op: Op) -> Any:
-    """The .grad of the leaf that is the op's first input, if it has one and nobody looks on."""
-    road: Any = op.roads[0] if op.roads[0] and not backward_observers else (None, 0)
-    return road[0].grad.array if road[1] < 0 and road[0].grad is not None else None
+        g = _seed(tensor, g)
+        if tensor._op is None:
+            deliver(tensor, g, False)
+        else:
+            arrivals.add(g, False, tensor._op, tensor._out)
+    return arrivals
 
 
 def _seed(root: Tensor, gradient: Any) -> Any:
     """∂L/∂root as an array of the root's shape and dtype: 1 where L is the root itself."""
     a = root.array
+    if gpus.several:
+        follow([a], "backward")
     if gradient is None:
         if a.size != 1:
             raise RuntimeError(
@@ -272,10 +324,57 @@ def _seed(root: Tensor, gradient: Any) -> Any:
     return g if g.dtype == a.dtype else g.astype(a.dtype)
 
 
-def accumulate(leaf: Tensor, g: Any, fresh: bool) -> None:
-    """leaf.grad += g. A fresh array is adopted; one that somebody else holds is copied."""
+_SECOND_TIME = (
+    "Trying to backward through the graph a second time: what {} saved was freed. "
+    "Call backward(retain_graph=True) the first time, or compute the loss again."
+)
+
+
+def _fitted(grad: Any, edge: Edge, op: Op, g: Any) -> Any:
+    """What an op's backward returned, as an array of the shape and dtype that the edge expects.
+
+    Sums the copies of an input that was broadcast, if the op declares it.
+    Raises: RuntimeError for any other shape, and for another dtype.
+    """
+    if not is_array(grad):
+        grad = asarray(grad, g[0] if isinstance(g, tuple) else g)
+    if grad.shape != edge.shape:
+        if not op.broadcasts:
+            raise RuntimeError(
+                f"{op.name}: its backward returned a gradient of shape {grad.shape} for an input "
+                f"of shape {edge.shape}"
+            )
+        grad = unbroadcast(grad, edge.shape)
+    if grad.dtype != edge.dtype:
+        if edge.dtype.kind != "V":
+            raise RuntimeError(
+                f"{op.name}: its backward returned {grad.dtype} for an input of {edge.dtype}"
+            )
+        grad = grad.astype(edge.dtype)  # NumPy makes float32 of bfloat16 and a number
+    return grad
+
+
+def _one_of(grad: Any, g: Any) -> bool:
+    """Whether a gradient is one of those that arrived at an op with several outputs."""
+    return any(grad is arrived for arrived in g)
+
+
+def _added_to_leaf(op: Op, g: Any) -> bool:
+    """Let the op add ∂L/∂(first input) to the .grad of that leaf itself; whether it did so.
+
+    Spares a table's gradient that is as large as the table. Only where .grad exists already and no
+    observer looks on.
+    """
+    edge = None if backward_observers else op.edges[0]
+    if edge is None or edge.output >= 0 or edge.target.grad is None:
+        return False
+    return op.adder(g, edge.target.grad.array)
+
+
+def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
+    """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
     if leaf.grad is None:
-        leaf.grad = wrap(g if fresh else g.copy())
+        leaf.grad = wrap(g if owned else g.copy())
     else:
         total = leaf.grad.array
         total += g
@@ -287,14 +386,15 @@ def backward(
 ) -> None:
     """Fill .grad of every leaf that the tensor was made from: ∂self/∂leaf, added to what is there.
 
-    gradient is ∂L/∂self, needed unless self has one element. RuntimeError for a second backward
-    through a freed graph, for a saved tensor that was changed in place, and for create_graph=True.
+    gradient is ∂L/∂self, needed unless self has one element.
+    Raises: RuntimeError for a second backward through a freed graph, if a saved tensor was changed
+    in place, and for create_graph=True.
     """
     if create_graph:
         raise RuntimeError(
             "create_graph=True: there is no double backward, gradients are outside the graph"
         )
-    for _ in backward_steps(self, gradient, retain_graph, unseen=True):
+    for _ in backward_steps(self, gradient, retain_graph, add_in_place=True):
         pass
 
 

@@ -114,15 +114,18 @@ class _Call(Op, listed=False):
                 f"function {self.printed} returned an incorrect number of gradients (expected "
                 f"{wanted}, got {len(grads)})"
             )
-        arrays = []
-        for i, (g, expected) in enumerate(zip(grads, self.expects, strict=True)):
+        arrays: list[Any] = []
+        for i, (g, edge) in enumerate(zip(grads, self.edges, strict=True)):
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(
                     f"function {self.printed} returned {type(g).__name__} as gradient {i}: a "
                     "Tensor or None belongs there"
                 )
-            a = None if g is None or expected is None else g.array
-            arrays.append(a if a is None or a.dtype == expected[1] else a.astype(expected[1]))
+            if g is None or edge is None:
+                arrays.append(None)
+            else:
+                a = g.array
+                arrays.append(a if a.dtype == edge.dtype else a.astype(edge.dtype))
         return tuple(arrays)
 
 

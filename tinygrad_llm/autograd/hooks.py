@@ -1,4 +1,4 @@
-"""Hooks: functions that see a gradient on its way back, and may put another in its place.
+"""Hooks: functions that see a gradient during the backward pass, and may replace it.
 
 A hook on a tensor that an op made is kept with the op and called when the whole gradient has
 arrived there, before the backward of the op. A hook on a leaf is called when the walk has ended,
@@ -12,10 +12,18 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..arrays.devices import asarray
+from ..arrays.devices import asarray, follow, gpus
 from ..tensor import Tensor, wrap
 
-__all__ = ["HookHandle", "LeafHooks", "leaf_hooks", "pass_hooks", "register_hook", "retain_grad"]
+__all__ = [
+    "HookHandle",
+    "LeafHooks",
+    "deliver_retained",
+    "leaf_hooks",
+    "pass_hooks",
+    "register_hook",
+    "retain_grad",
+]
 
 Hook = Callable[[Any], Any]
 _keys = itertools.count()
@@ -44,20 +52,39 @@ class HookHandle:
         self.remove()
 
 
-# ---------------------------------------------------------------------------------- the walk back
-def pass_hooks(hooks: dict[int, dict[int, Hook]], gs: tuple) -> tuple:
-    """The gradients of an op's outputs after the hooks of each output have seen them."""
-    return tuple(g if g is None else _after(hooks.get(i, {}).values(), g) for i, g in enumerate(gs))
+# ------------------------------------------------------------------------- during the backward pass
+def pass_hooks(op: Any, g: Any) -> Any:
+    """∂L/∂output of an op, a tuple if it has several outputs, after the hooks of each output."""
+    if not op.hooks:
+        return g
+    several = type(g) is tuple
+    gs = tuple(
+        one if one is None else _after(op.hooks.get(i, {}).values(), one)
+        for i, one in enumerate(g if several else (g,))
+    )
+    return gs if several else gs[0]
+
+
+def deliver_retained(op: Any, g: Any, deliver: Callable[[Tensor, Any, bool], None]) -> None:
+    """Deliver the gradients of an op's outputs whose .grad was asked for with retain_grad()."""
+    gs = g if type(g) is tuple else (g,)
+    for output, reference in (op.retained or {}).items():
+        tensor = reference()
+        if tensor is not None and gs[output] is not None:
+            deliver(tensor, gs[output], False)
 
 
 def _after(hooks: Iterable[Hook], g: Any) -> Any:
+    """The gradient that is left when each hook has seen it, and perhaps replaced it."""
     for hook in list(hooks):
         new = hook(wrap(g))
         if new is None:
             continue
         name = getattr(hook, "__name__", type(hook).__name__)
         if not isinstance(new, Tensor):
-            raise TypeError(f"hook '{name}' returned {type(new).__name__}: a Tensor or None it is")
+            raise TypeError(
+                f"hook '{name}' returned {type(new).__name__}: expected a Tensor or None"
+            )
         if new.array.shape != g.shape:
             raise RuntimeError(
                 f"hook '{name}' has changed the size of value: the gradient has shape "
@@ -68,23 +95,28 @@ def _after(hooks: Iterable[Hook], g: Any) -> Any:
 
 
 class LeafHooks:
-    """In the place of `deliver` during a walk: holds back what is for leaves with hooks."""
+    """Takes the place of `deliver` in a backward pass: holds back gradients of leaves with hooks.
+
+    A hook on a leaf sees the sum of all that arrived, so it is called when the walk has ended.
+    """
 
     def __init__(self, deliver: Callable[[Any, Any, bool], None]) -> None:
         self.deliver = deliver
         self.held: dict[int, list] = {}  # [leaf, the sum of its gradients so far]
 
-    def __call__(self, leaf: Tensor, g: Any, fresh: bool) -> None:
+    def __call__(self, leaf: Tensor, g: Any, owned: bool) -> None:
         if id(leaf) not in leaf_hooks:
-            self.deliver(leaf, g, fresh)
+            self.deliver(leaf, g, owned)
         elif id(leaf) in self.held:
             self.held[id(leaf)][1] = asarray(self.held[id(leaf)][1] + g, g)
         else:
-            self.held[id(leaf)] = [leaf, g if fresh else g.copy()]
+            self.held[id(leaf)] = [leaf, g if owned else g.copy()]
 
     def release(self, accumulated: bool) -> None:
         """Call the hooks and deliver; `accumulated` if that adds to .grad."""
         for leaf, g in self.held.values():
+            if gpus.several:
+                follow([g], "backward")
             before, afterwards, _ = leaf_hooks[id(leaf)]
             self.deliver(leaf, _after(before.values(), g), False)
             for hook in list(afterwards.values()) if accumulated else ():
@@ -104,11 +136,12 @@ def _hooks_of(leaf: Tensor) -> tuple[dict[int, Hook], dict[int, Hook], Any]:
 
 # -------------------------------------------------------------------------------------- methods
 def register_hook(self: Tensor, hook: Hook) -> HookHandle:
-    """Call hook(gradient) whenever the tensor's gradient has been worked out.
+    """Call hook(gradient) whenever the tensor's gradient has been computed.
 
-    The hook gets a Tensor, not to be changed in place; a Tensor of the same shape that it returns
-    takes the gradient's place. Several are called in turn. Returns a handle with `remove()`.
-    RuntimeError if the tensor does not require grad.
+    The hook receives a Tensor, which it must not change in place; if it returns a Tensor of the
+    same shape, that replaces the gradient. Several hooks are called one after the other. Returns a
+    handle with `remove()`.
+    Raises: RuntimeError if the tensor does not require grad.
     """
     if not self.requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -121,8 +154,10 @@ def register_hook(self: Tensor, hook: Hook) -> HookHandle:
 
 
 def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
-    """Call hook(leaf) whenever backward() has added to the leaf's .grad: for an optimizer step a
-    parameter, for example. RuntimeError for a tensor that is no leaf or does not require grad."""
+    """Call hook(leaf) whenever backward() has added to the leaf's .grad, for example to make an
+    optimizer step per parameter.
+    Raises: RuntimeError if the tensor is not a leaf, or does not require grad.
+    """
     if not self.requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if self._op is not None:
@@ -131,7 +166,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
 
 
 def retain_grad(self: Tensor) -> None:
-    """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
+    """Ask backward to keep .grad of a tensor that an op made; a leaf always keeps its .grad."""
     if not self.requires_grad:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if self._op is not None:

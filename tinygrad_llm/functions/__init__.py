@@ -3,7 +3,7 @@
 import contextlib as _contextlib
 import importlib as _importlib
 
-from ..arrays.devices import on_first_gpu_use as _when_gpu
+from ..arrays.devices import on_first_gpu_use as _on_first_gpu_use
 from . import (
     activation,
     arrange,
@@ -32,14 +32,10 @@ from . import (
 )
 
 
-def _several_gpus() -> None:
-    _importlib.import_module("tinygrad_llm.cuda.multi_gpu").install()
-
-
 def _faster_ops() -> None:
     """The GPU's own kernels, if ops/cuda is there."""
     with _contextlib.suppress(ModuleNotFoundError):
         _importlib.import_module("tinygrad_llm.ops.cuda").install()
 
 
-_when_gpu += [_faster_ops, _several_gpus]  # the last one first
+_on_first_gpu_use.append(_faster_ops)

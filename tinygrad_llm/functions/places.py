@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.memory import address, storage_of
-from ..autograd.engine import Op
+from ..autograd.engine import LEAF, Op
 from ..tensor import Tensor
 from .method import method
 
@@ -41,15 +41,17 @@ class AccumulateGrad:
 def _next_functions(op: Op) -> tuple:
     """For each input the op that made it and which of its outputs it was, as (op, i).
 
-    A leaf has AccumulateGrad in its place, an input that gets no gradient None.
+    A leaf is represented by AccumulateGrad, an input that gets no gradient by None.
     """
-    found: list[tuple[Any, int]] = []
+    functions: list[tuple[Any, int]] = []
     for edge in op.edges:
         if edge is None:
-            found.append((None, 0))
+            functions.append((None, 0))
+        elif edge.output == LEAF:
+            functions.append((AccumulateGrad(edge.target), 0))
         else:
-            found.append(edge if isinstance(edge, tuple) else (AccumulateGrad(edge), 0))
-    return tuple(found)
+            functions.append((edge.target, edge.output))
+    return tuple(functions)
 
 
 setattr(Op, "next_functions", property(_next_functions))  # noqa: B010  it has no such field

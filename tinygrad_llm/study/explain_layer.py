@@ -141,7 +141,7 @@ def _memory(example: LayerExample) -> dict[str, Any]:
     known: set[int] = set()
     rows = []
     for op, given, _ in watch.every:
-        if True not in op.needs:
+        if not any(op.needs):
             continue
         named = {**{input_name(op, i): x for i, x in enumerate(given)}, **owners}
         for kept in kept_by(op, named, known, LAYER_PRIMES):

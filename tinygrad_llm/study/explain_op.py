@@ -150,19 +150,10 @@ def worked(op: type[Op], example: Example) -> dict[str, Any]:
     arriving: list[Any] = []
     leaving: list[Any] = []
 
-    def note(walked: Op) -> None:
-        if walked is not ran:
-            return
-        real = walked.backward
-
-        def noted(g: Any) -> Any:
-            walked.__dict__.pop("backward", None)
+    def note(walked: Op, g: Any, grads: tuple) -> None:
+        if walked is ran:
             arriving[:] = [_copy(a) for a in (g if isinstance(g, tuple) else (g,))]
-            grads = real(g)
-            leaving[:] = [_copy(a) for a in (grads if isinstance(grads, tuple) else (grads,))]
-            return grads
-
-        walked.backward = noted  # type: ignore[method-assign]
+            leaving[:] = [_copy(a) for a in grads]
 
     if not any(y.requires_grad for y in outputs):
         return found
@@ -176,9 +167,9 @@ def worked(op: type[Op], example: Example) -> dict[str, Any]:
         engine.backward_observers.remove(note)
     found["upstream"] = arriving
     found["gradients"] = [
-        {"name": input_name(ran, i), "value": unbroadcast(g, expected[0])}
-        for i, (g, expected) in enumerate(zip(leaving, ran.expects, strict=False))
-        if g is not None and expected is not None
+        {"name": input_name(ran, i), "value": unbroadcast(g, edge.shape)}
+        for i, (g, edge) in enumerate(zip(leaving, ran.edges, strict=False))
+        if g is not None and edge is not None
     ]
     found["backward_lines"] = list(seen.lines)
     return found
@@ -261,13 +252,13 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
         leaves = {
             f"leaf {i}": t for i, t in enumerate(given) if isinstance(t, Tensor) and t.is_leaf
         }
-        if True in ran.needs:
+        if any(ran.needs):
             kept += kept_by(ran, leaves, known)
     example_op = op()
     pairs = [(i, a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a is not None]
     return {
         "source": source_of(twin),
-        "ops": [(ran.name, tuple(y[0].shape), True in ran.needs) for ran, _, y in chain],
+        "ops": [(ran.name, tuple(y[0].shape), any(ran.needs)) for ran, _, y in chain],
         "gradients": [{"name": input_name(example_op, i), "value": b} for i, _, b in pairs],
         "difference": max(
             [_apart(y.array, z.array) for y, z in zip(ys, twin_ys, strict=True)]

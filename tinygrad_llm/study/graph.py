@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..autograd.engine import Op
+from ..autograd.engine import LEAF, Op
 from ..nn.parameter import Parameter
 from ..tensor import Tensor, shapes
 from .rows import rows
@@ -166,12 +166,12 @@ def collect(
             for i, described in enumerate(at.outputs):
                 if described is not None:
                     form[at.order, i] = described
-            for edge, expected in zip(at.edges, at.expects, strict=True):
-                if isinstance(edge, tuple):
-                    form[edge[0].order, edge[1]] = expected
-                    todo.append(edge[0])
-                elif edge is not None:
-                    todo.append(edge)
+            for edge in at.edges:
+                if edge is None:
+                    continue
+                if edge.output != LEAF:
+                    form[edge.target.order, edge.output] = (edge.shape, edge.dtype)
+                todo.append(edge.target)
 
     parameters = recorder.parameter_names() if recorder is not None else {}
     variables: dict[Any, str] = {}
@@ -187,7 +187,7 @@ def collect(
     box_of: dict[int, Box] = {}  # id of a Call: its box
     nodes: list[Node] = []
     node_of: dict[int, Node] = {}
-    used = [e for order in sorted(ops) for e in ops[order].edges if isinstance(e, Tensor)]
+    used = [e.target for order in sorted(ops) for e in ops[order].edges if e and e.output == LEAF]
     for leaf in {id(leaf): leaf for leaf in used or leaves.values()}.values():
         name = parameters.get(id(leaf)) or variables.get(id(leaf), "")
         kind = "parameter" if id(leaf) in parameters or isinstance(leaf, Parameter) else "leaf"
@@ -218,9 +218,8 @@ def collect(
             if edge is None:
                 continue
             assert node.op is not None
-            leaf_edge = isinstance(edge, Tensor)
-            source = node_of[id(edge)] if leaf_edge else node_of[id(edge[0])]
-            out = 0 if leaf_edge else edge[1]
+            source = node_of[id(edge.target)]
+            out = max(edge.output, 0)
             edges.append(Edge(source, out, node, i, input_name(node.op, i)))
     _place_leaves(nodes, edges, whole)
     root_node = node_of[id(root)] if root._op is None else node_of[id(root._op)]

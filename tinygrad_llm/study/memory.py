@@ -8,12 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from ..arrays.memory import is_array, storage_of
-from ..autograd.engine import Op
-from ..tensor import Tensor
+from ..autograd.engine import ENGINE_FIELDS, LEAF, Op
 
 __all__ = ["Ledger", "kept_arrays"]
 
-_ENGINE = {"saved", "needs", "roads", "outputs", "order", "retained", "place"}
+_NOT_KEPT = ENGINE_FIELDS | {"place"}
 
 
 def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:
@@ -21,7 +20,7 @@ def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:
     for i, kept in enumerate(op.saved):
         yield from _inside(f"saved[{i}]", kept, 2)
     for name, value in vars(op).items():
-        if name not in _ENGINE:
+        if name not in _NOT_KEPT:
             yield from _inside(name, value, 2)
 
 
@@ -51,7 +50,7 @@ class Ledger:
 
     def add(self, op: Op) -> tuple[int, int]:
         """Enter what an op keeps: (bytes that it keeps, of these not yet in the ledger)."""
-        leaves = {id(storage_of(e.array)) for e in op.edges if isinstance(e, Tensor)}
+        leaves = {id(storage_of(e.target.array)) for e in op.edges if e and e.output == LEAF}
         every = {id(storage_of(a)): storage_of(a) for _, a in kept_arrays(op)}
         total = new = 0
         for key, owner in every.items():

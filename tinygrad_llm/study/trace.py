@@ -161,7 +161,7 @@ class Trace(Watch):
 
     def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
         arrays = [y.array for y in results]
-        tracked = True in op.needs
+        tracked = any(op.needs)
         saved, new = self._ledger.add(op) if tracked else (0, 0)
         record = OpRecord(
             place.number,

@@ -145,14 +145,15 @@ class Watch:
         Op.apply = classmethod(timed_apply)  # type: ignore[method-assign, assignment]
         Module.__call__ = noted_call  # type: ignore[method-assign, assignment]
         engine.observers.append(self._after)
-        engine.backward_observers.append(self._before_backward)
+        engine.backward_observers.append(self._after_backward)
         self._undo.append((apply, call))
+        self._backward_since = perf_counter()
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         Op.apply, Module.__call__ = self._undo.pop()  # type: ignore[method-assign]
         engine.observers.remove(self._after)
-        engine.backward_observers.remove(self._before_backward)
+        engine.backward_observers.remove(self._after_backward)
         self.call = None
         if isinstance(error, Exception):
             tell_line(error, traceback)
@@ -160,6 +161,7 @@ class Watch:
     # ----------------------------------------------------------------------------- what happens
     def _after(self, op: Op, inputs: tuple, results: Any) -> None:
         seconds = perf_counter() - self._started
+        self._backward_since = perf_counter()
         self.count += 1
         place = Place(self.count, self.call, calling_line(), seconds, inputs, self._options)
         op.place = place  # type: ignore[attr-defined]
@@ -184,18 +186,10 @@ class Watch:
         self.module_done(inner, out)
         return out
 
-    def _before_backward(self, op: Op) -> None:
-        real = op.backward
-
-        def timed(g: Any) -> Any:
-            op.__dict__.pop("backward", None)
-            start = perf_counter()
-            grads = real(g)
-            seconds = perf_counter() - start
-            self.backward_done(op, getattr(op, "place", None), g, grads, seconds)
-            return grads
-
-        op.backward = timed  # type: ignore[method-assign]
+    def _after_backward(self, op: Op, g: Any, grads: tuple) -> None:
+        now = perf_counter()
+        self.backward_done(op, getattr(op, "place", None), g, grads, now - self._backward_since)
+        self._backward_since = perf_counter()
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -45,7 +45,8 @@ def grad_fn_name(tensor: Any) -> str:
 def _before(op: Any, i: int = 0) -> tuple[str, Any]:
     """Name and instance of the op that made input i; ("", None) for a leaf."""
     edge = op.edges[i]
-    return (type(edge[0]).__name__, edge[0]) if isinstance(edge, tuple) else ("", None)
+    made_by_op = edge is not None and edge.output >= 0
+    return (type(edge.target).__name__, edge.target) if made_by_op else ("", None)
 
 
 def _reduced(name: str) -> Callable[[Any, Any], str]:
@@ -55,7 +56,7 @@ def _reduced(name: str) -> Callable[[Any, Any], str]:
         before, _ = _before(op)
         if before in _LOSSES and y.ndim == 0:
             return f"{before}Backward0"
-        everything = len(op.dims) == len(op.expects[0][0]) and not op.keepdim
+        everything = len(op.dims) == len(op.edges[0].shape) and not op.keepdim
         return f"{name}Backward{0 if everything else 1}"
 
     return rule
@@ -63,7 +64,7 @@ def _reduced(name: str) -> Callable[[Any, Any], str]:
 
 def _extreme(op: Any, y: Any) -> str:
     what = "Max" if op.largest else "Min"
-    everything = y.ndim == 0 and len(op.expects[0][0]) > 0
+    everything = y.ndim == 0 and len(op.edges[0].shape) > 0
     return f"{what}Backward1" if everything else f"A{what.lower()}Backward0"
 
 
@@ -75,7 +76,7 @@ def _pow(op: Any, y: Any) -> str:
 
 def _reshape(op: Any, y: Any) -> str:
     before, made = _before(op)
-    shape, new = op.expects[0][0], tuple(y.shape)
+    shape, new = op.edges[0].shape, tuple(y.shape)
     if before == "Matmul":  # vectors, which were given a second dimension for the product
         return (
             "DotBackward0" if not new else "MvBackward0" if shape[-1] == 1 else "SqueezeBackward4"
@@ -110,7 +111,7 @@ def _split(op: Any, y: Any) -> str:
 
 def _cat(op: Any, y: Any) -> str:
     made = [_before(op, i) for i, edge in enumerate(op.edges) if edge is not None]
-    if all(n == "Reshape" and len(o.expects[0][0]) == y.ndim - 1 for n, o in made):
+    if all(n == "Reshape" and len(o.edges[0].shape) == y.ndim - 1 for n, o in made):
         return "StackBackward0"
     return "CatBackward0"
 
@@ -158,7 +159,7 @@ def _cross_entropy(op: Any, y: Any) -> str:
 
 
 def _nll_loss(op: Any, y: Any) -> str:
-    return "NllLossBackward0" if len(op.expects[0][0]) <= 2 else "NllLoss2DBackward0"
+    return "NllLossBackward0" if len(op.edges[0].shape) <= 2 else "NllLoss2DBackward0"
 
 
 _RULES: dict[str, Callable[[Any, Any], str]] = {

@@ -111,7 +111,7 @@ def _recording() -> Iterator[list[Op]]:
     me = threading.get_ident()
 
     def watch(op: Op, inputs: tuple, results: Any) -> None:
-        if True in op.needs and threading.get_ident() == me:
+        if any(op.needs) and threading.get_ident() == me:
             ops.append(op)
 
     observers.append(watch)
@@ -164,7 +164,7 @@ class _Segment:
     def forget(self, ops: list[Op]) -> None:
         """Takes from the ops what they saved; reading it brings it back."""
         _, args, kwargs = self.call
-        leaves = [edge for op in ops for edge in op.edges]  # the parameters among them
+        leaves = [edge.target for op in ops for edge in op.edges if edge]  # parameters among them
         tensors = {id(t): t for t in (*args, *kwargs.values(), *leaves) if isinstance(t, Tensor)}
         self.inputs = [(t, modified_at(t.array)) for t in tensors.values()]
         self.names = [op.name for op in ops]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
-from ...autograd.engine import OPS, Op
+from ...autograd.engine import ENGINE_FIELDS, OPS, Op
 from ..diagnose import diagnose
 from ..samples import Ran, name_of_input, samples
 from . import layer_checks  # noqa: F401, it enters its checks
@@ -200,7 +200,7 @@ def _memory(name: str, cls: type[Op], rans: list[Ran]) -> str:
             return f"forward saves {mine} bytes where {allowed} are enough. The call: {ran.sample}"
         known = [a for a in ran.op.saved if is_array(a)]
         for key, value in vars(ran.op).items():
-            if key in ("saved", "roads", "outputs", "needs", "retained"):
+            if key in ENGINE_FIELDS:
                 continue
             if is_array(value) and not any(value is a for a in known):
                 return f"self.{key} keeps an array: arrays belong into self.saved, which is freed"
