@@ -10,42 +10,24 @@ from math import e, inf, nan, pi
 from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .autograd.grad_mode import is_grad_enabled
-from .functions.activation import (
-    log_softmax,
-    logsumexp,
-    relu,
-    softmax,
-)
-from .functions.arrange import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    block_diag,
-    cartesian_prod,
-    column_stack,
-    combinations,
-    diff,
-    dsplit,
-    dstack,
-    fliplr,
-    flipud,
-    hsplit,
-    rot90,
-    row_stack,
-    tensor_split,
-    vsplit,
+from .functions.activation import relu
+from .functions.arithmetic import (
+    abs,
+    add,
+    addcdiv,
+    addcmul,
+    div,
+    lerp,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    square,
+    sub,
 )
 from .functions.autocast import autocast, is_autocast_enabled
-from .functions.compare import (
-    all,
+from .functions.comparison import (
     allclose,
-    any,
-    bitwise_and,
-    bitwise_left_shift,
-    bitwise_not,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
     eq,
     equal,
     ge,
@@ -61,132 +43,61 @@ from .functions.compare import (
     le,
     less,
     less_equal,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
     lt,
-    nan_to_num,
     ne,
     not_equal,
 )
-from .functions.composed import (
-    cosh,
-    deg2rad,
-    erfc,
-    exp2,
-    hypot,
-    is_nonzero,
-    logaddexp,
-    logit,
-    nanmean,
-    nansum,
-    quantile,
-    rad2deg,
-    sinh,
-    xlogy,
-)
-from .functions.creation import (
-    as_tensor,
-    asarray,
-    from_dlpack,
-    from_numpy,
-    tensor,
-)
-from .functions.dropout import (
-    dropout,
-)
-from .functions.elementwise import (
-    abs,
-    add,
-    addcdiv,
-    addcmul,
-    clamp,
-    clamp_max,
-    clamp_min,
-    clone,
-    cos,
-    div,
-    erf,
-    exp,
-    expm1,
-    lerp,
-    log,
-    log1p,
-    log2,
-    log10,
-    masked_fill,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    reciprocal,
-    rsqrt,
-    sigmoid,
-    sin,
-    sqrt,
-    square,
-    sub,
-    tan,
-    tanh,
-    where,
-)
-from .functions.embedding import (
-    embedding,
-)
-from .functions.filled import (
-    arange,
+from .functions.convert import clone
+from .functions.creation.filled import (
     empty,
     empty_like,
     eye,
     full,
     full_like,
-    linspace,
-    logspace,
-    meshgrid,
     ones,
     ones_like,
     scalar_tensor,
     zeros,
     zeros_like,
 )
-from .functions.find import (
-    argwhere,
-    bincount,
-    bucketize,
-    count_nonzero,
-    isin,
-    nonzero,
-    searchsorted,
-    unique,
+from .functions.creation.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor
+from .functions.creation.grids import cartesian_prod, combinations, meshgrid
+from .functions.creation.ranges import arange, linspace, logspace
+from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
+from .functions.dropout import (
+    dropout,
 )
-from .functions.index import (
-    diag,
-    diagonal,
-    index_add,
-    index_select,
-    masked_select,
-    narrow,
-    scatter,
-    scatter_add,
-    select,
-    take,
-    take_along_dim,
-    trace,
+from .functions.elementary import (
+    cos,
+    cosh,
+    deg2rad,
+    erf,
+    erfc,
+    exp,
+    exp2,
+    expm1,
+    hypot,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logit,
+    rad2deg,
+    rsqrt,
+    sigmoid,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+    xlogy,
 )
-from .functions.information import (
-    compile,
-    get_default_device,
-    get_float32_matmul_precision,
-    get_num_threads,
-    is_floating_point,
-    is_tensor,
-    numel,
-    set_default_device,
-    set_float32_matmul_precision,
-    set_num_threads,
+from .functions.embedding import (
+    embedding,
 )
+from .functions.gather import gather, scatter, scatter_add, take, take_along_dim
+from .functions.index import index_add, index_select, masked_select, narrow, select
 from .functions.linalg import (
     addmm,
     baddbmm,
@@ -201,11 +112,27 @@ from .functions.linalg import (
     tensordot,
     vdot,
 )
+from .functions.logic import (
+    all,
+    any,
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+)
 from .functions.norm import (
     cosine_similarity,
     layer_norm,
     rms_norm,
 )
+from .functions.order import argsort, median, quantile, sort, topk
+from .functions.properties import is_floating_point, is_nonzero, is_tensor, numel
 from .functions.random import (
     Generator,
     bernoulli,
@@ -225,25 +152,23 @@ from .functions.random import (
     seed,
     set_rng_state,
 )
-from .functions.reduce import (
+from .functions.reductions import (
     amax,
     amin,
     argmax,
     argmin,
-    argsort,
     cumsum,
-    gather,
+    diff,
     max,
     mean,
-    median,
     min,
+    nanmean,
+    nansum,
     norm,
     prod,
-    sort,
     std,
     std_mean,
     sum,
-    topk,
     var,
     var_mean,
 )
@@ -261,41 +186,69 @@ from .functions.rounding import (
     signbit,
     trunc,
 )
-from .functions.shape import (
-    broadcast_shapes,
-    broadcast_tensors,
-    broadcast_to,
+from .functions.search import (
+    argwhere,
+    bincount,
+    bucketize,
+    count_nonzero,
+    isin,
+    nonzero,
+    searchsorted,
+    unique,
+)
+from .functions.selection import (
+    clamp,
+    clamp_max,
+    clamp_min,
+    masked_fill,
+    maximum,
+    minimum,
+    nan_to_num,
+    where,
+)
+from .functions.settings import (
+    compile,
+    get_default_device,
+    get_float32_matmul_precision,
+    get_num_threads,
+    set_default_device,
+    set_float32_matmul_precision,
+    set_num_threads,
+)
+from .functions.shape.broadcast import broadcast_shapes, broadcast_tensors, broadcast_to
+from .functions.shape.join import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
     cat,
-    chunk,
+    column_stack,
     concat,
     concatenate,
-    flatten,
-    flip,
+    dstack,
     hstack,
+    row_stack,
+    stack,
+    vstack,
+)
+from .functions.shape.reorder import (
+    flip,
+    fliplr,
+    flipud,
     moveaxis,
     movedim,
     permute,
-    ravel,
-    repeat_interleave,
-    reshape,
     roll,
-    split,
-    squeeze,
-    stack,
+    rot90,
     swapaxes,
     swapdims,
     t,
-    tile,
     transpose,
-    tril,
-    tril_indices,
-    triu,
-    triu_indices,
-    unbind,
-    unflatten,
-    unsqueeze,
-    vstack,
 )
+from .functions.shape.repeat import repeat_interleave, tile
+from .functions.shape.split import chunk, dsplit, hsplit, split, tensor_split, unbind, vsplit
+from .functions.shape.views import flatten, ravel, reshape, squeeze, unflatten, unsqueeze
+from .functions.softmax import log_softmax, logsumexp, softmax
 from .tensor import Size, Tensor, device
 from .tensor.dtypes import (
     bfloat16,

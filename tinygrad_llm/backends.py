@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from .arrays.devices import settings
-from .functions.information import set_float32_matmul_precision
+from .functions.settings import set_float32_matmul_precision
 
 __all__ = ["cuda", "cudnn", "mps"]
 

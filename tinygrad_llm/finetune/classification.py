@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrays.devices import to_numpy
 from ..autograd.grad_mode import no_grad
-from ..functions.creation import tensor
+from ..functions.creation.from_data import tensor
 from ..generation import evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
-from ..functions.shape import cat
+from ..functions.shape.join import cat
 from ..generation import evaluation
 from ..nn import functional as F
 from ..tensor import Tensor, wrap

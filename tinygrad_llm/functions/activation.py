@@ -1,17 +1,17 @@
-"""Activations and softmax, with PyTorch's names and arguments."""
+"""Activations, with PyTorch's names and arguments."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import ops
-from ..tensor import Tensor, dtypes
-from ..tensor.shapes import normal_dim, normal_dims
-from .autocast import mixed
-from .elementwise import cast, clamp, where
-from .fused import need_floating, need_tensor, run
+from ..tensor import Tensor
+from .checks import need_floating, need_tensor
+from .elementary import tanh
+from .half_precision import run
 from .inplace import change_in_place, write
 from .method import method
+from .selection import clamp, where
 
 
 def _activate(name: str, op: Any, input: Tensor, inplace: bool = False, **options: Any) -> Tensor:
@@ -96,47 +96,60 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return a * b.sigmoid()
 
 
-# ------------------------------------------------------------------------------------ softmax
-def _over(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
-    if dtype is not None:
-        input = cast(input, dtypes.numpy_dtype(dtype))
-    need_floating(name, input)
-    ndim = input.array.ndim
-    if dim is None:
-        dim = 0 if ndim in (0, 1, 3) else 1  # PyTorch's rule from before dim was an argument
-    dim = normal_dim(dim, ndim)
-    return run(op, input, dim=dim) if ndim else run(op, input.reshape(1), dim=0).reshape(())
+# Klambauer, Unterthiner, Mayr, Hochreiter, "Self-Normalizing Neural Networks" (2017)
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-@method
-@mixed
-def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
-) -> Tensor:
-    """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1; give dim, the default is odd.
-
-    dtype: cast to it first. A row of −inf alone is nan.
-    """
-    return _over("softmax", ops.Softmax, input, dim, dtype)
+def _done(input: Tensor, result: Tensor, name: str, inplace: bool) -> Tensor:
+    return write(input, result, name + "_") if inplace else result
 
 
-@method
-@mixed
-def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
-) -> Tensor:
-    """log(softmax(x)) along dim, without the −inf of softmax's zeros. dtype: cast to it first."""
-    return _over("log_softmax", ops.LogSoftmax, input, dim, dtype)
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·tanh(log(1 + eˣ)). Misra (2019)."""
+    need_floating("mish", input)
+    x = input.clone() if inplace else input
+    return _done(input, x * tanh(softplus(x)), "mish", inplace)
 
 
-@method
-@mixed
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """log Σ exp(x) over dim, an int or a tuple, without overflow. Integers become floating."""
-    need_tensor("logsumexp", input)
-    if input.array.dtype.kind in "iub":
-        input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
-    dims = normal_dims(dim, input.array.ndim)
-    if not input.array.ndim:
-        return input.clone()
-    return run(ops.Logsumexp, input, dim=dims, keepdim=keepdim)
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """x/6 + ½ held between 0 and 1: a sigmoid of straight lines."""
+    need_floating("hardsigmoid", input)
+    x = input.clone() if inplace else input
+    return _done(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
+    need_floating("hardswish", input)
+    x = input.clone() if inplace else input
+    return _done(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
+    need_floating("selu", input)
+    x = input.clone() if inplace else input
+    return _done(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017). RuntimeError for alpha 0."""
+    need_floating("celu", input)
+    if alpha == 0.0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    x = input.clone() if inplace else input
+    return _done(input, elu(x / alpha) * alpha if alpha > 0 else _celu(x, alpha), "celu", inplace)
+
+
+def _celu(x: Tensor, alpha: float) -> Tensor:
+    return where(x > 0, x, (x / alpha).expm1() * alpha)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x/(1 + |x|)."""
+    return input / (abs(input) + 1.0)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x − tanh x."""
+    return input - tanh(input)

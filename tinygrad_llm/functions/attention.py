@@ -8,9 +8,10 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
 from .autocast import mixed
+from .checks import need_floating, need_same_dtype
 from .dropout import keep_weights
-from .fused import need_floating, need_same_dtype, run
-from .shape import broadcast_shapes
+from .half_precision import run
+from .shape.broadcast import broadcast_shapes
 
 
 @mixed

@@ -21,7 +21,7 @@ import numpy as np
 from ..arrays.devices import device_of
 from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes
-from .elementwise import cast
+from .operands import cast
 
 __all__ = ["autocast", "RULES"]
 

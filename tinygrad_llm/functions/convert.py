@@ -1,4 +1,4 @@
-"""To another dtype or device."""
+"""To another dtype or device, and copies."""
 
 from __future__ import annotations
 
@@ -108,3 +108,15 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray:
     if isinstance(value, Tensor):
         value = value.numpy(force=True)
     return np.asarray(value, dtype)
+
+
+@method
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself if its elements lie in row order, else a copy that does."""
+    return input if input.array.flags.c_contiguous else ops.Clone.apply(input)
+
+
+@method
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy in memory of its own, through which the gradient flows back."""
+    return ops.Clone.apply(input)

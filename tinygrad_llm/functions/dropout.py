@@ -12,7 +12,8 @@ from ..arrays.devices import asarray, settings
 from ..arrays.twins import twins
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor
-from .fused import need_floating, run
+from .checks import need_floating
+from .half_precision import run
 from .inplace import write
 
 

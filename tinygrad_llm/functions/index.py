@@ -12,9 +12,9 @@ from ..arrays.memory import is_array
 from ..autograd.engine import OPS
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
-from .elementwise import cast
 from .inplace import change_in_place
 from .method import method
+from .operands import cast
 
 
 def as_index(index: Any, x: Any) -> Any:
@@ -165,119 +165,10 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 @method
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the boolean mask (which may broadcast) holds, in one dimension."""
-    from .shape import broadcast_tensors
+    from .shape.broadcast import broadcast_tensors
 
     x, m = broadcast_tensors(input, mask)
     return getitem(x, m)
-
-
-@method
-def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at positions counted in row order, in index's shape."""
-    return getitem(input.reshape(-1), index)
-
-
-@method
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Along dim, the elements that indices point at; None: in row order over all."""
-    if dim is None:
-        return input.reshape(-1)[indices.reshape(-1)]
-    return input.gather(dim, indices)
-
-
-@method
-def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements x[i, i + offset] of two dimensions, as a new last dimension."""
-    n = input.array.ndim
-    a, b = normal_dim(dim1, n), normal_dim(dim2, n)
-    x = input.movedim((a, b), (0, 1))
-    rows, columns = x.array.shape[:2]
-    first, last = max(-offset, 0), min(rows, columns - offset)
-    i = xp_of(x.array).arange(first, max(first, last))
-    return getitem(x, (wrap(i), wrap(i + offset))).movedim(0, -1)
-
-
-@method
-def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector."""
-    if input.array.ndim == 2:
-        return input.diagonal(diagonal)
-    if input.array.ndim != 1:
-        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.array.ndim}D")
-    xp = xp_of(input.array)
-    n = input.array.size + abs(diagonal)
-    zeros = wrap(xp.zeros((n, n), input.array.dtype))
-    i = xp.arange(input.array.size)
-    index = (i + max(-diagonal, 0), i + max(diagonal, 0))
-    return ops.IndexPut.apply(zeros, input, index=index)
-
-
-@method
-def trace(input: Tensor) -> Tensor:
-    """The sum of a matrix's diagonal."""
-    if input.array.ndim != 2:
-        raise RuntimeError("trace: expected a matrix")
-    return input.diagonal().sum()
-
-
-def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
-    from ..arrays.indexing import take_along
-
-    dim = normal_dim(dim, input.array.ndim)
-    n = input.array.shape[dim]
-    ids = index.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
-        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
-    return dim, take_along(input.array, ids, dim)
-
-
-def _source(input: Tensor, index: Tensor, src: Any) -> Any:
-    if src is None:
-        raise TypeError("scatter(): a tensor src or a number value is missing")
-    if not isinstance(src, Tensor):
-        return src
-    part = src[tuple(slice(0, n) for n in index.array.shape)]
-    return cast(part, input.array.dtype)
-
-
-@method
-def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
-) -> Tensor:
-    """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
-    _, where = _scatter_index(input, dim, index)
-    what = _source(input, index, value if src is None else src)
-    return ops.IndexPut.apply(input, what, index=where)
-
-
-@method
-def scatter_(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
-) -> Tensor:
-    """scatter in place."""
-    _, where = _scatter_index(input, dim, index)
-    what = _source(input, index, value if src is None else src)
-    return change_in_place(input, "scatter_", ops.IndexPut, what, index=where)
-
-
-@method
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
-    _, where = _scatter_index(input, dim, index)
-    return input + ops.ScatterAdd.apply(
-        _source(input, index, src), shape=input.array.shape, index=where
-    )
-
-
-@method
-def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """scatter_add in place."""
-    _, where = _scatter_index(input, dim, index)
-    added = ops.ScatterAdd.apply(_source(input, index, src), shape=input.array.shape, index=where)
-    return input.add_(added)
 
 
 @method

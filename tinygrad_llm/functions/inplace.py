@@ -18,18 +18,18 @@ from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, wrap
-from . import elementwise
-from .elementwise import as_operand, cast
 from .method import method
+from .operands import as_operand, cast
 
 
 def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -> Tensor:
     """x becomes op(x, others) in its own memory and graph; returns x."""
-    _refuse_leaf(x, others)
+    refuse_leaf(x)
     return write(x, op.apply(x, *others, **options), by)
 
 
-def _refuse_leaf(x: Tensor, others: Any = ()) -> None:
+def refuse_leaf(x: Tensor) -> None:
+    """RuntimeError if x is a leaf that requires grad, or a view of one, while gradients are on."""
     if not mode.grad:
         return
     if x._needs and x._op is None:
@@ -129,52 +129,33 @@ def _name(x: Tensor) -> str:
     return names.get(str(x.dtype).removeprefix("torch."), str(x.dtype))
 
 
-def _from(function: Any, name: str) -> Any:
-    """The in-place form of a function: x.exp_() is exp, written into x."""
+def in_place(function: Any, *names: str, saves_input: bool = False) -> None:
+    """Attach the in-place form of a function to Tensor: x.exp_() is exp(x), written into x.
 
-    def in_place(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        _refuse_leaf(self, args)
-        several = mode.grad and name in ("tan_", "clamp_", "clip_")  # ops, which save self
-        new = function(self.clone() if several else self, *args, **kwargs)
-        if new is NotImplemented:
-            return new
-        return write(self, new, name)
-
-    in_place.__name__ = in_place.__qualname__ = name
-    in_place.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
-    return in_place
+    names: of the method, then of its alias or of its operator ("add_", "__iadd__").
+    saves_input: an op within the function saves x, so the function gets a copy of it.
+    """
+    for name in names:
+        form = _in_place_form(function, names[0] if name.startswith("__") else name, saves_input)
+        setattr(Tensor, name, form)
 
 
-_OPERATORS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__",
-              "pow": "__ipow__"}  # fmt: skip
-_NAMES = (
-    "add sub mul div pow neg exp expm1 log log1p log2 log10 sqrt rsqrt square reciprocal tanh "
-    "sigmoid sin cos tan erf abs clamp masked_fill lerp addcmul addcdiv multiply divide subtract "
-    "clip"
-)
-for _each in _NAMES.split():
-    _function = getattr(elementwise, _each, None) or getattr(Tensor, _each)
-    setattr(Tensor, _each + "_", _from(_function, _each + "_"))
-    if _each in _OPERATORS:
-        setattr(Tensor, _OPERATORS[_each], _from(_function, _each + "_"))
+def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:
+    def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        refuse_leaf(self)
+        x = self.clone() if saves_input and mode.grad else self
+        new = function(x, *args, **kwargs)
+        return new if new is NotImplemented else write(self, new, name)
 
-
-@method
-def clamp_min_(input: Tensor, min: Any) -> Tensor:
-    """clamp_min in place."""
-    return input.clamp_(min=min)
-
-
-@method
-def clamp_max_(input: Tensor, max: Any) -> Tensor:
-    """clamp_max in place."""
-    return input.clamp_(max=max)
+    change.__name__ = change.__qualname__ = name
+    change.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
+    return change
 
 
 @method
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Overwrite with src's values, which broadcast and are cast to this dtype and device."""
-    _refuse_leaf(self, (src,))
+    refuse_leaf(self)
     src = as_operand(src)
     if not isinstance(src, Tensor):
         return self.fill_(src)
@@ -200,7 +181,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 @method
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to value, a number or a 0-d tensor."""
-    _refuse_leaf(self)
+    refuse_leaf(self)
     if isinstance(value, Tensor):
         return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
     array = xp_of(self.array).full(self.array.shape, value, self.array.dtype)
@@ -239,7 +220,7 @@ def t_(self: Tensor) -> Tensor:
 
 
 def _reshaped(self: Tensor, new: Tensor) -> Tensor:
-    _refuse_leaf(self)
+    refuse_leaf(self)
     self.array, self._op, self._out, self._needs = new.array, new._op, new._out, new._needs
     return self
 

@@ -11,9 +11,9 @@ from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .autocast import mixed
-from .elementwise import promote
-from .fused import run
+from .half_precision import run
 from .method import checked, method
+from .operands import promote
 
 
 def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import ops
 from ..tensor import Tensor
 from .autocast import mixed
-from .fused import need_same_dtype, need_tensor, run
+from .checks import need_same_dtype, need_tensor
+from .half_precision import run
 
 
 @mixed

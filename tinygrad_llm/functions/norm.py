@@ -8,9 +8,10 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor, dtypes
 from .autocast import mixed
-from .elementwise import clamp_min
-from .fused import need_floating, need_same_dtype, run
-from .shape import broadcast_tensors
+from .checks import need_floating, need_same_dtype
+from .half_precision import run
+from .selection import clamp_min
+from .shape.broadcast import broadcast_tensors
 
 
 def _normalize_last(

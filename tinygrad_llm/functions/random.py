@@ -17,8 +17,7 @@ from ..arrays.devices import asarray, to_numpy
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
-from .creation import finish
-from .filled import _size
+from .creation.arguments import as_size, placed_tensor
 from .sampling import bernoulli, check_std, floating, integer, multinomial, stream
 
 __all__ = [
@@ -51,9 +50,9 @@ def rand(
 
     NotImplementedError for a dtype that is no floating-point one.
     """
-    shape = _size("rand", args or (() if size is None else (size,)))
+    shape = as_size("rand", args or (() if size is None else (size,)))
     kind = floating("check_uniform_bounds", dtypes.numpy_dtype(dtype))
-    return finish(stream(generator).rand(shape, kind), device, requires_grad)
+    return placed_tensor(stream(generator).rand(shape, kind), device, requires_grad)
 
 
 def randn(
@@ -64,9 +63,9 @@ def randn(
 
     NotImplementedError for a dtype that is no floating-point one.
     """
-    shape = _size("randn", args or (() if size is None else (size,)))
+    shape = as_size("randn", args or (() if size is None else (size,)))
     kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
-    return finish(stream(generator).randn(shape, kind), device, requires_grad)
+    return placed_tensor(stream(generator).randn(shape, kind), device, requires_grad)
 
 
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
@@ -95,8 +94,8 @@ def randint(
     if not isinstance(shape, list | tuple):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
     kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
-    array = stream(generator).randint(first, last, _size("randint", (shape,)), kind)
-    return finish(array, device, requires_grad)
+    array = stream(generator).randint(first, last, as_size("randint", (shape,)), kind)
+    return placed_tensor(array, device, requires_grad)
 
 
 def randperm(
@@ -111,7 +110,7 @@ def randperm(
     most = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
     if n - 1 > most:
         raise RuntimeError(f"randperm: {n - 1} is too large for {kind.name}")
-    return finish(stream(generator).randperm(n, kind), device, requires_grad)
+    return placed_tensor(stream(generator).randperm(n, kind), device, requires_grad)
 
 
 def normal(
@@ -128,8 +127,8 @@ def normal(
             raise TypeError("normal(): two numbers need a size: normal(mean, std, size)")
         check_std(std)
         kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
-        shape = _size("normal", (size,))
-        return finish(draw.normal(shape, mean, std, kind), device, requires_grad)
+        shape = as_size("normal", (size,))
+        return placed_tensor(draw.normal(shape, mean, std, kind), device, requires_grad)
     if size is not None:
         raise TypeError(
             "normal(): a tensor of means or of stds has a shape; size must not be given"
@@ -168,7 +167,7 @@ def _like(
         )
     kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
     values = in_memory_order(lambda shape: draw(shape, kind), input.array)
-    return finish(values, input.device if place is None else place, requires_grad)
+    return placed_tensor(values, input.device if place is None else place, requires_grad)
 
 
 def rand_like(

@@ -10,10 +10,10 @@ from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..ops.remainder import Remainder
 from ..tensor import Tensor, dtypes, wrap
-from . import inplace
-from .compare import broadcasts, tensor_argument
-from .elementwise import as_operand, cast
+from .checks import broadcasts, tensor_argument
+from .inplace import in_place
 from .method import method
+from .operands import as_operand, cast
 
 
 def _step(name: str, input: Tensor) -> Tensor:
@@ -152,8 +152,7 @@ def _rfloordiv(input: Any, other: Any) -> Any:
     return floor_divide(other, input)
 
 
-for _function in (floor, ceil, trunc, round, frac, sign, remainder, fmod, floor_divide):
-    _name = _function.__name__ + "_"
-    setattr(Tensor, _name, inplace._from(_function, _name))
-setattr(Tensor, "__imod__", inplace._from(remainder, "remainder_"))  # noqa: B010
-setattr(Tensor, "__ifloordiv__", inplace._from(floor_divide, "floor_divide_"))  # noqa: B010
+for _function in (floor, ceil, trunc, round, frac, sign, fmod):
+    in_place(_function, _function.__name__ + "_")
+in_place(remainder, "remainder_", "__imod__")
+in_place(floor_divide, "floor_divide_", "__ifloordiv__")

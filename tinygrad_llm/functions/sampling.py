@@ -14,7 +14,7 @@ from ..arrays.devices import asarray, to_numpy
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
-from .inplace import _refuse_leaf, write
+from .inplace import refuse_leaf, write
 from .method import method
 
 __all__ = ["bernoulli", "multinomial"]
@@ -131,7 +131,7 @@ def multinomial(
 # -------------------------------------------------------------------------------------- in place
 def _fill(x: Tensor, by: str, draw: Callable[..., Any], *others: Any) -> Tensor:
     """What draw(shape, *others) gives, in the order of x's memory, becomes the values of x."""
-    _refuse_leaf(x)
+    refuse_leaf(x)
     values = in_memory_order(draw, x.array, *others) if x.array.size else x.array
     return write(x, wrap(asarray(values, x.array)), by)
 

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..autograd.grad_mode import no_grad
-from ..functions.activation import softmax
-from ..functions.creation import tensor
-from ..functions.elementwise import where
-from ..functions.filled import full_like, zeros, zeros_like
-from ..functions.reduce import sort, topk
+from ..functions.creation.filled import full_like, zeros, zeros_like
+from ..functions.creation.from_data import tensor
+from ..functions.order import sort, topk
 from ..functions.sampling import multinomial
-from ..functions.shape import cat
+from ..functions.selection import where
+from ..functions.shape.join import cat
+from ..functions.softmax import softmax
 from ..random import Generator
 from ..tensor import Tensor
 from ..tensor.dtypes import bool_, int64

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import nn
 from ..arrays.devices import xp_of
-from ..functions.filled import arange
+from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from .gpt import GPT, GPTConfig

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import nn
-from ..functions.filled import arange, ones
+from ..functions.creation.filled import ones
+from ..functions.creation.ranges import arange
 from ..layers.cache import KVCache, LayerCache
 from ..nn import functional as F
 from ..tensor import Tensor

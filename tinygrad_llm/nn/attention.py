@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functions.filled import zeros
-from ..functions.shape import cat
+from ..functions.creation.filled import zeros
+from ..functions.shape.join import cat
 from ..tensor import Tensor
 from . import functional as F
 from . import init

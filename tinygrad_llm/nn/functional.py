@@ -4,55 +4,48 @@ What each computes stands in `tinygrad_llm.functions`, its derivative in `tinygr
 """
 
 from ..functions.activation import (
+    celu,
     elu,
     gelu,
     glu,
+    hardsigmoid,
+    hardswish,
     hardtanh,
     leaky_relu,
-    log_softmax,
     logsigmoid,
+    mish,
     relu,
     relu6,
     relu_,
-    silu,
-    softmax,
-    softplus,
-)
-from ..functions.attention import rope, rope_angles, scaled_dot_product_attention
-from ..functions.dropout import dropout
-from ..functions.elementwise import sigmoid, tanh
-from ..functions.embedding import embedding, one_hot, pad
-from ..functions.linear import linear
-from ..functions.loss import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    linear_cross_entropy,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
-)
-from ..functions.more_activation import (
-    celu,
-    gumbel_softmax,
-    hardsigmoid,
-    hardswish,
-    mish,
     selu,
-    softmin,
+    silu,
+    softplus,
     softsign,
     tanhshrink,
 )
-from ..functions.norm import cosine_similarity, layer_norm, normalize, rms_norm
-from ..functions.pair_loss import (
+from ..functions.attention import rope, rope_angles, scaled_dot_product_attention
+from ..functions.dropout import dropout
+from ..functions.elementary import sigmoid, tanh
+from ..functions.embedding import embedding, one_hot
+from ..functions.linear import linear
+from ..functions.losses.classification import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_div,
+    linear_cross_entropy,
+    nll_loss,
+)
+from ..functions.losses.pairs import (
     cosine_embedding_loss,
     margin_ranking_loss,
     pairwise_distance,
     triplet_margin_loss,
 )
+from ..functions.losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from ..functions.norm import cosine_similarity, layer_norm, normalize, rms_norm
+from ..functions.shape.padding import pad
+from ..functions.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from ..tensor.missing_names import missing
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..functions.shape import cat
+from ..functions.shape.join import cat
 from ..layers.lora import LinearWithLoRA, LoRALayer
 from ..models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
 from ..tensor import wrap

@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..functions.elementwise import where
+from ..functions.creation.filled import ones_like
 from ..functions.embedding import one_hot
-from ..functions.filled import ones_like
-from ..functions.shape import cat, stack
+from ..functions.selection import where
+from ..functions.shape.join import cat, stack
 from ..tensor import Tensor, wrap
 from ..tensor.dtypes import bool_
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import to_numpy
-from ..functions.compare import isclose
+from ..functions.comparison import isclose
 from ..tensor import Tensor, dtypes, wrap
 
 __all__ = ["arrays", "assert_close", "assert_gradients", "sizes", "tensors"]  # noqa: F822

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..cuda import graphed
-from ..functions.shape import cat
+from ..functions.shape.join import cat
 from ..nn.utils import clip_grad_norm_
 
 __all__ = ["GraphedStep"]

@@ -13,7 +13,7 @@ import numpy as np
 from ...arrays.devices import device_of, move, xp_of
 from ...arrays.twins import twins
 from ...autograd.inplace_versions import mark_modified
-from ...functions.shape import cat
+from ...functions.shape.join import cat
 from ...tensor import Tensor, wrap
 from ...tensor.missing_names import missing
 from .. import init

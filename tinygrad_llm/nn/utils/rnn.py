@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...functions.embedding import pad
-from ...functions.shape import stack
+from ...functions.shape.join import stack
+from ...functions.shape.padding import pad
 from ...tensor import Tensor
 from ...tensor.missing_names import missing
 

@@ -47,7 +47,7 @@ def look_at_gradients() -> list[Finding]:
     import numpy as np
 
     from ...autograd.finite_differences import gradcheck
-    from ...functions.creation import tensor
+    from ...functions.creation.from_data import tensor
     from ...functions.norm import layer_norm
 
     rng = np.random.default_rng(0)

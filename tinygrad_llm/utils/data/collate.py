@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...functions.creation import as_tensor, tensor
-from ...functions.shape import stack
+from ...functions.creation.from_data import as_tensor, tensor
+from ...functions.shape.join import stack
 from ...tensor import Tensor
 
 

@@ -1,46 +1,16 @@
-"""Questions about tensors and settings of the process, with PyTorch's names."""
+"""Settings of the process: threads, float32's precision on a GPU, the default device."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..arrays import devices, parallel
-from ..tensor import Tensor, device
-from .method import checked
-
-__all__ = [
-    "compile",
-    "get_default_device",
-    "get_float32_matmul_precision",
-    "get_num_threads",
-    "is_floating_point",
-    "is_tensor",
-    "numel",
-    "set_default_device",
-    "set_float32_matmul_precision",
-    "set_num_threads",
-]
+from ..tensor import device
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
     """The model itself: there is nothing to compile here. As a decorator, the function itself."""
     return (lambda function: function) if model is None else model
-
-
-def is_tensor(obj: Any) -> bool:
-    """Whether obj is a Tensor."""
-    return isinstance(obj, Tensor)
-
-
-@checked
-def numel(input: Tensor) -> int:
-    """How many elements the tensor has."""
-    return input.numel()
-
-
-def is_floating_point(input: Tensor) -> bool:
-    """Whether the tensor's dtype is a floating one."""
-    return input.is_floating_point()
 
 
 def get_default_device() -> device:

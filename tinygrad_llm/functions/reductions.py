@@ -1,17 +1,22 @@
-"""Many elements into one, with PyTorch's names and arguments."""
+"""Many elements into one: sums, means, extremes, norms; and running sums and differences."""
 
 from __future__ import annotations
 
+import builtins
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
-from .elementwise import cast
-from .fused import run
+from .checks import need_floating
+from .gather import gather
+from .half_precision import run
 from .method import method
+from .operands import cast
+from .return_types import Max, Min, returned
+from .shape.join import cat
 
 
 def _dims(input: Tensor, dim: Any) -> tuple[int, ...]:
@@ -86,44 +91,6 @@ def std_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Te
     return std(input, dim, **options), mean(input, dim, keepdim=options.get("keepdim", False))
 
 
-class ValuesIndices(NamedTuple):
-    """What max, min, sort, topk and median along a dimension return."""
-
-    values: Tensor
-    indices: Tensor
-
-    def __repr__(self) -> str:
-        name = type(self).__name__.lower()
-        return f"torch.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
-
-
-class Max(ValuesIndices):
-    __slots__ = ()
-
-
-class Min(ValuesIndices):
-    __slots__ = ()
-
-
-class Sort(ValuesIndices):
-    __slots__ = ()
-
-
-class Topk(ValuesIndices):
-    __slots__ = ()
-
-
-class Median(ValuesIndices):
-    __slots__ = ()
-
-
-def _returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
-    """The pair; grad_fn prints as one step, whichever ops it took."""
-    if values._op is not None:
-        values._op.printed = f"{kind.__name__}Backward{1 if kind is Median else 0}"
-    return kind(values, indices)
-
-
 def _not_empty(input: Tensor, what: str, dims: tuple[int, ...], dim: Any = 0) -> None:
     if input.array.size == 0 and dim in ((), None):
         raise RuntimeError(
@@ -154,7 +121,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
     values = gather(input, dim, indices)
     if not keepdim and input.array.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return _returned(Max if largest else Min, values, indices)
+    return returned(Max if largest else Min, values, indices)
 
 
 @method
@@ -266,101 +233,35 @@ def norm(
     return sum(input.abs() ** p, dims, keepdim) ** (1.0 / p)
 
 
-# ------------------------------------------------------------------------- order along a dim
-def _order(input: Tensor, dim: int, descending: bool) -> Any:
-    """The positions that sort x along dim, equal elements in their order, nan the largest."""
-    a, xp = input.array, xp_of(input.array)
-    if not descending:
-        return xp.argsort(a, axis=dim, kind="stable")
-    backwards = xp.flip(a, dim)  # a stable sort of the reverse, read from its end
-    order = xp.flip(xp.argsort(backwards, axis=dim, kind="stable"), dim)
-    return a.shape[dim] - 1 - order
-
-
 @method
-def sort(
-    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
-) -> ValuesIndices:
-    """(values, indices) in order along dim; equal elements keep their order."""
-    dim = normal_dim(dim, input.array.ndim)
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Differences of neighbours along dim, n times over; prepend and append are joined first."""
     if input.array.ndim == 0:
-        return _returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
-    indices = wrap(_order(input, dim, descending))
-    return _returned(Sort, gather(input, dim, indices), indices)
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    parts = [x for x in (prepend, input, append) if x is not None]
+    whole = cat(parts, dim) if len(parts) > 1 else input
+    for _ in range(builtins.min(n, whole.size(dim))):
+        rest = whole.size(dim) - 1
+        later, sooner = whole.narrow(dim, 1, rest), whole.narrow(dim, 0, rest)
+        is_bool = whole.array.dtype.kind == "b"
+        whole = later.logical_xor(sooner) if is_bool else later - sooner
+    return whole
 
 
 @method
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
-    """The positions that put x in order along dim; int64."""
-    return sort(input.detach(), dim, descending).indices
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum, in which nan counts as 0."""
+    return sum(input.masked_fill(input.isnan(), 0.0), dim, keepdim, dtype=dtype)
 
 
 @method
-def topk(
-    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> ValuesIndices:
-    """(values, indices) of the k largest (or smallest) along dim, in order."""
-    dim = normal_dim(dim, input.array.ndim)
-    n = input.array.shape[dim] if input.array.ndim else 1
-    if not 0 <= k <= n:
-        raise RuntimeError(f"selected index k out of range: k is {k}, the dimension's size is {n}")
-    if input.array.ndim == 0:
-        return _returned(Topk, *sort(input))
-    a, xp = input.array, xp_of(input.array)
-    if 0 < k < n // 8 and a.dtype.kind == "f":  # choose the k, then order them alone
-        side = -a if largest else a
-        chosen = xp.argpartition(side, k - 1, axis=dim)
-        chosen = xp.sort(chosen[(slice(None),) * dim + (slice(0, k),)], axis=dim)
-        order = xp.argsort(xp.take_along_axis(side, chosen, dim), axis=dim, kind="stable")
-        indices = wrap(xp.take_along_axis(chosen, order, dim))
-    else:
-        order = _order(input, dim, largest)
-        indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
-    return _returned(Topk, gather(input, dim, indices), indices)
-
-
-@method
-def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The middle element, the lower of two; with dim, (values, indices) along it."""
-    flat = input.reshape(-1) if dim is None else input
-    d = 0 if dim is None else normal_dim(dim, input.array.ndim)
-    middle = (flat.array.shape[d] - 1) // 2
-    values, indices = (t.narrow(d, middle, 1) for t in sort(flat, d))
-    if dim is None:
-        middle_one = values.reshape(())
-        if middle_one._op is not None:
-            middle_one._op.printed = "MedianBackward0"
-        return middle_one
-    if not keepdim:
-        values, indices = values.squeeze(d), indices.squeeze(d)
-    return _returned(Median, values, indices)
-
-
-@method
-def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """Along dim, the elements that index (int64, same number of dims) points at.
-
-    out[i, j] = input[index[i, j], j] for dim 0. RuntimeError for an index out of range.
-    """
-    dim = normal_dim(dim, input.array.ndim)
-    ids = index.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"gather(): Expected dtype int64 for index, got {index.dtype}")
-    if input.array.ndim == 0:
-        return input.expand(index.shape) if ids.ndim else input.clone()
-    if ids.ndim != input.array.ndim:
-        raise RuntimeError(
-            "Index tensor must have the same number of dimensions as input tensor: "
-            f"index has {ids.ndim}, input has {input.array.ndim}"
-        )
-    for d, (n, m) in enumerate(zip(ids.shape, input.array.shape, strict=True)):
-        if d != dim and n > m:
-            raise RuntimeError(
-                f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no "
-                f"larger than self {list(input.array.shape)} apart from dimension {dim}"
-            )
-    n = input.array.shape[dim]
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
-        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
-    return ops.Gather.apply(input, ids, dim=dim)
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of what is not nan; nan if there is nothing else."""
+    need_floating("nanmean", input)
+    count = sum(~input.isnan(), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / count

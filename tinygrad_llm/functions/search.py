@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim, normal_dims
-from .compare import tensor_argument
+from .checks import tensor_argument
 from .method import method
 
 

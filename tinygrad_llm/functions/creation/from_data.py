@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from itertools import chain
@@ -10,30 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import devices
-from ..arrays.devices import move
-from ..arrays.memory import is_array
-from ..tensor import Tensor, dtypes, wrap
-from .convert import as_device
+from ...arrays import devices
+from ...arrays.memory import is_array
+from ...tensor import Tensor, dtypes, wrap
+from .arguments import fitted, placed_tensor
 
 
-def finish(array: Any, device: Any, requires_grad: bool) -> Tensor:
-    """The array as a tensor on the device."""
-    if device is not None:
-        place = as_device(device)
-        array = move(array, place.type, place.index)
-    result = wrap(array)
-    if requires_grad:
-        if array.dtype.kind in "iub":
-            raise RuntimeError(
-                "Only Tensors of floating point and complex dtype can require gradients: "
-                f"this one is {result.dtype}"
-            )
-        result.requires_grad = True
-    return result
-
-
-# ---------------------------------------------------------------------------------- from values
 def tensor(
     data: Any,
     *,
@@ -55,14 +36,14 @@ def tensor(
             "rather than torch.tensor(sourceTensor).",
             stacklevel=2,
         )
-    return finish(_as_array(data, dtype, copy=True), device, requires_grad)
+    return placed_tensor(_as_array(data, dtype, copy=True), device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """As `tensor`, but an array or tensor of the dtype and device wanted is not copied."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
-    return finish(_as_array(data, dtype, copy=False), device, False)
+    return placed_tensor(_as_array(data, dtype, copy=False), device, False)
 
 
 def asarray(
@@ -80,7 +61,7 @@ def asarray(
         raise ValueError(
             "can't alias the object: copy=False needs an array or tensor of the same dtype"
         )
-    return finish(array, device, requires_grad)
+    return placed_tensor(array, device, requires_grad)
 
 
 def from_numpy(ndarray: Any) -> Tensor:
@@ -273,17 +254,3 @@ def _numbers(values: list[Any], wanted: np.dtype) -> np.ndarray:
                 "Overflow when unpacking long long: an integer is outside int64"
             ) from error
         return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
-
-
-def fitted(value: Any, wanted: np.dtype, name: str) -> Any:
-    """A number within an integer dtype; negative ones wrap round in unsigned types, as in C."""
-    if wanted.kind not in "iu":
-        return value
-    limits = np.iinfo(wanted)
-    low = -limits.max if wanted.kind == "u" and isinstance(value, int) else limits.min
-    if not math.isfinite(value) or not low <= value <= limits.max:
-        raise RuntimeError(
-            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
-            f"[{limits.min}, {limits.max}]"
-        )
-    return int(value) % (limits.max + 1) if wanted.kind == "u" else int(value)

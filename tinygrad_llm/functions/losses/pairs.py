@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..tensor import Tensor
-from .elementwise import where
-from .loss import _reduced, _reduction
+from ...tensor import Tensor
+from ..selection import where
+from .reduction import reduced, reduction_name
 
 __all__ = [
     "cosine_embedding_loss",
@@ -29,13 +29,13 @@ def margin_ranking_loss(
 
     RuntimeError unless all three have the same number of dimensions.
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     if not input1.array.ndim == input2.array.ndim == target.array.ndim:
         raise RuntimeError(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
-    return _reduced((margin - target * (input1 - input2)).relu(), reduction)
+    return reduced((margin - target * (input1 - input2)).relu(), reduction)
 
 
 def cosine_embedding_loss(
@@ -47,7 +47,7 @@ def cosine_embedding_loss(
     cos is the cosine between x1 and x2: (N, D), (N, D), y (N), or (D), (D), y (). RuntimeError for
     other shapes.
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     ranks = input1.array.ndim, input2.array.ndim, target.array.ndim
     if ranks not in ((1, 1, 0), (2, 2, 1)):
         raise RuntimeError(
@@ -61,7 +61,7 @@ def cosine_embedding_loss(
     )
     losses = where(target.eq(1), 1.0 - cosine, 0.0 * cosine)
     losses = where(target.eq(-1), (cosine - margin).relu(), losses)
-    return _reduced(losses, reduction)
+    return reduced(losses, reduction)
 
 
 def triplet_margin_loss(
@@ -74,11 +74,11 @@ def triplet_margin_loss(
     d is pairwise_distance with norm p. swap takes d(p, n) where it is less than d(a, n).
     ValueError unless margin > 0. Balntas, Riba, Ponsa, Mikolajczyk (2016).
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return _reduced((near - far + margin).relu(), reduction)
+    return reduced((near - far + margin).relu(), reduction)

@@ -1,35 +1,20 @@
-"""Losses, with PyTorch's names and arguments."""
+"""Losses of classes and of probabilities: cross-entropies, their relatives, divergence."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from .. import ops
-from ..tensor import Tensor
-from .activation import log_softmax
-from .autocast import mixed
-from .elementwise import clamp, promote
-from .fused import need_floating, need_same_dtype, need_tensor, run
-from .linear import linear
+from ... import ops
+from ...tensor import Tensor
+from ..autocast import mixed
+from ..checks import need_floating, need_same_dtype, need_tensor
+from ..half_precision import run
+from ..linear import linear
+from ..operands import promote
+from ..softmax import log_softmax
+from .reduction import reduced, reduction_name
 
 
-def _reduction(size_average: Any, reduce: Any, reduction: str, *, batchmean: bool = False) -> str:
-    """The reduction's name; size_average and reduce are PyTorch's older way to say it."""
-    if size_average is not None or reduce is not None:
-        if reduce is False:
-            return "none"
-        return "sum" if size_average is False else "mean"
-    if reduction not in ("none", "mean", "sum") and not (batchmean and reduction == "batchmean"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
-    return reduction
-
-
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    return losses if reduction == "none" else getattr(losses, reduction)()
-
-
-# ---------------------------------------------------------------------------- one class of many
 def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Errors unless input is (C), (N, C) or (N, C, d₁, …), and target () or (N, d₁, …) of int64."""
     x, t = input.array.shape, target.array.shape
@@ -87,7 +72,7 @@ def cross_entropy(
     IndexError for a class outside [0, C) that is not ignore_index, ValueError for batch sizes that
     differ, RuntimeError for other shapes or dtypes.
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     need_floating("cross_entropy", input)
     need_tensor("cross_entropy", target, "target")
     if not 0.0 <= label_smoothing <= 1.0:
@@ -115,7 +100,7 @@ def _soft_cross_entropy(
         target = target * (1.0 - label_smoothing) + label_smoothing / n_classes
     if weight is not None:
         target = target * weight.reshape(n_classes, *[1] * (input.array.ndim - dim - 1))
-    return _reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
+    return reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
 
 
 @mixed
@@ -131,7 +116,7 @@ def linear_cross_entropy(
     With reduction "none" or probabilities as targets it is the two functions one after the other.
     """
     name = "linear_cross_entropy"
-    reduction = _reduction(None, None, reduction)
+    reduction = reduction_name(None, None, reduction)
     need_floating(name, input, linear_weight)
     need_same_dtype(name, input=input, weight=linear_weight, bias=linear_bias)
     ignore_index = -100 if ignore_index is None else ignore_index
@@ -160,7 +145,7 @@ def nll_loss(
     cross_entropy(x, t) is nll_loss(log_softmax(x, 1), t): shapes, reductions and errors are as
     there.
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     need_floating("nll_loss", input)
     need_tensor("nll_loss", target, "target")
     _check_classes("nll_loss", input, target, weight)
@@ -168,90 +153,6 @@ def nll_loss(
     return run(
         ops.NllLoss, x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
     )  # fmt: skip
-
-
-# -------------------------------------------------------------------------- element by element
-def _alike(name: str, input: Tensor, target: Tensor) -> list[Tensor]:
-    """Both in their common dtype; a warning if one of them will be broadcast."""
-    need_tensor(name, input)
-    need_tensor(name, target, "target")
-    if input.array.shape != target.array.shape:
-        warnings.warn(
-            f"{name}: Using a target size ({target.shape}) that is different to the input size "
-            f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
-            "Please ensure they have the same size.",
-            stacklevel=3,
-        )
-    both = promote(input, target)
-    need_floating(name, *both)
-    return both
-
-
-def _weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduced; the mean of weighted losses is divided by the sum of the weights."""
-    if weight is None:
-        return _reduced(losses, reduction)
-    if weight.array.shape != losses.array.shape:
-        raise ValueError("Weights and input must have the same size.")
-    losses = losses * weight
-    return losses.sum() / weight.sum() if reduction == "mean" else _reduced(losses, reduction)
-
-
-@mixed
-def mse_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
-    reduction: str = "mean", weight: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """(input − target)², reduced. With weights the mean is divided by their sum."""
-    reduction = _reduction(size_average, reduce, reduction)
-    losses = run(ops.MseLoss, *_alike("mse_loss", input, target))
-    return _weighted(losses, weight, reduction)
-
-
-@mixed
-def l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
-    reduction: str = "mean", weight: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """|input − target|, reduced. With weights the mean is divided by their sum."""
-    reduction = _reduction(size_average, reduce, reduction)
-    x, t = _alike("l1_loss", input, target)
-    return _weighted((x - t).abs(), weight, reduction)
-
-
-@mixed
-def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
-    weight: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced.
-
-    That is m·(|d| − m/2) with m = min(|d|, delta). Huber (1964).
-    """
-    reduction = _reduction(None, None, reduction)
-    if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    x, t = _alike("huber_loss", input, target)
-    d = (x - t).abs()
-    m = clamp(d, max=delta)
-    losses = m * (d - m * 0.5)
-    if weight is not None and reduction == "mean":  # divided by the elements, as PyTorch does here
-        return _weighted(losses, weight, "none").mean()
-    return _weighted(losses, weight, reduction)
-
-
-@mixed
-def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
-    reduction: str = "mean", beta: float = 1.0,
-) -> Tensor:  # fmt: skip
-    """huber_loss(delta=beta)/beta; with beta = 0 it is l1_loss."""
-    reduction = _reduction(size_average, reduce, reduction)
-    if beta < 0:
-        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    if beta == 0:
-        return l1_loss(input, target, reduction=reduction)
-    return huber_loss(input, target, reduction, beta) / beta
 
 
 def binary_cross_entropy(
@@ -263,7 +164,7 @@ def binary_cross_entropy(
     A logarithm stops at −100. ValueError if shapes differ, RuntimeError for x outside [0, 1].
     binary_cross_entropy_with_logits is the more exact one.
     """
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     need_floating("binary_cross_entropy", input, target)
     if input.array.shape != target.array.shape:
         raise ValueError(
@@ -275,7 +176,7 @@ def binary_cross_entropy(
         if x.size and not (bool((x >= 0).all()) and bool((x <= 1).all())):
             raise RuntimeError(f"all elements of {which} should be between 0 and 1")
     losses = run(ops.BinaryCrossEntropy, input, target)
-    return _reduced(losses if weight is None else losses * weight, reduction)
+    return reduced(losses if weight is None else losses * weight, reduction)
 
 
 @mixed
@@ -289,7 +190,7 @@ def binary_cross_entropy_with_logits(
     ValueError if shapes differ.
     """
     name = "binary_cross_entropy_with_logits"
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     need_floating(name, input, target)
     if input.array.shape != target.array.shape:
         raise ValueError(
@@ -298,7 +199,7 @@ def binary_cross_entropy_with_logits(
     need_same_dtype(name, input=input, target=target, pos_weight=pos_weight)
     w = 1.0 if pos_weight is None else pos_weight.array
     losses = run(ops.BinaryCrossEntropyWithLogits, input, target, w)
-    return _reduced(losses if weight is None else losses * weight, reduction)
+    return reduced(losses if weight is None else losses * weight, reduction)
 
 
 @mixed
@@ -311,10 +212,10 @@ def kl_div(
     log_target: the target is given as log-probabilities too. reduction "batchmean" divides by the
     first dimension, which is what the divergence means; "mean" divides by all elements.
     """
-    reduction = _reduction(size_average, reduce, reduction, batchmean=True)
+    reduction = reduction_name(size_average, reduce, reduction, batchmean=True)
     input, target = promote(input, target)
     need_floating("kl_div", input, target)
     losses = run(ops.KlDiv, input, target, log_target=log_target)
     if reduction == "batchmean":
         return losses.sum() / max(input.array.shape[0] if input.array.ndim else 1, 1)
-    return _reduced(losses, reduction)
+    return reduced(losses, reduction)

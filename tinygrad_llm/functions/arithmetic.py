@@ -1,0 +1,166 @@
+"""Sums, differences, products, quotients and powers, element by element, and the operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor, dtypes
+from .inplace import in_place
+from .method import method
+from .operands import binary, cast, unary
+
+
+def refuse_bool(a: Any, b: Any, sign: str) -> None:
+    """RuntimeError if one is boolean, a tensor or True or False: it has no difference."""
+    bools = [isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_)
+             for x in (a, b)]  # fmt: skip
+    if all(bools):
+        raise RuntimeError(
+            f"Subtraction, the `{sign}` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    if any(bools):
+        raise RuntimeError(
+            f"Subtraction, the `{sign}` operator, with a bool tensor is not supported. If you are "
+            "trying to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+
+
+@method("add", "__add__")
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input + alpha·other, element by element; shapes broadcast and dtypes promote."""
+    return binary(ops.Add, input, other if alpha == 1 else mul(other, alpha))
+
+
+@method("__radd__")
+def _radd(input: Any, other: Any) -> Any:
+    return binary(ops.Add, other, input)
+
+
+@method("sub", "subtract", "__sub__")
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input − alpha·other, element by element; shapes broadcast and dtypes promote."""
+    refuse_bool(input, other, "-")
+    return binary(ops.Sub, input, other if alpha == 1 else mul(other, alpha))
+
+
+@method("__rsub__")
+def _rsub(input: Any, other: Any) -> Any:
+    refuse_bool(other, input, "-")
+    return binary(ops.Sub, other, input)
+
+
+@method("mul", "multiply", "__mul__")
+def mul(input: Any, other: Any) -> Any:
+    """input·other, element by element; shapes broadcast and dtypes promote."""
+    return binary(ops.Mul, input, other)
+
+
+@method("__rmul__")
+def _rmul(input: Any, other: Any) -> Any:
+    return binary(ops.Mul, other, input)
+
+
+@method("div", "divide", "true_divide")
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """input / other, element by element. Integers give the default floating dtype.
+
+    rounding_mode "trunc" rounds the quotient towards 0, "floor" downwards.
+    """
+    if rounding_mode is None:
+        return binary(ops.Div, input, other, floating=True)
+    if rounding_mode not in ("trunc", "floor"):
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' "
+            f"but found '{rounding_mode}'"
+        )
+    quotient = binary(ops.Div, input, other, floating=True)
+    rounded = ops.Step.apply(quotient, function=rounding_mode)
+    return cast(rounded, dtypes.numpy_dtype(dtypes.result_type(input, other)))
+
+
+@method("__truediv__")
+def _truediv(input: Any, other: Any) -> Any:
+    return binary(ops.Div, input, other, floating=True)
+
+
+@method("__rtruediv__")
+def _rtruediv(input: Any, other: Any) -> Any:
+    return binary(ops.Div, other, input, floating=True)
+
+
+@method("neg", "negative", "__neg__")
+def neg(input: Tensor) -> Tensor:
+    """−input, element by element."""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return ops.Neg.apply(input)
+
+
+@method("positive", "__pos__")
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself."""
+    return input
+
+
+@method("pow", "__pow__")
+def pow(input: Any, exponent: Any) -> Any:
+    """inputᵉˣᵖᵒⁿᵉⁿᵗ, element by element; either may be a number, not both."""
+    a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
+    if a in "iub" and isinstance(exponent, int) and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return binary(ops.Pow, input, exponent)
+
+
+@method("__rpow__")
+def _rpow(input: Any, other: Any) -> Any:
+    return binary(ops.Pow, other, input)
+
+
+@method
+def square(input: Tensor) -> Tensor:
+    """x²."""
+    return pow(input, 2)
+
+
+@method
+def reciprocal(input: Tensor) -> Tensor:
+    """1/x."""
+    return unary(ops.Reciprocal, input)
+
+
+@method("abs", "absolute", "__abs__")
+def abs(input: Tensor) -> Tensor:
+    """|x|; the gradient at 0 is 0."""
+    return ops.Abs.apply(input)
+
+
+@method
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight·(end − input)."""
+    return input + weight * (end - input)
+
+
+@method
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value·tensor1·tensor2."""
+    return input + value * (tensor1 * tensor2)
+
+
+@method
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value·tensor1 / tensor2."""
+    return input + value * (tensor1 / tensor2)
+
+
+in_place(add, "add_", "__iadd__")
+in_place(sub, "sub_", "subtract_", "__isub__")
+in_place(mul, "mul_", "multiply_", "__imul__")
+in_place(div, "div_", "divide_", "__itruediv__")
+in_place(pow, "pow_", "__ipow__")
+for _function in (neg, square, reciprocal, abs, lerp, addcmul, addcdiv):
+    in_place(_function, _function.__name__ + "_")

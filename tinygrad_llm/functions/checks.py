@@ -1,0 +1,61 @@
+"""What a function checks before it computes: tensors, their dtypes, their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arrays.devices import device_of
+from ..tensor import Tensor
+
+
+def need_tensor(name: str, value: Any, argument: str = "input") -> None:
+    """TypeError unless the value is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}"
+        )
+
+
+def need_floating(name: str, *tensors: Any) -> None:
+    """TypeError for what is no tensor, NotImplementedError for a tensor of integers or booleans."""
+    for x in tensors:
+        need_tensor(name, x)
+        if x.array.dtype.kind in "iub":
+            kind = str(x.dtype).removeprefix("torch.")
+            raise NotImplementedError(f'"{name}" not implemented for {kind!r}: call .float() first')
+
+
+def need_same_dtype(name: str, **tensors: Any) -> None:
+    """RuntimeError unless the tensors (None is passed over) all have the first one's dtype."""
+    given = {k: t for k, t in tensors.items() if t is not None}
+    if len({t.array.dtype for t in given.values()}) > 1:
+        got = ", ".join(f"{k}: {str(t.dtype).removeprefix('torch.')}" for k, t in given.items())
+        raise RuntimeError(f"{name}: expected one dtype for all, but got {got}")
+
+
+def tensor_argument(function: str, argument: str, value: Any) -> Tensor:
+    """The value if it is a tensor; TypeError in PyTorch's words if not."""
+    if isinstance(value, Tensor):
+        return value
+    raise TypeError(
+        f"{function}(): argument '{argument}' (position {1 if argument == 'input' else 2}) must be "
+        f"Tensor, not {type(value).__name__}"
+    )
+
+
+def broadcasts(a: Any, b: Any) -> None:
+    """RuntimeError in PyTorch's words if two arrays cannot be broadcast together."""
+    for i in range(1, min(a.ndim, b.ndim) + 1):
+        n, m = a.shape[-i], b.shape[-i]
+        if n != m and 1 not in (n, m):
+            raise RuntimeError(
+                f"The size of tensor a ({n}) must match the size of tensor b ({m}) at "
+                f"non-singleton dimension {max(a.ndim, b.ndim) - i}"
+            )
+    places = device_of(a), device_of(b)
+    if places[0] != places[1]:
+        names = [kind if kind == "cpu" else f"cuda:{i}" for kind, i in places]
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found {names[0]} and {names[1]}: "
+            "move one with .to(device)"
+        )

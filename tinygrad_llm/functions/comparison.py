@@ -1,0 +1,201 @@
+"""Comparisons: tensors of truth values, outside the graph, because they have no gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays.devices import asarray, xp_of
+from ..tensor import Tensor, dtypes, wrap
+from .checks import broadcasts, tensor_argument
+from .logic import logical_and
+from .method import method
+from .operands import as_operand
+
+
+def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
+    """Two arrays of PyTorch's common dtype from a tensor and a tensor or number."""
+    a = input.array
+    if isinstance(other, Tensor):
+        b = other.array
+        if a.dtype != b.dtype:
+            common = dtypes.numpy_dtype(dtypes.result_type(input, other))
+            a, b = a.astype(common, copy=False), b.astype(common, copy=False)
+        if a.shape != b.shape or not (type(a) is type(b) is np.ndarray):
+            broadcasts(a, b)
+        return a, b
+    common = a.dtype
+    if a.dtype.kind not in "fV":
+        common = dtypes.numpy_dtype(dtypes.result_type(input, other))
+        if common.kind in "iu":  # a number outside the dtype's range is compared as it is
+            return a.astype(common, copy=False), other
+    with np.errstate(over="ignore"):
+        return a.astype(common, copy=False), xp_of(a).asarray(other, common)
+
+
+def _compared(name: str, input: Tensor, other: Any) -> Any:
+    """input and other put to ndarray.__eq__, __lt__ ...; NotImplemented if other is no number."""
+    other = as_operand(other)
+    if other is NotImplemented:
+        return NotImplemented
+    a, b = operands(input, other)
+    compare = getattr(a, f"__{name}__")
+    if a.dtype.kind == "V":  # bfloat16 warns of nan
+        with np.errstate(invalid="ignore"):
+            return wrap(asarray(compare(b), a))
+    return wrap(asarray(compare(b), a))
+
+
+def _compare(name: str, input: Tensor, other: Any) -> Tensor:
+    """The same as a function: TypeError if one of the two is of the wrong kind."""
+    result = _compared(name, tensor_argument(name, "input", input), other)
+    if result is NotImplemented:
+        raise TypeError(
+            f"{name}(): argument 'other' must be Tensor or Number, not {type(other).__name__}"
+        )
+    return result
+
+
+@method
+def eq(input: Tensor, other: Any) -> Tensor:
+    """input == other, element by element; nan equals nothing. other may be a number."""
+    return _compare("eq", input, other)
+
+
+@method("ne", "not_equal")
+def ne(input: Tensor, other: Any) -> Tensor:
+    """input != other, element by element. other may be a number."""
+    return _compare("ne", input, other)
+
+
+@method("lt", "less")
+def lt(input: Tensor, other: Any) -> Tensor:
+    """input < other, element by element. other may be a number."""
+    return _compare("lt", input, other)
+
+
+@method("le", "less_equal")
+def le(input: Tensor, other: Any) -> Tensor:
+    """input <= other, element by element. other may be a number."""
+    return _compare("le", input, other)
+
+
+@method("gt", "greater")
+def gt(input: Tensor, other: Any) -> Tensor:
+    """input > other, element by element. other may be a number."""
+    return _compare("gt", input, other)
+
+
+@method("ge", "greater_equal")
+def ge(input: Tensor, other: Any) -> Tensor:
+    """input >= other, element by element. other may be a number."""
+    return _compare("ge", input, other)
+
+
+not_equal = ne
+less = lt
+less_equal = le
+greater = gt
+greater_equal = ge
+
+
+def _operator(name: str) -> Any:
+    def compare(self: Tensor, other: Any) -> Any:
+        return _compared(name, self, other)
+
+    compare.__name__ = compare.__qualname__ = f"__{name}__"
+    return compare
+
+
+for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Tensor, f"__{_sign}__", _operator(_sign))
+
+
+# ------------------------------------------------------------------------------ kinds of numbers
+def _kind(name: str, input: Tensor, whole: bool) -> Tensor:
+    """One of NumPy's questions; `whole` is the answer for every integer."""
+    a = tensor_argument(name, "input", input).array
+    if a.dtype.kind in "iub":
+        return wrap(xp_of(a).full(a.shape, whole))
+    return wrap(asarray(getattr(xp_of(a), name)(a), a))
+
+
+@method
+def isnan(input: Tensor) -> Tensor:
+    """Whether not a number, element by element."""
+    return _kind("isnan", input, False)
+
+
+@method
+def isinf(input: Tensor) -> Tensor:
+    """Whether infinite, of either sign, element by element."""
+    return _kind("isinf", input, False)
+
+
+@method
+def isfinite(input: Tensor) -> Tensor:
+    """Whether neither infinite nor nan, element by element."""
+    return _kind("isfinite", input, True)
+
+
+@method
+def isposinf(input: Tensor) -> Tensor:
+    """Whether +infinity, element by element."""
+    return logical_and(isinf(input), input > 0)
+
+
+@method
+def isneginf(input: Tensor) -> Tensor:
+    """Whether −infinity, element by element."""
+    return logical_and(isinf(input), input < 0)
+
+
+# --------------------------------------------------------------------------------- close, equal
+@method
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Whether |input − other| ≤ atol + rtol·|other|, element by element.
+
+    Equal infinities are close; nan is close to nan only with equal_nan. RuntimeError for tensors
+    of different dtypes.
+    """
+    a = tensor_argument("isclose", "input", input).array
+    b = tensor_argument("isclose", "other", other).array
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            f"{dtypes.title(input.dtype)} did not match {dtypes.title(other.dtype)}: "
+            "convert one with .to(dtype)"
+        )
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    broadcasts(a, b)
+    xp = xp_of(a)
+    if a.dtype.kind == "b":
+        a, b = a.astype(np.int64), b.astype(np.int64)
+    size = b if b.dtype.kind in "fV" else b.astype(dtypes.numpy_dtype(None))
+    with np.errstate(all="ignore"):
+        error = abs(a - b)
+        close = (a == b) | (xp.isfinite(error) & (error <= atol + abs(rtol * size)))
+        if equal_nan and a.dtype.kind in "fV":
+            close = close | (xp.isnan(a) & xp.isnan(b))
+    return wrap(asarray(close, a))
+
+
+@method
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether every element is close, as in `isclose`; a Python bool."""
+    tensor_argument("allclose", "other", other)
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+
+
+@method
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and the same elements; a Python bool."""
+    a = tensor_argument("equal", "input", input).array
+    b = tensor_argument("equal", "other", other).array
+    return a.shape == b.shape and bool(eq(input, other).array.all())

@@ -1,0 +1,1 @@
+"""New tensors: from data, filled with one number, ranges of numbers, grids."""

@@ -1,0 +1,81 @@
+"""What the functions that create tensors share: the arguments they check, and the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...arrays.devices import move
+from ...tensor import Tensor, wrap
+from ..convert import as_device
+
+
+def as_size(name: str, size: Any) -> tuple[int, ...]:
+    """The sizes in zeros(2, 3) or zeros((2, 3)) as a tuple of ints."""
+    if len(size) == 1 and (size[0] is None or isinstance(size[0], list | tuple)):
+        size = size[0]
+    elif not size:
+        raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
+    result = []
+    for i, n in enumerate(size):
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            raise TypeError(
+                f"{name}(): argument 'size' (position {i + 1}) must be tuple of ints, "
+                f"not {type(n).__name__}"
+            )
+        result.append(n.__index__())
+        if result[-1] < 0:
+            raise RuntimeError(f"{name}: Dimension size must be non-negative, got {result[-1]}")
+    return tuple(result)
+
+
+def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
+    """A Python number from a number or a tensor of one element."""
+    if isinstance(value, Tensor):
+        return value.item()
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, bool | int | float):
+        raise TypeError(
+            f"{name}(): argument '{argument}' (position {position}) must be Number, "
+            f"not {type(value).__name__}"
+        )
+    return value
+
+
+def fitted(value: Any, wanted: np.dtype, name: str) -> Any:
+    """A number within an integer dtype; negative ones wrap round in unsigned types, as in C."""
+    if wanted.kind not in "iu":
+        return value
+    limits = np.iinfo(wanted)
+    low = -limits.max if wanted.kind == "u" and isinstance(value, int) else limits.min
+    if not math.isfinite(value) or not low <= value <= limits.max:
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
+            f"[{limits.min}, {limits.max}]"
+        )
+    return int(value) % (limits.max + 1) if wanted.kind == "u" else int(value)
+
+
+_C_NAMES = {
+    **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
+    **{"int64": "int64_t"},
+}
+
+
+def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:
+    """The array as a tensor on the device."""
+    if device is not None:
+        place = as_device(device)
+        array = move(array, place.type, place.index)
+    result = wrap(array)
+    if requires_grad:
+        if array.dtype.kind in "iub":
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients: "
+                f"this one is {result.dtype}"
+            )
+        result.requires_grad = True
+    return result

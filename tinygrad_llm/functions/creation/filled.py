@@ -1,0 +1,215 @@
+"""Tensors filled by a rule: zeros, ones, full, arange, linspace, eye, meshgrid and their kin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...arrays.devices import filled_on_gpu, move, xp_of
+from ...tensor import Tensor, dtypes
+from ..convert import as_device
+from ..method import method
+from .arguments import _C_NAMES, as_number, as_size, fitted, placed_tensor
+from .from_data import tensor
+
+_GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in float32
+
+
+def _is_tensor(name: str, input: Any) -> None:
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+        )
+
+
+def _filled(
+    size: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of one number; on a GPU it is made there."""
+    wanted = dtypes.numpy_dtype(dtype)
+    if value == 0 and device is None:
+        return placed_tensor(np.zeros(size, wanted), None, requires_grad)
+    if wanted == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
+        raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
+    if value not in (0, 1):
+        value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+    place = None if device is None else as_device(device)
+    if place is not None and place.type != "cpu":
+        if wanted.kind != "V":
+            return placed_tensor(
+                filled_on_gpu(size, value, wanted, place.index), None, requires_grad
+            )
+        one = move(np.full((1,) * len(size), value, wanted), place.type, place.index)
+        return placed_tensor(xp_of(one).broadcast_to(one, size).copy(), None, requires_grad)
+    with np.errstate(over="ignore"):
+        return placed_tensor(np.full(size, value, wanted), None, requires_grad)
+
+
+# --------------------------------------------------------------------------------- one number
+def zeros(
+    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Zeros of a shape, zeros(2, 3) or zeros((2, 3)), of the default dtype unless told."""
+    shape = as_size("zeros", args or (() if size is None else (size,)))
+    return _filled(shape, 0, dtype, device, requires_grad)
+
+
+def ones(
+    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones of a shape, ones(2, 3) or ones((2, 3)), of the default dtype unless told."""
+    shape = as_size("ones", args or (() if size is None else (size,)))
+    return _filled(shape, 1, dtype, device, requires_grad)
+
+
+def empty(
+    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """A tensor of a shape whose numbers are whatever the memory held."""
+    shape = as_size("empty", args or (() if size is None else (size,)))
+    if device is not None and as_device(device).type != "cpu":
+        return _filled(shape, 0, dtype, device, requires_grad)
+    return placed_tensor(np.empty(shape, dtypes.numpy_dtype(dtype)), None, requires_grad)
+
+
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of a shape (a tuple) filled with one number.
+
+    dtype None: the default dtype for a float, int64 for an integer, bool for a truth value.
+    RuntimeError if the dtype cannot hold the number.
+    """
+    if not isinstance(size, list | tuple):
+        raise TypeError(
+            f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}"
+        )
+    value = as_number("full", "fill_value", fill_value, 2)
+    if dtype is None:
+        dtype = {bool: dtypes.bool_, int: dtypes.int64}.get(type(value))
+    return _filled(as_size("full", (size,)), value, dtype, device, requires_grad)
+
+
+def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """A 0-d tensor of one number, of the default dtype unless told."""
+    return _filled((), as_number("scalar_tensor", "s", value), dtype, device)
+
+
+# ------------------------------------------------------------------------- like another tensor
+def _like(
+    name: str, input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
+    """A tensor of input's shape, dtype, device and order of dimensions in memory."""
+    _is_tensor(name, input)
+    a = input.array
+    wanted = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
+    made = xp_of(a).empty_like(a, dtype=wanted)
+    if value is not None:
+        if value not in (0, 1):
+            value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+        made.fill(value)
+    return placed_tensor(made, device, requires_grad)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Zeros of input's shape, dtype and device unless told."""
+    return _like("zeros_like", input, 0, dtype, device, requires_grad)
+
+
+def ones_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Ones of input's shape, dtype and device unless told."""
+    return _like("ones_like", input, 1, dtype, device, requires_grad)
+
+
+def empty_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """A tensor of input's shape, dtype and device unless told, its numbers whatever they were."""
+    return _like("empty_like", input, None, dtype, device, requires_grad)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """One number in input's shape, dtype and device unless told."""
+    value = as_number("full_like", "fill_value", fill_value, 2)
+    return _like("full_like", input, value, dtype, device, requires_grad)
+
+
+def _beside(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
+    """The dtype and device of a tensor unless told."""
+    return {
+        "dtype": self.dtype if dtype is None else dtype,
+        "device": self.device if device is None else device,
+    }
+
+
+@method
+def new_zeros(
+    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of a shape, of this tensor's dtype and device unless told."""
+    return zeros(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+
+
+@method
+def new_ones(
+    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of a shape, of this tensor's dtype and device unless told."""
+    return ones(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+
+
+@method
+def new_empty(
+    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of a shape, of this one's dtype and device unless told, its numbers not set."""
+    return empty(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+
+
+@method
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """One number in a shape, of this tensor's dtype and device unless told."""
+    return full(size, fill_value, requires_grad=requires_grad, **_beside(self, dtype, device))
+
+
+@method
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """tensor(data), of this tensor's dtype and device unless told."""
+    return tensor(data, requires_grad=requires_grad, **_beside(self, dtype, device))
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """The n × m matrix (n × n unless told) with ones on its diagonal and zeros elsewhere."""
+    for i, (name, size) in enumerate((("n", n), ("m", n if m is None else m)), 1):
+        if isinstance(size, bool | float) or not hasattr(size, "__index__"):
+            raise TypeError(
+                f"eye(): argument '{name}' (position {i}) must be int, not {type(size).__name__}"
+            )
+        if size < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
+    return placed_tensor(np.eye(n, m, dtype=dtypes.numpy_dtype(dtype)), device, requires_grad)

@@ -1,0 +1,75 @@
+"""Diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+from .. import ops
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, wrap
+from ..tensor.shapes import normal_dim
+from .index import getitem
+from .method import method
+
+
+@method
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere."""
+    if input.array.ndim < 2:
+        raise RuntimeError("tril: input tensor must have at least 2 dimensions")
+    return ops.Tril.apply(input, diagonal=diagonal)
+
+
+@method
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere."""
+    if input.array.ndim < 2:
+        raise RuntimeError("triu: input tensor must have at least 2 dimensions")
+    return ops.Triu.apply(input, diagonal=diagonal)
+
+
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """The positions (2, n) of the lower triangle of a row x col matrix, row by row; int64."""
+    import numpy as np
+
+    return wrap(np.stack(np.tril_indices(row, offset, col)))
+
+
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
+    """The positions (2, n) of the upper triangle of a row x col matrix, row by row; int64."""
+    import numpy as np
+
+    return wrap(np.stack(np.triu_indices(row, offset, col)))
+
+
+@method
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements x[i, i + offset] of two dimensions, as a new last dimension."""
+    n = input.array.ndim
+    a, b = normal_dim(dim1, n), normal_dim(dim2, n)
+    x = input.movedim((a, b), (0, 1))
+    rows, columns = x.array.shape[:2]
+    first, last = max(-offset, 0), min(rows, columns - offset)
+    i = xp_of(x.array).arange(first, max(first, last))
+    return getitem(x, (wrap(i), wrap(i + offset))).movedim(0, -1)
+
+
+@method
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector."""
+    if input.array.ndim == 2:
+        return input.diagonal(diagonal)
+    if input.array.ndim != 1:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.array.ndim}D")
+    xp = xp_of(input.array)
+    n = input.array.size + abs(diagonal)
+    zeros = wrap(xp.zeros((n, n), input.array.dtype))
+    i = xp.arange(input.array.size)
+    index = (i + max(-diagonal, 0), i + max(diagonal, 0))
+    return ops.IndexPut.apply(zeros, input, index=index)
+
+
+@method
+def trace(input: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    if input.array.ndim != 2:
+        raise RuntimeError("trace: expected a matrix")
+    return input.diagonal().sum()

@@ -1,0 +1,117 @@
+"""Elements gathered from, and scattered to, the positions that a tensor of indices names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from ..tensor.shapes import normal_dim
+from .index import getitem
+from .inplace import change_in_place
+from .method import method
+from .operands import cast
+
+
+@method
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """Along dim, the elements that index (int64, same number of dims) points at.
+
+    out[i, j] = input[index[i, j], j] for dim 0. RuntimeError for an index out of range.
+    """
+    dim = normal_dim(dim, input.array.ndim)
+    ids = index.array
+    if ids.dtype.kind not in "iu":
+        raise RuntimeError(f"gather(): Expected dtype int64 for index, got {index.dtype}")
+    if input.array.ndim == 0:
+        return input.expand(index.shape) if ids.ndim else input.clone()
+    if ids.ndim != input.array.ndim:
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as input tensor: "
+            f"index has {ids.ndim}, input has {input.array.ndim}"
+        )
+    for d, (n, m) in enumerate(zip(ids.shape, input.array.shape, strict=True)):
+        if d != dim and n > m:
+            raise RuntimeError(
+                f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no "
+                f"larger than self {list(input.array.shape)} apart from dimension {dim}"
+            )
+    n = input.array.shape[dim]
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    return ops.Gather.apply(input, ids, dim=dim)
+
+
+@method
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """The elements at positions counted in row order, in index's shape."""
+    return getitem(input.reshape(-1), index)
+
+
+@method
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Along dim, the elements that indices point at; None: in row order over all."""
+    if dim is None:
+        return input.reshape(-1)[indices.reshape(-1)]
+    return input.gather(dim, indices)
+
+
+def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
+    from ..arrays.indexing import take_along
+
+    dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim]
+    ids = index.array
+    if ids.dtype.kind not in "iu":
+        raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    return dim, take_along(input.array, ids, dim)
+
+
+def _source(input: Tensor, index: Tensor, src: Any) -> Any:
+    if src is None:
+        raise TypeError("scatter(): a tensor src or a number value is missing")
+    if not isinstance(src, Tensor):
+        return src
+    part = src[tuple(slice(0, n) for n in index.array.shape)]
+    return cast(part, input.array.dtype)
+
+
+@method
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
+) -> Tensor:
+    """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
+    _, where = _scatter_index(input, dim, index)
+    what = _source(input, index, value if src is None else src)
+    return ops.IndexPut.apply(input, what, index=where)
+
+
+@method
+def scatter_(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
+) -> Tensor:
+    """scatter in place."""
+    _, where = _scatter_index(input, dim, index)
+    what = _source(input, index, value if src is None else src)
+    return change_in_place(input, "scatter_", ops.IndexPut, what, index=where)
+
+
+@method
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
+    _, where = _scatter_index(input, dim, index)
+    return input + ops.ScatterAdd.apply(
+        _source(input, index, src), shape=input.array.shape, index=where
+    )
+
+
+@method
+def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """scatter_add in place."""
+    _, where = _scatter_index(input, dim, index)
+    added = ops.ScatterAdd.apply(_source(input, index, src), shape=input.array.shape, index=where)
+    return input.add_(added)

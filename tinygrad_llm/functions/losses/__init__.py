@@ -1,0 +1,1 @@
+"""Losses: of classes, of numbers, of pairs, and what they share."""

@@ -1,0 +1,35 @@
+"""How the losses of the elements become one number: "none", "mean" or "sum"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tensor import Tensor
+
+
+def reduction_name(
+    size_average: Any, reduce: Any, reduction: str, *, batchmean: bool = False
+) -> str:
+    """The reduction's name; size_average and reduce are PyTorch's older way to say it."""
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    if reduction not in ("none", "mean", "sum") and not (batchmean and reduction == "batchmean"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """The losses themselves for "none", else their mean or their sum."""
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def reduced_weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduced; the mean of weighted losses is divided by the sum of the weights."""
+    if weight is None:
+        return reduced(losses, reduction)
+    if weight.array.shape != losses.array.shape:
+        raise ValueError("Weights and input must have the same size.")
+    losses = losses * weight
+    return losses.sum() / weight.sum() if reduction == "mean" else reduced(losses, reduction)

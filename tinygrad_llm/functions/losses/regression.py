@@ -1,0 +1,87 @@
+"""Losses between numbers: squared, absolute, Huber's."""
+
+from __future__ import annotations
+
+import warnings
+
+from ... import ops
+from ...tensor import Tensor
+from ..autocast import mixed
+from ..checks import need_floating, need_tensor
+from ..half_precision import run
+from ..operands import promote
+from ..selection import clamp
+from .reduction import reduced_weighted, reduction_name
+
+
+def _alike(name: str, input: Tensor, target: Tensor) -> list[Tensor]:
+    """Both in their common dtype; a warning if one of them will be broadcast."""
+    need_tensor(name, input)
+    need_tensor(name, target, "target")
+    if input.array.shape != target.array.shape:
+        warnings.warn(
+            f"{name}: Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=3,
+        )
+    both = promote(input, target)
+    need_floating(name, *both)
+    return both
+
+
+@mixed
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input − target)², reduced. With weights the mean is divided by their sum."""
+    reduction = reduction_name(size_average, reduce, reduction)
+    losses = run(ops.MseLoss, *_alike("mse_loss", input, target))
+    return reduced_weighted(losses, weight, reduction)
+
+
+@mixed
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """|input − target|, reduced. With weights the mean is divided by their sum."""
+    reduction = reduction_name(size_average, reduce, reduction)
+    x, t = _alike("l1_loss", input, target)
+    return reduced_weighted((x - t).abs(), weight, reduction)
+
+
+@mixed
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced.
+
+    That is m·(|d| − m/2) with m = min(|d|, delta). Huber (1964).
+    """
+    reduction = reduction_name(None, None, reduction)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    x, t = _alike("huber_loss", input, target)
+    d = (x - t).abs()
+    m = clamp(d, max=delta)
+    losses = m * (d - m * 0.5)
+    if weight is not None and reduction == "mean":  # divided by the elements, as PyTorch does here
+        return reduced_weighted(losses, weight, "none").mean()
+    return reduced_weighted(losses, weight, reduction)
+
+
+@mixed
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", beta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """huber_loss(delta=beta)/beta; with beta = 0 it is l1_loss."""
+    reduction = reduction_name(size_average, reduce, reduction)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    return huber_loss(input, target, reduction, beta) / beta

@@ -1,0 +1,78 @@
+"""Operands of element-wise functions: their common dtype by PyTorch's rules of promotion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..arrays.devices import xp_of
+from ..arrays.twins import twins
+from ..tensor import Tensor, dtypes, wrap
+
+_PYTHON = (bool, int, float)
+
+
+def as_operand(value: Any) -> Any:
+    """A tensor, a Python number, or NotImplemented for what arithmetic does not know."""
+    if isinstance(value, Tensor) or isinstance(value, _PYTHON):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return wrap(value)
+    return NotImplemented
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """The tensor in a NumPy dtype, itself if it has it; other values as they are."""
+    if isinstance(x, Tensor) and x.array.dtype != dtype:
+        return ops.Cast.apply(x, dtype=dtype)
+    return x
+
+
+def promote(*operands: Any, floating: bool = False) -> list[Any]:
+    """Operands brought to PyTorch's common dtype; numbers stay numbers, which take it on.
+
+    floating: integers and booleans become the default floating dtype, as a division needs.
+    """
+    common = dtypes.numpy_dtype(dtypes.result_type(*operands))
+    if floating and common.kind in "iub":
+        common = dtypes.numpy_dtype(dtypes.get_default_dtype())
+    return [cast(x, common) for x in operands]
+
+
+def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
+    """op over two operands of which at least one is a tensor."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.array.dtype is not b.array.dtype or (floating and a.array.dtype.kind in "iub"):
+            if twins.gpu is not None and twins.gpu.mixed_sum(op, a.array, b.array):
+                return op.apply(a, b)
+            a, b = promote(a, b, floating=floating)
+        return op.apply(a, b)
+    a, b = as_operand(a), as_operand(b)
+    if a is NotImplemented or b is NotImplemented:
+        return NotImplemented
+    x, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    kind = x.array.dtype.kind
+    if kind not in "fV" or not isinstance(number, _PYTHON):
+        a, b = promote(a, b, floating=floating)
+    elif kind == "V":  # bfloat16 with a Python number would become float32
+        weak = xp_of(x.array).asarray(number, x.array.dtype)
+        a, b = (a, weak) if a is x else (weak, b)
+    return op.apply(a, b)
+
+
+def unary(op: Any, input: Any) -> Any:
+    """op on a floating tensor; integers become the default floating dtype first."""
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+        )
+    dtype = input.array.dtype
+    if dtype.kind == "V":  # bfloat16 is worked out in float32
+        return cast(op.apply(cast(input, "float32")), dtype)
+    if dtype.kind in "iub":
+        input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
+    return op.apply(input)

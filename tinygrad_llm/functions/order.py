@@ -1,0 +1,144 @@
+"""Elements in order along a dimension: sort, topk, median, quantile."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, wrap
+from ..tensor.shapes import normal_dim
+from .gather import gather
+from .method import method
+from .return_types import Median, Sort, Topk, ValuesIndices, returned
+
+
+def _order(input: Tensor, dim: int, descending: bool) -> Any:
+    """The positions that sort x along dim, equal elements in their order, nan the largest."""
+    a, xp = input.array, xp_of(input.array)
+    if not descending:
+        return xp.argsort(a, axis=dim, kind="stable")
+    backwards = xp.flip(a, dim)  # a stable sort of the reverse, read from its end
+    order = xp.flip(xp.argsort(backwards, axis=dim, kind="stable"), dim)
+    return a.shape[dim] - 1 - order
+
+
+@method
+def sort(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
+) -> ValuesIndices:
+    """(values, indices) in order along dim; equal elements keep their order."""
+    dim = normal_dim(dim, input.array.ndim)
+    if input.array.ndim == 0:
+        return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
+    indices = wrap(_order(input, dim, descending))
+    return returned(Sort, gather(input, dim, indices), indices)
+
+
+@method
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The positions that put x in order along dim; int64."""
+    return sort(input.detach(), dim, descending).indices
+
+
+@method
+def topk(
+    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> ValuesIndices:
+    """(values, indices) of the k largest (or smallest) along dim, in order."""
+    dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim] if input.array.ndim else 1
+    if not 0 <= k <= n:
+        raise RuntimeError(f"selected index k out of range: k is {k}, the dimension's size is {n}")
+    if input.array.ndim == 0:
+        return returned(Topk, *sort(input))
+    a, xp = input.array, xp_of(input.array)
+    if 0 < k < n // 8 and a.dtype.kind == "f":  # choose the k, then order them alone
+        side = -a if largest else a
+        chosen = xp.argpartition(side, k - 1, axis=dim)
+        chosen = xp.sort(chosen[(slice(None),) * dim + (slice(0, k),)], axis=dim)
+        order = xp.argsort(xp.take_along_axis(side, chosen, dim), axis=dim, kind="stable")
+        indices = wrap(xp.take_along_axis(chosen, order, dim))
+    else:
+        order = _order(input, dim, largest)
+        indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
+    return returned(Topk, gather(input, dim, indices), indices)
+
+
+@method
+def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The middle element, the lower of two; with dim, (values, indices) along it."""
+    flat = input.reshape(-1) if dim is None else input
+    d = 0 if dim is None else normal_dim(dim, input.array.ndim)
+    middle = (flat.array.shape[d] - 1) // 2
+    values, indices = (t.narrow(d, middle, 1) for t in sort(flat, d))
+    if dim is None:
+        middle_one = values.reshape(())
+        if middle_one._op is not None:
+            middle_one._op.printed = "MedianBackward0"
+        return middle_one
+    if not keepdim:
+        values, indices = values.squeeze(d), indices.squeeze(d)
+    return returned(Median, values, indices)
+
+
+_WAYS = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+@method
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:  # fmt: skip
+    """The number below which a share q of the elements along dim lies; of all of them without dim.
+
+    q is a number in [0, 1], or a vector of them, which becomes the first dimension of the result.
+    Between two elements it is interpolated: linear, lower, higher, nearest or midpoint. nan if one
+    element is nan. RuntimeError for a q outside [0, 1] and for integers.
+    """
+    if input.array.dtype.kind not in "f":
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
+    if interpolation not in _WAYS:
+        raise RuntimeError(
+            f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, "
+            f"but got {interpolation}"
+        )
+    if not input.array.size:
+        raise RuntimeError("quantile() input tensor must be non-empty")
+    shares = q.tolist() if isinstance(q, Tensor) else q
+    several = isinstance(shares, list)
+    shares = shares if several else [shares]
+    if any(not 0.0 <= s <= 1.0 for s in shares):
+        raise RuntimeError("quantile() q values must be in the range [0, 1]")
+    rank = input.array.ndim
+    rows = input.reshape(-1) if dim is None else input.movedim(dim, -1)  # (..., N)
+    rising, _ = sort(rows, -1)
+    n = rising.array.shape[-1]
+    unknown = rows.isnan().any(-1)
+    results = [_between(rising, s * (n - 1), interpolation) for s in shares]
+    results = [y.masked_fill(unknown, math.nan) for y in results]
+    if keepdim:
+        results = [
+            y.reshape((1,) * rank) if dim is None else y.unsqueeze(dim if dim >= 0 else dim)
+            for y in results
+        ]
+    if not several:
+        return results[0]
+    from .shape.join import stack
+
+    return stack(results, 0)
+
+
+def _between(rising: Tensor, place: float, how: str) -> Tensor:
+    """What stands at a place between the positions of sorted rows: (..., N) -> (...)."""
+    low, high = math.floor(place), math.ceil(place)
+    if how == "lower":
+        high = low
+    elif how == "higher":
+        low = high
+    elif how == "nearest":
+        low = high = round(place)
+    a, b = rising[..., low], rising[..., high]
+    if low == high:
+        return a
+    return a.lerp(b, 0.5 if how == "midpoint" else place - low)

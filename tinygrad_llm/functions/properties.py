@@ -1,0 +1,33 @@
+"""Questions about a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .method import checked, method
+
+
+@method
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is not 0; RuntimeError if there is not exactly one."""
+    if input.array.size != 1:
+        what = "no values" if not input.array.size else "more than one value"
+        raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+    return bool(input)
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+@checked
+def numel(input: Tensor) -> int:
+    """How many elements the tensor has."""
+    return input.numel()
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the tensor's dtype is a floating one."""
+    return input.is_floating_point()

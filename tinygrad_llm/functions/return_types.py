@@ -1,0 +1,45 @@
+"""The named tuples that max, min, sort, topk and median along a dimension return."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..tensor import Tensor
+
+
+class ValuesIndices(NamedTuple):
+    """What max, min, sort, topk and median along a dimension return."""
+
+    values: Tensor
+    indices: Tensor
+
+    def __repr__(self) -> str:
+        name = type(self).__name__.lower()
+        return f"torch.return_types.{name}(\nvalues={self.values!r},\nindices={self.indices!r})"
+
+
+class Max(ValuesIndices):
+    __slots__ = ()
+
+
+class Min(ValuesIndices):
+    __slots__ = ()
+
+
+class Sort(ValuesIndices):
+    __slots__ = ()
+
+
+class Topk(ValuesIndices):
+    __slots__ = ()
+
+
+class Median(ValuesIndices):
+    __slots__ = ()
+
+
+def returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
+    """The pair; grad_fn prints as one step, whichever ops it took."""
+    if values._op is not None:
+        values._op.printed = f"{kind.__name__}Backward{1 if kind is Median else 0}"
+    return kind(values, indices)

@@ -1,0 +1,125 @@
+"""One of two values per element: clamp, maximum, where, masked_fill and their relatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, dtypes, wrap
+from .comparison import isnan, isneginf, isposinf
+from .inplace import in_place
+from .method import checked, method
+from .operands import binary, cast, promote
+
+
+@method("clamp", "clip")
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """x held between min and max, numbers or tensors, either of which may be None.
+
+    A value at a bound keeps its gradient; outside it goes to the bound, if that is a tensor.
+    """
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        low = input if min is None else where(input < min, min, input)
+        return low if max is None else where(low > max, max, low)
+    x = promote(input, *[b for b in (min, max) if b is not None])[0]
+    return cast(ops.Clamp.apply(x, low=min, high=max), x.array.dtype)
+
+
+@method
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """max(x, min)."""
+    return clamp(input, min=min)
+
+
+@method
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """min(x, max)."""
+    return clamp(input, max=max)
+
+
+@method
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two, element by element; a tie shares the gradient."""
+    return binary(ops.Maximum, input, other)
+
+
+@method
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two, element by element; a tie shares the gradient."""
+    return binary(ops.Minimum, input, other)
+
+
+@checked
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """input where the condition holds, else other; numbers are allowed, shapes broadcast.
+
+    With the condition alone: the positions where it holds, one index tensor a dimension.
+    """
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
+    if condition.array.dtype.kind != "b":
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{condition.dtype}: compare it with something first, such as x > 0"
+        )
+    x, y = promote(input, other)
+    dtype = dtypes.numpy_dtype(dtypes.result_type(input, other))
+
+    xp = xp_of(condition.array)
+    x, y = (v if isinstance(v, Tensor) else wrap(xp.asarray(v, dtype)) for v in (x, y))
+    return ops.Where.apply(condition, x, y)
+
+
+@method("where")
+def _where(input: Tensor, condition: Tensor, other: Any) -> Tensor:
+    return where(condition, input, other)
+
+
+@method
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """input with `value` (a number or a 0-d tensor) wherever the boolean mask holds."""
+    if mask.array.dtype.kind != "b":
+        raise RuntimeError(
+            f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}: "
+            "make it with .bool() or a comparison"
+        )
+    if isinstance(value, Tensor):
+        if value.array.ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.array.ndim} dimension(s)."
+            )
+        value = cast(value, input.array.dtype)
+    return ops.MaskedFill.apply(input, mask, value)
+
+
+@method
+def clamp_min_(input: Tensor, min: Any) -> Tensor:
+    """clamp_min in place."""
+    return input.clamp_(min=min)
+
+
+@method
+def clamp_max_(input: Tensor, max: Any) -> Tensor:
+    """clamp_max in place."""
+    return input.clamp_(max=max)
+
+
+@method
+def nan_to_num(
+    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """nan and the infinities replaced: by 0, by the dtype's greatest number and its least."""
+    if input.array.dtype.kind in "iub":
+        return input.clone()
+    limits = dtypes.finfo(input.dtype)
+    result = where(isnan(input), nan, input)
+    result = where(isposinf(input), limits.max if posinf is None else posinf, result)
+    return where(isneginf(input), limits.min if neginf is None else neginf, result)
+
+
+in_place(clamp, "clamp_", "clip_", saves_input=True)
+in_place(masked_fill, "masked_fill_")

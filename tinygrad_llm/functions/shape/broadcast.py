@@ -1,0 +1,68 @@
+"""Dimensions of size 1 expanded, by PyTorch's rules of broadcasting; views, never copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import ops
+from ...tensor import Size, Tensor
+from ..method import checked, method
+from .views import as_shape
+
+
+@method
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view."""
+    wanted = as_shape(size)
+    shape = input.array.shape
+    extra = len(wanted) - len(shape)
+    if extra < 0:
+        raise RuntimeError(
+            f"expand({list(shape)}, size={list(wanted)}): the number of sizes provided "
+            f"({len(wanted)}) must be greater or equal to the number of dimensions in the tensor "
+            f"({len(shape)})"
+        )
+    full = []
+    for i, n in enumerate(wanted):
+        have = shape[i - extra] if i >= extra else 1
+        if n == -1 and i >= extra:
+            n = have
+        if n < 0 or (have != n and have != 1):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) "
+                f"at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  "
+                f"Tensor sizes: {list(shape)}"
+            )
+        full.append(n)
+    return ops.Expand.apply(input, shape=tuple(full))
+
+
+@method
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """input.expand(other.shape)."""
+    return expand(input, *other.array.shape)
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that shapes broadcast to; RuntimeError if they don't."""
+    import numpy as np
+
+    try:
+        return Size(
+            np.broadcast_shapes(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes])
+        )
+    except ValueError as error:
+        raise RuntimeError(f"Shape mismatch: {shapes} do not broadcast: {error}") from error
+
+
+@method
+def broadcast_to(input: Tensor, size: Any) -> Tensor:
+    """input.expand(size)."""
+    return expand(input, *as_shape((size,)))
+
+
+@checked
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors expanded to their common shape."""
+    shape = broadcast_shapes(*[t.array.shape for t in tensors])
+    return tuple(expand(t, *shape) for t in tensors)

@@ -1,0 +1,159 @@
+"""Several tensors joined to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ... import ops
+from ...tensor import Tensor
+from ...tensor.shapes import normal_dim
+from ..method import checked, other_names
+from ..operands import promote
+from .views import unsqueeze
+
+
+@other_names
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors one behind the other along dim; all other sizes must be equal."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("cat(): expected a non-empty list of Tensors")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"cat(): expected Tensor as element {i} in argument 0, but got "
+                            f"{type(x).__name__}")  # fmt: skip
+    kept = [x for x in tensors if x.array.shape != (0,)] or tensors[:1]  # torch skips empty 1-d
+    ndim = kept[0].array.ndim
+    if ndim == 0:
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    dim = normal_dim(dim, ndim)
+    first = kept[0].array.shape
+    for i, x in enumerate(kept):
+        if x.array.ndim != ndim:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {ndim} and "
+                               f"{x.array.ndim}")  # fmt: skip
+        for d, (n, m) in enumerate(zip(first, x.array.shape, strict=True)):
+            if d != dim and n != m:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but "
+                    f"got size {m} for tensor number {i} in the list."
+                )
+    return ops.Cat.apply(*promote(*kept), dim=dim)
+
+
+concat = concatenate = cat
+
+
+@other_names
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors, all of one shape, along a new dimension."""
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"stack(): expected Tensor as element {i} in argument 0, but got "
+                            f"{type(x).__name__}")  # fmt: skip
+    first = tensors[0].array.shape
+    for i, x in enumerate(tensors):
+        if x.array.shape != first:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(x.array.shape)} at entry {i}"
+            )
+    dim = normal_dim(dim, len(first) + 1)
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+@checked
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors below each other; a vector counts as one row."""
+    if len(tensors) == 0:
+        raise RuntimeError("vstack expects a non-empty TensorList")
+    return cat([x.reshape(1, -1) if x.array.ndim < 2 else x for x in tensors], 0)
+
+
+@checked
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors beside each other."""
+    if len(tensors) == 0:
+        raise RuntimeError("hstack expects a non-empty TensorList")
+    whole = [x.reshape(1) if x.array.ndim == 0 else x for x in tensors]
+    return cat(whole, 0 if whole[0].array.ndim == 1 else 1)
+
+
+row_stack = vstack
+
+
+def _each(n: int, tensors: tuple) -> Any:
+    """Every tensor given, alone or several, with at least n dimensions: NumPy's rule."""
+
+    def widened(x: Tensor) -> Tensor:
+        if x.array.ndim >= n:
+            return x
+        if n == 1 or x.array.ndim == 0:
+            return x.reshape((1,) * n)
+        if n == 2 or x.array.ndim == 1:
+            x = x.unsqueeze(0)  # (N) -> (1, N)
+        return x.unsqueeze(-1) if n == 3 else x
+
+    if len(tensors) == 1:
+        one = tensors[0]
+        return tuple(map(widened, one)) if isinstance(one, tuple | list) else widened(one)
+    return tuple(map(widened, tensors))
+
+
+@checked
+def atleast_1d(*tensors: Any) -> Any:
+    """The tensor with at least one dimension; of several (or of a list) each, in a tuple."""
+    return _each(1, tensors)
+
+
+@checked
+def atleast_2d(*tensors: Any) -> Any:
+    """The tensor with at least two dimensions, a vector as one row; of several each, in a tuple."""
+    return _each(2, tensors)
+
+
+@checked
+def atleast_3d(*tensors: Any) -> Any:
+    """The tensor with at least three dimensions, (N) as (1, N, 1) and (N, M) as (N, M, 1); of
+    several each, in a tuple."""
+    return _each(3, tensors)
+
+
+@checked
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors beside each other; a vector is one column."""
+    return hstack([x.reshape(-1, 1) if x.array.ndim < 2 else x for x in tensors])
+
+
+@checked
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors behind each other, along the third dimension; each gets three."""
+    return cat([_each(3, (x,)) for x in tensors], 2)
+
+
+@checked
+def block_diag(*tensors: Tensor) -> Tensor:
+    """The matrices along the diagonal of a larger one, 0 elsewhere; a vector is one row.
+
+    RuntimeError for a tensor of more than two dimensions.
+    """
+    from .padding import pad
+
+    blocks = [_each(2, (x,)) for x in tensors]
+    for x in blocks:
+        if x.array.ndim > 2:
+            raise RuntimeError(
+                "torch.block_diag: Input tensors must have 2 or fewer dimensions, got "
+                f"{x.array.ndim}"
+            )
+    width = sum(x.array.shape[1] for x in blocks)
+    rows, left = [], 0
+    for x in blocks:
+        n = x.array.shape[1]
+        rows.append(pad(x, (left, width - left - n)))  # (N, M) -> (N, width)
+        left += n
+    return cat(rows, 0)

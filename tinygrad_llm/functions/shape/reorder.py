@@ -1,0 +1,137 @@
+"""The dimensions in another order, and the elements in another order along them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import ops
+from ...tensor import Tensor
+from ...tensor.shapes import normal_dim, normal_dims
+from ..method import method
+from .views import as_shape
+
+
+@method("transpose", "swapaxes", "swapdims")
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """With two dimensions exchanged; a view."""
+    n = input.array.ndim
+    a, b = normal_dim(dim0, n), normal_dim(dim1, n)
+    if n == 0:
+        return ops.Reshape.apply(input, shape=())
+    order = list(range(n))
+    order[a], order[b] = b, a
+    return ops.Permute.apply(input, order=tuple(order))
+
+
+swapaxes = swapdims = transpose
+
+
+@method
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """With the dimensions in the order given; a view."""
+    order = as_shape(dims)
+    n = input.array.ndim
+    if len(order) != n:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            f"length of the desired ordering of dimensions i.e. input.dim() = {n} is not equal to "
+            f"len(dims) = {len(order)}"
+        )
+    normal = tuple(normal_dim(d, n) for d in order)
+    if len(set(normal)) != n:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return ops.Permute.apply(input, order=normal)
+
+
+@method
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; a 0-d or 1-d tensor as it is."""
+    if input.array.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is "
+                           f"{input.array.ndim}D")  # fmt: skip
+    return transpose(input, 0, 1) if input.array.ndim == 2 else input
+
+
+@method
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """With the dimensions `source` moved to the positions `destination`."""
+    n = input.array.ndim
+    moved, to = normal_dims(source, n), normal_dims(destination, n)
+    order = [d for d in range(n) if d not in moved]
+    for d, s in sorted(zip(to, moved, strict=True)):
+        order.insert(d, s)
+    return ops.Permute.apply(input, order=tuple(order))
+
+
+moveaxis = movedim
+
+
+@method
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """In reverse order along dims (none of them for ()); a copy."""
+    along = as_shape(dims)
+    return ops.Flip.apply(input, dims=along and normal_dims(along, input.array.ndim))
+
+
+@method
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Moved along dims by shifts; what falls off comes in again at the other end."""
+    by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    along = None if dims is None else normal_dims(dims, input.array.ndim)
+    if len(by) != (1 if along is None else len(along)):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims: "
+                           f"{0 if along is None else len(along)}")  # fmt: skip
+    return ops.Roll.apply(input, shifts=by, dims=along)
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """All dimensions in reverse order; for a matrix the transpose."""
+    return ops.Permute.apply(self, order=tuple(reversed(range(self.array.ndim))))
+
+
+def _matrix_transposed(self: Tensor) -> Tensor:
+    """The last two dimensions exchanged."""
+    if self.array.ndim < 2:
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got "
+            f"{self.array.ndim}-D tensor."
+        )
+    return transpose(self, -1, -2)
+
+
+@method
+def fliplr(input: Tensor) -> Tensor:
+    """Columns in reverse order."""
+    if input.array.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, 1)
+
+
+@method
+def flipud(input: Tensor) -> Tensor:
+    """Rows in reverse order."""
+    if input.array.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, 0)
+
+
+@method
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    a, b = (normal_dim(d, input.array.ndim) for d in dims)
+    if a == b:
+        raise RuntimeError(
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
+        )
+    turns = k % 4
+    if turns == 1:
+        return transpose(flip(input, b), a, b)
+    if turns == 2:
+        return flip(input, a, b)
+    return flip(transpose(input, a, b), b) if turns == 3 else input.clone()
+
+
+Tensor.T = property(_transposed)  # type: ignore[attr-defined]
+Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]

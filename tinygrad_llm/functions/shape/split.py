@@ -1,0 +1,108 @@
+"""One tensor cut into several along a dimension."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from typing import Any
+
+from ... import ops
+from ...tensor import Tensor
+from ...tensor.shapes import normal_dim
+from ..method import method
+from .views import squeeze
+
+
+@method
+def tensor_split(
+    input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, sections: Any = None,
+    indices: Any = None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Pieces along dim: n of nearly one size, or cut at the positions listed."""
+    where = indices_or_sections
+    where = sections if sections is not None else where if indices is None else indices
+    dim = normal_dim(dim, input.array.ndim)
+    size = input.array.shape[dim]
+    if isinstance(where, Tensor):
+        where = where.tolist()
+    if isinstance(where, int):
+        if where <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {where}")
+        least, more = divmod(size, where)
+        return split(input, [least + 1] * more + [least] * (where - more), dim)
+    cuts = [0, *where, size]
+    whole = (slice(None),) * dim
+    return tuple(input[whole + (slice(a, b),)] for a, b in itertools.pairwise(cuts))
+
+
+def _cut(name: str, input: Tensor, where: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+    if input.array.ndim < least:
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {least} dimension"
+            f"{'s' if least > 1 else ''}, but got a tensor with {input.array.ndim} dimensions!"
+        )
+    n = input.array.shape[dim]
+    if isinstance(where, int) and (where == 0 or n % where):
+        raise RuntimeError(
+            f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
+            f"{n} is not divisible by the split_size {where}!"
+        )
+    return tensor_split(input, where, dim)
+
+
+@method
+def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Pieces beside each other: equal ones, or cut at the positions listed."""
+    return _cut("hsplit", input, indices_or_sections, 0 if input.array.ndim == 1 else 1, 1)
+
+
+@method
+def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Pieces below each other: equal ones, or cut at the positions listed."""
+    return _cut("vsplit", input, indices_or_sections, 0, 2)
+
+
+@method
+def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Pieces along the third dimension: equal ones, or cut at the positions listed."""
+    return _cut("dsplit", input, indices_or_sections, 2, 3)
+
+
+@method
+def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces along dim: of one size (the last may be smaller), or of the sizes listed."""
+    dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim]
+    size = split_size_or_sections
+    if isinstance(size, int):
+        if size < 0 or (size == 0 and n):
+            raise RuntimeError(f"split expects split_size be positive, but got split_size={size}")
+        sizes = [builtins.min(size, n - i) for i in range(0, n, size)] if n else [0]
+    else:
+        sizes = [int(s) for s in size]
+        if builtins.sum(sizes) != n or builtins.any(s < 0 for s in sizes):
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size "
+                f"at dimension {dim}), but got split_sizes={sizes}"
+            )
+    return ops.Split.apply(input, sizes=sizes, dim=dim)
+
+
+@method
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces along dim, all of one size but perhaps the last."""
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim]
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
+
+
+@method
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along dim, without it."""
+    if input.array.ndim == 0:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim]
+    return tuple(squeeze(x, dim) for x in split(input, 1, dim)) if n else ()

@@ -1,0 +1,130 @@
+"""Another shape for the same memory: reshape, view, flatten, squeeze."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ... import ops
+from ...arrays.memory import storage_of
+from ...tensor import Tensor
+from ...tensor.shapes import normal_dim, normal_dims
+from ..method import method
+
+
+def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
+    """Sizes given as x.view(2, 3) or x.view((2, 3)) as a tuple of Python ints."""
+    if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
+        sizes = sizes[0]
+    return tuple(s if type(s) is int else s.__index__() for s in sizes)
+
+
+def _solved(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
+    """The sizes with the one that is −1 worked out; RuntimeError if they don't fit x."""
+    wanted = f"shape '{list(sizes)}' is invalid for input of size {x.size}"
+    if sizes.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    if any(s < -1 for s in sizes):
+        raise RuntimeError(f"invalid shape dimension {min(sizes)}")
+    if -1 in sizes:
+        known = -math.prod(sizes)
+        if known == 0:
+            raise RuntimeError(
+                f"cannot reshape tensor of {x.size} elements into shape {list(sizes)} because the "
+                "unspecified dimension size -1 can be any value and is ambiguous"
+            )
+        if x.size % known:
+            raise RuntimeError(wanted)
+        return tuple(x.size // known if s == -1 else s for s in sizes)
+    if math.prod(sizes) != x.size:
+        raise RuntimeError(wanted)
+    return sizes
+
+
+@method
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The elements in row order in another shape; one size may be −1. A view where possible."""
+    return ops.Reshape.apply(input, shape=_solved(as_shape(shape), input.array))
+
+
+@method
+def view(input: Tensor, *size: Any) -> Tensor:
+    """As reshape, but always a view: RuntimeError where the memory's order does not allow it."""
+    if len(size) == 1 and not isinstance(size[0], int | tuple | list):
+        if not hasattr(size[0], "__index__"):
+            raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
+    sizes = _solved(as_shape(size), input.array)
+    a = input.array
+    if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        )
+    return ops.Reshape.apply(input, shape=sizes)
+
+
+@method
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """input.view(other.shape)."""
+    return view(input, *other.array.shape)
+
+
+@method
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """input.reshape(other.shape)."""
+    return reshape(input, *other.array.shape)
+
+
+@method
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions start_dim to end_dim as one."""
+    shape = input.array.shape
+    start, end = normal_dim(start_dim, len(shape)), normal_dim(end_dim, len(shape))
+    if not shape:
+        return reshape(input, 1)
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+@method
+def ravel(input: Tensor) -> Tensor:
+    """All elements in row order in one dimension."""
+    return reshape(input, -1) if input.array.size else reshape(input, 0)
+
+
+@method
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """One dimension as several; one size may be −1."""
+    shape = input.array.shape
+    dim = normal_dim(dim, len(shape))
+    sizes = as_shape((sizes,) if isinstance(sizes, tuple | list) else sizes)
+    if -1 in sizes:
+        known = -math.prod(sizes)
+        sizes = tuple(shape[dim] // max(known, 1) if s == -1 else s for s in sizes)
+    if math.prod(sizes) != shape[dim]:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
+            f"({shape[dim]}) in the input tensor"
+        )
+    return reshape(input, *shape[:dim], *sizes, *shape[dim + 1 :])
+
+
+@method
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of size 1, all of them or those named."""
+    shape = input.array.shape
+    dims: Any = range(len(shape))
+    if dim is not None:
+        dims = () if dim == () else normal_dims(dim, len(shape))
+    kept = [n for i, n in enumerate(shape) if i not in dims or n != 1]
+    return ops.Reshape.apply(input, shape=tuple(kept))
+
+
+@method
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a new dimension of size 1 at position dim."""
+    shape = input.array.shape
+    dim = normal_dim(dim, len(shape) + 1)
+    return ops.Reshape.apply(input, shape=(*shape[:dim], 1, *shape[dim:]))

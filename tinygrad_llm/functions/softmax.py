@@ -1,0 +1,87 @@
+"""Softmax and its relatives: shares that add up to 1 along a dimension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, dtypes, wrap
+from ..tensor.shapes import normal_dim, normal_dims
+from .autocast import mixed
+from .checks import need_floating, need_tensor
+from .half_precision import run
+from .method import method
+from .operands import cast
+from .sampling import exponential_
+
+
+def _over(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+    if dtype is not None:
+        input = cast(input, dtypes.numpy_dtype(dtype))
+    need_floating(name, input)
+    ndim = input.array.ndim
+    if dim is None:
+        dim = 0 if ndim in (0, 1, 3) else 1  # PyTorch's rule from before dim was an argument
+    dim = normal_dim(dim, ndim)
+    return run(op, input, dim=dim) if ndim else run(op, input.reshape(1), dim=0).reshape(())
+
+
+@method
+@mixed
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1; give dim, the default is odd.
+
+    dtype: cast to it first. A row of −inf alone is nan.
+    """
+    return _over("softmax", ops.Softmax, input, dim, dtype)
+
+
+@method
+@mixed
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """log(softmax(x)) along dim, without the −inf of softmax's zeros. dtype: cast to it first."""
+    return _over("log_softmax", ops.LogSoftmax, input, dim, dtype)
+
+
+@method
+@mixed
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log Σ exp(x) over dim, an int or a tuple, without overflow. Integers become floating."""
+    need_tensor("logsumexp", input)
+    if input.array.dtype.kind in "iub":
+        input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
+    dims = normal_dims(dim, input.array.ndim)
+    if not input.array.ndim:
+        return input.clone()
+    return run(ops.Logsumexp, input, dim=dims, keepdim=keepdim)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """softmax(−x): the smallest gets the largest share."""
+    return softmax(-input, dim, dtype=dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """A sample of a class as a soft one-hot vector that gradients go through.
+
+    softmax((logits + g)/tau), g = −log of exponential numbers (Gumbel noise). hard: exactly one-hot
+    forward, and the soft one's gradient backward. Jang, Gu, Poole (2017); Maddison et al. (2017).
+    """
+    need_floating("gumbel_softmax", logits)
+    noise = wrap(xp_of(logits.array).empty_like(logits.array))
+    gumbels = -exponential_(noise).log()
+    soft = softmax((logits + gumbels) / tau, dim)
+    if not hard:
+        return soft
+    index = soft.max(dim, keepdim=True)[1]
+    one_hot = (soft.detach() * 0.0).scatter(dim, index, 1.0)
+    return one_hot - soft.detach() + soft
