@@ -15,10 +15,10 @@ import tinygrad_llm as torch
 from tinygrad_llm import nn, study
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.study.draw_data import backward_text, drawing_data, heat
-from tinygrad_llm.study.examples import EXAMPLES
-from tinygrad_llm.study.explain_op import as_tensors, call
-from tinygrad_llm.study.graph import Box, Node
+from tinygrad_llm.study.common.op_examples import EXAMPLES
+from tinygrad_llm.study.draw.data import backward_text, drawing_data, heat
+from tinygrad_llm.study.draw.graph import Box, Node
+from tinygrad_llm.study.explain.op import as_tensors, call
 
 
 def scalar_expression():

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
-from ..samples import name_of_input, samples
+from ..check.samples import name_of_input, samples
 from .hints import HINTS
 from .slopes import SLOPES, forward_of_slope
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
-from ..diagnose import diagnose
-from ..samples import Ran, name_of_input, samples
+from ..check.diagnose import diagnose
+from ..check.samples import Ran, name_of_input, samples
 from . import layer_checks  # noqa: F401, it enters its checks
 from .catalogue import exercise
 from .task_checks import CHECKS, Wrong

@@ -1,0 +1,124 @@
+"""Numbers as the instruments show them: norms and shares of arrays, bytes, times, small arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...arrays.devices import to_numpy, xp_of
+from ...arrays.memory import is_array
+
+__all__ = [
+    "array_text",
+    "bytes_text",
+    "is_value",
+    "largest",
+    "norm",
+    "number_text",
+    "plain",
+    "seconds_text",
+    "shape_text",
+    "zeros",
+]
+
+
+def is_value(value: Any) -> bool:
+    """Whether it is an array of either library, or a NumPy scalar."""
+    return isinstance(value, np.generic) or is_array(value)
+
+
+def plain(array: Any) -> np.ndarray:
+    """A NumPy array of a dtype that NumPy knows: from the GPU, bfloat16 as float32."""
+    found = to_numpy(array)
+    return found.astype(np.float32) if found.dtype.kind == "V" else found
+
+
+def _floats(array: Any) -> Any:
+    return array.astype("float32") if array.dtype.itemsize < 4 else array
+
+
+def norm(*arrays: Any) -> float:
+    """√(Σ x²) over all elements of all arrays; the squares are added in float64."""
+    total = 0.0
+    for array in arrays:
+        if array is not None and array.size and array.dtype.kind in "fV":
+            flat = _floats(array).reshape(-1)
+            total += float((flat * flat).sum(dtype="float64"))
+    return math.sqrt(total) if total == total else total
+
+
+def largest(array: Any) -> float:
+    """The largest |x|; 0 for no element, NaN if there is one."""
+    if not array.size or array.dtype.kind not in "fViub":
+        return 0.0
+    xp = xp_of(array)
+    return float(xp.maximum(array.max(), -_floats(array).min()))
+
+
+def zeros(array: Any) -> float:
+    """The share of elements that are exactly 0."""
+    return 1.0 - int(xp_of(array).count_nonzero(array)) / array.size if array.size else 0.0
+
+
+# ------------------------------------------------------------------------------------- as text
+def shape_text(shape: Any) -> str:
+    """(2, 3) without the comma of one dimension: (3), () for a scalar."""
+    return "(" + ", ".join(map(str, shape)) + ")"
+
+
+def bytes_text(n: float) -> str:
+    """Bytes in the unit that leaves fewest digits, with 1 KiB = 1024 bytes."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.2f} GiB"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Milliseconds with three digits or so."""
+    if seconds is None:
+        return ""
+    ms = seconds * 1e3
+    return f"{ms:.3f}" if ms < 10 else f"{ms:.1f}"
+
+
+def number_text(x: Any, digits: int = 4) -> str:
+    """A number with so many significant digits: 0.7311, -2.5, 3, 1.2e-09, nan, inf."""
+    if isinstance(x, bool | np.bool_):
+        return str(bool(x))
+    if isinstance(x, int | np.integer):
+        return str(int(x))
+    return f"{float(x):.{digits}g}"
+
+
+def array_text(array: Any, digits: int = 4, limit: int = 100) -> str:
+    """A small array in aligned rows that Python can read; a big one as its shape and range."""
+    if array is None:
+        return "None"
+    if not is_value(array):
+        return number_text(array, digits) if isinstance(array, int | float) else repr(array)
+    a = plain(array)
+    if a.ndim == 0:
+        return number_text(a[()], digits)
+    if a.size > limit:
+        return f"{shape_text(a.shape)} {array.dtype}, {range_text(a)}"
+    big = a.dtype.kind != "f" or not a.size or float(np.nanmax(np.abs(a), initial=0.0)) >= 0.01
+    return np.array2string(
+        a, precision=digits, separator=", ", suppress_small=big, max_line_width=80
+    )
+
+
+def range_text(array: Any) -> str:
+    """From the smallest to the largest element, or how many are not finite."""
+    a = plain(array)
+    if not a.size:
+        return "empty"
+    if a.dtype.kind == "b":
+        return f"{int(a.sum())} of {a.size} True"
+    bad = 0 if a.dtype.kind != "f" else int((~np.isfinite(a)).sum())
+    if bad:
+        return f"{bad:,} of {a.size:,} not finite"
+    return f"from {number_text(a.min())} to {number_text(a.max())}"

@@ -1,0 +1,101 @@
+"""The names that explain knows: ops, layers, losses, models and optimizers, and their families."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from ...autograd.engine import OPS
+
+__all__ = ["catalogue", "layers", "lookup", "optimizers"]
+
+
+def catalogue() -> dict[str, list[tuple[str, str]]]:
+    """Everything that can be explained, by family: {"ops: norm": [("layer_norm", "y = ..."), ...]}.
+
+    Ops go by the file they stand in, layers by theirs, optimizers last.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, op in sorted(OPS.items()):
+        if op.__module__.startswith("tinygrad_llm."):
+            found.setdefault(f"ops: {op.__module__.rpartition('.')[2]}", []).append(
+                (name, _first_line(op))
+            )
+    for name, kind in sorted(layers().items()):
+        family = kind.__module__.removeprefix("tinygrad_llm.").removeprefix("nn.")
+        word = "layers" if kind.__module__.startswith("tinygrad_llm.nn") else "models"
+        found.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
+            (name, _first_line(kind))
+        )
+    found = {family: found[family] for family in sorted(found, key=_family_order)}
+    found["optimizers"] = [(name, _first_line(kind)) for name, kind in sorted(optimizers().items())]
+    return found
+
+
+def _family_order(family: str) -> tuple[int, str]:
+    return ("ops", "layers", "models").index(family.partition(":")[0]), family
+
+
+def layers() -> dict[str, type]:
+    """The layers, losses and models that have an example, by class name."""
+    from .layer_examples import LAYERS
+
+    return {name: example.kind for name, example in LAYERS.items()}
+
+
+def optimizers() -> dict[str, type]:
+    """The optimizers, by class name."""
+    from ... import optim
+
+    every = {name: getattr(optim, name) for name in optim.__all__}
+    return {
+        name: kind
+        for name, kind in every.items()
+        if inspect.isclass(kind)
+        and issubclass(kind, optim.Optimizer)
+        and kind is not optim.Optimizer
+    }
+
+
+def lookup(name: str) -> Any:
+    """The class that a name means."""
+    from ... import nn
+
+    prefix, _, last = name.strip().rpartition(".")
+    prefix = prefix.removeprefix("torch.").removeprefix("tinygrad_llm.")
+    places: dict[str, dict[str, Any]] = {
+        "ops": dict(OPS),
+        "nn": {
+            **{
+                n: k for n, k in vars(nn).items() if inspect.isclass(k) and issubclass(k, nn.Module)
+            },
+            **layers(),
+        },
+        "optim": optimizers(),
+    }
+    start = {"F": "ops", "nn.functional": "ops", "models": "nn"}.get(prefix, prefix)
+    searched = [places[start]] if start in places else list(places.values())
+    for place in searched:
+        if last in place:
+            return place[last]
+    for place in searched:
+        for known, found in place.items():
+            if _bare(known) == _bare(last):
+                return found
+    names = [n for place in searched for n in place]
+    near = (
+        difflib.get_close_matches(last, names, n=3, cutoff=0.5)
+        or [n for n in names if _bare(last) and _bare(last) in _bare(n)][:3]
+    )
+    hint = f"did you mean {', '.join(near)}?" if near else "explain's list has every name"
+    raise ValueError(f"explain: nothing is called {name!r}: {hint}")
+
+
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _first_line(kind: type) -> str:
+    first = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
+    return first.partition("Backward:")[0].strip()
