@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from ...autograd.engine import OPS, Op
+from ..common.source import input_name
 from ..mistakes import MISTAKES, Mistake
 from .patterns import pattern_of
-from .samples import Ran, Sample, name_of_input, samples
+from .samples import Ran, Sample, samples
 
 __all__ = ["Finding", "diagnose"]
 
@@ -139,7 +140,7 @@ def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]
             )
             return [Finding("number", text)]
         for i in ran.wanted:
-            g, label = grads[i] if i < len(grads) else None, name_of_input(name, i)
+            g, label = grads[i] if i < len(grads) else None, input_name(OPS[name], i)
             if g is not None and not isinstance(g, np.ndarray | np.generic | float | int):
                 text = f"the gradient of {label} is a {type(g).__name__}: return a NumPy array."
                 return [Finding("number", text, label)]
@@ -185,7 +186,7 @@ def _one_by_one(
         if mistake is None:
             findings.append(_pattern(name, i, rans, true, got))
         else:
-            label = name_of_input(name, i)
+            label = input_name(OPS[name], i)
             findings.append(Finding("mistake", mistake.sentence, label, mistake))
     return findings
 
@@ -225,7 +226,7 @@ def _pattern(
     name: str, i: int, rans: list[Ran], true: list[Outcome], got: list[Outcome]
 ) -> Finding:
     """Where input i's gradient is off, by how much, and what that looks like."""
-    label = name_of_input(name, i)
+    label = input_name(OPS[name], i)
     pairs = [
         (ran, g[i], t[i]) for ran, g, t in zip(rans, got, true, strict=True)
         if i in t and not isinstance(g, Exception)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
-from .samples import Ran, name_of_input
+from ..common.source import input_name
+from .samples import Ran
 
 __all__ = ["pattern_of"]
 
@@ -140,7 +141,7 @@ def _arrangement(mine, wanted, ran, i, pairs) -> str:
 
 def _other_array(mine, wanted, ran, i, pairs) -> str:
     """Off by a factor that is one of the inputs, or g."""
-    known = [(name_of_input(ran.op.name, n), x) for n, x in enumerate(ran.sample.inputs)]
+    known = [(input_name(ran.op, n), x) for n, x in enumerate(ran.sample.inputs)]
     known.append(("g", ran.upstream[0]))
     for name, x in known:
         if not is_array(x) or x.dtype.kind != "f" or x.size < 2:

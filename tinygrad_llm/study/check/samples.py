@@ -16,10 +16,10 @@ import numpy as np
 from ...arrays.memory import is_array
 from ...arrays.reductions import unbroadcast
 from ...autograd.engine import OPS, Op
-from ...tensor import Tensor, shapes, wrap
+from ...tensor import Tensor, wrap
 from ..common.op_examples import example_of
 
-__all__ = ["Ran", "Sample", "name_of_input", "samples"]
+__all__ = ["Ran", "Sample", "samples"]
 
 SIZES = {"B": 2, "T": 3, "C": 5, "H": 2, "D": 4, "F": 6, "R": 2, "V": 7}
 
@@ -105,13 +105,6 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
         return np.broadcast_shapes(small, large) == large
     except ValueError:
         return False
-
-
-def name_of_input(op: type[Op] | str, i: int) -> str:
-    """Input i's name in the op's signature."""
-    cls = OPS[op] if isinstance(op, str) else op
-    names = [spec.name for spec in shapes.parse(cls.signature)[0]]
-    return names[i] if i < len(names) else f"input {i}"
 
 
 def samples(name: str) -> list[Sample]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["asset", "data", "escape", "line_chart", "page", "table", "write"]
+__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
+
+FilePath = str | os.PathLike[str]
 
 escape = html.escape
 
@@ -135,8 +138,8 @@ def line_chart(
     )
 
 
-def write(file: Any, text: str) -> Path:
-    """Write a page; returns its path."""
-    path = Path(file)
-    path.write_text(text, "utf-8")
-    return path
+def written(text: str, file: FilePath | None) -> str:
+    """The text, which is also written to `file` if there is one."""
+    if file is not None:
+        Path(file).write_text(text, "utf-8")
+    return text

@@ -14,10 +14,8 @@ import ast
 import copy
 import inspect
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +23,9 @@ import numpy as np
 from ...arrays.memory import is_array
 from ...tensor import Tensor
 from .numbers import number_text, plain
+from .source import is_saved, statements, tree_of
 
-__all__ = ["LineRun", "LineWatch", "saved_names", "statements", "watch_lines", "with_numbers"]
+__all__ = ["LineRun", "LineWatch", "watch_lines", "with_numbers"]
 
 COPY = 1 << 11  # elements: what is larger is not copied, so a change in place goes unseen
 
@@ -153,64 +152,6 @@ def _same(a: Any, b: Any) -> bool:
 
 
 # ------------------------------------------------------------------------- what the source says
-@cache
-def tree_of(function: Any) -> tuple[list[str], int, Any] | None:
-    """(source lines, number of the first, syntax tree) of a function; None if there is none."""
-    try:
-        source, first = inspect.getsourcelines(function)
-        return source, first, ast.parse(textwrap.dedent("".join(source))).body[0]
-    except (OSError, TypeError, SyntaxError, IndentationError):
-        return None
-
-
-@cache
-def statements(function: Any) -> dict[int, tuple[int, str]]:
-    """Line of the file -> (first line, text) of the statement there; the head of a compound one."""
-    found = tree_of(function)
-    if found is None:
-        return {}
-    source, first, tree = found
-    lines = textwrap.dedent("".join(source)).splitlines()
-    at: dict[int, tuple[int, str]] = {}
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.stmt) or node is tree:
-            continue
-        body = getattr(node, "body", None)
-        last = body[0].lineno - 1 if body else (node.end_lineno or node.lineno)
-        last = max(last, node.lineno)
-        indent = " " * node.col_offset
-        text = "\n".join(line.removeprefix(indent) for line in lines[node.lineno - 1 : last])
-        number = first + node.lineno - 1
-        for n in range(number, first + last):
-            at[n] = (number, text.rstrip())
-    return at
-
-
-def saved_names(op: Any) -> tuple[str, ...]:
-    """The names of self.saved's arrays, read from the op's source: ("xhat", "r", "w").
-
-    backward's `xhat, r, w = self.saved` says them, else forward's `self.saved = xhat, r, w`.
-    """
-    for function, reading in ((op.backward, True), (op.forward, False)):
-        found = tree_of(function)
-        if found is None:
-            continue
-        for node in ast.walk(found[2]):
-            if not isinstance(node, ast.Assign) or len(node.targets) != 1:
-                continue
-            target, value = node.targets[0], node.value
-            if reading and _is_saved(value) and isinstance(target, ast.Tuple):
-                return tuple(ast.unparse(e) for e in target.elts)
-            if not reading and _is_saved(target):
-                parts = value.elts if isinstance(value, ast.Tuple) else [value]
-                if any(isinstance(part, ast.Starred) for part in parts):
-                    continue
-                return tuple(ast.unparse(p.body if isinstance(p, ast.IfExp) else p) for p in parts)
-    return ()
-
-
-def _is_saved(node: Any) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr == "saved"
 
 
 # ---------------------------------------------------------------------- a formula with numbers
@@ -278,6 +219,6 @@ class _Numbers(ast.NodeTransformer):
         return node
 
     def visit_Subscript(self, node: ast.Subscript) -> Any:
-        if _is_saved(node.value) and isinstance(node.slice, ast.Constant):
+        if is_saved(node.value) and isinstance(node.slice, ast.Constant):
             return self._number(self.op.saved[node.slice.value], node)
         return self.generic_visit(node)

@@ -20,6 +20,8 @@ __all__ = [
     "plain",
     "seconds_text",
     "shape_text",
+    "value_text",
+    "worth_showing",
     "zeros",
 ]
 
@@ -122,3 +124,20 @@ def range_text(array: Any) -> str:
     if bad:
         return f"{bad:,} of {a.size:,} not finite"
     return f"from {number_text(a.min())} to {number_text(a.max())}"
+
+
+def worth_showing(value: object) -> bool:
+    """Whether a variable's value is shown beside its line: numbers and arrays, not functions."""
+    return value is None or isinstance(value, bool | int | float | tuple) or is_value(value)
+
+
+def value_text(value: Any, limit: int = 64) -> str:
+    """An array, a number or a tuple of them; arrays above `limit` elements as shape and range."""
+    if isinstance(value, tuple | list):
+        texts = [value_text(part, limit) for part in value]
+        if any("\n" in text for text in texts):
+            return "\n".join(texts)
+        return "(" + ", ".join(texts) + ")"
+    if isinstance(value, float):
+        return number_text(value, 6)
+    return array_text(value, 4, limit)

@@ -12,7 +12,7 @@ from ...autograd.engine import Op
 from ...autograd.grad_mode import no_grad
 from ...ops import ScaledDotProductAttention
 from ...tensor import Tensor
-from ..common.html import data, escape, write
+from ..common.html import FilePath, data, escape, written
 from ..common.html import page as whole
 from ..common.numbers import plain
 from ..common.watch import Place, Watch
@@ -32,7 +32,7 @@ class AttentionMaps:
     def __init__(self, maps: list[tuple[str, np.ndarray]], tokens: list[str] | None) -> None:
         self.maps, self.tokens = maps, tokens
 
-    def html(self, file: Any = None) -> str:
+    def html(self, file: FilePath | None = None) -> str:
         """A page with all maps; written if a file is named."""
         heads = []
         for name, weights in self.maps:
@@ -53,9 +53,7 @@ sum to 1. ← → other head, ↑ ↓ other token. {escape(cut)}</p>
 {data("maps", {"heads": heads, "tokens": self.tokens})}"""
         title = "Attention maps"
         text = whole(title, body, styles=("heat.css", "maps.css"), scripts=("heat.js", "maps.js"))
-        if file is not None:
-            write(file, text)
-        return text
+        return written(text, file)
 
     def __repr__(self) -> str:
         layers = ", ".join(f"{name or 'attention'} {w.shape}" for name, w in self.maps)
@@ -95,7 +93,7 @@ def attention_weights(inputs: tuple, options: dict[str, Any]) -> np.ndarray:
 
 
 def draw_attention(
-    what: Any, *inputs: Any, tokens: Sequence[Any] | None = None, file: Any = None
+    what: Any, *inputs: Any, tokens: Sequence[Any] | None = None, file: FilePath | None = None
 ) -> AttentionMaps:
     """Run a model and draw the weights of all its attentions, for the first item of the batch.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
 from ..common.lines import with_numbers
-from ..common.numbers import array_text, is_value, norm, number_text, plain, shape_text
+from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
+from ..common.source import backward_text, first_line
 from ..common.watch import Line
 from .graph import Box, Graph, Node
 from .steps import Step
 
-__all__ = ["Arrays", "backward_text", "drawing_data", "heat", "node_label"]
+__all__ = ["Arrays", "drawing_data", "heat", "node_label"]
 
 SMALL = 64  # elements: up to here every number is shown
 CELLS = 20  # rows and columns of a heat map, at most
@@ -76,13 +76,6 @@ def heat(a: np.ndarray) -> dict[str, Any]:
     }
 
 
-def backward_text(op: Any) -> str:
-    """The part of an op's docstring that derives the backward pass; all of it if none is marked."""
-    text = inspect.cleandoc(type(op).__doc__ or "")
-    at = text.find("Backward")
-    return text[at:] if at >= 0 else text
-
-
 def node_label(node: Node) -> str:
     """What a node is called: the op, or the leaf's name within its box."""
     if node.kind == "op":
@@ -125,7 +118,7 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
                 "others": node.others,
                 "line": str(line) if line else "",
                 "path": getattr(place, "path", ""),
-                "text": _first_line(node.op) if node.op is not None else "",
+                "text": first_line(type(node.op)) if node.op is not None else "",
                 "grad": grad,
             }
         )
@@ -141,11 +134,6 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
         "root": graph.root.id,
         "arrays": arrays.list,
     }
-
-
-def _first_line(op: Any) -> str:
-    first = inspect.cleandoc(type(op).__doc__ or "").partition("\n")[0]
-    return first.partition("Backward:")[0].rstrip()
 
 
 def _tree(box: Box, folded: set[int]) -> dict[str, Any]:
@@ -166,12 +154,12 @@ def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
     formulas = with_numbers(op, step.lines)
     lines = []
     for line in step.lines[:80]:
-        values = [(k, v) for k, v in line.values.items() if _worth_showing(v)]
-        lines.append({"text": line.text, "values": [[k, _value_text(v)] for k, v in values]})
+        values = [(k, v) for k, v in line.values.items() if worth_showing(v)]
+        lines.append({"text": line.text, "values": [[k, value_text(v, 32)] for k, v in values]})
     return {
         "node": step.node.id,
         "arriving": [arrays.add(g) for g in step.arriving],
-        "derivation": backward_text(op),
+        "derivation": backward_text(type(op)),
         "formulas": {str(i): text for i, text in formulas.items()},
         "lines": lines,
         "more": max(0, len(step.lines) - 80),
@@ -188,18 +176,3 @@ def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
             for a in step.leaving
         ],
     }
-
-
-def _worth_showing(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | tuple) or is_value(value)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, tuple):
-        texts = [_value_text(part) for part in value]
-        return (
-            "(" + ", ".join(texts) + ")" if all("\n" not in t for t in texts) else "\n".join(texts)
-        )
-    if isinstance(value, float):
-        return number_text(value, 6)
-    return array_text(value, 4, limit=32)

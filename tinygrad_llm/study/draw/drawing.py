@@ -15,7 +15,7 @@ from typing import Any
 
 from ...arrays.devices import xp_of
 from ...tensor import Tensor
-from ..common.html import write
+from ..common.html import FilePath, written
 from .graph import Box, Graph, Recorder, collect
 from .steps import Step, walk
 
@@ -35,25 +35,19 @@ class Drawing:
     def __init__(self, graph: Graph, steps: list[Step], folded: set[int], title: str) -> None:
         self.graph, self.steps, self.folded, self.title = graph, steps, folded, title
 
-    def svg(self, file: Any = None) -> str:
+    def svg(self, file: FilePath | None = None) -> str:
         """The drawing as SVG; written to `file` if one is named."""
         from .svg import svg
 
-        text = svg(self.graph, self.steps, self.folded, self.title)
-        if file is not None:
-            write(file, text)
-        return text
+        return written(svg(self.graph, self.steps, self.folded, self.title), file)
 
-    def html(self, file: Any = None) -> str:
+    def html(self, file: FilePath | None = None) -> str:
         """The drawing as one page, with steps, heat maps and folding; written if one is named."""
         from .page import page
 
-        text = page(self)
-        if file is not None:
-            write(file, text)
-        return text
+        return written(page(self), file)
 
-    def save(self, file: Any) -> list[Path]:
+    def save(self, file: FilePath) -> list[Path]:
         """Write FILE.svg and FILE.html, or the one that the file's ending asks for."""
         path = Path(file)
         if path.suffix not in (".svg", ".html", ""):
@@ -77,7 +71,7 @@ class Drawing:
 def draw(
     what: Any,
     *models: Any,
-    file: Any = None,
+    file: FilePath | None = None,
     gradient: Any = None,
     names: Mapping[str, Any] | None = None,
     fold: int | None = None,

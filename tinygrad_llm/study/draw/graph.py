@@ -14,7 +14,7 @@ from typing import Any
 from ...autograd.engine import Op
 from ...nn.parameter import Parameter
 from ...tensor import Tensor
-from ..common.op_text import input_name
+from ..common.source import input_name
 from ..common.watch import Call, Place, Watch
 from .rows import rows
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...autograd.engine import Op
 from ...tensor import Tensor
+from ..common.html import FilePath, written
 from ..common.terminal import Text
 from .names import lookup
 
@@ -38,15 +39,11 @@ class Explanation:
 
         return text(self.data, width, color)
 
-    def html(self, file: Any = None) -> str:
+    def html(self, file: FilePath | None = None) -> str:
         """The explanation as a page in one file; written if a file is named."""
-        from ..common.html import write
         from .page import page
 
-        made = page(self.data)
-        if file is not None:
-            write(file, made)
-        return made
+        return written(page(self.data), file)
 
     def as_dict(self) -> dict[str, Any]:
         """`data` as JSON holds it: arrays as lists, lines as text with values."""

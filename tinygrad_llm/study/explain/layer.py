@@ -11,11 +11,11 @@ from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
 from ...tensor import Tensor, wrap
 from ..common.op_examples import GPT2, upstream
-from ..common.op_text import input_name
+from ..common.source import constructor_of, input_name, place_of, source_of
 from ..common.watch import tensors_in
 from ..memory.at_size import kept_by, letters_of, size_at
 from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
-from .op import OneOp, check_rows, place_of, source_of
+from .op import OneOp, check_rows
 
 __all__ = ["explain_layer"]
 
@@ -31,7 +31,7 @@ def explain_layer(kind: type) -> dict[str, Any]:
         "file": place_of(kind),
         "title": doc.partition("\n")[0],
         "doc": doc,
-        "constructor": f"{kind.__name__}{_signature(kind)}",
+        "constructor": constructor_of(kind),
         "forward": source_of(kind.forward),  # type: ignore[attr-defined]
     }
     example = LAYERS.get(kind.__name__)
@@ -47,12 +47,6 @@ def explain_layer(kind: type) -> dict[str, Any]:
     finally:
         random.set_rng_state(before)
     return found
-
-
-def _signature(kind: type) -> str:
-    signature = inspect.signature(kind)
-    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    return str(signature.replace(parameters=plain, return_annotation=signature.empty))
 
 
 def _leaves(inputs: list[Any]) -> list[Any]:

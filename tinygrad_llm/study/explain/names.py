@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from ...autograd.engine import OPS
+from ..common.source import first_line
 
 __all__ = ["catalogue", "layers", "lookup", "optimizers"]
 
@@ -20,16 +21,16 @@ def catalogue() -> dict[str, list[tuple[str, str]]]:
     for name, op in sorted(OPS.items()):
         if op.__module__.startswith("tinygrad_llm."):
             found.setdefault(f"ops: {op.__module__.rpartition('.')[2]}", []).append(
-                (name, _first_line(op))
+                (name, first_line(op))
             )
     for name, kind in sorted(layers().items()):
         family = kind.__module__.removeprefix("tinygrad_llm.").removeprefix("nn.")
         word = "layers" if kind.__module__.startswith("tinygrad_llm.nn") else "models"
         found.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
-            (name, _first_line(kind))
+            (name, first_line(kind))
         )
     found = {family: found[family] for family in sorted(found, key=_family_order)}
-    found["optimizers"] = [(name, _first_line(kind)) for name, kind in sorted(optimizers().items())]
+    found["optimizers"] = [(name, first_line(kind)) for name, kind in sorted(optimizers().items())]
     return found
 
 
@@ -94,8 +95,3 @@ def lookup(name: str) -> Any:
 
 def _bare(name: str) -> str:
     return name.replace("_", "").lower()
-
-
-def _first_line(kind: type) -> str:
-    first = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
-    return first.partition("Backward:")[0].strip()

@@ -15,16 +15,16 @@ from ...autograd.engine import Op
 from ...autograd.finite_differences import compare_gradients
 from ...tensor import Tensor, shapes, wrap
 from ..check.reference import TWINS
-from ..common.lines import LineRun, saved_names, watch_lines
+from ..common.lines import watch_lines
 from ..common.op_examples import GPT2, PRIMES, Example, example_of, upstream
-from ..common.op_text import input_name
+from ..common.source import first_line, input_name, place_of, saved_names, source_of
 from ..common.watch import Place, Watch
 from ..draw.steps import _copy
 from ..memory.at_size import kept_by, letters_of, name_of_saved
 from ..memory.kept import kept_arrays
 from ..mistakes import MISTAKES
 
-__all__ = ["check_rows", "explain_op", "source_of"]
+__all__ = ["check_rows", "explain_op"]
 
 
 class OneOp(Watch):
@@ -61,7 +61,7 @@ def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any
         "class": op.__name__,
         "family": op.__module__.rpartition(".")[2],
         "file": place_of(op),
-        "title": doc.partition("\n")[0].partition("Backward:")[0].strip(),
+        "title": first_line(op),
         "doc": doc,
         "signature": op.signature,
         "broadcasts": op.broadcasts,
@@ -75,25 +75,6 @@ def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any
         "mistakes": [{"name": m.name, "sentence": m.sentence} for m in MISTAKES.get(op.name, [])],
         "check": check_of(op, example),
     }
-
-
-def source_of(function: Any) -> str:
-    """A function's source without its indentation; "" where there is none."""
-    try:
-        return inspect.cleandoc("\n" + inspect.getsource(function)).rstrip()
-    except (OSError, TypeError):
-        return ""
-
-
-def place_of(thing: Any) -> str:
-    """tinygrad_llm/ops/norm.py:28, or where else it is defined."""
-    try:
-        file, line = inspect.getsourcefile(thing) or "", inspect.getsourcelines(thing)[1]
-    except (OSError, TypeError):
-        return ""
-    file = file.replace("\\", "/")
-    at = file.rfind("tinygrad_llm/")
-    return f"{file[at:] if at >= 0 else file}:{line}"
 
 
 # ------------------------------------------------------------------------------ the worked example
@@ -318,10 +299,3 @@ def check_rows(found: Sequence[Any], name_of: Any) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def lines_table(lines: Sequence[LineRun]) -> list[tuple[str, dict[str, Any]]]:
-    """Lines with the values worth showing: arrays and numbers, no modules and functions."""
-    from ..draw.data import _worth_showing
-
-    return [(ln.text, {k: v for k, v in ln.values.items() if _worth_showing(v)}) for ln in lines]

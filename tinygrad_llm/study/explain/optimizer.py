@@ -10,8 +10,7 @@ import numpy as np
 from ...nn.parameter import Parameter
 from ...tensor import Tensor, wrap
 from ..common.lines import watch_lines
-from .layer import _signature
-from .op import place_of, source_of
+from ..common.source import constructor_of, first_line, place_of, source_of
 
 __all__ = ["explain_optimizer"]
 
@@ -30,9 +29,9 @@ def explain_optimizer(kind: type) -> dict[str, Any]:
         "class": kind.__name__,
         "family": "optim",
         "file": place_of(kind),
-        "title": doc.partition("\n")[0],
+        "title": first_line(kind),
         "doc": doc,
-        "constructor": f"{kind.__name__}{_signature(kind)}",
+        "constructor": constructor_of(kind),
         "update": source_of(kind.update),  # type: ignore[attr-defined]
         "example": _worked(kind),
         "memory": _memory(kind),

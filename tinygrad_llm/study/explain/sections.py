@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common.numbers import array_text, bytes_text, is_value, number_text, shape_text
+from ..common.numbers import (
+    bytes_text,
+    is_value,
+    number_text,
+    shape_text,
+    value_text,
+    worth_showing,
+)
 
 LAYER_LIMIT = 24  # elements: a layer has many arrays, so the larger ones are told in a line
 
-__all__ = ["Code", "Grid", "Lines", "Prose", "Section", "Sides", "sections", "value_text"]
+__all__ = ["Code", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
 
 
 @dataclass
@@ -219,7 +226,7 @@ def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
             ("" if name == "return" else f"{name} = ")
             + (f"{shape_text(v.shape)}, not filled yet" if name in unset else value_text(v))
             for name, v in line.values.items()
-            if _worth_showing(v)
+            if worth_showing(v)
         ]
         rows.append((line.text, "\n".join(_indented(v) for v in values)))
     if len(lines) > most:
@@ -232,22 +239,6 @@ def _indented(text: str) -> str:
     head, eq, rest = text.partition(" = ")
     at = len(head) + 3 if eq and "\n" not in head else 0
     return text.replace("\n", "\n" + " " * at)
-
-
-def _worth_showing(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | tuple) or is_value(value)
-
-
-def value_text(value: Any, limit: int = 64) -> str:
-    """An array, a number or a tuple of them as an explanation shows it."""
-    if isinstance(value, tuple | list):
-        texts = [value_text(part, limit) for part in value]
-        if any("\n" in text for text in texts):
-            return "\n".join(texts)
-        return "(" + ", ".join(texts) + ")"
-    if isinstance(value, float):
-        return number_text(value, 6)
-    return array_text(value, 4, limit)
 
 
 # ------------------------------------------------------------------------------- layers, optimizers

@@ -13,8 +13,8 @@ from typing import Any
 from ...arrays.memory import storage_of
 from ...autograd.engine import Op
 from ...tensor import Tensor
-from ..common.lines import saved_names
 from ..common.op_examples import GPT2, PRIMES
+from ..common.source import saved_names
 from .kept import kept_arrays
 
 __all__ = ["Kept", "kept_by", "letters_of", "name_of_saved", "size_at"]

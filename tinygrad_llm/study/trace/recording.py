@@ -18,6 +18,7 @@ from typing import Any
 
 from ...autograd.engine import Op
 from ...training import autopsy
+from ..common.html import FilePath, written
 from ..common.numbers import largest, norm, zeros
 from ..common.terminal import Text
 from ..common.watch import Call, Line, Place, Watch, tensors_in
@@ -257,7 +258,7 @@ class Trace(Watch):
 
         return table(self, by, width)
 
-    def plot(self, file: Any = None) -> Any:
+    def plot(self, file: FilePath | None = None) -> Any:
         """A picture: gradient flow by depth, and memory over time. A PNG if a file is named.
 
         Returns the file's path, or matplotlib's figure if there is none.
@@ -266,15 +267,11 @@ class Trace(Watch):
 
         return plot(self, file)
 
-    def html(self, file: Any = None) -> str:
+    def html(self, file: FilePath | None = None) -> str:
         """A page with both tables and the picture in one file; returns its text."""
         from .page import page
 
-        text = page(self)
-        if file is not None:
-            with open(file, "w", encoding="utf-8") as out:
-                out.write(text)
-        return text
+        return written(page(self), file)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as numbers, lists and dicts, such as JSON holds."""
