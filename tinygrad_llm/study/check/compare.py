@@ -1,11 +1,11 @@
-"""compare: two models or functions, layer by layer, and the first place where they part.
+"""compare: two models or functions, layer by layer, and the first place where they differ.
 
     print(study.compare(model, model_in_float64, inputs))
     print(study.compare(model, lambda idx: token_by_token(model, idx), idx))
 
-Every op and every module of both is a station. Stations with the same name are compared in the
-order in which the first one reached them. Where one side calls a module once for a whole sequence
-and the other once a token, the calls are joined along the dimension that grows.
+Every op and every module call of both sides is a station. Stations with the same name are compared,
+in the order in which `a` reached them. Where one side calls a module once per sequence and the
+other once per token, the outputs of the calls are concatenated along the dimension that grows.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ from ...tensor import Tensor
 from ...tensor.dtypes import of as dtype_of
 from ..common.numbers import number_text, plain, shape_text
 from ..common.terminal import Text, render
-from ..common.watch import Call, Place, Watch, tensors_in
+from ..common.watch import Call, Line, Place, Watch, tensors_in
 
 __all__ = ["Divergence", "Station", "compare"]
+
+Key = tuple[str, str, str, int, int]  # of a station: kind, path, op name, number, output
 
 
 @dataclass
 class Station:
-    """One op or module that both sides have, and how far their outputs are apart there."""
+    """One op or module that both sides ran, and the difference of their outputs there."""
 
     name: str  # "trf_blocks.0.att" or "trf_blocks.0.att linear"
     kind: str  # "op", "module" or "result"
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
-    difference: float  # largest |a − b|; infinite if only one of them is NaN
-    relative: float  # the same over the largest |b|
+    difference: float  # largest |a − b|; infinite where only one of them is NaN
+    relative: float  # the same, divided by the largest |b|
     allowed: float  # atol + rtol·largest |b|
     index: tuple[int, ...]  # where the difference is largest
     values: tuple[float, float]  # a and b there
-    line: Any = None  # of the user's code that called the op in a
+    line: Line | None = None  # of the user's code that called the op in a
 
     @property
-    def parts(self) -> bool:
-        """Whether the two are further apart here than is allowed."""
+    def differs(self) -> bool:
+        """Whether the difference is larger than allowed."""
         return not self.difference <= self.allowed
 
     def __str__(self) -> str:
@@ -63,10 +65,10 @@ class Station:
 
 @dataclass
 class Divergence:
-    """What `study.compare` gives: print it, or look at `first` and `stations`.
+    """What `study.compare` returns: print it, or read `first` and `stations`.
 
-    first       the first station where they part by more than is allowed, or None
-    stations    everything that could be compared, in the order of a
+    first       the first station where the two differ by more than is allowed, or None
+    stations    all stations that were compared, in the order of a
     unmatched   stations that only one side has, or whose shapes do not fit
     """
 
@@ -75,11 +77,12 @@ class Divergence:
 
     @property
     def first(self) -> Station | None:
-        return next((s for s in self.stations if s.parts), None)
+        """The first station where the two differ by more than is allowed."""
+        return next((s for s in self.stations if s.differs), None)
 
     @property
     def same(self) -> bool:
-        """Whether they stay together everywhere, the result included."""
+        """Whether no station, nor the result, differs by more than is allowed."""
         return self.first is None
 
     def __bool__(self) -> bool:
@@ -90,25 +93,25 @@ class Divergence:
         if self.same:
             worst = max(self.stations, key=lambda s: s.difference / (s.allowed or 1.0))
             return (
-                f"the same at all {len(self.stations)} stations, within what is allowed; furthest "
-                f"apart at {worst.name}: {number_text(worst.difference, 3)} "
+                f"the same at all {len(self.stations)} stations, within what is allowed; the "
+                f"largest difference is at {worst.name}: {number_text(worst.difference, 3)} "
                 f"({number_text(worst.relative, 3)} of the largest element)"
             )
         first = self.first
-        lines = [f"they part first at {first}"]
+        lines = [f"they differ first at {first}"]
         if first is not None and first.line is not None:
             lines.append(f"  called at {first.line}")
         before = self.stations[: self.stations.index(first)] if first is not None else []
         if before:
             lines.append(
-                f"  before it {len(before)} stations agree, the last {before[-1].name} to "
-                f"{number_text(before[-1].difference, 3)}"
+                f"  before it {len(before)} stations agree, the last of them {before[-1].name}: "
+                f"largest difference {number_text(before[-1].difference, 3)}"
             )
         lines.append(f"  the results differ by {number_text(last.difference, 3)}")
         return "\n".join(lines)
 
     def table(self, width: int | None = None) -> Text:
-        """Every station with its difference, the first parting marked."""
+        """Every station with its difference; ">" marks the first one that is too large."""
         from rich import box
         from rich.table import Table
 
@@ -119,7 +122,7 @@ class Divergence:
             shown.add_column(head, justify="right")
         for s in self.stations:
             shown.add_row(
-                ">" if s is self.first else "*" if s.parts else "",
+                ">" if s is self.first else "*" if s.differs else "",
                 s.name,
                 shape_text(s.shapes[0]),
                 number_text(s.difference, 3),
@@ -130,14 +133,17 @@ class Divergence:
 
 
 class _Stations(Watch):
-    """Outputs by station: (path, name, how manieth of that name in its call) -> one a call."""
+    """The outputs of every station, one per call, and the order of the stations.
+
+    A station's key is (kind, path, op name, number of that name within its call, output).
+    """
 
     def __init__(self, *models: Any) -> None:
         super().__init__(*models)
-        self.outputs: dict[Any, list[np.ndarray]] = {}
-        self.order: list[tuple[Any, int]] = []  # (station, which call of it), as they came
-        self.lines: dict[Any, Any] = {}
-        self._seen: dict[Any, int] = {}  # how often an op or a module ran within a call
+        self.outputs: dict[Key, list[np.ndarray]] = {}
+        self.order: list[tuple[Key, int]] = []  # (station, number of its call), as they ran
+        self.lines: dict[Key, Line | None] = {}
+        self._counts: dict[tuple[Call | None, str], int] = {}  # runs of an op or module in a call
 
     def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
         n = self._count(place.call, op.name)
@@ -154,10 +160,10 @@ class _Stations(Watch):
             self._add(key, y)
 
     def _count(self, call: Call | None, name: str) -> int:
-        n = self._seen[call, name] = self._seen.get((call, name), 0) + 1
+        n = self._counts[call, name] = self._counts.get((call, name), 0) + 1
         return n
 
-    def _add(self, key: Any, y: Tensor) -> None:
+    def _add(self, key: Key, y: Tensor) -> None:
         calls = self.outputs.setdefault(key, [])
         self.order.append((key, len(calls)))
         calls.append(plain(y.array).copy())
@@ -172,17 +178,17 @@ def compare(
     atol: float = 1e-6,
     match: Mapping[str, str] | None = None,
 ) -> Divergence:
-    """Run both on the same inputs and find the first station where their numbers part.
+    """Run both on the same inputs and find the first station where their numbers differ.
 
     a, b      Modules or functions
-    inputs    a tensor, or several in a tuple; floating ones are brought to a module's dtype and
-              all to its device, so that float32 meets float64 and CPU meets GPU
-    rtol      how far outputs may be apart, as a share of the largest |element| of b's output
-    atol      and beside that, absolutely
-    match     module paths of a that are called otherwise in b: {"trf_blocks.0": "h.0"}
+    inputs    a tensor, or several in a tuple; they are moved to a module's device, floating ones
+              also cast to its dtype, so that float32 can meet float64 and CPU can meet GPU
+    rtol      the difference that is allowed, as a share of the largest |element| of b's output
+    atol      the difference that is allowed in addition, as an absolute number
+    match     module paths of a that have another name in b: {"trf_blocks.0": "h.0"}
 
-    Both run without gradients and from the same state of the random generator. TypeError if a or b
-    can't be called or returns no tensor.
+    Both run without gradients and from the same state of the random generator.
+    Raises: TypeError if a or b can't be called, or does not return a tensor.
     """
     args = inputs if isinstance(inputs, tuple | list) else (inputs,)
     before = random.get_rng_state()
@@ -201,7 +207,7 @@ def compare(
         elif call:
             continue
         else:
-            pair = _joined(outputs, other)
+            pair = _concatenated(outputs, other)
         if pair is None:
             unmatched.append(name)
             continue
@@ -221,7 +227,7 @@ def _run(what: Any, args: Sequence[Any]) -> tuple[_Stations, list[Tensor]]:
         raise TypeError(f"compare: expected a model or a function, got {type(what).__name__}")
     watch = _Stations(*([what] if isinstance(what, Module) else []))
     if isinstance(what, Module):
-        args = [_beside(x, what) for x in args]
+        args = [_like_parameters(x, what) for x in args]
     with no_grad(), watch:
         results = list(tensors_in(what(*args)))
     if not results:
@@ -229,8 +235,8 @@ def _run(what: Any, args: Sequence[Any]) -> tuple[_Stations, list[Tensor]]:
     return watch, results
 
 
-def _beside(x: Any, model: Module) -> Any:
-    """A tensor in the dtype (if it is floating) and on the device of a model's parameters."""
+def _like_parameters(x: Any, model: Module) -> Any:
+    """A tensor on the device, and if it is floating in the dtype, of a model's parameters."""
     first = next(iter(model.parameters()), None)
     if not isinstance(x, Tensor) or first is None:
         return x
@@ -238,16 +244,16 @@ def _beside(x: Any, model: Module) -> Any:
     return x.to(dtype_of(first.array.dtype)) if x.is_floating_point() else x
 
 
-def _renamed(key: Any, match: Mapping[str, str]) -> Any:
-    kind, path, *rest = key
+def _renamed(key: Key, match: Mapping[str, str]) -> Key:
+    kind, path, op, n, out = key
     for mine, theirs in match.items():
         if path == mine or path.startswith(f"{mine}."):
             path = theirs + path[len(mine) :]
             break
-    return (kind, path, *rest)
+    return kind, path, op, n, out
 
 
-def _name(key: Any) -> str:
+def _name(key: Key) -> str:
     kind, path, op, n, out = key
     words = [path] if path else []
     if kind == "op":
@@ -259,8 +265,8 @@ def _name(key: Any) -> str:
     return " ".join(words)
 
 
-def _joined(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """The calls of each side as one array, of one shape; None if they do not fit."""
+def _concatenated(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The outputs of each side's calls as one array, equal in shape; None if they do not fit."""
     if not b:
         return None
     if len({x.ndim for x in (*a, *b)}) != 1:

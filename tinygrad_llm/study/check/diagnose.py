@@ -7,10 +7,10 @@
     for finding in diagnose("layer_norm", Mine):
         print(finding.text)
 
-The learner's backward runs on a few calls of the op, beside the true one and every named mistake.
-If its gradient equals that of a mistake on all of them, that is the diagnosis. Else the finding
-names the input, the element that is furthest off and the ratio, and says what the numbers look
-like: a constant factor, a sign, a transpose, a sum that is missing, a mean that is.
+The learner's backward runs on a few calls of the op, and so do the true one and every named
+mistake. If its gradients equal those of a mistake on all calls, that is the diagnosis. Otherwise
+the finding names the input, the element with the largest error and the ratio, and says what the
+numbers look like: a constant factor, a sign, a transpose, a missing sum, a missing mean.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ["Finding", "diagnose"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong; `text` says it to the learner."""
+    """One thing that is wrong; `text` is what the learner reads."""
 
     kind: str  # "mistake", "pattern", "shape", "nothing", "error" or "number"
     text: str
-    input: str = ""  # whose gradient it is, "" if that of all
+    input: str = ""  # the input whose gradient is wrong, "" for all
     mistake: Mistake | None = None
 
 
@@ -45,8 +45,10 @@ Outcome = Any  # a dict of gradients by input, or the exception that backward ra
 def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
     """What is wrong with an attempt at an op's backward; an empty list if nothing is.
 
-    name     the op's, such as "layer_norm"; ValueError if no op is called so
-    attempt  a class with the op's forward (or one that gives the same) and its own backward
+    name     the op's name, such as "layer_norm"
+    attempt  a class with the op's forward, or one that computes the same, and its own backward
+
+    Raises: ValueError if no op has this name.
     """
     if name not in OPS:
         raise ValueError(f"no op is called {name!r}")
@@ -63,23 +65,23 @@ def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
     explained = _explained(name, calls, true, got)
     if whole := _whole(explained, true, got):
         return whole
-    # First the calls like the worked example: who has not come to the options yet need not be
-    # told of them. Within these, calls that raise are told of last.
+    # First the calls like the worked example: a learner who has not reached the options yet
+    # should not read about them. Among these, calls that raise come last.
     plain = [n for n, call in enumerate(calls) if _kind(call) == _kind(calls[0])]
-    amiss = [n for n in plain if isinstance(got[n], Exception) or _differing(got[n], true[n])]
-    look = plain if amiss else list(range(len(calls)))
-    fine = [n for n in look if not isinstance(got[n], Exception)]
+    wrong = [n for n in plain if isinstance(got[n], Exception) or _differing(got[n], true[n])]
+    chosen = plain if wrong else list(range(len(calls)))
+    fine = [n for n in chosen if not isinstance(got[n], Exception)]
     trues, results = [true[n] for n in fine], [got[n] for n in fine]
     explained = _explained(name, [calls[n] for n in fine], trues, results)
     findings = _whole(explained, trues, results) or _one_by_one(
         name, [rans[n] for n in fine], trues, results, explained
     )
-    for n in look:
+    for n in chosen:
         if isinstance(error := got[n], Exception):
             text = f"backward raised {type(error).__name__}: {error}. The call: {calls[n]}"
             findings.append(Finding("error", text))
             break
-    if findings and not amiss and findings[0].kind != "mistake":
+    if findings and not wrong and findings[0].kind != "mistake":
         first = findings[0]
         text = f"Right on {len(plain)} calls like the worked example; with other options or inputs "
         findings[0] = Finding(first.kind, text + first.text, first.input)
@@ -97,11 +99,11 @@ def _gradients(sample: Sample, op: type[Op]) -> dict[int, np.ndarray]:
 
 
 def _returned(ran: Ran) -> Any:
-    """What backward returns, a list, or the exception that it raises."""
+    """The gradients that backward returns, or the exception that it raises."""
     try:
         with np.errstate(all="ignore"):
             return ran.backward()
-    except Exception as error:  # the learner's own, whatever it is
+    except Exception as error:  # any error of the learner's code
         return error
 
 
@@ -111,20 +113,20 @@ def _outcome(ran: Ran) -> Outcome:
 
 
 def close(a: Any, b: Any) -> bool:
-    """Equal but for rounding; a NaN equals a NaN."""
+    """Equal except for rounding; NaN equals NaN."""
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True))
 
 
 def _differing(got: Outcome, true: Outcome) -> list[int]:
-    """The inputs whose gradients differ; those of an exception: none."""
+    """The inputs whose gradients differ; none if one side is an exception."""
     if isinstance(got, Exception) or isinstance(true, Exception):
         return []
     return [i for i in true if not close(got[i], true[i])]
 
 
-# -------------------------------------------------------------------------- what was handed back
+# -------------------------------------------------------------------------- what was returned
 def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]:
-    """Gradients that are no arrays, or too few of them, or none at all."""
+    """Findings about gradients that are not arrays, too few, or all None."""
     lists = [
         (ran, r) for ran, r in zip(rans, returned, strict=True) if not isinstance(r, Exception)
     ]
@@ -148,30 +150,31 @@ def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]
 
 
 # ------------------------------------------------------------------------------- named mistakes
-Explained = dict[Mistake, tuple[list[int], set[int]]]  # inputs explained, inputs it gets wrong
+# Of each mistake: the inputs that it explains, and the inputs whose gradients it gets wrong.
+Explained = dict[Mistake, tuple[list[int], set[int]]]
 
 
 def _explained(
     name: str, calls: list[Sample], true: list[Outcome], got: list[Outcome]
 ) -> Explained:
-    """The mistakes that give some of the wrong gradients, on every call."""
+    """The mistakes that produce some of the wrong gradients, on every call."""
     wrong = sorted(_wrong_inputs(got, true))
     if not wrong and not any(isinstance(g, Exception) for g in got):
         return {}
-    found: Explained = {}
+    explained: Explained = {}
     for mistake in MISTAKES[name]:
         made = [_outcome(s.run(mistake.planted())) for s in calls]
         inputs = _explains(made, true, got, wrong)
         if inputs is not None:
-            found[mistake] = inputs, _wrong_inputs(made, true)
-    return found
+            explained[mistake] = inputs, _wrong_inputs(made, true)
+    return explained
 
 
 def _whole(explained: Explained, true: list[Outcome], got: list[Outcome]) -> list[Finding]:
-    """The one mistake that explains everything, if there is one."""
+    """The mistake that explains all wrong gradients, if there is one."""
     wrong = sorted(_wrong_inputs(got, true))
     whole = [mistake for mistake, (inputs, _) in explained.items() if inputs == wrong]
-    # A mistake in more inputs than are wrong explains less: the narrowest comes first.
+    # A mistake that is wrong in more inputs explains less, so the one with fewest comes first.
     whole.sort(key=lambda m: len(explained[m][1]))
     return [Finding("mistake", whole[0].sentence, "", whole[0])] if whole else []
 
@@ -179,7 +182,7 @@ def _whole(explained: Explained, true: list[Outcome], got: list[Outcome]) -> lis
 def _one_by_one(
     name: str, rans: list[Ran], true: list[Outcome], got: list[Outcome], explained: Explained
 ) -> list[Finding]:
-    """For each wrong input the mistake that explains it, or what its numbers look like."""
+    """For each wrong input: the mistake that explains it, or what its numbers look like."""
     findings = []
     for i in sorted(_wrong_inputs(got, true)):
         mistake = next((m for m, (inputs, _) in explained.items() if i in inputs), None)
@@ -198,9 +201,9 @@ def _wrong_inputs(made: list[Outcome], true: list[Outcome]) -> set[int]:
 def _explains(
     made: list[Outcome], true: list[Outcome], got: list[Outcome], wrong: list[int]
 ) -> list[int] | None:
-    """The wrong inputs whose gradients a mistake gives too; None if it raises where ours does not.
+    """The wrong inputs whose gradients a mistake reproduces; None if only one of the two raises.
 
-    Where both raise (two shapes that do not go together), the other calls decide.
+    Where both raise (two shapes that do not broadcast, say), the other calls decide.
     """
     agree = {i: False for i in wrong}
     raised = False
@@ -217,38 +220,38 @@ def _explains(
                 del agree[i]
             elif not close(t[i], g[i]):
                 agree[i] = True
-    found = sorted(i for i, seen in agree.items() if seen)
-    return found if found or (raised and not wrong) else None
+    explained = sorted(i for i, differs in agree.items() if differs)
+    return explained if explained or (raised and not wrong) else None
 
 
-# ------------------------------------------------------------------------------------- no name
+# ----------------------------------------------------------------------------- without a name
 def _pattern(
     name: str, i: int, rans: list[Ran], true: list[Outcome], got: list[Outcome]
 ) -> Finding:
-    """Where input i's gradient is off, by how much, and what that looks like."""
+    """Where input i's gradient is wrong, by how much, and what its numbers look like."""
     label = input_name(OPS[name], i)
     pairs = [
         (ran, g[i], t[i]) for ran, g, t in zip(rans, got, true, strict=True)
         if i in t and not isinstance(g, Exception)
     ]  # fmt: skip
-    ran, mine, wanted = max(
+    ran, mine, true_gradient = max(
         (p for p in pairs if not close(p[1], p[2])), key=lambda p: (p[1].shape == p[2].shape,
                                                                    p[2].size)
     )  # fmt: skip
-    if mine.shape != wanted.shape:
+    if mine.shape != true_gradient.shape:
         text = (
-            f"the gradient of {label} has shape {mine.shape}, {label} itself {wanted.shape}: "
-            f"they must be equal.{pattern_of(label, ran, i, pairs)}"
+            f"the gradient of {label} has shape {mine.shape}, {label} itself "
+            f"{true_gradient.shape}: they must be equal.{pattern_of(label, ran, i, pairs)}"
         )
         return Finding("shape", text, label)
-    off = np.where(np.isfinite(mine), abs(mine - wanted), np.inf)
-    at = np.unravel_index(int(off.argmax()), off.shape)
+    error = np.where(np.isfinite(mine), abs(mine - true_gradient), np.inf)
+    at = np.unravel_index(int(error.argmax()), error.shape)
     where = f"{label}[{', '.join(map(str, map(int, at)))}]" if at else label
-    a, b = float(mine[at]), float(wanted[at])
+    a, b = float(mine[at]), float(true_gradient[at])
     ratio = f", ratio {a / b:.6g}" if b and np.isfinite(a) else ""
-    n = int((off > 1e-7 * (1.0 + abs(wanted))).sum())
+    n = int((error > 1e-7 * (1.0 + abs(true_gradient))).sum())
     text = (
-        f"the gradient of {label} is wrong in {n} of {off.size} elements; worst at {where}: yours "
-        f"{a:.6g}, true {b:.6g}{ratio}.{pattern_of(label, ran, i, pairs)} The call: {ran.sample}"
+        f"the gradient of {label} is wrong in {n} of {error.size} elements; worst at {where}: "
+        f"yours {a:.6g}, true {b:.6g}{ratio}.{pattern_of(label, ran, i, pairs)} The call: {ran.sample}"
     )
     return Finding("pattern", text, label)

@@ -1,6 +1,6 @@
-"""Pages in one file: no server, no network, light and dark, readable on a phone.
+"""HTML pages in one file: no server, no network, light and dark, readable on a phone.
 
-Style and script stand as files in page/ and are put into the page itself.
+Styles and scripts are files in page/; their text is put into the page.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def asset(name: str) -> str:
 
 
 def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
-    """A whole HTML document; styles and scripts name files of page/ besides base.css."""
+    """A whole HTML document; `styles` and `scripts` name files of page/ beside base.css."""
     css = "\n".join(asset(name) for name in ("base.css", *styles))
     js = "".join(f"<script>\n{asset(name)}</script>\n" for name in scripts)
     return (
@@ -39,14 +39,14 @@ def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence
 
 
 def data(name: str, value: Any) -> str:
-    """A value for the page's script, as JSON under an id; what is not finite becomes a string."""
+    """A value for the page's script, as JSON with an id; NaN and infinities become strings."""
     text = json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = text.replace("</", "<\\/")  # a text that ends the script element must not end it
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def finite(value: Any) -> Any:
-    """The value with "nan", "inf" and "-inf" for the floats that JSON lacks."""
+    """The value with "nan", "inf" and "-inf" in place of the floats that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, dict):
@@ -62,7 +62,7 @@ def table(
     left: Iterable[int] = (0,),
     head_row: bool = True,
 ) -> str:
-    """A table of texts, which are escaped; `left` are the columns that are set to the left."""
+    """A table of texts, which are escaped; `left` are the columns aligned to the left."""
     left = set(left)
 
     def cells(tag: str, row: Sequence[str]) -> str:
@@ -83,18 +83,19 @@ def line_chart(
     x_label: str,
     log: bool = False,
     steps: bool = False,
-    y_text: Any = None,
+    y_text: Callable[[float], str] | None = None,
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """A line through (x, y) points as SVG in the page's colours. log: y on a logarithmic scale.
+    """A line through (x, y) points as SVG in the page's colours.
 
-    steps: y stays until the next x. marks: (x, word) written above the line.
+    log: a logarithmic scale for y. steps: y keeps its value until the next x. marks: (x, word),
+    written above the line. y_text: a function from a number to its label on the y axis.
     """
     width, height, left, right, top, bottom = 560, 240, 64, 12, 26, 30
     y_text = y_text or (lambda v: f"{v:.3g}")
     points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)]
     if not points:
-        return '<p class="soft">nothing to draw</p>'
+        return '<p class="soft">no data to draw</p>'
     scale = (lambda v: math.log10(v)) if log else (lambda v: v)
     xs, ys = [x for x, _ in points], [scale(y) for _, y in points]
     x0, x1 = min(xs), max(xs)

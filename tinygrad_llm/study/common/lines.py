@@ -1,11 +1,11 @@
-"""A function's lines as they run: each statement of its source with what it gave.
+"""A function's lines as they run: each statement of its source with the values that it set.
 
     with watch_lines(op.forward) as seen:
         op.forward(x)
     for line in seen.lines:
         print(line.text, line.values)
 
-It is the real function that runs, by Python's own tracing; nothing is written a second time.
+The real function runs, and Python's own tracing reads its variables.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .source import is_saved, statements, tree_of
 
 __all__ = ["LineRun", "LineWatch", "watch_lines", "with_numbers"]
 
-COPY = 1 << 11  # elements: what is larger is not copied, so a change in place goes unseen
+COPY = 1 << 11  # elements: larger arrays are not copied, so changes in place do not show
 
 
 @dataclass
 class LineRun:
-    """One statement that ran: its text, and the names that it set or changed, with values.
+    """One statement that ran: its text, and the names that it set or changed, with their values.
 
     A return statement has its value under the name "return". The first line of a call is the
     function's head, with its arguments.
@@ -44,7 +44,7 @@ class LineRun:
 
 
 class LineWatch:
-    """The context that `watch_lines` gives; `lines` are the statements that ran, in order."""
+    """The context that `watch_lines` returns; `lines` are the statements that ran, in order."""
 
     def __init__(self, functions: tuple[Callable[..., Any], ...], limit: int = 400) -> None:
         self.codes = {
@@ -69,10 +69,10 @@ class LineWatch:
             return None
         code = frame.f_code
         statement_at = statements(self.codes[code])
-        given = _copies(frame.f_locals)
-        state: dict[str, Any] = {"known": given, "at": None}
+        variables = _copies(frame.f_locals)
+        state: dict[str, Any] = {"known": variables, "at": None}
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        arguments = {name: given[name] for name in names if name in given}
+        arguments = {name: variables[name] for name in names if name in variables}
         head = f"def {code.co_name}({', '.join(names)})"
         self.lines.append(LineRun(frame.f_lineno, head, arguments))
 
@@ -103,17 +103,17 @@ class LineWatch:
 
 
 def watch_lines(*functions: Callable[..., Any], limit: int = 400) -> LineWatch:
-    """A context in which the statements of these functions are noted as they run, `limit` at most.
+    """A context that records the statements of these functions as they run, at most `limit`.
 
-    Arrays are copied as they are after each statement, so that a change in place shows.
+    Arrays are copied after each statement, so that changes in place show.
     """
     return LineWatch(functions, limit)
 
 
 def _codes(code: Any) -> list[Any]:
     """A function's code and that of the functions that are defined within it."""
-    within = [c for c in code.co_consts if inspect.iscode(c) and not c.co_name.startswith("<")]
-    return [code, *(inner for c in within for inner in _codes(c))]
+    inner_codes = [c for c in code.co_consts if inspect.iscode(c) and not c.co_name.startswith("<")]
+    return [code, *(inner for c in inner_codes for inner in _codes(c))]
 
 
 def _function(f: Any) -> Any:
@@ -156,18 +156,18 @@ def _same(a: Any, b: Any) -> bool:
 
 # ---------------------------------------------------------------------- a formula with numbers
 def with_numbers(op: Any, lines: list[LineRun], digits: int = 5) -> dict[int, str]:
-    """What a backward returned, by input, where every number in it is a single one.
+    """The formula of each gradient that a backward returned, by input, with numbers put in.
 
-    {0: "g * y = 2 * -3 = -6"} for z = x·y, from the return statement itself and the values that
-    its names had. Empty for arrays of more than one element.
+    {0: "g * y = 2 * -3 = -6"} for z = x·y, from the return statement itself and the values of its
+    names. Empty where an array has more than one element.
     """
-    found = tree_of(type(op).backward)
+    source = tree_of(type(op).backward)
     values: dict[str, Any] = {}
     for line in lines:
         values.update(line.values)
-    if found is None or "return" not in values:
+    if source is None or "return" not in values:
         return {}
-    returns = [node for node in ast.walk(found[2]) if isinstance(node, ast.Return)]
+    returns = [node for node in ast.walk(source[2]) if isinstance(node, ast.Return)]
     if len(returns) != 1 or returns[0].value is None:
         return {}
     tree = returns[0].value
@@ -175,21 +175,21 @@ def with_numbers(op: Any, lines: list[LineRun], digits: int = 5) -> dict[int, st
     if any(isinstance(part, ast.Starred) for part in parts):
         return {}
     results = values["return"] if isinstance(values["return"], tuple) else (values["return"],)
-    told = {}
+    formulas = {}
     for i, (part, result) in enumerate(zip(parts, results, strict=False)):
         numbers = _Numbers(op, values, digits)
         part = _chosen(part, op)
-        put_in = numbers.visit(copy.deepcopy(part))
+        with_values = numbers.visit(copy.deepcopy(part))
         if result is None or getattr(result, "size", 1) != 1 or not numbers.complete:
             continue
-        formula, text = ast.unparse(part), ast.unparse(put_in)
+        formula, text = ast.unparse(part), ast.unparse(with_values)
         steps = [formula, text, number_text(np.asarray(result).item(), digits)]
-        told[i] = " = ".join(dict.fromkeys(steps))
-    return told
+        formulas[i] = " = ".join(dict.fromkeys(steps))
+    return formulas
 
 
 def _chosen(node: Any, op: Any) -> Any:
-    """`a if self.needs[0] else b` as the branch that was taken."""
+    """The branch of `a if self.needs[0] else b` that was taken; any other node as it is."""
     if isinstance(node, ast.IfExp):
         try:
             test = eval(compile(ast.Expression(node.test), "", "eval"), {"self": op})
@@ -200,7 +200,7 @@ def _chosen(node: Any, op: Any) -> Any:
 
 
 class _Numbers(ast.NodeTransformer):
-    """Puts single numbers in place of names; `complete` is False if one had none."""
+    """Puts numbers in place of names; `complete` is False if a name has more than one number."""
 
     def __init__(self, op: Any, values: dict[str, Any], digits: int) -> None:
         self.op, self.values, self.digits, self.complete = op, values, digits, True

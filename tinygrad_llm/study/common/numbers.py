@@ -27,14 +27,14 @@ __all__ = [
 
 
 def is_value(value: Any) -> bool:
-    """Whether it is an array of either library, or a NumPy scalar."""
+    """Whether it is an array of NumPy or CuPy, or a NumPy scalar."""
     return isinstance(value, np.generic) or is_array(value)
 
 
 def plain(array: Any) -> np.ndarray:
-    """A NumPy array of a dtype that NumPy knows: from the GPU, bfloat16 as float32."""
-    found = to_numpy(array)
-    return found.astype(np.float32) if found.dtype.kind == "V" else found
+    """The array as a NumPy array on the CPU, bfloat16 as float32."""
+    a = to_numpy(array)
+    return a.astype(np.float32) if a.dtype.kind == "V" else a
 
 
 def _floats(array: Any) -> Any:
@@ -52,7 +52,7 @@ def norm(*arrays: Any) -> float:
 
 
 def largest(array: Any) -> float:
-    """The largest |x|; 0 for no element, NaN if there is one."""
+    """The largest |x|; 0 for an empty array, NaN if the array has one."""
     if not array.size or array.dtype.kind not in "fViub":
         return 0.0
     xp = xp_of(array)
@@ -66,12 +66,12 @@ def zeros(array: Any) -> float:
 
 # ------------------------------------------------------------------------------------- as text
 def shape_text(shape: Any) -> str:
-    """(2, 3) without the comma of one dimension: (3), () for a scalar."""
+    """A shape as text, without the trailing comma: "(2, 3)", "(3)", "()"."""
     return "(" + ", ".join(map(str, shape)) + ")"
 
 
 def bytes_text(n: float) -> str:
-    """Bytes in the unit that leaves fewest digits, with 1 KiB = 1024 bytes."""
+    """Bytes in the largest unit that fits: "812 B", "3.0 KiB", "1.25 GiB"; 1 KiB = 1024 bytes."""
     for unit in ("B", "KiB", "MiB"):
         if n < 1024:
             return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
@@ -80,7 +80,7 @@ def bytes_text(n: float) -> str:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """Milliseconds with three digits or so."""
+    """Seconds as milliseconds, three decimals below 10 ms; "" for None."""
     if seconds is None:
         return ""
     ms = seconds * 1e3
@@ -88,7 +88,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def number_text(x: Any, digits: int = 4) -> str:
-    """A number with so many significant digits: 0.7311, -2.5, 3, 1.2e-09, nan, inf."""
+    """A number with this many significant digits: 0.7311, -2.5, 3, 1.2e-09, nan, inf."""
     if isinstance(x, bool | np.bool_):
         return str(bool(x))
     if isinstance(x, int | np.integer):
@@ -97,7 +97,7 @@ def number_text(x: Any, digits: int = 4) -> str:
 
 
 def array_text(array: Any, digits: int = 4, limit: int = 100) -> str:
-    """A small array in aligned rows that Python can read; a big one as its shape and range."""
+    """A small array in aligned rows that Python can read; a larger one as its shape and range."""
     if array is None:
         return "None"
     if not is_value(array):
@@ -107,22 +107,23 @@ def array_text(array: Any, digits: int = 4, limit: int = 100) -> str:
         return number_text(a[()], digits)
     if a.size > limit:
         return f"{shape_text(a.shape)} {array.dtype}, {range_text(a)}"
-    big = a.dtype.kind != "f" or not a.size or float(np.nanmax(np.abs(a), initial=0.0)) >= 0.01
+    suppress = a.dtype.kind != "f" or not a.size
+    suppress = suppress or float(np.nanmax(np.abs(a), initial=0.0)) >= 0.01
     return np.array2string(
-        a, precision=digits, separator=", ", suppress_small=big, max_line_width=80
+        a, precision=digits, separator=", ", suppress_small=suppress, max_line_width=80
     )
 
 
 def range_text(array: Any) -> str:
-    """From the smallest to the largest element, or how many are not finite."""
+    """The smallest and the largest element, or how many elements are not finite."""
     a = plain(array)
     if not a.size:
         return "empty"
     if a.dtype.kind == "b":
         return f"{int(a.sum())} of {a.size} True"
-    bad = 0 if a.dtype.kind != "f" else int((~np.isfinite(a)).sum())
-    if bad:
-        return f"{bad:,} of {a.size:,} not finite"
+    n = 0 if a.dtype.kind != "f" else int((~np.isfinite(a)).sum())
+    if n:
+        return f"{n:,} of {a.size:,} not finite"
     return f"from {number_text(a.min())} to {number_text(a.max())}"
 
 

@@ -1,8 +1,8 @@
-"""A worked example for every op: small numbers to look at, and its shapes in GPT-2.
+"""A worked example for every op: small numbers to read, and its shapes in GPT-2.
 
 The letters are those of the docstrings: B batch, T time, C channels, H heads, D channels of a head,
-F channels of the feed-forward layer, V vocabulary, R = D/2 angles. `at_gpt2` builds the inputs from
-sizes of these letters; letters.py calls it with small primes.
+F channels inside the feed-forward layer, V vocabulary, R = D/2 angles. `at_gpt2` builds the inputs
+from sizes of these letters; memory/at_size.py calls it with small primes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
+from ...tensor import shapes
 
 __all__ = ["EXAMPLES", "GPT2", "PRIMES", "Example", "example_of", "upstream"]
 
@@ -29,17 +30,19 @@ Call = tuple[list[Any], dict[str, Any]]  # inputs, options
 class Example:
     """Inputs and options of a small call, and the call that GPT-2 would make."""
 
-    inputs: list[Any]  # float64 arrays get gradients, unless `constant` says no
+    inputs: list[Any]  # float64 arrays get gradients, except those in `constant`
     options: dict[str, Any] = field(default_factory=dict)
     at_gpt2: Callable[[Sizes], Call] | None = None  # None: every array as (B, T, C)
     constant: tuple[int, ...] = ()  # floating inputs without a gradient
-    run: Callable[..., Any] | None = None  # calls the op as a user does, if apply is not enough
+    # Calls the op through a tensor's methods, where apply is not enough.
+    run: Callable[..., Any] | None = None
     note: str = ""  # where GPT-2 has it
 
     def gpt2_call(self, sizes: Sizes) -> Call:
+        """Inputs and options of the call that GPT-2 would make, at these sizes."""
         if self.at_gpt2 is not None:
             return self.at_gpt2(sizes)
-        return [_array("BTC", sizes) if is_array(x) else x for x in self.inputs], self.options
+        return [array_of("BTC", sizes) if is_array(x) else x for x in self.inputs], self.options
 
 
 def of(words: str, **options: Any) -> Callable[[Sizes], Call]:
@@ -48,16 +51,18 @@ def of(words: str, **options: Any) -> Callable[[Sizes], Call]:
 
     def call(sizes: Sizes) -> Call:
         given = {k: v(sizes) if callable(v) else v for k, v in options.items()}
-        return [_array(word, sizes) for word in words.split()], given
+        return [array_of(word, sizes) for word in words.split()], given
 
     return call
 
 
 def shape_of(letters: str, sizes: Sizes) -> tuple[int, ...]:
+    """The shape that the letters mean: "BT1" is (B, T, 1)."""
     return tuple(1 if letter == "1" else sizes[letter] for letter in letters)
 
 
-def _array(word: str, sizes: Sizes) -> Any:
+def array_of(word: str, sizes: Sizes) -> Any:
+    """The array, or the number, that a word of `of` means."""
     if word[0] in "-0123456789":
         return float(word)
     letters, _, below = word.partition("<")
@@ -96,9 +101,7 @@ def upstream(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def example_of(op: Any) -> Example:
-    """The example of an op: its own, or for somebody else's op arrays by its signature."""
-    from ...tensor import shapes
-
+    """The example of an op; for an op without one, arrays with the shapes of its signature."""
     if op.name in EXAMPLES:
         return EXAMPLES[op.name]
     sizes = {
@@ -131,7 +134,7 @@ example("step", a([0.5, -1.25, 2.75], [1.5, 0.25, -0.5]), options={"function": "
 example("cast", X, options={"dtype": "float64"}, at_gpt2=of("BTC", dtype="float16"))
 example("move", X, options={"kind": "cpu", "index": None})
 example("where", KEEP, X, Y, at_gpt2=of("BTC? BTC BTC"))
-example("masked_fill", X, ~KEEP, -9.0, at_gpt2=of("BHTT TT? -9"), note="the causal mask, spelt out")
+example("masked_fill", X, ~KEEP, -9.0, at_gpt2=of("BHTT TT? -9"), note="the causal mask")
 example("dropout", X, KEEP, options={"p": 0.25}, at_gpt2=of("BTC BTC?", p=0.1), note="after layers")
 
 # ------------------------------------------------------------------------------------- reductions
@@ -145,7 +148,7 @@ example(
 )
 example("prod", X, options={"dim": 1}, at_gpt2=of("BTC", dim=2))
 example("cumsum", X, options={"dim": 1}, at_gpt2=of("BTC", dim=1))
-example("softmax", X, options={"dim": -1}, at_gpt2=of("BHTT", dim=-1), note="attention, spelt out")
+example("softmax", X, options={"dim": -1}, at_gpt2=of("BHTT", dim=-1), note="plain attention")
 example("log_softmax", X, options={"dim": -1}, at_gpt2=of("BTV", dim=-1))
 example("logsumexp", X, options={"dim": -1}, at_gpt2=of("BTV", dim=-1))
 
@@ -197,7 +200,7 @@ example(
     "index",
     X,
     options={"index": np.array([1, 0, 1])},
-    at_gpt2=of("TC", index=lambda s: _array("BT<T", s)),
+    at_gpt2=of("TC", index=lambda s: array_of("BT<T", s)),
 )
 example(
     "index_put",
@@ -218,7 +221,7 @@ example(
     "scatter_add",
     a(1.0, 2.0, 3.0),
     options={"shape": (3,), "index": IDS},
-    at_gpt2=of("TC", shape=lambda s: shape_of("VC", s), index=lambda s: _array("T<V", s)),
+    at_gpt2=of("TC", shape=lambda s: shape_of("VC", s), index=lambda s: array_of("T<V", s)),
 )
 
 
@@ -231,7 +234,7 @@ def _write_view(x: Any, v: Any) -> Any:
 def _read_view(x: Any) -> Any:
     y = x.clone()
     view = y[0]
-    y.mul_(2.0)  # view shows the new numbers, and so has a new history
+    y.mul_(2.0)  # view shows the new numbers, so it has a new history
     return view.clone()
 
 
@@ -242,7 +245,7 @@ example("read_view", X, run=_read_view)
 COLUMNS = a([1.0, 0.0], [0.5, -1.0], [2.0, 1.0])  # (3, 2)
 WEIGHT = a([1.0, 0.5, -1.0], [0.0, 2.0, 1.0])  # (2, 3)
 example(
-    "matmul", X, COLUMNS, at_gpt2=of("BHTD BHDT"), note="queries with keys, where it is spelt out"
+    "matmul", X, COLUMNS, at_gpt2=of("BHTD BHDT"), note="queries with keys, where it is written out"
 )
 example(
     "einsum",

@@ -1,4 +1,4 @@
-"""What the source of an op or of a layer says: its code, its place, the names in it, its words."""
+"""What the source of an op or a layer contains: code, place, docstring, names, statements."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def input_name(op: Op | type[Op], i: int) -> str:
 
 # --------------------------------------------------------------------------------- syntax trees
 @cache
-def tree_of(function: Any) -> tuple[list[str], int, Any] | None:
+def tree_of(function: Callable[..., Any]) -> tuple[list[str], int, Any] | None:
     """(source lines, number of the first, syntax tree) of a function; None if there is none."""
     try:
         source, first = inspect.getsourcelines(function)
@@ -86,12 +86,12 @@ def tree_of(function: Any) -> tuple[list[str], int, Any] | None:
 
 
 @cache
-def statements(function: Any) -> dict[int, tuple[int, str]]:
-    """Line of the file -> (first line, text) of the statement there; the head of a compound one."""
-    found = tree_of(function)
-    if found is None:
+def statements(function: Callable[..., Any]) -> dict[int, tuple[int, str]]:
+    """{line of the file: (first line, text) of its statement}; of a compound statement the head."""
+    parsed = tree_of(function)
+    if parsed is None:
         return {}
-    source, first, tree = found
+    source, first, tree = parsed
     lines = textwrap.dedent("".join(source)).splitlines()
     at: dict[int, tuple[int, str]] = {}
     for node in ast.walk(tree):
@@ -108,16 +108,16 @@ def statements(function: Any) -> dict[int, tuple[int, str]]:
     return at
 
 
-def saved_names(op: Any) -> tuple[str, ...]:
+def saved_names(op: type[Op]) -> tuple[str, ...]:
     """The names of self.saved's arrays, read from the op's source: ("xhat", "r", "w").
 
-    backward's `xhat, r, w = self.saved` says them, else forward's `self.saved = xhat, r, w`.
+    They are in backward's `xhat, r, w = self.saved`, else in forward's `self.saved = xhat, r, w`.
     """
     for function, reading in ((op.backward, True), (op.forward, False)):
-        found = tree_of(function)
-        if found is None:
+        parsed = tree_of(function)
+        if parsed is None:
             continue
-        for node in ast.walk(found[2]):
+        for node in ast.walk(parsed[2]):
             if not isinstance(node, ast.Assign) or len(node.targets) != 1:
                 continue
             target, value = node.targets[0], node.value

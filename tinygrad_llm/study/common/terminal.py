@@ -1,4 +1,4 @@
-"""Terminal output: rich's tables and panels as text that prints itself."""
+"""Text for the terminal: rich's tables and panels as strings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["Text", "render", "terminal_width"]
 
 
 class Text(str):
-    """A string that a REPL shows as it prints, with its line ends."""
+    """A string that Python's prompt shows as print() does, with its line breaks."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or 120 where there is none."""
+    """The columns of the terminal, 120 if the output is not a terminal."""
     return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
 
 
 def render(*parts: Any, width: int | None = None, color: bool = False) -> Text:
-    """Rich renderables as text; width None takes the terminal's, or 120 where there is none."""
+    """Rich's renderables as text, `width` columns wide (None: the terminal's width)."""
     import io
 
     from rich.console import Console

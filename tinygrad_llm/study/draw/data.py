@@ -151,6 +151,7 @@ def _tree(box: Box, folded: set[int]) -> dict[str, Any]:
 
 def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
     op = step.node.op
+    assert op is not None
     formulas = with_numbers(op, step.lines)
     lines = []
     for line in step.lines[:80]:

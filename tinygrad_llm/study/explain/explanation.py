@@ -1,11 +1,11 @@
-"""explain: what an op, a layer, a loss or an optimizer does, and how it goes back.
+"""explain: what an op, a layer, a loss or an optimizer does, and its backward pass.
 
     print(study.explain("layer_norm"))            # an op
     print(study.explain("TransformerBlock"))      # a layer or a model
     print(study.explain("AdamW"))                 # an optimizer, on three numbers
 
-Nothing is written for it: the text is the docstring, the code is the source, and every number was
-worked out by the real thing a moment ago.
+Nothing is written for it: the text is the docstring, the code is the source, and every number is
+computed by the real op, layer or optimizer when it is explained.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Explanation", "explain"]
 
 
 class Explanation:
-    """What `study.explain` gives: print it, `html()` it, or read `data`.
+    """What `study.explain` returns: print it, write it with `html()`, or read `data`.
 
-    data    a dict of everything: texts, numbers, NumPy arrays
+    data    a dict with everything: texts, numbers, NumPy arrays
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -40,18 +40,18 @@ class Explanation:
         return text(self.data, width, color)
 
     def html(self, file: FilePath | None = None) -> str:
-        """The explanation as a page in one file; written if a file is named."""
+        """The explanation as an HTML page in one file, which is written if `file` is given."""
         from .page import page
 
         return written(page(self.data), file)
 
     def as_dict(self) -> dict[str, Any]:
-        """`data` as JSON holds it: arrays as lists, lines as text with values."""
+        """`data` in JSON's types: arrays as lists, lines as text with values."""
         return plain_data(self.data)
 
     @property
     def right(self) -> bool:
-        """Whether the live gradient check found every element right."""
+        """Whether every element passed the gradient check."""
         return not any(row["wrong"] for row in self.data["check"])
 
     def __str__(self) -> str:
@@ -64,38 +64,39 @@ class Explanation:
 def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
     """Explain an op, a layer, a loss, a model or an optimizer.
 
-    what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), or the class itself, also
-              one of your own: an Op subclass, a Module or an Optimizer class
-    inputs    for an op: arrays of float64 to work the example on, with the op's options
+    what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), or a class, which may be
+              yours: an Op, a Module or an Optimizer
+    inputs    for an op: arrays of float64 for the worked example, with the op's options
 
     A name in snake_case means an op, one in CamelCase a layer or an optimizer; "ops.", "nn." and
-    "optim." in front decide where both exist. ValueError with the nearest names for one that is
-    not known; TypeError for what can't be explained.
+    "optim." in front decide where both exist.
+    Raises: ValueError, with the nearest names, if the name is unknown; TypeError if `what` is
+    neither a name nor an op, a layer or an optimizer.
     """
     from ...nn.module import Module
     from ...optim import Optimizer
 
-    found = lookup(what) if isinstance(what, str) else what
-    if isinstance(found, Module | Op | Optimizer):
-        found = type(found)
-    if not inspect.isclass(found):
+    kind = lookup(what) if isinstance(what, str) else what
+    if isinstance(kind, Module | Op | Optimizer):
+        kind = type(kind)
+    if not inspect.isclass(kind):
         raise TypeError(f"explain: expected a name or a class, got {type(what).__name__}")
-    if issubclass(found, Op):
+    if issubclass(kind, Op):
         from .op import explain_op
 
         arrays = [x.numpy(force=True) if isinstance(x, Tensor) else x for x in inputs]
-        return Explanation(explain_op(found, arrays or None, **options))
+        return Explanation(explain_op(kind, arrays or None, **options))
     if inputs or options:
-        raise TypeError("explain: inputs can be given for an op only")
-    if issubclass(found, Module):
+        raise TypeError("explain: inputs and options can be given for an op only")
+    if issubclass(kind, Module):
         from .layer import explain_layer
 
-        return Explanation(explain_layer(found))
-    if issubclass(found, Optimizer):
+        return Explanation(explain_layer(kind))
+    if issubclass(kind, Optimizer):
         from .optimizer import explain_optimizer
 
-        return Explanation(explain_optimizer(found))
-    raise TypeError(f"explain: {found.__name__} is no op, no layer and no optimizer")
+        return Explanation(explain_optimizer(kind))
+    raise TypeError(f"explain: {kind.__name__} is not an op, a layer or an optimizer")
 
 
 # ------------------------------------------------------------------------------------ as plain data

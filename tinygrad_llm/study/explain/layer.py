@@ -1,4 +1,4 @@
-"""What explain says of a layer, a loss or a model: read from the class, measured on a small one."""
+"""What explain says about a layer, a loss or a model: its class, and a small one measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["explain_layer"]
 def explain_layer(kind: type) -> dict[str, Any]:
     """Everything about a class of modules as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "kind": "layer",
         "name": kind.__name__,
         "class": kind.__name__,
@@ -36,17 +36,17 @@ def explain_layer(kind: type) -> dict[str, Any]:
     }
     example = LAYERS.get(kind.__name__)
     if example is None or example.kind is not kind:
-        return {**found, "example": None, "memory": None, "check": []}
+        return {**data, "example": None, "memory": None, "check": []}
     before = random.get_rng_state()
     try:
         random.manual_seed(0)
         module = example.make(SMALL).double()
-        found["example"] = _worked(module, example)
-        found["check"] = _check(module, example)
-        found["memory"] = _memory(example)
+        data["example"] = _worked(module, example)
+        data["check"] = _check(module, example)
+        data["memory"] = _memory(example)
     finally:
         random.set_rng_state(before)
-    return found
+    return data
 
 
 def _leaves(inputs: list[Any]) -> list[Any]:
@@ -57,7 +57,7 @@ def _leaves(inputs: list[Any]) -> list[Any]:
 
 
 def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
-    """The small module run forward and back."""
+    """Forward and backward of the small module."""
     inputs = _leaves(example.arguments(SMALL))
     watch = OneOp()
     random.manual_seed(1)
@@ -102,7 +102,7 @@ def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
 
 
 def _check(module: Any, example: LayerExample) -> list[dict[str, Any]]:
-    """The live gradient check of inputs and parameters, dropout drawing the same each time."""
+    """The gradient check of inputs and parameters, with the same dropout masks in every run."""
 
     def fn(*inputs: Any) -> Any:
         random.manual_seed(1)

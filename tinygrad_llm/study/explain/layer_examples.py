@@ -1,8 +1,8 @@
 """A worked example for every layer, loss and model, at any sizes of the letters B, T, C, ...
 
-`make` builds the module from sizes, `inputs` says what it is called with ("BTC" a tensor (B, T, C),
-"BT<V" ids below V). At small sizes that is the example to look at and to check, at the primes of
-letters.py the measure of its memory.
+`make` builds the module from sizes, `inputs` says what it is called with ("BTC": a tensor (B, T,
+C); "BT<V": ids below V). The small sizes are for the example and its gradient check, the primes are
+for the measurement of its memory (memory/at_size.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...functions.shape import cat
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
 from ...tensor import wrap
-from ..common.op_examples import _array, shape_of
+from ..common.op_examples import array_of, shape_of
 
 __all__ = ["LAYERS", "LAYER_PRIMES", "SMALL", "LayerExample"]
 
@@ -30,7 +30,7 @@ LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "V": 31} 
 
 @dataclass
 class LayerExample:
-    """How to build a module and what to call it with."""
+    """How to build a module, and the inputs for its call."""
 
     kind: type
     make: Callable[[Sizes], Any]
@@ -40,21 +40,22 @@ class LayerExample:
     call_text: str = ""
 
     def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Any]:
-        """The inputs at these sizes, the same every time."""
+        """The inputs at these sizes, the same in every call."""
         rng = np.random.default_rng(0)
-        found = []
+        arguments = []
         for word in self.inputs.split():
             if "<" in word or word.endswith("?"):
-                found.append(wrap(_array(word, sizes)))
+                arguments.append(wrap(array_of(word, sizes)))
                 continue
             shape = shape_of(word, sizes)
             x = np.round(rng.uniform(-2.0, 2.0, shape), 1)
             if self.domain == "share":
                 x = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
-            found.append(wrap(x.astype(dtype)))
-        return found
+            arguments.append(wrap(x.astype(dtype)))
+        return arguments
 
     def run(self, module: Any, *inputs: Any) -> Any:
+        """The module's output for these inputs."""
         return self.call(module, *inputs) if self.call else module(*inputs)
 
 

@@ -15,23 +15,25 @@ __all__ = ["catalogue", "layers", "lookup", "optimizers"]
 def catalogue() -> dict[str, list[tuple[str, str]]]:
     """Everything that can be explained, by family: {"ops: norm": [("layer_norm", "y = ..."), ...]}.
 
-    Ops go by the file they stand in, layers by theirs, optimizers last.
+    Ops and layers are grouped by the file that defines them; the optimizers come last.
     """
-    found: dict[str, list[tuple[str, str]]] = {}
+    families: dict[str, list[tuple[str, str]]] = {}
     for name, op in sorted(OPS.items()):
         if op.__module__.startswith("tinygrad_llm."):
-            found.setdefault(f"ops: {op.__module__.rpartition('.')[2]}", []).append(
+            families.setdefault(f"ops: {op.__module__.rpartition('.')[2]}", []).append(
                 (name, first_line(op))
             )
     for name, kind in sorted(layers().items()):
         family = kind.__module__.removeprefix("tinygrad_llm.").removeprefix("nn.")
         word = "layers" if kind.__module__.startswith("tinygrad_llm.nn") else "models"
-        found.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
+        families.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
             (name, first_line(kind))
         )
-    found = {family: found[family] for family in sorted(found, key=_family_order)}
-    found["optimizers"] = [(name, first_line(kind)) for name, kind in sorted(optimizers().items())]
-    return found
+    families = {family: families[family] for family in sorted(families, key=_family_order)}
+    families["optimizers"] = [
+        (name, first_line(kind)) for name, kind in sorted(optimizers().items())
+    ]
+    return families
 
 
 def _family_order(family: str) -> tuple[int, str]:
@@ -59,8 +61,11 @@ def optimizers() -> dict[str, type]:
     }
 
 
-def lookup(name: str) -> Any:
-    """The class that a name means."""
+def lookup(name: str) -> type[Any]:
+    """The class that a name means: an op, a layer, a loss, a model or an optimizer.
+
+    Raises: ValueError, with the nearest names, if there is none.
+    """
     from ... import nn
 
     prefix, _, last = name.strip().rpartition(".")
@@ -81,15 +86,15 @@ def lookup(name: str) -> Any:
         if last in place:
             return place[last]
     for place in searched:
-        for known, found in place.items():
+        for known, kind in place.items():
             if _bare(known) == _bare(last):
-                return found
+                return kind
     names = [n for place in searched for n in place]
     near = (
         difflib.get_close_matches(last, names, n=3, cutoff=0.5)
         or [n for n in names if _bare(last) and _bare(last) in _bare(n)][:3]
     )
-    hint = f"did you mean {', '.join(near)}?" if near else "explain's list has every name"
+    hint = f"did you mean {', '.join(near)}?" if near else "`tinygrad-llm study` lists every name"
     raise ValueError(f"explain: nothing is called {name!r}: {hint}")
 
 

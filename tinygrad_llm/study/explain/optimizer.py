@@ -1,4 +1,4 @@
-"""What explain says of an optimizer: its rule, its code, and its steps on three numbers."""
+"""What explain says about an optimizer: its rule, its code, and its steps on three numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LR = 0.1
 
 
 def explain_optimizer(kind: type) -> dict[str, Any]:
-    """Everything about an optimizer as a dict of texts, numbers and arrays."""
+    """Everything about an optimizer class as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     return {
         "kind": "optimizer",
@@ -67,7 +67,7 @@ def _array(value: Any) -> Any:
 
 
 def _memory(kind: Any) -> dict[str, Any]:
-    """Bytes of state for each parameter of four bytes."""
+    """Bytes of state for GPT-2's parameters in float32, from the state of 1,000 parameters."""
     p = Parameter(wrap(np.ones(1000, np.float32)))
     optimizer = kind([p], lr=LR, **OPTIONS.get(kind.__name__, {}))
     p.grad = wrap(np.ones(1000, np.float32))

@@ -1,4 +1,4 @@
-"""An explanation as a page in one file."""
+"""An explanation as an HTML page in one file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["page"]
 
 
 def page(data: dict[str, Any]) -> str:
-    """The page's text."""
+    """The page as HTML."""
     parts = [
         f"<main>\n<h1>{escape(data['name'])}</h1>\n<p>{escape(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',

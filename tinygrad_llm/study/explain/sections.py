@@ -15,14 +15,14 @@ from ..common.numbers import (
     worth_showing,
 )
 
-LAYER_LIMIT = 24  # elements: a layer has many arrays, so the larger ones are told in a line
+LAYER_LIMIT = 24  # elements: a layer has many arrays, so larger ones are shown as shape and range
 
 __all__ = ["Code", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
 
 
 @dataclass
 class Prose:
-    """Text whose line ends and indentation count."""
+    """Text whose line breaks and indentation are kept."""
 
     text: str
 
@@ -37,7 +37,7 @@ class Code:
 
 @dataclass
 class Sides:
-    """Two pieces of code that stand beside each other where there is room."""
+    """Two pieces of code, side by side where there is room."""
 
     left: Code
     right: Code
@@ -45,7 +45,7 @@ class Sides:
 
 @dataclass
 class Grid:
-    """A table. Cells may have several lines."""
+    """A table, whose cells may have several lines."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -54,7 +54,7 @@ class Grid:
 
 @dataclass
 class Lines:
-    """Statements that ran, with the values they gave."""
+    """Statements that ran, with the values that they set."""
 
     title: str
     rows: list[tuple[str, str]]
@@ -77,7 +77,6 @@ def sections(data: dict[str, Any]) -> list[Section]:
 # ---------------------------------------------------------------------------------------- an op
 def _of_op(data: dict[str, Any]) -> list[Section]:
     options = ", ".join(f"{o['name']}={o['default']!r}" for o in data["options"])
-    what = [Prose(data["doc"])]
     found = [
         Section(
             "Signature",
@@ -92,7 +91,7 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
                 )
             ],
         ),
-        Section("What it does, and the way back", what),
+        Section("What it does, and its backward pass", [Prose(data["doc"])]),
         Section(
             "The code",
             [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
@@ -105,7 +104,7 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
     table = [[m["name"], m["sentence"]] for m in data["mistakes"]]
     if table:
         found.append(Section("Mistakes that people make here", [Grid(("", ""), table)]))
-    found.append(Section("Gradient check, just now", _check(data["check"])))
+    found.append(Section("Gradient check", _check(data["check"])))
     return found
 
 
@@ -141,7 +140,7 @@ def _twin(data: dict[str, Any]) -> list[Any]:
             ("gradient by the chain rule alone", ""),
             [[f"∂L/∂{g['name']}", value_text(g["value"])] for g in twin["gradients"]],
         ),
-        Prose(f"largest difference from the op's: {number_text(twin['difference'], 3)}"),
+        Prose(f"largest difference from the op's gradients: {number_text(twin['difference'], 3)}"),
     ]
     if data["memory"]:
         ours, theirs = data["memory"]["new_bytes"], twin["new_bytes"]
@@ -174,7 +173,7 @@ def _memory(memory: dict[str, Any] | None, note: str = "") -> list[Any]:
     parts.append(Grid(head_row, rows, right=(4 if by_op else 3,)))
     total = f"together {bytes_text(memory['bytes'])}"
     if memory["new_bytes"] != memory["bytes"]:
-        total += f", of which {bytes_text(memory['new_bytes'])} are not its inputs' own memory"
+        total += f", of which {bytes_text(memory['new_bytes'])} are not the memory of its inputs"
     return [*parts, Prose(total)]
 
 
@@ -207,7 +206,7 @@ def _check(rows: list[dict[str, Any]]) -> list[Any]:
         ]
         for r in rows
     ]
-    head = ("", "elements", "largest", "off by at most", "")
+    head = ("", "elements", "largest", "largest error", "")
     return [
         Prose("backward against finite differences, in float64, with a random ∂L/∂y:"),
         Grid(head, table, right=(1, 2, 3)),
@@ -216,7 +215,7 @@ def _check(rows: list[dict[str, Any]]) -> list[Any]:
 
 def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
     rows = []
-    unset: set[str] = set()  # the arrays made by empty() that no line has written yet
+    unset: set[str] = set()  # arrays made by empty() that no line has written yet
     for line in lines[:most]:
         if "empty(" in line.text and not line.text.startswith("def "):
             unset |= {name for name, v in line.values.items() if is_value(v)}
@@ -235,9 +234,9 @@ def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
 
 
 def _indented(text: str) -> str:
-    """Later lines of an array below its first bracket."""
-    head, eq, rest = text.partition(" = ")
-    at = len(head) + 3 if eq and "\n" not in head else 0
+    """The text with its later lines indented to stand below the first bracket of an array."""
+    name, equals, _ = text.partition(" = ")
+    at = len(name) + 3 if equals and "\n" not in name else 0
     return text.replace("\n", "\n" + " " * at)
 
 
@@ -265,7 +264,7 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
     ]
     found += [
         Section("A worked example", [Grid(("", ""), rows)]),
-        Section("The ops that it runs; backward takes them from the last to the first",
+        Section("The ops that it runs; backward visits them from the last to the first",
                 [Grid(("", "op", "output"), ops, right=(0,))] if ops else []),
     ]  # fmt: skip
     if memory["parameters"]:
@@ -283,7 +282,7 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
             )
         )
     found.append(Section("What it keeps for backward", _memory(_shortened(memory))))
-    found.append(Section("Gradient check, just now", _check(data["check"])))
+    found.append(Section("Gradient check", _check(data["check"])))
     return found
 
 
@@ -291,9 +290,9 @@ def _shortened(memory: dict[str, Any], most: int = 40) -> dict[str, Any]:
     arrays = [a for a in memory["arrays"] if not a["is_input"].startswith("parameter")]
     kept = arrays[:most]
     if len(arrays) > most:
-        rest = sum(a["bytes"] for a in arrays[most:])
+        omitted = sum(a["bytes"] for a in arrays[most:])
         kept.append({"op": f"and {len(arrays) - most} more", "name": "", "shape": "", "dtype": "",
-                     "bytes": rest, "is_input": ""})  # fmt: skip
+                     "bytes": omitted, "is_input": ""})  # fmt: skip
     total = sum(a["bytes"] for a in arrays)
     return {**memory, "arrays": kept, "bytes": total}
 
@@ -313,6 +312,6 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
     return [
         Section("What it does", [Prose(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["update"])]),
-        Section("Its update, spelt out", steps),
+        Section("Its update, line by line", steps),
         Section("What it keeps from step to step, for GPT-2's parameters", _memory(data["memory"])),
     ]

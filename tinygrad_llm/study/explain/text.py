@@ -1,4 +1,4 @@
-"""An explanation for the terminal."""
+"""An explanation as text for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["listing", "text"]
 
 
 def text(data: dict[str, Any], width: int | None = None, color: bool = False) -> Text:
-    """The whole explanation."""
+    """The whole explanation, `width` columns wide (None: the terminal's width)."""
     from rich.rule import Rule
     from rich.text import Text as Line
 
@@ -79,11 +79,11 @@ def listing(width: int | None = None, color: bool = False) -> Text:
 
     width = width or terminal_width()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    found = catalogue()
-    longest = max(len(name) for members in found.values() for name, _ in members)
+    families = catalogue()
+    longest = max(len(name) for members in families.values() for name, _ in members)
     table.add_column(no_wrap=True, style="cyan", min_width=longest + 2)
     table.add_column(no_wrap=True, overflow="ellipsis")
-    for family, members in found.items():
+    for family, members in families.items():
         table.add_row(Line(family, style="bold"), "")
         for name, first in members:
             table.add_row(Line(f"  {name}"), Line(first))

@@ -1,7 +1,7 @@
-"""Memory at GPT-2's sizes, worked out from a small run.
+"""Memory at GPT-2's sizes, computed from a small run.
 
-The op runs with small primes for B, T, C and so on. A dimension of 143 = 11·13 is then B·T, and
-what an op keeps is known at any size without allocating it.
+The op runs with small primes for B, T, C and so on. A dimension of 143 = 11·13 must then be B·T,
+so what an op keeps is known at every size, and nothing large is allocated.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ class Kept:
     letters: tuple[str, ...]  # its dimensions: ("B", "T", "1")
     dtype: str
     bytes: int  # at GPT-2's sizes
-    is_input: str  # the input whose memory it is, which lives anyway; "" for an array of its own
+    is_input: str  # the input whose memory it is; "" for memory that the op allocated
 
     @property
     def shape(self) -> str:
+        """The dimensions as text: "(B, T, 1)"."""
         return "(" + ", ".join(self.letters) + ")"
 
 
 def letters_of(n: int, sizes: Mapping[str, int] = PRIMES) -> str:
-    """A dimension as letters: "B·T" for 143; the number itself where no letter divides it."""
-    left, found = n, []
+    """A dimension as letters: "B·T" for 143; the number itself if no letter divides it."""
+    left, factors = n, []
     for letter, prime in sizes.items():
         while prime > 1 and left % prime == 0:
             left //= prime
-            found.append(letter)
-    if left > 1 or not found:
-        found.insert(0, str(left))
-    return "·".join(found)
+            factors.append(letter)
+    if left > 1 or not factors:
+        factors.insert(0, str(left))
+    return "·".join(factors)
 
 
 def size_at(letters: str, sizes: Mapping[str, int] = GPT2) -> int:
-    """How large a dimension is at the sizes given."""
+    """The size of a dimension, given as letters, at these sizes."""
     n = 1
     for part in letters.split("·"):
         n *= int(part) if part.isdigit() else sizes[part]
@@ -61,9 +62,10 @@ def kept_by(
     known: set[int] | None = None,
     primes: Mapping[str, int] = PRIMES,
 ) -> list[Kept]:
-    """What an op that ran at the primes keeps, each memory once; `known` are owners to leave out.
+    """What an op that ran at the primes keeps for backward, each piece of memory once.
 
-    inputs: what the op was given, by name; an array whose memory is an input's is marked so.
+    inputs    the op's inputs by name: an array that lies in the memory of one is marked so
+    known     ids of memory owners to leave out; those that are found are added
     """
     names = saved_names(type(op))
     owner_of = {
@@ -72,7 +74,7 @@ def kept_by(
         if hasattr(x, "shape")
     }
     known = set() if known is None else known
-    found = []
+    every = []
     for label, array in kept_arrays(op):
         owner = storage_of(array)
         if id(owner) in known:
@@ -84,14 +86,14 @@ def kept_by(
         for letter in letters:
             n *= size_at(letter)
         name = name_of_saved(label, names)
-        found.append(Kept(name, letters, str(array.dtype), n, owner_of.get(id(owner), "")))
-    return found
+        every.append(Kept(name, letters, str(array.dtype), n, owner_of.get(id(owner), "")))
+    return every
 
 
 def name_of_saved(label: str, names: Sequence[str]) -> str:
-    """What the op's code calls "saved[1]": its name there; the label where it has none."""
+    """The name that the op's code gives "saved[1]"; the label itself if it has none."""
     if label.startswith("saved["):
-        at, _, rest = label.removeprefix("saved[").partition("]")
+        at, _, index = label.removeprefix("saved[").partition("]")
         if int(at) < len(names) and names[int(at)].isidentifier() and names[int(at)] != "_":
-            return names[int(at)] + rest
+            return names[int(at)] + index
     return label

@@ -1,4 +1,4 @@
-"""The memory bill of a GPT's training step, in closed form: what is kept, by whom, and why.
+"""The memory bill of a GPT's training step in closed form: what is kept, and by which op.
 
     print(memory_bill(GPTConfig.gpt2_small(drop_rate=0.0), batch=4, time=256))
 
@@ -21,7 +21,7 @@ _INDEX = 8  # of an int64
 
 @dataclass(frozen=True)
 class Item:
-    """One line of the bill: what is kept, the formula, how many times, bytes of one."""
+    """One line of the bill: what is kept, its formula, how many times, and the bytes of one."""
 
     what: str
     formula: str
@@ -30,12 +30,13 @@ class Item:
 
     @property
     def total(self) -> int:
+        """Bytes of all of them."""
         return self.times * self.bytes
 
 
 @dataclass(frozen=True)
 class MemoryBill:
-    """What a training step keeps. `held` is what backward needs, at the moment it begins."""
+    """What a training step keeps. `held` is what backward needs when it begins."""
 
     config: GPTConfig
     batch: int
@@ -48,6 +49,7 @@ class MemoryBill:
 
     @property
     def one_block(self) -> int:
+        """Bytes that the ops of one block save."""
         return sum(item.total for item in self.block)
 
     @property
@@ -58,7 +60,7 @@ class MemoryBill:
 
     @property
     def peak(self) -> int:
-        """The most of them at once: with checkpointing also while one block is run again."""
+        """The largest number of bytes held: with checkpointing, while one block is run again."""
         if not self.checkpointing:
             return self.held
         last = sum(item.total for item in self.outside[1:])  # gone before the first block
@@ -89,15 +91,21 @@ class MemoryBill:
 def memory_bill(
     config: GPTConfig, batch: int, time: int, checkpointing: bool = False, moments: int = 2
 ) -> MemoryBill:
-    """The bill of a step of batch × time tokens in float32, with `moments` arrays a weight of the
-    optimizer (AdamW: 2, SGD with momentum: 1).
+    """The bill of a training step on batch × time tokens in float32.
 
-    ValueError for a time that is longer than the context, or numbers below 1.
+    checkpointing    whether each block is run again in backward
+    moments          arrays of the optimizer per weight (AdamW: 2, SGD with momentum: 1)
+
+    Raises: ValueError if batch or time is below 1, if time exceeds the context length, or if
+    moments is negative.
     """
     if batch < 1 or time < 1 or moments < 0:
-        raise ValueError(f"batch and time must be at least 1, got {batch} and {time}")
+        raise ValueError(
+            "batch and time must be at least 1 and moments at least 0, got "
+            f"batch {batch}, time {time}, moments {moments}"
+        )
     if time > config.context_length:
-        raise ValueError(f"time {time} is longer than the context of {config.context_length}")
+        raise ValueError(f"time {time} exceeds the context length {config.context_length}")
     V, C, H, L = config.vocab_size, config.emb_dim, config.n_heads, config.n_layers
     N, drops = batch * time, config.drop_rate > 0.0
     weights = V * C + config.context_length * C + L * (12 * C * C + 10 * C) + 2 * C
@@ -116,7 +124,7 @@ def memory_bill(
         item("attention, log Σ exp", "N·H", N * H),
         item("attention, mask of a block", f"{ROWS}·{ROWS}", ROWS * ROWS),
         item("linear up, its input", "N·C", N * C),
-        item("gelu, its slope", "4·N·C", 4 * N * C),
+        item("gelu, its derivative", "4·N·C", 4 * N * C),
         item("linear down, its input", "4·N·C", 4 * N * C),
     ]
     outside = [item("embeddings, ids", "N + T", N + time, size=_INDEX)]

@@ -1,7 +1,7 @@
 """The floating-point operations of matrix products, from the shapes that an op was given.
 
-A product (n, k) @ (k, m) is 2·n·k·m: a multiplication and an addition each. Element-wise work is
-left out: it costs memory traffic, not arithmetic.
+A product (n, k) @ (k, m) takes n·k·m multiplications and as many additions: 2·n·k·m. Element-wise
+work is not counted: its cost is memory traffic, not arithmetic.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ __all__ = ["product_flops"]
 def product_flops(
     name: str, inputs: Sequence[Any], outputs: Sequence[tuple[int, ...]], options: Mapping[str, Any]
 ) -> int:
-    """Of an op's forward pass; 0 for an op that multiplies no matrices.
+    """Floating-point operations of an op's forward; 0 for an op without matrix products.
 
-    name: the op's; inputs, outputs: shapes (None for what is no array); options: what it was called
-    with. Backward costs twice as much where both factors want a gradient.
+    name       the op's name
+    inputs     the shapes of its inputs, None for an input that is not an array
+    outputs    the shapes of its outputs
+    options    the options of the call
+
+    Backward takes twice as many where both factors want a gradient.
     """
     if name in ("linear", "linear_cross_entropy"):  # x (..., I), w (O, I)
         return 2 * math.prod(inputs[0]) * inputs[1][0]

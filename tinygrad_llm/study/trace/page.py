@@ -1,4 +1,4 @@
-"""A trace as a page in one file: charts, both tables, the autopsy."""
+"""A trace as an HTML page in one file: charts, both tables, the autopsy."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ __all__ = ["page"]
 
 
 def page(trace: Any, title: str = "Trace") -> str:
-    """The page's text."""
+    """The page as HTML."""
     parts = [f"<main>\n<h1>{escape(title)}</h1>", f"<p>{escape(summary(trace))}</p>"]
     if trace.first_bad is not None:
-        parts.append(f'<h2 class="bad">Not finite</h2><pre>{escape(str(trace.first_bad))}</pre>')
+        parts.append(
+            f'<h2 class="bad">NaN or infinity</h2><pre>{escape(str(trace.first_bad))}</pre>'
+        )
     flow = [(op.number, op.grad_in) for op in trace.ops if op.grad_in is not None]
     if flow:
         parts += [
-            "<h2>Gradient flow: the norm of what arrives at each op</h2>",
+            "<h2>Gradient flow: the norm of the gradient that arrives at each op</h2>",
             line_chart(
                 flow,
                 label="norm of the arriving gradient, op by op",

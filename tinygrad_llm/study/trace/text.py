@@ -1,4 +1,4 @@
-"""A trace as tables, as a picture and as plain numbers."""
+"""A trace as tables, as a plot and as plain numbers."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def _share(value: float) -> str:
 
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
-    """Shapes beside each other, equal ones as a number of them: 3 × (2, 4)."""
+    """Shapes in one line, equal ones with their number: "3 × (2, 4)"."""
     if len(shapes) > 1 and len(set(shapes)) == 1:
         return f"{len(shapes)} × {shape_text(shapes[0])}"
     return " ".join(map(shape_text, shapes))
 
 
 def shortened(word: str, n: int, keep_end: bool = False) -> str:
-    """The word, or n characters of it with … for the rest."""
+    """The word, or n characters of it, one of them "…" for what is left out."""
     if len(word) <= n:
         return word
     return "…" + word[len(word) - n + 1 :] if keep_end else word[: n - 1] + "…"
 
 
 def op_rows(trace: Any) -> list[list[str]]:
-    """One row an op, under OP_HEAD."""
+    """One row per op, with the columns of OP_HEAD."""
     return [
         [
             str(op.number),
@@ -64,7 +64,7 @@ def op_rows(trace: Any) -> list[list[str]]:
 
 
 def module_rows(trace: Any) -> list[list[str]]:
-    """One row a module, under MODULE_HEAD; each counts everything below it."""
+    """One row per module, with the columns of MODULE_HEAD; a row includes the modules inside it."""
     return [
         [
             "  " * m.depth + m.label,
@@ -93,7 +93,10 @@ def summary(trace: Any) -> str:
 
 
 def table(trace: Any, by: str = "op", width: int | None = None) -> Text:
-    """The table of ops or of modules, with the totals and the autopsy if something was bad."""
+    """The table of ops or modules with the totals, and the autopsy if a number was not finite.
+
+    Raises: ValueError if `by` is neither "op" nor "module".
+    """
     from rich import box
     from rich.table import Table
 
@@ -111,7 +114,7 @@ def table(trace: Any, by: str = "op", width: int | None = None) -> Text:
             no_wrap=name != "output",
             min_width=14 if name == "output" else None,
         )
-    room = max(10, (width - 89) // 2)  # what the numbers leave for two names
+    room = max(10, (width - 89) // 2)  # columns left for the two names
     for row in rows:
         if by == "op":
             row[1], row[2] = shortened(row[1], room, True), shortened(row[2], room)
@@ -151,13 +154,13 @@ def as_dict(trace: Any) -> dict[str, Any]:
 
 
 def plot(trace: Any, file: Any = None) -> Any:
-    """Gradient flow by depth over memory by time; a file, or matplotlib's figure."""
+    """Gradient flow by depth, and memory over time; returns `file`, or matplotlib's figure."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 7), layout="constrained")
     flow, memory = figure.subplots(2, 1)
-    found = [(op.number, op.grad_in) for op in trace.ops if op.grad_in]
-    flow.semilogy([n for n, _ in found], [g for _, g in found], marker=".", lw=1, label="arriving")
+    norms = [(op.number, op.grad_in) for op in trace.ops if op.grad_in]
+    flow.semilogy([n for n, _ in norms], [g for _, g in norms], marker=".", lw=1, label="arriving")
     flow.set_title("gradient flow: norm of ∂L/∂output of each op")
     flow.set_xlabel("op, in order of execution (the input on the left, the loss on the right)")
     flow.grid(alpha=0.3)
@@ -178,8 +181,8 @@ def plot(trace: Any, file: Any = None) -> Any:
 
 
 def marks(trace: Any, most: int = 8) -> list[tuple[int, str]]:
-    """(number of the first op, name) of the outer modules: as deep as there is room for."""
-    found: list[tuple[int, str]] = []
+    """(number of the first op, path) of the outer modules, as deep as `most` marks allow."""
+    chosen: list[tuple[int, str]] = []
     for depth in range(8):
         deeper = [
             (m.ops[0].number, m.path)
@@ -188,10 +191,10 @@ def marks(trace: Any, most: int = 8) -> list[tuple[int, str]]:
         ]
         if not deeper or len(deeper) > most:
             break
-        if deeper == found:
+        if deeper == chosen:
             break
-        found = deeper
-    return found
+        chosen = deeper
+    return chosen
 
 
 def _has_below(trace: Any, module: Any) -> bool:
