@@ -80,7 +80,7 @@ def _linear() -> tuple[Way, Way]:
 @rung("attention in causal blocks")
 def _attention() -> tuple[Way, Way]:
     from tinygrad_llm.nn import functional as F
-    from tinygrad_llm.study import reference
+    from tinygrad_llm.study.check import reference
 
     arrays = [normal(B, H, T, C // H) for _ in range(3)]
     return (
@@ -106,7 +106,7 @@ def _head() -> tuple[Way, Way]:
 @rung("layer_norm as one op")
 def _layer_norm() -> tuple[Way, Way]:
     from tinygrad_llm.nn import functional as F
-    from tinygrad_llm.study import reference
+    from tinygrad_llm.study.check import reference
 
     arrays = normal(B, T, C), normal(C), normal(C)
     return (
@@ -118,7 +118,7 @@ def _layer_norm() -> tuple[Way, Way]:
 @rung("gelu as one op")
 def _gelu() -> tuple[Way, Way]:
     from tinygrad_llm.nn import functional as F
-    from tinygrad_llm.study import reference
+    from tinygrad_llm.study.check import reference
 
     x = normal(B, T, 4 * C)
     return (

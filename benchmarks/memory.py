@@ -5,7 +5,7 @@
 Each side runs in fresh processes, in turn. `peak` is the most that the process has held (resident),
 `of it the step` what came on top of the imported package; page faults are the pieces of memory
 (4 kB, or 2 MB with huge pages) that a step after the first ones still gets new from the system.
-Under it stands the bill in closed form (study/memory_bill.py), which counts what backward needs and
+Under it stands the bill in closed form (study/memory/bill.py), which counts what backward needs and
 no working memory.
 """
 
@@ -121,7 +121,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
 
 def _bill(config: str, checkpointing: bool) -> Any:
     from tinygrad_llm.models.gpt import GPTConfig
-    from tinygrad_llm.study.memory_bill import memory_bill
+    from tinygrad_llm.study.memory.bill import memory_bill
 
     vocab, c, heads, layers, batch = CONFIGS[config]
     shape = GPTConfig(vocab, CONTEXT, c, heads, layers, drop_rate=0.0)

@@ -50,7 +50,7 @@ def flops_of(name: str, shapes: list[tuple[int, ...]], needs: list[bool]) -> tup
 
 def measure(config: str, steps: int) -> dict[str, Any]:
     """Seconds of each op and phase, a list over the steps, in this process."""
-    from tinygrad_llm.study.watch import Watch
+    from tinygrad_llm.study.common.watch import Watch
 
     from .our_gpt import training
 

@@ -21,7 +21,7 @@ from tinygrad_llm import ops
 from tinygrad_llm.arrays.devices import xp_of
 from tinygrad_llm.arrays.memory import is_array
 from tinygrad_llm.autograd.engine import Op
-from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.study.check.reference import TWINS
 from tinygrad_llm.tensor import shapes
 
 Call = tuple[list[Any], dict[str, Any]]  # inputs (arrays, None, numbers), options

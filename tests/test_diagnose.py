@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_llm import ops
 from tinygrad_llm.autograd.engine import OPS
-from tinygrad_llm.study.diagnose import diagnose
+from tinygrad_llm.study.check.diagnose import diagnose
 from tinygrad_llm.study.mistakes import MISTAKES
 
 

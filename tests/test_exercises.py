@@ -13,11 +13,11 @@ from tinygrad_llm import cli
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study import TWINS
+from tinygrad_llm.study.check.samples import samples
 from tinygrad_llm.study.exercises import Progress, check_file, exercise, exercises
 from tinygrad_llm.study.exercises.child import Report
 from tinygrad_llm.study.exercises.grading import grade
 from tinygrad_llm.study.mistakes import MISTAKES
-from tinygrad_llm.study.samples import samples
 from tinygrad_llm.tensor import wrap
 
 NAMES = [e.name for e in exercises()]

@@ -14,8 +14,8 @@ from tinygrad_llm import nn
 from tinygrad_llm.autograd.debug import lock_saved
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.study.memory import kept_arrays
-from tinygrad_llm.study.trace import trace
+from tinygrad_llm.study.memory.kept import kept_arrays
+from tinygrad_llm.study.trace.recording import trace
 from tinygrad_llm.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential
 
 SHAPE = dict(vocab_size=31, context_length=12, emb_dim=16, n_heads=2, n_layers=3)

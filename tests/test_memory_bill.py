@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.study.memory_bill import counted, memory_bill
+from tinygrad_llm.study.memory.bill import counted, memory_bill
 
 CONFIGS = {
     "char": (65, 384, 6, 6, 8),

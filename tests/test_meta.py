@@ -15,7 +15,7 @@ from cases import CASES
 
 import tinygrad_llm
 from tinygrad_llm.autograd.engine import OPS, Op
-from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.study.check.reference import TWINS
 from tinygrad_llm.tensor import shapes
 
 ROOT = Path(tinygrad_llm.__file__).parent

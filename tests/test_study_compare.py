@@ -1,4 +1,4 @@
-"""study.compare finds the first place where two models part, and only that."""
+"""study.compare finds the first place where two models differ, and only that."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_first_parting_is_the_changed_layer(name, station):
     found = study.compare(model, other, idx)
     assert not found.same and found.first.name == station
     assert found.first.difference > found.first.allowed
-    assert "they part first at " + station in str(found)
+    assert "they differ first at " + station in str(found)
     marked = [line for line in found.table().splitlines() if line.lstrip().startswith(">")]
     assert len(marked) == 1 and station.split()[0] in marked[0]
 
@@ -113,7 +113,7 @@ def test_not_a_number_on_one_side_only():
     assert not found.same and found.first.index == (1,)
 
 
-def test_results_of_other_shapes_part():
+def test_results_of_other_shapes_differ():
     x = torch.ones(2, 3)
     found = study.compare(lambda x: x.sum(0), lambda x: x.sum(1), x)
     assert not found.same and "shape (3) and (2)" in str(found.first)

@@ -15,10 +15,11 @@ import tinygrad_llm as torch
 from tinygrad_llm import nn, study
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.study.draw_data import backward_text, drawing_data, heat
-from tinygrad_llm.study.examples import EXAMPLES
-from tinygrad_llm.study.explain_op import as_tensors, call
-from tinygrad_llm.study.graph import Box, Node
+from tinygrad_llm.study.common.op_examples import EXAMPLES
+from tinygrad_llm.study.common.source import backward_text
+from tinygrad_llm.study.draw.data import drawing_data, heat
+from tinygrad_llm.study.draw.graph import Box, Node
+from tinygrad_llm.study.explain.op import as_tensors, call
 
 
 def scalar_expression():
@@ -267,7 +268,7 @@ def test_a_heat_map_hides_nothing(rows, columns):
 def test_the_derivation_is_the_docstring_s():
     from tinygrad_llm.ops import LayerNorm
 
-    text = backward_text(LayerNorm())
+    text = backward_text(LayerNorm)
     assert text.startswith("Backward, with g = ∂L/∂y") and "three roads" in text
 
 
@@ -305,7 +306,7 @@ def test_every_op_can_be_traced_and_drawn(name):
     record = next(op for op in t.ops if op.name == name)
     assert record.backward > 0 and record.grad_out is not None and record.line is not None
     step = next(s for s in drawing.steps if s.node.label == name)
-    assert step.leaving and step.lines and backward_text(step.node.op)
+    assert step.leaving and step.lines and backward_text(type(step.node.op))
     leaves = {id(n.tensor): n for n in drawing.graph.nodes if n.tensor is not None}
     totals = {a.edge.source.id: a.total for s in drawing.steps for a in s.leaving}
     for x in tensors:

@@ -11,12 +11,13 @@ import pytest
 import tinygrad_llm as torch
 from tinygrad_llm import nn, optim, study
 from tinygrad_llm.autograd.engine import OPS, Op
-from tinygrad_llm.study.examples import EXAMPLES, GPT2
-from tinygrad_llm.study.explain import catalogue, layers, lookup, optimizers
-from tinygrad_llm.study.layer_examples import LAYERS
-from tinygrad_llm.study.letters import letters_of, size_at
-from tinygrad_llm.study.lines import saved_names, statements, watch_lines
-from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.study.check.reference import TWINS
+from tinygrad_llm.study.common.lines import watch_lines
+from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
+from tinygrad_llm.study.common.source import saved_names, statements
+from tinygrad_llm.study.explain.layer_examples import LAYERS
+from tinygrad_llm.study.explain.names import catalogue, layers, lookup, optimizers
+from tinygrad_llm.study.memory.at_size import letters_of, size_at
 
 OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
 _known = {}

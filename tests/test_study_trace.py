@@ -13,7 +13,7 @@ from tinygrad_llm import nn
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.autograd.engine import Op
 from tinygrad_llm.nn.module import Module
-from tinygrad_llm.study.trace import trace
+from tinygrad_llm.study.trace.recording import trace
 
 
 def make_model() -> nn.Sequential:

@@ -18,7 +18,7 @@ from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.functions.attention import rope, rope_angles
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.study.reference import TWINS
+from tinygrad_llm.study.check.reference import TWINS
 
 TINY = dict(vocab_size=13, context_length=6, emb_dim=8, n_heads=2, n_layers=2, drop_rate=0.0)
 

@@ -63,8 +63,9 @@ def study(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     width: int | None = typer.Option(None, help="Columns of the output [the terminal's]."),
 ) -> None:
-    from ..study.explain import catalogue, explain
-    from ..study.explain_text import listing
+    from ..study.explain.explanation import explain
+    from ..study.explain.names import catalogue
+    from ..study.explain.text import listing
 
     if name is None:
         if html is not None:
@@ -99,8 +100,8 @@ def trace_command(
     plot: str | None = typer.Option(None, help="Write the picture to this PNG."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
-    from ..study.explain import plain_data
-    from ..study.trace import trace
+    from ..study.explain.explanation import plain_data
+    from ..study.trace.recording import trace
 
     if by not in ("op", "module"):
         raise BadValue(f"--by is op or module, got {by}")
@@ -133,9 +134,9 @@ def draw_command(
     out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
     fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),
 ) -> None:
-    from ..study.draw import draw
-    from ..study.graph import Recorder
-    from ..study.scenes import SCENES
+    from ..study.draw.drawing import draw
+    from ..study.draw.graph import Recorder
+    from ..study.draw.scenes import SCENES
 
     if what in SCENES:
         drawing = SCENES[what](fold)
@@ -197,6 +198,6 @@ def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
 
 
 def _small_gpt() -> tuple[Any, Any, Any]:
-    from ..study.scenes import small_gpt
+    from ..study.draw.scenes import small_gpt
 
     return small_gpt()

@@ -9,6 +9,11 @@ gradcheck       a function's gradients against finite differences
 diagnose        a wrong gradient: which named mistake it is, or what its numbers look like
 MISTAKES        every op's named mistakes, to plant one and see what notices
 TWINS           every fused op's slow twin, composed of primitives
+
+Three folders have the name of the function that they hold. `study.explain`, `study.trace` and
+`study.draw` are the functions: the lines below import the folder first and then bind the function
+to the same name, and no later import binds it again. `from tinygrad_llm.study.draw import ...`
+still reaches into the folder.
 """
 
 from ..autograd.finite_differences import (
@@ -18,13 +23,10 @@ from ..autograd.finite_differences import (
     compare_gradients,
     gradcheck,
 )
-from .attention import AttentionMaps, draw_attention
-from .compare import Divergence, compare
-from .diagnose import Finding, diagnose
-from .draw import Drawing, draw
+from .check import TWINS, Divergence, Finding, compare, diagnose
+from .draw import AttentionMaps, Drawing, draw, draw_attention
 from .explain import Explanation, explain
 from .mistakes import MISTAKES, Mistake
-from .reference import TWINS
 from .trace import Trace, trace
 
 __all__ = [

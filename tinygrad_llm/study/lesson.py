@@ -1,4 +1,4 @@
-"""What lessons share: plots, --full, data that may be missing, a planted mistake in a backward."""
+"""What the lessons share: plots, --full, data that may be missing, a wrong backward."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def save_plot(figure: Any, name: str) -> Path:
-    """Save a matplotlib figure as plots/NAME.png beside the lesson that calls; the path.
+    """Save a matplotlib figure as plots/NAME.png in the folder of the lesson; returns the path.
 
-    In a notebook, which has no file, plots/ is made in the folder it runs in.
+    In a notebook, which has no file, plots/ is created in the current folder.
     """
     file = sys._getframe(1).f_globals.get("__file__")
     folder = (Path(file).resolve().parent if file else Path.cwd()) / "plots"
@@ -32,10 +32,11 @@ def save_plot(figure: Any, name: str) -> Path:
 
 
 def full_run(what: str) -> bool:
-    """Whether the lesson was started with --full; if so, what that does is printed first.
+    """Whether the lesson was started with --full. Prints what a full run does.
 
-    what: a sentence with the time it takes, "trains 5 epochs on all of it: about 4 minutes on two
-    cores". A notebook has no command line: there, write `full = True` in the place of the call.
+    what: a sentence with the time that it takes, such as "trains 5 epochs on the whole set: about
+    4 minutes on two cores". A notebook has no command line: write `full = True` in place of the
+    call there.
     """
     if "--full" not in sys.argv[1:]:
         print(f"(a short run; with --full: {what})")
@@ -45,9 +46,9 @@ def full_run(what: str) -> bool:
 
 
 def get_or_explain(get: Callable[[], T], instead: str) -> T | None:
-    """What get() gives, or None after printing what is missing and what happens instead.
+    """What get() returns, or None after printing what is missing and what is done instead.
 
-    For data that may be neither on this machine nor to be had without a network:
+    For data that may be neither on this machine nor available without a network:
 
         corpus = get_or_explain(lambda: corpora.load("the-verdict"), "Python's manual is read.")
         corpus = corpus or corpora.load()
@@ -60,16 +61,19 @@ def get_or_explain(get: Callable[[], T], instead: str) -> T | None:
 
 
 @contextlib.contextmanager
-def broken(op: str, backward: Any) -> Iterator[type[Op]]:
-    """Within it the op of that name has another backward: broken("layer_norm", wrong).
+def broken(op: str, backward: Callable[[Any, Any], Any]) -> Iterator[type[Op]]:
+    """A context in which the op of this name has another backward: broken("layer_norm", wrong).
 
-    backward(self, g) has the form of an op's own. ValueError for a name that no op has.
+    op          the op's name
+    backward    a function (self, g), in the form of an op's backward
+
+    Raises: ValueError if no op has this name.
     """
     if op not in OPS:
         raise ValueError(f"no op is called {op!r}")
     cls = OPS[op]
     true = cls.backward
-    cls.backward = backward  # type: ignore[method-assign]
+    cls.backward = backward  # type: ignore[method-assign, assignment]
     try:
         yield cls
     finally:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
-from ..samples import name_of_input, samples
+from ..check.samples import samples
+from ..common.source import input_name
 from .hints import HINTS
 from .slopes import SLOPES, forward_of_slope
 
@@ -49,7 +50,7 @@ def _file(name: str, blank: bool) -> str:
 
 
 def _rules(cls: type[Op]) -> str:
-    names = [name_of_input(cls, i) for i in range(len(_inputs(cls)))]
+    names = [input_name(cls, i) for i in range(len(_inputs(cls)))]
     several = len(names) > 1
     text = "g is ∂L/∂output, an array. Return "
     text += f"∂L/∂{names[0]}" if not several else (
@@ -148,7 +149,7 @@ def _text(lines: list[str], node: ast.stmt) -> str:
 
 def _blank_lines(cls: type[Op]) -> list[str]:
     n = len(_inputs(cls))
-    names = ", ".join(f"∂L/∂{name_of_input(cls, i)}" for i in _wanted(cls))
+    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _wanted(cls))
     what = ", ".join(["None"] * n)
     return [f"        # your lines: {names}", f"        return {what}"]
 
@@ -161,7 +162,7 @@ def _wanted(cls: type[Op]) -> list[int]:
 def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
     loop = next(n for s in body for n in ast.walk(s) if isinstance(n, ast.For))
     first = loop.body[SCAFFOLD[cls.name]]
-    names = ", ".join(f"∂L/∂{name_of_input(cls, i)}" for i in _wanted(cls))
+    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _wanted(cls))
     indent = " " * first.col_offset
     blank = [f"{indent}# your lines, for this block: {names}"]
     stop = loop.end_lineno or loop.lineno
@@ -206,7 +207,7 @@ def _about_saved(cls: type[Op]) -> str:
     ran = samples(cls.name)[0].run(cls)
     given = [x for x in ran.sample.inputs if is_array(x)]
     shapes = ", ".join(
-        f"{name_of_input(cls, i)} {x.shape}" for i, x in enumerate(ran.sample.inputs) if is_array(x)
+        f"{input_name(cls, i)} {x.shape}" for i, x in enumerate(ran.sample.inputs) if is_array(x)
     )
     if cls.name in SLOPES:
         return f"What is saved: x itself, {given[0].shape} in the worked example."
@@ -224,6 +225,6 @@ def _about_saved(cls: type[Op]) -> str:
 
 def _about_gradients(cls: type[Op]) -> str:
     ran = samples(cls.name)[0].run(cls)
-    leaves = ", ".join(f"∂L/∂{name_of_input(cls, i)} {ran.shape(i)}" for i in ran.wanted)
+    leaves = ", ".join(f"∂L/∂{input_name(cls, i)} {ran.shape(i)}" for i in ran.wanted)
     arrives = ", ".join(str(u.shape) for u in ran.upstream)
     return f"Shapes: g arrives as {arrives}; what leaves is {leaves}. A gradient has its input's."

@@ -15,8 +15,9 @@ import numpy as np
 
 from ...arrays.memory import is_array
 from ...autograd.engine import ENGINE_FIELDS, OPS, Op
-from ..diagnose import diagnose
-from ..samples import Ran, name_of_input, samples
+from ..check.diagnose import diagnose
+from ..check.samples import Ran, samples
+from ..common.source import input_name
 from . import layer_checks  # noqa: F401, it enters its checks
 from .catalogue import exercise
 from .task_checks import CHECKS, Wrong
@@ -148,7 +149,7 @@ def _dtype(name: str, cls: type[Op], rans: list[Ran]) -> str:
         for i, g in enumerate(small.backward()):
             if i in small.wanted and g is not None and np.asarray(g).dtype != np.float32:
                 return (
-                    f"float32 came in and the gradient of {name_of_input(name, i)} is "
+                    f"float32 came in and the gradient of {input_name(OPS[name], i)} is "
                     f"{np.asarray(g).dtype}: NumPy's own numbers and float64 arrays do that; use "
                     "Python floats (math.sqrt) and .astype(g.dtype)"
                 )
@@ -176,7 +177,7 @@ def _aliasing(name: str, cls: type[Op], rans: list[Ran]) -> str:
     for ran in rans:
         grads = [(i, g) for i, g in enumerate(ran.backward()) if i in ran.wanted and is_array(g)]
         for n, (i, g) in enumerate(grads):
-            label = name_of_input(name, i)
+            label = input_name(OPS[name], i)
             if any(np.shares_memory(g, u) for u in ran.upstream):
                 continue  # g itself: the engine knows that it is borrowed
             for k, a in enumerate(ran.op.saved):
@@ -185,7 +186,7 @@ def _aliasing(name: str, cls: type[Op], rans: list[Ran]) -> str:
             for j, other in grads[n + 1 :]:
                 if np.shares_memory(g, other):
                     return (
-                        f"the gradients of {label} and {name_of_input(name, j)} are one array: "
+                        f"the gradients of {label} and {input_name(OPS[name], j)} are one array: "
                         "when one is added to, the other changes"
                     )
     return ""

@@ -1,0 +1,187 @@
+"""tinygrad-llm exercise: list, start, check, hint, solution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ...study.exercises.catalogue import Exercise, exercise, exercises
+from ...study.exercises.child import TIME_LIMIT, Report, check_file
+from ...study.exercises.progress import Progress
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Write the backward pass of every op yourself, and be told what is wrong with it.",
+    epilog="tinygrad-llm exercise start   begins with the first; check   grades it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_NAME = typer.Argument(None, help="The exercise; without it, the one begun last.")
+_FOLDER = typer.Option("exercises", "--folder", help="Where your files and your progress are.")
+
+
+@app.command(name="list")
+def list_(
+    folder: str = _FOLDER,
+    chapter: str | None = typer.Option(None, help="Show the chapters whose name has this in it."),
+) -> None:
+    """Show all exercises in order, and which of them you have passed."""
+    progress = _progress(folder)
+    shown = ""
+    for e in exercises():
+        if chapter and chapter.lower() not in e.chapter.lower():
+            continue
+        if e.chapter != shown:
+            shown = e.chapter
+            print(f"\n{shown}")
+        mark = "✓" if e.name in progress.done else "→" if e.name == progress.current else " "
+        print(f"  {mark} {e.name:<34} {_short(e.title, 60)}")
+    if not shown:
+        raise _bad(f"no chapter's name has {chapter!r} in it")
+    print(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
+    following = progress.next_exercise(progress.current)
+    print(f"; next: tinygrad-llm exercise start {following.name}" if following else "")
+
+
+@app.command()
+def start(
+    name: str | None = typer.Argument(None, help="The exercise; without it, the next one."),
+    folder: str = _FOLDER,
+    again: bool = typer.Option(False, "--again", help="Begin anew: your file is kept as *.old.py."),
+) -> None:
+    """Write an exercise's file, with the part that is yours left out."""
+    progress = _progress(folder)
+    if name is None:
+        following = progress.next_exercise(progress.current)
+        if following is None:
+            print("You have passed every exercise.")
+            return
+        name = following.name
+    e = _exercise(name)
+    path = Path(folder) / f"{e.name}.py"
+    if path.exists() and not again:
+        print(f"{path} is there already: go on with it, or begin anew with --again")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.replace(path.with_suffix(".old.py"))
+        path.write_text(e.template(), "utf-8")
+        progress.hints.pop(e.name, None)
+        print(f"wrote {path}")
+    progress.current = e.name
+    progress.save()
+    print(f"{e.name}: {e.title}")
+    print("Write the lines marked `your lines`, then: tinygrad-llm exercise check")
+
+
+@app.command()
+def check(
+    name: str | None = _NAME,
+    folder: str = _FOLDER,
+    seconds: float = typer.Option(TIME_LIMIT, help="How long your code may take."),
+) -> None:
+    """Grade your file: its gradient, dtype, what it changes, shares and saves."""
+    progress = _progress(folder)
+    e = _exercise(name or _current(progress))
+    path = _path(folder, e)
+    if not seconds > 0:
+        raise _bad(f"--seconds must be more than 0, got {seconds:g}")
+    report = check_file(e.name, path, seconds)
+    show(report)
+    progress.current = e.name
+    if report.passed:
+        progress.passed(e.name)
+        progress.save()
+        following = progress.next_exercise(e.name)
+        print(f"\nPassed: {len(progress.done)} of {len(exercises())}.", end=" ")
+        if following:
+            print(f"Next: tinygrad-llm exercise start {following.name}   ({following.title})")
+        else:
+            print("That was the last one.")
+        return
+    progress.save()
+    n = len(e.hints()) - progress.hints.get(e.name, 0)
+    print(f"\nNot yet. {n} hint{'s' * (n != 1)} left: tinygrad-llm exercise hint" if n else "")
+    raise typer.Exit(1)
+
+
+@app.command()
+def hint(
+    name: str | None = _NAME,
+    folder: str = _FOLDER,
+    every: bool = typer.Option(False, "--all", help="Show all of them."),
+) -> None:
+    """Show the next hint, and those before it."""
+    progress = _progress(folder)
+    e = _exercise(name or _current(progress))
+    hints = e.hints()
+    before = min(progress.hints.get(e.name, 0), len(hints))
+    n = len(hints) if every else min(before + 1, len(hints))
+    for i, text in enumerate(hints[:n]):
+        print(f"{i + 1}/{len(hints)}  {text}")
+    if n == before:
+        print(f"That was all. To see the answer: tinygrad-llm exercise solution {e.name}")
+    progress.hints[e.name] = n
+    progress.save()
+
+
+@app.command()
+def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
+    """Print the answer: the real op, or the thing built."""
+    print(_exercise(name or _current(_progress(folder))).solution(), end="")
+
+
+def show(report: Report) -> None:
+    """Print a report: one line an aspect, and what the file printed."""
+    for row in report.rows:
+        lines = row.text.split("\n")
+        print(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
+        for line in lines[1:]:
+            print(f"  {line}")
+    printed = report.printed.strip().splitlines()
+    if printed:
+        print(f"\nYour file printed{' (the last lines)' * (len(printed) > 20)}:")
+        for line in printed[-20:]:
+            print(f"  {_short(line, 200)}")
+
+
+def _short(text: str, n: int) -> str:
+    return text if len(text) <= n else text[: n - 1] + "…"
+
+
+def _bad(message: str) -> Exception:
+    from ..errors import BadValue
+
+    return BadValue(message)
+
+
+def _progress(folder: str) -> Progress:
+    try:
+        return Progress(Path(folder))
+    except ValueError as error:
+        raise _bad(str(error)) from None
+
+
+def _exercise(name: str) -> Exercise:
+    try:
+        return exercise(name)
+    except ValueError as error:
+        raise _bad(str(error)) from None
+
+
+def _current(progress: Progress) -> Any:
+    if progress.current is None:
+        raise _bad("name an exercise, or begin one: tinygrad-llm exercise start")
+    return progress.current
+
+
+def _path(folder: str, e: Exercise) -> Path:
+    path = Path(folder) / f"{e.name}.py"
+    if not path.is_file():
+        raise _bad(f"there is no {path}: begin with tinygrad-llm exercise start {e.name}")
+    return path

@@ -1,0 +1,241 @@
+"""The slow twin of each fused op: the same numbers out of primitives, by the definition.
+
+A twin takes an op's inputs and options, as tensors, and has no backward of its own: its derivative
+comes from the chain rule over exp, log, sum, matmul and the like alone. So it says what the fused
+op's formula must give, and reading it beside the op shows what was fused.
+`TWINS` maps an op's name to its twin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ...functions.creation.filled import ones_like
+from ...functions.embedding import one_hot
+from ...functions.selection import where
+from ...functions.shape.join import cat, stack
+from ...tensor import Tensor, wrap
+from ...tensor.dtypes import bool_
+
+TWINS: dict[str, Callable[..., Tensor]] = {}
+
+
+def twin(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Enter a twin under its own name, which is the op's."""
+    TWINS[function.__name__] = function
+    return function
+
+
+def _tensor(value: Any) -> Any:
+    return value if value is None or isinstance(value, Tensor) else wrap(value)
+
+
+# -------------------------------------------------------------------------------- activations
+@twin
+def relu(x: Tensor) -> Tensor:
+    return where(x > 0, x, x * 0)
+
+
+@twin
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    return where(x > 0, x, x * negative_slope)
+
+
+@twin
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return where(x > 0, x, (x.clamp(max=0.0).exp() - 1.0) * alpha)
+
+
+@twin
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    if approximate == "tanh":
+        u = (x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)
+        return x * (u.tanh() + 1.0) * 0.5
+    return x * ((x * math.sqrt(0.5)).erf() + 1.0) * 0.5
+
+
+@twin
+def silu(x: Tensor) -> Tensor:
+    return x / ((-x).exp() + 1.0)
+
+
+@twin
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    z = x * beta
+    curved = (z.clamp(max=threshold).exp() + 1.0).log() / beta
+    return where(z > threshold, x, curved)
+
+
+@twin
+def logsigmoid(x: Tensor) -> Tensor:
+    return -((-x).exp() + 1.0).log()
+
+
+# ------------------------------------------------------------------------------------ softmax
+@twin
+def softmax(x: Tensor, dim: int = -1) -> Tensor:
+    e = (x - x.detach().amax(dim, keepdim=True)).exp()
+    return e / e.sum(dim, keepdim=True)
+
+
+@twin
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    return x - logsumexp(x, dim, keepdim=True)
+
+
+@twin
+def logsumexp(x: Tensor, dim: Any = -1, keepdim: bool = False) -> Tensor:
+    m = x.detach().amax(dim, keepdim=True)
+    y = (x - m).exp().sum(dim, keepdim=True).log() + m
+    return y if keepdim else y.squeeze(dim)
+
+
+# --------------------------------------------------------------------------------- the layers
+@twin
+def layer_norm(
+    x: Tensor, w: Tensor | None = None, b: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    mean = x.mean(-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+    y = (x - mean) / (variance + eps).sqrt()
+    y = y if w is None else y * w
+    return y if b is None else y + b
+
+
+@twin
+def rms_norm(x: Tensor, w: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+    y = x / ((x**2).mean(-1, keepdim=True) + eps).sqrt()
+    return y if w is None else y * w
+
+
+@twin
+def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    y = x @ w.transpose(0, 1)
+    return y if b is None else y + b
+
+
+@twin
+def embedding(
+    w: Tensor, ids: Any, padding_idx: int | None = None, scale_grad_by_freq: bool = False
+) -> Tensor:
+    """One-hot rows times the table. The two options shape the gradient alone."""
+    ids = _tensor(ids).long()
+    rows = one_hot(ids, w.shape[0]).to(w.dtype)  # (..., V)
+    flow = w
+    if padding_idx is not None:  # the row's value without its history
+        lost = one_hot(wrap(ids.array * 0 + padding_idx).reshape(-1)[:1], w.shape[0]).reshape(-1, 1)
+        flow = w - w * lost.to(w.dtype) + (w * lost.to(w.dtype)).detach()
+    if scale_grad_by_freq:  # value w, gradient divided by the count
+        count = rows.reshape(-1, w.shape[0]).sum(0).clamp(min=1.0).reshape(-1, 1)
+        flow = flow / count + (flow - flow / count).detach()
+    return rows @ flow
+
+
+@twin
+def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
+    return x * _tensor(keep).to(x.dtype) / (1.0 - p) if p < 1.0 else x * 0.0
+
+
+@twin
+def rope(x: Tensor, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
+    cos, sin = _tensor(cos), _tensor(sin)
+    n = cos.shape[-1]
+    rest = x[..., 2 * n :]
+    if interleaved:
+        a, b = x[..., 0 : 2 * n : 2], x[..., 1 : 2 * n : 2]
+        turned = stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
+    else:
+        a, b = x[..., :n], x[..., n : 2 * n]
+        turned = cat([a * cos - b * sin, b * cos + a * sin], -1)
+    return cat([turned, rest], -1)
+
+
+@twin
+def scaled_dot_product_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Any = None, keep: Any = None, is_causal: bool = False,
+    scale: float | None = None, dropout_p: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """All L × S weights at once. A row that may look nowhere gets 0, as in the op."""
+    if q.ndim > 2 and q.shape[-3] != k.shape[-3]:
+        group = q.shape[-3] // k.shape[-3]
+        k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)
+    scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    mask = _tensor(mask)
+    if mask is not None:
+        scores = where(mask, scores, -math.inf) if mask.array.dtype == bool else scores + mask
+    if is_causal:
+        scores = where(ones_like(scores, dtype=bool_).tril(), scores, -math.inf)
+    some = (scores > -math.inf).any(-1, keepdim=True)
+    weights = where(some, softmax(where(some, scores, 0.0), -1), 0.0)
+    if keep is not None:
+        weights = dropout(weights, keep, dropout_p)
+    return weights @ v
+
+
+# ------------------------------------------------------------------------------------- losses
+def _reduced(losses: Tensor, reduction: str, divisor: Any) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.sum() / divisor if reduction == "mean" else losses.sum()
+
+
+def _onehot(x: Tensor, t: Any, w: Any, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """w_t·onehot(t), zero in ignored rows, and a column that is 1 in the others."""
+    t, w = _tensor(t).long(), _tensor(w)
+    kept = (t != ignore_index).to(x.dtype).unsqueeze(-1)  # (..., 1)
+    q = one_hot(where(t != ignore_index, t, t * 0), x.shape[-1]).to(x.dtype) * kept  # (..., C)
+    return q if w is None else q * w, kept
+
+
+@twin
+def cross_entropy(
+    x: Tensor, t: Any, w: Any = None, ignore_index: int = -100, label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    hard, kept = _onehot(x, t, w, ignore_index)
+    spread = kept if w is None else kept * _tensor(w)
+    q = hard * (1.0 - label_smoothing) + spread * (label_smoothing / x.shape[-1])
+    losses = -(q * log_softmax(x, -1)).sum(-1)
+    return _reduced(losses, reduction, hard.sum())
+
+
+@twin
+def linear_cross_entropy(
+    x: Tensor, w: Tensor, t: Any, b: Tensor | None = None, class_weight: Any = None,
+    **options: Any,
+) -> Tensor:  # fmt: skip
+    return cross_entropy(linear(x, w, b), t, class_weight, **options)
+
+
+@twin
+def nll_loss(
+    x: Tensor, t: Any, w: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    hard, _ = _onehot(x, t, w, ignore_index)
+    return _reduced(-(hard * x).sum(-1), reduction, hard.sum())
+
+
+@twin
+def mse_loss(x: Tensor, t: Tensor) -> Tensor:
+    return (x - t) ** 2
+
+
+@twin
+def binary_cross_entropy(x: Tensor, t: Tensor) -> Tensor:
+    tiny = math.exp(-100.0)
+    return -(t * x.clamp(min=tiny).log() + (1.0 - t) * (1.0 - x).clamp(min=tiny).log())
+
+
+@twin
+def binary_cross_entropy_with_logits(x: Tensor, t: Tensor, w: Any = 1.0) -> Tensor:
+    p = x.sigmoid()
+    return -(t * p.log() * (_tensor(w) if hasattr(w, "shape") else w) + (1.0 - t) * (1.0 - p).log())
+
+
+@twin
+def kl_div(x: Tensor, t: Tensor, log_target: bool = False) -> Tensor:
+    if log_target:
+        return t.exp() * (t - x)
+    return t * (where(t > 0, t, 1.0).log() - x)

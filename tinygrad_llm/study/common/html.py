@@ -1,0 +1,146 @@
+"""HTML pages in one file: no server, no network, light and dark, readable on a phone.
+
+Styles and scripts are files in page/; their text is put into the page.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
+
+FilePath = str | os.PathLike[str]
+
+escape = html.escape
+
+
+def asset(name: str) -> str:
+    """The text of a file in page/."""
+    return (Path(__file__).parent / "page" / name).read_text("utf-8")
+
+
+def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
+    """A whole HTML document; `styles` and `scripts` name files of page/ beside base.css."""
+    css = "\n".join(asset(name) for name in ("base.css", *styles))
+    js = "".join(f"<script>\n{asset(name)}</script>\n" for name in scripts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n"
+        f"<body>\n{body}\n{js}</body>\n</html>\n"
+    )
+
+
+def data(name: str, value: Any) -> str:
+    """A value for the page's script, as JSON with an id; NaN and infinities become strings."""
+    text = json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = text.replace("</", "<\\/")  # a text that ends the script element must not end it
+    return f'<script type="application/json" id="{name}">{text}</script>'
+
+
+def finite(value: Any) -> Any:
+    """The value with "nan", "inf" and "-inf" in place of the floats that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Iterable[int] = (0,),
+    head_row: bool = True,
+) -> str:
+    """A table of texts, which are escaped; `left` are the columns aligned to the left."""
+    left = set(left)
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(
+            f"<{tag}{' class=left' if i in left else ''}>{escape(str(c))}</{tag}>"
+            for i, c in enumerate(row)
+        )
+
+    body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    top = f"<thead><tr>{cells('th', head)}</tr></thead>\n" if head_row else ""
+    return f'<div class="wide" tabindex="0"><table>\n{top}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def line_chart(
+    points: Sequence[tuple[float, float]],
+    *,
+    label: str,
+    x_label: str,
+    log: bool = False,
+    steps: bool = False,
+    y_text: Callable[[float], str] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
+) -> str:
+    """A line through (x, y) points as SVG in the page's colours.
+
+    log: a logarithmic scale for y. steps: y keeps its value until the next x. marks: (x, word),
+    written above the line. y_text: a function from a number to its label on the y axis.
+    """
+    width, height, left, right, top, bottom = 560, 240, 64, 12, 26, 30
+    y_text = y_text or (lambda v: f"{v:.3g}")
+    points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)]
+    if not points:
+        return '<p class="soft">no data to draw</p>'
+    scale = (lambda v: math.log10(v)) if log else (lambda v: v)
+    xs, ys = [x for x, _ in points], [scale(y) for _, y in points]
+    x0, x1 = min(xs), max(xs)
+    y0, y1 = (min(ys), max(ys)) if log else (0.0, max(ys))
+    x1, y1 = x1 if x1 > x0 else x0 + 1, y1 if y1 > y0 else y0 + 1
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (x - x0) / (x1 - x0) * (width - left - right),
+            height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom),
+        )
+
+    path, before = [], None
+    for x, y in zip(xs, ys, strict=True):
+        px, py = at(x, y)
+        if steps and before is not None:
+            path.append(f"{px:.1f},{before:.1f}")
+        path.append(f"{px:.1f},{py:.1f}")
+        before = py
+    base = height - bottom
+    first, last = path[0].split(",")[0], path[-1].split(",")[0]
+    area = f'<polygon class="area" points="{first},{base} {" ".join(path)} {last},{base}"/>'
+    ticks = "".join(
+        f'<text x="{left - 6}" y="{at(x0, y)[1] + 4:.1f}" text-anchor="end">'
+        f"{escape(y_text(10**y if log else y))}</text>"
+        for y in (y0, (y0 + y1) / 2, y1)
+    )
+    words = "".join(
+        f'<text x="{at(x, y0)[0]:.1f}" y="14" text-anchor="middle">{escape(word)}</text>'
+        f'<line class="axis" x1="{at(x, y0)[0]:.1f}" x2="{at(x, y0)[0]:.1f}" y1="18" y2="{base}"/>'
+        for x, word in marks
+    )
+    return (
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(label)}">'
+        f"{'' if log else area}{words}"
+        f'<polyline class="axis" points="{left},{top} {left},{base} {width - right},{base}"/>'
+        f'<polyline class="one" points="{" ".join(path)}"/>{ticks}'
+        f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">'
+        f"{escape(x_label)}</text></svg>"
+    )
+
+
+def written(text: str, file: FilePath | None) -> str:
+    """The text, which is also written to `file` if there is one."""
+    if file is not None:
+        Path(file).write_text(text, "utf-8")
+    return text

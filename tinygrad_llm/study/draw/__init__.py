@@ -1,0 +1,6 @@
+"""The graph behind a tensor as a picture and as a page, and attention maps."""
+
+from .attention_maps import AttentionMaps, draw_attention
+from .drawing import Drawing, draw
+
+__all__ = ["AttentionMaps", "Drawing", "draw", "draw_attention"]

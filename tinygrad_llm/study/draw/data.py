@@ -1,0 +1,179 @@
+"""A drawing as plain data for its page: nodes, boxes, edges, steps, and each array once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..common.lines import with_numbers
+from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
+from ..common.source import backward_text, first_line
+from ..common.watch import Line
+from .graph import Box, Graph, Node
+from .steps import Step
+
+__all__ = ["Arrays", "drawing_data", "heat", "node_label"]
+
+SMALL = 64  # elements: up to here every number is shown
+CELLS = 20  # rows and columns of a heat map, at most
+
+
+class Arrays:
+    """The arrays of a page, each once: `add` gives the number by which the page finds it."""
+
+    def __init__(self) -> None:
+        self.list: list[dict[str, Any]] = []
+        self._known: dict[Any, int] = {}
+
+    def add(self, array: Any) -> int | None:
+        if array is None:
+            return None
+        a = np.asarray(plain(array))
+        key = (a.shape, str(array.dtype), a.tobytes())
+        if key not in self._known:
+            self._known[key] = len(self.list)
+            self.list.append(_described(a, str(array.dtype)))
+        return self._known[key]
+
+
+def _described(a: np.ndarray, dtype: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"shape": shape_text(a.shape), "dtype": dtype, "size": int(a.size)}
+    if a.size and a.dtype.kind in "fiub":
+        numbers = a.astype(np.float64)
+        found["low"], found["high"] = float(numbers.min()), float(numbers.max())
+        found["norm"] = norm(numbers)
+        found["heat"] = heat(numbers)
+    if 0 < a.size <= SMALL and a.dtype.kind in "fiub":
+        rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(1, -1)  # (rows, columns)
+        found["numbers"] = [[_six(v) for v in row] for row in rows.tolist()]
+    return found
+
+
+def _six(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def heat(a: np.ndarray) -> dict[str, Any]:
+    """An array as at most 20 × 20 cells from −100 to 100; 100 is the largest |element|.
+
+    Leading dimensions lie below each other. A cell that stands for several elements shows the one
+    that is largest in size, so that nothing hides.
+    """
+    rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(1, -1)  # (rows, columns)
+    high, wide = (-(-n // CELLS) for n in rows.shape)  # elements of a cell
+    down, across = -(-rows.shape[0] // high), -(-rows.shape[1] // wide)
+    padded = np.zeros((down * high, across * wide))
+    padded[: rows.shape[0], : rows.shape[1]] = np.nan_to_num(rows)
+    blocks = padded.reshape(down, high, across, wide).swapaxes(1, 2).reshape(down, across, -1)
+    at = np.abs(blocks).argmax(-1)  # (down, across)
+    cells = np.take_along_axis(blocks, at[..., None], -1)[..., 0]
+    top = float(np.abs(cells).max()) or 1.0
+    return {
+        "top": top,
+        "cell": [high, wide],
+        "rows": np.rint(cells / top * 100).astype(int).tolist(),
+    }
+
+
+def node_label(node: Node) -> str:
+    """What a node is called: the op, or the leaf's name within its box."""
+    if node.kind == "op":
+        return node.label
+    label = node.label
+    for box in _boxes_around(node):
+        label = label.removeprefix(f"{box.label}.")
+    return label or "tensor"
+
+
+def _boxes_around(node: Node) -> list[Box]:
+    found: list[Box] = []
+    box = node.box
+    while box is not None and box.parent is not None:
+        found.append(box)
+        box = box.parent
+    return found[::-1]
+
+
+def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) -> dict[str, Any]:
+    """Everything that the page's script needs, as JSON holds it."""
+    arrays = Arrays()
+    nodes = []
+    for node in graph.nodes:
+        place = getattr(node.op, "place", None)
+        line: Line | None = getattr(place, "line", None)
+        grad = None
+        if not steps and node.tensor is not None and node.tensor.grad is not None:
+            grad = arrays.add(node.tensor.grad.array)
+        nodes.append(
+            {
+                "id": node.id,
+                "kind": node.kind,
+                "label": node_label(node),
+                "full": node.label,
+                "shapes": [shape_text(s) for s in node.shapes],
+                "dtype": node.dtype,
+                "names": node.names,
+                "values": [arrays.add(v) for v in node.values],
+                "others": node.others,
+                "line": str(line) if line else "",
+                "path": getattr(place, "path", ""),
+                "text": first_line(type(node.op)) if node.op is not None else "",
+                "grad": grad,
+            }
+        )
+    return {
+        "title": title,
+        "nodes": nodes,
+        "edges": [
+            {"from": e.source.id, "out": e.out, "to": e.target.id, "input": e.input, "name": e.name}
+            for e in graph.edges
+        ],
+        "tree": _tree(graph.boxes[0], folded),
+        "steps": [_step(step, arrays) for step in steps],
+        "root": graph.root.id,
+        "arrays": arrays.list,
+    }
+
+
+def _tree(box: Box, folded: set[int]) -> dict[str, Any]:
+    return {
+        "id": box.id,
+        "label": box.label,
+        "kind": box.kind,
+        "folded": box.id in folded,
+        "rows": [
+            [_tree(item, folded) if isinstance(item, Box) else item.id for item in row]
+            for row in box.rows
+        ],
+    }
+
+
+def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
+    op = step.node.op
+    assert op is not None
+    formulas = with_numbers(op, step.lines)
+    lines = []
+    for line in step.lines[:80]:
+        values = [(k, v) for k, v in line.values.items() if worth_showing(v)]
+        lines.append({"text": line.text, "values": [[k, value_text(v, 32)] for k, v in values]})
+    return {
+        "node": step.node.id,
+        "arriving": [arrays.add(g) for g in step.arriving],
+        "derivation": backward_text(type(op)),
+        "formulas": {str(i): text for i, text in formulas.items()},
+        "lines": lines,
+        "more": max(0, len(step.lines) - 80),
+        "leaving": [
+            {
+                "input": a.edge.input,
+                "name": a.edge.name,
+                "to": a.edge.source.id,
+                "out": a.edge.out,
+                "gradient": arrays.add(a.gradient),
+                "total": arrays.add(a.total),
+                "count": a.count,
+            }
+            for a in step.leaving
+        ],
+    }

@@ -1,0 +1,170 @@
+"""draw: the graph behind a tensor, as an SVG and as a page on which one walks back op by op.
+
+    study.draw(lambda: model.loss(x, y), model, file="graph")     # graph.svg and graph.html
+
+The walk is the engine's own: every gradient on the page is what `backward_steps` yielded, every
+line of code is the op's own, with the values that it had.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...arrays.devices import xp_of
+from ...tensor import Tensor
+from ..common.html import FilePath, written
+from .graph import Box, Graph, Recorder, collect
+from .steps import Step, walk
+
+__all__ = ["Drawing", "draw"]
+
+ROOM = 26  # how many nodes and closed boxes a drawing shows before it folds more
+
+
+class Drawing:
+    """What `study.draw` gives: `svg()` and `html()` give its text and write it where asked.
+
+    graph    the Graph: nodes, edges, boxes
+    steps    the walk back, a Step for every op; empty if a backward had freed the graph before
+    folded   numbers of the boxes that are closed at first
+    """
+
+    def __init__(self, graph: Graph, steps: list[Step], folded: set[int], title: str) -> None:
+        self.graph, self.steps, self.folded, self.title = graph, steps, folded, title
+
+    def svg(self, file: FilePath | None = None) -> str:
+        """The drawing as SVG; written to `file` if one is named."""
+        from .svg import svg
+
+        return written(svg(self.graph, self.steps, self.folded, self.title), file)
+
+    def html(self, file: FilePath | None = None) -> str:
+        """The drawing as one page, with steps, heat maps and folding; written if one is named."""
+        from .page import page
+
+        return written(page(self), file)
+
+    def save(self, file: FilePath) -> list[Path]:
+        """Write FILE.svg and FILE.html, or the one that the file's ending asks for."""
+        path = Path(file)
+        if path.suffix not in (".svg", ".html", ""):
+            raise ValueError(f"draw writes .svg and .html, not {path.suffix}: {path}")
+        endings = [path.suffix] if path.suffix else [".svg", ".html"]
+        written = []
+        for ending in endings:
+            place = path.with_name(path.stem + ending)
+            (self.svg if ending == ".svg" else self.html)(place)
+            written.append(place)
+        return written
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def __repr__(self) -> str:
+        ops = sum(node.kind == "op" for node in self.graph.nodes)
+        return f"<Drawing of {ops} ops: .html(file) and .svg(file) write it>"
+
+
+def draw(
+    what: Any,
+    *models: Any,
+    file: FilePath | None = None,
+    gradient: Any = None,
+    names: Mapping[str, Any] | None = None,
+    fold: int | None = None,
+    title: str | None = None,
+    recorder: Recorder | None = None,
+) -> Drawing:
+    """Draw the graph behind a tensor and the walk back through it.
+
+    what       a tensor, mostly the loss; or a function without arguments that computes it, which
+               is better: then every value in between is known, and where modules begin and end
+    models     their modules and parameters go by their names (with a tensor: parameters only)
+    file       writes FILE.svg and FILE.html, or the one that its ending asks for
+    gradient   ∂L/∂what; ones if it is not given
+    names      variables by name; if not given, those where draw is called
+    fold       boxes at this depth and deeper are closed at first; None: as the room allows
+    title      a heading
+    recorder   a study.graph.Recorder that looked on while a tensor was computed
+
+    No .grad changes, and backward() can still be called. RuntimeError for a tensor without a
+    graph; TypeError for what is neither a tensor nor gives one.
+    """
+    frame = sys._getframe(1)
+    names = {**frame.f_locals} if names is None else names
+    recorder = Recorder(*models) if recorder is None else recorder
+    if isinstance(what, Tensor):
+        root = what
+    elif callable(what):
+        with recorder, _Locals(what) as within:
+            root = what()
+        names = {**within.names, **names}
+        if not isinstance(root, Tensor):
+            raise TypeError(f"draw: the function returned {type(root).__name__}, not a tensor")
+    else:
+        raise TypeError(
+            f"draw: expected a tensor, or a function that computes one, got {type(what).__name__}"
+        )
+    graph = collect(root, recorder, names)
+    if gradient is None and root.array.size != 1:
+        gradient = Tensor(xp_of(root.array).ones_like(root.array))
+    steps = walk(graph, root, gradient)
+    folded = _folded(graph, fold)
+    drawing = Drawing(graph, steps, folded, title or _title(graph))
+    if file is not None:
+        drawing.save(file)
+    return drawing
+
+
+class _Locals:
+    """What the variables of a function held when it returned: names for a drawing."""
+
+    def __init__(self, function: Any) -> None:
+        self.code = getattr(function, "__code__", None)
+        self.names: dict[str, Any] = {}
+
+    def __enter__(self) -> _Locals:
+        self.free = sys.getprofile() is None  # a profiler that is at work is left alone
+        if self.free:
+            sys.setprofile(self._see)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self.free:
+            sys.setprofile(None)
+
+    def _see(self, frame: Any, event: str, arg: Any) -> None:
+        if event == "return" and frame.f_code is self.code:
+            self.names.update(frame.f_locals)
+
+
+def _title(graph: Graph) -> str:
+    ops = sum(node.kind == "op" for node in graph.nodes)
+    kinds = [item.kind for item in graph.boxes[0].items if isinstance(item, Box)]
+    name = ", ".join(graph.root.names) or graph.root.label
+    where = f" of {kinds[0]}" if len(kinds) == 1 else ""
+    return f"The way back from {name}{where}: {ops} ops"
+
+
+def _folded(graph: Graph, fold: int | None) -> set[int]:
+    """Which boxes are closed: from the depth given, or so that not too much is shown."""
+    inner = [box for box in graph.boxes if box.parent is not None]
+    if fold is not None:
+        return {box.id for box in inner if box.depth >= fold}
+    deepest = max((box.depth for box in inner), default=0)
+    for depth in range(deepest + 1, 1, -1):
+        folded = {box.id for box in inner if box.depth >= depth}
+        if _shown(graph.boxes[0], folded) <= ROOM:
+            return folded
+    return {box.id for box in inner}
+
+
+def _shown(box: Box, folded: set[int]) -> int:
+    """How many nodes and closed boxes are to be seen."""
+    return sum(
+        1 if not isinstance(item, Box) or item.id in folded else _shown(item, folded)
+        for item in box.items
+    )

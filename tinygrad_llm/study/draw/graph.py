@@ -1,0 +1,265 @@
+"""The graph behind a tensor, as draw shows it: nodes, edges, boxes for modules, rows to lay it out.
+
+Nodes are ops and the leaves they start from. Each call of a module is a box. Within a box, what it
+holds stands in rows, so that every edge leads downwards: from the inputs to the loss.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...autograd.engine import LEAF, Op
+from ...nn.parameter import Parameter
+from ...tensor import Tensor
+from ..common.source import input_name
+from ..common.watch import Call, Place, Watch
+from .rows import rows
+
+__all__ = ["Box", "Edge", "Graph", "Node", "Recorder", "collect"]
+
+KEEP = 1 << 20  # elements: larger outputs are kept as they are, smaller ones are copied
+
+
+@dataclass(eq=False)
+class Node:
+    """An op, or a leaf: a tensor that no op made."""
+
+    id: int
+    kind: str  # "op", "parameter" or "leaf"
+    label: str
+    shapes: list[tuple[int, ...]]  # of the outputs, or of the leaf
+    dtype: str
+    op: Op | None = None
+    tensor: Tensor | None = None
+    values: list[Any] = field(default_factory=list)  # arrays, where they are known
+    names: list[str] = field(default_factory=list)  # variables that hold an output
+    others: list[str] = field(default_factory=list)  # inputs that get no gradient
+    box: Box | None = None
+    order: int = 0
+
+
+@dataclass(eq=False)
+class Edge:
+    """Output `out` of the node `source` is input `input` of the op `target`."""
+
+    source: Node
+    out: int
+    target: Node
+    input: int
+    name: str  # of the input, as the op's signature calls it
+
+
+@dataclass(eq=False)
+class Box:
+    """One call of a module, or the whole drawing."""
+
+    id: int
+    label: str
+    kind: str  # the module's class
+    parent: Box | None
+    items: list[Any] = field(default_factory=list)  # Nodes and Boxes
+    rows: list[list[Any]] = field(default_factory=list)  # the items, laid out
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    def nodes(self) -> list[Node]:
+        """Every node in it, at any depth."""
+        found: list[Node] = []
+        for item in self.items:
+            found += item.nodes() if isinstance(item, Box) else [item]
+        return found
+
+
+@dataclass
+class Graph:
+    """nodes in order of creation, edges, boxes (the whole drawing first), and the root's node."""
+
+    nodes: list[Node]
+    edges: list[Edge]
+    boxes: list[Box]
+    root: Node
+    out: int  # which output of `root` the drawing is of
+    node_of: dict[int, Node]  # id of an op or of a leaf tensor: its node
+
+
+class Recorder(Watch):
+    """Keeps the value of every op's outputs, beside where the op ran."""
+
+    def __init__(self, *models: Any) -> None:
+        super().__init__(*models)
+        self.values: Any = weakref.WeakKeyDictionary()  # op: its outputs' arrays
+        self.others: Any = weakref.WeakKeyDictionary()  # op: what else it was given, as text
+        self.roots: list[Any] = list(models)
+
+    def module_begins(self, call: Call, args: tuple) -> None:
+        if call.parent is None and call.module not in self.roots:
+            self.roots.append(call.module)
+
+    def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
+        self.values[op] = [y.array.copy() if y.array.size <= KEEP else y.array for y in results]
+        self.others[op] = [
+            f"{name} = {_brief(x)}"
+            for name, x in _named(op, inputs)
+            if not (isinstance(x, Tensor) and x.requires_grad)
+        ] + [f"{k} = {_brief(v)}" for k, v in place.options.items()]
+
+    def parameter_names(self) -> dict[int, str]:
+        """id of a parameter: its dotted name."""
+        return {
+            id(p): name
+            for model in self.roots
+            for name, p in model.named_parameters(self.names[id(model)][0])
+        }
+
+
+def _named(op: Op, inputs: Iterable[Any]) -> list[tuple[str, Any]]:
+    return [(input_name(op, i), x) for i, x in enumerate(inputs)]
+
+
+def _brief(value: Any) -> str:
+    """A value in a few words: a shape, a number, a tuple of numbers."""
+    array = getattr(value, "array", value)
+    if hasattr(array, "dtype") and hasattr(array, "shape"):
+        if array.size == 1:
+            return f"{array.item():.6g}" if array.dtype.kind in "f" else str(array.item())
+        return f"{tuple(array.shape)} {array.dtype}"
+    text = f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+# ------------------------------------------------------------------------------------ collecting
+def collect(
+    root: Tensor, recorder: Recorder | None = None, names: Mapping[str, Any] | None = None
+) -> Graph:
+    """The graph that `root` hangs on. RuntimeError if it hangs on none.
+
+    names: variables; a tensor that one of them holds gets its name, and its value is known.
+    """
+    if not root.requires_grad:
+        raise RuntimeError(
+            "draw: this tensor has no graph: nothing that it was made from has "
+            "requires_grad=True, or it was made under no_grad()"
+        )
+    ops: dict[int, Op] = {}
+    leaves: dict[int, Tensor] = {}
+    form: dict[tuple[int, int], Any] = {}  # (order of an op, output): shape and dtype
+    if root._op is not None:
+        form[root._op.order, root._out] = root.array.shape, root.array.dtype
+    todo: list[Any] = [root if root._op is None else root._op]
+    while todo:
+        at = todo.pop()
+        if isinstance(at, Tensor):
+            leaves[id(at)] = at
+        elif at.order not in ops:
+            ops[at.order] = at
+            for i, described in enumerate(at.outputs):
+                if described is not None:
+                    form[at.order, i] = described
+            for edge in at.edges:
+                if edge is None:
+                    continue
+                if edge.output != LEAF:
+                    form[edge.target.order, edge.output] = (edge.shape, edge.dtype)
+                todo.append(edge.target)
+
+    parameters = recorder.parameter_names() if recorder is not None else {}
+    variables: dict[Any, str] = {}
+    held: dict[Any, Any] = {}
+    for name, value in (names or {}).items():
+        if isinstance(value, Tensor) and not name.startswith("_"):
+            key = id(value) if value._op is None else (value._op.order, value._out)
+            variables.setdefault(key, name)
+            held[key] = value.array
+
+    whole = Box(0, "", "", None)
+    boxes = [whole]
+    box_of: dict[int, Box] = {}  # id of a Call: its box
+    nodes: list[Node] = []
+    node_of: dict[int, Node] = {}
+    used = [e.target for order in sorted(ops) for e in ops[order].edges if e and e.output == LEAF]
+    for leaf in {id(leaf): leaf for leaf in used or leaves.values()}.values():
+        name = parameters.get(id(leaf)) or variables.get(id(leaf), "")
+        kind = "parameter" if id(leaf) in parameters or isinstance(leaf, Parameter) else "leaf"
+        node = Node(len(nodes), kind, name, [tuple(leaf.array.shape)], str(leaf.array.dtype))
+        node.tensor, node.values = leaf, [leaf.array]
+        nodes.append(node)
+        node_of[id(leaf)] = node
+    for order in sorted(ops):
+        op = ops[order]
+        forms = [form[order, i] for i in range(len(op.outputs))]
+        sizes = [tuple(shape) for shape, _ in forms]
+        node = Node(len(nodes), "op", op.name, sizes, str(forms[0][1]), op, order=order)
+        if recorder is not None:
+            node.values = list(recorder.values.get(op, []))
+            node.others = recorder.others.get(op, [])
+        if not node.values:
+            node.values = [held.get((order, i)) for i in range(len(sizes))]
+        node.names = [n for i in range(len(sizes)) if (n := variables.get((order, i)))]
+        place = getattr(op, "place", None)
+        node.box = _box(place.call if place is not None else None, whole, boxes, box_of)
+        node.box.items.append(node)
+        nodes.append(node)
+        node_of[id(op)] = node
+
+    edges: list[Edge] = []
+    for node in nodes:
+        for i, edge in enumerate(node.op.edges if node.op is not None else ()):
+            if edge is None:
+                continue
+            assert node.op is not None
+            source = node_of[id(edge.target)]
+            out = max(edge.output, 0)
+            edges.append(Edge(source, out, node, i, input_name(node.op, i)))
+    _place_leaves(nodes, edges, whole)
+    root_node = node_of[id(root)] if root._op is None else node_of[id(root._op)]
+    for box in boxes:
+        box.rows = rows(box.items, edges)
+    return Graph(nodes, edges, boxes, root_node, root._out, node_of)
+
+
+def _box(call: Call | None, whole: Box, boxes: list[Box], box_of: dict[int, Box]) -> Box:
+    """The box of a module call, made with those around it where they are missing."""
+    if call is None:
+        return whole
+    box = box_of.get(id(call))
+    if box is None:
+        parent = _box(call.parent, whole, boxes, box_of)
+        above = "" if call.parent is None else call.parent.path
+        path = call.path[len(above) + 1 :] if above and call.path.startswith(above) else call.path
+        kind = type(call.module).__name__
+        label = path or kind
+        if call.number:
+            label += f" (call {call.number + 1})"
+        box = box_of[id(call)] = Box(len(boxes), label, kind, parent)
+        parent.items.append(box)
+        boxes.append(box)
+    return box
+
+
+def _place_leaves(nodes: list[Node], edges: list[Edge], whole: Box) -> None:
+    """Parameters stand in the innermost box that holds all their uses, other leaves outside."""
+    for node in nodes:
+        if node.kind == "op":
+            continue
+        box = whole
+        if node.kind == "parameter":
+            paths = [_path(e.target.box) for e in edges if e.source is node]
+            for level in zip(*paths, strict=False):
+                if any(b is not level[0] for b in level):
+                    break
+                box = level[0]
+        node.box = box
+        box.items.append(node)
+
+
+def _path(box: Box | None) -> list[Box]:
+    found: list[Box] = []
+    while box is not None:
+        found.append(box)
+        box = box.parent
+    return found[::-1]

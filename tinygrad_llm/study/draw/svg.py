@@ -1,0 +1,230 @@
+"""A drawing as one SVG: the rows of graph.py with coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..common.html import escape
+from ..common.numbers import norm, number_text, shape_text
+from .data import node_label
+from .graph import Box, Graph, Node
+from .steps import Step
+
+__all__ = ["svg"]
+
+GAP_X, GAP_Y, PAD, HEAD, LETTER, LINE = 18, 30, 14, 22, 7.0, 15
+
+STYLE = """
+svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12px;
+  --ink: #1d2430; --soft: #5a6575; --line: #aab2bf; --card: #fff; --box: #f6f4ee; --page: #fbfaf7;
+  --op: #1f5fbf; --leaf: #22733a; --grad: #b4500a; }
+@media (prefers-color-scheme: dark) { svg { --ink: #e6e9ee; --soft: #a3adba; --line: #5c6675;
+  --card: #1d2128; --box: #191d23; --page: #14171c; --op: #82b1ff; --leaf: #7fd398;
+  --grad: #ffb074; } }
+.page { fill: var(--page); } text { fill: var(--ink); } .soft { fill: var(--soft); }
+.grad { fill: var(--grad); } .box { fill: var(--box); stroke: var(--line); }
+.node { fill: var(--card); stroke-width: 1.5; } .op { stroke: var(--op); }
+.leaf, .parameter { stroke: var(--leaf); } .edge { fill: none; stroke: var(--line);
+  stroke-width: 1.4; } .tip { fill: var(--line); }
+"""
+
+
+@dataclass
+class Placed:
+    """Where something stands: its upper left corner and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
+    """The drawing's text. Boxes in `folded` are shown closed."""
+    gradients = _gradients(graph, steps)
+    lines = {id(n): _lines(n, gradients.get(n.id)) for n in graph.nodes}
+    sizes: dict[int, tuple[float, float]] = {}
+    whole = graph.boxes[0]
+    width, height = _size(whole, folded, lines, sizes)
+    at: dict[int, Placed] = {}
+    _place(whole, 0.0, 0.0, folded, sizes, at)
+    parts: list[str] = []
+    parts += _boxes(whole, folded, at)
+    seen = {}
+    for e in graph.edges:
+        a, b = _visible(e.source, folded), _visible(e.target, folded)
+        if a is not b:
+            seen[id(a), id(b), e.out] = (at[id(a)], at[id(b)])
+    lanes: list[float] = []
+    for start, end in seen.values():
+        parts.append(_edge(start, end, at, lanes))
+    for node in graph.nodes:
+        if _visible(node, folded) is node:
+            parts += _node(node, lines[id(node)], at[id(node)])
+    left = min([0.0, *(lane - 12 for lane in lanes)])
+    wide = max([width, *(lane + 12 for lane in lanes)]) - left
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.0f} 0 {wide:.0f} {height:.0f}" '
+        f'width="{wide:.0f}" height="{height:.0f}" role="img">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style>",
+        f'<rect class="page" x="{left:.0f}" width="{wide:.0f}" height="{height:.0f}"/>',
+    ]
+    return "\n".join(head + parts) + "\n</svg>\n"
+
+
+def _gradients(graph: Graph, steps: list[Step]) -> dict[int, Any]:
+    """id of a node: ∂L/∂ its (first) output, as far as it is known."""
+    found = {s.node.id: s.arriving[0] for s in steps}
+    for s in steps:
+        for a in s.leaving:
+            if a.edge.source.op is None:
+                found[a.edge.source.id] = a.total
+    if not steps:
+        for n in graph.nodes:
+            if n.tensor is not None and n.tensor.grad is not None:
+                found[n.id] = n.tensor.grad.array
+    return found
+
+
+def _lines(node: Node, gradient: Any) -> list[tuple[str, str]]:
+    """(class, text) of each line in a node."""
+    name = node_label(node)
+    if node.names:
+        name += f" → {', '.join(node.names)}"
+    found = [("", name)]
+    value = node.values[0] if node.values else None
+    if node.shapes[0] or len(node.shapes) > 1:
+        shapes = [shape_text(s) for s in node.shapes]
+        same = len(shapes) > 1 and len(set(shapes)) == 1
+        found.append(("soft", f"{len(shapes)} × {shapes[0]}" if same else " ".join(shapes)))
+    elif value is not None:
+        found.append(("soft", number_text(value.item(), 5)))
+    if gradient is not None:
+        if gradient.size == 1:
+            found.append(("grad", f"grad {number_text(gradient.item(), 5)}"))
+        else:
+            found.append(("grad", f"|grad| {number_text(norm(gradient), 3)}"))
+    return found
+
+
+def _size(item: Any, folded: set[int], lines: Any, sizes: Any) -> tuple[float, float]:
+    """Width and height of an item and of all below it, from the inside out."""
+    if isinstance(item, Node):
+        longest = max(len(text) for _, text in lines[id(item)])
+        found = (max(longest * LETTER + 20, 56.0), len(lines[id(item)]) * LINE + 12.0)
+    elif item.id in folded:
+        found = (max(len(_heading(item)) * LETTER + 28, 90.0), 34.0)
+    else:
+        rows = [[_size(i, folded, lines, sizes) for i in row] for row in item.rows]
+        wide = max((sum(w for w, _ in row) + GAP_X * (len(row) - 1) for row in rows), default=0)
+        high = sum(max(h for _, h in row) for row in rows) + GAP_Y * max(len(rows) - 1, 0)
+        head = HEAD if item.parent is not None else 0
+        title = len(_heading(item)) * LETTER if item.parent is not None else 0
+        found = (max(wide, title) + 2 * PAD, high + 2 * PAD + head)
+    sizes[id(item)] = found
+    return found
+
+
+def _heading(box: Box) -> str:
+    return box.label if box.label == box.kind else f"{box.label}: {box.kind}"
+
+
+def _place(item: Any, x: float, y: float, folded: set[int], sizes: Any, at: Any) -> None:
+    """Give an item and all below it its place; rows are centred."""
+    width, height = sizes[id(item)]
+    at[id(item)] = Placed(x, y, width, height)
+    if isinstance(item, Node) or item.id in folded:
+        return
+    top = y + PAD + (HEAD if item.parent is not None else 0)
+    for row in item.rows:
+        high = max(sizes[id(i)][1] for i in row)
+        left = x + (width - sum(sizes[id(i)][0] for i in row) - GAP_X * (len(row) - 1)) / 2
+        for i in row:
+            _place(i, left, top + (high - sizes[id(i)][1]) / 2, folded, sizes, at)
+            left += sizes[id(i)][0] + GAP_X
+        top += high + GAP_Y
+
+
+def _visible(node: Node, folded: set[int]) -> Any:
+    """The node, or the outermost folded box that hides it."""
+    found: Any = node
+    box = node.box
+    while box is not None:
+        if box.id in folded:
+            found = box
+        box = box.parent
+    return found
+
+
+def _boxes(box: Box, folded: set[int], at: Any) -> list[str]:
+    parts = []
+    if box.parent is not None:
+        p = at[id(box)]
+        closed = box.id in folded
+        parts.append(
+            f'<rect class="box" x="{p.x:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
+            f'height="{p.height:.1f}" rx="8"/>'
+            f'<text class="soft" x="{p.x + 10:.1f}" y="{p.y + (21 if closed else 17):.1f}">'
+            f"{escape(_heading(box))}</text>"
+        )
+        if closed:
+            return parts
+    for item in box.items:
+        if isinstance(item, Box):
+            parts += _boxes(item, folded, at)
+    return parts
+
+
+def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float]) -> str:
+    """A curve downwards; one that would pass behind others goes round them."""
+    x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
+    low, high = min(x1, x2) - 4, max(x1, x2) + 4
+    between = [
+        p
+        for p in at.values()
+        if p.y > y1 and p.y + p.height < y2 and p.x < high and p.x + p.width > low
+    ]
+    if not between:
+        bend = max(12.0, (y2 - y1) / 2)
+        path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} "
+        path += f"{x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
+        tip = (x2, y2, 0)
+    else:
+        y1, y2 = a.y + a.height / 2, b.y + b.height / 2
+        beside = [p for p in at.values() if p.y < y1 < p.y + p.height]
+        on_right = any(p.x >= a.x + a.width for p in beside)
+        on_left = any(p.x + p.width <= a.x for p in beside)
+        side = -1 if on_right and not on_left else 1
+
+        def edge(p: Placed) -> float:
+            return p.x + p.width if side > 0 else -p.x
+
+        lane = max(map(edge, (a, b, *between))) + 10
+        while any(abs(lane * side - other) < 6 for other in lanes):
+            lane += 7
+        lane *= side
+        lanes.append(lane)
+        x1, x2 = edge(a) * side, edge(b) * side
+        path = f"M{x1:.1f} {y1:.1f}C{lane:.1f} {y1:.1f} {lane:.1f} {y1:.1f} "
+        path += f"{lane:.1f} {y1 + 24:.1f}L{lane:.1f} {y2 - 24:.1f}"
+        path += f"C{lane:.1f} {y2:.1f} {lane:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+        tip = (x2, y2, 90 * side)
+    x, y, turned = tip
+    return (
+        f'<path class="edge" d="{path}"/><path class="tip" d="M0 0L-4 -8L4 -8Z" '
+        f'transform="translate({x:.1f} {y:.1f}) rotate({turned})"/>'
+    )
+
+
+def _node(node: Node, lines: list[tuple[str, str]], p: Placed) -> list[str]:
+    parts = [
+        f'<rect class="node {node.kind}" x="{p.x:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
+        f'height="{p.height:.1f}" rx="{6 if node.kind == "op" else 14}"/>'
+    ]
+    for i, (kind, text) in enumerate(lines):
+        parts.append(
+            f'<text class="{kind}" x="{p.x + p.width / 2:.1f}" y="{p.y + 18 + i * LINE:.1f}" '
+            f'text-anchor="middle">{escape(text)}</text>'
+        )
+    return parts

@@ -1,0 +1,123 @@
+"""explain: what an op, a layer, a loss or an optimizer does, and its backward pass.
+
+    print(study.explain("layer_norm"))            # an op
+    print(study.explain("TransformerBlock"))      # a layer or a model
+    print(study.explain("AdamW"))                 # an optimizer, on three numbers
+
+Nothing is written for it: the text is the docstring, the code is the source, and every number is
+computed by the real op, layer or optimizer when it is explained.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from ...autograd.engine import Op
+from ...tensor import Tensor
+from ..common.html import FilePath, written
+from ..common.terminal import Text
+from .names import lookup
+
+__all__ = ["Explanation", "explain"]
+
+
+class Explanation:
+    """What `study.explain` returns: print it, write it with `html()`, or read `data`.
+
+    data    a dict with everything: texts, numbers, NumPy arrays
+    """
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def text(self, width: int | None = None, color: bool = False) -> Text:
+        """The explanation for a terminal."""
+        from .text import text
+
+        return text(self.data, width, color)
+
+    def html(self, file: FilePath | None = None) -> str:
+        """The explanation as an HTML page in one file, which is written if `file` is given."""
+        from .page import page
+
+        return written(page(self.data), file)
+
+    def as_dict(self) -> dict[str, Any]:
+        """`data` in JSON's types: arrays as lists, lines as text with values."""
+        return plain_data(self.data)
+
+    @property
+    def right(self) -> bool:
+        """Whether every element passed the gradient check."""
+        return not any(row["wrong"] for row in self.data["check"])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+
+def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
+    """Explain an op, a layer, a loss, a model or an optimizer.
+
+    what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), or a class, which may be
+              yours: an Op, a Module or an Optimizer
+    inputs    for an op: arrays of float64 for the worked example, with the op's options
+
+    A name in snake_case means an op, one in CamelCase a layer or an optimizer; "ops.", "nn." and
+    "optim." in front decide where both exist.
+    Raises: ValueError, with the nearest names, if the name is unknown; TypeError if `what` is
+    neither a name nor an op, a layer or an optimizer.
+    """
+    from ...nn.module import Module
+    from ...optim import Optimizer
+
+    kind = lookup(what) if isinstance(what, str) else what
+    if isinstance(kind, Module | Op | Optimizer):
+        kind = type(kind)
+    if not inspect.isclass(kind):
+        raise TypeError(f"explain: expected a name or a class, got {type(what).__name__}")
+    if issubclass(kind, Op):
+        from .op import explain_op
+
+        arrays = [x.numpy(force=True) if isinstance(x, Tensor) else x for x in inputs]
+        return Explanation(explain_op(kind, arrays or None, **options))
+    if inputs or options:
+        raise TypeError("explain: inputs and options can be given for an op only")
+    if issubclass(kind, Module):
+        from .layer import explain_layer
+
+        return Explanation(explain_layer(kind))
+    if issubclass(kind, Optimizer):
+        from .optimizer import explain_optimizer
+
+        return Explanation(explain_optimizer(kind))
+    raise TypeError(f"explain: {kind.__name__} is not an op, a layer or an optimizer")
+
+
+# ------------------------------------------------------------------------------------ as plain data
+def plain_data(value: Any) -> Any:
+    """A value as JSON holds it: arrays as nested lists, lines as dicts, the rest as text."""
+    from ..common.lines import LineRun
+    from ..common.numbers import is_value, plain
+
+    if isinstance(value, Tensor):
+        value = value.array
+    if isinstance(value, LineRun):
+        return {"line": value.number, "text": value.text, "values": plain_data(value.values)}
+    if is_value(value):
+        array = np.asarray(plain(value))
+        return plain_data(array.tolist()) if array.size <= 10_000 else {"shape": array.shape}
+    if isinstance(value, dict):
+        return {str(k): plain_data(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain_data(v) for v in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return repr(value)

@@ -1,0 +1,161 @@
+"""What explain says about a layer, a loss or a model: its class, and a small one measured."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ... import random
+from ...autograd import engine
+from ...autograd.finite_differences import compare_gradients
+from ...autograd.grad_mode import enable_grad
+from ...tensor import Tensor, wrap
+from ..common.op_examples import GPT2, upstream
+from ..common.source import constructor_of, input_name, place_of, source_of
+from ..common.watch import tensors_in
+from ..memory.at_size import kept_by, letters_of, size_at
+from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
+from .op import OneOp, check_rows
+
+__all__ = ["explain_layer"]
+
+
+def explain_layer(kind: type) -> dict[str, Any]:
+    """Everything about a class of modules as a dict of texts, numbers and arrays."""
+    doc = inspect.cleandoc(kind.__doc__ or "")
+    data: dict[str, Any] = {
+        "kind": "layer",
+        "name": kind.__name__,
+        "class": kind.__name__,
+        "family": kind.__module__.removeprefix("tinygrad_llm."),
+        "file": place_of(kind),
+        "title": doc.partition("\n")[0],
+        "doc": doc,
+        "constructor": constructor_of(kind),
+        "forward": source_of(kind.forward),  # type: ignore[attr-defined]
+    }
+    example = LAYERS.get(kind.__name__)
+    if example is None or example.kind is not kind:
+        return {**data, "example": None, "memory": None, "check": []}
+    before = random.get_rng_state()
+    try:
+        random.manual_seed(0)
+        module = example.make(SMALL).double()
+        data["example"] = _worked(module, example)
+        data["check"] = _check(module, example)
+        data["memory"] = _memory(example)
+    finally:
+        random.set_rng_state(before)
+    return data
+
+
+def _leaves(inputs: list[Any]) -> list[Any]:
+    for x in inputs:
+        if x.is_floating_point():
+            x.requires_grad = True
+    return inputs
+
+
+def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
+    """Forward and backward of the small module."""
+    inputs = _leaves(example.arguments(SMALL))
+    watch = OneOp()
+    random.manual_seed(1)
+    with enable_grad(), watch:
+        outputs = list(tensors_in(example.run(module, *inputs)))
+    named = dict(module.named_parameters())
+    gradients: dict[int, Any] = {}
+
+    def collect(leaf: Tensor, g: Any, fresh: bool) -> None:
+        known = gradients.get(id(leaf))
+        gradients[id(leaf)] = g.copy() if known is None else known + g
+
+    roots = [y for y in outputs if y.requires_grad]
+    ups = [upstream(y.array.shape) for y in roots]
+    if roots:
+        for _ in engine.backward_steps(roots, [wrap(u) for u in ups], deliver=collect):
+            pass
+    every = {**{f"input {i}": x for i, x in enumerate(inputs)}, **named}
+    return {
+        "made": repr(module),
+        "call": example.call_text or f"module({', '.join('xyz'[: len(inputs)])})",
+        "inputs": [
+            {"name": f"input {i}", "value": x.array, "wants_gradient": x.requires_grad}
+            for i, x in enumerate(inputs)
+        ],
+        "parameters": [
+            {"name": name, "value": p.array, "shape": tuple(p.array.shape)}
+            for name, p in named.items()
+        ],
+        "output": [y.array for y in outputs],
+        "upstream": ups,
+        "gradients": [
+            {"name": name, "value": gradients[id(x)]}
+            for name, x in every.items()
+            if id(x) in gradients
+        ],
+        "ops": [
+            {"name": op.name, "outputs": [tuple(y.shape) for y in results]}
+            for op, _, results in watch.every
+        ],
+    }
+
+
+def _check(module: Any, example: LayerExample) -> list[dict[str, Any]]:
+    """The gradient check of inputs and parameters, with the same dropout masks in every run."""
+
+    def fn(*inputs: Any) -> Any:
+        random.manual_seed(1)
+        return example.run(module, *inputs)
+
+    fn.__name__ = type(module).__name__
+    inputs = _leaves(example.arguments(SMALL))
+    if not any(x.requires_grad for x in inputs) and not list(module.parameters()):
+        return []
+    found = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
+    return check_rows(found, lambda i: f"input {i}")
+
+
+def _memory(example: LayerExample) -> dict[str, Any]:
+    """Parameters, and what each op keeps, at GPT-2's sizes; measured at small ones."""
+    module = example.make(LAYER_PRIMES)
+    inputs = _leaves(example.arguments(LAYER_PRIMES, "float32"))
+    watch = OneOp()
+    with enable_grad(), watch:
+        example.run(module, *inputs)
+    parameters = []
+    for name, p in module.named_parameters():
+        letters = [letters_of(n, LAYER_PRIMES) for n in p.array.shape]
+        n = 1
+        for letter in letters:
+            n *= size_at(letter)
+        parameters.append({"name": name, "shape": f"({', '.join(letters)})", "elements": n})
+    owners = {f"parameter {name}": p for name, p in module.named_parameters()}
+    owners.update({f"input {i}": x for i, x in enumerate(inputs)})
+    known: set[int] = set()
+    rows = []
+    for op, given, _ in watch.every:
+        if not any(op.needs):
+            continue
+        named = {**{input_name(op, i): x for i, x in enumerate(given)}, **owners}
+        for kept in kept_by(op, named, known, LAYER_PRIMES):
+            is_own = kept.is_input not in owners
+            rows.append(
+                {
+                    "op": op.name,
+                    "name": kept.name,
+                    "shape": kept.shape,
+                    "dtype": kept.dtype,
+                    "bytes": kept.bytes,
+                    "is_input": "" if is_own else kept.is_input,
+                }
+            )
+    return {
+        "sizes": GPT2,
+        "inputs": example.inputs,
+        "parameters": parameters,
+        "elements": sum(p["elements"] for p in parameters),
+        "arrays": rows,
+        "bytes": sum(r["bytes"] for r in rows),
+        "new_bytes": sum(r["bytes"] for r in rows if not r["is_input"]),
+    }

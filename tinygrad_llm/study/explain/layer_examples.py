@@ -1,0 +1,155 @@
+"""A worked example for every layer, loss and model, at any sizes of the letters B, T, C, ...
+
+`make` builds the module from sizes, `inputs` says what it is called with ("BTC": a tensor (B, T,
+C); "BT<V": ids below V). The small sizes are for the example and its gradient check, the primes are
+for the measurement of its memory (memory/at_size.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ...functions.shape.join import cat
+from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
+from ...tensor import wrap
+from ..common.op_examples import array_of, shape_of
+
+__all__ = ["LAYERS", "LAYER_PRIMES", "SMALL", "LayerExample"]
+
+Sizes = Mapping[str, int]
+SMALL = {"B": 1, "T": 3, "C": 4, "H": 2, "D": 2, "F": 3, "V": 5}
+LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "V": 31}  # C = H·D
+
+
+@dataclass
+class LayerExample:
+    """How to build a module, and the inputs for its call."""
+
+    kind: type
+    make: Callable[[Sizes], Any]
+    inputs: str
+    domain: str = "real"  # or "share": numbers between 0 and 1 that sum to 1 along the last axis
+    call: Callable[..., Any] | None = None  # (module, *inputs), if calling it is not enough
+    call_text: str = ""
+
+    def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Any]:
+        """The inputs at these sizes, the same in every call."""
+        rng = np.random.default_rng(0)
+        arguments = []
+        for word in self.inputs.split():
+            if "<" in word or word.endswith("?"):
+                arguments.append(wrap(array_of(word, sizes)))
+                continue
+            shape = shape_of(word, sizes)
+            x = np.round(rng.uniform(-2.0, 2.0, shape), 1)
+            if self.domain == "share":
+                x = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+            arguments.append(wrap(x.astype(dtype)))
+        return arguments
+
+    def run(self, module: Any, *inputs: Any) -> Any:
+        """The module's output for these inputs."""
+        return self.call(module, *inputs) if self.call else module(*inputs)
+
+
+LAYERS: dict[str, LayerExample] = {}
+
+
+def layer(kind: type, make: Callable[[Sizes], Any], inputs: str = "BTC", **more: Any) -> None:
+    LAYERS[kind.__name__] = LayerExample(kind, make, inputs, **more)
+
+
+def _plainly(kind: Any, s: Sizes) -> Any:
+    return kind()
+
+
+def config(s: Sizes, n_layers: int = 1, drop_rate: float = 0.0) -> GPTConfig:
+    return GPTConfig(
+        vocab_size=s["V"], context_length=s["T"], emb_dim=s["C"], n_heads=s["H"],
+        n_layers=n_layers, drop_rate=drop_rate,
+    )  # fmt: skip
+
+
+for simple in (
+    *(nn.ELU, nn.GELU, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid, nn.ReLU, nn.ReLU6, nn.SiLU),
+    *(nn.Sigmoid, nn.Softplus, nn.Tanh, nn.Identity, nn.Flatten),
+    *(nn.CELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.Softsign, nn.Tanhshrink),
+):
+    layer(simple, partial(_plainly, simple))
+layer(
+    nn.GLU,
+    lambda s: nn.GLU(),
+    "BTC BTC",
+    call=lambda module, x, y: module(cat([x, y], -1)),
+    call_text="module(torch.cat([x, y], -1))",
+)
+layer(nn.Softmax, lambda s: nn.Softmax(dim=-1))
+layer(nn.Softmin, lambda s: nn.Softmin(dim=-1))
+layer(nn.Unflatten, lambda s: nn.Unflatten(-1, (s["C"], 1)))
+layer(nn.LogSoftmax, lambda s: nn.LogSoftmax(dim=-1))
+layer(nn.Linear, lambda s: nn.Linear(s["C"], s["F"]))
+layer(nn.Dropout, lambda s: nn.Dropout(0.25))
+layer(nn.LayerNorm, lambda s: nn.LayerNorm(s["C"]))
+layer(nn.RMSNorm, lambda s: nn.RMSNorm(s["C"], eps=1e-6))
+layer(nn.Embedding, lambda s: nn.Embedding(s["V"], s["C"]), "BT<V")
+layer(
+    nn.Sequential,
+    lambda s: nn.Sequential(nn.Linear(s["C"], s["F"]), nn.ReLU(), nn.Linear(s["F"], s["C"])),
+)
+layer(
+    nn.MultiheadAttention,
+    lambda s: nn.MultiheadAttention(s["C"], s["H"], batch_first=True),
+    call=lambda module, x: module(x, x, x, need_weights=False)[0],
+    call_text="module(x, x, x, need_weights=False)",
+)
+layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
+layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
+for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimilarity):
+    layer(loss, partial(_plainly, loss), "TC TC")
+layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
+layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
+    layer(
+        pair_loss,
+        partial(_plainly, pair_loss),
+        pairs,
+        call=lambda module, x, y, same: module(x, y, same.to(x.dtype) * 2 - 1),
+        call_text="module(x, y, same.to(x.dtype) * 2 - 1)",
+    )
+for kind, domain in ((nn.BCELoss, "share"), (nn.BCEWithLogitsLoss, "real")):
+    layer(
+        kind,
+        partial(_plainly, kind),
+        "TC TC?",
+        domain=domain,
+        call=lambda module, x, t: module(x, t.to(x.dtype)),
+        call_text="module(x, t.to(x.dtype))",
+    )
+layer(
+    nn.KLDivLoss,
+    lambda s: nn.KLDivLoss(reduction="batchmean"),
+    "TC TC",
+    domain="share",
+    call=lambda module, x, t: module(x.log(), t),
+    call_text="module(x.log(), t)",
+)
+
+layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
+layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
+layer(MultiHeadAttention, lambda s: MultiHeadAttention(config(s)))
+layer(FeedForward, lambda s: FeedForward(config(s)))
+layer(TransformerBlock, lambda s: TransformerBlock(config(s)))
+layer(
+    GPT,
+    lambda s: GPT(config(s, n_layers=1 if s is SMALL else 12)),
+    "BT<V BT<V",
+    call=lambda module, idx, targets: module.loss(idx, targets),
+    call_text="module.loss(idx, targets)",
+)

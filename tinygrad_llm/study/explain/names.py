@@ -1,0 +1,102 @@
+"""The names that explain knows: ops, layers, losses, models and optimizers, and their families."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from ...autograd.engine import OPS
+from ..common.source import first_line
+
+__all__ = ["catalogue", "layers", "lookup", "optimizers"]
+
+
+def catalogue() -> dict[str, list[tuple[str, str]]]:
+    """Everything that can be explained, by family: {"ops: norm": [("layer_norm", "y = ..."), ...]}.
+
+    Ops and layers are grouped by the file that defines them; the optimizers come last.
+    """
+    families: dict[str, list[tuple[str, str]]] = {}
+    for name, op in sorted(OPS.items()):
+        if op.__module__.startswith("tinygrad_llm."):
+            families.setdefault(f"ops: {op.__module__.rpartition('.')[2]}", []).append(
+                (name, first_line(op))
+            )
+    for name, kind in sorted(layers().items()):
+        family = kind.__module__.removeprefix("tinygrad_llm.").removeprefix("nn.")
+        word = "layers" if kind.__module__.startswith("tinygrad_llm.nn") else "models"
+        families.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
+            (name, first_line(kind))
+        )
+    families = {family: families[family] for family in sorted(families, key=_family_order)}
+    families["optimizers"] = [
+        (name, first_line(kind)) for name, kind in sorted(optimizers().items())
+    ]
+    return families
+
+
+def _family_order(family: str) -> tuple[int, str]:
+    return ("ops", "layers", "models").index(family.partition(":")[0]), family
+
+
+def layers() -> dict[str, type]:
+    """The layers, losses and models that have an example, by class name."""
+    from .layer_examples import LAYERS
+
+    return {name: example.kind for name, example in LAYERS.items()}
+
+
+def optimizers() -> dict[str, type]:
+    """The optimizers, by class name."""
+    from ... import optim
+
+    every = {name: getattr(optim, name) for name in optim.__all__}
+    return {
+        name: kind
+        for name, kind in every.items()
+        if inspect.isclass(kind)
+        and issubclass(kind, optim.Optimizer)
+        and kind is not optim.Optimizer
+    }
+
+
+def lookup(name: str) -> type[Any]:
+    """The class that a name means: an op, a layer, a loss, a model or an optimizer.
+
+    Raises: ValueError, with the nearest names, if there is none.
+    """
+    from ... import nn
+
+    prefix, _, last = name.strip().rpartition(".")
+    prefix = prefix.removeprefix("torch.").removeprefix("tinygrad_llm.")
+    places: dict[str, dict[str, Any]] = {
+        "ops": dict(OPS),
+        "nn": {
+            **{
+                n: k for n, k in vars(nn).items() if inspect.isclass(k) and issubclass(k, nn.Module)
+            },
+            **layers(),
+        },
+        "optim": optimizers(),
+    }
+    start = {"F": "ops", "nn.functional": "ops", "models": "nn"}.get(prefix, prefix)
+    searched = [places[start]] if start in places else list(places.values())
+    for place in searched:
+        if last in place:
+            return place[last]
+    for place in searched:
+        for known, kind in place.items():
+            if _bare(known) == _bare(last):
+                return kind
+    names = [n for place in searched for n in place]
+    near = (
+        difflib.get_close_matches(last, names, n=3, cutoff=0.5)
+        or [n for n in names if _bare(last) and _bare(last) in _bare(n)][:3]
+    )
+    hint = f"did you mean {', '.join(near)}?" if near else "`tinygrad-llm study` lists every name"
+    raise ValueError(f"explain: nothing is called {name!r}: {hint}")
+
+
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()

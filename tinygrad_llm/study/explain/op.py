@@ -1,0 +1,292 @@
+"""What explain says of an op: all of it read from the op, or measured on it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...arrays.memory import is_array
+from ...arrays.reductions import unbroadcast
+from ...autograd import engine
+from ...autograd.engine import Op
+from ...autograd.finite_differences import compare_gradients
+from ...tensor import Tensor, shapes, wrap
+from ..check.reference import TWINS
+from ..common.lines import watch_lines
+from ..common.op_examples import GPT2, PRIMES, Example, example_of, upstream
+from ..common.source import first_line, input_name, place_of, saved_names, source_of
+from ..common.watch import Place, Watch
+from ..draw.steps import _copy
+from ..memory.at_size import kept_by, letters_of, name_of_saved
+from ..memory.kept import kept_arrays
+from ..mistakes import MISTAKES
+
+__all__ = ["check_rows", "explain_op"]
+
+
+class OneOp(Watch):
+    """Keeps the ops that run, with their inputs and results; `wanted` is the first of its class."""
+
+    def __init__(self, kind: type[Op] | None = None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.wanted: tuple[Op, tuple, list] | None = None
+        self.every: list[tuple[Op, tuple, list]] = []
+
+    def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
+        self.every.append((op, inputs, results))
+        if self.wanted is None and self.kind is not None and isinstance(op, self.kind):
+            self.wanted = op, inputs, results
+
+
+def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) -> dict[str, Any]:
+    """Everything about an op as a dict of texts, numbers and arrays.
+
+    inputs and options: a call of one's own in place of the built-in example.
+    """
+    example = example_of(op) if inputs is None else Example(list(inputs), options)
+    names = {i.name for i in shapes.parse(op.signature)[0]}
+    options_of = [
+        {"name": p.name, "default": None if p.default is p.empty else p.default}
+        for p in list(inspect.signature(op.forward).parameters.values())[1:]
+        if p.name not in names and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    doc = inspect.cleandoc(op.__doc__ or "")
+    return {
+        "kind": "op",
+        "name": op.name,
+        "class": op.__name__,
+        "family": op.__module__.rpartition(".")[2],
+        "file": place_of(op),
+        "title": first_line(op),
+        "doc": doc,
+        "signature": op.signature,
+        "broadcasts": op.broadcasts,
+        "options": options_of,
+        "forward": source_of(op.forward),
+        "backward": source_of(op.backward),
+        "example": worked(op, example),
+        "memory": memory_of(op, example) if example.run is None and inputs is None else None,
+        "note": example.note,
+        "twin": twin_of(op, example) if op.name in TWINS and inputs is None else None,
+        "mistakes": [{"name": m.name, "sentence": m.sentence} for m in MISTAKES.get(op.name, [])],
+        "check": check_of(op, example),
+    }
+
+
+# ------------------------------------------------------------------------------ the worked example
+def call(op: type[Op], example: Example, tensors: Sequence[Any]) -> list[Tensor]:
+    """The example's call on tensors: its outputs."""
+    y = example.run(*tensors) if example.run else op.apply(*tensors, **example.options)
+    return list(y) if isinstance(y, tuple) else [y]
+
+
+def as_tensors(inputs: Sequence[Any], constant: Sequence[int] = ()) -> list[Any]:
+    """Arrays as tensors, of which the floating ones want gradients; the rest as it is."""
+    tensors: list[Any] = []
+    for i, x in enumerate(inputs):
+        x = x.array if isinstance(x, Tensor) else x
+        if not is_array(x):
+            tensors.append(x)
+            continue
+        tensor = wrap(x.copy())
+        tensor.requires_grad = x.dtype.kind == "f" and i not in constant
+        tensors.append(tensor)
+    return tensors
+
+
+def worked(op: type[Op], example: Example) -> dict[str, Any]:
+    """The example run forward and back: every array on the way."""
+    tensors = as_tensors(example.inputs, example.constant)
+    watch = OneOp(op)
+    seen = watch_lines(op.forward, op.backward)
+    with watch, seen:
+        outputs = call(op, example, tensors)
+    forward = list(seen.lines)
+    seen.lines.clear()
+    assert watch.wanted is not None, f"the example of {op.name} does not run it"
+    ran, given, results = watch.wanted
+    given_arrays = [x.array if isinstance(x, Tensor) else x for x in given]
+    saved = [(label, array) for label, array in kept_arrays(ran)]
+    names = saved_names(op)
+    found: dict[str, Any] = {
+        "inputs": [
+            {"name": input_name(ran, i), "value": _copied(x), "wants_gradient": bool(needed)}
+            for i, (x, needed) in enumerate(zip(given_arrays, _needs(ran, given), strict=True))
+            if x is not None
+        ],
+        "options": {k: v for k, v in example.options.items()},
+        "output": [y.array.copy() for y in results],
+        "saved": [
+            {"name": name_of_saved(label, names), "value": _copied(array)} for label, array in saved
+        ],
+        "forward_lines": forward,
+        "upstream": [],
+        "gradients": [],
+        "backward_lines": [],
+    }
+    arriving: list[Any] = []
+    leaving: list[Any] = []
+
+    def note(walked: Op, g: Any, grads: tuple) -> None:
+        if walked is ran:
+            arriving[:] = [_copy(a) for a in (g if isinstance(g, tuple) else (g,))]
+            leaving[:] = [_copy(a) for a in grads]
+
+    if not any(y.requires_grad for y in outputs):
+        return found
+    engine.backward_observers.append(note)
+    try:
+        with seen:
+            ups = [wrap(upstream(y.array.shape).astype(y.array.dtype)) for y in outputs]
+            for _ in engine.backward_steps(outputs, ups, deliver=_drop):
+                pass
+    finally:
+        engine.backward_observers.remove(note)
+    found["upstream"] = arriving
+    found["gradients"] = [
+        {"name": input_name(ran, i), "value": unbroadcast(g, edge.shape)}
+        for i, (g, edge) in enumerate(zip(leaving, ran.edges, strict=False))
+        if g is not None and edge is not None
+    ]
+    found["backward_lines"] = list(seen.lines)
+    return found
+
+
+def _needs(op: Op, given: Sequence[Any]) -> list[bool]:
+    return [bool(n) for n in op.needs] if op.needs else [False] * len(given)
+
+
+def _copied(x: Any) -> Any:
+    return x.copy() if is_array(x) else x
+
+
+def _drop(leaf: Tensor, gradient: Any, fresh: bool) -> None:
+    """In place of accumulation: nothing is kept."""
+
+
+# ------------------------------------------------------------------------------ memory and the twin
+def memory_of(op: type[Op], example: Example) -> dict[str, Any]:
+    """What the op keeps at GPT-2's shapes, measured at small ones."""
+    inputs, options = example.gpt2_call(PRIMES)
+    tensors = as_tensors(inputs, example.constant)
+    watch = OneOp(op)
+    with watch:
+        op.apply(*tensors, **options)
+    assert watch.wanted is not None
+    ran, given, _ = watch.wanted
+    kept = kept_by(ran, {input_name(ran, i): x for i, x in enumerate(given)})
+    return {
+        "sizes": GPT2,
+        "inputs": _shapes_text(ran, given),
+        "arrays": [
+            {"name": k.name, "shape": k.shape, "dtype": k.dtype, "bytes": k.bytes,
+             "is_input": k.is_input}
+            for k in kept
+        ],
+        "bytes": sum(k.bytes for k in kept),
+        "new_bytes": sum(k.bytes for k in kept if not k.is_input),
+    }  # fmt: skip
+
+
+def _shapes_text(op: Op, given: Sequence[Any]) -> str:
+    words = []
+    for i, x in enumerate(given):
+        if hasattr(x, "shape"):
+            words.append(f"{input_name(op, i)}({','.join(letters_of(n) for n in x.shape)})")
+    return " ".join(words)
+
+
+def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
+    """The slow twin: its primitives, its gradient beside the op's, and what it keeps at GPT-2's."""
+    twin = TWINS[op.name]
+    results = []
+    for run in (lambda *x: call(op, example, x), lambda *x: _list(twin(*x, **example.options))):
+        tensors = as_tensors(example.inputs, example.constant)
+        watch = OneOp()
+        with watch:
+            outputs = run(*tensors)
+        collected: dict[int, Any] = {}
+
+        def collect(
+            leaf: Tensor, g: Any, fresh: bool, collected: dict[int, Any] = collected
+        ) -> None:
+            known = collected.get(id(leaf))
+            collected[id(leaf)] = g.copy() if known is None else known + g
+
+        ups = [wrap(upstream(y.array.shape)) for y in outputs]
+        for _ in engine.backward_steps(outputs, ups, deliver=collect):
+            pass
+        grads = [collected.get(id(t)) if isinstance(t, Tensor) else None for t in tensors]
+        results.append((watch.every, outputs, grads))
+    (_, ys, ours), (chain, twin_ys, theirs) = results
+    inputs, options = example.gpt2_call(PRIMES)
+    at_primes = OneOp()
+    with at_primes:
+        twin(*as_tensors(inputs, example.constant), **options)
+    known: set[int] = set()
+    kept = []
+    for ran, given, _ in at_primes.every:
+        leaves = {
+            f"leaf {i}": t for i, t in enumerate(given) if isinstance(t, Tensor) and t.is_leaf
+        }
+        if any(ran.needs):
+            kept += kept_by(ran, leaves, known)
+    example_op = op()
+    pairs = [(i, a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a is not None]
+    return {
+        "source": source_of(twin),
+        "ops": [(ran.name, tuple(y[0].shape), any(ran.needs)) for ran, _, y in chain],
+        "gradients": [{"name": input_name(example_op, i), "value": b} for i, _, b in pairs],
+        "difference": max(
+            [_apart(y.array, z.array) for y, z in zip(ys, twin_ys, strict=True)]
+            + [_apart(a, b) for _, a, b in pairs if b is not None]
+        ),
+        "bytes": sum(k.bytes for k in kept),
+        "new_bytes": sum(k.bytes for k in kept if not k.is_input),
+    }
+
+
+def _list(y: Any) -> list[Any]:
+    return list(y) if isinstance(y, tuple) else [y]
+
+
+def _apart(a: Any, b: Any) -> float:
+    return float(np.abs(a - b).max()) if a.size else 0.0
+
+
+# ------------------------------------------------------------------------------- the gradient check
+def check_of(op: type[Op], example: Example) -> list[dict[str, Any]]:
+    """The live gradient check of the example, by input."""
+    inputs = [
+        wrap(x) if is_array(x) and (x.dtype.kind != "f" or i in example.constant) else x
+        for i, x in enumerate(example.inputs)
+    ]
+
+    def fn(*tensors: Any) -> Any:
+        return tuple(call(op, example, tensors))
+
+    fn.__name__ = op.name
+    return check_rows(compare_gradients(fn, *inputs), lambda n: input_name(op(), n))
+
+
+def check_rows(found: Sequence[Any], name_of: Any) -> list[dict[str, Any]]:
+    """Comparisons of study.gradcheck as rows; inputs go by the names that name_of(i) gives."""
+    rows = []
+    for c in found:
+        name = c.name
+        if name.startswith("input "):
+            name = name_of(int(name.removeprefix("input ")))
+        rows.append(
+            {
+                "name": name,
+                "elements": int(c.analytic.size),
+                "wrong": int(c.wrong),
+                "difference": _apart(c.analytic, c.numeric),
+                "largest": float(np.abs(c.numeric).max()) if c.numeric.size else 0.0,
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""What ops keep for backward, and what a training step keeps."""

@@ -1,0 +1,99 @@
+"""Memory at GPT-2's sizes, computed from a small run.
+
+The op runs with small primes for B, T, C and so on. A dimension of 143 = 11·13 must then be B·T,
+so what an op keeps is known at every size, and nothing large is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...arrays.memory import storage_of
+from ...autograd.engine import Op
+from ...tensor import Tensor
+from ..common.op_examples import GPT2, PRIMES
+from ..common.source import saved_names
+from .kept import kept_arrays
+
+__all__ = ["Kept", "kept_by", "letters_of", "name_of_saved", "size_at"]
+
+
+@dataclass
+class Kept:
+    """One array that an op keeps for backward."""
+
+    name: str
+    letters: tuple[str, ...]  # its dimensions: ("B", "T", "1")
+    dtype: str
+    bytes: int  # at GPT-2's sizes
+    is_input: str  # the input whose memory it is; "" for memory that the op allocated
+
+    @property
+    def shape(self) -> str:
+        """The dimensions as text: "(B, T, 1)"."""
+        return "(" + ", ".join(self.letters) + ")"
+
+
+def letters_of(n: int, sizes: Mapping[str, int] = PRIMES) -> str:
+    """A dimension as letters: "B·T" for 143; the number itself if no letter divides it."""
+    left, factors = n, []
+    for letter, prime in sizes.items():
+        while prime > 1 and left % prime == 0:
+            left //= prime
+            factors.append(letter)
+    if left > 1 or not factors:
+        factors.insert(0, str(left))
+    return "·".join(factors)
+
+
+def size_at(letters: str, sizes: Mapping[str, int] = GPT2) -> int:
+    """The size of a dimension, given as letters, at these sizes."""
+    n = 1
+    for part in letters.split("·"):
+        n *= int(part) if part.isdigit() else sizes[part]
+    return n
+
+
+def kept_by(
+    op: Op,
+    inputs: Mapping[str, Any],
+    known: set[int] | None = None,
+    primes: Mapping[str, int] = PRIMES,
+) -> list[Kept]:
+    """What an op that ran at the primes keeps for backward, each piece of memory once.
+
+    inputs    the op's inputs by name: an array that lies in the memory of one is marked so
+    known     ids of memory owners to leave out; those that are found are added
+    """
+    names = saved_names(type(op))
+    owner_of = {
+        id(storage_of(x.array if isinstance(x, Tensor) else x)): name
+        for name, x in inputs.items()
+        if hasattr(x, "shape")
+    }
+    known = set() if known is None else known
+    every = []
+    for label, array in kept_arrays(op):
+        owner = storage_of(array)
+        if id(owner) in known:
+            continue
+        known.add(id(owner))
+        shape = array.shape if array.size == owner.size else owner.shape
+        letters = tuple(letters_of(n, primes) for n in shape)
+        n = owner.itemsize
+        for letter in letters:
+            n *= size_at(letter)
+        name = name_of_saved(label, names)
+        every.append(Kept(name, letters, str(array.dtype), n, owner_of.get(id(owner), "")))
+    return every
+
+
+def name_of_saved(label: str, names: Sequence[str]) -> str:
+    """The name that the op's code gives "saved[1]"; the label itself if it has none."""
+    if label.startswith("saved["):
+        at, _, index = label.removeprefix("saved[").partition("]")
+        if int(at) < len(names) and names[int(at)].isidentifier() and names[int(at)] != "_":
+            return names[int(at)] + index
+    return label

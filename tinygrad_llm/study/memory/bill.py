@@ -1,0 +1,158 @@
+"""The memory bill of a GPT's training step in closed form: what is kept, and by which op.
+
+    print(memory_bill(GPTConfig.gpt2_small(drop_rate=0.0), batch=4, time=256))
+
+A test holds it against what the ops keep, array by array, as `study.trace` counts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...arrays.attention_blocks import ROWS
+from ...models.gpt import GPTConfig
+
+__all__ = ["Item", "MemoryBill", "memory_bill"]
+
+_NUMBER = 4  # bytes of a float32
+_INDEX = 8  # of an int64
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the bill: what is kept, its formula, how many times, and the bytes of one."""
+
+    what: str
+    formula: str
+    times: int
+    bytes: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all of them."""
+        return self.times * self.bytes
+
+
+@dataclass(frozen=True)
+class MemoryBill:
+    """What a training step keeps. `held` is what backward needs when it begins."""
+
+    config: GPTConfig
+    batch: int
+    time: int
+    checkpointing: bool
+    state: list[Item] = field(default_factory=list)  # weights, gradients, optimizer
+    block: list[Item] = field(default_factory=list)  # what the ops of one block save
+    outside: list[Item] = field(default_factory=list)  # what the ops outside of blocks save
+    inputs: list[Item] = field(default_factory=list)  # of checkpointed blocks
+
+    @property
+    def one_block(self) -> int:
+        """Bytes that the ops of one block save."""
+        return sum(item.total for item in self.block)
+
+    @property
+    def held(self) -> int:
+        """Bytes that backward needs when forward has ended."""
+        blocks = 0 if self.checkpointing else self.config.n_layers * self.one_block
+        return sum(item.total for item in (*self.outside, *self.inputs)) + blocks
+
+    @property
+    def peak(self) -> int:
+        """The largest number of bytes held: with checkpointing, while one block is run again."""
+        if not self.checkpointing:
+            return self.held
+        last = sum(item.total for item in self.outside[1:])  # gone before the first block
+        return max(self.held, self.held - last + self.one_block)
+
+    @property
+    def total(self) -> int:
+        """Weights, gradients, optimizer and the peak of what backward needs."""
+        return sum(item.total for item in self.state) + self.peak
+
+    def __str__(self) -> str:
+        blocks = 1 if self.checkpointing else self.config.n_layers
+        lines = [f"{'':38}{'one':>13}{'':>5}{'bytes':>15}"]
+        groups: list[tuple[list[Item], int]] = [
+            (self.state, 1), (self.outside, 1), (self.inputs, 1), (self.block, blocks),
+        ]  # fmt: skip
+        for items, times in groups:
+            for item in items:
+                n = item.times * times
+                what = f"{item.what}: {item.formula}"
+                lines.append(f"{what:38}{item.bytes:13,}{f'x{n}' if n > 1 else '':>5}"
+                             f"{n * item.bytes:15,}")  # fmt: skip
+        for what, n in (("backward needs at most", self.peak), ("in all", self.total)):
+            lines.append(f"{what:56}{n:15,}")
+        return "\n".join(lines)
+
+
+def memory_bill(
+    config: GPTConfig, batch: int, time: int, checkpointing: bool = False, moments: int = 2
+) -> MemoryBill:
+    """The bill of a training step on batch × time tokens in float32.
+
+    checkpointing    whether each block is run again in backward
+    moments          arrays of the optimizer per weight (AdamW: 2, SGD with momentum: 1)
+
+    Raises: ValueError if batch or time is below 1, if time exceeds the context length, or if
+    moments is negative.
+    """
+    if batch < 1 or time < 1 or moments < 0:
+        raise ValueError(
+            "batch and time must be at least 1 and moments at least 0, got "
+            f"batch {batch}, time {time}, moments {moments}"
+        )
+    if time > config.context_length:
+        raise ValueError(f"time {time} exceeds the context length {config.context_length}")
+    V, C, H, L = config.vocab_size, config.emb_dim, config.n_heads, config.n_layers
+    N, drops = batch * time, config.drop_rate > 0.0
+    weights = V * C + config.context_length * C + L * (12 * C * C + 10 * C) + 2 * C
+    weights += L * 3 * C if config.qkv_bias else 0
+    weights += 0 if config.tie_weights else V * C
+    P = _NUMBER * weights
+
+    def item(what: str, formula: str, numbers: int, times: int = 1, size: int = _NUMBER) -> Item:
+        return Item(what, formula, times, numbers * size)
+
+    block = [
+        item("layer_norm, x̂ and r", "N·C + N", N * C + N, times=2),
+        item("linear qkv, its input", "N·C", N * C),
+        item("attention, q, k and v", "3·N·C", 3 * N * C),
+        item("attention, y (out_proj's input)", "N·C", N * C),
+        item("attention, log Σ exp", "N·H", N * H),
+        item("attention, mask of a block", f"{ROWS}·{ROWS}", ROWS * ROWS),
+        item("linear up, its input", "N·C", N * C),
+        item("gelu, its derivative", "4·N·C", 4 * N * C),
+        item("linear down, its input", "4·N·C", 4 * N * C),
+    ]
+    outside = [item("embeddings, ids", "N + T", N + time, size=_INDEX)]
+    if drops:
+        keep = item("dropout, keep (1 byte)", "N·C", N * C, size=1)
+        block += [item("dropout, keep (1 byte)", "N·C", N * C, times=2, size=1)]
+        block += [item("attention, keep (1 byte)", "N·H·T", N * H * time, size=1)]
+        outside[0] = Item("ids, dropout's keep", "N + T, N·C", 1, outside[0].bytes + keep.bytes)
+    outside += [
+        item("final norm, x̂ and r", "N·C + N", N * C + N),
+        item("head and loss, ∂L/∂x", "N·C", N * C),
+        item("head and loss, ∂L/∂W", "V·C", V * C),
+    ]
+    inputs = [item("inputs of the blocks", "N·C", N * C, times=L)] if checkpointing else []
+    state = [
+        Item("weights", "4·P bytes", 1, P),
+        Item("gradients", "4·P bytes", 1, P),
+        Item("optimizer", f"{4 * moments}·P bytes", 1, moments * P),
+    ]
+    return MemoryBill(config, batch, time, checkpointing, state, block, outside, inputs)
+
+
+def counted(model: Any, idx: Any, targets: Any) -> tuple[int, int]:
+    """(bytes that the ops save in forward, the most of them at once), as study.trace counts."""
+    from ..trace.recording import trace
+
+    with trace(model) as t:
+        loss = model.loss(idx, targets)
+        held = sum(op.new for op in t.ops)
+        loss.backward()
+    return held, t.peak

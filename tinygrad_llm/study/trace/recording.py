@@ -1,0 +1,295 @@
+"""trace: what every op and every module did, forward and backward, with numbers.
+
+    with study.trace(model) as t:
+        loss = model.loss(inputs, targets)
+        loss.backward()
+    print(t.table())
+
+It costs nothing when it is off: it looks on through the engine's observers, and while it is on it
+also works out norms and shares, which are not part of the times it gives.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from ...autograd.engine import Op
+from ...training import autopsy
+from ..common.html import FilePath, written
+from ..common.numbers import largest, norm, zeros
+from ..common.terminal import Text
+from ..common.watch import Call, Line, Place, Watch, tensors_in
+from ..memory.kept import Ledger
+from .flops import product_flops
+
+__all__ = ["Bad", "ModuleRecord", "OpRecord", "Trace", "trace"]
+
+
+@dataclass
+class OpRecord:
+    """One op that ran. Times in seconds; gradients are None until backward has passed it."""
+
+    number: int  # counted from 1, in order of execution
+    name: str
+    path: str  # of the module that called it; "" outside of any
+    line: Line | None  # of the user's code
+    inputs: tuple[tuple[int, ...] | None, ...]  # shapes; None for what is no array
+    outputs: tuple[tuple[int, ...], ...]  # shapes
+    dtype: str
+    forward: float
+    saved: int  # bytes that it keeps for backward
+    new: int  # of these, bytes that no op before it keeps
+    zeros: float  # share of the output's elements that are 0
+    largest: float  # largest |output|
+    tracked: bool  # whether it takes part in backward
+    flops: int = 0  # of matrix products, forward
+    backward: float | None = None
+    grad_in: float | None = None  # norm of ∂L/∂outputs, what arrives
+    grad_out: float | None = None  # norm of ∂L/∂inputs, what leaves
+    grad_zeros: float | None = None  # share of 0 in what leaves
+    grad_largest: float | None = None  # largest |element| of what leaves
+
+
+@dataclass
+class ModuleRecord:
+    """One module, all its calls and everything below it together. Times in seconds."""
+
+    path: str
+    label: str  # the path behind that of the module which called it
+    kind: str  # its class
+    depth: int
+    calls: int = 0
+    outputs: tuple[tuple[int, ...], ...] = ()  # shapes of its last output
+    ops: list[OpRecord] = field(default_factory=list)
+    last: list[OpRecord] = field(default_factory=list)  # the ops that made its outputs
+
+    @property
+    def forward(self) -> float:
+        return sum(op.forward for op in self.ops)
+
+    @property
+    def backward(self) -> float:
+        return sum(op.backward or 0.0 for op in self.ops)
+
+    @property
+    def saved(self) -> int:
+        return sum(op.new for op in self.ops)
+
+    @property
+    def largest(self) -> float:
+        return max((op.largest for op in self.last), default=0.0)
+
+    @property
+    def zeros(self) -> float:
+        return sum(op.zeros for op in self.last) / len(self.last) if self.last else 0.0
+
+    @property
+    def grad(self) -> float | None:
+        """Norm of the gradient that arrived at the module's output."""
+        found = [op.grad_in for op in self.last if op.grad_in is not None]
+        return sum(g * g for g in found) ** 0.5 if found else None
+
+
+@dataclass
+class Bad:
+    """The first op that made a NaN or an infinity, and what it was given."""
+
+    op: OpRecord
+    direction: str  # "forward" or "backward"
+    given: list[str]  # what each input (each arriving gradient) held
+    made: list[str]  # what each output (each leaving gradient) holds
+
+    def __str__(self) -> str:
+        of = self.op
+        text = (
+            f"{of.name} (op {of.number}) made the first number that is not finite, {self.direction}"
+        )
+        if of.path:
+            text += f", in {of.path}"
+        given = "gradient" if self.direction == "backward" else "input"
+        lines = [text]
+        lines += [f"  {given} {i}: {told}" for i, told in enumerate(self.given)]
+        lines += [f"  made {told}" for told in self.made]
+        if of.line is not None:
+            lines.append(f"  called at {of.line}")
+        return "\n".join(lines)
+
+
+class Trace(Watch):
+    """What `study.trace` gives: records of ops and modules, tables, plots, a page.
+
+    ops              an OpRecord for every op, in order of execution
+    modules          path -> ModuleRecord, in order of the first call
+    parameters       name -> norm of its gradient when the context ended (None if it has none)
+    memory           (seconds, bytes held for backward) at each change; peak, its largest
+    first_bad        the first op that made a NaN or an infinity (Bad), or None
+    flops            floating-point operations of matrix products, forward
+    seconds          how long the context lasted, the looking on included
+    """
+
+    def __init__(self, *models: Any) -> None:
+        super().__init__(*models)
+        self.models = list(models)
+        self.ops: list[OpRecord] = []
+        self.modules: dict[str, ModuleRecord] = {}
+        self.parameters: dict[str, float | None] = {}
+        self.memory: list[tuple[float, int]] = []
+        self.peak = 0
+        self.first_bad: Bad | None = None
+        self.seconds = 0.0
+        self._ledger = Ledger()
+        self._record_of: Any = weakref.WeakKeyDictionary()  # op: its record
+
+    # ------------------------------------------------------------------------- while it is on
+    def __enter__(self) -> Trace:
+        self._ledger = Ledger()
+        self._began = perf_counter()
+        return super().__enter__()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        super().__exit__(kind, error, traceback)
+        self.seconds += perf_counter() - self._began
+        self.memory = self._ledger.times
+        self.peak = self._ledger.peak
+        self._ledger.close()
+        for model in self.models:
+            prefix = self.names[id(model)][0]
+            for name, p in model.named_parameters(prefix):
+                self.parameters[name] = None if p.grad is None else norm(p.grad.array)
+
+    def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
+        arrays = [y.array for y in results]
+        tracked = any(op.needs)
+        saved, new = self._ledger.add(op) if tracked else (0, 0)
+        record = OpRecord(
+            place.number,
+            op.name,
+            place.path,
+            place.line,
+            tuple(tuple(x.shape) if hasattr(x, "shape") else None for x in inputs),
+            tuple(tuple(a.shape) for a in arrays),
+            str(arrays[0].dtype) if arrays else "",
+            place.seconds,
+            saved,
+            new,
+            _mean([zeros(a) for a in arrays]),
+            max((largest(a) for a in arrays), default=0.0),
+            tracked,
+        )
+        record.flops = product_flops(op.name, record.inputs, record.outputs, place.options)
+        self.ops.append(record)
+        self._record_of[op] = record
+        call = place.call
+        while call is not None:
+            self._module(call).ops.append(record)
+            call = call.parent
+        if self.first_bad is None and autopsy.made_here((*inputs, *place.options.values()), arrays):
+            given = [autopsy.describe(a) for a in autopsy.arrays_of(list(inputs))]
+            made = [autopsy.describe(a) for a in arrays]
+            self.first_bad = Bad(record, "forward", given, made)
+
+    def module_begins(self, call: Call, args: tuple) -> None:
+        if call.parent is None and call.module not in self.models:
+            self.models.append(call.module)
+        self._module(call).calls += 1
+
+    def module_done(self, call: Call, out: Any) -> None:
+        record = self._module(call)
+        tensors = list(tensors_in(out))
+        record.outputs = tuple(tuple(y.shape) for y in tensors)
+        ops = [self._record_of.get(y._op) for y in tensors if y._op is not None]
+        record.last = [op for op in ops if op is not None] or record.ops[-1:]
+
+    def backward_done(self, op: Op, place: Place | None, g: Any, grads: Any, s: float) -> None:
+        record = self._record_of.get(op)
+        if record is None:  # it ran forward before the context
+            return
+        arriving = [a for a in (g if isinstance(g, tuple) else (g,)) if a is not None]
+        every = grads if isinstance(grads, tuple) else (grads,)
+        leaving = [
+            a
+            for a, edge in zip(every, op.edges, strict=False)
+            if a is not None and edge is not None and hasattr(a, "shape")
+        ]
+        record.backward = (record.backward or 0.0) + s
+        record.grad_in = norm(*arriving)
+        record.grad_out = norm(*leaving)
+        record.grad_zeros = _mean([zeros(a) for a in leaving])
+        record.grad_largest = max((largest(a) for a in leaving), default=0.0)
+        if self.first_bad is None and autopsy.made_here(arriving, leaving):
+            self.first_bad = Bad(
+                record,
+                "backward",
+                [autopsy.describe(a) for a in arriving],
+                [autopsy.describe(a) for a in leaving],
+            )
+
+    def _module(self, call: Call) -> ModuleRecord:
+        record = self.modules.get(call.path)
+        if record is None:
+            kind = type(call.module).__name__
+            depth, outer = 0, call.parent
+            while outer is not None:
+                depth, outer = depth + 1, outer.parent
+            above = "" if call.parent is None else call.parent.path
+            below = call.path[len(above) + 1 :] if above and call.path.startswith(above) else ""
+            record = ModuleRecord(call.path, below or call.path or kind, kind, depth)
+            self.modules[call.path] = record
+        return record
+
+    # ------------------------------------------------------------------------------ afterwards
+    def autopsy(self) -> Text:
+        """Which op made the first NaN or infinity, from what, and in which line of yours."""
+        if self.first_bad is None:
+            return Text(f"none of {len(self.ops)} ops made a NaN or an infinity")
+        return Text(self.first_bad)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of all ops, forward."""
+        return sum(op.flops for op in self.ops)
+
+    def table(self, by: str = "op", width: int | None = None) -> Text:
+        """A table of the ops (by="op") or of the modules (by="module"); print it, or look at it."""
+        from .text import table
+
+        return table(self, by, width)
+
+    def plot(self, file: FilePath | None = None) -> Any:
+        """A picture: gradient flow by depth, and memory over time. A PNG if a file is named.
+
+        Returns the file's path, or matplotlib's figure if there is none.
+        """
+        from .text import plot
+
+        return plot(self, file)
+
+    def html(self, file: FilePath | None = None) -> str:
+        """A page with both tables and the picture in one file; returns its text."""
+        from .page import page
+
+        return written(page(self), file)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as numbers, lists and dicts, such as JSON holds."""
+        from .text import as_dict
+
+        return as_dict(self)
+
+
+def trace(*models: Any) -> Trace:
+    """A context that records every op and module call within it, forward and backward.
+
+    models: their modules go by their paths (`trf_blocks.0.att`); none is needed. After the context
+    the Trace has `table()`, `plot()`, `html()`, `autopsy()`, and the records themselves in `ops`
+    and `modules`. An error that a backward pass raises within it says which line had called the
+    op. TypeError for a model that is no Module.
+    """
+    return Trace(*models)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
