@@ -199,7 +199,7 @@ def _remainder(d: Draw) -> Call:
     return [d.away(a, *range(-9, 10)), y], {"rounding": d.one_of("floor", "trunc")}
 
 
-row(ops.remainder.Remainder, _remainder,
+row(ops.Remainder, _remainder,
     lambda x, y, rounding: (np.remainder if rounding == "floor" else np.fmod)(x, y))  # fmt: skip
 
 

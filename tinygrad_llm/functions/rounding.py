@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import asarray, xp_of
-from ..ops.remainder import Remainder
 from ..tensor import Tensor, dtypes, wrap
 from .checks import broadcasts, tensor_argument
 from .inplace import in_place
@@ -113,7 +112,7 @@ def _rest(input: Any, other: Any, rounding: str) -> Any:
     if pair is NotImplemented:
         return pair
     with np.errstate(invalid="ignore"):
-        return Remainder.apply(*pair, rounding=rounding)
+        return ops.Remainder.apply(*pair, rounding=rounding)
 
 
 @method("remainder", "__mod__")

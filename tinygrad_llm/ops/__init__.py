@@ -2,12 +2,12 @@
 
 # ruff: noqa: I001 (many names in few lines)
 from .activation import Elu, Gelu, LeakyRelu, Logsigmoid, Relu, Silu, Softplus
+from .arithmetic import Abs, Add, Div, Mul, Neg, Pow, Reciprocal, Sub
 from .attention import ScaledDotProductAttention
+from .convert import Cast, Clone, Move
 from .dropout import Dropout
-from .elementwise import (
-    Abs, Add, Cast, Clamp, Clone, Cos, Div, Erf, Exp, Expm1, Log, Log1p, Log2, Log10, MaskedFill,
-    Maximum, Minimum, Move, Mul, Neg, Pow, Reciprocal, Rsqrt, Sigmoid, Sin, Sqrt, Step, Sub, Tanh,
-    Where,
+from .elementary import (
+    Cos, Erf, Exp, Expm1, Log, Log1p, Log2, Log10, Rsqrt, Sigmoid, Sin, Sqrt, Tanh,
 )  # fmt: skip
 from .embedding import Embedding
 from .index import Gather, Index, IndexPut, ReadView, ScatterAdd, WriteView
@@ -20,5 +20,7 @@ from .matmul import Einsum, Matmul
 from .norm import LayerNorm, RmsNorm
 from .reduce import Cumsum, Extreme, Mean, Norm, Prod, Std, Sum, Var
 from .rope import Rope
+from .rounding import Remainder, Step
+from .selection import Clamp, MaskedFill, Maximum, Minimum, Where
 from .shape import Cat, Expand, Flip, Pad, Permute, Reshape, Roll, Split, Tril, Triu
 from .softmax import LogSoftmax, Logsumexp, Softmax

@@ -25,8 +25,9 @@ from ...arrays.devices import cupy, gpu_count
 from ...arrays.twins import GpuTwins, twins
 from ...autograd.engine import Op
 from ..activation import Gelu
+from ..arithmetic import Add
 from ..attention import ScaledDotProductAttention
-from ..elementwise import Add, Cast
+from ..convert import Cast
 from ..linear import Linear
 from ..loss import CrossEntropy, LinearCrossEntropy
 from ..matmul import Matmul

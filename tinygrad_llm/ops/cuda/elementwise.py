@@ -9,7 +9,8 @@ import numpy as np
 
 from ...arrays.capture import capturing
 from ..activation import Gelu
-from ..elementwise import Add, Cast
+from ..arithmetic import Add
+from ..convert import Cast
 from ..shape import Split
 from . import launch
 from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, kernel, null

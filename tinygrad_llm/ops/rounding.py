@@ -1,7 +1,21 @@
-"""What a division leaves over."""
+"""Step functions, and what a division leaves over."""
 
 from ..arrays.devices import xp_of
 from ..autograd.engine import Op
+
+
+class Step(Op):
+    """y = f(x) for a step function f (floor, ceil, round, trunc, sign).   Backward: ∂L/∂x = 0.
+
+    Between the steps f is constant; at a step it has no derivative, and 0 is the convention.
+    """
+
+    def forward(self, x, function):
+        self.function = function
+        return getattr(xp_of(x), function)(x)
+
+    def backward(self, g):
+        return g * 0.0
 
 
 class Remainder(Op):

@@ -1,0 +1,38 @@
+"""The same numbers in other memory, in another dtype, or on another device."""
+
+from ..arrays.devices import device_of, move
+from ..autograd.engine import Op
+
+
+class Clone(Op):
+    """y = x in memory of its own.   Backward: ∂L/∂x = g.   Saves nothing."""
+
+    def forward(self, x):
+        return x.copy()
+
+    def backward(self, g):
+        return g
+
+
+class Cast(Op):
+    """y = x in another dtype.   Backward: ∂L/∂x = g in x's dtype.   Saves nothing."""
+
+    def forward(self, x, dtype):
+        self.dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, g):
+        return g.astype(self.dtype)
+
+
+class Move(Op):
+    """y = x on another device.   Backward: ∂L/∂x = g on x's device.   Saves nothing."""
+
+    views = True  # if it is there already
+
+    def forward(self, x, kind, index):
+        self.home = device_of(x)
+        return move(x, kind, index)
+
+    def backward(self, g):
+        return move(g, *self.home)

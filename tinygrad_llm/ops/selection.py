@@ -1,0 +1,102 @@
+"""One of two values for each element: clamp, maximum, minimum, where, masked_fill.
+
+The gradient g goes to the input whose value was taken. Where shapes broadcast, the engine sums it
+over the copies afterwards.
+"""
+
+from ..arrays.devices import xp_of
+from ..autograd.engine import Op
+from .arithmetic import BINARY
+
+
+class Clamp(Op):
+    """y = min(max(x, low), high), either bound may be None.
+
+    Backward: ∂L/∂x = g where low ≤ x ≤ high, the bounds included, and 0 outside.
+    """
+
+    def forward(self, x, low=None, high=None):
+        xp = xp_of(x)
+        inside = xp.ones(x.shape, bool)
+        y = x
+        if low is not None:
+            inside &= x >= low
+            y = xp.maximum(y, low)
+        if high is not None:
+            inside &= x <= high
+            y = xp.minimum(y, high)
+        self.saved = (inside,)
+        return y
+
+    def backward(self, g):
+        return g * self.saved[0]
+
+
+class Maximum(Op):
+    """z = max(x, y).   Backward: g goes to the larger; a tie gives each ½·g."""
+
+    signature = BINARY
+    broadcasts = True
+
+    def forward(self, x, y):
+        self.saved = x, y
+        return xp_of(x).maximum(x, y)
+
+    def backward(self, g):
+        x, y = self.saved
+        tie = 0.5 * g * (x == y)
+        return g * ~(x < y) - tie, g * ~(x > y) - tie  # both, where one is nan
+
+
+class Minimum(Op):
+    """z = min(x, y).   Backward: g goes to the smaller; a tie gives each ½·g."""
+
+    signature = BINARY
+    broadcasts = True
+
+    def forward(self, x, y):
+        self.saved = x, y
+        return xp_of(x).minimum(x, y)
+
+    def backward(self, g):
+        x, y = self.saved
+        tie = 0.5 * g * (x == y)
+        return g * ~(x > y) - tie, g * ~(x < y) - tie  # both, where one is nan
+
+
+class Where(Op):
+    """z = x where the condition holds, else y.
+
+    Backward: ∂L/∂x = g where it holds, else 0;   ∂L/∂y the other way round.   Saves the condition.
+    """
+
+    signature = "condition(...) x(...) y(...) -> z(...)"
+    broadcasts = True
+
+    def forward(self, condition, x, y):
+        self.saved = (condition,)
+        return xp_of(condition).where(condition, x, y)
+
+    def backward(self, g):
+        (condition,) = self.saved
+        gx = g * condition if self.needs[1] else None
+        return None, gx, g * ~condition if self.needs[2] else None
+
+
+class MaskedFill(Op):
+    """y = value where the mask holds, else x; value is a number or a 0-d tensor.
+
+    Backward: ∂L/∂x = g where the mask does not hold, else 0;   ∂L/∂value = Σ g over the mask.
+    """
+
+    signature = "x(...) mask(...) value(...) -> y(...)"
+    broadcasts = True
+
+    def forward(self, x, mask, value):
+        self.saved = (mask,)
+        return xp_of(x).where(mask, value, x).astype(x.dtype, copy=False)
+
+    def backward(self, g):
+        (mask,) = self.saved
+        gv = g * mask if self.needs[2] else None
+        return g * ~mask if self.needs[0] else None, None, gv
