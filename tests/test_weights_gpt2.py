@@ -391,7 +391,7 @@ def test_downloaded_once(published, tmp_path, known):
 
 def test_a_wrong_checksum_is_not_kept(published, tmp_path):
     published(sha256="0" * 64)
-    with pytest.raises(DownloadError, match="other bytes: sha256 .*, wanted 000000"):
+    with pytest.raises(DownloadError, match="other bytes: sha256 .*, expected 000000"):
         from_pretrained("gpt2")
     assert not list((tmp_path / "cache").iterdir())
 
