@@ -310,7 +310,7 @@ def test_a_bin_file_cut_short(tmp_path, arrays, cut):
 def test_a_file_of_something_else(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:248dfc")
-    with pytest.raises(SafeTensorsError, match="no safetensors file"):
+    with pytest.raises(SafeTensorsError, match="not a safetensors file"):
         load_gpt2(path)
 
 
