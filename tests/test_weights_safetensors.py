@@ -122,7 +122,7 @@ def spec(begin, end, dtype="F32", shape=(1,)):
     [
         (b"", "8 at least"),
         (b"1234567", "8 at least"),
-        (b"\xff" * 64, "cut short, or no safetensors file"),
+        (b"\xff" * 64, "cut short, or not a safetensors file"),
         (file_of(b"not json"), "not JSON"),
         (file_of(b"\xff\xfe"), "not JSON"),
         (file_of(b"[1]"), "not a JSON object"),

@@ -18,7 +18,7 @@ from ..functions.activation import (
     softmax,
     softplus,
 )
-from ..functions.attention import rope, rope_angles, scaled_dot_product_attention
+from ..functions.attention import rope, scaled_dot_product_attention
 from ..functions.dropout import dropout
 from ..functions.elementwise import sigmoid, tanh
 from ..functions.embedding import embedding, one_hot, pad
@@ -93,7 +93,6 @@ __all__ = [
     "relu_",
     "rms_norm",
     "rope",
-    "rope_angles",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
