@@ -349,7 +349,7 @@ def test_checkpointing_with_dropout_cannot_be_captured():
         idx = torch.arange(9).reshape(1, 9)
         graphed(idx)
         if drop_rate:
-            with pytest.raises(RuntimeError, match="gradient checkpointing of what draws"):
+            with pytest.raises(RuntimeError, match="gradient checkpointing of code that draws"):
                 graphed(idx)
         else:
             assert np.isfinite(graphed(idx).item())

@@ -12,13 +12,13 @@ import pytest
 from http_server import serving
 
 from tinygrad_llm.files import downloads
+from tinygrad_llm.files.atomic import atomic_write
 from tinygrad_llm.files.downloads import (
     DATA_VARIABLE,
     DownloadError,
     RemoteFile,
     cache_folder,
     fetch,
-    replacing,
     sha256_of,
 )
 
@@ -72,7 +72,7 @@ def test_a_good_download_is_kept_and_not_repeated(server, tmp_path, kind):
     [
         ("short", TEXT, "cut short: {half:,} of {all:,} bytes came"),
         ("good", TEXT[:-1], "cut short|other bytes"),
-        ("good", TEXT[:-1] + b"x", "it sent other bytes: sha256 [0-9a-f]{{64}}, wanted"),
+        ("good", TEXT[:-1] + b"x", "it sent other bytes: sha256 [0-9a-f]{{64}}, expected"),
         ("good", TEXT + b"x", "more than expected"),
         ("chunked", TEXT[:5000], "cut short: 5,000 of {all:,} bytes came"),
         ("slow", TEXT, "nothing came for 0.3 seconds"),
@@ -145,9 +145,9 @@ def test_a_member_of_a_zip(server, tmp_path):
         (archive(other=TEXT), "no member 'inside'"),
         (archive(inside=TEXT + b"x"), "inside in its zip has"),
         (archive(inside=TEXT[:-1] + b"x"), "other bytes"),
-        (b"no zip at all", "no readable zip"),
-        (b"", "no readable zip"),
-        (archive(inside=TEXT)[:-30], "no readable zip"),
+        (b"no zip at all", "a zip that cannot be read"),
+        (b"", "a zip that cannot be read"),
+        (archive(inside=TEXT)[:-30], "a zip that cannot be read"),
         (bytes(3 * len(TEXT) + (1 << 20)), "more than expected"),
     ],
     ids=["other member", "longer", "changed", "no zip", "empty", "cut", "too large"],
@@ -163,7 +163,7 @@ def test_a_bad_zip(server, tmp_path, data, message):
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").write_text("x")
     wanted = remote(server.add("/a", "good", TEXT))
-    with pytest.raises(DownloadError, match=f"cannot be made.*Set {DATA_VARIABLE}"):
+    with pytest.raises(DownloadError, match=f"cannot be created.*Set {DATA_VARIABLE}"):
         fetch(wanted, tmp_path / "file" / "folder")
     assert server.requests == []
 
@@ -188,19 +188,19 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_replacing(tmp_path):
+def test_atomic_write(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), replacing(path) as file:
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
         file.write(b"half")
         assert path.read_bytes() == b"old"
         raise RuntimeError
     assert path.read_bytes() == b"old" and names(tmp_path) == ["file"]
-    with replacing(str(path)) as file:
+    with atomic_write(str(path)) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["file"]
     assert sha256_of(path) == hashlib.sha256(b"new").hexdigest()
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "none" / "file"):
         pass
 
 

@@ -300,7 +300,7 @@ def test_half_an_adapter(tmp_path, file):
         ({"use_dora": True}, "use_dora=True is not supported"),
         ({"bias": "all"}, "bias='all' is not supported"),
         ({"rank_pattern": {"qkv": 3}}, "rank_pattern"),
-        ({"r": 3}, r"lora_A has shape \(2, 12\), the model wants \(3, 12\)"),
+        ({"r": 3}, r"lora_A has shape \(2, 12\), the model expects \(3, 12\)"),
     ],
 )
 def test_adapters_that_are_not_supported(tmp_path, change, message):
@@ -316,11 +316,11 @@ def test_adapters_that_are_not_supported(tmp_path, change, message):
     ("change", "message"),
     [
         (lambda a: {n.replace("qkv", "query"): x for n, x in a.items()}, "no Linear called"),
-        (lambda a: dict(list(a.items())[:3]), "alone, wanted lora_A and lora_B"),
+        (lambda a: dict(list(a.items())[:3]), r"has only \[.*\], expected lora_A and lora_B"),
         (lambda a: {**a, "something.weight": np.ones(2, np.float32)}, "neither a lora_A nor"),
         (
             lambda a: {n: x if "lora_A" in n else x[:-1].copy() for n, x in a.items()},
-            r"lora_B has shape \(35, 2\), the model wants \(36, 2\)",
+            r"lora_B has shape \(35, 2\), the model expects \(36, 2\)",
         ),
     ],
 )
@@ -390,7 +390,7 @@ def test_merging_twice():
 
 
 def test_only_linear_layers():
-    with pytest.raises(TypeError, match="wants a Linear, got Embedding"):
+    with pytest.raises(TypeError, match="expected a Linear, got Embedding"):
         lora.LinearWithLoRA(nn.Embedding(3, 4))
 
 
@@ -433,8 +433,8 @@ def test_it_is_in_the_adapter(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "adapter_config.json is no JSON"),
-        ("[]", "holds no JSON object"),
+        ("{", "adapter_config.json is not JSON"),
+        ("[]", "should hold one JSON object"),
         ('{"peft_type": "LORA", "lora_alpha": 1, "lora_dropout": 0}', "has no 'r'"),
     ],
 )

@@ -10,6 +10,7 @@ import tinygrad_llm as tg
 import tinygrad_llm.nn.functional as F
 from tinygrad_llm import ops
 from tinygrad_llm.arrays import parallel, special
+from tinygrad_llm.layers.rotary import rope_angles
 from tinygrad_llm.study import TWINS
 
 
@@ -149,7 +150,7 @@ ERRORS = {
     "pad mode": (lambda: F.pad(X, (1, 1), mode="reflect"), RuntimeError, "reflect"),
     "pad too much": (lambda: F.pad(X, (-3, -3)), RuntimeError, "nothing"),
     "pad odd": (lambda: F.pad(X, (1,)), RuntimeError, "divisible by 2"),
-    "angles": (lambda: F.rope_angles(T, 3), ValueError, "even"),
+    "angles": (lambda: rope_angles(T, 3), ValueError, "even"),
     "rope": (lambda: F.rope(X, tg.ones(4, 3), tg.ones(4, 3)), RuntimeError, "2R <= D"),
 }
 
@@ -228,7 +229,7 @@ def test_one_token_with_a_cache_equals_the_last_row():
 
 
 def test_rope_keeps_lengths_and_depends_on_distance_alone():
-    cos, sin = F.rope_angles(tg.arange(12), 8, dtype=tg.float64)
+    cos, sin = rope_angles(tg.arange(12), 8, dtype=tg.float64)
     q, k = rand(8, dtype="float64"), rand(8, dtype="float64", seed=1)
     for interleaved in (False, True):
         turned_q = F.rope(q.expand(12, 8), cos, sin, interleaved)

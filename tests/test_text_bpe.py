@@ -387,7 +387,7 @@ def test_wrong_files_are_named(tmp_path, change, message):
 def test_what_is_no_tokenizer_file(tmp_path, data):
     path = tmp_path / "t.json"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="is no tokenizer file") as caught:
+    with pytest.raises(ValueError, match="^not a tokenizer file: ") as caught:
         load_tokenizer(path)
     assert str(path) in str(caught.value)
 

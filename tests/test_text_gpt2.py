@@ -234,10 +234,10 @@ def test_wrong_files_are_passed_over_and_stay(files, nowhere):
 def test_a_file_that_cannot_be_read_is_passed_over(files, nowhere, monkeypatch):
     copy_to_tiktoken_cache(files, nowhere / "tiktoken")
 
-    def refuse(path):
+    def refuse(path, remote):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(gpt2, "sha256_of", refuse)
+    monkeypatch.setattr(gpt2, "check_file", refuse)
     with pytest.raises(DownloadError, match=r"cannot be read \(Permission denied\)"):
         find_gpt2_files(download=False)
 

@@ -218,7 +218,7 @@ def test_an_unexpected_weight(arrays):
 
 def test_a_wrong_shape_is_named_with_both_shapes(arrays):
     arrays["transformer.h.0.attn.c_attn.weight"] = np.ones((24, 8), np.float32)
-    wanted = r"h\.0\.attn\.c_attn\.weight has shape \(24, 8\), wanted \(8, 24\)"
+    wanted = r"h\.0\.attn\.c_attn\.weight has shape \(24, 8\), expected \(8, 24\)"
     with pytest.raises(ValueError, match=wanted):
         build_gpt2(arrays, n_heads=2)
 
@@ -229,7 +229,7 @@ def test_many_problems_in_one_message(arrays):
     with pytest.raises(ValueError) as error:
         build_gpt2(bad, n_heads=2)
     text = str(error.value)
-    assert "ln_f.bias has shape (3,), wanted (8,)" in text
+    assert "ln_f.bias has shape (3,), expected (8,)" in text
     assert "missing: h.0.ln_1.weight" in text and "and 6 more" in text
 
 
@@ -241,13 +241,13 @@ def test_a_gap_between_blocks(arrays):
 
 @pytest.mark.parametrize("weights", [{}, {"model.embed_tokens.weight": np.ones((3, 4))}])
 def test_another_model(weights):
-    with pytest.raises(ValueError, match=r"wte\.weight is missing, so this is no GPT-2"):
+    with pytest.raises(ValueError, match=r"wte\.weight is missing, so this is not a GPT-2"):
         build_gpt2(weights)
 
 
 def test_an_embedding_that_is_no_matrix(arrays):
     arrays["transformer.wpe.weight"] = np.ones(48, np.float32)
-    with pytest.raises(ValueError, match=r"wpe\.weight has shape \(48,\), wanted a matrix"):
+    with pytest.raises(ValueError, match=r"wpe\.weight has shape \(48,\), expected a matrix"):
         build_gpt2(arrays, n_heads=2)
 
 
@@ -310,7 +310,7 @@ def test_a_bin_file_cut_short(tmp_path, arrays, cut):
 def test_a_file_of_something_else(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:248dfc")
-    with pytest.raises(SafeTensorsError, match="no safetensors file"):
+    with pytest.raises(SafeTensorsError, match="not a safetensors file"):
         load_gpt2(path)
 
 
@@ -321,8 +321,8 @@ def test_a_file_of_something_else(tmp_path):
         ({"activation_function": "relu"}, "activation_function is 'relu'.*'gelu_new'"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
         ({"n_inner": 16}, "n_inner is 16"),
-        ({"vocab_size": 12}, r"wte\.weight has shape \(11, 8\), wanted \(12, 8\)"),
-        ({"n_positions": 5}, r"wpe\.weight has shape \(6, 8\), wanted \(5, 8\)"),
+        ({"vocab_size": 12}, r"wte\.weight has shape \(11, 8\), expected \(12, 8\)"),
+        ({"n_positions": 5}, r"wpe\.weight has shape \(6, 8\), expected \(5, 8\)"),
         ({"n_layer": 3}, r"missing: h\.2\.ln_1\.weight"),
         ({"resid_pdrop": 0.5}, "pass drop_rate"),
     ],
@@ -335,7 +335,9 @@ def test_a_config_that_does_not_fit(tmp_path, change, message):
         load_gpt2(folder)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "should hold one JSON object")]
+)
 def test_a_broken_config(tmp_path, text, message):
     folder = save_gpt2(tiny(), tmp_path)
     (folder / "config.json").write_text(text)
@@ -391,7 +393,7 @@ def test_downloaded_once(published, tmp_path, known):
 
 def test_a_wrong_checksum_is_not_kept(published, tmp_path):
     published(sha256="0" * 64)
-    with pytest.raises(DownloadError, match="other bytes: sha256 .*, wanted 000000"):
+    with pytest.raises(DownloadError, match="other bytes: sha256 .*, expected 000000"):
         from_pretrained("gpt2")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -407,7 +409,9 @@ def test_a_download_cut_short_is_not_kept(published, tmp_path, known):
 def test_a_wrong_file_without_a_checksum_is_named_by_its_shapes(published, arrays):
     wrong = {**arrays, "transformer.wte.weight": np.ones((12, 8), np.float32)}
     published(sha256=None, n_bytes=None, sent=save(wrong))
-    message = r"gpt2\.safetensors is not.*(?s:.*)wte\.weight has shape \(12, 8\), wanted \(11, 8\)"
+    message = (
+        r"gpt2\.safetensors is not.*(?s:.*)wte\.weight has shape \(12, 8\), expected \(11, 8\)"
+    )
     with pytest.raises(ValueError, match=message):
         from_pretrained("gpt2")
 

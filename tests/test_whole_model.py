@@ -15,7 +15,8 @@ import tinygrad_llm as tg
 from tinygrad_llm import nn, ops
 from tinygrad_llm.autograd.engine import OPS, backward_steps
 from tinygrad_llm.autograd.finite_differences import gradcheck
-from tinygrad_llm.functions.attention import rope, rope_angles
+from tinygrad_llm.functions.attention import rope
+from tinygrad_llm.layers.rotary import rope_angles
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.study.check.reference import TWINS

@@ -4,7 +4,7 @@
 the structure itself as JSON in the file's metadata. A plain state_dict so becomes a file that every
 safetensors reader opens. `load` reads it back, any other safetensors file as a dict of tensors, and
 the files that PyTorch's `torch.save` writes, by a reader that builds tensors and plain containers
-and refuses everything else by name (see weights/torch_file.py).
+and refuses everything else by name (see weights/formats/torch_file.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import numpy as np
 from .arrays import devices
 from .arrays.memory import is_array
 from .tensor import Size, Tensor, device, dtypes, wrap
-from .weights.formats.safetensors import SafeTensorsFile, save_file
+from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
 from .weights.formats.safetensors import save as save_bytes
-from .weights.formats.torch_file import StoredTensor, TorchFile, TorchFileError, is_torch_file
+from .weights.formats.torch_file import TorchFile, TorchFileError, is_torch_file
+from .weights.formats.torch_values import StoredTensor
 from .weights.formats.tree import pack, unpack
 
 __all__ = ["load", "save"]
@@ -114,16 +115,16 @@ class _Packer:
         return made
 
     def keep(self, array: Any, path: str) -> str:
-        """Files an array under its place in the structure, once for each piece of memory."""
-        place = (wrap(array).data_ptr(), array.shape, array.strides, str(array.dtype))
-        known = self.names.get(place) if array.size else None
+        """Store an array under its place in the structure, once for each piece of memory."""
+        memory = memory_key(array)
+        known = self.names.get(memory) if array.size else None
         if known is not None:
             return known
         name = path or "tensor"
         while name in self.arrays or name == "__metadata__":
             name += "'"
         self.arrays[name] = array
-        self.names[place] = name
+        self.names[memory] = name
         return name
 
     def refusal(self, value: Any, path: str) -> str:
@@ -294,7 +295,7 @@ def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
         if stored.dtype not in dtypes.BY_NAME:
             raise TorchFileError(
                 f"{file.where}: {path or 'the tensor'} is {stored.dtype}, which no tensor here can "
-                "hold; weights.torch_file.TorchFile gives it as an array"
+                "hold; weights.formats.torch_file.TorchFile returns it as an array"
             )
         made = _made(array, stored.is_parameter, stored.requires_grad)
         return place(made, stored.location)

@@ -1,1 +1,2 @@
-"""Files of any kind: written whole or not at all, and downloads that are checked."""
+"""Files of any kind: written whole or not at all, JSON with errors that name the file, downloads
+that are checked."""

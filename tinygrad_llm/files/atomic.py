@@ -1,21 +1,24 @@
 """Files that are there whole or not at all.
 
-A file is written under a temporary name beside its place, flushed to the disk, and then renamed:
-the rename is one step for the file system, so that a reader sees the old file or the new one, and
-a process killed in the middle leaves the old one.
+A file is written under a temporary name in the folder of its final name, flushed to the disk, and
+then renamed: the rename is one step for the file system, so a reader sees the old file or the new
+one, and a process killed in the middle leaves the old one.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+__all__ = ["atomic_write", "sync_folder"]
 
-def sync_folder(folder: str | Path) -> None:
-    """Makes the names in a folder (new files, renames) survive a power cut.
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make the names in a folder (new files, renames) survive a power cut.
 
     Windows cannot open a folder, and some network file systems refuse; they order it themselves.
     """
@@ -28,18 +31,19 @@ def sync_folder(folder: str | Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary file to write into that replaces `path` when the block ends without an error.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write into, which replaces `path` when the block ends without an error.
 
         with atomic_write("config.json") as file:
             file.write(text.encode())
 
-    On an error (a full disk, Ctrl-C) the temporary file is removed and `path` is as it was.
+    After an error (a full disk, Ctrl-C) the temporary file is removed and `path` is as it was.
+    Raises: OSError from the disk, with the name of the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,7 +51,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # a full disk does not say whose file it was
         raise
     sync_folder(path.parent)

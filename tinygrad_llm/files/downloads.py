@@ -1,9 +1,9 @@
 """Files published elsewhere: their addresses, their checks, and the local folder that keeps them.
 
-Nothing here needs more than the standard library. A download is written to a temporary name in the
-folder of its final name, checked, synced and only then renamed, so a file under its final name is
-whole and right, whatever happened. A file that is there but wrong is named in an error and left as
-it is: it may be somebody's.
+Nothing here needs more than the standard library. A download is written under a temporary name,
+checked, and only then renamed (see atomic.py): a file under its final name is always whole and
+right. A file that is there but wrong is named in an error and left as it is, because it may be the
+user's own.
 """
 
 from __future__ import annotations
@@ -11,35 +11,44 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from .atomic import atomic_write
+
+__all__ = [
+    "DATA_VARIABLE",
+    "DownloadError",
+    "Progress",
+    "RemoteFile",
+    "cache_folder",
+    "check_file",
+    "fetch",
+    "sha256_of",
+]
 
 DATA_VARIABLE = "TINYGRAD_LLM_DATA"
 Progress = Callable[[int, "int | None"], None]
 
 
 class DownloadError(OSError):
-    """A file is missing here and no address gave it, or what is here is wrong."""
+    """A file is missing and could not be downloaded, or the file that is there is the wrong one."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file, where it is published, and how to know it.
+    """One file: where it is published, and how to recognize it.
 
     file_name:   its name in the cache folder
     addresses:   http(s) addresses, tried in this order
-    sha256:      of the file itself (of the member, where the address is a zip), or None where it is
-        not known: then whoever reads the file has to check it
-    n_bytes:     its size in bytes, or None where that is not known
+    sha256:      of the file itself (of the member, where the address is a zip), or None if it is
+        not known: then the code that reads the file has to check it
+    n_bytes:     its size in bytes, or None if it is not known
     licence:     what its authors allow
     description: one sentence
-    member:      the file's name inside the zip at the address, or None where the address is the
-        file
+    member:      the file's name inside the zip at the address, or None if the address is the file
     """
 
     file_name: str
@@ -51,7 +60,7 @@ class RemoteFile:
     member: str | None = None
 
     @property
-    def wanted(self) -> str:
+    def expected(self) -> str:
         """What is known of its size and checksum, in words."""
         size = None if self.n_bytes is None else f"{self.n_bytes:,} bytes"
         digest = None if self.sha256 is None else f"sha256 {self.sha256}"
@@ -61,9 +70,9 @@ class RemoteFile:
 def cache_folder() -> Path:
     """The folder that keeps downloads (it may not exist yet).
 
-    The environment variable TINYGRAD_LLM_DATA if set; else %LOCALAPPDATA%\\tinygrad_llm on Windows,
-    ~/Library/Caches/tinygrad_llm on macOS, and $XDG_CACHE_HOME/tinygrad_llm or
-    ~/.cache/tinygrad_llm elsewhere.
+    The environment variable TINYGRAD_LLM_DATA if it is set; otherwise
+    %LOCALAPPDATA%\\tinygrad_llm on Windows, ~/Library/Caches/tinygrad_llm on macOS, and
+    $XDG_CACHE_HOME/tinygrad_llm or ~/.cache/tinygrad_llm elsewhere.
     """
     chosen = os.environ.get(DATA_VARIABLE)
     if chosen:
@@ -88,39 +97,19 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write: it becomes `path` when the block ends well, and vanishes otherwise.
-
-    It is a temporary file in the same folder, synced to the disk and then renamed: nobody ever sees
-    half a file under the name `path`, and an older file of that name stays whole until the new one
-    is.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def check_file(path: str | os.PathLike[str], remote: RemoteFile) -> None:
-    """Raise DownloadError unless the file at `path` has the size and the SHA-256 of `remote`."""
+    """Raises: DownloadError unless the file at `path` has the size and the SHA-256 of `remote`."""
     path = Path(path)
     size = path.stat().st_size
-    right = remote.n_bytes is None or size == remote.n_bytes
-    found = "(not computed)"
-    if right and remote.sha256 is not None:
-        found = sha256_of(path)
-        right = found == remote.sha256
-    if not right:
+    matches = remote.n_bytes is None or size == remote.n_bytes
+    digest = "(not computed)"
+    if matches and remote.sha256 is not None:
+        digest = sha256_of(path)
+        matches = digest == remote.sha256
+    if not matches:
         raise DownloadError(
-            f"{path} is not the file it should be: it has {size:,} bytes and sha256 {found}, "
-            f"wanted {remote.wanted}. It was left as it is; "
+            f"{path} is not the file it should be: it has {size:,} bytes and sha256 {digest}, "
+            f"expected {remote.expected}. It was left as it is; "
             f"move it away to download it again, or set {DATA_VARIABLE} to another folder."
         )
 
@@ -134,12 +123,12 @@ def fetch(
 ) -> Path:
     """The path of a checked local copy of `remote`, downloaded into `folder` if it is not there.
 
-    folder:   where to look and to put it; cache_folder() if None
+    folder:   where to look for it and to put it; cache_folder() if None
     progress: called as progress(bytes so far, bytes in all or None) while downloading
-    timeout:  seconds without a byte after which an address is given up
+    timeout:  seconds without a byte after which the next address is tried
 
-    Raises DownloadError if the file there is wrong or no address gave the right bytes (the message
-    says which file to put where), and OSError if the folder cannot be written.
+    Raises: DownloadError if the file there is wrong or no address returned the right bytes (the
+    message says which file to put where); OSError if the folder cannot be written.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / remote.file_name
@@ -150,7 +139,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(
-            f"{remote.file_name} is not at {path}, and the folder {folder} cannot be made "
+            f"{remote.file_name} is not at {path}, and the folder {folder} cannot be created "
             f"({error}). Set {DATA_VARIABLE} to a folder that can be written."
         ) from error
     reasons = []
@@ -165,7 +154,7 @@ def fetch(
         f"{remote.file_name} is not in {folder}, and it could not be downloaded:\n"
         + "\n".join(reasons)
         + f"\nWithout a network, fetch it elsewhere{inside} and put it at {path} "
-        f"({remote.wanted}), "
+        f"({remote.expected}), "
         f"or set {DATA_VARIABLE} to a folder that has it."
     )
 
@@ -173,6 +162,7 @@ def fetch(
 def _download(
     address: str, path: Path, remote: RemoteFile, progress: Progress | None, timeout: float
 ) -> None:
+    """Download one address to `path`. Raises: DownloadError with the reason if that fails."""
     whole = remote.member is None
     expected = remote.n_bytes if whole else None
     at_most = remote.n_bytes
@@ -180,7 +170,7 @@ def _download(
         at_most = 2 * remote.n_bytes + (1 << 20)
     archive = io.BytesIO()
     digest = hashlib.sha256()
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         for chunk, received, total in _chunks(address, timeout, expected, at_most):
             if whole:
                 file.write(chunk)
@@ -195,14 +185,17 @@ def _download(
             digest.update(data)
         if remote.sha256 not in (None, digest.hexdigest()):
             raise DownloadError(
-                f"it sent other bytes: sha256 {digest.hexdigest()}, wanted {remote.sha256}"
+                f"it sent other bytes: sha256 {digest.hexdigest()}, expected {remote.sha256}"
             )
 
 
 def _chunks(
     address: str, timeout: float, expected: int | None, at_most: int | None
 ) -> Iterator[tuple[bytes, int, int | None]]:
-    """Yield (bytes, bytes so far, bytes in all or None); all network trouble is a DownloadError."""
+    """Yield (bytes, bytes so far, bytes in all or None).
+
+    Raises: DownloadError for every error of the network.
+    """
     import http.client  # here, because they take as long to import as NumPy does
     import urllib.error
     import urllib.request
@@ -227,12 +220,13 @@ def _chunks(
         if isinstance(reason, TimeoutError):
             raise DownloadError(f"nothing came for {timeout:g} seconds") from error
         raise DownloadError(f"{type(reason).__name__}: {reason}") from error
-    wanted = expected if total is None else total
-    if wanted is not None and received < wanted:
-        raise DownloadError(f"it was cut short: {received:,} of {wanted:,} bytes came")
+    n_bytes = expected if total is None else total
+    if n_bytes is not None and received < n_bytes:
+        raise DownloadError(f"it was cut short: {received:,} of {n_bytes:,} bytes came")
 
 
 def _unzip(archive: io.BytesIO, remote: RemoteFile) -> bytes:
+    """The bytes of remote.member in a zip archive."""
     import zipfile
 
     assert remote.member is not None
@@ -241,10 +235,10 @@ def _unzip(archive: io.BytesIO, remote: RemoteFile) -> bytes:
             size = zipped.getinfo(remote.member).file_size
             if remote.n_bytes not in (None, size):
                 raise DownloadError(
-                    f"{remote.member} in its zip has {size:,} bytes, wanted {remote.n_bytes:,}"
+                    f"{remote.member} in its zip has {size:,} bytes, expected {remote.n_bytes:,}"
                 )
             return zipped.read(remote.member)
     except KeyError as error:
         raise DownloadError(f"its zip has no member {remote.member!r}") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise DownloadError(f"it sent no readable zip ({error})") from error
+        raise DownloadError(f"it sent a zip that cannot be read ({error})") from error

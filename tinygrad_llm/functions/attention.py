@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import xp_of
-from ..tensor import Tensor, dtypes, wrap
+from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .dropout import keep_weights
@@ -93,7 +92,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
     x (..., T, D); cos and sin broadcast to (..., T, R), R pairs, 2R <= D; what is left of D stays
     as it is. Pairs are (xⱼ, xⱼ₊R) as in Hugging Face's models, or neighbours (x₂ⱼ, x₂ⱼ₊₁) as in
     Meta's, if interleaved: weights made for one give nonsense with the other.
-    Su et al. (2021), equation 34. `rope_angles` makes cos and sin.
+    Su et al. (2021), equation 34. `layers.rotary.rope_angles` computes cos and sin.
     """
     need_floating("rope", x, cos, sin)
     lead, n_pairs = x.array.shape[:-1], cos.array.shape[-1]
@@ -107,16 +106,3 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
             f"{list(cos.shape)} and {list(sin.shape)} for x {list(x.shape)}"
         )
     return ops.Rope.apply(x, cos.array, sin.array, interleaved=interleaved)
-
-
-def rope_angles(
-    positions: Tensor, dim: int, base: float = 10000.0, dtype: Any = None
-) -> tuple[Tensor, Tensor]:
-    """(cos, sin) of position·base^(−2j/dim), j < dim/2: positions (...) give (..., dim/2) each."""
-    if dim % 2:
-        raise ValueError(f"rope_angles: dim is {dim}, must be even: it counts pairs")
-    xp = xp_of(positions.array)
-    frequency = 1.0 / (base ** (xp.arange(0, dim, 2).astype("float32") / dim))
-    angle = positions.array.astype("float32")[..., None] * frequency
-    kind = dtypes.numpy_dtype(dtype)
-    return wrap(xp.cos(angle).astype(kind)), wrap(xp.sin(angle).astype(kind))

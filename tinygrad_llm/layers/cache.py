@@ -22,8 +22,8 @@ class LayerCache:
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values of new tokens (B, H, T, D); returns all of them so far.
 
-        ValueError if they are more than max_length or of another batch; RuntimeError if they
-        require grad, for what the cache holds is outside the graph.
+        Raises: ValueError if they are more than max_length in all, or of another batch size;
+        RuntimeError if they require grad, because the cache is outside the graph.
         """
         if keys.requires_grad or values.requires_grad:
             raise RuntimeError("a KV cache is for generation: call the model under no_grad()")
@@ -37,16 +37,18 @@ class LayerCache:
                 f"{self._keys.shape[1]} heads, not {k.shape[0]} with {k.shape[1]}"
             )
         if self._keys is None or stop > self._keys.shape[2]:
-            room = min(self.max_length, max(2 * stop, 64))
-            self._keys = self._grown(self._keys, k, room)
-            self._values = self._grown(self._values, v, room)
+            capacity = min(self.max_length, max(2 * stop, 64))
+            self._keys = self._grown(self._keys, k, capacity)
+            self._values = self._grown(self._values, v, capacity)
         self._keys[:, :, start:stop] = k
         self._values[:, :, start:stop] = v
         self.length = stop
         return wrap(self._keys[:, :, :stop]), wrap(self._values[:, :, :stop])
 
-    def _grown(self, old: Any, new: Any, room: int) -> Any:
-        grown = xp_of(new).empty((*new.shape[:2], room, new.shape[3]), new.dtype)  # (B, H, room, D)
+    def _grown(self, old: Any, new: Any, capacity: int) -> Any:
+        """Memory for `capacity` tokens, with the old tokens copied into it."""
+        B, H, _, D = new.shape
+        grown = xp_of(new).empty((B, H, capacity, D), new.dtype)
         if old is not None:
             grown[:, :, : self.length] = old[:, :, : self.length]
         return grown
@@ -55,8 +57,8 @@ class LayerCache:
 class KVCache:
     """One LayerCache for each layer of a model: `logits = model(idx, cache=cache)`.
 
-    A model that is given a cache takes idx for the tokens that follow those already in it.
-    `len(cache)` says how many these are; `truncate(n)` forgets all but the first n.
+    With a cache, idx are the tokens that follow those already in it. `len(cache)` is the number
+    of tokens in it; `truncate(n)` forgets all except the first n.
     """
 
     def __init__(self, n_layers: int, max_length: int) -> None:
@@ -70,7 +72,7 @@ class KVCache:
         return True  # an empty cache is a cache
 
     def truncate(self, length: int) -> None:
-        """Forget all tokens but the first `length`; ValueError if there are not so many."""
+        """Forget all tokens except the first `length`. Raises: ValueError if it has fewer."""
         if not 0 <= length <= len(self):
             raise ValueError(f"the KV cache holds {len(self)} tokens, it can't keep {length}")
         for layer in self.layers:

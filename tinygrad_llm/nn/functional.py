@@ -23,7 +23,7 @@ from ..functions.activation import (
     softsign,
     tanhshrink,
 )
-from ..functions.attention import rope, rope_angles, scaled_dot_product_attention
+from ..functions.attention import rope, scaled_dot_product_attention
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, one_hot
@@ -86,7 +86,6 @@ __all__ = [
     "relu_",
     "rms_norm",
     "rope",
-    "rope_angles",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",

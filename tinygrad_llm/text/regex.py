@@ -14,7 +14,7 @@ from .tokenizer import (
     END_OF_TEXT,
     StreamDecoder,
     Tokenizer,
-    _Fields,
+    TokenizerFields,
     check_text,
     split_on_special,
 )
@@ -35,8 +35,8 @@ class SimpleTokenizer(Tokenizer):
     vocab: word -> id, the ids 0 .. n-1. <|endoftext|> and <|unk|> in it are special tokens. With
         <|unk|> an unknown word becomes it; without, an unknown word is a ValueError.
 
-    decode() puts one space between tokens and none before punctuation, so it does not give every
-    text back.
+    decode() puts one space between tokens and none before punctuation, so it does not return every
+    text unchanged.
     """
 
     kind = "simple"
@@ -64,8 +64,8 @@ class SimpleTokenizer(Tokenizer):
     ) -> SimpleTokenizer:
         """The tokenizer of a text's words, sorted, with the special tokens after them.
 
-        special_tokens: any of <|endoftext|> and <|unk|>. Raises ValueError for others and an empty
-            text.
+        special_tokens: any of <|endoftext|> and <|unk|>
+        Raises: ValueError if there are other special tokens, or if the text is empty.
         """
         check_text(text)
         if not set(special_tokens) <= {END_OF_TEXT, UNKNOWN}:
@@ -78,8 +78,8 @@ class SimpleTokenizer(Tokenizer):
             words.update(split_words(part))
         if not words:
             raise ValueError("the text is empty: there are no words to learn")
-        everything = dict.fromkeys([*sorted(words), *special_tokens])
-        return cls({word: i for i, word in enumerate(everything)}, name)
+        vocab = dict.fromkeys([*sorted(words), *special_tokens])  # in this order, each once
+        return cls({word: i for i, word in enumerate(vocab)}, name)
 
     @property
     def vocab_size(self) -> int:
@@ -125,11 +125,13 @@ class SimpleTokenizer(Tokenizer):
         return {"words": self._words}
 
     @classmethod
-    def _from_fields(cls, fields: _Fields) -> SimpleTokenizer:
+    def _from_fields(cls, fields: TokenizerFields) -> SimpleTokenizer:
         return cls({word: i for i, word in enumerate(fields.strings("words"))})
 
 
 class _WordStream(StreamDecoder):
+    """Whole words one at a time, with the spaces that decode() puts between them."""
+
     def __init__(self, tokenizer: SimpleTokenizer) -> None:
         self._words = tokenizer
         self._first = True

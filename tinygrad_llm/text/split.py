@@ -1,13 +1,13 @@
-r"""GPT-2's cut of a text into pieces: no token ever crosses the edge of a piece.
+r"""GPT-2's way to cut a text into pieces: no token ever crosses the edge of a piece.
 
-The pattern, in the words of the `regex` package, is
+The pattern, as one writes it for the package `regex`, is
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
 that is: an English ending; letters, or numbers, or other signs, each with at most one space before
-them; white space up to the last one before a word; white space. Python's own `re` has no \p{L}
+them; white space up to the last one before a word; white space. Python's `re` has no \p{L}
 (letters) and \p{N} (numbers), and its \s differs from Unicode's White_Space by four control
-characters. So the classes are spelled out here, from Python's own Unicode table.
+characters. So the classes are spelled out here, from Python's Unicode table.
 
 A character that this Python's Unicode table does not know yet is neither letter nor number.
 """
@@ -38,7 +38,7 @@ def split(text: str) -> list[str]:
 
 
 def count_pieces(text: str) -> Counter[str]:
-    """How often each piece stands in the text."""
+    """How often each piece occurs in the text."""
     counts: Counter[str] = Counter()
     for block in split_in_blocks(text):
         counts.update(block)
@@ -46,10 +46,10 @@ def count_pieces(text: str) -> Counter[str]:
 
 
 def split_in_blocks(text: str) -> Iterator[list[str]]:
-    """The pieces, some thousands at a time, so that a large text is never held twice.
+    """The pieces, some thousands at a time, so that a large text is never in memory twice.
 
-    A block ends where white space follows something else. A piece starts there in any case, and no
-    piece looks further back, so the cuts change nothing.
+    A block ends where white space follows something else. A piece starts there in any case, and the
+    pattern never looks back, so the cuts change nothing.
     """
     start = 0
     while start < len(text):
@@ -65,8 +65,8 @@ def split_in_blocks(text: str) -> Iterator[list[str]]:
 def _pattern(end: int) -> re.Pattern[str]:
     """The pattern for texts whose letters and numbers all lie below `end`.
 
-    `re` looks a character of the basic plane up in a table, but walks through the ranges above it
-    one by one, at the end of every word. The pattern without them is five times faster.
+    `re` looks up a character of the basic plane in a table, but tries the ranges above it one by
+    one, at the end of every word. The pattern without them is five times faster.
     """
     letters, numbers = _class("L", end), _class("N", end)
     return re.compile(

@@ -1,6 +1,6 @@
-"""Byte-pair encoding as a textbook tells it: count all pairs, join the most frequent, start over.
+"""Byte-pair encoding as in a textbook: count all pairs, join the most frequent, start over.
 
-The slow twin of merges.py: one reads this to understand, and the tests hold the two together.
+The slow twin of merges.py: this one is for reading, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Pair = tuple[int, int]
 
 
 def textbook_merges(words: Iterable[bytes], n_merges: int, min_count: int = 2) -> list[Pair]:
-    """The merges that learn_merges(Counter(words), ...) gives."""
+    """The merges that learn_merges(Counter(words), ...) returns."""
     rows = [list(word) for word in words]
     merges: list[Pair] = []
     while len(merges) < n_merges:
@@ -29,7 +29,7 @@ def textbook_merges(words: Iterable[bytes], n_merges: int, min_count: int = 2) -
 
 
 def textbook_encode(word: bytes, merges: Sequence[Pair]) -> list[int]:
-    """The symbols of one word: every merge in turn, in the order in which they were learned."""
+    """The symbols of one word: one merge after the other, in the order they were learned in."""
     row = list(word)
     for i, pair in enumerate(merges):
         row = join(row, pair, 256 + i)

@@ -1,14 +1,13 @@
 """What every tokenizer here can do: text to ids and back, special tokens, streaming, files.
 
-A tokenizer writes text as a list of integers, its token ids, and reads such a list back. The kinds
-differ in what a token is (a character, a word, a run of bytes); everything else is the same and
-stands here.
+A tokenizer turns text into a list of integers, its token ids, and turns such a list back into
+text. The kinds differ in what a token is (a character, a word, a run of bytes); everything else is
+the same, and it is in this file.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -19,13 +18,25 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..files.downloads import replacing
+from ..files.json_files import read_json_object, write_json
+
+__all__ = [
+    "END_OF_TEXT",
+    "StreamDecoder",
+    "Tokenizer",
+    "TokenizerFields",
+    "check_text",
+    "load_tokenizer",
+    "number_special_tokens",
+    "split_on_special",
+]
 
 END_OF_TEXT = "<|endoftext|>"
 FORMAT = "tinygrad_llm tokenizer"
 VERSION = 1
 KINDS: dict[str, type[Tokenizer]] = {}
 T = TypeVar("T", bound="Tokenizer")
+V = TypeVar("V")
 
 
 class Tokenizer(ABC):
@@ -34,9 +45,9 @@ class Tokenizer(ABC):
     name:           free text, kept in the file
     special_tokens: spelling -> id, e.g. {"<|endoftext|>": 50256}
 
-    A special token stands for something that no text says, such as the end of a document. So that
-    nobody puts one in by typing it, encode() raises where a text spells one that the caller did not
-    allow.
+    A special token stands for something that is not in the text, such as the end of a document. So
+    that nobody puts one in by typing it, encode() raises ValueError if a text spells one that the
+    caller did not allow.
     """
 
     kind: ClassVar[str]
@@ -52,7 +63,7 @@ class Tokenizer(ABC):
         self.name = name
         self.special_tokens = dict(special_tokens)
 
-    # -- what a kind of tokenizer must say -------------------------------------------------
+    # -- what a kind of tokenizer must define ----------------------------------------------
 
     @property
     @abstractmethod
@@ -69,12 +80,12 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _fields(self) -> dict[str, Any]:
-        """What the file says, without its head."""
+        """What save() writes into the file, except format, version, kind and name."""
 
     @classmethod
     @abstractmethod
-    def _from_fields(cls: type[T], fields: _Fields) -> T:
-        """The tokenizer that such a file describes."""
+    def _from_fields(cls: type[T], fields: TokenizerFields) -> T:
+        """The tokenizer whose `_fields()` these are."""
 
     # -- text to ids -----------------------------------------------------------------------
 
@@ -89,11 +100,11 @@ class Tokenizer(ABC):
         allowed_special:    special tokens that become their one id where the text spells them, or
             "all"
         disallowed_special: special tokens that must not be spelled in the text; "all" means all
-            that are not allowed, () means none: their spelling is then ordinary text (the same as
-            in tiktoken)
+            that are not allowed, () means none: their spelling is then ordinary text (as in
+            tiktoken)
 
-        Raises ValueError for a disallowed special token, for a character that the tokenizer does
-        not know, and for a lone surrogate (half a character, which UTF-8 cannot write).
+        Raises: ValueError if the text has a disallowed special token, a character that the
+        tokenizer does not know, or a lone surrogate (half a character, which UTF-8 cannot write).
         """
         ids: list[int] = []
         for part in self._parts(text, allowed_special, disallowed_special):
@@ -112,12 +123,12 @@ class Tokenizer(ABC):
     ) -> np.ndarray:
         """The ids of a text as an array of shape (n,): for large texts, in less memory.
 
-        Raises ValueError if an id does not fit in the integer type `dtype`, else as encode() does.
+        Raises: ValueError if an id does not fit in the integer type `dtype`; else as encode() does.
         """
         dtype = np.dtype(dtype)
         if dtype.kind not in "iu" or np.iinfo(dtype).max < self.vocab_size - 1:
             raise ValueError(
-                f"dtype {dtype} cannot hold the ids 0 .. {self.vocab_size - 1}; take int32 or int64"
+                f"dtype {dtype} cannot hold the ids 0 .. {self.vocab_size - 1}; use int32 or int64"
             )
         arrays = [np.empty(0, dtype)]
         for part in self._parts(text, allowed_special, disallowed_special):
@@ -138,10 +149,10 @@ class Tokenizer(ABC):
         known = set(self.special_tokens)
         allowed = known if allowed == "all" else known & _names(allowed)
         disallowed = known - allowed if disallowed == "all" else known & _names(disallowed)
-        if disallowed and (found := _either(disallowed).search(text)):
-            token = found.group()
+        if disallowed and (match := _either(disallowed).search(text)):
+            token = match.group()
             raise ValueError(
-                f"the text spells the special token {token!r} at position {found.start()}; pass "
+                f"the text spells the special token {token!r} at position {match.start()}; pass "
                 f"allowed_special={{{token!r}}} to encode it as one token, or "
                 "disallowed_special=() to encode its spelling as ordinary text"
             )
@@ -159,9 +170,9 @@ class Tokenizer(ABC):
     def decode(self, ids: Any) -> str:
         """The text of a flat sequence of ids (a list, an array, a Tensor), or of one id.
 
-        Bytes that are no UTF-8, such as a cut character, become U+FFFD. Special tokens are spelled
-        out. Raises IndexError for an id that is not in the vocabulary, TypeError for what is no
-        flat sequence.
+        Bytes that are not UTF-8, such as a cut character, become U+FFFD. Special tokens are spelled
+        out. Raises: IndexError if an id is not in the vocabulary; TypeError if `ids` is not a flat
+        sequence of integers.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
@@ -192,10 +203,10 @@ class Tokenizer(ABC):
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
         ids = [ids] if isinstance(ids, int) else list(ids)
         try:
-            wrong = ids and (min(ids) < 0 or max(ids) >= self.vocab_size)
+            outside = ids and (min(ids) < 0 or max(ids) >= self.vocab_size)
         except TypeError:
-            wrong = True
-        if wrong or not all(isinstance(i, (int, np.integer)) for i in ids):
+            outside = True
+        if outside or not all(isinstance(i, (int, np.integer)) for i in ids):
             for place, i in enumerate(ids):
                 if not isinstance(i, (int, np.integer)):
                     raise TypeError(
@@ -211,7 +222,7 @@ class Tokenizer(ABC):
 
     @property
     def eot_token(self) -> int | None:
-        """The id of <|endoftext|>, or None where this tokenizer has none."""
+        """The id of <|endoftext|>, or None if this tokenizer has none."""
         return self.special_tokens.get(END_OF_TEXT)
 
     # -- files -----------------------------------------------------------------------------
@@ -219,13 +230,11 @@ class Tokenizer(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON that people can read; an older file is replaced in one step."""
         head = {"format": FORMAT, "version": VERSION, "kind": self.kind, "name": self.name}
-        text = json.dumps({**head, **self._fields()}, ensure_ascii=False, indent=1)
-        with replacing(path) as file:
-            file.write(text.encode("utf-8") + b"\n")
+        write_json(path, {**head, **self._fields()})
 
     @classmethod
     def load(cls: type[T], path: str | os.PathLike[str]) -> T:
-        """Read what save() wrote. Raises ValueError if the file says anything else."""
+        """Read what save() wrote. Raises: ValueError if the file holds anything else."""
         tokenizer = load_tokenizer(path)
         if not isinstance(tokenizer, cls):
             raise ValueError(
@@ -248,8 +257,9 @@ class Tokenizer(ABC):
 class StreamDecoder:
     """Text from ids that come one at a time.
 
-    push(id) gives what can be shown now: a character whose bytes are spread over tokens comes with
-    the last of them. finish() gives the rest. All of it together is decode() of all ids.
+    push(id) returns what can be shown now: a character whose bytes are spread over several tokens
+    comes with the last of them. finish() returns what remains. All of it together is decode() of
+    all ids.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -257,7 +267,7 @@ class StreamDecoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
-        """Take one id; give the text that is now complete (often all of it, sometimes '')."""
+        """Take one id; returns the text that is now complete (often all of it, sometimes '')."""
         return self._utf8.decode(self._tokenizer.decode_bytes(token_id))
 
     def finish(self) -> str:
@@ -265,33 +275,37 @@ class StreamDecoder:
         return self._utf8.decode(b"", final=True)
 
 
-class _Fields(dict):
+class TokenizerFields(dict[str, Any]):
     """The fields of a tokenizer file, with errors that name the file."""
 
     def __init__(self, fields: dict[str, Any], path: Path) -> None:
         super().__init__(fields)
         self.path = path
 
-    def get_as(self, name: str, wanted: type[Any]) -> Any:
-        if not isinstance(self.get(name), wanted):
+    def get_as(self, name: str, kind: type[V]) -> V:
+        """The field, if it is of the type `kind`; ValueError if it is not."""
+        value = self.get(name)
+        if not isinstance(value, kind):
             raise ValueError(
-                f"{self.path}: the tokenizer's {name!r} should be a {wanted.__name__}, "
-                f"got {self.get(name)!r:.60}"
+                f"{self.path}: the tokenizer's {name!r} should be a {kind.__name__}, "
+                f"got {value!r:.60}"
             )
-        return self[name]
+        return value
 
     def strings(self, name: str) -> list[str]:
-        found: list[str] = self.get_as(name, list)
-        if not all(isinstance(one, str) for one in found):
+        """The field, if it is a list of strings; ValueError if it is not."""
+        values = self.get_as(name, list)
+        if not all(isinstance(value, str) for value in values):
             raise ValueError(f"{self.path}: the tokenizer's {name!r} should be a list of strings")
-        return found
+        return values
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-    """The tokenizer in a file, of whatever kind it is.
+    """The tokenizer in a file, of any kind.
 
-    Reads what save() wrote, and a folder (or the vocab.bpe in it) with GPT-2's two files vocab.bpe
-    and encoder.json. Raises FileNotFoundError, or ValueError that says what is wrong with the file.
+    path: a file that save() wrote, or a folder (or the vocab.bpe in it) with GPT-2's two files
+        vocab.bpe and encoder.json
+    Raises: FileNotFoundError; ValueError that says what is wrong with the file.
     """
     path = Path(path)
     if not path.exists():
@@ -300,14 +314,14 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
             "GPT-2's vocab.bpe and encoder.json"
         )
     if path.is_dir() or path.name == "vocab.bpe":
-        return KINDS["bpe"].from_gpt2_files(path)  # type: ignore[attr-defined]
-    data = path.read_bytes()
+        bpe: Any = KINDS["bpe"]  # the class in bpe.py, which imports this file
+        return bpe.from_gpt2_files(path)
     try:
-        fields = json.loads(data)
+        fields = TokenizerFields(read_json_object(path), path)
     except ValueError as error:
-        raise ValueError(f"{path} is no tokenizer file: it is not JSON ({error})") from error
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise ValueError(f'{path} is no tokenizer file of ours: it lacks "format": "{FORMAT}"')
+        raise ValueError(f"not a tokenizer file: {error}") from error
+    if fields.get("format") != FORMAT:
+        raise ValueError(f'not a tokenizer file: {path} lacks "format": "{FORMAT}"')
     if fields.get("version") != VERSION:
         raise ValueError(
             f"{path} is a tokenizer file of version {fields.get('version')!r}; this release reads "
@@ -318,10 +332,9 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise ValueError(
             f"{path} holds a tokenizer of kind {fields.get('kind')!r}; known are {sorted(KINDS)}"
         )
-    found = _Fields(fields, path)
-    name = found.get_as("name", str)
+    name = fields.get_as("name", str)
     try:
-        tokenizer = kind._from_fields(found)
+        tokenizer = kind._from_fields(fields)
     except ValueError as error:
         if str(path) in str(error):
             raise
@@ -331,7 +344,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 
 def check_text(text: str) -> None:
-    """Raise TypeError unless text is a str, ValueError if UTF-8 cannot write it."""
+    """Raises: TypeError if text is not a str; ValueError if UTF-8 cannot write it."""
     if not isinstance(text, str):
         hint = ": decode the bytes first" if isinstance(text, (bytes, bytearray)) else ""
         raise TypeError(f"a text must be a str, got {type(text).__name__}{hint}")
@@ -349,7 +362,7 @@ def check_text(text: str) -> None:
 
 
 def number_special_tokens(special_tokens: Collection[str], first_id: int) -> dict[str, int]:
-    """Give the special tokens the ids from first_id on, in their order."""
+    """special token -> id: first_id and the numbers after it, in the order of the tokens."""
     if isinstance(special_tokens, str):
         raise TypeError(
             f"special_tokens must be a list of strings, got the string {special_tokens!r}"
@@ -361,7 +374,7 @@ def number_special_tokens(special_tokens: Collection[str], first_id: int) -> dic
 
 
 def split_on_special(text: str, special_tokens: Collection[str]) -> list[str]:
-    """The ordinary stretches of a text between special tokens."""
+    """The parts of a text between special tokens."""
     return _either(set(special_tokens)).split(text) if special_tokens else [text]
 
 

@@ -1,4 +1,8 @@
-"""Files of weights: safetensors now, read lazily and written whole or not at all."""
+"""Files of weights: safetensors, read lazily and written whole or not at all.
+
+formats/   the file formats: safetensors, PyTorch's .pth read without pickle, nested state
+families/  for each family of models, which published weight has which name here
+"""
 
 from .formats.safetensors import (
     SafeTensorsError,

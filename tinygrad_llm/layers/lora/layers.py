@@ -1,4 +1,4 @@
-"""One layer: the two small matrices, and a Linear with them beside it."""
+"""One layer: the two small matrices, and a Linear to which their product is added."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class LoRALayer(Module):
     """x·Aᵀ·Bᵀ·(α/r): x (..., in_features) -> (..., out_features), with dropout on x in training.
 
     lora_A (rank, in_features) starts as a Linear's weight, lora_B (out_features, rank) at zero.
+    Raises: ValueError if rank is not a positive integer, alpha not positive, or dropout outside
+    [0, 1).
     """
 
     def __init__(
@@ -57,11 +59,11 @@ class LoRALayer(Module):
 
 
 class LinearWithLoRA(Module):
-    """A frozen Linear with a LoRA layer beside it: linear(x) + lora(x).
+    """A frozen Linear and a LoRA layer: linear(x) + lora(x).
 
-    After `merge` the linear has a weight W + ΔW of its own and the LoRA layer is left out;
-    `unmerge` brings back the weight that was there, to the bit. So a weight that other layers share
-    (an output layer tied to the embedding) stays as it is for them.
+    After `merge` the linear has a new weight W + ΔW and the LoRA layer is left out; `unmerge`
+    brings back the weight that was there before, to the last bit. So a weight that other layers
+    share (an output layer tied to the embedding) stays as it is for them.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class LinearWithLoRA(Module):
     ) -> None:
         super().__init__()
         if not isinstance(linear, Linear):
-            raise TypeError(f"LinearWithLoRA wants a Linear, got {type(linear).__name__}")
+            raise TypeError(f"LinearWithLoRA: expected a Linear, got {type(linear).__name__}")
         weight = linear.weight
         self.lora = LoRALayer(
             linear.in_features, linear.out_features, rank, alpha, dropout,
@@ -81,10 +83,12 @@ class LinearWithLoRA(Module):
 
     @property
     def in_features(self) -> int:
+        """The linear's in_features."""
         return self.linear.in_features
 
     @property
     def out_features(self) -> int:
+        """The linear's out_features."""
         return self.linear.out_features
 
     @property
@@ -103,7 +107,7 @@ class LinearWithLoRA(Module):
         return self.linear.bias
 
     def merge(self) -> None:
-        """The linear's weight becomes W + ΔW; RuntimeError if it already is."""
+        """Make the linear's weight W + ΔW. Raises: RuntimeError if it is merged already."""
         if self.merged:
             raise RuntimeError("this layer is merged already: unmerge it first")
         before = self.linear.weight
@@ -111,7 +115,7 @@ class LinearWithLoRA(Module):
         self._before = (before,)
 
     def unmerge(self) -> None:
-        """The linear's weight is W again, to the bit; RuntimeError if it is not merged."""
+        """Make the linear's weight W again, to the last bit. Raises: RuntimeError if not merged."""
         if not self.merged:
             raise RuntimeError("this layer is not merged")
         (before,), merged = self._before, self.linear.weight

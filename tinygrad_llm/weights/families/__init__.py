@@ -1,1 +1,1 @@
-"""Whose weights have which names: one file a model family."""
+"""For each family of models, which published weight has which name here: one file per family."""

@@ -7,7 +7,7 @@ Three names for one weight, here of the layer that makes queries, keys and value
     here           trf_blocks.0.att.qkv.weight (3C, C)
 
 Both older layouts store the matrix of y = x·W (a "Conv1D" of width 1), nn.Linear that of y = x·Wᵀ,
-so these matrices are transposed on the way. Queries, keys and values stay fused, in this order.
+so these matrices are transposed. Queries, keys and values stay fused, in this order.
 
 Everything here works on arrays; models/pretrained.py makes a GPT of them.
 """
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.devices import to_numpy
+from ...files.json_files import read_json_object
 from ..formats.safetensors import SafeTensorsFile
 from ..formats.torch_file import TorchFile, is_torch_file
 
@@ -55,11 +56,11 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 def _names(n_layers: int) -> dict[str, tuple[str, str, bool]]:
     """Hugging Face's name -> (our name, letters of the shape in the file, whether transposed)."""
-    found = {theirs: (ours, shape, False) for theirs, (ours, shape) in _TOP.items()}
+    names = {theirs: (ours, shape, False) for theirs, (ours, shape) in _TOP.items()}
     for i in range(n_layers):
         for theirs, (ours, shape) in _BLOCK.items():
-            found[f"h.{i}.{theirs}"] = (f"trf_blocks.{i}.{ours}", shape, len(shape) == 2)
-    return found
+            names[f"h.{i}.{theirs}"] = (f"trf_blocks.{i}.{ours}", shape, len(shape) == 2)
+    return names
 
 
 # ------------------------------------------------------------------------- OpenAI's names
@@ -74,7 +75,7 @@ def _openai_name(name: str) -> str:
 
 def _from_openai(variables: Mapping[str, Any]) -> dict[str, Any]:
     """OpenAI's variables under Hugging Face's names; a matrix (1, in, out) loses its first axis."""
-    found = {}
+    renamed = {}
     for name, array in variables.items():
         path = name.removesuffix(":0").removeprefix("model/")
         parts = re.sub(r"^h(\d+)/", r"h/\1/", path).split("/")
@@ -86,11 +87,12 @@ def _from_openai(variables: Mapping[str, Any]) -> dict[str, Any]:
         array = np.asarray(array)
         if array.ndim == 3 and array.shape[0] == 1 and last == "w":
             array = array[0]  # (1, in, out) -> (in, out)
-        found[".".join(parts)] = array
-    return found
+        renamed[".".join(parts)] = array
+    return renamed
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
+    """The first six of the names, and how many more there are."""
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
@@ -98,10 +100,9 @@ def _some(names: list[str]) -> str:
 class GPT2Weights(Mapping[str, np.ndarray]):
     """Arrays under Hugging Face's names without "transformer." and without stored masks.
 
-    weights: name -> array or tensor, under Hugging Face's names or OpenAI's; read when touched
+    weights: name -> array or tensor, under Hugging Face's names or OpenAI's; read when asked for
     where: what error messages call them
-
-    ValueError if a weight is there twice, TypeError (on reading) if one is not floating-point.
+    Raises: ValueError if a weight is there twice; on reading TypeError if it is not floating-point.
     """
 
     def __init__(self, weights: Mapping[str, Any], where: str = "the weights") -> None:
@@ -117,7 +118,7 @@ class GPT2Weights(Mapping[str, np.ndarray]):
             self._keys[short] = name
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a weight as it is stored, without reading it where that is possible."""
+        """The shape of a weight as it is stored, without reading it if that is possible."""
         key, weights = self._keys[name], self._weights
         stored = weights.tree[key] if isinstance(weights, TorchFile) else weights[key]
         return tuple(getattr(stored, "shape", ()))
@@ -139,16 +140,19 @@ class GPT2Weights(Mapping[str, np.ndarray]):
         return len(self._keys)
 
     def fields(self) -> dict[str, int]:
-        """The fields of GPTConfig that the shapes tell; ValueError if this can be no GPT-2."""
+        """The fields of GPTConfig that follow from the shapes.
+
+        Raises: ValueError if these cannot be the weights of a GPT-2.
+        """
         for name in ("wte.weight", "wpe.weight"):
             if name not in self._keys:
                 raise ValueError(
-                    f"{self.where}: {name} is missing, so this is no GPT-2; there are: "
-                    f"{_some(sorted(self)) or 'no arrays at all'}"
+                    f"{self.where}: {name} is missing, so this is not a GPT-2; there are: "
+                    f"{_listed(sorted(self)) or 'no arrays at all'}"
                 )
             if len(self.shape(name)) != 2:
                 raise ValueError(
-                    f"{self.where}: {name} has shape {self.shape(name)}, wanted a matrix"
+                    f"{self.where}: {name} has shape {self.shape(name)}, expected a matrix"
                 )
         return {
             "vocab_size": self.shape("wte.weight")[0],
@@ -166,30 +170,34 @@ class GPT2Weights(Mapping[str, np.ndarray]):
         )
 
     def check(self, vocab_size: int, context_length: int, emb_dim: int, n_layers: int) -> None:
-        """ValueError that lists missing and unexpected names and wrong shapes, both shapes each."""
+        """Compare all names and shapes with those of a GPT-2 of this size.
+
+        Raises: ValueError that lists missing and unexpected names, and wrong shapes with both
+        shapes.
+        """
         V, T, C = vocab_size, context_length, emb_dim
         sizes = {"V": V, "T": T, "C": C, "Q": 3 * C, "F": 4 * C}
-        wanted = {
+        shapes = {
             name: tuple(sizes[letter] for letter in letters)
             for name, (_, letters, _) in _names(n_layers).items()
         }
         if _HEAD in self._keys:
-            wanted[_HEAD] = (V, C)
-        missing = [name for name in wanted if name not in self._keys]
-        unexpected = [name for name in self if name not in wanted]
+            shapes[_HEAD] = (V, C)
+        missing = [name for name in shapes if name not in self._keys]
+        unexpected = [name for name in self if name not in shapes]
         wrong = [
-            f"{name} has shape {self.shape(name)}, wanted {shape}"
-            for name, shape in wanted.items()
+            f"{name} has shape {self.shape(name)}, expected {shape}"
+            for name, shape in shapes.items()
             if name in self._keys and self.shape(name) != shape
         ]
         problems = [
-            *([f"missing: {_some(missing)}"] if missing else []),
-            *([f"unexpected: {_some(unexpected)}"] if unexpected else []),
+            *([f"missing: {_listed(missing)}"] if missing else []),
+            *([f"unexpected: {_listed(unexpected)}"] if unexpected else []),
             *wrong[:6],
             *([f"and {len(wrong) - 6} more wrong shapes"] if len(wrong) > 6 else []),
         ]
         if problems:
-            raise ValueError(f"{self.where} is not the GPT-2 wanted:\n  " + "\n  ".join(problems))
+            raise ValueError(f"{self.where} is not the GPT-2 expected:\n  " + "\n  ".join(problems))
 
     def state(self, n_layers: int) -> Iterator[tuple[str, np.ndarray]]:
         """(our name, array in our layout) one by one; the head comes last, tied or not."""
@@ -198,14 +206,14 @@ class GPT2Weights(Mapping[str, np.ndarray]):
         yield "out_head.weight", self[_HEAD if _HEAD in self._keys else "wte.weight"]
 
 
-_FIELDS = {  # of config.json: of GPTConfig
+_FIELDS = {  # a field of config.json: that of GPTConfig
     "vocab_size": "vocab_size",
     "n_positions": "context_length",
     "n_embd": "emb_dim",
     "n_head": "n_heads",
     "n_layer": "n_layers",
 }
-_FIXED: dict[str, tuple[Any, ...]] = {  # of config.json: what this package's GPT can be
+_FIXED: dict[str, tuple[Any, ...]] = {  # a field of config.json: the values that this GPT can have
     "model_type": ("gpt2",),
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
@@ -216,22 +224,20 @@ _FIXED: dict[str, tuple[Any, ...]] = {  # of config.json: what this package's GP
 
 
 def fields_of_json(path: Path) -> dict[str, Any]:
-    """The fields of GPTConfig that a config.json tells."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    if not isinstance(said, dict):
-        raise ValueError(f"{path} holds no JSON object")
+    """The fields of GPTConfig in a config.json of transformers.
+
+    Raises: ValueError if the file is broken, or describes what this GPT cannot be.
+    """
+    config = read_json_object(path)
     for name, possible in _FIXED.items():
-        if said.get(name, possible[0]) not in possible:
-            wanted = " or ".join(map(repr, possible))
-            raise ValueError(f"{path}: {name} is {said[name]!r}, but this GPT has {wanted}")
-    fields = {ours: said[theirs] for theirs, ours in _FIELDS.items() if theirs in said}
-    inner = said.get("n_inner")
-    if inner is not None and inner != 4 * said.get("n_embd", 768):
+        if config.get(name, possible[0]) not in possible:
+            allowed = " or ".join(map(repr, possible))
+            raise ValueError(f"{path}: {name} is {config[name]!r}, but this GPT has {allowed}")
+    fields = {ours: config[theirs] for theirs, ours in _FIELDS.items() if theirs in config}
+    inner = config.get("n_inner")
+    if inner is not None and inner != 4 * config.get("n_embd", 768):
         raise ValueError(f"{path}: n_inner is {inner}, but this GPT has 4·n_embd")
-    rates = {said[n] for n in ("embd_pdrop", "attn_pdrop", "resid_pdrop") if n in said}
+    rates = {config[n] for n in ("embd_pdrop", "attn_pdrop", "resid_pdrop") if n in config}
     if len(rates) == 1:
         fields["drop_rate"] = rates.pop()
     elif rates:
@@ -240,13 +246,12 @@ def fields_of_json(path: Path) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:
-    """(the weights, fields of GPTConfig that a config.json beside them tells) of a file or folder.
+    """(the weights, fields of GPTConfig in a config.json in the same folder) of a file or folder.
 
     path: a .safetensors file, a .bin file of torch.save (read without running anything in it), or
         a folder with model.safetensors or pytorch_model.bin
-
-    FileNotFoundError if there is no such file; SafeTensorsError or TorchFileError for one that is
-    cut short or damaged; ValueError for one that holds no state dict.
+    Raises: FileNotFoundError if there is no such file; SafeTensorsError or TorchFileError if it is
+    cut short or damaged; ValueError if it does not hold a state dict.
     """
     path = Path(path)
     if path.is_dir():
@@ -263,12 +268,12 @@ def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:
     if is_torch_file(head):
         weights = torch_file = TorchFile(path)
         if not isinstance(torch_file.tree, dict):
-            raise ValueError(f"{path} holds a {type(torch_file.tree).__name__}, no state dict")
+            raise ValueError(f"{path} holds a {type(torch_file.tree).__name__}, not a state dict")
     else:
         weights = SafeTensorsFile(path)
     json_file = path.with_name("config.json")
-    said = fields_of_json(json_file) if json_file.is_file() else {}
-    return GPT2Weights(weights, str(path)), said
+    fields = fields_of_json(json_file) if json_file.is_file() else {}
+    return GPT2Weights(weights, str(path)), fields
 
 
 # -------------------------------------------------------------------------------- writing
@@ -278,35 +283,35 @@ def to_huggingface(
     """A GPT's state dict under Hugging Face's names, as NumPy arrays in Hugging Face's layout.
 
     prefix: "transformer." as GPT2LMHeadModel has it, or "" as GPT2Model and the published files
-    tied: whether the head is the embedding; if not it comes as lm_head.weight
-    Without qkv.bias the bias is one of zeros, which computes the same. KeyError for other names
-    than a GPT's.
+    tied: whether the head is the embedding; if not, it becomes lm_head.weight
+    Without qkv.bias the bias is written as zeros, which computes the same.
+    Raises: KeyError if the state dict has not all names of a GPT.
     """
     own = {name: to_numpy(getattr(value, "array", value)) for name, value in state.items()}
     n_layers = len({name.split(".")[1] for name in own if name.startswith("trf_blocks.")})
-    found = {}
+    renamed = {}
     for name, (ours, _, transposed) in _names(n_layers).items():
         if ours.endswith("qkv.bias") and ours not in own:
             weight = own[ours.replace("bias", "weight")]
             own[ours] = np.zeros(len(weight), weight.dtype)
-        found[prefix + name] = np.ascontiguousarray(own[ours].T if transposed else own[ours])
+        renamed[prefix + name] = np.ascontiguousarray(own[ours].T if transposed else own[ours])
     if not tied:
-        found[_HEAD] = own["out_head.weight"]
-    return found
+        renamed[_HEAD] = own["out_head.weight"]
+    return renamed
 
 
 def to_openai(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The state dict of a GPT with a tied head under OpenAI's names; matrices are (1, in, out)."""
-    found = {}
+    renamed = {}
     for name, array in to_huggingface(state, "").items():
         matrix = name.startswith("h.") and array.ndim == 2
-        found[_openai_name(name)] = array[None] if matrix else array  # (in, out) -> (1, in, out)
-    return found
+        renamed[_openai_name(name)] = array[None] if matrix else array  # (in, out) -> (1, in, out)
+    return renamed
 
 
 def json_of_fields(fields: Mapping[str, Any]) -> bytes:
-    """The config.json that transformers wants beside the weights, from the fields of GPTConfig."""
-    said = {
+    """The config.json that transformers reads with the weights, from the fields of GPTConfig."""
+    config = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{theirs: fields[ours] for theirs, ours in _FIELDS.items()},
@@ -317,4 +322,4 @@ def json_of_fields(fields: Mapping[str, Any]) -> bytes:
         "bos_token_id": fields["vocab_size"] - 1,
         "eos_token_id": fields["vocab_size"] - 1,
     }
-    return (json.dumps(said, indent=2) + "\n").encode()
+    return (json.dumps(config, indent=2) + "\n").encode()

@@ -1,1 +1,1 @@
-"""File formats of weights: safetensors, and PyTorch's .pth, read without pickle."""
+"""File formats: safetensors, PyTorch's .pth read without pickle, and nested state as JSON."""

@@ -1,12 +1,12 @@
 """A machine for the byte code in PyTorch's files that can build plain values and nothing else.
 
-Python's own loader for that byte code imports and calls whatever the file names, so that reading a
-file can run anything. This one knows no import and no call: a name in the file is looked up in the
-table that the caller passes, and whatever is not there is refused by its name.
+Python's own loader for that byte code imports and calls anything that the file names, so that
+reading a file can run any code. This one has no import and no call: a name in the file is looked up
+in the table that the caller passes, and a name that is not in it is refused.
 
 The instructions (Python's Lib/pickletools.py describes each) work on a stack: most push a value;
 MARK pushes a mark, and the container instructions take everything above it; PUT and GET keep values
-by number, which is how one tensor can stand in two places.
+by number, which is how one tensor can be in two places.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["Refused", "Symbol", "run"]
 
 
 class Refused(ValueError):
-    """The byte code wants something that this machine does not do."""
+    """The byte code asks for something that this machine does not do."""
 
 
 class Symbol:
-    """A name out of the file, such as torch.FloatStorage; `build` makes its value from arguments.
+    """A name in the file, such as torch.FloatStorage; `build` makes its value from arguments.
 
-    build None: the name stands for itself and may not be called.
+    build None: the name may be passed on, but not called.
     """
 
     __slots__ = ("build", "name")
@@ -39,7 +39,7 @@ class Symbol:
 
 
 class _Mark:
-    """Stands on the stack where a container's elements begin."""
+    """Its place on the stack is where a container's elements begin."""
 
 
 _MARK = _Mark()
@@ -61,7 +61,7 @@ _NUMBERS = {
     ord("M"): struct.Struct("<H"),
     ord("G"): struct.Struct(">d"),
 }
-# Instructions followed by a length and so many bytes: the size of the length, and what they mean.
+# Instructions followed by a length and that many bytes: the size of the length, and what they mean.
 _COUNTED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
     ord("X"): (4, lambda raw: raw.decode("utf-8", "surrogatepass")),
     0x8C: (1, lambda raw: raw.decode("utf-8", "surrogatepass")),
@@ -76,21 +76,22 @@ _COUNTED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
 _TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
 _FROM_MARK: dict[int, Callable[[list], Any]] = {ord("t"): tuple, ord("l"): list, 0x91: frozenset}
 _PUT, _GET = {ord("q"): 1, ord("r"): 4}, {ord("h"): 1, ord("j"): 4}
-# What only objects of other classes need: named in the error.
+# Instructions that only objects of other classes need: they are named in the error.
 _OBJECTS = {0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", ord("i"): "INST", ord("o"): "OBJ"}
 
 
 def run(
     code: bytes,
-    symbols: Mapping[str, Symbol],
+    symbols: Mapping[str, Any],
     persistent: Callable[[Any], Any],
     state: Callable[[Any, Any], bool],
 ) -> Any:
-    """Executes `code` and returns the value it builds.
+    """Execute `code` and return the value that it builds.
 
-    symbols: what a name like "torch._utils._rebuild_tensor_v2" stands for. persistent: gives the
-    value of a reference out of the file (a storage). state(value, state): whether setting this
-    state on this value can be left out. Refused for everything else, ValueError for broken code.
+    symbols: what a name like "torch._utils._rebuild_tensor_v2" stands for, a Symbol or a value.
+    persistent: returns the value of a reference to outside of the code (a storage).
+    state(value, state): whether setting this state on this value can be left out.
+    Raises: Refused if the code asks for anything else; ValueError if the code is broken.
     """
     machine = _Machine(code, symbols, persistent, state)
     try:
@@ -100,7 +101,15 @@ def run(
 
 
 class _Machine:
-    def __init__(self, code: bytes, symbols: Any, persistent: Any, state: Any) -> None:
+    """One execution: the place in the code, the stack, and the values kept by number."""
+
+    def __init__(
+        self,
+        code: bytes,
+        symbols: Mapping[str, Any],
+        persistent: Callable[[Any], Any],
+        state: Callable[[Any, Any], bool],
+    ) -> None:
         self.code, self.at = code, 0
         self.symbols, self.persistent, self.state = symbols, persistent, state
         self.stack: list[Any] = []
@@ -110,14 +119,16 @@ class _Machine:
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         if count > len(self.code) - self.at:
-            raise ValueError(f"cut short: {count:,} bytes wanted at byte {self.at:,}")
+            raise ValueError(f"cut short: {count:,} bytes expected at byte {self.at:,}")
         self.at += count
         return self.code[self.at - count : self.at]
 
     def number(self, size: int) -> int:
+        """The next number, unsigned, of `size` bytes."""
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> str:
+        """The next line of text."""
         end = self.code.index(b"\n", self.at)
         raw = self.take(end - self.at)
         self.at += 1
@@ -125,12 +136,14 @@ class _Machine:
 
     # ------------------------------------------------------------------------------ the stack
     def pop(self) -> Any:
+        """The value on top of the stack, taken off it."""
         value = self.stack.pop()
         if value is _MARK:
             raise ValueError(f"broken near byte {self.at:,} (a mark where a value should be)")
         return value
 
     def since_mark(self) -> list[Any]:
+        """The values above the last mark, taken off the stack together with it."""
         stack = self.stack
         for i in range(len(stack) - 1, -1, -1):
             if stack[i] is _MARK:
@@ -140,13 +153,15 @@ class _Machine:
         raise ValueError(f"broken near byte {self.at:,} (no mark)")
 
     def top(self, kind: type) -> Any:
+        """The container on top of the stack, which stays there; Refused unless it is a `kind`."""
         value = self.stack[-1]
         if not isinstance(value, kind):
             raise Refused(f"{_name(value)} is filled as if it were a {kind.__name__}")
         return value
 
-    # --------------------------------------------------------------------------------- to run
+    # ------------------------------------------------------------------------ the instructions
     def run(self) -> Any:
+        """Execute instructions up to the last one, STOP."""
         stack, memo = self.stack, self.memo
         while True:
             op = self.take(1)[0]
@@ -223,11 +238,12 @@ class _Machine:
         else:
             raise Refused(f"instruction {op:#04x}, which no plain value needs")
 
-    def symbol(self, module: Any, name: Any) -> Symbol:
-        found = self.symbols.get(f"{module}.{name}")
-        if found is None:
+    def symbol(self, module: Any, name: Any) -> Any:
+        """What a name in the file stands for; Refused if the table does not have it."""
+        symbol = self.symbols.get(f"{module}.{name}")
+        if symbol is None:
             raise Refused(f"{module}.{name}")
-        return found
+        return symbol
 
 
 def _name(value: Any) -> str:
@@ -235,15 +251,15 @@ def _name(value: Any) -> str:
 
 
 def _without_symbols(root: Any) -> Any:
-    """The value, once it is sure that no name is left in it that nothing was built from."""
-    waiting, seen = [root], set()
-    while waiting:
-        value = waiting.pop()
+    """The value. Raises: Refused if it still contains a name from which nothing was built."""
+    to_check, seen = [root], set()
+    while to_check:
+        value = to_check.pop()
         if isinstance(value, Symbol):
             raise Refused(f"{value.name} as a value")
         if isinstance(value, (dict, list, tuple, set, frozenset)) and id(value) not in seen:
             seen.add(id(value))
-            waiting.extend(value)
+            to_check.extend(value)
             if isinstance(value, dict):
-                waiting.extend(value.values())
+                to_check.extend(value.values())
     return root

@@ -2,15 +2,16 @@
 
 The format (huggingface/safetensors, README, "Format"): eight bytes that hold the length N of the
 header, little-endian; N bytes of JSON, which map each name to its dtype, its shape and where its
-bytes begin and end; then all the bytes, without a gap, little-endian, rows last to first ("C"
-order). `__metadata__` is a reserved name that maps texts to texts.
+bytes begin and end; then all the bytes, without a gap, little-endian, in row-major ("C") order.
+`__metadata__` is a reserved name that maps texts to texts.
 
-A reader maps the file into memory and touches only what is asked for. A writer makes every array
-contiguous first, and replaces the file in one step (see atomic.py).
+A reader maps the file into memory and reads only what is asked for. A writer makes every array
+contiguous first, and replaces the file in one step (see files/atomic.py).
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -21,8 +22,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...arrays import devices
-from ...arrays.memory import is_array
+from ...arrays.memory import address, is_array
 from ...files.atomic import atomic_write
+from ...tensor import wrap
+from .numbers import extended_dtype, itemsize, widened
 
 __all__ = [
     "SafeTensorsError",
@@ -30,6 +33,7 @@ __all__ = [
     "load",
     "load_file",
     "load_model",
+    "memory_key",
     "save",
     "save_file",
     "save_model",
@@ -50,81 +54,70 @@ _PLAIN = {
     "F64": "<f8",
     "C64": "<c8",
 }
-# What NumPy alone cannot hold: the name in the file, the name in the package ml_dtypes, its bytes.
-_EXTENDED = {
-    "BF16": ("bfloat16", 2),
-    "F8_E4M3": ("float8_e4m3fn", 1),
-    "F8_E5M2": ("float8_e5m2", 1),
-    "F8_E8M0": ("float8_e8m0fnu", 1),
-    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 1),
-    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 1),
+_EXTENDED = {  # what NumPy alone cannot hold (see numbers.py)
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
 _TAGS = {np.dtype(code).name: tag for tag, code in _PLAIN.items()} | {
-    name: tag for tag, (name, _) in _EXTENDED.items()
+    name: tag for tag, name in _EXTENDED.items()
 }
 _LONGEST_HEADER = 100_000_000  # the limit of the reference implementation
 
 
 class SafeTensorsError(ValueError):
-    """A file that is no safetensors file, is cut short, or holds what cannot be represented."""
-
-
-def _ml_dtypes() -> Any:
-    try:
-        import ml_dtypes
-    except ImportError:
-        return None
-    return ml_dtypes
+    """The file is not a safetensors file, is cut short, or holds what cannot be represented."""
 
 
 # ------------------------------------------------------------------------------------- reading
 class SafeTensorsFile(Mapping[str, np.ndarray]):
-    """A safetensors file as a mapping from names to read-only arrays that are read when touched.
+    """A safetensors file as a mapping from names to read-only arrays, each read when it is used.
 
         weights = SafeTensorsFile("model.safetensors")
         weights["tok_emb.weight"].shape
 
-    Opening checks the header against the file's size: SafeTensorsError names what is wrong
-    (cut short, overlapping arrays, unknown dtype), FileNotFoundError a missing file.
-    `metadata` is the dict of texts stored beside the arrays; `shape(name)` and `dtype(name)` tell
-    about an array without reading it. bfloat16 comes as `ml_dtypes.bfloat16` where that package is
-    installed, else widened to float32, which is exact. A file held open by a mapping cannot be
-    replaced on Windows: `load_file` copies and lets go.
+    `metadata` is the dict of texts that the file holds besides the arrays; `shape(name)` and
+    `dtype(name)` describe an array without reading it. bfloat16 comes as `ml_dtypes.bfloat16` if
+    that package is installed, otherwise widened to float32, which is exact. A file that is mapped
+    cannot be replaced on Windows: `load_file` copies it and closes it.
+
+    Raises: FileNotFoundError if there is no such file; SafeTensorsError if the header does not fit
+    the file's size (cut short, overlapping arrays) or a dtype is unknown.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with open(self.path, "rb") as file:
             head = file.read(8)
-        if len(head) < 8:
-            raise SafeTensorsError(
-                f"{path}: {len(head)} bytes are no safetensors file (8 at least)"
-            )
+        _check_length(head, str(path))
         self._parse(np.memmap(self.path, dtype=np.uint8, mode="r"), str(path))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SafeTensorsFile:
         """The same over bytes in memory."""
-        if len(data) < 8:
-            raise SafeTensorsError(f"{len(data)} bytes are no safetensors file (8 at least)")
+        _check_length(data, "<bytes>")
         self = cls.__new__(cls)
         self.path = Path("<bytes>")
         self._parse(np.frombuffer(data, dtype=np.uint8), "<bytes>")
         return self
 
     def _parse(self, raw: np.ndarray, where: str) -> None:
+        """Read the header, and check it against the size of the data."""
         length = int.from_bytes(raw[:8].tobytes(), "little")
         if length > min(len(raw) - 8, _LONGEST_HEADER):
             raise SafeTensorsError(
                 f"{where}: the header should be {length:,} bytes long, but the file has "
-                f"{len(raw) - 8:,} after the first 8: cut short, or no safetensors file"
+                f"{len(raw) - 8:,} after the first 8: cut short, or not a safetensors file"
             )
         try:
             header = json.loads(raw[8 : 8 + length].tobytes(), object_pairs_hook=_no_repeats)
         except (ValueError, RecursionError) as error:
             raise SafeTensorsError(f"{where}: the header is not JSON ({error})") from error
         if not isinstance(header, dict):
-            raise SafeTensorsError(f"{where}: the header is no JSON object")
+            raise SafeTensorsError(f"{where}: the header is not a JSON object")
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self._data = raw[8 + length :]
         self._where = where
@@ -132,18 +125,18 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
         self._check_layout()
 
     def _check_layout(self) -> None:
-        """The arrays fill the data from first byte to last, without gap or overlap."""
+        """Check that the arrays fill the data from first byte to last, without gap or overlap."""
         position = 0
         for name, (_, _, begin, end) in sorted(self._entries.items(), key=lambda e: e[1][2:]):
             if begin != position:
-                what = "overlaps the array before it" if begin < position else "leaves a gap before"
-                raise SafeTensorsError(f"{self._where}: {name} {what} (byte {begin:,})")
+                fault = "overlaps the array" if begin < position else "leaves a gap"
+                raise SafeTensorsError(f"{self._where}: {name} {fault} before it (byte {begin:,})")
             position = end
         if position != len(self._data):
-            what = "cut short" if position > len(self._data) else "with bytes left over"
+            fault = "cut short" if position > len(self._data) else "with bytes left over"
             raise SafeTensorsError(
                 f"{self._where}: the arrays take {position:,} bytes, but the file holds "
-                f"{len(self._data):,}: {what}"
+                f"{len(self._data):,}: {fault}"
             )
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -170,43 +163,47 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
         return f"SafeTensorsFile({self._where}, {len(self)} arrays, {len(self._data):,} bytes)"
 
 
+def _check_length(data: bytes, where: str) -> None:
+    if len(data) < 8:
+        raise SafeTensorsError(
+            f"{where}: {len(data)} bytes are not a safetensors file (8 at least)"
+        )
+
+
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise ValueError("a name is in it twice")
+    return unique
 
 
 def _entry(where: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """(dtype, shape, begin, end) of one array, checked against each other."""
     try:
         tag, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+        complete = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
     except (TypeError, KeyError, ValueError):
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         raise SafeTensorsError(f"{where}: {name} lacks a dtype, a shape or two data_offsets")
     if tag not in _PLAIN and tag not in _EXTENDED:
         raise SafeTensorsError(f"{where}: {name} has the dtype {tag}, which is not supported")
-    itemsize = np.dtype(_PLAIN[tag]).itemsize if tag in _PLAIN else _EXTENDED[tag][1]
-    if end - begin != math.prod(shape) * itemsize:
+    n_bytes = math.prod(shape) * itemsize(_PLAIN.get(tag) or _EXTENDED[tag])
+    if end - begin != n_bytes:
         raise SafeTensorsError(
-            f"{where}: {name} {list(shape)} of {tag} takes {math.prod(shape) * itemsize:,} bytes, "
+            f"{where}: {name} {list(shape)} of {tag} takes {n_bytes:,} bytes, "
             f"but the header gives it {end - begin:,}"
         )
     return tag, shape, begin, end
 
 
 def _view(data: np.ndarray, tag: str, where: str) -> np.ndarray:
-    """The bytes as numbers, without a copy where they are aligned."""
+    """The bytes as numbers, without a copy if they are aligned."""
     data = np.asarray(data)
-    if tag in _PLAIN:
-        dtype = np.dtype(_PLAIN[tag])
-    elif (ml_dtypes := _ml_dtypes()) is not None:
-        dtype = np.dtype(getattr(ml_dtypes, _EXTENDED[tag][0]))
-    elif tag == "BF16":
-        return (data.copy().view("<u2").astype(np.uint32) << 16).view(np.float32)
-    else:
+    dtype = np.dtype(_PLAIN[tag]) if tag in _PLAIN else extended_dtype(_EXTENDED[tag])
+    if dtype is None:
+        if tag == "BF16":
+            return widened(data.copy().view("<u2"))
         raise SafeTensorsError(f"{where} is {tag}, which needs ml_dtypes: pip install ml_dtypes")
     if data.ctypes.data % dtype.itemsize:
         data = data.copy()
@@ -214,7 +211,10 @@ def _view(data: np.ndarray, tag: str, where: str) -> np.ndarray:
 
 
 def load_file(path: str | Path) -> dict[str, np.ndarray]:
-    """Every array of a safetensors file, copied into memory and writable; the file is closed."""
+    """Every array of a safetensors file, copied into memory and writable; the file is closed.
+
+    Raises: as SafeTensorsFile.
+    """
     return {name: np.array(array) for name, array in SafeTensorsFile(path).items()}
 
 
@@ -225,7 +225,7 @@ def load(data: bytes) -> dict[str, np.ndarray]:
 
 # ------------------------------------------------------------------------------------- writing
 def _as_array(name: str, value: Any) -> np.ndarray:
-    """A tensor or array as the bytes to store: on the CPU, contiguous, little-endian."""
+    """A tensor or array in the form to store: on the CPU, contiguous, little-endian."""
     array = getattr(value, "array", value)
     if not is_array(array) and not isinstance(array, np.generic):
         raise TypeError(f"{name}: expected a tensor or an array, got {type(value).__name__}")
@@ -240,6 +240,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 def _write(
     file: BinaryIO, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
+    """Write the whole of a safetensors file into an open file."""
     arrays = {name: _as_array(name, value) for name, value in tensors.items()}
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -269,33 +270,32 @@ def _write(
 def save_file(
     tensors: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes named tensors or arrays of any layout to a safetensors file, in one step.
+    """Write named tensors or arrays of any layout to a safetensors file, in one step.
 
-    metadata maps texts to texts. TypeError for a dtype that the format does not have; OSError from
-    the disk, after which a file that was there before is unchanged.
+    metadata: texts to store with them, by name
+    Raises: TypeError if the format lacks a dtype; OSError from the disk. A file that was there
+    before is then unchanged.
     """
     with atomic_write(path) as file:
         _write(file, tensors, metadata)
 
 
 def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of such a file."""
-    import io
-
+    """The bytes of the file that save_file would write."""
     buffer = io.BytesIO()
     _write(buffer, tensors, metadata)
     return buffer.getvalue()
 
 
 # -------------------------------------------------------------------------------------- models
-def _place(array: Any) -> tuple[Any, ...]:
-    """Equal for two names of one array, as tied weights are."""
-    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
-    return interface["data"][0], array.shape, interface.get("strides"), str(array.dtype)
+def memory_key(array: Any) -> tuple[Any, ...]:
+    """Equal for two arrays that are the same memory, as the arrays of tied weights are."""
+    strides = None if array.flags.c_contiguous else array.strides
+    return address(array), array.shape, strides, str(array.dtype)
 
 
 def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes model.state_dict() to a safetensors file; weights that are tied are stored once.
+    """Write model.state_dict() to a safetensors file; weights that are tied are stored once.
 
     The metadata maps the name that was left out to the one that was kept, as Hugging Face's
     `safetensors.torch.save_model` does.
@@ -305,7 +305,7 @@ def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None 
     shared: dict[str, str] = {}
     for name, value in model.state_dict().items():
         array = getattr(value, "array", value)
-        original = first.setdefault(_place(array), name) if array.size else name
+        original = first.setdefault(memory_key(array), name) if array.size else name
         if original == name:
             kept[name] = array
         else:
@@ -314,12 +314,11 @@ def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None 
 
 
 def load_model(model: Any, path: str | Path) -> None:
-    """Loads a file that `save_model` wrote into a model of the same shape.
+    """Load a file that `save_model` wrote into a model of the same shape.
 
-    RuntimeError from load_state_dict lists missing, unexpected and wrong-shaped names.
+    Raises: RuntimeError from load_state_dict, which lists missing and unexpected names and wrong
+    shapes; as SafeTensorsFile.
     """
-    from ...tensor import wrap
-
     file = SafeTensorsFile(path)
     state = {name: wrap(array) for name, array in file.items()}
     for name, original in file.metadata.items():

@@ -1,8 +1,8 @@
 """Nested state (dicts, lists, numbers, tensors) as JSON and arrays: two formats that run nothing.
 
 `pack` takes the arrays out of a nested structure and leaves their names in it; `unpack` puts them
-back. What JSON lacks (integer keys, tuples, tensors, bytes, infinities) is spelt out with a key
-that begins with "$", so that every value comes back with its own type and to the last bit.
+back. What JSON lacks (integer keys, tuples, tensors, bytes, infinities) is written as a dict whose
+key begins with "$", so that every value comes back with its own type and to the last bit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
+from ...tensor import wrap
 
 __all__ = ["pack", "unpack"]
 
@@ -21,8 +22,9 @@ __all__ = ["pack", "unpack"]
 def pack(tree: Any, prefix: str = "") -> tuple[Any, dict[str, Any]]:
     """(what JSON can hold, the arrays by name) of a nested structure.
 
-    Holds None, bool, int, float, str, bytes, list, tuple, dict with keys of any of those types,
-    NumPy and CuPy arrays and scalars, and tensors. TypeError names the place of anything else.
+    tree: None, bool, int, float, str, bytes, list, tuple, dict with keys of any of those types,
+    NumPy and CuPy arrays and scalars, and tensors, nested.
+    Raises: TypeError, which names the place, if it holds anything else.
     """
     arrays: dict[str, Any] = {}
     return _pack(tree, prefix, arrays), arrays
@@ -57,7 +59,7 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
 
 
 def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
-    """Files the array under its path; under another name if a sibling (1 and "1") has taken it."""
+    """Store the array under its path, or another name if a sibling (1 and "1") has taken it."""
     name = path
     while name in arrays:
         name += "'"
@@ -66,7 +68,10 @@ def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
 
 
 def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The structure that `pack` took apart, with copies of its arrays. KeyError if one lacks."""
+    """The structure that `pack` took apart, with copies of its arrays.
+
+    Raises: KeyError if an array is missing.
+    """
     if isinstance(tree, list):
         return [unpack(item, arrays) for item in tree]
     if not isinstance(tree, dict):
@@ -82,8 +87,6 @@ def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
         if kind == "$array":
             return arrays[value].copy()
         if kind == "$tensor":
-            from ...tensor import wrap
-
             return wrap(arrays[value].copy())
         if kind == "$tuple":
             return tuple(unpack(item, arrays) for item in value)

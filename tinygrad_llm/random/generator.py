@@ -1,0 +1,365 @@
+"""The Generator: a stream of random numbers, and what each distribution makes of its bits."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .normal import fused_multiply_add, log1p, normals32, normals64, pairs64
+from .sequences import cumulative, digits, in_memory_order, representable, shuffled
+from .state import packed_state, unpacked_state
+
+__all__ = ["Generator"]
+
+_AT_ONCE = 1 << 16  # draws worked on at a time, so that they stay in the cache
+_LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
+_FIRST_SEED = 67280421310721  # what PyTorch seeds a Generator with before manual_seed
+_LONGEST_PERMUTATION = (1 << 32) // 20
+
+Shape = Any  # an int or a tuple of ints
+
+
+class Generator:
+    """A stream of random numbers: `Generator().manual_seed(123).randn((2, 3))`.
+
+    Every method that draws takes a shape and a NumPy dtype and gives a NumPy array. Not meant to be
+    shared by threads. `device` is "cpu" or "cuda": a GPU gets the numbers of the CPU.
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        kind = str(device).partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise RuntimeError(
+                f"Expected one of cpu, cuda device type at start of device string: {device}"
+            )
+        self._device = str(device)
+        self.manual_seed(_FIRST_SEED)
+
+    # ------------------------------------------------------------------------- seed and state
+    def manual_seed(self, seed: int) -> Generator:
+        """Begin the stream of `seed`, from −2⁶³ to 2⁶⁴ − 1; returns the generator.
+
+        RuntimeError if seed is no integer, ValueError if it is out of range. Only its low 32 bits
+        make a difference to the stream, as in PyTorch.
+        """
+        if not hasattr(seed, "__index__"):
+            raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
+        seed = seed.__index__()
+        if not -(1 << 63) <= seed < 1 << 64:
+            raise ValueError(
+                f"Overflow when unpacking long long: seed {seed} must be between -2**63 and 2**64"
+            )
+        self._seed = seed % (1 << 64)
+        self._twister: Any = None
+        self._kept: float | None = None  # the second number of a pair of normals
+        return self
+
+    def seed(self) -> int:
+        """Begin a stream that nobody can foresee; returns its seed, of 64 bits."""
+        self.manual_seed(int.from_bytes(os.urandom(8), "little"))
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """The seed that the stream began with."""
+        return self._seed
+
+    def state(self) -> np.ndarray:
+        """All of the generator's state in 5056 bytes (uint8), laid out as PyTorch does."""
+        inner = self._stream.get_state(legacy=False)["state"]
+        return packed_state(self._seed, inner["key"], int(inner["pos"]), self._kept)
+
+    def set_state(self, new_state: Any) -> None:
+        """Go on where `state()` was taken; the bytes may come from PyTorch's get_state as well.
+
+        TypeError unless it is an array or tensor of uint8, RuntimeError unless it is a state.
+        """
+        self._seed, key, position, self._kept = unpacked_state(np.asarray(new_state))
+        self._stream.set_state(("MT19937", key, position, 0, 0.0))
+
+    # -------------------------------------------------------------------------------- the bits
+    @property
+    def _stream(self) -> Any:
+        """NumPy's Mersenne twister, made (and numpy.random imported) when first needed."""
+        if self._twister is None:
+            self._twister = np.random.RandomState(self._seed & 0xFFFFFFFF)
+        return self._twister
+
+    def _draw32(self, n: int) -> np.ndarray:
+        """The next n draws (uint32)."""
+        return self._stream.randint(0, 1 << 32, n, np.uint32)
+
+    def _draw64(self, n: int) -> np.ndarray:
+        """n pairs of draws (uint64), the first of a pair in the high bits."""
+        return self._stream.randint(0, 1 << 64, n, np.uint64)
+
+    def random_int64(self) -> int:
+        """An integer in [0, 2⁶³): PyTorch's torch.empty((), dtype=int64).random_().item()."""
+        return int(self._draw64(1)[0]) & ((1 << 63) - 1)
+
+    def _uniform64(self, n: int) -> np.ndarray:
+        """n float64 uniforms in [0, 1)."""
+        out = np.empty(n)
+        for part in _parts(out):
+            bits = self._draw64(part.size)
+            bits &= _LOW53
+            np.copyto(part, bits.view(np.int64))
+            part *= 2.0**-53
+        return out
+
+    # -------------------------------------------------------------------------------- uniforms
+    def rand(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+        """Uniform numbers in [0, 1)."""
+        return self.uniform(shape, 0.0, 1.0, dtype)
+
+    def uniform(
+        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
+    ) -> np.ndarray:
+        """Uniform numbers in [low, high)."""
+        dtype = np.dtype(dtype)
+        unit = low == 0.0 and high == 1.0
+        if dtype == np.float64:
+            out = self._uniform64(_size(shape))
+            if not unit:
+                out = fused_multiply_add(out, high - low, low)
+        else:
+            out = np.empty(_size(shape), np.float32)
+            low, high = np.float32(low), np.float32(high)
+            for part in _parts(out):
+                bits = self._draw32(part.size)
+                bits &= _LOW24
+                np.copyto(part, bits.view(np.int32), casting="unsafe")
+                part *= 2.0**-24
+                if not unit:
+                    part[:] = fused_multiply_add(part, float(high - low), float(low))
+            out = _narrowed(out, dtype)
+        if not unit or dtype.itemsize == 2:
+            out[out == np.asarray(high, dtype)] = low  # rounded up to the end of the interval
+        return out.reshape(shape)
+
+    def _normal_pairs(self, n: int) -> np.ndarray:
+        """n standard normals in float64; the second number of the last pair may be kept."""
+        values = [] if self._kept is None or n == 0 else [self._kept]
+        n -= len(values)
+        if values:
+            self._kept = None
+        new = pairs64(self._uniform64(n + n % 2))
+        if n % 2:
+            self._kept = float(new[-1])
+        return np.concatenate([values, new[:n]])
+
+    def randn(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+        """Standard normal numbers."""
+        return self.normal(shape, 0.0, 1.0, dtype)
+
+    def normal(
+        self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32,
+        contiguous: bool = True,
+    ) -> np.ndarray:  # fmt: skip
+        """Normal numbers of that mean and standard deviation.
+
+        contiguous False: they are meant for memory with gaps or in another order, for which PyTorch
+        draws them in pairs (see the top of this file).
+        """
+        dtype = np.dtype(dtype)
+        n = _size(shape)
+        rest = n % 16
+        if n < 16 or not contiguous:
+            out = self._normal_pairs(n)
+        elif dtype == np.float64:
+            out = np.empty(n)
+            for part in _parts(out[: n - rest]):
+                part[:] = normals64(self._uniform64(part.size))
+            self._draw64(rest)  # all uniforms are drawn before the last 16 are drawn anew
+            if rest:
+                out[n - 16 :] = normals64(self._uniform64(16))
+        else:
+            out = np.empty(n, np.float32)
+            normals32(self._draw32, out[: n - rest])
+            if rest:
+                if dtype == np.float32:  # as above; PyTorch leaves it out for half precision
+                    self._draw32(rest)
+                normals32(self._draw32, last := np.empty(16, np.float32))
+                out[n - 16 :] = last
+        if out.dtype == np.float32:
+            mean, std = float(np.float32(mean)), float(np.float32(std))
+        if mean == 0.0:
+            if std != 1.0:
+                out *= std
+        else:
+            for part in _parts(out):
+                part[:] = fused_multiply_add(part, std, mean)
+        return _narrowed(out, dtype).reshape(shape)
+
+    # ------------------------------------------------------------------------- other densities
+    def exponential(self, shape: Shape, lambd: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
+        """Exponential numbers of rate lambd: mean 1/lambd. RuntimeError unless lambd > 0."""
+        if not lambd > 0.0:
+            raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
+        dtype = np.dtype(dtype)
+        out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
+        log = log1p if dtype == np.float64 else np.log1p
+        for part in _parts(out):
+            u = self._uniform64(part.size)
+            np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
+        return _narrowed(out, dtype).reshape(shape)
+
+    def bernoulli(self, p: Any, shape: Shape = None, dtype: Any = np.float32) -> np.ndarray:
+        """1 with probability p, else 0. p is a number, or an array of floats that broadcasts.
+
+        RuntimeError unless every p is in [0, 1]. `dtype=bool` is the fastest.
+        """
+        if isinstance(p, np.ndarray):
+            if not bool(((p >= 0) & (p <= 1)).all()):
+                raise RuntimeError("bernoulli: every probability must be in [0, 1]")
+            shape = p.shape if shape is None else shape
+            kind = np.dtype(np.float64 if p.dtype == np.float64 else np.float32)
+            u = self._uniform64(_size(shape)) if kind == np.float64 else self.rand(_size(shape))
+            return (u.reshape(shape) < p.astype(kind, copy=False)).astype(dtype, copy=False)
+        if not 0.0 <= p <= 1.0:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+        out = np.empty(_size(() if shape is None else shape), np.bool_)
+        self._coins(p, out)
+        return out.astype(dtype, copy=False).reshape(() if shape is None else shape)
+
+    def _coins(self, p: float, out: np.ndarray) -> None:
+        """out (1-D, bool) is True where a float64 uniform is below p."""
+        below = math.ceil(math.ldexp(p, 53))  # k·2⁻⁵³ < p exactly if k < below
+        for part in _parts(out):
+            bits = self._draw64(part.size)
+            bits <<= np.uint64(11)  # the low 53 bits, moved to the top
+            if below < 1 << 53:
+                np.less(bits, np.uint64(below << 11), out=part)
+            else:
+                part[:] = True
+
+    def dropout_mask(
+        self, shape: Shape, p: float, dtype: Any = np.float32, like: Any = None
+    ) -> np.ndarray:
+        """What dropout multiplies by: 1/(1 − p) with probability 1 − p, else 0, in dtype.
+
+        Scaled already. `like`, an array of the shape, gives the order of the draws if its memory is
+        not in row order. Nothing is drawn for p = 0 and p = 1, nor for an empty shape, as PyTorch.
+        """
+        dtype = np.dtype(dtype)
+        if like is not None:
+            return in_memory_order(lambda s: self.dropout_mask(s, p, dtype), like)
+        out = np.empty(_size(shape), dtype)
+        if p in (0.0, 1.0):
+            out[:] = 1.0 - p
+            return out.reshape(shape)
+        wide = np.float64 if dtype == np.float64 else np.float32
+        scale = dtype.type(wide(1.0) / wide(1.0 - p))
+        keep = np.empty(min(_AT_ONCE, out.size), np.bool_)
+        for part in _parts(out):
+            self._coins(1.0 - p, keep[: part.size])
+            part[:] = keep[: part.size]
+            part *= scale
+        return out.reshape(shape)
+
+    # -------------------------------------------------------------------------------- integers
+    def randint(
+        self, low: int, high: int | None, shape: Shape, dtype: Any = np.int64
+    ) -> np.ndarray:
+        """Integers in [low, high) of any dtype; high None is past the largest that it holds.
+
+        RuntimeError unless low < high and both fit the dtype.
+        """
+        dtype = np.dtype(dtype)
+        low, high = representable(low, high, dtype)
+        return self._modulo(high - low, low, shape, dtype, high - low >= 1 << 28)
+
+    def random(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+        """Integers from 0 to the largest of dtype, or to 2^(bits of the mantissa) for floats."""
+        dtype = np.dtype(dtype)
+        if dtype.kind == "b":
+            modulus = 2
+        elif dtype.kind in "iu":
+            modulus = int(np.iinfo(dtype).max) + 1
+        else:
+            modulus = (1 << digits(dtype)) + 1
+        return self._modulo(modulus, 0, shape, dtype, modulus >= 1 << 53)
+
+    def random_full(self, shape: Shape, dtype: Any = np.int64) -> np.ndarray:
+        """Integers from −2⁶³ to 2⁶³ − 1."""
+        return self._draw64(_size(shape)).view(np.int64).astype(dtype).reshape(shape)
+
+    def _modulo(
+        self, modulus: int, base: int, shape: Shape, dtype: np.dtype, wide: bool
+    ) -> np.ndarray:
+        """base + draw mod modulus, two draws a number if `wide`."""
+        out = np.empty(_size(shape), dtype)
+        kind: Any = np.uint64 if wide else np.uint32
+        divisor = kind(modulus) if modulus < 1 << (64 if wide else 32) else None
+        for part in _parts(out):
+            draws = self._draw64(part.size) if wide else self._draw32(part.size)
+            if divisor is not None:
+                draws -= draws // divisor * divisor  # faster than the remainder
+            numbers = part if dtype == np.int64 else np.empty(part.size, np.int64)
+            np.copyto(numbers, draws.view(np.int64) if wide else draws)
+            if base:
+                numbers += base
+            if numbers is not part:
+                part[:] = numbers
+        return out.reshape(shape)
+
+    def randperm(self, n: int, dtype: Any = np.int64) -> np.ndarray:
+        """The numbers 0, ..., n − 1 in random order: (n)."""
+        if n >= _LONGEST_PERMUTATION:
+            raise RuntimeError(f"randperm: n must be below {_LONGEST_PERMUTATION}, got {n}")
+        if n < 2:
+            return np.arange(n).astype(dtype)
+        left = np.arange(n, 1, -1, dtype=np.uint32)
+        partner = (self._draw32(n - 1) % left).astype(np.int64)
+        partner += np.arange(n - 1)
+        return shuffled(partner).astype(dtype, copy=False)
+
+    def multinomial(self, probs: np.ndarray, n: int, replacement: bool = False) -> np.ndarray:
+        """n indices for each row of weights: (V) -> (n), (B, V) -> (B, n), int64.
+
+        The weights need not add up to 1. RuntimeError for a weight that is negative, infinite or
+        NaN, and for a row that is all zeros. Without replacement, and with fewer than n weights
+        above zero, those that are zero follow in the order of their indices (PyTorch: in any).
+        """
+        if n > 1 and replacement:
+            return self._with_replacement(probs, n)
+        if not bool(((probs >= 0) & (probs < math.inf)).all()):
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        if probs.size and not bool(probs.any(-1).all()):
+            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        q = in_memory_order(lambda shape: self.exponential(shape, 1.0, probs.dtype), probs)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            np.divide(probs, q, out=q)
+        if n == 1:
+            return q.argmax(-1)[..., None] if q.size else np.empty((*q.shape[:-1], 1), np.int64)
+        return np.argsort(-q, axis=-1, kind="stable")[..., :n]
+
+    def _with_replacement(self, probs: np.ndarray, n: int) -> np.ndarray:
+        sums = cumulative(probs.reshape(-1, probs.shape[-1]))  # (V) -> (1, V)
+        out = np.empty((len(sums), n), np.int64)
+        for row, rising in zip(out, sums, strict=True):
+            row[:] = rising.astype(np.float64).searchsorted(self._uniform64(n))
+        return out.reshape(*probs.shape[:-1], n)
+
+
+# ------------------------------------------------------------------------------------- helpers
+def _size(shape: Shape) -> int:
+    return shape if isinstance(shape, int) else math.prod(shape)
+
+
+def _parts(out: np.ndarray) -> Iterator[np.ndarray]:
+    """The array in pieces that fit the cache."""
+    return (out[i : i + _AT_ONCE] for i in range(0, out.size, _AT_ONCE))
+
+
+def _narrowed(out: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """In dtype; to float16 and bfloat16 by way of float32, as PyTorch. Too large becomes inf."""
+    if out.dtype == dtype:
+        return out
+    with np.errstate(over="ignore"):
+        if dtype.itemsize == 2:
+            out = out.astype(np.float32, copy=False)
+        return out.astype(dtype)

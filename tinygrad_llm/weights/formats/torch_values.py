@@ -1,0 +1,208 @@
+"""What the byte code in PyTorch's files may build: tensors over storages, and plain values."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...tensor import Size, device, dtypes
+from .numbers import EXTENDED, itemsize
+from .opcodes import Refused, Symbol
+
+__all__ = ["STORAGES", "SYMBOLS", "Storage", "StoredTensor"]
+
+STORAGES = {  # the name of a storage's class: the dtype of its numbers
+    **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16"},
+    **{"BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32"},
+    **{"ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8"},
+    **{"BoolStorage": "bool", "ComplexFloatStorage": "complex64"},
+    **{"ComplexDoubleStorage": "complex128"},
+}
+_ARRAYS_ONLY = (
+    "complex64",
+    "complex128",
+    *EXTENDED,
+)  # dtypes of arrays but (mostly) not of tensors
+
+
+# ------------------------------------------------------------------------------------- storages
+class Storage:
+    """`numel` numbers of one dtype in the archive; `location` is where they were on saving.
+
+    read(key, dtype, numel) reads them from the file.
+    """
+
+    def __init__(
+        self, read: Callable[[str, str, int], np.ndarray], key: str, dtype: str, numel: int,
+        location: str,
+    ) -> None:  # fmt: skip
+        self.read, self.key, self.dtype = read, key, dtype
+        self.numel, self.location = numel, location
+
+    def numbers(self) -> np.ndarray:
+        """The numbers, (numel)."""
+        return self.read(self.key, self.dtype, self.numel)
+
+
+class StoredTensor:
+    """A tensor in a file: `shape`, `dtype` (a name), and `array()`, which reads it.
+
+    `strides` and `offset` count elements of the storage. `requires_grad` and `is_parameter` say
+    what it was when it was saved, `location` on which device it was ("cpu", "cuda:0").
+    """
+
+    is_parameter = False
+
+    def __init__(
+        self, storage: Storage, offset: int, shape: Any, strides: Any, requires_grad: bool = False
+    ) -> None:
+        integers = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
+        if not isinstance(storage, Storage) or not integers or len(shape) != len(strides):
+            raise ValueError(f"a tensor of shape {shape} with strides {strides} at {offset}")
+        self.storage, self.offset = storage, offset
+        self.shape, self.strides = tuple(shape), tuple(strides)
+        self.requires_grad = bool(requires_grad)
+        end = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if math.prod(shape) and end > storage.numel:
+            raise ValueError(
+                f"a tensor of shape {self.shape} that ends at element {end:,} of a storage of "
+                f"{storage.numel:,}"
+            )
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype, such as "float32"."""
+        return self.storage.dtype
+
+    @property
+    def location(self) -> str:
+        """The device that the tensor was on when it was saved."""
+        return self.storage.location
+
+    def array(self) -> np.ndarray:
+        """The numbers, writable, with the saved strides; tensors of one storage share memory.
+
+        bfloat16 comes as `ml_dtypes.bfloat16`, or widened to float32 if that is not installed.
+        Raises: TorchFileError if the archive has fewer bytes than were saved, or other ones.
+        """
+        numbers = self.storage.numbers()
+        if not math.prod(self.shape):
+            return np.empty(self.shape, numbers.dtype)
+        size = numbers.itemsize
+        steps = tuple(step * size for step in self.strides)
+        return np.ndarray(self.shape, numbers.dtype, numbers, self.offset * size, steps)
+
+    def __repr__(self) -> str:
+        return f"StoredTensor(shape={self.shape}, dtype={self.dtype})"
+
+
+# ------------------------------------------------------------------- what the byte code may build
+def _tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    grad: Any = False,
+    hooks: Any = (),
+    *marks: Any,
+) -> StoredTensor:
+    if hooks or any(marks):
+        raise Refused("a tensor with hooks or with the complex conjugate's mark")
+    return StoredTensor(storage, offset, size, stride, grad)
+
+
+def _typed_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    grad: Any,
+    hooks: Any,
+    dtype: Any,
+    *marks: Any,
+) -> StoredTensor:
+    """A tensor over raw bytes, with its dtype as an argument."""
+    name = dtype.name.rpartition(".")[2]
+    numel = storage.numel // itemsize(name)
+    typed = Storage(storage.read, storage.key, name, numel, storage.location)
+    return _tensor(typed, offset, size, stride, grad, hooks, *marks)
+
+
+def _parameter(data: StoredTensor, requires_grad: bool, *hooks_and_attributes: Any) -> StoredTensor:
+    made = StoredTensor(data.storage, data.offset, data.shape, data.strides, requires_grad)
+    made.is_parameter = True
+    return made
+
+
+def _of_type(function: Any, kind: Any, arguments: tuple, attributes: Any) -> Any:
+    """A tensor that had attributes or was a Buffer: the attributes are left out."""
+    if function not in (SYMBOLS[name] for name in _BUILDERS) or kind.name not in _KINDS:
+        raise Refused(f"{kind} made by {function}")
+    return function.build(*arguments)
+
+
+def _size(sizes: Any = ()) -> Size:
+    return Size(sizes)
+
+
+def _device(*arguments: Any) -> device:
+    return device(*arguments)
+
+
+def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
+    """Bytes: they are saved as text whose characters have the bytes' numbers."""
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise Refused(f"bytes made of a {type(text).__name__} by {encoding!r}")
+    return text.encode("latin1")
+
+
+def _bytearray(data: bytes | str = b"", encoding: str = "latin1") -> bytearray:
+    return bytearray(data if isinstance(data, bytes) else _bytes(data, encoding))
+
+
+def _set(items: list | tuple = ()) -> set:
+    return set(items)
+
+
+def _frozenset(items: list | tuple = ()) -> frozenset:
+    return frozenset(items)
+
+
+def _complex(real: float, imaginary: float = 0.0) -> complex:
+    return complex(real, imaginary)
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _typed_tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+}
+_KINDS = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "torch._tensor._rebuild_from_type_v2": _of_type,
+    "torch.Size": _size,
+    "torch.device": _device,
+    "collections.OrderedDict": OrderedDict,
+    "_codecs.encode": _bytes,
+    **{
+        f"{module}.{name}": build
+        for module in ("builtins", "__builtin__")
+        for name, build in (
+            *(("set", _set), ("frozenset", _frozenset), ("bytes", _bytes)),
+            *(("bytearray", _bytearray), ("complex", _complex)),
+        )
+    },
+}
+# What every name that the byte code may use stands for: a Symbol, or a dtype of this package.
+SYMBOLS: dict[str, Any] = {
+    **{name: Symbol(name, build) for name, build in (*_BUILDERS.items(), *_PLAIN.items())},
+    **{name: Symbol(name) for name in (*_KINDS, "torch.storage.UntypedStorage")},
+    **{f"torch.{name}": Symbol(f"torch.{name}") for name in (*STORAGES, *_ARRAYS_ONLY)},
+    **{f"torch.{name}": dtype for name, dtype in dtypes.BY_NAME.items()},
+}
