@@ -254,8 +254,8 @@ def test_a_search_that_meets_infinity_ends():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"lowest": 0.0}, "wanted 0 < lowest < highest"),
-        ({"lowest": 1.0, "highest": 0.1}, "wanted 0 < lowest < highest"),
+        ({"lowest": 0.0}, "expected 0 < lowest < highest"),
+        ({"lowest": 1.0, "highest": 0.1}, "expected 0 < lowest < highest"),
         ({"steps": 3}, "steps must be at least 10, got 3"),
         ({"smoothing": 1.0}, "smoothing must be"),
     ],

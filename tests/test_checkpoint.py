@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_llm import nn, random
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.training import CheckpointError, find_checkpoint, save_checkpoint
+from tinygrad_llm.training import StorageError, find_checkpoint, save_checkpoint
 from tinygrad_llm.training.checkpoint import checkpoints_in
 from tinygrad_llm.training.guard import FolderLock
 from tinygrad_llm.weights import SafeTensorsFile
@@ -88,28 +88,28 @@ def test_a_damaged_newest_one_is_passed_over(tmp_path, name, damage):
     if damage != "remove":
         file.write_bytes(data)
     assert find_checkpoint(tmp_path).step == 1
-    with pytest.raises(CheckpointError, match=name.partition(".")[0]):
+    with pytest.raises(StorageError, match=name.partition(".")[0]):
         find_checkpoint(tmp_path / "step-00000002")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": 3}'])
 def test_a_manifest_that_says_nothing_is_no_checkpoint(tmp_path, text):
     (write(tmp_path, 1) / "manifest.json").write_text(text)
-    with pytest.raises(CheckpointError, match="holds no valid checkpoint"):
+    with pytest.raises(StorageError, match="holds no valid checkpoint"):
         find_checkpoint(tmp_path)
 
 
 def test_a_later_format_says_so(tmp_path):
     path = write(tmp_path, 1) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(CheckpointError, match="has the format 99; this version reads 1"):
+    with pytest.raises(StorageError, match="has the format 99; this version reads 1"):
         find_checkpoint(path.parent)
 
 
 def test_missing_places_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(StorageError, match="does not exist"):
         find_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(StorageError, match="holds no checkpoint"):
         find_checkpoint(tmp_path)
 
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _Full(good))
         with pytest.raises(
-            CheckpointError, match="checkpoint of step 2 was not written.*disk is full"
+            StorageError, match="checkpoint of step 2 was not written.*disk is full"
         ):
             write(tmp_path, 2, keep=1)
     assert os.listdir(tmp_path) == ["step-00000001"]
@@ -150,23 +150,23 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, monkeypatch, 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="was not written: .*file"):
+    with pytest.raises(StorageError, match="was not written: .*file"):
         write(tmp_path / "file" / "run", 1)
 
 
 def test_a_checkpoint_of_another_shape_lists_what_does_not_fit(tmp_path):
     model = small_gpt()
     save_checkpoint(tmp_path, 1, model, STATE, config_of(model))
-    with pytest.raises(CheckpointError, match=r"tok_emb.weight.*11, 8.*11, 16"):
+    with pytest.raises(StorageError, match=r"tok_emb.weight.*11, 8.*11, 16"):
         find_checkpoint(tmp_path).load_into(small_gpt(emb_dim=16))
 
 
 def test_a_checkpoint_without_a_known_model_says_so(tmp_path):
     write(tmp_path, 1)
-    with pytest.raises(CheckpointError, match="does not say what model"):
+    with pytest.raises(StorageError, match="does not say what model"):
         find_checkpoint(tmp_path).build_model()
     save_checkpoint(tmp_path, 2, nn.Linear(1, 1), STATE, {"model": {"class": "os", "config": {}}})
-    with pytest.raises(CheckpointError, match="'os' that is not known"):
+    with pytest.raises(StorageError, match="'os' that is not known"):
         find_checkpoint(tmp_path).build_model()
 
 
@@ -179,7 +179,7 @@ def test_state_that_cannot_be_stored_leaves_no_litter(tmp_path):
 def test_two_runs_do_not_share_a_folder(tmp_path):
     pytest.importorskip("fcntl")
     with FolderLock(tmp_path / "run"):
-        with pytest.raises(CheckpointError, match="in use by another running process"):
+        with pytest.raises(StorageError, match="in use by another running process"):
             with FolderLock(tmp_path / "run"):
                 raise AssertionError("both got the lock")
     with FolderLock(tmp_path / "run"):

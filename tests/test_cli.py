@@ -93,11 +93,11 @@ def test_pretrain_says_what_it_did_and_leaves_everything(cli):
         r"parameters +[\d,]+",
         r"tokens +1,280 in 20 steps",
         r"time +about .* on this machine as just measured, [\d,]+ tokens/s",
-        r"step 0: validation loss 5.\d+, \d.\d+ bits a byte",
+        r"step 0: validation loss 5.\d+, \d.\d+ bits per byte",
         r"step 20/20  loss \d.\d+  lr \S+  [\d,]+ tokens/s  0.0 s left",
-        r"validation loss +\d\.\d+ \(nats a token\)",
+        r"validation loss +\d\.\d+ \(nats per token\)",
         r"perplexity +\d+\.\d",
-        r"bits a byte +\d\.\d+",
+        r"bits per byte +\d\.\d+",
         r"plot +runs/text.txt-1/loss.png",
         r"checkpoint +runs/text.txt-1/checkpoints/step-00000020",
         r"tinygrad-llm generate runs/text.txt-1",
@@ -109,7 +109,7 @@ def test_pretrain_says_what_it_did_and_leaves_everything(cli):
     assert found.step == 20 and found.build_model().config.vocab_size == 280
     last = [line for line in read_metrics(run / "metrics.jsonl") if "val_loss" in line][-1]
     assert f"{last['val_loss']:.4f}" in out and f"{last['bits_per_byte']:.4f}" in out
-    # bits a byte from their definition
+    # bits per byte from their definition
     val = TEXT[round(len(TEXT) * 0.9) :]
     tokens = int(re.search(r"and (\d+) for validation", out)[1])
     assert last["bits_per_byte"] == pytest.approx(

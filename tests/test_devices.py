@@ -36,7 +36,7 @@ from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.testing import assert_close
 from tinygrad_llm.training import NonFiniteError, TokenBatches, Trainer, find_checkpoint
-from tinygrad_llm.training.step import beside
+from tinygrad_llm.training.step import to_device_of
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 
@@ -374,13 +374,13 @@ def test_batches_go_to_the_model(other_device):
     model = nn.Linear(2, 2).to(other_device)
     x = torch.ones(2)
     batch = {"x": x, "pair": (x, [x, 3]), "text": "a"}
-    moved = beside(model, batch)
+    moved = to_device_of(model, batch)
     assert moved["x"].device.type == moved["pair"][1][0].device.type == other_device
     assert (type(moved["pair"]), moved["pair"][1][1], moved["text"]) == (tuple, 3, "a")
     assert batch["x"] is x and x.device.type == "cpu"
     there = x.to(other_device)
-    assert beside(model, (there,))[0] is there
-    assert beside(nn.ReLU(), batch) is batch
+    assert to_device_of(model, (there,))[0] is there
+    assert to_device_of(nn.ReLU(), batch) is batch
 
 
 def losses_on(device, make):

@@ -15,9 +15,9 @@ from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.optim.lr_scheduler import WarmupCosineLR
 from tinygrad_llm.tensor import Tensor, wrap
 from tinygrad_llm.training import (
-    CheckpointError,
     EvaluationBatches,
     NonFiniteError,
+    StorageError,
     Stream,
     TokenBatches,
     Trainer,
@@ -315,20 +315,20 @@ def test_a_run_cut_in_two_is_the_run_in_one(tmp_path, stop, loader):
 
 def test_resuming_needs_the_same_run(tmp_path):
     trainer(tmp_path, steps=2).run(plan=False)
-    with pytest.raises(CheckpointError, match="holds a run already .step-00000002."):
+    with pytest.raises(StorageError, match="holds a run already .step-00000002."):
         trainer(tmp_path).run()
     other = trainer(tmp_path, batches=TokenBatches(TOKENS[:500], 4, 8))
-    with pytest.raises(CheckpointError, match="belongs to another run: .*tokens=600"):
+    with pytest.raises(StorageError, match="belongs to another run: .*tokens=600"):
         other.run(resume=True)
     model = small_gpt(emb_dim=16)
     another = Trainer(
         model, optim.AdamW(model.parameters()), [batch_of([8])], steps=1, folder=tmp_path
     )
-    with pytest.raises(CheckpointError, match="does not fit the model"):
+    with pytest.raises(StorageError, match="does not fit the model"):
         another.run(resume=True)
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(StorageError, match="does not exist"):
         trainer(tmp_path / "new").run(resume=tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="has no folder"):
+    with pytest.raises(StorageError, match="has no folder"):
         trainer().run(resume=True)
 
 
@@ -341,7 +341,7 @@ def test_resuming_damaged_checkpoints_is_not_silently_beginning(tmp_path):
     trainer(tmp_path, steps=2).run(plan=False)
     for path in (tmp_path / "checkpoints").glob("*/manifest.json"):
         path.write_text("")
-    with pytest.raises(CheckpointError, match="no valid checkpoint"):
+    with pytest.raises(StorageError, match="no valid checkpoint"):
         trainer(tmp_path).run(resume=True)
 
 
@@ -498,7 +498,7 @@ def test_a_disk_that_stays_full_ends_with_one_line_and_the_last_good_checkpoint(
     run = trainer(tmp_path)
     failing_fsync(monkeypatch, run, {8, 12})
     with pytest.raises(
-        CheckpointError, match="step 12 was not written: .*disk is full; the last one is .*4"
+        StorageError, match="step 12 was not written: .*disk is full; the last one is .*4"
     ):
         run.run(plan=False)
     assert find_checkpoint(tmp_path).step == 4

@@ -158,7 +158,7 @@ for T_ in (64, 1024, 16384):
           f"{100 * 2 * 12 * 768 * T_ / all_of_it:4.1f} % of them in attention's products")
 
 # %% tags=["package"]
-from tinygrad_llm.training.plan import flops_per_token
+from tinygrad_llm.models.costs import flops_per_token
 
 assert flops_per_token(gpt, T) == 3 * forward_flops(V, T, C, L)
 print("the package's plan says the same:", f"{flops_per_token(gpt, T):,.0f} for our small model")

@@ -13,7 +13,7 @@ import typer
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import (
     Checkpoint,
-    CheckpointError,
+    StorageError,
     explain_os_error,
     find_checkpoint,
 )
@@ -70,7 +70,7 @@ def _explain(error: Exception) -> int:
             return 2
         path = context.command_path if context is not None else "tinygrad-llm"
         return _say(f"{error.format_message()} (see {path} --help)", 2)  # type: ignore[attr-defined]
-    if isinstance(error, (BadValue, CheckpointError)):
+    if isinstance(error, (BadValue, StorageError)):
         return _say(str(error), 2)
     if isinstance(error, NonFiniteError):
         return _say(str(error), 1)

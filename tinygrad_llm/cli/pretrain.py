@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
-import shutil
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from .devices import can_graph, on_device, set_precision
 from .errors import BadValue, newest_checkpoint
 from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
+from .runs import (
+    check_disk,
+    folder_of,
+    kept_options,
+    prepare_folder,
+    refuse_search,
+    search_rate,
+)
 
-__all__ = ["check_disk", "new_folder", "register", "search_rate", "tokenizer_file"]
+if TYPE_CHECKING:
+    from ..text import Tokenizer
+    from ..training import Checkpoint, Result
+
+__all__ = ["register"]
 
 _VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
 
@@ -110,37 +117,40 @@ def pretrain(
     if resume is None:
         Pretraining(resolve(given, settings), plain).run(plan_only=plan, find_lr=find_lr)
         return
-    if find_lr:
-        raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
-    found = newest_checkpoint(resume)
-    if "finetune" in found.config:
-        name = found.config["finetune"]
+    refuse_search(find_lr)
+    _go_on(resume, given, settings, plain).run(plan_only=plan)
+
+
+def _go_on(
+    resume: str, given: dict[str, Any], settings: dict[str, Any], plain: bool
+) -> Pretraining:
+    """The run in a folder, from its newest checkpoint on.
+
+    Raises: BadValue if it is not a run of pretrain, or for an option that may not change.
+    """
+    checkpoint = newest_checkpoint(resume)
+    if "finetune" in checkpoint.config:
+        name = checkpoint.config["finetune"]
         raise BadValue(
-            f"--resume: {found.path} belongs to finetune: tinygrad-llm finetune {name} --resume "
-            f"{resume} goes on with it"
+            f"--resume: {checkpoint.path} belongs to finetune: tinygrad-llm finetune {name} "
+            f"--resume {resume} goes on with it"
         )
-    if "options" not in found.config:
-        raise BadValue(f"--resume: {found.path} was not written by tinygrad-llm pretrain")
-    base = found.config["options"]
-    for name, wanted in {**settings, **given}.items():
-        if name not in MAY_CHANGE and wanted != base.get(name):
-            raise BadValue(
-                f"--{name.replace('_', '-')} {wanted}: the checkpoint {found.path} was made with "
-                f"{base.get(name, 'none')}, and a run that goes on keeps it; leave the option out, "
-                "or start another run"
-            )
+    if "options" not in checkpoint.config:
+        raise BadValue(f"--resume: {checkpoint.path} was not written by tinygrad-llm pretrain")
+    base = kept_options(checkpoint, {**settings, **given}, MAY_CHANGE)
     options = resolve(given, settings, base)
-    if options.steps is not None and options.steps < found.step:
-        raise BadValue(f"--steps {options.steps}: the run is at step {found.step} already")
-    folder = found.path.parent.parent if found.path.parent.name == "checkpoints" else found.path
-    options.out = str(folder)
-    Pretraining(options, plain, found).run(plan_only=plan)
+    if options.steps is not None and options.steps < checkpoint.step:
+        raise BadValue(f"--steps {options.steps}: the run is at step {checkpoint.step} already")
+    options.out = str(folder_of(checkpoint))
+    return Pretraining(options, plain, checkpoint)
 
 
 class Pretraining:
     """One run: text, tokenizer, model and trainer from the options, then the report at its end."""
 
-    def __init__(self, options: PretrainOptions, plain: bool, resumed: Any = None) -> None:
+    def __init__(
+        self, options: PretrainOptions, plain: bool, resumed: Checkpoint | None = None
+    ) -> None:
         from ..training.progress import make_progress
 
         self.began = time.perf_counter()
@@ -165,8 +175,12 @@ class Pretraining:
         if plan_only:
             self.progress.note(str(self.trainer.plan()))
             return
-        check_disk(self.o.out, self.o.keep, self.model)
-        self.prepare_folder()
+        check_disk(o.out, o.keep, self.model)
+        prepare_folder(
+            self.trainer, o, name=self.corpus.name, command="pretrain",
+            facts={"text": self.text_facts}, tokenizer=self.tokenizer,
+            resumed=self.resumed is not None,
+        )  # fmt: skip
         result = self.trainer.run()
         self.report(result)
 
@@ -230,7 +244,7 @@ class Pretraining:
                     "trains on"
                 )
 
-    def make_tokenizer(self, train_text: str) -> Any:
+    def make_tokenizer(self, train_text: str) -> Tokenizer:
         from .. import text
 
         o = self.o
@@ -260,7 +274,7 @@ class Pretraining:
         from .. import random
         from ..models.gpt import GPT, GPTConfig
         from ..optim import AdamW
-        from ..training import EvaluationBatches, TokenBatches, Trainer
+        from ..training import EvaluationBatches, TokenBatches, Trainer, decay_groups
 
         o = self.o
         random.manual_seed(o.seed)
@@ -269,12 +283,7 @@ class Pretraining:
         on_device(self.model, o.device)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        # Weight decay pulls on matrices only: biases and norms have no use for it (GPT-3, B).
-        parameters = list(self.model.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": o.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        groups = decay_groups(self.model.parameters(), o.weight_decay)
         self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
         self.trainer = Trainer(
             self.model,
@@ -309,6 +318,7 @@ class Pretraining:
             seconds = trainer.measure().seconds
             left = o.minutes * 60.0 - (time.perf_counter() - self.began)
             # One validation costs as much as so many steps; together they get a tenth of the time.
+            assert trainer.validation is not None
             validation = len(trainer.validation) / o.accumulation / 3.0
             validations = max(1, min(10, int(0.1 * left / seconds / validation)))
             if o.eval_every is None:
@@ -334,27 +344,6 @@ class Pretraining:
             trainer.restore(self.resumed)
             trainer.scheduler.total_steps = o.steps  # it may train on for longer than was planned
 
-    def prepare_folder(self) -> None:
-        """Makes the run's folder and writes its config.json, which --config can read."""
-        from ..files.atomic import atomic_write
-        from ..training.guard import FolderLock
-
-        o, trainer = self.o, self.trainer
-        folder = Path(o.out) if o.out else new_folder(Path("runs"), self.corpus.name)
-        o.out = str(folder)
-        options = {k: v for k, v in dataclasses.asdict(o).items() if v is not None and k != "out"}
-        trainer.set_folder(folder)
-        trainer.config = {"options": options, "text": self.text_facts}
-        trainer.files = {"tokenizer.json": tokenizer_file(self.tokenizer)}
-        trainer.resume_command = f"tinygrad-llm pretrain --resume {folder}"
-        with FolderLock(folder):
-            if self.resumed is None:
-                trainer.refuse_old_run()
-            with atomic_write(folder / "config.json") as file:
-                file.write(
-                    (json.dumps(options, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
-                )
-
     # ------------------------------------------------------------------------------ its results
     def sample(self, number: int) -> str:
         """A text by the model. The prompts are beginnings of lines of the validation text."""
@@ -368,75 +357,26 @@ class Pretraining:
         made = list(steps(self.model, ids, o.sample_tokens, stop, o.seed + number, choice))
         return prompt + self.tokenizer.decode(made)
 
-    def report(self, result: Any) -> None:
+    def report(self, result: Result) -> None:
         """The last lines: loss, samples, where everything is."""
         import math
 
         from ..training import perplexity
 
+        assert result.val_loss is not None
         note = self.progress.note
         for number in range(3):
             note(f"\nsample {number + 1}")
             self.progress.sample(self.sample(number))
         bits = result.val_loss / math.log(2.0) / self.bytes_per_token
         note(
-            f"\nvalidation loss   {result.val_loss:.4f} (nats a token)\n"
+            f"\nvalidation loss   {result.val_loss:.4f} (nats per token)\n"
             f"perplexity        {perplexity(result.val_loss):,.1f}\n"
-            f"bits a byte       {bits:.4f}\n"
+            f"bits per byte     {bits:.4f}\n"
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}\n"
             f'next              tinygrad-llm generate {self.o.out} --prompt "..."'
         )
-
-
-def check_disk(out: str | None, keep: int, model: Any) -> None:
-    """BadValue without room for checkpoints: weights and two moments, once more than are kept."""
-    place = Path(out or "runs").absolute()
-    while not place.exists():
-        place = place.parent
-    each = sum(p.nbytes * (3 if p.requires_grad else 1) for p in model.parameters())
-    needed = (keep + 1) * each
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise BadValue(
-            f"--out: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
-            f"{needed / 1e6:,.0f} MB; take a lower --keep or another disk"
-        )
-
-
-def search_rate(trainer: Any, out: str | None, name: str) -> None:
-    """Tries learning rates, says which is good, and draws what was seen."""
-    note, shown = trainer.progress.note, time.monotonic()
-
-    def progress(done: int, of: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown > 5.0:
-            shown = time.monotonic()
-            note(f"trying       {done} of {of} rates")
-
-    found = trainer.find_learning_rate(progress=progress)
-    folder = Path(out or "runs")
-    folder.mkdir(parents=True, exist_ok=True)
-    note(str(found))
-    note(f"plot         {found.plot(folder / f'{name}-lr.png', f'{name}: loss by learning rate')}")
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """runs/NAME-1, or the next number that is free. Made here, so that two runs never share one."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        try:
-            (parent / f"{name}-{number}").mkdir()
-            return parent / f"{name}-{number}"
-        except FileExistsError:
-            number += 1
-
-
-def tokenizer_file(tokenizer: Any) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder, "tokenizer.json"))
-        return Path(folder, "tokenizer.json").read_bytes()
 
 
 def _prompt(text: str, number: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from ..arrays.devices import to_numpy
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.from_data import tensor
-from ..generation import evaluation
+from ..models.base import device_of, evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
 from ..tensor import wrap
@@ -33,16 +33,12 @@ def _batches(data: TextClassificationDataset, batch_size: int) -> Any:
         yield wrap(data.ids[rows]), wrap(data.labels[rows])  # (B, T), (B)
 
 
-def _device(model: Any) -> Any:
-    return next(iter(model.parameters())).device
-
-
 @no_grad()
 def _log_probabilities(
     model: GPTClassifier, data: TextClassificationDataset, batch_size: int
 ) -> np.ndarray:
     """(N, K) float64, in nats."""
-    device, parts = _device(model), []
+    device, parts = device_of(model), []
     with evaluation(model):
         for ids, _ in _batches(data, batch_size):
             logits = model(ids.to(device))  # (B, T) -> (B, K)
@@ -111,7 +107,7 @@ def classify(
         raise ValueError(f"the text {text!r} has no tokens")
     if config.pool == "last" and max_length is not None:
         ids += [config.pad_token_id] * (limit - len(ids))
-    device = _device(model)
+    device = device_of(model)
     with evaluation(model):
         logits = model(tensor([ids], device=device))  # (1, T) -> (1, K)
     probabilities = to_numpy(F.softmax(logits, dim=-1).array)[0]  # (1, K) -> (K)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..generation import generate
+from ..models.base import context_length_of
 from .prompts import PromptStyle, style_of
 
 __all__ = ["extract_response", "respond", "respond_to_all", "word_overlap"]
@@ -51,7 +52,7 @@ def respond(
     style = style_of(style)
     prompt = style.prompt(entry) + style.answer("")
     ids = list(tokenizer.encode(prompt))
-    context = getattr(getattr(model, "config", None), "context_length", None)
+    context = context_length_of(model)
     if context is not None and len(ids) >= context:
         raise ValueError(
             f"the prompt has {len(ids)} tokens and leaves no room in the context of {context}: "

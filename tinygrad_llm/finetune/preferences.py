@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.shape.join import cat
-from ..generation import evaluation
+from ..models.base import evaluation
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from ..training.step import beside
+from ..training.step import to_device_of
 
 __all__ = [
     "DPOLoss",
@@ -203,7 +203,7 @@ def preference_metrics(
     pairs = 0
     with no_grad(), evaluation(model):
         for batch in batches:
-            out = loss.output(model, beside(model, batch))
+            out = loss.output(model, to_device_of(model, batch))
             B = len(out.chosen_rewards)
             pairs += B
             for name, value in (

@@ -28,12 +28,14 @@ import numpy as np
 
 from ..data.batches import ExampleBatches
 from ..layers import lora
+from ..models.base import context_length_of
 from ..models.classifier import GPTClassifier
+from ..models.costs import flops_per_token
 from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..tensor import wrap
 from ..training.loop import Trainer
-from ..training.plan import flops_per_token
+from ..training.weight_decay import decay_groups
 from .classification import accuracy, check_labels
 from .data import (
     InstructionDataset,
@@ -112,7 +114,7 @@ def instruction_trainer(
     The rest: see the top of this file. ValueError for a max_length above the model's context, and
     for examples of which nothing would count.
     """
-    longest = _context(model)
+    longest = context_length_of(model)
     if max_length is None:
         max_length = longest
     check_length(max_length, model, "max_length")
@@ -159,7 +161,7 @@ def preference_trainer(
             "copy.deepcopy(model)"
         )
     if max_length is None:
-        max_length = _context(model)
+        max_length = context_length_of(model)
     check_length(max_length, model, "max_length")
     loss = DPOLoss(reference, beta, label_smoothing, average)
     collate = partial(collate_preferences, pad_token_id=pad_token_id, max_length=max_length)
@@ -185,13 +187,9 @@ def preference_trainer(
 
 
 # ----------------------------------------------------------------------------------- shared
-def _context(model: Any) -> int | None:
-    return getattr(getattr(model, "config", None), "context_length", None)
-
-
 def check_length(length: int | None, model: Any, what: str) -> None:
     """ValueError if texts of this length do not fit into the model's context."""
-    context = _context(model)
+    context = context_length_of(model)
     if length is not None and context is not None and length > context:
         raise ValueError(
             f"{what} is {length}, but the model's context is {context} tokens: take a max_length "
@@ -249,11 +247,7 @@ def _trainer(
     learning = [p for p in model.parameters() if p.requires_grad]
     if not learning:
         raise ValueError("every weight of the model is frozen: there is nothing to train")
-    groups = [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = AdamW([g for g in groups if g["params"]], lr=lr, betas=betas)
+    optimizer = AdamW(decay_groups(learning, weight_decay), lr=lr, betas=betas)
     warmup = steps // 10 if warmup is None else min(warmup, steps - 1)
     scheduler = WarmupCosineLR(optimizer, warmup, steps, lr / 10.0 if min_lr is None else min_lr)
     config = dict(options.pop("config", None) or {})

@@ -1,28 +1,27 @@
 """Training: batches, the loop, checkpoints, metrics, plots, and what a model costs."""
 
 from ..data.batches import EvaluationBatches, ExampleBatches, Stream, TokenBatches
+from ..models.costs import flops_per_token, gpt_flops, gpt_memory, gpt_parameters
 from .analysis import (
     evaluate_perplexity,
     flops_utilization,
-    gpt_flops,
-    gpt_memory,
-    gpt_parameters,
     peak_flops,
     perplexity,
     schedule_rates,
 )
 from .autopsy import NonFiniteError
-from .checkpoint import Checkpoint, CheckpointError, find_checkpoint, save_checkpoint
+from .checkpoint import Checkpoint, StorageError, find_checkpoint, save_checkpoint
 from .loop import Result, Trainer
 from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics, read_metrics
-from .plan import Plan, flops_per_token
+from .plan import Plan
 from .plots import plot_losses, plot_schedule
 from .step import add_gradients, evaluate
+from .weight_decay import decay_groups
 
 __all__ = [
     "Checkpoint",
-    "CheckpointError",
+    "StorageError",
     "EvaluationBatches",
     "ExampleBatches",
     "FoundRate",
@@ -34,6 +33,7 @@ __all__ = [
     "TokenBatches",
     "Trainer",
     "add_gradients",
+    "decay_groups",
     "evaluate",
     "evaluate_perplexity",
     "find_checkpoint",

@@ -32,7 +32,7 @@ from ..weights.formats.safetensors import load_model, save_file, save_model
 
 __all__ = [
     "Checkpoint",
-    "CheckpointError",
+    "StorageError",
     "checkpoints_in",
     "explain_os_error",
     "find_checkpoint",
@@ -43,7 +43,7 @@ _NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
 _FORMAT = 1
 
 
-class CheckpointError(RuntimeError):
+class StorageError(RuntimeError):
     """A checkpoint that is missing, damaged, cannot be written, or does not fit the model."""
 
 
@@ -64,7 +64,7 @@ class Checkpoint:
     """A complete checkpoint on the disk: where it is, and what it says without its arrays.
 
     `step` and `config` (the settings that the run was started with) are read when it is opened;
-    `state()` reads the rest, `load_into(model)` the weights. CheckpointError if a file is damaged.
+    `state()` reads the rest, `load_into(model)` the weights. StorageError if a file is damaged.
     `passed_over` says what is wrong with the newer ones that `find_checkpoint` had to leave out.
     """
 
@@ -81,18 +81,18 @@ class Checkpoint:
             manifest = json.loads((path / "manifest.json").read_text("utf-8"))
             files = manifest["files"]
             if manifest["format"] != _FORMAT:
-                raise CheckpointError(
+                raise StorageError(
                     f"{path} has the format {manifest['format']}; this version reads {_FORMAT}"
                 )
             for name, (size, checksum) in files.items():
                 if (path / name).stat().st_size != size:
-                    raise CheckpointError(f"{path / name} should have {size:,} bytes: cut short")
+                    raise StorageError(f"{path / name} should have {size:,} bytes: cut short")
                 if _crc(path / name) != checksum:
-                    raise CheckpointError(f"{path / name} is damaged: its CRC-32 is wrong")
+                    raise StorageError(f"{path / name} is damaged: its CRC-32 is wrong")
             tree = json.loads((path / "state.json").read_text("utf-8"))
             return cls(path, tree["step"], tree["config"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path} is no complete checkpoint: {error}") from error
+            raise StorageError(f"{path} is no complete checkpoint: {error}") from error
 
     def state(self) -> dict[str, Any]:
         """Everything but the weights, as it was given to `save_checkpoint`."""
@@ -100,16 +100,16 @@ class Checkpoint:
             tree = json.loads((self.path / "state.json").read_text("utf-8"))
             return unpack(tree["state"], load_file(self.path / "training.safetensors"))
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.path}: the training state is damaged: {error}") from error
+            raise StorageError(f"{self.path}: the training state is damaged: {error}") from error
 
     def load_into(self, model: Any) -> None:
-        """Copies the weights into a model. CheckpointError lists what does not fit."""
+        """Copies the weights into a model. StorageError lists what does not fit."""
         try:
             load_model(model, self.path / "model.safetensors")
         except (SafeTensorsError, OSError) as error:
-            raise CheckpointError(str(error)) from error
+            raise StorageError(str(error)) from error
         except RuntimeError as error:
-            raise CheckpointError(f"{self.path} does not fit the model: {error}") from error
+            raise StorageError(f"{self.path} does not fit the model: {error}") from error
 
     def build_model(self) -> Any:
         """A new model of the kind and shape that was saved, with its weights, in eval mode."""
@@ -118,11 +118,11 @@ class Checkpoint:
         try:
             kind, shape = self.config["model"]["class"], self.config["model"]["config"]
         except (KeyError, TypeError):
-            raise CheckpointError(
+            raise StorageError(
                 f"{self.path} does not say what model it is of: build one and use load_into(model)"
             ) from None
         if kind not in models.__all__:
-            raise CheckpointError(f"{self.path} is of a model {kind!r} that is not known here")
+            raise StorageError(f"{self.path} is of a model {kind!r} that is not known here")
         model = getattr(models, kind)(shape)
         if "lora" in self.config:
             from ..layers import lora
@@ -160,11 +160,11 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     """The newest valid checkpoint at a path: a checkpoint, a folder of them, or a run's folder.
 
     Damaged ones are passed over, and the result's `passed_over` says what is wrong with each.
-    CheckpointError if there is none, saying why.
+    StorageError if there is none, saying why.
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist: give a run's folder or a checkpoint in it")
+        raise StorageError(f"{path} does not exist: give a run's folder or a checkpoint in it")
     if (path / "manifest.json").exists():
         return Checkpoint.open(path)
     candidates = checkpoints_in(path) or checkpoints_in(path / "checkpoints")
@@ -174,13 +174,13 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
             found = Checkpoint.open(candidate)
             found.passed_over = tuple(problems)
             return found
-        except CheckpointError as error:
+        except StorageError as error:
             problems.append(str(error))
     if path.is_file():
-        raise CheckpointError(f"{path} is a file: give a run's folder or a checkpoint in it")
+        raise StorageError(f"{path} is a file: give a run's folder or a checkpoint in it")
     if problems:
-        raise CheckpointError(f"{path} holds no valid checkpoint: {'; '.join(problems)}")
-    raise CheckpointError(f"{path} holds no checkpoint (no folder named step-...)")
+        raise StorageError(f"{path} holds no valid checkpoint: {'; '.join(problems)}")
+    raise StorageError(f"{path} holds no checkpoint (no folder named step-...)")
 
 
 def save_checkpoint(
@@ -196,7 +196,7 @@ def save_checkpoint(
     """Writes a checkpoint into a folder of checkpoints and removes all but the newest `keep`.
 
     state: nested dicts, lists, numbers and tensors, see weights/tree.py; config: what JSON holds;
-    files: more files by name. Returns the new folder. CheckpointError if the disk refuses, after
+    files: more files by name. Returns the new folder. StorageError if the disk refuses, after
     which the checkpoints that were there still are.
     """
     folder = Path(folder)
@@ -221,9 +221,7 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             line = explain_os_error(error, temporary)
-            raise CheckpointError(
-                f"the checkpoint of step {step} was not written: {line}"
-            ) from error
+            raise StorageError(f"the checkpoint of step {step} was not written: {line}") from error
         raise
     sync_folder(folder)
     for path in checkpoints_in(folder)[: -max(1, keep)]:

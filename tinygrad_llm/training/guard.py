@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import CheckpointError, explain_os_error
+from .checkpoint import StorageError, explain_os_error
 
 __all__ = ["FolderLock", "Interruptions"]
 
@@ -49,7 +49,7 @@ class Interruptions:
 
 
 class FolderLock:
-    """Makes a folder and holds it for this process; CheckpointError if another one does.
+    """Makes a folder and holds it for this process; StorageError if another one does.
 
     The operating system lets go of the lock when the process ends, however it ends. Where there
     is no such lock (Windows) nothing is held.
@@ -66,7 +66,7 @@ class FolderLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self.folder / ".lock", "ab")
         except OSError as error:
-            raise CheckpointError(explain_os_error(error, self.folder)) from error
+            raise StorageError(explain_os_error(error, self.folder)) from error
         try:
             import fcntl
 
@@ -75,7 +75,7 @@ class FolderLock:
             pass
         except BlockingIOError:
             self._file.close()
-            raise CheckpointError(f"{self.folder} is in use by another running process") from None
+            raise StorageError(f"{self.folder} is in use by another running process") from None
         except OSError:  # a file system without locks
             pass
         return self

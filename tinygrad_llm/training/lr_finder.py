@@ -12,18 +12,18 @@ numbers are put back. Source: Smith, 2017, "Cyclical Learning Rates", section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..data.batches import Stream
-from ..nn.utils import clip_grad_norm_
-from ..weights import pack, unpack
-from .step import BadLossError, Loss, add_gradients, count_targets, model_loss
+from ..nn import Module
+from ..optim import Optimizer
+from .snapshot import restored_afterwards
+from .step import BadLossError, Loss, count_targets, model_loss, update
 
 __all__ = ["FoundRate", "find_learning_rate"]
 
@@ -84,82 +84,82 @@ class FoundRate:
 
 
 def find_learning_rate(
-    model: Any, optimizer: Any, batches: Any, *, lowest: float = 1e-6, highest: float = 1.0,
-    steps: int = 100, smoothing: float = 0.9, loss: Loss = model_loss,
-    count: Callable[[Any], int] = count_targets, accumulation: int = 1, clip: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model: Module, optimizer: Optimizer, batches: Iterable[Any] | Stream, *,
+    lowest: float = 1e-6, highest: float = 1.0, steps: int = 100, smoothing: float = 0.9,
+    loss: Loss = model_loss, count: Callable[[Any], int] = count_targets, accumulation: int = 1,
+    clip: float | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> FoundRate:  # fmt: skip
     """Makes up to `steps` steps with rates from `lowest` to `highest` and puts everything back.
 
     batches: what Trainer takes, or its `stream`. smoothing: how much of the last average the next
     one keeps. The search ends early when the smoothed loss is 1.5 times its lowest and above the
-    first, or no number any more. progress is called as progress(done, steps).
-    ValueError for rates or steps that make no sense.
+    first, or is NaN or infinite. progress is called as progress(done, steps).
+    Raises: ValueError for rates or steps that make no sense, or if no loss was finite.
     """
     if not 0.0 < lowest < highest < math.inf:
-        raise ValueError(f"wanted 0 < lowest < highest, got {lowest:g} and {highest:g}")
+        raise ValueError(f"expected 0 < lowest < highest, got {lowest:g} and {highest:g}")
     if steps < 10:
         raise ValueError(f"steps must be at least 10, got {steps}")
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be at least 0 and less than 1, got {smoothing}")
     stream = batches if isinstance(batches, Stream) else Stream(batches)
-    place, random_state = stream.state_dict(), random.get_rng_state()
-    tree, arrays = pack(optimizer.state_dict())
-    arrays = {name: array.copy() for name, array in arrays.items()}
-    weights = [(p, p.array.copy()) for p in [*model.parameters(), *model.buffers()]]
-    was_training = model.training
-    rates: list[float] = []
-    losses: list[float] = []
-    smoothed: list[float] = []
-    average, diverged = 0.0, False
+    course = _Course(smoothing)
     factor = (highest / lowest) ** (1.0 / (steps - 1))
-    model.train()
-    try:
+    with restored_afterwards(model, optimizer, stream):
+        model.train()
         for i in range(steps):
             rate = lowest * factor**i
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad()
-            step = [stream.next() for _ in range(accumulation)]
-            with np.errstate(all="ignore"):
-                try:
-                    value, n = add_gradients(model, step, loss, count)
-                except BadLossError:
-                    diverged = True
-                    break
-                if not n:
-                    continue
-                if clip:
-                    clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-            average = smoothing * average + (1.0 - smoothing) * value
-            rates.append(rate)
-            losses.append(value)
-            smoothed.append(average / (1.0 - smoothing ** len(rates)))
+            taken = [stream.next() for _ in range(accumulation)]
+            try:
+                with np.errstate(all="ignore"):
+                    value, n = update(model, optimizer, taken, loss=loss, count=count, clip=clip)
+            except BadLossError:
+                course.diverged = True
+                break
+            if not n:
+                continue
+            course.add(rate, value)
             if progress is not None:
                 progress(i + 1, steps)
-            if smoothed[-1] > max(1.5 * min(smoothed), smoothed[0]) and len(rates) >= 10:
-                diverged = True
+            if course.diverged:
                 break
-    finally:
-        for p, array in weights:
-            p.array[...] = array
-        optimizer.zero_grad()
-        optimizer.load_state_dict(unpack(tree, arrays))
-        stream.load_state_dict(place)
-        random.set_rng_state(random_state)
-        model.train(was_training)
-    if not rates:
-        raise ValueError("not one step had a finite loss: there is no rate to find")
-    bottom = int(np.argmin(smoothed))
-    fell = smoothed[0] - min(smoothed) > 1e-3 * abs(smoothed[0])
-    near = sum(rate < rates[bottom] / 100.0 for rate in rates)
-    first = min(max(near, len(rates) // 10), bottom)
-    best = _steepest(np.array(smoothed[: bottom + 1]), first)
-    return FoundRate(
-        rates, losses, smoothed, rates[best] if fell else None,
-        rates[bottom], diverged,
-    )  # fmt: skip
+    return course.result()
+
+
+class _Course:
+    """The losses of a search, rate by rate, and what follows from them."""
+
+    def __init__(self, smoothing: float) -> None:
+        self.smoothing = smoothing
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.smoothed: list[float] = []
+        self.diverged = False
+        self._average = 0.0
+
+    def add(self, rate: float, loss: float) -> None:
+        """The loss before the step with this rate; sets `diverged` once the loss runs away."""
+        self._average = self.smoothing * self._average + (1.0 - self.smoothing) * loss
+        self.rates.append(rate)
+        self.losses.append(loss)
+        self.smoothed.append(self._average / (1.0 - self.smoothing ** len(self.rates)))
+        limit = max(1.5 * min(self.smoothed), self.smoothed[0])
+        self.diverged = self.smoothed[-1] > limit and len(self.rates) >= 10
+
+    def result(self) -> FoundRate:
+        """Raises: ValueError if there is no loss at all."""
+        rates, losses, smoothed = self.rates, self.losses, self.smoothed
+        if not rates:
+            raise ValueError("not one step had a finite loss: there is no rate to find")
+        bottom = int(np.argmin(smoothed))
+        fell = smoothed[0] - min(smoothed) > 1e-3 * abs(smoothed[0])
+        jumping = sum(rate < rates[bottom] / 100.0 for rate in rates)
+        first = min(max(jumping, len(rates) // 10), bottom)
+        best = _steepest(np.array(smoothed[: bottom + 1]), first)
+        steepest = rates[best] if fell else None
+        return FoundRate(rates, losses, smoothed, steepest, rates[bottom], self.diverged)
 
 
 def _steepest(values: np.ndarray, first: int, reach: int = 5) -> int:

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import nn, random
 from ..data.batches import Stream
-from ..nn.utils import clip_grad_norm_
-from ..weights import pack, unpack
+from ..models.costs import flops_per_token
+from ..nn import Module
+from ..optim import Optimizer
 from .progress import duration
-from .step import Loss, add_gradients, count_targets, model_loss
+from .snapshot import restored_afterwards
+from .step import Loss, count_targets, model_loss, update
 
-__all__ = ["Measured", "Plan", "flops_per_token", "make_plan", "measure"]
+__all__ = ["Measured", "Plan", "make_plan", "measure"]
 
 
 @dataclass(frozen=True)
@@ -79,103 +80,62 @@ def _megabytes(n: int) -> str:
     return f"{n / 1e6:,.1f} MB" if n < 1e9 else f"{n / 1e9:,.2f} GB"
 
 
-def flops_per_token(model: Any, context_length: int) -> float:
-    """Floating-point operations of forward and backward for one token: 6·N + 6·L·C·T.
-
-    N counts the weights that a token is multiplied with (matrices, without embeddings that are
-    only looked up); each costs a multiplication and an addition forward and twice that backward,
-    once for the gradient of what came in and once for its own. A frozen matrix has no gradient of
-    its own: 4 in place of 6. L·C·T is attention's part, over the half of the positions that a
-    causal mask leaves. After Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
-    """
-    config: Any = getattr(model, "config", None)
-    multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    looked_up = {id(m.weight) for m in model.modules() if hasattr(m, "num_embeddings")}
-    matrices = [
-        p
-        for p in model.parameters()
-        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
-    ]
-    each = sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
-    attention = getattr(config, "n_layers", 0) * getattr(config, "emb_dim", 0) * context_length
-    return each + 6.0 * attention
-
-
 def measure(
-    model: Any,
-    optimizer: Any,
-    stream: Stream,
-    *,
-    loss: Loss = model_loss,
-    count: Callable[[Any], int] = count_targets,
-    accumulation: int = 1,
-    clip: float | None = 1.0,
-    flops: Callable[[Any], float] | None = None,
-    repeats: int = 3,
-    patience: float = 5.0,
-) -> Measured:
+    model: Module, optimizer: Optimizer, stream: Stream, *, loss: Loss = model_loss,
+    count: Callable[[Any], int] = count_targets, accumulation: int = 1, clip: float | None = 1.0,
+    flops: Callable[[Any], float] | None = None, repeats: int = 3, patience: float = 5.0,
+) -> Measured:  # fmt: skip
     """Times a few real steps and puts everything back: weights, optimizer, random state, data.
 
     The first step is traced for its memory and warms the machine up; up to `repeats` more are
-    timed, as long as `patience` (seconds) is not used up. The median counts, or the mean where
-    batches differ in size.
+    timed, as long as `patience` (seconds) is not used up. The result has their median, or their
+    mean where batches differ in size.
     """
-    place = stream.state_dict()
-    random_state = random.get_rng_state()
-    tree, arrays = pack(optimizer.state_dict())
-    arrays = {name: array.copy() for name, array in arrays.items()}
-    weights = [(p, p.array.copy()) for p in [*model.parameters(), *model.buffers()]]
-    try:
+    tokens: list[int] = []
+    costs: list[float] = []
+
+    def step() -> float:
+        batches = [stream.next() for _ in range(accumulation)]
+        tokens.append(sum(count(batch) for batch in batches))
+        costs.extend(flops(batch) for batch in batches if flops is not None)
+        began = time.perf_counter()
+        update(model, optimizer, batches, loss=loss, count=count, clip=clip)
+        return time.perf_counter() - began
+
+    with restored_afterwards(model, optimizer, stream):
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
-        tokens: list[int] = []
-        cost: list[float] = []
-
-        def step() -> float:
-            batches = [stream.next() for _ in range(accumulation)]
-            tokens.append(sum(count(batch) for batch in batches))
-            cost.extend(flops(batch) for batch in batches if flops is not None)
-            began = time.perf_counter()
-            optimizer.zero_grad()
-            add_gradients(model, batches, loss, count)
-            if clip:
-                clip_grad_norm_(model.parameters(), clip)
-            optimizer.step()
-            return time.perf_counter() - began
-
         model.train()
-        traced = tracemalloc.is_tracing()
-        if not traced:
-            tracemalloc.start()
-        try:
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            first = step()
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            if not traced:
-                tracemalloc.stop()
+        first, peak = _traced(step)
         times = [step()]
         while len(times) < repeats and first + sum(times) + times[-1] < patience:
             times.append(step())
-        alike = len(set(tokens)) == 1 and len(set(cost)) <= accumulation
-        return Measured(
-            statistics.median(times) if alike else statistics.fmean(times),
-            round(statistics.fmean(tokens)),
-            max(0, peak),
-            None if flops is None else sum(cost) / len(tokens),
-        )
+    alike = len(set(tokens)) == 1 and len(set(costs)) <= accumulation
+    return Measured(
+        statistics.median(times) if alike else statistics.fmean(times),
+        round(statistics.fmean(tokens)),
+        max(0, peak),
+        None if flops is None else sum(costs) / len(tokens),
+    )
+
+
+def _traced(step: Callable[[], float]) -> tuple[float, int]:
+    """(what step() returns, the most bytes that it held beyond those that were there before)."""
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        seconds = step()
+        return seconds, tracemalloc.get_traced_memory()[1] - before
     finally:
-        for p, array in weights:
-            p.array[...] = array
-        optimizer.zero_grad()
-        optimizer.load_state_dict(unpack(tree, arrays))
-        stream.load_state_dict(place)
-        random.set_rng_state(random_state)
+        if not was_tracing:
+            tracemalloc.stop()
 
 
 def make_plan(
-    model: Any, steps: int, context_length: int, measured: Measured, forward_passes: float = 0.0,
+    model: Module, steps: int, context_length: int, measured: Measured, forward_passes: float = 0.0,
     unit: str = "tokens",
 ) -> Plan:  # fmt: skip
     """The plan of `steps` more steps, each as just measured.
@@ -184,9 +144,9 @@ def make_plan(
     """
     tokens = steps * measured.tokens
     seconds = (steps + forward_passes / 3.0) * measured.seconds
-    every = list(model.parameters())
-    parameters = sum(p.numel() for p in every)
-    trainable = sum(p.numel() for p in every if p.requires_grad)
+    weights = list(model.parameters())
+    parameters = sum(p.numel() for p in weights)
+    trainable = sum(p.numel() for p in weights if p.requires_grad)
     flops = measured.flops
     if flops is None:
         flops = measured.tokens * flops_per_token(model, context_length)
@@ -195,7 +155,7 @@ def make_plan(
         steps=steps,
         tokens=tokens,
         flops=steps * flops,
-        weight_bytes=sum(p.nbytes for p in model.parameters()),
+        weight_bytes=sum(p.nbytes for p in weights),
         peak_bytes=measured.peak_bytes,
         seconds=seconds,
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,

@@ -7,18 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import random
-from ..autograd.grad_mode import no_grad
 from ..data.batches import IGNORED
+from ..models.base import device_of, undisturbed
+from ..nn import Module
+from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
 from ..tensor import Tensor
 
 __all__ = [
     "BadLossError",
     "Loss",
     "add_gradients",
-    "beside",
     "count_targets",
     "evaluate",
     "model_loss",
+    "to_device_of",
+    "update",
 ]
 
 Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
@@ -32,13 +36,14 @@ class BadLossError(FloatingPointError):
         self.value, self.batch, self.random_state = value, batch, random_state
 
 
-def beside(model: Any, batch: Any) -> Any:
+def to_device_of(model: Any, batch: Any) -> Any:
     """The batch on the model's device: its tensors moved, in tuples, lists and dicts of any depth.
 
-    The batch itself where they are there already, or where the model has no parameters.
+    A tensor that is there already is returned itself, and so is the batch where the model has no
+    parameters.
     """
-    first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
-    return batch if first is None else _moved(batch, first.device)
+    device = device_of(model)
+    return batch if device is None else _moved(batch, device)
 
 
 def _moved(value: Any, device: Any) -> Any:
@@ -83,7 +88,7 @@ def add_gradients(
     for batch, n in zip(batches, counts, strict=True):
         if n == 0:
             continue
-        batch = beside(model, batch)
+        batch = to_device_of(model, batch)
         before = random.get_rng_state()
         value = loss(model, batch)
         number = float(value.item())
@@ -94,28 +99,38 @@ def add_gradients(
     return mean, total
 
 
-@no_grad()
+def update(
+    model: Module, optimizer: Optimizer, batches: Sequence[Any], *, loss: Loss = model_loss,
+    count: Callable[[Any], int] = count_targets, clip: float | None = None,
+) -> tuple[float, int]:  # fmt: skip
+    """One step of training: gradients, clipping, optimizer. Returns what add_gradients returns.
+
+    clip: the largest gradient norm; None or 0 does not clip. Without a target nothing changes.
+    """
+    optimizer.zero_grad()
+    mean, targets = add_gradients(model, batches, loss, count)
+    if targets:
+        if clip:
+            clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+    return mean, targets
+
+
 def evaluate(
     model: Any,
     batches: Any,
     loss: Loss = model_loss,
     count: Callable[[Any], int] = count_targets,
 ) -> tuple[float, int]:
-    """(mean loss a target, number of targets) over batches: no dropout, no gradients.
+    """(mean loss per target, number of targets) over batches: no dropout, no gradients.
 
     The model's mode and the default random generator are left as they were. NaN for no target.
     """
-    was_training = model.training
-    before = random.get_rng_state()
-    model.eval()
     total, targets = 0.0, 0
-    try:
+    with undisturbed(model):
         for batch in batches:
             n = count(batch)
             if n:
-                total += float(loss(model, beside(model, batch)).item()) * n
+                total += float(loss(model, to_device_of(model, batch)).item()) * n
                 targets += n
-    finally:
-        model.train(was_training)
-        random.set_rng_state(before)
     return (total / targets if targets else math.nan), targets

@@ -10,8 +10,8 @@
 # %%
 import tinygrad_llm as tl
 from tinygrad_llm.data import corpora
-from tinygrad_llm.generation import evaluation
 from tinygrad_llm.models import GPT
+from tinygrad_llm.models.base import evaluation
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.training import EvaluationBatches, TokenBatches, Trainer, evaluate
 

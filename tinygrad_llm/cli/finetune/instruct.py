@@ -123,7 +123,7 @@ class Instruct(Finetuning):
                 "not what is true"
             )
         self.note(
-            f"validation loss   {result.val_loss:.4f} (nats a token) after "
+            f"validation loss   {result.val_loss:.4f} (nats per token) after "
             f"{duration(result.seconds)} of training\n"
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}\n"

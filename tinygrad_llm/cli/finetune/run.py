@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -12,7 +11,15 @@ from typing import Any
 
 from ..devices import on_device, set_precision
 from ..errors import BadValue, newest_checkpoint
-from ..pretrain import check_disk, new_folder, search_rate, tokenizer_file
+from ..runs import (
+    check_disk,
+    folder_of,
+    kept_options,
+    prepare_folder,
+    refuse_search,
+    search_rate,
+    write_json,
+)
 from .base import Base, load_base, padding_of
 from .options import MAY_CHANGE, FinetuneOptions, resolve
 
@@ -29,24 +36,17 @@ def run(
     if resume is None:
         kind(resolve(kind.options, settings, given), plain).run(plan, find_lr)
         return
-    if find_lr:
-        raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
-    found = newest_checkpoint(resume)
-    if found.config.get("finetune") != kind.name:
-        what = found.config.get("finetune") or "something else"
-        raise BadValue(f"--resume: {found.path} was written by {what}, not by finetune {kind.name}")
-    base = found.config["options"]
-    for name, wanted in {**settings, **given}.items():
-        if name not in MAY_CHANGE and wanted != base.get(name):
-            raise BadValue(
-                f"--{name.replace('_', '-')} {wanted}: the checkpoint {found.path} was made with "
-                f"{base.get(name, 'none')}, and a run that goes on keeps it; leave the option out, "
-                "or start another run"
-            )
+    refuse_search(find_lr)
+    checkpoint = newest_checkpoint(resume)
+    if checkpoint.config.get("finetune") != kind.name:
+        writer = checkpoint.config.get("finetune") or "something else"
+        raise BadValue(
+            f"--resume: {checkpoint.path} was written by {writer}, not by finetune {kind.name}"
+        )
+    base = kept_options(checkpoint, {**settings, **given}, MAY_CHANGE)
     options = resolve(kind.options, base, settings, given)
-    folder = found.path.parent.parent if found.path.parent.name == "checkpoints" else found.path
-    options.out = str(folder)
-    kind(options, plain, found).run(plan)
+    options.out = str(folder_of(checkpoint))
+    kind(options, plain, checkpoint).run(plan)
 
 
 class Finetuning(ABC):
@@ -120,15 +120,20 @@ class Finetuning(ABC):
             self.trainer.restore(self.resumed)
             self.trainer.scheduler.total_steps = self.trainer.steps
             self.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
-        self.tell_weights()
+        self.note_weights()
+        name = f"{self.name}-{Path(o.data).stem}"
         if plan_only:
             self.note(str(self.trainer.plan()))
             return
         if find_lr:
-            search_rate(self.trainer, o.out, f"{self.name}-{Path(o.data).stem}")
+            search_rate(self.trainer, o.out, name)
             return
         check_disk(o.out, o.keep, self.model)
-        self.prepare_folder()
+        prepare_folder(
+            self.trainer, o, name=name, command=f"finetune {self.name}",
+            facts={"finetune": self.name, "data": self.facts, **self.more_config()},
+            tokenizer=self.tokenizer, resumed=self.resumed is not None,
+        )  # fmt: skip
         result = self.trainer.run()
         self.save_adapter()
         self.report(result)
@@ -196,7 +201,7 @@ class Finetuning(ABC):
             checkpoint_every=o.checkpoint_every, keep=o.keep, progress=self.progress,
         )  # fmt: skip
 
-    def tell_weights(self) -> None:
+    def note_weights(self) -> None:
         from ...finetune import count_parameters
 
         counts = count_parameters(self.model)
@@ -218,27 +223,6 @@ class Finetuning(ABC):
                 f"has {len(rows):,}; start another run"
             )
 
-    def prepare_folder(self) -> None:
-        """Makes the run's folder and writes its config.json, which --config can read."""
-        from ...training.guard import FolderLock
-
-        o, trainer = self.o, self.trainer
-        name = f"{self.name}-{Path(o.data).stem}"
-        folder = Path(o.out) if o.out else new_folder(Path("runs"), name)
-        o.out = str(folder)
-        options = {k: v for k, v in dataclasses.asdict(o).items() if v is not None and k != "out"}
-        trainer.set_folder(folder)
-        trainer.config = {
-            **trainer.config, "finetune": self.name, "options": options, "data": self.facts,
-            **self.more_config(),
-        }  # fmt: skip
-        trainer.files = {"tokenizer.json": tokenizer_file(self.tokenizer)}
-        trainer.resume_command = f"tinygrad-llm finetune {self.name} --resume {folder}"
-        with FolderLock(folder):
-            if self.resumed is None:
-                trainer.refuse_old_run()
-            self.write("config.json", options)
-
     def more_config(self) -> Mapping[str, Any]:
         """What else its checkpoints have to say."""
         return {}
@@ -250,12 +234,7 @@ class Finetuning(ABC):
 
     def write(self, name: str, value: Any) -> Path:
         """A JSON file in the run's folder; its path."""
-        from ...files.atomic import atomic_write
-
-        path = self.folder / name
-        with atomic_write(path) as file:
-            file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
-        return path
+        return write_json(self.folder / name, value)
 
     def save_adapter(self) -> None:
         """The LoRA layers alone, in PEFT's format."""

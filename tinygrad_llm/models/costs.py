@@ -1,0 +1,109 @@
+"""What a GPT costs, in closed form: parameters, memory and floating-point operations.
+
+    gpt_parameters(GPTConfig())["total"]                    # 124,439,808
+    gpt_memory(config, batch_size=8)["total"]               # bytes of a training step
+    gpt_flops(config, batch_size=8)["total"]                # of forward and backward
+    flops_per_token(model, 1024)                            # of any language model
+
+The tests compare these formulas with what a trace of the model counts. Letters: B batch, T time
+(tokens), C channels (emb_dim), H heads, L layers, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..nn import Linear, Module
+from .gpt import GPTConfig
+
+__all__ = ["flops_per_token", "gpt_flops", "gpt_memory", "gpt_parameters"]
+
+
+def gpt_parameters(config: GPTConfig) -> dict[str, int]:
+    """Numbers that are trained, by part and in all.
+
+    token_embedding V·C, position_embedding T·C, attention L·(4·C² + C, and 3·C with qkv_bias),
+    feed_forward L·(8·C² + 5·C), norms L·4·C + 2·C, output V·C (0 where it is the embedding).
+    """
+    V, T, C, L = config.vocab_size, config.context_length, config.emb_dim, config.n_layers
+    parts = {
+        "token_embedding": V * C,
+        "position_embedding": T * C,
+        "attention": L * (4 * C * C + C + (3 * C if config.qkv_bias else 0)),
+        "feed_forward": L * (8 * C * C + 5 * C),
+        "norms": L * 4 * C + 2 * C,
+        "output": 0 if config.tie_weights else V * C,
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+def gpt_memory(
+    config: GPTConfig, batch_size: int = 1, context_length: int | None = None, moments: int = 2,
+    bytes_per_number: int = 4,
+) -> dict[str, int]:  # fmt: skip
+    """Bytes of a training step, by part and in all.
+
+    weights and gradients P numbers each, optimizer `moments`·P (AdamW and Adam 2, SGD with momentum
+    1, plain SGD 0), and activations, what the ops keep for the backward pass: in each layer and for
+    each token 16·C + H + 2 numbers (norms 2·C + 2, linear layers 6·C, attention 4·C + H, GELU
+    4·C), 2·C + 1 after the last layer, and one gradient of the output layer. No T·T scores are
+    kept. With dropout a byte for each element that may be dropped, T·T scores included.
+    """
+    P = gpt_parameters(config)["total"]
+    T = config.context_length if context_length is None else context_length
+    B, C, H, L = batch_size, config.emb_dim, config.n_heads, config.n_layers
+    numbers = B * T * (L * (16 * C + H + 2) + 2 * C + 1) + config.vocab_size * C
+    ids = 8 * (B * T + T)  # int64
+    masks = B * T * C * (1 + 2 * L) + L * B * H * T * T if config.drop_rate else 0  # bytes
+    parts = {
+        "weights": bytes_per_number * P,
+        "gradients": bytes_per_number * P,
+        "optimizer": bytes_per_number * moments * P,
+        "activations": bytes_per_number * numbers + ids + masks,
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+def gpt_flops(
+    config: GPTConfig, batch_size: int = 1, context_length: int | None = None, causal: bool = True
+) -> dict[str, float]:
+    """Floating-point operations of matrix products, by part, forward, backward and in all.
+
+    A product (m, k) @ (k, n) is 2·m·k·n: a multiplication and an addition each. Forward, for B·T
+    tokens: attention_projections L·8·C², feed_forward L·16·C², output 2·V·C each; and
+    attention_scores L·4·C for each pair of tokens that sees another: T·(T + 1)/2 a text if causal,
+    else T². Backward is twice forward: one product for the gradient of each factor.
+    """
+    T = config.context_length if context_length is None else context_length
+    B, C, L = batch_size, config.emb_dim, config.n_layers
+    pairs = B * (T * (T + 1) / 2 if causal else T * T)
+    parts = {
+        "attention_projections": L * 8.0 * C * C * B * T,
+        "attention_scores": L * 4.0 * C * pairs,
+        "feed_forward": L * 16.0 * C * C * B * T,
+        "output": 2.0 * config.vocab_size * C * B * T,
+    }
+    forward = sum(parts.values())
+    return {**parts, "forward": forward, "backward": 2.0 * forward, "total": 3.0 * forward}
+
+
+def flops_per_token(model: Module, context_length: int) -> float:
+    """Floating-point operations of forward and backward for one token: 6·N + 6·L·C·T.
+
+    N counts the weights that a token is multiplied with (matrices, without embeddings that are
+    only looked up); each costs a multiplication and an addition forward and twice that backward,
+    once for the gradient of what came in and once for its own. A frozen matrix has no gradient of
+    its own: 4 in place of 6. L·C·T is attention's part, over the half of the positions that a
+    causal mask leaves. After Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
+    """
+    config: Any = getattr(model, "config", None)
+    multiplied = {id(m.weight) for m in model.modules() if isinstance(m, Linear)}
+    looked_up = {id(m.weight) for m in model.modules() if hasattr(m, "num_embeddings")}
+    matrices = [
+        p
+        for p in model.parameters()
+        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
+    ]
+    each = sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
+    attention = getattr(config, "n_layers", 0) * getattr(config, "emb_dim", 0) * context_length
+    return each + 6.0 * attention
