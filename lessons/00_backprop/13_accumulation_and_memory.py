@@ -66,7 +66,9 @@ assert error > 0.05
 # %% [markdown]
 # ## By hand: what a step keeps
 # Between forward and backward each op keeps what its derivative needs, in `saved`. Backward drops the
-# arrays of each op once it is done with it. `observers` and `backward_observers` let us watch.
+# arrays of each op once it is done with it. To watch, we add a function to `observers`, which the
+# engine calls after each op's forward, and one to `backward_observers`, which it calls after each op's
+# backward.
 
 # %%
 def owner(array):
