@@ -1,11 +1,11 @@
-"""Run every lesson and every solution, each in a process of its own, and say what it took.
+"""Run every lesson and every solution, each in its own process, and print how long each took.
 
     python lessons/run_all.py              all of them
-    python lessons/run_all.py 00_ 03_      those whose path holds 00_ or 03_
+    python lessons/run_all.py 00_ 03_      those whose path contains 00_ or 03_
     python lessons/run_all.py --full 05_   the long runs, where a lesson has one (it says how long)
 
-A lesson has passed if it ended without an error and, unless it is a solution, wrote its plot. Exit
-code 1 if one failed, or if there was none to run.
+A lesson passes if it ends without an error and, unless it is a solution, writes its plot. The exit
+code is 1 if one failed or if there was none to run, and 2 for an unknown option.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def lessons() -> list[Path]:
 
 
 def solutions() -> list[Path]:
-    """Every file of solutions, in order: lessons/solutions/CHAPTER/NN_NAME.py, as its lesson."""
+    """Every file of solutions, in order: lessons/solutions/CHAPTER/NN_NAME.py, named as its lesson."""
     return sorted(p for p in SOLUTIONS.glob("*/*.py") if _is_lesson(p))
 
 
@@ -38,12 +38,12 @@ def _is_lesson(path: Path) -> bool:
 
 
 def plots_of(lesson: Path) -> list[Path]:
-    """The plots a lesson wrote: files beside it in plots/ that begin with its name."""
+    """The plots of a lesson: the files in the plots/ next to it whose names begin with its own."""
     return sorted((lesson.parent / "plots").glob(f"{lesson.stem}*.png"))
 
 
 def run(lesson: Path, full: bool = False) -> tuple[bool, float, str]:
-    """(whether it passed, seconds, what went wrong)."""
+    """Run one lesson: (whether it passed, seconds, what went wrong)."""
     for plot in plots_of(lesson):
         plot.unlink()
     command = [sys.executable, str(lesson)]
@@ -52,15 +52,15 @@ def run(lesson: Path, full: bool = False) -> tuple[bool, float, str]:
         command.append("--full")
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONUTF8": "1"}
     start = time.perf_counter()
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=lesson.parent, env=environment,
         capture_output=True, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    if done.returncode:
-        return False, seconds, (done.stdout + done.stderr)[-3000:]
+    if result.returncode:
+        return False, seconds, (result.stdout + result.stderr)[-3000:]
     if SOLUTIONS not in lesson.parents and not plots_of(lesson):
-        return False, seconds, f"it wrote no plot: wanted {lesson.parent}/plots/{lesson.stem}*.png"
+        return False, seconds, f"it wrote no plot: expected {lesson.parent}/plots/{lesson.stem}*.png"
     return True, seconds, ""
 
 
@@ -69,24 +69,24 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     full = "--full" in arguments
-    wanted = [a for a in arguments if a != "--full"]
-    if unknown := [a for a in wanted if a.startswith("-")]:
-        print(f"there is no option {unknown[0]}\n\n{__doc__}")
+    parts = [a for a in arguments if a != "--full"]
+    if unknown := [a for a in parts if a.startswith("-")]:
+        print(f"unknown option {unknown[0]}\n\n{__doc__}")
         return 2
     files = [*lessons(), *solutions()]
     names = {p: p.relative_to(HERE).as_posix() for p in files}
-    chosen = [p for p in files if not wanted or any(w in names[p] for w in wanted)]
+    chosen = [p for p in files if not parts or any(part in names[p] for part in parts)]
     failed = 0
     total = 0.0
     for lesson in chosen:
-        good, seconds, trouble = run(lesson, full)
+        good, seconds, message = run(lesson, full)
         total += seconds
         print(f"{'ok' if good else 'FAILED':7}{seconds:6.1f} s  {names[lesson]}", flush=True)
         if not good:
             failed += 1
-            print(trouble, flush=True)
+            print(message, flush=True)
     if not chosen:
-        print(f"no lesson's path holds {' or '.join(wanted)}; there are\n" + "\n".join(names.values()))
+        print(f"no lesson's path contains {' or '.join(parts)}; there are\n" + "\n".join(names.values()))
     print(f"{len(chosen) - failed} passed, {failed} failed, {total:.0f} s")
     return 1 if failed or not chosen else 0
 

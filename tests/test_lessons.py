@@ -1,4 +1,4 @@
-"""Lessons have all their parts and their solutions, and open as notebooks; one is executed as one.
+"""Lessons have all their parts and their solutions, and open as notebooks; one runs as a notebook.
 
 lessons/run_all.py runs them; tests/parity/test_lessons.py compares what they print with PyTorch.
 """
@@ -24,7 +24,7 @@ import run_all  # noqa: E402
 FILES = run_all.lessons()
 SOLUTIONS = run_all.solutions()
 BACKPROP = [p for p in FILES if p.parent.name == "00_backprop"]
-CHAPTERS = [p for p in FILES if p not in BACKPROP]  # of the road from text to a chat model
+CHAPTERS = [p for p in FILES if p not in BACKPROP]  # on the way from text to a chat model
 
 
 def name_of(path: Path) -> str:
@@ -45,8 +45,8 @@ def test_there_are_lessons_and_the_page_lists_each():
 
 
 def test_every_script_is_a_lesson_or_a_solution_that_is_run():
-    found = {p for p in LESSONS.rglob("*.py") if p.name != "run_all.py"}
-    assert found == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py passes over"
+    scripts = {p for p in LESSONS.rglob("*.py") if p.name != "run_all.py"}
+    assert scripts == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py skips"
 
 
 def test_chapters_with_letters_and_solutions_are_found(tmp_path, monkeypatch):
@@ -61,19 +61,19 @@ def test_chapters_with_letters_and_solutions_are_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "source, arguments, code, said",
+    "source, arguments, code, message",
     [
         ("print('no plot')", [], 1, "it wrote no plot"),
         ("assert 1 + 1 == 3", [], 1, "AssertionError"),
         ("# full_run(\nimport sys; assert '--full' not in sys.argv; plot()", [], 0, "1 passed"),
         ("# full_run(\nimport sys; assert '--full' in sys.argv; plot()", ["--full"], 0, "1 passed"),
         ("import sys; assert '--full' not in sys.argv; plot()", ["--full"], 0, "1 passed"),
-        ("plot()", ["99"], 1, "no lesson's path holds 99; there are\n01_c/01_a.py"),
-        ("plot()", ["--ful"], 2, "there is no option --ful"),
+        ("plot()", ["99"], 1, "no lesson's path contains 99; there are\n01_c/01_a.py"),
+        ("plot()", ["--ful"], 2, "unknown option --ful"),
         ("plot()", ["--help"], 0, "Run every lesson"),
     ],
 )
-def test_run_all(tmp_path, monkeypatch, capsys, source, arguments, code, said):
+def test_run_all(tmp_path, monkeypatch, capsys, source, arguments, code, message):
     folder = tmp_path / "01_c"
     (folder / "plots").mkdir(parents=True)
     plot = "def plot():\n    open('plots/01_a.png', 'w').close()\n"
@@ -82,7 +82,7 @@ def test_run_all(tmp_path, monkeypatch, capsys, source, arguments, code, said):
     monkeypatch.setattr(run_all, "HERE", tmp_path)
     monkeypatch.setattr(run_all, "SOLUTIONS", tmp_path / "solutions")
     assert run_all.main(arguments) == code
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lesson", BACKPROP, ids=name_of)
@@ -141,8 +141,8 @@ def test_a_lesson_opens_as_a_notebook(lesson):
     jupytext = pytest.importorskip("jupytext")
     notebook = jupytext.read(lesson)
     kinds = [cell.cell_type for cell in notebook.cells]
-    wanted = 4 if lesson in FILES else 2
-    assert kinds.count("code") >= wanted and kinds.count("markdown") >= wanted
+    least = 4 if lesson in FILES else 2
+    assert kinds.count("code") >= least and kinds.count("markdown") >= least
     assert kinds[0] == "markdown" and notebook.cells[0].source.startswith("# ")
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
     assert tags <= {"package"}, "the one tag that tests/parity/test_lessons.py knows"
@@ -165,9 +165,9 @@ def test_missing_data_is_named_and_what_happens_instead(tmp_path, monkeypatch, c
         return downloads.fetch(remote)
 
     assert get_or_explain(lambda: load("the-verdict"), "We read the manual.") is None
-    said = capsys.readouterr().out
-    assert said.startswith("missing: ") and "the-verdict.txt" in said
-    assert said.endswith("\nInstead: We read the manual.\n")
+    printed = capsys.readouterr().out
+    assert printed.startswith("missing: ") and "the-verdict.txt" in printed
+    assert printed.endswith("\nInstead: We read the manual.\n")
     assert get_or_explain(lambda: 3, "-") == 3
     with pytest.raises(KeyError):
         get_or_explain(lambda: load("the-verdicts"), "-")

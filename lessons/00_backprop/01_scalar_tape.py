@@ -7,7 +7,8 @@
 # %% [markdown]
 # # 1. A tape for one number
 #
-# **Question.** How can a computer find the slope of a formula that it has only *run*?
+# **Question.** How can a computer find the gradient of a formula that it has only *run*? (The
+# gradient ∂L/∂a says how steeply L rises when a grows: it is the slope of the curve L(a).)
 #
 # **Answer.** While the formula runs, write down each step on a tape. Then read the tape backwards.
 # Each step knows its own small derivative, and the chain rule multiplies them together.
@@ -74,7 +75,8 @@ assert (a.grad, b.grad, c.grad) == (2 * 4 * -3, 2 * 4 * 2, 2 * 4)
 
 # %% [markdown]
 # ## With the package
-# `requires_grad=True` says "I will want the slope with respect to this". The tape is kept for you.
+# `requires_grad=True` says "I will want the gradient with respect to this". The
+# package records the tape for you.
 
 # %%
 a = torch.tensor(2.0, requires_grad=True)
@@ -87,7 +89,7 @@ print("with the package:", a.grad.item(), b.grad.item(), c.grad.item())
 assert (a.grad.item(), b.grad.item(), c.grad.item()) == (-24.0, 16.0, 8.0)
 
 # %% [markdown]
-# Is it really the slope? Move `a` a little and look.
+# Is that really how steep the curve is? Change `a` a little and look.
 
 # %%
 def f(a_value):
@@ -95,14 +97,14 @@ def f(a_value):
 
 
 h = 1e-5
-slope = (f(2.0 + h) - f(2.0 - h)) / (2 * h)
-print("finite difference:", slope)
-assert abs(slope - (-24.0)) < 1e-6
+difference = (f(2.0 + h) - f(2.0 - h)) / (2 * h)
+print("finite difference:", difference)
+assert abs(difference - (-24.0)) < 1e-6
 
 xs = [i / 50 for i in range(-50, 250)]
 figure, axis = plt.subplots(figsize=(6, 4))
 axis.plot(xs, [f(x) for x in xs], label="L as a changes")
-axis.plot(xs, [16 - 24 * (x - 2.0) for x in xs], "--", label="the slope that backward found: −24")
+axis.plot(xs, [16 - 24 * (x - 2.0) for x in xs], "--", label="tangent, with the gradient from backward: −24")
 axis.plot([2.0], [16.0], "o")
 axis.set_xlabel("a"), axis.set_ylabel("L"), axis.set_ylim(-20, 180), axis.legend()
 save_plot(figure, "01_scalar_tape")
@@ -110,22 +112,22 @@ save_plot(figure, "01_scalar_tape")
 # %% [markdown]
 # ## Break it
 # `s * s` uses `s` twice, so two gradients arrive at it, and they must be *added*. What if the
-# product forgot one of its two roads?
+# backward pass of the product returned only one of the two?
 
 # %%
-def only_one_road(self, g):
+def only_one_gradient(self, g):
     x, y = self.saved
     return (g * y if self.needs[0] else None), None
 
 
 s = torch.tensor(4.0, requires_grad=True)
-with broken("mul", only_one_road):
+with broken("mul", only_one_gradient):
     (s * s).backward()
-print("one road forgotten:", s.grad.item(), " instead of 8")
-assert s.grad.item() == 4.0  # exactly half: a sure sign of a road that is missing
+print("one gradient forgotten:", s.grad.item(), " instead of 8")
+assert s.grad.item() == 4.0  # exactly half: a sure sign that one gradient is missing
 
 # %% [markdown]
 # ## Exercise
 # Add `power(x, n)` to the tape by hand (its step: `x.grad += out.grad * n * x.value ** (n - 1)`),
-# and work out the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`.
-# More: `tinygrad-llm exercise start pow`.
+# and compute the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`. More:
+# `tinygrad-llm exercise start pow`.

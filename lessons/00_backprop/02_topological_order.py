@@ -13,8 +13,8 @@
 #
 # A step may pass its gradient on only when *all* of it has arrived. b gets two gradients from c, so it
 # must wait for both. An order in which every step comes after all steps that used its output is a
-# **topological order** (backwards). There is a very cheap one: *newest first*. A step can only use
-# what already exists, so whoever used b is younger than b.
+# **topological order** (of the backward pass). There is a very cheap one: *newest first*. A step can
+# only use what already exists, so every step that used b is newer than b.
 
 # %%
 import heapq
@@ -27,9 +27,9 @@ from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
 # ## By hand, wrong
-# The first idea of nearly everybody: recursion. Whenever a gradient arrives at a node, pass it on.
-# It gives right numbers if each node passes on only what is *new*, but it walks every path, and there
-# are 2ⁿ paths through n additions. Passing on the *whole* gradient each time is even wrong:
+# Almost everyone's first idea is recursion: whenever a gradient arrives at a node, pass it on. The
+# numbers are right if each node passes on only the *new* part. But this follows every path, and there
+# are 2ⁿ paths through n additions. Passing on the *whole* gradient each time is wrong as well:
 
 # %%
 class Node:
@@ -37,16 +37,16 @@ class Node:
         self.inputs, self.grad = inputs, 0.0
 
 
-def passes_on_too_early(node, g):
+def pass_on_too_early(node, g):
     node.grad += g
     for child in node.inputs:
-        passes_on_too_early(child, node.grad)  # all of it, although more may come
+        pass_on_too_early(child, node.grad)  # the whole sum, although more may arrive
 
 
 a = Node()
 b = Node(a, a)
 c = Node(b, b)
-passes_on_too_early(c, 1.0)
+pass_on_too_early(c, 1.0)
 print("passed on too early: ∂c/∂a =", a.grad, "(it should be 4)")
 assert a.grad != 4.0
 
@@ -62,7 +62,7 @@ def every_path(node, g):
         every_path(child, g)
 
 
-counts = []
+visits_every_path = []
 for depth in range(1, 15):
     leaf = node = Node()
     for _ in range(depth):
@@ -70,12 +70,12 @@ for depth in range(1, 15):
     visits = 0
     every_path(node, 1.0)
     assert leaf.grad == 2.0**depth
-    counts.append(visits)
-print("visits at depth 14:", counts[-1])
+    visits_every_path.append(visits)
+print("visits at depth 14:", visits_every_path[-1])
 
 # %% [markdown]
 # ## By hand, right
-# A heap hands out the newest node that has a gradient. Each node is visited once.
+# A heap returns the newest node that has a gradient. Each node is visited once.
 
 # %%
 class Stamped:
@@ -99,19 +99,20 @@ def newest_first(root):
     return visits
 
 
-right = []
+visits_newest_first = []
 for depth in range(1, 15):
     leaf = node = Stamped()
     for _ in range(depth):
         node = Stamped(node, node)
-    right.append(newest_first(node))
+    visits_newest_first.append(newest_first(node))
     assert leaf.grad == 2.0**depth
-print("visits at depth 14, newest first:", right[-1])
-assert right[-1] == 15
+print("visits at depth 14, newest first:", visits_newest_first[-1])
+assert visits_newest_first[-1] == 15
 
 # %% [markdown]
 # ## With the package
-# `backward_steps` is the walk that `backward()` takes; a generator, so that we can watch.
+# `backward()` runs the generator `backward_steps` to its end. Here we take its steps ourselves and
+# print them.
 
 # %%
 a = torch.tensor(1.0, requires_grad=True)
@@ -122,7 +123,7 @@ for op, arriving, leaving in backward_steps(c):
 assert a.grad.item() == 4.0
 
 # %% [markdown]
-# No recursion: 20,000 additions deep is no problem.
+# There is no recursion, so a chain of 20,000 additions works:
 
 # %%
 x = torch.tensor(1.0, requires_grad=True)
@@ -133,15 +134,15 @@ y.backward()
 assert x.grad.item() == 1.0
 
 figure, axis = plt.subplots(figsize=(6, 4))
-axis.semilogy(range(1, 15), counts, "o-", label="every path: 2ⁿ⁺¹ − 1")
-axis.semilogy(range(1, 15), right, "s-", label="newest first: n + 1")
-axis.set_xlabel("n, how often b = a + a was done"), axis.set_ylabel("steps of backward")
+axis.semilogy(range(1, 15), visits_every_path, "o-", label="every path: 2ⁿ⁺¹ − 1")
+axis.semilogy(range(1, 15), visits_newest_first, "s-", label="newest first: n + 1")
+axis.set_xlabel("n, the number of additions b = a + a"), axis.set_ylabel("steps of backward")
 axis.legend()
 save_plot(figure, "02_topological_order")
 
 # %% [markdown]
 # ## Break it
-# Oldest first instead of newest first: `a` would be asked before anything arrived.
+# Oldest first instead of newest first: `a` is visited before any gradient has arrived.
 
 # %%
 def oldest_first(nodes, root):
@@ -160,5 +161,6 @@ assert a.grad == 0.0
 
 # %% [markdown]
 # ## Exercise
-# Write `topological(root)` with a list instead of a heap: walk down with an explicit stack, and append
-# a node when all its inputs were appended. Reverse it, and compare with newest first.
+# Write `topological(root)` with a list instead of a heap: go through the nodes with an explicit stack,
+# and append a node when all its inputs have been appended. Reverse the list, and compare with newest
+# first.

@@ -11,7 +11,7 @@
 #
 #     y_nc = x_nc + b_c
 #
-# b_c reaches the loss by four roads, one for each row n. Gradients of several roads add up:
+# b_c reaches the loss by four paths, one for each row n. Gradients from several paths add up:
 #
 #     ∂L/∂b_c = Σₙ ∂L/∂y_nc
 #
@@ -42,15 +42,15 @@ def unbroadcast(g, shape):
 
 
 x, b = rng.normal(size=(4, 3)), rng.normal(size=3)
-g = rng.normal(size=(4, 3))  # ∂L/∂y, whatever comes after
+g = rng.normal(size=(4, 3))  # ∂L/∂y: random, as if later layers had sent it
 print("∂L/∂b =", unbroadcast(g, b.shape))
 for shape in [(3,), (1, 3), (4, 1), (1, 1), ()]:
     assert unbroadcast(g, shape).shape == shape
 
 # %% [markdown]
 # ## With the package
-# The op says only "my output's gradient goes to both inputs". The engine sums the copies away, once
-# and for all ops.
+# The op only says that its output's gradient goes to both inputs. Summing over the copies is the
+# engine's work, written once for all ops.
 
 # %%
 tx = torch.tensor(x, requires_grad=True)
@@ -66,7 +66,7 @@ product.backward(torch.tensor(g))
 assert np.allclose(row.grad.numpy(), unbroadcast(g * column.detach().numpy(), (1, 3)))
 assert np.allclose(column.grad.numpy(), unbroadcast(g * row.detach().numpy(), (4, 1)))
 gradcheck(lambda r, c: r * c, row.detach().requires_grad_(), column.detach().requires_grad_())
-print("row", tuple(row.grad.shape), "and column", tuple(column.grad.shape), "have their own shapes")
+print("the gradients of row", tuple(row.grad.shape), "and column", tuple(column.grad.shape), "have their shapes")
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(8, 3))
@@ -83,7 +83,7 @@ save_plot(figure, "03_broadcasting")
 
 # %% [markdown]
 # ## Break it
-# Two mistakes that people make: the *mean* over the copies instead of the sum, and no sum at all.
+# Two common mistakes: the *mean* over the copies instead of the sum, and no sum at all.
 
 # %%
 mean = g.mean(0)
@@ -92,7 +92,7 @@ assert np.allclose(unbroadcast(g, (3,)) / mean, 4)  # the number of rows
 
 
 class AddWithoutSum(Op):
-    """z = x + y for shapes that broadcast, whose author forgot `broadcasts = True`."""
+    """z = x + y with broadcasting; its author forgot `broadcasts = True`."""
 
     signature = "x(...) y(...) -> z(...)"
 

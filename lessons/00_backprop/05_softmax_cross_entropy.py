@@ -7,9 +7,9 @@
 # %% [markdown]
 # # 5. Softmax and cross-entropy together
 #
-# **Question.** Why is the gradient of this pair so simple, when neither is simple alone?
+# **Question.** Why is the gradient of this pair so simple, when neither gradient is simple alone?
 #
-# Softmax makes probabilities of logits:  p_i = exp(x_i) / Σⱼ exp(x_j). Each p depends on *every* x:
+# Softmax turns logits into probabilities:  p_i = exp(x_i) / Σⱼ exp(x_j). Each p depends on *every* x:
 #
 #     ∂p_i/∂x_j = p_i·(δ_ij − p_j)        (δ_ij is 1 if i = j, else 0)
 #
@@ -17,11 +17,11 @@
 #
 #     ∂L/∂x_j = Σᵢ gᵢ·p_i·(δ_ij − p_j) = p_j·(g_j − Σᵢ gᵢ·p_i)
 #
-# Cross-entropy with target t is L = −ln p_t, and so g_t = −1/p_t, all other g are 0. Put it in:
+# Cross-entropy with target t is L = −ln p_t, so g_t = −1/p_t and all other g are 0. Put it in:
 #
 #     Σᵢ gᵢ·p_i = −1       ∂L/∂x_j = p_j·(g_j + 1) = p_j − δ_jt
 #
-# **probabilities minus one-hot.** All divisions are gone, and with them all trouble near p = 0.
+# **probabilities minus one-hot.** All divisions are gone, and with them every problem near p = 0.
 
 # %%
 import matplotlib.pyplot as plt
@@ -60,13 +60,14 @@ print("loss", loss.item(), " = −ln p_t =", -np.log(p[target]))
 gradcheck(lambda z: torch.softmax(z, dim=-1), torch.tensor(x, requires_grad=True))
 
 # %% [markdown]
-# The gradient sums to zero: softmax can't tell x from x + 1, so there is nothing to gain that way.
+# The gradient sums to zero: softmax gives the same result for x and x + 1, so moving all logits
+# together changes nothing.
 
 # %%
 assert abs(logits.grad.sum().item()) < 1e-12
 
 # %% [markdown]
-# ## Why together: a very sure model that is wrong
+# ## Why together: a model that is very sure, and wrong
 # In float32, p = exp(−200) is 0, and ln 0 is −∞. Log-softmax subtracts instead of dividing.
 
 # %%
@@ -84,7 +85,7 @@ pz = 1 / (1 + np.exp(-z))  # two classes, logits (z, 0), target 0
 figure, axis = plt.subplots(figsize=(6, 4))
 axis.plot(z, -np.log(pz), label="loss −ln p")
 axis.plot(z, pz - 1, label="∂L/∂z = p − 1")
-axis.plot(z, pz * (1 - pz) * 2 * (pz - 1), "--", label="the same for squared error: it dies on the left")
+axis.plot(z, pz * (1 - pz) * 2 * (pz - 1), "--", label="the same for squared error: it vanishes on the left")
 axis.axhline(0, lw=0.5, c="k"), axis.set_xlabel("z: wrong on the left, right on the right")
 axis.legend()
 save_plot(figure, "05_softmax_cross_entropy")
@@ -105,12 +106,12 @@ with broken("softmax", as_if_element_wise):
     except Exception as error:
         print("gradcheck says:", str(error).splitlines()[0])
     else:
-        raise AssertionError("the check must see this")
+        raise AssertionError("the check must detect this")
 
 # %% [markdown]
 # But with `.sum()` as the loss nobody would notice. The sum of a softmax is always 1, its gradient is
 # 0, and a check whose upstream gradient is all ones compares 0 with almost 0. That is why `gradcheck`
-# draws a random upstream gradient. (Lesson 14 has more.)
+# draws a random upstream gradient. (Lesson 14 says more about this.)
 #
 # ## Exercise
 # Derive the gradient with label smoothing: the target is 1 − ε at t and ε/C everywhere.

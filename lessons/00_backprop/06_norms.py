@@ -8,24 +8,25 @@
 # # 6. Layer norm and RMS norm
 #
 # **Question.** Layer norm subtracts a mean and divides by a standard deviation, and both depend on
-# *every* number of the row. By how many roads does one x reach the output?
+# *every* number of the row. By how many paths does one x reach the output?
 #
 #     μ = mean(x)     σ² = mean((x − μ)²)     r = 1/√(σ² + ε)     x̂ = (x − μ)·r     y = w·x̂ + b
 #
-# Three roads lead from x_i to x̂: itself, through μ, and through σ². Let u = g·w be what arrives at x̂.
+# Three paths lead from x_i to x̂: directly, through μ, and through σ². Let u = g·w be what arrives at
+# x̂.
 #
-# 1. itself:       r·u_i
+# 1. directly:     r·u_i
 # 2. through μ:    every x̂_j falls by r/n when x_i grows by 1:      −r·mean(u)
-# 3. through r:    ∂r/∂x_i = −r³·(x_i − μ)/n = −r²·x̂_i/n, and every x̂_j has the factor (x_j − μ) = x̂_j/r:
+# 3. through σ²:   ∂r/∂x_i = −r³·(x_i − μ)/n = −r²·x̂_i/n, and every x̂_j has the factor (x_j − μ) = x̂_j/r:
 #                  Σⱼ u_j·(x̂_j/r)·(−r²·x̂_i/n) = −r·x̂_i·mean(u·x̂)
 #
 # Together:
 #
 #     ∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂))
 #
-# In words: take out of u whatever would only shift the row (its mean) or only stretch it (its part
-# along x̂), because layer norm undoes both anyway. RMS norm does not subtract a mean, and so only the
-# stretch is taken out:  ∂L/∂x = r·(u − x̂·mean(u·x̂)).
+# In words: remove from u the part that would only shift the row (its mean) and the part that would
+# only stretch it (along x̂), because layer norm undoes both anyway. RMS norm does not subtract a
+# mean, so only the stretch is removed:  ∂L/∂x = r·(u − x̂·mean(u·x̂)).
 
 # %%
 import matplotlib.pyplot as plt
@@ -48,8 +49,8 @@ mu = x.mean()
 r = 1 / np.sqrt(((x - mu) ** 2).mean() + eps)
 xhat = (x - mu) * r
 u = g * w
-itself, through_mean, through_scale = r * u, -r * u.mean() * np.ones(n), -r * xhat * (u * xhat).mean()
-gx = itself + through_mean + through_scale
+direct, through_mean, through_scale = r * u, -r * u.mean() * np.ones(n), -r * xhat * (u * xhat).mean()
+gx = direct + through_mean + through_scale
 
 # %% [markdown]
 # ## With the package
@@ -68,8 +69,8 @@ F.rms_norm(tx, (n,), torch.tensor(w), eps).backward(torch.tensor(g))
 assert np.allclose(tx.grad.numpy(), rms * (u - x * rms * (u * x * rms).mean()))
 
 # %% [markdown]
-# Two things that must be true of the gradient, whatever u is: it has no mean (a shift of x changes
-# nothing), and no part along x − μ (but for the small ε, a stretch changes nothing).
+# Two things must be true of the gradient for every u: its mean is 0 (a shift of x changes nothing),
+# and it has no component along x − μ (except for the small ε, a stretch changes nothing).
 
 # %%
 print("mean of the gradient:", gx.mean(), "  along x − μ:", gx @ (x - mu))
@@ -77,7 +78,7 @@ assert abs(gx.mean()) < 1e-12 and abs(gx @ (x - mu)) < 1e-4
 
 figure, axis = plt.subplots(figsize=(7, 4))
 places = np.arange(n)
-for k, (part, name) in enumerate([(itself, "itself"), (through_mean, "through μ"),
+for k, (part, name) in enumerate([(direct, "directly"), (through_mean, "through μ"),
                                   (through_scale, "through σ²"), (gx, "together")]):
     axis.bar(places + (k - 1.5) * 0.2, part, 0.2, label=name)
 axis.set_xlabel("channel"), axis.set_ylabel("∂L/∂x"), axis.legend()
@@ -85,8 +86,8 @@ save_plot(figure, "06_norms")
 
 # %% [markdown]
 # ## Break it
-# Leave out a road. With a constant upstream gradient and w = 1 some of these mistakes are invisible:
-# then u − mean(u) is 0 anyway. So the check draws u at random.
+# Leave out a path. With a constant upstream gradient and w = 1 some of these mistakes are invisible,
+# because then u − mean(u) is 0 anyway. So the check draws u at random.
 
 # %%
 def variance_held_constant(self, g):
@@ -102,14 +103,14 @@ with broken("layer_norm", variance_held_constant):
     except Exception as error:
         print("σ² held constant:", str(error).split(". If")[0])
     else:
-        raise AssertionError("the check must see this")
+        raise AssertionError("the check must detect this")
 
     ones = torch.tensor(x, requires_grad=True)
     F.layer_norm(ones, (n,), torch.ones(n).double(), torch.zeros(n).double()).sum().backward()
-    print("with .sum() and w = 1 the wrong gradient is", ones.grad.abs().max().item(), ": nothing to see")
+    print("with .sum() and w = 1 the wrong gradient is", ones.grad.abs().max().item(), ": invisible")
     assert ones.grad.abs().max().item() < 1e-12
 
 # %% [markdown]
 # ## Exercise
-# Group norm takes mean and variance over groups of channels. What changes in the formula? (Nearly
+# Group norm takes mean and variance over groups of channels. What changes in the formula? (Almost
 # nothing: what do the means run over?) Then: `tinygrad-llm exercise start layer_norm`.

@@ -12,8 +12,8 @@
 #
 #     sigmoid   σ(x) = 1/(1 + e⁻ˣ)     σ′ = σ·(1 − σ)         never above 1/4
 #     tanh      tanh x                 1 − tanh²              1 at 0, small elsewhere
-#     ReLU      max(0, x)              1 right, 0 left        a unit can die
-#     GELU      x·Φ(x)                 Φ(x) + x·φ(x)          smooth; slightly negative left of 0
+#     ReLU      max(0, x)              1 for x > 0, else 0    a unit can die
+#     GELU      x·Φ(x)                 Φ(x) + x·φ(x)          smooth; slightly negative for x < 0
 #     SiLU      x·σ(x)                 σ·(1 + x·(1 − σ))
 #
 # Φ is the normal distribution function ½·(1 + erf(x/√2)), φ its density. GPT-2 uses an approximation
@@ -57,10 +57,10 @@ for name, function in package.items():
     t = torch.tensor(x, requires_grad=True)
     y = function(t)
     y.backward(torch.ones(401).double())  # element by element, so ones show f′ itself
-    value, slope = by_hand[name]
-    assert np.allclose(y.detach().numpy(), value) and np.allclose(t.grad.numpy(), slope), name
+    value, derivative = by_hand[name]
+    assert np.allclose(y.detach().numpy(), value) and np.allclose(t.grad.numpy(), derivative), name
     axes[0].plot(x, value, label=name)
-    axes[1].plot(x, slope, label=name)
+    axes[1].plot(x, derivative, label=name)
 axes[0].set_title("f"), axes[0].set_ylim(-1.5, 3), axes[1].set_title("f′"), axes[1].legend()
 save_plot(figure, "07_activations")
 
@@ -70,20 +70,20 @@ print(f"GELU with erf and with tanh differ by up to {apart:.1e}")
 assert 4e-4 < apart < 5e-4
 
 # %% [markdown]
-# ## What f′ does in depth
+# ## What f′ does to a deep model
 # Twenty layers, each y = f(1.5·x): how much of the gradient is left at the first?
 
 # %%
-left = {}
+remaining = {}
 for name, function in package.items():
     t = torch.tensor(np.random.default_rng(0).normal(size=1000), requires_grad=True)
     y = t
     for _ in range(20):
         y = function(1.5 * y)
     y.backward(torch.ones(1000).double())
-    left[name] = t.grad.abs().mean().item()
-    print(f"{name:8} mean |gradient| after 20 layers: {left[name]:.1e}")
-assert left["sigmoid"] < 1e-6 < left["relu"]  # 20 factors of at most 1.5/4
+    remaining[name] = t.grad.abs().mean().item()
+    print(f"{name:8} mean |gradient| after 20 layers: {remaining[name]:.1e}")
+assert remaining["sigmoid"] < 1e-6 < remaining["relu"]  # 20 factors of at most 1.5/4
 
 # %% [markdown]
 # ## The kink
@@ -103,13 +103,13 @@ else:
 
 # %% [markdown]
 # ## Break it
-# The commonest mistake: the formula σ·(1 − σ) with the *input* where the *output* belongs.
+# The most common mistake: the formula σ·(1 − σ) with the *input* where the *output* belongs.
 
 # %%
 def input_for_output(self, g):
     y = self.saved[0]
-    looks_like_x = np.log(y / (1 - y))  # what was the input
-    return g * looks_like_x * (1 - looks_like_x)
+    x_again = np.log(y / (1 - y))  # the input, computed from the output
+    return g * x_again * (1 - x_again)
 
 
 with broken("sigmoid", input_for_output):
@@ -118,9 +118,9 @@ with broken("sigmoid", input_for_output):
     except Exception as error:
         print("input for output:", str(error).split(". Elements")[0])
     else:
-        raise AssertionError("the check must see this")
+        raise AssertionError("the check must detect this")
 
 # %% [markdown]
 # ## Exercise
-# Derive the slope of softplus, ln(1 + eˣ). You know it already by another name. Then:
+# What is the derivative of softplus, ln(1 + eˣ)? You already know it under another name. Then:
 # `tinygrad-llm exercise start gelu`.

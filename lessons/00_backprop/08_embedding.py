@@ -14,8 +14,8 @@
 #     O_nv = 1 if id_n = v, else 0         y = O·W         ∂L/∂W = Oᵀ·g
 #
 # so row v of ∂L/∂W is the sum of g_n over all n with id_n = v. Nobody builds O: 4,096 tokens with a
-# vocabulary of 50,257 would be 200 million zeros. One adds g_n to row id_n instead. **Adds**: a token
-# that appears twice gets both gradients.
+# vocabulary of 50,257 would be 200 million zeros. Instead, g_n is added to row id_n. *Added*, not
+# assigned: a token that appears twice gets both gradients.
 
 # %%
 import time
@@ -55,20 +55,21 @@ assert np.allclose(weight.grad.numpy(), by_adding)
 print("rows of ∂L/∂W that are zero:", [v for v in range(V) if not weight.grad[v].any()])
 
 # %% [markdown]
-# A weight that is used twice, as the token embedding of GPT-2 is (it is the output layer as well), gets
-# both gradients in one: from the rows that were looked up, and from the product at the end.
+# A weight that is used twice gets the sum of both gradients. GPT-2's token embedding is an example:
+# it is the output layer as well. One gradient comes from the rows that were looked up, the other from
+# the product at the end.
 
 # %%
 weight = torch.tensor(W, requires_grad=True)
 hidden = F.embedding(torch.tensor(ids), weight)
 logits = hidden @ weight.T  # tied
 logits.backward(torch.tensor(rng.normal(size=(5, V))))
-assert all(weight.grad[v].any() for v in range(V))  # now every row has one
+assert all(weight.grad[v].any() for v in range(V))  # now every row has a gradient
 
 # %% [markdown]
 # ## Break it
-# NumPy's `dW[ids] += g` looks right and is not: it reads all rows, adds, and writes them back, and of
-# the three rows for token 2 only the last survives.
+# NumPy's `dW[ids] += g` looks right but is wrong: it reads all rows, adds, and writes them back. Of
+# the three rows for token 2 only the last one remains.
 
 # %%
 wrong = np.zeros((V, C))
@@ -78,21 +79,21 @@ assert np.allclose(wrong[2], g[4]) and not np.allclose(wrong[2], by_adding[2])
 assert np.allclose(wrong[5], by_adding[5])  # right for tokens that appear once: that hides the mistake
 
 
-def last_one_wins(self, g):
+def last_one_remains(self, g):
     out = np.zeros((V, C))
     out[ids] += g
     return out, None
 
 
-with broken("embedding", last_one_wins):
+with broken("embedding", last_one_remains):
     weight = torch.tensor(W, requires_grad=True)
     F.embedding(torch.tensor(ids), weight).backward(torch.tensor(g))
     assert np.allclose(weight.grad.numpy(), wrong)
 
 # %% [markdown]
 # ## How fast
-# Four ways to add rows, for 4,096 tokens. The product wastes its time on zeros; `np.add.at` is right
-# but slow; sorting the ids and adding runs of equal ones is what the package does.
+# Four ways to add rows, for 4,096 tokens. The product spends most of its time on zeros; `np.add.at`
+# is right but slow; the package sorts the ids and adds runs of equal ones.
 
 # %%
 V, C, N = 2_000, 64, 4_096
@@ -120,15 +121,15 @@ def loop():
     return out
 
 
-ways = {"one-hot product": lambda: np.eye(V, dtype=np.float32)[ids].T @ g, "np.add.at": add_at,
+methods = {"one-hot product": lambda: np.eye(V, dtype=np.float32)[ids].T @ g, "np.add.at": add_at,
         "Python loop": loop, "sorted runs": sorted_runs}
 times = {}
-for name, way in ways.items():
-    assert np.allclose(way(), loop(), atol=1e-4)
+for name, method in methods.items():
+    assert np.allclose(method(), loop(), atol=1e-4)
     runs = []
     for _ in range(5):
         start = time.perf_counter()
-        way()
+        method()
         runs.append(time.perf_counter() - start)
     times[name] = sorted(runs)[2] * 1e3
 figure, axis = plt.subplots(figsize=(7, 3))
@@ -138,5 +139,5 @@ save_plot(figure, "08_embedding")
 
 # %% [markdown]
 # ## Exercise
-# An embedding can have a padding token whose row must stay as it is. Where in the backward does that
-# go? Then: `tinygrad-llm exercise start embedding`.
+# An embedding can have a padding token whose row must stay as it is. Where does the backward pass
+# have to know about it? Then: `tinygrad-llm exercise start embedding`.

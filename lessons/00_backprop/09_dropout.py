@@ -9,13 +9,13 @@
 #
 # **Question.** Dropout is random. How can something random have a derivative?
 #
-# Once the coin has been thrown it is no longer random: a mask m of zeros and ones is a constant.
+# Once the coin has been thrown, it is no longer random: the mask m of zeros and ones is a constant.
 #
 #     y = x·m/(1 − p)          ∂L/∂x = g·m/(1 − p)
 #
-# with m = 0 with probability p. The *same* mask must be used backward, so it is saved. The factor
-# 1/(1 − p) keeps the mean: E[m] = 1 − p. It stands in the forward pass of training, so that evaluation
-# needs nothing ("inverted dropout").
+# where an element of m is 0 with probability p. The backward pass must use the *same* mask, so the
+# mask is saved. The factor 1/(1 − p) keeps the mean, because E[m] = 1 − p. It is applied in
+# training, so that evaluation needs no factor ("inverted dropout").
 
 # %%
 import matplotlib.pyplot as plt
@@ -37,7 +37,7 @@ x, g = rng.normal(size=1000), rng.normal(size=1000)
 mask = rng.random(1000) >= p
 y = x * mask / (1 - p)
 gx = g * mask / (1 - p)
-assert np.all((gx == 0) == (y == 0))  # what was dropped gets no gradient
+assert np.all((gx == 0) == (y == 0))  # a dropped element gets no gradient
 
 # %% [markdown]
 # ## With the package
@@ -51,7 +51,7 @@ ty.backward(torch.tensor(g))
 kept = ty.detach().numpy() != 0
 assert np.allclose(ty.detach().numpy()[kept], x[kept] / (1 - p))
 assert np.allclose(tx.grad.numpy(), g * kept / (1 - p))
-print(f"kept {kept.mean():.1%}, wanted {1 - p:.0%}")
+print(f"kept {kept.mean():.1%}, expected {1 - p:.0%}")
 
 layer = nn.Dropout(p)
 layer.eval()
@@ -76,9 +76,9 @@ assert abs(with_factor.mean().item() - 1) < 0.01
 
 # %% [markdown]
 # ## Break it
-# A new mask in the backward pass. Every number is plausible, the mean is right, and the training is
-# wrong: gradients arrive at elements that had no part in the loss. Finite differences see it, if the
-# mask is held still while they move x.
+# A new mask in the backward pass. Every number is plausible and the mean is right, but the training
+# is wrong: gradients arrive at elements that had no part in the loss. Finite differences detect it,
+# if the mask stays the same while they change x.
 
 # %%
 def new_mask(self, g):
@@ -91,11 +91,11 @@ with broken("dropout", new_mask):
     ty = F.dropout(tx, p, training=True)
     ty.backward(torch.tensor(g))
 dropped = ty.detach().numpy() == 0
-wrongly = (tx.grad.numpy()[dropped] != 0).mean()
-print(f"a new mask: {wrongly:.0%} of the dropped elements get a gradient")
-assert wrongly > 0.5
+share_wrong = (tx.grad.numpy()[dropped] != 0).mean()
+print(f"a new mask: {share_wrong:.0%} of the dropped elements get a gradient")
+assert share_wrong > 0.5
 
 # %% [markdown]
 # ## Exercise
-# p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) say? Look at how
-# `tinygrad-llm study dropout` treats it. Then: `tinygrad-llm exercise start dropout`.
+# p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) give? See what
+# `tinygrad-llm study dropout` says about it. Then: `tinygrad-llm exercise start dropout`.

@@ -7,12 +7,12 @@
 # %% [markdown]
 # # 10. Attention
 #
-# **Question.** Attention is two products with a softmax between them. Put three derivatives that we
-# know one behind the other: what comes out?
+# **Question.** Attention is two products with a softmax between them. We know the three derivatives.
+# What is the result when we chain them?
 #
 #     s = q·kᵀ/√D        p = softmax(s)        y = p·v
 #
-# Backward, from the end, with g = ∂L/∂y:
+# Backward, starting at the end, with g = ∂L/∂y:
 #
 #     ∂L/∂v = pᵀ·g                              (product, lesson 4)
 #     ∂L/∂p = g·vᵀ                              (product)
@@ -21,7 +21,7 @@
 #     ∂L/∂k = ∂L/∂sᵀ·q/√D                       (product)
 #
 # A causal mask sets s to −∞ where the key is in the future. There p = 0, so ∂L/∂s = 0 as well: the
-# mask needs no line of its own.
+# mask needs no extra line.
 
 # %%
 import math
@@ -56,7 +56,7 @@ gk = gs.T @ q / math.sqrt(D)
 assert np.all(gs[~past] == 0)
 
 # %% [markdown]
-# ## With the package: composed, as in a book, and in one op
+# ## With the package: composed of primitives, as in a book, and in one op
 
 # %%
 def composed(q, k, v):
@@ -80,14 +80,14 @@ for attention in (composed, fused):
 print("by hand, composed and fused agree")
 
 # %% [markdown]
-# The sum in ∂L/∂s has a second face: rowsum(p·∂L/∂p) = rowsum(p·(g·vᵀ)) = rowsum(g·y). It needs no
-# T x T matrix. Lesson 11 lives on this.
+# The sum in ∂L/∂s can be written in another way: rowsum(p·∂L/∂p) = rowsum(p·(g·vᵀ)) = rowsum(g·y).
+# This form needs no T x T matrix. Lesson 11 is built on it.
 
 # %%
 assert np.allclose((p * gp).sum(-1), (g * y).sum(-1))
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3))
-for axis, matrix, title in zip(axes, [p, gp, gs], ["p: who looks where", "∂L/∂p", "∂L/∂s: rows sum to 0"]):
+for axis, matrix, title in zip(axes, [p, gp, gs], ["p: the weights", "∂L/∂p", "∂L/∂s: rows sum to 0"]):
     limit = np.abs(matrix).max()
     axis.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit)
     axis.set_title(title, fontsize=10), axis.set_xlabel("key"), axis.set_ylabel("query")
@@ -96,8 +96,8 @@ assert np.allclose(gs.sum(-1), 0)
 
 # %% [markdown]
 # ## Break it
-# The factor 1/√D forgotten on the way back: everything learns, only q and k learn too fast by √D. The
-# loss goes down all the same; a gradient check is what notices.
+# Forget the factor 1/√D in the backward pass. The model still learns, but the gradients of q and k
+# are too large by the factor √D. The loss goes down all the same; only a gradient check notices.
 
 # %%
 from tinygrad_llm.autograd.engine import OPS
@@ -106,8 +106,8 @@ true_backward = OPS["scaled_dot_product_attention"].backward
 
 
 def without_scale(self, g):
-    gq, gk, *rest = true_backward(self, g)
-    return gq * math.sqrt(D), gk * math.sqrt(D), *rest
+    gq, gk, *others = true_backward(self, g)
+    return gq * math.sqrt(D), gk * math.sqrt(D), *others
 
 
 with broken("scaled_dot_product_attention", without_scale):
@@ -117,12 +117,12 @@ with broken("scaled_dot_product_attention", without_scale):
         print("without 1/√D:", str(error).split(". Elements")[0])
         assert "ratio 2" in str(error)  # √4
     else:
-        raise AssertionError("the check must see this")
+        raise AssertionError("the check must detect this")
 
 # %% [markdown]
 # ## Why 1/√D at all?
 # A sum of D products of independent numbers of size 1 has the size √D. Without the factor the scores
-# grow, softmax puts all on one key, p·(1 − p) is nearly 0, and nothing is learned.
+# grow, softmax puts all the weight on one key, p·(1 − p) is nearly 0, and nothing is learned.
 
 # %%
 for size in (4, 64, 1024):

@@ -7,22 +7,24 @@
 # %% [markdown]
 # # 11. Attention in blocks
 #
-# **Question.** Attention over T tokens has T x T weights. With T = 1,024 and 12 heads these are 12.6
-# million numbers a layer, that backward needs again. Can we do without keeping them?
+# **Question.** Attention over T tokens has T x T weights. With T = 1,024 and 12 heads that is 12.6
+# million numbers per layer, and backward needs them again. Can we avoid storing them?
 #
-# **Forward.** A softmax needs its whole row, but not at once. Go through the keys in blocks and keep, for
-# each query, the largest score m so far, the sum l of exp(s − m), and the output so far. When a block
-# brings a larger score m′, what we had is too large by the factor exp(m′ − m): shrink it.
+# **Forward.** A softmax needs its whole row, but not all of it at the same time. Go through the keys
+# in blocks and keep, for each query, the largest score m so far, the sum l of exp(s − m), and the
+# output so far. When a block brings a larger score m′, the old sum and output are too large:
+# multiply them by e^(m − m′).
 #
 #     m′ = max(m, max s)      l′ = l·e^(m − m′) + Σ e^(s − m′)      y′ = y·e^(m − m′) + Σ e^(s − m′)·v
 #
-# In the end divide y by l. Keep one number a query, λ = m + ln l, the logarithm of the whole sum.
+# At the end divide y by l. Keep one number per query, λ = m + ln l, the logarithm of the whole sum.
 #
-# **Backward.** Compute a block of scores again; now p = exp(s − λ) comes out at once. Lesson 10 showed
-# that the sum in softmax's backward is d = rowsum(g·y), which needs no p. So every block of
-# ∂L/∂s = p·(∂L/∂p − d) can be worked out alone.
+# **Backward.** Compute a block of scores again; this time exp(s − λ) gives p directly. Lesson 10
+# showed that the sum in softmax's backward is d = rowsum(g·y), which needs no p. So every block of
+# ∂L/∂s = p·(∂L/∂p − d) can be computed on its own.
 #
-# We pay with one more product and save T x T numbers. (Dao et al., 2022, "FlashAttention".)
+# The price is one more product, and we avoid storing T x T numbers. (Dao et al., 2022,
+# "FlashAttention".)
 
 # %%
 import math
@@ -93,11 +95,11 @@ out.backward(torch.tensor(g))
 assert np.allclose(out.detach().numpy(), y)
 for t, gradient in zip(tensors, by_hand):
     assert np.allclose(t.grad.numpy(), gradient)
-print("in blocks and whole: the same")
+print("in blocks and as a whole: the same")
 
 # %% [markdown]
 # ## What is saved
-# The memory that one training step of attention needs, composed of products and softmax, and in the
+# The memory that one training step of attention needs: composed of products and softmax, and as the
 # fused op that works in blocks.
 
 # %%
@@ -129,11 +131,11 @@ save_plot(figure, "11_attention_in_blocks")
 
 # %% [markdown]
 # ## Break it
-# Forget to shrink what the earlier blocks had summed up. As long as the first block has the largest
-# score nothing happens, and so a small test can miss it.
+# Forget to scale down the sums of the earlier blocks. As long as the first block has the largest
+# score, nothing goes wrong, so a small test can miss the mistake.
 
 # %%
-def forgets_to_shrink(q, k, v):
+def forget_to_shrink(q, k, v):
     m, total, y = np.full((len(q), 1), -np.inf), np.zeros((len(q), 1)), np.zeros_like(q)
     for start in range(0, len(k), BLOCK):
         keys = slice(start, start + BLOCK)
@@ -144,12 +146,12 @@ def forgets_to_shrink(q, k, v):
     return y / total
 
 
-wrong = np.abs(forgets_to_shrink(q, k, v) - y).max(-1) > 1e-9
+wrong = np.abs(forget_to_shrink(q, k, v) - y).max(-1) > 1e-9
 print(f"without shrinking {wrong.mean():.0%} of the rows are wrong")
 assert 0 < wrong.mean() < 1
-assert np.allclose(forgets_to_shrink(q[:, :], k[:BLOCK], v[:BLOCK]), forward(q, k[:BLOCK], v[:BLOCK])[0])
+assert np.allclose(forget_to_shrink(q[:, :], k[:BLOCK], v[:BLOCK]), forward(q, k[:BLOCK], v[:BLOCK])[0])
 
 # %% [markdown]
 # ## Exercise
-# With a causal mask half of the blocks lie wholly in the future. Which (query block, key block) pairs
-# can be skipped? How much time does that save for T = 4 blocks, and for very many?
+# With a causal mask half of the blocks lie entirely in the future. Which (query block, key block)
+# pairs can be skipped? How much time does that save for 4 blocks, and for very many?

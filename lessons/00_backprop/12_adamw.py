@@ -7,15 +7,16 @@
 # %% [markdown]
 # # 12. AdamW by hand
 #
-# **Question.** Backward gave us the slope. How far should each weight move?
+# **Question.** Backward gave us the gradient. How far should each weight move?
 #
-# Plain gradient descent moves by lr·g: far where the slope is steep, hardly where it is flat. Adam keeps
-# two running means for every weight and moves by their ratio, so that every weight moves about lr:
+# Plain gradient descent moves by lr·g: far where the gradient is large, hardly at all where it is
+# small. Adam keeps two running means for every weight and moves by their ratio, so that every weight
+# moves by about lr:
 #
-#     m ← β₁·m + (1 − β₁)·g           the mean slope
+#     m ← β₁·m + (1 − β₁)·g           the mean gradient
 #     v ← β₂·v + (1 − β₂)·g²          its mean square
 #     m̂ = m/(1 − β₁ᵗ)   v̂ = v/(1 − β₂ᵗ)     both began at 0 and are too small at first
-#     w ← w − lr·λ·w                  weight decay, beside the gradient and not in it: the W of AdamW
+#     w ← w − lr·λ·w                  weight decay, separate from the gradient: the W in AdamW
 #     w ← w − lr·m̂/(√v̂ + ε)
 #
 # Sources: Kingma and Ba (2015); Loshchilov and Hutter (2019).
@@ -45,8 +46,8 @@ for t, g in enumerate(gradients, 1):
     print(f"step {t}:", [round(x, 6) for x in w])
 
 # %% [markdown]
-# Look at the first two weights: their slopes differ by a factor of 40, and both moved by about lr = 0.1
-# a step. The third had no slope at all for two steps; only the decay moved it.
+# Look at the first two weights: their gradients differ by a factor of 40, and both moved by about lr
+# (0.1) per step. The gradient of the third was exactly 0 for two steps; only the decay moved it.
 
 # %% [markdown]
 # ## With the package
@@ -91,8 +92,8 @@ save_plot(figure, "12_adamw")
 
 # %% [markdown]
 # ## Break it
-# Without the correction by 1 − βᵗ the first step is not lr but lr·(1 − β₁)/√(1 − β₂) = 3.2·lr, whatever
-# the slope.
+# Without the correction by 1 − βᵗ the first step is not lr but lr·(1 − β₁)/√(1 − β₂) = 3.2·lr, for any
+# gradient.
 
 # %%
 first = (1 - beta1) / math.sqrt(1 - beta2)
@@ -100,29 +101,29 @@ print(f"without the correction the first step is {first:.2f} times lr")
 assert 3.1 < first < 3.2
 
 # %% [markdown]
-# Weight decay put into the gradient (g + λ·w, as plain Adam has it) is divided by √v̂ like all else: a
-# weight with steep slopes is then hardly decayed. That is why AdamW keeps it apart.
+# Weight decay that is added to the gradient (g + λ·w, as in plain Adam) is divided by √v̂ like the rest
+# of it: a weight with large gradients then hardly decays. That is why AdamW keeps the two apart.
 
 # %%
-def shrinkage(optimizer_class, slope):
+def shrinkage(optimizer_class, gradient):
     """How much further a weight of 1 moved because of weight decay, in units of lr·λ."""
     moved = []
     for decay in (0.0, 0.1):
         p = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
         optimizer = optimizer_class([p], lr=0.01, weight_decay=decay)
-        for sign in (1, -1, 1, -1):  # the slope changes its sign, as noise does
-            p.grad = torch.tensor([slope * sign], dtype=torch.float64)
+        for sign in (1, -1, 1, -1):  # the gradient changes its sign, as noise does
+            p.grad = torch.tensor([gradient * sign], dtype=torch.float64)
             optimizer.step()
         moved.append(p.item())
     return (moved[0] - moved[1]) / (0.01 * 0.1)
 
 
-for slope in (1.0, 100.0):
-    print(f"slope {slope:5}: decayed by AdamW {shrinkage(torch.optim.AdamW, slope):.2f}, "
-          f"by Adam with λ in the gradient {shrinkage(torch.optim.Adam, slope):.2f}  (times lr·λ)")
+for gradient in (1.0, 100.0):
+    print(f"gradient {gradient:5}: decayed by AdamW {shrinkage(torch.optim.AdamW, gradient):.2f}, "
+          f"by Adam with λ in the gradient {shrinkage(torch.optim.Adam, gradient):.2f}  (times lr·λ)")
 assert shrinkage(torch.optim.AdamW, 100.0) > 3.9 > 1 > shrinkage(torch.optim.Adam, 100.0)
 
 # %% [markdown]
 # ## Exercise
-# What does Adam do with a weight whose gradient is always exactly 0 but once? Simulate it, and see how
-# long the one gradient goes on pushing.
+# What does Adam do with a weight whose gradient is always exactly 0, except once? Simulate it, and see
+# for how long that one gradient keeps moving the weight.

@@ -7,15 +7,17 @@
 # %% [markdown]
 # # 13. Accumulation and memory
 #
-# **Question.** A batch of 64 does not fit. Can four batches of 16 give the same gradient? And where does
-# the memory of a training step go at all?
+# **Question.** A batch of 64 does not fit into memory. Can four batches of 16 give the same gradient?
+# And what is the memory of a training step used for?
 #
-# The loss is a mean over all targets, and a gradient is linear: with nᵢ targets in part i and N in all
+# The loss is a mean over all targets, and a gradient is linear. With nᵢ targets in part i and N in
+# total:
 #
 #     L = (1/N)·Σᵢ (sum of losses in part i)       ∂L/∂w = Σᵢ (nᵢ/N)·∂(mean of part i)/∂w
 #
-# So: backward of each part, weighted by nᵢ/N, and `.grad` adds up by itself. If all parts are equally
-# large the weights are all ¼. If they are not (padding, ignored targets), ¼ is *wrong*.
+# So run backward for each part, with its loss weighted by nᵢ/N; `.grad` adds the gradients up by
+# itself. If all parts have the same size, all weights are ¼. If they do not (padding, ignored targets),
+# ¼ is *wrong*.
 
 # %%
 import matplotlib.pyplot as plt
@@ -34,7 +36,7 @@ target[20:40] = -100  # targets that do not count, most of them in the second pa
 
 
 def gradients(parts, weight):
-    """The gradient of all parameters after one backward a part, each loss times weight(part)."""
+    """The gradient of all parameters after one backward per part, each loss times weight(part)."""
     model.zero_grad()
     for part in parts:
         loss = F.cross_entropy(model(x[part]), target[part]) * weight(part)
@@ -45,26 +47,28 @@ def gradients(parts, weight):
 # %%
 whole = gradients([slice(0, 64)], lambda part: 1.0)
 parts = [slice(i, i + 16) for i in range(0, 64, 16)]
-kept = {part.start: (target[part] != -100).sum().item() for part in parts}
-print("targets that count in each part:", list(kept.values()))
-by_count = gradients(parts, lambda part: kept[part.start] / 44)
+counted = {part.start: (target[part] != -100).sum().item() for part in parts}
+print("targets that count in each part:", list(counted.values()))
+by_count = gradients(parts, lambda part: counted[part.start] / 44)
 by_part = gradients(parts, lambda part: 1 / 4)
-assert sum(kept.values()) == 44
+assert sum(counted.values()) == 44
 assert torch.allclose(by_count, whole, atol=1e-12)
 
 # %% [markdown]
 # ## Break it
-# The mean of means, which nearly every training script used until somebody noticed in 2024:
+# The mean of means, which almost every training script computed until somebody noticed in 2024:
 
 # %%
-off = ((by_part - whole).norm() / whole.norm()).item()
-print(f"weighted by targets: equal.   mean of means: off by {off:.0%}")
-assert off > 0.05
+error = ((by_part - whole).norm() / whole.norm()).item()
+print(f"weighted by targets: equal.   mean of means: wrong by {error:.0%}")
+assert error > 0.05
 
 # %% [markdown]
 # ## By hand: what a step keeps
-# Between forward and backward each op keeps what its derivative needs, in `saved`. Backward frees it as
-# the walk passes. `observers` and `backward_observers` let us watch.
+# Between forward and backward each op keeps what its derivative needs, in `saved`. Backward drops the
+# arrays of each op once it is done with it. To watch, we add a function to `observers`, which the
+# engine calls after each op's forward, and one to `backward_observers`, which it calls after each op's
+# backward.
 
 # %%
 def owner(array):
@@ -108,11 +112,11 @@ plain = memory_of(lambda: deep(data).square().mean().backward())
 # %% [markdown]
 # ## Checkpointing
 # Keep only the input of each block. When backward comes to a block, run the block forward again, this
-# time keeping everything, and go backward through it at once. One more forward pass (a third more
-# arithmetic), and the memory of one block instead of twelve. Chen et al. (2016).
+# time keeping everything, and then run its backward pass immediately. This costs one more forward pass
+# (a third more arithmetic) and needs the memory of one block instead of twelve. Chen et al. (2016).
 #
-# By hand it needs nothing but what we have: each block's output is cut off (`detach`), and its gradient
-# handed to the block before.
+# We have everything to write it by hand: each block's output is cut off from the graph (`detach`), and
+# its gradient is passed to the block before it.
 
 # %%
 def checkpointed_step():
@@ -125,7 +129,7 @@ def checkpointed_step():
     g = last.grad
     for block in reversed(list(deep)):
         start = inputs.pop().detach().requires_grad_()
-        block(start).backward(g)  # forward again, and back
+        block(start).backward(g)  # forward again, then backward
         g = start.grad
 
 
@@ -133,18 +137,18 @@ deep.zero_grad()
 deep(data).square().mean().backward()
 expected = [p.grad.clone() for p in deep.parameters()]
 deep.zero_grad()
-frugal = memory_of(checkpointed_step)
+in_parts = memory_of(checkpointed_step)
 assert all(torch.equal(p.grad, e) for p, e in zip(deep.parameters(), expected))  # bit for bit
-print(f"largest: plain {plain.max():.2f} MB, checkpointed {frugal.max():.2f} MB (and 12 block inputs)")
-assert frugal.max() < plain.max() / 4
+print(f"largest: plain {plain.max():.2f} MB, checkpointed {in_parts.max():.2f} MB (and 12 block inputs)")
+assert in_parts.max() < plain.max() / 4
 
 figure, axis = plt.subplots(figsize=(7, 4))
 axis.plot(plain, label="plain: up in forward, down in backward")
-axis.plot(frugal, label="one block at a time")
+axis.plot(in_parts, label="one block at a time")
 axis.set_xlabel("op"), axis.set_ylabel("MB kept for backward"), axis.legend()
 save_plot(figure, "13_accumulation_and_memory")
 
 # %% [markdown]
 # ## Exercise
-# Twelve blocks, but checkpoint only every third. What is the most memory, and how much is computed
-# again? For n blocks, how many should be in a group so that the memory is smallest?
+# Twelve blocks, but checkpoint only every third one. What is the largest memory, and how much is
+# computed again? For n blocks, how many should be in a group so that the memory is smallest?

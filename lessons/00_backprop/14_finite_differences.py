@@ -9,8 +9,9 @@
 #
 # **Question.** How do we know that a backward pass is right?
 #
-# By asking the function itself:  (f(x + h) − f(x − h)) / 2h  is the slope, up to an error of about h².
-# It needs no derivative, so it can't make the same mistake. But it can fail in four ways of its own.
+# By asking the function itself:  (f(x + h) − f(x − h)) / 2h  is the derivative, up to an error of about
+# h². It uses no derivative formula, so it cannot make the same mistake. But it can fail in four other
+# ways.
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,7 +34,8 @@ exact = np.exp(x) / np.exp(x).sum()
 # %% [markdown]
 # ## 1. Too little precision
 # Two errors work against each other. A large h looks too far away: h². A small h subtracts two numbers
-# that are nearly equal, and only rounding is left: ε/h, with ε = 1e-16 in float64 but 1e-7 in float32.
+# that are nearly equal, and only rounding errors remain: ε/h, with ε = 1e-16 in float64 but 1e-7 in
+# float32.
 
 # %%
 def worst_error(dtype, h):
@@ -71,8 +73,9 @@ else:
 
 # %% [markdown]
 # ## 2. Kinks
-# ReLU at 0 has a slope of 0 on the left and 1 on the right. Finite differences say ½, and nobody is right.
-# The same for max with two equal values, for clamp at its bounds, for |x| at 0: move away from them.
+# ReLU at 0 has the derivative 0 on the left and 1 on the right. A finite difference gives ½, and none
+# of the three is *the* derivative. The same is true for max with two equal values, for clamp at its
+# bounds and for |x| at 0. Choose points away from such kinks.
 
 # %%
 at_zero = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
@@ -82,9 +85,9 @@ assert gradcheck(torch.relu, away)
 
 # %% [markdown]
 # ## 3. Break it: `.sum()` as the loss
-# Then every upstream gradient is 1, and whole classes of mistakes vanish: the sum of a softmax is
-# always 1, that of a layer norm's output always 0. Their true gradient is 0, and so is that of many
-# wrong backward passes. With a random upstream gradient the mistake stands out.
+# Then every upstream gradient is 1, and whole classes of mistakes become invisible: the sum of a
+# softmax is always 1, that of a layer norm's output always 0. Their true gradient is 0, and so is that
+# of many wrong backward passes. A random upstream gradient makes the mistake visible.
 
 # %%
 def as_if_mean_alone(self, g):
@@ -95,15 +98,15 @@ def as_if_mean_alone(self, g):
 
 logits = torch.tensor(x.reshape(4, 5), requires_grad=True)
 with broken("softmax", as_if_mean_alone):
-    seen_by_sum = not gradcheck(lambda z: torch.softmax(z, -1).sum(), logits, raise_exception=False)
-    seen_by_random = not gradcheck(lambda z: torch.softmax(z, -1), logits, raise_exception=False)
-print("seen with .sum():", seen_by_sum, "  seen with a random gradient:", seen_by_random)
-assert seen_by_random and not seen_by_sum
+    found_by_sum = not gradcheck(lambda z: torch.softmax(z, -1).sum(), logits, raise_exception=False)
+    found_by_random = not gradcheck(lambda z: torch.softmax(z, -1), logits, raise_exception=False)
+print("detected with .sum():", found_by_sum, "  detected with a random gradient:", found_by_random)
+assert found_by_random and not found_by_sum
 
 # %% [markdown]
-# ## 4. Functions that are not functions
-# Dropout draws a new mask at each call, so f(x + h) and f(x − h) are two different functions. The check
-# notices that f(x) is not f(x):
+# ## 4. Random functions
+# Dropout draws a new mask at each call, so f(x + h) and f(x − h) are values of two different functions.
+# The check notices that two calls of f(x) differ:
 
 # %%
 try:
@@ -114,12 +117,12 @@ else:
     raise AssertionError("a random function must be refused")
 
 
-def held_still(z):
+def with_fixed_mask(z):
     torch.manual_seed(1)  # the same mask every time
     return torch.dropout(z, 0.5, True)
 
 
-assert gradcheck(held_still, torch.tensor(x, requires_grad=True))
+assert gradcheck(with_fixed_mask, torch.tensor(x, requires_grad=True))
 
 # %% [markdown]
 # ## By hand
@@ -144,6 +147,6 @@ by_hand(lambda t: (t * t).tanh().cumsum(0), x)
 
 # %% [markdown]
 # ## Exercise
-# For 124 million parameters nobody computes 124 million differences. Take one random direction d and
-# compare (f(x + h·d) − f(x − h·d))/2h with Σ g·d. What can it miss, what can't it? (`gradcheck` does it
-# with `directions=3`.)
+# Nobody computes 124 million differences for 124 million parameters. Take one random direction d and
+# compare (f(x + h·d) − f(x − h·d))/2h with Σ g·d. Which mistakes can this miss, and which not?
+# (`gradcheck` does it with `directions=3`.)

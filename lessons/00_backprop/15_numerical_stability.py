@@ -7,10 +7,10 @@
 # %% [markdown]
 # # 15. Numerical stability
 #
-# **Question.** A formula can be right on paper and wrong in float32. Which ones, and what helps?
+# **Question.** A formula can be right on paper and wrong in float32. Which formulas, and what helps?
 #
 # float32 has 24 bits: about 7 digits, up to 3.4e38. So there are three dangers: numbers too **large**
-# (eˣ overflows at x = 89), numbers too **close** (1e4² − 1e4·1e4.0001 keeps no digit), and sums too
+# (eˣ overflows at x = 89), numbers too **close** (10,000² − 10,000·10,000.0001 keeps no digit), and sums too
 # **long** (adding 1 to 16,777,216 changes nothing).
 
 # %%
@@ -38,32 +38,32 @@ assert np.isnan(naive).any()
 assert np.allclose(torch.softmax(torch.tensor(x), 0).numpy(), shifted)
 
 # %% [markdown]
-# The gradient must be safe as well. Sigmoid in its two forms, and softplus ln(1 + eˣ):
+# The gradient must be safe as well. An example is softplus, ln(1 + eˣ):
 
 # %%
 t = torch.tensor([-200.0, -20.0, 0.0, 20.0, 200.0], requires_grad=True)
 y = F.softplus(t)
 y.sum().backward()
-print("softplus", y.tolist(), " slope", t.grad.tolist())
+print("softplus", y.tolist(), " derivative", t.grad.tolist())
 assert torch.isfinite(y).all() and torch.isfinite(t.grad).all()
 assert abs(t.grad[1].item() / np.exp(-20) - 1) < 1e-4  # small, and still exact in its digits
 
 # %% [markdown]
-# A row that may look nowhere: all scores are −∞, and −∞ − (−∞) is not a number. The fused attention
-# gives 0 there, forward and backward, so that padding can't poison the loss.
+# A row in which every key is masked: all scores are −∞, and −∞ − (−∞) is not a number. The fused
+# attention gives 0 there, forward and backward, so that padding cannot turn the loss into NaN.
 
 # %%
 q = torch.randn(1, 2, 4, requires_grad=True)
 mask = torch.tensor([[True, True], [False, False]])
 out = F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
 out.sum().backward()
-print("a row that may look nowhere:", out[0, 1].tolist())
+print("a row in which every key is masked:", out[0, 1].tolist())
 assert torch.isfinite(out).all() and torch.isfinite(q.grad).all()
 
 # %% [markdown]
 # ## Too close: the variance
-# mean(x²) − mean(x)² is the variance on paper. With a mean of 10,000 both terms are 1e8 and float32 keeps
-# steps of 8 there. Two passes, mean((x − mean(x))²), have no such trouble.
+# mean(x²) − mean(x)² is the variance on paper. With a mean of 10,000 both terms are 1e8, and float32
+# has steps of 8 there. Two passes, mean((x − mean(x))²), do not have this problem.
 
 # %%
 offsets = np.logspace(0, 5, 11)
@@ -73,19 +73,20 @@ for offset in offsets:
     true = x.astype(np.float64).var()
     one_pass.append(abs(float((x * x).mean() - x.mean() ** 2) - true) + 1e-9)
     two_pass.append(abs(float(((x - x.mean()) ** 2).mean()) - true) + 1e-9)
-print(f"at a mean of 10,000: one pass is off by {one_pass[8]:.2g}, two passes by {two_pass[8]:.2g}")
+print(f"at a mean of 10,000: the error of one pass is {one_pass[8]:.2g}, of two passes {two_pass[8]:.2g}")
 assert one_pass[8] > 100 * two_pass[8]
 
 # %% [markdown]
 # ## Too long: sums
-# The running sum of ones in float32 stops at 2²⁴. Adding in groups, and then the groups, does not.
+# The running sum of ones in float32 stops at 2²⁴. Adding in groups, and then adding the groups, does
+# not.
 
 # %%
 n = 17_000_000
 ones = np.ones(n, np.float32)
-running = np.cumsum(ones)[-1]  # one after the other
+running = np.cumsum(ones)[-1]  # one by one
 grouped = torch.from_numpy(ones).sum().item()
-print(f"{n:,} ones: one after the other {running:,.0f}, in groups {grouped:,.0f}")
+print(f"{n:,} ones: one by one {running:,.0f}, in groups {grouped:,.0f}")
 assert running == 2**24 and grouped == n
 
 # %%
@@ -98,7 +99,7 @@ save_plot(figure, "15_numerical_stability")
 
 # %% [markdown]
 # ## Break it
-# The logarithm of a softmax in two steps: exact for small logits, and −∞ as soon as one is far away.
+# The logarithm of a softmax in two steps: accurate for small logits, and −∞ as soon as one is far away.
 
 # %%
 logits = torch.tensor([0.0, -200.0], requires_grad=True)
@@ -108,5 +109,5 @@ assert two_steps[1].item() == float("-inf") and one_step[1].item() == -200.0
 
 # %% [markdown]
 # ## Exercise
-# Write ln(σ(x)) so that it is exact for x = −200 and x = 200. (The package calls it `logsigmoid`.)
+# Write ln(σ(x)) so that it is accurate for x = −200 and x = 200. (The package calls it `logsigmoid`.)
 # Check both ends, and the gradient there.

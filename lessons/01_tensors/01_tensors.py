@@ -10,13 +10,13 @@
 # **Question.** A table has rows and columns, but a computer's memory is one long row of numbers.
 # Where is the table?
 #
-# **Answer.** In two short lists beside the numbers. The *shape* says how many elements there are along
-# each dimension. The *strides* say how far one has to go in memory to get to the next element along
-# each dimension:
+# **Answer.** In two short lists that are stored with the numbers. The *shape* says how many elements
+# there are along each dimension. The *strides* say how many places to move in memory to reach the next
+# element along each dimension:
 #
 #     place of t[i, j]  =  i·stride₀ + j·stride₁
 #
-# Transposing a table then moves no number at all: it exchanges two strides.
+# Transposing a table then moves no number at all: it swaps two strides.
 
 # %%
 import matplotlib.pyplot as plt
@@ -34,7 +34,7 @@ class Table:
 
     def __init__(self, numbers, shape, strides=None):
         self.numbers, self.shape = numbers, shape
-        self.strides = strides or (shape[1], 1)  # rows lie one behind the other
+        self.strides = strides or (shape[1], 1)  # one row after the other
 
     def __getitem__(self, place):
         i, j = place
@@ -55,7 +55,7 @@ assert table[1, 2] == table.transposed()[2, 1] == 14
 
 # %% [markdown]
 # Both tables read the same twelve numbers. So a change in one is a change in the other: they are two
-# *views* of one memory.
+# *views* of the same memory.
 
 # %%
 celsius[6] = 20
@@ -63,8 +63,8 @@ assert table[1, 2] == table.transposed()[2, 1] == 20
 
 # %% [markdown]
 # ## With the package
-# A tensor has the same two lists, and a *dtype*: what kind of number it holds. Python's integers become
-# `int64` and its decimals `float32`, which needs half the memory of Python's own and is exact to about
+# A tensor has the same two lists, and a *dtype*: the type of its numbers. Python's integers become
+# `int64` and its floats `float32`, which needs half the memory of a Python float and is exact to about
 # seven digits.
 
 # %%
@@ -77,27 +77,28 @@ assert t.T.data_ptr() == t.data_ptr()  # the same address: nothing was copied
 
 # %%
 t.T[2, 1] = 20
-print("a change through the transposed one:", t[1].tolist())
+print("a change through the transposed tensor:", t[1].tolist())
 assert t[1, 2] == 20
 
 # %% [markdown]
-# `view` gives the same numbers another shape. It is only possible if strides can say it. The transposed
-# table read row by row jumps to and fro in memory, and no strides describe that. `reshape` copies then.
+# `view` gives the same numbers another shape. It is only possible if some strides describe the result.
+# Reading the transposed table row by row jumps back and forth in memory, and no strides describe that.
+# In such a case `reshape` copies the numbers.
 
 # %%
 print("t.view(2, 6):", t.view(2, 6).tolist())  # (3, 4) -> (2, 6)
 try:
     t.T.view(12)
 except RuntimeError:
-    print("t.T.view(12): no strides can say this")
+    print("t.T.view(12): no strides can describe this")
 row = t.T.reshape(12)  # (4, 3) -> (12)
 assert row.data_ptr() != t.data_ptr()
 print("t.T.reshape(12):", row.tolist())
 
 # %% [markdown]
-# ## Three operations that all the rest is made of
-# **Element by element.** Shapes must agree, or *broadcast*: a dimension of size 1, or a missing one on
-# the left, is repeated as often as needed. (By strides again: a stride of 0 reads the same number.)
+# ## Three operations that everything else is made of
+# **Element by element.** Shapes must be equal, or *broadcast*: a dimension of size 1, or a missing one
+# on the left, is repeated as often as needed. (By strides again: a stride of 0 reads the same number.)
 
 # %%
 celsius = t.float()  # int64 -> float32
@@ -110,15 +111,16 @@ assert repeated.stride()[1] == 0
 assert torch.allclose(difference.sum(dim=1), torch.zeros(3), atol=1e-5)
 
 # %% [markdown]
-# **Reduction.** `dim` names the dimension that *goes away*.
+# **Reduction.** `dim` names the dimension that is *removed*.
 
 # %%
 print("means over the times of a day:", celsius.mean(dim=1), celsius.mean(dim=1).shape)
 print("means over the days:", celsius.mean(dim=0), celsius.mean(dim=0).shape)
 
 # %% [markdown]
-# **Matrix product.** The inner sizes must be equal and go away: (3, 4) @ (4, 2) -> (3, 2). Each element
-# is a row times a column, summed. Here: a weighted mean of each day, and its last value minus its first.
+# **Matrix product.** The inner sizes must be equal and are summed away: (3, 4) @ (4, 2) -> (3, 2). Each
+# element is a row times a column, summed. Here: the mean of each day, and its last value minus its
+# first.
 
 # %%
 weights = torch.tensor([[0.25, -1.0], [0.25, 0.0], [0.25, 0.0], [0.25, 1.0]])  # (4, 2)
@@ -130,7 +132,8 @@ for i in range(3):
         assert abs(by_hand - product[i, j].item()) < 1e-5
 
 # %% [markdown]
-# What does not fit is an error, and it names the sizes. Read it: most errors of the first weeks are this.
+# Sizes that do not fit raise an error that names them. Read the message: most errors of the first weeks
+# are of this kind.
 
 # %%
 try:
@@ -141,7 +144,7 @@ except RuntimeError as error:
 
 # %% [markdown]
 # ## The picture
-# On the left each cell says *where in memory* it is; on the right, the same for the transposed tensor.
+# On the left each cell shows *where in memory* it is; on the right, the same for the transposed tensor.
 
 # %%
 places = torch.arange(12).reshape(3, 4)
@@ -158,10 +161,11 @@ save_plot(figure, "01_tensors")
 
 # %% [markdown]
 # ## Exercises
-# 1. What are the strides of a tensor of shape (2, 3, 5)? Write a function that gives the strides of any
-#    shape, and compare it with `torch.zeros(shape).stride()`.
+# 1. What are the strides of a tensor of shape (2, 3, 5)? Write a function that returns the strides of
+#    any shape, and compare it with `torch.zeros(shape).stride()`.
 # 2. A batch of 8 texts of 6 tokens, each a vector of 12 numbers, is to become 3 heads of 4 numbers each:
 #    (8, 6, 12) -> (8, 3, 6, 4). Which two steps do it? What are the strides then, and does `view` work?
-# 3. `torch.zeros(3, 4) + torch.zeros(3)` fails. Why, and what makes the three numbers count per row?
+# 3. `torch.zeros(3, 4) + torch.zeros(3)` fails. Why? How do you add one of the three numbers to each
+#    row?
 #
 # Solutions: `lessons/solutions/01_tensors/01_tensors.py`

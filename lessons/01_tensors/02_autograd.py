@@ -5,20 +5,20 @@
 # ---
 
 # %% [markdown]
-# # 2. Let the machine find the slope
+# # 2. Let the machine compute the gradient
 #
 # **Question.** A model gives a wrong answer. In which direction should each of its numbers move?
 #
-# **Answer.** Write "how wrong" as one number, the *loss* L. The slope ∂L/∂w says how much L grows if w
-# grows a little; so w moves against it. Autograd finds all slopes in one walk back through the steps
-# that made L.
+# **Answer.** Write "how wrong" as one number, the *loss* L. The gradient ∂L/∂w says how much L grows if
+# w grows a little; so w moves against it. Autograd computes all gradients in one backward pass through
+# the steps that made L.
 #
 # The model: a bike shop rents more bikes when it is warm. From the temperature x it guesses whether the
 # shop sells out (y = 1) or not (y = 0). One weight, one bias:
 #
 #     z = w·x + b          p = 1/(1 + e⁻ᶻ)          L = −(y·ln p + (1 − y)·ln(1 − p))
 #
-# Three steps forward, three steps back, each with its own small slope:
+# Three steps forward, three steps backward, each with its own small derivative:
 #
 #     ∂L/∂p = (p − y)/(p·(1 − p))      ∂p/∂z = p·(1 − p)      ∂z/∂w = x      ∂z/∂b = 1
 #
@@ -45,15 +45,15 @@ p = 1 / (1 + math.exp(-z))
 L = -(y * math.log(p) + (1 - y) * math.log(1 - p))
 step_3 = (p - y) / (p * (1 - p))  # ∂L/∂p
 step_2 = step_3 * p * (1 - p)  # ∂L/∂z
-w_slope, b_slope = step_2 * x, step_2 * 1  # ∂L/∂w, ∂L/∂b
-print(f"p = {p:.4f}   L = {L:.4f}   ∂L/∂w = {w_slope:.4f}   ∂L/∂b = {b_slope:.4f}")
-assert abs(w_slope - (p - y) * x) < 1e-12
+w_gradient, b_gradient = step_2 * x, step_2 * 1  # ∂L/∂w, ∂L/∂b
+print(f"p = {p:.4f}   L = {L:.4f}   ∂L/∂w = {w_gradient:.4f}   ∂L/∂b = {b_gradient:.4f}")
+assert abs(w_gradient - (p - y) * x) < 1e-12
 
 # %% [markdown]
 # ## With the package
-# `requires_grad=True` marks what we will want a slope for. Each result then remembers the step that made
-# it (its `grad_fn`). `backward()` walks from the loss to all marked tensors and puts the slopes there, in
-# `.grad`, which has the shape of the tensor itself.
+# `requires_grad=True` marks the tensors whose gradient we will want. Each result then remembers the step
+# that made it (its `grad_fn`). `backward()` goes from the loss to all marked tensors and stores the
+# gradients there, in `.grad`, which has the shape of the tensor itself.
 
 # %%
 x_t, y_t = torch.tensor([1.1]), torch.tensor([1.0])
@@ -64,12 +64,12 @@ loss = F.binary_cross_entropy(torch.sigmoid(z_t), y_t)
 print("z", z_t, "  loss", round(loss.item(), 4))
 loss.backward()
 print("∂L/∂w", w_t.grad, " ∂L/∂b", b_t.grad, " shapes", w_t.grad.shape, b_t.grad.shape)
-assert abs(w_t.grad.item() - w_slope) < 1e-6 and abs(b_t.grad.item() - b_slope) < 1e-6
+assert abs(w_t.grad.item() - w_gradient) < 1e-6 and abs(b_t.grad.item() - b_gradient) < 1e-6
 
 # %% [markdown]
 # ## Learn: many days, many small steps
-# Twenty days. Each step: the loss of all days, the slopes, a small move against them. Slopes are *added*
-# to what is in `.grad`, so it must be emptied before each walk.
+# Twenty days. Each step: the loss of all days, the gradients, a small move against them. Gradients are
+# *added* to what is in `.grad`, so it must be emptied before each backward pass.
 
 # %%
 torch.manual_seed(7)
@@ -83,7 +83,7 @@ for step in range(300):
     loss = F.binary_cross_entropy(p_t, sold_out)  # (20), (20) -> ()
     w_t.grad = b_t.grad = None
     loss.backward()
-    with torch.no_grad():  # the move itself is not a step to walk back through
+    with torch.no_grad():  # the update itself must not become part of the graph
         w_t -= 0.5 * w_t.grad
         b_t -= 0.5 * b_t.grad
     losses.append(loss.item())
@@ -95,7 +95,7 @@ assert losses[0] > 0.69 and losses[-1] < 0.4  # ln 2 = 0.693: at first it knows 
 assert all(b <= a for a, b in zip(losses, losses[1:]))
 
 # %% [markdown]
-# The walk back gave the same as the formula, the mean of (p − y)·x, for all twenty days at once:
+# The backward pass gave the same as the formula, the mean of (p − y)·x, for all twenty days together:
 
 # %%
 p_t = torch.sigmoid(days * w_t + b_t)
@@ -109,9 +109,9 @@ assert torch.allclose(w_t.grad[0], formula, atol=1e-6)
 
 # %%
 w_one = torch.tensor([2.0], requires_grad=True)
-for walk in (1, 2):
+for n in (1, 2):
     (w_one * 3).sum().backward()
-    print(f"after walk {walk}: {w_one.grad.item()}")
+    print(f"after backward pass {n}: {w_one.grad.item()}")
 assert w_one.grad.item() == 6.0  # 3 + 3
 
 # %%
@@ -131,10 +131,10 @@ save_plot(figure, "02_autograd")
 # How backward itself is made: chapter `00_backprop`.
 #
 # ## Exercises
-# 1. Work out ∂L/∂w by moving w by a small h to both sides, for h = 1e-1, 1e-2, …, 1e-7 in float32. Which
-#    h comes closest to the true slope, and why do smaller ones get worse?
+# 1. Compute ∂L/∂w by moving w by a small h to both sides, for h = 1e-1, 1e-2, …, 1e-7 in float32. Which
+#    h comes closest to the true gradient, and why do smaller ones get worse?
 # 2. Use `torch.autograd.grad(loss, [w, b])`. What is different from `backward()`?
 # 3. Replace the loss by the squared error (p − y)². Start from w = −8 (very sure, and wrong). How large
-#    is the slope with each loss?
+#    is the gradient with each loss?
 #
 # Solutions: `lessons/solutions/01_tensors/02_autograd.py`

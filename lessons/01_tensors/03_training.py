@@ -7,15 +7,19 @@
 # %% [markdown]
 # # 3. A small network and its training loop
 #
-# **Question.** One straight border cannot separate a ring from what is inside it. What can, and what are
-# the parts of a program that learns it?
+# **Question.** One straight line cannot separate a ring from what is inside it. What can, and what are
+# the parts of a program that learns to do so?
 #
-# **Answer.** Layers with a bend between them. The program has four parts that stay the same up to GPT:
+# **Answer.** Layers with a non-linear function, an *activation*, between them. The program has four
+# parts that stay the same up to GPT:
 #
 #     data set -> loader (batches, shuffled) -> model (logits) -> loss, backward, step
 #
-# A layer is  y = x·Wᵀ + b.  Two layers without a bend would be one layer again: (x·W₁ᵀ)·W₂ᵀ = x·(W₂·W₁)ᵀ.
-# The bend is ReLU, max(x, 0).
+# A layer is  y = x·Wᵀ + b.  Two layers without an activation would be one layer again:
+#
+#     (x·W₁ᵀ)·W₂ᵀ = x·(W₂·W₁)ᵀ
+#
+# Our activation is ReLU, max(x, 0).
 
 # %%
 import matplotlib.pyplot as plt
@@ -39,8 +43,8 @@ print("points", points.shape, points.dtype, "  labels", labels.shape, labels.dty
 
 # %% [markdown]
 # ## By hand
-# A layer draws its weights evenly from ±1/√(inputs), so that what comes out is neither huge nor tiny. A
-# model is a list of layers. A loader is a random order, cut into pieces.
+# A layer draws its weights uniformly between ±1/√(inputs), so that its output is neither huge nor tiny.
+# A model is a list of layers. A loader is a random order, cut into pieces.
 
 # %%
 class OwnLinear:
@@ -60,7 +64,7 @@ class OwnNetwork:
     def __call__(self, x):  # (B, 2)
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))  # (B, 16)
-        return self.layers[-1](x)  # (B, 2): a score for each class, the logits
+        return self.layers[-1](x)  # (B, 2): a score per class, the logits
 
     def parameters(self):
         return [p for layer in self.layers for p in (layer.weight, layer.bias)]
@@ -89,8 +93,8 @@ for epoch in range(5):
 
 # %% [markdown]
 # ## With the package
-# `nn.Module` finds the parameters of all that is assigned to it. With the same seed its layers draw the
-# same weights as ours, because they draw them in the same way and order.
+# `nn.Module` finds the parameters of everything that is assigned to it. With the same seed its layers
+# draw the same weights as ours, because they draw them in the same way and order.
 
 # %%
 class Network(nn.Module):
@@ -111,12 +115,13 @@ for p, q in zip(model.parameters(), OwnNetwork().parameters()):
     assert torch.allclose(p, q, atol=1e-7)
 n = sum(p.numel() for p in model.parameters())
 print(model)
-print("parameters in all:", n)
+print("parameters in total:", n)
 assert n == (2 * 16 + 16) + (16 * 16 + 16) + (16 * 2 + 2)
 
 # %% [markdown]
-# A data set says how many examples there are, and gives example i. The loader does the rest. 320 points
-# are for training; the model never sees the other 80, and they alone say what it has understood.
+# A data set says how many examples there are, and returns example i. The loader does the rest. 320
+# points are for training; the model never sees the other 80, and only they show what it has really
+# learned.
 
 # %%
 class Points(Dataset):
@@ -152,8 +157,8 @@ losses, scores = [], []
 for epoch in range(30):
     for x, y in loader:
         loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()  # 1. forget the old slopes
-        loss.backward()  # 2. find the new ones
+        optimizer.zero_grad()  # 1. forget the old gradients
+        loss.backward()  # 2. compute the new ones
         optimizer.step()  # 3. move against them
         losses.append(loss.item())
     scores.append(accuracy(model, test))
@@ -162,7 +167,7 @@ for epoch in range(30):
 assert scores[-1] > 0.95 and losses[-1] < 0.2
 
 # %% [markdown]
-# A straight border, a model of one layer, stays near chance:
+# A straight line, a model of one layer, stays near chance:
 
 # %%
 torch.manual_seed(5)
@@ -197,6 +202,6 @@ save_plot(figure, "03_training")
 # 1. How many parameters has a network 2 -> 32 -> 16 -> 2? Write a formula, then count.
 # 2. With `drop_last=False` and batches of 48 the last batch has 32 points. Is the mean of the batch losses
 #    the mean over all points? Compute both.
-# 3. Take the ReLUs out and multiply the three weight matrices. Show that one `nn.Linear` gives the same.
+# 3. Remove the ReLUs and multiply the three weight matrices. Show that one `nn.Linear` gives the same.
 #
 # Solutions: `lessons/solutions/01_tensors/03_training.py`

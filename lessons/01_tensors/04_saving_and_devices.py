@@ -7,12 +7,12 @@
 # %% [markdown]
 # # 4. Keeping a model, and moving it
 #
-# **Question.** A model has learned for hours. What must be written to disk so that it can go on tomorrow,
-# perhaps on another machine with a GPU?
+# **Question.** A model has been training for hours. What must be written to disk so that training can go
+# on tomorrow, perhaps on another machine with a GPU?
 #
-# **Answer.** Not the program: only the numbers and their names. That is the *state dict*, a dictionary from
-# the name of each parameter to its tensor. To go on *exactly*, the optimizer's numbers and the state of the
-# random numbers are needed too.
+# **Answer.** Not the program: only the numbers and their names. That is the *state dict*, a dictionary
+# from the name of each parameter to its tensor. To continue *exactly*, the state of the optimizer and of
+# the random number generator is needed too.
 
 # %%
 import io
@@ -39,11 +39,11 @@ wave = torch.sin(2 * x)  # (100, 1): what is to be learned
 
 # %% [markdown]
 # ## By hand
-# Names and numbers as JSON text. It works, it can be read by eye, and it takes about five times the room.
+# Names and numbers as JSON text. It works, a person can read it, and it takes about five times the space.
 
 # %%
 text = json.dumps({name: p.tolist() for name, p in model.named_parameters()})
-other = new_model()  # has other random weights
+other = new_model()  # has different random weights
 assert not torch.allclose(other(x), model(x))
 with torch.no_grad():
     for name, p in other.named_parameters():
@@ -53,11 +53,11 @@ print("names and shapes:", {name: tuple(p.shape) for name, p in model.named_para
 
 # %% [markdown]
 # ## With the package
-# `state_dict()` gives that dictionary, `torch.save` writes it, `torch.load` and `load_state_dict` bring it
-# back. The file is PyTorch's `.pth`, and PyTorch's own files can be read as well.
+# `state_dict()` returns that dictionary, `torch.save` writes it, `torch.load` and `load_state_dict` bring
+# it back. The file is PyTorch's `.pth`, and PyTorch's own files can be read as well.
 
 # %%
-temporary = tempfile.TemporaryDirectory()  # vanishes when the program ends
+temporary = tempfile.TemporaryDirectory()  # deleted when the program ends
 folder = Path(temporary.name)
 torch.save(model.state_dict(), folder / "model.pth")
 again = new_model()
@@ -75,9 +75,10 @@ except RuntimeError as error:
     assert "[24, 1]" in str(error) and "[25, 1]" in str(error)
 
 # %% [markdown]
-# ## To go on exactly
+# ## To continue exactly
 # AdamW keeps two running means for each weight (lesson 12 of `00_backprop`). Compare three runs: 400 steps
-# without a break; a break after 200 with everything saved; a break with the weights alone saved.
+# without interruption; an interruption after 200 with everything saved; the same with only the weights
+# saved.
 
 # %%
 def train(model, optimizer, steps):
@@ -99,7 +100,7 @@ def start():
 
 
 model, optimizer = start()
-unbroken = train(model, optimizer, 400)
+uninterrupted = train(model, optimizer, 400)
 
 model, optimizer = start()
 train(model, optimizer, 200)
@@ -109,7 +110,7 @@ torch.save(
 )
 
 runs = {}
-for name in ("everything", "weights alone"):
+for name in ("everything", "weights only"):
     checkpoint = torch.load(folder / "checkpoint.pth")
     model = new_model()
     model.load_state_dict(checkpoint["model"])
@@ -120,24 +121,24 @@ for name in ("everything", "weights alone"):
     runs[name] = train(model, optimizer, 200)
     print(f"{name:14} first losses {runs[name][0]:.4f} {runs[name][1]:.4f} {runs[name][2]:.4f}   "
           f"last {runs[name][-1]:.4f}")
-print(f"without a break              {unbroken[200]:.4f} {unbroken[201]:.4f} {unbroken[202]:.4f}   "
-      f"last {unbroken[-1]:.4f}")
-assert runs["everything"] == unbroken[200:]  # to the last bit
-assert runs["weights alone"][0] == unbroken[200] and runs["weights alone"] != unbroken[200:]
+print(f"uninterrupted                 {uninterrupted[200]:.4f} {uninterrupted[201]:.4f} {uninterrupted[202]:.4f}   "
+      f"last {uninterrupted[-1]:.4f}")
+assert runs["everything"] == uninterrupted[200:]  # to the last bit
+assert runs["weights only"][0] == uninterrupted[200] and runs["weights only"] != uninterrupted[200:]
 
 # %%
 figure, axis = plt.subplots(figsize=(7.5, 4))
-axis.semilogy(range(400), unbroken, lw=1, label="without a break")
-axis.semilogy(range(200, 400), runs["weights alone"], lw=1, label="after a break, weights alone")
-axis.semilogy(range(200, 400), runs["everything"], ":", lw=2, c="k", label="after a break, everything")
+axis.semilogy(range(400), uninterrupted, lw=1, label="uninterrupted")
+axis.semilogy(range(200, 400), runs["weights only"], lw=1, label="resumed, weights only")
+axis.semilogy(range(200, 400), runs["everything"], ":", lw=2, c="k", label="resumed, everything")
 axis.axvline(200, lw=0.8, ls="--", c="grey"), axis.set_xlim(180, 240)
 axis.set_xlabel("step"), axis.set_ylabel("loss of a batch"), axis.legend()
 save_plot(figure, "04_saving_and_devices")
 
 # %% [markdown]
 # ## Moving to a GPU
-# A tensor lives on a device. All that takes part in one operation must live on the same one. The usual
-# lines pick a GPU if there is one and move the model once, and each batch as it comes.
+# A tensor lives on a device. All tensors of one operation must live on the same one. The usual code picks
+# a GPU if there is one, and moves the model once and each batch as it comes.
 
 # %%
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -147,8 +148,8 @@ print("shape", prediction.shape, "  on the model's device:", prediction.device =
 assert prediction.device.type == device.type
 
 # %% [markdown]
-# A file remembers the device its tensors were on. `map_location` puts them elsewhere, which is how a model
-# that was trained on a GPU opens on a laptop.
+# A file remembers the device of its tensors. `map_location` puts them somewhere else, so a model that was
+# trained on a GPU opens on a laptop.
 
 # %%
 buffer = io.BytesIO()  # a file in memory
@@ -167,8 +168,8 @@ print("why not:", torch.cuda.why_not() or "there is a GPU")
 # ## Exercises
 # 1. How many bytes do the weights of this model take in memory? Compare with the length of the JSON text
 #    and the size of `model.pth`.
-# 2. Load the first layer alone into a model whose last layer is another (24 -> 3), with `strict=False`.
+# 2. Load only the first layer into a model with a different last layer (24 -> 3), with `strict=False`.
 #    What does `load_state_dict` return?
-# 3. Save *everything* but the random state, as above. From which step on do the losses differ?
+# 3. Save *everything* except the random state, as above. From which step on do the losses differ?
 #
 # Solutions: `lessons/solutions/01_tensors/04_saving_and_devices.py`

@@ -7,12 +7,12 @@
 # %% [markdown]
 # # 1. Words as tokens
 #
-# **Question.** A model works with numbers. How does a text become a row of them, and how does the row
-# become a text again?
+# **Question.** A model works with numbers. How does a text become a sequence of numbers, and how does the
+# sequence become a text again?
 #
-# **Answer.** Cut the text into pieces, the *tokens*. Number the different tokens: that is the *vocabulary*.
-# A text is then the row of its tokens' numbers, its *token ids*. The simplest cut is at words. It shows
-# at once what is wrong with words.
+# **Answer.** Cut the text into pieces, the *tokens*. Number the different tokens: that is the
+# *vocabulary*. The text is then the sequence of its tokens' numbers, its *token ids*. The simplest way is
+# to cut at words, and it soon shows the problem with words.
 
 # %%
 import re
@@ -26,15 +26,15 @@ from tinygrad_llm.study.lesson import get_or_explain, save_plot
 from tinygrad_llm.text import END_OF_TEXT, SimpleTokenizer
 
 corpus = get_or_explain(
-    lambda: corpora.load("the-verdict"), "we read Python's own manual; the numbers are other ones."
+    lambda: corpora.load("the-verdict"), "we read Python's own manual; the numbers will differ."
 ) or corpora.load()
 story = corpus.text
 print(f"{corpus.name}: {len(story):,} characters, begins with {story[:42]!r}")
 
 # %% [markdown]
 # ## By hand
-# One regular expression finds three kinds of pieces: a double hyphen, a punctuation mark, and a run of
-# anything else that is no white space.
+# One regular expression finds three kinds of pieces: a double hyphen, a punctuation mark, and any other
+# run of characters without white space.
 
 # %%
 PIECE = re.compile(r"""--|[,.:;?_!"()']|(?:(?!--)[^\s,.:;?_!"()'])+""")
@@ -50,14 +50,14 @@ assert cut("Well--no, thanks.") == ["Well", "--", "no", ",", "thanks", "."]
 tokens = cut(story)
 vocab = {token: i for i, token in enumerate(sorted(set(tokens)))}
 names = {i: token for token, i in vocab.items()}
-print(f"{len(tokens):,} tokens, {len(vocab):,} different ones")
+print(f"{len(tokens):,} tokens, {len(vocab):,} of them different")
 ids = [vocab[token] for token in tokens]
 print("the first ids:", ids[:10], "=", [names[i] for i in ids[:10]])
 
 
 def join(ids):
     text = " ".join(names[i] for i in ids)
-    return re.sub(r"""\s+([,.:;?!"()'])""", r"\1", text)  # no space before a mark
+    return re.sub(r"""\s+([,.:;?!"()'])""", r"\1", text)  # no space before a punctuation mark
 
 
 print("back again:", join(ids[:23]))
@@ -65,8 +65,8 @@ assert cut(join(ids)) == tokens  # the same tokens, but not the same text: line 
 assert join(ids) != story
 
 # %% [markdown]
-# ## What is wrong with words
-# Ask for a word that the text does not have:
+# ## The problem with words
+# Look up a word that the text does not contain:
 
 # %%
 try:
@@ -76,7 +76,7 @@ except KeyError as error:
 
 # %% [markdown]
 # Two *special tokens* help. `<|unk|>` stands for every unknown word, and `<|endoftext|>` is put between
-# texts that have nothing to do with each other. They take the last two ids.
+# texts that are not related to each other. They take the last two ids.
 #
 # ## With the package
 
@@ -92,8 +92,8 @@ print("as a batch: shape", batch.shape, batch.dtype)
 assert tokenizer.encode("smartphone") == [tokenizer.special_tokens["<|unk|>"]]
 
 # %% [markdown]
-# Special tokens are for the programmer, not for whoever types a text. So a text that spells one is
-# refused, unless one allows it as above.
+# Special tokens are for the programmer, not for users who type a text. So a text that contains one is
+# refused, unless it is allowed as above.
 
 # %%
 try:
@@ -128,11 +128,11 @@ save_plot(figure, "01_words")
 
 # %% [markdown]
 # ## Exercises
-# 1. Lower-case the story first. How many entries does the vocabulary lose, and what can no longer be told
-#    apart?
-# 2. Take single characters as tokens (`CharTokenizer`). How large is the vocabulary, how long the row, and
-#    what is unknown now?
-# 3. Words as they are and "word plus the space before it" are two ways to treat spaces. Change `PIECE` so
-#    that joining all tokens with nothing between them gives the text back, character for character.
+# 1. Convert the story to lower case first. How many entries does the vocabulary lose, and which words can
+#    no longer be distinguished?
+# 2. Take single characters as tokens (`CharTokenizer`). How large is the vocabulary, how long the
+#    sequence, and what is unknown now?
+# 3. A token can be a word alone, or a word together with the space before it. Change `PIECE` so that
+#    joining all tokens with nothing between them gives back the text, character for character.
 #
 # Solutions: `lessons/solutions/02_text/01_words.py`

@@ -7,13 +7,13 @@
 # %% [markdown]
 # # 2. Byte-pair encoding from scratch
 #
-# **Question.** Whole words leave many words unknown; single letters make long rows. Is there something in
-# between that knows every text?
+# **Question.** Whole words leave many words unknown; single letters make long sequences. Is there a unit in
+# between that can represent every text?
 #
-# **Answer.** Start with the 256 bytes, with which every text in every language can be written. Then look
-# for the pair of neighbours that occurs most often, make it a new token, and repeat. Frequent words end up
-# as one token, rare ones as a few pieces, and nothing is ever unknown. (Gage 1994; for language models
-# Sennrich, Haddow and Birch 2016.)
+# **Answer.** Start with the 256 bytes: every text in every language can be written with them. Then find the
+# pair of neighbours that occurs most often, make it a new token, and repeat. Frequent words end up as one
+# token, rare ones as a few pieces, and nothing is ever unknown. (Gage 1994; for language models Sennrich,
+# Haddow and Birch 2016.)
 
 # %%
 import time
@@ -29,23 +29,23 @@ from tinygrad_llm.text.split import count_pieces
 
 # %% [markdown]
 # ## By hand
-# A word is a row of symbols. Words repeat, so we keep each once, with its count. No pair reaches over the
-# edge of a word.
+# A word is a sequence of symbols. Words repeat, so we keep each once, with its count. A pair never crosses
+# the boundary of a word.
 
 # %%
 def pairs_of(words):
     """How often each pair of neighbours occurs."""
     counts = Counter()
-    for row, n in words.items():
-        for pair in zip(row, row[1:]):
+    for symbols, n in words.items():
+        for pair in zip(symbols, symbols[1:]):
             counts[pair] += n
     return counts
 
 
-def merged(row, pair, symbol):
-    """The row with `symbol` where `pair` was, from left to right."""
+def merged(symbols, pair, symbol):
+    """The symbols with `symbol` in place of `pair`, from left to right."""
     out = []
-    for s in row:
+    for s in symbols:
         if out and (out[-1], s) == pair:
             out[-1] = symbol
         else:
@@ -60,25 +60,25 @@ def learn(words, n):
         counts = pairs_of(words)
         best = min(counts, key=lambda pair: (-counts[pair], pair))  # most frequent; then the smallest
         merges.append(best)
-        words = {merged(row, best, 256 + i): n for row, n in words.items()}
+        words = {merged(symbols, best, 256 + i): n for symbols, n in words.items()}
     return merges, words
 
 
 toy = Counter("low low low lower lowest newer newer wider".split())
 words = {tuple(word.encode()): n for word, n in toy.items()}
-merges, rows = learn(words, 6)
+merges, split_words = learn(words, 6)
 spelled = [bytes([i]) for i in range(256)]
 for left, right in merges:
     spelled.append(spelled[left] + spelled[right])
     a, b, c = (s.decode() for s in (spelled[left], spelled[right], spelled[-1]))
     print(f"{len(spelled) - 1}: {a!r:6} + {b!r:6} -> {c!r}")
-for row in rows:
-    print("  ", " ".join(spelled[s].decode() for s in row))
-assert spelled[256] == b"lo" and b"newer" in spelled  # l, o stand side by side 5 times, in 3 words
+for symbols in split_words:
+    print("  ", " ".join(spelled[s].decode() for s in symbols))
+assert spelled[256] == b"lo" and b"newer" in spelled  # l and o are neighbours 5 times, in 3 words
 
 # %% [markdown]
-# A trap: `merged` compares with the symbol just written. In "aaa" with the pair (a, a) it must give (aa, a)
-# and not look at the new symbol as if it were an a.
+# A trap: `merged` compares with the symbol just written. In "aaa" with the pair (a, a) the result must be
+# (aa, a): the new symbol must not be treated as an a.
 
 # %%
 assert merged((97, 97, 97), (97, 97), 256) == (256, 97)
@@ -88,10 +88,10 @@ assert merged((97, 97, 97), (97, 97), 256) == (256, 97)
 
 # %%
 def encode(word):
-    row = tuple(word.encode())
+    symbols = tuple(word.encode())
     for i, pair in enumerate(merges):
-        row = merged(row, pair, 256 + i)
-    return row
+        symbols = merged(symbols, pair, 256 + i)
+    return symbols
 
 
 for word in ("lower", "slower", "東"):
@@ -100,43 +100,44 @@ for word in ("lower", "slower", "東"):
 
 # %% [markdown]
 # ## With the package
-# The same on a whole story. The text is first cut into words as GPT-2 does it, a word with the space before
-# it; `count_pieces` counts them. Ours takes a second or two for 200 merges; the package does thousands in
-# that time, because it only counts anew what a merge changed.
+# The same on a whole story. The text is first cut into words as in GPT-2, each with the space before it;
+# `count_pieces` counts them. Our code takes a second or two for 200 merges; the package learns thousands in
+# that time, because it recounts only what a merge changed.
 
 # %%
 corpus = get_or_explain(
-    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers are other ones."
+    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers will differ."
 ) or corpora.load()
 story = corpus.text[:20_479]
 words = {tuple(piece.encode()): n for piece, n in count_pieces(story).items()}
-merges, rows = learn(words, 200)
+merges, split_words = learn(words, 200)
 tokenizer = BPETokenizer.train(story, vocab_size=256 + 200 + 1)  # 1 for <|endoftext|>
 assert tokenizer.merges == merges
 print("the first merges:", [tokenizer.decode(256 + i) for i in range(14)])
 print("the last:        ", [tokenizer.decode(456 - i) for i in range(1, 11)])
 
 ids = tokenizer.encode(story)
-assert len(ids) == sum(len(row) * n for row, n in rows.items())
+assert len(ids) == sum(len(symbols) * n for symbols, n in split_words.items())
 assert tokenizer.decode(ids) == story  # to the last line end
 print(f"{len(story):,} characters -> {len(ids):,} tokens; as a tensor: shape {torch.tensor(ids).shape}")
 print([tokenizer.decode(i) for i in tokenizer.encode("a smartphone for the painter")])
 
 # %% [markdown]
 # ## How many merges?
-# More merges make shorter rows: the model sees more text at once and takes fewer steps. But each token
-# needs a row in the embedding and in the output layer, and a token that is seen three times teaches little.
+# More merges make shorter sequences: the model sees more text in its context and takes fewer steps. But
+# each token needs a row in the embedding and in the output layer, and a token that is seen three times
+# teaches little.
 
 # %%
 sizes = [257, 300, 400, 600, 900, 1300]
 lengths = [len(BPETokenizer.train(story, size).encode(story)) for size in sizes]
 for size, length in zip(sizes, lengths):
-    print(f"vocabulary {size:5}: {length:6,} tokens, {len(story) / length:.2f} characters each")
+    print(f"vocabulary {size:5}: {length:6,} tokens, {len(story) / length:.2f} characters per token")
 assert lengths == sorted(lengths, reverse=True)
 figure, axis = plt.subplots(figsize=(6.5, 4))
 axis.plot(sizes, [len(story) / n for n in lengths], "o-")
-axis.set_xlabel("vocabulary size"), axis.set_ylabel("characters a token"), axis.set_ylim(0)
-axis.set_title("Each doubling brings less")
+axis.set_xlabel("vocabulary size"), axis.set_ylabel("characters per token"), axis.set_ylim(0)
+axis.set_title("Each doubling gains less")
 save_plot(figure, "02_bpe")
 
 # %% [markdown]
@@ -147,7 +148,7 @@ if full_run("learns 2,000 merges on all of tinyshakespeare, by hand and with the
     plays = get_or_explain(lambda: corpora.load("tinyshakespeare"), "Python's own manual is read.") or corpora.load()
     words = {tuple(piece.encode()): n for piece, n in count_pieces(plays.text).items()}
     start = time.perf_counter()
-    merges, rows = learn(words, 2000)
+    merges, split_words = learn(words, 2000)
     middle = time.perf_counter()
     tokenizer = BPETokenizer.train(plays.text, vocab_size=2257)
     end = time.perf_counter()
@@ -157,10 +158,10 @@ if full_run("learns 2,000 merges on all of tinyshakespeare, by hand and with the
 
 # %% [markdown]
 # ## Exercises
-# 1. Which token is the longest after 200 merges? Print the chain of merges that made it.
+# 1. Which token is the longest after 200 merges? Print the sequence of merges that made it.
 # 2. Encode Python's manual with the tokenizer of the story, and with one of 457 tokens trained on the
-#    manual itself. How many characters a token does each give, and why?
-# 3. Our `encode` runs through all merges for every word. Write one that looks at the pairs *in the word*
+#    manual itself. How many characters per token do they reach, and why?
+# 3. Our `encode` goes through all merges for every word. Write one that looks at the pairs *in the word*
 #    and applies the one that was learned first, until none is left. Check that both agree.
 #
 # Solutions: `lessons/solutions/02_text/02_bpe.py`

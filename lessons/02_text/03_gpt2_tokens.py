@@ -11,7 +11,7 @@
 #
 # **Answer.** 256 bytes, 50,000 merges learned from millions of web pages, and `<|endoftext|>`. It is lesson
 # 2's algorithm with a longer list. The surprises: a space belongs to the word *after* it, so " the" and
-# "the" are two tokens; numbers break at odd places; other scripts need many tokens.
+# "the" are two tokens; numbers are split at odd places; other scripts need many tokens.
 
 # %%
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from tinygrad_llm.study.lesson import get_or_explain, save_plot
 from tinygrad_llm.text import BPETokenizer, GPT2Tokenizer, find_gpt2_files
 
 tokenizer = get_or_explain(
-    GPT2Tokenizer, "a tokenizer of 2,000 tokens, trained here on Python's manual, stands in for GPT-2's."
+    GPT2Tokenizer, "a tokenizer of 2,000 tokens, trained here on Python's manual, replaces GPT-2's."
 )
 gpt2 = tokenizer is not None
 if tokenizer is None:
@@ -31,29 +31,30 @@ print(tokenizer.name, "with", tokenizer.vocab_size, "tokens")
 
 # %% [markdown]
 # ## By hand
-# The published file `vocab.bpe` lists the merges, one a line, in the order in which they were learned. In it
-# a space is spelled Ġ, because a space separates the two halves. Apply the earliest merge again and again:
+# The published file `vocab.bpe` lists the merges, one per line, in the order in which they were learned. In
+# it a space is written as Ġ, because a space separates the two halves. Apply the earliest merge again and
+# again:
 
 # %%
 if gpt2:
     lines = find_gpt2_files()[0].read_text(encoding="utf-8").splitlines()[1:]
     rank = {tuple(line.split(" ")): i for i, line in enumerate(lines) if line}
     print(len(rank), "merges; the first ten:", lines[:10])
-    row = list("Ġhomework")
+    symbols = list("Ġhomework")
     while True:
-        known = [pair for pair in zip(row, row[1:]) if pair in rank]
+        known = [pair for pair in zip(symbols, symbols[1:]) if pair in rank]
         if not known:
             break
         left, right = min(known, key=rank.get)
-        at = next(i for i in range(len(row)) if (row[i], row[i + 1]) == (left, right))
-        row[at : at + 2] = [left + right]
-        print(f"merge {rank[left, right]:6}:", " ".join(row))
-    assert [tokenizer.decode(i) for i in tokenizer.encode(" homework")] == [s.replace("Ġ", " ") for s in row]
+        at = next(i for i in range(len(symbols)) if (symbols[i], symbols[i + 1]) == (left, right))
+        symbols[at : at + 2] = [left + right]
+        print(f"merge {rank[left, right]:6}:", " ".join(symbols))
+    assert [tokenizer.decode(i) for i in tokenizer.encode(" homework")] == [s.replace("Ġ", " ") for s in symbols]
 
 # %% [markdown]
 # ## With the package
-# `GPT2Tokenizer` uses tiktoken, the library of OpenAI. `BPETokenizer.from_gpt2_files` is this package's own
-# code with the same merges. They give the same ids for everything.
+# `GPT2Tokenizer` uses tiktoken, OpenAI's library. `BPETokenizer.from_gpt2_files` is this package's own code
+# with the same merges. They give the same ids for every text.
 
 # %%
 samples = {
@@ -66,14 +67,14 @@ samples = {
 }
 for name, text in samples.items():
     ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == text  # no text is unknown, none is changed
+    assert tokenizer.decode(ids) == text  # every text can be encoded, and comes back unchanged
     print(f"{name:9} {len(text):3} characters, {len(ids):3} tokens:", [tokenizer.decode(i) for i in ids][:9])
 if gpt2:
     own = BPETokenizer.from_gpt2_files(*find_gpt2_files())
     assert all(own.encode(text) == tokenizer.encode(text) for text in samples.values())
 
 # %% [markdown]
-# A sign � in these lists is a token that holds only a part of a character: its bytes are no text alone.
+# A � in these lists is a token that holds only a part of a character: its bytes alone are not valid text.
 #
 # Four traps:
 
@@ -82,7 +83,7 @@ for a, b in (("the", " the"), ("river", "River"), ("1000", "1001"), ("river ", "
     print(f"{a!r:9}{tokenizer.encode(a)!s:20}{b!r:9}{tokenizer.encode(b)}")
     assert tokenizer.encode(a) != tokenizer.encode(b)
 if gpt2:
-    assert tokenizer.encode("river ")[-1] == 220  # a space left alone: a prompt should not end in one
+    assert tokenizer.encode("river ")[-1] == 220  # a space alone: a prompt should not end with one
 
 # %% [markdown]
 # `<|endoftext|>` separates documents. Typed by a user it is just thirteen characters, unless allowed:
@@ -90,14 +91,14 @@ if gpt2:
 # %%
 end = "<|endoftext|>"
 print("allowed:", tokenizer.encode(end, allowed_special={end}))
-print("spelled:", tokenizer.encode(end, disallowed_special=()))
+print("as text:", tokenizer.encode(end, disallowed_special=()))
 assert tokenizer.encode(end, allowed_special="all") == [tokenizer.vocab_size - 1]
 assert len(tokenizer.encode(end, disallowed_special=())) > 1
 if gpt2:
-    story = get_or_explain(lambda: corpora.load("the-verdict").text, "the story is not counted.")
+    story = get_or_explain(lambda: corpora.load("the-verdict").text, "the story is skipped.")
     if story:
         ids = torch.tensor(tokenizer.encode(story))
-        print("the-verdict: shape of its ids", ids.shape, "- largest id", ids.max().item())
+        print("the-verdict: the shape of its ids", ids.shape, "- largest id", ids.max().item())
         assert len(ids) == 5145
 
 # %%
@@ -105,17 +106,17 @@ figure, axis = plt.subplots(figsize=(7, 3.6))
 rates = [len(text.encode()) / len(tokenizer.encode(text)) for text in samples.values()]
 tokens = [len(text) / len(tokenizer.encode(text)) for text in samples.values()]
 place = range(len(samples))
-axis.bar([p - 0.2 for p in place], tokens, width=0.4, label="characters a token")
-axis.bar([p + 0.2 for p in place], rates, width=0.4, label="bytes a token")
+axis.bar([p - 0.2 for p in place], tokens, width=0.4, label="characters per token")
+axis.bar([p + 0.2 for p in place], rates, width=0.4, label="bytes per token")
 axis.set_xticks(list(place), list(samples))
-axis.legend(), axis.set_title("What it has seen little of needs more tokens")
+axis.legend(), axis.set_title("Text of a kind that the tokenizer rarely saw needs more tokens")
 save_plot(figure, "03_gpt2_tokens")
 
 # %% [markdown]
 # ## Exercises
-# 1. Which token is the longest of letters alone, and which consists of most spaces? What does the second
-#    mean for Python programs?
-# 2. Encode "Zyqwvux fnord" and print the id and the text of each token. Why is it never unknown?
+# 1. Which is the longest token that consists only of letters, and which the longest that consists only of
+#    spaces? What does the second mean for Python programs?
+# 2. Encode "Zyqwvux fnord" and print the id and the text of each token. Why is a word never unknown?
 # 3. Decode the ids of "東京" one by one, and with `tokenizer.stream()`. What does the stream do with half a
 #    character?
 #

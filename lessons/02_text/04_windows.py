@@ -7,11 +7,11 @@
 # %% [markdown]
 # # 4. Sliding windows: a text as its own teacher
 #
-# **Question.** A model is to predict the next token. Who tells it the right answers?
+# **Question.** A model must learn to predict the next token. Who tells it the right answers?
 #
-# **Answer.** The text. Take T tokens as the input; the target is the same window moved by one. So a window
-# holds T exercises at once: after its first token, after its first two, and so on. How far the window moves
-# each time, the *stride*, decides how often each token is used.
+# **Answer.** The text. Take T tokens as the input; the target is the same window shifted by one. So a
+# window holds T predictions: after its first token, after its first two, and so on. How far the window
+# moves each time, the *stride*, decides how often each token is used.
 
 # %%
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.utils.data import DataLoader, Dataset
 
 corpus = get_or_explain(
-    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers are other ones."
+    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers will differ."
 ) or corpora.load()
 tokenizer = BPETokenizer.train(corpus.text[:20_479], vocab_size=1000)
 ids = tokenizer.encode(corpus.text[:20_479])
@@ -31,7 +31,7 @@ print(f"{len(ids):,} tokens")
 
 # %% [markdown]
 # ## By hand
-# One window of six tokens, and the six exercises in it:
+# One window of six tokens, and the six predictions in it:
 
 # %%
 T = 6
@@ -56,7 +56,7 @@ assert windows(numbers, 4, 4)[-1] == ([4, 5, 6, 7], [5, 6, 7, 8])
 # 8 of 11 predictions are made.
 #
 # ## With the package: a data set and a loader
-# The data set is a class of one's own with two methods; the loader batches and shuffles.
+# The data set is a class that we write, with two methods; the loader batches and shuffles.
 
 # %%
 class Windows(Dataset):
@@ -83,23 +83,23 @@ print(repr(tokenizer.decode(x[0].tolist())), "->", repr(tokenizer.decode(y[0, -1
 assert x.shape == y.shape == (4, 8) and torch.equal(x[:, 1:], y[:, :-1])
 
 # %% [markdown]
-# For long runs the package has `training.TokenBatches`: an endless stream of such batches whose windows do
-# not overlap, begin somewhere else in each epoch, and which can be left and resumed at any batch.
+# For long runs the package has `training.TokenBatches`: an endless stream of such batches. Its windows do
+# not overlap and begin at a different place in each epoch, and it can be stopped and resumed at any batch.
 
 # %% tags=["package"]
 from tinygrad_llm.training import TokenBatches
 
 stream = TokenBatches(ids, batch_size=4, context_length=8, seed=1)
 x, y = next(iter(stream))
-print("TokenBatches: shapes", x.shape, y.shape, f"  {len(stream)} batches an epoch")
+print("TokenBatches: shapes", x.shape, y.shape, f"  {len(stream)} batches per epoch")
 assert torch.equal(x[:, 1:], y[:, :-1])
 
 # %% [markdown]
 # ## What the stride does
 # Count how often each token is a target. A small stride makes more batches out of the same text. They are
-# not new text: the model sees every token several times an epoch and learns it by heart sooner. What
-# differs is how much it sees before a token: with stride T the first token of a window is always predicted
-# from one token alone.
+# not new text: the model sees every token several times per epoch and memorises it sooner. What differs is
+# how much it sees before a token: with stride T the first token of a window is always predicted from one
+# token alone.
 
 # %%
 T = 16

@@ -10,9 +10,9 @@
 # **Question.** Token 412 is not "more" than token 411. How can numbers that mean nothing become something a
 # network can work with? And how does it know which token came first?
 #
-# **Answer.** Each token has a vector of its own, a row of a table, and the rows are learned. Looking up row
-# 412 is the same as multiplying a *one-hot* vector (all 0, a single 1 at place 412) by the table; only
-# without the multiplications. A second table has a vector for each *position*, and the two are added.
+# **Answer.** Each token has its own vector, a row of a table, and the rows are learned. Looking up row 412
+# is the same as multiplying a *one-hot* vector (all 0, a single 1 at place 412) by the table, but without
+# the multiplications. A second table has a vector for each *position*, and the two are added.
 
 # %%
 import time
@@ -53,8 +53,9 @@ class OwnEmbedding(nn.Module):
 
 # %% [markdown]
 # ## With the package
-# `nn.Embedding` is that table. The same rows as a linear layer on one-hot vectors give the same vectors
-# *and the same gradients*: a row that was not looked up gets zero, a row looked up twice gets the sum.
+# `nn.Embedding` is that table. A linear layer with the same rows, applied to one-hot vectors, gives the
+# same vectors *and the same gradients*: a row that was not looked up gets zero, a row looked up twice gets
+# the sum.
 
 # %%
 torch.manual_seed(5)
@@ -68,16 +69,17 @@ assert torch.equal(own.weight, embedding.weight) and torch.equal(own(ids), embed
 a, b = embedding(ids), linear(F.one_hot(ids, 5).float())
 assert torch.allclose(a, b)
 torch.manual_seed(6)
-g = torch.randn(4, 3)  # what arrives from above, one row a token
+g = torch.randn(4, 3)  # what arrives from later layers, one row per token
 a.backward(g)
 b.backward(g)
 print("gradient of the table:", embedding.weight.grad)
 assert torch.allclose(embedding.weight.grad, linear.weight.grad.T)
-assert torch.allclose(embedding.weight.grad[1], g[1] + g[2])  # token 1 stood there twice
+assert torch.allclose(embedding.weight.grad[1], g[1] + g[2])  # token 1 was there twice
 assert not embedding.weight.grad[0].any()  # token 0 was not there
 
 # %% [markdown]
-# Why not multiply, then? One-hot vectors cost V numbers a token, and almost all products are with 0.
+# Why not multiply, then? One-hot vectors cost V numbers per token, and almost all of the products are with
+# 0.
 
 # %% tags=["package"]
 V, C, T = 20_000, 64, 256
@@ -93,8 +95,8 @@ print(f"{T} tokens of {V:,}: looking up {looked * 1e3:.2f} ms, one-hot product {
 
 # %% [markdown]
 # ## Positions
-# The lookup gives the same vector for a token wherever it stands, and attention (next chapter) does not
-# see the order either. So add a vector for the position: it is the same in every text of the batch.
+# The lookup gives the same vector for a token at every position, and attention (next chapter) does not see
+# the order either. So add a vector for the position: it is the same in every text of the batch.
 
 # %%
 torch.manual_seed(123)
@@ -110,7 +112,7 @@ print(x[0, 0, :5])
 assert torch.equal(tokens[0, 2], tokens[0, 5]) and not torch.equal(x[0, 2], x[0, 5])
 
 # %% [markdown]
-# An id that the table does not have is an error; it must not be read from somewhere else in memory.
+# An id that the table does not have is an error; it must not read from somewhere else in memory.
 
 # %%
 try:
@@ -124,7 +126,7 @@ figure, axes = plt.subplots(1, 3, figsize=(9.5, 3), sharey=True)
 for axis, value, title in zip(axes, (tokens[0], positions, x[0]), ("token vectors", "position vectors", "their sum")):
     axis.imshow(value.detach().numpy(), cmap="RdBu", vmin=-3, vmax=3, aspect="auto")
     axis.set_title(title, fontsize=11), axis.set_xlabel("channel")
-axes[0].set_ylabel("place in the text")
+axes[0].set_ylabel("position in the text")
 axes[0].set_yticks(range(8), ["same token  2" if i == 2 else "same token  5" if i == 5 else i for i in range(8)])
 save_plot(figure, "05_embeddings")
 
@@ -134,6 +136,6 @@ save_plot(figure, "05_embeddings")
 #    What share of its 124 million is that?
 # 2. After one step of SGD, which rows of the table have changed? And after one of AdamW with weight decay?
 # 3. Average the vectors of "dog bites man" and of "man bites dog" over the text. Are they different without
-#    positions, and with them? What else does it need?
+#    positions, and with them? What else is needed?
 #
 # Solutions: `lessons/solutions/02_text/05_embeddings.py`

@@ -5,15 +5,15 @@
 # ---
 
 # %% [markdown]
-# # 1. Looking at the others: attention without weights
+# # 1. Looking at the others: attention without trained weights
 #
-# **Question.** "She put the *bat* back into its cage." Alone, "bat" may be an animal or a stick. How can the
-# vector of a word take in what stands around it?
+# **Question.** "She put the *bat* back into its cage." Alone, "bat" may be an animal or a stick. How
+# can the vector of a word take in what stands around it?
 #
-# **Answer.** Mix. The new vector of a token is a weighted mean of all vectors in the text, and the more
-# alike two tokens are, the more weight one gets in the other's mean. Three steps:
+# **Answer.** Mix. The new vector of a token is a weighted mean of all vectors in the text. The more
+# similar two tokens are, the more weight each has in the other's mean. Three steps:
 #
-#     scores    s_ij = x_i · x_j                    how alike are i and j? (dot product)
+#     scores    s_ij = x_i · x_j                    how similar are i and j? (dot product)
 #     weights   a_ij = exp(s_ij) / Σₖ exp(s_ik)     positive, and each row sums to 1 (softmax)
 #     context   c_i  = Σⱼ a_ij·x_j                  the mean
 
@@ -47,20 +47,20 @@ print("x:", x.shape)
 query = x[0]
 scores = [sum((query[c] * x[j, c]).item() for c in range(3)) for j in range(5)]
 largest = max(scores)
-exponentials = [math.exp(s - largest) for s in scores]  # less the largest: no overflow, same weights
+exponentials = [math.exp(s - largest) for s in scores]  # minus the largest: no overflow, same weights
 weights = [e / sum(exponentials) for e in exponentials]
 context = [sum(weights[j] * x[j, c].item() for j in range(5)) for c in range(3)]
 for word, s, a in zip(words, scores, weights):
     print(f"{word:5} score {s:.3f}   weight {a:.3f}")
 print("bat was    ", [round(c, 4) for c in x[0].tolist()], "\nbat becomes", [round(c, 4) for c in context])
 assert abs(sum(weights) - 1) < 1e-12
-assert x[0, 0] - x[0, 1] < 0.11 < context[0] - context[1]  # the animal wins now
+assert x[0, 0] - x[0, 1] < 0.11 < context[0] - context[1]  # now the animal is stronger
 
 # %% [markdown]
-# "cage" is what "bat" looks at most beside itself, and so the animal in it outweighs the tool.
+# Besides itself, "bat" looks at "cage" most, and so the animal in it outweighs the tool.
 #
 # ## With the package
-# All tokens at once are two matrix products with a softmax between them.
+# For all tokens together it is two matrix products with a softmax between them.
 
 # %%
 scores = x @ x.T  # (5, 3) @ (3, 5) -> (5, 5)
@@ -84,7 +84,7 @@ assert torch.allclose(shuffled, contexts[order], atol=1e-6)
 print("shuffled words give shuffled results: True")
 
 # %% [markdown]
-# **Long vectors make it hard-headed.** Multiply all vectors by a number, and the weights move from "all
+# **Long vectors make it one-sided.** Multiply all vectors by a number, and the weights move from "all
 # equal" to "only the largest". That is why later the scores are divided by √C.
 
 # %%
@@ -97,7 +97,7 @@ assert row.max() > 0.99
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 image = axes[0].imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=0.6)
 axes[0].set_xticks(range(5), words), axes[0].set_yticks(range(5), words)
-axes[0].set_xlabel("is looked at"), axes[0].set_ylabel("looks"), axes[0].set_title("weights")
+axes[0].set_xlabel("token that is looked at"), axes[0].set_ylabel("token that looks"), axes[0].set_title("weights")
 for i in range(5):
     for j in range(5):
         axes[0].text(j, i, f"{weights[i, j].item():.2f}", ha="center", va="center", fontsize=8)
@@ -113,9 +113,9 @@ save_plot(figure, "01_plain")
 
 # %% [markdown]
 # ## Exercises
-# 1. Replace the softmax by dividing each score by the sum of its row. What goes wrong with scores such as
+# 1. Replace the softmax: divide each score by the sum of its row. What goes wrong with scores such as
 #    1, −2 and 0.5?
-# 2. Add 100 to all scores, and see what the weights do. Which derivation in one line explains it?
+# 2. Add 100 to all scores, and see what the weights do. Which derivation of one line explains it?
 # 3. Give "bat" a sentence about sport: replace "cage" by "ball" = (0.0, 1.2, 0.3). What does it become?
 #
 # Solutions: `lessons/solutions/03_attention/01_plain.py`

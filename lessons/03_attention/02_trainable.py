@@ -7,14 +7,14 @@
 # %% [markdown]
 # # 2. Attention that learns what to look for
 #
-# **Question.** Words that are alike look at each other. But a verb should look for its subject, and a
+# **Question.** Similar words look at each other. But a verb should look for its subject, and a closing
 # bracket for the one that opened it. How can a token look for something *unlike* itself?
 #
 # **Answer.** Give each token three vectors instead of one, made by three learned matrices:
 #
 #     q = x·W_q    the query: what am I looking for?
-#     k = x·W_k    the key:   what am I for others?
-#     v = x·W_v    the value: what do I hand over?
+#     k = x·W_k    the key:   what can others find me by?
+#     v = x·W_v    the value: what do I pass on?
 #
 #     context = softmax(q·kᵀ/√D)·v           D: the length of q and k
 #
@@ -84,7 +84,8 @@ assert torch.allclose(attention(x), fused, atol=1e-6)
 # %% [markdown]
 # ## Why √D?
 # A score is a sum of D products. If the parts of q and k have size 1, the sum has the size √D. Then the
-# largest score is far ahead, softmax gives it everything, and its slope is nearly 0: nothing can be learned.
+# largest score is far ahead, softmax gives it all the weight, and its gradient is nearly 0: nothing can be
+# learned.
 
 # %%
 torch.manual_seed(1)
@@ -94,18 +95,18 @@ for D in sizes:
     queries, keys = torch.randn(400, D), torch.randn(16, D)
     for name, factor in (("divided by √D", D**-0.5), ("not divided", 1.0)):
         p = torch.softmax(queries @ keys.T * factor, dim=-1)  # (400, 16)
-        curves[name].append((p * (1 - p)).sum(-1).mean().item())  # what softmax lets through
-print("slope left at D = 512:", {name: round(c[-1], 3) for name, c in curves.items()})
+        curves[name].append((p * (1 - p)).sum(-1).mean().item())  # the gradient that softmax lets through
+print("gradient left at D = 512:", {name: round(c[-1], 3) for name, c in curves.items()})
 assert curves["divided by √D"][-1] > 0.7 and curves["not divided"][-1] < 0.15
 
 # %% [markdown]
 # ## It learns to look for something unlike itself
 # The task: four *askers* A, B, C, D and four *answers* a, b, c, d with a value each, in random order. Each
-# asker must hand out the value of its own letter. "A" and "a" have nothing in common but what is learned.
+# asker must output the value of its own letter. "A" and "a" have nothing in common except what is learned.
 
 # %%
 def batch(n):
-    """Askers in rows 0 … 3, answers in random order in rows 4 … 7; the wanted values."""
+    """Askers in rows 0 … 3, answers in random order in rows 4 … 7; the values that the askers must output."""
     kinds = torch.stack([torch.randperm(4) for _ in range(n)])  # (n, 4): which answer is where
     values = torch.rand(n, 4)  # (n, 4): of the answers a, b, c, d
     askers = torch.cat([torch.eye(4), torch.zeros(4, 5)], dim=1).expand(n, 4, 9)  # (n, 4, 9)
@@ -120,8 +121,8 @@ model = nn.Sequential(SelfAttention(9, 8), nn.Linear(8, 1))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
 losses = []
 for step in range(300):
-    x, wanted = batch(64)
-    loss = F.mse_loss(model(x)[:, :4, 0], wanted)  # (64, 8, 1) -> (64, 4)
+    x, target = batch(64)
+    loss = F.mse_loss(model(x)[:, :4, 0], target)  # (64, 8, 1) -> (64, 4)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -130,7 +131,7 @@ for step in range(300):
         print(f"step {step:3}: loss {losses[-1]:.3f}")
 print("at the end below 0.005:", sum(losses[-20:]) / 20 < 0.005, "  (guessing the mean gives 1/12 = 0.083)")
 assert losses[49] > losses[-1] and sum(losses[-20:]) / 20 < 0.005
-x, wanted = batch(1)
+x, target = batch(1)
 with torch.no_grad():
     weights = model[0].weights(x)[0]  # (1, 8, 8) -> (8, 8)
 names = ["A", "B", "C", "D"] + ["abcd"[i] for i in x[0, 4:, 4:8].argmax(-1).tolist()]
@@ -142,10 +143,10 @@ for i in range(4):
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 for name, curve in curves.items():
     axes[0].semilogx(sizes, curve, "o-", label=name)
-axes[0].set_xlabel("D"), axes[0].set_ylabel("Σ p·(1 − p): slope left"), axes[0].set_ylim(0), axes[0].legend()
+axes[0].set_xlabel("D"), axes[0].set_ylabel("Σ p·(1 − p): gradient left"), axes[0].set_ylim(0), axes[0].legend()
 axes[1].imshow(weights[:4].numpy(), cmap="Blues", vmin=0, vmax=1)
 axes[1].set_xticks(range(8), names), axes[1].set_yticks(range(4), names[:4])
-axes[1].set_title("learned: who looks at whom"), axes[1].set_xlabel("is looked at")
+axes[1].set_title("learned weights"), axes[1].set_xlabel("token that is looked at")
 save_plot(figure, "02_trainable")
 
 # %% [markdown]
@@ -153,7 +154,7 @@ save_plot(figure, "02_trainable")
 # 1. `nn.Linear` stores its matrix as (out, in) and draws it differently from `torch.rand`. Copy the weights
 #    of a `SelfAttention` into three plain matrices, so that both give the same context vectors.
 # 2. Train the task above with queries and keys made by *one* matrix (W_key = W_query). Does it still learn?
-# 3. Each query sees the keys only through q·kᵀ = x·W_q·W_kᵀ·xᵀ. Show that scaling W_q by 2 and W_k by 1/2
-#    changes nothing. What does that say about looking at a single learned matrix?
+# 3. The queries see the keys only through q·kᵀ = x·W_q·W_kᵀ·xᵀ. Show that scaling W_q by 2 and W_k by 1/2
+#    changes nothing. What does that say about interpreting a single learned matrix?
 #
 # Solutions: `lessons/solutions/03_attention/02_trainable.py`

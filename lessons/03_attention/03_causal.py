@@ -7,16 +7,16 @@
 # %% [markdown]
 # # 3. Not looking ahead: mask, dropout, buffers
 #
-# **Question.** A model that predicts the next token while it can see it learns to copy. How is the future
-# hidden, from all tokens of a window at once?
+# **Question.** A model that can see the next token while it predicts it only learns to copy. How is the
+# future hidden from all tokens of a window at the same time?
 #
 # **Answer.** Set the scores of future tokens to −∞ *before* the softmax. exp(−∞) = 0: their weight is
 # exactly 0, and the other weights of the row still sum to 1.
 #
 #     s_ij = q_i·k_j/√D  if j ≤ i,   else −∞
 #
-# The mask is a fixed triangle. It is no parameter, but it must follow the model to a GPU and, if one wants
-# it, into the file. That is what a *buffer* is.
+# The mask is a fixed triangle. It is not a parameter, but it must follow the model to a GPU and, if we
+# want it, into the file. That is what a *buffer* is for.
 
 # %%
 import matplotlib.pyplot as plt
@@ -53,9 +53,9 @@ assert torch.equal((weights @ v)[:-1], (weights_2 @ v_2)[:-1])
 assert not torch.equal((weights @ v)[-1], (weights_2 @ v_2)[-1])
 
 # %% [markdown]
-# A tempting mistake is to mask *after* the softmax, by multiplying with 0. The sum is below 1 then. One
-# divides by it again, and the numbers are right once more: the future's share cancels. But −∞ needs one
-# step less, and it never computes with the future.
+# A tempting mistake is to mask *after* the softmax, by multiplying with 0. Then the sum is below 1.
+# Dividing by the sum makes the numbers right again: the future's share cancels. But −∞ needs one step
+# less, and it never computes with the future.
 
 # %%
 late = torch.softmax(scores, dim=-1).masked_fill(future, 0.0)
@@ -65,7 +65,7 @@ assert torch.allclose(late / late.sum(-1, keepdim=True), weights, atol=1e-6)
 # %% [markdown]
 # ## Dropout on the weights
 # In training each weight is set to 0 with probability p, and the others grow by 1/(1 − p), so that the sum
-# stays the same on average. A token must not rely on a single other one.
+# stays the same on average. So a token learns not to rely on a single other one.
 
 # %%
 torch.manual_seed(123)
@@ -76,7 +76,7 @@ assert torch.allclose(dropped[kept], 2 * weights[kept])
 
 # %% [markdown]
 # ## With the package
-# One's own class for a batch, with the mask as a buffer; and the op that has all of it built in.
+# Our own class for batches, with the mask as a buffer; and the op that has all of it built in.
 
 # %%
 class CausalAttention(nn.Module):
@@ -110,8 +110,8 @@ assert torch.allclose(layer(x), fused, atol=1e-6)
 # %% [markdown]
 # ## Buffers
 # A plain attribute would stay on the CPU when the model moves, and the two could not be added. A buffer
-# moves along, also to another dtype. A *persistent* one is part of the state dict; this one can be computed
-# again, so it need not be.
+# moves with the model, and changes its dtype with it. A *persistent* buffer is part of the state dict;
+# this one can be computed again, so it need not be.
 
 # %%
 class Counter(nn.Module):
@@ -134,20 +134,20 @@ assert list(counter.state_dict()) == ["weight", "kept"] and "future" not in laye
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.9))
 shown = (torch.softmax(scores, dim=-1), weights, dropped)
-for axis, value, title in zip(axes, shown, ("all tokens seen", "the future hidden", "and dropout, p = 0.5")):
+for axis, value, title in zip(axes, shown, ("without a mask", "with the causal mask", "with dropout, p = 0.5")):
     axis.imshow(value.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axis.set_title(title, fontsize=11), axis.set_xlabel("is looked at")
+    axis.set_title(title, fontsize=11), axis.set_xlabel("token that is looked at")
     for i in range(T):
         for j in range(T):
             a = value[i, j].item()
             color = "w" if a > 0.6 else "k"
             axis.text(j, i, f"{a:.2f}" if a else "0", ha="center", va="center", fontsize=8, color=color)
-axes[0].set_ylabel("looks")
+axes[0].set_ylabel("token that looks")
 save_plot(figure, "03_causal")
 
 # %% [markdown]
 # ## Exercises
-# 1. What comes out if a *whole* row is masked? When does that happen in practice?
+# 1. What is the result if a *whole* row is masked? When does that happen in practice?
 # 2. Write a mask for a window: each token sees itself and the two before it. Check it by changing a token
 #    that is too far away.
 # 3. Show for T = 6 that one causal pass gives the same last vectors as six passes over the growing text.

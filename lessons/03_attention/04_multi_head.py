@@ -8,11 +8,11 @@
 # # 4. Several heads
 #
 # **Question.** One attention gives each token *one* set of weights. What if it must look for two things at
-# once?
+# the same time?
 #
 # **Answer.** Cut the channels into H groups, the *heads*. Each head has its own queries, keys and values of
-# D = C/H numbers, looks where it wants, and hands out D numbers. Laid side by side they are C numbers again,
-# and a last linear layer mixes them. The arithmetic is not more than before.
+# D = C/H numbers, looks where it wants, and outputs D numbers. Concatenated they are C numbers again, and a
+# last linear layer mixes them. The amount of arithmetic stays the same.
 #
 #     (B, T, C) -> (B, T, H, D) -> (B, H, T, D)   attention in each head   -> (B, T, H, D) -> (B, T, C)
 
@@ -25,8 +25,8 @@ from tinygrad_llm import nn
 from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
-# ## By hand, one head after the other
-# A list of small causal attentions whose results are laid side by side.
+# ## By hand, head by head
+# A list of small causal attentions whose results are concatenated.
 
 # %%
 class Head(nn.Module):
@@ -55,13 +55,13 @@ torch.manual_seed(123)
 B, T, C, H = 2, 5, 12, 3
 D = C // H
 x = torch.randn(B, T, C)
-one_by_one = HeadByHead(C, H)
-print("one by one:", one_by_one(x).shape)
+head_by_head = HeadByHead(C, H)
+print("head by head:", head_by_head(x).shape)
 
 # %% [markdown]
-# ## By hand, all heads at once
-# One product makes all queries, (B, T, C). Cutting C into H·D and exchanging T and H turns the heads into
-# one more batch dimension, which matrix products step through by themselves.
+# ## By hand, all heads together
+# One product makes all queries, (B, T, C). Cutting C into H·D and swapping T and H turns the heads into one
+# more batch dimension, and matrix products go through batch dimensions by themselves.
 
 # %%
 class MultiHead(nn.Module):
@@ -91,15 +91,15 @@ class MultiHead(nn.Module):
         return self.out_proj(y.transpose(1, 2).reshape(B, T, C))  # (B, H, T, D) -> (B, T, C)
 
 
-at_once = MultiHead(C, H)
+multi_head = MultiHead(C, H)
 with torch.no_grad():
-    for name in ("W_query", "W_key", "W_value"):  # the heads' matrices, one above the other
-        getattr(at_once, name).weight.copy_(torch.cat([getattr(h, name).weight for h in one_by_one.heads]))
-    at_once.out_proj.load_state_dict(one_by_one.out_proj.state_dict())
-print("at once:   ", at_once(x).shape)
-print(at_once(x)[0, :, :3])
-assert torch.allclose(at_once(x), one_by_one(x), atol=1e-6)
-n = [sum(p.numel() for p in m.parameters()) for m in (one_by_one, at_once)]
+    for name in ("W_query", "W_key", "W_value"):  # the heads' matrices, stacked
+        getattr(multi_head, name).weight.copy_(torch.cat([getattr(h, name).weight for h in head_by_head.heads]))
+    multi_head.out_proj.load_state_dict(head_by_head.out_proj.state_dict())
+print("all together:", multi_head(x).shape)
+print(multi_head(x)[0, :, :3])
+assert torch.allclose(multi_head(x), head_by_head(x), atol=1e-6)
+n = [sum(p.numel() for p in m.parameters()) for m in (head_by_head, multi_head)]
 print("parameters:", n)
 assert n[0] == n[1] == 4 * C * C + C
 
@@ -108,29 +108,29 @@ assert n[0] == n[1] == 4 * C * C + C
 # `F.scaled_dot_product_attention` takes (B, H, T, D) as it is.
 
 # %%
-q, k, v = (at_once.split(w(x)) for w in (at_once.W_query, at_once.W_key, at_once.W_value))
+q, k, v = (multi_head.split(w(x)) for w in (multi_head.W_query, multi_head.W_key, multi_head.W_value))
 y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
-assert torch.allclose(at_once.out_proj(y.transpose(1, 2).reshape(B, T, C)), at_once(x), atol=1e-6)
+assert torch.allclose(multi_head.out_proj(y.transpose(1, 2).reshape(B, T, C)), multi_head(x), atol=1e-6)
 
 # %% [markdown]
-# GPT-2's layer goes one step further: one matrix makes queries, keys and values together, (C, 3C). With
-# the three matrices one above the other, the package's layer gives what ours gives.
+# GPT-2's layer goes one step further: one matrix makes queries, keys and values together, (C, 3C). With the
+# three matrices stacked, the package's layer gives the same result as ours.
 
 # %% tags=["package"]
 from tinygrad_llm.models.gpt import GPTConfig, MultiHeadAttention
 
 layer = MultiHeadAttention(GPTConfig(emb_dim=C, n_heads=H, context_length=16, drop_rate=0.0, qkv_bias=False))
 with torch.no_grad():
-    layer.qkv.weight.copy_(torch.cat([at_once.W_query.weight, at_once.W_key.weight, at_once.W_value.weight]))
-    layer.out_proj.load_state_dict(at_once.out_proj.state_dict())
-assert torch.allclose(layer(x), at_once(x), atol=1e-6)
+    layer.qkv.weight.copy_(torch.cat([multi_head.W_query.weight, multi_head.W_key.weight, multi_head.W_value.weight]))
+    layer.out_proj.load_state_dict(multi_head.out_proj.state_dict())
+assert torch.allclose(layer(x), multi_head(x), atol=1e-6)
 print("the package's layer:", layer(x).shape, " its qkv matrix:", layer.qkv.weight.shape)
 
 # %% [markdown]
-# ## What two heads can and one cannot
-# The task: each token holds a number. At each place two numbers are wanted: the *first* of the text, and the
-# one just *before*. One head has one set of weights, so what it hands out is a mixture of both, and nobody
-# can tell them apart any more. Two heads can look at two places.
+# ## What two heads can do and one cannot
+# The task: each token holds a number. At each place the model must output two numbers: the *first* of the
+# text, and the one just *before*. One head has one set of weights, so its output is a mixture of both, and
+# they cannot be separated any more. Two heads can look at two places.
 
 # %%
 def batch(n, T=8):
@@ -148,8 +148,8 @@ for heads in (1, 2):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     curves[heads] = []
     for step in range(400):
-        numbers, wanted = batch(32)
-        loss = F.mse_loss(model(numbers), wanted)
+        numbers, target = batch(32)
+        loss = F.mse_loss(model(numbers), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -170,7 +170,7 @@ for heads, curve in curves.items():
 axes[0].set_xlabel("step"), axes[0].set_ylabel("loss"), axes[0].legend()
 for h in range(2):
     axes[1 + h].imshow(maps[h].numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes[1 + h].set_title(f"head {h} of the two"), axes[1 + h].set_xlabel("is looked at")
+    axes[1 + h].set_title(f"head {h} of the two"), axes[1 + h].set_xlabel("token that is looked at")
 save_plot(figure, "04_multi_head")
 
 # %% [markdown]
@@ -179,6 +179,7 @@ save_plot(figure, "04_multi_head")
 #    number of heads change it?
 # 2. `y.view(B, H, T, D)` instead of `view(B, T, H, D).transpose(1, 2)` has the right shape. What can
 #    the last token no longer see then?
-# 3. Prune a head: set its columns in `out_proj` to zero. Show that the result is the same as without the head.
+# 3. Prune a head: set its columns in `out_proj` to zero. Show that the result is the same as without the
+#    head.
 #
 # Solutions: `lessons/solutions/03_attention/04_multi_head.py`

@@ -7,15 +7,16 @@
 # %% [markdown]
 # # 2. GELU and the feed-forward layer
 #
-# **Question.** Attention moves information between tokens, but it only mixes: a weighted mean is no new
-# thought. Where does a token think for itself?
+# **Question.** Attention moves information between tokens, but it only mixes: a weighted mean contains
+# nothing new. Where does a token think for itself?
 #
-# **Answer.** In two linear layers with a bend between them, applied to every token alone: four times wider,
-# bent, and back to C channels. GPT-2's bend is the GELU, x times the chance that a normal number is below x:
+# **Answer.** In two linear layers with an activation between them, applied to every token alone: to four
+# times as many channels, through the activation, and back to C channels. GPT-2's activation is the GELU, x
+# times the probability that a standard normal number is below x:
 #
 #     GELU(x) = x·Φ(x)  ≈  x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
 #
-# (Hendrycks and Gimpel 2016.) It is ReLU with a round corner.
+# (Hendrycks and Gimpel 2016.) It is ReLU with a rounded corner.
 
 # %%
 import math
@@ -62,9 +63,9 @@ class OwnFeedForward(nn.Module):
 grid = torch.linspace(-4, 4, 801)
 exact, by_tanh = F.gelu(grid), F.gelu(grid, approximate="tanh")
 assert all(abs(own_gelu(x) - y) < 1e-6 for x, y in zip(grid.tolist(), exact.tolist()))
-apart = (exact - by_tanh).abs()
-print(f"the two differ by {apart.max().item():.5f} at most")
-assert 4e-4 < apart.max().item() < 5e-4  # small; but one must use the one that the weights were trained with
+difference = (exact - by_tanh).abs()
+print(f"the two differ by {difference.max().item():.5f} at most")
+assert 4e-4 < difference.max().item() < 5e-4  # small; but use the one that the weights were trained with
 
 torch.manual_seed(123)
 own = OwnFeedForward(12)
@@ -76,7 +77,7 @@ print(layers(x)[0, 0, :5])
 assert torch.allclose(own(x), layers(x), atol=1e-6)
 
 # %% [markdown]
-# The package's GPT has this very layer, as `models.gpt.FeedForward`.
+# The package's GPT has exactly this layer, as `models.gpt.FeedForward`.
 
 # %% tags=["package"]
 from tinygrad_llm.models.gpt import FeedForward, GPTConfig
@@ -87,7 +88,7 @@ assert torch.equal(gpt_layer(x), layers(x))
 print(gpt_layer)
 
 # %% [markdown]
-# Each token is alone: change one, and no other result changes.
+# Each token is processed alone: change one, and no other result changes.
 
 # %%
 other = x.clone()
@@ -97,28 +98,29 @@ print("unchanged tokens:", same)
 assert same == [True, False, True]
 
 # %% [markdown]
-# ## Why bent, why round, why wide?
-# A fit to a curve shows all three. Without a bend there is only a straight line, however wide. With more
-# width the curve is followed more closely. Round corners make it smooth.
+# ## Why an activation, why smooth, why wide?
+# A fit to a curve shows all three. Without an activation the result is only a straight line, however wide
+# the layer is. With more width the curve is followed more closely. A smooth activation makes the fit
+# smooth.
 
 # %%
 xs = torch.linspace(-3, 3, 200).unsqueeze(1)  # (200, 1)
-wanted = torch.sin(2 * xs) + 0.3 * xs
+target = torch.sin(2 * xs) + 0.3 * xs
 fits = {}
-for name, bend, width in (("no bend, 64", nn.Identity, 64), ("ReLU, 64", nn.ReLU, 64),
+for name, activation, width in (("no activation, 64", nn.Identity, 64), ("ReLU, 64", nn.ReLU, 64),
                           ("GELU, 4", nn.GELU, 4), ("GELU, 64", nn.GELU, 64)):
     torch.manual_seed(5)
-    model = nn.Sequential(nn.Linear(1, width), bend(), nn.Linear(width, 1))
+    model = nn.Sequential(nn.Linear(1, width), activation(), nn.Linear(width, 1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
     for step in range(400):
-        loss = F.mse_loss(model(xs), wanted)
+        loss = F.mse_loss(model(xs), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     fits[name] = model(xs).detach().flatten(), loss.item()
 order = sorted(fits, key=lambda name: -fits[name][1])
 print("from worst to best:", order[0], "...;  GELU 64 below 0.01:", fits["GELU, 64"][1] < 0.01)
-assert order[0] == "no bend, 64" and fits["GELU, 64"][1] < 0.01 < fits["GELU, 4"][1]
+assert order[0] == "no activation, 64" and fits["GELU, 64"][1] < 0.01 < fits["GELU, 4"][1]
 
 # %%
 points = torch.linspace(-4, 4, 801, requires_grad=True)
@@ -126,19 +128,20 @@ F.gelu(points).sum().backward()
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8))
 axes[0].plot(grid.tolist(), exact.tolist(), label="GELU")
 axes[0].plot(grid.tolist(), F.relu(grid).tolist(), "--", label="ReLU")
-axes[0].plot(grid.tolist(), points.grad.tolist(), lw=1, label="slope of GELU")
+axes[0].plot(grid.tolist(), points.grad.tolist(), lw=1, label="derivative of GELU")
 axes[0].axhline(0, lw=0.5, c="k"), axes[0].legend(), axes[0].set_xlabel("x")
 for name, (fit, _) in fits.items():
     axes[1].plot(xs.flatten().tolist(), fit.tolist(), lw=1.2, label=name)
-axes[1].plot(xs.flatten().tolist(), wanted.flatten().tolist(), "k:", lw=2, label="wanted")
+axes[1].plot(xs.flatten().tolist(), target.flatten().tolist(), "k:", lw=2, label="target")
 axes[1].legend(fontsize=8), axes[1].set_xlabel("input")
 save_plot(figure, "02_feed_forward")
 
 # %% [markdown]
 # ## Exercises
 # 1. How many of a block's parameters are in its feed-forward layer, how many in attention (C = 768)?
-# 2. Where is GELU smallest, and how small? Its slope is negative there on the left: what does that mean?
-# 3. A ReLU unit whose input is negative for every token is *dead*: its slope is 0 and it never comes back.
-#    Make one (bias −10), and compare its gradient with a GELU's at −10, −2 and −1.
+# 2. Where is GELU smallest, and how small? To the left of that point its derivative is negative: what does
+#    that mean?
+# 3. A ReLU unit whose input is negative for every token is *dead*: its gradient is 0 and it never
+#    recovers. Make one (bias −10), and compare its gradient with a GELU's at −10, −2 and −1.
 #
 # Solutions: `lessons/solutions/04_gpt/02_feed_forward.py`

@@ -10,8 +10,8 @@
 # **Question.** All parts are there: embeddings, attention, norms, feed forward, shortcuts. How do they make a
 # GPT, and how many parameters, bytes and operations is that?
 #
-# **Answer.** A *block* is attention and feed forward, each on normalised input and added to what came in. A
-# GPT is two embeddings, a stack of blocks, a last norm, and a linear layer that gives every token of the
+# **Answer.** A *block* is attention and feed forward, each with a norm before it and a shortcut around it.
+# A GPT is two embeddings, a stack of blocks, a last norm, and a linear layer that gives every token of the
 # vocabulary a score:
 #
 #     x = token vectors + position vectors
@@ -91,8 +91,8 @@ print(logits[0, 0, :5])
 assert logits.shape == (2, 8, V)
 
 # %% [markdown]
-# Is it causal? Change the last token: no logits before it may move. Does it know nothing yet? Then the loss
-# must be about ln V, that of guessing evenly.
+# Is it causal? Change the last token: no logits before it may change. Is it untrained? Then the loss must
+# be about ln V, the loss of a uniform guess.
 
 # %%
 other = ids.clone()
@@ -102,7 +102,7 @@ loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())  # (B
 print(f"loss {loss.item():.3f}   ln V = {math.log(V):.3f}")
 assert abs(loss.item() - math.log(V)) < 0.6
 loss.backward()
-assert all(p.grad is not None and p.grad.any() for p in model.parameters())  # every part takes part
+assert all(p.grad is not None and p.grad.any() for p in model.parameters())  # every parameter gets a gradient
 
 # %% [markdown]
 # ## With the package
@@ -127,9 +127,9 @@ def count(V, T, C, L, tied):
     return V * C * (1 if tied else 2) + T * C + L * (12 * C * C + 13 * C) + 2 * C
 
 
-found = sum(p.numel() for p in model.parameters())
-print("counted", found, "  formula", count(V, T, C, L, tied=False))
-assert found == count(V, T, C, L, tied=False)
+counted = sum(p.numel() for p in model.parameters())
+print("counted", counted, "  formula", count(V, T, C, L, tied=False))
+assert counted == count(V, T, C, L, tied=False)
 
 gpt2 = {"small": (768, 12), "medium": (1024, 24), "large": (1280, 36), "xl": (1600, 48)}
 print("GPT-2     parameters    float32   to train with AdamW")
@@ -153,9 +153,9 @@ def forward_flops(V, T, C, L):
 
 
 for T_ in (64, 1024, 16384):
-    all_of_it = forward_flops(50257, T_, 768, 12)
-    print(f"GPT-2 small, {T_:6} tokens: {all_of_it / 1e6:7.1f} million operations a token, "
-          f"{100 * 2 * 12 * 768 * T_ / all_of_it:4.1f} % of them in attention's products")
+    total = forward_flops(50257, T_, 768, 12)
+    print(f"GPT-2 small, {T_:6} tokens: {total / 1e6:7.1f} million operations per token, "
+          f"{100 * 2 * 12 * 768 * T_ / total:4.1f} % of them in attention's products")
 
 # %% tags=["package"]
 from tinygrad_llm.models.costs import flops_per_token
@@ -180,7 +180,7 @@ for name, shares in parts.items():
 axis.set_ylabel("% of the parameters"), axis.set_title("GPT-2: where the parameters are")
 axis.set_xlim(-0.5, 5.2), axis.legend(loc="center right")
 save_plot(figure, "04_model")
-assert all(98 < b <= 100 for b in bottom)  # the norms are the rest
+assert all(98 < b <= 100 for b in bottom)  # the norms have the remaining share
 
 # %% [markdown]
 # ## The real size
@@ -196,8 +196,8 @@ if full_run("builds GPT-2 small, 0.5 GB, and sends 64 tokens through it: about 1
 # ## Exercises
 # 1. Tie the output layer to the token embedding. Show that both are one tensor, that it is counted once, and
 #    that its gradient is the sum of both uses.
-# 2. Give embeddings, attention and shortcuts a dropout rate of their own. Which three numbers must the
-#    configuration hold, and where does each go?
+# 2. Give embeddings, attention and shortcuts separate dropout rates. Which three numbers must the
+#    configuration hold, and where is each one used?
 # 3. How large may C be for a model of 12 layers with at most 50 million parameters (V = 50,257, T = 1,024,
 #    tied)? C must be a multiple of 64.
 #

@@ -7,12 +7,12 @@
 # %% [markdown]
 # # 5. One token after the other, and the KV cache
 #
-# **Question.** A GPT gives scores for the next token. How does a text come of it, and why does each new token
+# **Question.** A GPT gives scores for the next token. How do they become a text, and why does each new token
 # not cost as much as the whole text?
 #
-# **Answer.** Take the best token, put it behind the others, ask again. In the naive loop all tokens are
-# computed anew each time: 1 + 2 + … + T of them, about T²/2. But the past does not change! A token only looks
-# back, so its keys and values stay as they are. Keep them: the *KV cache*. Then each step computes one token.
+# **Answer.** Take the best token, append it, ask again. In the naive loop all tokens are computed again each
+# time: 1 + 2 + … + T of them, about T²/2. But the past does not change! A token looks only back, so its keys
+# and values stay as they are. Keep them: the *KV cache*. Then each step computes one token.
 
 # %%
 import statistics
@@ -44,35 +44,35 @@ class CachedAttention(nn.Module):
             k, v = torch.cat([self.keys, k], dim=1), torch.cat([self.values, v], dim=1)  # (B, past + T, C)
         self.keys, self.values = k, v
         past = k.shape[1] - q.shape[1]
-        seen = torch.ones(q.shape[1], k.shape[1]).tril(past).bool()  # new token i sees the past and 0 … i
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        visible = torch.ones(q.shape[1], k.shape[1]).tril(past).bool()  # new token i sees the past and 0 … i
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
 
 
 torch.manual_seed(123)
 layer = CachedAttention(8)
 x = torch.randn(1, 6, 8)  # (B, T, C)
 with torch.no_grad():
-    at_once = layer(x)
+    in_one_pass = layer(x)
     pieces = [layer(x[:, :3], use_cache=True)]  # the prompt, three tokens together
     pieces += [layer(x[:, t : t + 1], use_cache=True) for t in range(3, 6)]  # then one by one
 one_by_one = torch.cat(pieces, dim=1)  # (1, 6, 8)
 print(one_by_one[0, -1, :4], " cache:", layer.keys.shape, layer.values.shape)
-assert torch.allclose(one_by_one, at_once, atol=1e-6)
+assert torch.allclose(one_by_one, in_one_pass, atol=1e-6)
 
 # %% [markdown]
-# A trap: a causal mask starts at the *last* key, not at the first. A single new token with a square mask of
-# size 1 x 6 starting at the left would see the first token only.
+# A trap: a causal mask must end at the *last* key, not start at the first. For a single new token, a 1 x 6
+# mask that starts at the left would let it see the first token only.
 
 # %%
 q, k = torch.randn(1, 1, 8), torch.randn(1, 6, 8)
 wrong = torch.ones(1, 6).tril().bool()
-print("seen by a new token, wrong:", wrong.int().tolist(), "  right:", torch.ones(1, 6).tril(5).int().tolist())
+print("visible to a new token, wrong:", wrong.int().tolist(), "  right:", torch.ones(1, 6).tril(5).int().tolist())
 assert wrong.sum() == 1 and torch.ones(1, 6).tril(5).sum() == 6
 
 # %% [markdown]
 # ## With the package
-# A small GPT that has learned one sentence by heart, so that there is something to see. (Real training is
-# the next chapter.)
+# A small GPT that has learned one sentence by heart, so that there is something to see. (Real training is the
+# next chapter.)
 
 # %% tags=["package"]
 from tinygrad_llm.generation import generate, generate_steps
@@ -110,11 +110,11 @@ def naive(model, ids, n):
 
 
 prompt = torch.tensor([tokenizer.encode("the tram ")])  # (1, 9)
-mine = naive(model, prompt, 60)
-theirs = generate(model, prompt, 60)
-print(repr(tokenizer.decode(theirs[0])), " shape", theirs.shape)
-assert torch.equal(mine, theirs)
-assert tokenizer.decode(theirs[0]).startswith(sentence[:40])
+ids_by_hand = naive(model, prompt, 60)
+generated = generate(model, prompt, 60)
+print(repr(tokenizer.decode(generated[0])), " shape", generated.shape)
+assert torch.equal(ids_by_hand, generated)
+assert tokenizer.decode(generated[0]).startswith(sentence[:40])
 
 # %% [markdown]
 # With the cache by hand: the prompt first, then each new token alone.
@@ -127,8 +127,8 @@ with torch.no_grad():
     for _ in range(60):
         row.append(int(logits.argmax()))
         logits = model(torch.tensor([row[-1:]]), cache=cache)[:, -1]  # (1, 1) -> (1, 1, V) -> (1, V)
-print("the same text:", row == theirs[0].tolist(), "  tokens in the cache:", len(cache))
-assert row == theirs[0].tolist() and len(cache) == 69
+print("the same text:", row == generated[0].tolist(), "  tokens in the cache:", len(cache))
+assert row == generated[0].tolist() and len(cache) == 69
 
 # %% [markdown]
 # ## What it saves, and what it costs
@@ -149,35 +149,35 @@ assert cache_bytes(1024, 768, 12) == 75_497_472
 
 # %% tags=["package"]
 def times(use_cache):
-    found, steps = [], generate_steps(model, prompt, 240, use_cache=use_cache)
+    step_times, steps = [], generate_steps(model, prompt, 240, use_cache=use_cache)
     start = time.perf_counter()
     for _ in steps:
-        found.append((time.perf_counter() - start) * 1e3)
+        step_times.append((time.perf_counter() - start) * 1e3)
         start = time.perf_counter()
-    return found
+    return step_times
 
 
 times(True)  # warm up
-found = {"without cache": times(False), "with KV cache": times(True)}
+step_times = {"without cache": times(False), "with KV cache": times(True)}
 figure, axis = plt.subplots(figsize=(7, 4))
-for name, ms in found.items():
+for name, ms in step_times.items():
     smooth = [statistics.median(ms[max(0, i - 7) : i + 8]) for i in range(len(ms))]
     axis.plot(range(9, 9 + len(ms)), smooth, label=name)
 axis.set_xlabel("tokens so far"), axis.set_ylabel("ms for the next token (median of 15)")
 axis.set_ylim(0), axis.legend()
 save_plot(figure, "05_generation")
-totals = {name: sum(ms) for name, ms in found.items()}
+totals = {name: sum(ms) for name, ms in step_times.items()}
 print({name: f"{total:.0f} ms" for name, total in totals.items()}, "for 240 tokens")
 
 # %% [markdown]
-# When the text grows longer than the context, the window slides, every token gets another position, and
-# all that the cache holds is wrong. `generate` then goes on without it.
+# When the text becomes longer than the context, the window slides, every token gets another position, and
+# everything in the cache is wrong. `generate` then continues without it.
 #
 # ## Exercises
-# 1. Draw instead of taking the largest: divide the logits by a temperature, softmax, `torch.multinomial`.
-#    Show that the chances at temperature 0.5, 1 and 2 are what the draws give.
-# 2. Keep only the k largest logits before drawing (top-k). Why set the others to −∞ and not to 0?
+# 1. Sample instead of taking the largest: divide the logits by a temperature, softmax, `torch.multinomial`.
+#    Show that the sampled shares agree with the probabilities at temperature 0.5, 1 and 2.
+# 2. Keep only the k largest logits before sampling (top-k). Why set the others to −∞ and not to 0?
 # 3. How many bytes does the cache of GPT-2 xl (C = 1600, L = 48) take for 32 texts of 1,024 tokens? How many
-#    if 16-bit numbers are kept, and if only 5 of its 25 heads had keys and values of their own?
+#    with 16-bit numbers, and if its 25 heads shared only 5 sets of keys and values?
 #
 # Solutions: `lessons/solutions/04_gpt/05_generation.py`

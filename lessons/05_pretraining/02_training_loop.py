@@ -9,14 +9,14 @@
 #
 # **Question.** What exactly happens between a text file and a model that writes like it?
 #
-#     cut the text into windows                 inputs (B, T), and targets moved by one
+#     cut the text into windows                 inputs (B, T), and targets shifted by one
 #     for every batch of windows:
 #         forward                               logits, then the loss
 #         zero_grad, backward, step             the weights move a little downhill
-#     now and then: look at a text that was held back
+#     now and then: compute the loss on a validation text
 #
-# Training loss says how well the model knows *this* text. The loss on the held back text says what it
-# has learned about language.
+# The training loss says how well the model knows *this* text. The loss on the validation text, which it
+# never trains on, says what it has learned about language.
 
 # %%
 import math
@@ -46,15 +46,15 @@ else:
 
 # %% [markdown]
 # ## By hand: windows
-# A window is T tokens, its target the T tokens one place further on. So each window is T exercises at
-# once: guess token 2 from 1, token 3 from 1 and 2, and so on.
+# A window is T tokens; its target is the T tokens one place further on. So each window trains T
+# predictions: token 2 from 1, token 3 from 1 and 2, and so on.
 
 # %%
 T = settings["context_length"]
 
 
 class Windows(Dataset):
-    """Windows of a text's ids, side by side: no token is an input twice."""
+    """Windows of a text's ids that do not overlap: no token is an input twice."""
 
     def __init__(self, text):
         ids = torch.tensor(tokenizer.encode(text))  # (N)
@@ -78,7 +78,7 @@ def loaders():
 
 
 inputs, targets = next(iter(loaders()[1]))
-print(f"{len(train_set)} windows to learn from, {len(val_set)} held back; a batch:", tuple(inputs.shape))
+print(f"{len(train_set)} windows for training, {len(val_set)} for validation; a batch:", tuple(inputs.shape))
 print("inputs ", repr(tokenizer.decode(inputs[0, :10].tolist())))
 print("targets", repr(tokenizer.decode(targets[0, :10].tolist())))
 assert torch.equal(inputs[0, 1:], targets[0, :-1])
@@ -86,7 +86,7 @@ assert torch.equal(inputs[0, 1:], targets[0, :-1])
 # %% [markdown]
 # ## By hand: a model of our own
 # Chapter 4's GPT in its shortest form. With this order of layers it draws its first weights in the same
-# order as the book's class does, so with the same seed it *is* the same model.
+# order as the book's class, so with the same seed it *is* the same model.
 
 # %%
 class Block(nn.Module):
@@ -137,11 +137,11 @@ def loss_of(model, batch):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def held_back_loss(model, loader, batches=None, keep_random=True):
-    """The mean over all targets (of so many batches), without dropout and without a graph.
+def validation_loss(model, loader, batches=None, keep_random=True):
+    """The mean loss over all targets (of the first `batches` batches), without dropout and without a graph.
 
-    A loader draws a random number when it is read. keep_random puts the random state back, so that looking
-    does not change the training.
+    Reading a loader draws a random number. keep_random restores the random state afterwards, so that
+    measuring does not change the training.
     """
     random_state = torch.get_rng_state()
     model.eval()
@@ -174,7 +174,7 @@ def write(model, prompt, n):
 
 # %%
 def start():
-    """A new model, optimizer and loaders, always the same ones."""
+    """A new model, optimizer and loaders, the same in every call."""
     torch.manual_seed(123)
     model = SmallGPT(**settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)
@@ -183,11 +183,11 @@ def start():
 
 prompt = "Every effort moves you" if full else "It had always"
 model, optimizer, train_loader, val_loader = start()
-print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train_loader)} steps an epoch")
-first = held_back_loss(model, val_loader)
-print(f"before training: held back loss {first:.3f}; ln V = {math.log(settings['vocab_size']):.3f}")
+print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train_loader)} steps per epoch")
+first = validation_loss(model, val_loader)
+print(f"before training: validation loss {first:.3f}; ln V = {math.log(settings['vocab_size']):.3f}")
 
-began, step, seen = time.perf_counter(), 0, 0
+began, step, tokens_seen = time.perf_counter(), 0, 0
 steps, train_curve, val_curve = [], [], [(0, first)]
 for epoch in range(epochs):
     for batch in train_loader:
@@ -195,30 +195,31 @@ for epoch in range(epochs):
         loss = loss_of(model, batch)
         loss.backward()
         optimizer.step()
-        step, seen = step + 1, seen + batch[0].numel()
+        step, tokens_seen = step + 1, tokens_seen + batch[0].numel()
         steps.append(step), train_curve.append(loss.item())
-        if full and step % 5 == 1:  # the book looks here, and its loaders do draw: else other numbers come out
-            now = [held_back_loss(model, loader, 5, keep_random=False) for loader in (train_loader, val_loader)]
-            print(f"step {step - 1:3}: training {now[0]:.3f}, held back {now[1]:.3f}, "
+        if full and step % 5 == 1:  # the book measures here, and its loaders draw random numbers: so must we
+            now = [validation_loss(model, loader, 5, keep_random=False) for loader in (train_loader, val_loader)]
+            print(f"step {step - 1:3}: training {now[0]:.3f}, validation {now[1]:.3f}, "
                   f"{time.perf_counter() - began:.0f} s", flush=True)
-    val_curve.append((step, held_back_loss(model, val_loader)))
+    val_curve.append((step, validation_loss(model, val_loader)))
     recent = sum(train_curve[-len(train_loader):]) / len(train_loader)
-    print(f"epoch {epoch + 1}: {seen:,} tokens, loss {recent:.3f}, held back {val_curve[-1][1]:.3f}", flush=True)
+    print(f"epoch {epoch + 1}: {tokens_seen:,} tokens, loss {recent:.3f}, validation {val_curve[-1][1]:.3f}", flush=True)
     if full or epoch in (0, epochs - 1):
         print("   ", write(model, prompt, 24))
 
-assert abs(train_curve[0] - math.log(settings["vocab_size"])) < 1.0  # it began knowing nothing
+assert abs(train_curve[0] - math.log(settings["vocab_size"])) < 1.0  # it knew nothing at the start
 assert train_curve[-1] < 0.75 * train_curve[0]
 assert min(v for _, v in val_curve) < first
 
 # %% [markdown]
-# The training loss goes on falling; the loss on the held back text comes to rest and then rises: the model begins to
-# know the story by heart. The story is far too small for it. (With `--full` you see it at its extreme:
-# training loss 0.4, held back 6.4, and whole sentences of the story in the sample.)
+# The training loss keeps falling; the validation loss stops falling and then rises: the model begins to
+# learn the story by heart, because the story is far too small for it. (With `--full` you see the extreme:
+# training loss 0.4, validation loss 6.4, and whole sentences of the story in the sample.)
 #
 # ## With the package
-# `Trainer` is this loop with what long runs need: checkpoints, resuming, clipping, a plan. With clipping
-# off and the same seed it takes the same steps: the same batches, the same dropout, the same losses.
+# `Trainer` is this loop with what long runs need: checkpoints, resuming, clipping, an estimate of time
+# and memory. Without clipping and with the same seed it takes the same steps: the same batches, the same
+# dropout, the same losses.
 
 # %% tags=["package"]
 from tinygrad_llm.training import Trainer
@@ -240,10 +241,10 @@ per_epoch = len(train_loader)
 smooth = [sum(train_curve[max(0, i - 9) : i + 1]) / len(train_curve[max(0, i - 9) : i + 1]) for i in range(step)]
 axis.plot([s / per_epoch for s in steps], train_curve, c="C0", alpha=0.25, lw=0.8)
 axis.plot([s / per_epoch for s in steps], smooth, c="C0", label="training")
-axis.plot([s / per_epoch for s, _ in val_curve], [v for _, v in val_curve], "o-", c="C1", label="held back")
-each = seen / epochs
+axis.plot([s / per_epoch for s, _ in val_curve], [v for _, v in val_curve], "o-", c="C1", label="validation")
+each = tokens_seen / epochs
 above = axis.secondary_xaxis("top", functions=(lambda e: e * each, lambda n: n / each))
-above.set_xlabel("tokens seen"), axis.set_xlabel("epochs"), axis.set_ylabel("loss (nats a token)")
+above.set_xlabel("tokens seen"), axis.set_xlabel("epochs"), axis.set_ylabel("loss (nats per token)")
 axis.legend()
 save_plot(figure, "02_training_loop")
 
@@ -265,10 +266,10 @@ assert losses[-1] > train_curve[len(losses) - 1]
 
 # %% [markdown]
 # ## Exercises
-# 1. Without looking: how many steps has an epoch if T is halved, and if the windows overlap by half? Then
-#    count.
+# 1. Without running it: how many steps has an epoch if T is halved, and if the windows overlap by half?
+#    Then count.
 # 2. Change one thing so that the model overfits less: `drop_rate`, `weight_decay`, a smaller `emb_dim`.
-#    Compare the lowest held back losses. Which one helps?
-# 3. Replace `held_back_loss` by one that forgets `model.eval()`. By how much is the loss wrong?
+#    Compare the lowest validation losses. Which change helps?
+# 3. Replace `validation_loss` by one that forgets `model.eval()`. By how much is the loss wrong?
 #
 # Solutions: `lessons/solutions/05_pretraining/02_training_loop.py`.

@@ -9,12 +9,12 @@
 #
 # **Question.** The model gives 512 scores. Which token do we write?
 #
-# **Answer.** There is no single right one. Always the likeliest (greedy) is safe and repeats itself. Drawing by
-# chance is lively and makes mistakes. Between the two are three knobs:
+# **Answer.** More than one can be right. Always taking the most likely token (greedy) is safe but repeats
+# itself. Sampling at random is lively but makes mistakes. Between the two are three settings:
 #
 #     temperature τ    softmax(logits / τ): below 1 sharper, above 1 flatter
-#     top-k            only the k likeliest tokens may be drawn
-#     top-p            only the fewest likeliest tokens whose probabilities add up to p
+#     top-k            only the k most likely tokens may be sampled
+#     top-p            only the smallest set of most likely tokens whose probabilities add up to at least p
 
 # %%
 import matplotlib.pyplot as plt
@@ -49,11 +49,12 @@ show("temperature 3", torch.softmax(logits / 3.0, dim=-1))
 p = torch.softmax(logits / 0.5, dim=-1)
 assert torch.allclose(p[0] / p[1], torch.exp((logits[0] - logits[1]) / 0.5))
 assert torch.softmax(logits / 0.01, dim=-1)[0].item() > 0.9999  # τ → 0 is greedy
-assert torch.allclose(torch.softmax(logits / 1e6, dim=-1), torch.full((5,), 0.2), atol=1e-5)  # τ → ∞: a die
+assert torch.allclose(torch.softmax(logits / 1e6, dim=-1), torch.full((5,), 0.2), atol=1e-5)  # τ → ∞: all equally likely
 
 # %% [markdown]
 # ## By hand: top-k and top-p
-# What may not be drawn gets the score −∞, and so the probability e^(−∞) = 0. The rest share its part.
+# A token that may not be sampled gets the score −∞, and so the probability e^(−∞) = 0. The others
+# share its probability.
 
 # %%
 def top_k(logits, k):
@@ -64,7 +65,7 @@ def top_k(logits, k):
 def top_p(logits, p):
     ordered, order = torch.sort(logits, descending=True)
     probabilities = torch.softmax(ordered, dim=-1)
-    before = torch.cumsum(probabilities, dim=-1) - probabilities  # what the likelier ones add up to
+    before = torch.cumsum(probabilities, dim=-1) - probabilities  # the sum of the more likely ones
     kept = order[before < p]
     mask = torch.zeros(len(logits), dtype=torch.bool)
     mask[kept] = True
@@ -75,15 +76,15 @@ show("top-k 2", torch.softmax(top_k(logits, 2), dim=-1))
 show("top-p 0.9", torch.softmax(top_p(logits, 0.9), dim=-1))
 
 torch.manual_seed(123)
-draws = torch.multinomial(torch.softmax(logits, dim=-1), 1000, replacement=True)
-counts = torch.bincount(draws, minlength=5)
-print("1,000 draws:    ", "  ".join(f"{word} {n}" for word, n in zip(drinks, counts.tolist())))
+samples = torch.multinomial(torch.softmax(logits, dim=-1), 1000, replacement=True)
+counts = torch.bincount(samples, minlength=5)
+print("1,000 samples:  ", "  ".join(f"{word} {n}" for word, n in zip(drinks, counts.tolist())))
 limited = torch.multinomial(torch.softmax(top_k(logits, 2), dim=-1), 1000, replacement=True)
-assert limited.max().item() == 1  # tea and coffee alone
+assert limited.max().item() == 1  # only tea and coffee
 
 # %% [markdown]
-# top-k takes two drinks whether the model is sure or not. top-p looks: a sure model keeps one token, an
-# unsure one many.
+# top-k takes two drinks whether the model is sure or not. top-p adapts: with a sure model it keeps one
+# token, with an unsure model many.
 
 # %%
 sure = torch.tensor([9.0, 1.0, 0.0, 0.0, 0.0])
@@ -94,7 +95,7 @@ assert kept[0] == 1 and kept[2] == 5
 
 # %% [markdown]
 # ## With the package
-# A small GPT, trained here for some seconds on "The Verdict". `generate` has the three knobs.
+# A small GPT, trained here for some seconds on "The Verdict". `generate` has the three settings.
 
 # %% tags=["package"]
 from tinygrad_llm.generation import generate, next_token, top_k_filter, top_p_filter
@@ -116,8 +117,8 @@ Trainer(model, optimizer, TokenBatches(tokenizer.encode(text), 16, 32), steps=30
 prompt = tokenizer.encode("I had always")
 
 
-def write(**knobs):
-    ids = generate(model, prompt, 40, seed=1, **knobs).tolist()
+def write(seed=1, **options):
+    ids = generate(model, prompt, 40, seed=seed, **options).tolist()
     return tokenizer.decode(ids).replace("\n", " ")
 
 
@@ -129,17 +130,18 @@ settings = {
     "top-p 0.8": dict(temperature=1.0, top_p=0.8),
     "temperature 4": dict(temperature=4.0),
 }
-for name, knobs in settings.items():
-    print(f"{name:16}{write(**knobs)}")
-assert write() == write()  # greedy has no chance in it
+for name, options in settings.items():
+    print(f"{name:16}{write(**options)}")
+assert write() == write(seed=2)  # greedy: nothing is random, so every seed writes the same
+assert write(temperature=1.0) != write(seed=2, temperature=1.0)
 assert write(temperature=1.0, top_k=1) == write()
 
 # %% [markdown]
-# How sure is the model about its own text? Average p of the tokens that it wrote, and how many different
-# ones it used: this is the exchange that the knobs make.
+# How sure is the model about its own text? The mean p of the tokens that it wrote, and the share of
+# different ones among them: the settings trade one for the other.
 
 # %% tags=["package"]
-def sureness(temperature):
+def confidence(temperature):
     ids = generate(model, prompt, 200, seed=1, temperature=temperature)  # (3 + 200)
     windows = torch.stack([ids[i : i + 32] for i in range(len(ids) - 32)])  # (N, 32)
     with torch.no_grad():
@@ -149,7 +151,7 @@ def sureness(temperature):
 
 
 temperatures = [0.0, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0]
-measured = [sureness(t) for t in temperatures]
+measured = [confidence(t) for t in temperatures]
 assert measured[1][0] > measured[4][0] > measured[-1][0]
 assert measured[0][1] < measured[-1][1]
 
@@ -165,9 +167,9 @@ save_plot(figure, "03_decoding")
 
 # %% [markdown]
 # ## Exercises
-# 1. For which settings is `generate` free of chance, so that every seed writes the same?
-# 2. Min-p is a newer rule: keep the tokens whose probability is at least m times the largest one. Write it
-#    as a filter of logits. When does it keep more than top-p, when less?
+# 1. For which settings is nothing in `generate` random, so that every seed writes the same?
+# 2. Min-p is a newer rule: keep the tokens whose probability is at least m times the largest one. Write
+#    it as a filter of logits. When does it keep more than top-p, when less?
 # 3. How much slower is `generate(..., use_cache=False)` for 25 tokens? Does it write the same?
 #
 # Solutions: `lessons/solutions/05_pretraining/03_decoding.py`

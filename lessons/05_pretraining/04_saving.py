@@ -5,19 +5,19 @@
 # ---
 
 # %% [markdown]
-# # 4. Saving a run and going on
+# # 4. Saving a run and resuming it
 #
 # **Question.** The power fails in the middle of a long training. What must be on the disk so that the run
-# goes on as if nothing had happened?
+# continues as if nothing had happened?
 #
 # **Answer.** Four things, and the weights are only the first:
 #
-#     1 the weights                 else all is lost
-#     2 the optimizer's state       AdamW remembers the mean slope and its square for every weight
-#     3 the random state            dropout and shuffling go on where they were
+#     1 the weights                 without them all is lost
+#     2 the optimizer's state       AdamW keeps the mean gradient and its mean square for every weight
+#     3 the random state            dropout and shuffling continue where they were
 #     4 the place in the data       which batches are still to come
 #
-# Leave one out and the run still goes on, only a little wrong, and nobody sees it.
+# Leave one out and the run still continues, only a little wrong, and nobody notices.
 
 # %%
 import tempfile
@@ -39,10 +39,10 @@ ids = torch.tensor(tokenizer.encode(text))  # (N)
 
 # %% [markdown]
 # ## By hand: a small model with dropout
-# It guesses the next character from the last eight.
+# It predicts the next character from the last eight.
 
 # %%
-class EightBack(nn.Module):
+class LastEight(nn.Module):
     def __init__(self, vocab_size, emb_dim=16, hidden=96):
         super().__init__()
         self.emb = nn.Embedding(vocab_size, emb_dim)
@@ -55,7 +55,7 @@ class EightBack(nn.Module):
 
 
 def make():
-    model = EightBack(tokenizer.vocab_size)
+    model = LastEight(tokenizer.vocab_size)
     return model, torch.optim.AdamW(model.parameters(), lr=3e-3)
 
 
@@ -78,8 +78,8 @@ before = train(model, optimizer, 160)
 print(f"160 steps: loss {before[0]:.3f} -> {sum(before[-20:]) / 20:.3f}")
 
 # %% [markdown]
-# Save. A state dict is a dict of names and arrays. The optimizer has one too: two arrays for each weight,
-# so a checkpoint is three times as large as the weights.
+# Save. A state dict is a dict of names and arrays. The optimizer has one too, with two arrays for each
+# weight, so a checkpoint is three times as large as the weights.
 
 # %%
 checkpoint = {
@@ -103,13 +103,13 @@ assert n_moments == 2 * n_weights
 # What would have happened without the power cut:
 
 # %%
-straight = train(model, optimizer, 60)
+uninterrupted = train(model, optimizer, 60)
 
 # %% [markdown]
-# Now the machine is new: other weights, another random state. Load everything and go on.
+# Now the process is new: other weights, another random state. Load everything and continue.
 
 # %%
-def go_on(with_optimizer=True, with_random=True):
+def resume(with_optimizer=True, with_random=True):
     torch.manual_seed(999)  # a new process has another random state
     model, optimizer = make()
     saved = torch.load(folder / "checkpoint.pth", weights_only=True)
@@ -121,37 +121,38 @@ def go_on(with_optimizer=True, with_random=True):
     return train(model, optimizer, 60)
 
 
-resumed = go_on()
-print(f"straight on: {straight[0]:.6f} ... {straight[-1]:.6f}")
-print(f"resumed:     {resumed[0]:.6f} ... {resumed[-1]:.6f}")
-assert resumed == straight  # all 60 losses, to the last bit
+resumed = resume()
+print(f"uninterrupted: {uninterrupted[0]:.6f} ... {uninterrupted[-1]:.6f}")
+print(f"resumed:       {resumed[0]:.6f} ... {resumed[-1]:.6f}")
+assert resumed == uninterrupted  # all 60 losses, to the last bit
 
 # %% [markdown]
 # ## Break it
-# Without the optimizer's state AdamW begins anew: its mean squares are those of the first gradient alone,
-# so the first steps go at nearly full speed in every direction. Watch the second loss and the ones after.
+# Without the optimizer's state AdamW starts from nothing: its mean squares come from the first gradient
+# alone, so the first steps have almost full size in every direction. Watch the second loss and the ones
+# after.
 
 # %%
-without_optimizer = go_on(with_optimizer=False)
-without_random = go_on(with_random=False)
-assert without_optimizer[0] == straight[0]  # the weights are the same ...
-extra = [a - b for a, b in zip(without_optimizer, straight)]
+without_optimizer = resume(with_optimizer=False)
+without_random = resume(with_random=False)
+assert without_optimizer[0] == uninterrupted[0]  # the weights are the same ...
+extra = [a - b for a, b in zip(without_optimizer, uninterrupted)]
 print(f"without the optimizer's state: the next 10 losses are higher by {sum(extra[1:11]) / 10:.3f} on average")
-print(f"without the random state: other batches, first loss {without_random[0]:.3f} instead of {straight[0]:.3f}")
+print(f"without the random state: other batches, first loss {without_random[0]:.3f} instead of {uninterrupted[0]:.3f}")
 assert sum(extra[1:11]) / 10 > 0.005  # ... the steps are not
-assert without_random[0] != straight[0]
+assert without_random[0] != uninterrupted[0]
 
 figure, axis = plt.subplots(figsize=(7, 4))
 axis.plot(range(1, 61), extra[:60], label="without the optimizer's state")
-axis.plot(range(1, 61), [a - b for a, b in zip(resumed, straight)][:60], label="all loaded: exactly 0")
-axis.set_xlabel("step after loading"), axis.set_ylabel("loss, less that of the straight run")
+axis.plot(range(1, 61), [a - b for a, b in zip(resumed, uninterrupted)][:60], label="everything loaded: exactly 0")
+axis.set_xlabel("step after loading"), axis.set_ylabel("loss minus that of the uninterrupted run")
 axis.legend()
 save_plot(figure, "04_saving")
 
 # %% [markdown]
 # ## With the package
-# `Trainer` saves all four by itself, each file whole or not at all. Stop it after any step, build it again
-# in the same way, and `run(resume=True)` goes on bit for bit.
+# `Trainer` saves all four by itself, and every file is written completely or not at all. Stop it after any
+# step, build it again in the same way, and `run(resume=True)` continues bit for bit.
 
 # %% tags=["package"]
 from tinygrad_llm.models import GPT
@@ -169,17 +170,17 @@ def trainer(steps, where):
 whole = trainer(60, "whole").run(plan=False)
 trainer(40, "cut").run(plan=False)  # as if the power had failed after 40 steps
 again = trainer(60, "cut").run(resume=True, plan=False)
-print(f"60 steps at once: {whole.loss:.6f};  40, and then 20: {again.loss:.6f}")
+print(f"60 steps in one run: {whole.loss:.6f};  40, and then 20: {again.loss:.6f}")
 assert again.loss == whole.loss
 print("a checkpoint holds:", ", ".join(sorted(p.name for p in again.checkpoint.iterdir())))
 
 # %% [markdown]
 # ## Exercises
-# 1. Load weights into a model with another `hidden`. What does the error say? What does `strict=False` let
-#    pass, and what not?
+# 1. Load weights into a model with another `hidden`. What does the error say? What does `strict=False`
+#    accept, and what not?
 # 2. Tied weights: an output layer and an embedding that share one array. How many arrays are in the
 #    state dict, are they still shared after loading, and how large is the file?
 # 3. A file is cut off in the middle. What does `torch.load` say? How does a program make sure that the old
-#    file stays whole while the new one is written?
+#    file stays intact while the new one is written?
 #
 # Solutions: `lessons/solutions/05_pretraining/04_saving.py`

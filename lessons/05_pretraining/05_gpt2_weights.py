@@ -13,10 +13,10 @@
 # **Answer.** One by one, and with care for three things:
 #
 #     names        h.0.attn.c_attn.weight  is our  trf_blocks.0.att.qkv.weight
-#     direction    the file holds W for y = x·W, a Linear wants Wᵀ: every matrix is turned over
-#     sharing      the output layer is the token embedding: it has no array of its own
+#     direction    the file holds W for y = x·W, a Linear expects Wᵀ: every matrix is transposed
+#     sharing      the output layer is the token embedding: it has no separate array
 #
-# A wrong direction is easy to miss: the matrix C x C of an attention's output fits both ways.
+# A wrong direction is easy to miss: the C x C matrix of an attention's output fits both ways.
 
 # %%
 import tempfile
@@ -42,7 +42,7 @@ tl.manual_seed(123)
 config = dict(vocab_size=300, context_length=32, emb_dim=64, n_heads=4, n_layers=2, drop_rate=0.0)
 original = GPT(config).eval()
 with tl.no_grad():
-    for p in original.parameters():  # biases that are not 0, so that a forgotten one is seen
+    for p in original.parameters():  # biases that are not 0, so that a forgotten one is noticed
         p.add_(tl.randn(p.shape), alpha=0.1)
 save_gpt2(original, folder)
 arrays = load_file(folder / "model.safetensors")
@@ -52,7 +52,7 @@ for name in sorted(arrays)[:13]:
 
 # %% [markdown]
 # ## By hand
-# First the sizes: everything but the number of heads can be read off the shapes.
+# First the sizes: everything except the number of heads can be read off the shapes.
 
 # %%
 weights = {name.removeprefix("transformer."): tl.tensor(array) for name, array in arrays.items()}
@@ -63,14 +63,14 @@ print(f"V = {V}, context {context}, C = {C}, {n_layers} layers")
 assert (V, context, C, n_layers) == (300, 32, 64, 2)
 
 # %% [markdown]
-# Then one list of pairs, and one rule: what is a matrix inside a block is turned over.
+# Then one list of pairs, and one rule: every matrix inside a block is transposed.
 
 # %%
 def assign(model, name, value):
-    """Put a value in the place of a weight; an error that names both shapes if it does not fit."""
+    """Write a value into a weight; an error that names both shapes if it does not fit."""
     parameter = model.get_parameter(name)
     if parameter.shape != value.shape:
-        raise ValueError(f"{name} wants {tuple(parameter.shape)}, the file has {tuple(value.shape)}")
+        raise ValueError(f"{name} has the shape {tuple(parameter.shape)}, the file's array {tuple(value.shape)}")
     with tl.no_grad():
         parameter.copy_(value)
 
@@ -81,7 +81,7 @@ IN_A_BLOCK = {
 }
 
 
-def load_by_hand(model, weights, turn_over=True):
+def load_by_hand(model, weights, transpose=True):
     assign(model, "tok_emb.weight", weights["wte.weight"])  # and so the output layer, which is tied
     assign(model, "pos_emb.weight", weights["wpe.weight"])
     for kind in ("weight", "bias"):
@@ -89,7 +89,7 @@ def load_by_hand(model, weights, turn_over=True):
         for i in range(n_layers):
             for theirs, ours in IN_A_BLOCK.items():
                 value = weights[f"h.{i}.{theirs}.{kind}"]
-                if value.dim() == 2 and turn_over:
+                if value.dim() == 2 and transpose:
                     value = value.T  # (in, out) -> (out, in)
                 assign(model, f"trf_blocks.{i}.{ours}.{kind}", value)
     return model.eval()
@@ -99,32 +99,32 @@ tl.manual_seed(0)
 by_hand = load_by_hand(GPT(config), weights)
 idx = tl.randint(0, V, (2, 10))  # (B, T)
 with tl.no_grad():
-    wanted, got = original(idx), by_hand(idx)  # (B, T, V)
-print("logits", tuple(got.shape), " largest difference:", (got - wanted).abs().max().item())
-assert tl.equal(got, wanted)
+    expected, actual = original(idx), by_hand(idx)  # (B, T, V)
+print("logits", tuple(actual.shape), " largest difference:", (actual - expected).abs().max().item())
+assert tl.equal(actual, expected)
 
 # %% [markdown]
 # ## With the package
-# `load_gpt2` does this for a file or a folder, and `from_pretrained("gpt2")` fetches OpenAI's first. The
-# file's config.json says what the shapes can't: 4 heads.
+# `load_gpt2` does this for a file or a folder, and `from_pretrained("gpt2")` downloads OpenAI's weights
+# first. The file's config.json says what the shapes cannot: 4 heads.
 
 # %%
 loaded = load_gpt2(folder)
 with tl.no_grad():
-    assert tl.equal(loaded(idx), wanted)
+    assert tl.equal(loaded(idx), expected)
 assert loaded.out_head.weight is loaded.tok_emb.weight
 print(loaded.config)
 
 # %% [markdown]
 # ## Break it
-# Don't turn the matrices over. c_attn (64, 192) does not fit, and that is luck. c_proj (64, 64) fits both
-# ways, and no error comes. So look at the logits, never only at the shapes.
+# Do not transpose the matrices. c_attn (64, 192) does not fit, and that is luck. c_proj (64, 64) fits
+# both ways, and no error comes. So look at the logits, never only at the shapes.
 
 # %%
 try:
-    load_by_hand(GPT(config), weights, turn_over=False)
+    load_by_hand(GPT(config), weights, transpose=False)
 except ValueError as error:
-    print("not turned over:", error)
+    print("not transposed:", error)
 else:
     raise AssertionError("a wrong shape must be refused")
 
@@ -132,12 +132,12 @@ half_right = load_by_hand(GPT(config), weights)
 assign(half_right, "trf_blocks.0.att.out_proj.weight", weights["h.0.attn.c_proj.weight"])  # no error!
 with tl.no_grad():
     wrong = half_right(idx)
-difference = (wrong - wanted).abs().mean().item()
-print(f"one square matrix the wrong way round: logits off by {difference:.2f} on average, without any error")
+difference = (wrong - expected).abs().mean().item()
+print(f"one square matrix not transposed: logits wrong by {difference:.2f} on average, without any error")
 assert difference > 0.1
 
 # %% [markdown]
-# A damaged file is refused by name, with both shapes:
+# A damaged file is refused; the error names the arrays and both shapes:
 
 # %%
 from tinygrad_llm.models import build_gpt2
@@ -154,8 +154,8 @@ else:
 
 # %% [markdown]
 # ## What the weights look like
-# Random weights are one bell curve. Trained ones have long tails: a few weights are far larger than the
-# rest. (With `--full` you see the real ones.)
+# Random weights form one bell curve. Trained ones have long tails: a few weights are far larger than the
+# others. (With `--full` you see the real ones.)
 
 # %%
 model = original
@@ -183,7 +183,7 @@ left.set_title("weights of a middle block"), left.legend()
 norms = model.pos_emb.weight.detach()
 similarity = norms @ norms.T / (norms.norm(dim=1).unsqueeze(1) * norms.norm(dim=1))  # (T, T)
 image = right.imshow(similarity.numpy(), cmap="RdBu", vmin=-1, vmax=1)
-right.set_title("how alike are two positions?"), right.set_xlabel("position"), right.set_ylabel("position")
+right.set_title("how similar are two positions?"), right.set_xlabel("position"), right.set_ylabel("position")
 figure.colorbar(image, ax=right, label="cosine")
 save_plot(figure, "05_gpt2_weights")
 
@@ -193,6 +193,7 @@ save_plot(figure, "05_gpt2_weights")
 #    file?
 # 2. OpenAI's own files (TensorFlow) call a matrix `model/h0/attn/c_attn/w` and give it the shape
 #    (1, C, 3C). Write the weights under those names and load them with `build_gpt2`.
-# 3. GPT-2 has 124 million parameters by most counts, 163 million by the book's. Where is the difference?
+# 3. GPT-2 has 124 million parameters by most counts, 163 million by the book's. Where does the
+#    difference come from?
 #
 # Solutions: `lessons/solutions/05_pretraining/05_gpt2_weights.py`

@@ -11,9 +11,9 @@
 #
 # **Answer.** Three things, none of them about the model:
 #
-#     balance     as many of each kind: else "never spam" is right in 87 % of all cases
-#     split       70 % to learn from, 10 % to look at while training, 20 % for one last test
-#     pad         a batch is a rectangle: short messages are filled up, long ones cut
+#     balance     as many ham as spam messages: otherwise "never spam" is right in 87 % of all cases
+#     split       70 % for training, 10 % for validation while training, 20 % for one final test
+#     pad         a batch is a rectangle: short messages are padded, long ones cut
 
 # %%
 import matplotlib.pyplot as plt
@@ -36,8 +36,8 @@ assert (len(ham), len(spam)) == (4825, 747)
 
 # %% [markdown]
 # ## By hand: balance and split
-# We draw 747 of the ham messages. The draw is NumPy's old generator with seed 123, so that the same messages
-# come out as pandas' `df.sample(747, random_state=123)` gives in other people's programs.
+# We draw 747 of the ham messages. We use NumPy's old generator with seed 123, which draws the same messages
+# as pandas' `df.sample(747, random_state=123)` in other people's programs.
 
 # %%
 def draw(rows, n):
@@ -55,8 +55,8 @@ assert (len(train), len(validation), len(test)) == (1045, 149, 300)
 
 # %% [markdown]
 # ## By hand: padding
-# Tokens first. The tokenizer learns from the *training* messages only: what stands in the test messages must
-# not be known before the test.
+# Tokens first. The tokenizer learns from the *training* messages only: the test messages must stay unknown
+# until the test.
 
 # %%
 tokenizer = BPETokenizer.train([message for message, _ in train], 512)
@@ -67,7 +67,7 @@ print(f"tokens in a message: from {min(lengths)} to {longest}, half of them belo
 
 
 class Messages(Dataset):
-    """Example i is (ids (T), label ()): all messages as long as each other."""
+    """Example i is (ids (T), label ()): all messages have the same length."""
 
     def __init__(self, rows, T):
         self.ids = torch.full((len(rows), T), PAD)  # (N, T)
@@ -91,9 +91,9 @@ print("a batch: ids", tuple(ids.shape), " labels", tuple(labels.shape), labels.t
 print("the first message:", repr(tokenizer.decode([t for t in ids[0].tolist() if t != PAD])[:70]))
 assert tuple(ids.shape) == (8, T)
 
-filled = (data.ids == PAD).float().mean().item()
+padding = (data.ids == PAD).float().mean().item()
 cut = sum(n > T for n in lengths) / len(lengths)
-print(f"with T = {T}: {filled:.0%} of all places are padding, {cut:.1%} of the messages lose their end")
+print(f"with T = {T}: {padding:.0%} of all places are padding, {cut:.1%} of the messages lose their end")
 
 # %% [markdown]
 # ## With the package
@@ -119,8 +119,8 @@ right.set_xlabel("T"), right.set_ylim(0, 1), right.legend()
 save_plot(figure, "01_data")
 
 # %% [markdown]
-# Look at the left picture: spam is longer. A rule without any model, "more than so many tokens is spam", is a
-# baseline that every model must beat:
+# Look at the left picture: spam is longer. A rule without any model, "more than so many tokens is spam", is
+# a baseline that every model must beat:
 
 # %%
 best = max((sum((n > t) == (y == 1) for n, (_, y) in zip(lengths, train)) / len(train), t) for t in range(1, longest))
@@ -135,7 +135,7 @@ assert baseline > 0.75
 #    mean of one number per token, trained with cross-entropy. How good is it on the test messages?
 # 2. The same message twice, once in training and once in the test: how many test messages are copies of
 #    training messages? Does that make the test too easy?
-# 3. Instead of balancing, one could weight the loss: `F.cross_entropy(..., weight=...)`. Which weights give ham
-#    and spam the same say?
+# 3. Instead of balancing the data, we could weight the loss: `F.cross_entropy(..., weight=...)`. Which
+#    weights give ham and spam the same influence?
 #
 # Solutions: `lessons/solutions/06_classification/01_data.py`

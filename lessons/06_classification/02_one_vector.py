@@ -7,11 +7,11 @@
 # %% [markdown]
 # # 2. One vector for a whole text
 #
-# **Question.** A GPT makes one vector for every token. A classifier needs one for the whole text. Which?
+# **Question.** A GPT computes one vector for every token. A classifier needs one for the whole text. Which one?
 #
-# **Answer.** Under the causal mask each token sees the tokens before it. So the first vector knows one token only,
-# and the last knows all of them: take the **last**. And take the last *real* one, not the padding behind it.
-# On it stands a new output layer with two rows instead of one for each token.
+# **Answer.** With the causal mask each token sees the tokens before it. So the first vector knows one token
+# only, and the last knows all of them: take the **last**. And take the last *real* one, not the padding after
+# it. A new output layer reads it, with one row per class instead of one per token.
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ with tl.no_grad():
 
 # %% [markdown]
 # ## By hand: who knows what?
-# Change one token and see which of the ten vectors move.
+# Change one token and see which of the ten vectors change.
 
 # %%
 text = tl.randint(0, 299, (1, 10))  # (B, T)
@@ -52,13 +52,13 @@ for i in range(10):
     changed[0, i] = (changed[0, i] + 1) % 299
     moved[i] = (vectors(changed) - base).norm(dim=1)
 knows = (moved > 1e-6).sum(dim=0).tolist()  # (10): how many tokens each vector has seen
-print("each vector has seen so many tokens:", knows)
+print("number of tokens that each vector has seen:", knows)
 assert knows == list(range(1, 11))
 
 # %% [markdown]
 # ## By hand: padding changes the last place
 # The same message, padded to 12 and to 16 places. The vector at the last place is different. The vector of the
-# last *real* token is the same: what comes after it can't reach it.
+# last *real* token is the same: what comes after it cannot reach it.
 
 # %%
 def padded(idx, T):
@@ -89,19 +89,20 @@ class Classifier(nn.Module):
 
 
 tl.manual_seed(7)
-ours = Classifier(gpt, 2).eval()
+classifier = Classifier(gpt, 2).eval()
 batch = tl.cat([padded(text, 16), padded(text[:, :6], 16)])  # (2, T)
-logits = ours(batch)
+logits = classifier(batch)
 print("logits", tuple(logits.shape), " predicted", logits.argmax(dim=-1).tolist())
 
 # %% [markdown]
-# The loss and the accuracy of a batch. The loss has a slope and trains; the accuracy jumps, and is what we want.
+# The loss and the accuracy of a batch. The loss has a gradient, so we can train with it; the accuracy changes
+# in jumps, but it is what we care about.
 
 # %%
 labels = tl.tensor([1, 0])
 loss = F.cross_entropy(logits, labels)
 accuracy = (logits.argmax(dim=-1) == labels).float().mean().item()
-print(f"loss {loss.item():.3f} (ln 2 = 0.693 for knowing nothing), accuracy {accuracy:.0%}")
+print(f"loss {loss.item():.3f} (ln 2 = 0.693 for a uniform guess), accuracy {accuracy:.0%}")
 
 # %% [markdown]
 # ## With the package
@@ -118,21 +119,21 @@ for pool in ("last", "last_real", "first", "mean"):
         print(f"pool={pool!r:12} logits {[round(x, 2) for x in other(batch)[0].tolist()]}")
 
 # %% [markdown]
-# Which weights should learn? A pretrained model knows its language. Often the head, the last norm and the last
-# block are enough: they are trained, all others stay.
+# Which weights should learn? A pretrained model knows its language. Often it is enough to train the head, the
+# last norm and the last block; all others stay as they are.
 
 # %%
 everything = count_parameters(model)["trainable"]
 train_only(model, ["out_head", "final_norm", "trf_blocks.1"])
 chosen = count_parameters(model)["trainable"]
-print(f"trained: {chosen:,} of {everything:,} numbers")
+print(f"trained: {chosen:,} of {everything:,} parameters")
 model.loss(batch, labels).backward()
 assert model.tok_emb.weight.grad is None and model.trf_blocks[0].ff.layers[0].weight.grad is None
 assert model.trf_blocks[1].ff.layers[0].weight.grad is not None
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
 image = left.imshow(moved.numpy(), cmap="Blues")
-left.set_xlabel("vector at place"), left.set_ylabel("changed token"), left.set_title("who hears of a changed token?")
+left.set_xlabel("vector at place"), left.set_ylabel("changed token"), left.set_title("which vectors change with a token?")
 figure.colorbar(image, ax=left, label="how far the vector moved")
 lengths = range(10, 17)
 right.plot(lengths, [(vectors(padded(text, n))[-1] - base[9]).norm().item() for n in lengths], "o-", label="last place")
@@ -145,8 +146,8 @@ save_plot(figure, "02_one_vector")
 # ## Exercises
 # 1. Without the causal mask (`causal=False`) every token sees all others. Show that then the first vector knows
 #    the last token, and that padding still changes nothing.
-# 2. Accuracy at the start is about one half, but not exactly. How far from one half may it be by chance for 300
-#    balanced messages?
+# 2. Before training the accuracy is about one half, but not exactly. How far from one half may it be by chance
+#    for 300 balanced messages?
 # 3. Write the mean over the real tokens by hand, and compare with `pool="mean"`.
 #
 # Solutions: `lessons/solutions/06_classification/02_one_vector.py`

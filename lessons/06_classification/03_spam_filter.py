@@ -7,10 +7,11 @@
 # %% [markdown]
 # # 3. A spam filter
 #
-# **Question.** Can a small GPT tell spam from ham, and what does training before (on text without labels) bring?
+# **Question.** Can a small GPT tell spam from ham, and what does pretraining (on text without labels) add?
 #
-# **Answer.** Yes, and on this task, where single words give spam away, even one that starts from random weights.
-# The loop is that of pretraining. Only the targets are different: one label a message instead of one token a place.
+# **Answer.** Yes. On this task, where single words reveal spam, even a GPT that starts from random weights can.
+# The loop is that of pretraining. Only the targets are different: one label per message instead of one token per
+# position.
 
 # %%
 import copy
@@ -66,7 +67,7 @@ def accuracy_by_hand(model, data):
 
 tl.manual_seed(123)
 model = GPTClassifier.from_gpt(GPT(config), n_classes=2, pad_token_id=PAD)
-print(f"{count_parameters(model)['total']:,} numbers; before training {accuracy_by_hand(model, test_set):.1%} of the test is right")
+print(f"{count_parameters(model)['total']:,} parameters; accuracy on the test before training {accuracy_by_hand(model, test_set):.1%}")
 optimizer = tl.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.1)
 losses, curve = [], []
 for epoch in range(epochs):
@@ -77,7 +78,7 @@ for epoch in range(epochs):
         optimizer.step()
         losses.append(loss.item())
     curve.append((accuracy_by_hand(model, train_set), accuracy_by_hand(model, validation_set)))
-    print(f"epoch {epoch + 1}: loss {sum(losses[-20:]) / 20:.3f}, right: training {curve[-1][0]:.1%}, "
+    print(f"epoch {epoch + 1}: loss {sum(losses[-20:]) / 20:.3f}, accuracy: training {curve[-1][0]:.1%}, "
           f"validation {curve[-1][1]:.1%}", flush=True)
 by_hand = accuracy_by_hand(model, test_set)
 print(f"test: {by_hand:.1%}")
@@ -85,8 +86,9 @@ assert by_hand > 0.85
 
 # %% [markdown]
 # ## With the package
-# `classification_trainer` is this loop with warm-up, cosine and checkpoints. `evaluate_classifier` says where
-# the mistakes are: precision is how much of what was called spam is spam, recall how much of the spam was found.
+# `classification_trainer` is this loop with warm-up, cosine and checkpoints. `evaluate_classifier` says where the
+# mistakes are: precision is the share of real spam among the messages called spam, recall the share of the spam
+# that was found.
 
 # %%
 tl.manual_seed(123)
@@ -96,15 +98,15 @@ trainer = classification_trainer(model, train_set, validation_set, epochs=epochs
 trainer.run(plan=False)
 report = evaluate_classifier(model, test_set, names=["ham", "spam"])
 print(report)
-print("\nthe most wrong ones:\n" + report.worst_table([message for message, _ in test], n=3))
+print("\nthe worst mistakes:\n" + report.worst_table([message for message, _ in test], n=3))
 assert report.accuracy >= (0.93 if full else 0.85)
 for message in ("You won a FREE prize! Call 09061701461 now to claim", "Are you still coming for dinner tonight?"):
-    said, p = classify(model, tokenizer, message, max_length=T, names=["ham", "spam"])
-    print(f"  {said:5}({p:.0%})  {message}")
+    predicted, p = classify(model, tokenizer, message, max_length=T, names=["ham", "spam"])
+    print(f"  {predicted:5}({p:.0%})  {message}")
 
 # %% [markdown]
 # ## Which weights must learn?
-# Now on a base that has read the messages before, without labels: a GPT that learned to continue them.
+# Now with a base that has read the messages before, without labels: a GPT that learned to continue them.
 
 # %%
 tl.manual_seed(123)
@@ -118,7 +120,7 @@ print(f"base: loss {pretraining.metrics.series('loss')[1][0]:.2f} -> {pretrainin
 
 
 def tuned(name):
-    """(numbers trained, accuracy on the test) of one way to tune."""
+    """(trained parameters, accuracy on the test) of one way to tune."""
     tl.manual_seed(123)
     model = GPTClassifier.from_gpt(copy.deepcopy(base), n_classes=2, pad_token_id=PAD)
     if name == "head":
@@ -128,21 +130,21 @@ def tuned(name):
     elif name == "LoRA":
         lora.add(model, rank=8, alpha=16, names=["trf_blocks.*"])
         model.out_head.requires_grad_(True)
-    numbers = count_parameters(model)["trainable"]
+    n_trained = count_parameters(model)["trainable"]
     classification_trainer(model, train_set, epochs=epochs, batch_size=16, lr=5e-3 if name == "LoRA" else 2e-3,
                            progress=False).run(plan=False)
-    return numbers, evaluate_classifier(model, test_set).accuracy
+    return n_trained, evaluate_classifier(model, test_set).accuracy
 
 
 results = {name: tuned(name) for name in ("head", "last block", "LoRA", "all")}
-for name, (numbers, accuracy) in results.items():
-    print(f"{name:11} {numbers:9,} numbers trained, test {accuracy:.1%}", flush=True)
+for name, (n_trained, accuracy) in results.items():
+    print(f"{name:11} {n_trained:9,} parameters trained, test {accuracy:.1%}", flush=True)
 assert results["head"][0] < results["LoRA"][0] < results["all"][0]
 assert results["LoRA"][1] >= (0.93 if full else 0.8)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
 left.plot(losses, lw=0.8, alpha=0.6)
-left.set_xlabel("step"), left.set_ylabel("loss of a batch (nats a message)")
+left.set_xlabel("step"), left.set_ylabel("loss of a batch (nats per message)")
 above = left.secondary_xaxis("top", functions=(lambda s: 16 * s, lambda n: n / 16))
 above.set_xlabel("messages seen")
 names = ["random, all", *(f"base, {name}" for name in results)]
@@ -150,13 +152,13 @@ values = [report.accuracy, *(accuracy for _, accuracy in results.values())]
 right.barh(names, values)
 for i, value in enumerate(values):
     right.text(value - 0.005, i, f"{value:.1%}", ha="right", va="center", color="white")
-right.invert_yaxis(), right.set_xlim(0.5, 1), right.set_xlabel("right on the test (0.5 is a coin)")
+right.invert_yaxis(), right.set_xlim(0.5, 1), right.set_xlabel("accuracy on the test (0.5 is chance)")
 save_plot(figure, "03_spam_filter")
 
 # %% [markdown]
 # ## Exercises
-# 1. The filter says a probability. From which one on should a message go to the spam folder, if losing one ham is
-#    as bad as reading twenty spams?
+# 1. The filter outputs a probability. Above which value should a message go to the spam folder, if losing one ham
+#    message is as bad as reading twenty spam messages?
 # 2. How much of the message is needed? Cut all messages at 8, 16, 32 tokens.
 # 3. How many labels are needed? Train on 50, 200 and 1,045 messages.
 #

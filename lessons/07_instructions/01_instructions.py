@@ -7,12 +7,12 @@
 # %% [markdown]
 # # 1. Instructions become batches
 #
-# **Question.** A language model continues texts. How do we show it that a question wants an answer, and that an
+# **Question.** A language model continues texts. How do we show it that a question needs an answer, and that an
 # answer has an end?
 #
 # **Answer.** As texts, always in the same form: fixed words around the instruction, fixed words before the
-# response, and an end-of-text token behind it. Then it is pretraining again, but for two details of the batch:
-# what fills short texts up must not count in the loss, and the *first* end-of-text must.
+# response, and an end-of-text token after it. Then it is pretraining again, except for two details of the batch:
+# the padding of short texts must not count in the loss, and the *first* end-of-text must.
 
 # %%
 import json
@@ -50,7 +50,7 @@ END = tokenizer.special_tokens["<|endoftext|>"]
 
 # %% [markdown]
 # ## By hand: a batch
-# Three texts of different lengths. Inputs are filled up with the end-of-text token. Targets are the inputs moved
+# Three texts of different lengths. Inputs are padded with the end-of-text token. Targets are the inputs shifted
 # by one; the first end-of-text is a target (the model must learn to stop), all further ones become −100, which
 # `cross_entropy` leaves out.
 
@@ -86,7 +86,7 @@ padded.backward()
 assert logits.grad[2, 2:].abs().sum().item() == 0.0  # no gradient from the padding
 
 # %% [markdown]
-# Should the model also learn to write the *questions*? One may leave them out of the loss ("instruction masking"):
+# Should the model also learn to write the *questions*? They may be left out of the loss ("instruction masking"):
 # all targets up to the response become −100.
 
 # %%
@@ -98,7 +98,7 @@ print(f"of all tokens {share:.0%} are responses")
 def mask_prompts(targets, prompt_lengths):
     masked = targets.clone()
     for row, n in zip(masked, prompt_lengths):
-        row[: n - 1] = -100  # token t stands at target t − 1
+        row[: n - 1] = -100  # token t is target t − 1
     return masked
 
 
@@ -125,7 +125,7 @@ train, validation, test = split_in_order(entries)
 print("package: batch", tuple(packaged[0].shape), " split", len(train), len(validation), len(test))
 for name, other in STYLES.items():
     n = sum(len(tokenizer.encode(other.prompt(e) + other.answer(e["output"]))) for e in entries) / len(entries)
-    print(f"  {name:7} {n:.0f} tokens an entry")
+    print(f"  {name:7} {n:.0f} tokens per entry")
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
@@ -142,21 +142,22 @@ save_plot(figure, "01_instructions")
 
 # %% [markdown]
 # ## Break it
-# Give the loss all padding as targets. A model that has learned only to repeat end-of-text then looks good:
+# Count all padding as targets. Then a model that has only learned to repeat end-of-text looks good:
 
 # %%
 all_counted = torch.where(targets == -100, torch.tensor(END), targets)
 only_end = torch.zeros(3, 5, 512)
 only_end[:, :, END] = 10.0
 with_all = F.cross_entropy(only_end.flatten(0, 1), all_counted.flatten()).item()
-rightly = F.cross_entropy(only_end.flatten(0, 1), targets.flatten()).item()
-print(f"a model that writes only end-of-text: loss {with_all:.2f} with padding counted, {rightly:.2f} rightly")
-assert with_all < rightly - 1
+without_padding = F.cross_entropy(only_end.flatten(0, 1), targets.flatten()).item()
+print(f"a model that writes only end-of-text: loss {with_all:.2f} with padding counted, {without_padding:.2f} without")
+assert with_all < without_padding - 1
 
 # %% [markdown]
 # ## Exercises
-# 1. How much of a batch of 8 is padding if entries come in random order? And if they are sorted by length first?
+# 1. What share of a batch of 8 is padding if the entries come in random order? And if they are sorted by length
+#    first?
 # 2. What goes wrong if *no* end-of-text is a target? And what if its id is used for padding, and all of it is −100?
-# 3. Write the entry in Phi-3's form by hand, and compare with `STYLES["phi3"]`.
+# 3. Write the entry in Phi-3's form by hand, and compare it with `STYLES["phi3"]`.
 #
 # Solutions: `lessons/solutions/07_instructions/01_instructions.py`

@@ -9,9 +9,10 @@
 #
 # **Question.** What changes when a model that continues texts is trained on a thousand questions and answers?
 #
-# **Answer.** Its manners first: it answers in the wanted form, and it stops. Knowledge it must bring along from
-# pretraining. **Our base is tiny.** It has read a small part of Shakespeare for some seconds, so it knows nothing: what you will see is form
-# without knowledge. (A GPT-2 of 355 million parameters, after the same tuning, answers many of the questions.)
+# **Answer.** First its behaviour: it answers in the expected form, and it stops. Its knowledge must come from
+# pretraining. **Our base is tiny.** It has read a small part of Shakespeare for some seconds, so it knows nothing:
+# what you will see is form without knowledge. (A GPT-2 of 355 million parameters, after the same tuning, answers
+# many of the questions.)
 
 # %%
 import copy
@@ -51,7 +52,7 @@ config = dict(vocab_size=tokenizer.vocab_size, context_length=256 if full else 1
 if not full:
     train = [e for e in train if len(e["instruction"] + e["input"] + e["output"]) < 150]
     test = [e for e in test if len(e["instruction"] + e["input"] + e["output"]) < 150][:20]
-print(f"{len(train)} examples to learn from, {len(validation)} and {len(test)} to look at")
+print(f"{len(train)} examples for training, {len(validation)} for validation, {len(test)} for the test")
 
 # %% [markdown]
 # ## A base
@@ -94,7 +95,7 @@ assert by_hand[-1] < by_hand[0]
 
 # %% [markdown]
 # ## By hand: the answer alone
-# The model's text holds prompt and answer. We cut the prompt off, and all that comes after the next "Task:".
+# The model's text contains prompt and answer. We cut off the prompt, and everything after the next "Task:".
 
 # %%
 def answer_by_hand(model, entry, n=40):
@@ -107,9 +108,9 @@ def answer_by_hand(model, entry, n=40):
 
 if not full:
     example = test[0]
-    ours = answer_by_hand(base, example)
+    base_answer = answer_by_hand(base, example)
     assert extract_response("Task: Add.\nAnswer: Four.\nTask: x", "Task: Add.", style) == "Four."
-    print("the base goes on writing plays:", repr(ours[:70]))
+    print("the base continues to write plays:", repr(base_answer[:70]))
 
 # %% [markdown]
 # ## With the package
@@ -121,21 +122,21 @@ trainer = instruction_trainer(model, train_set, val_set, epochs=3 if full else 2
 trainer.run(plan=False)
 steps, losses = trainer.metrics.series("loss")
 val_steps, val_losses = trainer.metrics.series("val_loss")
-print(f"held back loss: {val_losses[0]:.2f} -> {val_losses[-1]:.2f} in {steps[-1]} steps")
+print(f"validation loss: {val_losses[0]:.2f} -> {val_losses[-1]:.2f} in {steps[-1]} steps")
 assert val_losses[-1] < val_losses[0] - 0.5
 
 options = dict(max_new_tokens=40, stop_token=END)
 before = respond_to_all(base, tokenizer, test, style, **options)
 after = respond_to_all(model, tokenizer, test, style, **options)
 for entry, old, new in list(zip(test, before, after))[:4]:
-    print(f"\n  asked   {entry['instruction']} {entry['input']}"[:110])
-    print(f"  wanted  {entry['output'][:95]}")
-    print(f"  base    {old['model_response'][:80]!r}")
-    print(f"  tuned   {new['model_response'][:80]!r}")
+    print(f"\n  asked    {entry['instruction']} {entry['input']}"[:111])
+    print(f"  expected {entry['output'][:95]}")
+    print(f"  base     {old['model_response'][:80]!r}")
+    print(f"  tuned    {new['model_response'][:80]!r}")
 
 # %% [markdown]
-# How good is an answer? A large model is often asked to judge. A rough number without any: how many words it shares
-# with the wanted one (F1, from 0 to 1).
+# How good is an answer? Often a large model is asked to judge. A rough measure that needs no model: how many words
+# it shares with the expected answer (F1, from 0 to 1).
 
 # %%
 def score(answers):
@@ -146,20 +147,20 @@ print(f"\nshared words: base {score(before):.2f}, tuned {score(after):.2f}")
 assert score(after) > score(before)
 stopped = [len(tokenizer.encode(a["model_response"])) < 38 for a in after]
 print(f"the tuned model stopped by itself in {sum(stopped)} of {len(stopped)} answers")
-assert respond(model, tokenizer, test[0], style, **options) == after[0]["model_response"]  # greedy: no chance
+assert respond(model, tokenizer, test[0], style, **options) == after[0]["model_response"]  # greedy: nothing is random
 
 figure, axis = plt.subplots(figsize=(7, 4.2))
 smooth = [sum(losses[max(0, i - 9) : i + 1]) / len(losses[max(0, i - 9) : i + 1]) for i in range(len(losses))]
 axis.plot(steps, losses, c="C0", alpha=0.25, lw=0.8), axis.plot(steps, smooth, c="C0", label="training")
-axis.plot(val_steps, val_losses, "o-", c="C1", label="held back")
-axis.set_xlabel("step"), axis.set_ylabel("loss (nats a token)"), axis.legend()
+axis.plot(val_steps, val_losses, "o-", c="C1", label="validation")
+axis.set_xlabel("step"), axis.set_ylabel("loss (nats per token)"), axis.legend()
 save_plot(figure, "02_instruction_tuning")
 
 # %% [markdown]
 # ## Exercises
-# 1. Train with `mask_instruction=True`. The two training losses can't be compared: why? Compare the loss on the
-#    *responses* of the held back entries.
+# 1. Train with `mask_instruction=True`. The two training losses cannot be compared: why? Compare the loss on the
+#    *responses* of the validation entries.
 # 2. What has the tuned model forgotten? Measure its loss on the plays before and after.
-# 3. `word_overlap` gives a wrong answer a good mark. Find such a pair, and a right answer with a bad one.
+# 3. `word_overlap` gives some wrong answers a high score. Find such a pair, and a right answer with a low one.
 #
 # Solutions: `lessons/solutions/07_instructions/02_instruction_tuning.py`

@@ -7,11 +7,12 @@
 # %% [markdown]
 # # 2. Preference tuning
 #
-# **Question.** Does DPO move a whole model in the wanted direction, and how far may it go?
+# **Question.** Does DPO move a whole model in the desired direction, and how far may it go?
 #
-# **Answer.** The margin between chosen and rejected answers grows, on pairs that it never saw too, if the two differ
-# in something that can be learned. In our data the chosen answer is polite. Three numbers are watched: the loss
-# (from ln 2 down), the margin (from 0 up), and in what share of the pairs the chosen answer has the higher reward.
+# **Answer.** The margin between chosen and rejected answers grows, also on pairs that the model never saw, if the
+# two differ in something that can be learned. In our data the chosen answer is polite. We watch three numbers: the
+# loss (from ln 2 down), the margin (from 0 up), and the share of pairs in which the chosen answer has the higher
+# reward.
 #
 # **The base is tiny** and knows nothing. It can learn a tone, not better answers.
 
@@ -87,10 +88,10 @@ policy, reference = copy.deepcopy(base), copy.deepcopy(base).eval()
 def loss_by_hand(policy, batch, beta=0.1):
     log_ratio = {}
     for side in ("chosen", "rejected"):
-        ours = response_log_probabilities(policy, batch[side], batch[f"{side}_mask"])  # (B)
+        policy_log_p = response_log_probabilities(policy, batch[side], batch[f"{side}_mask"])  # (B)
         with tl.no_grad():
-            theirs = response_log_probabilities(reference, batch[side], batch[f"{side}_mask"])  # (B)
-        log_ratio[side] = ours - theirs
+            reference_log_p = response_log_probabilities(reference, batch[side], batch[f"{side}_mask"])  # (B)
+        log_ratio[side] = policy_log_p - reference_log_p
     margins = beta * (log_ratio["chosen"] - log_ratio["rejected"])  # (B)
     return -tl.nn.functional.logsigmoid(margins).mean(), margins
 
@@ -123,14 +124,14 @@ val_steps, val_margins = trainer.metrics.series("val_margin")
 before = preference_metrics(reference, reference, val_batches)
 after = preference_metrics(policy, reference, val_batches)
 for name in ("loss", "margin", "chosen_reward", "rejected_reward", "reward_accuracy"):
-    print(f"  {name:16} before {before[name]:6.3f}   after {after[name]:6.3f}   (held back pairs)")
+    print(f"  {name:16} before {before[name]:6.3f}   after {after[name]:6.3f}   (validation pairs)")
 assert abs(losses[0] - math.log(2)) < 1e-4
 assert after["margin"] > 0 and after["reward_accuracy"] > 0.6
-assert all(tl.equal(p, q) for p, q in zip(reference.parameters(), base.parameters()))  # it has not learned
+assert all(tl.equal(p, q) for p, q in zip(reference.parameters(), base.parameters()))  # the reference has not changed
 
 # %% [markdown]
-# Look at the chosen answers' reward. If it fell too, the model made *both* answers less likely, the rejected one more.
-# That is usual, and the reason to stop early.
+# Look at the chosen answers' reward. If it fell too, the model made *both* answers less likely, the rejected one
+# more so. That is usual, and the reason to stop early.
 
 # %%
 print()
@@ -142,16 +143,16 @@ for entry in test[:3]:
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
 smooth = [sum(losses[max(0, i - 9) : i + 1]) / len(losses[max(0, i - 9) : i + 1]) for i in range(len(losses))]
 left.plot(steps, losses, alpha=0.25, lw=0.8, c="C0"), left.plot(steps, smooth, c="C0", label="training")
-left.axhline(math.log(2), ls=":", c="gray", label="ln 2"), left.set_xlabel("step"), left.set_ylabel("loss (nats a pair)"), left.legend()
+left.axhline(math.log(2), ls=":", c="gray", label="ln 2"), left.set_xlabel("step"), left.set_ylabel("loss (nats per pair)"), left.legend()
 for name in ("chosen_reward", "rejected_reward", "margin"):
     right.plot(*trainer.metrics.series(f"val_{name}"), "o-", ms=4, label=name.replace("_", " "))
-right.axhline(0, lw=0.6, c="gray"), right.set_xlabel("step"), right.set_title("held back pairs"), right.legend()
+right.axhline(0, lw=0.6, c="gray"), right.set_xlabel("step"), right.set_title("validation pairs"), right.legend()
 save_plot(figure, "02_preference_tuning")
 
 # %% [markdown]
 # ## Exercises
 # 1. Train with β = 0.02 and β = 0.5. How far do the log-probabilities move away from the reference's?
-# 2. Swap chosen and rejected in all pairs. What are margin and accuracy on the pairs that are not swapped?
+# 2. Swap chosen and rejected in all pairs. What are margin and accuracy on pairs that are not swapped?
 # 3. Forget to freeze the reference: use the policy itself. What is the loss, and what is learned?
 #
 # Solutions: `lessons/solutions/08_preferences/02_preference_tuning.py`

@@ -10,13 +10,14 @@
 # **Question.** A weight matrix of 768 x 768 has 590,000 numbers. To teach a trained model something new,
 # must we really change every one of them?
 #
-# **Answer.** No. What fine-tuning adds to a matrix, ΔW, is nearly of low rank: a few directions carry almost all
-# of it. Then ΔW can be written with few numbers, and LoRA trains only those (Hu et al., 2021):
+# **Answer.** No. The change ΔW that fine-tuning makes to a matrix has nearly a low rank: a few directions
+# carry almost all of it. Then ΔW can be written with few numbers, and LoRA trains only those (Hu et al.,
+# 2021):
 #
 #     W + ΔW,     ΔW = (α/r)·B·A        A (r, in), B (out, r), r small
 #     numbers:    r·(in + out)  instead of  in·out
 #
-# B begins at zero. So ΔW begins at zero, and the model begins exactly as it was.
+# B begins at zero. So ΔW begins at zero, and at the start the model is exactly the old one.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,21 +30,21 @@ from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
 # ## By hand: rank
-# Two thin matrices make a wide one. All its rows are mixtures of the same r rows:
+# The product of two thin matrices is a large one. All its rows are mixtures of the same r rows:
 
 # %%
 torch.manual_seed(123)
 A, B = torch.randn(2, 64), torch.randn(48, 2)  # r = 2
 change = B @ A  # (48, 2) @ (2, 64) -> (48, 64)
-singular = np.linalg.svd(change.numpy())[1]  # (48), the sizes of its directions
+singular = np.linalg.svd(change.numpy())[1]  # (48), the size of each direction
 print(f"shapes {tuple(B.shape)} · {tuple(A.shape)} -> {tuple(change.shape)}")
 print(f"{A.numel() + B.numel()} numbers make {change.numel()}; singular values {singular[:4].round(3)}")
 assert singular[1] > 1.0 and singular[2] < 1e-4  # two directions, not three
 
 # %% [markdown]
 # ## By hand: is a real change of low rank?
-# A network learns y = sin(3·x·a). Then the task changes a little: the direction a turns. We train all of its
-# weights on, and look at what was added to the wide matrix.
+# A network learns y = sin(3·x·a). Then the task changes a little: the direction a turns. We continue to
+# train all weights, and look at what was added to the first matrix.
 
 # %%
 old_direction = F.normalize(torch.randn(16), dim=0)  # (16)
@@ -100,7 +101,7 @@ assert share[3] > 0.6
 
 # %% [markdown]
 # ## By hand: a layer of our own
-# The Linear is frozen. Beside it stand A and B.
+# The Linear is frozen. A and B are added next to it.
 
 # %%
 class LowRank(nn.Module):
@@ -129,11 +130,11 @@ torch.manual_seed(3)
 model = with_low_rank(4)
 x, y = batch(new_direction)
 with torch.no_grad():
-    assert torch.equal(model(x), base(x))  # no change at the start, to the bit
+    assert torch.equal(model(x), base(x))  # no change at the start, to the last bit
 print("at the start: exactly the old model")
 
 before = base[2].weight.detach().clone()
-full_numbers = sum(p.numel() for p in base.parameters())
+full_count = sum(p.numel() for p in base.parameters())
 results = {}
 for rank in (1, 2, 4, 8):
     torch.manual_seed(3)
@@ -141,9 +142,9 @@ for rank in (1, 2, 4, 8):
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     losses = train(model, new_direction, 200, lr=1e-2)
     results[rank] = trained, losses
-    print(f"rank {rank}: {trained:5} of {full_numbers} numbers trained, loss {mean_of_last(losses):.4f}")
+    print(f"rank {rank}: {trained:5} of {full_count} parameters trained, loss {mean_of_last(losses):.4f}")
     assert torch.equal(model[2].linear.weight, before)  # the frozen matrix has not moved
-print(f"all:    {full_numbers:5} of {full_numbers} numbers trained, loss {mean_of_last(all_losses):.4f}")
+print(f"all:    {full_count:5} of {full_count} parameters trained, loss {mean_of_last(all_losses):.4f}")
 assert mean_of_last(results[8][1]) < 0.6 * unchanged
 
 # %% [markdown]
@@ -168,8 +169,8 @@ def smooth(losses):
 
 
 for rank, (trained, losses) in results.items():
-    right.plot(smooth(losses), label=f"rank {rank}: {trained:,} numbers")
-right.plot(smooth(all_losses), "k--", label=f"all {full_numbers:,} numbers")
+    right.plot(smooth(losses), label=f"rank {rank}: {trained:,} parameters")
+right.plot(smooth(all_losses), "k--", label=f"all {full_count:,} parameters")
 right.set_xlabel("step"), right.set_ylabel("loss on the new task"), right.legend()
 save_plot(figure, "01_low_rank")
 
@@ -182,23 +183,23 @@ from tinygrad_llm.layers.lora import LinearWithLoRA
 
 linear = nn.Linear(16, 128)
 layer = LinearWithLoRA(linear, rank=4, alpha=8)
-ours = LowRank(linear, 4, 8)
+by_hand = LowRank(linear, 4, 8)
 with torch.no_grad():
-    ours.A.copy_(layer.lora.lora_A)
+    by_hand.A.copy_(layer.lora.lora_A)
     layer.lora.lora_B.copy_(torch.randn(128, 4))
-    ours.B.copy_(layer.lora.lora_B)
-beside = ours(x)
-assert torch.allclose(layer(x), beside, atol=1e-5)
+    by_hand.B.copy_(layer.lora.lora_B)
+unmerged = by_hand(x)
+assert torch.allclose(layer(x), unmerged, atol=1e-5)
 layer.merge()
-assert torch.allclose(layer(x), beside, atol=1e-5)  # one matrix again, the same numbers
+assert torch.allclose(layer(x), unmerged, atol=1e-5)  # one matrix again, the same results
 print("with the package:", layer.lora)
 
 # %% [markdown]
 # ## Exercises
 # 1. For which rank does LoRA on a 768 x 768 matrix train 1 % of its numbers? From which rank on does it save
 #    nothing?
-# 2. Cut the ΔW of full fine-tuning to rank r by its singular values (U·S·V with r of them), and put it into
-#    the first layer alone. How does the loss on the new task depend on r?
-# 3. Start B at random too. What is the loss on the *old* task before the first step?
+# 2. Cut the ΔW of full fine-tuning down to rank r by its singular values (U·S·V with r of them), and add it
+#    to the first layer only. How does the loss on the new task depend on r?
+# 3. Initialise B at random too. What is the loss on the *old* task before the first step?
 #
 # Solutions: `lessons/solutions/A_lora/01_low_rank.py`

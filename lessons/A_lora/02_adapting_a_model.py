@@ -9,9 +9,9 @@
 #
 # **Question.** One trained model, many tasks: must we keep a whole copy of it for each?
 #
-# **Answer.** No. The frozen base is kept once. Each task has an adapter, the matrices A and B of all its layers,
-# in a file of a few kilobytes. For writing text the adapter can be merged into the weights (W + ΔW), so
-# that the adapted model costs nothing more.
+# **Answer.** No. The frozen base is stored once. Each task has an adapter, the matrices A and B of all its
+# layers, in a file of a few kilobytes. To generate text the adapter can be merged into the weights (W + ΔW),
+# so that the adapted model costs nothing extra.
 
 # %%
 import tempfile
@@ -58,10 +58,10 @@ print(f"base: {base.num_parameters():,} parameters, loss on the plays {losses[-1
 
 # %% [markdown]
 # ## By hand
-# Find every Linear inside the blocks, put our own layer in its place, freeze the rest.
+# Find every Linear inside the blocks, put our own layer in its place, and freeze everything else.
 
 # %%
-class Beside(nn.Module):
+class LoRALayer(nn.Module):
     """linear(x) + (α/r)·x·Aᵀ·Bᵀ"""
 
     def __init__(self, linear, rank, alpha):
@@ -87,7 +87,7 @@ tl.manual_seed(7)
 wrapped = [name for name, module in by_hand.named_modules()
            if isinstance(module, nn.Linear) and name.startswith("trf_blocks")]
 for name in wrapped:
-    by_hand.set_submodule(name, Beside(by_hand.get_submodule(name), rank=4, alpha=8))
+    by_hand.set_submodule(name, LoRALayer(by_hand.get_submodule(name), rank=4, alpha=8))
 print(f"{len(wrapped)} layers, such as {wrapped[0]} and {wrapped[-1]}")
 one = by_hand.trf_blocks[0].att.qkv
 print("shapes: weight", tuple(one.linear.weight.shape), " A", tuple(one.A.shape), " B", tuple(one.B.shape))
@@ -102,35 +102,35 @@ tl.manual_seed(7)
 chosen = lora.add(model, rank=4, alpha=8, names=["trf_blocks.*"])
 assert chosen == wrapped
 count = lora.count(model)
-print(f"trained: {count['trainable']:,} of {count['total']:,} numbers ({count['trainable'] / count['total']:.1%})")
+print(f"trained: {count['trainable']:,} of {count['total']:,} parameters ({count['trainable'] / count['total']:.1%})")
 
 idx, targets = story_val[0]
 with tl.no_grad():
-    assert tl.equal(model(idx), base(idx))  # at the start nothing is changed, to the bit
+    assert tl.equal(model(idx), base(idx))  # at the start nothing is changed, to the last bit
 frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
-ours = train(by_hand, story_train, 20, 1e-2)
-packaged = train(model, story_train, 20, 1e-2)
-print(f"20 steps: {ours[-1]:.4f} by hand, {packaged[-1]:.4f} with the package")
-assert max(abs(a - b) for a, b in zip(ours, packaged)) < 1e-3
+by_hand_losses = train(by_hand, story_train, 20, 1e-2)
+package_losses = train(model, story_train, 20, 1e-2)
+print(f"20 steps: {by_hand_losses[-1]:.4f} by hand, {package_losses[-1]:.4f} with the package")
+assert max(abs(a - b) for a, b in zip(by_hand_losses, package_losses)) < 1e-3
 
 train(model, story_train, 180, 1e-2)
 adapted, _ = evaluate(model, story_val)
-print(f"on the part of the story that was held back: {start:.3f} before, {adapted:.3f} adapted")
+print(f"validation loss on the story: {start:.3f} before, {adapted:.3f} adapted")
 assert adapted < start - 0.1
-assert all(tl.equal(p, dict(model.named_parameters())[name]) for name, p in frozen.items())  # not one byte
+assert all(tl.equal(p, dict(model.named_parameters())[name]) for name, p in frozen.items())  # not one byte has changed
 
 # %% [markdown]
 # ## Merge, unmerge, save, load
 
 # %%
 with tl.no_grad():
-    beside = model(idx)
+    unmerged = model(idx)
     lora.merge(model)
     merged = model(idx)
-    print(f"merged: the logits differ by at most {(merged - beside).abs().max().item():.1e}")
-    assert tl.allclose(merged, beside, atol=1e-4)
+    print(f"merged: the logits differ by at most {(merged - unmerged).abs().max().item():.1e}")
+    assert tl.allclose(merged, unmerged, atol=1e-4)
     lora.unmerge(model)
-    assert tl.equal(model(idx), beside)
+    assert tl.equal(model(idx), unmerged)
 
 folder = Path(tempfile.mkdtemp())
 lora.save(model, folder / "wharton", base_model="a little Shakespeare")
@@ -140,7 +140,7 @@ print("bytes:", sizes)
 again = fresh()
 lora.load(again, folder / "wharton")
 with tl.no_grad():
-    assert tl.equal(again(idx), beside)
+    assert tl.equal(again(idx), unmerged)
 assert sizes["adapter_model.safetensors"] < sizes["base.safetensors"] / 4
 
 prompt = tokenizer.encode("The picture ")
@@ -149,8 +149,8 @@ for name, m in (("base", base), ("adapted", model)):
 
 # %% [markdown]
 # ## What rank?
-# More rank learns more. All weights together go further still: this base knows so little that much of it must
-# change. On a well trained base a small rank is enough (Hu et al., 2021, table 6).
+# A higher rank learns more. All weights together go further still: this base knows so little that much of it
+# must change. On a well trained base a small rank is enough (Hu et al., 2021, table 6).
 
 # %%
 results = {}
@@ -163,23 +163,22 @@ for name, rank, lr in (("rank 1", 1, 1e-2), ("rank 16", 16, 1e-2), ("all weights
     for _ in range(4):
         train(model2, story_train, 40, lr)
         curve.append(evaluate(model2, story_val)[0])
-    numbers = sum(p.numel() for p in model2.parameters() if p.requires_grad)
-    results[f"{name}: {numbers:,} numbers"] = curve
-    print(f"{name:12} {numbers:7,} numbers, held back loss {curve[-1]:.3f}")
+    n_trained = sum(p.numel() for p in model2.parameters() if p.requires_grad)
+    results[f"{name}: {n_trained:,} parameters"] = curve
+    print(f"{name:12} {n_trained:7,} parameters, validation loss {curve[-1]:.3f}")
 assert all(curve[-1] < start for curve in results.values())
 
 figure, axis = plt.subplots(figsize=(7, 4))
 for name, curve in results.items():
     axis.plot([0, 40, 80, 120, 160], [start, *curve], "o-", label=name)
-axis.set_xlabel("step"), axis.set_ylabel("loss on the held back part of the story"), axis.legend()
+axis.set_xlabel("step"), axis.set_ylabel("validation loss on the story"), axis.legend()
 save_plot(figure, "02_adapting_a_model")
 
 # %% [markdown]
 # ## Exercises
 # 1. Adapt only the attention (`names=["att.*"]`), then only the feed-forward layers (`names=["ff.*"]`). Which
-#    is better for the same number of trained numbers?
-# 2. Two adapters on one base: save one, `lora.remove` it, train another. Does the base come through
-#    unchanged?
-# 3. α = 2·r is a habit. What happens for α = r/8 and for α = 128·r with the same learning rate?
+#    is better for the same number of trained parameters?
+# 2. Two adapters on one base: save one, `lora.remove` it, train another. Is the base unchanged in the end?
+# 3. α = 2·r is a common choice. What happens for α = r/8 and for α = 128·r with the same learning rate?
 #
 # Solutions: `lessons/solutions/A_lora/02_adapting_a_model.py`

@@ -9,9 +9,9 @@
 #
 # **Question.** A learning rate that is right for step 1,000 can ruin step 1. Why, and what helps?
 #
-# **Answer.** AdamW divides by a mean square of past slopes. At the first steps there is almost no past: the mean
-# is that of one or two batches, and every weight moves by the full learning rate, whether its slope is
-# reliable or noise. So start small and go up in a straight line:
+# **Answer.** AdamW divides by a mean square of past gradients. In the first steps there is almost no past:
+# the mean comes from one or two batches, and every weight moves by the full learning rate, whether its
+# gradient is reliable or noise. So start small and increase the learning rate in a straight line:
 #
 #     lr(step) = peak · (step + 1) / warm-up steps        for the first steps
 #
@@ -27,7 +27,8 @@ from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
 # ## By hand: how far does AdamW move at step 1?
-# Two weights: one slope is large, the other a thousand times smaller and mere noise. Both move by exactly lr.
+# Two weights: one gradient is large, the other a thousand times smaller and mere noise. Both move by exactly
+# lr.
 
 # %%
 w = torch.tensor([1.0, 1.0], requires_grad=True)
@@ -35,16 +36,16 @@ optimizer = torch.optim.AdamW([w], lr=0.1, weight_decay=0.0)
 w.grad = torch.tensor([5.0, 0.005])
 optimizer.step()
 moved = (1.0 - w.detach()).tolist()
-print("slopes 5 and 0.005: both move by", [round(m, 4) for m in moved])
+print("gradients 5 and 0.005: both move by", [round(m, 4) for m in moved])
 assert abs(moved[0] - 0.1) < 1e-4 and abs(moved[1] - 0.1) < 1e-4
 
 # %% [markdown]
-# With slopes that change their sign, as noise does, a noisy weight soon stands almost still, because the mean
-# slope is near zero. That memory is what the first steps lack.
+# With gradients that change their sign, as noise does, a noisy weight soon stands almost still, because the
+# mean gradient is near zero. The first steps do not have that memory yet.
 
 # %%
 torch.manual_seed(123)
-w = torch.zeros(500, requires_grad=True)  # 500 weights whose slopes are only noise
+w = torch.zeros(500, requires_grad=True)  # 500 weights whose gradients are only noise
 optimizer = torch.optim.AdamW([w], lr=0.1, weight_decay=0.0)
 sizes = []
 for _ in range(30):
@@ -57,7 +58,7 @@ assert sizes[0] > 0.99 and sizes[-1] < 0.4
 
 # %% [markdown]
 # ## By hand: a class of our own
-# It writes into the optimizer's `lr` before each step. Nothing more is needed.
+# It sets the optimizer's `lr` before each step. Nothing more is needed.
 
 # %%
 class WarmUp:
@@ -77,7 +78,7 @@ class WarmUp:
 
 
 # %% [markdown]
-# It matters most where there is something to lose: a *trained* model whose training goes on with a new
+# It matters most where there is something to lose: a *trained* model whose training continues with a new
 # optimizer. Ours reads a row of 12 numbers and says which is the largest. It has no normalisation.
 
 # %%
@@ -114,7 +115,7 @@ losses, _ = train(trained, torch.optim.AdamW(trained.parameters(), lr=2e-3), ste
 print(f"trained: loss {losses[0]:.2f} -> {sum(losses[-20:]) / 20:.2f}; first weight matrix", tuple(trained[0].weight.shape))
 
 # %% [markdown]
-# Now go on with a new AdamW and a larger learning rate.
+# Now continue with a new AdamW and a larger learning rate.
 
 # %%
 peak = 1e-2
@@ -127,7 +128,7 @@ for name, steps in (("no warm-up", None), ("20 steps of warm-up", 20)):
     losses = runs[name][0]
     print(f"{name:20} first loss {losses[0]:.2f}, worst of the next 10: {max(losses[1:11]):.1f}")
 plain, warm = (max(losses[1:11]) for losses, _ in runs.values())
-assert plain > 2 * warm  # five steps threw away most of what 400 had learned
+assert plain > 2 * warm  # five steps destroyed most of what 400 had learned
 
 # %% [markdown]
 # ## With the package
@@ -152,7 +153,7 @@ save_plot(figure, "01_warm_up")
 
 # %% [markdown]
 # ## Exercises
-# 1. Warm up from 0 itself, with lr = peak · step / warm-up steps. What does the first step do?
+# 1. Start the warm-up at 0 itself, with lr = peak · step / warm-up steps. What does the first step do?
 # 2. β₂ = 0.999 remembers about a thousand steps, β₂ = 0.95 about twenty. How does the *size* of AdamW's steps
 #    on noise differ?
 # 3. Does plain SGD need a warm-up for the reason given here?

@@ -5,12 +5,12 @@
 # ---
 
 # %% [markdown]
-# # 2. Going down along a cosine
+# # 2. Lowering the learning rate along a cosine
 #
 # **Question.** Large steps cross the valley fast, small steps find its lowest point. Can one run have both?
 #
-# **Answer.** Yes: begin large, end small. The usual path is half a cosine (Loshchilov and Hutter, 2017), flat at
-# both ends. With progress t from 0 to 1:
+# **Answer.** Yes: begin large, end small. The usual curve is half a cosine (Loshchilov and Hutter, 2017),
+# flat at both ends. With progress t from 0 to 1:
 #
 #     lr(t) = low + (peak − low)·(1 + cos(π·t)) / 2
 
@@ -25,17 +25,17 @@ from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
 # ## By hand: why small steps at the end
-# The loss is ½·|w|², its lowest point is 0. But each batch sees it with noise. A constant rate never comes to
-# rest: it goes on jumping at a distance that depends on lr alone.
+# The loss is ½·|w|², its lowest point is 0. But each batch sees it with noise. With a constant rate the loss
+# never settles: it keeps jumping at a distance that depends on lr alone.
 
 # %%
 def descend(rate, steps=300, seed=123):
-    """The loss ½·|w|² (a mean of 400 numbers) after each step of SGD with noisy slopes."""
+    """The loss ½·|w|² (a mean of 400 numbers) after each step of SGD with noisy gradients."""
     torch.manual_seed(seed)
     w = torch.full((400,), 3.0)  # shape (400)
     path = []
     for step in range(steps):
-        noisy = w + torch.randn(400)  # the true slope is w
+        noisy = w + torch.randn(400)  # the true gradient is w
         w = w - rate(step, steps) * noisy
         path.append(0.5 * (w * w).mean().item())
     return path
@@ -59,7 +59,7 @@ for name, path in runs.items():
 assert runs["cosine from 0.3"][-1] < min(runs["constant 0.3"][-1], runs["constant 0.01"][-1])
 
 # %% [markdown]
-# Where does the constant rate come to rest? Each step keeps (1 − lr) of w and adds lr times the noise. In
+# At what loss does the constant rate settle? Each step keeps (1 − lr) of w and adds lr times the noise. In
 # balance the variance v obeys v = (1 − lr)²·v + lr², so that v = lr/(2 − lr).
 
 # %%
@@ -87,7 +87,7 @@ class WarmUpThenCosine:
 schedule = WarmUpThenCosine(peak=1e-3, low=1e-4, warm_up=20, steps=200)
 by_hand = [schedule(step) for step in range(200)]
 print("by hand:", ", ".join(f"{by_hand[i]:.6f}" for i in (0, 10, 20, 110, 199)), "at steps 0, 10, 20, 110, 199")
-assert max(by_hand) == by_hand[20] == 1e-3 and abs(by_hand[110] - 5.5e-4) < 1e-9  # half way down
+assert max(by_hand) == by_hand[20] == 1e-3 and abs(by_hand[110] - 5.5e-4) < 1e-9  # halfway down
 
 # %% [markdown]
 # ## With the package
@@ -114,7 +114,7 @@ from tinygrad_llm.optim.lr_scheduler import WarmupCosineLR
 
 optimizer = torch.optim.SGD([w], lr=1e-3)
 one = WarmupCosineLR(optimizer, warmup_steps=20, total_steps=200)
-print("WarmupCosineLR does both at once:", one.__class__.__doc__.splitlines()[0])
+print("WarmupCosineLR does both:", one.__class__.__doc__.splitlines()[0])
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
@@ -127,20 +127,20 @@ save_plot(figure, "02_cosine")
 
 # %% [markdown]
 # ## Break it
-# The schedule was made for 300 steps, and the run is cut short after 150. At this point the rate is still half its
-# peak: the loss has not come down yet. A cosine must know its length.
+# The schedule was made for 300 steps, and the run is stopped after 150. At this point the rate is still half
+# its peak, and the loss has not come down yet. A cosine must know its length.
 
 # %%
 short = runs["cosine from 0.3"][149]
 right_length = descend(cosine(0.3), steps=150)[-1]
-print(f"stopped half way: {short:.4f};  a schedule made for 150 steps: {right_length:.4f}")
+print(f"stopped halfway: {short:.4f};  a schedule made for 150 steps: {right_length:.4f}")
 assert right_length < 0.2 * short
 
 # %% [markdown]
 # ## Exercises
 # 1. What is the mean learning rate of half a cosine from `peak` to 0? And of a straight line?
-# 2. Warm-up, a long constant part, and a fall only in the last fifth ("WSD"). Compare its loss with the
-#    cosine's. What is its advantage when the length is not known?
-# 3. Average the weights of the last 100 steps of the constant rate 0.3. How far down is the loss of the mean?
+# 2. Warm-up, a long constant part, and a decay only in the last fifth ("WSD"). Compare its loss with the
+#    cosine's. What is its advantage when the length of the run is not known?
+# 3. Average the weights of the last 100 steps with the constant rate 0.3. How low is the loss of the mean?
 #
 # Solutions: `lessons/solutions/B_training_extras/02_cosine.py`

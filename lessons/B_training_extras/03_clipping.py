@@ -7,8 +7,8 @@
 # %% [markdown]
 # # 3. Clipping gradients
 #
-# **Question.** Most batches give a gentle slope, one in a thousand a cliff. How do we survive the cliff without
-# going slowly everywhere?
+# **Question.** Most batches give a small gradient, one in a thousand a huge one. How do we survive the huge
+# one without taking tiny steps everywhere?
 #
 # **Answer.** Look at the length of the gradient of *all* weights together. If it is longer than c, shorten it
 # to c, and keep its direction:
@@ -27,7 +27,7 @@ from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
 # ## By hand: one length for all
-# Two layers' gradients, [3, 4] and [12]: together they have the length √(9 + 16 + 144) = 13.
+# The gradients of two layers, [3, 4] and [12]: together they have the length √(9 + 16 + 144) = 13.
 
 # %%
 first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
@@ -39,7 +39,7 @@ def length(parameters):
 
 
 def clip(parameters, c):
-    """Shorten all gradients by one factor; the length before."""
+    """Shorten all gradients by one factor; return the length before."""
     parameters = list(parameters)
     before = length(parameters)
     if before > c:
@@ -53,7 +53,8 @@ assert first.grad.tolist() == [1.5, 2.0] and second.grad.tolist() == [6.0]  # ha
 
 # %% [markdown]
 # ## With the package
-# PyTorch's name. It returns the length *before*, which is worth a line in the log of every run.
+# The function has PyTorch's name. It returns the length *before* clipping, which is worth a line in the log of
+# every run.
 
 # %%
 first.grad, second.grad = torch.tensor([3.0, 4.0]), torch.tensor([12.0])
@@ -63,8 +64,9 @@ assert abs(before.item() - 13.0) < 1e-5 and abs(first.grad[1].item() - 2.0) < 1e
 
 # %% [markdown]
 # ## A cliff
-# A layer used forty times in a row, as in a recurrent network: its output is x·w⁴⁰. For w = 0.9 the slope is
-# small, for w = 1.2 it is a hundred million. Gradient descent walks up to the edge, and jumps.
+# A layer used forty times in a row, as in a recurrent network: its output is x·w⁴⁰. For w = 0.9 the gradient
+# is small, for w = 1.2 it is a hundred million. Gradient descent comes to the edge of the cliff, and one step
+# throws it far away.
 
 # %%
 def descend(c, lr=0.01, steps=300):
@@ -92,8 +94,8 @@ assert abs(free[-1][0] - 3 ** (1 / 40)) > 0.1
 
 # %% [markdown]
 # ## One bad batch
-# A classifier, and at step 60 a batch whose inputs are a thousand times too large (a broken file, say). SGD with momentum
-# has it in its memory for a long time.
+# A classifier, and at step 60 a batch whose inputs are a thousand times too large (a broken file, say). SGD
+# with momentum remembers it for a long time.
 
 # %%
 def train(c, steps=150):
@@ -134,7 +136,7 @@ save_plot(figure, "03_clipping")
 # %% [markdown]
 # ## Break it
 # Clip each number by itself (`clip_grad_value_`). The direction is lost: a gradient (100, 1) becomes (1, 1), a
-# turn by 44 degrees.
+# turn of 44 degrees.
 
 # %%
 p = nn.Parameter(torch.zeros(2))
@@ -149,6 +151,6 @@ assert turned > 40
 # 1. With gradient accumulation, clip after each part or once at the end? Show that they differ.
 # 2. AdamW divides by the root of the mean square, so a gradient twice as long makes the same step. Why does
 #    clipping help AdamW all the same?
-# 3. A gradient that holds one NaN: what does clipping make of the others?
+# 3. One gradient contains a NaN: what does clipping do to the others?
 #
 # Solutions: `lessons/solutions/B_training_extras/03_clipping.py`

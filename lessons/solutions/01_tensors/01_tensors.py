@@ -43,25 +43,27 @@ wrong = x.view(8, 3, 6, 4)
 assert wrong.shape == heads.shape and not torch.equal(wrong, heads)
 
 # %% [markdown]
-# Back again, `view` cannot join 3 heads of 4, for they do not lie side by side any more: their strides are
-# 4 and 1, but the tokens stand between them in the order of the dimensions. Transpose first, or copy.
+# In the other direction `view` cannot join the 3 heads of 4, because they no longer lie next to each
+# other in memory: the tokens stand between them in the order of the dimensions. Transpose first, or
+# copy.
 
 # %%
 try:
     heads.view(8, 6, 12)
-    raise AssertionError("no strides can say this")
+    raise AssertionError("no strides can describe this")
 except RuntimeError:
     print("view refuses")
 assert torch.equal(heads.transpose(1, 2).reshape(8, 6, 12), x)
 
 # %% [markdown]
 # ## 3. Broadcasting starts at the right
-# (3, 4) and (3): the 4 meets the 3. As a column, (3, 1), the three numbers are repeated along each row.
+# (3, 4) and (3): the 4 meets the 3. As a column, (3, 1), each of the three numbers is repeated along
+# its row.
 
 # %%
 try:
     torch.zeros(3, 4) + torch.zeros(3)
-    raise AssertionError("4 is not 3")
+    raise AssertionError("4 and 3 must be refused")
 except RuntimeError:
     print("4 and 3 do not fit")
 per_row = torch.zeros(3, 4) + torch.tensor([1.0, 2.0, 3.0]).unsqueeze(1)  # (3, 4) + (3, 1)

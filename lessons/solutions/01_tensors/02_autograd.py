@@ -5,11 +5,11 @@
 # ---
 
 # %% [markdown]
-# # Solutions: let the machine find the slope
+# # Solutions: let the machine compute the gradient
 #
 # ## 1. Which h is best in float32?
 # A large h is wrong because the loss is curved (an error of the size h²). A small h is wrong because both
-# losses are rounded to seven digits and then subtracted: what is left is noise, and it is divided by 2h.
+# losses are rounded to seven digits and then subtracted: what remains is noise, and it is divided by 2h.
 # In between, near h = 1e-2, both errors are small.
 
 # %%
@@ -29,34 +29,34 @@ errors = {}
 with torch.no_grad():
     for k in range(1, 8):
         h = 10.0**-k
-        slope = (loss_at(w + h, b) - loss_at(w - h, b)).item() / (2 * h)
-        errors[k] = abs(slope - w.grad.item())
+        difference = (loss_at(w + h, b) - loss_at(w - h, b)).item() / (2 * h)
+        errors[k] = abs(difference - w.grad.item())
 best = min(errors, key=errors.get)
 print("errors at h = 1e-2 below 1e-4:", errors[2] < 1e-4, "  at h = 1e-7 above 1e-2:", errors[7] > 1e-2)
 assert best in (2, 3) and errors[1] > errors[2] and errors[7] > 100 * errors[best]
 
 # %% [markdown]
 # ## 2. autograd.grad
-# It returns the slopes and leaves `.grad` alone: nothing is added up, and nothing has to be emptied.
+# It returns the gradients and leaves `.grad` alone: nothing is added up, and nothing has to be emptied.
 
 # %%
 w, b = torch.tensor([0.8], requires_grad=True), torch.tensor([-1.5], requires_grad=True)
-w_slope, b_slope = torch.autograd.grad(loss_at(w, b), [w, b])
-print("slopes", w_slope, b_slope, "  .grad is", w.grad)
+w_gradient, b_gradient = torch.autograd.grad(loss_at(w, b), [w, b])
+print("gradients", w_gradient, b_gradient, "  .grad is", w.grad)
 assert w.grad is None and b.grad is None
-assert abs(w_slope.item() - 1.1 * b_slope.item()) < 1e-6  # ∂L/∂w = x·∂L/∂b
+assert abs(w_gradient.item() - 1.1 * b_gradient.item()) < 1e-6  # ∂L/∂w = x·∂L/∂b
 
 # %% [markdown]
 # ## 3. Squared error when the model is sure and wrong
-# With w = −8 the model gives p near 0, and y is 1. Cross-entropy has the slope (p − y)·x, about −x: full
-# strength. The squared error has 2·(p − y)·p·(1 − p)·x, and p·(1 − p) is nearly 0: it hardly moves, just
-# where it is most wrong.
+# With w = −8 the model gives p near 0, and y is 1. The gradient of cross-entropy is (p − y)·x, about −x:
+# full strength. That of the squared error is 2·(p − y)·p·(1 − p)·x, and p·(1 − p) is nearly 0: w hardly
+# moves, just where the model is most wrong.
 
 # %%
-slopes = {}
+gradients = {}
 for name, loss_function in (("cross-entropy", F.binary_cross_entropy), ("squared error", F.mse_loss)):
     w = torch.tensor([-8.0], requires_grad=True)
     loss_function(torch.sigmoid(w * x - 1.5), y).backward()
-    slopes[name] = w.grad.item()
+    gradients[name] = w.grad.item()
     print(f"{name}: ∂L/∂w = {w.grad.item():.5f}")
-assert abs(slopes["cross-entropy"] + 1.1) < 1e-3 and abs(slopes["squared error"]) < 1e-3
+assert abs(gradients["cross-entropy"] + 1.1) < 1e-3 and abs(gradients["squared error"]) < 1e-3

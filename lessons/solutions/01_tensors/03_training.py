@@ -44,7 +44,7 @@ assert [n for _, n in parts] == [48] * 6 + [32]
 assert abs(weighted - true) < 1e-5 < abs(of_means - true)
 
 # %% [markdown]
-# ## 3. Layers without a bend are one layer
+# ## 3. Layers without an activation are one layer
 # x·W₁ᵀ·W₂ᵀ·W₃ᵀ = x·(W₃·W₂·W₁)ᵀ, and the biases go through the later matrices.
 
 # %%

@@ -8,8 +8,8 @@
 # # Solutions: keeping a model, and moving it
 #
 # ## 1. Bytes
-# 4 bytes a weight in memory; the file adds names and places, much for so small a model. JSON writes each
-# weight with some twenty characters.
+# 4 bytes per weight in memory. The file adds names and positions, which is a lot for so small a model.
+# JSON writes each weight with about twenty characters.
 
 # %%
 import io
@@ -35,8 +35,8 @@ assert in_memory == 4 * (24 + 24 + 24 + 1) and len(file.getvalue()) > in_memory
 
 # %% [markdown]
 # ## 2. Only what fits
-# `strict=False` passes over names that are missing or unknown, and returns both lists. It does not pass
-# over a *wrong shape* under a known name: that is an error still. So take the last layer out first.
+# `strict=False` skips names that are missing or unknown, and returns both lists. It does not skip a
+# *wrong shape* under a known name: that is still an error. So leave the last layer out first.
 
 # %%
 other = new_model(outputs=3)
@@ -49,12 +49,12 @@ try:
     other.load_state_dict(model.state_dict(), strict=False)
     raise AssertionError("the shapes differ")
 except RuntimeError:
-    print("a wrong shape is refused even so")
+    print("a wrong shape is refused all the same")
 
 # %% [markdown]
 # ## 3. Without the random state
-# Already the first loss differs, because other points are drawn. The weights are the same, so the curve
-# goes on at the same height: nothing is wrong with it, but nobody can run it a second time.
+# The very first loss differs, because other points are drawn. The weights are the same, so the curve
+# continues at the same height: nothing is wrong with it, but nobody can repeat the run.
 
 # %%
 x = torch.linspace(-3, 3, 100).unsqueeze(1)  # (100, 1)
@@ -68,7 +68,7 @@ def losses_of(seed_after):
     losses = []
     for step in range(12):
         if step == 6 and seed_after is not None:
-            torch.manual_seed(seed_after)  # a new program begins with other random numbers
+            torch.manual_seed(seed_after)  # a new program starts with other random numbers
         some = torch.randint(0, 100, (16,))
         loss = F.mse_loss(model(x[some]), y[some])
         optimizer.zero_grad()

@@ -8,7 +8,8 @@
 # # Solutions: words as tokens
 #
 # ## 1. Lower case
-# The vocabulary shrinks, and the start of a sentence, a name ("Jack") and "I" lose their mark.
+# The vocabulary shrinks. The start of a sentence, a name ("Jack") and "I" can no longer be recognised by
+# their capital letter.
 
 # %%
 import re
@@ -18,7 +19,7 @@ from tinygrad_llm.study.lesson import get_or_explain
 from tinygrad_llm.text import CharTokenizer, SimpleTokenizer
 
 corpus = get_or_explain(
-    lambda: corpora.load("the-verdict"), "we read Python's own manual; the numbers are other ones."
+    lambda: corpora.load("the-verdict"), "we read Python's own manual; the numbers will differ."
 ) or corpora.load()
 story = corpus.text
 upper, lower = SimpleTokenizer.train(story), SimpleTokenizer.train(story.lower())
@@ -28,8 +29,8 @@ assert lower.encode("Rose".lower()) == lower.encode("rose")  # the painter's mod
 
 # %% [markdown]
 # ## 2. Characters
-# A tiny vocabulary and a row some four times as long. No word of these letters is unknown any more, but a
-# letter that the text lacks still is.
+# A tiny vocabulary, and a sequence about four times as long. No word made of these letters is unknown any
+# more, but a letter that the text does not contain still is.
 
 # %%
 characters = CharTokenizer.train(story)
@@ -45,7 +46,7 @@ except ValueError:
 
 # %% [markdown]
 # ## 3. Nothing lost
-# Let a piece be a run of non-space with at most one space before it, or the white space that is left.
+# Let a piece be a run of non-space characters with at most one space before it, or a single white space.
 
 # %%
 PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s")

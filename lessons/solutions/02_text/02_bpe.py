@@ -16,7 +16,7 @@ from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.split import split
 
 corpus = get_or_explain(
-    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers are other ones."
+    lambda: corpora.load("the-verdict"), "we read a part of Python's own manual; the numbers will differ."
 ) or corpora.load()
 story = corpus.text[:20_479]
 tokenizer = BPETokenizer.train(story, vocab_size=457)
@@ -37,39 +37,39 @@ assert len(spelled[longest]) >= 5
 
 # %% [markdown]
 # ## 2. Another text
-# The merges of the story know what is frequent in a story. The manual has other frequent words, so the
-# story's tokens fit it less well. A tokenizer should be trained on what it will read.
+# The merges of the story know what is frequent in a story. Other words are frequent in the manual, so the
+# story's tokens fit it less well. Train a tokenizer on the kind of text that it will read.
 
 # %%
 manual = corpora.load().text[100_000:140_000]
 own = BPETokenizer.train(manual, vocab_size=457)
 per_token = [len(manual) / len(t.encode(manual, disallowed_special=())) for t in (tokenizer, own)]
-print(f"characters a token: the story's tokenizer {per_token[0]:.2f}, the manual's own {per_token[1]:.2f}")
+print(f"characters per token: the story's tokenizer {per_token[0]:.2f}, the manual's own {per_token[1]:.2f}")
 assert per_token[1] > per_token[0]
 
 # %% [markdown]
 # ## 3. The earliest merge first
 # A merge can only use symbols that earlier merges made. So the earliest pair in the word is always the next
-# one to be applied, and the order is the same as before.
+# one to apply, and the order is the same as before.
 
 # %%
 rank = {pair: i for i, pair in enumerate(tokenizer.merges)}
 
 
 def encode(word):
-    row = list(word.encode())
+    symbols = list(word.encode())
     while True:
-        known = [pair for pair in zip(row, row[1:]) if pair in rank]
+        known = [pair for pair in zip(symbols, symbols[1:]) if pair in rank]
         if not known:
-            return row
+            return symbols
         best = min(known, key=rank.get)
         out = []
-        for s in row:
+        for s in symbols:
             if out and (out[-1], s) == best:
                 out[-1] = 256 + rank[best]
             else:
                 out.append(s)
-        row = out
+        symbols = out
 
 
 assert [i for piece in split(story) for i in encode(piece)] == tokenizer.encode(story)

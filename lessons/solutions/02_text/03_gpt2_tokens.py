@@ -12,16 +12,16 @@ from tinygrad_llm.data import corpora
 from tinygrad_llm.study.lesson import get_or_explain
 from tinygrad_llm.text import BPETokenizer, GPT2Tokenizer
 
-tokenizer = get_or_explain(GPT2Tokenizer, "a tokenizer trained here on Python's manual stands in.")
+tokenizer = get_or_explain(GPT2Tokenizer, "a tokenizer trained here on Python's manual replaces it.")
 gpt2 = tokenizer is not None
 if tokenizer is None:
     tokenizer = BPETokenizer.train(corpora.load().text, vocab_size=2000)
 
 # %% [markdown]
 # ## 1. Longest tokens
-# Long words are boilerplate that stands on very many pages. No token has two spaces: each space of an
-# indented line of Python is a token of its own, so GPT-2 sees little of a program at once. Later
-# tokenizers have tokens for rows of spaces.
+# The long words come from boilerplate that appears on very many pages. No token has two spaces: each
+# space of an indented line of Python is its own token, so little of a program fits into GPT-2's context.
+# Later tokenizers have tokens for runs of spaces.
 
 # %%
 texts = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size - 1)]
@@ -35,7 +35,7 @@ assert not gpt2 or len(indented) == 9
 
 # %% [markdown]
 # ## 2. Nothing is unknown
-# What no merge joins stays as bytes, and every byte is a token.
+# What no merge joins stays a sequence of bytes, and every byte is a token.
 
 # %%
 ids = tokenizer.encode("Zyqwvux fnord")
@@ -44,8 +44,8 @@ assert tokenizer.decode(ids) == "Zyqwvux fnord" and len(ids) >= 5
 
 # %% [markdown]
 # ## 3. Half a character
-# A character of three bytes may be cut between tokens. Alone, such a token is no text and becomes �. The
-# stream holds it back until the character is whole.
+# A character of three bytes may be cut between tokens. Such a token alone is not valid text and becomes
+# �. The stream holds it back until the character is complete.
 
 # %%
 ids = tokenizer.encode("東京")

@@ -28,7 +28,8 @@ print("the formula holds in", len(cases), "cases")
 
 # %% [markdown]
 # ## 2. Never a target
-# The very first token, which has nothing before it, and the rest at the end: fewer than T tokens.
+# The very first token, which has nothing before it, and what remains at the end: fewer than T
+# tokens.
 
 # %%
 N, T = 5145, 256

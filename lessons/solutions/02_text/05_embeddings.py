@@ -8,7 +8,8 @@
 # # Solutions: embeddings
 #
 # ## 1. GPT-2's tables
-# 50,257·768 + 1,024·768 = 38.6 + 0.8 million: almost a third of the model, and no arithmetic at all.
+# 50,257·768 + 1,024·768 = 38.6 + 0.8 million: almost a third of the model, and looking them up needs no
+# arithmetic at all.
 
 # %%
 import tinygrad_llm as torch
@@ -21,7 +22,7 @@ assert tokens + positions == 39_383_808
 # %% [markdown]
 # ## 2. Which rows move?
 # SGD moves w by lr·g: only the rows that were looked up. AdamW's weight decay multiplies *all* rows by
-# 1 − lr·λ, whether anybody looked them up or not.
+# 1 − lr·λ, looked up or not.
 
 # %%
 ids = torch.tensor([[1, 3, 3]])
@@ -43,8 +44,8 @@ assert moved == {"SGD": [1, 3], "AdamW": [0, 1, 2, 3, 4, 5]}
 # %% [markdown]
 # ## 3. The order
 # A mean does not depend on the order of what it averages. Adding positions alone does not help yet: the
-# mean of (token + position) is again the mean of the tokens plus that of the positions! It takes a bend
-# after the sum (here tanh) so that the two are no longer simply added.
+# mean of (token + position) is again the mean of the tokens plus that of the positions! A non-linear
+# function after the sum (here tanh) is needed, so that the two are no longer simply added.
 
 # %%
 torch.manual_seed(2)
@@ -54,6 +55,6 @@ at = pos_emb(torch.arange(3))
 with torch.no_grad():
     assert torch.allclose(tok_emb(one).mean(0), tok_emb(two).mean(0))
     assert torch.allclose((tok_emb(one) + at).mean(0), (tok_emb(two) + at).mean(0), atol=1e-6)
-    bent = [torch.tanh(tok_emb(ids) + at).mean(0) for ids in (one, two)]
-print("difference after a bend:", (bent[0] - bent[1]).abs().max().item())
-assert not torch.allclose(*bent, atol=1e-3)
+    after_tanh = [torch.tanh(tok_emb(ids) + at).mean(0) for ids in (one, two)]
+print("difference after tanh:", (after_tanh[0] - after_tanh[1]).abs().max().item())
+assert not torch.allclose(*after_tanh, atol=1e-3)

@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # Solutions: attention without weights
+# # Solutions: attention without trained weights
 #
 # ## 1. Why not just divide by the sum?
 # Negative scores become negative weights, and a sum near 0 makes them huge. The exponential is always
@@ -21,8 +21,8 @@ assert (scores / scores.sum()).argmax() == 1  # the smallest score gets the larg
 
 # %% [markdown]
 # ## 2. A constant
-# exp(s + 100)/Σ exp(s + 100) = e¹⁰⁰·exp(s)/(e¹⁰⁰·Σ exp(s)): it cancels. So one may subtract the largest
-# score first, and nothing overflows.
+# exp(s + 100)/Σ exp(s + 100) = e¹⁰⁰·exp(s)/(e¹⁰⁰·Σ exp(s)): the factor cancels. So the largest score
+# may be subtracted first, and nothing overflows.
 
 # %%
 assert torch.allclose(torch.softmax(scores + 100, dim=0), torch.softmax(scores, dim=0), atol=1e-5)

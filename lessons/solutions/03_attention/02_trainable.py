@@ -38,9 +38,9 @@ with torch.no_grad():
 
 # %% [markdown]
 # ## 2. One matrix for queries and keys
-# Then s_ij = s_ji, and a token is always alike to itself. "A looks at a" would force "A" and "a" to have the
-# same vector, and A would look at itself as much as at a, so half of what it hands out is not the answer.
-# It can still learn a part, because the last layer can make up for a constant share, but it stays worse.
+# Then s_ij = s_ji, and a token is always similar to itself. "A looks at a" would force "A" and "a" to have
+# the same vector, and A would look at itself as much as at a, so half of what it outputs is not the answer.
+# It can still learn a part, because the last layer can compensate for a constant share, but it stays worse.
 
 # %%
 def batch(n):
@@ -60,8 +60,8 @@ for shared in (False, True):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
     last = []
     for step in range(300):
-        x, wanted = batch(64)
-        loss = F.mse_loss(model(x)[:, :4, 0], wanted)
+        x, target = batch(64)
+        loss = F.mse_loss(model(x)[:, :4, 0], target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -72,7 +72,7 @@ assert final[True] > 2 * final[False]
 
 # %% [markdown]
 # ## 3. Only the product counts
-# (2·q)·(k/2)ᵀ = q·kᵀ. A single matrix has no meaning of its own; W_q·W_kᵀ has.
+# (2·q)·(k/2)ᵀ = q·kᵀ. A single matrix has no meaning by itself; the product W_q·W_kᵀ has one.
 
 # %%
 x = torch.rand(1, 4, 3)

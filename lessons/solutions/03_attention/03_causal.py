@@ -18,8 +18,8 @@ q, k, v = (torch.randn(1, T, D) for _ in range(3))
 # %% [markdown]
 # ## 1. A whole row masked
 # All exponentials are 0, and 0/0 is not a number. It happens with padding: a text of padding only, or a
-# padding token at the start that may see nothing. NaN then spreads to everything it is added to.
-# (NumPy warns of the "invalid value" underneath.)
+# padding token at the start that may see nothing. NaN then spreads to everything it is added to. (NumPy
+# warns about the "invalid value" in the division.)
 
 # %%
 row = torch.full((3,), -torch.inf)
@@ -28,7 +28,8 @@ assert torch.softmax(row, dim=0).isnan().all()
 
 # %% [markdown]
 # ## 2. A window of three
-# Hidden are the future, and what lies three or more back. (Mistral's sliding window is this, with 4,096.)
+# The mask hides the future, and every token three or more places back. (Mistral's sliding window is this,
+# with 4,096.)
 
 # %%
 far = torch.tril(torch.ones(T, T), diagonal=-3).bool()
@@ -50,11 +51,11 @@ assert moved == [1, 2, 3]
 
 # %% [markdown]
 # ## 3. One pass instead of six
-# This is why a window of T tokens is T exercises at the price of one.
+# This is why a window of T tokens trains T predictions at the price of one.
 
 # %%
-at_once = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0]  # (T, D)
+one_pass = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0]  # (T, D)
 for t in range(1, T + 1):
     alone = F.scaled_dot_product_attention(q[:, :t], k[:, :t], v[:, :t], is_causal=True)[0, -1]
-    assert torch.allclose(alone, at_once[t - 1], atol=1e-6)
+    assert torch.allclose(alone, one_pass[t - 1], atol=1e-6)
 print("the same for all", T, "lengths")

@@ -19,14 +19,15 @@ from tinygrad_llm import nn
 C, H = 768, 12
 parts = [nn.Linear(C, C) for _ in range(4)]
 n = sum(p.numel() for part in parts for p in part.parameters())
-print(f"{n:,} parameters, of {C // H} channels a head")
+print(f"{n:,} parameters, {C // H} channels per head")
 assert n == 4 * (C * C + C) == 2_362_368
 
 # %% [markdown]
 # ## 2. The wrong view
-# It cuts the row of T·C numbers into H pieces. So with two heads, "head" 0 holds all channels of the first
-# half of the tokens, and "head" 1 those of the second half: the second half cannot see the first any more.
-# No error, no wrong shape, and the loss still falls. Changing one token and looking who notices shows it.
+# It cuts the T·C numbers into H pieces. So with two heads, "head" 0 holds all channels of the first half of
+# the tokens, and "head" 1 those of the second half: the second half cannot see the first any more. No
+# error, no wrong shape, and the loss still falls. To find the mistake, change one token and see which
+# results change.
 
 # %%
 torch.manual_seed(1)
@@ -42,16 +43,16 @@ def attend(x, wrong):
     return out.reshape(B, T, C) if wrong else out.transpose(1, 2).reshape(B, T, C)
 
 
-for wrong, wanted in ((False, [0, 1, 2, 3, 4, 5]), (True, [0, 1, 2])):
+for wrong, expected in ((False, [0, 1, 2, 3, 4, 5]), (True, [0, 1, 2])):
     before, after = attend(x, wrong)[0], attend(changed, wrong)[0]
     moved = [t for t in range(T) if not torch.allclose(before[t], after[t])]
     print("wrong view" if wrong else "right view", "- tokens that see token 0:", moved)
-    assert moved == wanted
+    assert moved == expected
 
 # %% [markdown]
 # ## 3. Pruning
 # The output layer adds up what the heads give: out = Σ_h y_h·W_hᵀ + b, where W_h are the columns of head h.
-# Zero columns, and the head might as well not exist.
+# If they are zero, it is as if the head did not exist.
 
 # %%
 heads = torch.randn(5, H, D)  # (T, H, D)

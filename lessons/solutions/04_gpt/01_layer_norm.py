@@ -8,8 +8,8 @@
 # # Solutions: layer norm
 #
 # ## 1. Batch norm
-# Its means are over the tokens. So a later token changes what an earlier one becomes: the future leaks in,
-# through no attention at all. And at generation, with one token, there is nothing to take a mean over.
+# Its means are over the tokens. So a later token changes the result of an earlier one: the future leaks
+# in, without any attention. And at generation, with one token, there is nothing to take a mean over.
 
 # %%
 import math
@@ -36,7 +36,8 @@ assert torch.equal(layer(x)[0], layer(later)[0])
 # %% [markdown]
 # ## 2. The largest number
 # μ = 1/n, σ² = 1/n − 1/n². So (1 − μ)/σ = (1 − 1/n)/√((1/n)·(1 − 1/n)) = √(n − 1). For 768: √767 = 27.7,
-# less a little for ε. No vector of n channels can give more: that is the bound on what a norm hands on.
+# minus a little for ε. No vector of n channels can give more: this is the largest number that a norm
+# outputs.
 
 # %%
 n = 768
@@ -47,8 +48,8 @@ print(f"largest {largest:.4f}   √767 = {math.sqrt(767):.4f}")
 assert abs(largest - (1 - 1 / n) / math.sqrt(1 / n - 1 / n**2 + 1e-5)) < 1e-3
 
 # %% [markdown]
-# ## 3. Undone
-# w = √(σ² + ε) and b = μ give the vector back. The model can therefore learn to do without the norm.
+# ## 3. The input again
+# w = √(σ² + ε) and b = μ give the vector back. So the model can learn to do without the norm.
 
 # %%
 vector = torch.tensor([3.0, -1.0, 4.0, 1.0])

@@ -7,7 +7,7 @@
 # %% [markdown]
 # # Solutions: GELU and the feed-forward layer
 #
-# ## 1. Who has the parameters?
+# ## 1. Where are the parameters?
 # Feed forward: C·4C + 4C + 4C·C + C = 8C² + 5C. Attention: 4C² + 4C. Two thirds are in the feed-forward layer.
 
 # %%
@@ -24,8 +24,8 @@ assert counts == [8 * C * C + 5 * C, 4 * C * C + 4 * C]
 
 # %% [markdown]
 # ## 2. The lowest point
-# Near x = −0.75 with −0.17. To the left of it, a *larger* input gives a *smaller* output: GELU is not
-# monotonic, other than ReLU.
+# Near x = −0.75, with the value −0.17. To the left of it, a *larger* input gives a *smaller* output: unlike
+# ReLU, GELU is not monotonic.
 
 # %%
 x = torch.linspace(-3, 0, 3001)
@@ -36,15 +36,15 @@ assert abs(x[place].item() + 0.75) < 0.01 and abs(y[place].item() + 0.17) < 0.00
 
 # %% [markdown]
 # ## 3. Dead units
-# ReLU's slope is exactly 0 below 0. GELU's is small there but not 0, up to about −5: a unit can come back.
-# At −10 it is as dead as the other (in float32 the slope is 0 there).
+# ReLU's derivative is exactly 0 below 0. GELU's is small there but not 0, down to about −5: a unit can
+# recover. At −10 it is as dead as the other (in float32 the derivative is 0 there).
 
 # %%
 for bias in (-10.0, -2.0, -1.0):
-    slopes = {}
-    for name, bend in (("ReLU", F.relu), ("GELU", F.gelu)):
+    gradients = {}
+    for name, activation in (("ReLU", F.relu), ("GELU", F.gelu)):
         b = torch.tensor([bias], requires_grad=True)
-        bend(b).sum().backward()
-        slopes[name] = b.grad.item()
-    print(f"input {bias:5}: slope of ReLU {slopes['ReLU']}, of GELU {slopes['GELU']:.4f}")
-    assert slopes["ReLU"] == 0.0 and (abs(slopes["GELU"]) > 0.05) == (bias > -5)
+        activation(b).sum().backward()
+        gradients[name] = b.grad.item()
+    print(f"input {bias:5}: derivative of ReLU {gradients['ReLU']}, of GELU {gradients['GELU']:.4f}")
+    assert gradients["ReLU"] == 0.0 and (abs(gradients["GELU"]) > 0.05) == (bias > -5)

@@ -7,9 +7,9 @@
 # %% [markdown]
 # # Solutions: shortcuts
 #
-# ## 1. All ways through
-# 1 + a + b + c + ab + ac + bc + abc: around all; through one; through two; through all. There are
-# "12 choose 2" = 66 ways through exactly two of twelve layers. Most ways are short or of middle length.
+# ## 1. All paths
+# 1 + a + b + c + ab + ac + bc + abc: around all; through one; through two; through all. There are "12
+# choose 2" = 66 paths through exactly two of twelve layers. Most paths are short or of middle length.
 
 # %%
 import math
@@ -20,40 +20,40 @@ import tinygrad_llm.nn.functional as F
 from tinygrad_llm import nn
 
 a, b, c = 0.3, -0.5, 0.2
-ways = [way for n in range(4) for way in combinations((a, b, c), n)]
-total = sum(math.prod(way) for way in ways)
-print(len(ways), "ways, together", round(total, 4))
-assert len(ways) == 8 and abs(total - (1 + a) * (1 + b) * (1 + c)) < 1e-12
+paths = [path for n in range(4) for path in combinations((a, b, c), n)]
+total = sum(math.prod(path) for path in paths)
+print(len(paths), "paths, together", round(total, 4))
+assert len(paths) == 8 and abs(total - (1 + a) * (1 + b) * (1 + c)) < 1e-12
 assert math.comb(12, 2) == len(list(combinations(range(12), 2))) == 66
 
 # %% [markdown]
 # ## 2. The sum grows
-# What is added has about the same size in each layer, and independent things add up by their squares: after
-# n layers the sum has the size √(1 + n·σ²). With σ smaller by √n it is √(1 + σ²), whatever the depth. GPT-2
-# draws these weights smaller by √(2·n_layers), as each block adds twice.
+# What is added has about the same size in each layer, and for independent terms the squares add up: after n
+# layers the sum has the size √(1 + n·σ²). With σ smaller by √n it is √(1 + σ²), at any depth. GPT-2 makes
+# these weights smaller by √(2·n_layers), because each block adds twice.
 
 # %%
 def sizes(shrink):
     torch.manual_seed(3)
-    x, found = torch.randn(64, 48), []
+    x, stds = torch.randn(64, 48), []
     for _ in range(24):
         wide = torch.randn(48, 192) / 48**0.5
         back = torch.randn(192, 48) / 192**0.5 / shrink
         x = x + F.gelu(F.layer_norm(x, (48,)) @ wide) @ back  # (64, 48)
-        found.append(x.std().item())
-    return found
+        stds.append(x.std().item())
+    return stds
 
 
 for shrink in (1.0, 24**0.5):
-    found = sizes(shrink)
-    print(f"weights / {shrink:.2f}: size after 1 layer {found[0]:.2f}, after 12 {found[11]:.2f}, after 24 {found[23]:.2f}")
-assert found[23] < 1.5 and sizes(1.0)[23] > 2.5
+    stds = sizes(shrink)
+    print(f"weights / {shrink:.2f}: size after 1 layer {stds[0]:.2f}, after 12 {stds[11]:.2f}, after 24 {stds[23]:.2f}")
+assert stds[23] < 1.5 and sizes(1.0)[23] > 2.5
 
 # %% [markdown]
 # ## 3. All zero
 # Then f(x) = 0 and y = x: the deep model is just its last layer. A gradient reaches the *first layer's*
-# weights all the same, by the way around, although every linear behind it is 0. So it can begin to learn.
-# (That is why one may start the second linear of each block at 0.) Without shortcuts everything is stuck.
+# weights all the same, by the path around, although every linear after it is 0. So it can begin to learn.
+# (That is why the second linear of each block may start at 0.) Without shortcuts everything is stuck.
 
 # %%
 torch.manual_seed(1)

@@ -46,7 +46,7 @@ assert not apart.tok_emb.weight.grad[5].any() and apart.out_head.weight.grad[5].
 # %% [markdown]
 # ## 2. Three dropout rates
 # One after the sum of the embeddings; one on attention's weights, inside the op; one on what each half of
-# a block adds. With rate 1 a part vanishes, which is a good test of where a rate goes.
+# a block adds. With rate 1 a part becomes zero, which is a good test of where a rate is used.
 
 # %%
 class Half(nn.Module):
@@ -57,7 +57,7 @@ class Half(nn.Module):
         self.attention_rate = attention_rate
         self.drop_shortcut = nn.Dropout(shortcut_rate)
 
-    def forward(self, x):  # (B, H, T, D), as if all were one head's
+    def forward(self, x):  # (B, H, T, D): x is query, key and value
         rate = self.attention_rate if self.training else 0.0
         y = F.scaled_dot_product_attention(x, x, x, dropout_p=rate, is_causal=True)
         return x + self.drop_shortcut(y)
@@ -68,7 +68,7 @@ emb_dropped = F.dropout(x, 1.0)
 print("embedding rate 1: all", emb_dropped.abs().max().item(), "  shortcut rate 1: x unchanged:", torch.equal(Half(0.0, 1.0)(x), x))
 assert not emb_dropped.any() and torch.equal(Half(0.0, 1.0)(x), x)
 assert not torch.equal(Half(0.0, 0.0)(x), x)
-assert torch.equal(Half(0.5, 0.5).eval()(x), Half(0.0, 0.0).eval()(x))  # none of it in evaluation mode
+assert torch.equal(Half(0.5, 0.5).eval()(x), Half(0.0, 0.0).eval()(x))  # no dropout in evaluation mode
 
 # %% [markdown]
 # ## 3. The largest C

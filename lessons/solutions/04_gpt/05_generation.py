@@ -14,20 +14,22 @@ logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])  # (1, V)
 
 # %% [markdown]
 # ## 1. Temperature
-# Below 1 the best token wins more often; above 1 the chances come closer together. Never is the order changed.
+# Below 1 the best token wins more often; above 1 the probabilities come closer together. The order never
+# changes.
 
 # %%
 torch.manual_seed(123)
 for temperature in (0.5, 1.0, 2.0):
     p = torch.softmax(logits / temperature, dim=-1)
-    drawn = torch.multinomial(p.expand(4000, 4), 1)  # (4000, 4) -> (4000, 1)
-    share = torch.bincount(drawn.flatten(), minlength=4) / 4000
-    print(f"temperature {temperature}: chances {[round(c, 3) for c in p[0].tolist()]}   drawn {[round(s, 3) for s in share.tolist()]}")
+    sampled = torch.multinomial(p.expand(4000, 4), 1)  # (4000, 4) -> (4000, 1)
+    share = torch.bincount(sampled.flatten(), minlength=4) / 4000
+    print(f"temperature {temperature}: probabilities {[round(c, 3) for c in p[0].tolist()]}   sampled {[round(s, 3) for s in share.tolist()]}")
     assert (share - p[0]).abs().max() < 0.03
 
 # %% [markdown]
 # ## 2. Top-k
-# A logit of 0 is not "no chance": exp(0) = 1. Here it would make the worst token more likely than before.
+# A logit of 0 does not mean "impossible": exp(0) = 1. Here it would make the worst token more likely than
+# before.
 
 # %%
 top, _ = torch.topk(logits, 2)  # (1, 2)
@@ -40,7 +42,7 @@ assert right[0, 2] == right[0, 3] == 0.0 and wrong[0, 3] > torch.softmax(logits,
 # %% [markdown]
 # ## 3. A large cache
 # 2 (keys and values)·L·T·C numbers for each text. It is more than the weights of the model (6.2 GB)! That is
-# why later models keep keys and values for few heads only, which several query heads share.
+# why later models keep keys and values for only a few heads, and several query heads share them.
 
 # %%
 def gigabytes(texts, T, C, L, bytes_each=4, share=1.0):

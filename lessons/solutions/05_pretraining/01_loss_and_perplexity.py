@@ -19,14 +19,14 @@ text = corpora.load("the-verdict").text
 
 
 def split(vocab_size):
-    """(tokenizer, training ids, held back ids): both cut at the same character."""
+    """(tokenizer, training ids, validation ids): both cut at the same character."""
     tokenizer = BPETokenizer.train(text, vocab_size)
     cut = int(0.9 * len(text))
     return tokenizer, *(torch.tensor(tokenizer.encode(part)) for part in (text[:cut], text[cut:]))
 
 
 def best_table(train, val, V, steps=60):
-    """The lowest loss on the held back text of a table of scores that learns from `train`."""
+    """The lowest validation loss of a table of scores that learns from `train`."""
     torch.manual_seed(123)
     table = torch.zeros(V, V, requires_grad=True)
     optimizer = torch.optim.AdamW([table], lr=0.05, weight_decay=0.0)
@@ -42,26 +42,26 @@ def best_table(train, val, V, steps=60):
 
 
 # %% [markdown]
-# ## 1. Bits a byte
+# ## 1. Bits per byte
 
 # %%
-found = {}
+losses_of = {}
 n_bytes = len(text[int(0.9 * len(text)) :].encode())
 for V in (300, 512, 700):
     tokenizer, train, val = split(V)
     loss = best_table(train, val, V)
-    found[V] = loss, loss * (len(val) - 1) / (math.log(2) * n_bytes)
-    print(f"{V} tokens: loss {found[V][0]:.3f} nats a token, {found[V][1]:.3f} bits a byte")
-losses, bits = [a for a, _ in found.values()], [b for _, b in found.values()]
+    losses_of[V] = loss, loss * (len(val) - 1) / (math.log(2) * n_bytes)
+    print(f"{V} tokens: loss {losses_of[V][0]:.3f} nats per token, {losses_of[V][1]:.3f} bits per byte")
+losses, bits = [a for a, _ in losses_of.values()], [b for _, b in losses_of.values()]
 assert losses == sorted(losses)  # fewer tokens always look better ...
 assert min(bits) < bits[0]  # ... but a byte is cheaper with longer tokens
 
 # %% [markdown]
-# The loss a token is lowest with the smallest vocabulary, simply because each token says less. Per byte
-# it is the other way round: a longer token takes the place of several guesses.
+# The loss per token is lowest with the smallest vocabulary, simply because each token says less. Per
+# byte it is the other way round: a longer token replaces several guesses.
 #
 # ## 2. Targets of −100
-# They don't count: the mean is taken over the others. If none is left, the mean is 0/0.
+# They do not count: the mean is taken over the others. If none is left, the mean is 0/0.
 
 # %%
 logits = torch.randn(4, 5, requires_grad=True)
@@ -87,12 +87,12 @@ def smoothed(extra):
     return -torch.log(p[val[:-1], val[1:]]).mean().item()
 
 
-trained = found[V][0]
+trained = losses_of[V][0]
 for extra in (1.0, 0.1, 0.01):
     print(f"every count + {extra}: {smoothed(extra):.3f}   (the table, stopped at its best: {trained:.3f})")
 assert not math.isfinite(smoothed(0.0))  # a pair that was never seen, or a token: ∞ or 0/0
 assert smoothed(1.0) > trained
 
 # %% [markdown]
-# One is far too much here: most rows have only a few counts, and 512 extra ones drown them. Stopping the
-# training early is a smoothing too, and a gentler one.
+# One is far too much here: most rows have only a few counts, and 512 added counts outweigh them.
+# Stopping the training early is a form of smoothing too, and a gentler one.

@@ -41,7 +41,7 @@ assert abs(windows(n, 32, 16) - 2 * windows(n, 32, 32)) <= 1
 
 # %%
 def train_one(drop_rate=0.0, weight_decay=0.1, emb_dim=64, steps=400):
-    """(the model, its losses on the held back text, one every 40 steps)."""
+    """(the model, its validation losses, one every 40 steps)."""
     tl.manual_seed(123)
     model = GPT(dict(vocab_size=512, context_length=32, emb_dim=emb_dim, n_heads=4, n_layers=2,
                      drop_rate=drop_rate))
@@ -65,8 +65,8 @@ for name, (_, losses) in runs.items():
 assert min(runs["emb_dim 32"][1]) < min(runs["plain"][1])
 
 # %% [markdown]
-# The smaller model wins on so small a text. Dropout and strong decay slow the learning down and have not
-# come to their lowest point yet. Nothing helps as much as more text would.
+# On so small a text the smaller model wins. Dropout and strong decay slow the learning down and have not
+# reached their lowest point yet. Nothing helps as much as more text would.
 #
 # ## 3. A measurement that forgets `eval()`
 # With dropout on, a part of the model is missing in every measurement, so the loss looks too high. It

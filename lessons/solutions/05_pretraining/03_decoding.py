@@ -17,21 +17,21 @@ from tinygrad_llm.models import GPT
 tl.manual_seed(123)
 model = GPT(dict(vocab_size=200, context_length=64, emb_dim=64, n_heads=4, n_layers=4, drop_rate=0.0))
 with tl.no_grad():
-    model.tok_emb.weight.mul_(3.0)  # an untrained model that is surer of itself
+    model.tok_emb.weight.mul_(3.0)  # an untrained model that is more sure of its choice
 prompt = [1, 2, 3]
 
 # %% [markdown]
-# ## 1. Without chance
-# Temperature 0, or one token to draw from: top_k = 1, or a p so small that one token fills it.
+# ## 1. Nothing random
+# Temperature 0, or only one token to sample from: top_k = 1, or a p so small that one token reaches it.
 
 # %%
-def different(**knobs):
-    """How many different texts ten seeds write."""
-    return len({tuple(generate(model, prompt, 20, seed=s, **knobs).tolist()) for s in range(10)})
+def different(**options):
+    """How many different texts come from ten seeds."""
+    return len({tuple(generate(model, prompt, 20, seed=s, **options).tolist()) for s in range(10)})
 
 
-for knobs in (dict(), dict(temperature=1.0, top_k=1), dict(temperature=1.0, top_p=1e-6), dict(temperature=1.0)):
-    print(f"{different(**knobs):3} texts with {knobs or 'greedy'}")
+for options in (dict(), dict(temperature=1.0, top_k=1), dict(temperature=1.0, top_p=1e-6), dict(temperature=1.0)):
+    print(f"{different(**options):3} texts with {options or 'greedy'}")
 assert different() == different(temperature=1.0, top_k=1) == different(temperature=1.0, top_p=1e-6) == 1
 assert different(temperature=1.0) > 5
 
@@ -50,7 +50,7 @@ def kept(filtered):
     return int(tl.isfinite(filtered).sum())
 
 
-flat = tl.zeros(1, 1000)  # all tokens alike
+flat = tl.zeros(1, 1000)  # all tokens equal
 peak = tl.zeros(1, 1000)
 peak[0, 0] = 6.0  # one token with p = 0.29, and a long tail of 0.0007 each
 for name, row in (("flat", flat), ("peak and tail", peak)):
@@ -61,18 +61,18 @@ assert kept(min_p_filter(flat, 0.1)) > kept(top_p_filter(flat, 0.9))
 assert kept(min_p_filter(peak, 0.1)) < kept(top_p_filter(peak, 0.9))
 
 # %% [markdown]
-# With all tokens alike min-p keeps every one, top-p nine tenths. With a peak and a long tail top-p fills
-# itself from the tail; min-p leaves the tail away.
+# With all tokens equal min-p keeps every one, top-p nine tenths. With a peak and a long tail top-p has
+# to fill up from the tail; min-p leaves the tail out.
 #
 # ## 3. Without the cache
 # The same tokens. Each step without the cache computes all tokens again instead of one.
 
 # %%
-took = {}
+results = {}
 for use_cache in (True, False):
     generate(model, prompt, 5, use_cache=use_cache)  # warm up
     began = time.perf_counter()
     ids = [generate(model, prompt, 25, use_cache=use_cache).tolist() for _ in range(4)]
-    took[use_cache] = (time.perf_counter() - began) / 4, ids[0]
-print(f"with the cache {1e3 * took[True][0]:.1f} ms, without {1e3 * took[False][0]:.1f} ms for 25 tokens")
-assert took[True][1] == took[False][1]
+    results[use_cache] = (time.perf_counter() - began) / 4, ids[0]
+print(f"with the cache {1e3 * results[True][0]:.1f} ms, without {1e3 * results[False][0]:.1f} ms for 25 tokens")
+assert results[True][1] == results[False][1]

@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # Solutions: saving a run and going on
+# # Solutions: saving a run and resuming it
 
 # %%
 import os
@@ -24,7 +24,7 @@ def network(hidden):
 
 # %% [markdown]
 # ## 1. Another shape
-# `strict=False` lets names pass that are missing or too many. A wrong shape is never let pass.
+# `strict=False` accepts missing and additional names. A wrong shape is never accepted.
 
 # %%
 weights = network(8).state_dict()
@@ -38,13 +38,13 @@ for strict in (True, False):
 
 fewer = {name: value for name, value in weights.items() if name != "2.bias"}
 result = network(8).load_state_dict({**fewer, "more": torch.zeros(1)}, strict=False)
-print("passed with strict=False: missing", list(result.missing_keys), " unexpected", list(result.unexpected_keys))
+print("accepted with strict=False: missing", list(result.missing_keys), " unexpected", list(result.unexpected_keys))
 assert list(result.missing_keys) == ["2.bias"] and list(result.unexpected_keys) == ["more"]
 
 # %% [markdown]
 # ## 2. Tied weights
-# Two names, one array. In the file the array stands once, and loading into a tied model writes it twice
-# into the same place.
+# Two names, one array. In the file the array is stored once, and loading into a tied model writes it
+# twice into the same place.
 
 # %%
 class Tied(nn.Module):
@@ -73,22 +73,21 @@ assert loaded.head.weight is loaded.emb.weight and torch.equal(loaded.emb.weight
 
 # %% [markdown]
 # ## 3. A file that is cut off
-# The reader sees that the file is shorter than its own table of contents says.
+# The reader notices that the file is shorter than its own table of contents says.
 
 # %%
 whole = (folder / "m.pth").read_bytes()
 (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
 try:
     torch.load(folder / "cut.pth", weights_only=True)
-except Exception as error:
-    told = type(error).__name__
+except Exception:
+    print("half a file is refused, not read as zeros")
 else:
     raise AssertionError("half a file must be refused")
-print("half a file is refused, not read as zeros")
 
 # %% [markdown]
-# Write under another name in the same folder, and rename when it is complete: the renaming happens wholly
-# or not at all (`os.replace`). `torch.save` of this package does so for every path.
+# Write under another name in the same folder, and rename the file when it is complete: renaming happens
+# completely or not at all (`os.replace`). This package's `torch.save` does so for every path.
 
 # %%
 def save_whole(obj, path):

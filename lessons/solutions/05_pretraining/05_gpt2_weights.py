@@ -19,7 +19,7 @@ model = GPT(config).eval()
 weights = to_huggingface(model.state_dict(), prefix="")  # name -> NumPy array
 idx = tl.randint(0, 300, (1, 12))
 with tl.no_grad():
-    wanted = model(idx)
+    expected = model(idx)
 
 # %% [markdown]
 # ## 1. The stored mask
@@ -29,8 +29,8 @@ with tl.no_grad():
 mask = tl.tril(tl.ones(32, 32)).view(1, 1, 32, 32)
 with_masks = {**weights, "h.0.attn.bias": mask, "h.1.attn.bias": mask}
 with tl.no_grad():
-    assert tl.equal(build_gpt2(with_masks)(idx), wanted)
-print("a file with masks is read; they are left out")
+    assert tl.equal(build_gpt2(with_masks)(idx), expected)
+print("a file with masks is read; the masks are left out")
 
 # %% [markdown]
 # ## 2. OpenAI's names
@@ -53,12 +53,12 @@ for name, array in weights.items():
     variables[openai_name(name)] = array[None] if is_matrix else array  # (in, out) -> (1, in, out)
 print("model/h0/attn/c_attn/w", variables["model/h0/attn/c_attn/w"].shape)
 with tl.no_grad():
-    assert tl.equal(build_gpt2(variables)(idx), wanted)
+    assert tl.equal(build_gpt2(variables)(idx), expected)
 
 # %% [markdown]
 # ## 3. 124 or 163 million
-# The output layer: V·C = 50,257·768 = 38.6 million. GPT-2 shares it with the embedding, the book's class
-# has its own. (The book leaves out the biases of q, k and v too: 12·3·768 fewer.)
+# The output layer: V·C = 50,257·768 = 38.6 million. GPT-2 shares it with the embedding; the book's class
+# has a separate one. (The book also leaves out the biases of q, k and v: 12·3·768 fewer.)
 
 # %%
 def count(**changes):
@@ -66,6 +66,6 @@ def count(**changes):
 
 
 tied, book = count(), count(tie_weights=False, qkv_bias=False)
-print(f"tied {tied:,}; with its own output layer and without those biases {book:,}")
+print(f"tied {tied:,}; with a separate output layer and without those biases {book:,}")
 assert book - tied == 50257 * 768 - 12 * 3 * 768
 assert (tied, book) == (124_439_808, 163_009_536)

@@ -18,7 +18,7 @@ tokenizer = BPETokenizer.train([message for message, _ in train], 512)
 
 # %% [markdown]
 # ## 1. A bag of words
-# Each message becomes a row of shares: how much of it is token 0, token 1, and so on. One weight for each token.
+# Each message becomes a row of shares: what share of it is token 0, token 1, and so on. One weight for each token.
 
 # %%
 def bag(rows):
@@ -45,7 +45,7 @@ print(f"bag of words: {accuracy:.1%} of the test messages")
 assert accuracy > 0.9
 
 # %% [markdown]
-# Without any order it is hard to beat: spam has its own words. A good baseline is worth an hour.
+# It ignores the order, and yet it is hard to beat: spam has its own words. A good baseline is worth an hour.
 #
 # ## 2. Copies
 
@@ -56,7 +56,8 @@ print(f"{len(copies)} of {len(test)} test messages are copies of training messag
 assert 0 < len(copies) < len(test) / 5
 
 # %% [markdown]
-# Every eighth: spam is sent many times. The accuracy is a little too good by them; leave them out for a strict test.
+# Every eighth message: spam is sent many times. This makes the accuracy a little too good; leave the copies out
+# for a strict test.
 #
 # ## 3. Weights instead of balance
 # Each class gets the weight n/(2·n_class), so that both sum to n/2.
@@ -69,9 +70,9 @@ print("counts", counts.tolist(), " weights", [round(w, 3) for w in weights.tolis
 assert torch.allclose(weights * counts.float(), torch.full((2,), len(rows) / 2))
 
 labels = torch.tensor([label for _, label in rows])
-nothing = torch.zeros(len(rows), 2)
-always_ham = nothing + torch.tensor([5.0, 0.0])
+uniform = torch.zeros(len(rows), 2)
+always_ham = uniform + torch.tensor([5.0, 0.0])
 for name, w in (("plain", None), ("weighted", weights)):
-    print(f"{name:9} loss of knowing nothing {F.cross_entropy(nothing, labels, weight=w).item():.3f}, "
+    print(f"{name:9} loss of a uniform guess {F.cross_entropy(uniform, labels, weight=w).item():.3f}, "
           f"of 'always ham' {F.cross_entropy(always_ham, labels, weight=w).item():.3f}")
 assert F.cross_entropy(always_ham, labels, weight=weights) > 2.0

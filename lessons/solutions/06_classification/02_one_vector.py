@@ -44,7 +44,7 @@ print(f"300 messages: 50 % ± {2 * sd:.1%} (two standard deviations)")
 tl.manual_seed(1)
 shares = tl.randint(0, 2, (2000, 300)).float().mean(dim=1)  # 2,000 coins on 300 messages
 outside = ((shares - 0.5).abs() > 2 * sd).float().mean().item()
-print(f"outside of it: {outside:.1%} of all coins")
+print(f"outside this range: {outside:.1%} of all coins")
 assert 0.02 < outside < 0.07
 
 # %% [markdown]

@@ -27,7 +27,7 @@ PAD = tokenizer.special_tokens["<|endoftext|>"]
 
 
 def filter_of(rows, T=48, steps=130):
-    """The report on the test messages of a small model that learned from `rows`."""
+    """The report on the test messages for a small model that learned from `rows`."""
     learn, judge = (TextClassificationDataset(part, tokenizer, max_length=T, pad_token_id=PAD) for part in (rows, test))
     tl.manual_seed(123)
     gpt = GPT(dict(vocab_size=512, context_length=T, emb_dim=32, n_heads=4, n_layers=1, drop_rate=0.0))
@@ -37,9 +37,9 @@ def filter_of(rows, T=48, steps=130):
 
 
 # %% [markdown]
-# ## 1. Where to cut
-# Call it spam if that costs less: with p the probability of spam, moving it away costs 20·(1 − p), leaving it
-# costs p. So p > 20/21 = 0.952.
+# ## 1. The threshold
+# Call it spam if that costs less. With p the probability of spam, moving the message away costs 20·(1 − p) on
+# average, leaving it costs p. So call it spam if p > 20/21 = 0.952.
 
 # %%
 report = filter_of(train)
@@ -65,7 +65,7 @@ print(", ".join(f"{T} tokens: {value:.1%}" for T, value in by_length.items()))
 assert by_length[8] > 0.6 and by_length[32] > by_length[8]
 
 # %% [markdown]
-# A few words are enough to suspect; a whole sentence is better.
+# A few words are enough for a suspicion; a whole sentence is better.
 #
 # ## 3. How many labels
 

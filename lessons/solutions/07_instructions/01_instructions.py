@@ -26,7 +26,7 @@ data = InstructionDataset(entries, tokenizer, "phi3")
 
 # %%
 def padding(order):
-    """The share of a whole epoch's places that is padding, in batches of 8."""
+    """The share of padding among all places of an epoch, in batches of 8."""
     lengths = np.array([len(data[i][0]) for i in order])[: len(data) // 8 * 8].reshape(-1, 8)  # (batches, 8)
     return 1 - lengths.sum() / (lengths.max(axis=1) * 8).sum()
 
@@ -37,11 +37,13 @@ print(f"padding: {in_random_order:.0%} in random order, {in_order_of_length:.1%}
 assert in_order_of_length < 0.05 < in_random_order
 
 # %% [markdown]
-# But sorted batches are all alike inside, and always the same ones. Good loaders sort within a shuffled group.
+# But the texts of a sorted batch are all similar, and the batches are always the same. Good loaders shuffle
+# first, and then sort within groups.
 #
 # ## 2. No end
-# The model never learns to stop: behind its answer it goes on to invent a new instruction. With all padding at
-# −100 the same happens, because the one end-of-text that ends the text is padding too. So the first one counts:
+# The model never learns to stop: after its answer it continues and invents a new instruction. With all padding
+# at −100 the same happens, because the one end-of-text that ends the text is padding too. So the first one
+# counts:
 
 # %%
 inputs, targets = collate_instructions([data[0], data[1]], pad_token_id=END)

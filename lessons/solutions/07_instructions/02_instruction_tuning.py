@@ -50,19 +50,20 @@ def tune(mask):
 
 # %% [markdown]
 # ## 1. With and without the questions
-# The losses are means over different tokens: responses alone, or questions too. So compare on the same tokens.
+# The losses are means over different tokens: the responses alone, or the questions too. So compare them on the
+# same tokens.
 
 # %%
 responses = [collate_instructions([val_set[i] for i in range(j, min(j + 8, len(val_set)))], pad_token_id=END,
                                   mask_instruction=True) for j in range(0, len(val_set), 8)]
-found = {}
+response_loss = {}
 for mask in (False, True):
     model, last = tune(mask)
-    found[mask] = evaluate(model, responses)[0]
-    print(f"mask_instruction={mask!s:5} last training loss {last:.2f}, held back responses {found[mask]:.3f}")
+    response_loss[mask] = evaluate(model, responses)[0]
+    print(f"mask_instruction={mask!s:5} last training loss {last:.2f}, validation responses {response_loss[mask]:.3f}")
 start = evaluate(base, responses)[0]
 print(f"before: {start:.3f}")
-assert max(found.values()) < start
+assert max(response_loss.values()) < start
 
 # %% [markdown]
 # With so few and so short responses the questions are worth learning too; published results differ from data set
@@ -77,7 +78,7 @@ print(f"loss on the plays: {before:.2f} before, {after:.2f} after the tuning")
 assert after > before
 
 # %% [markdown]
-# Against it: a smaller learning rate, LoRA, or some pages of the old text among the new examples.
+# What helps against it: a smaller learning rate, LoRA, or some pages of the old text among the new examples.
 #
 # ## 3. Blind spots of a word count
 

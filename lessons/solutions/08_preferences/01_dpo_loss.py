@@ -15,7 +15,7 @@ import tinygrad_llm.nn.functional as F
 
 # %% [markdown]
 # ## 1. Two equal answers
-# The margin is 0 whatever the model says: the loss stays ln 2, and the two gradients cancel. Leave such pairs out.
+# The margin is 0 for every model: the loss stays ln 2, and the two gradients cancel. Leave such pairs out.
 
 # %%
 torch.manual_seed(123)
@@ -24,17 +24,17 @@ log_p = F.log_softmax(logits, dim=-1)
 margin = 0.1 * (log_p[2] - log_p[2])
 loss = -F.logsigmoid(margin)
 loss.backward()
-print(f"loss {loss.item():.4f}, largest slope {logits.grad.abs().max().item():.1f}")
+print(f"loss {loss.item():.4f}, largest gradient {logits.grad.abs().max().item():.1f}")
 assert abs(loss.item() - math.log(2)) < 1e-6 and logits.grad.abs().max().item() == 0.0
 
 # %% [markdown]
 # ## 2. Length
-# Not directly: only the difference to the reference counts, and that begins at 0 for every length. But a long answer
-# has more tokens to move, so its reward changes faster. The mean over tokens takes that away.
+# Not directly: only the difference to the reference counts, and that begins at 0 for every length. But a long
+# answer has more tokens that can change, so its reward changes faster. The mean over tokens removes this effect.
 
 # %%
 def reward_after_a_step(n, average):
-    """How far a reward moves if every one of n tokens becomes 0.01 nats likelier."""
+    """How far a reward moves if each of n tokens gains 0.01 nats."""
     gain = torch.full((n,), 0.01)
     return (gain.mean() if average else gain.sum()).item()
 
@@ -46,8 +46,8 @@ assert abs(reward_after_a_step(50, True) - reward_after_a_step(5, True)) < 1e-6
 
 # %% [markdown]
 # ## 3. Label smoothing
-# loss = −(1 − ε)·log σ(m) − ε·log σ(−m). Its slope is σ(m) − (1 − ε), zero at m = ln((1 − ε)/ε): the model should be
-# sure by just so much.
+# loss = −(1 − ε)·log σ(m) − ε·log σ(−m). Its derivative is σ(m) − (1 − ε), zero at m = ln((1 − ε)/ε): the model
+# should be exactly that sure.
 
 # %%
 eps = 0.1

@@ -52,15 +52,15 @@ def tune(rows, beta=0.1):
 
 
 # %% [markdown]
-# ## 1. The leash β
+# ## 1. What β does
 # The reward is β·(log π − log π_ref), so the distance in nats is margin/β. A small β lets the model go far.
 
 # %%
 distance = {}
 for beta in (0.02, 0.5):
-    found = tune(train, beta)
-    distance[beta] = found["margin"] / beta
-    print(f"β = {beta}: margin {found['margin']:.2f}, that is {distance[beta]:.1f} nats; right {found['reward_accuracy']:.0%}")
+    metrics = tune(train, beta)
+    distance[beta] = metrics["margin"] / beta
+    print(f"β = {beta}: margin {metrics['margin']:.2f}, that is {distance[beta]:.1f} nats; accuracy {metrics['reward_accuracy']:.0%}")
 assert distance[0.02] > distance[0.5] > 0
 
 # %% [markdown]
@@ -69,22 +69,23 @@ assert distance[0.02] > distance[0.5] > 0
 # %%
 swapped = [{**e, "chosen": e["rejected"], "rejected": e["chosen"]} for e in train]
 wrong = tune(swapped)
-print(f"swapped: margin {wrong['margin']:.2f}, right {wrong['reward_accuracy']:.0%}")
+print(f"swapped: margin {wrong['margin']:.2f}, accuracy {wrong['reward_accuracy']:.0%}")
 assert wrong["margin"] < 0 and wrong["reward_accuracy"] < 0.5
 
 # %% [markdown]
-# It has learned the opposite as well as before: the labels are all that DPO knows.
+# It has learned the opposite just as well: DPO knows nothing but the labels.
 #
 # ## 3. The policy as its own reference
-# Then the margin is 0 for ever and the loss always ln 2. But its *gradient* is not 0 (the reference is outside the
-# graph), so the weights move without any leash, and the loss curve shows nothing. The trainer refuses it.
+# Then the margin is always 0 and the loss always ln 2. But its *gradient* is not 0 (the reference is outside the
+# graph), so the weights move, nothing holds them near the reference, and the loss curve does not show it. The
+# trainer refuses this.
 
 # %%
 loss = DPOLoss(base)(base, batches[0])
 loss.backward()
-moves = max(p.grad.abs().max().item() for p in base.parameters() if p.grad is not None)
-print(f"loss {loss.item():.4f}; the largest slope is above 0: {moves > 0}")
-assert abs(loss.item() - math.log(2)) < 1e-5 and moves > 0
+largest = max(p.grad.abs().max().item() for p in base.parameters() if p.grad is not None)
+print(f"loss {loss.item():.4f}; the largest gradient is above 0: {largest > 0}")
+assert abs(loss.item() - math.log(2)) < 1e-5 and largest > 0
 try:
     preference_trainer(base, base, val_set, pad_token_id=END)
 except ValueError as error:

@@ -25,7 +25,7 @@ assert 384 * 2 * n == n * n  # half of n: nothing saved
 
 # %% [markdown]
 # ## 2. Cutting a full change to rank r
-# A smaller experiment: one hidden layer, whose task turns.
+# A smaller experiment: one hidden layer, and a task whose direction turns.
 
 # %%
 torch.manual_seed(1)
@@ -59,7 +59,7 @@ model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 1))
 train(model, a, 600)
 old = model[0].weight.detach().clone()
 model.requires_grad_(False)
-model[0].weight.requires_grad_(True)  # the first matrix alone is trained on
+model[0].weight.requires_grad_(True)  # only the first matrix continues to train
 optimizer = torch.optim.AdamW([model[0].weight], lr=5e-3, weight_decay=0.0)
 for _ in range(300):
     x, y = batch(b)
@@ -68,16 +68,16 @@ for _ in range(300):
     loss.backward()
     optimizer.step()
 u, s, v = np.linalg.svd((model[0].weight.detach() - old).numpy(), full_matrices=False)
-found = {}
+loss_at = {}
 for r in (0, 1, 2, 4, 16):
     cut = torch.tensor((u[:, :r] * s[:r]) @ v[:r])  # (64, r)·(r, 16) -> (64, 16)
     torch.manual_seed(5)  # the same test points
-    found[r] = loss_with(old + cut, model, b)
-    print(f"rank {r:2} of the change: loss {found[r]:.2f}")
-assert found[16] < found[0] and found[4] - found[16] < 0.35 * (found[0] - found[16])
+    loss_at[r] = loss_with(old + cut, model, b)
+    print(f"rank {r:2} of the change: loss {loss_at[r]:.2f}")
+assert loss_at[16] < loss_at[0] and loss_at[4] - loss_at[16] < 0.35 * (loss_at[0] - loss_at[16])
 
 # %% [markdown]
-# The first directions bring most of the gain.
+# The first directions give most of the gain.
 #
 # ## 3. Both at random
 # Then ΔW is noise from the start, and the old model is damaged before it has learned anything.

@@ -36,7 +36,7 @@ start = evaluate(base, val)[0]
 
 
 def adapted(names, rank, alpha, lr=5e-3, steps=80):
-    """(numbers trained, loss on the held back part)"""
+    """(trained parameters, validation loss)"""
     model = GPT(config)
     model.load_state_dict(base.state_dict())
     tl.manual_seed(7)
@@ -47,18 +47,18 @@ def adapted(names, rank, alpha, lr=5e-3, steps=80):
 
 # %% [markdown]
 # ## 1. Attention or feed-forward
-# A block's attention has 48 x 144 and 48 x 48, its feed-forward twice 48 x 192. With rank 5 against rank 3
-# the numbers are equal: 5·(192 + 96) = 3·(240 + 240).
+# A block's attention has 48 x 144 and 48 x 48, its feed-forward twice 48 x 192. With rank 5 for the first
+# and rank 3 for the second they have the same number of parameters: 5·(192 + 96) = 3·(240 + 240).
 
 # %%
 attention, feed_forward = adapted(["att.*"], 5, 10), adapted(["ff.*"], 3, 6)
-print(f"before {start:.3f};  attention {attention[1]:.3f} ({attention[0]:,} numbers);  "
-      f"feed-forward {feed_forward[1]:.3f} ({feed_forward[0]:,} numbers)")
+print(f"before {start:.3f};  attention {attention[1]:.3f} ({attention[0]:,} parameters);  "
+      f"feed-forward {feed_forward[1]:.3f} ({feed_forward[0]:,} parameters)")
 assert attention[0] == feed_forward[0]
 assert attention[1] < start and feed_forward[1] < start
 
 # %% [markdown]
-# Both learn; on so small a model the difference is small. Using both is the usual choice.
+# Both learn; with so small a model the difference is small. The usual choice is both.
 #
 # ## 2. Two adapters, one base
 
@@ -69,18 +69,18 @@ for text in (story[:cut], plays[:5000]):
     lora.add(model, rank=2, alpha=4)
     train(model, text, 10, 5e-3)
     lora.remove(model)
-theirs = model.state_dict()
-assert all(tl.equal(theirs[name], value) for name, value in base.state_dict().items())
+afterwards = model.state_dict()
+assert all(tl.equal(afterwards[name], value) for name, value in base.state_dict().items())
 print("two adapters came and went; the base is the same to the byte")
 
 # %% [markdown]
 # ## 3. α
-# ΔW is multiplied by α/r, and so is its gradient: α works like a learning rate. Too small learns slowly, too
-# large jumps.
+# ΔW is multiplied by α/r, and so is its gradient: α works like a learning rate. If it is too small, learning
+# is slow; if it is too large, the loss jumps.
 
 # %%
-found = {}
+loss_at = {}
 for factor in (1 / 8, 2, 128):
-    found[factor] = adapted(["trf_blocks.*"], 4, 4 * factor)[1]
-    print(f"α = {factor:g}·r: loss {found[factor]:.3f}")
-assert found[2] < found[1 / 8] and found[2] < found[128]
+    loss_at[factor] = adapted(["trf_blocks.*"], 4, 4 * factor)[1]
+    print(f"α = {factor:g}·r: loss {loss_at[factor]:.3f}")
+assert loss_at[2] < loss_at[1 / 8] and loss_at[2] < loss_at[128]

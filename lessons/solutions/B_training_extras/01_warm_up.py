@@ -8,8 +8,8 @@
 # # Solutions: warm-up
 #
 # ## 1. From zero itself
-# The first step does nothing at all: a batch is computed and thrown away. AdamW's memory is filled by it
-# though, so it is not quite lost.
+# The first step does nothing at all: a batch is computed and thrown away. But it fills AdamW's memory, so it
+# is not quite lost.
 
 # %%
 import tinygrad_llm as torch
@@ -18,14 +18,14 @@ w = torch.tensor([1.0], requires_grad=True)
 optimizer = torch.optim.AdamW([w], lr=0.0, weight_decay=0.0)
 w.grad = torch.tensor([3.0])
 optimizer.step()
-print("after a step with lr 0:", w.item(), " remembered slope:", optimizer.state[w]["exp_avg"].item())
+print("after a step with lr 0:", w.item(), " remembered gradient:", optimizer.state[w]["exp_avg"].item())
 assert w.item() == 1.0 and optimizer.state[w]["exp_avg"].item() > 0
 
 # %% [markdown]
 # ## 2. Two memories
-# The short memory measures the size of the last twenty slopes only. If one is unusually large, it is divided
-# by a mean that holds it too, so the step stays small. With the long memory a slope ten times the usual size
-# makes a step several times the usual size.
+# The short memory measures the size of the last twenty gradients only. If one is unusually large, it is
+# divided by a mean that contains it, so the step stays small. With the long memory a gradient ten times the
+# usual size makes a step several times the usual size.
 
 # %%
 def step_after_a_jump(beta2):
@@ -40,18 +40,18 @@ def step_after_a_jump(beta2):
 
 
 for beta2 in (0.999, 0.95):
-    print(f"β₂ = {beta2}: a slope ten times as large makes a step of {step_after_a_jump(beta2):.2f}·lr")
+    print(f"β₂ = {beta2}: a gradient ten times as large makes a step of {step_after_a_jump(beta2):.2f}·lr")
 assert step_after_a_jump(0.999) > 1.5 * step_after_a_jump(0.95)
 
 # %% [markdown]
 # ## 3. Plain SGD
 # No: it has no memory, its step is lr·g at step 1 and at step 1,000. It may need a warm-up for another reason:
-# slopes are steepest at the start, when the model is far from everything.
+# gradients are largest at the start, when the model is far from every minimum.
 
 # %%
 w = torch.tensor([1.0, 1.0], requires_grad=True)
 optimizer = torch.optim.SGD([w], lr=0.1)
 w.grad = torch.tensor([5.0, 0.005])
 optimizer.step()
-print("SGD moves by", [round(1 - x, 4) for x in w.tolist()], ": in proportion to the slopes")
+print("SGD moves by", [round(1 - x, 4) for x in w.tolist()], ": in proportion to the gradients")
 assert abs((1 - w[0].item()) / (1 - w[1].item()) - 1000) < 1

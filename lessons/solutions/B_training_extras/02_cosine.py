@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # Solutions: going down along a cosine
+# # Solutions: lowering the learning rate along a cosine
 
 # %%
 import math
@@ -14,7 +14,7 @@ import tinygrad_llm as torch
 
 
 def descend(rate, steps=300):
-    """The weights after each step of SGD on ½·|w|² with noisy slopes: (steps, 400)."""
+    """The weights after each step of SGD on ½·|w|² with noisy gradients: (steps, 400)."""
     torch.manual_seed(123)
     w = torch.full((400,), 3.0)
     path = []
@@ -44,8 +44,8 @@ assert abs(mean_cosine - 0.15) < 1e-6
 
 # %% [markdown]
 # ## 2. Constant, then down
-# As good as the cosine here. And the constant part can be as long as one likes: the fall can begin at any
-# moment, from any checkpoint, and the run can later go on from before the fall.
+# It is as good as the cosine here. And the constant part can have any length: the decay can begin at any moment,
+# from any checkpoint, and the run can later continue from before the decay.
 
 # %%
 def stable_then_down(t):
@@ -61,8 +61,7 @@ assert max(ends["cosine"], ends["constant, then down"]) < 0.2 * ends["constant"]
 
 # %% [markdown]
 # ## 3. The mean of the last weights
-# The noise of many steps cancels in their mean. That is a way to get the small steps' result without taking
-# small steps.
+# The noise of many steps cancels in their mean. So we get the result of small steps without taking small steps.
 
 # %%
 path = descend(lambda t: 0.3)

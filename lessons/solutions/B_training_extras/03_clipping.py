@@ -15,8 +15,8 @@ clip_grad_norm_ = nn.utils.clip_grad_norm_
 
 # %% [markdown]
 # ## 1. Once, at the end
-# The gradient of the step is the sum of the parts. Parts that are clipped one by one have another sum: a part
-# with a large gradient loses, a small one stays.
+# The gradient of the step is the sum of the parts. If the parts are clipped one by one, the sum is different:
+# a part with a large gradient is shortened, a small one stays.
 
 # %%
 parts = [torch.tensor([10.0, 0.0]), torch.tensor([0.0, 0.5])]
@@ -39,7 +39,7 @@ assert once[1].item() < 0.06 and total[1].item() > 0.49
 
 # %%
 def moved_after_a_shock(c):
-    """How far AdamW walks in the 50 steps after one gradient that is 1,000 times too long."""
+    """How far AdamW moves in 50 steps that begin 10 steps after one gradient 1,000 times too long."""
     w = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([w], lr=0.01, weight_decay=0.0)
     for step in range(120):
@@ -58,8 +58,8 @@ assert clipped > 0.49 and free < 0.6 * clipped
 
 # %% [markdown]
 # ## 3. One NaN
-# The length is NaN, the factor c/NaN is NaN, and so is every gradient after it. PyTorch's
-# `error_if_nonfinite=True` stops instead. Look at the length in any case.
+# The length is NaN, the factor c/NaN is NaN, and so is every gradient after clipping. PyTorch's
+# `error_if_nonfinite=True` raises an error instead. Log the length in any case.
 
 # %%
 p, q = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
