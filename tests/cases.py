@@ -51,9 +51,9 @@ class Case:
 
     def run(self, op: type[Op], *inputs: Any, **options: Any) -> Any:
         """The op, or what stands in its place, on tensors."""
-        return (self.apply or type(op).__call__)(op, *inputs, **options) if self.apply else (
-            op.apply(*inputs, **options)
-        )  # fmt: skip
+        if self.apply is not None:
+            return self.apply(op, *inputs, **options)
+        return op.apply(*inputs, **options)
 
     def name_of(self, i: int) -> str:
         """Input i's name in the signature; "input 3" where it names fewer."""
