@@ -36,7 +36,6 @@ class Case:
     oracle: Callable[..., Any] | None = None  # arrays and options -> the result, in NumPy
     twin: Callable[..., Any] | None = None  # tensors and options -> the result, with a gradient
     constant: frozenset[str] = frozenset()  # floating inputs that get no gradient, by name
-    half: bool = True  # whether float16 in must give float16 out at the op's own level
     apply: Callable[..., Any] | None = None  # (op, *inputs, **options), if op.apply is not enough
     label: str = ""  # for an op's further rows
 
