@@ -7,11 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from . import machine
+
 SPIN = "while True: pass"
+SIDES = ("ours", "torch")
 
 
 def options() -> argparse.ArgumentParser:
@@ -32,6 +35,41 @@ def _number(text: str) -> int:
     if n < 0:
         raise argparse.ArgumentTypeError("0 or more")
     return n
+
+
+def parser(command: str, text: str | None) -> argparse.ArgumentParser:
+    """The parser of one benchmark, with the options that every one shares."""
+    return argparse.ArgumentParser(
+        prog=f"python -m benchmarks {command}", description=text, parents=[options()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def two_sides(
+    parser: argparse.ArgumentParser, rounds: int | None = 3, sides: Sequence[str] = SIDES
+) -> None:
+    """Add the options of a benchmark that runs ours and PyTorch in processes of each side."""
+    parser.add_argument("--against", choices=["torch", "none"], default="torch")
+    parser.add_argument("--rounds", type=int, default=rounds, help="fresh processes of each side")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
+
+
+def sides_of(options: argparse.Namespace, sides: Sequence[str] = SIDES) -> list[str]:
+    """The sides that take part: without PyTorch's after --against none."""
+    return [side for side in sides if side != "torch" or options.against == "torch"]
+
+
+def run_sides(
+    command: str, sides: Sequence[str], rounds: int, *args: Any, threads: int | None = None
+) -> dict[str, list]:
+    """What `command --side SIDE *args` measured for each side; their processes alternate."""
+    results: dict[str, list] = {side: [] for side in sides}
+    for _ in range(max(1, rounds)):
+        for side in sides:
+            done = machine.run_child("benchmarks", command, "--side", side, *args, threads=threads)
+            results[side].append(done)
+    return results
 
 
 @contextmanager

@@ -10,7 +10,6 @@ rate means at one row: every weight is read once for each token.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import common, machine
-from .train_step import CONFIGS
+from .configs import CONFIGS, Config
 
 PLACES = {  # our names: PyTorch's
     "tok_emb": "tokens", "pos_emb": "positions", "trf_blocks": "blocks", "final_norm": "norm",
@@ -39,13 +38,13 @@ def weight(name: str, shape: tuple[int, ...]) -> Any:
     return drawn * np.float32(0.06)
 
 
-def ours(config: str, context: int) -> Callable[[Any, int], Iterator[Any]]:
+def ours(config: Config) -> Callable[[Any, int], Iterator[Any]]:
     """generate(prompt, new) -> each step's ids, by tinygrad_llm."""
     from tinygrad_llm.generation import generate_steps
 
     from .our_gpt import model_of
 
-    model = model_of(config, context)
+    model = model_of(config)
     for name, p in model.named_parameters():
         for here, there in PLACES.items():
             name = name.replace(here, there)
@@ -53,15 +52,14 @@ def ours(config: str, context: int) -> Callable[[Any, int], Iterator[Any]]:
     return lambda prompt, new: (ids.array for ids in generate_steps(model, prompt.tolist(), new))
 
 
-def rival(config: str, context: int) -> Callable[[Any, int], Iterator[Any]]:
+def rival(config: Config) -> Callable[[Any, int], Iterator[Any]]:
     """The same by PyTorch."""
     import torch
 
     from .torch_cache import generate_steps
     from .torch_gpt import GPT
 
-    vocab, c, heads, layers, _ = CONFIGS[config]
-    model = GPT(vocab, context, c, heads, layers)
+    model = GPT(*config[:5])
     for name, p in model.named_parameters():
         p.data.copy_(torch.from_numpy(weight(name, tuple(p.shape))))
     return lambda prompt, new: (
@@ -73,10 +71,11 @@ def measure(side: str, config: str, batches: list[int], prompt: int, new: int) -
     """For each batch: seconds of the first token and of each later one, and the tokens."""
     import numpy as np
 
-    run = (ours if side == "ours" else rival)(config, prompt + new)
-    found = {}
+    sizes = CONFIGS[config]._replace(context_length=prompt + new)
+    run = (ours if side == "ours" else rival)(sizes)
+    measured = {}
     for batch in batches:
-        ids = np.random.default_rng(1).integers(0, CONFIGS[config][0], (batch, prompt))
+        ids = np.random.default_rng(1).integers(0, sizes.vocab_size, (batch, prompt))
         for _ in run(ids, min(8, new)):  # warm up
             pass
         clock, tokens = [time.perf_counter()], []
@@ -84,23 +83,17 @@ def measure(side: str, config: str, batches: list[int], prompt: int, new: int) -
             clock.append(time.perf_counter())
             tokens.append(row.tolist())
         spent = np.diff(clock).tolist()
-        found[str(batch)] = {"first": spent[0], "later": spent[1:], "tokens": tokens}
-    return {"batches": found, "peak": machine.peak_memory()}
+        measured[str(batch)] = {"first": spent[0], "later": spent[1:], "tokens": tokens}
+    return {"batches": measured, "peak": machine.peak_memory()}
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks generate", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("generate", __doc__)
     parser.add_argument("--config", choices=CONFIGS, default="char")
-    parser.add_argument("--against", choices=["torch", "none"], default="torch")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--prompt", type=int, default=32, help="tokens of the prompt")
     parser.add_argument("--new", type=int, default=128, help="tokens to write")
-    parser.add_argument("--rounds", type=int, default=3, help="fresh processes of each side")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
+    common.two_sides(parser)
     options = parser.parse_args(argv)
     for name, least in (("prompt", 1), ("new", 2), ("rounds", 1)):
         if getattr(options, name) < least:
@@ -113,34 +106,19 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"])
-    sides = ["ours"] + (["torch"] if options.against == "torch" else [])
-    rounds: dict[str, list] = {side: [] for side in sides}
-    for _ in range(options.rounds):
-        for side in sides:
-            rounds[side].append(
-                machine.run_child(
-                    "benchmarks",
-                    "generate",
-                    "--config",
-                    options.config,
-                    "--prompt",
-                    options.prompt,
-                    "--new",
-                    options.new,
-                    "--side",
-                    side,
-                    "--batch",
-                    *options.batch,
-                    threads=options.threads,
-                )  # fmt: skip
-            )
-    return summary_of(options, sides, rounds, here)
+    rounds = common.run_sides(
+        "generate", common.sides_of(options), options.rounds, "--config", options.config,
+        "--prompt", options.prompt, "--new", options.new, "--batch", *options.batch,
+        threads=options.threads,
+    )  # fmt: skip
+    return summary_of(options, rounds, here)
 
 
-def summary_of(options: Any, sides: list[str], rounds: Any, here: Any) -> dict[str, Any]:
+def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, Any]:
     """Medians, printed: first token, tokens a second, ratio, whether the tokens agree."""
-    vocab, c, _, layers, _ = CONFIGS[options.config]
-    read = 4 * (layers * 12 * c * c + vocab * c)  # bytes of the weights that each step reads
+    config, sides = CONFIGS[options.config], list(rounds)
+    c = config.emb_dim
+    read = 4 * (config.n_layers * 12 * c * c + config.vocab_size * c)  # bytes of weights per step
     print(
         f"\n{options.config}: {options.new} tokens after a prompt of {options.prompt}, greedy\n\n"
         f"{'batch':>5}  {'':6}{'first token':>13}{'ms a token':>12}{'tokens/s':>10}"

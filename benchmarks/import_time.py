@@ -8,7 +8,6 @@ alone, without the start of Python; `import tinygrad_llm` contains `import numpy
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
 import subprocess
@@ -42,10 +41,7 @@ def own_modules(module: str) -> list[tuple[float, str]]:
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks import", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("import", __doc__)
     parser.add_argument("--rounds", type=int, default=21, help="fresh processes of each")
     parser.add_argument("--top", type=int, default=5, help="slowest modules to list")
     options = parser.parse_args(argv)

@@ -10,7 +10,6 @@ largest number in them: the plain way is not another computation. SPEED.md tells
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -211,9 +210,10 @@ def _scatter() -> tuple[Way, Way]:
 def _cache() -> tuple[Way, Way]:
     from tinygrad_llm.generation import generate
 
+    from .configs import CONFIGS
     from .our_gpt import model_of
 
-    model = model_of("char")
+    model = model_of(CONFIGS["char"])
     prompt = np.random.default_rng(0).integers(0, 65, (1, 64)).tolist()
     return (
         lambda: [generate(model, prompt, 64, use_cache=False).array],
@@ -240,10 +240,7 @@ def compare(make: Callable[[], tuple[Way, Way]], seconds: float) -> dict[str, fl
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks ladder", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("ladder", __doc__)
     parser.add_argument("--only", default="", help="rungs whose name holds this")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each rung")
     options = parser.parse_args(argv)

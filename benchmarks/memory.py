@@ -11,28 +11,24 @@ no working memory.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
 from typing import Any
 
 from . import common, machine
-from .train_step import CONFIGS, CONTEXT, rival_training, stepping
+from .configs import CONFIGS, gpt_config
+from .step import stepping, training_of
 
 SIDES = ("ours", "checkpointed", "torch")
 
 
 def steps_of(side: str, config: str) -> Any:
     """A function that trains one step."""
-    if side == "torch":
-        return stepping(*rival_training(config))
-    from .our_gpt import training
-
-    model, *rest = training(config)
+    torch, model, *rest = training_of("torch" if side == "torch" else "ours", config)
     if side == "checkpointed":
         model.gradient_checkpointing_enable()
-    return stepping(model, *rest)
+    return stepping(torch, model, *rest)
 
 
 def measure(side: str, config: str, steps: int) -> dict[str, Any]:
@@ -43,10 +39,10 @@ def measure(side: str, config: str, steps: int) -> dict[str, Any]:
         import tinygrad_llm.optim  # noqa: F401
     before = machine.peak_memory()
     step = steps_of(side, config)
-    losses, times, fresh = [step(), step()], [], []
+    losses, times, fresh = [step().item(), step().item()], [], []
     for _ in range(steps):
         faults, start = page_faults(), time.perf_counter()
-        losses.append(step())
+        losses.append(step().item())
         times.append(time.perf_counter() - start)
         fresh.append(page_faults() - faults)
     return {"times": times, "losses": losses, "peak": machine.peak_memory(), "before": before,
@@ -62,38 +58,20 @@ def page_faults() -> int:
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks memory", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("memory", __doc__)
     parser.add_argument("--config", choices=CONFIGS, default="char")
-    parser.add_argument("--against", choices=["torch", "none"], default="torch")
-    parser.add_argument("--rounds", type=int, default=2, help="fresh processes of each side")
-    parser.add_argument("--steps", type=int, default=4, help="timed steps a round")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=4, help="timed steps per process")
+    common.two_sides(parser, rounds=2, sides=SIDES)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(measure(options.side, options.config, options.steps)))
         return None
     print(machine.run_child("benchmarks.machine", threads=options.threads)["text"], "\n")
-    sides = [s for s in SIDES if s != "torch" or options.against == "torch"]
-    rounds: dict[str, list] = {side: [] for side in sides}
-    for _ in range(max(1, options.rounds)):
-        for side in sides:
-            rounds[side].append(
-                machine.run_child(
-                    "benchmarks",
-                    "memory",
-                    "--config",
-                    options.config,
-                    "--steps",
-                    options.steps,
-                    "--side",
-                    side,
-                    threads=options.threads,
-                )  # fmt: skip
-            )
+    sides = common.sides_of(options, SIDES)
+    rounds = common.run_sides(
+        "memory", sides, options.rounds, "--config", options.config, "--steps", options.steps,
+        threads=options.threads,
+    )  # fmt: skip
     print(f"{'':14}{'ms/step':>10}{'peak':>10}{'of it the step':>17}{'page faults a step':>21}")
     seconds, peaks = {}, {}
     for side in sides:
@@ -120,9 +98,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
 
 
 def _bill(config: str, checkpointing: bool) -> Any:
-    from tinygrad_llm.models.gpt import GPTConfig
     from tinygrad_llm.study.memory.bill import memory_bill
 
-    vocab, c, heads, layers, batch = CONFIGS[config]
-    shape = GPTConfig(vocab, CONTEXT, c, heads, layers, drop_rate=0.0)
-    return memory_bill(shape, batch, CONTEXT, checkpointing)
+    sizes = CONFIGS[config]
+    return memory_bill(gpt_config(sizes), sizes.batch_size, sizes.context_length, checkpointing)

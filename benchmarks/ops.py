@@ -7,7 +7,6 @@ Each side runs in processes of its own, in turn; a time is the median of all its
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -108,34 +107,19 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ops", description=__doc__,
-                                     parents=[common.options()])  # fmt: skip
-    parser.add_argument("--against", choices=["torch", "none"], default="torch")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = common.parser("ops", __doc__)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--side", choices=["ours", "torch"], help=argparse.SUPPRESS)
+    common.two_sides(parser)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(measure(options.side, options.seconds)))
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
-    sides = ["ours"] + (["torch"] if options.against == "torch" else [])
-    rounds: dict[str, list] = {side: [] for side in sides}
-    for _ in range(options.rounds):
-        for side in sides:
-            rounds[side].append(
-                machine.run_child(
-                    "benchmarks",
-                    "ops",
-                    "--side",
-                    side,
-                    "--seconds",
-                    options.seconds,
-                    threads=options.threads,
-                )  # fmt: skip
-            )
+    sides = common.sides_of(options)
+    rounds = common.run_sides(
+        "ops", sides, options.rounds, "--seconds", options.seconds, threads=options.threads
+    )
     print(f"{'milliseconds':22}{'forward':>9}{'backward':>9}" + (
         f"{'torch':>9}{'torch':>9}{'ratio':>8}" if len(sides) == 2 else ""))  # fmt: skip
     summary: dict[str, Any] = {"machine": here}

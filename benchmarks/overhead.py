@@ -95,10 +95,7 @@ def micrograd() -> dict[str, float]:
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks overhead", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("overhead", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=["ours", *RIVALS], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -109,12 +106,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     print(here["text"], "\n")
     sides = ["ours"] + [s for s in RIVALS if importlib.util.find_spec(s)]
     missing = [s for s in RIVALS if s not in sides]
-    rounds: dict[str, list] = {s: [] for s in sides}
-    for _ in range(max(1, options.rounds)):
-        for side in sides:
-            rounds[side].append(
-                machine.run_child("benchmarks", "overhead", "--side", side, threads=1)
-            )
+    rounds = common.run_sides("overhead", sides, options.rounds, threads=1)
     print(f"{'microseconds an op':22}{'forward':>9}{'backward':>9}{'both':>9}{'times ours':>12}")
     found: dict[str, dict[str, float]] = {}
     for side in sides:

@@ -35,8 +35,8 @@ def _train_step(figure: Any, summary: dict[str, Any]) -> None:
         left.barh(i, row["seconds"] * 1e3, color=color, alpha=0.7)
         steps = [t * 1e3 for r in row["rounds"] for t in r["times"]]
         left.plot(steps, [i] * len(steps), "|", color="black", markersize=9, alpha=0.5)
-        left.text(row["seconds"] * 1e3 / 2, i,
-                  f"{row['seconds'] * 1e3:.0f} ms, {row['gflops']:.0f} GFLOP/s",
+        rate = f", {row['gflops']:.0f} GFLOP/s" if "gflops" in row else ""
+        left.text(row["seconds"] * 1e3 / 2, i, f"{row['seconds'] * 1e3:.0f} ms{rate}",
                   ha="center", va="center", bbox=PAPER)  # fmt: skip
         right.barh(i, row["peak"] / 1e6, color=color, alpha=0.7)
         right.text(row["peak"] / 2e6, i, f"{row['peak'] / 1e6:.0f} MB", ha="center", va="center")
@@ -46,10 +46,11 @@ def _train_step(figure: Any, summary: dict[str, Any]) -> None:
     right.set_yticks([])
     left.set_xlabel("milliseconds a step (bar: median, mark: each step)")
     right.set_xlabel("peak memory of the process, MB")
-    floor = summary["flops"] / summary["machine"]["sgemm"] / 1e6
-    left.axvline(floor, color="black", linestyle=":", linewidth=1)
-    left.annotate("products at sgemm rate", (floor, -0.57), fontsize=8, ha="right", va="top",
-                  xytext=(-4, 0), textcoords="offset points")  # fmt: skip
+    if "flops" in summary:
+        floor = summary["flops"] / summary["machine"]["sgemm"] / 1e6
+        left.axvline(floor, color="black", linestyle=":", linewidth=1)
+        left.annotate("products at sgemm rate", (floor, -0.57), fontsize=8, ha="right", va="top",
+                      xytext=(-4, 0), textcoords="offset points")  # fmt: skip
     ratio = f": {summary['ratio']:.2f} times PyTorch's speed" if "ratio" in summary else ""
     figure.suptitle(f"training step, {summary['config']}{ratio}")
 

@@ -20,7 +20,8 @@ from collections import defaultdict
 from typing import Any
 
 from . import common, machine
-from .train_step import CONFIGS, CONTEXT, useful_flops
+from .configs import CONFIGS, flops_per_step
+from .step import training_of
 
 PHASES = ("forward", "backward", "optimizer", "zero_grad")
 
@@ -52,9 +53,7 @@ def measure(config: str, steps: int) -> dict[str, Any]:
     """Seconds of each op and phase, a list over the steps, in this process."""
     from tinygrad_llm.study.common.watch import Watch
 
-    from .our_gpt import training
-
-    model, optimizer, idx, targets = training(config)
+    _, model, optimizer, idx, targets = training_of("ours", config)
 
     class Stopwatch(Watch):
         def __init__(self) -> None:
@@ -109,11 +108,12 @@ def summary_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def show(config: str, found: dict[str, Any], sgemm: float) -> None:
     """The table."""
     total, phases = found["total"], found["phases"]
-    flops = useful_flops(config)
-    batch = CONFIGS[config][-1]
+    sizes = CONFIGS[config]
+    flops = flops_per_step(sizes)
     print(
-        f"\n{config}, {batch} x {CONTEXT} tokens: {total * 1e3:.1f} ms a step, "
-        f"{flops / 1e9:.0f} GFLOP of products, {flops / total / 1e9:.0f} GFLOP/s "
+        f"\n{config}, {sizes.batch_size} x {sizes.context_length} tokens: "
+        f"{total * 1e3:.1f} ms per step, {flops / 1e9:.0f} GFLOP of products, "
+        f"{flops / total / 1e9:.0f} GFLOP/s "
         f"({flops / total / 1e9 / sgemm:.0%} of sgemm)\n"
     )
     head = ("op", "calls", "forward ms", "backward ms", "share", "GFLOP/s", "back")
@@ -145,10 +145,7 @@ def _rate(gflop: float, seconds: float, width: int) -> str:
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks profile", description=__doc__, parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = common.parser("profile", __doc__)
     parser.add_argument("--config", choices=CONFIGS, default="char")
     parser.add_argument("--steps", type=int, default=0, help="steps that count")
     parser.add_argument("--threads", type=int, default=None)
@@ -169,4 +166,4 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     show(options.config, result, here["sgemm"])
     seconds = {p: result["phases"][p] for p in ("forward", "backward", "optimizer")}
     return {"config": options.config, "machine": here, "seconds": seconds, "peak": found["peak"],
-            "flops": useful_flops(options.config), **result}  # fmt: skip
+            "flops": flops_per_step(CONFIGS[options.config]), **result}  # fmt: skip

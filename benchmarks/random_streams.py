@@ -9,7 +9,6 @@ both; the arithmetic on normal numbers is shared among threads here.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from typing import Any
@@ -46,8 +45,7 @@ def seconds(case: Any, libraries: list[Any], n: int, budget: float) -> list[floa
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks random", description=__doc__,
-                                     parents=[common.options()])  # fmt: skip
+    parser = common.parser("random", __doc__)
     parser.add_argument("--only", choices=list(CASES), help="one case instead of all")
     parser.add_argument("--seconds", type=float, default=1.5, help="for each case and size")
     options = parser.parse_args(argv)

@@ -14,7 +14,6 @@ the machine change little. Runs that are compared take turns; of several runs th
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections import Counter
@@ -128,12 +127,7 @@ def row(name: str, seconds: float, note: str = "") -> None:
 
 
 def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks tokenizer",
-        description=__doc__,
-        parents=[common.options()],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = common.parser("tokenizer", __doc__)
     parser.add_argument("--corpus", default="tinyshakespeare", help="name or path of a text")
     parser.add_argument("--merges", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7, help="runs of what is quick")

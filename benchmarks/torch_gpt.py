@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .configs import Config
 
 
 class Block(nn.Module):
@@ -41,3 +45,16 @@ class GPT(nn.Module):
 
     def loss(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(self(idx).flatten(0, 1), targets.flatten())
+
+
+def training(config: Config, device: str = "cpu") -> tuple[Any, Any, Any, Any, Any]:
+    """(torch, model, AdamW, idx, targets), as our_gpt.training returns them for ours."""
+    import numpy as np
+
+    torch.manual_seed(0)
+    model = GPT(*config[:5]).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+    shape = config.batch_size, config.context_length + 1
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(0, config.vocab_size, shape))
+    idx, targets = tokens[:, :-1].contiguous().to(device), tokens[:, 1:].contiguous().to(device)
+    return torch, model, optimizer, idx, targets

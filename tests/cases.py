@@ -36,7 +36,6 @@ class Case:
     oracle: Callable[..., Any] | None = None  # arrays and options -> the result, in NumPy
     twin: Callable[..., Any] | None = None  # tensors and options -> the result, with a gradient
     constant: frozenset[str] = frozenset()  # floating inputs that get no gradient, by name
-    half: bool = True  # whether float16 in must give float16 out at the op's own level
     apply: Callable[..., Any] | None = None  # (op, *inputs, **options), if op.apply is not enough
     label: str = ""  # for an op's further rows
 
@@ -51,9 +50,9 @@ class Case:
 
     def run(self, op: type[Op], *inputs: Any, **options: Any) -> Any:
         """The op, or what stands in its place, on tensors."""
-        return (self.apply or type(op).__call__)(op, *inputs, **options) if self.apply else (
-            op.apply(*inputs, **options)
-        )  # fmt: skip
+        if self.apply is not None:
+            return self.apply(op, *inputs, **options)
+        return op.apply(*inputs, **options)
 
     def name_of(self, i: int) -> str:
         """Input i's name in the signature; "input 3" where it names fewer."""

@@ -1,6 +1,7 @@
 """The structure of the package, read from its imports: rooms, floors, arrows, circles.
 
     python tests/house.py            the floors, the arrows between rooms, and what breaks the rules
+    python tests/house.py --page     write tinygrad_llm/HOUSE.md: each folder, its files and lines
 
 Every import counts: those at the top of a file, those inside functions, and those that only a type
 checker runs. `from .. import random` leads to the module named, where there is one.
@@ -9,9 +10,11 @@ checker runs. `from .. import random` leads to the module named, where there is 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 
@@ -55,24 +58,32 @@ FLOOR = {
 SEES_NOT = {"optim": ("ops", "functions"), "random": ("ops", "tensor", "functions")}
 
 
-def module_of(path: Path) -> str:
+def module_of(path: Path, root: Path = ROOT) -> str:
     """tinygrad_llm/nn/module.py -> "nn.module", tinygrad_llm/nn/__init__.py -> "nn"."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+def files_of(root: Path) -> dict[str, Path]:
+    """Every module of a package, and its file."""
+    return {module_of(path, root): path for path in sorted(root.rglob("*.py"))}
 
 
-def imported_names(path: Path, package: str) -> Iterator[tuple[int, str]]:
-    """(line, absolute dotted name) of everything that a file imports, wherever it does so."""
+FILES = files_of(ROOT)
+
+
+def imported_names(path: Path, package: str, top: str = ROOT.name) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of everything that a file imports, wherever it does so.
+
+    package is the dotted name of the file's folder within the package `top`.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package.split(".") if package else []
             base = base[: len(base) - node.level + 1]
-            name = ".".join(["tinygrad_llm", *base] if node.level else [])
+            name = ".".join([top, *base] if node.level else [])
             name = ".".join(filter(None, [name, node.module or ""]))
             yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
@@ -81,21 +92,27 @@ def imported_names(path: Path, package: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, first.value
 
 
-def imports(module: str) -> list[tuple[int, str]]:
-    """(line, module) of what a module imports from the package."""
-    path = FILES[module]
+def imports(module: str, root: Path = ROOT) -> list[tuple[int, str]]:
+    """(line, module) of what a module imports from its own package."""
+    files = FILES if root == ROOT else files_of(root)
+    path = files[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     arrows = []
-    for line, name in imported_names(path, package):
+    for line, name in imported_names(path, package, root.name):
         parts = name.split(".")
-        if parts[0] != "tinygrad_llm":
+        if parts[0] != root.name:
             continue
-        while len(parts) > 1 and ".".join(parts[1:]) not in FILES:
+        while len(parts) > 1 and ".".join(parts[1:]) not in files:
             parts.pop()
         target = ".".join(parts[1:])
         if target != module and target:
             arrows.append((line, target))
     return arrows
+
+
+def arrows_of(root: Path = ROOT) -> dict[str, set[str]]:
+    """For each module of a package the modules of the same package that it imports."""
+    return {m: {target for _, target in imports(m, root)} for m in files_of(root) if m}
 
 
 def room_of(module: str) -> str:
@@ -169,15 +186,88 @@ def drawing() -> str:
             targets = " ".join(sorted(rooms.get(room, ()), key=lambda r: -FLOOR.get(r, -1)))
             text.append(f"floor {number:2}  {room:24} {lines.get(room, 0):6} lines  -> {targets}")
     n_arrows = sum(map(len, rooms.values()))
-    found = circles({m: {t for _, t in imports(m)} for m in FILES if m})
+    groups = circles(arrows_of())
     text += [
         f"{len(rooms)} rooms on {len(FLOORS.strip().splitlines())} floors, {n_arrows} arrows, "
-        f"{len(steps_up())} of them lead up, {len(found)} circles",
-        *map(" <-> ".join, found),
+        f"{len(steps_up())} of them lead up, {len(groups)} circles",
+        *map(" <-> ".join, groups),
         *steps_up(),
     ]
     return "\n".join(text)
 
 
+# -------------------------------------------------------------------------- the page of folders
+PAGE = ROOT / "HOUSE.md"
+CODE = {".py", ".pyi", ".cu", ".cuh", ".html", ".js", ".css"}
+HEAD = """# The house, folder by folder
+
+From the ground up: a folder uses those above it in this table. The exact floors, which also order
+some files inside a folder, stand in `tests/house.py`, and a test reads every import. Each
+description is the first line of the folder's `__init__.py`; lines include docstrings and are
+rounded. `python tests/house.py --page` writes this page.
+
+| folder | files | lines | what it holds |
+|---|---|---|---|
+"""
+
+
+class Folder(NamedTuple):
+    """A row of the page. What lies in a folder without an `__init__.py` counts as its parent's."""
+
+    name: str
+    files: int
+    lines: int
+    text: str
+
+
+def folders() -> list[Folder]:
+    """Every folder of the package, from the ground up, those inside a folder right after it."""
+    packages = {path.parent: path for path in ROOT.rglob("__init__.py")}
+    files: dict[Path, list[Path]] = {folder: [] for folder in packages}
+    for path in ROOT.rglob("*"):
+        if path.suffix in CODE:
+            files[next(f for f in path.parents if f in packages)].append(path)
+
+    def position(folder: Path) -> tuple[int, tuple[str, ...]]:
+        parts = folder.relative_to(ROOT).parts
+        return FLOOR.get(parts[0], len(FLOOR)) if parts else len(FLOOR) + 1, parts
+
+    rows = []
+    for folder in sorted(packages, key=position):
+        text = ast.get_docstring(ast.parse(packages[folder].read_text(encoding="utf-8"))) or ""
+        lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files[folder])
+        name = "/".join(folder.relative_to(ROOT).parts) or "tinygrad_llm"
+        rows.append(Folder(name + "/", len(files[folder]), lines, text.partition("\n")[0]))
+    return rows
+
+
+def two_digits(n: int) -> int:
+    """n with all digits after the second one rounded away: 1,234 -> 1,200."""
+    return round(n, 2 - len(str(n))) if n > 99 else n
+
+
+def page() -> str:
+    """The text of HOUSE.md."""
+    rows = folders()
+    total = Folder("in all", sum(r.files for r in rows), sum(r.lines for r in rows), "")
+    table = [
+        f"| {f'`{row.name}`' if row.text else row.name} | {row.files} | "
+        f"{two_digits(row.lines):,} | {row.text} |\n"
+        for row in [*rows, total]
+    ]
+    return HEAD + "".join(table)
+
+
+def written_folders() -> list[Folder]:
+    """The rows of HOUSE.md as it stands."""
+    rows = re.findall(
+        r"^\| `(\S+)` \| (\d+) \| ([\d,]+) \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.M
+    )
+    return [Folder(name, int(n), int(lines.replace(",", "")), t) for name, n, lines, t in rows]
+
+
 if __name__ == "__main__":
-    sys.exit(print(drawing()))
+    if "--page" in sys.argv[1:]:
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        print(drawing())

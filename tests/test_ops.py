@@ -66,8 +66,6 @@ def test_float32_stays_float32(case):
 
 @every_op
 def test_float16_stays_float16(case):
-    if not case.half:
-        pytest.skip("the functions compute this op in float32, see functions/half_precision.py")
     run(check_dtype, case, "float16", share=0.25)
 
 

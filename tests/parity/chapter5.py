@@ -24,6 +24,13 @@ def data_folder() -> Path:
     return Path(os.environ.get("TINYGRAD_LLM_DATA") or HERE.parents[2] / "shared" / "data")
 
 
+def program(name: str) -> str:
+    """The text of a reader's program; the two that use gpt_model.py contain it."""
+    names = ["gpt_model", name] if name in ("gpt", "chapter5") else [name]
+    files = [HERE / "programs" / f"{part}.py" for part in names]
+    return "\n\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
 def with_our_import(source: str) -> str:
     """The program with its imports changed, and nothing else."""
     source = re.sub(r"^import torch$", "import tinygrad_llm as torch", source, flags=re.M)
@@ -38,7 +45,7 @@ def run(side: str, epochs: int = 10, quiet: bool = False) -> dict:
             key = hashlib.sha1((SITE + name).encode()).hexdigest()
             shutil.copyfile(data / name, Path(cache) / key)
         os.environ["TIKTOKEN_CACHE_DIR"] = cache
-        source = (HERE / "programs" / "chapter5.py").read_text(encoding="utf-8")
+        source = program("chapter5")
         found: dict = {"close": {}, "equal": {}}
         start = time.perf_counter()
 

@@ -1,8 +1,8 @@
 """A GPT written in PyTorch's style, run under both libraries, and ours against it.
 
-The program below uses plain `torch.` names. It is run twice, once with PyTorch and once with this
-package in its place, from the same seed: every weight, loss and gradient, and the tokens drawn,
-must agree.
+The program (programs/gpt_model.py) uses plain `torch.` names. It is run twice, once with PyTorch
+and once with this package in its place, from the same seed: every weight, loss and gradient, and
+the tokens drawn, must agree.
 """
 
 from __future__ import annotations
@@ -19,99 +19,15 @@ import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.generation import generate  # noqa: E402
 from tinygrad_llm.models import GPT, GPTConfig  # noqa: E402
 
+from .chapter5 import program, with_our_import  # noqa: E402
 
-def program(torch):
-    """The model and a sampling loop as a reader would write them, for the library given."""
-    nn = torch.nn
 
-    class LayerNorm(nn.Module):
-        def __init__(self, emb_dim):
-            super().__init__()
-            self.eps = 1e-5
-            self.scale = nn.Parameter(torch.ones(emb_dim))
-            self.shift = nn.Parameter(torch.zeros(emb_dim))
-
-        def forward(self, x):
-            mean = x.mean(dim=-1, keepdim=True)
-            var = x.var(dim=-1, keepdim=True, unbiased=False)
-            return self.scale * ((x - mean) / torch.sqrt(var + self.eps)) + self.shift
-
-    class GELU(nn.Module):
-        def forward(self, x):
-            inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3))
-            return 0.5 * x * (1 + torch.tanh(inner))
-
-    class Attention(nn.Module):
-        def __init__(self, cfg):
-            super().__init__()
-            C = cfg["emb_dim"]
-            self.heads, self.head_dim = cfg["n_heads"], C // cfg["n_heads"]
-            self.W_query = nn.Linear(C, C, bias=cfg["qkv_bias"])
-            self.W_key = nn.Linear(C, C, bias=cfg["qkv_bias"])
-            self.W_value = nn.Linear(C, C, bias=cfg["qkv_bias"])
-            self.out_proj = nn.Linear(C, C)
-            self.dropout = nn.Dropout(cfg["drop_rate"])
-            T = cfg["context_length"]
-            self.register_buffer("mask", torch.triu(torch.ones(T, T), diagonal=1))
-
-        def forward(self, x):
-            b, t, c = x.shape
-            q, k, v = (
-                w(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
-                for w in (self.W_query, self.W_key, self.W_value)
-            )
-            scores = q @ k.transpose(2, 3)
-            scores.masked_fill_(self.mask.bool()[:t, :t], -torch.inf)
-            weights = torch.softmax(scores / k.shape[-1] ** 0.5, dim=-1)
-            context = (self.dropout(weights) @ v).transpose(1, 2)
-            return self.out_proj(context.contiguous().view(b, t, c))
-
-    class Block(nn.Module):
-        def __init__(self, cfg):
-            super().__init__()
-            C = cfg["emb_dim"]
-            self.att = Attention(cfg)
-            self.ff = nn.Sequential(nn.Linear(C, 4 * C), GELU(), nn.Linear(4 * C, C))
-            self.norm1, self.norm2 = LayerNorm(C), LayerNorm(C)
-            self.drop = nn.Dropout(cfg["drop_rate"])
-
-        def forward(self, x):
-            x = x + self.drop(self.att(self.norm1(x)))
-            return x + self.drop(self.ff(self.norm2(x)))
-
-    class Model(nn.Module):
-        def __init__(self, cfg):
-            super().__init__()
-            self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
-            self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
-            self.drop_emb = nn.Dropout(cfg["drop_rate"])
-            self.trf_blocks = nn.Sequential(*[Block(cfg) for _ in range(cfg["n_layers"])])
-            self.final_norm = LayerNorm(cfg["emb_dim"])
-            self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
-
-        def forward(self, idx):
-            positions = torch.arange(idx.shape[1], device=idx.device)
-            x = self.drop_emb(self.tok_emb(idx) + self.pos_emb(positions))
-            return self.out_head(self.final_norm(self.trf_blocks(x)))
-
-    def sample(model, idx, n, context, temperature=0.0, top_k=None, stop=None):
-        for _ in range(n):
-            with torch.no_grad():
-                logits = model(idx[:, -context:])[:, -1, :]
-            if top_k is not None:
-                top, _ = torch.topk(logits, top_k)
-                logits = torch.where(logits < top[:, -1:], torch.tensor(float("-inf")), logits)
-            if temperature > 0.0:
-                chances = torch.softmax(logits / temperature, dim=-1)
-                token = torch.multinomial(chances, num_samples=1)
-            else:
-                token = torch.argmax(logits, dim=-1, keepdim=True)
-            if stop is not None and token == stop:
-                break
-            idx = torch.cat((idx, token), dim=1)
-        return idx
-
-    return Model, sample
+def book_model(lib):
+    """The model and the sampling loop of programs/gpt_model.py, with the library given."""
+    source = program("gpt_model")
+    scope = {"__name__": "gpt_model"}
+    exec(compile(source if lib is torch else with_our_import(source), lib.__name__, "exec"), scope)
+    return scope["GPTModel"], scope["generate"]
 
 
 CONFIG = {
@@ -137,7 +53,7 @@ def test_the_same_program_trains_the_same():
     """Thirty steps with dropout, warm-up, a cosine, clipping and AdamW from one seed."""
     runs = []
     for lib in (tg, torch):
-        Model, sample = program(lib)
+        Model, sample = book_model(lib)
         lib.manual_seed(123)
         model = Model(CONFIG)
         first = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -194,7 +110,6 @@ def ported(ours, theirs):
             for part, piece in zip(("query", "key", "value"), array.chunk(3), strict=True):
                 state[name.replace(f"qkv.{kind}", f"W_{part}.{kind}")] = piece
         else:
-            name = name.replace("ff.layers", "ff")
             if "norm" in name:
                 name = name.replace("weight", "scale").replace("bias", "shift")
             state[name] = array
@@ -204,7 +119,7 @@ def ported(ours, theirs):
 
 @pytest.mark.parametrize(("tie", "bias"), [(False, False), (True, True)])
 def test_our_gpt_against_the_program_in_pytorch(tie, bias):
-    Model, sample = program(torch)
+    Model, sample = book_model(torch)
     config = {**CONFIG, "drop_rate": 0.0, "qkv_bias": bias}
     tg.manual_seed(0)
     ours = GPT(GPTConfig(**config, tie_weights=tie))
@@ -231,7 +146,6 @@ def test_our_gpt_against_the_program_in_pytorch(tie, bias):
                 expected = grads[name.replace(f"qkv.{kind}", f"W_{part}.{kind}")].numpy()
                 np.testing.assert_allclose(piece, expected, rtol=1e-3, atol=2e-6, err_msg=name)
             continue
-        name = name.replace("ff.layers", "ff")
         if "norm" in name:
             name = name.replace("weight", "scale").replace("bias", "shift")
         np.testing.assert_allclose(g, grads[name].numpy(), rtol=1e-3, atol=2e-6, err_msg=name)
@@ -246,7 +160,7 @@ def test_our_gpt_against_the_program_in_pytorch(tie, bias):
             assert got.tolist() == expected, (options, cache)
     torch.manual_seed(5)
     stop = sample(theirs, start, 25, 16)[0, 12].item()
-    expected = sample(theirs, start, 25, 16, stop=stop).tolist()
+    expected = sample(theirs, start, 25, 16, eos_id=stop).tolist()
     assert generate(ours, x[:1, :4], 25, stop_tokens=stop).tolist() == expected
 
 

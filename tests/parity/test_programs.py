@@ -10,16 +10,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from .chapter5 import with_our_import
+from .chapter5 import program, with_our_import
 
 torch = pytest.importorskip("torch")
-
-PROGRAMS = Path(__file__).parent / "programs"
 
 
 def array(value) -> np.ndarray:
@@ -46,20 +43,20 @@ NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
 
 
 @pytest.mark.parametrize(
-    "program", ["attention", "gpt", "classifier", "lora", "training", "hooks", "names"]
+    "name", ["attention", "gpt", "classifier", "lora", "training", "hooks", "names"]
 )
-def test_program_gives_the_same_numbers(program):
-    source = (PROGRAMS / f"{program}.py").read_text(encoding="utf-8")
-    close, equal, text = run(source, program)
-    our_close, our_equal, our_text = run(with_our_import(source), f"{program} with our import")
+def test_program_gives_the_same_numbers(name):
+    source = program(name)
+    close, equal, text = run(source, name)
+    our_close, our_equal, our_text = run(with_our_import(source), f"{name} with our import")
     assert list(close) == list(our_close) and list(equal) == list(our_equal)
     assert len(close) >= 5
-    for name, value in equal.items():
-        assert value.dtype == our_equal[name].dtype, name
-        np.testing.assert_array_equal(our_equal[name], value, err_msg=name)
-    for name, value in close.items():
-        assert value.dtype == our_close[name].dtype, name
-        np.testing.assert_allclose(our_close[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    for key, value in equal.items():
+        assert value.dtype == our_equal[key].dtype, key
+        np.testing.assert_array_equal(our_equal[key], value, err_msg=key)
+    for key, value in close.items():
+        assert value.dtype == our_close[key].dtype, key
+        np.testing.assert_allclose(our_close[key], value, rtol=2e-4, atol=2e-5, err_msg=key)
     assert NUMBER.sub("#", our_text) == NUMBER.sub("#", text)
     ours, theirs = (list(map(float, NUMBER.findall(t))) for t in (our_text, text))
     np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)

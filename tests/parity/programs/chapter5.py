@@ -1,11 +1,11 @@
 """Chapter 5's run: GPT-2 small from random weights on The Verdict, ten epochs.
 
-Expects `text` (the story), `record`, `exact` and `note` in its globals.
+Goes on from gpt_model.py. Expects `text` (the story), `EPOCHS`, `record`, `exact` and `note` in its
+globals.
 """
 
 import tiktoken
 import torch
-import torch.nn as nn
 from torch.utils.data import DataLoader, Dataset
 
 CONFIG = {
@@ -36,96 +36,6 @@ def create_dataloader(txt, batch_size, max_length, stride, shuffle, drop_last):
     )
 
 
-class MultiHeadAttention(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        d = cfg["emb_dim"]
-        self.heads, self.head_dim = cfg["n_heads"], d // cfg["n_heads"]
-        self.W_query = nn.Linear(d, d, bias=cfg["qkv_bias"])
-        self.W_key = nn.Linear(d, d, bias=cfg["qkv_bias"])
-        self.W_value = nn.Linear(d, d, bias=cfg["qkv_bias"])
-        self.out_proj = nn.Linear(d, d)
-        self.dropout = nn.Dropout(cfg["drop_rate"])
-        t = cfg["context_length"]
-        self.register_buffer("mask", torch.triu(torch.ones(t, t), diagonal=1))
-
-    def forward(self, x):
-        b, t, d = x.shape
-        keys = self.W_key(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
-        queries = self.W_query(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
-        values = self.W_value(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
-        scores = queries @ keys.transpose(2, 3)
-        scores.masked_fill_(self.mask.bool()[:t, :t], -torch.inf)
-        weights = self.dropout(torch.softmax(scores / keys.shape[-1] ** 0.5, dim=-1))
-        context = (weights @ values).transpose(1, 2).contiguous().view(b, t, d)
-        return self.out_proj(context)
-
-
-class LayerNorm(nn.Module):
-    def __init__(self, emb_dim):
-        super().__init__()
-        self.eps = 1e-5
-        self.scale = nn.Parameter(torch.ones(emb_dim))
-        self.shift = nn.Parameter(torch.zeros(emb_dim))
-
-    def forward(self, x):
-        mean = x.mean(dim=-1, keepdim=True)
-        var = x.var(dim=-1, keepdim=True, unbiased=False)
-        return self.scale * ((x - mean) / torch.sqrt(var + self.eps)) + self.shift
-
-
-class GELU(nn.Module):
-    def forward(self, x):
-        root = torch.sqrt(torch.tensor(2.0 / torch.pi))
-        return 0.5 * x * (1 + torch.tanh(root * (x + 0.044715 * torch.pow(x, 3))))
-
-
-class FeedForward(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        d = cfg["emb_dim"]
-        self.layers = nn.Sequential(nn.Linear(d, 4 * d), GELU(), nn.Linear(4 * d, d))
-
-    def forward(self, x):
-        return self.layers(x)
-
-
-class TransformerBlock(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        self.att, self.ff = MultiHeadAttention(cfg), FeedForward(cfg)
-        self.norm1, self.norm2 = LayerNorm(cfg["emb_dim"]), LayerNorm(cfg["emb_dim"])
-        self.drop_shortcut = nn.Dropout(cfg["drop_rate"])
-
-    def forward(self, x):
-        x = x + self.drop_shortcut(self.att(self.norm1(x)))
-        return x + self.drop_shortcut(self.ff(self.norm2(x)))
-
-
-class GPTModel(nn.Module):
-    def __init__(self, cfg):
-        super().__init__()
-        self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
-        self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
-        self.drop_emb = nn.Dropout(cfg["drop_rate"])
-        self.trf_blocks = nn.Sequential(*[TransformerBlock(cfg) for _ in range(cfg["n_layers"])])
-        self.final_norm = LayerNorm(cfg["emb_dim"])
-        self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
-
-    def forward(self, idx):
-        _, t = idx.shape
-        x = self.tok_emb(idx) + self.pos_emb(torch.arange(t, device=idx.device))
-        return self.out_head(self.final_norm(self.trf_blocks(self.drop_emb(x))))
-
-
-def greedy(model, idx, new_tokens, context_size):
-    for _ in range(new_tokens):
-        with torch.no_grad():
-            logits = model(idx[:, -context_size:])[:, -1, :]
-        idx = torch.cat((idx, torch.argmax(logits, dim=-1, keepdim=True)), dim=1)
-    return idx
-
-
 def loss_of_batch(inputs, targets, model):
     logits = model(inputs)
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -143,7 +53,7 @@ def loss_of_loader(loader, model, num_batches):
 def sample(model, tokenizer):
     model.eval()
     ids = torch.tensor(tokenizer.encode("Every effort moves you")).unsqueeze(0)
-    out = greedy(model, ids, 50, model.pos_emb.weight.shape[0]).squeeze(0).tolist()
+    out = generate(model, ids, 50, model.pos_emb.weight.shape[0]).squeeze(0).tolist()
     model.train()
     return tokenizer.decode(out)
 
@@ -158,7 +68,7 @@ torch.manual_seed(123)
 model = GPTModel(CONFIG)
 model.eval()
 first = torch.tensor([tokenizer.encode("Hello, I am")])
-exact("greedy from random weights", greedy(model, first, 6, 256))
+exact("greedy from random weights", generate(model, first, 6, 256))
 model.train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1)
 step = -1
