@@ -301,6 +301,8 @@ def public_functions(path: Path) -> list[tuple[str, str]]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             if all(isinstance(inner, ast.Assign | ast.Pass) for inner in node.body):
                 continue  # a name for what its base class is
+            if any(ast.unparse(mark) == "overload" for mark in node.decorator_list):
+                continue  # the last one says what it does
             functions.append((f"{path.name}:{node.name}", ast.get_docstring(node) or ""))
     return functions
 

@@ -10,7 +10,7 @@ from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from .checks import broadcasts, tensor_argument
 from .logic import logical_and
-from .method import method
+from .method import attach, method
 from .operands import as_operand
 
 
@@ -109,7 +109,7 @@ def _operator(name: str) -> Any:
 
 
 for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Tensor, f"__{_sign}__", _operator(_sign))
+    attach(f"__{_sign}__", _operator(_sign))
 
 
 # ------------------------------------------------------------------------------ kinds of numbers

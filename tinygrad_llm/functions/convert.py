@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import device_of
 from ..tensor import Tensor, device, dtypes
-from .method import method
+from .method import attach, method
 
 
 @method
@@ -86,7 +86,7 @@ def _cast_method(name: str, dtype: str) -> None:
 
     convert.__name__ = convert.__qualname__ = name
     convert.__doc__ = f"As .to({dtype.rstrip('_')})."
-    setattr(Tensor, name, convert)
+    attach(name, convert)
 
 
 for _name, _dtype in {

@@ -8,7 +8,7 @@ from ..arrays.ids import check_ids
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .checks import need_tensor
-from .method import checked
+from .method import function
 
 
 def embedding(
@@ -48,7 +48,7 @@ def embedding(
     )
 
 
-@checked
+@function
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ids (...) as rows (..., num_classes) with a 1 at the id; -1: one more than the largest.
 

@@ -18,7 +18,7 @@ from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, wrap
-from .method import method
+from .method import attach, method
 from .operands import as_operand, cast
 
 
@@ -137,7 +137,7 @@ def in_place(function: Any, *names: str, saves_input: bool = False) -> None:
     """
     for name in names:
         form = _in_place_form(function, names[0] if name.startswith("__") else name, saves_input)
-        setattr(Tensor, name, form)
+        attach(name, form)
 
 
 def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:

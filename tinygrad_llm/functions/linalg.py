@@ -12,7 +12,7 @@ from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .autocast import mixed
 from .half_precision import run
-from .method import checked, method
+from .method import function, method
 from .operands import promote
 
 
@@ -189,7 +189,7 @@ def baddbmm(
     return product if beta == 0 else product + (input if beta == 1 else input * beta)
 
 
-@checked
+@function
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products by letters: einsum("bqd,bkd->bqk", q, k). Letters that the output lacks are
     summed; without "->" the output has the letters that appear once, in alphabetical order; "..."

@@ -1,66 +1,103 @@
-"""The decorator that makes a function a method of Tensor too: defined once, called both ways."""
+"""How a function is called: as torch.sum(x) and as x.sum(), and what happens when it goes wrong.
+
+`@method` is for functions that are methods of Tensor too, `@function` for the others. Both lead
+every call through one wrapper; `guarded` makes it and says why it exists.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, overload
 
 from ..tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
-_VARARGS = 0x04  # the flag of a function with *args in its code object
+attached: dict[str, Any] = {}  # name: the method, operator or property that Tensor got here
 
 
-def method(*names: Any) -> Any:
-    """Attach a function whose first argument is a tensor to Tensor.
+def attach(name: str, value: Any) -> None:
+    """Give Tensor a method, an operator or a property."""
+    attached[name] = value
+    setattr(Tensor, name, value)
 
-    `@method` uses the function's own name, `@method("add", "__add__")` the names given. Called as
-    a function, it raises TypeError for a first argument that is no tensor and no good in its place.
+
+@overload
+def method(name: F, /) -> F: ...
+@overload
+def method(name: str, /, *aliases: str) -> Callable[[F], F]: ...
+def method(name: Any, /, *aliases: str) -> Any:
+    """Attach a function whose first argument is a tensor to Tensor, and guard it.
+
+    `@method` uses the function's own name, `@method("add", "__add__")` the names given. An operator
+    is the function as it is: Python calls it with the right number of arguments, and it must return
+    NotImplemented to Python. So is a method that takes nothing that could be wrong.
     """
-    if len(names) == 1 and callable(names[0]):
-        return method(names[0].__name__)(names[0])
+    if callable(name):
+        return method(name.__name__)(name)
 
-    def attach(function: F) -> F:
-        taken = other_names(function)
-        hints, more = function.__annotations__, _parameters(function)[1:]
-        takes_two = any(name == "other" or hints.get(name) == "Tensor" for name in more)
-        named = checked(taken, 1) if takes_two else taken
-        for name in names:
-            setattr(Tensor, name, taken if name.startswith("__") else named)
-        return _called_by_name(function)
+    def decorate(function: F) -> F:
+        bound = guarded(function, arguments_before=1) if _can_be_misused(function) else function
+        for each in (name, *aliases):
+            attach(each, function if each.startswith("__") else bound)
+        return guarded(function)
 
-    return attach
+    return decorate
 
 
-# Other names of arguments that PyTorch takes as well, most of them NumPy's.
-_ALSO = {
-    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
-    "axis0": "dim0", "axis1": "dim1", "split_size": "split_size_or_sections", "tensor": "input",
-}  # fmt: skip
+def function(function: F) -> F:
+    """Guard a function that is not a method of Tensor."""
+    return guarded(function)
 
 
-def other_names(function: F) -> F:
-    """The function, which takes its arguments under their other names too: sum(x, axis=1).
+def guarded(function: F, arguments_before: int = 0) -> F:
+    """The function behind the one wrapper that stands between the caller and every function.
 
-    What `*sizes` collects may be given as one tuple by name: x.permute(dims=(1, 0)). A function
-    that has none of these stays as it is.
+    PyTorch's functions are more lenient than a Python function, and say more when they refuse:
+
+    1. Arguments have NumPy's names too: sum(x, axis=1) is sum(x, dim=1), and what `*sizes` collects
+       may be given by name as one tuple: permute(x, dims=(1, 0)).
+    2. A list or an array in a tensor's place is a TypeError that names the argument, its position
+       and its type, not an AttributeError from within ("'list' object has no attribute 'array'").
+    3. Two operands that do not go together (NotImplemented) are a TypeError too.
+
+    Nothing is examined before something went wrong: a good call costs one try and one comparison.
+    What must happen before every function, good call or not, belongs at the top of `call`.
+
+    arguments_before: how many arguments come before the first that the caller writes, 1 for the
+    self of a method. Positions in messages are counted without them.
+    Raises: TypeError as in 2. and 3.
     """
-    wanted = {"dim", "keepdim", "dim0"}
-    if not wanted & set(_parameters(function)) and not _collected(function):
-        return function
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except TypeError:
-            again = _renamed(function, args, kwargs)
-            if again is None:
+            renamed = _renamed(function, args, kwargs)
+            if renamed is None:
                 raise
-        return function(*again[0], **again[1])
+            result = function(*renamed[0], **renamed[1])
+        except AttributeError:
+            error = _not_a_tensor(function, args, kwargs, arguments_before)
+            if error is None:
+                raise
+            raise error from None
+        if result is NotImplemented:
+            error = _not_a_tensor(function, args, kwargs, arguments_before, ("input", "other"))
+            raise error or TypeError(f"{function.__name__}(): got arguments that it does not know")
+        return result
 
     return call  # type: ignore[return-value]
+
+
+# ------------------------------------------------------------------------ parameters of a function
+# Other names of arguments that PyTorch takes as well, most of them NumPy's.
+_OTHER_NAMES = {
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+    "axis0": "dim0", "axis1": "dim1", "split_size": "split_size_or_sections", "tensor": "input",
+}  # fmt: skip
+_VARARGS = 0x04  # the flag of a function with *args in its code object
 
 
 def _code(function: Any) -> Any:
@@ -74,108 +111,86 @@ def _parameters(function: Any) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-def _collected(function: Any) -> str:
+def _positional(function: Any) -> tuple[str, ...]:
+    code = _code(function)
+    return code.co_varnames[: code.co_argcount]
+
+
+def _star(function: Any) -> str:
     """The name behind the star in f(input, *sizes); "" if there is none."""
     code = _code(function)
-    has = code.co_flags & _VARARGS
-    return code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if has else ""
+    has_star = code.co_flags & _VARARGS
+    return code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if has_star else ""
+
+
+def _can_be_misused(function: Any) -> bool:
+    """Whether a method has an argument with a second name, or one that should be a tensor."""
+    more, hints = _parameters(function)[1:], function.__annotations__
+    renamed = {"dim", "keepdim", "dim0", "other"}
+    tensors = [name for name in more if hints.get(name) == "Tensor"]
+    return bool(tensors or _star(function) or renamed.intersection(_parameters(function)))
 
 
 def _renamed(function: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
     """The arguments under the names that the function has; None if they have them already."""
-    known, star = _parameters(function), _collected(function)
-    new = {
-        _ALSO[k] if k in _ALSO and k not in known and _ALSO[k] in known else k: v
-        for k, v in kwargs.items()
-    }
+    parameters, star = _parameters(function), _star(function)
+    new = {}
+    for name, value in kwargs.items():
+        other = _OTHER_NAMES.get(name, name)
+        new[other if other in parameters and name not in parameters else name] = value
     if star and star in new:
-        first = (new.pop(known[0]),) if known[0] in new else ()
+        first = (new.pop(parameters[0]),) if parameters[0] in new else ()
         several = new.pop(star)
         return (*first, *args, *(several if isinstance(several, tuple | list) else [several])), new
     return None if new == kwargs else (args, new)
 
 
-def checked(function: F, before: int = 0) -> F:
-    """The function, which raises TypeError for an argument that is no tensor and should be one.
-
-    Nothing is looked at until something went wrong: a list has no array, no dtype, no dimensions.
-    `before` arguments come before the first that the caller writes: the self of a method.
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            result = function(*args, **kwargs)
-        except AttributeError:
-            wrong = _no_tensor(function, args, kwargs, before)
-            if wrong is None:
-                raise
-        else:
-            if result is not NotImplemented:  # what operators answer to what they don't know
-                return result
-            wrong = _no_tensor(function, args, kwargs, before, known=("input", "other"))
-        raise wrong or TypeError(f"{function.__name__}(): got arguments that it does not know")
-
-    return call  # type: ignore[return-value]
-
-
-def _no_tensor(
-    function: Any, args: tuple, kwargs: dict, before: int, known: tuple[str, ...] = ()
+# ------------------------------------------------------------------------------------ what is wrong
+def _not_a_tensor(
+    function: Any, args: tuple, kwargs: dict, arguments_before: int, operands: Sequence[str] = ()
 ) -> TypeError | None:
-    """An error for the first argument that by its annotation (or its name) should be a tensor."""
-    called = f"{function.__name__}(): "
-    names, star = _parameters(function), _collected(function)
-    hints = dict(function.__annotations__, **dict.fromkeys(known, "Tensor"))
-    by_place = names[: _code(function).co_argcount]
-    given = {**dict(zip(by_place, args, strict=False)), **kwargs}
+    """An error for the first argument that should be a tensor, or tensors, and is not.
+
+    These are the arguments annotated as Tensor or Sequence[Tensor], the first one of all, what
+    `*tensors` collects, and `operands`.
+    """
+    names, positional = _parameters(function), _positional(function)
+    hints = dict(function.__annotations__, **dict.fromkeys(operands, "Tensor"))
+    if positional and hints.get(positional[0]) == "Any":
+        hints[positional[0]] = "Tensor"
+    given = {**dict(zip(positional, args, strict=False)), **kwargs}
     lists = [(names.index(n), v) for n, v in given.items() if hints.get(n) == "Sequence[Tensor]"]
-    if star in ("tensors", "operands"):
-        n = _code(function).co_argcount
-        rest = args[n:]
-        one = len(rest) == 1 and isinstance(rest[0], tuple | list)
-        lists.append((n, rest[0] if one else rest))
+    if _star(function) in ("tensors", "operands"):
+        more = args[len(positional) :]
+        one_list = len(more) == 1 and isinstance(more[0], tuple | list)
+        lists.append((len(positional), more[0] if one_list else more))
     for at, values in lists:
-        if isinstance(values, Tensor) or not isinstance(values, Iterable):
-            return TypeError(
-                f"{called}argument {names[at]!r} (position {at + 1 - before}) must be tuple of "
-                f"Tensors, not {type(values).__name__}"
-            )
-        for i, x in enumerate(values):
-            if not isinstance(x, Tensor):
-                return TypeError(
-                    f"{called}expected Tensor as element {i} in argument {at - before}, but got "
-                    f"{type(x).__name__}"
-                )
+        error = _not_tensors(function.__name__, names, at, values, arguments_before)
+        if error is not None:
+            return error
     for at, name in enumerate(names):
         if name in given and hints.get(name) == "Tensor" and not isinstance(given[name], Tensor):
-            place = "" if name in kwargs else f" (position {at + 1 - before})"
+            position = "" if name in kwargs else f" (position {at + 1 - arguments_before})"
             return TypeError(
-                f"{called}argument {name!r}{place} must be Tensor, not {type(given[name]).__name__}"
+                f"{function.__name__}(): argument {name!r}{position} must be Tensor, not "
+                f"{type(given[name]).__name__}"
             )
     return None
 
 
-def _called_by_name(function: F) -> F:
-    """The function as it stands in a module, where nothing says yet that it is given a tensor."""
-    first = _parameters(function)[0]
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            result = function(*args, **kwargs)
-        except TypeError:
-            again = _renamed(function, args, kwargs)
-            if again is None:
-                raise
-            result = function(*again[0], **again[1])
-        except AttributeError:
-            wrong = _no_tensor(function, args, kwargs, 0, known=(first,))
-            if wrong is None:
-                raise
-            raise wrong from None
-        if result is NotImplemented:
-            wrong = _no_tensor(function, args, kwargs, 0, known=(first, "other"))
-            raise wrong or TypeError(f"{function.__name__}(): got arguments that it does not know")
-        return result
-
-    return call  # type: ignore[return-value]
+def _not_tensors(
+    function: str, names: Sequence[str], at: int, values: Any, arguments_before: int
+) -> TypeError | None:
+    """An error if argument number `at`, which should be several tensors, is something else."""
+    if isinstance(values, Tensor) or not isinstance(values, Iterable):
+        return TypeError(
+            f"{function}(): argument {names[at]!r} (position {at + 1 - arguments_before}) must be "
+            f"tuple of Tensors, not {type(values).__name__}"
+        )
+    for i, value in enumerate(values):
+        if not isinstance(value, Tensor):
+            return TypeError(
+                f"{function}(): expected Tensor as element {i} in argument {at - arguments_before},"
+                f" but got {type(value).__name__}"
+            )
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from .method import checked, method
+from .method import function, method
 
 
 @method
@@ -22,7 +22,7 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
-@checked
+@function
 def numel(input: Tensor) -> int:
     """How many elements the tensor has."""
     return input.numel()

@@ -9,7 +9,7 @@ from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
-from .method import checked, method
+from .method import function, method
 from .operands import binary, cast, promote
 
 
@@ -52,7 +52,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     return binary(ops.Minimum, input, other)
 
 
-@checked
+@function
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, else other; numbers are allowed, shapes broadcast.
 

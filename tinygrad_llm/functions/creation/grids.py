@@ -7,12 +7,12 @@ from typing import Any
 
 from ...tensor import Tensor
 from ..index import index_select
-from ..method import checked
+from ..method import function
 from ..shape.join import stack
 from .ranges import arange
 
 
-@checked
+@function
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """Every way to take one element of each vector: one row a way; of one vector the vector."""
     for x in tensors:
@@ -24,7 +24,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     return stack([g.reshape(-1) for g in grids], 1)
 
 
-@checked
+@function
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every way to take r elements of a vector in their order: one row a way.
 
@@ -45,7 +45,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     return index_select(input, 0, flat.to(input.device)).reshape(len(places), r)
 
 
-@checked
+@function
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """The coordinates of the points of a grid, one tensor an axis.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import ops
 from ...tensor import Size, Tensor
-from ..method import checked, method
+from ..method import function, method
 from .views import as_shape
 
 
@@ -61,7 +61,7 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
     return expand(input, *as_shape((size,)))
 
 
-@checked
+@function
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors expanded to their common shape."""
     shape = broadcast_shapes(*[t.array.shape for t in tensors])

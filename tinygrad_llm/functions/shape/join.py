@@ -8,12 +8,12 @@ from typing import Any
 from ... import ops
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim
-from ..method import checked, other_names
+from ..method import function
 from ..operands import promote
 from .views import unsqueeze
 
 
-@other_names
+@function
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one behind the other along dim; all other sizes must be equal."""
     tensors = list(tensors)
@@ -45,7 +45,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
-@other_names
+@function
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new dimension."""
     tensors = list(tensors)
@@ -66,7 +66,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
-@checked
+@function
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors below each other; a vector counts as one row."""
     if len(tensors) == 0:
@@ -74,7 +74,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     return cat([x.reshape(1, -1) if x.array.ndim < 2 else x for x in tensors], 0)
 
 
-@checked
+@function
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other."""
     if len(tensors) == 0:
@@ -104,38 +104,38 @@ def _each(n: int, tensors: tuple) -> Any:
     return tuple(map(widened, tensors))
 
 
-@checked
+@function
 def atleast_1d(*tensors: Any) -> Any:
     """The tensor with at least one dimension; of several (or of a list) each, in a tuple."""
     return _each(1, tensors)
 
 
-@checked
+@function
 def atleast_2d(*tensors: Any) -> Any:
     """The tensor with at least two dimensions, a vector as one row; of several each, in a tuple."""
     return _each(2, tensors)
 
 
-@checked
+@function
 def atleast_3d(*tensors: Any) -> Any:
     """The tensor with at least three dimensions, (N) as (1, N, 1) and (N, M) as (N, M, 1); of
     several each, in a tuple."""
     return _each(3, tensors)
 
 
-@checked
+@function
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other; a vector is one column."""
     return hstack([x.reshape(-1, 1) if x.array.ndim < 2 else x for x in tensors])
 
 
-@checked
+@function
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors behind each other, along the third dimension; each gets three."""
     return cat([_each(3, (x,)) for x in tensors], 2)
 
 
-@checked
+@function
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, 0 elsewhere; a vector is one row.
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ... import ops
 from ...tensor import Tensor
-from ..method import checked
+from ..method import function
 
 
-@checked
+@function
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 from ... import ops
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim, normal_dims
-from ..method import method
+from ..method import attach, method
 from .views import as_shape
 
 
@@ -133,5 +133,5 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     return flip(transpose(input, a, b), b) if turns == 3 else input.clone()
 
 
-Tensor.T = property(_transposed)  # type: ignore[attr-defined]
-Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]
+attach("T", property(_transposed))
+attach("mT", property(_matrix_transposed))
