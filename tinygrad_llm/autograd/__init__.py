@@ -1,4 +1,8 @@
-"""PyTorch's `autograd`: backward, grad, an op of one's own (Function), and gradcheck."""
+"""PyTorch's `autograd`: backward, grad, custom ops (Function), and gradcheck.
+
+The engine is in engine.py. `finite_differences` holds gradcheck in full: a module named gradcheck
+would hide PyTorch's function `autograd.gradcheck`.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +40,9 @@ def backward(
 ) -> None:  # fmt: skip
     """Fill .grad of the leaves that one tensor, or each of several, was made from.
 
-    grad_tensors holds ∂L/∂tensor for each; None serves for a tensor of one element. `inputs` names
-    the tensors whose .grad is wanted, made by ops or not, and no other is touched. RuntimeError as
-    Tensor.backward.
+    grad_tensors holds ∂L/∂tensor for each; None is enough for a tensor of one element. `inputs`
+    are the tensors whose .grad is wanted, leaves or not; no other .grad changes.
+    Raises: RuntimeError as Tensor.backward.
     """
     if create_graph:
         raise RuntimeError("create_graph=True: there is no double backward here")
@@ -52,11 +56,11 @@ def backward(
         for _ in backward_steps(roots, given, bool(retain_graph)):
             pass
         return
-    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if not wanted:
+    targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not targets:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    found = grad(roots, wanted, given, bool(retain_graph), allow_unused=True)
-    for tensor, g in zip(wanted, found, strict=True):
+    gradients = grad(roots, targets, given, bool(retain_graph), allow_unused=True)
+    for tensor, g in zip(targets, gradients, strict=True):
         if g is not None:
             accumulate(tensor, g.array, True)
 
@@ -65,23 +69,26 @@ def grad(
     outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool = False,
     create_graph: bool = False, allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """∂outputs/∂inputs as a tuple of tensors, leaving every .grad as it is. Inputs may be any
-    tensors of the graph, made by ops or not. RuntimeError if one was not used, unless
-    allow_unused, and for create_graph=True (there is no double backward)."""
+    """∂outputs/∂inputs as a tuple of tensors; no .grad changes.
+
+    Inputs may be any tensors of the graph, leaves or not.
+    Raises: RuntimeError if one was not used, unless allow_unused, and for create_graph=True (there
+    is no double backward).
+    """
     if create_graph:
         raise RuntimeError("create_graph=True: there is no double backward here")
-    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if not all(t.requires_grad for t in wanted):
+    targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not all(t.requires_grad for t in targets):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    found: dict[int, Any] = {}
-    keep = {id(t) for t in wanted}
+    sums: dict[int, Any] = {}
+    keep = {id(t) for t in targets}
 
     def collect(tensor: Tensor, g: Any, owned: bool) -> None:
         if id(tensor) in keep:
-            known = found.get(id(tensor))
-            found[id(tensor)] = g.copy() if known is None else asarray(known + g, g)
+            before = sums.get(id(tensor))
+            sums[id(tensor)] = g.copy() if before is None else asarray(before + g, g)
 
-    undo = [(t, t._op.retained) for t in wanted if t._op is not None]
+    undo = [(t, t._op.retained) for t in targets if t._op is not None]
     for t, _ in undo:
         retain_grad(t)
     try:
@@ -90,23 +97,23 @@ def grad(
     finally:
         for t, before in undo:
             t._op.retained = before
-    missing = [i for i, t in enumerate(wanted) if id(t) not in found]
-    if missing and not allow_unused:
+    unused = [i for i, t in enumerate(targets) if id(t) not in sums]
+    if unused and not allow_unused:
         raise RuntimeError(
             f"One of the differentiated Tensors appears to not have been used in the graph: input "
-            f"{missing[0]}. Set allow_unused=True if this is the desired behavior."
+            f"{unused[0]}. Set allow_unused=True if this is the desired behavior."
         )
-    return tuple(wrap(found[id(t)]) if id(t) in found else None for t in wanted)
+    return tuple(wrap(sums[id(t)]) if id(t) in sums else None for t in targets)
 
 
 def gradcheck(
     func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
     raise_exception: bool = True,
 ) -> bool:  # fmt: skip
-    """Whether func(*inputs) goes backward as finite differences say; inputs is a tensor or a tuple.
+    """Whether func's gradients agree with finite differences; inputs is a tensor or a tuple.
 
-    The tensors that require grad must be float64. This is PyTorch's form of `study.gradcheck`,
-    which can do more and says what it raises.
+    The tensors that require grad must be float64. This is PyTorch's form of
+    `finite_differences.gradcheck`, which has more options and says what it raises.
     """
     from .finite_differences import gradcheck as check
 

@@ -32,7 +32,7 @@ class _Locks:
         self.holders: dict[int, weakref.finalize] = {}  # id of an op: what its end releases
 
     def lock(self, op: Op, inputs: Any, results: Any) -> None:
-        """After a forward: lock what it saved, if it can go backward at all."""
+        """After a forward: lock what it saved, if a gradient is wanted at all."""
         if not any(op.needs):
             return
         arrays = [a for a in op.saved if is_array(a)]
@@ -94,13 +94,13 @@ def _checksum(array: Any) -> int:
 def lock_saved() -> Iterator[None]:
     """Within it every array that an op saved for backward is read-only until backward passes.
 
-    A write through `.numpy()`, `.array` or an in-place method then raises on the spot (ValueError
+    A write through `.numpy()`, `.array` or an in-place method then raises immediately (ValueError
     from NumPy, RuntimeError from a tensor's method). A write through a view that existed before the
-    op, which NumPy allows, is found by a checksum: RuntimeError from backward that names the op and
-    the array. On a GPU, where arrays can't be locked, there is the checksum alone.
+    op, which NumPy allows, is found by a checksum: backward raises a RuntimeError that names the op
+    and the array. On a GPU, where arrays cannot be locked, there is only the checksum.
 
-    Memory is unlocked as the walk passes, when the graph is dropped, and at the end. It costs a
-    pass over all that is saved, so it is meant for finding a mistake, not for training.
+    Memory is unlocked as the backward pass proceeds, when the graph is dropped, and at the end. It
+    costs a pass over everything that is saved: use it to find a mistake, not for training.
 
     >>> with lock_saved():
     ...     loss = model.loss(idx, targets)

@@ -1,12 +1,12 @@
 """Gradients against finite differences: is ∂L/∂x what a small change of x does to L?
 
-For every element of every input, L is worked out a little to the right and a little to the left:
+For every element of every input, L is computed a little to the right and a little to the left:
 
-    ∂L/∂xᵢ ≈ (L(xᵢ + ε) − L(xᵢ − ε)) / 2ε,        L = Σ u·fn(x), u random, one number an output
+    ∂L/∂xᵢ ≈ (L(xᵢ + ε) − L(xᵢ − ε)) / 2ε,        L = Σ u·fn(x), u random, one number per output
 
 The error is of order ε² from the curve and δ·|L|/ε from rounding, δ the precision: in float64 about
 1e-10 at ε = 1e-6. In float32 no ε gives more than three digits, so float32 is refused. u is random
-because a sum of all outputs hides mistakes: Σ softmax(x) is 1 whatever x is, so its gradient is 0.
+because a sum of all outputs hides mistakes: Σ softmax(x) is 1 for every x, so its gradient is 0.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One input's gradient from backward and from finite differences, and what may part them."""
+    """One input's gradient from backward and from finite differences, with the tolerances."""
 
     name: str
     analytic: np.ndarray
@@ -115,25 +115,25 @@ def gradcheck(
     fn          a function of tensors, or a Module (then all its parameters are checked too); it may
                 return a tensor, or several in a tuple, list or dict, of which those that require
                 grad count; for options write a lambda
-    inputs      tensors and whatever else fn takes. Checked are the float64 tensors that require
-                grad and float64 NumPy arrays; the others are passed as they are
+    inputs      tensors and other arguments of fn. The float64 tensors that require grad and the
+                float64 NumPy arrays are checked; the others are passed as they are
     eps         half the distance of the two points
-    atol, rtol  allowed is |analytic − numeric| <= atol + rtol·|numeric|
-    directions  0 compares every element, for two forwards an element; n > 0 compares the
-                derivative along n random directions of each input, for 2n forwards an input, which
-                suits big models (it names the input, and no element)
+    atol, rtol  |analytic − numeric| <= atol + rtol·|numeric| is allowed
+    directions  0 compares every element, which takes two forwards per element; n > 0 compares
+                the derivative along n random directions of each input, 2n forwards per input,
+                which suits big models (it names the input, but no element)
     parameters  further leaves by name that fn uses, such as dict(model.named_parameters())
     seed        of the upstream gradient u and of the directions
 
-    Returns True. Else raises GradcheckError, which names the element that is furthest off with both
-    values, or returns False if raise_exception is False. ValueError if there is nothing to check,
-    if an input, a parameter or an output is not float64, or if fn gives another result when it is
-    called again.
+    Returns True if they agree, and False if they do not and raise_exception is False.
+    Raises: GradcheckError if they do not agree, which names the element that is furthest off with
+    both values. ValueError if there is nothing to check, if an input, a parameter or an output is
+    not float64, or if fn returns another result when it is called again.
 
     >>> gradcheck(lambda x, y: (x * y).sum(), np.ones((2, 3)), np.ones(3))
     True
     """
-    found = compare_gradients(
+    comparisons = compare_gradients(
         fn,
         *inputs,
         eps=eps,
@@ -143,13 +143,13 @@ def gradcheck(
         parameters=parameters,
         seed=seed,
     )
-    elements = [e for e in (c.worst() for c in found) if e is not None]
+    elements = [e for e in (c.worst() for c in comparisons) if e is not None]
     worst = max(elements, key=lambda e: e.excess, default=None)
     if worst is None or worst.excess <= 1.0:
         return True
     if not raise_exception:
         return False
-    wrong = [f"{c.name}: {c.wrong} of {c.analytic.size}" for c in found if c.wrong]
+    wrong = [f"{c.name}: {c.wrong} of {c.analytic.size}" for c in comparisons if c.wrong]
     error = GradcheckError(
         f"{_name_of(fn)}: the gradient is wrong. Worst at {worst}. Elements that are off by more "
         f"than atol={atol:g} + rtol={rtol:g}·|numeric|: {'; '.join(wrong)}. If the function has a "
@@ -177,12 +177,12 @@ def compare_gradients(
     rng = np.random.default_rng(seed)
 
     def outputs() -> list[Tensor]:
-        found = [y for y in _tensors(fn(*args)) if y.dtype.is_floating_point]
-        if not found:
+        floating = [y for y in _tensors(fn(*args)) if y.dtype.is_floating_point]
+        if not floating:
             raise ValueError(f"{_name_of(fn)} returned no floating tensor: nothing to check")
-        for y in found:
-            _wants_float64("an output", y)
-        return found
+        for y in floating:
+            _check_float64("an output", y)
+        return floating
 
     with enable_grad():
         ys = outputs()
@@ -205,37 +205,37 @@ def compare_gradients(
             "seed helps"
         )
 
-    found = []
+    comparisons = []
     for name, leaf in leaves.items():
         g = analytic[name]
         if directions:
             pairs = list(_along(leaf, g, loss, eps, directions, rng))
             along = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-            found.append(Comparison(name, *along, atol=atol, rtol=rtol))
+            comparisons.append(Comparison(name, *along, atol=atol, rtol=rtol))
         else:
-            found.append(Comparison(name, g, _numeric(leaf, loss, eps), atol=atol, rtol=rtol))
-    return found
+            comparisons.append(Comparison(name, g, _numeric(leaf, loss, eps), atol=atol, rtol=rtol))
+    return comparisons
 
 
 # ---------------------------------------------------------------------------- what is checked
 def _leaves(
     fn: Any, inputs: Sequence[Any], parameters: Mapping[str, Tensor] | None
 ) -> tuple[list[Any], dict[str, Tensor]]:
-    """The arguments for fn, inputs replaced by copies that require grad; and these, by name."""
+    """The arguments for fn, with copies that require grad as inputs; and these copies by name."""
     if len(inputs) == 1 and isinstance(inputs[0], tuple):
         inputs = inputs[0]  # gradcheck(fn, (x, y)), as PyTorch writes it
     args: list[Any] = []
     leaves: dict[str, Tensor] = {}
     for i, x in enumerate(inputs):
-        wanted = (isinstance(x, Tensor) and x.requires_grad) or (
+        is_checked = (isinstance(x, Tensor) and x.requires_grad) or (
             is_array(x) and x.dtype.kind in "fV"
         )
-        if not wanted:
+        if not is_checked:
             args.append(x)
             continue
         array = x.array if isinstance(x, Tensor) else x
         leaf = wrap(array.copy())
-        _wants_float64(f"input {i}", leaf)
+        _check_float64(f"input {i}", leaf)
         leaf.requires_grad = True
         args.append(leaf)
         leaves[f"input {i}"] = leaf
@@ -243,7 +243,7 @@ def _leaves(
     for name, parameter in {**named, **(parameters or {})}.items():
         if not parameter.requires_grad:
             continue
-        _wants_float64(name, parameter)
+        _check_float64(name, parameter)
         leaves[name] = parameter
     if not leaves:
         raise ValueError(
@@ -253,7 +253,7 @@ def _leaves(
     return args, leaves
 
 
-def _wants_float64(what: str, x: Tensor) -> None:
+def _check_float64(what: str, x: Tensor) -> None:
     if x.array.dtype != np.float64:
         raise ValueError(
             f"gradcheck needs float64, {what} is {x.dtype}. Finite differences of float32 are "
@@ -290,7 +290,7 @@ def _analytic(
     """∂L/∂leaf from backward, 0 where the leaf was not used; no .grad changes."""
     sums = {id(leaf): np.zeros(leaf.array.shape) for leaf in leaves.values()}
 
-    def collect(leaf: Tensor, g: Any, fresh: bool) -> None:
+    def collect(leaf: Tensor, g: Any, owned: bool) -> None:
         if id(leaf) in sums:
             sums[id(leaf)] += to_numpy(g)
 
@@ -305,7 +305,7 @@ def _analytic(
 
 # ---------------------------------------------------------------------- from finite differences
 def _numeric(leaf: Tensor, loss: Callable[[], float], eps: float) -> np.ndarray:
-    """∂L/∂leaf, element by element; the leaf is as it was afterwards."""
+    """∂L/∂leaf, element by element; afterwards the leaf has its old values."""
     numeric = np.zeros(leaf.array.shape)
     array = leaf.array
     for index in np.ndindex(*array.shape):

@@ -1,4 +1,4 @@
-"""autograd.Function: an op of one's own, written in PyTorch's way.
+"""autograd.Function: a custom op, written in PyTorch's way.
 
     class Cube(torch.autograd.Function):
         @staticmethod
@@ -13,8 +13,8 @@
 
     y = Cube.apply(x)
 
-Forward and backward get tensors and run outside the graph. The ops of the package are subclasses of
-engine.Op instead, which see arrays.
+Forward and backward receive tensors and run outside the graph. The ops of this package are
+subclasses of engine.Op instead, which work on arrays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FunctionCtx:
     """What forward leaves to backward: save_for_backward's tensors, and any attribute set on it.
 
     needs_input_grad    a bool for each argument of apply
-    saved_tensors       in backward, what was saved
+    saved_tensors       in backward, the tensors that were saved
     """
 
     needs_input_grad: tuple[bool, ...] = ()
@@ -47,7 +47,7 @@ class FunctionCtx:
         self._zeros = True
 
     def save_for_backward(self, *tensors: Any) -> None:
-        """Keep tensors (or None) for backward, which is told if one is changed in place."""
+        """Keep tensors (or None) for backward, which refuses those that were changed in place."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
                 raise TypeError(
@@ -61,11 +61,11 @@ class FunctionCtx:
         return self._to_save if self._saved is None else self._saved
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Outputs that want no gradient, such as indices."""
+        """Mark outputs that have no gradient, such as indices."""
         self._constant = tuple(id(t) for t in tensors)
 
     def set_materialize_grads(self, value: bool) -> None:
-        """False: backward gets None, not zeros, for an output whose gradient nobody asked for."""
+        """False: backward receives None, not zeros, for an output that the loss does not use."""
         self._zeros = value
 
     def mark_dirty(self, *tensors: Tensor) -> None:
@@ -105,21 +105,24 @@ class _Call(Op, listed=False):
         return self.checked(grads if isinstance(grads, tuple) else (grads,))
 
     def checked(self, grads: tuple) -> tuple:
-        """One array or None for each argument; RuntimeError if there are too few or too many."""
-        wanted = len(self.needs)
-        while len(grads) > wanted and grads[-1] is None:
+        """One array or None for each argument.
+
+        Raises: RuntimeError if there are too few or too many, TypeError if one is not a tensor.
+        """
+        expected = len(self.needs)
+        while len(grads) > expected and grads[-1] is None:
             grads = grads[:-1]
-        if len(grads) != wanted:
+        if len(grads) != expected:
             raise RuntimeError(
                 f"function {self.printed} returned an incorrect number of gradients (expected "
-                f"{wanted}, got {len(grads)})"
+                f"{expected}, got {len(grads)})"
             )
         arrays: list[Any] = []
         for i, (g, edge) in enumerate(zip(grads, self.edges, strict=True)):
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(
-                    f"function {self.printed} returned {type(g).__name__} as gradient {i}: a "
-                    "Tensor or None belongs there"
+                    f"function {self.printed} returned {type(g).__name__} as gradient {i}: "
+                    "expected a Tensor or None"
                 )
             if g is None or edge is None:
                 arrays.append(None)
@@ -130,11 +133,11 @@ class _Call(Op, listed=False):
 
 
 class Function:
-    """The base of an op of one's own: static `forward(ctx, ...)` and `backward(ctx, ...)`.
+    """The base class of a custom op: static `forward(ctx, ...)` and `backward(ctx, ...)`.
 
-    forward gets what apply got and returns a tensor or a tuple of them; backward gets ∂L/∂output
-    for each output and returns ∂L/∂input for each argument, None where there is none. In the newer
-    form forward takes no ctx, and `setup_context(ctx, inputs, output)` saves.
+    forward receives the arguments of apply and returns a tensor or a tuple of them; backward
+    receives ∂L/∂output for each output and returns ∂L/∂input for each argument, None where there is
+    none. In the newer form forward takes no ctx, and `setup_context(ctx, inputs, output)` saves.
     """
 
     setup_context: Callable[..., None] | None = None
@@ -154,7 +157,7 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
-        """Run forward; remember the call if a gradient is wanted."""
+        """Run forward; record the call if a gradient is wanted."""
         needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         ctx = FunctionCtx(needs)
         with no_grad():

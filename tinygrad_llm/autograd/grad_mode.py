@@ -1,6 +1,6 @@
 """Whether ops are recorded for backward: no_grad, enable_grad, inference_mode, set_grad_enabled.
 
-Each is a context and a decorator, as in PyTorch; each thread has a mode of its own.
+Each is a context and a decorator, as in PyTorch; each thread has its own mode.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class _Switch:
 
         switch, enabled = _Switch, self.enabled
 
-        def within() -> _Switch:  # one of its own for each call: calls nest, threads run at once
+        def within() -> (
+            _Switch
+        ):  # a new one for each call: calls nest, and threads run at the same time
             context = switch()
             context.enabled = enabled
             return context
@@ -72,7 +74,7 @@ class _Switch:
 
 
 class no_grad(_Switch):
-    """Within it nothing is recorded, so nothing can go backward: context or decorator."""
+    """Within it nothing is recorded, so there is no backward: context or decorator."""
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         switch = super().__new__(cls)

@@ -1,7 +1,7 @@
 """In-place changes: which memory was changed, when and by whom.
 
-The clock that stamps ops stamps changes too. An op that saved an array before its memory changed
-can't go backward; the walk asks `check_unmodified`, and forward pays nothing for it.
+The clock that stamps ops stamps changes too. The backward of an op that saved an array before its
+memory changed would be wrong; `check_unmodified` refuses it, and forward pays nothing for that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ modified: dict[int, tuple[int, str, Any]] = {}  # id of a memory owner: when, by
 
 
 def mark_modified(array: Any, by: str) -> None:
-    """Note that `by` changed the array in place: an older op that saved it can't go backward."""
+    """Note that `by` changed the array in place: older ops that saved it refuse backward."""
     owner = storage_of(array)
     key = id(owner)
     id_ranges.pop(key, None)
@@ -34,7 +34,7 @@ def modified_at(array: Any) -> int:
 
 
 def check_unmodified(op: Any) -> None:
-    """RuntimeError if an array that the op saved was changed in place afterwards."""
+    """Raises: RuntimeError if an array that the op saved was changed in place afterwards."""
     for i, array in enumerate(op.saved):
         if is_array(array) and modified_at(array) > op.order:
             by = modified[id(storage_of(array))][1]
