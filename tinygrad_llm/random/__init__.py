@@ -1,15 +1,15 @@
 """PyTorch's random numbers on a CPU: the same seed gives the same numbers here, as NumPy arrays.
 
 A Generator draws from the Mersenne twister MT19937 (Matsumoto and Nishimura, 1998), seeded as
-`numpy.random.RandomState` and PyTorch seed it. What a distribution makes of the 32 bits of a draw:
+`numpy.random.RandomState` and PyTorch seed it. A draw is 32 bits. How the distributions use them:
 
     rand         float32: the low 24 bits · 2⁻²⁴; float64: the low 53 bits of two draws · 2⁻⁵³;
                  float16 and bfloat16 are float32 rounded, where 1 becomes 0
     uniform      x·(high − low) + low, rounded once
-    normal       from 16 numbers on: all uniforms first, then Box-Muller in blocks of 16; the last
-                 16 are drawn anew if the size is no multiple of 16. Fewer, or memory with gaps: in
-                 pairs, in float64, and the second of a pair is kept for the next call
-    randint      low + draw mod (high − low); two draws each from a range of 2²⁸ on
+    normal       16 numbers or more: all uniforms first, then Box-Muller in blocks of 16; the last
+                 16 are drawn again if the size is not a multiple of 16. Fewer, or memory with gaps:
+                 in pairs, in float64, and the second of a pair is kept for the next call
+    randint      low + draw mod (high − low); two draws per number if high − low is 2²⁸ or more
     randperm     Fisher-Yates: i changes places with i + draw mod (n − i)
     bernoulli    a float64 uniform < p for a number p, a float32 uniform < p for an array of float32
     exponential  −log1p(−u)/λ, u a float64 uniform
@@ -19,9 +19,14 @@ A Generator draws from the Mersenne twister MT19937 (Matsumoto and Nishimura, 19
 Two draws a, b make the 64 bits a·2³² + b. The order of the draws is the order of memory: a tensor
 that was transposed is filled column by column (`in_memory_order`).
 
-Integers and masks are PyTorch's everywhere. Floats are too, to the last bit, where PyTorch runs on
-an x86 processor with AVX2; elsewhere it takes other functions for float32 normals of 16 numbers and
-more, which may differ in the last bit or two.
+Integers and masks are equal to PyTorch's on every machine. Floats are equal to the last bit if
+PyTorch runs on an x86 processor with AVX2; on others it uses other functions for 16 float32 normals
+or more, which may differ in the last bit or two.
+
+generator.py   the Generator: seeds, states, distributions
+normal.py      normal numbers from uniform ones
+sequences.py   permutations, bounds, cumulative sums, order in memory
+state.py       the bytes of a state, as PyTorch writes them
 """
 
 from __future__ import annotations
@@ -52,12 +57,12 @@ default_generator.seed()
 
 
 def manual_seed(seed: Any) -> Generator:
-    """Begin the default generator's stream of `seed`; returns the generator."""
+    """Begin the stream of `seed` in the default generator; returns the generator."""
     return default_generator.manual_seed(int(seed))
 
 
 def seed() -> int:
-    """Begin a stream of the default generator that nobody can foresee; returns its seed."""
+    """Begin an unpredictable stream in the default generator; returns its seed."""
     return default_generator.seed()
 
 
@@ -72,16 +77,21 @@ def get_rng_state() -> np.ndarray:
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Let the default generator go on where `new_state` was taken."""
+    """Make the default generator continue from the state `new_state`."""
     default_generator.set_state(new_state)
 
 
 @contextmanager
 def fork_rng(*args: Any, enabled: bool = True, **kwargs: Any) -> Iterator[None]:
-    """A `with` block after which the default generator is where it was before it."""
+    """A `with` block after which the default generator has the state from before the block.
+
+    enabled: False does nothing. Other arguments are PyTorch's and make no difference here.
+    """
+    if not enabled:
+        yield
+        return
     before = get_rng_state()
     try:
         yield
     finally:
-        if enabled:
-            set_rng_state(before)
+        set_rng_state(before)

@@ -1,11 +1,11 @@
-"""The Generator: a stream of random numbers, and what each distribution makes of its bits."""
+"""The Generator: a stream of random numbers, and how each distribution uses its bits."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,21 +13,25 @@ from .normal import fused_multiply_add, log1p, normals32, normals64, pairs64
 from .sequences import cumulative, digits, in_memory_order, representable, shuffled
 from .state import packed_state, unpacked_state
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
 __all__ = ["Generator"]
 
-_AT_ONCE = 1 << 16  # draws worked on at a time, so that they stay in the cache
+_CHUNK = 1 << 16  # draws handled at a time, so that they stay in the cache
 _LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
-_FIRST_SEED = 67280421310721  # what PyTorch seeds a Generator with before manual_seed
+_FIRST_SEED = 67280421310721  # the seed of a new Generator in PyTorch
 _LONGEST_PERMUTATION = (1 << 32) // 20
 
-Shape = Any  # an int or a tuple of ints
+Shape = int | tuple[int, ...]
 
 
 class Generator:
     """A stream of random numbers: `Generator().manual_seed(123).randn((2, 3))`.
 
-    Every method that draws takes a shape and a NumPy dtype and gives a NumPy array. Not meant to be
-    shared by threads. `device` is "cpu" or "cuda": a GPU gets the numbers of the CPU.
+    Every method that draws takes a shape and a NumPy dtype, and returns a NumPy array. Threads must
+    not share a generator. device: "cpu" or "cuda"; a GPU gets the numbers of the CPU.
+    Raises: RuntimeError for another device.
     """
 
     def __init__(self, device: Any = "cpu") -> None:
@@ -43,8 +47,8 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of `seed`, from −2⁶³ to 2⁶⁴ − 1; returns the generator.
 
-        RuntimeError if seed is no integer, ValueError if it is out of range. Only its low 32 bits
-        make a difference to the stream, as in PyTorch.
+        The stream depends only on the low 32 bits of the seed, as in PyTorch.
+        Raises: RuntimeError if seed is not an integer; ValueError if it is out of range.
         """
         if not hasattr(seed, "__index__"):
             raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
@@ -54,12 +58,12 @@ class Generator:
                 f"Overflow when unpacking long long: seed {seed} must be between -2**63 and 2**64"
             )
         self._seed = seed % (1 << 64)
-        self._twister: Any = None
+        self._twister: np.random.RandomState | None = None
         self._kept: float | None = None  # the second number of a pair of normals
         return self
 
     def seed(self) -> int:
-        """Begin a stream that nobody can foresee; returns its seed, of 64 bits."""
+        """Begin an unpredictable stream; returns its seed, of 64 bits."""
         self.manual_seed(int.from_bytes(os.urandom(8), "little"))
         return self._seed
 
@@ -68,22 +72,23 @@ class Generator:
         return self._seed
 
     def state(self) -> np.ndarray:
-        """All of the generator's state in 5056 bytes (uint8), laid out as PyTorch does."""
+        """The generator's whole state in 5056 bytes (uint8), in PyTorch's layout."""
         inner = self._stream.get_state(legacy=False)["state"]
         return packed_state(self._seed, inner["key"], int(inner["pos"]), self._kept)
 
     def set_state(self, new_state: Any) -> None:
-        """Go on where `state()` was taken; the bytes may come from PyTorch's get_state as well.
+        """Continue from a state that `state()`, or PyTorch's get_state, returned.
 
-        TypeError unless it is an array or tensor of uint8, RuntimeError unless it is a state.
+        Raises: TypeError if it is not an array or tensor of uint8; RuntimeError if it is not a
+        state.
         """
         self._seed, key, position, self._kept = unpacked_state(np.asarray(new_state))
         self._stream.set_state(("MT19937", key, position, 0, 0.0))
 
     # -------------------------------------------------------------------------------- the bits
     @property
-    def _stream(self) -> Any:
-        """NumPy's Mersenne twister, made (and numpy.random imported) when first needed."""
+    def _stream(self) -> np.random.RandomState:
+        """NumPy's Mersenne twister, created (and numpy.random imported) when it is first needed."""
         if self._twister is None:
             self._twister = np.random.RandomState(self._seed & 0xFFFFFFFF)
         return self._twister
@@ -111,12 +116,12 @@ class Generator:
         return out
 
     # -------------------------------------------------------------------------------- uniforms
-    def rand(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+    def rand(self, shape: Shape, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Uniform numbers in [0, 1)."""
         return self.uniform(shape, 0.0, 1.0, dtype)
 
     def uniform(
-        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
+        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
     ) -> np.ndarray:
         """Uniform numbers in [low, high)."""
         dtype = np.dtype(dtype)
@@ -127,14 +132,15 @@ class Generator:
                 out = fused_multiply_add(out, high - low, low)
         else:
             out = np.empty(_size(shape), np.float32)
-            low, high = np.float32(low), np.float32(high)
+            width = float(np.float32(high) - np.float32(low))
+            low, high = float(np.float32(low)), float(np.float32(high))
             for part in _parts(out):
                 bits = self._draw32(part.size)
                 bits &= _LOW24
                 np.copyto(part, bits.view(np.int32), casting="unsafe")
                 part *= 2.0**-24
                 if not unit:
-                    part[:] = fused_multiply_add(part, float(high - low), float(low))
+                    part[:] = fused_multiply_add(part, width, low)
             out = _narrowed(out, dtype)
         if not unit or dtype.itemsize == 2:
             out[out == np.asarray(high, dtype)] = low  # rounded up to the end of the interval
@@ -151,37 +157,37 @@ class Generator:
             self._kept = float(new[-1])
         return np.concatenate([values, new[:n]])
 
-    def randn(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+    def randn(self, shape: Shape, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Standard normal numbers."""
         return self.normal(shape, 0.0, 1.0, dtype)
 
     def normal(
-        self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32,
+        self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32,
         contiguous: bool = True,
     ) -> np.ndarray:  # fmt: skip
-        """Normal numbers of that mean and standard deviation.
+        """Normal numbers with this mean and standard deviation.
 
-        contiguous False: they are meant for memory with gaps or in another order, for which PyTorch
-        draws them in pairs (see the top of this file).
+        contiguous: False if they are for memory with gaps or in another order, for which PyTorch
+        draws them in pairs (see __init__.py).
         """
         dtype = np.dtype(dtype)
         n = _size(shape)
-        rest = n % 16
+        n_left = n % 16
         if n < 16 or not contiguous:
             out = self._normal_pairs(n)
         elif dtype == np.float64:
             out = np.empty(n)
-            for part in _parts(out[: n - rest]):
+            for part in _parts(out[: n - n_left]):
                 part[:] = normals64(self._uniform64(part.size))
-            self._draw64(rest)  # all uniforms are drawn before the last 16 are drawn anew
-            if rest:
+            self._draw64(n_left)  # all uniforms are drawn before the last 16 are drawn again
+            if n_left:
                 out[n - 16 :] = normals64(self._uniform64(16))
         else:
             out = np.empty(n, np.float32)
-            normals32(self._draw32, out[: n - rest])
-            if rest:
-                if dtype == np.float32:  # as above; PyTorch leaves it out for half precision
-                    self._draw32(rest)
+            normals32(self._draw32, out[: n - n_left])
+            if n_left:
+                if dtype == np.float32:  # as above; PyTorch does not do it for half precision
+                    self._draw32(n_left)
                 normals32(self._draw32, last := np.empty(16, np.float32))
                 out[n - 16 :] = last
         if out.dtype == np.float32:
@@ -195,8 +201,10 @@ class Generator:
         return _narrowed(out, dtype).reshape(shape)
 
     # ------------------------------------------------------------------------- other densities
-    def exponential(self, shape: Shape, lambd: float = 1.0, dtype: Any = np.float32) -> np.ndarray:
-        """Exponential numbers of rate lambd: mean 1/lambd. RuntimeError unless lambd > 0."""
+    def exponential(
+        self, shape: Shape, lambd: float = 1.0, dtype: DTypeLike = np.float32
+    ) -> np.ndarray:
+        """Exponential numbers of mean 1/lambd. Raises: RuntimeError unless lambd > 0."""
         if not lambd > 0.0:
             raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
         dtype = np.dtype(dtype)
@@ -207,10 +215,12 @@ class Generator:
             np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
         return _narrowed(out, dtype).reshape(shape)
 
-    def bernoulli(self, p: Any, shape: Shape = None, dtype: Any = np.float32) -> np.ndarray:
-        """1 with probability p, else 0. p is a number, or an array of floats that broadcasts.
+    def bernoulli(
+        self, p: float | np.ndarray, shape: Shape | None = None, dtype: DTypeLike = np.float32
+    ) -> np.ndarray:
+        """1 with probability p, else 0. p is a number, or an array of floats of the shape.
 
-        RuntimeError unless every p is in [0, 1]. `dtype=bool` is the fastest.
+        `dtype=bool` is the fastest. Raises: RuntimeError if a p is outside [0, 1].
         """
         if isinstance(p, np.ndarray):
             if not bool(((p >= 0) & (p <= 1)).all()):
@@ -237,12 +247,12 @@ class Generator:
                 part[:] = True
 
     def dropout_mask(
-        self, shape: Shape, p: float, dtype: Any = np.float32, like: Any = None
+        self, shape: Shape, p: float, dtype: DTypeLike = np.float32, like: Any = None
     ) -> np.ndarray:
-        """What dropout multiplies by: 1/(1 − p) with probability 1 − p, else 0, in dtype.
+        """The factors of dropout: 1/(1 − p) with probability 1 − p, else 0, in dtype.
 
-        Scaled already. `like`, an array of the shape, gives the order of the draws if its memory is
-        not in row order. Nothing is drawn for p = 0 and p = 1, nor for an empty shape, as PyTorch.
+        like: an array of the shape; its order in memory decides the order of the draws. Nothing is
+        drawn for p = 0 and p = 1, nor for an empty shape, as in PyTorch.
         """
         dtype = np.dtype(dtype)
         if like is not None:
@@ -253,7 +263,7 @@ class Generator:
             return out.reshape(shape)
         wide = np.float64 if dtype == np.float64 else np.float32
         scale = dtype.type(wide(1.0) / wide(1.0 - p))
-        keep = np.empty(min(_AT_ONCE, out.size), np.bool_)
+        keep = np.empty(min(_CHUNK, out.size), np.bool_)
         for part in _parts(out):
             self._coins(1.0 - p, keep[: part.size])
             part[:] = keep[: part.size]
@@ -262,17 +272,17 @@ class Generator:
 
     # -------------------------------------------------------------------------------- integers
     def randint(
-        self, low: int, high: int | None, shape: Shape, dtype: Any = np.int64
+        self, low: int, high: int | None, shape: Shape, dtype: DTypeLike = np.int64
     ) -> np.ndarray:
-        """Integers in [low, high) of any dtype; high None is past the largest that it holds.
+        """Integers in [low, high) of any dtype; high None: up to the largest that the dtype holds.
 
-        RuntimeError unless low < high and both fit the dtype.
+        Raises: RuntimeError unless low < high and both fit the dtype.
         """
         dtype = np.dtype(dtype)
         low, high = representable(low, high, dtype)
         return self._modulo(high - low, low, shape, dtype, high - low >= 1 << 28)
 
-    def random(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
+    def random(self, shape: Shape, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Integers from 0 to the largest of dtype, or to 2^(bits of the mantissa) for floats."""
         dtype = np.dtype(dtype)
         if dtype.kind == "b":
@@ -283,14 +293,14 @@ class Generator:
             modulus = (1 << digits(dtype)) + 1
         return self._modulo(modulus, 0, shape, dtype, modulus >= 1 << 53)
 
-    def random_full(self, shape: Shape, dtype: Any = np.int64) -> np.ndarray:
+    def random_full(self, shape: Shape, dtype: DTypeLike = np.int64) -> np.ndarray:
         """Integers from −2⁶³ to 2⁶³ − 1."""
         return self._draw64(_size(shape)).view(np.int64).astype(dtype).reshape(shape)
 
     def _modulo(
         self, modulus: int, base: int, shape: Shape, dtype: np.dtype, wide: bool
     ) -> np.ndarray:
-        """base + draw mod modulus, two draws a number if `wide`."""
+        """base + draw mod modulus, with two draws per number if `wide`."""
         out = np.empty(_size(shape), dtype)
         kind: Any = np.uint64 if wide else np.uint32
         divisor = kind(modulus) if modulus < 1 << (64 if wide else 32) else None
@@ -306,23 +316,23 @@ class Generator:
                 part[:] = numbers
         return out.reshape(shape)
 
-    def randperm(self, n: int, dtype: Any = np.int64) -> np.ndarray:
-        """The numbers 0, ..., n − 1 in random order: (n)."""
+    def randperm(self, n: int, dtype: DTypeLike = np.int64) -> np.ndarray:
+        """The numbers 0, ..., n − 1 in random order: (n). Raises: RuntimeError if n ≥ 2³² / 20."""
         if n >= _LONGEST_PERMUTATION:
             raise RuntimeError(f"randperm: n must be below {_LONGEST_PERMUTATION}, got {n}")
         if n < 2:
             return np.arange(n).astype(dtype)
-        left = np.arange(n, 1, -1, dtype=np.uint32)
-        partner = (self._draw32(n - 1) % left).astype(np.int64)
+        choices = np.arange(n, 1, -1, dtype=np.uint32)  # n − i for step i
+        partner = (self._draw32(n - 1) % choices).astype(np.int64)
         partner += np.arange(n - 1)
         return shuffled(partner).astype(dtype, copy=False)
 
     def multinomial(self, probs: np.ndarray, n: int, replacement: bool = False) -> np.ndarray:
         """n indices for each row of weights: (V) -> (n), (B, V) -> (B, n), int64.
 
-        The weights need not add up to 1. RuntimeError for a weight that is negative, infinite or
-        NaN, and for a row that is all zeros. Without replacement, and with fewer than n weights
-        above zero, those that are zero follow in the order of their indices (PyTorch: in any).
+        The weights need not add up to 1. Without replacement, and with fewer than n weights above
+        zero, those that are zero follow in the order of their indices (in PyTorch in any order).
+        Raises: RuntimeError if a weight is negative, infinite or NaN, or a row is all zeros.
         """
         if n > 1 and replacement:
             return self._with_replacement(probs, n)
@@ -338,25 +348,27 @@ class Generator:
         return np.argsort(-q, axis=-1, kind="stable")[..., :n]
 
     def _with_replacement(self, probs: np.ndarray, n: int) -> np.ndarray:
+        """multinomial for n > 1: uniforms, looked up in the cumulative sums."""
         sums = cumulative(probs.reshape(-1, probs.shape[-1]))  # (V) -> (1, V)
         out = np.empty((len(sums), n), np.int64)
-        for row, rising in zip(out, sums, strict=True):
-            row[:] = rising.astype(np.float64).searchsorted(self._uniform64(n))
+        for row, row_sums in zip(out, sums, strict=True):
+            row[:] = row_sums.astype(np.float64).searchsorted(self._uniform64(n))
         return out.reshape(*probs.shape[:-1], n)
 
 
 # ------------------------------------------------------------------------------------- helpers
 def _size(shape: Shape) -> int:
+    """The number of elements."""
     return shape if isinstance(shape, int) else math.prod(shape)
 
 
 def _parts(out: np.ndarray) -> Iterator[np.ndarray]:
     """The array in pieces that fit the cache."""
-    return (out[i : i + _AT_ONCE] for i in range(0, out.size, _AT_ONCE))
+    return (out[i : i + _CHUNK] for i in range(0, out.size, _CHUNK))
 
 
 def _narrowed(out: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """In dtype; to float16 and bfloat16 by way of float32, as PyTorch. Too large becomes inf."""
+    """`out` in dtype; to half precision through float32, as PyTorch. Too large becomes inf."""
     if out.dtype == dtype:
         return out
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""What random numbers need besides a generator: permutations, bounds, sums, order in memory."""
+"""Around a generator: permutations, bounds of integers, cumulative sums, order in memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def digits(dtype: np.dtype) -> int:
 
 
 def representable(low: int, high: int | None, dtype: np.dtype) -> tuple[int, int]:
-    """The bounds of random integers; RuntimeError unless low < high and both fit the dtype.
+    """The bounds [low, high) of random integers of a dtype.
 
-    For floats they are moved inwards until no integer between them rounds out of them. high None:
-    past the largest integer up to which the dtype holds all.
+    For floats they are moved inwards until no integer between them is rounded to one outside. high
+    None: the largest integer up to which the dtype holds all, plus one.
+    Raises: RuntimeError unless low < high and both fit the dtype.
     """
     if high is not None and low >= high:
         raise RuntimeError(
@@ -51,12 +52,13 @@ def representable(low: int, high: int | None, dtype: np.dtype) -> tuple[int, int
 
 
 def shuffled(partner: np.ndarray) -> np.ndarray:
-    """What 0, ..., n − 1 becomes when i = 0, 1, ..., n − 2 changes places with partner[i] >= i.
+    """The order of 0, ..., n − 1 after i = 0, 1, ..., n − 2 changed places with partner[i] >= i.
 
-    The result at i is what stood at a = partner[i] just before step i: the number a, unless an
-    earlier step k had the same partner and left there what stood at k just before step k. That
-    again is k, unless an earlier step had k as its partner, and so on. The chains are short: all
-    of them are followed at once, and those that have come to their end are left out.
+    The result at i is the number that was at a = partner[i] just before step i: the number a,
+    unless an earlier step k had the same partner and left there the number that was at k just
+    before step k. That number is k, unless an earlier step had k as its partner, and so on. The
+    chains are short: all of them are followed together, one link at a time, and those that have
+    ended are left out.
     """
     n = len(partner) + 1
     if n > 1 << 15:
@@ -68,7 +70,7 @@ def shuffled(partner: np.ndarray) -> np.ndarray:
     a = order >> 32
     same = a[1:] == a[:-1]
 
-    # what stood at k just before step k came from step source[k], or is k if source[k] = k
+    # the number at k just before step k came from step source[k], or is k if source[k] = k
     last = np.flatnonzero(np.append(~same, True))  # the last step with its partner
     place, came_from = a[last], step[last]
     at_itself = np.flatnonzero(place == came_from)  # changes nothing: the step before it counts
@@ -94,8 +96,8 @@ def shuffled(partner: np.ndarray) -> np.ndarray:
 def in_memory_order(draw: Callable[..., Any], like: Any, *others: Any) -> Any:
     """draw(shape, *others) for an array like `like`, in the order of its memory.
 
-    The result has the shape of `like`; where `like` was transposed, so is the result. `others` are
-    arrays that broadcast to that shape; draw gets them transposed alike.
+    The result has the shape of `like`; if `like` was transposed, so is the result. others: arrays
+    that broadcast to that shape; they are transposed in the same way and passed to draw.
     """
     if like.flags.c_contiguous:
         return draw(like.shape, *others)
@@ -106,15 +108,15 @@ def in_memory_order(draw: Callable[..., Any], like: Any, *others: Any) -> Any:
 
 
 def memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
-    """The axes from the slowest to the fastest in memory, axes that repeat left where they are."""
+    """The axes from the slowest to the fastest in memory; axes with stride 0 keep their place."""
     order: list[int] = []  # from the fastest on, as PyTorch sorts them
     for axis in reversed(range(len(shape))):
         place = len(order)
         for i in reversed(range(len(order))):
-            mine, other = abs(strides[axis]), abs(strides[order[i]])
-            if not mine or not other or shape[axis] == 1 or shape[order[i]] == 1:
+            own, other = abs(strides[axis]), abs(strides[order[i]])
+            if not own or not other or shape[axis] == 1 or shape[order[i]] == 1:
                 continue
-            if other > mine or (other == mine and shape[order[i]] > shape[axis]):
+            if other > own or (other == own and shape[order[i]] > shape[axis]):
                 place = i
             else:
                 break
@@ -125,8 +127,8 @@ def memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
 def cumulative(weights: np.ndarray) -> np.ndarray:
     """The running sums of each row of weights over its total: (B, V) -> (B, V), the last is 1.
 
-    float64 for float64, else float32. RuntimeError for a weight that is negative, infinite or NaN,
-    and for a row that is all zeros.
+    float64 for float64, else float32.
+    Raises: RuntimeError if a weight is negative, infinite or NaN, or a row is all zeros.
     """
     if bool((weights < 0).any()):
         raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")

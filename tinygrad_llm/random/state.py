@@ -1,4 +1,4 @@
-"""The bytes in which PyTorch keeps the state of a CPU generator."""
+"""The state of a CPU generator as bytes, in PyTorch's layout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def packed_state(seed: int, key: np.ndarray, position: int, kept: float | None) 
 
 
 def unpacked_state(state: np.ndarray) -> tuple[int, np.ndarray, int, float | None]:
-    """(seed, key, position, kept) out of the bytes; TypeError or RuntimeError if it is no state."""
+    """(seed, key, position, kept) from the bytes.
+
+    Raises: TypeError if they are not uint8; RuntimeError if they are not a state.
+    """
     if state.dtype != np.uint8:
         raise TypeError("RNG state must be a torch.ByteTensor")
     if state.size != _LAYOUT.size:
@@ -36,6 +39,6 @@ def unpacked_state(state: np.ndarray) -> tuple[int, np.ndarray, int, float | Non
         )
     seed, left, seeded, used, key, _, kept, _, is_kept, *_ = _LAYOUT.unpack(state.tobytes())
     if not (1 <= left <= _N and seeded and used <= _N):
-        raise RuntimeError("Invalid mt19937 state: the bytes are no generator's state")
+        raise RuntimeError("Invalid mt19937 state: the bytes are not a generator's state")
     numbers = np.frombuffer(key, "<u8").astype(np.uint32)
     return seed, numbers, _N + 1 - left, kept if is_kept else None
