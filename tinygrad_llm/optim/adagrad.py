@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.devices import xp_of
-from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
+from .optimizer import (
+    Optimizer,
+    Params,
+    check_range,
+    full_gradient,
+    in_blocks,
+    number,
+    step_count,
+    zeros_like,
+)
 
 __all__ = ["Adagrad"]
 
@@ -14,11 +23,11 @@ class Adagrad(Optimizer):
     """s ← s + g²,   p ← p − lr / (1 + (t − 1)·lr_decay) · g / (√s + eps)  at step t.
 
     (Duchi, Hazan and Singer, 2011.) weight_decay adds weight_decay·p to the gradient. s starts at
-    initial_accumulator_value. ValueError for negative hyperparameters.
+    initial_accumulator_value. Raises: ValueError if a hyperparameter is negative.
     """
 
     def __init__(
-        self, params: Any, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+        self, params: Params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
         initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
         maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
@@ -43,10 +52,7 @@ class Adagrad(Optimizer):
         xp = xp_of(p)
 
         def change(g: Any, p: Any, total: Any) -> None:
-            if group["maximize"]:
-                g = -g
-            if decay != 0:
-                g = g + p * decay
+            g = full_gradient(g, p, group["maximize"], decay)
             total += g * g
             p += g * -rate / (xp.sqrt(total) + eps)
 

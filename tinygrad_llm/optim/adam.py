@@ -11,7 +11,9 @@ from ..arrays.twins import twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
+    Params,
     check_range,
+    full_gradient,
     in_blocks,
     number,
     step_count,
@@ -21,20 +23,22 @@ from .optimizer import (
 
 __all__ = ["Adam"]
 
+_Pair = tuple[Tensor, tuple[Any, Any, Any, Any]]  # a parameter, and the arrays p, g, m, v
+
 
 class Adam(Optimizer):
     """m ← β₁·m + (1 − β₁)·g,   v ← β₂·v + (1 − β₂)·g²,
     p ← p − lr·m̂ / (√v̂ + eps),   m̂ = m / (1 − β₁ᵗ),   v̂ = v / (1 − β₂ᵗ)
 
     at step t (Kingma and Ba, 2015). weight_decay adds weight_decay·p to the gradient, or, with
-    decoupled_weight_decay (which is AdamW), first takes lr·weight_decay·p from p. amsgrad divides
-    by the largest v̂ so far (Reddi and others, 2018). maximize climbs instead. foreach, capturable,
-    differentiable and fused are PyTorch's and make no difference here. ValueError for negative
-    hyperparameters and betas outside [0, 1).
+    decoupled_weight_decay (which is AdamW), first subtracts lr·weight_decay·p from p. amsgrad
+    divides by the largest v̂ so far (Reddi et al., 2018). maximize climbs instead of descending.
+    foreach, capturable, differentiable and fused are PyTorch's and make no difference here.
+    Raises: ValueError if a hyperparameter is negative or a beta is outside [0, 1).
     """
 
     def __init__(
-        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0, amsgrad: bool = False, *,
         foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
         differentiable: bool = False, fused: bool | None = None,
@@ -53,7 +57,7 @@ class Adam(Optimizer):
         })  # fmt: skip
 
     def start(self, p: Any, state: dict[str, Any], amsgrad: bool) -> None:
-        """m, v and the largest v as zeros, before the first step."""
+        """Make m, v and the largest v, all zeros, before the first step."""
         if "exp_avg" not in state:
             state["exp_avg"] = zeros_like(p)
             state["exp_avg_sq"] = zeros_like(p)
@@ -61,22 +65,22 @@ class Adam(Optimizer):
                 state["max_exp_avg_sq"] = zeros_like(p)
 
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
-        """On a GPU one launch changes all parameters that have made equally many steps."""
+        """On a GPU, change all parameters with the same number of steps in one launch."""
         if twins.gpu is None or group["amsgrad"] or not all(p.is_cuda for p in params):
             return False
         for p in params:
             if capturing.graph is not None and "exp_avg" not in self.state[p]:
                 refuse_in_capture(f"{type(self).__name__}'s first step, which makes its state,")
             self.start(p.array, self.state[p], False)
-        four = [
+        by_parameter = [
             (p.array, p.grad.array, self.state[p]["exp_avg"].array,
              self.state[p]["exp_avg_sq"].array)
             for p in params
         ]  # fmt: skip
-        if not all(twins.gpu.takes_adam(*arrays) for arrays in four):
+        if not all(twins.gpu.takes_adam(*arrays) for arrays in by_parameter):
             return False
-        by_step: dict[tuple, list] = {}
-        for p, arrays in zip(params, four, strict=True):
+        by_step: dict[tuple[float, int], list[_Pair]] = {}
+        for p, arrays in zip(params, by_parameter, strict=True):
             key = steps_done(self.state[p]), arrays[0].data.device_id
             by_step.setdefault(key, []).append((p, arrays))
         for (_, gpu), pairs in by_step.items():
@@ -88,11 +92,11 @@ class Adam(Optimizer):
             )  # fmt: skip
         return True
 
-    def _next_step(self, group: dict[str, Any], pairs: list) -> tuple[float, float, float]:
-        """Count a step of these parameters: (learning rate, 1 − β₁ᵗ, √(1 − β₂ᵗ))."""
+    def _next_step(self, group: dict[str, Any], pairs: list[_Pair]) -> tuple[float, float, float]:
+        """Count a step of these parameters; returns (learning rate, 1 − β₁ᵗ, √(1 − β₂ᵗ))."""
         for p, (array, _, m, _) in pairs:
-            kept = self.state[p].get("exp_avg")
-            if p.array is not array or kept is None or kept.array is not m:
+            mean = self.state[p].get("exp_avg")
+            if p.array is not array or mean is None or mean.array is not m:
                 raise RuntimeError(
                     f"{type(self).__name__}: the model's weights or the optimizer's state have "
                     "moved since the CUDA graph was captured: capture it again"
@@ -109,18 +113,15 @@ class Adam(Optimizer):
         self.start(p, state, amsgrad)
         correction1 = 1 - beta1**t
         correction2 = (1 - beta2**t) ** 0.5
-        kept = [state["exp_avg"].array, state["exp_avg_sq"].array]
+        arrays = [state["exp_avg"].array, state["exp_avg_sq"].array]
         if amsgrad:
-            kept.append(state["max_exp_avg_sq"].array)
+            arrays.append(state["max_exp_avg_sq"].array)
         xp = xp_of(p)
 
         def change(g: Any, p: Any, m: Any, v: Any, *largest: Any) -> None:
-            if group["maximize"]:
-                g = -g
-            if decay != 0 and decoupled:
+            if decoupled and decay != 0:
                 p *= 1 - lr * decay
-            elif decay != 0:
-                g = g + p * decay
+            g = full_gradient(g, p, group["maximize"], 0 if decoupled else decay)
             a = xp.subtract(g, m, out=xp.empty_like(m))
             a *= 1 - beta1
             m += a
@@ -136,4 +137,4 @@ class Adam(Optimizer):
             a *= -lr * correction2 / correction1
             p += a
 
-        in_blocks(change, g, p, *kept)
+        in_blocks(change, g, p, *arrays)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .adam import Adam
+from .optimizer import Params
 
 __all__ = ["AdamW"]
 
@@ -12,12 +11,12 @@ __all__ = ["AdamW"]
 class AdamW(Adam):
     """p ← p − lr·weight_decay·p, then Adam's step (Loshchilov and Hutter, 2019).
 
-    The decay shrinks every weight at the same rate, however large its gradients are. Arguments and
-    errors as in Adam.
+    The decay shrinks every weight at the same rate, for small and large gradients alike. Arguments
+    and errors as in Adam.
     """
 
     def __init__(
-        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False, *,
         maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
         differentiable: bool = False, fused: bool | None = None,

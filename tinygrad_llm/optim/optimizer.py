@@ -1,6 +1,6 @@
 """Optimizer: parameter groups, state, and the loop that every optimizer shares.
 
-A subclass says in `update` how one parameter changes by its gradient. Groups and state have
+A subclass defines in `update` how one parameter changes by its gradient. Groups and state have
 PyTorch's format, so that a state dict saved there can be loaded here.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -24,7 +24,9 @@ from ..tensor import Tensor, wrap
 
 __all__ = ["Optimizer"]
 
-BLOCK = 1 << 16  # elements: six float32 arrays of this length lie near a core's cache together
+Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+
+BLOCK = 1 << 16  # elements: six float32 arrays of this length nearly fit a core's cache
 SHARED = 1 << 17  # elements from which on the cores share an update
 
 
@@ -32,8 +34,8 @@ def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
     """Call change(g, *arrays) on pieces of the arrays, which all have one shape.
 
     An update makes many passes over a piece while it is in the cache, and so only one over memory.
-    Half-precision pieces come as float32 copies, and all but the gradient are written back. A GPU
-    takes the arrays whole.
+    Half-precision pieces are passed as float32 copies, and all except the gradient are written
+    back. On a GPU the arrays are passed whole.
     """
     if g.dtype.itemsize < 4:
         change = _in_float32(change)
@@ -56,6 +58,8 @@ def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
 
 
 def _in_float32(change: Callable[..., None]) -> Callable[..., None]:
+    """`change` for arrays of half precision: computed on float32 copies."""
+
     def changed(*piece: Any) -> None:
         copies = [a.astype("float32") for a in piece]
         change(*copies)
@@ -66,6 +70,7 @@ def _in_float32(change: Callable[..., None]) -> Callable[..., None]:
 
 
 def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """Views of the arrays, about BLOCK elements at a time, the same part of each."""
     first = arrays[0]
     if first.size <= BLOCK or not isinstance(first, np.ndarray):
         yield arrays
@@ -80,26 +85,35 @@ def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def number(value: Any) -> float:
-    """A hyperparameter as a Python float: learning rates may be 0-d tensors."""
+    """A hyperparameter as a Python float; learning rates may be 0-d tensors."""
     return value if isinstance(value, float) else float(value)
 
 
 def check_range(name: str, value: Any, low: float = 0.0, below: float | None = None) -> None:
-    """ValueError unless low <= value (< below)."""
+    """Raises: ValueError unless low <= value, and value < below if that is given."""
     if not low <= number(value) or (below is not None and not number(value) < below):
         raise ValueError(f"Invalid {name}: {value}")
+
+
+def full_gradient(g: Any, p: Any, maximize: bool, decay: float) -> Any:
+    """The gradient to descend along: g (−g to maximize) plus that of decay·p²/2, weight decay."""
+    if maximize:
+        g = -g
+    if decay != 0:
+        g = g + p * decay
+    return g
 
 
 class Optimizer:
     """The base of all optimizers.
 
-    params: an iterable of tensors, of (name, tensor) pairs, or of dicts, each a group with its own
-    hyperparameters beside "params". defaults: the hyperparameters of groups that do not set them.
-    ValueError for no parameters, a non-leaf, or one that is in two groups; TypeError for what is no
-    tensor.
+    params: an iterable of tensors, of (name, tensor) pairs, or of dicts, each a group: "params" and
+    hyperparameters of this group. defaults: the hyperparameters of groups that do not set them.
+    Raises: ValueError if there are no parameters, one is not a leaf, or one is in two groups;
+    TypeError if one is not a tensor.
     """
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
@@ -108,9 +122,9 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._opt_called = False  # the schedules warn if they run first
+        self._opt_called = False  # schedules warn if they step before the optimizer
         self.gradient_norm: Any = None  # on a GPU, Adam changes nothing if this is not finite
-        groups = list(params)
+        groups: list[Any] = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         if not isinstance(groups[0], dict):
@@ -122,13 +136,13 @@ class Optimizer:
         """Add a group: a dict with "params" and the hyperparameters that are not the defaults."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
-        given = param_group["params"]
-        if isinstance(given, set):
+        members = param_group["params"]
+        if isinstance(members, set):
             raise TypeError(
                 "optimizer parameters need to be organized in ordered collections, but the "
                 "ordering of tensors in sets will change between runs. Please use a list instead."
             )
-        members = [given] if isinstance(given, Tensor) else list(given)
+        members = [members] if isinstance(members, Tensor) else list(members)
         names = [m[0] for m in members if isinstance(m, tuple)]
         params = [m[1] if isinstance(m, tuple) else m for m in members]
         if names and len(names) != len(params):
@@ -168,20 +182,22 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         self._opt_called = True
-        by = f"{type(self).__name__}.step()"
+        name = f"{type(self).__name__}.step()"
         for group in self.param_groups:
-            given = [p for p in group["params"] if p.grad is not None]
-            together = bool(given) and self.update_together(given, group)
-            for p in given:
-                if not together:
+            params = [p for p in group["params"] if p.grad is not None]
+            updated = bool(params) and self.update_together(params, group)
+            for p in params:
+                if not updated:
                     if p.is_cuda:
-                        refuse_in_capture(f"{by}, except Adam's and AdamW's of float32 parameters,")
+                        refuse_in_capture(
+                            f"{name}, except Adam's and AdamW's of float32 parameters,"
+                        )
                     self.update(p.array, p.grad.array, self.state[p], group)
-                mark_modified(p.array, by)
+                mark_modified(p.array, name)
         return loss
 
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
-        """Change all parameters of a group at once; False if it is done one by one instead."""
+        """Change all parameters of a group together, if that is faster; returns whether it did."""
         return False
 
     def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -199,26 +215,29 @@ class Optimizer:
 
     # ----------------------------------------------------------------- saving and loading
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {number: {...}}, "param_groups": [...]}: parameters stand as numbers.
+        """{"state": {number: {...}}, "param_groups": [...]}: numbers stand for the parameters.
 
-        The tensors in it are the optimizer's own, and change with the next step.
+        The tensors in it are not copies: they change with the next step.
         """
-        at: dict[int, int] = {}
+        numbers: dict[int, int] = {}  # by the parameter's id
         for group in self.param_groups:
             for p in group["params"]:
-                at.setdefault(id(p), len(at))
+                numbers.setdefault(id(p), len(numbers))
         groups = [
             {**{k: v for k, v in group.items() if k != "params"},
-             "params": [at[id(p)] for p in group["params"]]}
+             "params": [numbers[id(p)] for p in group["params"]]}
             for group in self.param_groups
         ]  # fmt: skip
-        state = {at[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items() if v}
+        state = {
+            numbers[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items() if v
+        }
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the state and hyperparameters that `state_dict` gave; tensors are copied.
+        """Load the state and hyperparameters that `state_dict` returned; tensors are copied.
 
-        ValueError if groups, their sizes or a tensor's shape differ; then nothing has changed.
+        Raises: ValueError if groups, their sizes or a tensor's shape differ; then nothing has
+        changed.
         """
         saved = [
             deepcopy({k: v for k, v in g.items() if k != "params"}) | {"params": list(g["params"])}
@@ -277,7 +296,7 @@ def _loaded(p: Tensor, key: Any, name: str, value: Any) -> Any:
 
 
 def steps_done(state: dict[str, Any]) -> float:
-    """How many steps the state has seen."""
+    """The number of steps made with this state."""
     return float(state["step"].array) if "step" in state else 0.0
 
 
@@ -290,5 +309,5 @@ def step_count(state: dict[str, Any]) -> float:
 
 
 def zeros_like(p: Any) -> Tensor:
-    """A tensor of zeros of the array's shape and dtype, beside it."""
+    """A tensor of zeros of the array's shape and dtype, on its device."""
     return wrap(xp_of(p).zeros_like(p))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.devices import xp_of
-from .optimizer import Optimizer, check_range, in_blocks, number, step_count, zeros_like
+from .optimizer import (
+    Optimizer,
+    Params,
+    check_range,
+    full_gradient,
+    in_blocks,
+    number,
+    step_count,
+    zeros_like,
+)
 
 __all__ = ["RMSprop"]
 
@@ -13,13 +22,13 @@ __all__ = ["RMSprop"]
 class RMSprop(Optimizer):
     """v ← α·v + (1 − α)·g²,   p ← p − lr·g / (√v + eps)  (Hinton, lecture 6e, 2012).
 
-    centered takes the variance in place of the mean square; momentum keeps b ← momentum·b + g / √v
-    and steps by lr·b. weight_decay adds weight_decay·p to the gradient. ValueError for negative
-    hyperparameters.
+    centered uses the variance in place of the mean square; momentum keeps b ← momentum·b + g / √v
+    and steps by lr·b. weight_decay adds weight_decay·p to the gradient.
+    Raises: ValueError if a hyperparameter is negative.
     """
 
     def __init__(
-        self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
         weight_decay: float = 0, momentum: float = 0, centered: bool = False,
         capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
         differentiable: bool = False,
@@ -47,24 +56,21 @@ class RMSprop(Optimizer):
                 state[name] = zeros_like(p)
         xp = xp_of(p)
 
-        def change(g: Any, p: Any, *kept: Any) -> None:
-            at = dict(zip(names, kept, strict=True))
-            v = at["square_avg"]
-            if group["maximize"]:
-                g = -g
-            if decay != 0:
-                g = g + p * decay
+        def change(g: Any, p: Any, *arrays: Any) -> None:
+            averages = dict(zip(names, arrays, strict=True))
+            v = averages["square_avg"]
+            g = full_gradient(g, p, group["maximize"], decay)
             v *= alpha
             v += g * (1 - alpha) * g
             scale = v
             if centered:
-                mean = at["grad_avg"]
+                mean = averages["grad_avg"]
                 mean += (g - mean) * (1 - alpha)
                 scale = v - mean * mean
             scale = xp.sqrt(scale)
             scale += eps
             if momentum > 0:
-                buffer = at["momentum_buffer"]
+                buffer = averages["momentum_buffer"]
                 buffer *= momentum
                 buffer += g / scale
                 p += buffer * -lr

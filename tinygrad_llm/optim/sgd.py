@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .optimizer import Optimizer, check_range, in_blocks, number, zeros_like
+from .optimizer import Optimizer, Params, check_range, full_gradient, in_blocks, number, zeros_like
 
 __all__ = ["SGD"]
 
@@ -13,13 +13,13 @@ class SGD(Optimizer):
     """p ← p − lr·g, or with momentum m:  b ← m·b + (1 − dampening)·g,  p ← p − lr·b.
 
     weight_decay adds weight_decay·p to the gradient. nesterov steps by g + m·b instead of b
-    (Sutskever and others, 2013). maximize climbs instead. The first b is g itself. foreach,
-    differentiable and fused are PyTorch's and make no difference here. ValueError for negative
-    hyperparameters.
+    (Sutskever et al., 2013). maximize climbs instead of descending. The first b is g itself.
+    foreach, differentiable and fused are PyTorch's and make no difference here.
+    Raises: ValueError if a hyperparameter is negative, or nesterov is used without momentum.
     """
 
     def __init__(
-        self, params: Any, lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
+        self, params: Params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
         weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
         foreach: bool | None = None, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
@@ -43,10 +43,7 @@ class SGD(Optimizer):
         kept = [state["momentum_buffer"].array] if momentum != 0 else []
 
         def change(g: Any, p: Any, *b: Any) -> None:
-            if group["maximize"]:
-                g = -g
-            if decay != 0:
-                g = g + p * decay
+            g = full_gradient(g, p, group["maximize"], decay)
             if momentum != 0:
                 buffer = b[0]
                 if first:

@@ -1,8 +1,13 @@
 """Schedules that change the learning rate of an optimizer step by step.
 
 Call `scheduler.step()` after every `optimizer.step()` (or after every epoch: a schedule counts
-calls). Most schedules multiply the rate that stands in the group, so that several can act on one
+calls). Most schedules multiply the rate that is in the group, so that several can act on one
 optimizer; the values are PyTorch's.
+
+factors.py  a factor: constant, stepwise, linear, or from a function
+cosine.py   along a cosine: annealing, restarts, warm-up, one cycle
+plateau.py  when a metric stops improving
+combined.py several schedules, in sequence or together
 """
 
 from ...tensor.missing_names import missing

@@ -1,4 +1,4 @@
-"""What the schedules share: counting steps and setting the rates."""
+"""The base of the schedules: counting steps and setting the rates."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["LRScheduler", "for_group"]
 class LRScheduler:
     """The base of the schedules: counts steps in `last_epoch` and sets each group's "lr".
 
-    A subclass defines `get_lr()`, the rates for step `last_epoch`, one a group; while `_starting`
-    is set it gives those of the first step. `closed_form()`, if it has one, gives the rates from
-    last_epoch alone. last_epoch=-1 begins; another number goes on from there. TypeError for what is
-    no Optimizer, KeyError if a schedule goes on without "initial_lr" in the groups.
+    A subclass defines `get_lr()`, the rates for step `last_epoch`, one per group; while `_starting`
+    is set it returns those of the first step. `closed_form()`, if it has one, computes the rates
+    from last_epoch alone. last_epoch=-1 starts from the beginning; another number continues there.
+    Raises: TypeError if optimizer is not an Optimizer; KeyError if a schedule continues and a group
+    has no "initial_lr".
     """
 
     _starting = False
@@ -38,12 +39,14 @@ class LRScheduler:
         self._begin()
 
     def _begin(self) -> None:
+        """Make the first step, which sets the rates of step 0."""
         self._step_count = 0
         self._starting = True
         self.step()
         self._starting = False
 
     def _rates(self) -> list[Any]:
+        """The rates that are in the groups now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def get_lr(self) -> list[Any]:
@@ -67,6 +70,7 @@ class LRScheduler:
         self._go_to(epoch)
 
     def _go_to(self, epoch: int | None) -> None:
+        """Set last_epoch (None: to the next step) and the rates."""
         if epoch is None:
             self.last_epoch += 1
             rates = self.get_lr()
@@ -78,16 +82,19 @@ class LRScheduler:
         self._last_lr = self._rates()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer, for load_state_dict."""
+        """All attributes except the optimizer, for load_state_dict."""
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what state_dict() gave."""
+        """Load what state_dict() returned."""
         self.__dict__.update(state_dict)
 
 
 def for_group(name: str, value: Any, i: int, n: int) -> Any:
-    """A hyperparameter of group i of n: the value itself, or its i-th of a list of n."""
+    """A hyperparameter of group i of n: the value itself, or item i of a list of n values.
+
+    Raises: ValueError if a list has another length.
+    """
     if not isinstance(value, list | tuple):
         return value
     if len(value) != n:

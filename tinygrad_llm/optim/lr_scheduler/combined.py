@@ -1,4 +1,4 @@
-"""Schedules made of schedules: one after the other, or all at once."""
+"""Schedules made of schedules: one after the other, or all of them at every step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from .plateau import ReduceLROnPlateau
 
 
 class _Several(LRScheduler):
+    """The base of the two: the schedules, which all belong to one optimizer."""
+
     _schedulers: Sequence[LRScheduler]
 
     def _take(self, optimizer: Any, schedulers: Sequence[LRScheduler]) -> None:
+        """Store the optimizer and the schedules. Raises: ValueError if they do not fit together."""
         name = type(self).__name__
         if not schedulers:
             raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")
@@ -33,13 +36,12 @@ class _Several(LRScheduler):
         self.optimizer = optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer, the schedules' own states included."""
+        """All attributes except the optimizer, with the states of the schedules."""
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what state_dict() gave."""
-        rest = {k: v for k, v in state_dict.items() if k != "_schedulers"}
-        self.__dict__.update(rest)
+        """Load what state_dict() returned."""
+        self.__dict__.update({k: v for k, v in state_dict.items() if k != "_schedulers"})
         for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
 
@@ -47,7 +49,7 @@ class _Several(LRScheduler):
 class SequentialLR(_Several):
     """One schedule after the other: schedulers[i] begins at step milestones[i - 1].
 
-    ValueError unless there is one schedule more than milestones, all of one optimizer.
+    Raises: ValueError unless there is one schedule more than milestones, all of one optimizer.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class SequentialLR(_Several):
             )
         self._milestones = list(milestones)
         self.last_epoch = last_epoch + 1
-        for group in optimizer.param_groups:  # every schedule has made its first step: undo these
+        for group in optimizer.param_groups:  # every schedule has made its first step: undo them
             group["lr"] = group["initial_lr"]
         _undo(self)
         first = schedulers[bisect_right(self._milestones, 0)]
@@ -71,7 +73,7 @@ class SequentialLR(_Several):
         self._last_lr = first.get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Go to the next step of the schedule whose turn it is."""
+        """Make a step of the schedule that is active now."""
         self.last_epoch += 1
         at = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[at]
@@ -83,6 +85,7 @@ class SequentialLR(_Several):
 
 
 def _undo(scheduler: LRScheduler) -> None:
+    """Count back the step that a schedule, or each schedule in it, made when it was created."""
     if isinstance(scheduler, _Several):
         for below in scheduler._schedulers:
             _undo(below)
@@ -91,7 +94,7 @@ def _undo(scheduler: LRScheduler) -> None:
 
 
 class ChainedScheduler(_Several):
-    """Several schedules at once: each multiplies the rate at every step."""
+    """Several schedules together: each multiplies the rate at every step."""
 
     def __init__(
         self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None

@@ -44,9 +44,10 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Cosine from the initial lr to eta_min, again and again; each time T_mult times as long.
+    """Cosine from the initial lr to eta_min, repeated; each time T_mult times as long.
 
     The first fall takes T_0 steps (Loshchilov and Hutter, 2017).
+    Raises: ValueError if T_0 or T_mult is not a positive integer.
     """
 
     def __init__(
@@ -63,20 +64,20 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        left, length = self.last_epoch, self.T_0
-        while left >= length:
-            left -= length
+        step, length = self.last_epoch, self.T_0
+        while step >= length:
+            step -= length
             length *= self.T_mult
-        cosine = 1 + math.cos(math.pi * left / length)
+        cosine = 1 + math.cos(math.pi * step / length)
         return [self.eta_min + (base - self.eta_min) * cosine / 2 for base in self.base_lrs]
 
 
 class WarmupCosineLR(LRScheduler):
-    """A straight rise to the initial lr in warmup_steps, then a cosine to min_lr at total_steps.
+    """A linear rise to the initial lr in warmup_steps, then a cosine to min_lr at total_steps.
 
     Step k (from 0) of the rise has the rate initial lr · (k + 1) / (warmup_steps + 1), so that no
-    step is wasted on a rate of zero; from total_steps on the rate is min_lr. ValueError unless
-    0 <= warmup_steps < total_steps.
+    step is wasted on a rate of zero; from total_steps on the rate is min_lr.
+    Raises: ValueError unless 0 <= warmup_steps < total_steps.
     """
 
     def __init__(
@@ -108,7 +109,8 @@ class OneCycleLR(LRScheduler):
     The rise takes the part pct_start of total_steps (or of epochs · steps_per_epoch). The momentum
     (or β₁) moves the other way, between max_momentum and base_momentum, unless
     cycle_momentum=False. three_phase falls to the start first, as slowly as it rose (Smith and
-    Topin, 2018). ValueError for values out of range, and for a step behind the last.
+    Topin, 2018).
+    Raises: ValueError if a value is out of range, and in `step` after the last step.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _between(self, start: float, end: float, part: float) -> float:
+        """The value at a part (0 to 1) of the way from start to end."""
         if self.anneal_strategy == "linear":
             return (end - start) * part + start
         return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)

@@ -1,4 +1,4 @@
-"""Schedules that multiply the rate by a factor: constant, stepwise, straight, or of one's own."""
+"""Schedules that multiply the rate by a factor: constant, stepwise, linear, or a function."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .base import LRScheduler
 
 
 class _Lambda(LRScheduler):
+    """The base of the schedules by functions: one function per group."""
+
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
         n = len(optimizer.param_groups)
         if not isinstance(lr_lambda, list | tuple):
@@ -32,7 +34,7 @@ class _Lambda(LRScheduler):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what state_dict() gave; the functions stay."""
+        """Load what state_dict() returned; the functions stay."""
         lambdas = self.lr_lambdas
         super().load_state_dict(state_dict)
         self.lr_lambdas = lambdas
@@ -42,7 +44,7 @@ class _Lambda(LRScheduler):
 
 
 class LambdaLR(_Lambda):
-    """lr = initial lr · lr_lambda(step); lr_lambda is a function, or a list of one a group."""
+    """lr = initial lr · lr_lambda(step); lr_lambda is a function, or a list with one per group."""
 
     def get_lr(self) -> list[Any]:
         return [
@@ -127,7 +129,7 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """lr goes in a straight line from initial lr · start_factor to · end_factor in total_iters."""
+    """lr goes linearly from initial lr · start_factor to initial lr · end_factor in total_iters."""
 
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0,
@@ -157,10 +159,10 @@ class LinearLR(LRScheduler):
         return [lr * (1.0 + rise / before) for lr in self._rates()]
 
     def closed_form(self) -> list[Any]:
-        done = min(self.total_iters, self.last_epoch)
+        step = min(self.total_iters, self.last_epoch)
         rise = self.end_factor - self.start_factor
         return [
-            base * (self.start_factor + rise * done / self.total_iters) for base in self.base_lrs
+            base * (self.start_factor + rise * step / self.total_iters) for base in self.base_lrs
         ]
 
 

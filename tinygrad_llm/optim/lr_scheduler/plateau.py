@@ -1,4 +1,4 @@
-"""A schedule that waits until a metric stops getting better."""
+"""A schedule that reduces the rate when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from .base import LRScheduler, for_group
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """lr ← max(lr · factor, min_lr) when step(metric) has seen no better metric for long enough.
+    """lr ← max(lr · factor, min_lr) after too many calls of step(metric) without a better metric.
 
-    mode: "min" or "max" is better. A metric counts as better if it beats the best by the relative
-    (threshold_mode="rel") or absolute ("abs") threshold. More than `patience` steps without one
-    reduce the rate; `cooldown` steps after that do not count. Changes smaller than eps are not
-    made. ValueError for an unknown mode and a factor of 1 or more.
+    mode: "min" if smaller is better, "max" if larger is. A metric is better if it beats the best by
+    the relative (threshold_mode="rel") or absolute ("abs") threshold. More than `patience` steps
+    without a better one reduce the rate; `cooldown` steps after that do not count. Changes smaller
+    than eps are not made.
+    Raises: ValueError if a mode is unknown or factor is 1 or more.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self) -> bool:
+        """Whether steps do not count now, after a reduction."""
         return self.cooldown_counter > 0
 
     def _is_better(self, metric: float) -> bool:
+        """Whether the metric beats the best by the threshold."""
         sign = 1 if self.mode == "max" else -1
         if self.threshold_mode == "rel":
             bar = self.best * (1.0 + sign * self.threshold)
@@ -55,7 +58,7 @@ class ReduceLROnPlateau(LRScheduler):
         return metric > bar if self.mode == "max" else metric < bar
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Note the metric of this step, a number or a 0-d tensor, and reduce the rate if due."""
+        """Take the metric of this step, a number or a 0-d tensor; reduce the rate if it is time."""
         metric = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(metric):
