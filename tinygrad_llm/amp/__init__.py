@@ -1,9 +1,9 @@
 """Mixed precision under PyTorch's names: autocast, and GradScaler for float16.
 
 float16 has no number below 6e-8: small gradients would be 0. GradScaler multiplies the loss by a
-large number S, so that every gradient is S times as large on its way, and divides the gradients of
-the leaves by S before the step. If one came out infinite or NaN, S was too large: the step is left
-out and S is made smaller. bfloat16 has the range of float32 and needs none of this.
+large number S, so that every gradient is S times as large during the backward pass, and divides the
+gradients of the leaves by S before the step. If one of them is infinite or NaN, S was too large:
+the step is skipped and S is made smaller. bfloat16 has the range of float32 and needs none of this.
 
 Source: Micikevicius et al., "Mixed Precision Training" (2018), section 3.2.
 """
@@ -26,18 +26,18 @@ __all__ = ["GradScaler", "autocast", "is_autocast_enabled"]
 
 
 class GradScaler:
-    """Scales losses and unscales gradients, with a factor that fits itself.
+    """Scales losses and unscales gradients, with a factor that it adjusts.
 
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)      # only to clip between backward and step
-        scaler.step(optimizer)          # left out if a gradient is infinite or NaN
+        scaler.step(optimizer)          # skipped if a gradient is infinite or NaN
         scaler.update()
 
     device           "cuda" or "cpu"; without a usable GPU a scaler for "cuda" turns itself off
     init_scale       S at the beginning
     growth_factor    S grows by this after growth_interval steps without an infinite gradient
     backoff_factor   S shrinks by this when there was one
-    enabled          False: every method passes on what it gets
+    enabled          False: scale returns its argument, step only steps, nothing is unscaled
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GradScaler:
 
     # ------------------------------------------------------------------------------- the steps
     def scale(self, outputs: Any) -> Any:
-        """The loss times S; of a list or tuple of them each."""
+        """The loss times S, or each of a list or tuple of losses."""
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
@@ -75,8 +75,8 @@ class GradScaler:
     def unscale_(self, optimizer: Any) -> None:
         """Divide the gradients of the optimizer's parameters by S, in place.
 
-        RuntimeError if that was done since the last update(), ValueError for float16 gradients:
-        the parameters must be float32.
+        Raises: RuntimeError if it was called since the last update(); ValueError if gradients are
+        float16, because the parameters must be float32.
         """
         if not self._enabled:
             return
@@ -100,8 +100,8 @@ class GradScaler:
         self._seen[id(optimizer)] = [finite, False]
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """optimizer.step(), after unscale_ if that was not called; nothing if a gradient is
-        infinite or NaN. RuntimeError if it was called since the last update()."""
+        """optimizer.step(), after unscale_ if that was not called; no step if a gradient is
+        infinite or NaN. Raises: RuntimeError if it was called since the last update()."""
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
@@ -115,7 +115,7 @@ class GradScaler:
         return optimizer.step(*args, **kwargs) if finite else None
 
     def update(self, new_scale: Any = None) -> None:
-        """Fit S after the step, or set it. RuntimeError if there was no step or unscale_."""
+        """Adjust S after the step, or set it. Raises: RuntimeError without a step or unscale_."""
         if not self._enabled:
             return
         if new_scale is not None:
@@ -135,7 +135,7 @@ class GradScaler:
 
     # ------------------------------------------------------------------------------- its state
     def is_enabled(self) -> bool:
-        """Whether it scales at all."""
+        """Whether it is on."""
         return self._enabled
 
     def get_scale(self) -> float:
@@ -143,25 +143,31 @@ class GradScaler:
         return self._scale if self._enabled else 1.0
 
     def get_growth_factor(self) -> float:
+        """The factor by which S grows."""
         return self._growth_factor
 
     def set_growth_factor(self, new_factor: float) -> None:
+        """Set the factor by which S grows."""
         self._growth_factor = new_factor
 
     def get_backoff_factor(self) -> float:
+        """The factor by which S shrinks."""
         return self._backoff_factor
 
     def set_backoff_factor(self, new_factor: float) -> None:
+        """Set the factor by which S shrinks."""
         self._backoff_factor = new_factor
 
     def get_growth_interval(self) -> int:
+        """The number of steps after which S grows."""
         return self._growth_interval
 
     def set_growth_interval(self, new_interval: int) -> None:
+        """Set the number of steps after which S grows."""
         self._growth_interval = new_interval
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint; empty if it is off."""
+        """The state for a checkpoint; empty if it is off."""
         if not self._enabled:
             return {}
         return {
@@ -173,7 +179,7 @@ class GradScaler:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on as a state_dict() says. RuntimeError if it is empty, from a scaler that was off."""
+        """Load a state_dict(). Raises: RuntimeError if it is empty, from a scaler that was off."""
         if not self._enabled:
             return
         if not state_dict:

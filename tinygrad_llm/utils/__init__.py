@@ -1,4 +1,4 @@
-"""PyTorch's utils: `utils.data` feeds a training loop, `utils.checkpoint` saves memory in it."""
+"""PyTorch's utils: data sets and loaders in `utils.data`, less memory with `utils.checkpoint`."""
 
 from . import checkpoint, data
 

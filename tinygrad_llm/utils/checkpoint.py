@@ -1,14 +1,14 @@
-"""Gradient checkpointing: forget what a part of the model saved for backward, and run it again.
+"""Gradient checkpointing: drop what a part of the model saved for backward, and compute it again.
 
-A block keeps its activations from its forward until its backward: for a deep model nearly all of
-the memory of a step. Under `checkpoint` only the block's inputs are kept. When backward arrives at
-it, the block runs forward once more from these inputs, with the random numbers of the first time,
-and each of its ops gets back what it had saved. What is multiplied with what, and added in which
-order, does not change: the gradients are the same to the last bit.
+A block keeps its activations from its forward pass until its backward pass: in a deep model nearly
+all of the memory of a step. With `checkpoint` only the block's inputs are kept. When the backward
+pass arrives at the block, its forward pass runs once more from these inputs, with the same random
+numbers, and each of its ops gets back what it had saved. The same numbers are multiplied and added
+in the same order: the gradients are equal to the last bit.
 
 With n blocks the memory falls from n blocks' activations to n inputs and one block's activations;
-the price is a second forward, about a third of the step (Chen et al. 2016, "Training Deep Nets with
-Sublinear Memory Cost").
+the price is a second forward pass, about a third of the step (Chen et al. 2016, "Training Deep Nets
+with Sublinear Memory Cost").
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_conte
 
 
 class CheckpointError(RuntimeError):
-    """The second run of a checkpointed function did other things than the first."""
+    """The second run of a checkpointed function differed from the first."""
 
 
 def noop_context_fn() -> tuple[Any, Any]:
@@ -44,15 +44,16 @@ def checkpoint(
 ) -> Any:  # fmt: skip
     """function(*args, **kwargs), without keeping what backward needs: it is computed again there.
 
-    use_reentrant       accepted as PyTorch has it: True, False and None are the same thing here
+    use_reentrant       accepted as in PyTorch: True, False and None make no difference here
     preserve_rng_state  the second run draws the same random numbers, such as dropout's
-    context_fn          makes two contexts, in which the first and the second run happen
-    determinism_check   "default": the second run must give the same shapes; "none": not looked at
+    context_fn          returns two contexts, one for the first run and one for the second
+    determinism_check   "default": the second run must save the same shapes; "none": not checked
     debug               accepted: an error always names the ops of both runs
 
-    The function must do the same when it runs again. Backward raises CheckpointError if it ran
-    other ops, and RuntimeError if one of its inputs was changed in place in between. ValueError
-    for another determinism_check, TypeError for what is no function.
+    The function must do the same when it runs again.
+    Raises: TypeError if it is not a function; ValueError for another determinism_check; in backward
+    CheckpointError if the second run has other ops, and RuntimeError if one of the inputs was
+    changed in place before.
     """
     if not callable(function):
         raise TypeError(f"checkpoint: expected a function, got {type(function).__name__}")
@@ -67,7 +68,7 @@ def checkpoint(
     segment = _Segment(function, args, kwargs, preserve_rng_state, second, determinism_check)
     with first, _recording() as ops:
         out = function(*args, **kwargs)
-    segment.forget(ops)
+    segment.drop(ops)
     return out
 
 
@@ -75,10 +76,10 @@ def checkpoint_sequential(
     functions: Any, segments: int, input: Any, use_reentrant: bool | None = None,
     preserve_rng_state: bool = True,
 ) -> Any:  # fmt: skip
-    """The functions one after the other, in so many checkpointed parts; the last part is kept.
+    """The functions one after the other, cut into segments; all except the last are checkpointed.
 
-    functions: an nn.Sequential or a list. With √n parts of n layers the memory is smallest.
-    ValueError unless there are from 1 to len(functions) parts.
+    functions: an nn.Sequential or a list. With √n segments of n layers the memory is smallest.
+    Raises: ValueError unless there are from 1 to len(functions) segments.
     """
     layers = list(functions)
     if not 1 <= segments <= max(len(layers), 1):
@@ -86,9 +87,9 @@ def checkpoint_sequential(
             f"checkpoint_sequential: segments must be from 1 to {len(layers)}, got {segments}"
         )
 
-    def part(some: Sequence[Any]) -> Callable[[Any], Any]:
+    def in_sequence(part: Sequence[Any]) -> Callable[[Any], Any]:
         def run(x: Any) -> Any:
-            for layer in some:
+            for layer in part:
                 x = layer(x)
             return x
 
@@ -98,15 +99,15 @@ def checkpoint_sequential(
     last = size * (segments - 1)
     for start in range(0, last, size):
         input = checkpoint(
-            part(layers[start : start + size]), input, use_reentrant=use_reentrant,
+            in_sequence(layers[start : start + size]), input, use_reentrant=use_reentrant,
             preserve_rng_state=preserve_rng_state,
         )  # fmt: skip
-    return part(layers[last:])(input)
+    return in_sequence(layers[last:])(input)
 
 
 @contextlib.contextmanager
 def _recording() -> Iterator[list[Op]]:
-    """The ops that this thread runs within it and that take part in a gradient, in order."""
+    """The ops that this thread runs inside the block and that take part in a gradient, in order."""
     ops: list[Op] = []
     me = threading.get_ident()
 
@@ -121,8 +122,8 @@ def _recording() -> Iterator[list[Op]]:
         observers.remove(watch)
 
 
-class _Again:
-    """Stands in op.saved for what was forgotten; whoever reads it has the segment run again."""
+class _Recomputed:
+    """In op.saved, in the place of what was dropped: reading it makes the segment run again."""
 
     def __init__(self, segment: _Segment, index: int) -> None:
         self.segment: _Segment | None = segment
@@ -130,6 +131,7 @@ class _Again:
         self.value: Sequence[Any] = ()
 
     def _saved(self) -> Sequence[Any]:
+        """What the op had saved, computed again when it is first asked for."""
         if self.segment is not None:
             self.value, self.segment = self.segment.saved(self.index), None
         return self.value
@@ -144,11 +146,11 @@ class _Again:
         return len(self._saved())
 
     def __bool__(self) -> bool:
-        return True  # asking whether there is something does not run anything
+        return True  # asking whether anything is saved does not run the segment
 
 
 class _Segment:
-    """One call of a checkpointed function: how to run it again, and what that gave."""
+    """One call of a checkpointed function: how to run it again, and what its ops save then."""
 
     def __init__(
         self, function: Any, args: tuple, kwargs: dict, preserve_rng: bool, context: Any, check: str
@@ -159,10 +161,10 @@ class _Segment:
         self.names: list[str] = []
         self.shapes: list[list[tuple[int, ...]]] = []
         self.inputs: list[tuple[Tensor, int]] = []  # and when each was last changed in place
-        self.found: list[Any] | None = None
+        self.recomputed: list[Any] | None = None
 
-    def forget(self, ops: list[Op]) -> None:
-        """Takes from the ops what they saved; reading it brings it back."""
+    def drop(self, ops: list[Op]) -> None:
+        """Remove what the ops saved; reading it computes it again."""
         _, args, kwargs = self.call
         leaves = [edge.target for op in ops for edge in op.edges if edge]  # parameters among them
         tensors = {id(t): t for t in (*args, *kwargs.values(), *leaves) if isinstance(t, Tensor)}
@@ -171,16 +173,17 @@ class _Segment:
         self.shapes = [_shapes(op.saved) for op in ops]
         for i, op in enumerate(ops):
             if op.saved:
-                op.saved = _Again(self, i)  # type: ignore[assignment]
+                op.saved = _Recomputed(self, i)  # type: ignore[assignment]
 
     def saved(self, index: int) -> Any:
-        """What op number `index` had saved: each is given away once."""
-        if self.found is None or self.found[index] is None:
-            self.found = self.run_again()
-        value, self.found[index] = self.found[index], None
+        """What op number `index` had saved; it is kept here only until it is asked for."""
+        if self.recomputed is None or self.recomputed[index] is None:
+            self.recomputed = self.run_again()
+        value, self.recomputed[index] = self.recomputed[index], None
         return value
 
     def run_again(self) -> list[Any]:
+        """Run the function again; returns what each of its ops saved."""
         function, args, kwargs = self.call
         for tensor, when in self.inputs:
             if modified_at(tensor.array) != when:
@@ -189,30 +192,33 @@ class _Segment:
                     "inplace operation: an input or a parameter of a checkpointed function, of "
                     f"shape {tuple(tensor.shape)}, was changed before backward. Clone it first."
                 )
-        again = [a.detach().requires_grad_(a.requires_grad) if _floating(a) else a for a in args]
-        named = {
-            k: a.detach().requires_grad_(a.requires_grad) if _floating(a) else a
-            for k, a in kwargs.items()
-        }
-        known = set(modified)
-        drawn = capturing.graph and len(capturing.graph.sources)
-        now = None if self.rng is None else random.get_rng_state()
-        if self.rng is not None:
-            random.set_rng_state(self.rng)
-        try:
+        new_args = [_new_leaf(value) for value in args]
+        new_kwargs = {name: _new_leaf(value) for name, value in kwargs.items()}
+        modified_before = set(modified)
+        n_drawn = capturing.graph and len(capturing.graph.sources)
+        with random.fork_rng(enabled=self.rng is not None):
+            if self.rng is not None:
+                random.set_rng_state(self.rng)
             with enable_grad(), self.context, _recording() as ops:
-                function(*again, **named)
-        finally:
-            if now is not None:
-                random.set_rng_state(now)
-        if capturing.graph and len(capturing.graph.sources) != drawn:
+                function(*new_args, **new_kwargs)
+        if capturing.graph and len(capturing.graph.sources) != n_drawn:
             refuse_in_capture("gradient checkpointing of code that draws random numbers (dropout)")
+        self.compare(ops)
+        for op in ops:
+            if not isinstance(op.saved, _Recomputed):
+                check_unmodified(op)
+        for key in set(modified) - modified_before:  # in place before it was saved, which is right
+            del modified[key]
+        return [op.saved for op in ops]
+
+    def compare(self, ops: list[Op]) -> None:
+        """Raises: CheckpointError if the ops of the second run are not those of the first."""
         names = [op.name for op in ops]
         if names != self.names:
             raise CheckpointError(
                 "checkpoint: the function did other things when it ran again: first "
-                f"{_told(self.names)}, then {_told(names)}. It must depend on nothing that changes "
-                "between forward and backward, such as model.train() or a counter."
+                f"{_listed(self.names)}, then {_listed(names)}. It must not depend on anything "
+                "that changes between forward and backward, such as model.train() or a counter."
             )
         if self.check == "default":
             shapes = [_shapes(op.saved) for op in ops]
@@ -222,24 +228,23 @@ class _Segment:
                         f"checkpoint: {name} saved arrays of shapes {before} in the first run and "
                         f"{after} in the second: the function must do the same both times"
                     )
-        for op in ops:
-            if not isinstance(op.saved, _Again):
-                check_unmodified(op)
-        for key in set(modified) - known:  # changed in place before it was saved, which is right
-            del modified[key]
-        return [op.saved for op in ops]
 
 
-def _floating(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.array.dtype.kind in "fV"
+def _new_leaf(value: Any) -> Any:
+    """A tensor of floats outside the graph, so that the second run ends there; others unchanged."""
+    if isinstance(value, Tensor) and value.array.dtype.kind in "fV":
+        return value.detach().requires_grad_(value.requires_grad)
+    return value
 
 
 def _shapes(saved: Any) -> list[tuple[int, ...]]:
-    if isinstance(saved, _Again):
-        return []  # an inner checkpoint: it looks at its own
+    """The shapes of the arrays that an op saved."""
+    if isinstance(saved, _Recomputed):
+        return []  # an inner checkpoint, which compares its own
     return [tuple(a.shape) for a in saved if hasattr(a, "shape")]
 
 
-def _told(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
+    """The first twelve names, and how many there are."""
     shown = ", ".join(names[:12]) or "no op that takes part in a gradient"
     return shown + (f", … ({len(names)} ops)" if len(names) > 12 else "")

@@ -1,4 +1,4 @@
-"""Data sets, samplers and the DataLoader, with PyTorch's names, order and use of random numbers."""
+"""Data sets, samplers and the DataLoader: PyTorch's names, order and use of random numbers."""
 
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader, get_worker_info

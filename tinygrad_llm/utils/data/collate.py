@@ -1,4 +1,4 @@
-"""Many examples become one batch: tensors are stacked, numbers become tensors, containers stay."""
+"""One batch from many examples: tensors are stacked, numbers become tensors, containers stay."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...tensor import Tensor
 
 
 def default_collate(batch: Any) -> Any:
-    """A batch out of a list of examples that are built alike.
+    """A batch from a list of examples of the same structure.
 
     Tensors and NumPy arrays are stacked along a new first dimension; numbers become a tensor
     (floats float64, as PyTorch makes them); strings and bytes stay a list. Mappings, lists, tuples
     and named tuples are batched element by element; a tuple becomes a list.
-    TypeError for anything else, RuntimeError for shapes or lengths that differ.
+    Raises: TypeError for anything else; RuntimeError if shapes or lengths differ.
     """
     first = batch[0]
     if isinstance(first, Tensor):
         return stack(list(batch), 0)
     if isinstance(first, np.ndarray):
-        _no_text(first)
+        _refuse_text(first)
         return stack([as_tensor(x) for x in batch], 0)
     if isinstance(first, np.bool_ | np.number):
         return as_tensor(np.asarray(batch))
@@ -51,7 +51,7 @@ def default_collate(batch: Any) -> Any:
 
 
 def default_convert(data: Any) -> Any:
-    """An example with its NumPy arrays and NumPy numbers made tensors; all else stays."""
+    """An example with its NumPy arrays and NumPy numbers as tensors; everything else stays."""
     if isinstance(data, np.ndarray | np.bool_ | np.number):
         return data if isinstance(data, np.ndarray) and _is_text(data) else as_tensor(data)
     if isinstance(data, Mapping):
@@ -69,7 +69,7 @@ def _is_text(array: np.ndarray) -> bool:
     return array.dtype.kind in "USO"
 
 
-def _no_text(array: np.ndarray) -> None:
+def _refuse_text(array: np.ndarray) -> None:
     if _is_text(array):
         raise TypeError(
             "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
@@ -78,11 +78,11 @@ def _no_text(array: np.ndarray) -> None:
 
 
 def _rebuilt(like: Any, values: Any) -> Any:
-    """The values in a container of like's type, or as they are if it can't be made of them."""
-    make: Callable[[Any], Any] = type(like)
+    """The values in a container of like's type, or as they are if that type does not take them."""
+    container: Callable[[Any], Any] = type(like)
     if type(like) in (dict, list):
         return values
     try:
-        return make(values)
+        return container(values)
     except TypeError:
         return values

@@ -1,8 +1,9 @@
-"""Data sets, samplers and the DataLoader, with PyTorch's names, order and use of random numbers.
+"""The DataLoader, with PyTorch's order and use of random numbers.
 
-With the same seed a DataLoader gives the batches that PyTorch gives: each pass over it draws a base
-seed of 64 bits from the loader's generator (or the default one), shuffled or not, and then, when
-the first batch is due, a shuffled loader without a generator draws the seed of its order.
+With the same seed a DataLoader returns the same batches as PyTorch's: each pass over it draws a
+base seed of 64 bits from the loader's generator (or the default one), shuffled or not, and then,
+when the first batch is asked for, a shuffled loader without a generator draws the seed of its
+order.
 """
 
 from __future__ import annotations
@@ -18,14 +19,8 @@ from typing import Any, Generic, TypeVar
 
 from ...random import Generator, default_generator
 from .collate import default_collate, default_convert
-from .dataset import (
-    IterableDataset,
-)
-from .sampler import (
-    BatchSampler,
-    RandomSampler,
-    SequentialSampler,
-)
+from .dataset import IterableDataset
+from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
 __all__ = ["DataLoader", "get_worker_info"]
 
@@ -33,7 +28,7 @@ T = TypeVar("T", covariant=True)
 
 
 class WorkerInfo:
-    """Which worker this thread is: `id` in 0, ..., num_workers − 1, `seed`, and the `dataset`."""
+    """The worker that this thread is: its `id` in 0 .. num_workers − 1, `seed`, and `dataset`."""
 
     def __init__(self, id: int, num_workers: int, seed: int, dataset: Any) -> None:
         self.id, self.num_workers, self.seed, self.dataset = id, num_workers, seed, dataset
@@ -46,29 +41,29 @@ _here = threading.local()
 
 
 def get_worker_info() -> WorkerInfo | None:
-    """In a worker of a DataLoader, which one it is; elsewhere None."""
+    """The worker that this thread is, or None if it is not a worker of a DataLoader."""
     return getattr(_here, "worker", None)
 
 
 class DataLoader(Generic[T]):
-    """Goes through a data set in batches: `for x, y in DataLoader(dataset, batch_size=8): ...`
+    """Iterates over a data set in batches: `for x, y in DataLoader(dataset, batch_size=8): ...`
 
     dataset         something with `[i]` and `len`, or an IterableDataset
-    batch_size      examples in a batch; None gives single examples
+    batch_size      examples in a batch; None for single examples instead of batches
     shuffle         a new random order for each pass
-    sampler         the order instead; batch_sampler gives lists of indices, whole batches
-    num_workers     so many threads prepare batches ahead, in the same order. Errors in them are
-                    raised when their batch is due. A data set that draws from the default generator
-                    should have none, for nobody knows which thread draws first
-    collate_fn      makes a batch of a list of examples, `default_collate` unless given
+    sampler         indices, in the order to use; batch_sampler: lists of indices, whole batches
+    num_workers     threads that prepare batches ahead, in the same order. Their errors are raised
+                    when the batch is asked for. Use none if the data set draws from the default
+                    generator, because it is not known which thread draws first
+    collate_fn      makes a batch of a list of examples; default: `default_collate`
     drop_last       leave out the last batch if it is smaller than the others
-    timeout         seconds to wait for a worker's batch before RuntimeError; 0 waits for ever
+    timeout         seconds to wait for a worker's batch before RuntimeError; 0: no limit
     worker_init_fn  called in every worker with its number before its first batch
-    prefetch_factor batches that each worker prepares ahead, 2 unless given
-    generator       where the base seed and the order come from, the default generator if None
+    prefetch_factor batches that each worker prepares ahead; default: 2
+    generator       source of the base seed and of the order; default: the default generator
 
     pin_memory, multiprocessing_context, persistent_workers and in_order are PyTorch's; workers are
-    threads here, so they change nothing. ValueError for options that exclude one another.
+    threads here, so they make no difference. Raises: ValueError if options exclude one another.
     """
 
     _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset")
@@ -85,31 +80,11 @@ class DataLoader(Generic[T]):
         _check_workers(
             num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context
         )
-        iterable = isinstance(dataset, IterableDataset)
-        if iterable:
-            given = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
-            for name, value in given.items():
-                if value is not None:
-                    raise ValueError(
-                        f"DataLoader with IterableDataset: expected unspecified {name} option, "
-                        f"but got {name}={value}"
-                    )
-        if sampler is not None and shuffle:
-            raise ValueError("sampler option is mutually exclusive with shuffle")
+        _check_order(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
         if batch_sampler is not None:
-            if batch_size != 1 or shuffle or sampler is not None or drop_last:
-                raise ValueError(
-                    "batch_sampler option is mutually exclusive with batch_size, shuffle, "
-                    "sampler, and drop_last"
-                )
             batch_size = None
-        elif batch_size is None and drop_last:
-            raise ValueError(
-                "batch_size=None option disables auto-batching and is mutually exclusive with "
-                "drop_last"
-            )
         if sampler is None:
-            if iterable:
+            if isinstance(dataset, IterableDataset):
                 sampler = repeat(None)
             elif shuffle:
                 sampler = RandomSampler(dataset, generator=generator)
@@ -150,20 +125,49 @@ class DataLoader(Generic[T]):
         """Batches in a pass; TypeError if the data set has no length."""
         if not isinstance(self.dataset, IterableDataset):
             return len(self._indices)
-        n = len(self.dataset)  # type: ignore[arg-type]
+        stream: Any = self.dataset  # whose class may define __len__
+        n = len(stream)
         if self.batch_size is None:
             return n
         return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
     @property
     def _indices(self) -> Any:
+        """The sampler of batches, or of examples if there are no batches."""
         return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+
+def _check_order(
+    dataset: Any, batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any,
+    drop_last: bool,
+) -> None:  # fmt: skip
+    """Raises: ValueError, with PyTorch's words, if options of order and size exclude each other."""
+    if isinstance(dataset, IterableDataset):
+        options = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(
+                    f"DataLoader with IterableDataset: expected unspecified {name} option, "
+                    f"but got {name}={value}"
+                )
+    if sampler is not None and shuffle:
+        raise ValueError("sampler option is mutually exclusive with shuffle")
+    if batch_sampler is not None:
+        if batch_size != 1 or shuffle or sampler is not None or drop_last:
+            raise ValueError(
+                "batch_sampler option is mutually exclusive with batch_size, shuffle, "
+                "sampler, and drop_last"
+            )
+    elif batch_size is None and drop_last:
+        raise ValueError(
+            "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
+        )
 
 
 def _check_workers(
     num_workers: int, timeout: float, prefetch_factor: Any, persistent: bool, context: Any
 ) -> None:
-    """PyTorch's ValueErrors for what workers are told."""
+    """Raises: ValueError, with PyTorch's words, if options of the workers are wrong."""
     if num_workers < 0:
         raise ValueError(
             "num_workers option should be non-negative; use num_workers=0 to disable "
@@ -185,7 +189,7 @@ def _check_workers(
 
 
 class _Fetcher:
-    """Makes the batch of some indices. One for each worker: it holds the place in a stream."""
+    """Makes the batch of some indices. Each worker has one: it keeps the place in a stream."""
 
     def __init__(self, loader: DataLoader) -> None:
         self.dataset, self.collate = loader.dataset, loader.collate_fn
@@ -196,7 +200,7 @@ class _Fetcher:
             self.stream = iter(loader.dataset)
 
     def __call__(self, indices: Any) -> Any:
-        """The batch; StopIteration if the stream is exhausted."""
+        """The batch. Raises: StopIteration if the stream is exhausted."""
         if self.stream is not None:
             if not self.batched:
                 return self.collate(next(self.stream))
@@ -227,7 +231,7 @@ class _Pass:
 
 
 class _OneByOne(_Pass):
-    """A pass without workers: a batch is made when it is asked for."""
+    """A pass without workers: each batch is made when it is asked for."""
 
     def __init__(self, loader: DataLoader) -> None:
         super().__init__(loader)
@@ -241,9 +245,9 @@ _ENDED = object()
 
 
 class _Ahead(_Pass):
-    """A pass with worker threads: batch k is made by worker k mod num_workers, ahead of its time.
+    """A pass with worker threads: worker k mod num_workers makes batch k before it is asked for.
 
-    Each worker is a thread with a queue. `due` holds the batches that were asked for, in order.
+    Each worker is a thread with a queue. `due` holds the batches that are being made, in order.
     """
 
     def __init__(self, loader: DataLoader) -> None:
@@ -258,7 +262,7 @@ class _Ahead(_Pass):
             self._ask()
 
     def _ask(self) -> None:
-        """Ask the next worker whose stream is not exhausted for the next batch, if there is one."""
+        """Ask the next worker whose stream is not exhausted to make the next batch, if any."""
         n = len(self.workers)
         turns = [(self.turn + i) % n for i in range(n)]
         worker = next((i for i in turns if self.active[i]), None)
@@ -291,7 +295,7 @@ class _Ahead(_Pass):
                 batch = future.result(self.loader.timeout or None)
             except _TimeoutError:
                 if future.done():
-                    raise  # the data set's own
+                    raise  # a TimeoutError of the data set
                 self.close()
                 raise RuntimeError(
                     f"DataLoader timed out after {self.loader.timeout} seconds"
@@ -304,7 +308,7 @@ class _Ahead(_Pass):
         raise StopIteration
 
     def close(self) -> None:
-        """Let the threads end; what they are making is finished and thrown away."""
+        """Let the threads end; the batches that they are making are finished and dropped."""
         self.due.clear()
         for worker in self.workers:
             worker.shutdown(wait=False, cancel_futures=True)

@@ -19,7 +19,7 @@ T = TypeVar("T", covariant=True)
 class Dataset(Generic[T]):
     """A map from an index to an example. A subclass defines __getitem__, and mostly __len__.
 
-    It may define `__getitems__(indices)` too, which gives all examples of a batch at once.
+    It may define `__getitems__(indices)` too, which returns all examples of a batch in one call.
     """
 
     def __getitem__(self, index: Any) -> T:
@@ -30,7 +30,7 @@ class Dataset(Generic[T]):
 
 
 class IterableDataset(Dataset[T], ABC):
-    """A stream of examples. A subclass defines __iter__; the order is the stream's own."""
+    """A stream of examples. A subclass defines __iter__, and with it the order."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[T]: ...
@@ -42,7 +42,7 @@ class IterableDataset(Dataset[T], ABC):
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
     """Example i is the tuple of the tensors' rows i: TensorDataset(x, y)[i] is (x[i], y[i]).
 
-    AssertionError unless the tensors have the same number of rows.
+    Raises: AssertionError unless the tensors have the same number of rows.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -57,7 +57,10 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class StackDataset(Dataset[Any]):
-    """Example i is the tuple (or dict, for keyword arguments) of the data sets' examples i."""
+    """Example i is the tuple (or dict, for keyword arguments) of the data sets' examples i.
+
+    Raises: ValueError unless the data sets have the same length.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if bool(args) == bool(kwargs):
@@ -78,7 +81,10 @@ class StackDataset(Dataset[Any]):
 
 
 class ConcatDataset(Dataset[Any]):
-    """Several data sets one after the other; AssertionError for none and for iterable ones."""
+    """Several data sets one after the other.
+
+    Raises: AssertionError if there are none, or if one is an IterableDataset.
+    """
 
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = list(datasets)
@@ -141,10 +147,10 @@ class Subset(Dataset[T]):
 
 
 def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) -> list[Subset]:
-    """Disjoint random subsets of the lengths given, which are numbers of examples or fractions.
+    """Disjoint random subsets; lengths: numbers of examples, or fractions that add up to 1.
 
-    Fractions add up to 1; each length is rounded down, and what is left goes to the subsets in turn
-    from the first. ValueError if lengths do not add up.
+    With fractions each length is rounded down, and the examples that are left go to the subsets one
+    by one, from the first on. Raises: ValueError if the lengths do not add up.
     """
     total = sum(lengths)
     if math.isclose(total, 1.0) and total <= 1.0:
@@ -166,7 +172,7 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
         if total != len(dataset):
             raise ValueError(
                 "Sum of input lengths does not equal the length of the input dataset! "
-                f"{total} wanted, {len(dataset)} there"
+                f"{total} expected, the dataset has {len(dataset)}"
             )
     order = (generator or default_generator).randperm(sum(sizes)).tolist()
     ends = itertools.accumulate(sizes)

@@ -1,4 +1,4 @@
-"""Samplers: in which order a loader goes through a data set, and in which batches."""
+"""Samplers: the order of the examples that a loader takes, and their batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T", covariant=True)
 
 
 class Sampler(Generic[T]):
-    """What iterates over indices, or over lists of indices. A subclass defines __iter__."""
+    """Something that yields indices, or lists of indices. A subclass defines __iter__."""
 
     def __iter__(self) -> Iterator[T]:
         raise NotImplementedError("Subclasses of Sampler should implement __iter__.")
@@ -41,8 +41,9 @@ def _check_count(name: str, value: Any) -> None:
 class RandomSampler(Sampler[int]):
     """The indices in random order, each once; with replacement, each drawn from all of them.
 
-    Without a generator each pass draws a seed of 64 bits from the default generator and has a
-    generator of its own. num_samples None is the length of the data source; more go round again.
+    Without a generator each pass makes a new one, seeded with 64 bits from the default generator.
+    num_samples: default the length of the data source; with more, a new random order follows.
+    Raises: TypeError, ValueError if an argument is of the wrong type or not positive.
     """
 
     def __init__(
@@ -64,20 +65,21 @@ class RandomSampler(Sampler[int]):
 
     @property
     def num_samples(self) -> int:
+        """The number of indices in a pass."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
     def __iter__(self) -> Iterator[int]:
-        n, wanted, draw = len(self.data_source), self.num_samples, self.generator
-        if draw is None:
-            draw = Generator().manual_seed(default_generator.random_int64())
+        n, n_samples, generator = len(self.data_source), self.num_samples, self.generator
+        if generator is None:
+            generator = Generator().manual_seed(default_generator.random_int64())
         if self.replacement:
-            for start in range(0, wanted, 32):
-                yield from draw.randint(0, n, min(32, wanted - start)).tolist()
+            for start in range(0, n_samples, 32):
+                yield from generator.randint(0, n, min(32, n_samples - start)).tolist()
         else:
-            for _ in range(wanted // n):
-                yield from draw.randperm(n).tolist()
-            # PyTorch draws this one too where nothing of it is wanted.
-            yield from draw.randperm(n)[: wanted % n].tolist()
+            for _ in range(n_samples // n):
+                yield from generator.randperm(n).tolist()
+            # PyTorch draws this one too, even if none of it is used.
+            yield from generator.randperm(n)[: n_samples % n].tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -127,8 +129,8 @@ class WeightedRandomSampler(Sampler[int]):
             raise RuntimeError(
                 "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
             )
-        draw = self.generator or default_generator
-        yield from draw.multinomial(self.weights, self.num_samples, self.replacement).tolist()
+        generator = self.generator or default_generator
+        yield from generator.multinomial(self.weights, self.num_samples, self.replacement).tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -152,5 +154,5 @@ class BatchSampler(Sampler[list[int]]):
                 yield batch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.sampler), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        n_full, n_left = divmod(len(self.sampler), self.batch_size)
+        return n_full + (n_left > 0 and not self.drop_last)
