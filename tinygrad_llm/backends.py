@@ -1,9 +1,7 @@
-"""What programs ask of torch.backends: the precision of a GPU's float32 products; Apple's GPU is
-never there, and cuDNN is not used."""
+"""The parts of torch.backends that programs use: the precision of a GPU's float32 products. Apple's
+GPU is never available, and cuDNN is not used."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from .arrays.devices import settings
 from .functions.settings import set_float32_matmul_precision
@@ -12,6 +10,8 @@ __all__ = ["cuda", "cudnn", "mps"]
 
 
 class _Matmul:
+    """Settings of the matrix products on a GPU."""
+
     @property
     def allow_tf32(self) -> bool:
         """Whether float32 products on a GPU may round their factors to TF32's 10 bits."""
@@ -23,7 +23,7 @@ class _Matmul:
 
     @property
     def fp32_precision(self) -> str:
-        """ "tf32" or "ieee", PyTorch's newer name for the same."""
+        """The same by PyTorch's newer name: "tf32" or "ieee"."""
         return "tf32" if settings.tf32 else "ieee"
 
     @fp32_precision.setter
@@ -36,11 +36,11 @@ class _Matmul:
 class cuda:
     """Settings of NVIDIA GPUs: `backends.cuda.matmul.allow_tf32 = True`."""
 
-    matmul: Any = _Matmul()
+    matmul = _Matmul()
 
     @staticmethod
     def is_built() -> bool:
-        """True: whether a GPU can be used says cuda.is_available()."""
+        """True. `cuda.is_available()` tests whether a GPU can be used."""
         return True
 
 

@@ -1,7 +1,7 @@
-"""save and load: nested dicts, lists, numbers and tensors in one file that can run nothing.
+"""save and load: nested dicts, lists, numbers and tensors in one file that cannot run code.
 
 `save` writes a safetensors file: the tensors under the names of their places in the structure, and
-the structure itself as JSON in the file's metadata. A plain state_dict so becomes a file that every
+the structure itself as JSON in the file's metadata. So a plain state_dict becomes a file that every
 safetensors reader opens. `load` reads it back, any other safetensors file as a dict of tensors, and
 the files that PyTorch's `torch.save` writes, by a reader that builds tensors and plain containers
 and refuses everything else by name (see weights/formats/torch_file.py).
@@ -21,6 +21,7 @@ import numpy as np
 
 from .arrays import devices
 from .arrays.memory import is_array
+from .cuda.availability import is_available
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
 from .weights.formats.safetensors import save as save_bytes
@@ -31,19 +32,20 @@ from .weights.formats.tree import pack, unpack
 __all__ = ["load", "save"]
 
 _KEY = "tinygrad_llm.structure"
-_KIND = "$type"  # the key that marks what JSON has no word for
+_KIND = "$type"  # the key that marks a value that JSON does not have
 _LONGEST = 90_000_000  # bytes of JSON; readers allow 100 MB for a file's header
 
 
 # ---------------------------------------------------------------------------------------- saving
 def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = None) -> None:
-    """Writes obj to f, a path or an open binary file; a path is written whole or not at all.
+    """Write obj to f, a path or an open binary file; a path is written whole or not at all.
 
     obj: tensors, parameters, dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None,
     Size, device, dtypes and NumPy arrays, nested. Tensors that are the same memory (tied
-    weights) are stored once and share it again when loaded. TypeError names the place of anything
-    else (for a model, save model.state_dict()), RuntimeError a folder that is not there.
+    weights) are stored once and share it again when loaded.
     The last two arguments are accepted and unused: no pickle is written.
+    Raises: TypeError, with the place, if it holds anything else (of a model, save
+    model.state_dict()); RuntimeError if the folder does not exist; ValueError if obj holds itself.
     """
     arrays: dict[str, Any] = {}
     try:
@@ -53,8 +55,8 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
     text = json.dumps(structure, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
         raise ValueError(
-            f"save(): {len(text):,} characters of numbers and texts are too many beside the "
-            "tensors: put long lists of numbers into tensors"
+            f"save(): {len(text):,} characters of numbers and texts are too many: put long lists "
+            "of numbers into tensors"
         )
     if hasattr(f, "write"):
         f.write(save_bytes(arrays, {_KEY: text}))
@@ -66,14 +68,14 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
 
 
 class _Packer:
-    """Puts a dict {"$type": ...} in the place of everything that `tree.pack` does not know."""
+    """Replaces everything that `tree.pack` does not know by a dict {"$type": ...}."""
 
     def __init__(self, arrays: dict[str, Any]) -> None:
         self.arrays = arrays
-        self.names: dict[Any, str] = {}  # where in memory an array is: the name it has
+        self.names: dict[Any, str] = {}  # memory_key of an array: its name
 
     def plain(self, value: Any, path: str) -> Any:
-        """The value out of dicts, lists, tuples, numbers, texts and bytes alone."""
+        """The value, made only of dicts, lists, tuples, numbers, texts and bytes."""
         if value is None or isinstance(value, str | bytes | bool | int | float):
             return value
         if isinstance(value, Tensor):
@@ -105,14 +107,15 @@ class _Packer:
         raise TypeError(self.refusal(value, path))
 
     def tensor(self, value: Tensor, path: str) -> dict[str, Any]:
-        made: dict[str, Any] = {_KIND: "Tensor", "name": self.keep(value.array, path)}
+        """The dict that stands for a tensor."""
+        fields: dict[str, Any] = {_KIND: "Tensor", "name": self.keep(value.array, path)}
         if type(value).__name__ == "Parameter":
-            made[_KIND] = "Parameter"
+            fields[_KIND] = "Parameter"
         if value.requires_grad:
-            made["requires_grad"] = True
+            fields["requires_grad"] = True
         if value.is_cuda:
-            made["device"] = str(value.device)
-        return made
+            fields["device"] = str(value.device)
+        return fields
 
     def keep(self, array: Any, path: str) -> str:
         """Store an array under its place in the structure, once for each piece of memory."""
@@ -128,6 +131,7 @@ class _Packer:
         return name
 
     def refusal(self, value: Any, path: str) -> str:
+        """The error message for a value that is not saved."""
         where = f"save(): {path or 'obj'} is a {type(value).__name__}"
         if hasattr(value, "state_dict"):
             return f"{where}, which is not saved whole: save its state_dict() instead"
@@ -147,15 +151,16 @@ def load(
     mmap: bool | None = None,
     **unused: Any,
 ) -> Any:
-    """What was saved in f, a path or an open binary file, by `save` or by PyTorch's `torch.save`.
+    """Read what `save` or PyTorch's `torch.save` wrote to f, a path or an open binary file.
 
     map_location: the device to put tensors on, as a device, its name, a dict from the device they
-    were saved on to another, or a function of (tensor, saved device's name). None: where they were,
-    or the CPU if there is no GPU here. mmap: map the tensors of a PyTorch file into memory rather
-    than read them. weights_only is accepted; False changes nothing: no file can run anything.
+    were saved on to another, or a function of (tensor, saved device's name). None: the device they
+    were on, or the CPU if there is no GPU here. mmap: map the tensors of a PyTorch file into memory
+    instead of reading them. weights_only is accepted; False makes no difference: no file runs code.
 
-    A safetensors file of another origin gives a dict of tensors. RuntimeError names what is wrong
-    with a file: damaged, cut short, of no known format, or holding what is not built here.
+    A safetensors file from elsewhere becomes a dict of tensors.
+    Raises: OSError if f cannot be read; RuntimeError that says what is wrong with the file:
+    damaged, cut short, of an unknown format, or with a value that is refused here.
     """
     source: Any
     if hasattr(f, "read"):
@@ -171,7 +176,7 @@ def load(
         return _from_torch(TorchFile(source, mmap=bool(mmap) and source is where), place)
     if not safetensors and head[:1] == b"\x80":
         raise TorchFileError(
-            f"{where} is a pickle, which is not read because reading it can run anything: "
+            f"{where} is a pickle, which is not read because reading it can run any code: "
             "load it where you trust it and save its numbers as a safetensors file"
         )
     try:
@@ -187,7 +192,7 @@ def load(
 
 
 def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
-    """The function that puts a tensor, saved on a device of this name, where it belongs."""
+    """The function (tensor, name of the device it was saved on) -> the tensor on its new device."""
     if callable(map_location):
 
         def by_function(tensor: Tensor, location: str) -> Tensor:
@@ -201,7 +206,7 @@ def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
         if isinstance(map_location, Mapping):
             target = map_location.get(location, location)
         if target is None:
-            target = location if location.startswith("cuda") and _has_gpu() else "cpu"
+            target = location if location.startswith("cuda") and is_available() else "cpu"
         target = device(target)
         array = devices.move(tensor.array, target.type, target.index)
         if array is not tensor.array:
@@ -211,14 +216,8 @@ def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
     return by_name
 
 
-def _has_gpu() -> bool:
-    from . import cuda
-
-    return cuda.is_available()
-
-
-def _made(array: np.ndarray, parameter: bool, requires_grad: bool) -> Tensor:
-    """The tensor or parameter that an array was."""
+def _tensor_of(array: np.ndarray, parameter: bool, requires_grad: bool) -> Tensor:
+    """The array as a tensor or parameter."""
     if parameter:
         from .nn.parameter import Parameter
 
@@ -227,18 +226,20 @@ def _made(array: np.ndarray, parameter: bool, requires_grad: bool) -> Tensor:
 
 
 class _Builder:
-    """Puts back what _Packer took out."""
+    """Builds the values again that _Packer replaced."""
 
     def __init__(self, file: SafeTensorsFile, place: Callable[[Tensor, str], Tensor]) -> None:
         self.file, self.place = file, place
         self.arrays: dict[str, np.ndarray] = {}
 
     def array(self, name: str) -> np.ndarray:
+        """An array of the file, read once."""
         if name not in self.arrays:
             self.arrays[name] = np.array(self.file[name])
         return self.arrays[name]
 
     def value(self, tree: Any) -> Any:
+        """The value that _Packer.plain turned into `tree`."""
         if isinstance(tree, list | tuple):
             return type(tree)(self.value(item) for item in tree)
         if not isinstance(tree, dict):
@@ -248,17 +249,17 @@ class _Builder:
         kind = tree[_KIND]
         if kind in ("Tensor", "Parameter"):
             array = self.array(tree["name"])
-            tensor = _made(array, kind == "Parameter", tree.get("requires_grad", False))
+            tensor = _tensor_of(array, kind == "Parameter", tree.get("requires_grad", False))
             return self.place(tensor, tree.get("device", "cpu"))
         if kind in ("array", "scalar"):
             return self.array(tree["name"])[() if kind == "scalar" else ...]
         if kind in ("dict", "OrderedDict"):
-            made: dict = OrderedDict() if kind == "OrderedDict" else {}
-            made.update((key, self.value(item)) for key, item in tree["items"])
-            return made
+            values: dict[Any, Any] = OrderedDict() if kind == "OrderedDict" else {}
+            values.update((key, self.value(item)) for key, item in tree["items"])
+            return values
         if kind in ("Size", "set", "frozenset"):
-            made_of = {"Size": Size, "set": set, "frozenset": frozenset}[kind]
-            return made_of(self.value(item) for item in tree["items"])
+            container = {"Size": Size, "set": set, "frozenset": frozenset}[kind]
+            return container(self.value(item) for item in tree["items"])
         if kind == "device":
             return device(tree["name"])
         if kind == "dtype":
@@ -271,8 +272,8 @@ class _Builder:
 
 
 def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
-    """The value in a file of PyTorch's, with tensors for what is stored."""
-    known: dict[int, Any] = {}  # what was built from each object, for some stand in two places
+    """The value in a file of `torch.save`, with its StoredTensors as tensors."""
+    known: dict[int, Any] = {}  # by id of the object: some are in two places, and are built once
 
     def build(value: Any, path: str) -> Any:
         if isinstance(value, StoredTensor):
@@ -283,9 +284,9 @@ def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
             if id(value) in known:
                 return known[id(value)]
             known[id(value)] = value  # its elements are replaced in place
-            keys = list(value) if isinstance(value, dict) else range(len(value))
-            for key in keys:
-                value[key] = build(value[key], f"{path}[{key!r}]")  # type: ignore[index]
+            container: Any = value
+            for key in list(value) if isinstance(value, dict) else range(len(value)):
+                container[key] = build(container[key], f"{path}[{key!r}]")
         elif type(value) in (tuple, set, frozenset):
             return type(value)(build(item, f"{path}[{i}]") for i, item in enumerate(value))
         return value
@@ -297,7 +298,6 @@ def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
                 f"{file.where}: {path or 'the tensor'} is {stored.dtype}, which no tensor here can "
                 "hold; weights.formats.torch_file.TorchFile returns it as an array"
             )
-        made = _made(array, stored.is_parameter, stored.requires_grad)
-        return place(made, stored.location)
+        return place(_tensor_of(array, stored.is_parameter, stored.requires_grad), stored.location)
 
     return build(file.tree, "")

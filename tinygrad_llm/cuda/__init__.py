@@ -1,4 +1,10 @@
-"""GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures."""
+"""GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures.
+
+availability.py  whether there is a GPU that works
+graphs.py        CUDA graphs: a training step as one launch
+multi_gpu.py     several GPUs: each op runs where its tensors are
+amp.py           PyTorch's older place of autocast and GradScaler
+"""
 
 from __future__ import annotations
 
@@ -41,32 +47,30 @@ __all__ = [
 ]
 
 
-OutOfMemoryError = MemoryError  # what is raised where a GPU has no room: CuPy's is a kind of it
+OutOfMemoryError = MemoryError  # raised if a GPU has no memory left: CuPy's is a subclass of it
 
 
 def device_count() -> int:
-    """How many GPUs there are; 0 without CuPy or a driver."""
+    """The number of GPUs; 0 without CuPy or a driver."""
     return int(devices.cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
 
 
 def current_device() -> int:
-    """The number of the GPU that "cuda" stands for: 0, or what set_device() said."""
+    """The number of the GPU that "cuda" stands for: 0, or the one that set_device() chose."""
     devices.cupy()
     return devices.current_gpu()
 
 
 def set_device(device: Any) -> None:
-    """Use this GPU (a number or "cuda:1") for what is made from now on; RuntimeError if there is
-    none of that number."""
-    index = device if isinstance(device, int) else _index(device)
-    devices.choose_gpu(devices.check_gpu(index))
+    """Make "cuda" stand for this GPU, a number or "cuda:1". Raises: RuntimeError if there is none."""
+    devices.choose_gpu(devices.check_gpu(_index(device)))
 
 
 class device:
-    """Within `with cuda.device(1):` "cuda" stands for that GPU, a number or "cuda:1"."""
+    """In a block `with cuda.device(1):` "cuda" stands for that GPU, a number or "cuda:1"."""
 
     def __init__(self, device: Any) -> None:
-        self.index = device if isinstance(device, int) else _index(device)
+        self.index = _index(device)
         self.before: list[int] = []
 
     def __enter__(self) -> device:
@@ -81,13 +85,12 @@ class device:
 def get_device_name(device: Any = None) -> str:
     """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
     cupy = devices.cupy()
-    index = current_device() if device is None else _index(device)
-    devices.check_gpu(index)
+    index = devices.check_gpu(_index(device))
     return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until the GPU has done everything asked of it; nothing to wait for without one."""
+    """Wait until the GPU has finished all its work; return immediately if there is no GPU."""
     if is_available():
         with _on(device) as cupy:
             cupy.cuda.Device().synchronize()
@@ -95,20 +98,23 @@ def synchronize(device: Any = None) -> None:
 
 @contextlib.contextmanager
 def _on(device: Any) -> Iterator[Any]:
-    """CuPy, with a device (a number, "cuda:1", None for the current one) as the current one."""
+    """CuPy, with a GPU as its current one."""
     cupy: Any = devices.cupy()
-    index = device if isinstance(device, int) else None if device is None else _index(device)
-    with cupy.cuda.Device(devices.current_gpu() if index is None else devices.check_gpu(index)):
+    index = _index(device)
+    with cupy.cuda.Device(index if device is None else devices.check_gpu(index)):
         yield cupy
 
 
 def _index(device: Any) -> int:
-    index = _device(device).index
+    """The number of a GPU given as a number, as "cuda:1", or as None, the current one."""
+    if isinstance(device, int):
+        return device
+    index = None if device is None else _device(device).index
     return devices.current_gpu() if index is None else index
 
 
 def memory_allocated(device: Any = None) -> int:
-    """Bytes in use by arrays on the GPU; all that CUDA graphs hold counts as in use."""
+    """Bytes in use by arrays on the GPU; all memory of CUDA graphs counts as in use."""
     if not is_available():
         return 0
     with _on(device) as cupy:
@@ -123,11 +129,11 @@ def memory_reserved(device: Any = None) -> int:
         return int(cupy.get_default_memory_pool().total_bytes()) + graphs.reserved()
 
 
-_peak: list[Any] = []  # the hook that watches allocations, once somebody asked for the peak
+_peak: list[Any] = []  # the hook that watches allocations, after the first call that needs it
 
 
 def _watch() -> Any:
-    """A CuPy memory hook that remembers the most bytes in use; installed for good."""
+    """A CuPy memory hook that remembers the most bytes in use; it stays installed."""
     cupy: Any = devices.cupy()
     pool = cupy.get_default_memory_pool()
 
@@ -147,27 +153,25 @@ def _watch() -> Any:
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes in use at once since reset_peak_memory_stats(); before that call, the bytes
-    that the pool holds, which are at least as many."""
+    """The most bytes in use at one time since reset_peak_memory_stats(); before that call, the
+    bytes that the pool holds, which are at least as many."""
     if not _peak:
         return memory_reserved(device)
-    gpu = devices.current_gpu() if device is None else _index(device)
-    return max(_peak[0].most.get(gpu, 0), memory_allocated(device))
+    return max(_peak[0].most.get(_index(device), 0), memory_allocated(device))
 
 
 def max_memory_reserved(device: Any = None) -> int:
-    """Bytes that the memory pool holds: it keeps what it gets until empty_cache()."""
+    """Bytes that the memory pool holds: it keeps all of its memory until empty_cache()."""
     return memory_reserved(device)
 
 
 def reset_peak_memory_stats(device: Any = None) -> None:
-    """Count max_memory_allocated afresh from here. Counting makes every allocation a little
-    slower, also afterwards."""
+    """Start to count max_memory_allocated again. From the first call on, every allocation is a
+    little slower."""
     if is_available():
         if not _peak:
             _peak.append(_watch())
-        gpu = devices.current_gpu() if device is None else _index(device)
-        _peak[0].most[gpu] = memory_allocated(device)
+        _peak[0].most[_index(device)] = memory_allocated(device)
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
@@ -178,7 +182,7 @@ def mem_get_info(device: Any = None) -> tuple[int, int]:
 
 
 def empty_cache() -> None:
-    """Give the pool's unused memory back to the driver, on every GPU."""
+    """Return the pool's unused memory to the driver, on every GPU."""
     if is_available():
         cupy = devices.cupy()
         for index in range(device_count()):
@@ -187,16 +191,16 @@ def empty_cache() -> None:
 
 
 def fast_dropout(enabled: bool = True) -> None:
-    """Let dropout on a GPU draw its masks there (Philox, seeded by manual_seed), much faster.
+    """Make dropout on a GPU draw its masks there (Philox, seeded by manual_seed), much faster.
 
-    Unless this is called, the same seed gives the same masks as on the CPU, and as PyTorch's there:
-    they are drawn on the CPU and sent over.
+    Without it the same seed gives the same masks as on the CPU, which are PyTorch's there: they are
+    drawn on the CPU and copied to the GPU.
     """
     devices.settings.gpu_dropout = enabled
 
 
 def manual_seed(seed: int) -> None:
-    """Nothing of its own: random numbers on a GPU come from the CPU stream that
+    """Does nothing: random numbers on a GPU come from the CPU's stream, which
     tinygrad_llm.manual_seed seeds."""
 
 
@@ -204,6 +208,6 @@ manual_seed_all = manual_seed
 
 
 def __getattr__(name: str) -> object:
-    if name == "amp":  # imported when first used: it needs the functions
+    if name == "amp":  # imported when it is first used, because it needs the functions
         return importlib.import_module("tinygrad_llm.cuda.amp")
     raise missing(__name__, name, __all__)

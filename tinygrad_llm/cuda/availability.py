@@ -13,9 +13,9 @@ __all__ = ["is_available", "why_not"]
 
 @lru_cache(maxsize=1)
 def why_not() -> str:
-    """Why there is no usable GPU, in one line; "" if there is one.
+    """The reason why there is no usable GPU, in one line; "" if there is one.
 
-    A real test: a kernel is compiled, run, and its result compared.
+    It is a real test: a kernel is compiled and run, and its result is compared.
     """
     try:
         cupy = devices.cupy()
@@ -23,14 +23,14 @@ def why_not() -> str:
     except RuntimeError as error:
         return str(error)
     try:
-        got = (cupy.arange(5, dtype="float32") * 2 + 1).get()
+        result = (cupy.arange(5, dtype="float32") * 2 + 1).get()
     except Exception as error:
         return f"CuPy is installed, but a test kernel failed: {type(error).__name__}: {error}"
-    if not np.array_equal(got, np.arange(5, dtype="float32") * 2 + 1):
-        return f"CuPy is installed, but a test kernel gave wrong numbers: {got}"
+    if not np.array_equal(result, np.arange(5, dtype="float32") * 2 + 1):
+        return f"CuPy is installed, but a test kernel returned wrong numbers: {result}"
     return ""
 
 
 def is_available() -> bool:
-    """Whether a GPU can be used, which a compiled and checked kernel decides; never raises."""
+    """Whether a GPU can be used, tested with a compiled and checked kernel; never raises."""
     return why_not() == ""

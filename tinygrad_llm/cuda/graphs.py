@@ -1,25 +1,25 @@
-"""CUDA graphs, with PyTorch's names: the launches of a training step, captured once, asked for at
-once.
+"""CUDA graphs, with PyTorch's names: the launches of a training step, captured once and repeated
+with one launch.
 
     step = cuda.graphed(train_step)        # train_step(idx, targets) returns its loss
     for idx, targets in batches:
         loss = step(idx, targets)
 
-A launch costs the host about 10 microseconds, and a step of a small model has hundreds of launches
-that the GPU is done with sooner than that. A graph of them is one launch.
+A launch costs the host about 10 microseconds, and a step of a small model has hundreds of launches,
+each of which the GPU finishes in less time than that. A graph of them is one launch.
 
     g = cuda.CUDAGraph()
-    with cuda.graph(g):                    # nothing runs: launches are written down
+    with cuda.graph(g):                    # nothing runs: launches are recorded
         loss = train_step(idx, targets)
     idx.copy_(new_idx); targets.copy_(new_targets)
-    g.replay()                             # loss, the weights and the optimizer go one step on
+    g.replay()                             # one more step: loss, weights and optimizer change
 
-What is captured reads and writes the memory that it had: inputs are copied into the captured ones,
-and results are found in the captured ones. The memory that a capture asked for stays the graph's.
-Adam and AdamW go on counting steps, follow a changed learning rate, and dropout goes on drawing
-(`cuda.fast_dropout()` must be on: masks drawn on the CPU can't be captured); ids are checked before
-each replay. What waits for the GPU (`.item()`, `.cpu()`, `print`, a Python `if` on a tensor) can't
-be captured and says so.
+A graph reads and writes the same memory in every replay: new inputs are copied into the captured
+ones, and the results are in the captured ones. Memory allocated during a capture belongs to the
+graph. Adam and AdamW continue to count steps and use a changed learning rate, and dropout continues
+to draw (`cuda.fast_dropout()` must be on: masks drawn on the CPU can't be captured); ids are
+checked before each replay. Code that waits for the GPU (`.item()`, `.cpu()`, `print`, a Python `if`
+on a tensor) can't be captured, and the error says so.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _pools: Any = weakref.WeakSet()  # the memory pools of all graphs
 
 
 def reserved() -> int:
-    """Bytes that graphs hold on the GPU which CuPy has as the current one."""
+    """Bytes that graphs hold on CuPy's current GPU."""
     return sum(int(pool.pool.total_bytes()) for pool in _pools)
 
 
 class _Pool:
-    """A graph's own memory pool (CuPy's pools can't be in a set of weak references)."""
+    """The memory pool of one graph (CuPy's pools can't be in a set of weak references)."""
 
     def __init__(self, xp: Any) -> None:
         self.pool = xp.cuda.MemoryPool()
 
 
 class CUDAGraph:
-    """Launches written down by `with cuda.graph(g):` and repeated by `g.replay()`.
+    """Launches recorded by `with cuda.graph(g):` and repeated by `g.replay()`.
 
-    RuntimeError on a GPU that the kernels of ops/cuda do not serve (older than Ampere), and for
-    what can't be captured; the graph is empty then.
+    Raises: RuntimeError on a GPU without the kernels of ops/cuda (older than Ampere), and if
+    something can't be captured; the graph is empty then.
     """
 
     def __init__(self, keep_graph: bool = False) -> None:
@@ -69,7 +69,7 @@ class CUDAGraph:
         self._gpu = 0
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
-        """From here to capture_end() launches are written down and not run."""
+        """From here to capture_end() launches are recorded and not run."""
         xp = devices.cupy()
         if self._graph is not None or self._contexts is not None:
             raise RuntimeError("this CUDAGraph holds a graph already: make another, or reset() it")
@@ -97,7 +97,7 @@ class CUDAGraph:
         _pools.add(memory)
 
     def capture_end(self) -> None:
-        """The end of the capture: the graph can be replayed from here on."""
+        """End the capture: the graph can be replayed from here on."""
         if self._contexts is None:
             raise RuntimeError("capture_end() without capture_begin()")
         capturing.graph = None
@@ -113,10 +113,10 @@ class CUDAGraph:
         self._graph = graph
 
     def replay(self) -> None:
-        """Run what was captured, on the inputs' memory as it is now.
+        """Run what was captured, on what is in the memory of the inputs now.
 
-        RuntimeError if nothing was captured, or if a model's weights or an optimizer's state have
-        moved since; IndexError for ids that are out of range. Nothing has run then.
+        Raises: RuntimeError if nothing was captured, or if a model's weights or an optimizer's
+        state are other arrays now; IndexError if ids are out of range. Nothing has run then.
         """
         if self._graph is None:
             raise RuntimeError("this CUDAGraph is empty: capture with `with cuda.graph(g):` first")
@@ -129,11 +129,11 @@ class CUDAGraph:
         self._graph.launch()
 
     def reset(self) -> None:
-        """Forget the graph and give its memory back."""
+        """Drop the graph and release its memory."""
         self._graph = self._capture = self._memory = self._stream = None
 
     def pool(self) -> tuple[int, int]:
-        """A name for the graph's memory. Graphs never share theirs here."""
+        """An identifier of the graph's memory. Graphs never share memory here."""
         return (id(self._memory), 0)
 
 
@@ -141,10 +141,11 @@ class CUDAGraph:
 def graph(
     cuda_graph: CUDAGraph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"
 ) -> Iterator[None]:
-    """Within it launches are written down in cuda_graph and not run.
+    """In the block launches are recorded in cuda_graph and not run.
 
-    Run the same once or more before: kernels are compiled and the optimizer's state is made then.
-    pool and stream are PyTorch's and make no difference. RuntimeError names what can't be captured.
+    Run the same code at least once before: kernels are compiled and the optimizer's state is
+    created then. pool and stream are PyTorch's and make no difference.
+    Raises: RuntimeError that names what can't be captured.
     """
     cuda_graph.capture_begin(pool, capture_error_mode)
     try:
@@ -167,17 +168,18 @@ def is_current_stream_capturing() -> bool:
 
 
 class graphed:
-    """A function of tensors as one launch: graphed(step)(*tensors) gives what step(*tensors) gives.
+    """A function of tensors as one launch: graphed(step)(*tensors) returns step(*tensors).
 
-    The first `warmup` calls run step as it is, and the next captures it; from then on a call copies
-    its tensors (from the CPU too) into the captured ones and replays. So each call is a step, and
-    the numbers are those of step alone. step takes and returns tensors (one, or a tuple of them)
-    and does everything on the GPU, as a training step does: zero_grad, loss, backward, clipping,
-    optimizer.step. What it returns are copies, outside the autograd graph.
+    The first `warmup` calls run step as it is, and the next one captures it; from then on a call
+    copies its tensors (also from the CPU) into the captured ones and replays. So each call is a
+    step, with the same numbers as without graphs. step takes and returns tensors (one, or a tuple
+    of them) and does everything on the GPU, as a training step does: zero_grad, loss, backward,
+    clipping, optimizer.step. The returned tensors are copies, outside the autograd graph.
 
-    Tensors of other shapes or dtypes get a graph of their own, up to max_graphs; beyond that they
-    run as they are. Python in step runs at its capture only. After model.to() or load_state_dict()
-    of an optimizer make a new one. device: which GPU; for "cpu" step is called as it is.
+    Tensors of other shapes or dtypes get another graph, up to max_graphs; beyond that step runs as
+    it is. Python code in step runs only at the capture. After model.to(), or load_state_dict() of
+    an optimizer, make a new one. device: which GPU; for "cpu" step is called as it is.
+    Raises: ValueError if warmup < 1; TypeError if an argument or a result is not a tensor.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class graphed:
         for i, t in enumerate(tensors):
             if not isinstance(t, Tensor):
                 raise TypeError(
-                    f"a graphed step takes tensors alone, and argument {i} is {type(t).__name__}: "
+                    f"a graphed step takes only tensors, and argument {i} is {type(t).__name__}: "
                     "a number would be the same in every replay"
                 )
         place = device(self.device)
@@ -207,26 +209,27 @@ class graphed:
             devices.choose_gpu(before)
 
     def _call(self, tensors: tuple[Tensor, ...]) -> Any:
+        """A call on the GPU: replay the graph for these shapes, or capture it, or warm up."""
         key = tuple((t.array.shape, t.array.dtype) for t in tensors)
         if key in self._graphs:
             captured, inputs, outputs = self._graphs[key]
-            for mine, new in zip(inputs, tensors, strict=True):
-                mine.copy_(new)
+            for captured_input, new in zip(inputs, tensors, strict=True):
+                captured_input.copy_(new)
             captured.replay()
             return _copies(outputs)
         calls = self._calls[key] = self._calls.get(key, 0) + 1
-        here = device("cuda", devices.current_gpu())
-        there = [t.to(here) for t in tensors]
+        gpu = device("cuda", devices.current_gpu())
+        on_gpu = [t.to(gpu) for t in tensors]
         if calls <= self.warmup or len(self._graphs) >= self.max_graphs:
-            return _copies(self.step(*there))
-        inputs = [_own(mine, new) for mine, new in zip(there, tensors, strict=True)]
+            return _copies(self.step(*on_gpu))
+        inputs = [_own(copy, new) for copy, new in zip(on_gpu, tensors, strict=True)]
         captured = CUDAGraph()
         with graph(captured):
             outputs = self.step(*inputs)
             for output in outputs if isinstance(outputs, tuple) else (outputs,):
                 if not isinstance(output, Tensor | None):
                     raise TypeError(
-                        "a graphed step returns tensors alone (or None), this one returned "
+                        "a graphed step returns only tensors (or None), this one returned "
                         f"{type(output).__name__}"
                     )
         outputs = _each(lambda t: wrap(t.array), outputs)
@@ -235,15 +238,16 @@ class graphed:
         return _copies(outputs)
 
 
-def _own(there: Tensor, given: Tensor) -> Tensor:
-    """A copy on the GPU that nobody else has, with its ids known if they are integers."""
-    copy = there.detach().clone()
+def _own(on_gpu: Tensor, original: Tensor) -> Tensor:
+    """A new copy on the GPU; if it holds integers, their range is remembered for checks of ids."""
+    copy = on_gpu.detach().clone()
     if copy.array.dtype.kind in "iu" and copy.array.size:
-        remember_ids(copy.array, devices.to_numpy(given.array))
+        remember_ids(copy.array, devices.to_numpy(original.array))
     return copy
 
 
 def _each(f: Callable[[Tensor], Tensor], outputs: Any) -> Any:
+    """f of the output, or of each of a tuple of them; None stays None."""
     if isinstance(outputs, tuple):
         return tuple(None if t is None else f(t) for t in outputs)
     return None if outputs is None else f(outputs)

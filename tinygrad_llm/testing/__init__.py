@@ -1,8 +1,8 @@
 """For tests: assert_close, with PyTorch's tolerances and messages; strategies for Hypothesis.
 
-`assert_gradients(fn, signature)` checks somebody's own op on inputs that Hypothesis draws, and
-`tensors`, `arrays` and `sizes` are the strategies that draw them (see strategies.py). They
-need `pip install hypothesis`, which is imported when one of them is first used.
+`assert_gradients(fn, signature)` checks a custom op on inputs that Hypothesis draws; `tensors`,
+`arrays` and `sizes` are the strategies that draw them (see strategies.py). They need
+`pip install hypothesis`, which is imported when one of them is first used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..tensor import Tensor, dtypes, wrap
 
 __all__ = ["arrays", "assert_close", "assert_gradients", "sizes", "tensors"]  # noqa: F822
 
-# dtype: the relative and the absolute difference allowed; anything else must be equal.
+# dtype: the relative and the absolute difference allowed; numbers of other dtypes must be equal.
 _TOLERANCES = {
     dtypes.float16: (1e-3, 1e-5),
     dtypes.bfloat16: (1.6e-2, 1e-5),
@@ -56,7 +56,7 @@ def assert_close(
     allow_subclasses: bool = True,
     check_layout: bool = True,
 ) -> None:
-    """AssertionError unless |actual − expected| ≤ atol + rtol·|expected| everywhere.
+    """Check that |actual − expected| ≤ atol + rtol·|expected| everywhere.
 
     actual, expected: two tensors, NumPy arrays, numbers, None, or sequences and mappings of them.
     Shapes must be equal, and dtypes and devices too unless check_dtype, check_device are False.
@@ -64,7 +64,8 @@ def assert_close(
     float64, 1e-3 and 1e-5 for float16, 1.6e-2 and 1e-5 for bfloat16, and 0 for integers. nan is
     close to nan only with equal_nan. msg replaces the message, or is a function of it.
 
-    The message says how many elements differ, by how much at most, and where.
+    Raises: AssertionError, whose message says how many elements differ, by how much at most, and
+    where; ValueError if only one of rtol and atol is given.
     """
     if (rtol is None) != (atol is None):
         missing = "atol" if atol is None else "rtol"
@@ -86,20 +87,20 @@ def assert_close(
 
 
 def _difference(actual: Any, expected: Any, place: str, **options: Any) -> str | None:
-    """What is wrong, or None; `place` says which item of a sequence or mapping this is."""
+    """What is wrong, or None; place: which item of a sequence or mapping this is, such as [1]."""
     if isinstance(actual, Mapping) and isinstance(expected, Mapping):
         return _in_mapping(actual, expected, place, **options)
     if _is_list(actual) and _is_list(expected):
         if len(actual) != len(expected):
-            found = f"The length of the sequences mismatch: {len(actual)} != {len(expected)}"
-            return found + _at(place)
+            lengths = f"{len(actual)} != {len(expected)}"
+            return f"The length of the sequences mismatch: {lengths}" + _at(place)
         for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
-            found_in = _difference(a, e, f"{place}[{i}]", **options)
-            if found_in is not None:
-                return found_in
+            message = _difference(a, e, f"{place}[{i}]", **options)
+            if message is not None:
+                return message
         return None
-    found_here = _compare(actual, expected, **options)
-    return None if found_here is None else found_here + _at(place)
+    message = _compare(actual, expected, **options)
+    return None if message is None else message + _at(place)
 
 
 def _is_list(value: Any) -> bool:
@@ -111,6 +112,7 @@ def _at(place: str) -> str:
 
 
 def _in_mapping(actual: Mapping, expected: Mapping, place: str, **options: Any) -> str | None:
+    """What is wrong with two mappings, or None."""
     missing = [key for key in expected if key not in actual]
     additional = [key for key in actual if key not in expected]
     if missing or additional:
@@ -121,9 +123,9 @@ def _in_mapping(actual: Mapping, expected: Mapping, place: str, **options: Any) 
             lines.append(f"Additional keys in the actual mapping: {_sorted(additional)}")
         return "\n".join(lines) + _at(place)
     for key in actual:
-        found = _difference(actual[key], expected[key], f"{place}[{key!r}]", **options)
-        if found is not None:
-            return found
+        message = _difference(actual[key], expected[key], f"{place}[{key!r}]", **options)
+        if message is not None:
+            return message
     return None
 
 
@@ -137,7 +139,7 @@ def _sorted(keys: list[Any]) -> list[Any]:
 def _compare(
     actual: Any,
     expected: Any,
-    tolerances: Any,
+    tolerances: tuple[float, float] | None,
     equal_nan: bool,
     check_device: bool,
     check_dtype: bool,
@@ -180,8 +182,10 @@ def _attribute(name: str, actual: Any, expected: Any) -> str:
     return f"The values for attribute '{name}' do not match: {actual} != {expected}."
 
 
-def _allowed(kinds: list[dtypes.dtype], tolerances: Any) -> tuple[float, float]:
-    """The tolerances given, or the larger ones of the two dtypes."""
+def _allowed(
+    kinds: list[dtypes.dtype], tolerances: tuple[float, float] | None
+) -> tuple[float, float]:
+    """(rtol, atol): the caller's, or the larger ones of the two dtypes."""
     if tolerances is not None:
         return tolerances
     both = [_TOLERANCES.get(kind, (0.0, 0.0)) for kind in kinds]
@@ -219,9 +223,9 @@ def _tensors(x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool) ->
         return None
     exact = rtol == atol == 0
     if a.ndim == 0:
-        found = _numbers(a.item(), e.item(), rtol, atol, equal_nan)
-        if found is not None:
-            return found
+        message = _numbers(a.item(), e.item(), rtol, atol, equal_nan)
+        if message is not None:
+            return message
     with np.errstate(all="ignore"):
         difference = np.abs(a.array - e.array)
         size = np.abs(e.array)

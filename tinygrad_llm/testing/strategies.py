@@ -1,12 +1,12 @@
-"""Hypothesis strategies for property tests of one's own ops, and assert_gradients.
+"""Hypothesis strategies for property tests of custom ops, and assert_gradients.
 
-They are offered as `tinygrad_llm.testing` too, and need `pip install hypothesis`. Shapes come from
-a signature (see shapes.py), so that every dimension is 0, 1, 2, ... in turn, and leading dimensions
-come and go:
+`tinygrad_llm.testing` exports them too; they need `pip install hypothesis`. Shapes come from a
+signature (see tensor/shapes.py), so that every dimension gets the sizes 0, 1, 2, ..., with and
+without leading dimensions:
 
     from tinygrad_llm.testing import assert_gradients
 
-    def my_norm(x, w):                  # somebody's own op: a function of tensors
+    def my_norm(x, w):                  # a custom op as a function of tensors
         return MyNorm.apply(x, w)
 
     def test_my_norm():
@@ -56,7 +56,7 @@ def _distinct(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 DOMAINS: dict[str, Callable[[np.random.Generator, Shape], np.ndarray]] = {
-    "normal": _normal,  # of both signs, now and then near 0
+    "normal": _normal,  # of both signs, sometimes near 0
     "positive": _positive,  # 0.3 to 3, for logarithms and roots
     "unit": _unit,  # 0.05 to 0.95, for probabilities
     "nonzero": _nonzero,  # 0.3 to 2 in size, of both signs: away from a kink or pole at 0
@@ -67,8 +67,8 @@ DOMAINS: dict[str, Callable[[np.random.Generator, Shape], np.ndarray]] = {
 def arrays(shape: Shape, domain: str = "normal", dtype: Any = "float64") -> Any:
     """A strategy for NumPy arrays of a shape, with values from one of DOMAINS.
 
-    Hypothesis draws a seed, not every number, so that drawing is fast. ValueError for an unknown
-    domain.
+    Hypothesis draws a seed, not every number, so that drawing is fast.
+    Raises: ValueError if the domain is unknown.
     """
     if domain not in DOMAINS:
         raise ValueError(f"no domain is called {domain!r}: there are {', '.join(DOMAINS)}")
@@ -91,11 +91,11 @@ def sizes(
     """A strategy for the shapes of a signature's inputs.
 
     broadcasts: the leading dimensions ("...") of the inputs differ, but broadcast together.
-    smallest: the least size of a dimension by its letter, 0 where not given.
+    smallest: the smallest size of a dimension by its letter, 0 if not given.
     """
-    least = smallest or {}
+    at_least = smallest or {}
     named = {
-        letter: draw(st.integers(least.get(letter, 0), max_size))
+        letter: draw(st.integers(at_least.get(letter, 0), max_size))
         for letter in shapes.dimensions(signature)
     }
     leading = tuple(draw(st.lists(st.integers(0, max_size), max_size=max_leading)))
@@ -129,10 +129,10 @@ def tensors(
     >>> from hypothesis import given
     >>> @given(tensors("x(...,C) w(C)? -> y(...,C)", domains={"x": "positive"}))
     ... def test_mine(inputs):
-    ...     x, w = inputs  # w is None now and then, as the `?` says
+    ...     x, w = inputs  # w is sometimes None, because of the `?`
 
-    domains: an input's values by its name, one of DOMAINS, "normal" where not given. The others
-    are those of `sizes`.
+    domains: an input's values by its name, one of DOMAINS, "normal" if not given. The other
+    arguments are those of `sizes`.
     """
     inputs: list[Tensor | None] = []
     drawn = draw(
@@ -172,10 +172,11 @@ def assert_gradients(
     fn         a function of tensors, or an Op class (whose own signature is used if none is given)
     signature  such as "x(...,C) w(C) b(C)? -> y(...,C)"; each input that is there gets a gradient
 
-    For each of max_examples draws: backward agrees with finite differences in float64; float32 in
-    gives float32 out, and float32 gradients; and no input changes. AssertionError names what
-    failed, and Hypothesis shows the smallest inputs for which it does. The other arguments are
-    those of `tensors` and `gradcheck`.
+    For each of max_examples draws: backward agrees with finite differences in float64; float32
+    inputs have float32 outputs and float32 gradients; and no input changes. The other arguments
+    are those of `tensors` and `gradcheck`.
+    Raises: AssertionError that names what failed, and Hypothesis shows the smallest inputs for
+    which it does; ValueError without a signature.
     """
     function = fn.apply if isinstance(fn, type) and issubclass(fn, Op) else fn
     signature = signature or getattr(fn, "signature", "")
@@ -214,16 +215,16 @@ def assert_gradients(
 def _assert_float32(
     function: Callable[..., Any], names: Sequence[str], arrays_: Sequence[np.ndarray | None]
 ) -> None:
-    """float32 in, float32 out, and float32 gradients."""
-    small = [None if a is None else wrap(a.astype("float32")) for a in arrays_]
-    for x in small:
+    """Check that float32 inputs have float32 outputs and float32 gradients."""
+    inputs = [None if a is None else wrap(a.astype("float32")) for a in arrays_]
+    for x in inputs:
         if x is not None:
             x.requires_grad = True
-    y = function(*small)
+    y = function(*inputs)
     for out in y if isinstance(y, tuple | list) else [y]:
         assert not out.is_floating_point() or out.dtype is float32, f"float32 in, {out.dtype} out"
         if out.requires_grad:
             out.backward(wrap(np.ones(out.shape, "float32")), retain_graph=True)
-    for name, x in zip(names, small, strict=True):
+    for name, x in zip(names, inputs, strict=True):
         if x is not None and x.grad is not None:
             assert x.grad.dtype is float32, f"float32 in, but {name}'s gradient is {x.grad.dtype}"
