@@ -453,7 +453,7 @@ def test_an_adapter_for_another_base(cli):
     assert (code, err) == (0, "")
     code, _, err = cli("finetune", "classify", "rows.csv", *TINY, "--n-layers", 2, "--emb-dim", 32,
                        "--adapter", "runs/l/adapter")  # fmt: skip
-    assert code == 2 and "out_head.weight has shape (2, 16), the model wants (2, 32)" in err
+    assert code == 2 and "out_head.weight has shape (2, 16), the model expects (2, 32)" in err
 
 
 def test_a_base_without_its_tokenizer(cli):

@@ -112,9 +112,7 @@ LONG_FILES = {
     "training/loop.py",
 }
 LONG_FUNCTIONS = {
-    "layers/lora/files.py:load",
     "study/graph.py:collect",
-    "text/merges.py:learn_merges",
     "training/lr_finder.py:find_learning_rate",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 import time
@@ -11,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.json_files import write_json
 from .errors import BadValue
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = [
     "prepare_folder",
     "refuse_search",
     "search_rate",
-    "write_json",
 ]
 
 
@@ -117,15 +116,6 @@ def _tokenizer_file(tokenizer: Tokenizer) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder, "tokenizer.json"))
         return Path(folder, "tokenizer.json").read_bytes()
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Writes a JSON file, whole or not at all; its path."""
-    from ..files.atomic import atomic_write
-
-    with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
-    return path
 
 
 # ------------------------------------------------------------------------------------- --find-lr

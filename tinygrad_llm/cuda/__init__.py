@@ -2,8 +2,9 @@
 
 availability.py  whether there is a GPU that works
 graphs.py        CUDA graphs: a training step as one launch
-multi_gpu.py     several GPUs: each op runs where its tensors are
 amp.py           PyTorch's older place of autocast and GradScaler
+
+With several GPUs each op runs on the GPU of its tensors (see `follow` in arrays/devices.py).
 """
 
 from __future__ import annotations

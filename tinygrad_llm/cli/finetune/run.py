@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...files.json_files import write_json
 from ..devices import on_device, set_precision
 from ..errors import BadValue, newest_checkpoint
 from ..runs import (
@@ -18,7 +19,6 @@ from ..runs import (
     prepare_folder,
     refuse_search,
     search_rate,
-    write_json,
 )
 from .base import Base, load_base, padding_of
 from .options import MAY_CHANGE, FinetuneOptions, resolve
@@ -234,7 +234,9 @@ class Finetuning(ABC):
 
     def write(self, name: str, value: Any) -> Path:
         """A JSON file in the run's folder; its path."""
-        return write_json(self.folder / name, value)
+        path = self.folder / name
+        write_json(path, value)
+        return path
 
     def save_adapter(self) -> None:
         """The LoRA layers alone, in PEFT's format."""
