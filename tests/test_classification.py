@@ -97,7 +97,7 @@ def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
     assert_close(
         gpt.hidden_states(ids, mask=triangle), gpt.hidden_states(ids), rtol=1e-4, atol=1e-6
     )
-    with pytest.raises(ValueError, match="do not go together"):
+    with pytest.raises(ValueError, match="pass a mask or a KV cache, not both"):
         gpt.hidden_states(ids, cache=gpt.new_cache(), mask=triangle)
 
 
@@ -167,7 +167,7 @@ def test_what_a_classifier_refuses():
         model(torch.tensor([1, 2]))
     with pytest.raises(IndexError, match="2"):
         model.loss(torch.tensor([[1]]), torch.tensor([2]))
-    with pytest.raises(TypeError, match="wants a GPT, got GPTClassifier"):
+    with pytest.raises(TypeError, match="expects a GPT, got GPTClassifier"):
         GPTClassifier.from_gpt(model)
 
 
