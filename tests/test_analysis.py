@@ -337,7 +337,7 @@ def test_examples_of_one_batch_have_about_one_length():
 
 
 def test_wrong_example_batches():
-    with pytest.raises(ValueError, match="no example at all"):
+    with pytest.raises(ValueError, match="has no examples"):
         ExampleBatches([], 2, list)
     with pytest.raises(ValueError, match="3 lengths for 2 examples"):
         ExampleBatches([1, 2], 2, list, lengths=[1, 2, 3])

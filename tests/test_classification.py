@@ -97,7 +97,7 @@ def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
     assert_close(
         gpt.hidden_states(ids, mask=triangle), gpt.hidden_states(ids), rtol=1e-4, atol=1e-6
     )
-    with pytest.raises(ValueError, match="do not go together"):
+    with pytest.raises(ValueError, match="pass a mask or a KV cache, not both"):
         gpt.hidden_states(ids, cache=gpt.new_cache(), mask=triangle)
 
 
@@ -167,7 +167,7 @@ def test_what_a_classifier_refuses():
         model(torch.tensor([1, 2]))
     with pytest.raises(IndexError, match="2"):
         model.loss(torch.tensor([[1]]), torch.tensor([2]))
-    with pytest.raises(TypeError, match="wants a GPT, got GPTClassifier"):
+    with pytest.raises(TypeError, match="expects a GPT, got GPTClassifier"):
         GPTClassifier.from_gpt(model)
 
 
@@ -303,8 +303,8 @@ def test_what_the_trainer_refuses():
 # ---------------------------------------------------------------------------------- the report
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=40))
 def test_the_confusion_matrix_counts(pairs):
-    labels, said = [a for a, _ in pairs], [b for _, b in pairs]
-    matrix = confusion_matrix(labels, said, 3)
+    labels, predicted = [a for a, _ in pairs], [b for _, b in pairs]
+    matrix = confusion_matrix(labels, predicted, 3)
     for i in range(3):
         for j in range(3):
             assert matrix[i, j] == pairs.count((i, j))
@@ -312,11 +312,11 @@ def test_the_confusion_matrix_counts(pairs):
 
 def report():
     labels = np.array([0, 0, 0, 1, 1, 2])
-    said = np.array([0, 0, 1, 1, 0, 0])
+    predicted = np.array([0, 0, 1, 1, 0, 0])
     probabilities = np.full((6, 3), 0.1)
-    probabilities[np.arange(6), said] = 0.8
+    probabilities[np.arange(6), predicted] = 0.8
     losses = -np.log(probabilities[np.arange(6), labels])
-    return ClassificationReport(labels, said, probabilities, losses, ["a", "bc", "d"])
+    return ClassificationReport(labels, predicted, probabilities, losses, ["a", "bc", "d"])
 
 
 def test_the_report_by_hand():
@@ -330,7 +330,7 @@ def test_the_report_by_hand():
     assert (d["precision"], d["recall"], d["f1"]) == (0.0, 0.0, 0.0)
     assert found.worst(2) == [2, 4]
     lines = found.worst_table(["x"] * 6, 2).splitlines()
-    assert lines[0].split() == ["2.30", "is", "a", "said", "bc", "(", "80%)", "x"]
+    assert lines[0].split() == ["2.30", "is", "a", "predicted", "bc", "(", "80%)", "x"]
     assert "accuracy 50.00% of 6 texts" in str(found)
     assert "…" in found.worst_table(["long " * 50] * 6, 1)
 

@@ -44,7 +44,7 @@ def test_the_topics_are_sorted(monkeypatch):
 
 def test_a_python_without_its_reference(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(FileNotFoundError, match="without pydoc_data.topics.*tinyshakespeare"):
+    with pytest.raises(FileNotFoundError, match="has no pydoc_data.topics.*tinyshakespeare"):
         corpora.load()
 
 

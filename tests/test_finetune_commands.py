@@ -106,7 +106,7 @@ def test_classify_says_what_it_did_and_leaves_everything(cli):
         r"step 0: validation loss 0.\d+, accuracy \d.\d+, train accuracy \d.\d+",
         r"step 18/18  loss \S+  lr \S+  [\d,]+ texts/s  0.0 s left",
         r"class +precision  recall +f1  texts",
-        r"is, said +even +odd",
+        r"true/pred +even +odd",
         r"test accuracy +\d+.\d\d% after",
         r"plots +runs/classify-rows-1/loss.png, runs/classify-rows-1/confusion.png",
         r"tinygrad-llm finetune ask runs/classify-rows-1",

@@ -87,7 +87,7 @@ def test_spam_rows():
 @pytest.mark.parametrize("line", ["maybe\thello", "ham hello", "ham\ta\tb"])
 def test_a_wrong_spam_file(tmp_path, line):
     (tmp_path / "x").write_text(f"ham\tgood\n{line}\n")
-    with pytest.raises(ValueError, match="line 2: wanted ham or spam, a tab and a message, got"):
+    with pytest.raises(ValueError, match="line 2: expected ham or spam, a tab and a message, got"):
         read_sms_spam(tmp_path / "x")
 
 

@@ -199,8 +199,16 @@ def test_on_a_device(model, device):
     [
         ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be at least 0, got -1"),
         ({"max_new_tokens": 1.5}, TypeError, "max_new_tokens must be an integer, got 1.5"),
-        ({"temperature": -1}, ValueError, "temperature must be a number from 0 on, got -1"),
-        ({"temperature": math.nan}, ValueError, "temperature must be a number from 0 on, got nan"),
+        (
+            {"temperature": -1},
+            ValueError,
+            "temperature must be a finite number of at least 0, got -1",
+        ),
+        (
+            {"temperature": math.nan},
+            ValueError,
+            "temperature must be a finite number of at least 0, got nan",
+        ),
         ({"temperature": "hot"}, ValueError, "temperature .* got 'hot'"),
         ({"top_k": 0}, ValueError, "top_k must be an integer of at least 1, got 0"),
         ({"top_k": 2.5}, ValueError, "top_k must be an integer of at least 1, got 2.5"),

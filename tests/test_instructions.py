@@ -166,5 +166,5 @@ def test_what_the_trainer_refuses(tokenizer):
         instruction_trainer(model(tokenizer), data, max_length=129)
     with pytest.raises(ValueError, match="entry 0: its prompt has .* cut at max_length=8 before"):
         instruction_trainer(model(tokenizer), data, max_length=8, mask_instruction=True)
-    with pytest.raises(ValueError, match="holds no example"):
+    with pytest.raises(ValueError, match="has no examples"):
         instruction_trainer(model(tokenizer), InstructionDataset([], tokenizer))

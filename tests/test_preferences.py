@@ -132,7 +132,7 @@ def test_wrong_log_probabilities():
     mask = torch.zeros(2, 5, dtype=torch.bool)
     mask[0, 2] = True
     mask[1, 0] = True  # nothing predicts the first token
-    with pytest.raises(ValueError, match="row 1: no token of it counts"):
+    with pytest.raises(ValueError, match="row 1: none of its tokens counts"):
         log_probabilities(logits, ids, mask)
 
 

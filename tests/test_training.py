@@ -164,7 +164,7 @@ def test_a_loader_without_a_place_of_its_own_is_taken_up_again():
 def test_streams_that_cannot_be_read_twice_or_are_empty_are_refused():
     with pytest.raises(TypeError, match="generator can be read only once"):
         Stream(batch for batch in [1])
-    with pytest.raises(ValueError, match="no batch at all"):
+    with pytest.raises(ValueError, match="has no batches"):
         Stream([]).next()
     with pytest.raises(ValueError, match="another kind of training data"):
         Stream([1]).load_state_dict({"own": {}})

@@ -1,1 +1,1 @@
-"""Texts and what becomes of them before training: corpora and batches of tokens."""
+"""Texts and their preparation for training: corpora and batches of tokens."""

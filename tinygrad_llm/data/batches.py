@@ -1,9 +1,9 @@
-"""Batches of tokens, and streams of batches that can be left and taken up again."""
+"""Batches of tokens, and streams of batches that can be left and continued later."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,34 @@ __all__ = ["EvaluationBatches", "ExampleBatches", "IGNORED", "Stream", "TokenBat
 IGNORED = -100  # a target of this value is not predicted: cross_entropy's default ignore_index
 
 
-def _checked(tokens: Any, batch_size: int, context_length: int) -> np.ndarray:
+Tokens = np.ndarray | Tensor | Sequence[int]
+
+
+def _checked(tokens: Tokens, batch_size: int, context_length: int) -> np.ndarray:
     if batch_size < 1 or context_length < 1:
         raise ValueError(
-            f"batch_size and context_length are at least 1, got {batch_size} and {context_length}"
+            "batch_size and context_length must be at least 1, got "
+            f"{batch_size} and {context_length}"
         )
     if isinstance(tokens, Tensor):
         tokens = tokens.numpy()
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise TypeError(
-            f"tokens is one row of integers, got shape {tokens.shape} of {tokens.dtype}"
+            f"tokens must be one row of integers, got shape {tokens.shape} of {tokens.dtype}"
         )
     return tokens
+
+
+def _check_same(
+    before: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str], consequence: str
+) -> None:
+    for key in keys:
+        if before.get(key) != now[key]:
+            raise ValueError(
+                f"the batches were at {key}={before.get(key)} and are now {key}={now[key]}: going "
+                f"on {consequence}"
+            )
 
 
 class TokenBatches:
@@ -36,13 +51,16 @@ class TokenBatches:
 
     Yields (inputs, targets), both (B, T) int64, where a target is the token after its input. An
     epoch cuts the row into windows that do not overlap, from an offset that changes every epoch,
-    and goes through them in random order. The order depends on `seed` and on nothing else that
-    draws random numbers; `state_dict()` says where the stream is, `load_state_dict()` goes there.
+    and goes through them in random order. The order depends on `seed` alone, not on the default
+    random generator; `state_dict()` says where the stream is, `load_state_dict()` goes there.
 
-    tokens: integers (N), an array, a memory map or a tensor, N > context_length; else ValueError.
+    tokens: integers (N), an array, a memory map or a tensor. Raises: ValueError unless
+    N > context_length, TypeError if they are not one row of integers.
     """
 
-    def __init__(self, tokens: Any, batch_size: int, context_length: int, *, seed: int = 0) -> None:
+    def __init__(
+        self, tokens: Tokens, batch_size: int, context_length: int, *, seed: int = 0
+    ) -> None:
         self.tokens = _checked(tokens, batch_size, context_length)
         if len(self.tokens) <= context_length:
             raise ValueError(
@@ -52,13 +70,13 @@ class TokenBatches:
         self.batch_size = batch_size
         self.context_length = context_length
         self.seed = seed
-        self.position = 0  # windows given so far
+        self.position = 0  # windows read so far
         self.windows = max(1, (len(self.tokens) - context_length) // context_length)  # an epoch
         self._epoch = -1
         self._starts = np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        """Batches in an epoch, the last one shared with the next."""
+        """Batches in an epoch; the last one may go on into the next epoch."""
         return math.ceil(self.windows / self.batch_size)
 
     def _start(self, window: int) -> int:
@@ -83,7 +101,7 @@ class TokenBatches:
             yield wrap(rows[:, :-1].copy()), wrap(rows[:, 1:].copy())  # (B, T), (B, T)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on from here, given the same tokens."""
+        """What is needed to go on from here, with the same tokens."""
         return {
             "position": self.position,
             "seed": self.seed,
@@ -93,31 +111,33 @@ class TokenBatches:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to where `state` was taken. ValueError if the tokens or the windows are others."""
-        for key in ("tokens", "context_length"):
-            mine = self.state_dict()[key]
-            if state[key] != mine:
-                raise ValueError(
-                    f"the batches were at {key}={state[key]} and are now {key}={mine}: going on "
-                    "would read other windows. Use the same text, tokenizer and context"
-                )
+        """Goes to where `state` was taken.
+
+        Raises: ValueError if the tokens or the windows are not the same.
+        """
+        _check_same(
+            state, self.state_dict(), ("tokens", "context_length"),
+            "would read other windows. Use the same text, tokenizer and context",
+        )  # fmt: skip
         self.seed, self.position, self._epoch = state["seed"], state["position"], -1
 
 
 class EvaluationBatches(Sequence):
     """Every token of a row once, in order, in batches: for validation losses that are exact.
 
-    A sequence of (inputs, targets), both (B, T) int64. The last window is filled up with zeros
-    whose targets are -100, so that they do not count; the last batch may have fewer rows.
-    `limit` keeps the first so many batches.
+    A sequence of (inputs, targets), both (B, T) int64. The last window is padded with zeros whose
+    targets are -100, so that they do not count; the last batch may have fewer rows.
+    limit: the most batches; None for all. Raises: ValueError for fewer than two tokens.
     """
 
     def __init__(
-        self, tokens: Any, batch_size: int, context_length: int, *, limit: int | None = None
+        self, tokens: Tokens, batch_size: int, context_length: int, *, limit: int | None = None
     ) -> None:
         self.tokens = _checked(tokens, batch_size, context_length)
         if len(self.tokens) < 2:
-            raise ValueError("a validation text has two tokens at least")
+            raise ValueError(
+                f"a validation text must have at least two tokens, got {len(self.tokens)}"
+            )
         self.batch_size = batch_size
         self.context_length = context_length
         windows = math.ceil((len(self.tokens) - 1) / context_length)
@@ -130,7 +150,7 @@ class EvaluationBatches(Sequence):
 
     @property
     def predicted(self) -> int:
-        """How many tokens are predicted in all: every one but the first, unless limited."""
+        """The number of predicted tokens: all except the first, unless `limit` leaves some out."""
         return min(len(self.tokens) - 1, len(self) * self.batch_size * self.context_length)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
@@ -151,14 +171,15 @@ class ExampleBatches:
     """An endless stream of batches of examples: every epoch all of them, in a new order.
 
     dataset     anything with `len` and `[i]`
-    collate     makes a batch of a list of examples
-    lengths     of the examples, in tokens. With them those of one batch have about the same length,
-                so that there is little padding: the epoch's order is cut into pieces of 16 batches,
-                each piece is sorted by length and cut into batches, and these are shuffled
-    seed        the order depends on it, the epoch and nothing else that draws random numbers
+    collate     list of examples -> batch
+    lengths     of the examples, in tokens. With them the examples of one batch have about the same
+                length, so that there is little padding: the epoch's order is cut into pieces of 16
+                batches, each piece is sorted by length and cut into batches, and these are shuffled
+    seed        the order depends on it and the epoch alone, not on the default random generator
 
     The last batch of an epoch may be smaller. `state_dict()` says where the stream is,
-    `load_state_dict()` goes there. ValueError for an empty data set or a batch_size below 1.
+    `load_state_dict()` goes there. Raises: ValueError for an empty data set, a batch_size below 1,
+    or another number of lengths than of examples.
     """
 
     def __init__(
@@ -168,13 +189,13 @@ class ExampleBatches:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if not len(dataset):
-            raise ValueError("the training data holds no example at all")
+            raise ValueError("the training data has no examples")
         if lengths is not None and len(lengths) != len(dataset):
             raise ValueError(f"{len(lengths)} lengths for {len(dataset)} examples")
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
         self.seed = seed
         self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
-        self.position = 0  # batches given so far
+        self.position = 0  # batches read so far
         self._epoch = -1
         self._order: list[np.ndarray] = []
 
@@ -183,7 +204,7 @@ class ExampleBatches:
         return math.ceil(len(self.dataset) / self.batch_size)
 
     def indices(self, batch: int) -> np.ndarray:
-        """The examples of a batch of the stream, counted from its beginning."""
+        """The numbers of the examples in a batch; batches count from the stream's beginning."""
         epoch, index = divmod(batch, len(self))
         if epoch != self._epoch:
             draw = np.random.RandomState([self.seed & 0xFFFFFFFF, epoch])
@@ -206,7 +227,7 @@ class ExampleBatches:
             yield self.collate([self.dataset[int(i)] for i in chosen])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on from here, given the same examples."""
+        """What is needed to go on from here, with the same examples."""
         return {
             "position": self.position,
             "seed": self.seed,
@@ -215,68 +236,71 @@ class ExampleBatches:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to where `state` was taken. ValueError if the examples or batches are others."""
-        for key in ("examples", "batch_size"):
-            mine = self.state_dict()[key]
-            if state.get(key) != mine:
-                raise ValueError(
-                    f"the batches were at {key}={state.get(key)} and are now {key}={mine}: going "
-                    "on would read other batches. Use the same data and batch_size"
-                )
+        """Goes to where `state` was taken.
+
+        Raises: ValueError if the number of examples or the batch size is not the same.
+        """
+        _check_same(
+            state, self.state_dict(), ("examples", "batch_size"),
+            "would read other batches. Use the same data and batch_size",
+        )  # fmt: skip
         self.seed, self.position, self._epoch = state["seed"], state["position"], -1
 
 
 class Stream:
-    """Batches without end from anything that can be iterated, with a place to come back to.
+    """Endless batches from anything that can be iterated, with a place to come back to.
 
-    An object with `state_dict` and `load_state_dict` (TokenBatches) keeps its own place. Anything
-    else, a DataLoader or a list, begins anew when it is exhausted. Its place is the number of
-    batches taken and the state of the default random generator when they began: coming back
-    restores that state, begins anew and skips so many.
+    An object with `state_dict` and `load_state_dict` (TokenBatches) keeps its place itself.
+    Anything else, a DataLoader or a list, starts again when it is exhausted. Its place is the
+    number of batches taken and the state of the default random generator when they began: coming
+    back restores that state, starts again and skips that number.
+    Raises: TypeError for an iterator, which cannot start again.
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
         if isinstance(batches, Iterator):  # not iter(batches): a DataLoader draws a seed there
             raise TypeError(
-                f"a {type(batches).__name__} can be read only once, so that a run could not be "
-                "taken up again: give a list, a DataLoader or TokenBatches"
+                f"a {type(batches).__name__} can be read only once, so a run could not be "
+                "continued: pass a list, a DataLoader or TokenBatches"
             )
         self.batches: Any = batches
         self.keeps_place = hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
         self._iterator: Iterator[Any] | None = None
-        self._begin: Any = None  # the random state when this pass began
+        self._begin: np.ndarray | None = None  # the random state when this pass began
         self._taken = 0
         self.epoch = 0
 
     def next(self) -> Any:
-        """The next batch. ValueError if there is not a single one."""
-        if self._iterator is None:
-            self._restart()
-        assert self._iterator is not None
+        """The next batch. Raises: ValueError if there is not a single one."""
+        iterator = self._restart() if self._iterator is None else self._iterator
         try:
-            batch = next(self._iterator)
+            batch = next(iterator)
         except StopIteration:
             if self._taken == 0:
-                raise ValueError("the training data holds no batch at all") from None
+                raise ValueError("the training data has no batches") from None
             self.epoch += 1
             self._restart()
             return self.next()
         self._taken += 1
         return batch
 
-    def _restart(self) -> None:
+    def _restart(self) -> Iterator[Any]:
         self._begin = random.get_rng_state()
         self._taken = 0
         self._iterator = iter(self.batches)
+        return self._iterator
 
     def state_dict(self) -> dict[str, Any]:
-        """The place of the batch that `next` would give."""
+        """The place of the batch that `next` would return."""
         if self.keeps_place:
             return {"own": self.batches.state_dict()}
         return {"epoch": self.epoch, "taken": self._taken, "begin": self._begin}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to a place. Leaves the default random generator wherever that takes it."""
+        """Goes to a place. This changes the default random generator.
+
+        Raises: ValueError if the place belongs to another kind of data, or to more batches.
+        """
         if ("own" in state) != self.keeps_place:
             raise ValueError("the place was taken from another kind of training data")
         self._iterator = None
@@ -287,10 +311,11 @@ class Stream:
         if state["begin"] is None:
             return
         random.set_rng_state(state["begin"])
-        self._restart()
+        iterator = self._restart()
         for _ in range(state["taken"]):
-            if next(self._iterator, self) is self:  # type: ignore[call-overload]
+            if next(iterator, self) is self:
                 raise ValueError(
-                    f"the training data has fewer batches than before: {state['taken']} wanted"
+                    f"the training data has fewer batches than before: expected {state['taken']}, "
+                    f"got {self._taken}"
                 )
             self._taken += 1

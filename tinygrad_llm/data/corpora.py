@@ -1,7 +1,7 @@
 """Texts to train on: the embedded default, any file or folder, and named data sets.
 
 corpora.load()                     the language reference that comes with every Python
-corpora.load("tinyshakespeare")    a named set: found in the cache folder, or downloaded and checked
+corpora.load("tinyshakespeare")    a named set: from the cache folder, or downloaded and checked
 corpora.load("my/notes")           a UTF-8 file, or a folder of them
 """
 
@@ -79,7 +79,7 @@ class Corpus:
     text:    the characters, with \\n as the only line end
     name:    the set's name, or the name of the file or folder
     source:  where it comes from: an address or a path
-    licence: of a named set; "unknown" for one's own files
+    licence: of a named set; "unknown" for the user's files
     n_bytes: the length of the text in UTF-8 (computed)
     """
 
@@ -102,7 +102,7 @@ def names() -> list[str]:
 def path(name: str, *, progress: Progress | None = None, timeout: float = 30.0) -> Path:
     """The checked local file of a named set, downloaded if needed (errors: see downloads.fetch).
 
-    Raises ValueError for a name that is no named set of files.
+    Raises: ValueError if no set of files has this name.
     """
     if name not in NAMED:
         raise ValueError(
@@ -119,14 +119,14 @@ def load(
 ) -> Corpus:
     """A corpus by name, or from a UTF-8 file or a folder of them.
 
-    A name wins over a file of the same name: write ./NAME for the file. A folder gives all its
-    files in the order of their paths, without those whose name or folder starts with a dot, with an
-    empty line between two files. \\r\\n and \\r become \\n, and a byte order mark at the start of a
-    file is dropped.
+    A name goes before a file of the same name: write ./NAME for the file. Of a folder, all files
+    are joined in the order of their paths, with an empty line between two; those whose name or
+    folder starts with a dot are left out. \\r\\n and \\r become \\n, and a byte order mark at the
+    start of a file is dropped.
 
-    Raises FileNotFoundError if there is no such name or file, ValueError if a file is not UTF-8
-    (with the place of the first wrong byte) or there is no text in it, and downloads.DownloadError
-    if a named set is neither here nor to be had.
+    Raises: FileNotFoundError if there is no such name or file; ValueError if a file is not UTF-8
+    (with the place of the first wrong byte) or there is no text in it; downloads.DownloadError
+    if a named set is neither in the cache folder nor can be downloaded.
     """
     if name_or_path == DEFAULT:
         return _python_reference()
@@ -159,13 +159,13 @@ def _python_reference() -> Corpus:
 
     About 466,000 characters of English. The text belongs to the running Python, so it differs a
     little between versions. Long sections repeat some short topics, so about a fifth of the
-    paragraphs stands in it twice.
+    paragraphs occurs twice.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise FileNotFoundError(
-            "this Python came without pydoc_data.topics, the text of the default corpus; "
+            "this Python has no pydoc_data.topics, the text of the default corpus: "
             "install Python's full standard library, or name a file or another corpus: "
             f"{_list(NAMED)}"
         ) from error
@@ -181,8 +181,8 @@ def _read(file: Path) -> str:
     except UnicodeDecodeError as error:
         at = error.start + (len(data) - len(error.object))  # the decoder may have dropped a mark
         raise ValueError(
-            f"{file} is not UTF-8: byte {at} (0x{data[at]:02x}) fits nowhere in it. "
-            "Save it as UTF-8, or leave it out if it is no text."
+            f"{file} is not UTF-8: byte {at} (0x{data[at]:02x}) is not valid there. "
+            "Save it as UTF-8, or leave it out if it is not a text."
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -191,8 +191,8 @@ def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _list(found: Iterable[str]) -> str:
-    return ", ".join(found)
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def _suggest(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Classification: how a classifier does on a data set, and what it says of one text.
+"""Classification: the quality of a classifier on a data set, and the class of one text.
 
 model = GPTClassifier.from_gpt(gpt, n_classes=2)
 classification_trainer(model, train_set, validation_set, epochs=5).run()
@@ -9,7 +9,7 @@ classify(model, tokenizer, "You won a prize", names=["ham", "spam"])      # ("sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ from ..functions.creation.from_data import tensor
 from ..models.base import device_of, evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
-from ..tensor import wrap
-from .data import TextClassificationDataset
+from ..tensor import Tensor, wrap
+from .data import Encoder, TextClassificationDataset
 from .report import ClassificationReport
 
 __all__ = ["accuracy", "classify", "evaluate_classifier", "predict"]
 
 
-def _batches(data: TextClassificationDataset, batch_size: int) -> Any:
+def _batches(data: TextClassificationDataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(data), batch_size):
         rows = slice(start, start + batch_size)
         yield wrap(data.ids[rows]), wrap(data.labels[rows])  # (B, T), (B)
@@ -49,7 +49,7 @@ def _log_probabilities(
 def predict(
     model: GPTClassifier, data: TextClassificationDataset, batch_size: int = 32
 ) -> np.ndarray:
-    """The probability of each class for each text, (N, K): no dropout, the model's mode stays."""
+    """The probability of each class for each text, (N, K): no dropout, the mode is restored."""
     return np.exp(_log_probabilities(model, data, batch_size))
 
 
@@ -59,8 +59,8 @@ def evaluate_classifier(
 ) -> ClassificationReport:  # fmt: skip
     """Accuracy, confusion matrix, per-class numbers and the worst texts of a data set.
 
-    names: what the classes are called; "0", "1" … unless given. The model's mode is put back.
-    ValueError for labels that are no class of the model, and for another number of names.
+    names: of the classes; None for "0", "1" … The model's mode is restored.
+    Raises: ValueError if a label is not a class of the model, or the number of names is wrong.
     """
     K = model.config.n_classes
     names = [str(k) for k in range(K)] if names is None else list(names)
@@ -73,7 +73,7 @@ def evaluate_classifier(
 
 
 def check_labels(data: TextClassificationDataset, n_classes: int) -> None:
-    """ValueError for a label that is none of n_classes classes."""
+    """Raises: ValueError if a label is not one of 0 … n_classes − 1."""
     wrong = data.labels >= n_classes
     if wrong.any():
         row = int(wrong.argmax())
@@ -84,21 +84,21 @@ def check_labels(data: TextClassificationDataset, n_classes: int) -> None:
 
 
 def accuracy(model: GPTClassifier, data: TextClassificationDataset, batch_size: int = 32) -> float:
-    """The share of texts whose class is predicted."""
+    """The share of texts whose class is predicted correctly."""
     return float((predict(model, data, batch_size).argmax(1) == data.labels).mean())
 
 
 @no_grad()
 def classify(
-    model: GPTClassifier, tokenizer: Any, text: str, max_length: int | None = None,
+    model: GPTClassifier, tokenizer: Encoder, text: str, max_length: int | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[Any, float]:  # fmt: skip
     """(the likeliest class, its probability) of one text.
 
-    max_length: longer texts lose their end; None for the model's context, which always holds. With
-        pool="last" shorter ones are padded to it, as they were in training, so give the same
-    names: what the classes are called; without them the class is its number
-    ValueError for a text without tokens.
+    max_length: longer texts are cut at the end; None for the model's context, which is the limit in
+        any case. With pool="last" shorter ones are padded to it, so pass the same as in training
+    names: of the classes; without them the class is returned as its number
+    Raises: ValueError if the text has no tokens.
     """
     config = model.config
     limit = config.context_length if max_length is None else min(max_length, config.context_length)

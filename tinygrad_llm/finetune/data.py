@@ -1,18 +1,18 @@
 """Data sets for fine-tuning, and how their examples become batches.
 
-TextClassificationDataset   a text and its class, all texts as long as each other
+TextClassificationDataset   a text and its class, all texts with the same length
 InstructionDataset          prompt and response as one text; collate_instructions pads a batch
 PreferenceDataset           a prompt with a chosen and a rejected response; collate_preferences
 
-Shapes: B batch, T time (tokens). A tokenizer is anything with encode(text) -> list of ids. It
-refuses a text that spells a special token, so that none gets in by accident.
+Shapes: B batch, T time (tokens). A tokenizer is anything with encode(text) -> list of ids. Ours
+refuse a text that contains the spelling of a special token, so that none is added by accident.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from ..utils.data import Dataset
 from .prompts import PromptStyle, style_of
 
 __all__ = [
+    "Encoder",
+    "Examples",
     "InstructionDataset",
     "PreferenceDataset",
     "TextClassificationDataset",
@@ -29,6 +31,24 @@ __all__ = [
     "collate_preferences",
     "real_lengths",
 ]
+
+E = TypeVar("E")  # an example
+
+
+class Examples(Protocol):
+    """A data set of known length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Encoder(Protocol):
+    """What the data sets need of a tokenizer."""
+
+    def encode(self, text: str, /) -> Sequence[int]:
+        """The ids of a text."""
+        ...
 
 
 def _check_length(max_length: int | None) -> None:
@@ -41,18 +61,18 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
     """Example i is (ids (T) int64, label 0-d int64); every text has the same length T.
 
     rows: (text, label) pairs, labels 0, 1, 2 ...
-    max_length: T; longer texts lose their end, shorter ones are padded. None: the longest text here
-        (give the training set's `max_length` to the validation and test sets)
-    pad_token_id: what fills up a short text
+    max_length: T; longer texts are cut at the end, shorter ones are padded. None: the longest text
+        here (pass the training set's `max_length` to the validation and test sets)
+    pad_token_id: the id that pads a short text
 
-    `lengths` holds the number of tokens of each text without padding. ValueError without rows, for
-    a text without tokens and for a max_length below 1; TypeError for a label that is no integer.
+    `lengths` are the numbers of tokens without padding. Raises: ValueError without rows, for a text
+    without tokens and for a max_length below 1; TypeError if a label is not an integer.
     """
 
     def __init__(
         self,
         rows: Sequence[tuple[str, int]],
-        tokenizer: Any,
+        tokenizer: Encoder,
         max_length: int | None = None,
         pad_token_id: int = END_OF_TEXT,
     ) -> None:
@@ -77,7 +97,7 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
             row[:length] = ids[:length]
 
     def first(self, n: int) -> TextClassificationDataset:
-        """The first n examples (all, if there are fewer) as a data set of their own."""
+        """The first n examples (all, if there are fewer) as another data set."""
         part = copy.copy(self)
         part.lengths, part.labels, part.ids = self.lengths[:n], self.labels[:n], self.ids[:n]
         return part
@@ -104,45 +124,58 @@ def _texts(entry: Any, i: int, names: Sequence[str]) -> Mapping[str, str]:
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two texts share at their start."""
+    """The number of tokens that two texts share at their start."""
     for n, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return n
     return min(len(a), len(b))
 
 
-class InstructionDataset(Dataset[tuple[list[int], int]]):
-    """Example i is (ids of prompt and response as one text, number of ids of the prompt).
+class _EntryDataset(Dataset[E]):
+    """One example for each entry, encoded when the data set is made.
 
-    entries: dicts with "instruction", "output" and perhaps "input"
-    style: "alpaca", "phi3", or a PromptStyle of one's own
-
-    The prompt ends before the words that announce the response ("### Response:"). Batches are made
-    by collate_instructions. ValueError for an entry that lacks a text, TypeError for one that has
-    something else in its place.
+    `names` are the texts that every entry must have; `_example` makes its example.
     """
+
+    names: tuple[str, ...] = ()
 
     def __init__(
         self,
         entries: Sequence[Mapping[str, str]],
-        tokenizer: Any,
+        tokenizer: Encoder,
         style: str | PromptStyle = "alpaca",
     ) -> None:
         self.style = style_of(style)
-        self.entries = [
-            _texts(entry, i, ("instruction", "output")) for i, entry in enumerate(entries)
-        ]
-        self.examples: list[tuple[list[int], int]] = []
-        for entry in self.entries:
-            prompt = self.style.prompt(entry)
-            ids = list(tokenizer.encode(prompt + self.style.answer(entry["output"])))
-            self.examples.append((ids, _shared(ids, tokenizer.encode(prompt))))
+        self.entries = [_texts(entry, i, self.names) for i, entry in enumerate(entries)]
+        self.examples: list[E] = [self._example(entry, tokenizer) for entry in self.entries]
 
-    def __getitem__(self, index: int) -> tuple[list[int], int]:
+    def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> E:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> E:
         return self.examples[index]
 
     def __len__(self) -> int:
         return len(self.examples)
+
+
+class InstructionDataset(_EntryDataset[tuple[list[int], int]]):
+    """Example i is (ids of prompt and response as one text, number of ids of the prompt).
+
+    entries: dicts with "instruction", "output" and perhaps "input"
+    style: "alpaca", "phi3", or a custom PromptStyle
+
+    The prompt ends before the words that announce the response ("### Response:"). Batches are made
+    by collate_instructions. Raises: ValueError if an entry lacks a text, TypeError if it has
+    something else in its place.
+    """
+
+    names = ("instruction", "output")
+
+    def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> tuple[list[int], int]:
+        prompt = self.style.prompt(entry)
+        ids = list(tokenizer.encode(prompt + self.style.answer(entry["output"])))
+        return ids, _shared(ids, tokenizer.encode(prompt))
 
 
 def collate_instructions(
@@ -155,13 +188,13 @@ def collate_instructions(
     """(inputs (B, T), targets (B, T)) of examples, int64; targets are the inputs shifted by one.
 
     batch: (ids, length of the prompt) pairs, or ids alone
-    pad_token_id: ends every text and fills it up to T, the longest text of the batch
-    ignore_index: the target that counts in no loss: all padding but the first, which is the end
-        that the model should learn; with mask_instruction also the prompt's tokens
-    max_length: T at most; longer texts lose their end
+    pad_token_id: ends every text and pads it to T, the longest text of the batch
+    ignore_index: the target that does not count in the loss: all padding except the first, which is
+        the end that the model should learn; with mask_instruction also the prompt's tokens
+    max_length: T at most; longer texts are cut at the end
 
-    For a DataLoader: functools.partial(collate_instructions, max_length=1024). ValueError for an
-    empty text, or if no target of the whole batch would count (its mean loss would be NaN).
+    For a DataLoader: functools.partial(collate_instructions, max_length=1024). Raises: ValueError
+    for an empty text, or if no target of the whole batch would count (its mean loss would be NaN).
     """
     _check_length(max_length)
     pairs = [item if isinstance(item, tuple) else (item, 0) for item in batch]
@@ -188,42 +221,28 @@ def collate_instructions(
 
 
 # ------------------------------------------------------------------------------- preferences
-class PreferenceDataset(Dataset[dict[str, list[int]]]):
+class PreferenceDataset(_EntryDataset[dict[str, list[int]]]):
     """Example i is a dict of ids: "prompt", "chosen" and "rejected", the last two with the prompt.
 
     entries: dicts with "instruction", "chosen", "rejected" and perhaps "input"
-    style: "alpaca", "phi3", or a PromptStyle of one's own
+    style: "alpaca", "phi3", or a custom PromptStyle
 
-    Here the prompt holds the words that announce the response too: they are the same in both texts,
-    so that they could only dilute an average over tokens. Batches are made by collate_preferences.
-    ValueError for an entry that lacks a text, TypeError for one that has something else there.
+    Here the prompt includes the words that announce the response: they are the same in both texts,
+    so they would only dilute an average over tokens. Batches are made by collate_preferences.
+    Raises: ValueError if an entry lacks a text, TypeError if it has something else in its place.
     """
 
-    def __init__(
-        self,
-        entries: Sequence[Mapping[str, str]],
-        tokenizer: Any,
-        style: str | PromptStyle = "alpaca",
-    ) -> None:
-        self.style = style_of(style)
-        names = ("instruction", "chosen", "rejected")
-        self.entries = [_texts(entry, i, names) for i, entry in enumerate(entries)]
-        self.examples: list[dict[str, list[int]]] = []
-        for entry in self.entries:
-            prompt = self.style.prompt(entry)
-            start = tokenizer.encode(prompt + self.style.answer(""))
-            chosen, rejected = (
-                list(tokenizer.encode(prompt + self.style.answer(entry[name])))
-                for name in ("chosen", "rejected")
-            )
-            n = min(_shared(start, chosen), _shared(start, rejected))
-            self.examples.append({"prompt": chosen[:n], "chosen": chosen, "rejected": rejected})
+    names = ("instruction", "chosen", "rejected")
 
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        return self.examples[index]
-
-    def __len__(self) -> int:
-        return len(self.examples)
+    def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> dict[str, list[int]]:
+        prompt = self.style.prompt(entry)
+        start = tokenizer.encode(prompt + self.style.answer(""))
+        chosen, rejected = (
+            list(tokenizer.encode(prompt + self.style.answer(entry[name])))
+            for name in ("chosen", "rejected")
+        )
+        n = min(_shared(start, chosen), _shared(start, rejected))
+        return {"prompt": chosen[:n], "chosen": chosen, "rejected": rejected}
 
 
 def collate_preferences(
@@ -239,8 +258,8 @@ def collate_preferences(
     mask_prompt is False; "prompt": the prompts' ids, a list of B tensors.
 
     T is the longest text's length plus one, so that every text ends with a padding token; at most
-    max_length. ValueError for an empty batch, or if the end of a text that is cut at max_length
-    leaves nothing of its response.
+    max_length. Raises: ValueError for an empty batch, or if nothing of a response is left when its
+    text is cut at max_length.
     """
     _check_length(max_length)
     if not batch:

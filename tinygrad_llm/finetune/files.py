@@ -1,7 +1,7 @@
-"""Data of one's own: labelled texts and instructions from CSV, TSV, JSON and JSON-lines files.
+"""The user's data: labelled texts and instructions from CSV, TSV, JSON and JSON-lines files.
 
-Every function raises ValueError (FileNotFoundError for no file) with the file, the place in it, and
-what was wanted.
+Every function raises ValueError (FileNotFoundError if there is no file) with the file, the place in
+it, and what was expected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["class_names", "number_labels", "read_entries", "read_labelled"]
 
 def _text(path: Path) -> str:
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, wanted a file")
+        raise ValueError(f"{path} is a folder, expected a file")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -28,22 +28,23 @@ def _text(path: Path) -> str:
 
 
 def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]:
-    """The entries of a JSON file (a list of objects) or a JSON-lines file (an object a line).
+    """The entries of a JSON file (a list of objects) or a JSON-lines file (one object per line).
 
-    names: the texts that every entry must have, such as "instruction" and "output"; empty ones are
-    refused but for "input"
+    names: the texts that every entry must have, such as "instruction" and "output"; they must not
+    be empty, except "input"
     """
     path = Path(path)
     text = _text(path)
     try:
-        found = _lines(text) if path.suffix.lower() in (".jsonl", ".ndjson") else json.loads(text)
+        entries = _lines(text) if path.suffix.lower() in (".jsonl", ".ndjson") else json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(found, list):
-        raise ValueError(f"{path} should hold a list of entries, it holds a {type(found).__name__}")
-    if not found:
+    if not isinstance(entries, list):
+        kind = type(entries).__name__
+        raise ValueError(f"{path} should hold a list of entries, it holds a {kind}")
+    if not entries:
         raise ValueError(f"{path} holds no entries")
-    for i, entry in enumerate(found):
+    for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise ValueError(f"{path}: entry {i} should be an object, it is {entry!r}"[:200])
         for name in names:
@@ -56,18 +57,18 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]
                 raise ValueError(f"{path}: entry {i}: {name!r} should be a text, got {kind}")
             if name != "input" and not entry[name].strip():
                 raise ValueError(f"{path}: entry {i}: {name!r} is empty")
-    return found
+    return entries
 
 
 def _lines(text: str) -> list[Any]:
-    found = []
+    values = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                found.append(json.loads(line))
+                values.append(json.loads(line))
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
-    return found
+    return values
 
 
 def read_labelled(
@@ -105,15 +106,15 @@ def read_labelled(
 
 def _no_column(name: str, columns: Sequence[str]) -> str:
     has = ", ".join(columns) or "none"
-    return f"has no column {name!r}; it has {has} (--text-column and --label-column name others)"
+    return f"has no column {name!r}; it has {has} (choose with --text-column and --label-column)"
 
 
 def class_names(rows: Sequence[tuple[str, str]]) -> list[str]:
     """The labels of the rows, in alphabetical order, or in numerical order if all are numbers."""
-    found = {label for _, label in rows}
-    if all(label.lstrip("-").isdecimal() for label in found):
-        return sorted(found, key=int)
-    return sorted(found)
+    labels = {label for _, label in rows}
+    if all(label.lstrip("-").isdecimal() for label in labels):
+        return sorted(labels, key=int)
+    return sorted(labels)
 
 
 def number_labels(
@@ -121,8 +122,8 @@ def number_labels(
 ) -> list[tuple[str, int]]:  # fmt: skip
     """(text, number of the label in names) of each row.
 
-    ValueError for a label that is not in names, an empty text or label, fewer than two classes, and
-    a class without a row.
+    Raises: ValueError for a label that is not in names, an empty text or label, fewer than two
+    classes, and a class without a row.
     """
     if not rows:
         raise ValueError("there are no rows to classify")
@@ -138,7 +139,7 @@ def number_labels(
         numbered.append((text, number[label]))
     if len(names) < 2:
         raise ValueError(
-            f"all rows have the one label {names[0]!r}: there is nothing to tell apart"
+            f"all rows have the label {names[0]!r}: a classifier needs at least two classes"
         )
     for i, name in enumerate(names):
         if not any(label == i for _, label in numbered):

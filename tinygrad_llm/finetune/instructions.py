@@ -1,4 +1,4 @@
-"""Instruction tuning: answers of a tuned model, cut out of what it writes.
+"""Instruction tuning: the responses of a tuned model, extracted from the text that it writes.
 
 instruction_trainer(model, train_set, validation_set, epochs=2).run()
 respond(model, tokenizer, {"instruction": "Name a fruit."})         # "An apple."
@@ -21,9 +21,9 @@ __all__ = ["extract_response", "respond", "respond_to_all", "word_overlap"]
 def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca") -> str:
     """The response alone: what follows the prompt, without the words that announce it.
 
-    text: prompt and everything that the model wrote after it; prompt: as style.prompt(entry) gives
-    it, with or without the announcing words. If the model goes on to an instruction of its own, the
-    text ends there. ValueError if the text does not begin with the prompt.
+    text: prompt and everything that the model wrote after it; prompt: style.prompt(entry), with or
+    without the announcing words. If the model goes on and writes another instruction, the response
+    ends there. Raises: ValueError if the text does not begin with the prompt.
     """
     style = style_of(style)
     if not text.startswith(prompt):
@@ -32,8 +32,8 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
     announced = style.response.strip()
     if response.startswith(announced):
         response = response[len(announced) :]
-    asked = style.instruction.strip().splitlines()[-1]  # "### Instruction:"
-    for stop in (asked, announced):
+    next_instruction = style.instruction.strip().splitlines()[-1]  # "### Instruction:"
+    for stop in (next_instruction, announced):
         response = response.partition(stop)[0]
     return response.strip()
 
@@ -45,9 +45,9 @@ def respond(
 ) -> str:  # fmt: skip
     """The model's response to one entry ("instruction", perhaps "input").
 
-    The words that announce a response are written for the model, so that an untuned one can be
-    compared. stop_token: where to end, the tokenizer's <|endoftext|> unless given. The rest: see
-    generate.generate. ValueError if the prompt fills the model's whole context.
+    The words that announce a response are part of the prompt here, so that an untuned model can be
+    compared. stop_token: ends the response; None for the tokenizer's <|endoftext|>. For the other
+    arguments see generation.generate. Raises: ValueError if the prompt fills the whole context.
     """
     style = style_of(style)
     prompt = style.prompt(entry) + style.answer("")
@@ -73,7 +73,7 @@ def respond_to_all(
 ) -> list[dict[str, str]]:  # fmt: skip
     """Copies of the entries, each with the model's response under `key`.
 
-    progress: called as progress(done, of) after each; options: see respond
+    progress: called as progress(done, of) after each; options: those of respond
     """
     answered = []
     for i, entry in enumerate(entries, 1):
@@ -87,14 +87,14 @@ def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
-def word_overlap(response: str, wanted: str) -> float:
-    """How much of the words two texts share: their F1, from 0 (none) to 1 (the same words).
+def word_overlap(response: str, expected: str) -> float:
+    """The F1 of the words that two texts share, from 0 (none) to 1 (the same words).
 
-    2·p·r / (p + r), with p the share of the response's words that are wanted and r the share of the
-    wanted words that are there; as SQuAD scores answers (Rajpurkar et al., 2016). It knows no
-    meaning: a wrong number in the right sentence costs little.
+    2·p·r / (p + r), with p the share of the response's words that are expected and r the share of
+    the expected words that the response has. It does not know the meaning: a wrong number in the
+    right sentence costs little. Source: Rajpurkar et al., 2016 (SQuAD).
     """
-    got, want = Counter(_words(response)), Counter(_words(wanted))
+    got, want = Counter(_words(response)), Counter(_words(expected))
     shared = sum((got & want).values())
     if not shared:
         return float(not got and not want)

@@ -1,18 +1,18 @@
-"""DPO: learn from pairs of responses which one people like better (Rafailov et al., 2023).
+"""DPO: learn from pairs of responses which one people prefer (Rafailov et al., 2023).
 
     loss = −log σ(β·((log π(y⁺|x) − log π_ref(y⁺|x)) − (log π(y⁻|x) − log π_ref(y⁻|x))))
 
-x is a prompt, y⁺ the chosen and y⁻ the rejected response, π the model that learns (the policy) and
-π_ref the model as it was (the reference). β·(log π − log π_ref) is a response's implicit reward,
-and the margin is the chosen one's reward less the rejected one's. At first π = π_ref, every margin
-is 0, and the loss is −log σ(0) = ln 2.
+x is a prompt, y⁺ the chosen and y⁻ the rejected response, π the model that is trained (the policy)
+and π_ref the model before training (the reference). β·(log π − log π_ref) is a response's implicit
+reward, and the margin is the chosen one's reward minus the rejected one's. At first π = π_ref,
+every margin is 0, and the loss is −log σ(0) = ln 2.
 
     reference = copy.deepcopy(model)
     preference_trainer(model, reference, train_set, validation_set, beta=0.1).run()
     preference_metrics(model, reference, batches)       # loss, rewards, margin, reward accuracy
 
 Shapes: B pairs, T time (tokens), V vocabulary. Source: arXiv:2305.18290, equation 7; label
-smoothing ("conservative DPO"): Mitchell, 2023, with the share ε of pairs taken the other way round.
+smoothing ("conservative DPO"): Mitchell, 2023, where a share ε of the pairs counts as swapped.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def log_probabilities(
     """log π(text) of each row: Σₜ log softmax(logits[t − 1])[ids[t]] over the tokens that count.
 
     logits (B, T, V): after each token of ids (B, T); mask (B, T) bool: the tokens whose
-    log-probability counts, all of them unless given. The first token has none: nothing predicts
-    it. average: divide by the number of tokens that count. -> (B)
-    ValueError for shapes that do not fit, and for a row in which no token counts.
+    log-probability counts, None for all. The first token has none: nothing predicts it. average:
+    divide by the number of tokens that count. Returns (B).
+    Raises: ValueError for shapes that do not match, and for a row in which no token counts.
     """
     if logits.dim() != 3 or logits.shape[:2] != ids.shape:
         raise ValueError(
@@ -74,7 +74,7 @@ def _counted(ids: Tensor, mask: Tensor | None) -> Any:
         counted = mask.array[:, 1:].astype(bool)
     empty = ~counted.any(1)
     if empty.any():
-        raise ValueError(f"row {int(empty.argmax())}: no token of it counts")
+        raise ValueError(f"row {int(empty.argmax())}: none of its tokens counts")
     return counted
 
 
@@ -83,9 +83,9 @@ def response_log_probabilities(
 ) -> Tensor:
     """`log_probabilities` of a model: (B, T) -> (B), with logits only where a token counts.
 
-    model: a GPT (hidden_states and out_head), or anything that makes logits (B, T, V) of ids.
+    model: a GPT (hidden_states and out_head), or anything with ids (B, T) -> logits (B, T, V).
     Prompts are longer than responses, and a row of logits has an element for every token of the
-    vocabulary: leaving out the rows that do not count saves most of the memory.
+    vocabulary: without the rows that do not count, most of the memory is saved.
     """
     if not hasattr(model, "hidden_states"):
         return log_probabilities(model(ids), ids, mask, average)
@@ -102,7 +102,7 @@ def response_log_probabilities(
 
 
 class DPOOutput(NamedTuple):
-    """The loss of a batch (0-d, with its graph) and the implicit rewards (B), without a graph."""
+    """The loss of a batch (0-d, with its graph) and the implicit rewards (B, without a graph)."""
 
     loss: Tensor
     chosen_rewards: Tensor
@@ -110,7 +110,7 @@ class DPOOutput(NamedTuple):
 
     @property
     def margins(self) -> Tensor:
-        """The chosen response's reward less the rejected one's, (B)."""
+        """The chosen response's reward minus the rejected one's, (B)."""
         return self.chosen_rewards - self.rejected_rewards
 
     @property
@@ -130,11 +130,11 @@ def dpo_loss(
         loss = mean(−(1 − ε)·log σ(h) − ε·log σ(−h))
     beta: β, how strongly the policy is held to the reference: the larger, the less it moves for
     the same margin. label_smoothing: ε, the share of pairs that may be labelled wrongly.
-    ValueError for β <= 0, ε outside [0, 0.5), and shapes that differ.
+    Raises: ValueError for β <= 0, ε outside [0, 0.5), and shapes that differ.
     """
     _check(beta, label_smoothing)
-    given = (policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    shapes = [tuple(t.shape) for t in given]
+    four = (policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    shapes = [tuple(t.shape) for t in four]
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
         raise ValueError(f"the four log-probabilities must all have the shape (B), got {shapes}")
     chosen = (policy_chosen - reference_chosen) * beta  # (B)
@@ -157,15 +157,15 @@ def _check(beta: float, label_smoothing: float) -> None:
 
 
 class DPOLoss:
-    """The DPO loss of a batch as collate_preferences makes it: `loss(model, batch)` is 0-d.
+    """The DPO loss of a batch from collate_preferences: `loss(model, batch)` is 0-d.
 
-    reference: the model as it was before; it is asked in evaluation mode, outside the graph
+    reference: the model before training; it runs in evaluation mode, without a graph
     beta, label_smoothing: see dpo_loss
     average: use log-probabilities divided by the responses' lengths instead of their sums. The
         paper sums; the book averages, so that a long response counts no more than a short one. A
-        length-averaged margin is smaller, and wants a larger beta
+        length-averaged margin is smaller and needs a larger beta
 
-    `loss.output(model, batch)` gives the rewards too.
+    `loss.output(model, batch)` returns the rewards too.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class DPOLoss:
         self.beta, self.label_smoothing, self.average = beta, label_smoothing, average
 
     def output(self, model: Any, batch: Mapping[str, Any]) -> DPOOutput:
-        """Loss and rewards of a batch; gradients reach `model` alone."""
+        """Loss and rewards of a batch; only `model` gets gradients."""
         ids = cat([batch["chosen"], batch["rejected"]])  # (2B, T)
         mask = cat([batch["chosen_mask"], batch["rejected_mask"]])  # (2B, T)
         B = batch["chosen"].shape[0]
@@ -195,8 +195,8 @@ def preference_metrics(
 ) -> dict[str, float]:  # fmt: skip
     """Means over all pairs: loss, chosen_reward, rejected_reward, margin and reward_accuracy.
 
-    batches: as collate_preferences makes them. No dropout, no gradients; the model's mode is put
-    back. ValueError if there is no pair.
+    batches: from collate_preferences. No dropout, no gradients; the model's mode is restored.
+    Raises: ValueError if there is no pair.
     """
     loss = DPOLoss(reference, beta, label_smoothing, average)
     total: dict[str, float] = {}
@@ -215,5 +215,5 @@ def preference_metrics(
             ):
                 total[name] = total.get(name, 0.0) + value * B
     if not pairs:
-        raise ValueError("there are no pairs to look at")
+        raise ValueError("there are no pairs to measure")
     return {name: value / pairs for name, value in total.items()}

@@ -1,4 +1,4 @@
-"""How an instruction is put to a model: the Alpaca style and the Phi-3 style.
+"""How an instruction becomes a prompt: the Alpaca style and the Phi-3 style.
 
 An entry is a dict with the texts "instruction", "input" (may be empty or missing) and "output".
 The prompt ends before the words that announce the response: a model trained on whole texts writes
@@ -17,7 +17,7 @@ __all__ = ["STYLES", "PromptStyle", "style_of"]
 class PromptStyle:
     """The fixed words around an entry's texts.
 
-    name:        what `style=` calls it
+    name:        for `style=`
     instruction: before the instruction
     input:       before the input, where there is one
     response:    before the response
@@ -30,8 +30,8 @@ class PromptStyle:
 
     def prompt(self, entry: Mapping[str, str]) -> str:
         """The instruction and the input of an entry, without the words that announce a response."""
-        more = entry.get("input") or ""
-        return self.instruction + entry["instruction"] + (self.input + more if more else "")
+        text = entry.get("input") or ""
+        return self.instruction + entry["instruction"] + (self.input + text if text else "")
 
     def answer(self, text: str) -> str:
         """What follows the prompt: the announcing words and the response."""
@@ -62,7 +62,7 @@ STYLES = {
 
 
 def style_of(style: str | PromptStyle) -> PromptStyle:
-    """The style of this name, or the style itself; ValueError for an unknown name."""
+    """The style of this name, or the style itself. Raises: ValueError for an unknown name."""
     if isinstance(style, PromptStyle):
         return style
     if style not in STYLES:

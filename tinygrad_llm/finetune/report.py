@@ -1,4 +1,4 @@
-"""What a classifier got right and wrong: accuracy, confusion matrix, classes one by one.
+"""The quality of a classifier: accuracy, confusion matrix, and the numbers of each class.
 
 Shapes: N texts, K classes.
 """
@@ -16,9 +16,9 @@ __all__ = ["ClassificationReport", "confusion_matrix", "plot_confusion"]
 
 
 def confusion_matrix(labels: Any, predictions: Any, n_classes: int) -> np.ndarray:
-    """Counts (K, K) int64: row = the true class, column = the class that was predicted.
+    """Counts (K, K) int64: row = the true class, column = the predicted class.
 
-    ValueError for arrays of different lengths and for classes outside 0 … n_classes − 1.
+    Raises: ValueError for arrays of different lengths and for classes outside 0 … n_classes − 1.
     """
     labels, predictions = (_whole(name, v) for name, v in (
         ("labels", labels), ("predictions", predictions)))  # fmt: skip
@@ -46,10 +46,10 @@ def _whole(name: str, values: Any) -> np.ndarray:
 
 @dataclass
 class ClassificationReport:
-    """How a classifier did on N texts. Everything but the first four fields follows from them.
+    """The results of a classifier on N texts.
 
     labels, predictions (N) int64; probabilities (N, K), each row's sum is 1; losses (N), the
-    cross-entropy of each text in nats; names: what the classes are called.
+    cross-entropy of each text in nats; names: of the classes.
     """
 
     labels: np.ndarray
@@ -60,12 +60,12 @@ class ClassificationReport:
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy in nats; NaN for no texts."""
+        """The mean cross-entropy in nats per text; NaN without texts."""
         return float(self.losses.mean()) if len(self.losses) else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """The share of texts whose class was predicted; NaN for no texts."""
+        """The share of texts whose class was predicted correctly; NaN without texts."""
         right = self.labels == self.predictions
         return float(right.mean()) if len(right) else float("nan")
 
@@ -78,21 +78,21 @@ class ClassificationReport:
     def per_class(self) -> list[dict[str, Any]]:
         """For each class its name, precision, recall, f1 and support.
 
-        precision: of the texts that were called so, the share that is; recall: of the texts that
-        are, the share that was called so; f1: 2·p·r / (p + r); support: how many are. A share of
-        nothing is 0.
+        precision: the share of the texts predicted as this class that are of this class; recall:
+        the share of the texts of this class that are predicted as it; f1: 2·p·r / (p + r); support:
+        the number of texts of this class. A share of no texts is 0.
         """
         matrix = self.confusion
         rows = []
         for k, name in enumerate(self.names):
-            right, called, are = matrix[k, k], matrix[:, k].sum(), matrix[k].sum()
-            precision = float(right / called) if called else 0.0
-            recall = float(right / are) if are else 0.0
+            right, predicted, support = matrix[k, k], matrix[:, k].sum(), matrix[k].sum()
+            precision = float(right / predicted) if predicted else 0.0
+            recall = float(right / support) if support else 0.0
             both = precision + recall
             f1 = 2.0 * precision * recall / both if both else 0.0
             rows.append(
                 {"name": name, "precision": precision, "recall": recall, "f1": f1,
-                 "support": int(are)}
+                 "support": int(support)}
             )  # fmt: skip
         return rows
 
@@ -105,9 +105,10 @@ class ClassificationReport:
         lines = []
         wide = max(map(len, self.names))
         for i in self.worst(n):
-            true, said = self.names[self.labels[i]], self.names[self.predictions[i]]
-            sure = self.probabilities[i, self.predictions[i]]
-            head = f"{self.losses[i]:6.2f}  is {true:<{wide}}  said {said:<{wide}} ({sure:4.0%})  "
+            true, predicted = self.names[self.labels[i]], self.names[self.predictions[i]]
+            p = self.probabilities[i, self.predictions[i]]
+            head = f"{self.losses[i]:6.2f}  is {true:<{wide}}  predicted {predicted:<{wide}} "
+            head += f"({p:4.0%})  "
             text = " ".join(texts[i].split())
             room = max(10, width - len(head))
             lines.append(head + (text if len(text) <= room else text[: room - 1] + "…"))
@@ -126,14 +127,17 @@ class ClassificationReport:
                 f"{row['f1']:7.2%} {row['support']:6,}"
             )
         cell = max(7, *(len(name) + 2 for name in self.names))
-        lines += ["", f"{'is, said':<{wide}}" + "".join(f"{n:>{cell}}" for n in self.names)]
+        lines += [
+            "",
+            f"{'true/pred':<{wide}}" + "".join(f"{n:>{cell}}" for n in self.names),
+        ]
         for name, counts in zip(self.names, self.confusion, strict=True):
             lines.append(f"{name:<{wide}}" + "".join(f"{c:>{cell},}" for c in counts))
         return "\n".join(lines)
 
 
 def plot_confusion(report: ClassificationReport, path: str | Path, title: str = "") -> Path:
-    """Draws the confusion matrix to a PNG: counts, shaded by the share of their row; the path."""
+    """Draws the confusion matrix to a PNG and returns its path. Shades: the share of a row."""
     from ..training.plots import new_figure, save_figure
 
     matrix, K = report.confusion, len(report.names)

@@ -1,13 +1,14 @@
-"""Which rows train, which validate, which test: the draws that pandas makes, without pandas.
+"""Training, validation and test rows: the same random draws as pandas, without pandas.
 
 `df.sample(n, random_state=s)` takes the first n numbers of a permutation that NumPy's legacy
-generator draws from the seed s: RandomState(s).permutation(len(df))[:n]. NumPy keeps that stream as
-it is for ever (NEP 19), so the rows are the same ones on every machine and with every version.
+generator draws from the seed s: RandomState(s).permutation(len(df))[:n]. NumPy never changes that
+stream (NEP 19), so the rows are the same on every machine and with every version.
 """
 
 from __future__ import annotations
 
 import csv
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,10 +33,10 @@ SPAM_LABELS = {"ham": 0, "spam": 1}
 
 
 def sample(rows: Sequence[T], n: int | None = None, seed: int = 123) -> list[T]:
-    """n of the rows in random order, each at most once: what df.sample(n, random_state=seed) gives.
+    """n of the rows in random order, each at most once: as df.sample(n, random_state=seed).
 
-    n: how many; None for all, df.sample(frac=1, random_state=seed).
-    ValueError if there are fewer than n.
+    n: None for all, as df.sample(frac=1, random_state=seed).
+    Raises: ValueError if there are fewer than n rows.
     """
     n = len(rows) if n is None else n
     if not 0 <= n <= len(rows):
@@ -49,16 +50,17 @@ def balanced(
 ) -> list[T]:
     """As many rows of every label as there are of the rarest one.
 
-    label: row -> label; None for the last item of the row, (text, label)
+    label: row -> label; None for the last item of the row, as in (text, label)
 
     Labels with more rows are sampled, each with this seed, and come first, the most frequent label
-    first; the rarest label's rows follow in their own order. For two labels that is
-    pd.concat([frequent.sample(len(rare), random_state=seed), rare]). ValueError without rows.
+    first; the rarest label's rows follow in their order. For two labels that is
+    pd.concat([frequent.sample(len(rare), random_state=seed), rare]). Raises: ValueError without
+    rows.
     """
+    label_of: Callable[[Any], Any] = label or operator.itemgetter(-1)
     groups: dict[Any, list[T]] = {}
     for row in rows:
-        value = label(row) if label is not None else row[-1]  # type: ignore[index]
-        groups.setdefault(value, []).append(row)
+        groups.setdefault(label_of(row), []).append(row)
     if not groups:
         raise ValueError("there are no rows to balance")
     n = min(map(len, groups.values()))
@@ -79,9 +81,9 @@ def _check_fractions(**fractions: float) -> None:
 def random_split(
     rows: Sequence[T], train: float = 0.7, validation: float = 0.1, seed: int = 123
 ) -> tuple[list[T], list[T], list[T]]:
-    """(train, validation, test): shuffled with the seed, then cut; the test part gets the rest.
+    """(train, validation, test): shuffled with the seed, then cut; all other rows are for the test.
 
-    The first two get int(fraction·n) rows, rounded down. ValueError for fractions out of range.
+    The first two get int(fraction·n) rows. Raises: ValueError for fractions out of range.
     """
     _check_fractions(train=train, validation=validation)
     shuffled = sample(rows, None, seed)
@@ -93,10 +95,10 @@ def random_split(
 def split_in_order(
     rows: Sequence[T], train: float = 0.85, test: float = 0.1
 ) -> tuple[list[T], list[T], list[T]]:
-    """(train, validation, test) in the rows' own order: train first, then test, then validation.
+    """(train, validation, test) in the order of the rows: train first, then test, then validation.
 
-    Train and test get int(fraction·n) rows, validation the rest: of 1,100 rows 935, 55 and 110.
-    ValueError for fractions out of range.
+    Train and test get int(fraction·n) rows, validation all others: of 1,100 rows 935, 55 and 110.
+    Raises: ValueError for fractions out of range.
     """
     _check_fractions(train=train, test=test)
     rows = list(rows)
@@ -108,8 +110,8 @@ def split_in_order(
 def usable_pairs(entries: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """The preferences from which something can be learned, in their order.
 
-    Those whose "chosen" and "rejected" are the same, or one of which is empty, are left out; 6 of
-    the 1,100 pairs of instruction-preferences.
+    Left out are those whose "chosen" and "rejected" are the same, or one of them empty: 6 of the
+    1,100 pairs of instruction-preferences.
     """
     return [
         entry
@@ -125,8 +127,8 @@ def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
     path: the file; None for corpora.path("sms-spam"), which downloads it if needed
 
     Read as pandas.read_csv(sep="\\t") reads it: a message that begins with a double quote goes on
-    to the next one, over line ends. So the file's 5,574 lines give 5,572 rows, 747 of them spam.
-    ValueError names a line that is not a label, a tab and a message.
+    to the next double quote, over line ends. So the file's 5,574 lines are 5,572 rows, 747 of them
+    spam. Raises: ValueError, which names a line that is not a label, a tab and a message.
     """
     path = corpora.path("sms-spam") if path is None else Path(path)
     rows = []
@@ -137,8 +139,8 @@ def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
                 continue
             if len(row) != 2 or row[0] not in SPAM_LABELS:
                 raise ValueError(
-                    f"{path}, line {reader.line_num}: wanted ham or spam, a tab and a message, got "
-                    f"{chr(9).join(row)[:60]!r}"
+                    f"{path}, line {reader.line_num}: expected ham or spam, a tab and a message, "
+                    f"got {chr(9).join(row)[:60]!r}"
                 )
             rows.append((row[1], SPAM_LABELS[row[0]]))
     return rows

@@ -1,4 +1,4 @@
-"""The trainer of each kind of fine-tuning: the one that pretrains, with the right batches and loss.
+"""A trainer for each kind of fine-tuning: `training.Trainer` with the right batches and loss.
 
     trainer = classification_trainer(model, train_set, validation_set, epochs=5, folder="runs/a")
     print(trainer.plan())            # what it will cost, measured
@@ -6,12 +6,11 @@
 
 Only parameters that require grad are trained, so freeze layers or add LoRA first. All three take
 
-    epochs          how often the training examples are gone through; or `steps`, optimizer steps
+    epochs          passes over the training examples; or `steps`, optimizer steps
     batch_size      examples in a batch; `accumulation` batches in a step
-    lr              the highest learning rate. It rises to it in the first tenth of the steps
-                    (`warmup`, in steps) and falls along a cosine to `min_lr`, a tenth of it unless
-                    given
-    weight_decay    AdamW's, on matrices; `betas` as well
+    lr              the highest learning rate. The rate rises to it in the first tenth of the steps
+                    (`warmup`, in steps) and falls along a cosine to `min_lr`, by default lr / 10
+    weight_decay    AdamW's, on matrices; `betas` are AdamW's too
     seed            of the order of the examples
     folder          where checkpoints, metrics and plot go; None writes nothing
 
@@ -31,13 +30,15 @@ from ..layers import lora
 from ..models.base import context_length_of
 from ..models.classifier import GPTClassifier
 from ..models.costs import flops_per_token
+from ..nn import Module
 from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
-from ..tensor import wrap
+from ..tensor import Tensor, wrap
 from ..training.loop import Trainer
 from ..training.weight_decay import decay_groups
 from .classification import accuracy, check_labels
 from .data import (
+    Examples,
     InstructionDataset,
     PreferenceDataset,
     TextClassificationDataset,
@@ -53,11 +54,11 @@ def classification_trainer(
     model: GPTClassifier, train: TextClassificationDataset,
     validation: TextClassificationDataset | None = None, *, epochs: float = 5, **options: Any,
 ) -> Trainer:  # fmt: skip
-    """Trains a classifier; a loss is in nats a text. Options: see the top of this file.
+    """Trains a classifier; a loss is in nats per text. Options: see the top of this file.
 
-    At every validation the accuracy on the validation set is measured, and that on as many
-    training texts. ValueError for labels that are no class of the model, and for texts longer than
-    its context.
+    Every validation measures the accuracy on the validation set, and on the same number of training
+    texts. Raises: ValueError if a label is not a class of the model, or a text is longer than its
+    context.
     """
     for data in (train, validation):
         if data is None:
@@ -71,12 +72,12 @@ def classification_trainer(
             f"{config.pad_token_id}"
         )
 
-    def collate(pairs: Sequence[Any]) -> Any:
+    def collate(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         ids = np.stack([ids.array for ids, _ in pairs])  # (B, T)
         labels = np.stack([label.array for _, label in pairs])  # (B)
         return wrap(ids), wrap(labels)
 
-    def flops(batch: Any) -> float:
+    def flops(batch: tuple[Tensor, Tensor]) -> float:
         B, T = batch[0].shape
         if config.pool != "last":
             T = int((batch[0].array != config.pad_token_id).any(0).sum())  # padding is cut off
@@ -91,12 +92,8 @@ def classification_trainer(
             "train_accuracy": accuracy(model, sample),
         }
 
-    batches = None
-    if validation is not None:
-        rows = [validation[i] for i in range(len(validation))]
-        batches = [collate(rows[i : i + 32]) for i in range(0, len(rows), 32)]
     return _trainer(
-        model, train, collate, train.lengths, batches, epochs,
+        model, train, collate, train.lengths, batches_in_order(validation, collate, 32), epochs,
         report=None if validation is None else report, unit="text", flops=flops, **options,
     )  # fmt: skip
 
@@ -106,13 +103,13 @@ def instruction_trainer(
     epochs: float = 2, max_length: int | None = None, mask_instruction: bool = False,
     pad_token_id: int = 50256, **options: Any,
 ) -> Trainer:  # fmt: skip
-    """Tunes a language model on instructions; a loss is in nats a token.
+    """Tunes a language model on instructions; a loss is in nats per token.
 
-    max_length: longer texts lose their end; the model's context unless given
+    max_length: longer texts are cut at the end; None for the model's context
     mask_instruction: only the tokens of the responses count
-    pad_token_id: the tokenizer's <|endoftext|>, which ends every text and fills short ones up
-    The rest: see the top of this file. ValueError for a max_length above the model's context, and
-    for examples of which nothing would count.
+    pad_token_id: the tokenizer's <|endoftext|>, which ends every text and pads short ones
+    Other options: see the top of this file. Raises: ValueError for a max_length above the model's
+    context, and for an example without a target that counts.
     """
     longest = context_length_of(model)
     if max_length is None:
@@ -133,7 +130,7 @@ def instruction_trainer(
                     )
     lengths = [len(ids) for ids, _ in train.examples]
     return _trainer(
-        model, train, collate, lengths, _in_order(validation, collate), epochs,
+        model, train, collate, lengths, batches_in_order(validation, collate), epochs,
         flops=lambda batch: _text_flops(model, batch[0].shape), **options,
     )  # fmt: skip
 
@@ -144,20 +141,20 @@ def preference_trainer(
     label_smoothing: float = 0.0, average: bool = False, max_length: int | None = None,
     pad_token_id: int = 50256, **options: Any,
 ) -> Trainer:  # fmt: skip
-    """Tunes a model on preferences by DPO; a loss is in nats a pair, and ln 2 at first.
+    """Tunes a model on preferences by DPO; a loss is in nats per pair, and ln 2 at first.
 
     reference: the model as it is now, usually copy.deepcopy(model); it is never changed
     beta, label_smoothing, average: see preferences.DPOLoss
     max_length, pad_token_id: see instruction_trainer
-    At every validation the rewards, their margin and the share of pairs in which the chosen
-    response has the higher one are measured. ValueError for a pair of equal responses, for a
-    response of which nothing is left, and if model and reference are one.
+    Every validation measures the rewards, their margin and the share of pairs in which the chosen
+    response has the higher reward. Raises: ValueError for a pair of equal responses, for a response
+    of which nothing is left, and if model and reference share weights.
     """
     if reference is model or any(
         p.requires_grad and any(p is q for q in reference.parameters()) for p in model.parameters()
     ):
         raise ValueError(
-            "the reference shares its weights with the model that learns: pass a copy, "
+            "the reference shares its weights with the model that is trained: pass a copy, "
             "copy.deepcopy(model)"
         )
     if max_length is None:
@@ -168,13 +165,14 @@ def preference_trainer(
     for data in (train, validation):
         if data is not None:
             check_pairs(data, max_length)
-    batches = _in_order(validation, collate)
+    batches = batches_in_order(validation, collate)
 
     def report(model: Any) -> Mapping[str, float]:
-        found = preference_metrics(model, reference, batches, beta, label_smoothing, average)
-        return {f"val_{name}": value for name, value in found.items() if name != "loss"}
+        assert batches is not None
+        means = preference_metrics(model, reference, batches, beta, label_smoothing, average)
+        return {f"val_{name}": value for name, value in means.items() if name != "loss"}
 
-    def flops(batch: Any) -> float:
+    def flops(batch: Mapping[str, Any]) -> float:
         B, T = batch["chosen"].shape
         return 4.0 / 3.0 * _text_flops(model, (2 * B, T))  # the reference's forward is a third
 
@@ -188,7 +186,7 @@ def preference_trainer(
 
 # ----------------------------------------------------------------------------------- shared
 def check_length(length: int | None, model: Any, what: str) -> None:
-    """ValueError if texts of this length do not fit into the model's context."""
+    """Raises: ValueError if texts of this length do not fit into the model's context."""
     context = context_length_of(model)
     if length is not None and context is not None and length > context:
         raise ValueError(
@@ -198,7 +196,7 @@ def check_length(length: int | None, model: Any, what: str) -> None:
 
 
 def check_pairs(data: PreferenceDataset, max_length: int | None) -> None:
-    """ValueError names the first pair from which nothing can be learned, and says why."""
+    """Raises: ValueError, which names the first pair that cannot be used, and says why."""
     for i, example in enumerate(data.examples):
         start = len(example["prompt"])
         for side in ("chosen", "rejected"):
@@ -223,7 +221,10 @@ def _text_flops(model: Any, shape: tuple[int, int]) -> float:
     return B * T * flops_per_token(model, T)
 
 
-def _in_order(data: Any, collate: Callable[[Any], Any], batch_size: int = 16) -> Any:
+def batches_in_order(
+    data: Examples | None, collate: Callable[[Any], Any], batch_size: int = 16
+) -> list[Any] | None:
+    """All examples of a data set once, in order, as batches; None for no data set."""
     if data is None:
         return None
     rows = [data[i] for i in range(len(data))]
@@ -231,23 +232,24 @@ def _in_order(data: Any, collate: Callable[[Any], Any], batch_size: int = 16) ->
 
 
 def _trainer(
-    model: Any, train: Any, collate: Callable[[Any], Any], lengths: Sequence[int], validation: Any,
-    epochs: float, *, steps: int | None = None, batch_size: int = 8, accumulation: int = 1,
+    model: Module, train: Examples, collate: Callable[[Any], Any], lengths: Sequence[int],
+    validation: list[Any] | None, epochs: float, *, steps: int | None = None,
+    batch_size: int = 8, accumulation: int = 1,
     lr: float = 5e-5, min_lr: float | None = None, warmup: int | None = None,
     weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.999), seed: int = 123,
     **options: Any,
 ) -> Trainer:  # fmt: skip
     if not len(train):
-        raise ValueError("the training data holds no example at all")
+        raise ValueError("the training data has no examples")
     batches = ExampleBatches(train, batch_size, collate, seed=seed, lengths=lengths)
     if steps is None:
         if not epochs > 0:
             raise ValueError(f"epochs must be more than 0, got {epochs}")
         steps = max(1, round(epochs * len(batches) / accumulation))
-    learning = [p for p in model.parameters() if p.requires_grad]
-    if not learning:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
         raise ValueError("every weight of the model is frozen: there is nothing to train")
-    optimizer = AdamW(decay_groups(learning, weight_decay), lr=lr, betas=betas)
+    optimizer = AdamW(decay_groups(trained, weight_decay), lr=lr, betas=betas)
     warmup = steps // 10 if warmup is None else min(warmup, steps - 1)
     scheduler = WarmupCosineLR(optimizer, warmup, steps, lr / 10.0 if min_lr is None else min_lr)
     config = dict(options.pop("config", None) or {})

@@ -1,12 +1,12 @@
 """Text from a language model, one token at a time: greedy, temperature, top-k, top-p.
 
-A step: the model gives a score (logit) for every token of the vocabulary; `next_token` picks one;
-it is put behind the others and the model is asked again.
+A step: the model computes a logit for every token of the vocabulary, `next_token` chooses one, it
+is appended to the text, and the next step begins.
 
 With a KV cache each step computes the new token alone. A model with absolute positions sees at most
 context_length tokens. When the text gets longer, the window slides: only the last context_length
-tokens are looked at, every token has a new position, and so nothing in the cache is right any more.
-From there on each step computes the whole window anew, as it does without a cache.
+tokens are used, every token has a new position, so what is in the cache is no longer valid. From
+there on each step computes the whole window again, as it does without a cache.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def generate_steps(
     stop_tokens: int | Iterable[int] | None = None, generator: Generator | None = None,
     seed: int | None = None, use_cache: bool = True, context_length: int | None = None,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """As `generate`, but yields each step's ids, (B) of int64, as soon as they are there.
+    """As `generate`, but yields each step's ids, (B) int64, as soon as they are computed.
 
-    The arguments are checked at once, not at the first step.
+    The arguments are checked by the call itself, not at the first step.
     """
     prompt, _ = _as_batch(idx, model)
     stops = _stop_tokens(stop_tokens)
@@ -61,7 +61,7 @@ def _steps(
     cache = model.new_cache() if use_cache and hasattr(model, "new_cache") else None
     done = zeros(idx.shape[0], 1, dtype=bool_, device=idx.device)  # (B, 1)
     for _ in range(max_new_tokens):
-        with no_grad():  # within a step only: between steps the caller's code runs
+        with no_grad():  # only within a step: between steps the caller's code runs
             with evaluation(model):
                 logits = _last_logits(model, idx, cache, context_length)  # (B, V)
             if logits.isnan().any():
@@ -94,25 +94,25 @@ def generate(
 ) -> Tensor:  # fmt: skip
     """The prompt idx with up to max_new_tokens tokens after it: (B, T) -> (B, at most T + new).
 
-    model           a module: ids (B, T) -> logits (B, T, V). It runs in evaluation mode and outside
-                    the graph; its own mode is put back.
+    model           a module: ids (B, T) -> logits (B, T, V). It runs in evaluation mode and no
+                    graph is recorded; its mode is restored.
     idx             token ids, a tensor or lists of ints, (B, T) or (T); T is at least 1. All rows
-                    have the same length: a model with absolute positions can't take padding. Lists
-                    go to the model's device.
+                    have the same length: padding would shift the absolute positions. Lists go to
+                    the model's device.
     temperature     0: always the most likely token (greedy). Otherwise logits are divided by it
                     and a token is drawn: below 1 more certain, above 1 more varied.
     top_k, top_p    draw only from the k most likely tokens, or from the fewest most likely ones
                     whose probabilities add up to p.
-    stop_tokens     an id or several: a row is finished when it draws one. It is filled up with the
+    stop_tokens     an id or several: a row is finished when it draws one. It is padded with the
                     (first) stop token while other rows go on; when all are finished, generation
                     ends without the last column. So a single row never shows its stop token.
     generator, seed where random numbers come from (not both); else the default generator.
     use_cache       use the model's KV cache if it has one: the same tokens, faster.
-    context_length  the most tokens that the model sees, model.config.context_length if there is
-                    one. A longer text slides out of the window (see the top of this file).
+    context_length  the most tokens that the model sees; None for model.config.context_length, if
+                    there is one. Of a longer text it sees the end (see the top of this file).
 
-    Ids are drawn as torch.multinomial draws them. ValueError or TypeError for bad arguments,
-    RuntimeError for logits that are NaN.
+    Returns ids int64, (T + new) if idx was one row (T). Ids are drawn as torch.multinomial draws
+    them. Raises: ValueError or TypeError for bad arguments, RuntimeError if logits are NaN.
     """
     prompt, single = _as_batch(idx, model)
     steps = generate_steps(
@@ -134,8 +134,7 @@ def _as_batch(idx: Any, model: Any) -> tuple[Tensor, bool]:
             if len(lengths) > 1:
                 raise ValueError(
                     f"the prompts have {lengths[0]} to {lengths[-1]} tokens: a batch needs prompts "
-                    "of one length, because padding would shift the positions; generate them one "
-                    "by one"
+                    "of one length, because padding would shift the positions; pass them one by one"
                 )
         idx = tensor(rows, dtype=int64, device=device_of(model))
     if idx.array.dtype.kind not in "iu":
@@ -165,7 +164,7 @@ def _check(
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be at least 0, got {max_new_tokens}")
     if not (isinstance(temperature, int | float) and 0.0 <= temperature < math.inf):
-        raise ValueError(f"temperature must be a number from 0 on, got {temperature!r}")
+        raise ValueError(f"temperature must be a finite number of at least 0, got {temperature!r}")
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}")
     if top_p is not None and not (isinstance(top_p, int | float) and 0.0 < top_p <= 1.0):

@@ -1,4 +1,4 @@
-"""Which token is next: greedy, or drawn with a temperature, of the k likeliest, of a nucleus."""
+"""The choice of the next token: greedy, or drawn with a temperature, from the top k or top p."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ __all__ = ["next_token", "top_k_filter", "top_p_filter"]
 
 
 def top_k_filter(logits: Tensor, k: int) -> Tensor:
-    """Logits (..., V) with all but the k largest of each row at −∞; ties with the k-th stay."""
+    """Logits (..., V), all except the k largest of each row set to −∞; ties with the k-th stay."""
     k = min(k, logits.shape[-1])
     smallest = topk(logits, k, dim=-1)[0][..., -1:]  # (..., 1)
     return logits.masked_fill(logits < smallest, -math.inf)
 
 
 def top_p_filter(logits: Tensor, p: float) -> Tensor:
-    """Logits (..., V) with all but the nucleus of each row at −∞ (Holtzman and others, 2020).
+    """Logits (..., V), all except the nucleus of each row set to −∞.
 
-    The nucleus: the fewest most likely tokens (one at least) whose probabilities add up to p.
+    The nucleus: the fewest most likely tokens (at least one) whose probabilities add up to p.
+    Source: Holtzman et al., 2020, "The Curious Case of Neural Text Degeneration".
     """
     ordered, order = sort(logits, dim=-1, descending=True)
     probabilities = softmax(ordered, dim=-1)
-    before = probabilities.cumsum(-1) - probabilities  # what the more likely tokens add up to
+    before = probabilities.cumsum(-1) - probabilities  # the sum over the more likely tokens
     outside = before >= p
     return logits.masked_fill(zeros_like(outside).scatter(-1, order, outside), -math.inf)
 
@@ -40,7 +41,7 @@ def next_token(
     """One token id for each row of logits: (B, V) -> (B, 1).
 
     temperature 0 takes the largest logit. Otherwise the ids are drawn from softmax(logits /
-    temperature), of the top_k largest and of the top_p nucleus only, where given (in this order).
+    temperature), only from the top_k largest and then only from the top_p nucleus, where given.
     """
     if temperature == 0.0:
         return logits.argmax(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What training, generation and fine-tuning ask of any model: its mode, its device, its context."""
+"""What is the same for all models: modes, device, context, and checks of their configs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from .. import random
 from ..autograd.grad_mode import no_grad
 from ..tensor import device
 
-__all__ = ["context_length_of", "device_of", "evaluation", "undisturbed"]
+__all__ = [
+    "context_length_of",
+    "device_of",
+    "evaluation",
+    "require_flags",
+    "require_integers",
+    "undisturbed",
+]
 
 
 @contextmanager
@@ -39,6 +46,22 @@ def undisturbed(model: Any) -> Iterator[None]:
     """
     with no_grad(), random.fork_rng(), evaluation(model):
         yield
+
+
+def require_integers(owner: str, config: Any, *names: str) -> None:
+    """Raises: TypeError if one of these fields of a config is not an int (a bool is not one)."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{owner}: {name} must be an integer, got {value!r}")
+
+
+def require_flags(owner: str, config: Any, *names: str) -> None:
+    """Raises: TypeError if one of these fields of a config is not True or False."""
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, bool):
+            raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
 
 
 def device_of(model: Any) -> device | None:

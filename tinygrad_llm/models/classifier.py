@@ -1,9 +1,9 @@
-"""A GPT that tells what kind of text it reads: the output layer has a row for each class.
+"""A GPT that classifies texts: the output layer has a row for each class.
 
 Everything up to the last norm is the GPT that it is made of, under the same names. One vector must
 stand for the whole text; `pool` says which:
 
-    "last"       the vector at the last place, T − 1, be it a token of the text or padding
+    "last"       the vector at the last place, T − 1, a token of the text or padding
     "last_real"  the vector of the last token before the padding
     "first"      the vector of the first token; it saw the text only if causal=False
     "mean"       the mean of the vectors of all tokens before the padding
@@ -14,7 +14,7 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), K classes.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..arrays.devices import xp_of
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
+from .base import require_flags, require_integers
 from .gpt import GPT, GPTConfig
 
 __all__ = ["POOLS", "GPTClassifier", "GPTClassifierConfig", "real_lengths"]
@@ -32,13 +33,13 @@ END_OF_TEXT = 50256  # GPT-2's id of <|endoftext|>, its padding too
 
 
 def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
-    """How many tokens of each row come before the padding at its end: (B, T) -> (B) int64.
+    """The number of tokens in each row before the padding at its end: (B, T) -> (B) int64.
 
-    A row of padding alone counts 1, so that `length - 1` is a token's place in any case.
+    A row of padding alone counts as 1, so that `length - 1` is always the place of a token.
     """
     real = ids.array != pad_token_id  # (B, T)
     T = real.shape[-1]
-    trailing = real[..., ::-1].argmax(-1)  # (B, T) -> (B): padding behind the last real token
+    trailing = real[..., ::-1].argmax(-1)  # (B, T) -> (B): padding after the last real token
     lengths = (T - trailing) * real.any(-1)
     return wrap(lengths.clip(1, None).astype(np.int64))
 
@@ -50,10 +51,10 @@ class GPTClassifierConfig(GPTConfig):
     n_classes       how many classes there are; labels are 0 … n_classes − 1
     pool            which vector stands for the text: "last", "last_real", "first" or "mean"
     causal          whether a token sees only those before it (as in the GPT) or all of the text;
-                    with causal=False padding is never looked at
-    pad_token_id    the id that fills up short texts
+                    with causal=False no token sees padding
+    pad_token_id    the id that pads short texts
 
-    ValueError or TypeError names the value that is wrong.
+    Raises: ValueError or TypeError, which names the wrong value.
     """
 
     n_classes: int = 2
@@ -64,10 +65,7 @@ class GPTClassifierConfig(GPTConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = "GPTClassifierConfig"
-        for field in ("n_classes", "pad_token_id"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}: {field} must be an integer, got {value!r}")
+        require_integers(name, self, "n_classes", "pad_token_id")
         if self.n_classes < 2:
             raise ValueError(f"{name}: n_classes must be at least 2, got {self.n_classes}")
         if not 0 <= self.pad_token_id < self.vocab_size:
@@ -77,8 +75,7 @@ class GPTClassifierConfig(GPTConfig):
             )
         if self.pool not in POOLS:
             raise ValueError(f"{name}: pool must be {', '.join(POOLS)}, got {self.pool!r}")
-        if not isinstance(self.causal, bool):
-            raise TypeError(f"{name}: causal must be True or False, got {self.causal!r}")
+        require_flags(name, self, "causal")
 
 
 class GPTClassifier(GPT):
@@ -106,11 +103,12 @@ class GPTClassifier(GPT):
     ) -> GPTClassifier:  # fmt: skip
         """A classifier with a GPT's weights (copies: the GPT stays as it is) and a new head.
 
-        drop_rate: dropout while it is trained; None for the GPT's. The head is drawn as nn.Linear
-        draws its weights: after manual_seed(s) it is the one that nn.Linear(C, n_classes) would be.
+        drop_rate: dropout in training; None for the GPT's. The head is drawn as nn.Linear draws its
+        weights: after manual_seed(s) it equals nn.Linear(C, n_classes).
+        Raises: TypeError if `gpt` is not a GPT, or is a classifier already.
         """
         if not isinstance(gpt, GPT) or isinstance(gpt, GPTClassifier):
-            raise TypeError(f"GPTClassifier.from_gpt wants a GPT, got {type(gpt).__name__}")
+            raise TypeError(f"GPTClassifier.from_gpt expects a GPT, got {type(gpt).__name__}")
         shape = asdict(gpt.config)
         if drop_rate is not None:
             shape["drop_rate"] = drop_rate
@@ -137,7 +135,8 @@ class GPTClassifier(GPT):
     def features(self, idx: Tensor) -> Tensor:
         """The vector that stands for each text: (B, T) -> (B, C).
 
-        IndexError or ValueError as in GPT.hidden_states; ValueError for texts of no tokens.
+        Raises: IndexError or ValueError as GPT.hidden_states does; ValueError for texts without
+        tokens.
         """
         if idx.dim() == 2 and idx.shape[1] == 0:
             raise ValueError("a text without tokens cannot be classified")
@@ -146,7 +145,7 @@ class GPTClassifier(GPT):
         T = idx.shape[-1]
         if pool != "last" and idx.dim() == 2:
             T = max(1, *lengths.tolist())
-            idx = idx[:, :T]  # what is padding in every row changes nothing
+            idx = idx[:, :T]  # columns of padding alone change nothing
         x = self.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
         if pool == "first":
             return x[:, 0]  # (B, C)
@@ -167,10 +166,10 @@ class GPTClassifier(GPT):
     ) -> Tensor:
         """The mean cross-entropy of labels (B) for the texts idx (B, T); 0-d.
 
-        IndexError for a label that is no class.
+        Raises: IndexError if a label is not a class.
         """
         return F.cross_entropy(self(idx), labels, ignore_index=ignore_index)
 
-    def new_cache(self) -> Any:
-        """TypeError: a classifier writes no text."""
+    def new_cache(self) -> NoReturn:
+        """Raises: TypeError, because a classifier writes no text."""
         raise TypeError("a classifier writes no text, so it has no KV cache")

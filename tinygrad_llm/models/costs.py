@@ -71,8 +71,8 @@ def gpt_flops(
 
     A product (m, k) @ (k, n) is 2·m·k·n: a multiplication and an addition each. Forward, for B·T
     tokens: attention_projections L·8·C², feed_forward L·16·C², output 2·V·C each; and
-    attention_scores L·4·C for each pair of tokens that sees another: T·(T + 1)/2 a text if causal,
-    else T². Backward is twice forward: one product for the gradient of each factor.
+    attention_scores L·4·C for each query and each key that it sees: T·(T + 1)/2 pairs per text if
+    causal, else T². Backward is twice forward: one product for the gradient of each factor.
     """
     T = config.context_length if context_length is None else context_length
     B, C, L = batch_size, config.emb_dim, config.n_layers
@@ -92,9 +92,10 @@ def flops_per_token(model: Module, context_length: int) -> float:
 
     N counts the weights that a token is multiplied with (matrices, without embeddings that are
     only looked up); each costs a multiplication and an addition forward and twice that backward,
-    once for the gradient of what came in and once for its own. A frozen matrix has no gradient of
-    its own: 4 in place of 6. L·C·T is attention's part, over the half of the positions that a
-    causal mask leaves. After Kaplan et al. 2020, table 1, and Chowdhery et al. 2022, appendix B.
+    once for the gradient of the input and once for the gradient of the weight. A frozen matrix
+    needs no gradient: 4 in place of 6. L·C·T is attention's part, over the half of the positions
+    that a causal mask leaves. Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022,
+    appendix B.
     """
     config: Any = getattr(model, "config", None)
     multiplied = {id(m.weight) for m in model.modules() if isinstance(m, Linear)}

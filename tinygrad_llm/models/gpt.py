@@ -1,10 +1,10 @@
 """GPT-2: the transformer of "Language Models are Unsupervised Multitask Learners" (2019).
 
-Token ids become vectors, position vectors are added, and a stack of blocks works on them: in each
-block every token looks back at the tokens before it (attention) and is then worked on alone (feed
+Token ids become vectors, position vectors are added, and a stack of blocks changes them: in each
+block every token looks at the tokens before it (attention), then each is processed alone (feed
 forward). The last layer turns each vector into logits, a score for every token that could be next.
 
-Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, D channels of a head, V vocabulary.
+Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, D head_dim, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..nn import functional as F
 from ..tensor import Tensor
 from ..tensor.dtypes import bool_
 from ..utils.checkpoint import checkpoint
+from .base import require_flags, require_integers
 
 __all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
 
@@ -38,7 +39,7 @@ class GPTConfig:
     qkv_bias        whether queries, keys and values have a bias (GPT-2: yes, the book: no)
     tie_weights     whether the output layer shares the token embedding's weight (GPT-2: yes)
 
-    ValueError or TypeError names the value that is wrong.
+    Raises: ValueError or TypeError, which names the wrong value.
     """
 
     vocab_size: int = 50257
@@ -51,12 +52,11 @@ class GPTConfig:
     tie_weights: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"GPTConfig: {name} must be an integer, got {value!r}")
-            if value < 1:
-                raise ValueError(f"GPTConfig: {name} must be at least 1, got {value}")
+        sizes = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")
+        for name in sizes:
+            require_integers("GPTConfig", self, name)
+            if getattr(self, name) < 1:
+                raise ValueError(f"GPTConfig: {name} must be at least 1, got {getattr(self, name)}")
         if self.emb_dim % self.n_heads:
             raise ValueError(
                 f"GPTConfig: emb_dim must be a multiple of n_heads, got emb_dim={self.emb_dim} "
@@ -68,11 +68,7 @@ class GPTConfig:
             raise ValueError(
                 f"GPTConfig: drop_rate must be at least 0 and less than 1, got {self.drop_rate}"
             )
-        for name in ("qkv_bias", "tie_weights"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(
-                    f"GPTConfig: {name} must be True or False, got {getattr(self, name)!r}"
-                )
+        require_flags("GPTConfig", self, "qkv_bias", "tie_weights")
 
     @classmethod
     def gpt2_small(cls, **changes: Any) -> GPTConfig:
@@ -96,10 +92,10 @@ class GPTConfig:
 
 
 class MultiHeadAttention(nn.Module):
-    """Every token looks back at the tokens before it, in n_heads ways at once.
+    """Every token looks at the tokens before it, in n_heads ways in parallel.
 
-    A token's query is compared with the keys of all tokens up to its own; the softmax of these
-    scores weights their values: softmax(Q·Kᵀ/√D)·V. One matrix makes queries, keys and values.
+    A token's query is compared with the keys of itself and all tokens before; the softmax of these
+    scores weights their values: softmax(Q·Kᵀ/√D)·V. One matrix computes queries, keys and values.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -133,7 +129,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Works on each token alone: four times wider, GELU, and back."""
+    """Processes each token alone: to four times the channels, GELU, and back to C."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -149,7 +145,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed forward, each on normalised input and added to what came in."""
+    """Attention, then feed forward, each on normalised input and added to its input."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -171,8 +167,8 @@ class GPT(nn.Module):
     """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
 
     config: a GPTConfig, or a dict of its fields. Weights start as GPT-2's do: normal(0, 0.02),
-    biases zero, and the two layers of each block that write into the sum of all blocks smaller by
-    √(2·n_layers), so that this sum has the same size whatever the depth.
+    biases zero, and the two layers of each block that add to the shortcut smaller by √(2·n_layers),
+    so that the sum over all blocks has the same size at any depth.
     """
 
     def __init__(self, config: GPTConfig | dict[str, Any]) -> None:
@@ -193,7 +189,7 @@ class GPT(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draw all weights again, as GPT-2's were drawn."""
+        """Draws all weights again, as GPT-2's were drawn."""
         small = 0.02 / math.sqrt(2 * self.config.n_layers)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -206,27 +202,27 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, 0.0, 0.02)
 
     def gradient_checkpointing_enable(self) -> None:
-        """From now on blocks keep only their inputs for backward, which runs each forward again.
+        """From now on blocks save only their inputs; the backward pass runs each forward again.
 
         Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
         """
         self.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
-        """From now on blocks keep what backward needs."""
+        """From now on blocks save all that the backward pass needs."""
         self.gradient_checkpointing = False
 
     def hidden_states(
         self, idx: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """What the blocks make of the tokens idx (B, T): (B, T, C), normalised, before out_head.
+        """The blocks' output for the tokens idx (B, T): (B, T, C), normalised, before out_head.
 
         mask: in place of the causal mask, bool, True where a token may look; broadcasts to
-        (B, H, T, T). ValueError if idx does not have 2 dimensions or is longer than the context, or
-        if both a mask and a cache are given.
+        (B, H, T, T). Raises: ValueError if idx does not have 2 dimensions or is longer than the
+        context, or if both a mask and a cache are given.
         """
         if mask is not None and cache is not None:
-            raise ValueError("a mask of one's own and a KV cache do not go together")
+            raise ValueError("pass a mask or a KV cache, not both: a cache needs the causal mask")
         if idx.dim() != 2:
             raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
         past = 0 if cache is None else len(cache)
@@ -249,8 +245,8 @@ class GPT(nn.Module):
     def forward(self, idx: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
 
-        cache: keys and values of the tokens before idx, which are added to (see `new_cache`).
-        last_only: logits of the last token only, (B, 1, V), all that generation needs.
+        cache: keys and values of the tokens before idx; those of idx are appended (see
+        `new_cache`). last_only: logits of the last token only, (B, 1, V), as generation needs.
         """
         x = self.hidden_states(idx, cache)
         if last_only:
@@ -260,12 +256,13 @@ class GPT(nn.Module):
     def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
         """The mean cross-entropy of targets (B, T), the tokens that follow idx (B, T); 0-d.
 
-        Equals cross_entropy(model(idx), targets), but the logits of the whole batch never exist at
-        once. Targets equal to ignore_index do not count. RuntimeError unless both have one shape.
+        Equals cross_entropy(model(idx), targets), but the logits of the whole batch are never in
+        memory together. Targets equal to ignore_index do not count.
+        Raises: RuntimeError if the shapes differ.
         """
         if tuple(targets.shape) != tuple(idx.shape):
             raise RuntimeError(
-                f"loss: targets are the tokens that follow idx, of the same shape: idx is "
+                f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
                 f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
             )
         hidden = self.hidden_states(idx)
@@ -279,7 +276,7 @@ class GPT(nn.Module):
         )
 
     def new_cache(self) -> KVCache:
-        """An empty KV cache for `forward`; it holds as many tokens as the context is long."""
+        """An empty KV cache for `forward`, with room for context_length tokens."""
         return KVCache(self.config.n_layers, self.config.context_length)
 
     def num_parameters(self) -> int:

@@ -1,10 +1,10 @@
-"""GPTs out of files: GPT-2's published weights, and folders in Hugging Face's layout.
+"""GPTs from files: GPT-2's published weights, and folders in Hugging Face's layout.
 
     model = from_pretrained("gpt2")                # downloads once, checks, builds
     model = load_gpt2("folder/of/gpt2")            # model.safetensors or pytorch_model.bin
     save_gpt2(model, "my-gpt2")                    # a folder that transformers reads too
 
-The names and layouts are in weights/gpt2.py.
+The names and layouts are in weights/families/gpt2.py.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from .gpt import GPT, GPTConfig
 __all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_gpt2"]
 
 
-def _config(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, Any]) -> GPTConfig:
+def _config(
+    weights: gpt2.GPT2Weights, stored: dict[str, Any], changes: dict[str, Any]
+) -> GPTConfig:
     known = GPTConfig.__dataclass_fields__
     for name in changes:
         if name not in known:
             raise TypeError(f"GPTConfig has no {name!r}; it has {', '.join(known)}")
-    fields: dict[str, Any] = {**weights.fields(), **said}
+    fields: dict[str, Any] = {**weights.fields(), **stored}
     if "n_heads" not in {**fields, **changes}:
         if fields["emb_dim"] % 64:
             raise ValueError(
-                f"{weights.where}: no weight tells the number of heads, and emb_dim="
-                f"{fields['emb_dim']} is no multiple of 64, the channels of GPT-2's heads: "
+                f"{weights.where}: the number of heads is not in the weights, and emb_dim="
+                f"{fields['emb_dim']} is not a multiple of 64, the channels of GPT-2's heads: "
                 "pass n_heads=..."
             )
         fields["n_heads"] = fields["emb_dim"] // 64
@@ -46,12 +48,14 @@ def _config(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, 
     for name in ("vocab_size", "emb_dim", "n_layers"):
         if changes.get(name, fields[name]) != fields[name]:
             raise ValueError(
-                f"{weights.where}: {name} is {fields[name]} in the weights, {changes[name]} wanted"
+                f"{weights.where}: {name} is {fields[name]} in the weights and cannot be "
+                f"{changes[name]}"
             )
     if changes.get("context_length", 0) > fields["context_length"]:
         raise ValueError(
             f"{weights.where}: there are positions for {fields['context_length']} tokens, "
-            f"context_length={changes['context_length']} wanted; only a shorter one is possible"
+            f"so context_length cannot be {changes['context_length']}; pass at most "
+            f"{fields['context_length']}"
         )
     if changes.get("qkv_bias", True) is not True:
         raise ValueError("GPT-2's queries, keys and values have a bias: qkv_bias must be True")
@@ -63,16 +67,17 @@ def _config(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, 
     return GPTConfig(**{**fields, "tie_weights": tied, **changes})
 
 
-def _build(weights: gpt2.GPT2Weights, said: dict[str, Any], changes: dict[str, Any]) -> GPT:
-    config = _config(weights, said, changes)
-    context = said.get("context_length", weights.fields()["context_length"])
+def _build(weights: gpt2.GPT2Weights, stored: dict[str, Any], changes: dict[str, Any]) -> GPT:
+    """stored: fields of a config.json; changes: the caller's."""
+    config = _config(weights, stored, changes)
+    context = stored.get("context_length", weights.fields()["context_length"])
     weights.check(config.vocab_size, context, config.emb_dim, config.n_layers)
     model: GPT = skip_init(GPT, config)
     own = dict(model.named_parameters())
     for name, array in weights.state(config.n_layers):
         if name == "pos_emb.weight":
             array = array[: config.context_length]  # (T in the file, C) -> (T, C)
-        if name in own:  # a tied head is not
+        if name in own:  # a tied head is not a parameter
             own[name].array[...] = array
     return model.eval()
 
@@ -81,13 +86,13 @@ def build_gpt2(weights: Mapping[str, Any], **config_changes: Any) -> GPT:
     """A GPT with these weights, float32, in evaluation mode.
 
     weights: name -> array, under Hugging Face's names or OpenAI's (h0/attn/c_attn/w, with or
-        without "model/" in front and ":0" behind). Stored masks (attn.bias, attn.masked_bias) are
-        left out; without lm_head.weight, or with one that equals wte.weight, the head is tied.
-    config_changes: fields of GPTConfig: n_heads (otherwise GPT-2's 64 channels a head), drop_rate,
-        tie_weights, and a shorter context_length, which drops the last positions
+        without "model/" in front and ":0" at the end). Stored masks (attn.bias, attn.masked_bias)
+        are left out; without lm_head.weight, or if it equals wte.weight, the head is tied.
+    config_changes: fields of GPTConfig: n_heads (otherwise GPT-2's 64 channels per head),
+        drop_rate, tie_weights, and a shorter context_length, which drops the last positions
 
-    ValueError names missing and unexpected weights and wrong shapes (both shapes), TypeError a
-    weight that is not floating-point or a field that GPTConfig does not have.
+    Raises: ValueError for missing and unexpected weights and wrong shapes (with both shapes);
+    TypeError for a weight that is not floating-point or a field that GPTConfig does not have.
     """
     return _build(gpt2.GPT2Weights(weights), {}, config_changes)
 
@@ -96,21 +101,23 @@ def load_gpt2(path: str | Path, **config_changes: Any) -> GPT:
     """The GPT in a file of GPT-2's weights, or in a folder as transformers writes it.
 
     path: a .safetensors file, a .bin file of torch.save (read without running anything in it), or
-        a folder with model.safetensors or pytorch_model.bin. A config.json beside the weights is
-        believed and held against their shapes.
+        a folder with model.safetensors or pytorch_model.bin. A config.json in the same folder is
+        used, and compared with the shapes of the weights.
     config_changes: see build_gpt2
 
-    FileNotFoundError if there is no such file; SafeTensorsError, TorchFileError or ValueError for a
-    file that is cut short, damaged, or no GPT-2, with both shapes where a shape is wrong.
+    Raises: FileNotFoundError if there is no such file; SafeTensorsError, TorchFileError or
+    ValueError for a file that is cut short, damaged, or not a GPT-2, with both shapes where a shape
+    is wrong.
     """
-    weights, said = gpt2.read(path)
-    return _build(weights, said, config_changes)
+    weights, stored = gpt2.read(path)
+    return _build(weights, stored, config_changes)
 
 
 def save_gpt2(model: GPT, folder: str | Path) -> Path:
-    """Write model.safetensors and config.json as transformers reads them; the folder they are in.
+    """Writes model.safetensors and config.json as transformers reads them; returns their folder.
 
-    OSError from the disk; a file that was there before stays whole until the new one is.
+    A file that was there before stays whole until the new one is written.
+    Raises: OSError if the disk refuses.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,18 +182,18 @@ def from_pretrained(
     """GPT-2 as OpenAI trained it: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl".
 
     The first call downloads 0.5, 1.5, 3.2 or 6.4 GB from Hugging Face into the cache folder (see
-    downloads.cache_folder), later ones read it there. "gpt2" and "gpt2-xl" are held against their
-    SHA-256. For "gpt2-medium" and "gpt2-large" no checksum is known here: their addresses name one
-    commit, and the size in bytes, the names and the shapes of all weights are checked.
+    downloads.cache_folder), later calls read it there. "gpt2" and "gpt2-xl" are checked against
+    their SHA-256. For "gpt2-medium" and "gpt2-large" no checksum is known here: their addresses
+    name one commit, and the size in bytes, the names and the shapes of all weights are checked.
 
     progress, timeout: see downloads.fetch. config_changes: see build_gpt2, e.g. drop_rate=0.0.
-    ValueError for another name, DownloadError without a network (it says which file to put where)
-    or if the file in the cache is not the right one.
+    Raises: ValueError for another name; DownloadError without a network (it says which file to put
+    where) or if the file in the cache is not the right one.
     """
     if name not in PRETRAINED:
         raise ValueError(
-            f"no pretrained GPT is called {name!r}; there are {', '.join(PRETRAINED)}. A file or "
-            "folder of your own: load_gpt2(path)"
+            f"no pretrained GPT is called {name!r}; there are {', '.join(PRETRAINED)}. For another "
+            "file or folder: load_gpt2(path)"
         )
     path = fetch(PRETRAINED[name], progress=progress, timeout=timeout)
     make = getattr(GPTConfig, "gpt2_" + (name.removeprefix("gpt2-") if "-" in name else "small"))

@@ -38,7 +38,8 @@ def flops_utilization(
 
     tokens_per_second · flops_per_token / peak, with `peak` in FLOP/s: what the machine can do at
     most (see peak_flops). Only the operations that the model needs count, not what a program does
-    besides. After Chowdhery et al., 2022, appendix B. ValueError for a peak that is not above 0.
+    in addition. Raises: ValueError if the peak is not above 0. Source: Chowdhery et al., 2022,
+    appendix B.
     """
     if not 0.0 < peak < math.inf:
         raise ValueError(f"peak must be more than 0 FLOP/s, got {peak}")
@@ -61,12 +62,12 @@ def peak_flops(size: int = 1024, seconds: float = 0.5) -> float:
 
 # ------------------------------------------------------------------------------- perplexity
 def perplexity(loss: float) -> float:
-    """exp(loss), for a loss in nats a token: among how many equally likely tokens it is unsure.
+    """exp(loss), for a loss in nats per token: among how many equally likely tokens it is unsure.
 
-    Infinite for a loss too large for that; ValueError for a negative one.
+    Infinite if exp(loss) is too large for a float. Raises: ValueError if the loss is negative.
     """
     if loss < 0:
-        raise ValueError(f"a loss in nats a token is 0 or more, got {loss}")
+        raise ValueError(f"a loss in nats per token is 0 or more, got {loss}")
     return math.exp(loss) if loss < 709.0 else math.inf
 
 

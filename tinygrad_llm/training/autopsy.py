@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from ..arrays import devices
@@ -22,23 +23,26 @@ __all__ = [
 class NonFiniteError(FloatingPointError):
     """Training met a loss or a gradient that is NaN or infinite.
 
-    step: the step that would have been; op: the name of the op that made the first one, or None
-    where it was there before; checkpoint: the last good one, or None.
+    what: the loss or the gradient norm; op: the name of the op that made the first such number, or
+    None if the number was there before any op; origin: the op and its inputs in words; step: the
+    step that failed; checkpoint: the last good one, or None.
     """
 
-    def __init__(self, what: str, op: str | None, told: str, step: int, checkpoint: Any) -> None:
+    def __init__(
+        self, what: str, op: str | None, origin: str, step: int, checkpoint: Path | None
+    ) -> None:
         good = "no checkpoint was written before"
         if checkpoint is not None:
             good = f"the last good checkpoint is {checkpoint}"
         super().__init__(
-            f"step {step}: {what}. First made by {told}. The weights were not updated; {good}. "
+            f"step {step}: {what}. First made by {origin}. The weights were not updated; {good}. "
             "A lower learning rate or gradient clipping often helps"
         )
         self.step, self.op, self.checkpoint = step, op, checkpoint
 
 
-class _Found(Exception):
-    """Carries what was found out of the forward pass."""
+class _Origin(Exception):
+    """Leaves the forward pass as soon as the origin is known; args: op's name, description."""
 
 
 def _finite(array: Any) -> bool:
@@ -50,7 +54,7 @@ def _finite(array: Any) -> bool:
 
 
 def describe(array: Any) -> str:
-    """What an array holds, in a few words: f(2, 3) from -1.5 to 4, or how many are not finite."""
+    """What an array holds, in a few words: (2, 3) from -1.5 to 4, or how many are not finite."""
     shape = tuple(array.shape)
     if array.size == 0 or array.dtype.kind not in "fViu":
         return f"{shape} {array.dtype}"
@@ -62,97 +66,103 @@ def describe(array: Any) -> str:
 
 
 def arrays_of(values: Any) -> list[Any]:
-    found = values if isinstance(values, (list, tuple)) else [values]
-    arrays = [getattr(value, "array", value) for value in found]
+    """The arrays among the values, those of tensors included; other values are left out."""
+    values = values if isinstance(values, (list, tuple)) else [values]
+    arrays = [getattr(value, "array", value) for value in values]
     return [array for array in arrays if hasattr(array, "dtype")]  # NumPy's scalars too
 
 
-def made_here(given: Any, made: Any) -> bool:
+def made_here(inputs: Any, results: Any) -> bool:
     """Whether an op made a NaN from inputs without one, or an infinity from finite inputs.
 
-    given: its inputs and options, tensors, arrays and numbers. A mask that is filled with -inf has
-    its infinity from the number that was passed, and so did not make it.
+    inputs: its inputs and options, tensors, arrays and numbers. A mask that is filled with -inf has
+    its infinity from the number that was passed, so the op did not make it.
     """
-    outputs = arrays_of(made)
+    outputs = arrays_of(results)
     if all(_finite(array) for array in outputs):
         return False
-    inputs = arrays_of(given)
-    numbers = [x for x in given if isinstance(x, float)]
-    had_nan = any(x != x for x in numbers) or any(_any("isnan", a) for a in inputs)
+    arrays = arrays_of(inputs)
+    numbers = [x for x in inputs if isinstance(x, float)]
+    had_nan = any(x != x for x in numbers) or any(_any("isnan", a) for a in arrays)
     had_inf = any(x in (math.inf, -math.inf) for x in numbers) or any(
-        _any("isinf", a) for a in inputs
+        _any("isinf", a) for a in arrays
     )
     makes_nan = any(_any("isnan", a) for a in outputs)
     makes_inf = any(_any("isinf", a) for a in outputs)
     return (makes_nan and not had_nan) or (makes_inf and not (had_inf or had_nan))
 
 
-def _any(what: str, array: Any) -> bool:
+def _any(test: str, array: Any) -> bool:
+    """Whether an element passes a test by name: "isnan" or "isinf"."""
     if array.dtype.kind not in "fV" or not array.size:
         return False
-    return bool(getattr(devices.xp_of(array), what)(array).any())
+    return bool(getattr(devices.xp_of(array), test)(array).any())
 
 
 def diagnose_loss(value: float, compute: Callable[[], Any]) -> tuple[str, str | None, str]:
-    """What NonFiniteError tells of a bad loss: `compute()` computes it again."""
+    """(what, op, origin) of NonFiniteError for a bad loss; `compute()` computes it again."""
     return (f"the loss is {value}", *first_bad_forward(compute))
 
 
 def diagnose_gradient(
     norm: float, compute: Callable[[Any], Any], batches: Iterable[Any]
 ) -> tuple[str, str | None, str]:
-    """The same of a bad gradient norm: `compute(batch)` gives the losses that were added up."""
-    op, told = None, "a sum of gradients, each of which is finite"
+    """The same for a bad gradient norm; `compute(batch)` returns a loss that was added up."""
+    op, origin = None, "a sum of gradients, each of which is finite"
     for batch in batches:
-        op, told = first_bad_backward(compute(batch))
+        op, origin = first_bad_backward(compute(batch))
         if op is not None:
             break
-    return f"the gradient norm is {norm}", op, told
+    return f"the gradient norm is {norm}", op, origin
 
 
 def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:
     """Runs `compute()` again and finds the first op whose output is not finite.
 
-    Returns its name and a line that says what it was given. (None, reason) if an input of the
-    first such op was not finite before any op touched it, or if no op does it this time.
+    Returns its name and a line that describes its inputs. (None, reason) if an input of the first
+    such op was not finite before any op used it, or if every output is finite this time.
     """
     count = 0
-    handed_on: list[str] = []  # infinities that came in, such as those of a mask
+    passed_on: list[str] = []  # infinities that were in the inputs, such as those of a mask
 
     def watch(op: Any, inputs: Any, output: Any) -> None:
         nonlocal count
         count += 1
         if all(_finite(array) for array in arrays_of(output)):
             return
-        told = ", ".join(describe(array) for array in arrays_of(inputs)) or "no array"
+        arrays = ", ".join(describe(array) for array in arrays_of(inputs)) or "no array"
         if made_here(inputs, output):
-            raise _Found(op.name, f"{op.name} (op {count} of the forward pass), given {told}")
-        reason = f"an input of {op.name} (op {count}) was not finite already: {told}"
+            raise _Origin(op.name, f"{op.name} (op {count} of the forward pass), given {arrays}")
+        reason = f"an input of {op.name} (op {count}) was not finite already: {arrays}"
         if any(_any("isnan", array) for array in arrays_of(output)):
-            raise _Found(None, reason)
-        handed_on.append(reason)
+            raise _Origin(None, reason)
+        passed_on.append(reason)
 
     engine.observers.append(watch)
     try:
         compute()
-    except _Found as found:
-        return found.args[0], found.args[1]
+    except _Origin as origin:
+        return origin.args[0], origin.args[1]
     finally:
         engine.observers.remove(watch)
-    if handed_on:
-        return None, handed_on[0]
-    return None, "the same batch gives finite numbers when it is computed again"
+    if passed_on:
+        return None, passed_on[0]
+    return None, "the same batch has finite numbers when it is computed again"
 
 
 def first_bad_backward(loss: Any) -> tuple[str | None, str]:
-    """Walks back from a loss and finds the first op whose backward gives what is not finite."""
+    """Runs the backward pass of a loss up to the first op that returns a gradient not finite.
+
+    Returns its name and a line that describes its incoming gradient; (None, reason) if there is no
+    such op.
+    """
     for count, (op, g, grads) in enumerate(engine.backward_steps(loss, deliver=_drop), 1):
         if all(_finite(array) for array in arrays_of(grads)):
             continue
-        told = ", ".join(describe(array) for array in arrays_of(g))
-        return op.name, f"{op.name} (op {count} of the backward pass), given a gradient {told}"
-    return None, "the same batch gives finite gradients when it is computed again"
+        arrays = ", ".join(describe(array) for array in arrays_of(g))
+        return op.name, f"{op.name} (op {count} of the backward pass), given a gradient {arrays}"
+    return None, "the same batch has finite gradients when it is computed again"
 
 
 def _drop(leaf: Any, gradient: Any, fresh: bool) -> None:
-    """In place of accumulation: the walk is only looked at."""
+    """In place of accumulation: the gradients are only looked at."""

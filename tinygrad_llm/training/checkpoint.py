@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import sync_folder
+from ..nn import Module
 from ..weights import SafeTensorsError, load_file, pack, unpack
 from ..weights.formats.safetensors import load_model, save_file, save_model
 
@@ -64,8 +65,9 @@ class Checkpoint:
     """A complete checkpoint on the disk: where it is, and what it says without its arrays.
 
     `step` and `config` (the settings that the run was started with) are read when it is opened;
-    `state()` reads the rest, `load_into(model)` the weights. StorageError if a file is damaged.
-    `passed_over` says what is wrong with the newer ones that `find_checkpoint` had to leave out.
+    `state()` reads the rest, `load_into(model)` the weights. `passed_over` says what is wrong with
+    the newer ones that `find_checkpoint` had to leave out. Raises: StorageError if a file is
+    damaged.
     """
 
     path: Path
@@ -92,18 +94,24 @@ class Checkpoint:
             tree = json.loads((path / "state.json").read_text("utf-8"))
             return cls(path, tree["step"], tree["config"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{path} is no complete checkpoint: {error}") from error
+            raise StorageError(f"{path} is not a complete checkpoint: {error}") from error
 
     def state(self) -> dict[str, Any]:
-        """Everything but the weights, as it was given to `save_checkpoint`."""
+        """Everything except the weights, as it was passed to `save_checkpoint`.
+
+        Raises: StorageError if it cannot be read.
+        """
         try:
             tree = json.loads((self.path / "state.json").read_text("utf-8"))
             return unpack(tree["state"], load_file(self.path / "training.safetensors"))
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(f"{self.path}: the training state is damaged: {error}") from error
 
-    def load_into(self, model: Any) -> None:
-        """Copies the weights into a model. StorageError lists what does not fit."""
+    def load_into(self, model: Module) -> None:
+        """Copies the weights into a model.
+
+        Raises: StorageError, which lists what does not fit, or says that the file is damaged.
+        """
         try:
             load_model(model, self.path / "model.safetensors")
         except (SafeTensorsError, OSError) as error:
@@ -111,19 +119,22 @@ class Checkpoint:
         except RuntimeError as error:
             raise StorageError(f"{self.path} does not fit the model: {error}") from error
 
-    def build_model(self) -> Any:
-        """A new model of the kind and shape that was saved, with its weights, in eval mode."""
+    def build_model(self) -> Module:
+        """A new model of the class and config that were saved, with its weights, in eval mode.
+
+        Raises: StorageError if the checkpoint does not name a class of `models`.
+        """
         from .. import models
 
         try:
-            kind, shape = self.config["model"]["class"], self.config["model"]["config"]
+            name, config = self.config["model"]["class"], self.config["model"]["config"]
         except (KeyError, TypeError):
             raise StorageError(
                 f"{self.path} does not say what model it is of: build one and use load_into(model)"
             ) from None
-        if kind not in models.__all__:
-            raise StorageError(f"{self.path} is of a model {kind!r} that is not known here")
-        model = getattr(models, kind)(shape)
+        if name not in models.__all__:
+            raise StorageError(f"{self.path} is of a model {name!r} that is not known here")
+        model: Module = getattr(models, name)(config)
         if "lora" in self.config:
             from ..layers import lora
 
@@ -147,20 +158,20 @@ def _order(path: Path) -> tuple[int, int]:
 
 
 def checkpoints_in(folder: str | Path) -> list[Path]:
-    """The checkpoint folders within a folder, oldest first; whether they are valid is not read."""
+    """The checkpoint folders in a folder, the oldest first; their files are not checked."""
     try:
         names = os.listdir(folder)
     except OSError:
         return []
-    found = [Path(folder, name) for name in names if _NAME.fullmatch(name)]
-    return sorted((path for path in found if path.is_dir()), key=_order)
+    paths = [Path(folder, name) for name in names if _NAME.fullmatch(name)]
+    return sorted((path for path in paths if path.is_dir()), key=_order)
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
     """The newest valid checkpoint at a path: a checkpoint, a folder of them, or a run's folder.
 
     Damaged ones are passed over, and the result's `passed_over` says what is wrong with each.
-    StorageError if there is none, saying why.
+    Raises: StorageError if there is none; it says why.
     """
     path = Path(path)
     if not path.exists():
@@ -171,9 +182,9 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     problems: list[str] = []
     for candidate in reversed(candidates):
         try:
-            found = Checkpoint.open(candidate)
-            found.passed_over = tuple(problems)
-            return found
+            checkpoint = Checkpoint.open(candidate)
+            checkpoint.passed_over = tuple(problems)
+            return checkpoint
         except StorageError as error:
             problems.append(str(error))
     if path.is_file():
@@ -186,7 +197,7 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
 def save_checkpoint(
     folder: str | Path,
     step: int,
-    model: Any,
+    model: Module,
     state: Mapping[str, Any],
     config: Mapping[str, Any],
     *,
@@ -195,9 +206,9 @@ def save_checkpoint(
 ) -> Path:
     """Writes a checkpoint into a folder of checkpoints and removes all but the newest `keep`.
 
-    state: nested dicts, lists, numbers and tensors, see weights/tree.py; config: what JSON holds;
-    files: more files by name. Returns the new folder. StorageError if the disk refuses, after
-    which the checkpoints that were there still are.
+    state: nested dicts, lists, numbers and tensors, see weights/formats/tree.py; config: what JSON
+    can hold; files: more files by name. Returns the new folder. Raises: StorageError if the disk
+    refuses; the checkpoints that were there before stay.
     """
     folder = Path(folder)
     temporary = folder / f".writing-{os.getpid()}"
@@ -241,7 +252,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _free_name(folder: Path, step: int) -> Path:
-    """step-00000500; step-00000500-1 if there is one of that name, which stays as it is."""
+    """step-00000500; step-00000500-1 if that name is taken: an existing folder is never changed."""
     path = folder / f"step-{step:08d}"
     again = 0
     while path.exists():
@@ -251,7 +262,7 @@ def _free_name(folder: Path, step: int) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Takes the name away first: a folder that is half removed is no checkpoint."""
+    """Renames the folder first: one that is half removed does not count as a checkpoint."""
     doomed = path.with_name(f".removing-{path.name}")
     with suppress(OSError):
         os.rename(path, doomed)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from ..cuda import graphed
 from ..functions.shape.join import cat
+from ..nn import Module
 from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
+from ..tensor import Tensor
+from .step import Loss
 
 __all__ = ["GraphedStep"]
 
@@ -16,14 +19,12 @@ __all__ = ["GraphedStep"]
 class GraphedStep:
     """GraphedStep(model, optimizer, loss, clip)(batch) makes a step: (loss, gradient's norm).
 
-    Asking the GPU for the two numbers is the step's only wait. If one of them is not finite the
-    weights stay as they were. RuntimeError if the model is not on a GPU, or a part of the step
-    can't be captured.
+    clip: the largest gradient norm, None for no clipping. Reading the two numbers from the GPU is
+    the step's only wait. If one of them is not finite the weights stay as they were.
+    Raises: RuntimeError if the model is not on a GPU, or a part of the step can't be captured.
     """
 
-    def __init__(
-        self, model: Any, optimizer: Any, loss: Callable[[Any, Any], Any], clip: float | None
-    ) -> None:
+    def __init__(self, model: Module, optimizer: Optimizer, loss: Loss, clip: float | None) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.largest = math.inf if clip is None else clip
         device = next(iter(model.parameters())).device
@@ -35,7 +36,7 @@ class GraphedStep:
         loss, norm = self.graphed(*batch).tolist()
         return loss, norm
 
-    def _step(self, *batch: Any) -> Any:
+    def _step(self, *batch: Any) -> Tensor:
         self.optimizer.zero_grad()
         loss = self.loss(self.model, batch)
         loss.backward()

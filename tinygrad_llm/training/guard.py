@@ -14,9 +14,10 @@ __all__ = ["FolderLock", "Interruptions"]
 
 
 class Interruptions:
-    """Within it, the first SIGINT or SIGTERM is only remembered in `signal`; a second one acts.
+    """Within it, the first SIGINT or SIGTERM is only stored in `signal`; a second one stops.
 
-    Only the main thread may set handlers; in another thread nothing changes.
+    note: is called with a line for the user. Only the main thread may set handlers; in another
+    thread nothing changes.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -34,7 +35,7 @@ class Interruptions:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        self.note("finishing this step, then saving; once more stops at once without saving")
+        self.note("finishing this step, then saving; once more stops without saving")
 
     def stop(self, saved: str, command: str) -> None:
         """Ends the program as the signal asked: KeyboardInterrupt, or SystemExit(143)."""
@@ -49,10 +50,11 @@ class Interruptions:
 
 
 class FolderLock:
-    """Makes a folder and holds it for this process; StorageError if another one does.
+    """Makes a folder and locks it for this process, within a `with` block.
 
-    The operating system lets go of the lock when the process ends, however it ends. Where there
-    is no such lock (Windows) nothing is held.
+    The operating system releases the lock when the process ends, however it ends. Where there is
+    no such lock (Windows) nothing is locked. Raises: StorageError if another process has the lock,
+    or the folder cannot be made.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -54,7 +54,7 @@ class Trainer(ReportedRun):
 
     model, optimizer    as in PyTorch; a step is zero_grad, gradients, clip, step
     batches             training batches: TokenBatches, a DataLoader, or a list of batches. Each
-                        is moved to the model's device when its turn comes
+                        is moved to the model's device just before it is used
     steps               optimizer steps in all
     folder              where metrics.jsonl, loss.png and checkpoints/ go; None writes nothing
     scheduler           learning-rate schedule, stepped after the optimizer
@@ -66,20 +66,20 @@ class Trainer(ReportedRun):
     clip                largest gradient norm; None does not clip
     graph               on a GPU, make a step one launch (`cuda.graphed`), which is faster where
                         launching takes longer than computing: small models. For accumulation=1,
-                        Adam or AdamW; batches whose shapes change run as they are
+                        Adam or AdamW; batches whose shapes change run without it
     eval_every          steps between validations; sample_every between calls of sample(model)
     checkpoint_every    steps between checkpoints; the newest `keep` are kept
     files               more files for each checkpoint by name (bytes), such as the tokenizer
     config              settings to keep in the checkpoint (what JSON holds)
-    bytes_per_token     of the validation text: then bits a byte are reported as well
-    report              model -> more numbers by name, asked at every validation and drawn; the
-                        model is in evaluation mode, outside the graph
-    unit                what `count` counts, in the singular, for what is printed and drawn
-    flops               batch -> floating-point operations of a step, for the plan; a language
-                        model's tokens tell them
+    bytes_per_token     of the validation text: then bits per byte are reported as well
+    report              model -> more numbers by name, at every validation; they are drawn too. The
+                        model is in evaluation mode, and no graph is recorded
+    unit                what `count` counts, in the singular, for printed lines and pictures
+    flops               batch -> floating-point operations of a step, for the plan; None computes
+                        them from the number of tokens
     progress            None: a bar in a terminal, plain lines elsewhere. True: plain lines.
                         False: nothing
-    resume_command      what Ctrl-C tells the user to type
+    resume_command      what the user should type after Ctrl-C to go on
 
     The random state, the data order and the weights are untouched by plan, validation and samples.
     """
@@ -176,15 +176,15 @@ class Trainer(ReportedRun):
 
         resume: True goes on from the newest valid checkpoint of `folder` if there is one; a path
         names the checkpoint. plan: measure and print the plan first. Ctrl-C (or a SIGTERM) ends
-        the step, saves, and raises KeyboardInterrupt (SystemExit); a second one stops at once.
-        NonFiniteError stops a run whose loss or gradient is no number any more; StorageError
-        tells that the last checkpoint could not be written.
+        the step, saves, and raises KeyboardInterrupt (SystemExit); a second one stops immediately.
+        Raises: NonFiniteError if a loss or a gradient is NaN or infinite; StorageError if the last
+        checkpoint could not be written, or there is nothing to resume.
         """
         self._graphed = None  # weights and state may have moved since
         with (
             FolderLock(self.folder),
             Interruptions(self.progress.note) as interruptions,
-            np.errstate(all="ignore"),  # every loss and gradient norm is looked at here
+            np.errstate(all="ignore"),  # every loss and gradient norm is checked here
         ):
             if resume:
                 self._resume(resume)
@@ -263,7 +263,7 @@ class Trainer(ReportedRun):
         return loss, norm, targets
 
     def _graphed_step(self) -> tuple[float, float | None, int]:
-        """As _eager_step, in one launch; the GPU is waited for once."""
+        """As _eager_step, in one launch; the CPU waits for the GPU once."""
         batch = self.stream.next()
         targets = self.count(batch)
         if not targets:

@@ -4,9 +4,9 @@
     print(found)                  # learning rate 1.2e-03: ...
     found.plot("lr.png")
 
-A step is made with each rate, larger by the same factor each time, until the loss runs away. Where
-the smoothed loss falls most steeply a step does the most good. Weights, optimizer, data and random
-numbers are put back. Source: Smith, 2017, "Cyclical Learning Rates", section 3.3.
+A step is made with each rate, larger by the same factor each time, until the loss runs away. The
+best rate is where the smoothed loss falls fastest. Weights, optimizer, data and random numbers are
+put back. Source: Smith, 2017, "Cyclical Learning Rates", section 3.3.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["FoundRate", "find_learning_rate"]
 
 @dataclass
 class FoundRate:
-    """What the search saw: rates, the loss before each step and its smoothed course.
+    """The result of a search: rates, the loss before each step, and the smoothed losses.
 
-    steepest: the rate at which the smoothed loss fell fastest, of those from a hundredth of
-        `lowest` on (before, it only jumps from batch to batch); None if it never fell
+    steepest: the rate at which the smoothed loss fell fastest, among those from a hundredth of
+        `lowest` on (below that, it only jumps from batch to batch); None if it never fell
     lowest: the rate at which it was lowest; `suggestion`: the steepest, but at most a third of that
     """
 
@@ -46,7 +46,7 @@ class FoundRate:
 
     @property
     def suggestion(self) -> float | None:
-        """A highest learning rate to begin with; None if the loss never fell."""
+        """A highest learning rate to try first; None if the loss never fell."""
         return None if self.steepest is None else min(self.steepest, self.lowest / 3.0)
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ def find_learning_rate(
 
 
 class _Course:
-    """The losses of a search, rate by rate, and what follows from them."""
+    """The losses of a search, rate by rate, and the rates that follow from them."""
 
     def __init__(self, smoothing: float) -> None:
         self.smoothing = smoothing
@@ -149,7 +149,7 @@ class _Course:
         self.diverged = self.smoothed[-1] > limit and len(self.rates) >= 10
 
     def result(self) -> FoundRate:
-        """Raises: ValueError if there is no loss at all."""
+        """The rates of the search. Raises: ValueError if there is not a single loss."""
         rates, losses, smoothed = self.rates, self.losses, self.smoothed
         if not rates:
             raise ValueError("not one step had a finite loss: there is no rate to find")
@@ -163,12 +163,12 @@ class _Course:
 
 
 def _steepest(values: np.ndarray, first: int, reach: int = 5) -> int:
-    """Where a course falls fastest, by straight lines through 2·reach + 1 of its points.
+    """Where the values fall fastest, by straight lines through 2·reach + 1 of them each.
 
-    The first points are left out: an average of few losses still jumps.
+    The first ones are left out: an average of few losses still jumps.
     """
-    slopes = []
+    falls = []
     for i in range(first, len(values)):
         part = values[max(0, i - reach) : i + reach + 1]
-        slopes.append(np.polyfit(np.arange(len(part)), part, 1)[0] if len(part) > 1 else 0.0)
-    return first + int(np.argmin(slopes))
+        falls.append(np.polyfit(np.arange(len(part)), part, 1)[0] if len(part) > 1 else 0.0)
+    return first + int(np.argmin(falls))

@@ -1,4 +1,4 @@
-"""Numbers of a run as JSON lines: one line a step, readable while the run goes on.
+"""Numbers of a run as JSON lines: one line per step, readable while the run goes on.
 
 {"step": 10, "tokens": 5120, "loss": 4.17, "lr": 0.0003, "grad_norm": 1.2, "seconds": 3.1}
 {"step": 10, "tokens": 5120, "val_loss": 4.21, "seconds": 3.6}
@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ class Metrics:
         self.path = None if path is None else Path(path)
         self.lines: list[dict[str, Any]] = []
         self.problem: OSError | None = None
-        self._file: Any = None
+        self._file: FileIO | None = None
 
     def truncate(self, step: int) -> None:
-        """Takes up the file, if there is one, and drops every line past `step`."""
+        """Goes on with the file, if there is one, without its lines past `step`."""
         self.close()
         if self.path is None or not self.path.exists():
             self.lines = [line for line in self.lines if line["step"] <= step]
@@ -56,7 +57,7 @@ class Metrics:
             file.write("".join(json.dumps(line) + "\n" for line in self.lines).encode("utf-8"))
 
     def log(self, **numbers: Any) -> None:
-        """Adds one line and hands it to the operating system at once."""
+        """Adds one line and writes it, unbuffered, so that a kill does not lose it."""
         self.lines.append(numbers)
         if self.path is None or self.problem is not None:
             return
@@ -85,5 +86,5 @@ class Metrics:
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """(steps, values) of every line that has `name`."""
-        chosen = [line for line in self.lines if name in line]
-        return [line["step"] for line in chosen], [line[name] for line in chosen]
+        lines = [line for line in self.lines if name in line]
+        return [line["step"] for line in lines], [line[name] for line in lines]

@@ -1,4 +1,4 @@
-"""What a run will cost, said before it starts and measured on this machine."""
+"""What a run will cost, printed before it starts and measured on this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Measured", "Plan", "make_plan", "measure"]
 
 @dataclass(frozen=True)
 class Measured:
-    """A few real steps on this machine: seconds and tokens a step, peak bytes beyond weights.
+    """A few real steps on this machine: seconds and tokens per step, peak bytes beyond weights.
 
-    flops: a step's floating-point operations, None where only the tokens tell.
+    flops: a step's floating-point operations; None where they follow from the number of tokens.
     """
 
     seconds: float
@@ -35,9 +35,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """The bill of a run. Bytes and seconds as measured; flops from the closed form.
+    """The cost of a run. Bytes and seconds as measured; flops from the closed form.
 
-    tokens: or whatever `unit` says is counted.
+    unit: what `tokens` counts, in the plural.
     """
 
     parameters: int

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["new_figure", "plot_losses", "plot_schedule", "save_figure"]
 
 
-def new_figure(width: float = 8.0, height: float = 4.8) -> Any:
+def new_figure(width: float = 8.0, height: float = 4.8) -> Figure:
     """A matplotlib figure of this size in inches that no window shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -22,8 +26,8 @@ def new_figure(width: float = 8.0, height: float = 4.8) -> Any:
     return figure
 
 
-def save_figure(figure: Any, path: str | Path) -> Path:
-    """Writes a figure as a PNG, whole or not at all; its path."""
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure as a PNG, whole or not at all; returns its path."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     with atomic_write(path) as file:
@@ -48,33 +52,34 @@ def plot_losses(
     lines: Sequence[Mapping[str, Any]], path: str | Path, title: str = "", unit: str = "token",
     steps_per_epoch: float | None = None,
 ) -> Path:  # fmt: skip
-    """Draws training and validation loss in nats and the learning rate to a PNG; its path.
+    """Draws training and validation loss in nats and the learning rate to a PNG; returns its path.
 
-    lines: what `read_metrics` gives. unit: what the loss is a mean over, in the singular.
-    steps_per_epoch: then epochs stand below, else steps; the tokens (or whatever `unit` is) stand
-    above. Other numbers of the validations, such as accuracies, get pictures of their own below.
+    lines: what `read_metrics` returns. unit: what the loss is a mean over, in the singular.
+    steps_per_epoch: the x axis shows epochs if it is given, else steps; the axis at the top shows
+    the tokens (or what `unit` names). Other numbers of the validations, such as accuracies, are
+    drawn in separate panels below.
     """
-    more = dict.fromkeys(
+    reported = dict.fromkeys(
         name for line in lines if "val_loss" in line for name in line if name not in _OWN
     )
     panels = [
         (label, names)
         for label, names in (
-            ("accuracy", [n for n in more if "accuracy" in n]),
-            ("reward", [n for n in more if "accuracy" not in n]),
+            ("accuracy", [n for n in reported if "accuracy" in n]),
+            ("reward", [n for n in reported if "accuracy" not in n]),
         )
         if names
     ]
     figure = new_figure(8.0, 4.8 + 2.4 * len(panels))
     heights = [2.0] + [1.0] * len(panels)
-    every = figure.subplots(1 + len(panels), sharex=True, height_ratios=heights, squeeze=False)
+    grid = figure.subplots(1 + len(panels), sharex=True, height_ratios=heights, squeeze=False)
     scale = 1.0 / steps_per_epoch if steps_per_epoch else 1.0  # x = step · scale
-    _draw_losses(every[0, 0], lines, unit, scale)
+    _draw_losses(grid[0, 0], lines, unit, scale)
     validation = [line for line in lines if "val_loss" in line]
-    for axes, (label, names) in zip(every[1:, 0], panels, strict=True):
+    for axes, (label, names) in zip(grid[1:, 0], panels, strict=True):
         for name in names:
-            found = [line for line in validation if name in line]
-            x, y = [line["step"] * scale for line in found], [line[name] for line in found]
+            having = [line for line in validation if name in line]
+            x, y = [line["step"] * scale for line in having], [line[name] for line in having]
             shown, color = name.removeprefix("val_").replace("_", " "), None
             if f"train_{name.removeprefix('val_')}" in names:  # the same colours as above
                 shown, color = f"validation {shown}", "tab:orange"
@@ -85,13 +90,13 @@ def plot_losses(
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize=8)
     below = f"epochs of {steps_per_epoch:,.4g} steps" if steps_per_epoch else "steps"
-    every[-1, 0].set_xlabel(below)
+    grid[-1, 0].set_xlabel(below)
     if title:
-        every[0, 0].set_title(title, fontsize=10)
+        grid[0, 0].set_title(title, fontsize=10)
     return save_figure(figure, path)
 
 
-def _draw_losses(axes: Any, lines: Sequence[Mapping[str, Any]], unit: str, scale: float) -> None:
+def _draw_losses(axes: Axes, lines: Sequence[Mapping[str, Any]], unit: str, scale: float) -> None:
     from matplotlib.ticker import EngFormatter
 
     train = [line for line in lines if "loss" in line]
@@ -106,7 +111,7 @@ def _draw_losses(axes: Any, lines: Sequence[Mapping[str, Any]], unit: str, scale
         at = [line["step"] * scale for line in validation]
         y = [line["val_loss"] for line in validation]
         axes.plot(at, y, "o-", color="tab:orange", markersize=4, label=f"validation ({y[-1]:.3f})")
-    axes.set_ylabel(f"loss (nats a {unit})")
+    axes.set_ylabel(f"loss (nats per {unit})")
     axes.grid(alpha=0.3)
     if train and x[-1] and train[-1].get("tokens"):
         each = train[-1]["tokens"] / x[-1]
@@ -119,7 +124,7 @@ def _draw_losses(axes: Any, lines: Sequence[Mapping[str, Any]], unit: str, scale
         axes.legend(loc="upper right")
 
 
-def _draw_rate(axes: Any, x: Sequence[float], rates: Sequence[float]) -> None:
+def _draw_rate(axes: Axes, x: Sequence[float], rates: Sequence[float]) -> None:
     axes.plot(x, rates, color="gray", linewidth=0.8)
     axes.set_ylabel("learning rate", color="gray")
     axes.set_ylim(bottom=0.0)
@@ -129,9 +134,9 @@ def _draw_rate(axes: Any, x: Sequence[float], rates: Sequence[float]) -> None:
 def plot_schedule(
     rates: Sequence[float] | Mapping[str, Sequence[float]], path: str | Path, title: str = ""
 ) -> Path:
-    """Draws the learning rate of each step to a PNG; its path.
+    """Draws the learning rate of each step to a PNG; returns its path.
 
-    rates: a row of rates (see analysis.schedule_rates), or several by name.
+    rates: a list of rates (see analysis.schedule_rates), or several lists by name.
     """
     named = rates if isinstance(rates, Mapping) else {"": rates}
     figure = new_figure()

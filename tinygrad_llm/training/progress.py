@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progress"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+__all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progress", "printable"]
+
+
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """The text with "?" for the characters that a stream cannot write; None: standard output."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def duration(seconds: float) -> str:
@@ -22,9 +33,9 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows nothing. What the other two share, and what `progress=False` gives.
+    """Shows nothing: the base of the other two, and what `progress=False` means.
 
-    unit: what the rate counts, "tokens" unless the trainer says otherwise.
+    unit: what the rate counts, "tokens" unless the trainer sets another.
     """
 
     unit = "tokens"
@@ -36,19 +47,22 @@ class Progress:
         """Training begins at `step` of `steps`."""
 
     def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
-        """One step done: loss in nats, learning rate, units a second, seconds left."""
+        """One step done: loss in nats, learning rate, units per second, seconds left."""
 
     def sample(self, text: str) -> None:
         """A text that the model wrote."""
 
     def stop(self) -> None:
-        """Training ended, for whatever reason."""
+        """Training ended, with or without an error."""
 
 
 class PlainProgress(Progress):
-    """One line every few seconds, with nothing that a file could not hold."""
+    """One line every few seconds, plain text that may go to a file.
 
-    def __init__(self, seconds: float = 5.0, stream: Any = None) -> None:
+    stream: where the lines go; None for the standard output of the moment.
+    """
+
+    def __init__(self, seconds: float = 5.0, stream: TextIO | None = None) -> None:
         self.seconds = seconds
         self.stream = stream
         self._shown = 0.0
@@ -56,8 +70,7 @@ class PlainProgress(Progress):
 
     def note(self, text: str) -> None:
         stream = self.stream or sys.stdout
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+        print(printable(text, stream), file=stream, flush=True)
 
     def start(self, step: int, steps: int) -> None:
         self._steps, self._shown = steps, 0.0
@@ -80,12 +93,12 @@ class PlainProgress(Progress):
 class RichProgress(Progress):
     """A bar at the bottom of the terminal, lines that stay above it."""
 
-    def __init__(self, console: Any = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
 
         self.console = console or Console(highlight=False)
-        self._live: Any = None
-        self._task: Any = None
+        self._live: Bar | None = None
+        self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -104,14 +117,15 @@ class RichProgress(Progress):
             console=self.console,
             refresh_per_second=4,
         )
-        fields = {"loss": "...", "lr": "...", "rate": "...", "left": "..."}
+        fields: dict[str, Any] = {"loss": "...", "lr": "...", "rate": "...", "left": "..."}
         self._task = self._live.add_task("training", total=steps, completed=step, **fields)
         self._live.start()
 
     def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
-        if self._live is not None:
-            fields = {"loss": f"{loss:.4f}", "lr": f"{lr:.1e}", "rate": f"{rate:,.0f}"}
-            self._live.update(self._task, completed=step, left=duration(left), **fields)
+        if self._live is not None and self._task is not None:
+            fields: dict[str, Any] = {"loss": f"{loss:.4f}", "lr": f"{lr:.1e}"}
+            fields |= {"rate": f"{rate:,.0f}", "left": duration(left)}
+            self._live.update(self._task, completed=step, **fields)
 
     def sample(self, text: str) -> None:
         from rich.panel import Panel
@@ -125,13 +139,13 @@ class RichProgress(Progress):
             self._live = None
 
 
-def make_progress(wanted: bool | Progress | None = None) -> Progress:
+def make_progress(kind: bool | Progress | None = None) -> Progress:
     """None: a bar in a terminal, lines elsewhere. True: lines. False: nothing. Else: itself."""
-    if isinstance(wanted, Progress):
-        return wanted
-    if wanted is False:
+    if isinstance(kind, Progress):
+        return kind
+    if kind is False:
         return Progress()
-    if wanted is None and sys.stdout.isatty():
+    if kind is None and sys.stdout.isatty():
         try:
             return RichProgress()
         except ImportError:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import random
 from ..data.batches import IGNORED
 from ..models.base import device_of, undisturbed
@@ -29,9 +31,12 @@ Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
 
 
 class BadLossError(FloatingPointError):
-    """A loss that is NaN or infinite, with what is needed to compute it again."""
+    """A loss that is NaN or infinite, with what is needed to compute it again.
 
-    def __init__(self, value: float, batch: Any, random_state: Any) -> None:
+    random_state: the default generator's before the loss was computed.
+    """
+
+    def __init__(self, value: float, batch: Any, random_state: np.ndarray) -> None:
         super().__init__(f"the loss is {value}")
         self.value, self.batch, self.random_state = value, batch, random_state
 
@@ -63,7 +68,7 @@ def model_loss(model: Any, batch: Any) -> Any:
 
 
 def count_targets(batch: Any) -> int:
-    """How many targets a batch has that count: elements of its last tensor that are not -100."""
+    """How many targets of a batch count: elements of its last tensor that are not -100."""
     targets = batch[-1].array
     return int((targets != IGNORED).sum())
 
@@ -76,11 +81,11 @@ def add_gradients(
 ) -> tuple[float, int]:
     """Adds ∂(mean loss over every target of every batch) to the gradients.
 
-    `loss` gives a batch's mean, so a batch that holds n of the N targets enters with weight n / N:
-    the result does not depend on how the targets fall into batches. (A mean of means would let a
-    target in a short batch weigh more.) Batches go to the model's device one at a time. Returns
-    that mean loss and N; N = 0 leaves the gradients as they are. BadLossError before the backward
-    pass of a loss that is not finite.
+    `loss` returns a batch's mean, so a batch that has n of the N targets is weighted by n / N:
+    the result does not depend on how the targets are divided into batches. (In a mean of means a
+    target in a short batch would have more weight.) Batches go to the model's device one at a time.
+    Returns that mean loss and N; N = 0 leaves the gradients as they are. Raises: BadLossError
+    before the backward pass of a loss that is not finite.
     """
     counts = [count(batch) for batch in batches]
     total = sum(counts)

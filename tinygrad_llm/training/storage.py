@@ -26,7 +26,7 @@ __all__ = ["StoredRun"]
 
 
 class StoredRun:
-    """A run as its checkpoints know it. Its attributes are set by Trainer."""
+    """The part of a run that its checkpoints hold. The attributes are set by Trainer."""
 
     model: Module
     optimizer: Optimizer
@@ -58,7 +58,10 @@ class StoredRun:
 
     # ------------------------------------------------------------------------------- writing
     def _save(self, final: bool = False) -> None:
-        """Writes a checkpoint. A disk that refuses stops the run only at its end."""
+        """Writes a checkpoint. A disk that is full stops the run only at its end.
+
+        Raises: StorageError if `final` and it could not be written.
+        """
         if self.checkpoint_folder is None:
             return
         state = {
