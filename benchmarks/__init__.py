@@ -1,1 +1,1 @@
-"""Speed, measured against its rivals on the same machine in the same run: python -m benchmarks."""
+"""Speed, measured against other libraries on the same machine in the same run."""

@@ -1,6 +1,6 @@
 """python -m benchmarks COMMAND: each prints what it measured, on which machine, and the ratio.
 
-Every one takes --json FILE, --picture FILE and --beside-load N (see common.py).
+Every command takes --json FILE, --picture FILE and --beside-load N (see common.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
     "gpu-losses": ("gpu_losses", "300 steps on a GPU in each precision against the CPU's losses"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
-    "generate": ("generate", "tokens a second with the KV cache against PyTorch eager"),
+    "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
-    "ladder": ("ladder", "what each optimisation brings, against the plain way"),
+    "ladder": ("ladder", "what each optimisation brings, against plain code"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
-    "overhead": ("overhead", "microseconds an op of tiny tensors"),
+    "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
 }
@@ -31,7 +31,7 @@ def main() -> None:
         print("usage: python -m benchmarks COMMAND [options]\n")
         for name, (_, text) in COMMANDS.items():
             print(f"  {name:12} {text}")
-        print("\neach: --json FILE, --picture FILE, --beside-load N; --help tells the rest")
+        print("\neach: --json FILE, --picture FILE, --beside-load N; --help lists the rest")
         raise SystemExit(0 if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else 2)
     module = importlib.import_module(f".{COMMANDS[sys.argv[1]][0]}", __package__)
     common.run(sys.argv[1], module.main, sys.argv[2:])

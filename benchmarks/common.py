@@ -1,4 +1,4 @@
-"""What every benchmark can do besides: write JSON, draw a picture, run again on a busy machine."""
+"""What every benchmark can do: write JSON, draw a picture, run again on a busy machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SIDES = ("ours", "torch")
 def options() -> argparse.ArgumentParser:
     """The options that every benchmark shares, as a parent of its parser."""
     parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("of every benchmark")
+    group = parser.add_argument_group("options of every benchmark")
     group.add_argument("--json", metavar="FILE", help="write everything measured to this file")
     group.add_argument("--picture", metavar="FILE", help="draw the result into this PNG")
     group.add_argument(
         "--beside-load", metavar="N", type=_number, default=0,
-        help="measure again beside N processes that keep a core busy each",
+        help="measure again while N processes keep a core busy each",
     )  # fmt: skip
     return parser
 
@@ -74,7 +74,7 @@ def run_sides(
 
 @contextmanager
 def busy(n: int) -> Iterator[None]:
-    """Within it n processes of this process's own priority do nothing but count."""
+    """Run n processes of the same priority as this one, each of which keeps a core busy."""
     spinning = [subprocess.Popen([sys.executable, "-S", "-c", SPIN]) for _ in range(n)]
     try:
         yield
@@ -85,19 +85,19 @@ def busy(n: int) -> Iterator[None]:
 
 
 def run(command: str, main: Callable[[list[str]], Any], argv: list[str]) -> None:
-    """One benchmark: measured alone, beside load if that is wanted, then written and drawn."""
+    """Measure one benchmark alone and, if asked for, under load; then write and draw the result."""
     chosen, _ = options().parse_known_args(argv)
     for file in (chosen.json, chosen.picture):
         folder = os.path.dirname(os.path.abspath(file)) if file else "."
         if not os.path.isdir(folder):
-            raise SystemExit(f"{file}: there is no folder {folder}")
+            raise SystemExit(f"{file}: the folder {folder} does not exist; create it first")
     summary = main(argv)
     if summary is None:  # a child of a benchmark, or --help
         return
     summary = {"command": command, "options": argv, **summary}
     if chosen.beside_load:
         n = chosen.beside_load
-        print(f"\n--- the same beside {n} busy process{'es' if n > 1 else ''}\n", flush=True)
+        print(f"\n--- again beside {n} busy process{'es' if n > 1 else ''}\n", flush=True)
         with busy(n):
             loaded = main(argv)
         summary["beside"] = compare(times_of(summary), times_of(loaded), n)
@@ -113,24 +113,24 @@ def run(command: str, main: Callable[[list[str]], Any], argv: list[str]) -> None
 
 
 def times_of(summary: dict[str, Any]) -> dict[str, float]:
-    """label: seconds of whatever a benchmark measured."""
+    """The seconds that a benchmark measured, by label."""
     if "seconds" in summary:
         return summary["seconds"]
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     for name, row in summary.items():
-        if isinstance(row, dict) and "seconds" in row:  # train-step: a row a side
-            found[name] = row["seconds"]
-        elif isinstance(row, dict) and "ours forward" in row:  # ops: a row an op, milliseconds
+        if isinstance(row, dict) and "seconds" in row:  # train-step: a row per side
+            times[name] = row["seconds"]
+        elif isinstance(row, dict) and "ours forward" in row:  # ops: a row per op, milliseconds
             for side in ("ours", "torch"):
                 if f"{side} forward" in row:
-                    found[f"{side}: {name}"] = (
+                    times[f"{side}: {name}"] = (
                         row[f"{side} forward"] + row[f"{side} backward"]
                     ) / 1e3
-    return found
+    return times
 
 
 def compare(alone: dict[str, float], loaded: dict[str, float], n: int) -> dict[str, Any]:
-    """Print how much longer each thing took beside n busy processes, and what would be fair."""
+    """Print how many times as long each part took beside n busy processes, and a fair share."""
     cores = _cores()
     fair = max(1.0, (cores + n) / cores)
     width = max(map(len, alone), default=10) + 2

@@ -1,11 +1,11 @@
-"""Tokens a second with the KV cache, greedy, ours and PyTorch eager's in turn, in fresh processes.
+"""Tokens/s with the KV cache, greedy, ours and PyTorch eager's alternately, in fresh processes.
 
     python -m benchmarks generate --config gpt2
 
 Both have the same weights and must write the same tokens. Ours is `generation.generate`; PyTorch
 runs the same model with a cache that is allocated once, inference_mode and its own attention. The
-first token takes the prompt in; the rate is that of the tokens after it. `weights read` is what the
-rate means at one row: every weight is read once for each token.
+time of the first token includes the prompt; the rate is that of the tokens after it. `weights read`
+is the rate in bytes: every weight is read once per step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLACES = {  # our names: PyTorch's
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Any:
-    """The weight that both sides have under a name: drawn from the name itself."""
+    """The weight that both sides have under a name; the seed is the name itself."""
     import numpy as np
 
     if name.endswith("bias"):
@@ -39,7 +39,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Any:
 
 
 def ours(config: Config) -> Callable[[Any, int], Iterator[Any]]:
-    """generate(prompt, new) -> each step's ids, by tinygrad_llm."""
+    """A function (prompt, new) that yields the ids of each step, by tinygrad_llm."""
     from tinygrad_llm.generation import generate_steps
 
     from .our_gpt import model_of
@@ -52,7 +52,7 @@ def ours(config: Config) -> Callable[[Any, int], Iterator[Any]]:
     return lambda prompt, new: (ids.array for ids in generate_steps(model, prompt.tolist(), new))
 
 
-def rival(config: Config) -> Callable[[Any, int], Iterator[Any]]:
+def pytorch(config: Config) -> Callable[[Any, int], Iterator[Any]]:
     """The same by PyTorch."""
     import torch
 
@@ -68,11 +68,11 @@ def rival(config: Config) -> Callable[[Any, int], Iterator[Any]]:
 
 
 def measure(side: str, config: str, batches: list[int], prompt: int, new: int) -> dict[str, Any]:
-    """For each batch: seconds of the first token and of each later one, and the tokens."""
+    """For each batch size the seconds of the first token, of each later one, and the tokens."""
     import numpy as np
 
     sizes = CONFIGS[config]._replace(context_length=prompt + new)
-    run = (ours if side == "ours" else rival)(sizes)
+    run = (ours if side == "ours" else pytorch)(sizes)
     measured = {}
     for batch in batches:
         ids = np.random.default_rng(1).integers(0, sizes.vocab_size, (batch, prompt))
@@ -115,13 +115,13 @@ def main(argv: list[str]) -> dict[str, Any] | None:
 
 
 def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, Any]:
-    """Medians, printed: first token, tokens a second, ratio, whether the tokens agree."""
+    """Medians, printed: first token, tokens/s, ratio, whether the tokens agree."""
     config, sides = CONFIGS[options.config], list(rounds)
     c = config.emb_dim
     read = 4 * (config.n_layers * 12 * c * c + config.vocab_size * c)  # bytes of weights per step
     print(
         f"\n{options.config}: {options.new} tokens after a prompt of {options.prompt}, greedy\n\n"
-        f"{'batch':>5}  {'':6}{'first token':>13}{'ms a token':>12}{'tokens/s':>10}"
+        f"{'batch':>5}  {'':6}{'first token':>13}{'ms/token':>12}{'tokens/s':>10}"
         f"{'weights read':>14}{'ratio':>8}"
     )
     batches: dict[str, Any] = {}
@@ -146,7 +146,7 @@ def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, An
             row["same_tokens"] = first[0] == first[1]
             if not row["same_tokens"]:
                 at = next(i for i, (a, b) in enumerate(zip(*first, strict=True)) if a != b)
-                print(f"       the tokens differ from number {at + 1} on: two scores were near")
+                print(f"       the tokens differ from number {at + 1} on: two logits were close")
     if len(sides) == 2:
         if all(row["same_tokens"] for row in batches.values()):
             print("\nboth wrote the same tokens")

@@ -2,8 +2,8 @@
 
     python -m benchmarks gpu-losses --picture tests/gpu_losses.png
 
-The same initial weights and the same batches; every run should lose as the CPU's float32 run does.
-Printed: the largest and the mean distance to it, and the mean loss of the last 50 steps.
+All runs have the same initial weights and batches, so their losses should be those of the CPU's
+float32 run. Printed are the largest and the mean distance to it and the mean of the last 50 losses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def losses(run: str, text: str, steps: int) -> list[float]:
     model = GPT(GPTConfig(len(letters), CONTEXT, 192, 6, 4, drop_rate=0.0)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     draw = np.random.default_rng(0)
-    found = []
+    curve = []
     for _ in range(steps):
         starts = draw.integers(0, len(ids) - CONTEXT - 1, BATCH)
         x, y = (np.stack([ids[i + s : i + s + CONTEXT] for i in starts]) for s in (0, 1))
@@ -41,12 +41,12 @@ def losses(run: str, text: str, steps: int) -> list[float]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        found.append(loss.detach())
-    return [loss.item() for loss in found]  # waits for the GPU once, here
+        curve.append(loss.detach())
+    return [loss.item() for loss in curve]  # waits for the GPU once, here
 
 
 def draw(curves: dict[str, list[float]], file: str) -> None:
-    """Losses above, distances to the CPU's below."""
+    """Draw the losses, and below them their distances to the CPU's."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -64,7 +64,7 @@ def draw(curves: dict[str, list[float]], file: str) -> None:
         if run != "cpu":
             distance = [abs(a - b) for a, b in zip(curve, curves["cpu"], strict=True)]
             below.semilogy(distance, line, color=color, linewidth=width, label=label)
-    above.set(ylabel="loss (nats a character)", title="The same training on a CPU and on a GPU")
+    above.set(ylabel="loss (nats per character)", title="The same training on a CPU and on a GPU")
     below.set(xlabel="step", ylabel="distance to the CPU's loss")
     for axes in (above, below):
         axes.grid(alpha=0.3)

@@ -34,7 +34,7 @@ def profile(config: str, precision: str, steps: int = 3) -> None:
         print(f"{name:44}{calls[name] // steps:5}{milliseconds:9.2f} ms")
     outside = whole - sum(total.values())
     print(f"{'outside ops (AdamW, sums of gradients)':44}{'':5}{outside:9.2f} ms")
-    print(f"{'a step':44}{'':5}{whole:9.2f} ms")
+    print(f"{'one step':44}{'':5}{whole:9.2f} ms")
 
 
 def timed_ops() -> list[tuple[str, Any, Any]]:

@@ -2,8 +2,8 @@
 
     python -m benchmarks import
 
-The two take turns, so that whatever the machine does meets both. A time is the import statement
-alone, without the start of Python; `import tinygrad_llm` contains `import numpy`.
+The two alternate, so that other work on the machine disturbs both. A time is that of the import
+statement alone, without the start of Python; `import tinygrad_llm` contains `import numpy`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODULES = ("numpy", "tinygrad_llm")
 
 
 def once(module: str) -> float:
-    """Seconds of one import in a process of its own."""
+    """Seconds of one import in a new process."""
     code = f"from time import perf_counter as t; a = t(); import {module}; print(t() - a)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=machine.clean_environment(), capture_output=True,
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     print(f"\nratio: {ratio:.2f} times import numpy ({options.rounds} processes each)")
     slowest = own_modules("tinygrad_llm")
     if options.top:
-        print("\nslowest of what comes on top of NumPy (with -X importtime, which costs some):")
+        print("\nthe slowest modules after NumPy (with -X importtime, which adds some time):")
         for spent, name in slowest[: options.top]:
             print(f"  {name:32}{spent * 1e3:7.2f} ms")
     return {"seconds": seconds, "ratio": ratio, "rounds": times,

@@ -1,11 +1,11 @@
-"""The speed ladder: what each optimisation brings, against the plain way of doing the same.
+"""The speed ladder: what each optimisation brings, against plain code that computes the same.
 
     python -m benchmarks ladder                 every rung
-    python -m benchmarks ladder --only scatter  those whose name holds a word
+    python -m benchmarks ladder --only scatter  those whose name contains a word
 
-Both ways run in this process, in turn, on the same arrays, forward and backward where there is a
+Both run in this process, alternately, on the same arrays, forward and backward where there is a
 backward; medians. `differ` is the largest difference between the two results, relative to the
-largest number in them: the plain way is not another computation. SPEED.md tells the ideas.
+largest number in them. SPEED.md explains the ideas.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from . import common, machine
 
 B, T, C, H = 8, 256, 384, 6  # the `char` model of the train-step benchmark
-Way = Callable[[], Any]  # runs once and gives arrays to compare
-RUNGS: dict[str, Callable[[], tuple[Way, Way]]] = {}  # name: makes (the plain way, ours)
+Way = Callable[[], Any]  # runs once and returns arrays to compare
+RUNGS: dict[str, Callable[[], tuple[Way, Way]]] = {}  # name: makes (the plain code, ours)
 
 
 def rung(name: str) -> Callable[[Any], Any]:
@@ -165,7 +165,7 @@ def _adamw() -> tuple[Way, Way]:
     p, m, v = start.copy(), np.zeros_like(g), np.zeros_like(g)
     t = 0
 
-    def plain() -> list[Any]:  # the formulas as they stand, a new array for each result
+    def plain() -> list[Any]:  # the formulas as written, a new array for each result
         nonlocal p, m, v, t
         t += 1
         p = p * (1 - lr * decay)
@@ -190,7 +190,7 @@ def _scatter() -> tuple[Way, Way]:
     from tinygrad_llm.arrays.indexing import scatter_add_rows
 
     rng = np.random.default_rng(0)
-    ids = np.minimum(rng.zipf(1.2, 4096), 50257) - 1  # words are that uneven
+    ids = np.minimum(rng.zipf(1.2, 4096), 50257) - 1  # words are distributed as unevenly
     rows, out = normal(4096, 768), np.zeros((50257, 768), np.float32)
 
     def plain() -> list[Any]:
@@ -222,7 +222,7 @@ def _cache() -> tuple[Way, Way]:
 
 
 def compare(make: Callable[[], tuple[Way, Way]], seconds: float) -> dict[str, float]:
-    """Median seconds of both ways, in turn, and how far their results are apart."""
+    """Median seconds of both ways, run alternately, and how far apart their results are."""
     plain, ours = make()
     differ = max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
@@ -241,12 +241,12 @@ def compare(make: Callable[[], tuple[Way, Way]], seconds: float) -> dict[str, fl
 
 def main(argv: list[str]) -> dict[str, Any]:
     parser = common.parser("ladder", __doc__)
-    parser.add_argument("--only", default="", help="rungs whose name holds this")
+    parser.add_argument("--only", default="", help="rungs whose name contains this")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each rung")
     options = parser.parse_args(argv)
     chosen = [name for name in RUNGS if options.only.lower() in name.lower()]
     if not chosen:
-        parser.error(f"no rung is called {options.only}; there are: {', '.join(RUNGS)}")
+        parser.error(f"no rung has {options.only!r} in its name; the rungs: {', '.join(RUNGS)}")
     slowing = [name for name in machine.SLOWING if name in machine.os.environ]
     print(machine.describe())
     if slowing:
@@ -254,8 +254,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     print(f"\n{'':42}{'plain':>11}{'ours':>11}{'times':>8}{'differ':>10}")
     rungs = {}
     for name in chosen:
-        found = rungs[name] = compare(RUNGS[name], options.seconds)
-        print(f"{name:42}{found['plain'] * 1e3:8.2f} ms{found['ours'] * 1e3:8.2f} ms"
-              f"{found['times']:8.2f}{found['differ']:10.0e}", flush=True)  # fmt: skip
+        row = rungs[name] = compare(RUNGS[name], options.seconds)
+        print(f"{name:42}{row['plain'] * 1e3:8.2f} ms{row['ours'] * 1e3:8.2f} ms"
+              f"{row['times']:8.2f}{row['differ']:10.0e}", flush=True)  # fmt: skip
     seconds = {f"{way}: {name}": rungs[name][way] for name in rungs for way in ("plain", "ours")}
     return {"machine": {"text": machine.describe()}, "rungs": rungs, "seconds": seconds}

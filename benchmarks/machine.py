@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-# the first two force a kernel and a block size, the third has every import compile its files again
+# the first two force a kernel and a block size; with the third every import compiles its files
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -25,7 +25,7 @@ def clean_environment(threads: int | None = None) -> dict[str, str]:
 
 
 def run_child(module: str, *args: Any, threads: int | None = None, timeout: float = 3600) -> Any:
-    """Run `python -m module args` in a fresh process; its last line of output, as JSON."""
+    """Run `python -m module args` in a fresh process; return its last line of output, from JSON."""
     command = [sys.executable, "-m", module, *map(str, args)]
     done = subprocess.run(
         command, env=clean_environment(threads), capture_output=True, text=True, timeout=timeout

@@ -2,11 +2,11 @@
 
     python -m benchmarks memory --config gpt2
 
-Each side runs in fresh processes, in turn. `peak` is the most that the process has held (resident),
+The processes of the sides alternate. `peak` is the most that the process has held (resident),
 `of it the step` what came on top of the imported package; page faults are the pieces of memory
-(4 kB, or 2 MB with huge pages) that a step after the first ones still gets new from the system.
-Under it stands the bill in closed form (study/memory/bill.py), which counts what backward needs and
-no working memory.
+(4 kB, or 2 MB with huge pages) that a step after the first ones still takes from the system. Below
+the table is the bill in closed form (study/memory/bill.py), which counts what backward needs and no
+working memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDES = ("ours", "checkpointed", "torch")
 
 
 def steps_of(side: str, config: str) -> Any:
-    """A function that trains one step."""
+    """A function that trains one step and returns its loss."""
     torch, model, *rest = training_of("torch" if side == "torch" else "ours", config)
     if side == "checkpointed":
         model.gradient_checkpointing_enable()
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         "memory", sides, options.rounds, "--config", options.config, "--steps", options.steps,
         threads=options.threads,
     )  # fmt: skip
-    print(f"{'':14}{'ms/step':>10}{'peak':>10}{'of it the step':>17}{'page faults a step':>21}")
+    print(f"{'':14}{'ms/step':>10}{'peak':>10}{'of it the step':>17}{'page faults/step':>21}")
     seconds, peaks = {}, {}
     for side in sides:
         seconds[side] = statistics.median(t for r in rounds[side] for t in r["times"])

@@ -2,7 +2,7 @@
 
     python -m benchmarks ops --against torch
 
-Each side runs in processes of its own, in turn; a time is the median of all its runs.
+The processes of the two sides alternate; a time is the median of all runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BIG_V, BIG_C = 50257, 256
 
 
 def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]]:
-    """name: (function of tensors, their shapes), in the names that both sides share."""
+    """For each name a function of tensors and their shapes; both libraries have these functions."""
     F = torch.nn.functional
     ids = torch.arange(B * T).reshape(B, T) * 7919 % BIG_V
     small = torch.arange(B * T) * 31 % V
@@ -49,7 +49,7 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
 
 
 def _attention(torch: Any) -> Callable[..., Any]:
-    """Attention as the books write it: every step a function of its own, the same on both sides."""
+    """Attention as the books write it: a function for every step, the same on both sides."""
     future = torch.triu(torch.ones(T, T), diagonal=1).bool()
 
     def attention(q: Any, k: Any, v: Any) -> Any:
@@ -84,7 +84,7 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
     rng = np.random.default_rng(0)
-    found: dict[str, dict[str, Any]] = {}
+    times: dict[str, dict[str, Any]] = {}
     for name, (function, shapes) in cases(torch).items():
         arrays = [rng.standard_normal(s, dtype=np.float32) for s in shapes]
         tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
@@ -102,8 +102,8 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
             y.backward(upstream)
             backward.append(time.perf_counter() - middle)
             forward.append(middle - start)
-        found[name] = {"forward": forward[2:], "backward": backward[2:]}
-    return found
+        times[name] = {"forward": forward[2:], "backward": backward[2:]}
+    return times
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
@@ -126,9 +126,9 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     for name in rounds["ours"][0]:
         row: dict[str, float] = {}
         for side in sides:
-            for way in ("forward", "backward"):
-                times = [t for r in rounds[side] for t in r[name][way]]
-                row[f"{side} {way}"] = statistics.median(times) * 1e3
+            for which in ("forward", "backward"):
+                times = [t for r in rounds[side] for t in r[name][which]]
+                row[f"{side} {which}"] = statistics.median(times) * 1e3
         line = f"{name:22}" + "".join(f"{v:9.3f}" for v in row.values())
         if len(sides) == 2:
             row["ratio"] = (row["torch forward"] + row["torch backward"]) / (

@@ -1,10 +1,10 @@
-"""What an op costs beside its arithmetic: microseconds for tensors of four numbers.
+"""What an op costs in addition to its arithmetic: microseconds for tensors of four numbers.
 
     python -m benchmarks overhead
 
-Rivals that are installed take part: torch, mygrad, autograd, micrograd. Forward records the op;
-backward is the walk over a chain of 200 of them. micrograd knows single numbers only: its chain
-multiplies one number where the others multiply four, and is still the same count of ops.
+Compared with torch, mygrad, autograd and micrograd where they are installed. Forward records the
+op; backward runs through a chain of 200 of them. micrograd has single numbers only: its chain
+multiplies one number where the others multiply four, with the same number of ops.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 from . import common, machine
 
 CHAIN = 200
-RIVALS = ("torch", "mygrad", "autograd", "micrograd")
+OTHERS = ("torch", "mygrad", "autograd", "micrograd")
 
 
 def chain(make: Callable[[Any], Any], backward: Callable[[Any, Any], Any]) -> dict[str, float]:
-    """Microseconds an op, forward and backward: y = y·z two hundred times; medians."""
+    """Microseconds per op, forward and backward: y = y·z two hundred times; medians."""
     import numpy as np
 
     forward_times, backward_times = [], []
@@ -66,7 +66,7 @@ def mygrad() -> dict[str, float]:
 
 
 def autograd() -> dict[str, float]:
-    """HIPS autograd has no graph to hold: forward and backward are timed as one call and halved."""
+    """HIPS autograd keeps no graph: forward and backward are timed as one call and halved."""
     import autograd.numpy as anp
     import numpy as np
     from autograd import grad
@@ -97,24 +97,24 @@ def micrograd() -> dict[str, float]:
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("overhead", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", choices=["ours", *RIVALS], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["ours", *OTHERS], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(globals()[options.side]()))
         return None
     here = machine.run_child("benchmarks.machine", threads=1)
     print(here["text"], "\n")
-    sides = ["ours"] + [s for s in RIVALS if importlib.util.find_spec(s)]
-    missing = [s for s in RIVALS if s not in sides]
+    sides = ["ours"] + [s for s in OTHERS if importlib.util.find_spec(s)]
+    missing = [s for s in OTHERS if s not in sides]
     rounds = common.run_sides("overhead", sides, options.rounds, threads=1)
-    print(f"{'microseconds an op':22}{'forward':>9}{'backward':>9}{'both':>9}{'times ours':>12}")
-    found: dict[str, dict[str, float]] = {}
+    print(f"{'microseconds per op':22}{'forward':>9}{'backward':>9}{'both':>9}{'times ours':>12}")
+    table: dict[str, dict[str, float]] = {}
     for side in sides:
         f, b = (statistics.median(r[w] for r in rounds[side]) for w in ("forward", "backward"))
-        found[side] = {"forward": f, "backward": b, "both": f + b}
+        table[side] = {"forward": f, "backward": b, "both": f + b}
         note = "  (one number, no arrays)" if side == "micrograd" else ""
-        print(f"{side:22}{f:9.2f}{b:9.2f}{f + b:9.2f}{(f + b) / found['ours']['both']:12.2f}{note}")
+        print(f"{side:22}{f:9.2f}{b:9.2f}{f + b:9.2f}{(f + b) / table['ours']['both']:12.2f}{note}")
     if missing:
         print(f"\nnot installed: {', '.join(missing)} (pip install {' '.join(missing)})")
-    return {"machine": here, "microseconds": found,
-            "seconds": {side: row["both"] / 1e6 for side, row in found.items()}}  # fmt: skip
+    return {"machine": here, "microseconds": table,
+            "seconds": {side: row["both"] / 1e6 for side, row in table.items()}}  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-OURS, THEIRS, REST = "tab:blue", "tab:orange", "lightgray"
+OURS, THEIRS, OPTIMIZER = "tab:blue", "tab:orange", "lightgray"
 PAPER = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2.0}  # behind a text
 NAMES = {"ours": "tinygrad_llm", "torch": "PyTorch eager"}
 
 
 def draw(command: str, summary: dict[str, Any], file: str) -> None:
-    """Draw what the command measured; a bar for each time where it has no picture of its own."""
+    """Draw what the command measured; a bar for each time if the command has no special picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -27,7 +27,7 @@ def draw(command: str, summary: dict[str, Any], file: str) -> None:
 
 
 def _train_step(figure: Any, summary: dict[str, Any]) -> None:
-    """Milliseconds of every step as dots, their median as a bar; peak memory beside it."""
+    """Milliseconds of every step as marks, their median as a bar; peak memory to the right."""
     sides = [side for side in NAMES if side in summary]
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for i, side in enumerate(sides):
@@ -44,7 +44,7 @@ def _train_step(figure: Any, summary: dict[str, Any]) -> None:
         axes.set_ylim(len(sides) - 0.4, -0.6)
     left.set_yticks(range(len(sides)), [NAMES[s] for s in sides])
     right.set_yticks([])
-    left.set_xlabel("milliseconds a step (bar: median, mark: each step)")
+    left.set_xlabel("milliseconds per step (bar: median, mark: each step)")
     right.set_xlabel("peak memory of the process, MB")
     if "flops" in summary:
         floor = summary["flops"] / summary["machine"]["sgemm"] / 1e6
@@ -70,9 +70,9 @@ def _ops(figure: Any, summary: dict[str, Any]) -> None:
         axes.barh(i, forward, color=OURS, label="ours, forward" if not i else None)
         axes.barh(i, backward, left=forward, color=OURS, alpha=0.5,
                   label="ours, backward" if not i else None)  # fmt: skip
-        told = f"{1 / (forward + backward):.2f} times PyTorch's speed" if against else (
+        label = f"{1 / (forward + backward):.2f} times PyTorch's speed" if against else (
             f"{forward + backward:.2f} ms")  # fmt: skip
-        axes.text(forward + backward, i, " " + told, va="center", fontsize=8)
+        axes.text(forward + backward, i, " " + label, va="center", fontsize=8)
     if against:
         axes.axvline(1.0, color=THEIRS, label="PyTorch eager")
     axes.set_yticks(range(len(rows)), list(rows))
@@ -93,17 +93,17 @@ def _profile(figure: Any, summary: dict[str, Any]) -> None:
     rows.append(("between ops", between["forward"], between["backward"]))
     rows.append(("optimizer (AdamW)", phases["optimizer"], 0.0))
     for i, (name, forward, backward) in enumerate(rows):
-        axes.barh(i, forward * 1e3, color=REST if name[0] == "o" else OURS)
+        axes.barh(i, forward * 1e3, color=OPTIMIZER if name[0] == "o" else OURS)
         axes.barh(i, backward * 1e3, left=forward * 1e3, color=OURS, alpha=0.5)
         share = (forward + backward) / summary["total"]
         axes.text((forward + backward) * 1e3, i, f" {share:.1%}", va="center", fontsize=8)
     axes.barh([0], [0], color=OURS, label="forward")
     axes.barh([0], [0], color=OURS, alpha=0.5, label="backward")
-    axes.barh([0], [0], color=REST, label="optimizer")
+    axes.barh([0], [0], color=OPTIMIZER, label="optimizer")
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel("milliseconds of a step")
+    axes.set_xlabel("milliseconds per step")
     axes.legend(fontsize=8, loc="lower right")
     figure.suptitle(
         f"a training step of {summary['config']}: {summary['total'] * 1e3:.0f} ms, "
@@ -112,7 +112,7 @@ def _profile(figure: Any, summary: dict[str, Any]) -> None:
 
 
 def _generate(figure: Any, summary: dict[str, Any]) -> None:
-    """Tokens a second for each batch size, a bar a side."""
+    """Tokens/s for each batch size, a bar per side."""
     axes = figure.add_subplot()
     batches = list(summary["batches"])
     sides = [side for side in NAMES if side in summary["batches"][batches[0]]]
@@ -124,7 +124,7 @@ def _generate(figure: Any, summary: dict[str, Any]) -> None:
                      label=NAMES[side] if not i else None)  # fmt: skip
             axes.text(at, rate, f"{rate:.0f}", ha="center", va="bottom")
     axes.set_xticks(range(len(batches)), [f"batch {b}" for b in batches])
-    axes.set_ylabel("tokens a second, all rows together")
+    axes.set_ylabel("tokens/s, all rows together")
     axes.margins(y=0.12)
     axes.legend(fontsize=8)
     figure.suptitle(f"generation with the KV cache, {summary['config']}")

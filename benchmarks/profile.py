@@ -2,10 +2,10 @@
 
     python -m benchmarks profile --config gpt2
 
-GFLOP/s stands where an op is made of matrix products, and counts useful ones only: the scores that
-attention works out a second time in backward, and the masked half, do not count.
-linear_cross_entropy computes its gradients in forward, while the logits are there. `between ops` is
-the rest of the wall time: the engine's walk, sums of gradients, calls of modules.
+GFLOP/s is shown for ops that are made of matrix products and counts useful ones only, without the
+scores that attention computes a second time in backward and without the masked half.
+linear_cross_entropy computes its gradients in forward, while it has the logits. `between ops` is
+the remaining wall time: the engine's loop, sums of gradients, calls of modules.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ PHASES = ("forward", "backward", "optimizer", "zero_grad")
 
 
 def flops_of(name: str, shapes: list[tuple[int, ...]], needs: list[bool]) -> tuple[float, float]:
-    """Useful floating-point operations of one call of an op, forward and backward; 0 for none.
+    """Useful operations (FLOP) of one call of an op, forward and backward; 0 without products.
 
-    A product of (N, I) and (I, O) takes 2·N·I·O; each of the two gradients as many again.
+    A product of (N, I) and (I, O) takes 2·N·I·O; each of the two gradients the same again.
     """
     if name == "linear":
         (*rows, i), (o, _) = shapes[0], shapes[1]
@@ -42,7 +42,7 @@ def flops_of(name: str, shapes: list[tuple[int, ...]], needs: list[bool]) -> tup
         batch = max(shapes[0][:-2], shapes[1][:-2], key=math.prod)
         product = 2.0 * math.prod(batch) * math.prod(shapes[0][-2:]) * shapes[1][-1]
         return product, product * (needs[0] + needs[1])
-    if name == "scaled_dot_product_attention":  # causal: (T + 1)/2 keys a query
+    if name == "scaled_dot_product_attention":  # causal: (T + 1)/2 keys per query
         (*heads, t, d) = shapes[0]
         product = 2.0 * math.prod(heads) * t * (t + 1) / 2 * d
         return 2 * product, 4 * product
@@ -73,7 +73,7 @@ def measure(config: str, steps: int) -> dict[str, Any]:
             self.rows[op.name][2] += s
 
     rounds = []
-    for _ in range(steps + 2):  # two to warm up
+    for _ in range(steps + 2):  # two of them warm up
         watch = Stopwatch()
         with watch:
             clock = [time.perf_counter()]
@@ -105,9 +105,9 @@ def summary_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {"phases": phases, "ops": rows, "between": between, "total": sum(phases.values())}
 
 
-def show(config: str, found: dict[str, Any], sgemm: float) -> None:
-    """The table."""
-    total, phases = found["total"], found["phases"]
+def show(config: str, profile: dict[str, Any], sgemm: float) -> None:
+    """Print the table."""
+    total, phases = profile["total"], profile["phases"]
     sizes = CONFIGS[config]
     flops = flops_per_step(sizes)
     print(
@@ -118,13 +118,13 @@ def show(config: str, found: dict[str, Any], sgemm: float) -> None:
     )
     head = ("op", "calls", "forward ms", "backward ms", "share", "GFLOP/s", "back")
     print("{:32}{:>6}{:>12}{:>13}{:>8}{:>10}{:>8}".format(*head))
-    for row in found["ops"]:
+    for row in profile["ops"]:
         print(_row(row["op"], row["calls"], row["forward"], row["backward"], total)
               + _rate(row["gflop_forward"], row["forward"], 10)
               + _rate(row["gflop_backward"], row["backward"], 8))  # fmt: skip
-    between = found["between"]
+    between = profile["between"]
     print(_row("between ops", "", between["forward"], between["backward"], total))
-    print(_row("all of it", "", phases["forward"], phases["backward"], total))
+    print(_row("all ops and between", "", phases["forward"], phases["backward"], total))
     print(_row("optimizer (AdamW)", "", phases["optimizer"], None, total))
     print(_row("zero_grad", "", phases["zero_grad"], None, total))
     floor = flops / (sgemm * 1e9)
@@ -158,12 +158,12 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"])
     print(f"sgemm 2048: {here['sgemm']:.0f} GFLOP/s")
-    found = machine.run_child(
+    measured = machine.run_child(
         "benchmarks", "profile", "--config", options.config, "--steps", steps, "--side", "ours",
         threads=options.threads,
     )  # fmt: skip
-    result = summary_of(found["rounds"])
+    result = summary_of(measured["rounds"])
     show(options.config, result, here["sgemm"])
     seconds = {p: result["phases"][p] for p in ("forward", "backward", "optimizer")}
-    return {"config": options.config, "machine": here, "seconds": seconds, "peak": found["peak"],
+    return {"config": options.config, "machine": here, "seconds": seconds, "peak": measured["peak"],
             "flops": flops_per_step(CONFIGS[options.config]), **result}  # fmt: skip

@@ -1,10 +1,10 @@
-"""Random numbers, ours and PyTorch's in turn, the same numbers from both.
+"""Random numbers, ours and PyTorch's alternately; both draw the same numbers.
 
     python -m benchmarks random
 
 Every case is run with a small, a medium and a large tensor. The ratio is PyTorch's time over ours,
-medians of runs that take turns; above 1 ours is faster. Drawing is one stream and so one thread in
-both; the arithmetic on normal numbers is shared among threads here.
+medians of runs that alternate; above 1 ours is faster. Drawing is one stream and therefore one
+thread in both; here the arithmetic on normal numbers is shared among threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CASES = {
 
 
 def seconds(case: Any, libraries: list[Any], n: int, budget: float) -> list[float]:
-    """The median time of the case in each library, in turns for about `budget` seconds in all."""
+    """Median seconds of the case in each library; they alternate for about `budget` seconds."""
     inputs = [lib.ones(n) for lib in libraries]
     times: list[list[float]] = [[] for _ in libraries]
     end = time.perf_counter() + budget

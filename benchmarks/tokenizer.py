@@ -1,15 +1,15 @@
 """The BPE tokenizer: training against the textbook loop, encoding against tiktoken.
 
-    python -m benchmarks tokenizer                 all of it: about a quarter of an hour
+    python -m benchmarks tokenizer                 everything: about a quarter of an hour
     python -m benchmarks tokenizer --merges 50     fewer merges: quick, and a smaller ratio
 
-Training is measured from the text to the merges, cutting into pieces included, in both. The
-textbook loop (text/textbook.py) runs twice: over every word of the text as it stands, and over each
-different word once with its count, which is half of our way already. All give the same merges.
+Training is measured from the text to the merges, with the cutting into pieces, in both. The
+textbook loop (text/textbook.py) runs twice: over every word of the text, and over each different
+word once with its count, which is half of our method already. All find the same merges.
 
 Encoding uses the trained vocabulary in both, first with an empty word cache, then with a filled
 one. Everything here runs in one thread, and seconds are processor time, which other processes on
-the machine change little. Runs that are compared take turns; of several runs the median counts.
+the machine change little. Runs that are compared alternate; of several runs the median counts.
 """
 
 from __future__ import annotations
@@ -48,51 +48,51 @@ def counted_merges(counts: dict[bytes, int], n_merges: int, min_count: int = 2) 
     return merges
 
 
-def by_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of processor time; in every round all of them run once, in turn."""
+def by_rounds(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of processor time; in every round each of them runs once."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.process_time()
             run()
             times[name].append(time.process_time() - start)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def measure_training(
     text: str, n_merges: int, rounds: int, slow: bool
 ) -> tuple[BPETokenizer, dict[str, float]]:
-    """Print the training times and ratios; the tokenizer that came out, and the seconds."""
-    found: dict[str, list[Pair]] = {}
+    """Print the training times and ratios; return the trained tokenizer and the seconds."""
+    merges: dict[str, list[Pair]] = {}
 
     def ours() -> None:
-        found["ours"] = BPETokenizer.train(text, 256 + n_merges, special_tokens=()).merges
+        merges["ours"] = BPETokenizer.train(text, 256 + n_merges, special_tokens=()).merges
 
     def counted() -> None:
         words = {piece.encode(): n for piece, n in count_pieces(text).items()}
-        found["counted"] = counted_merges(words, n_merges)
+        merges["counted"] = counted_merges(words, n_merges)
 
     def textbook() -> None:
-        found["textbook"] = textbook_merges((piece.encode() for piece in split(text)), n_merges)
+        merges["textbook"] = textbook_merges((piece.encode() for piece in split(text)), n_merges)
 
     print(f"training, {n_merges} merges:")
-    fast = by_turns({"ours": ours}, rounds)["ours"]
+    fast = by_rounds({"ours": ours}, rounds)["ours"]
     times = {"training, ours": fast}
     row("ours", fast)
     slow_runs = {"textbook, each word once": counted}
     if slow:
         slow_runs["textbook, whole text"] = textbook
     for name, run in slow_runs.items():
-        seconds = times[name] = by_turns({name: run}, 1)[name]
+        seconds = times[name] = by_rounds({name: run}, 1)[name]
         row(name, seconds, f"{seconds / fast:6.0f} times ours")
-    row("ours, again", by_turns({"ours": ours}, rounds)["ours"])
-    assert all(merges == found["ours"] for merges in found.values()), "the merges differ"
-    print(f"  the merges are the same ({len(found['ours'])})\n")
-    return BPETokenizer(found["ours"]), times
+    row("ours, again", by_rounds({"ours": ours}, rounds)["ours"])
+    assert all(pairs == merges["ours"] for pairs in merges.values()), "the merges differ"
+    print(f"  the merges are the same ({len(merges['ours'])})\n")
+    return BPETokenizer(merges["ours"]), times
 
 
 def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[str, float]:
-    """Print the times of encoding the whole text, list and array, against tiktoken; seconds."""
+    """Print and return the seconds of encoding the text, as list and array, against tiktoken."""
     encoding = tokenizer.to_tiktoken()
     n_tokens = len(tokenizer.encode(text))
     assert encoding.encode_ordinary(text) == tokenizer.encode(text), (
@@ -102,7 +102,7 @@ def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[st
     def cold() -> None:
         BPETokenizer(tokenizer.merges).encode(text)
 
-    times = by_turns(
+    times = by_rounds(
         {
             "tiktoken, list": lambda: encoding.encode_ordinary(text),
             "ours, list, new tokenizer": cold,
@@ -130,7 +130,7 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
     parser = common.parser("tokenizer", __doc__)
     parser.add_argument("--corpus", default="tinyshakespeare", help="name or path of a text")
     parser.add_argument("--merges", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=7, help="runs of what is quick")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of the quick parts")
     parser.add_argument(
         "--skip-textbook", action="store_true", help="without the loop over the whole text"
     )

@@ -1,4 +1,4 @@
-"""The rival in generation: the PyTorch GPT of torch_gpt.py with a KV cache of its own."""
+"""The other side in generation: the PyTorch GPT of torch_gpt.py with a KV cache."""
 
 from __future__ import annotations
 

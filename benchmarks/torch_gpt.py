@@ -1,4 +1,4 @@
-"""The rival: the same GPT in PyTorch, the way its users write it."""
+"""The other side: the same GPT in PyTorch, the way its users write it."""
 
 from __future__ import annotations
 
