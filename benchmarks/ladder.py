@@ -135,11 +135,11 @@ def _blocks() -> tuple[Way, Way]:
                     normal(B, T, 4 * C))  # fmt: skip
 
     def plain() -> Any:  # the same code: one block of all rows, on one core
-        block, parallel._BLOCK = parallel._BLOCK, 1 << 60
+        block, parallel.BLOCK_BYTES = parallel.BLOCK_BYTES, 1 << 60
         try:
             return run()
         finally:
-            parallel._BLOCK = block
+            parallel.BLOCK_BYTES = block
 
     return plain, run
 

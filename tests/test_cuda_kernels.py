@@ -148,7 +148,7 @@ def test_cross_entropy(v, reduction):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("v", [65, 1000, 5003])
 def test_linear_cross_entropy(v, dtype, monkeypatch):
-    monkeypatch.setattr(loss_kernels, "LOGITS", 4 * v * 128)  # several blocks of rows
+    monkeypatch.setattr(loss_kernels, "LOGITS_BYTES", 4 * v * 128)  # several blocks of rows
     t = np.random.default_rng(v).integers(0, v, (3, 100))
     t[0, 5] = -100
     x, w, b = normal(3, 100, 64), normal(v, 64) * 0.3, normal(v)

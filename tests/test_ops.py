@@ -29,11 +29,11 @@ every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Work that goes in blocks goes in blocks of two rows, so that small inputs have several."""
-    monkeypatch.setattr(attention_blocks, "ROWS", 2)
-    monkeypatch.setattr(attention_blocks, "BLOCK", 64)
-    monkeypatch.setattr(parallel, "IN_CACHE", 32)
-    monkeypatch.setattr(parallel, "IN_MEMORY", 64)
-    monkeypatch.setattr(parallel, "_BLOCK", 64)
+    monkeypatch.setattr(attention_blocks, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(attention_blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(parallel, "CACHE_BYTES", 32)
+    monkeypatch.setattr(parallel, "MEMORY_BYTES", 64)
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 64)
 
 
 def run(check, case: Case, *more, share: float = 1.0) -> None:

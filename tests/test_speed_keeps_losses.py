@@ -48,24 +48,24 @@ def test_loss_curve_is_the_same_twice():
 def test_loss_curve_in_many_small_pieces(monkeypatch, threads):
     wanted = curve(10)
     monkeypatch.setattr(parallel, "_threads", threads)
-    monkeypatch.setattr(parallel, "_BLOCK", 4096)
-    monkeypatch.setattr(matmul, "SHARED", 1000)
-    monkeypatch.setattr(attention_blocks, "BLOCK", 1 << 12)
-    monkeypatch.setattr(loss_op, "LOGITS", 1 << 14)
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(matmul, "MIN_SHARED", 1000)
+    monkeypatch.setattr(attention_blocks, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(loss_op, "LOGITS_BYTES", 1 << 14)
     np.testing.assert_allclose(curve(10), wanted, rtol=1e-5)
 
 
 def test_products_of_many_shapes(monkeypatch):
-    monkeypatch.setattr(matmul, "SHARED", 1)
+    monkeypatch.setattr(matmul, "MIN_SHARED", 1)
     rng = np.random.default_rng(0)
     for n, k, m in [(1, 1, 1), (5, 3, 4), (4, 3, 5), (0, 3, 4), (4, 0, 3), (3, 4, 0), (7, 2, 1)]:
         a, b, bias = rng.random((n, k)), rng.random((k, m)), rng.random(m)
         np.testing.assert_allclose(matmul.product(a, b, bias), a @ b + bias)
         total = np.ones((n, m))
-        first, last = matmul.at_once(None, (a, b), add_to=total)
+        first, last = matmul.concurrent_products(None, (a, b), add_to=total)
         assert first is None and last is total
         np.testing.assert_allclose(total, 1 + a @ b)
-        pair = matmul.at_once((a, b), (b.T, a.T))
+        pair = matmul.concurrent_products((a, b), (b.T, a.T))
         np.testing.assert_allclose(pair[0], a @ b)
         np.testing.assert_allclose(pair[1], b.T @ a.T)
     for left, right in [((2, 3, 4), (2, 4, 5)), ((1, 6, 3, 4), (6, 4, 2)), ((3, 4), (2, 4, 5)),

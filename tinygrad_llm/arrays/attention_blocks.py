@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .devices import xp_of
-from .memory import address, storage_of
 from .parallel import row_blocks
 from .reductions import max_along, sum_along
 
 __all__ = [
-    "ROWS",
-    "additive",
-    "beside",
+    "BLOCK_BYTES",
+    "BLOCK_ROWS",
+    "additive_mask",
     "by_group",
-    "empty_in_line",
     "exp_of_scores",
-    "future",
+    "future_mask",
     "heads_in_cache",
-    "joined",
     "merged",
     "slices",
-    "spread",
+    "unmerged",
     "weights",
+    "with_column",
 ]
 
-ROWS = 64  # queries, or keys, of a block
-BLOCK = 1 << 20  # bytes of the weights of one block, several heads together
+BLOCK_ROWS = 64  # queries, or keys, of a block
+BLOCK_BYTES = 1 << 20  # of the attention weights of one block, several heads together
 
 
 def by_group(a: Any, k: Any) -> Any:
@@ -45,8 +43,8 @@ def by_group(a: Any, k: Any) -> Any:
     return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
 
 
-def additive(mask: Any, q: Any, k: Any) -> Any:
-    """What is added to the scores, (..., H, R, L, S): 0 and −∞ for a boolean mask."""
+def additive_mask(mask: Any, q: Any, k: Any) -> Any:
+    """A mask as numbers that are added to the scores, (..., H, R, L, S): 0 or −∞ for a boolean."""
     if mask is None:
         return None
     xp = xp_of(q)
@@ -56,22 +54,22 @@ def additive(mask: Any, q: Any, k: Any) -> Any:
     return by_group(xp.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])), k)
 
 
-def future(dtype: Any, xp: Any) -> Any:
-    """What a block on the diagonal gets added: −∞ where a key comes after the query, else 0."""
-    return xp.triu(xp.full((ROWS, ROWS), -math.inf, dtype), 1)
+def future_mask(dtype: Any, xp: Any) -> Any:
+    """The mask of a block on the diagonal: −∞ where a key comes after the query, else 0."""
+    return xp.triu(xp.full((BLOCK_ROWS, BLOCK_ROWS), -math.inf, dtype), 1)
 
 
 def heads_in_cache(q: Any, k: Any) -> list[tuple]:
-    """Indices (batch, slice of H) into q (..., H, R, L, E): weights of BLOCK bytes in a block."""
+    """Indices (batch, slice of H) into q (..., H, R, L, E): BLOCK_BYTES of weights each."""
     *batches, n_heads, group, n_rows, _ = q.shape
-    one_block = (n_heads, group, ROWS, max(n_rows, k.shape[-2]))
-    parts = row_blocks(xp_of(q).broadcast_to(q[:0].sum(), one_block), BLOCK)
+    one_block = (n_heads, group, BLOCK_ROWS, max(n_rows, k.shape[-2]))
+    parts = row_blocks(xp_of(q).broadcast_to(q[:0].sum(), one_block), BLOCK_BYTES)
     return [(*i, heads) for i in itertools.product(*map(range, batches)) for heads in parts]
 
 
 def slices(n: int) -> list[slice]:
-    """0 … n in slices of ROWS."""
-    return [slice(i, min(i + ROWS, n)) for i in range(0, n, ROWS)]
+    """0 … n in slices of BLOCK_ROWS."""
+    return [slice(i, min(i + BLOCK_ROWS, n)) for i in range(0, n, BLOCK_ROWS)]
 
 
 def merged(a: Any) -> Any:
@@ -79,12 +77,12 @@ def merged(a: Any) -> Any:
     return a.reshape(len(a), a.shape[1] * a.shape[2], a.shape[-1])
 
 
-def spread(values: Any, part: Any) -> Any:
-    """The way back: (h, R·n, ·) -> (h, R, n, ·), the leading dimensions of `part`."""
+def unmerged(values: Any, part: Any) -> Any:
+    """The inverse of merged: (h, R·n, ·) -> (h, R, n, ·), the leading dimensions of `part`."""
     return values.reshape(*part.shape[:-1], values.shape[-1])
 
 
-def beside(a: Any, column: Any, scale: float = 1.0) -> Any:
+def with_column(a: Any, column: Any, scale: float = 1.0) -> Any:
     """[a·scale, column]: (..., C) -> (..., C + 1)."""
     both = xp_of(a).empty((*a.shape[:-1], a.shape[-1] + 1), a.dtype)
     xp_of(a).multiply(a, scale, out=both[..., :-1])
@@ -95,8 +93,9 @@ def beside(a: Any, column: Any, scale: float = 1.0) -> Any:
 def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
     """p = exp(s − top), Σ p over a row and top, for s = scores(): top is 0 or a row's maximum.
 
-    Most scores need no maximum: Σ exp(s) shows whether anything overflowed, or vanished that
-    counts, and then they are worked out again. A GPU is not asked: the answer would take too long.
+    Most scores need no maximum: Σ exp(s) shows whether something overflowed, or something that
+    matters became 0, and then they are computed again. On a GPU the maximum is always taken,
+    because reading Σ would mean to wait for the GPU.
     """
     p = scores()
     if isinstance(p, np.ndarray) and p.dtype.itemsize > 2 and p.size:
@@ -115,8 +114,8 @@ def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
 def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any) -> Any:
     """p = exp(s − l) for q_l = [q·scale, −l], k_1 = [k, 1] and scores(q, k) = q·kᵀ, masked.
 
-    Where s is far from 0, l is taken off afterwards, so that s is rounded as it was in forward; and
-    p is at most 1 whatever the rounding, for l = log Σ exp(s) is no less than any s.
+    Where s is far from 0, l is subtracted afterwards, so that s is rounded as it was in forward;
+    and p is then kept at 1 or below, as it must be because l = log Σ exp(s) is at least every s.
     """
     if isinstance(q_l, np.ndarray) and np.abs(log_sum).max(initial=0.0) < 1e3:
         p = scores(q_l, k_1)
@@ -125,41 +124,3 @@ def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any)
         p += q_l[..., -1:]
         xp_of(p).minimum(p, 0.0, out=p)
     return xp_of(p).exp(p, out=p)
-
-
-def in_line(pieces: Sequence[Any], dim: int) -> Any:
-    """One view of arrays that lie one behind the other along dim in one memory; None if not."""
-    first, memory = pieces[0], storage_of(pieces[0])
-    if first.ndim < abs(dim):
-        return None
-    at, length = address(first), 0
-    for a in pieces:
-        alike = a.strides == first.strides and a.swapaxes(0, dim)[:0].shape == (
-            first.swapaxes(0, dim)[:0].shape
-        )
-        if not alike or address(a) != at or storage_of(a) is not memory:
-            return None
-        at, length = at + a.shape[dim] * a.strides[dim], length + a.shape[dim]
-    shape = list(first.shape)
-    shape[dim] = length
-    if isinstance(first, np.ndarray):
-        return np.lib.stride_tricks.as_strided(first, shape, first.strides)
-    return xp_of(first).ndarray(tuple(shape), first.dtype, first.data, first.strides)
-
-
-def joined(pieces: Sequence[Any], dim: int) -> Any:
-    """The pieces one behind the other along dim: a view if they lie so in memory, else a copy."""
-    whole = in_line(pieces, dim)
-    return xp_of(pieces[0]).concatenate(pieces, axis=dim) if whole is None else whole
-
-
-def empty_in_line(pieces: Sequence[Any], dim: int) -> list[Any]:
-    """Empty arrays like these, in one memory if these are: then `joined` need not copy them."""
-    whole = in_line(pieces, dim)
-    if whole is None:
-        return [xp_of(a).empty_like(a) for a in pieces]
-    rest, parts = xp_of(whole).empty_like(whole).swapaxes(0, dim), []
-    for a in pieces:
-        parts.append(rest[: a.shape[dim]].swapaxes(0, dim))
-        rest = rest[a.shape[dim] :]
-    return parts

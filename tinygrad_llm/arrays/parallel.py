@@ -1,6 +1,20 @@
 """Work on rows of arrays in blocks that fit the cache, on every core.
 
-An op says what is done to a few rows; `by_rows` and `each` go through all of them.
+An op says what is done to some rows, and a decorator does it to all of them, where it stands:
+
+    @over_rows(x, y)
+    def some_rows(x, y):
+        xp_of(x).exp(x, out=y)
+
+runs the function once for each block of rows, with that part of x and of y, and shares the blocks
+among the cores. What the function writes into y is the result; nothing else has to be done with it.
+The name `some_rows` then stands for the sum of what the function returned for the blocks.
+
+    over_rows       for functions of rows, (..., C)
+    over_elements   for functions of single elements, arrays of any shape
+    along           for functions along one dimension: in blocks if it is the last one
+    over_blocks     for blocks of the caller's choice
+    each            the function under them all: a list's parts, shared among the cores
 """
 
 from __future__ import annotations
@@ -12,6 +26,7 @@ import math
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,25 +37,29 @@ from .devices import NUMPY_TYPES, quiet, xp_of
 from .threads import work_together
 
 __all__ = [
-    "IN_MEMORY",
+    "CACHE_BYTES",
+    "MEMORY_BYTES",
     "along",
-    "by_elements",
-    "by_rows",
     "each",
     "on_every_core",
+    "over_blocks",
+    "over_elements",
+    "over_rows",
     "row_blocks",
     "set_thread_count",
     "thread_count",
     "times",
 ]
 
+Decorator = Callable[[Callable[..., Any]], Any]  # runs a function, and returns its result
+
 
 # ------------------------------------------------------------------------------------ threads
-_threads = 0
+_threads = 0  # 0: not yet counted
 
 
 def thread_count() -> int:
-    """How many threads work on big arrays: set_thread_count's, or the cores of this process."""
+    """The number of threads that share big arrays: set_thread_count's, or this process's cores."""
     global _threads
     if not _threads:
         affinity = getattr(os, "sched_getaffinity", None)
@@ -49,7 +68,10 @@ def thread_count() -> int:
 
 
 def set_thread_count(n: int) -> None:
-    """Let n threads work on big arrays, and on matrix products where threadpoolctl is installed."""
+    """Let n threads share big arrays, and matrix products too where threadpoolctl is installed.
+
+    Raises: RuntimeError if n is below 1.
+    """
     global _threads
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
@@ -61,85 +83,132 @@ def set_thread_count(n: int) -> None:
     limits(limits=n, user_api="blas")
 
 
-# ------------------------------------------------------------------------- rows in blocks
-IN_CACHE, IN_MEMORY = 1 << 20, 1 << 26  # bytes: for element-wise passes, for matrix products
+# ---------------------------------------------------------------------------- blocks of rows
+CACHE_BYTES = 1 << 20  # of one array in a block of row_blocks, for element-wise passes
+MEMORY_BYTES = 1 << 26  # the same on a GPU, at least
+BLOCK_BYTES = 1536 * 1024  # of one array in a block of over_rows; smaller ones cost more overhead
 
 
-def row_blocks(x: Any, n_bytes: int = IN_CACHE) -> list[slice]:
-    """Slices of x's rows (its first axis) of about n_bytes each, and at least one row.
+def row_blocks(x: Any, n_bytes: int | None = None) -> list[slice]:
+    """Slices of x's first axis of about n_bytes (CACHE_BYTES) each, and at least one row.
 
-    A GPU gets IN_MEMORY bytes at least: there every block is a launch, and few is fast.
+    A GPU gets MEMORY_BYTES at least: every block is a launch there, and few launches are fast.
     """
+    n_bytes = CACHE_BYTES if n_bytes is None else n_bytes
     if not isinstance(x, NUMPY_TYPES):
-        n_bytes = max(n_bytes, IN_MEMORY)
+        n_bytes = max(n_bytes, MEMORY_BYTES)
     step = max(1, n_bytes // max(1, x.itemsize * math.prod(x.shape[1:])))
     return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
 
 
-_BLOCK = 1536 * 1024  # bytes of one array in a block; smaller ones cost more in handing over
+def over_rows(*arrays: Any) -> Decorator:
+    """A decorator: run the function over blocks of rows of these arrays, on every core.
+
+    Each array is seen as rows, its last axis being a row: (..., C) -> (N, C), all with the same N;
+    None stays None. The function gets the same rows of each and writes into those that are results.
+    A block stays in the cache, so that a chain of operations reads memory once. On a GPU the
+    function runs once, on everything.
+
+    The result is what the function returned, added up over the blocks in the rows' order: an array,
+    a tuple of arrays, or None.
+    """
+    return functools.partial(_run_over_rows, arrays)
 
 
 @quiet
-def by_rows(kernel: Any, *arrays: Any) -> Any:
-    """Run kernel(*blocks) over blocks of rows, on every core; the sum of what it returns.
-
-    Each array is seen as rows, its last axis being a row: (..., C) -> (N, C), all with the same N.
-    The kernel gets the same rows of each, writes into those that are results, and may return sums
-    over its rows (an array, a tuple of them, or None), which are added up in the rows' order. A
-    block stays in the cache, so that a chain of operations meets memory once. On a GPU the kernel
-    runs once, on everything.
-    """
-    rows = [a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in arrays]
-    n = len(rows[0])
-    if not isinstance(rows[0], np.ndarray):
-        return kernel(*rows)
-    widest = max(a.strides[0] if a.shape[1] else 0 for a in rows)
-    step = max(1, min(n, _BLOCK // max(abs(widest), 1)))
+def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
+    rows = [a if a is None or a.ndim == 2 else _as_rows(a) for a in arrays]
+    first = rows[0]
+    n = len(first)
+    if not isinstance(first, np.ndarray):
+        return function(*rows)
+    row_bytes = max([a.strides[0] if a.shape[1] else 0 for a in rows if a is not None])
+    step = max(1, min(n, BLOCK_BYTES // max(abs(row_bytes), 1)))
     if n <= step:
         with blas.one_thread:
-            return kernel(*rows)
+            return function(*rows)
     cores = thread_count()
-    blocks = -(-n // step)
-    if blocks % cores:  # every core gets equally many
-        blocks += cores - blocks % cores
-        step = -(-n // blocks)
-    parts = [slice(i, i + step) for i in range(0, n, step)]
-    return functools.reduce(_add_up, each(lambda part: kernel(*[a[part] for a in rows]), parts))
+    n_blocks = -(-n // step)
+    if n_blocks % cores:  # every core gets equally many
+        n_blocks += cores - n_blocks % cores
+        step = -(-n // n_blocks)
+    blocks = [slice(i, i + step) for i in range(0, n, step)]
+    return functools.reduce(_add_up, _run_over_blocks(blocks, rows, function))
 
 
-def by_elements(f: Any, *inputs: Any, outputs: int = 1) -> list:
-    """The arrays that f(*inputs, *outputs) writes, like the inputs; in blocks, on every core."""
-    outs = [xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype) for _ in range(outputs)]
-    by_rows(f, *(a if a.ndim > 1 else a.reshape(-1, 1) for a in (*inputs, *outs)))
-    return outs
+def _as_rows(a: Any) -> Any:
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])  # (..., C) -> (N, C)
+
+
+def _add_up(total: Any, part: Any) -> Any:
+    """total += part, for arrays and for tuples of them; None stays None."""
+    if isinstance(total, tuple):
+        for t, p in zip(total, part, strict=True):
+            _add_up(t, p)
+    elif total is not None:
+        total += part
+    return total
+
+
+def over_elements(*arrays: Any) -> Decorator:
+    """A decorator like over_rows, for a function of single elements: arrays of any one shape."""
+    columns = [a if a is None or a.ndim > 1 else a.reshape(-1, 1) for a in arrays]
+    return functools.partial(_run_over_rows, columns)
+
+
+def along(dim: int, *arrays: Any) -> Decorator:
+    """A decorator: run function(*arrays, dim), in blocks of rows as over_rows does if dim is last.
+
+    Along another dim it runs once, on everything. Arrays without elements are left as they are.
+    """
+
+    def run(function: Callable[..., Any]) -> None:
+        if not arrays[0].size:
+            return
+        if dim in (-1, arrays[0].ndim - 1):
+            _run_over_rows(arrays, functools.partial(function, dim=-1))
+        else:
+            function(*arrays, dim=dim)
+
+    return run
+
+
+def over_blocks(blocks: Sequence[Any], *arrays: Any) -> Decorator:
+    """A decorator: run the function over blocks of the caller's choice, on every core.
+
+    For each index in `blocks` (a slice of rows, or a tuple) the function gets a[index] of each
+    array, where None stays None. On a GPU, which the first array tells, the blocks follow one
+    another. The result is the list of what the function returned.
+    """
+    return functools.partial(_run_over_blocks, blocks, arrays)
+
+
+def _run_over_blocks(
+    blocks: Sequence[Any], arrays: Sequence[Any], function: Callable[..., Any]
+) -> list:
+    def run(i: Any) -> Any:
+        return function(*[None if a is None else a[i] for a in arrays])
+
+    return each(run, blocks, arrays[0])
 
 
 def times(a: Any, b: Any) -> Any:
-    """a·b, element by element, on every core."""
+    """a·b, element by element, on every core: arrays of one shape."""
+    y = xp_of(a).empty(a.shape, a.dtype)
 
-    def f(a: Any, b: Any, y: Any) -> None:
+    @over_elements(a, b, y)
+    def some_elements(a: Any, b: Any, y: Any) -> None:
         xp_of(a).multiply(a, b, out=y)
 
-    return by_elements(f, a, b)[0]
-
-
-def along(f: Any, dim: int, *inputs: Any) -> Any:
-    """What f(*inputs, y, dim) writes into y, an array like the inputs; by rows if dim is last."""
-    y = xp_of(inputs[0]).empty(inputs[0].shape, inputs[0].dtype)
-    if not y.size:
-        return y
-    if dim in (-1, y.ndim - 1):
-        by_rows(functools.partial(f, dim=-1), *inputs, y)
-    else:
-        f(*inputs, y, dim=dim)
     return y
 
 
-def each(work: Any, parts: Any, like: Any = None) -> list:
-    """[work(part) for part in parts], on every core: NumPy lets go of the interpreter meanwhile.
+# ------------------------------------------------------------------------- parts, on every core
+def each(work: Callable[[Any], Any], parts: Sequence[Any], like: Any = None) -> list:
+    """[work(part) for part in parts], on every core: NumPy releases the interpreter meanwhile.
 
-    Which core does what differs from run to run; the order of the results does not. One after the
-    other if `like` is an array of a GPU.
+    Which core does what differs from run to run; the order of the results does not. The parts
+    follow one another on this core if `like` is an array on a GPU.
     """
     if len(parts) < 2 or thread_count() == 1 or not isinstance(like, NUMPY_TYPES + (type(None),)):
         with blas.one_thread:
@@ -148,13 +217,15 @@ def each(work: Any, parts: Any, like: Any = None) -> list:
     results: list = [None] * len(parts)
     n = min(thread_count(), len(parts))
     cuts = [len(parts) * i // n for i in range(n + 1)]
-    todo = [deque(range(i, j)) for i, j in itertools.pairwise(cuts)]  # what each core begins with
-    numbers, here = itertools.count(1), threading.get_ident()
+    queues = [deque(range(i, j)) for i, j in itertools.pairwise(cuts)]  # one for each core
+    numbers, caller = itertools.count(1), threading.get_ident()
 
-    def take_turns() -> None:
-        me = 0 if threading.get_ident() == here else next(numbers)
-        for queue in todo[me:] + todo[:me]:  # its own part, so that a core meets the same memory
-            take = queue.popleft if queue is todo[me] else queue.pop
+    def take_parts() -> None:
+        me = 0 if threading.get_ident() == caller else next(numbers)
+        # the core's own queue first, from the front, so that it works on the same memory each time;
+        # then what the others have left, from the back
+        for queue in queues[me:] + queues[:me]:
+            take = queue.popleft if queue is queues[me] else queue.pop
             while True:
                 try:
                     i = take()
@@ -162,22 +233,12 @@ def each(work: Any, parts: Any, like: Any = None) -> list:
                     break
                 results[i] = work(parts[i])
 
-    work_together(take_turns, n)
+    work_together(take_parts, n)
     return results
 
 
-def _add_up(total: Any, more: Any) -> Any:
-    """total += more, for arrays and for tuples of them; None stays None."""
-    if isinstance(total, tuple):
-        for t, m in zip(total, more, strict=True):
-            _add_up(t, m)
-    elif total is not None:
-        total += more
-    return total
-
-
-def on_every_core(work: Any) -> None:
-    """Call work() on each core, this thread among them; work takes turns until nothing is left."""
+def on_every_core(work: Callable[[], Any]) -> None:
+    """Call work() on each core, this thread included; it returns when nothing is left to do."""
     if thread_count() == 1:
         work()
     else:

@@ -1,15 +1,20 @@
-"""The part of an array's memory that a view of it takes: where it lies, and the same of a copy."""
+"""Where views lie: the region of a base's memory that a view shows, and views that are adjacent.
+
+Arrays are adjacent along a dim if they lie one directly after another in one memory, as the pieces
+of a split array do. Then one view shows them all, and nothing needs to be copied to join them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .devices import xp_of
-from .memory import address
+from .memory import address, storage_of
 
-__all__ = ["in_region", "region_of"]
+__all__ = ["adjacent_view", "concatenated", "empty_adjacent", "in_region", "region_of"]
 
 
 def region_of(base: Any, view: Any) -> tuple[Any, ...]:
@@ -37,3 +42,42 @@ def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:
     if isinstance(copy, np.ndarray):
         return whole, np.ndarray(shape, copy.dtype, copy, offset, strides)
     return whole, xp_of(copy).ndarray(shape, copy.dtype, copy.data + offset, strides)
+
+
+def adjacent_view(arrays: Sequence[Any], dim: int) -> Any:
+    """One view of arrays that are adjacent along dim, found by their addresses; None if not."""
+    first, memory = arrays[0], storage_of(arrays[0])
+    if first.ndim < abs(dim):
+        return None
+    next_address, length = address(first), 0
+    for a in arrays:
+        alike = a.strides == first.strides and a.swapaxes(0, dim)[:0].shape == (
+            first.swapaxes(0, dim)[:0].shape
+        )
+        if not alike or address(a) != next_address or storage_of(a) is not memory:
+            return None
+        next_address += a.shape[dim] * a.strides[dim]
+        length += a.shape[dim]
+    shape = list(first.shape)
+    shape[dim] = length
+    if isinstance(first, np.ndarray):
+        return np.lib.stride_tricks.as_strided(first, shape, first.strides)
+    return xp_of(first).ndarray(tuple(shape), first.dtype, first.data, first.strides)
+
+
+def concatenated(arrays: Sequence[Any], dim: int) -> Any:
+    """The arrays one after another along dim: a view of them if they are adjacent, else a copy."""
+    view = adjacent_view(arrays, dim)
+    return xp_of(arrays[0]).concatenate(arrays, axis=dim) if view is None else view
+
+
+def empty_adjacent(arrays: Sequence[Any], dim: int) -> list[Any]:
+    """Empty arrays like these, adjacent along dim if these are: `concatenated` copies nothing."""
+    view = adjacent_view(arrays, dim)
+    if view is None:
+        return [xp_of(a).empty_like(a) for a in arrays]
+    remaining, empty = xp_of(view).empty_like(view).swapaxes(0, dim), []
+    for a in arrays:
+        empty.append(remaining[: a.shape[dim]].swapaxes(0, dim))
+        remaining = remaining[a.shape[dim] :]
+    return empty

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
-from ..arrays.parallel import by_elements, times
+from ..arrays.parallel import over_elements, times
 from ..arrays.special import normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
 
@@ -78,16 +78,24 @@ class Gelu(Op):
     """
 
     def forward(self, x, approximate="none"):
-        f = gelu_tanh if approximate == "tanh" else gelu_erf
-        y, *saved = by_elements(f, x, outputs=1 + self.needs[0])
-        self.saved = tuple(saved)
+        y, derivative = empty_pair(x, self.needs[0])
+        self.saved = (derivative,)
+        over_elements(x, y, derivative)(gelu_tanh if approximate == "tanh" else gelu_erf)
         return y
 
     def backward(self, g):
-        return times(g, self.saved[0])
+        (derivative,) = self.saved
+        return times(g, derivative)
 
 
-def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
+def empty_pair(x: Any, second: bool) -> tuple[Any, Any]:
+    """Two arrays of x's shape and dtype, to be filled; None in place of the second if not asked."""
+    xp = xp_of(x)
+    return xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype) if second else None
+
+
+def gelu_tanh(x: Any, y: Any, derivative: Any) -> None:
+    """y = x·Φ and f′ = Φ + x·Φ′, with Φ by tanh; the derivative may be None."""
     xp, c = xp_of(x), math.sqrt(2.0 / math.pi)
     square = x * x
     square *= 0.044715 * c
@@ -97,26 +105,27 @@ def gelu_tanh(x: Any, y: Any, slope: Any = None) -> None:
     cdf += 1.0
     cdf *= 0.5  # Φ
     xp.multiply(x, cdf, out=y)
-    if slope is not None:
+    if derivative is not None:
         square *= 6.0
         square += 2.0 * c  # 2u′
-        xp.subtract(1.0, cdf, out=slope)
-        slope *= y
-        slope *= square  # x·Φ·(1 − Φ)·2u′
-        slope += cdf
+        xp.subtract(1.0, cdf, out=derivative)
+        derivative *= y
+        derivative *= square  # x·Φ·(1 − Φ)·2u′
+        derivative += cdf
 
 
-def gelu_erf(x: Any, y: Any, slope: Any = None) -> None:
+def gelu_erf(x: Any, y: Any, derivative: Any) -> None:
+    """y = x·Φ and f′ = Φ + x·Φ′, with Φ by erf; the derivative may be None."""
     xp = xp_of(x)
-    square = xp.multiply(x, x, out=slope)
+    square = xp.multiply(x, x, out=derivative)
     cdf = normal_cdf(x, square)  # Φ
     xp.multiply(x, cdf, out=y)
-    if slope is not None:
-        slope *= -0.5  # it was x²
-        xp.exp(slope, out=slope)
-        slope *= x
-        slope *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
-        slope += cdf
+    if derivative is not None:
+        derivative *= -0.5  # it was x²
+        xp.exp(derivative, out=derivative)
+        derivative *= x
+        derivative *= 1.0 / math.sqrt(2.0 * math.pi)  # x·φ
+        derivative += cdf
 
 
 class Silu(Op):
@@ -127,20 +136,23 @@ class Silu(Op):
     """
 
     def forward(self, x):
-        def f(x, y, slope=None):
+        y, derivative = empty_pair(x, self.needs[0])
+        self.saved = (derivative,)
+
+        @over_elements(x, y, derivative)
+        def some_elements(x, y, derivative):
             s = sigmoid_by_tanh(x)
             xp_of(x).multiply(x, s, out=y)
-            if slope is not None:
-                xp_of(x).subtract(1.0, s, out=slope)
-                slope *= y
-                slope += s
+            if derivative is not None:
+                xp_of(x).subtract(1.0, s, out=derivative)
+                derivative *= y
+                derivative += s
 
-        y, *saved = by_elements(f, x, outputs=1 + self.needs[0])
-        self.saved = tuple(saved)
         return y
 
     def backward(self, g):
-        return times(g, self.saved[0])
+        (derivative,) = self.saved
+        return times(g, derivative)
 
 
 class Softplus(Op):

@@ -3,10 +3,11 @@
 from functools import partial
 
 from ..arrays import attention_blocks
-from ..arrays.attention_blocks import beside, by_group, merged, spread
+from ..arrays.attention_blocks import by_group, heads_in_cache, merged, unmerged, with_column
 from ..arrays.devices import xp_of
-from ..arrays.parallel import each
+from ..arrays.parallel import over_blocks
 from ..arrays.reductions import row_dot, unbroadcast
+from ..arrays.regions import empty_adjacent
 from ..autograd.engine import Op
 
 
@@ -40,10 +41,10 @@ class ScaledDotProductAttention(Op):
         xp = xp_of(q)
         self.causal, self.scale = is_causal, q.shape[-1] ** -0.5 if scale is None else scale
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
-        future = attention_blocks.future(q.dtype, xp) if is_causal else None
+        future = attention_blocks.future_mask(q.dtype, xp) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
         self.mask_shape = () if mask is None else mask.shape
-        mask = attention_blocks.additive(mask, q, k)
+        mask = attention_blocks.additive_mask(mask, q, k)
         keep = None if keep is None else by_group(keep, k)
         q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
@@ -52,22 +53,22 @@ class ScaledDotProductAttention(Op):
         log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
 
-        def some_heads(at):
-            q_scaled, v_dense = q[at] * self.scale, xp.ascontiguousarray(v[at])
+        @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum)
+        def some_heads(q, k, v, mask, keep, y, log_sum):
+            q_scaled, v = q * self.scale, xp.ascontiguousarray(v)
             for rows in attention_blocks.slices(q.shape[-2] if k.shape[-2] else 0):
                 keys = slice(0, min(rows.stop, k.shape[-2]) if self.causal else k.shape[-2])
                 q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
-                scores = partial(self.scores, q_n, k[at], at, rows, keys)
+                scores = partial(self.scores, q_n, k, mask, rows, keys)
                 p, total, top = attention_blocks.exp_of_scores(scores)
                 if keep is not None:
-                    p *= merged(keep[at][:, :, rows, keys])
+                    p *= merged(keep[:, :, rows, keys])
                     p *= self.keep_scale
-                part = y[at][:, :, rows]  # (h, R, n, D)
-                out = p @ v_dense[:, keys]  # (h, R·n, m) @ (h, m, D) -> (h, R·n, D)
-                xp.divide(spread(out, part), spread(total, part), out=part)
-                log_sum[at][:, :, rows] = spread(xp.log(total) + top, part)
+                part = y[:, :, rows]  # (h, R, n, D)
+                out = p @ v[:, keys]  # (h, R·n, m) @ (h, m, D) -> (h, R·n, D)
+                xp.divide(unmerged(out, part), unmerged(total, part), out=part)
+                log_sum[:, :, rows] = unmerged(xp.log(total) + top, part)
 
-        each(some_heads, attention_blocks.heads_in_cache(q, k), q)
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
@@ -76,58 +77,57 @@ class ScaledDotProductAttention(Op):
         g = by_group(g, k)  # (..., H, R, L, D)
         shapes = self.q_shape, self.k_shape, self.v_shape
         inputs = [a.reshape(n) for a, n in zip((q, k, v), shapes, strict=True)]
-        grads = attention_blocks.empty_in_line(inputs, -3)
-        gq, gk, gv = (a.reshape(n.shape) for a, n in zip(grads, (q, k, v), strict=True))
-        wanted = len(self.needs) > 3 and self.needs[3]
-        gm = xp.zeros(mask.shape, g.dtype) if wanted else None  # (..., H, R, L, S)
+        gradients = empty_adjacent(inputs, -3)
+        gq, gk, gv = (a.reshape(n.shape) for a, n in zip(gradients, (q, k, v), strict=True))
+        needs_mask = len(self.needs) > 3 and self.needs[3]
+        gm = xp.zeros(mask.shape, g.dtype) if needs_mask else None  # (..., H, R, L, S)
 
-        def some_heads(at):
-            q_l = beside(q[at], -log_sum[at], self.scale)  # (h, R, L, E + 1)
-            g_d = beside(g[at], -row_dot(g[at], y[at]))  # (h, R, L, D + 1)
-            k_1, v_1 = beside(k[at], 1.0), beside(v[at], 1.0)  # (h, S, E + 1), (h, S, D + 1)
-            k_scaled, gq_h = k[at] * self.scale, xp.zeros(q[at].shape, q.dtype)
+        @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm)
+        def some_heads(q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm):
+            q_l = with_column(q, -log_sum, self.scale)  # (h, R, L, E + 1)
+            g_d = with_column(g, -row_dot(g, y))  # (h, R, L, D + 1)
+            k_1, v_1 = with_column(k, 1.0), with_column(v, 1.0)  # (h, S, E + 1), (h, S, D + 1)
+            k_scaled, gq_sum = k * self.scale, xp.zeros(q.shape, q.dtype)
             for keys in attention_blocks.slices(k.shape[-2]):
                 rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
-                of_scores = partial(self.scores, at=at, rows=rows, keys=keys)
-                p = dropped = attention_blocks.weights(
-                    of_scores, q_n, k_1, log_sum[at]
-                )  # (h, R·n, m)
+                scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
+                p = attention_blocks.weights(scores, q_n, k_1, log_sum)  # (h, R·n, m)
+                dropped = p
                 if keep is None:
                     gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
                 else:
-                    kept = merged(keep[at][:, :, rows, keys]) * xp.asarray(self.keep_scale, p.dtype)
+                    kept = merged(keep[:, :, rows, keys]) * xp.asarray(self.keep_scale, p.dtype)
                     dropped = p * kept
-                    gs = g_n[..., :-1] @ v[at][:, keys].swapaxes(-1, -2)
+                    gs = g_n[..., :-1] @ v[:, keys].swapaxes(-1, -2)
                     gs *= kept
                     gs += g_n[..., -1:]
                 gs *= p  # ∂L/∂s
-                xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[at][:, keys])
-                xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[at][:, keys])  # scaled
-                part = gq_h[:, :, rows]  # (h, R, n, E)
-                part += spread(gs @ k_scaled[:, keys], part)
+                xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[:, keys])
+                xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[:, keys])  # scaled
+                part = gq_sum[:, :, rows]  # (h, R, n, E)
+                part += unmerged(gs @ k_scaled[:, keys], part)
                 if gm is not None:
-                    part = gm[at][:, :, rows, keys]
-                    part[...] = spread(gs, part)
-            gq[at] = gq_h
+                    part = gm[:, :, rows, keys]
+                    part[...] = unmerged(gs, part)
+            gq[...] = gq_sum
 
-        each(some_heads, attention_blocks.heads_in_cache(q, k), q)
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)
-        return *grads, gm, None
+        return *gradients, gm, None
 
-    def scores(self, q_n, k, at, rows, keys):
+    def scores(self, q_n, k, mask, rows, keys):
         """q_n·kᵀ of some heads, masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""
-        mask, future = self.saved[3], self.saved[-1]
+        group, future = self.saved[0].shape[-3], self.saved[-1]
         s = q_n @ k[:, keys].swapaxes(-1, -2)
         n, m = rows.stop - rows.start, keys.stop - keys.start
-        by_group = s.reshape(len(s), self.saved[0].shape[-3], n, m)  # (h, R, n, m)
+        by_group = s.reshape(len(s), group, n, m)  # (h, R, n, m)
         if self.causal:  # on the diagonal; whole blocks of the future are not here
             start = max(rows.start, keys.start)
             i, j = start - rows.start, start - keys.start
-            square = by_group[..., i : i + attention_blocks.ROWS, j : j + attention_blocks.ROWS]
+            square = by_group[..., i : i + len(future), j : j + len(future)]
             square += future[: square.shape[-2], : square.shape[-1]]
         if mask is not None:
-            by_group += mask[at][:, :, rows, keys]
+            by_group += mask[:, :, rows, keys]
         return s

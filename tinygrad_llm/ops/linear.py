@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..arrays.matmul import at_once, product
+from ..arrays.matmul import concurrent_products, product
 from ..arrays.reductions import row_sum
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
@@ -27,7 +27,7 @@ class Linear(Op):
     def backward(self, g):
         x, w = self.saved
         rows = as_rows(g)  # (..., O) -> (N, O)
-        gx, gw, gb = at_once(
+        gx, gw, gb = concurrent_products(
             (rows, w) if self.needs[0] else None,  # (N, I)
             (rows.T, as_rows(x)) if self.needs[1] else None,  # (O, I)
             partial(row_sum, rows) if len(self.needs) > 2 and self.needs[2] else None,  # (O)

@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
-from ..arrays.matmul import at_once, product
-from ..arrays.parallel import each, row_blocks
+from ..arrays.matmul import concurrent_products, product
+from ..arrays.parallel import over_blocks, row_blocks
 from ..arrays.reductions import bounded, exp_total, max_along, sum_along
 from ..arrays.special import sigmoid
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
 
-LOGITS = 1 << 28  # bytes of logits at a time: more rows, better products
+LOGITS_BYTES = 1 << 28  # of the logits that exist at one time: more rows, faster products
 
 
 class Targets:
@@ -21,6 +21,7 @@ class Targets:
 
     hard = (1 − ε)·w_t and soft = ε/C, both 0 where t = ignore_index; w is 1 without class weights.
     reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
+    targets[a:b] are the targets of some rows. Below, n rows of N.
     """
 
     def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
@@ -48,37 +49,49 @@ class Targets:
         return losses.reshape(self.shape) if self.reduction == "none" else losses.sum() * self.scale
 
     def arriving(self, g: Any) -> Any:
-        """∂L/∂Lᵢ: a number, or one a row. 0 where there is no target at all."""
-        return g.reshape(-1)[:, None] * (0.0 if math.isnan(self.scale) else self.scale)
+        """∂L/∂Lᵢ of every row, (N, 1): 0 if no target counts."""
+        g = g.reshape(-1) * (0.0 if math.isnan(self.scale) else self.scale)
+        return (g if self.reduction == "none" else g.repeat(len(self.t)))[:, None]
 
-    def at(self, part: slice, z: Any) -> Any:
-        """Where the targets of some rows stand in z (n, C), counted through all of it."""
-        return xp_of(z).arange(len(z)) * z.shape[-1] + self.t[part]
+    def __getitem__(self, rows: slice) -> Targets:
+        if rows.start == 0 and rows.stop >= len(self.t):
+            return self
+        some = object.__new__(Targets)
+        some.__dict__.update(self.__dict__)
+        some.t, some.hard, some.weight = self.t[rows], self.hard[rows], self.weight[rows]
+        some.ignored = self.ignored[rows]
+        some.soft = None if self.soft is None else self.soft[rows]
+        return some
 
-    def scores(self, part: slice, x: Any) -> Any:
-        """Σ q·x of some rows: (n, C) -> (n)."""
-        of_target = self.hard[part] * x.take(self.at(part, x))
+    def positions(self, z: Any) -> Any:
+        """Where the targets stand in z (n, C), counted through all of its elements: (n)."""
+        return xp_of(z).arange(0, z.size, z.shape[-1]) + self.t
+
+    def scores(self, x: Any) -> Any:
+        """Σ q·x, over the classes: (n, C) -> (n)."""
+        of_target = self.hard * x.take(self.positions(x))
         if self.soft is None:
             return of_target
-        return of_target + self.soft[part] * (x.sum(-1) if self.w is None else x @ self.w)
+        return of_target + self.soft * (x.sum(-1) if self.w is None else x @ self.w)
 
-    def losses(self, part: slice, scores: Any, log_total: Any) -> Any:
-        """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x of some rows: (n), (n) -> (n)."""
-        losses = self.weight[part] * log_total - scores
-        losses[self.ignored[part]] = 0.0  # 0·∞ among them
+    def losses(self, scores: Any, log_total: Any) -> Any:
+        """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x: (n), (n) -> (n)."""
+        losses = self.weight * log_total - scores
+        losses[self.ignored] = 0.0  # 0·∞ among them
         return losses
 
-    def gradient(self, part: slice, z: Any, total: Any, g: Any) -> Any:
+    def gradient(self, z: Any, total: Any, g: Any) -> Any:
         """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.
 
-        f is one number a row, so that it need not meet the matrix: f·z·W is f·(z·W).
+        z (n, C), total and g (n, 1) -> f (n, 1). Since f is one number per row, it need not be
+        multiplied with the matrix: f·z·W is f·(z·W).
         """
-        g, weight = g if len(g) == 1 else g[part], self.weight[part, None]  # (1, 1) or (n, 1)
-        share = total / (weight + (weight == 0))  # f is 0 where Σ q is 0, whatever stands in z
+        weight = self.weight[:, None]  # (n, 1)
+        share = total / (weight + (weight == 0))  # where Σ q is 0, f is 0 and z does not matter
         if self.soft is not None:
-            soft = self.soft[part][:, None] * share
+            soft = self.soft[:, None] * share
             z -= soft if self.w is None else soft * self.w
-        z.reshape(-1)[self.at(part, z)] -= self.hard[part] * share[:, 0]
+        z.reshape(-1)[self.positions(z)] -= self.hard * share[:, 0]
         return weight * g / total
 
 
@@ -103,12 +116,11 @@ class CrossEntropy(Op):
         self.saved = z, total, t, w
         z = as_rows(z)
 
-        def some_rows(part):
-            shifted, total[part] = exp_total(logits[part], z[part], largest=1e5)
-            scores = targets.scores(part, shifted)
-            losses[part] = targets.losses(part, scores, xp.log(total[part, 0]))
+        @over_blocks(row_blocks(z), logits, targets, z, total, losses)
+        def some_rows(x, targets, z, total, losses):
+            shifted, total[...] = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m)
+            losses[...] = targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
 
-        each(some_rows, row_blocks(z), z)
         return targets.reduce(losses)
 
     def backward(self, g):
@@ -118,10 +130,10 @@ class CrossEntropy(Op):
         gx = xp.array(z)
         rows = as_rows(gx)  # (..., C) -> (N, C)
 
-        def some_rows(part):
-            rows[part] *= targets.gradient(part, rows[part], total[part], g)
+        @over_blocks(row_blocks(rows), rows, targets, total, g)
+        def some_rows(z, targets, total, g):
+            z *= targets.gradient(z, total, g)
 
-        each(some_rows, row_blocks(rows), rows)
         return gx, None, None
 
 
@@ -153,24 +165,23 @@ class LinearCrossEntropy(Op):
         losses, g = xp.empty(len(inputs), x.dtype), targets.arriving(xp.ones(1, x.dtype))
         f = xp.empty((len(inputs), 1), x.dtype)
         in_range = b is None and bounded(inputs, w, 1.0)
-        blocks = row_blocks(xp.broadcast_to(f, (len(f), len(w))), LOGITS)  # all logits' shape
+        blocks = row_blocks(xp.broadcast_to(f, (len(f), len(w))), LOGITS_BYTES)  # all logits' shape
         memory = xp.empty((blocks[0].stop if blocks else 0, len(w)), x.dtype)
         for rows in blocks:
             z = product(inputs[rows], w.T, b, memory[: rows.stop - rows.start])  # (n, C)
 
-            def some_rows(part, logits=z, start=rows.start):
-                z, part = logits[part], slice(start + part.start, start + part.stop)
+            @over_blocks(row_blocks(z), z, targets[rows], g[rows], losses[rows], f[rows])
+            def some_rows(z, targets, g, losses, f):
                 if not in_range:
                     z -= max_along(z)
-                scores = targets.scores(part, z)
+                scores = targets.scores(z)
                 xp.exp(z, out=z)
                 total = sum_along(z)  # (n, 1)
-                losses[part] = targets.losses(part, scores, xp.log(total[:, 0]))
+                losses[...] = targets.losses(scores, xp.log(total[:, 0]))
                 if True in needs:
-                    f[part] = targets.gradient(part, z, total, g)
+                    f[...] = targets.gradient(z, total, g)
 
-            each(some_rows, row_blocks(z), z)
-            zw, gw = at_once(
+            zw, gw = concurrent_products(
                 (z, w) if needs[0] else None,  # (n, I)
                 (z.T, inputs[rows] * f[rows]) if needs[1] else None,  # (C, I)
                 add_to=gw,

@@ -1,7 +1,7 @@
 """Layer norm and RMS norm: each row (the last axis) brought to one scale."""
 
 from ..arrays.devices import xp_of
-from ..arrays.parallel import by_rows
+from ..arrays.parallel import over_rows
 from ..arrays.reductions import row_dot, row_mean, row_sum
 from ..autograd.engine import Op
 
@@ -25,6 +25,7 @@ class LayerNorm(Op):
         y, xhat = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
         r = xp.empty(x.shape[:-1] + (1,), x.dtype)
 
+        @over_rows(x, y, xhat, r)
         def some_rows(x, y, xhat, r):
             xp.subtract(x, row_mean(x), out=xhat)
             r[...] = 1.0 / xp.sqrt(row_dot(xhat, xhat) / x.shape[-1] + eps)
@@ -33,7 +34,6 @@ class LayerNorm(Op):
             if b is not None:
                 y += b
 
-        by_rows(some_rows, x, y, xhat, r)
         self.saved = xhat, r, w
         return y
 
@@ -42,7 +42,8 @@ class LayerNorm(Op):
         needs = [*self.needs, False, False]
         gx = xp_of(g).empty(g.shape, g.dtype)
 
-        def some_rows(g, xhat, r, gx):
+        @over_rows(g, xhat, r, gx)
+        def sums(g, xhat, r, gx):
             gxhat = g * xhat
             gw = row_sum(gxhat) if needs[1] else None  # (N, C) -> (C)
             if needs[0]:
@@ -52,7 +53,7 @@ class LayerNorm(Op):
                 gx *= r
             return gw, row_sum(g) if needs[2] else None
 
-        gw, gb = by_rows(some_rows, g, xhat, r, gx)
+        gw, gb = sums
         return gx if needs[0] else None, gw, gb
 
 
@@ -72,13 +73,13 @@ class RmsNorm(Op):
         xp = xp_of(x)
         y, r = xp.empty(x.shape, x.dtype), xp.empty(x.shape[:-1] + (1,), x.dtype)
 
+        @over_rows(x, y, r)
         def some_rows(x, y, r):
             r[...] = 1.0 / xp.sqrt(row_dot(x, x) / x.shape[-1] + eps)
             xp.multiply(x, r, out=y)
             if w is not None:
                 y *= w
 
-        by_rows(some_rows, x, y, r)
         self.saved = x, r, w
         return y
 
@@ -87,7 +88,8 @@ class RmsNorm(Op):
         needs = [*self.needs, False]
         gx = xp_of(g).empty(g.shape, g.dtype)
 
-        def some_rows(g, x, r, gx):
+        @over_rows(g, x, r, gx)
+        def sums(g, x, r, gx):
             gxhat = g * x
             if needs[0]:
                 xp_of(g).multiply(x, r * r * row_mean(gxhat, w), out=gx)
@@ -97,5 +99,4 @@ class RmsNorm(Op):
                 gxhat *= r
                 return row_sum(gxhat)  # (N, C) -> (C)
 
-        gw = by_rows(some_rows, g, x, r, gx)
-        return gx if needs[0] else None, gw
+        return gx if needs[0] else None, sums

@@ -2,8 +2,8 @@
 
 import math
 
-from ..arrays.attention_blocks import joined
 from ..arrays.devices import xp_of
+from ..arrays.regions import concatenated
 from ..autograd.engine import Op
 
 
@@ -91,7 +91,7 @@ class Split(Op):
             xp.zeros(shape, dtype) if g is None else g
             for g, (shape, dtype) in zip(gs, self.outputs, strict=True)
         ]
-        return joined(pieces, self.dim)
+        return concatenated(pieces, self.dim)
 
 
 def slices(x, sizes, dim):

@@ -19,21 +19,26 @@ class Softmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        def f(x, y, dim):
-            _, total = exp_total(x, y, dim)
+        self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
+
+        @along(dim, x, y)
+        def some_rows(x, y, dim):
+            _, total = exp_total(x, y, dim)  # y = exp(x − m)
             y *= 1.0 / total
 
-        self.dim = dim
-        y = along(f, dim, x)
         self.saved = (y,)
         return y
 
     def backward(self, g):
-        def f(g, y, gx, dim):
+        (y,) = self.saved
+        gx = xp_of(g).empty(g.shape, g.dtype)
+
+        @along(self.dim, g, y, gx)
+        def some_rows(g, y, gx, dim):
             xp_of(g).subtract(g, row_dot(g, y, dim), out=gx)
             gx *= y
 
-        return along(f, self.dim, g, *self.saved)
+        return gx
 
 
 class LogSoftmax(Op):
@@ -45,22 +50,27 @@ class LogSoftmax(Op):
     """
 
     def forward(self, x, dim=-1):
-        def f(x, y, dim):
-            z, total = exp_total(x, y, dim, largest=1e5)
+        self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
+
+        @along(dim, x, y)
+        def some_rows(x, y, dim):
+            z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
             xp_of(x).subtract(z, xp_of(x).log(total), out=y)
 
-        self.dim = dim
-        y = along(f, dim, x)
         self.saved = (y,)
         return y
 
     def backward(self, g):
-        def f(g, y, gx, dim):
+        (y,) = self.saved
+        gx = xp_of(g).empty(g.shape, g.dtype)
+
+        @along(self.dim, g, y, gx)
+        def some_rows(g, y, gx, dim):
             xp_of(g).exp(y, out=gx)
             gx *= -sum_along(g, dim)
             gx += g
 
-        return along(f, self.dim, g, *self.saved)
+        return gx
 
 
 class Logsumexp(Op):

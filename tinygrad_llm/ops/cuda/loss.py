@@ -15,7 +15,7 @@ from .launch import FLOAT32, SHORT, Twin, dense, empty, float32, kernel, null
 from .products import affine, product, same_kind
 from .rows import sum_rows
 
-LOGITS = 1 << 29  # bytes of logits, counted in float32, that exist at a time
+LOGITS_BYTES = 1 << 29  # of the logits, counted in float32, that exist at one time
 
 
 def plain_targets(t: Any, n: int, w: Any, ignore_index: int, smoothing: float) -> bool:
@@ -88,7 +88,7 @@ class CudaLinearCrossEntropy(Twin, LinearCrossEntropy):
         needs, inputs, targets = [*self.needs, False, False], as_rows(x), t.reshape(-1)
         back, (n, v) = True in needs, (len(inputs), len(w))
         scale = loss_scale(t, ignore_index, reduction)
-        step = LOGITS // (4 * v)
+        step = LOGITS_BYTES // (4 * v)
         step = max(128, step // 1024 * 1024 or step // 128 * 128)
         losses, logits = empty(n, np.float32), empty((min(step, n), v), x.dtype)
         gx: Any = empty(inputs.shape, x.dtype) if needs[0] else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...arrays.attention_blocks import ROWS
+from ...arrays.attention_blocks import BLOCK_ROWS
 from ...models.gpt import GPTConfig
 
 __all__ = ["Item", "MemoryBill", "memory_bill"]
@@ -122,7 +122,7 @@ def memory_bill(
         item("attention, q, k and v", "3·N·C", 3 * N * C),
         item("attention, y (out_proj's input)", "N·C", N * C),
         item("attention, log Σ exp", "N·H", N * H),
-        item("attention, mask of a block", f"{ROWS}·{ROWS}", ROWS * ROWS),
+        item("attention, mask of a block", f"{BLOCK_ROWS}·{BLOCK_ROWS}", BLOCK_ROWS * BLOCK_ROWS),
         item("linear up, its input", "N·C", N * C),
         item("gelu, its derivative", "4·N·C", 4 * N * C),
         item("linear down, its input", "4·N·C", 4 * N * C),
