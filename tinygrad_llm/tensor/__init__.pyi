@@ -122,11 +122,11 @@ class Tensor:
 
     # autograd/hooks.py
     def register_hook(self, hook: Hook) -> HookHandle:
-        """Call hook(gradient) whenever the tensor's gradient has been worked out."""
+        """Call hook(gradient) whenever the tensor's gradient has been computed."""
     def register_post_accumulate_grad_hook(self, hook: Hook) -> HookHandle:
-        """Call hook(leaf) whenever backward() has added to the leaf's .grad: for an optimizer step a"""
+        """Call hook(leaf) whenever backward() has added to the leaf's .grad, for example to make an"""
     def retain_grad(self) -> None:
-        """Ask backward to keep .grad of a tensor that an op made; a leaf keeps its own anyway."""
+        """Ask backward to keep .grad of a tensor that an op made; a leaf always keeps its .grad."""
     @property
     def retains_grad(self) -> builtins.bool:
         """Whether retain_grad() was called on a tensor that an op made."""
