@@ -25,7 +25,7 @@ from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_o
 from ..arrays.memory import is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
-from ..tensor import Tensor, shapes, wrap
+from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
@@ -112,7 +112,7 @@ class Op:
         for x in inputs:
             if isinstance(x, Tensor):
                 if x._view_of is not None and x._view_of._tick > x._tick and record:
-                    x._look_again()
+                    x._refresh_history()
                 array = x.array
                 arrays.append(array)
                 if record and x._needs:
@@ -398,4 +398,4 @@ def backward(
         pass
 
 
-Tensor.backward = backward  # type: ignore[attr-defined]
+attach("backward", backward)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..arrays.devices import asarray, follow, gpus
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, attach, wrap
 
 __all__ = [
     "HookHandle",
@@ -179,7 +179,7 @@ def _retains_grad(self: Tensor) -> bool:
     return op is not None and self._out in (op.retained or {})
 
 
-Tensor.register_hook = register_hook  # type: ignore[attr-defined]
-Tensor.register_post_accumulate_grad_hook = register_post_accumulate_grad_hook  # type: ignore[attr-defined]
-Tensor.retain_grad = retain_grad  # type: ignore[attr-defined]
-Tensor.retains_grad = property(_retains_grad)  # type: ignore[attr-defined]
+attach("register_hook", register_hook)
+attach("register_post_accumulate_grad_hook", register_post_accumulate_grad_hook)
+attach("retain_grad", retain_grad)
+attach("retains_grad", property(_retains_grad))

@@ -28,42 +28,42 @@ def refuse_bool(a: Any, b: Any, sign: str) -> None:
 
 
 @method("add", "__add__")
-def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha·other, element by element; shapes broadcast and dtypes promote."""
     return binary(ops.Add, input, other if alpha == 1 else mul(other, alpha))
 
 
 @method("__radd__")
-def _radd(input: Any, other: Any) -> Any:
+def _radd(input: Any, other: Any) -> Tensor:
     return binary(ops.Add, other, input)
 
 
 @method("sub", "subtract", "__sub__")
-def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input − alpha·other, element by element; shapes broadcast and dtypes promote."""
     refuse_bool(input, other, "-")
     return binary(ops.Sub, input, other if alpha == 1 else mul(other, alpha))
 
 
 @method("__rsub__")
-def _rsub(input: Any, other: Any) -> Any:
+def _rsub(input: Any, other: Any) -> Tensor:
     refuse_bool(other, input, "-")
     return binary(ops.Sub, other, input)
 
 
 @method("mul", "multiply", "__mul__")
-def mul(input: Any, other: Any) -> Any:
+def mul(input: Any, other: Any) -> Tensor:
     """input·other, element by element; shapes broadcast and dtypes promote."""
     return binary(ops.Mul, input, other)
 
 
 @method("__rmul__")
-def _rmul(input: Any, other: Any) -> Any:
+def _rmul(input: Any, other: Any) -> Tensor:
     return binary(ops.Mul, other, input)
 
 
 @method("div", "divide", "true_divide")
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, element by element. Integers give the default floating dtype.
 
     rounding_mode "trunc" rounds the quotient towards 0, "floor" downwards.
@@ -81,12 +81,12 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 
 
 @method("__truediv__")
-def _truediv(input: Any, other: Any) -> Any:
+def _truediv(input: Any, other: Any) -> Tensor:
     return binary(ops.Div, input, other, floating=True)
 
 
 @method("__rtruediv__")
-def _rtruediv(input: Any, other: Any) -> Any:
+def _rtruediv(input: Any, other: Any) -> Tensor:
     return binary(ops.Div, other, input, floating=True)
 
 
@@ -108,7 +108,7 @@ def positive(input: Tensor) -> Tensor:
 
 
 @method("pow", "__pow__")
-def pow(input: Any, exponent: Any) -> Any:
+def pow(input: Any, exponent: Any) -> Tensor:
     """inputᵉˣᵖᵒⁿᵉⁿᵗ, element by element; either may be a number, not both."""
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
@@ -117,7 +117,7 @@ def pow(input: Any, exponent: Any) -> Any:
 
 
 @method("__rpow__")
-def _rpow(input: Any, other: Any) -> Any:
+def _rpow(input: Any, other: Any) -> Tensor:
     return binary(ops.Pow, other, input)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, xp_of
-from ..tensor import Tensor, dtypes, wrap
+from ..tensor import Tensor, attach, dtypes, wrap
 from .checks import broadcasts, tensor_argument
 from .logic import logical_and
-from .method import attach, method
+from .method import method
 from .operands import as_operand
 
 
@@ -101,7 +101,7 @@ greater_equal = ge
 
 
 def _operator(name: str) -> Any:
-    def compare(self: Tensor, other: Any) -> Any:
+    def compare(self: Tensor, other: Any) -> Tensor:
         return _compared(name, self, other)
 
     compare.__name__ = compare.__qualname__ = f"__{name}__"

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import device_of
-from ..tensor import Tensor, device, dtypes
-from .method import attach, method
+from ..tensor import Tensor, attach, device, dtypes
+from .method import method
 
 
 @method

@@ -8,6 +8,7 @@ backward any more; inplace_versions.py remembers the change and the walk refuses
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from .. import ops
@@ -17,8 +18,8 @@ from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
-from ..tensor import Tensor, wrap
-from .method import attach, method
+from ..tensor import Tensor, attach, wrap
+from .method import method
 from .operands import as_operand, cast
 
 
@@ -103,10 +104,11 @@ def _take_history(x: Tensor, new: Tensor) -> None:
         x.retain_grad()
 
 
-@method("_look_again")
-def look_again(view: Tensor) -> Tensor:
+@method("_refresh_history")
+def refresh_history(view: Tensor) -> Tensor:
     """Give a view that was taken before its base changed the history that it has now."""
     base = view._view_of
+    assert base is not None  # only views have a base whose history can change
     if view._op is None and view._needs:
         raise RuntimeError(
             f"a leaf of shape {tuple(view.array.shape)} is a view of a tensor that an inplace "
@@ -147,6 +149,7 @@ def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:
         new = function(x, *args, **kwargs)
         return new if new is NotImplemented else write(self, new, name)
 
+    functools.update_wrapper(change, function)
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
     return change

@@ -57,7 +57,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method("__rmatmul__")
-def _rmatmul(input: Tensor, other: Any) -> Any:
+def _rmatmul(input: Tensor, other: Any) -> Tensor:
     return NotImplemented
 
 

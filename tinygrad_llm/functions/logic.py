@@ -77,31 +77,31 @@ _BITS = {
 
 
 @method("bitwise_and", "__and__", "__rand__")
-def bitwise_and(input: Any, other: Any) -> Any:
+def bitwise_and(input: Any, other: Any) -> Tensor:
     """input & other on the bits of integers, or on truth values."""
     return _bitwise("bitwise_and", "&", input, other)
 
 
 @method("bitwise_or", "__or__", "__ror__")
-def bitwise_or(input: Any, other: Any) -> Any:
+def bitwise_or(input: Any, other: Any) -> Tensor:
     """input | other on the bits of integers, or on truth values."""
     return _bitwise("bitwise_or", "|", input, other)
 
 
 @method("bitwise_xor", "__xor__", "__rxor__")
-def bitwise_xor(input: Any, other: Any) -> Any:
+def bitwise_xor(input: Any, other: Any) -> Tensor:
     """input ^ other on the bits of integers, or on truth values."""
     return _bitwise("bitwise_xor", "^", input, other)
 
 
 @method("bitwise_left_shift", "__lshift__")
-def bitwise_left_shift(input: Any, other: Any) -> Any:
+def bitwise_left_shift(input: Any, other: Any) -> Tensor:
     """input << other on the bits of integers."""
     return _bitwise("left_shift", "<<", input, other)
 
 
 @method("bitwise_right_shift", "__rshift__")
-def bitwise_right_shift(input: Any, other: Any) -> Any:
+def bitwise_right_shift(input: Any, other: Any) -> Tensor:
     """input >> other on the bits of integers."""
     return _bitwise("right_shift", ">>", input, other)
 

@@ -10,16 +10,9 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from ..tensor import Tensor
+from ..tensor import Tensor, attach
 
 F = TypeVar("F", bound=Callable[..., Any])
-attached: dict[str, Any] = {}  # name: the method, operator or property that Tensor got here
-
-
-def attach(name: str, value: Any) -> None:
-    """Give Tensor a method, an operator or a property."""
-    attached[name] = value
-    setattr(Tensor, name, value)
 
 
 @overload

@@ -116,7 +116,7 @@ def _rest(input: Any, other: Any, rounding: str) -> Any:
 
 
 @method("remainder", "__mod__")
-def remainder(input: Any, other: Any) -> Any:
+def remainder(input: Any, other: Any) -> Tensor:
     """input − ⌊input / other⌋·other, with other's sign, as Python's %.
 
     Gradient: 1 to input, −⌊input / other⌋ to other. Integers divided by 0 are a RuntimeError.
@@ -125,18 +125,18 @@ def remainder(input: Any, other: Any) -> Any:
 
 
 @method("__rmod__")
-def _rmod(input: Any, other: Any) -> Any:
+def _rmod(input: Any, other: Any) -> Tensor:
     return _rest(other, input, "floor")
 
 
 @method
-def fmod(input: Any, other: Any) -> Any:
+def fmod(input: Any, other: Any) -> Tensor:
     """As `remainder`, but the quotient is rounded towards 0: the result has input's sign."""
     return _rest(input, other, "trunc")
 
 
 @method("floor_divide", "__floordiv__")
-def floor_divide(input: Any, other: Any) -> Any:
+def floor_divide(input: Any, other: Any) -> Tensor:
     """⌊input / other⌋, outside the graph. Integers divided by 0 are a RuntimeError."""
     pair = _pair(input, other)
     if pair is NotImplemented:
@@ -147,7 +147,7 @@ def floor_divide(input: Any, other: Any) -> Any:
 
 
 @method("__rfloordiv__")
-def _rfloordiv(input: Any, other: Any) -> Any:
+def _rfloordiv(input: Any, other: Any) -> Tensor:
     return floor_divide(other, input)
 
 

@@ -75,7 +75,7 @@ class Adam(Optimizer):
         by_parameter = [
             (p.array, p.grad.array, self.state[p]["exp_avg"].array,
              self.state[p]["exp_avg_sq"].array)
-            for p in params
+            for p in params if p.grad is not None
         ]  # fmt: skip
         if not all(twins.gpu.takes_adam(*arrays) for arrays in by_parameter):
             return False

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
-from ...tensor import Tensor
+from ...tensor import Tensor, attach
 from ...tensor.shapes import normal_dim, normal_dims
-from ..method import attach, method
+from ..method import method
 from .views import as_shape
 
 

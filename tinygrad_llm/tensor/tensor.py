@@ -1,0 +1,341 @@
+"""Tensor: an array, its gradient, and the op that made it.
+
+Nothing is computed here. The functions of `tinygrad_llm.functions` become methods of Tensor there,
+each defined once; what stands here is what a tensor *is*: its array, its place in the graph, and
+the ways to look at it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import devices
+from ..arrays.capture import refuse_in_capture
+from . import dtypes, printing
+from .device import device as Device
+from .size import Size
+
+
+class Tensor:
+    """An array with a gradient.
+
+    array          the numbers: a NumPy array, or a CuPy array on a GPU
+    grad           after backward(), ∂loss/∂this as a Tensor of the same shape and dtype, or None
+    requires_grad  whether backward() works out a gradient for it
+    is_leaf        whether the user made it (its grad is kept), rather than an op
+
+    `Tensor(2, 3)` makes an uninitialised float tensor and `Tensor([1, 2])` a float copy, as in
+    PyTorch; `tinygrad_llm.tensor(...)` is the function to use.
+    """
+
+    array: Any
+    grad: Tensor | None = None
+    _needs = False  # requires_grad, without the property's cost
+    _op: Any = None  # the op that made this tensor; None for a leaf
+    _out = 0  # which of that op's outputs it is
+    _view_of: Tensor | None = None  # the tensor whose memory it shows, if it is a view
+    _tick = 0  # when a view's history was last refreshed (see functions/inplace.py)
+    unbind: Any  # functions/ attaches it, and the next
+    _refresh_history: Any
+
+    __array_priority__ = 1000  # numpy_array + tensor goes to Tensor.__radd__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        dtype = dtypes.get_default_dtype()
+        if len(args) == 1 and not isinstance(args[0], int):
+            value = args[0]
+            if isinstance(value, Tensor):
+                self.array = value.array
+                return
+            if isinstance(value, Size):
+                self.array = np.zeros(value, dtypes.numpy_dtype(dtype))
+                return
+            self.array = np.array(value, dtypes.numpy_dtype(dtype))
+            return
+        self.array = np.zeros(args if args else (0,), dtypes.numpy_dtype(dtype))
+
+    # ------------------------------------------------------------------------ what it is
+    @property
+    def shape(self) -> Size:
+        return Size(self.array.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.of(self.array.dtype)
+
+    @property
+    def device(self) -> Device:
+        kind, index = devices.device_of(self.array)
+        return Device(kind) if kind == "cpu" else Device(kind, index)
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def is_cuda(self) -> bool:
+        return not isinstance(self.array, np.ndarray)
+
+    @property
+    def is_cpu(self) -> bool:
+        return devices.device_of(self.array)[0] == "cpu"
+
+    def get_device(self) -> int:
+        """The number of the tensor's GPU; -1 on the CPU."""
+        return devices.device_of(self.array)[1] if self.is_cuda else -1
+
+    @property
+    def itemsize(self) -> int:
+        return self.array.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension; IndexError if there is no such dimension."""
+        if dim is None:
+            return self.shape
+        if not -self.array.ndim <= dim < self.array.ndim:
+            n = self.array.ndim or 1
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], "
+                f"but got {dim})"
+            )
+        return self.array.shape[dim]
+
+    def numel(self) -> int:
+        """How many elements there are."""
+        return self.array.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self.array.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Steps from one element to the next along each dimension, in elements."""
+        steps = tuple(s // self.array.itemsize for s in self.array.strides)
+        return steps if dim is None else steps[dim]
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in memory in row order without gaps."""
+        return bool(self.array.flags.c_contiguous)
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        if devices.device_of(self.array)[0] == "cuda":
+            return self.array.data.ptr
+        return self.array.ctypes.data
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a floating one, which alone can have gradients."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        """False: there are no complex dtypes here."""
+        return False
+
+    # ------------------------------------------------------------------ its place in the graph
+    @property
+    def requires_grad(self) -> bool:
+        return self._up_to_date()._needs
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._op is not None and not value:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a subgraph that doesn't require differentiation use "
+                "var_no_grad = var.detach()."
+            )
+        if value and not self.dtype.is_floating_point:
+            raise RuntimeError(
+                "only Tensors of floating point and complex dtype can require gradients, "
+                f"this one is {self.dtype}: make it with .float() first"
+            )
+        self._needs = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set requires_grad in place and return the tensor; RuntimeError for integer dtypes."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._up_to_date()._op is None
+
+    @property
+    def grad_fn(self) -> Any:
+        return self._up_to_date()._op
+
+    def _up_to_date(self) -> Tensor:
+        """The tensor itself; a view whose base changed in place gets its new history first."""
+        if self._view_of is not None and self._view_of._tick > self._tick:
+            self._refresh_history()
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory as a tensor outside the graph; assign to it to replace the numbers."""
+        return wrap(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+
+    def detach(self) -> Tensor:
+        """The same memory as a tensor outside the graph: no gradient flows through it."""
+        return wrap(self.array)
+
+    # ------------------------------------------------------------------ the numbers themselves
+    def numpy(self, *, force: bool = False) -> Any:
+        """The numbers as a NumPy array that shares this tensor's memory.
+
+        RuntimeError for a tensor that requires grad and TypeError for one on a GPU, unless
+        force=True, which detaches and copies as needed.
+        """
+        if self._needs and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. "
+                "Use tensor.detach().numpy() instead."
+            )
+        if devices.device_of(self.array)[0] == "cuda" and not force:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
+                "copy the tensor to host memory first."
+            )
+        return devices.to_numpy(self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self._needs:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    def item(self) -> Any:
+        """The only element as a Python number; RuntimeError if there is not exactly one."""
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
+            )
+        if self.is_cuda:
+            refuse_in_capture("a tensor's value as a Python number (.item(), float(), if)")
+        value = self.array.item()
+        return value if isinstance(value, bool | int | float) else float(value)
+
+    def tolist(self) -> Any:
+        """The numbers as nested Python lists, or as one Python number for a 0-d tensor."""
+        array = devices.to_numpy(self.array)
+        return array.tolist() if array.dtype.kind != "V" else array.astype("float32").tolist()
+
+    def _number(self) -> Any:
+        """item() for float() and int(), whose error is a ValueError."""
+        if self.array.size != 1:
+            raise ValueError(
+                "only one element tensors can be converted to Python scalars, and this one has "
+                f"{self.array.size}"
+            )
+        return self.item()
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __index__(self) -> int:
+        if self.array.dtype.kind not in "iub" or self.array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            what = "no values" if self.array.size == 0 else "more than one value"
+            raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if self.array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.array.shape[0]
+
+    def __iter__(self) -> Any:
+        if self.array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return printing.tensor_text(self)
+
+    def __format__(self, spec: str) -> str:
+        if self.array.ndim == 0 and type(self) is Tensor:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._op is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment: use .detach().clone()"
+            )
+        copy = object.__new__(type(self))
+        memo[id(self)] = copy
+        copy.array = self.array.copy()
+        copy._needs = self._needs
+        if self.grad is not None:
+            copy.grad = wrap(self.grad.array.copy())
+        return copy
+
+    def __copy__(self) -> Tensor:
+        """A leaf that shares the memory, as copy.copy gives one in PyTorch."""
+        copy = object.__new__(type(self))
+        copy.array = self.array
+        copy._needs = self._needs
+        return copy
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a Tensor is not pickled: tinygrad_llm.save(obj, path) writes a safe format, "
+            "and .numpy() gives an array"
+        )
+
+
+attached: dict[str, Any] = {}  # name: the method, operator or property that a higher floor attached
+
+
+def attach(name: str, value: Any) -> None:
+    """Give Tensor a method, an operator or a property that a higher floor defines.
+
+    After a change of these run `python tests/tensor_stub.py`, for editors and mypy.
+    """
+    attached[name] = value
+    setattr(Tensor, name, value)
+
+
+_new = object.__new__
+
+
+def wrap(array: Any) -> Tensor:
+    """A tensor outside the graph around an array (0-d arrays included), which is not copied."""
+    tensor = _new(Tensor)
+    tensor.array = array
+    return tensor
