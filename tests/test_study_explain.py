@@ -201,7 +201,7 @@ def test_objects():
     assert found.data["example"] is None and "x * 2.0" in found.text()
     with pytest.raises(TypeError, match="expected a name or a class"):
         study.explain(3)
-    with pytest.raises(TypeError, match="no op, no layer and no optimizer"):
+    with pytest.raises(TypeError, match="is not an op, a layer or an optimizer"):
         study.explain(dict)
     with pytest.raises(TypeError, match="for an op only"):
         study.explain("Linear", np.ones(2))

@@ -9,7 +9,7 @@ import numpy as np
 from ..common.lines import with_numbers
 from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
 from ..common.source import backward_text, first_line
-from ..common.watch import Line
+from ..common.watch import place_of_call
 from .graph import Box, Graph, Node
 from .steps import Step
 
@@ -100,8 +100,8 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
     arrays = Arrays()
     nodes = []
     for node in graph.nodes:
-        place = getattr(node.op, "place", None)
-        line: Line | None = getattr(place, "line", None)
+        place = place_of_call(node.op)
+        line = None if place is None else place.line
         grad = None
         if not steps and node.tensor is not None and node.tensor.grad is not None:
             grad = arrays.add(node.tensor.grad.array)
@@ -117,7 +117,7 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
                 "values": [arrays.add(v) for v in node.values],
                 "others": node.others,
                 "line": str(line) if line else "",
-                "path": getattr(place, "path", ""),
+                "path": "" if place is None else place.path,
                 "text": first_line(type(node.op)) if node.op is not None else "",
                 "grad": grad,
             }

@@ -17,7 +17,7 @@ from ...arrays.devices import xp_of
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from .graph import Box, Graph, Recorder, collect
-from .steps import Step, walk
+from .steps import Step, backward_pass
 
 __all__ = ["Drawing", "draw"]
 
@@ -111,7 +111,7 @@ def draw(
     graph = collect(root, recorder, names)
     if gradient is None and root.array.size != 1:
         gradient = Tensor(xp_of(root.array).ones_like(root.array))
-    steps = walk(graph, root, gradient)
+    steps = backward_pass(graph, root, gradient)
     folded = _folded(graph, fold)
     drawing = Drawing(graph, steps, folded, title or _title(graph))
     if file is not None:

@@ -15,7 +15,7 @@ from ...autograd.engine import LEAF, Op
 from ...nn.parameter import Parameter
 from ...tensor import Tensor
 from ..common.source import input_name
-from ..common.watch import Call, Place, Watch
+from ..common.watch import Call, Place, Watch, place_of_call
 from .rows import rows
 
 __all__ = ["Box", "Edge", "Graph", "Node", "Recorder", "collect"]
@@ -200,7 +200,7 @@ def collect(
         if not node.values:
             node.values = [held.get((order, i)) for i in range(len(sizes))]
         node.names = [n for i in range(len(sizes)) if (n := variables.get((order, i)))]
-        place = getattr(op, "place", None)
+        place = place_of_call(op)
         node.box = _box(place.call if place is not None else None, whole, boxes, box_of)
         node.box.items.append(node)
         nodes.append(node)

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
-from ...arrays.reductions import unbroadcast
-from ...autograd import engine
+from ...autograd import grad
 from ...autograd.engine import Op
 from ...autograd.finite_differences import compare_gradients
 from ...tensor import Tensor, shapes, wrap
 from ..check.reference import TWINS
+from ..common.backward import watched_backward
 from ..common.lines import watch_lines
 from ..common.op_examples import GPT2, PRIMES, Example, example_of, upstream
 from ..common.source import first_line, input_name, place_of, saved_names, source_of
 from ..common.watch import Place, Watch
-from ..draw.steps import _copy
 from ..memory.at_size import kept_by, letters_of, name_of_saved
 from ..memory.kept import kept_arrays
 from ..mistakes import MISTAKES
@@ -99,61 +98,46 @@ def as_tensors(inputs: Sequence[Any], constant: Sequence[int] = ()) -> list[Any]
 
 
 def worked(op: type[Op], example: Example) -> dict[str, Any]:
-    """The example run forward and back: every array on the way."""
+    """Forward and backward of the example, with every array in between."""
     tensors = as_tensors(example.inputs, example.constant)
     watch = OneOp(op)
-    seen = watch_lines(op.forward, op.backward)
-    with watch, seen:
+    lines = watch_lines(op.forward)
+    with watch, lines:
         outputs = call(op, example, tensors)
-    forward = list(seen.lines)
-    seen.lines.clear()
     assert watch.wanted is not None, f"the example of {op.name} does not run it"
     ran, given, results = watch.wanted
     given_arrays = [x.array if isinstance(x, Tensor) else x for x in given]
-    saved = [(label, array) for label, array in kept_arrays(ran)]
     names = saved_names(op)
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "inputs": [
             {"name": input_name(ran, i), "value": _copied(x), "wants_gradient": bool(needed)}
             for i, (x, needed) in enumerate(zip(given_arrays, _needs(ran, given), strict=True))
             if x is not None
         ],
-        "options": {k: v for k, v in example.options.items()},
+        "options": dict(example.options),
         "output": [y.array.copy() for y in results],
         "saved": [
-            {"name": name_of_saved(label, names), "value": _copied(array)} for label, array in saved
+            {"name": name_of_saved(label, names), "value": _copied(array)}
+            for label, array in kept_arrays(ran)
         ],
-        "forward_lines": forward,
+        "forward_lines": lines.lines,
         "upstream": [],
         "gradients": [],
         "backward_lines": [],
     }
-    arriving: list[Any] = []
-    leaving: list[Any] = []
-
-    def note(walked: Op, g: Any, grads: tuple) -> None:
-        if walked is ran:
-            arriving[:] = [_copy(a) for a in (g if isinstance(g, tuple) else (g,))]
-            leaving[:] = [_copy(a) for a in grads]
-
     if not any(y.requires_grad for y in outputs):
-        return found
-    engine.backward_observers.append(note)
-    try:
-        with seen:
-            ups = [wrap(upstream(y.array.shape).astype(y.array.dtype)) for y in outputs]
-            for _ in engine.backward_steps(outputs, ups, deliver=_drop):
-                pass
-    finally:
-        engine.backward_observers.remove(note)
-    found["upstream"] = arriving
-    found["gradients"] = [
-        {"name": input_name(ran, i), "value": unbroadcast(g, edge.shape)}
-        for i, (g, edge) in enumerate(zip(leaving, ran.edges, strict=False))
-        if g is not None and edge is not None
-    ]
-    found["backward_lines"] = list(seen.lines)
-    return found
+        return data
+    gradients = [wrap(upstream(y.array.shape).astype(y.array.dtype)) for y in outputs]
+    for step in watched_backward(outputs, gradients, functions=(op.forward, op.backward)):
+        if step.op is ran:
+            data["upstream"] = step.arriving
+            data["gradients"] = [
+                {"name": input_name(ran, i), "value": g}
+                for i, g in enumerate(step.leaving)
+                if g is not None
+            ]
+            data["backward_lines"] = step.lines
+    return data
 
 
 def _needs(op: Op, given: Sequence[Any]) -> list[bool]:
@@ -162,10 +146,6 @@ def _needs(op: Op, given: Sequence[Any]) -> list[bool]:
 
 def _copied(x: Any) -> Any:
     return x.copy() if is_array(x) else x
-
-
-def _drop(leaf: Tensor, gradient: Any, fresh: bool) -> None:
-    """In place of accumulation: nothing is kept."""
 
 
 # ------------------------------------------------------------------------------ memory and the twin
@@ -209,18 +189,7 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
         watch = OneOp()
         with watch:
             outputs = run(*tensors)
-        collected: dict[int, Any] = {}
-
-        def collect(
-            leaf: Tensor, g: Any, fresh: bool, collected: dict[int, Any] = collected
-        ) -> None:
-            known = collected.get(id(leaf))
-            collected[id(leaf)] = g.copy() if known is None else known + g
-
-        ups = [wrap(upstream(y.array.shape)) for y in outputs]
-        for _ in engine.backward_steps(outputs, ups, deliver=collect):
-            pass
-        grads = [collected.get(id(t)) if isinstance(t, Tensor) else None for t in tensors]
+        grads = gradients_of(outputs, tensors)
         results.append((watch.every, outputs, grads))
     (_, ys, ours), (chain, twin_ys, theirs) = results
     inputs, options = example.gpt2_call(PRIMES)
@@ -248,6 +217,21 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
         "bytes": sum(k.bytes for k in kept),
         "new_bytes": sum(k.bytes for k in kept if not k.is_input),
     }
+
+
+def gradients_of(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> list[Any]:
+    """The gradient of each input as an array, None where there is none, with the example's ∂L/∂y.
+
+    outputs that have no gradient are left out.
+    """
+    roots = [y for y in outputs if y.requires_grad]
+    leaves = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+    if not roots or not leaves:
+        return [None] * len(inputs)
+    arriving = [wrap(upstream(y.array.shape)) for y in roots]
+    grads = iter(grad(roots, leaves, arriving, allow_unused=True))
+    every = [next(grads) if any(x is leaf for leaf in leaves) else None for x in inputs]
+    return [None if g is None else g.array for g in every]
 
 
 def _list(y: Any) -> list[Any]:

@@ -12,15 +12,13 @@ from ...autograd.engine import ENGINE_FIELDS, LEAF, Op
 
 __all__ = ["Ledger", "kept_arrays"]
 
-_NOT_KEPT = ENGINE_FIELDS | {"place"}
-
 
 def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:
     """(name, array) of everything that an op keeps: op.saved, then arrays in other attributes."""
     for i, kept in enumerate(op.saved):
         yield from _inside(f"saved[{i}]", kept, 2)
     for name, value in vars(op).items():
-        if name not in _NOT_KEPT:
+        if name not in ENGINE_FIELDS:
             yield from _inside(name, value, 2)
 
 
