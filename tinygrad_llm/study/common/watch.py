@@ -12,7 +12,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -26,7 +26,7 @@ from ...autograd.hooks import HookHandle
 from ...nn.module import Module, call_observers
 from ...tensor import Tensor
 
-__all__ = ["Call", "Line", "Place", "Watch", "calling_line", "place_of_call", "tensors_in"]
+__all__ = ["Call", "Line", "Place", "Watch", "calling_line", "place_of_call"]
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _places: WeakKeyDictionary[Op, Place] = WeakKeyDictionary()  # of the ops that ran under a Watch
@@ -205,18 +205,6 @@ class Watch:
         now = perf_counter()
         seconds = now - self._arrived.pop(op.order, now)
         self.backward_done(op, place_of_call(op), g, grads, seconds)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in a module's output: one, or several in tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors_in(part)
 
 
 def add_place(error: Exception, traceback: TracebackType | None) -> None:

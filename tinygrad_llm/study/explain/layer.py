@@ -8,9 +8,9 @@ from typing import Any
 from ... import random
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
+from ...tensor.nested import tensors_in
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
-from ..common.watch import tensors_in
 from ..memory.at_size import kept_by, letters_of, size_at
 from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
 from .op import OneOp, check_rows, gradients_of

@@ -17,11 +17,12 @@ from time import perf_counter
 from typing import Any
 
 from ...autograd.engine import Op
+from ...tensor.nested import tensors_in
 from ...training import autopsy
 from ..common.html import FilePath, written
 from ..common.numbers import largest, norm, zeros
 from ..common.terminal import Text
-from ..common.watch import Call, Line, Place, Watch, tensors_in
+from ..common.watch import Call, Line, Place, Watch
 from ..memory.kept import Ledger
 from .flops import product_flops
 
