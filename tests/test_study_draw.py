@@ -291,7 +291,7 @@ def test_attention_that_is_written_out_is_found_too():
     maps = study.draw_attention(attention, x, x, x).maps
     _, weights = attention(x, x, x, average_attn_weights=False)
     np.testing.assert_allclose(maps[0][1], weights.detach().numpy()[0], rtol=1e-5)
-    with pytest.raises(ValueError, match="no attention"):
+    with pytest.raises(ValueError, match="neither an attention"):
         study.draw_attention(nn.Linear(2, 2), torch.ones(1, 2))
 
 

@@ -156,7 +156,7 @@ def _blank_lines(cls: type[Op]) -> list[str]:
 
 def _wanted(cls: type[Op]) -> list[int]:
     """The inputs that get a gradient on some call."""
-    return sorted({i for s in samples(cls.name) for i in s.run(cls).wanted})
+    return sorted({i for s in samples(cls.name) for i in s.run(cls).grad_inputs})
 
 
 def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
@@ -225,6 +225,6 @@ def _about_saved(cls: type[Op]) -> str:
 
 def _about_gradients(cls: type[Op]) -> str:
     ran = samples(cls.name)[0].run(cls)
-    leaves = ", ".join(f"∂L/∂{input_name(cls, i)} {ran.shape(i)}" for i in ran.wanted)
+    leaves = ", ".join(f"∂L/∂{input_name(cls, i)} {ran.shape(i)}" for i in ran.grad_inputs)
     arrives = ", ".join(str(u.shape) for u in ran.upstream)
     return f"Shapes: g arrives as {arrives}; what leaves is {leaves}. A gradient has its input's."

@@ -147,7 +147,7 @@ def _dtype(name: str, cls: type[Op], rans: list[Ran]) -> str:
         sample = type(ran.sample)(ran.sample.inputs, options, ran.sample.constant)
         small = sample.run(cls, "float32")
         for i, g in enumerate(small.backward()):
-            if i in small.wanted and g is not None and np.asarray(g).dtype != np.float32:
+            if i in small.grad_inputs and g is not None and np.asarray(g).dtype != np.float32:
                 return (
                     f"float32 came in and the gradient of {input_name(OPS[name], i)} is "
                     f"{np.asarray(g).dtype}: NumPy's own numbers and float64 arrays do that; use "
@@ -175,7 +175,9 @@ def _mutation(name: str, cls: type[Op], rans: list[Ran]) -> str:
 
 def _aliasing(name: str, cls: type[Op], rans: list[Ran]) -> str:
     for ran in rans:
-        grads = [(i, g) for i, g in enumerate(ran.backward()) if i in ran.wanted and is_array(g)]
+        grads = [
+            (i, g) for i, g in enumerate(ran.backward()) if i in ran.grad_inputs and is_array(g)
+        ]
         for n, (i, g) in enumerate(grads):
             label = input_name(OPS[name], i)
             if any(np.shares_memory(g, u) for u in ran.upstream):

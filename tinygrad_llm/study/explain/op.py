@@ -1,9 +1,9 @@
-"""What explain says of an op: all of it read from the op, or measured on it."""
+"""What explain says about an op: all of it read from the op, or measured on it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ...arrays.memory import is_array
 from ...autograd import grad
 from ...autograd.engine import Op
-from ...autograd.finite_differences import compare_gradients
+from ...autograd.finite_differences import Comparison, compare_gradients
 from ...tensor import Tensor, shapes, wrap
 from ..check.reference import TWINS
 from ..common.backward import watched_backward
@@ -25,26 +25,28 @@ from ..mistakes import MISTAKES
 
 __all__ = ["check_rows", "explain_op"]
 
+Ran = tuple[Op, tuple, list[Tensor]]  # an op that ran, its inputs and its results
+
 
 class OneOp(Watch):
-    """Keeps the ops that run, with their inputs and results; `wanted` is the first of its class."""
+    """Keeps the ops that run, with their inputs and results; `first` is the first of its class."""
 
     def __init__(self, kind: type[Op] | None = None) -> None:
         super().__init__()
         self.kind = kind
-        self.wanted: tuple[Op, tuple, list] | None = None
-        self.every: list[tuple[Op, tuple, list]] = []
+        self.first: Ran | None = None
+        self.every: list[Ran] = []
 
     def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
         self.every.append((op, inputs, results))
-        if self.wanted is None and self.kind is not None and isinstance(op, self.kind):
-            self.wanted = op, inputs, results
+        if self.first is None and self.kind is not None and isinstance(op, self.kind):
+            self.first = op, inputs, results
 
 
 def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) -> dict[str, Any]:
     """Everything about an op as a dict of texts, numbers and arrays.
 
-    inputs and options: a call of one's own in place of the built-in example.
+    inputs, options: the arguments of another call, in place of the built-in example.
     """
     example = example_of(op) if inputs is None else Example(list(inputs), options)
     names = {i.name for i in shapes.parse(op.signature)[0]}
@@ -84,7 +86,7 @@ def call(op: type[Op], example: Example, tensors: Sequence[Any]) -> list[Tensor]
 
 
 def as_tensors(inputs: Sequence[Any], constant: Sequence[int] = ()) -> list[Any]:
-    """Arrays as tensors, of which the floating ones want gradients; the rest as it is."""
+    """Arrays as tensors, floating ones with requires_grad; other values as they are."""
     tensors: list[Any] = []
     for i, x in enumerate(inputs):
         x = x.array if isinstance(x, Tensor) else x
@@ -104,8 +106,8 @@ def worked(op: type[Op], example: Example) -> dict[str, Any]:
     lines = watch_lines(op.forward)
     with watch, lines:
         outputs = call(op, example, tensors)
-    assert watch.wanted is not None, f"the example of {op.name} does not run it"
-    ran, given, results = watch.wanted
+    assert watch.first is not None, f"the example of {op.name} does not run it"
+    ran, given, results = watch.first
     given_arrays = [x.array if isinstance(x, Tensor) else x for x in given]
     names = saved_names(op)
     data: dict[str, Any] = {
@@ -156,8 +158,8 @@ def memory_of(op: type[Op], example: Example) -> dict[str, Any]:
     watch = OneOp(op)
     with watch:
         op.apply(*tensors, **options)
-    assert watch.wanted is not None
-    ran, given, _ = watch.wanted
+    assert watch.first is not None
+    ran, given, _ = watch.first
     kept = kept_by(ran, {input_name(ran, i): x for i, x in enumerate(given)})
     return {
         "sizes": GPT2,
@@ -181,7 +183,8 @@ def _shapes_text(op: Op, given: Sequence[Any]) -> str:
 
 
 def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
-    """The slow twin: its primitives, its gradient beside the op's, and what it keeps at GPT-2's."""
+    """The slow twin: its primitives, its gradients compared with the op's, and what it keeps at
+    GPT-2's shapes."""
     twin = TWINS[op.name]
     results = []
     for run in (lambda *x: call(op, example, x), lambda *x: _list(twin(*x, **example.options))):
@@ -220,9 +223,9 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
 
 
 def gradients_of(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> list[Any]:
-    """The gradient of each input as an array, None where there is none, with the example's ∂L/∂y.
+    """The gradient of each input as an array, None where there is none, with an example's ∂L/∂y.
 
-    outputs that have no gradient are left out.
+    Outputs that do not require a gradient are left out.
     """
     roots = [y for y in outputs if y.requires_grad]
     leaves = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
@@ -242,9 +245,9 @@ def _apart(a: Any, b: Any) -> float:
     return float(np.abs(a - b).max()) if a.size else 0.0
 
 
-# ------------------------------------------------------------------------------- the gradient check
+# ------------------------------------------------------------------------------ the gradient check
 def check_of(op: type[Op], example: Example) -> list[dict[str, Any]]:
-    """The live gradient check of the example, by input."""
+    """The gradient check of the example, by input."""
     inputs = [
         wrap(x) if is_array(x) and (x.dtype.kind != "f" or i in example.constant) else x
         for i, x in enumerate(example.inputs)
@@ -257,10 +260,12 @@ def check_of(op: type[Op], example: Example) -> list[dict[str, Any]]:
     return check_rows(compare_gradients(fn, *inputs), lambda n: input_name(op(), n))
 
 
-def check_rows(found: Sequence[Any], name_of: Any) -> list[dict[str, Any]]:
-    """Comparisons of study.gradcheck as rows; inputs go by the names that name_of(i) gives."""
+def check_rows(
+    comparisons: Sequence[Comparison], name_of: Callable[[int], str]
+) -> list[dict[str, Any]]:
+    """Comparisons of a gradient check as rows; input i is called name_of(i)."""
     rows = []
-    for c in found:
+    for c in comparisons:
         name = c.name
         if name.startswith("input "):
             name = name_of(int(name.removeprefix("input ")))
