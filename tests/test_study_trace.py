@@ -181,7 +181,7 @@ def test_an_error_in_backward_carries_the_line():
     assert "y = Broken.apply(x)  # this line" in str(info.value)
 
 
-def test_an_in_place_change_is_told_with_the_line_and_the_module():
+def test_the_error_for_an_in_place_change_names_the_line_and_the_module():
     class Layer(nn.Module):
         def forward(self, x):
             return x.exp()
@@ -242,7 +242,7 @@ def test_without_backward_gradients_are_none():
     t.html()
 
 
-def test_what_is_no_model_is_refused():
+def test_what_is_not_a_model_is_refused():
     with pytest.raises(TypeError, match="expected a model"):
         trace(lambda x: x)
 
