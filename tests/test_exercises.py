@@ -95,7 +95,7 @@ ARRANGED = {"reshape", "permute", "expand", "clone", "cast", "move", "index", "i
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))
-def test_a_fused_op_comes_behind_what_it_fuses(name):
+def test_a_fused_op_comes_after_what_it_fuses(name):
     """The primitives of its slow twin are exercises before it."""
 
     def run():
@@ -222,7 +222,7 @@ TYPED = {
         "without r": layer_norm(RIGHT_X[4:]),
         "w forgotten": layer_norm(WITHOUT_W),
         "sums for means": layer_norm(RIGHT_X.replace("mean", "sum")),
-        "x̂ missing behind the third road": layer_norm(
+        "x̂ missing behind the third path": layer_norm(
             "r * (u - u.mean(-1, keepdims=True) - (u * xhat).mean(-1, keepdims=True))"
         ),
         "x̂ left out of ∂L/∂w": layer_norm(w="g.sum(rows)"),
@@ -269,7 +269,7 @@ TYPED = {
             "gw /= np.maximum(np.bincount(ids, minlength=len(gw)), 1)[:, None]",
             scaled="and False",
         ),
-        "what arrives forgotten": EMBEDDING.format(add="np.add.at(gw, ids, 1.0)", scaled=""),
+        "g forgotten": EMBEDDING.format(add="np.add.at(gw, ids, 1.0)", scaled=""),
     },
 }  # fmt: skip
 BY_HAND = [(op, name) for op, typed in TYPED.items() for name in typed]
@@ -334,7 +334,7 @@ def test_a_changed_forward(tmp_path):
     assert "forward was changed" in str(graded("exp", text, tmp_path))
 
 
-# --------------------------------------------------------------------- files that are no answers
+# ----------------------------------------------------------------- files that are not answers
 def report_of(text, tmp_path, name="exp", seconds=60.0) -> Report:
     path = tmp_path / f"{name}.py"
     path.write_text(text, "utf-8")
@@ -347,7 +347,7 @@ def report_of(text, tmp_path, name="exp", seconds=60.0) -> Report:
 @pytest.mark.parametrize(
     "text, word",
     [
-        ("def backward(self, g:\n", "line 1 is no valid Python"),
+        ("def backward(self, g:\n", "line 1 is not valid Python"),
         ("import nothing_of_this_name\n", "raised ModuleNotFoundError"),
         ("x = 1 / 0\n", "line 1 (`x = 1 / 0`) raised ZeroDivisionError"),
         ("", "defines no class Exp(Op)"),
@@ -355,16 +355,16 @@ def report_of(text, tmp_path, name="exp", seconds=60.0) -> Report:
         ("import sys\nsys.exit(3)\n", "ends the program"),
         ("import os\nos._exit(3)\n", "exit code 3"),
         ("import os\nos.kill(os.getpid(), 9)\n", "SIGKILL"),
-        ("def f():\n    f()\nf()\n", "calls itself without an end"),
+        ("def f():\n    f()\nf()\n", "calls itself endlessly"),
     ],
 )
-def test_a_file_that_is_no_answer_gets_a_clear_word(text, word, tmp_path):
+def test_a_file_that_is_not_an_answer_gets_a_clear_message(text, word, tmp_path):
     report = report_of(text, tmp_path)
     assert not report.passed and len(report.rows) == 1
     assert word in report.rows[0].text, report.rows[0].text
 
 
-def test_a_loop_without_an_end_is_stopped(tmp_path):
+def test_an_endless_loop_is_stopped(tmp_path):
     report = report_of(with_backward("exp", "while True:\n    pass"), tmp_path, seconds=4.0)
     assert "did not end within 4 seconds" in report.rows[0].text
     report = report_of("import time\ntime.sleep(1000)\n", tmp_path, seconds=2.0)
@@ -377,7 +377,7 @@ def test_what_the_file_prints_is_kept_apart(tmp_path):
     assert report.passed and "hello from the file" in report.printed
 
 
-def test_a_folder_of_odd_names_is_no_trouble(tmp_path):
+def test_a_folder_with_odd_names_works(tmp_path):
     """Exercises are called abs, exp, split: the child must not import them for something else."""
     for name in ("json", "numpy", "typing", "random"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported by mistake')\n")
@@ -440,7 +440,7 @@ def test_solution_and_errors(capsys, tmp_path, monkeypatch):
     assert run(capsys, "solution", "exp")[1] == exercise("exp").solution()
     for arguments, word in (
         (["check"], "name an exercise"),
-        (["check", "exp"], "begin with tinygrad-llm exercise start exp"),
+        (["check", "exp"], "start with tinygrad-llm exercise start exp"),
         (["start", "layer_nrm"], "did you mean layer_norm"),
         (["list", "--chapter", "zzz"], "no chapter"),
         (["chek"], "No such command"),
@@ -464,7 +464,7 @@ def test_progress_goes_round(tmp_path):
     assert Progress(tmp_path).done == progress.done
 
 
-def test_a_tensor_is_no_array(tmp_path):
+def test_a_tensor_is_not_an_array(tmp_path):
     """A learner who returns a Tensor is told to return an array."""
     text = with_backward("exp", "return Tensor(g * self.saved[0])")
     text = text.replace("import numpy as np", "import numpy as np\nfrom tinygrad_llm import Tensor")

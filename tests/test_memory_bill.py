@@ -72,7 +72,7 @@ def test_the_benchmarks_configurations_counted(name, checkpointing):
 
 def test_bad_arguments():
     config = GPTConfig(10, 8, 4, 1, 1)
-    with pytest.raises(ValueError, match="longer than the context"):
+    with pytest.raises(ValueError, match="exceeds the context length"):
         memory_bill(config, 1, 9)
     with pytest.raises(ValueError, match="at least 1"):
         memory_bill(config, 0, 4)

@@ -113,7 +113,7 @@ def test_draw_examples(capsys, script, scene):
 
 
 def test_draw_mistakes(capsys, script):
-    assert "left no variable cost" in run(capsys, "draw", "train.py", "--tensor", "cost")[2]
+    assert "has no variable cost" in run(capsys, "draw", "train.py", "--tensor", "cost")[2]
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
     code, _, err = run(capsys, "draw", "flat.py")
     assert code == 2 and "has no graph" in err

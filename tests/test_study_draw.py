@@ -285,13 +285,13 @@ def test_attention_maps_are_the_weights():
     assert '"tokens":["a","b","c","d","e","f"]' in maps.html()
 
 
-def test_attention_that_is_written_out_is_found_too():
+def test_attention_of_primitives_is_found_too():
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     x = torch.tensor(np.random.default_rng(0).normal(size=(1, 4, 8)).astype("float32"))
     maps = study.draw_attention(attention, x, x, x).maps
     _, weights = attention(x, x, x, average_attn_weights=False)
     np.testing.assert_allclose(maps[0][1], weights.detach().numpy()[0], rtol=1e-5)
-    with pytest.raises(ValueError, match="no attention"):
+    with pytest.raises(ValueError, match="neither an attention"):
         study.draw_attention(nn.Linear(2, 2), torch.ones(1, 2))
 
 

@@ -130,7 +130,7 @@ def test_gpt2_has_its_parameters():
     assert kept["layer_norm", "xhat"] == "(B, T, C)"
 
 
-def test_adamw_is_spelt_out():
+def test_adamw_line_by_line():
     steps = explained("optim.AdamW").data["example"]["steps"]
     p, g, lr, b1, b2 = np.array([1.0, -2.0, 0.5]), np.array([0.5, -0.1, 0.0]), 0.1, 0.9, 0.999
     p = p * (1 - lr * 0.01)
@@ -201,7 +201,7 @@ def test_objects():
     assert found.data["example"] is None and "x * 2.0" in found.text()
     with pytest.raises(TypeError, match="expected a name or a class"):
         study.explain(3)
-    with pytest.raises(TypeError, match="no op, no layer and no optimizer"):
+    with pytest.raises(TypeError, match="is not an op, a layer or an optimizer"):
         study.explain(dict)
     with pytest.raises(TypeError, match="for an op only"):
         study.explain("Linear", np.ones(2))

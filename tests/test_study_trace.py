@@ -12,7 +12,7 @@ import tinygrad_llm as torch
 from tinygrad_llm import nn
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.autograd.engine import Op
-from tinygrad_llm.nn.module import Module
+from tinygrad_llm.nn.module import Module, call_observers
 from tinygrad_llm.study.trace.recording import trace
 
 
@@ -103,15 +103,18 @@ def test_memory_falls_as_backward_passes():
 
 
 def test_nothing_is_left_behind():
-    apply, call = Op.__dict__["apply"], Module.__dict__["__call__"]
-    with trace(make_model()), trace():
-        assert Op.__dict__["apply"] is not apply
-        torch.ones(2).exp()
+    lists = engine.start_observers, engine.observers, engine.backward_observers, call_observers
+    methods = [Op.__dict__["apply"], Op.__dict__["backward"], Module.__dict__["__call__"]]
+    model = make_model()
+    with trace(model), trace():
+        y = model(torch.ones(1, 3)).exp()
+        assert [len(each) for each in lists] == [2, 2, 2, 2]
+        assert methods == [Op.__dict__["apply"], Op.__dict__["backward"], Module.__call__]
+        assert "backward" not in vars(y.grad_fn) and len(y.grad_fn.hooks[0]) == 2
     with pytest.raises(ZeroDivisionError), trace():
         _ = 1 / 0
-    assert Op.__dict__["apply"] is apply
-    assert Module.__dict__["__call__"] is call
-    assert engine.observers == [] and engine.backward_observers == []
+    assert lists == ([], [], [], []) and not y.grad_fn.hooks[0]
+    y.sum().backward()
 
 
 def test_two_traces_at_once_both_see_everything():
@@ -178,7 +181,7 @@ def test_an_error_in_backward_carries_the_line():
     assert "y = Broken.apply(x)  # this line" in str(info.value)
 
 
-def test_an_in_place_change_is_told_with_the_line_and_the_module():
+def test_the_error_for_an_in_place_change_names_the_line_and_the_module():
     class Layer(nn.Module):
         def forward(self, x):
             return x.exp()
@@ -239,7 +242,7 @@ def test_without_backward_gradients_are_none():
     t.html()
 
 
-def test_what_is_no_model_is_refused():
+def test_what_is_not_a_model_is_refused():
     with pytest.raises(TypeError, match="expected a model"):
         trace(lambda x: x)
 

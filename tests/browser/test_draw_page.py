@@ -93,7 +93,7 @@ def test_steps_to_the_end_without_an_error(browsers, drawings, name):
             np.testing.assert_allclose(shown.reshape(first.shape), first, rtol=1e-4, atol=1e-30)
     press(browser, Keys.ARROW_RIGHT)  # beyond the end nothing happens
     assert text(browser, "#where") == f"step {n} of {n}"
-    assert "The walk is over" in text(browser, "#step")
+    assert "The backward pass is complete" in text(browser, "#step")
     assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
 
 
@@ -112,7 +112,7 @@ def test_the_numbers_are_the_engine_s(browsers, drawings):
     assert "g * y = -1.0074 * -3 = 3.0221" in text(browser, "#step .with-numbers")
 
 
-def test_slider_buttons_and_nodes_move_the_same_walk(browsers, drawings):
+def test_slider_buttons_and_nodes_move_the_same_steps(browsers, drawings):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -180,7 +180,7 @@ def test_the_keyboard_alone_suffices(browsers, drawings):
     press(browser, Keys.ENTER)
     assert browser.execute_script("return document.querySelectorAll('.box.folded').length") < before
     press(browser, Keys.END)
-    assert "The walk is over" in text(browser, "#step")
+    assert "The backward pass is complete" in text(browser, "#step")
     press(browser, Keys.HOME)
     assert text(browser, "#step h2") == "Before the first step"
 
@@ -228,8 +228,8 @@ def test_attention_maps_answer_the_keys(browsers, drawings):
     from selenium.webdriver.common.keys import Keys
 
     browser = load(browsers, drawings[1], "maps")
-    assert "head 1 of 2: “f” looks at" in text(browser, "#said")
+    assert "head 1 of 2: “f” looks at" in text(browser, "#description")
     press(browser, Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_UP)
-    assert "head 2 of 2: “d” looks at" in text(browser, "#said")
+    assert "head 2 of 2: “d” looks at" in text(browser, "#description")
     press(browser, Keys.ARROW_LEFT, Keys.ARROW_LEFT)
-    assert "trf_blocks.1.att, head 2 of 2" in text(browser, "#said")
+    assert "trf_blocks.1.att, head 2 of 2" in text(browser, "#description")

@@ -33,6 +33,8 @@ from .inplace_versions import check_unmodified, clock, modified
 Deliver = Callable[[Tensor, Any, bool], None]  # (leaf, gradient, whether the gradient is owned)
 
 OPS: dict[str, type[Op]] = {}  # every op by name, such as "layer_norm"
+# (the op's class, inputs, options) before each forward
+start_observers: list[Callable[[type[Op], tuple, dict[str, Any]], None]] = []
 observers: list[Callable[[Op, tuple, Any], None]] = []  # (op, inputs, results) after each forward
 # (op, ∂L/∂output, ∂L/∂inputs) after each backward, before the gradients are delivered
 backward_observers: list[Callable[[Op, Any, tuple], None]] = []
@@ -105,6 +107,8 @@ class Op:
 
         Inputs that are not tensors (numbers, arrays, None) are passed on and get no gradient.
         """
+        for watch_start in start_observers:
+            watch_start(cls, inputs, options)
         arrays: list[Any] = []
         needs: list[bool] = []
         edges: list[Edge | None] = []

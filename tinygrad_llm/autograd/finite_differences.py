@@ -21,6 +21,7 @@ import numpy as np
 from ..arrays.devices import to_numpy, xp_of
 from ..arrays.memory import is_array
 from ..tensor import Tensor, wrap
+from ..tensor.nested import tensors_in
 from .engine import backward_steps
 from .grad_mode import enable_grad, no_grad
 
@@ -177,7 +178,7 @@ def compare_gradients(
     rng = np.random.default_rng(seed)
 
     def outputs() -> list[Tensor]:
-        floating = [y for y in _tensors(fn(*args)) if y.dtype.is_floating_point]
+        floating = [y for y in tensors_in(fn(*args)) if y.dtype.is_floating_point]
         if not floating:
             raise ValueError(f"{_name_of(fn)} returned no floating tensor: nothing to check")
         for y in floating:
@@ -260,17 +261,6 @@ def _check_float64(what: str, x: Tensor) -> None:
             "wrong in the third digit at best and by 180% at eps=1e-5, so a right gradient would "
             "fail and a wrong one could pass: use x.double(), model.double()"
         )
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
 
 
 def _name_of(fn: Any) -> str:

@@ -13,11 +13,11 @@ import typer
 
 __all__ = ["register"]
 
-_HELP = """Say what this machine has, how fast it is, what slows it down, and what mends that.
+_HELP = """Show what this machine has, how fast it is, what slows it down, and what to do.
 
-A few seconds. Nothing is changed and nothing is downloaded. Each line begins with ok, note (an
-optional piece is missing), slow (works, but could be faster) or broken (does not work); under it
-stands what to do, and after $ a command to copy.
+Takes a few seconds. Nothing is changed and nothing is downloaded. Each line begins with ok, note
+(an optional piece is missing), slow (works, but could be faster) or broken (does not work); the
+lines under it say what to do, with a command to copy after $.
 
 Exit code: 0; 1 if something is broken, with --strict also if something is slow.
 
@@ -74,14 +74,14 @@ def _summary(report: Any) -> str:
         parts.append(f"{broken} broken")
     if slow:
         parts.append(f"{slow} slow")
-    told = f"{' and '.join(parts)}: the lines after $ mend them." if parts else (
+    text = f"{' and '.join(parts)}: the lines after $ repair them." if parts else (
         "All is well: nothing is broken and nothing is slow.")  # fmt: skip
     if any(f.area == "Environment" and f.severity == "slow" for f in report.findings):
-        told += (
-            " A variable comes back in the next terminal, unless you also take it out of the file "
+        text += (
+            " A variable comes back in the next terminal, unless you also remove it from the file "
             "that sets it (such as ~/.bashrc, ~/.profile or /etc/environment)."
         )
-    return told
+    return text
 
 
 def _paint(text: str, code: str, colored: bool) -> str:

@@ -17,8 +17,8 @@ __all__ = ["register"]
 
 _STUDY = """Explain an op, a layer, a loss, a model or an optimizer, or list them all.
 
-The formula and the way back, the code, a worked example with every saved array and gradient, the
-memory it keeps at GPT-2's shapes, its slow twin, and a gradient check made on the spot.
+The formula and the backward pass, the code, a worked example with every saved array and gradient,
+the memory it keeps at GPT-2's shapes, its slow twin, and a gradient check.
 
 \b
 Examples:
@@ -29,8 +29,8 @@ Examples:
 """
 _TRACE = """Run a script and show what every op and every module in it did, forward and backward.
 
-SCRIPT is a Python file, or `gpt` for a small GPT's training step. What comes after it are the
-script's own arguments.
+SCRIPT is a Python file, or `gpt` for a small GPT's training step. What follows are the script's
+arguments.
 
 \b
 Examples:
@@ -38,7 +38,7 @@ Examples:
   tinygrad-llm trace train.py --by module
   tinygrad-llm trace train.py --html trace.html --plot trace.png
 """
-_DRAW = """Draw the graph behind a loss, and the walk back through it, as SVG and as a page.
+_DRAW = """Draw the graph behind a loss, and the backward pass through it, as SVG and as a page.
 
 WHAT is a Python file, whose variable `loss` is drawn when it has run (or another one, with
 --tensor), or one of the examples: scalar, attention, gpt.
@@ -69,10 +69,10 @@ def study(
 
     if name is None:
         if html is not None:
-            raise BadValue("--html needs the NAME of what to explain")
+            raise BadValue("--html needs the NAME to explain")
         if as_json:
-            found = {k: [list(pair) for pair in v] for k, v in catalogue().items()}
-            _say(json.dumps(found, ensure_ascii=False, indent=1))
+            families = {k: [list(pair) for pair in v] for k, v in catalogue().items()}
+            _say(json.dumps(families, ensure_ascii=False, indent=1))
             return
         _say(listing(width, _colors()))
         _say("\ntinygrad-llm study NAME explains one of them")
@@ -97,7 +97,7 @@ def trace_command(
     arguments: list[str] | None = typer.Argument(None, help="The script's own arguments."),
     by: str = typer.Option("op", help="The table's rows: op or module."),
     html: str | None = typer.Option(None, help="Write a page to this file."),
-    plot: str | None = typer.Option(None, help="Write the picture to this PNG."),
+    plot: str | None = typer.Option(None, help="Write the plot to this PNG file."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
     from ..study.explain.explanation import plain_data
@@ -142,12 +142,12 @@ def draw_command(
         drawing = SCENES[what](fold)
         stem = what
     else:
-        path = _file(what, f", and no example is called so; the examples: {', '.join(SCENES)}")
+        path = _file(what, f", nor an example of this name; the examples: {', '.join(SCENES)}")
         recorder = Recorder()
         with recorder:
             names = _run(path, [])
         if tensor not in names:
-            raise BadValue(f"{what} left no variable {tensor}: name another with --tensor")
+            raise BadValue(f"{what} has no variable {tensor}: name another with --tensor")
         try:
             drawing = draw(names[tensor], recorder=recorder, names=names, fold=fold)
         except (TypeError, RuntimeError) as error:
@@ -160,8 +160,8 @@ def draw_command(
     _say("wrote " + " and ".join(map(str, written)))
     if not drawing.steps:
         _say(
-            "without a walk back: backward() has freed what the ops had saved; draw a script that "
-            "stops before it, or calls backward(retain_graph=True)"
+            "without the backward pass: backward() has freed what the ops had saved; draw a script "
+            "that stops before it, or calls backward(retain_graph=True)"
         )
 
 
@@ -181,7 +181,7 @@ def _file(name: str, otherwise: str = "") -> Path:
 
 
 def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
-    """Run a script as `python FILE` does and return its variables; its errors are its own."""
+    """Run a script as `python FILE` does and return its variables; its traceback is printed."""
     before = sys.argv[:], sys.path[:]
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent.resolve()))

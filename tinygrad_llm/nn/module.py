@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ from .tree import ModuleTree
 __all__ = ["IncompatibleKeys", "Module"]
 
 M = TypeVar("M", bound="Module")
+# Each runs a module's call: observer(module, call, *args, **kwargs) returns call(*args, **kwargs).
+call_observers: list[Callable[..., Any]] = []
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -73,9 +76,15 @@ class Module(ModuleTree):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not (
             self._forward_hooks or self._forward_pre_hooks
-            or self._backward_hooks or self._backward_pre_hooks
+            or self._backward_hooks or self._backward_pre_hooks or call_observers
         ):  # fmt: skip
             return self.forward(*args, **kwargs)
+        call: Callable[..., Any] = self._call_with_hooks
+        for observe in call_observers:
+            call = partial(observe, self, call)
+        return call(*args, **kwargs)
+
+    def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         for hook, with_kwargs in list(self._forward_pre_hooks.values()):
             changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)
             if changed is not None and with_kwargs:

@@ -2,12 +2,12 @@
 
 explain         an op, a layer, a loss or an optimizer: formula, code, example, memory, check
 trace           every op and module with its times, shapes, memory and gradients
-draw            the graph as SVG, and as a page on which one walks back op by op
+draw            the graph as SVG, and as a page that steps through the backward pass
 draw_attention  where every token looks, head by head
-compare         two models layer by layer, and the first place where they part
+compare         two models layer by layer, and the first place where they differ
 gradcheck       a function's gradients against finite differences
 diagnose        a wrong gradient: which named mistake it is, or what its numbers look like
-MISTAKES        every op's named mistakes, to plant one and see what notices
+MISTAKES        every op's named mistakes, to plant one and see which check notices it
 TWINS           every fused op's slow twin, composed of primitives
 
 Three folders have the name of the function that they hold. `study.explain`, `study.trace` and

@@ -1,4 +1,4 @@
-"""tinygrad-llm exercise: hands its arguments to study.exercises, imported when it is called."""
+"""tinygrad-llm exercise: passes its arguments to commands.py, which is imported when called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 __all__ = ["register"]
 
-_HELP = """Write the backward pass of every op yourself, and be told what is wrong with it.
+_HELP = """Write the backward pass of every op yourself, and see what is wrong with it.
 
 \b
 Examples:
@@ -33,11 +33,11 @@ def register(app: typer.Typer) -> None:
 def exercise(context: typer.Context) -> None:
     from .commands import app
 
-    for stream in (sys.stdout, sys.stderr):  # formulas, on a terminal that may not know them all
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not have every letter of a formula
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
-    given = context.args or ["--help"]
-    code = command.main(given, prog_name="tinygrad-llm exercise", standalone_mode=False)
+    arguments = context.args or ["--help"]
+    code = command.main(arguments, prog_name="tinygrad-llm exercise", standalone_mode=False)
     if isinstance(code, int) and code:
         raise typer.Exit(code)

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
+from ..errors import BadValue
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Write the backward pass of every op yourself, and be told what is wrong with it.",
+    help="Write the backward pass of every op yourself, and see what is wrong with it.",
     epilog="tinygrad-llm exercise start   begins with the first; check   grades it.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_NAME = typer.Argument(None, help="The exercise; without it, the one begun last.")
+_NAME = typer.Argument(None, help="The exercise; without it, the one started last.")
 _FOLDER = typer.Option("exercises", "--folder", help="Where your files and your progress are.")
 
 
 @app.command(name="list")
 def list_(
     folder: str = _FOLDER,
-    chapter: str | None = typer.Option(None, help="Show the chapters whose name has this in it."),
+    chapter: str | None = typer.Option(None, help="Show the chapters whose name contains this."),
 ) -> None:
     """Show all exercises in order, and which of them you have passed."""
     progress = _progress(folder)
@@ -42,7 +42,7 @@ def list_(
         mark = "✓" if e.name in progress.done else "→" if e.name == progress.current else " "
         print(f"  {mark} {e.name:<34} {_short(e.title, 60)}")
     if not shown:
-        raise _bad(f"no chapter's name has {chapter!r} in it")
+        raise _bad(f"no chapter's name contains {chapter!r}")
     print(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
     following = progress.next_exercise(progress.current)
     print(f"; next: tinygrad-llm exercise start {following.name}" if following else "")
@@ -52,9 +52,9 @@ def list_(
 def start(
     name: str | None = typer.Argument(None, help="The exercise; without it, the next one."),
     folder: str = _FOLDER,
-    again: bool = typer.Option(False, "--again", help="Begin anew: your file is kept as *.old.py."),
+    again: bool = typer.Option(False, "--again", help="Start anew: your file is kept as *.old.py."),
 ) -> None:
-    """Write an exercise's file, with the part that is yours left out."""
+    """Write an exercise's file, without the part that is your task."""
     progress = _progress(folder)
     if name is None:
         following = progress.next_exercise(progress.current)
@@ -65,7 +65,7 @@ def start(
     e = _exercise(name)
     path = Path(folder) / f"{e.name}.py"
     if path.exists() and not again:
-        print(f"{path} is there already: go on with it, or begin anew with --again")
+        print(f"{path} exists already: go on with it, or start anew with --again")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -125,19 +125,19 @@ def hint(
     for i, text in enumerate(hints[:n]):
         print(f"{i + 1}/{len(hints)}  {text}")
     if n == before:
-        print(f"That was all. To see the answer: tinygrad-llm exercise solution {e.name}")
+        print(f"There are no more. To see the answer: tinygrad-llm exercise solution {e.name}")
     progress.hints[e.name] = n
     progress.save()
 
 
 @app.command()
 def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
-    """Print the answer: the real op, or the thing built."""
+    """Print the answer: the real op, or the solution of what is built."""
     print(_exercise(name or _current(_progress(folder))).solution(), end="")
 
 
 def show(report: Report) -> None:
-    """Print a report: one line an aspect, and what the file printed."""
+    """Print a report: one line per aspect, and what the file printed."""
     for row in report.rows:
         lines = row.text.split("\n")
         print(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
@@ -155,8 +155,6 @@ def _short(text: str, n: int) -> str:
 
 
 def _bad(message: str) -> Exception:
-    from ..errors import BadValue
-
     return BadValue(message)
 
 
@@ -174,14 +172,14 @@ def _exercise(name: str) -> Exercise:
         raise _bad(str(error)) from None
 
 
-def _current(progress: Progress) -> Any:
+def _current(progress: Progress) -> str:
     if progress.current is None:
-        raise _bad("name an exercise, or begin one: tinygrad-llm exercise start")
+        raise _bad("name an exercise, or start one: tinygrad-llm exercise start")
     return progress.current
 
 
 def _path(folder: str, e: Exercise) -> Path:
     path = Path(folder) / f"{e.name}.py"
     if not path.is_file():
-        raise _bad(f"there is no {path}: begin with tinygrad-llm exercise start {e.name}")
+        raise _bad(f"there is no {path}: start with tinygrad-llm exercise start {e.name}")
     return path

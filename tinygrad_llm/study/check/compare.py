@@ -23,9 +23,10 @@ from ...autograd.grad_mode import no_grad
 from ...nn.module import Module
 from ...tensor import Tensor
 from ...tensor.dtypes import of as dtype_of
+from ...tensor.nested import tensors_in
 from ..common.numbers import number_text, plain, shape_text
 from ..common.terminal import Text, render
-from ..common.watch import Call, Line, Place, Watch, tensors_in
+from ..common.watch import Call, Line, Place, Watch
 
 __all__ = ["Divergence", "Station", "compare"]
 

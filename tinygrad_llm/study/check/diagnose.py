@@ -134,14 +134,14 @@ def _structure(name: str, rans: list[Ran], returned: list[Any]) -> list[Finding]
         return [Finding("nothing", "backward returns no gradient yet (None).")]
     for ran, grads in lists:
         n_inputs = len(ran.sample.inputs)
-        if any(g is not None for g in grads) and ran.wanted[-1] >= len(grads):
+        if any(g is not None for g in grads) and ran.grad_inputs[-1] >= len(grads):
             text = (
                 f"backward returned {len(grads)} gradient{'s' * (len(grads) != 1)}, {name} has "
                 f"{n_inputs} inputs: return one for each, in their order (None for one that needs "
                 "none)."
             )
             return [Finding("number", text)]
-        for i in ran.wanted:
+        for i in ran.grad_inputs:
             g, label = grads[i] if i < len(grads) else None, input_name(OPS[name], i)
             if g is not None and not isinstance(g, np.ndarray | np.generic | float | int):
                 text = f"the gradient of {label} is a {type(g).__name__}: return a NumPy array."

@@ -1,8 +1,8 @@
 """The slow twin of each fused op: the same numbers out of primitives, by the definition.
 
-A twin takes an op's inputs and options, as tensors, and has no backward of its own: its derivative
-comes from the chain rule over exp, log, sum, matmul and the like alone. So it says what the fused
-op's formula must give, and reading it beside the op shows what was fused.
+A twin takes an op's inputs and options, as tensors, and defines no backward: its derivative comes
+from the chain rule alone, over exp, log, sum, matmul and the like. So its gradient is what the
+fused op's formula must compute, and reading both shows what was fused.
 `TWINS` maps an op's name to its twin.
 """
 
@@ -23,7 +23,7 @@ TWINS: dict[str, Callable[..., Tensor]] = {}
 
 
 def twin(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Enter a twin under its own name, which is the op's."""
+    """Enter a twin in TWINS under its name, which is the op's name."""
     TWINS[function.__name__] = function
     return function
 
@@ -120,7 +120,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
 def embedding(
     w: Tensor, ids: Any, padding_idx: int | None = None, scale_grad_by_freq: bool = False
 ) -> Tensor:
-    """One-hot rows times the table. The two options shape the gradient alone."""
+    """One-hot rows times the table. The two options change only the gradient."""
     ids = _tensor(ids).long()
     rows = one_hot(ids, w.shape[0]).to(w.dtype)  # (..., V)
     flow = w
@@ -157,7 +157,7 @@ def scaled_dot_product_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Any = None, keep: Any = None, is_causal: bool = False,
     scale: float | None = None, dropout_p: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """All L × S weights at once. A row that may look nowhere gets 0, as in the op."""
+    """All L × S weights together. A row that may look at no key gets 0, as in the op."""
     if q.ndim > 2 and q.shape[-3] != k.shape[-3]:
         group = q.shape[-3] // k.shape[-3]
         k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)

@@ -1,8 +1,8 @@
-"""Small calls of every op with random numbers, to compare one backward pass with another.
+"""Small calls of every op with random numbers, to compare one backward with another.
 
-Made from the worked examples: the example itself, the same with other numbers, and its call in
-GPT-2 with few channels; and what an op's options do on top. The numbers are random but the same in
-every run, in float64, so that two formulas that are the same agree to the last few digits.
+They are made from the worked examples: the example itself, the same with other numbers, and its
+call in GPT-2 with few channels; others show what an op's options do. The numbers are random but the
+same in every run, in float64, so that two equal formulas agree to the last few digits.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Sample:
     seed: int = 0
 
     def run(self, op: type[Op], dtype: str = "float64") -> Ran:
-        """Forward through this op, with a random ∂L/∂output at hand."""
-        given, wanted = [], []
+        """Run the op's forward, and make a random ∂L/∂output for its backward."""
+        inputs, grad_inputs = [], []
         for i, x in enumerate(self.inputs):
             if not is_array(x):
-                given.append(x)
+                inputs.append(x)
                 continue
             floating = x.dtype.kind == "f"
             tensor = wrap((x.astype(dtype) if floating else x).copy())
             if floating and i not in self.constant:
                 tensor.requires_grad = True
-                wanted.append(i)
-            given.append(tensor)
+                grad_inputs.append(i)
+            inputs.append(tensor)
         call = RUNS.get(op.name)
-        y = call(op, *given, **self.options) if call else op.apply(*given, **self.options)
+        y = call(op, *inputs, **self.options) if call else op.apply(*inputs, **self.options)
         outputs = list(y) if isinstance(y, tuple) else [y]
         rng = np.random.default_rng(self.seed)
         upstream = tuple(
@@ -56,7 +56,7 @@ class Sample:
             )
             for o in outputs
         )
-        return Ran(self, outputs[0]._op, outputs, upstream, wanted)
+        return Ran(self, outputs[0]._op, outputs, upstream, grad_inputs)
 
     def __str__(self) -> str:
         words = [f"{x.shape} {x.dtype}" if is_array(x) else repr(x) for x in self.inputs]
@@ -65,34 +65,34 @@ class Sample:
 
 @dataclass
 class Ran:
-    """A forward that ran: the op instance, its outputs, ∂L/∂output, and who wants gradients."""
+    """A forward that ran: the op instance, its outputs, ∂L/∂output for each output."""
 
     sample: Sample
     op: Any
     outputs: list[Tensor]
     upstream: tuple
-    wanted: list[int]
+    grad_inputs: list[int]  # the inputs whose gradients are wanted
 
     def backward(self) -> list[Any]:
-        """What the op's backward returns, one gradient an input."""
+        """What the op's backward returns, one gradient per input."""
         grads = self.op.backward(self.upstream if len(self.upstream) > 1 else self.upstream[0])
         return list(grads) if isinstance(grads, tuple) else [grads]
 
     def gradients(self) -> dict[int, np.ndarray]:
-        """∂L/∂input for those that want one, as the engine takes it: 0 for None, copies summed."""
+        """{input: ∂L/∂input} as the engine delivers it: 0 for None, broadcast dimensions summed."""
         return self.taken(self.backward())
 
     def taken(self, grads: list[Any]) -> dict[int, np.ndarray]:
-        """What the engine makes of what backward returned."""
-        found = {}
-        for i in self.wanted:
+        """{input: gradient} as the engine delivers the gradients that backward returned."""
+        delivered = {}
+        for i in self.grad_inputs:
             shape = self.shape(i)
             g = grads[i] if i < len(grads) else None
             g = np.zeros(shape) if g is None else np.asarray(g)
             if g.shape != shape and self.op.broadcasts and _fits(shape, g.shape):
                 g = unbroadcast(g, shape)
-            found[i] = g
-        return found
+            delivered[i] = g
+        return delivered
 
     def shape(self, i: int) -> tuple[int, ...]:
         """Input i's shape, which its gradient must have."""
@@ -108,24 +108,24 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 
 def samples(name: str) -> list[Sample]:
-    """The calls on which an op's backward is looked at, the worked example first."""
+    """The calls on which an op's backward is checked, the worked example first."""
     example = example_of(OPS[name])
     rng = np.random.default_rng(len(name))
-    found = []
+    calls = []
     if name not in RUNS:
-        found.append(Sample(example.inputs, example.options, example.constant))
+        calls.append(Sample(example.inputs, example.options, example.constant))
         other = [_other(x, rng, i in example.constant) for i, x in enumerate(example.inputs)]
-        found.append(Sample(other, example.options, example.constant))
+        calls.append(Sample(other, example.options, example.constant))
         if example.at_gpt2 is not None and name not in KINKED:
             inputs, options = example.gpt2_call(SIZES)
             options = {k: "float64" if k == "dtype" else v for k, v in options.items()}
             shuffled = [_shuffled(x, rng) for x in inputs]
-            found.append(Sample(shuffled, options, example.constant))
+            calls.append(Sample(shuffled, options, example.constant))
     constant = CONSTANT.get(name, example.constant)
-    found += [Sample(list(x), o, constant) for x, o in (MORE[name](rng) if name in MORE else [])]
-    for seed, sample in enumerate(found):
+    calls += [Sample(list(x), o, constant) for x, o in (MORE[name](rng) if name in MORE else [])]
+    for seed, sample in enumerate(calls):
         sample.seed = seed
-    return found
+    return calls
 
 
 def _other(x: Any, rng: Any, constant: bool) -> Any:
@@ -136,14 +136,14 @@ def _other(x: Any, rng: Any, constant: bool) -> Any:
 
 
 def _shuffled(x: Any, rng: Any) -> Any:
-    """A made-up array's numbers in another order, in float64."""
+    """The numbers of an array in another order, in float64."""
     if not is_array(x):
         return x
     x = x.astype("float64") if x.dtype.kind == "f" else x
     return rng.permutation(x.reshape(-1)).reshape(x.shape) if x.dtype.kind == "f" else x
 
 
-# --------------------------------------------------------- what the options do, and sharper shapes
+# ------------------------------------------------------- what the options do, and harder shapes
 KINKED = ("masked_fill",)  # GPT-2's has one causal mask and no gradient for the number
 MORE: dict[str, Callable[[Any], list]] = {}
 RUNS: dict[str, Callable[..., Any]] = {}  # ops that take more than apply
@@ -325,11 +325,11 @@ MORE["nll_loss"] = lambda rng: [c for c in _cross_entropy(rng) if "label_smoothi
 @more("linear_cross_entropy")
 def _linear_cross_entropy(rng):
     w, b = rng.normal(size=(4, 3)), rng.normal(size=(4,))
-    found = []
+    calls: list[Any] = []
     for (_, t, *weights), options in _cross_entropy(rng):
         if options.get("reduction") != "none":
-            found.append(((rng.normal(size=(5, 3)), w, t, b, *weights), options))
-    return found
+            calls.append(((rng.normal(size=(5, 3)), w, t, b, *weights), options))
+    return calls
 
 
 MORE["binary_cross_entropy"] = lambda rng: [(tuple(rng.uniform(0.1, 0.9, (2, 4, 3))), {})]

@@ -108,13 +108,7 @@ def line_chart(
             height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom),
         )
 
-    path, before = [], None
-    for x, y in zip(xs, ys, strict=True):
-        px, py = at(x, y)
-        if steps and before is not None:
-            path.append(f"{px:.1f},{before:.1f}")
-        path.append(f"{px:.1f},{py:.1f}")
-        before = py
+    path = _path([at(x, y) for x, y in zip(xs, ys, strict=True)], steps)
     base = height - bottom
     first, last = path[0].split(",")[0], path[-1].split(",")[0]
     area = f'<polygon class="area" points="{first},{base} {" ".join(path)} {last},{base}"/>'
@@ -137,6 +131,18 @@ def line_chart(
         f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">'
         f"{escape(x_label)}</text></svg>"
     )
+
+
+def _path(places: Sequence[tuple[float, float]], steps: bool) -> list[str]:
+    """The "x,y" of a line through these places; `steps` adds the corners of a step function."""
+    path: list[str] = []
+    before: float | None = None
+    for x, y in places:
+        if steps and before is not None:
+            path.append(f"{x:.1f},{before:.1f}")
+        path.append(f"{x:.1f},{y:.1f}")
+        before = y
+    return path
 
 
 def written(text: str, file: FilePath | None) -> str:

@@ -1,4 +1,4 @@
-"""doctor: what this machine has, how fast it is, what slows it down, and what mends it.
+"""doctor: what this machine has, how fast it is, what slows it down, and what to do about it.
 
 report = examine()
 for finding in report.findings: print(finding.severity, finding.text, finding.command)

@@ -1,6 +1,6 @@
-"""Measures NumPy in a process of its own, so that environment variables can be compared.
+"""Measures NumPy in a separate process, so that environment variables can be compared.
 
-python child.py [all]      prints one line of JSON; needs NumPy alone
+python child.py [all]      prints one line of JSON; needs only NumPy
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def blas() -> dict[str, Any]:
     try:
         from threadpoolctl import threadpool_info
 
-        for found in threadpool_info():
-            if found.get("user_api") == "blas":
+        for library in threadpool_info():
+            if library.get("user_api") == "blas":
                 return {
-                    "library": found["internal_api"], "version": found.get("version"),
-                    "kernel": found.get("architecture"), "threads": found["num_threads"],
+                    "library": library["internal_api"], "version": library.get("version"),
+                    "kernel": library.get("architecture"), "threads": library["num_threads"],
                     "through": "threadpoolctl",
                 }  # fmt: skip
     except ImportError:
@@ -38,10 +38,10 @@ def blas() -> dict[str, Any]:
 
 
 def by_ctypes() -> dict[str, Any] | None:
-    """What OpenBLAS says of itself, where NumPy's own copy of it can be found."""
-    beside = os.path.dirname(os.path.dirname(np.__file__))
+    """What OpenBLAS reports about itself, if NumPy's copy of it can be found."""
+    packages = os.path.dirname(os.path.dirname(np.__file__))
     places = ("numpy.libs/*openblas*", "numpy/.libs/*openblas*", "numpy/.dylibs/*openblas*")
-    for file in [f for place in places for f in glob.glob(os.path.join(beside, place))]:
+    for file in [f for place in places for f in glob.glob(os.path.join(packages, place))]:
         try:
             library = ctypes.CDLL(file)
         except OSError:
@@ -91,7 +91,7 @@ def sgemm(seconds: float = 0.35) -> dict[str, Any]:
 
 
 def fresh_memory() -> dict[str, Any]:
-    """What a new array of 64 MB costs to fill, and with how many page faults."""
+    """The time to fill a new array of 64 MB, and the number of its page faults."""
     times: list[float] = []
     faults = None
     for _ in range(5):
@@ -133,10 +133,10 @@ def bandwidth(seconds: float = 0.3) -> float:
 
 
 def main() -> None:
-    found: dict[str, Any] = {**sgemm(), **fresh_memory()}
+    rates: dict[str, Any] = {**sgemm(), **fresh_memory()}
     if "all" in sys.argv:
-        found |= {"blas": blas(), "bandwidth": bandwidth()}
-    print(json.dumps(found))
+        rates |= {"blas": blas(), "bandwidth": bandwidth()}
+    print(json.dumps(rates))
 
 
 if __name__ == "__main__":

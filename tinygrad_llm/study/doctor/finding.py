@@ -1,4 +1,4 @@
-"""What the doctor finds: one line each, with what to do about it."""
+"""What the doctor finds: one line per finding, with what to do about it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SEVERITIES = ("ok", "note", "slow", "broken")  # from good to bad
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One thing that was examined.
 
-    area       the heading it stands under
+    area       its heading
     name       a short key, the same on every machine, such as "matrix products"
     severity   ok; note: an optional piece that is missing; slow: works, but could be faster;
                broken: something that should work does not
-    text       what was found, for a reader who knows nothing of it
-    advice     what it means and what to do; "" where there is nothing to do
-    command    the command that mends it, to be copied; "" where there is none
+    text       what was found, for a reader who does not know the subject
+    advice     what it means and what to do; "" if there is nothing to do
+    command    the command that repairs it, to be copied; "" if there is none
     facts      the numbers in it, by name
     """
 
@@ -41,16 +41,17 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields as a dict."""
         return asdict(self)
 
 
 def guarded(area: str, name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
-    """What `look` finds; a note if it fails: a doctor never dies of what he examines."""
+    """The findings of `look`; a note if it raises, so that the report is always complete."""
     try:
         return look()
     except Exception as error:
-        told = f"could not be examined ({type(error).__name__}: {error})"
-        return [Finding(area, name, "note", f"{name}: {told}")]
+        text = f"{name}: could not be examined ({type(error).__name__}: {error})"
+        return [Finding(area, name, "note", text)]
 
 
 def installed(package: str) -> bool:
@@ -62,7 +63,7 @@ def installed(package: str) -> bool:
 
 
 def version(distribution: str) -> str:
-    """The version of an installed distribution, "" if that is not known."""
+    """The version of an installed distribution, "" if it is unknown."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -70,10 +71,11 @@ def version(distribution: str) -> str:
 
 
 def pip_install(*packages: str) -> str:
-    """The command that installs packages into this very Python."""
+    """The command that installs packages for this Python."""
     python = sys.executable or "python"
-    beside = os.path.relpath(python) if os.name != "nt" else python
-    short = beside if len(beside) < len(python) and not beside.startswith("..") else python
+    relative = os.path.relpath(python) if os.name != "nt" else python
+    inside = len(relative) < len(python) and not relative.startswith("..")
+    short = relative if inside else python
     quoted = [f"'{p}'" if "[" in p else p for p in packages]
     return f"{short} -m pip install {' '.join(quoted)}"
 
@@ -81,9 +83,12 @@ def pip_install(*packages: str) -> str:
 def run_python(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None, timeout: float = 30.0
 ) -> tuple[int | None, str, str]:
-    """Run this Python in a process of its own: (exit code or None for too long, output, errors)."""
+    """Run this Python in a child process: (exit code, output, errors).
+
+    The exit code is None if it ran longer than `timeout` seconds.
+    """
     env = dict(os.environ if environment is None else environment)
-    package = str(Path(__file__).resolve().parents[3])  # where tinygrad_llm is found
+    package = str(Path(__file__).resolve().parents[3])  # the folder of tinygrad_llm
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), package]))
     try:
         done = subprocess.run(

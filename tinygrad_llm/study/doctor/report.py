@@ -1,4 +1,4 @@
-"""Everything the doctor looks at, in one report."""
+"""Everything that the doctor examines, in one report."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Report:
 
     @property
     def worst(self) -> str:
-        """The worst severity there is; "ok" if nothing was found."""
+        """The worst severity of all findings; "ok" if there are none."""
         return max((f.severity for f in self.findings), key=SEVERITIES.index, default="ok")
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, texts and lists, such as JSON holds."""
+        """Everything as numbers, texts and lists, in JSON's types."""
         return {
             "format": 1,
             "worst": self.worst,
@@ -60,10 +60,10 @@ def look_at_gradients() -> list[Finding]:
 
 
 def examine(environment: Mapping[str, str] | None = None) -> Report:
-    """Look at everything: a few seconds. environment: instead of this process's own.
+    """Examine everything, in a few seconds.
 
-    Nothing is changed and nothing is downloaded. What can't be examined becomes a finding; no
-    error comes out.
+    environment: environment variables in place of this process's. Nothing is changed and nothing
+    is downloaded. What can't be examined becomes a finding; no error is raised.
     """
     began = time.perf_counter()
     environment = dict(os.environ if environment is None else environment)

@@ -23,17 +23,17 @@ TOKENS = 64  # how many tokens of a sequence the page shows
 
 
 class AttentionMaps:
-    """What `study.draw_attention` gives.
+    """What `study.draw_attention` returns.
 
     maps     (name of the layer, weights (H, L, S)) for every attention that ran, in order
-    tokens   the words at both sides of a map, where they were given
+    tokens   the words at both sides of a map, or None
     """
 
     def __init__(self, maps: list[tuple[str, np.ndarray]], tokens: list[str] | None) -> None:
         self.maps, self.tokens = maps, tokens
 
     def html(self, file: FilePath | None = None) -> str:
-        """A page with all maps; written if a file is named."""
+        """An HTML page with all maps, which is written if `file` is given."""
         heads = []
         for name, weights in self.maps:
             shown = weights[:, :TOKENS, :TOKENS]  # (H, L, S)
@@ -44,9 +44,9 @@ class AttentionMaps:
         cut = f"The first {TOKENS} of {longest} tokens." if longest > TOKENS else ""
         body = f"""<main class="maps">
 <h1>Attention: where every token looks</h1>
-<p class="soft">A row is a token that looks, a column is a token that it looks at; a row's weights
-sum to 1. ← → other head, ↑ ↓ other token. {escape(cut)}</p>
-<p id="said" aria-live="polite"></p>
+<p class="soft">Each row is a query token, each column a key token; the weights of a row sum to 1.
+← → another head, ↑ ↓ another token. {escape(cut)}</p>
+<p id="description" aria-live="polite"></p>
 <div class="wide" id="big" tabindex="0"></div>
 <div id="thumbs"></div>
 </main>
@@ -79,30 +79,31 @@ class _Attentions(Watch):
 
 
 def attention_weights(inputs: tuple, options: dict[str, Any]) -> np.ndarray:
-    """softmax(q·kᵀ·scale + mask), (..., L, S), by the op itself: with v = 1, y = p·v is p."""
-    q, k, _, *rest = (x.array if isinstance(x, Tensor) else x for x in inputs)
+    """softmax(q·kᵀ·scale + mask), (..., L, S), from the op itself: with v = I, y = p·v is p."""
+    q, k, _, *optional = (x.array if isinstance(x, Tensor) else x for x in inputs)
     n = k.shape[-2]
     eye = xp_of(k).broadcast_to(xp_of(k).eye(n, dtype=k.dtype), (*k.shape[:-2], n, n))
-    mask = rest[0] if rest else None
-    kept = {name: v for name, v in options.items() if name in ("is_causal", "scale")}
-    scale = kept.get("scale")
-    kept["scale"] = q.shape[-1] ** -0.5 if scale is None else scale
+    mask = optional[0] if optional else None
+    passed = {name: v for name, v in options.items() if name in ("is_causal", "scale")}
+    scale = passed.get("scale")
+    passed["scale"] = q.shape[-1] ** -0.5 if scale is None else scale
     op = ScaledDotProductAttention()
     op.needs = [False] * 5
-    return plain(op.forward(q, k, eye, mask, None, **kept))  # (..., L, S)
+    return plain(op.forward(q, k, eye, mask, None, **passed))  # (..., L, S)
 
 
 def draw_attention(
     what: Any, *inputs: Any, tokens: Sequence[Any] | None = None, file: FilePath | None = None
 ) -> AttentionMaps:
-    """Run a model and draw the weights of all its attentions, for the first item of the batch.
+    """Run a model and draw the weights of all its attention ops, for the first item of the batch.
 
     what      a model or a function; it is called with `inputs`, without gradients
-    tokens    the words of the sequence, to stand at the maps' sides
+    tokens    the words of the sequence, shown at both sides of a map
     file      where to write the page
 
-    Found are the fused attention and every softmax of three dimensions and more, which is what an
-    attention that is written out calls. ValueError if there is none.
+    An attention is the fused op, or a softmax over three dimensions or more, which is what an
+    attention made of primitives calls.
+    Raises: ValueError if there is none.
     """
     from ...nn.module import Module
 
@@ -110,7 +111,7 @@ def draw_attention(
     with no_grad(), watch:
         what(*inputs)
     if not watch.maps:
-        raise ValueError("draw_attention: no attention and no softmax of 3 dimensions ran")
+        raise ValueError("draw_attention: neither an attention nor a softmax of 3 dimensions ran")
     maps = AttentionMaps(watch.maps, None if tokens is None else [str(t) for t in tokens])
     if file is not None:
         maps.html(file)

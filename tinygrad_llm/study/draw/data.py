@@ -1,4 +1,4 @@
-"""A drawing as plain data for its page: nodes, boxes, edges, steps, and each array once."""
+"""A drawing as data for its page: nodes, boxes, edges, steps, and each array once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..common.lines import with_numbers
 from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
 from ..common.source import backward_text, first_line
-from ..common.watch import Line
+from ..common.watch import place_of_call
 from .graph import Box, Graph, Node
 from .steps import Step
 
@@ -20,13 +20,14 @@ CELLS = 20  # rows and columns of a heat map, at most
 
 
 class Arrays:
-    """The arrays of a page, each once: `add` gives the number by which the page finds it."""
+    """The arrays of a page, each once: `add` returns the number of the array."""
 
     def __init__(self) -> None:
         self.list: list[dict[str, Any]] = []
         self._known: dict[Any, int] = {}
 
     def add(self, array: Any) -> int | None:
+        """The number of an array, which is added if it is new; None for None."""
         if array is None:
             return None
         a = np.asarray(plain(array))
@@ -38,16 +39,16 @@ class Arrays:
 
 
 def _described(a: np.ndarray, dtype: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"shape": shape_text(a.shape), "dtype": dtype, "size": int(a.size)}
+    data: dict[str, Any] = {"shape": shape_text(a.shape), "dtype": dtype, "size": int(a.size)}
     if a.size and a.dtype.kind in "fiub":
         numbers = a.astype(np.float64)
-        found["low"], found["high"] = float(numbers.min()), float(numbers.max())
-        found["norm"] = norm(numbers)
-        found["heat"] = heat(numbers)
+        data["low"], data["high"] = float(numbers.min()), float(numbers.max())
+        data["norm"] = norm(numbers)
+        data["heat"] = heat(numbers)
     if 0 < a.size <= SMALL and a.dtype.kind in "fiub":
         rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(1, -1)  # (rows, columns)
-        found["numbers"] = [[_six(v) for v in row] for row in rows.tolist()]
-    return found
+        data["numbers"] = [[_six(v) for v in row] for row in rows.tolist()]
+    return data
 
 
 def _six(value: Any) -> Any:
@@ -55,10 +56,10 @@ def _six(value: Any) -> Any:
 
 
 def heat(a: np.ndarray) -> dict[str, Any]:
-    """An array as at most 20 × 20 cells from −100 to 100; 100 is the largest |element|.
+    """An array as at most 20 × 20 cells from −100 to 100, where 100 is the largest |element|.
 
-    Leading dimensions lie below each other. A cell that stands for several elements shows the one
-    that is largest in size, so that nothing hides.
+    The leading dimensions become rows. A cell for several elements shows the one with the largest
+    absolute value, so that none is hidden.
     """
     rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(1, -1)  # (rows, columns)
     high, wide = (-(-n // CELLS) for n in rows.shape)  # elements of a cell
@@ -77,7 +78,7 @@ def heat(a: np.ndarray) -> dict[str, Any]:
 
 
 def node_label(node: Node) -> str:
-    """What a node is called: the op, or the leaf's name within its box."""
+    """The label of a node: the op's name, or the leaf's name within its box."""
     if node.kind == "op":
         return node.label
     label = node.label
@@ -87,21 +88,21 @@ def node_label(node: Node) -> str:
 
 
 def _boxes_around(node: Node) -> list[Box]:
-    found: list[Box] = []
+    boxes: list[Box] = []
     box = node.box
     while box is not None and box.parent is not None:
-        found.append(box)
+        boxes.append(box)
         box = box.parent
-    return found[::-1]
+    return boxes[::-1]
 
 
 def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) -> dict[str, Any]:
-    """Everything that the page's script needs, as JSON holds it."""
+    """Everything that the page's script needs, in JSON's types."""
     arrays = Arrays()
     nodes = []
     for node in graph.nodes:
-        place = getattr(node.op, "place", None)
-        line: Line | None = getattr(place, "line", None)
+        place = place_of_call(node.op)
+        line = None if place is None else place.line
         grad = None
         if not steps and node.tensor is not None and node.tensor.grad is not None:
             grad = arrays.add(node.tensor.grad.array)
@@ -117,7 +118,7 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
                 "values": [arrays.add(v) for v in node.values],
                 "others": node.others,
                 "line": str(line) if line else "",
-                "path": getattr(place, "path", ""),
+                "path": "" if place is None else place.path,
                 "text": first_line(type(node.op)) if node.op is not None else "",
                 "grad": grad,
             }

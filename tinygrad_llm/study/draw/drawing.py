@@ -1,9 +1,9 @@
-"""draw: the graph behind a tensor, as an SVG and as a page on which one walks back op by op.
+"""draw: the graph behind a tensor, as an SVG and as a page that steps through the backward pass.
 
     study.draw(lambda: model.loss(x, y), model, file="graph")     # graph.svg and graph.html
 
-The walk is the engine's own: every gradient on the page is what `backward_steps` yielded, every
-line of code is the op's own, with the values that it had.
+The steps are the engine's: every gradient on the page is what `backward_steps` computed, every line
+of code is the op's source with the values of its variables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...arrays.devices import xp_of
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from .graph import Box, Graph, Recorder, collect
-from .steps import Step, walk
+from .steps import Step, backward_pass
 
 __all__ = ["Drawing", "draw"]
 
@@ -25,10 +25,10 @@ ROOM = 26  # how many nodes and closed boxes a drawing shows before it folds mor
 
 
 class Drawing:
-    """What `study.draw` gives: `svg()` and `html()` give its text and write it where asked.
+    """What `study.draw` returns: `svg()` and `html()` return its text, and write it to a file.
 
     graph    the Graph: nodes, edges, boxes
-    steps    the walk back, a Step for every op; empty if a backward had freed the graph before
+    steps    the backward pass, a Step for every op; empty if the graph had been freed
     folded   numbers of the boxes that are closed at first
     """
 
@@ -36,19 +36,22 @@ class Drawing:
         self.graph, self.steps, self.folded, self.title = graph, steps, folded, title
 
     def svg(self, file: FilePath | None = None) -> str:
-        """The drawing as SVG; written to `file` if one is named."""
+        """The drawing as SVG, which is written if `file` is given."""
         from .svg import svg
 
         return written(svg(self.graph, self.steps, self.folded, self.title), file)
 
     def html(self, file: FilePath | None = None) -> str:
-        """The drawing as one page, with steps, heat maps and folding; written if one is named."""
+        """The drawing as an HTML page, which is written if `file` is given."""
         from .page import page
 
         return written(page(self), file)
 
     def save(self, file: FilePath) -> list[Path]:
-        """Write FILE.svg and FILE.html, or the one that the file's ending asks for."""
+        """Write FILE.svg and FILE.html, or only one of them if `file` has that ending; their paths.
+
+        Raises: ValueError for another ending.
+        """
         path = Path(file)
         if path.suffix not in (".svg", ".html", ""):
             raise ValueError(f"draw writes .svg and .html, not {path.suffix}: {path}")
@@ -78,20 +81,21 @@ def draw(
     title: str | None = None,
     recorder: Recorder | None = None,
 ) -> Drawing:
-    """Draw the graph behind a tensor and the walk back through it.
+    """Draw the graph behind a tensor, and the backward pass through it.
 
-    what       a tensor, mostly the loss; or a function without arguments that computes it, which
+    what       a tensor, usually the loss; or a function without arguments that computes it, which
                is better: then every value in between is known, and where modules begin and end
-    models     their modules and parameters go by their names (with a tensor: parameters only)
-    file       writes FILE.svg and FILE.html, or the one that its ending asks for
-    gradient   ∂L/∂what; ones if it is not given
-    names      variables by name; if not given, those where draw is called
-    fold       boxes at this depth and deeper are closed at first; None: as the room allows
+    models     their modules and parameters are named (with a tensor: only the parameters)
+    file       writes FILE.svg and FILE.html, or only one of them if it has that ending
+    gradient   ∂L/∂what; None for ones
+    names      variables by name; None for those where draw is called
+    fold       boxes at this depth and deeper are closed at first; None: as many as needed
     title      a heading
-    recorder   a study.graph.Recorder that looked on while a tensor was computed
+    recorder   a draw.graph.Recorder that was on while a tensor was computed
 
-    No .grad changes, and backward() can still be called. RuntimeError for a tensor without a
-    graph; TypeError for what is neither a tensor nor gives one.
+    No .grad changes, and backward() can still be called.
+    Raises: RuntimeError if the tensor has no graph; TypeError if `what` is neither a tensor nor a
+    function that returns one.
     """
     frame = sys._getframe(1)
     names = {**frame.f_locals} if names is None else names
@@ -111,7 +115,7 @@ def draw(
     graph = collect(root, recorder, names)
     if gradient is None and root.array.size != 1:
         gradient = Tensor(xp_of(root.array).ones_like(root.array))
-    steps = walk(graph, root, gradient)
+    steps = backward_pass(graph, root, gradient)
     folded = _folded(graph, fold)
     drawing = Drawing(graph, steps, folded, title or _title(graph))
     if file is not None:
@@ -120,14 +124,14 @@ def draw(
 
 
 class _Locals:
-    """What the variables of a function held when it returned: names for a drawing."""
+    """The variables of a function when it returned, which give names to a drawing."""
 
     def __init__(self, function: Any) -> None:
         self.code = getattr(function, "__code__", None)
         self.names: dict[str, Any] = {}
 
     def __enter__(self) -> _Locals:
-        self.free = sys.getprofile() is None  # a profiler that is at work is left alone
+        self.free = sys.getprofile() is None  # a profiler that is running is left alone
         if self.free:
             sys.setprofile(self._see)
         return self
@@ -146,11 +150,11 @@ def _title(graph: Graph) -> str:
     kinds = [item.kind for item in graph.boxes[0].items if isinstance(item, Box)]
     name = ", ".join(graph.root.names) or graph.root.label
     where = f" of {kinds[0]}" if len(kinds) == 1 else ""
-    return f"The way back from {name}{where}: {ops} ops"
+    return f"The backward pass from {name}{where}: {ops} ops"
 
 
 def _folded(graph: Graph, fold: int | None) -> set[int]:
-    """Which boxes are closed: from the depth given, or so that not too much is shown."""
+    """Numbers of the boxes that are closed: from depth `fold` on, or as many as ROOM asks for."""
     inner = [box for box in graph.boxes if box.parent is not None]
     if fold is not None:
         return {box.id for box in inner if box.depth >= fold}
@@ -163,7 +167,7 @@ def _folded(graph: Graph, fold: int | None) -> set[int]:
 
 
 def _shown(box: Box, folded: set[int]) -> int:
-    """How many nodes and closed boxes are to be seen."""
+    """How many nodes and closed boxes are visible."""
     return sum(
         1 if not isinstance(item, Box) or item.id in folded else _shown(item, folded)
         for item in box.items

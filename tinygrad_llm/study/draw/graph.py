@@ -1,21 +1,22 @@
 """The graph behind a tensor, as draw shows it: nodes, edges, boxes for modules, rows to lay it out.
 
-Nodes are ops and the leaves they start from. Each call of a module is a box. Within a box, what it
-holds stands in rows, so that every edge leads downwards: from the inputs to the loss.
+Nodes are ops and the leaves that they start from. Each call of a module is a box. The items of a
+box stand in rows, so that every edge leads downwards: from the inputs to the loss.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...autograd.engine import LEAF, Op
+from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ...tensor import Tensor
 from ..common.source import input_name
-from ..common.watch import Call, Place, Watch
+from ..common.watch import Call, Place, Watch, place_of_call
 from .rows import rows
 
 __all__ = ["Box", "Edge", "Graph", "Node", "Recorder", "collect"]
@@ -60,8 +61,8 @@ class Box:
     label: str
     kind: str  # the module's class
     parent: Box | None
-    items: list[Any] = field(default_factory=list)  # Nodes and Boxes
-    rows: list[list[Any]] = field(default_factory=list)  # the items, laid out
+    items: list[Node | Box] = field(default_factory=list)
+    rows: list[list[Node | Box]] = field(default_factory=list)  # the items, laid out
 
     @property
     def depth(self) -> int:
@@ -69,10 +70,11 @@ class Box:
 
     def nodes(self) -> list[Node]:
         """Every node in it, at any depth."""
-        found: list[Node] = []
-        for item in self.items:
-            found += item.nodes() if isinstance(item, Box) else [item]
-        return found
+        return [
+            node
+            for item in self.items
+            for node in (item.nodes() if isinstance(item, Box) else [item])
+        ]
 
 
 @dataclass
@@ -88,13 +90,14 @@ class Graph:
 
 
 class Recorder(Watch):
-    """Keeps the value of every op's outputs, beside where the op ran."""
+    """Keeps the outputs of every op that runs, and its inputs that get no gradient, as text."""
 
     def __init__(self, *models: Any) -> None:
         super().__init__(*models)
-        self.values: Any = weakref.WeakKeyDictionary()  # op: its outputs' arrays
-        self.others: Any = weakref.WeakKeyDictionary()  # op: what else it was given, as text
-        self.roots: list[Any] = list(models)
+        self.values: WeakKeyDictionary[Op, list[Any]] = WeakKeyDictionary()  # arrays of outputs
+        # Inputs without a gradient, and options, as text.
+        self.others: WeakKeyDictionary[Op, list[str]] = WeakKeyDictionary()
+        self.roots: list[Module] = list(models)
 
     def module_begins(self, call: Call, args: tuple) -> None:
         if call.parent is None and call.module not in self.roots:
@@ -122,7 +125,7 @@ def _named(op: Op, inputs: Iterable[Any]) -> list[tuple[str, Any]]:
 
 
 def _brief(value: Any) -> str:
-    """A value in a few words: a shape, a number, a tuple of numbers."""
+    """A value as a short text: a number, or an array's shape and dtype."""
     array = getattr(value, "array", value)
     if hasattr(array, "dtype") and hasattr(array, "shape"):
         if array.size == 1:
@@ -136,94 +139,108 @@ def _brief(value: Any) -> str:
 def collect(
     root: Tensor, recorder: Recorder | None = None, names: Mapping[str, Any] | None = None
 ) -> Graph:
-    """The graph that `root` hangs on. RuntimeError if it hangs on none.
+    """The graph from the leaves to `root`.
 
-    names: variables; a tensor that one of them holds gets its name, and its value is known.
+    recorder    has recorded the values of the ops and the names of the parameters
+    names       variables: a tensor that one of them holds gets its name, and its value is known
+
+    Raises: RuntimeError if the root has no graph.
     """
     if not root.requires_grad:
         raise RuntimeError(
             "draw: this tensor has no graph: nothing that it was made from has "
             "requires_grad=True, or it was made under no_grad()"
         )
-    ops: dict[int, Op] = {}
-    leaves: dict[int, Tensor] = {}
-    form: dict[tuple[int, int], Any] = {}  # (order of an op, output): shape and dtype
-    if root._op is not None:
-        form[root._op.order, root._out] = root.array.shape, root.array.dtype
-    todo: list[Any] = [root if root._op is None else root._op]
-    while todo:
-        at = todo.pop()
-        if isinstance(at, Tensor):
-            leaves[id(at)] = at
-        elif at.order not in ops:
-            ops[at.order] = at
-            for i, described in enumerate(at.outputs):
-                if described is not None:
-                    form[at.order, i] = described
-            for edge in at.edges:
-                if edge is None:
-                    continue
-                if edge.output != LEAF:
-                    form[edge.target.order, edge.output] = (edge.shape, edge.dtype)
-                todo.append(edge.target)
-
+    ops, leaves, forms = _reached(root)
+    variables, held = _variables(names or {})
     parameters = recorder.parameter_names() if recorder is not None else {}
-    variables: dict[Any, str] = {}
-    held: dict[Any, Any] = {}
-    for name, value in (names or {}).items():
-        if isinstance(value, Tensor) and not name.startswith("_"):
-            key = id(value) if value._op is None else (value._op.order, value._out)
-            variables.setdefault(key, name)
-            held[key] = value.array
-
-    whole = Box(0, "", "", None)
-    boxes = [whole]
-    box_of: dict[int, Box] = {}  # id of a Call: its box
     nodes: list[Node] = []
-    node_of: dict[int, Node] = {}
-    used = [e.target for order in sorted(ops) for e in ops[order].edges if e and e.output == LEAF]
-    for leaf in {id(leaf): leaf for leaf in used or leaves.values()}.values():
+    for leaf in leaves:
         name = parameters.get(id(leaf)) or variables.get(id(leaf), "")
         kind = "parameter" if id(leaf) in parameters or isinstance(leaf, Parameter) else "leaf"
         node = Node(len(nodes), kind, name, [tuple(leaf.array.shape)], str(leaf.array.dtype))
         node.tensor, node.values = leaf, [leaf.array]
         nodes.append(node)
-        node_of[id(leaf)] = node
-    for order in sorted(ops):
-        op = ops[order]
-        forms = [form[order, i] for i in range(len(op.outputs))]
-        sizes = [tuple(shape) for shape, _ in forms]
-        node = Node(len(nodes), "op", op.name, sizes, str(forms[0][1]), op, order=order)
+    whole = Box(0, "", "", None)
+    boxes = [whole]
+    box_of: dict[int, Box] = {}  # id of a Call: its box
+    for op in ops:
+        outputs = [(op.order, i) for i in range(len(op.outputs))]
+        sizes = [tuple(forms[key][0]) for key in outputs]
+        node = Node(len(nodes), "op", op.name, sizes, str(forms[outputs[0]][1]), op)
+        node.order = op.order
         if recorder is not None:
             node.values = list(recorder.values.get(op, []))
             node.others = recorder.others.get(op, [])
         if not node.values:
-            node.values = [held.get((order, i)) for i in range(len(sizes))]
-        node.names = [n for i in range(len(sizes)) if (n := variables.get((order, i)))]
-        place = getattr(op, "place", None)
+            node.values = [held.get(key) for key in outputs]
+        node.names = [variables[key] for key in outputs if key in variables]
+        place = place_of_call(op)
         node.box = _box(place.call if place is not None else None, whole, boxes, box_of)
         node.box.items.append(node)
         nodes.append(node)
-        node_of[id(op)] = node
-
-    edges: list[Edge] = []
-    for node in nodes:
-        for i, edge in enumerate(node.op.edges if node.op is not None else ()):
-            if edge is None:
-                continue
-            assert node.op is not None
-            source = node_of[id(edge.target)]
-            out = max(edge.output, 0)
-            edges.append(Edge(source, out, node, i, input_name(node.op, i)))
+    node_of = {id(node.tensor if node.op is None else node.op): node for node in nodes}
+    edges = _edges(nodes, node_of)
     _place_leaves(nodes, edges, whole)
-    root_node = node_of[id(root)] if root._op is None else node_of[id(root._op)]
     for box in boxes:
         box.rows = rows(box.items, edges)
+    root_node = node_of[id(root if root._op is None else root._op)]
     return Graph(nodes, edges, boxes, root_node, root._out, node_of)
 
 
+Output = tuple[int, int]  # the order of an op, and the number of its output
+
+
+def _reached(root: Tensor) -> tuple[list[Op], list[Tensor], dict[Output, tuple[Any, Any]]]:
+    """What the root was made from: ops in order of creation, leaves, (shape, dtype) of outputs."""
+    ops: dict[int, Op] = {}
+    forms: dict[Output, tuple[Any, Any]] = {}
+    if root._op is not None:
+        forms[root._op.order, root._out] = root.array.shape, root.array.dtype
+    todo: list[Op] = [] if root._op is None else [root._op]
+    while todo:
+        op = todo.pop()
+        if op.order in ops:
+            continue
+        ops[op.order] = op
+        for i, form in enumerate(op.outputs):
+            if form is not None:
+                forms[op.order, i] = form
+        for edge in op.edges:
+            if edge is not None and edge.output != LEAF:
+                forms[edge.target.order, edge.output] = edge.shape, edge.dtype
+                todo.append(edge.target)
+    ordered = [ops[order] for order in sorted(ops)]
+    edges = [edge for op in ordered for edge in op.edges]
+    leaves = {id(e.target): e.target for e in edges if e is not None and e.output == LEAF}
+    return ordered, list(leaves.values()) if ordered else [root], forms
+
+
+def _variables(names: Mapping[str, Any]) -> tuple[dict[Any, str], dict[Any, Any]]:
+    """Names and arrays of the tensors that variables hold, by Output, or by id for a leaf."""
+    variables: dict[Any, str] = {}
+    held: dict[Any, Any] = {}
+    for name, value in names.items():
+        if isinstance(value, Tensor) and not name.startswith("_"):
+            key = id(value) if value._op is None else (value._op.order, value._out)
+            variables.setdefault(key, name)
+            held[key] = value.array
+    return variables, held
+
+
+def _edges(nodes: list[Node], node_of: dict[int, Node]) -> list[Edge]:
+    """The edges between nodes, from the edges of their ops."""
+    return [
+        Edge(node_of[id(edge.target)], max(edge.output, 0), node, i, input_name(node.op, i))
+        for node in nodes
+        if node.op is not None
+        for i, edge in enumerate(node.op.edges)
+        if edge is not None
+    ]
+
+
 def _box(call: Call | None, whole: Box, boxes: list[Box], box_of: dict[int, Box]) -> Box:
-    """The box of a module call, made with those around it where they are missing."""
+    """The box of a module call; creates it, and the boxes around it, where they are missing."""
     if call is None:
         return whole
     box = box_of.get(id(call))
@@ -242,7 +259,7 @@ def _box(call: Call | None, whole: Box, boxes: list[Box], box_of: dict[int, Box]
 
 
 def _place_leaves(nodes: list[Node], edges: list[Edge], whole: Box) -> None:
-    """Parameters stand in the innermost box that holds all their uses, other leaves outside."""
+    """Place parameters in the innermost box that holds all their uses, other leaves outside."""
     for node in nodes:
         if node.kind == "op":
             continue
@@ -258,8 +275,9 @@ def _place_leaves(nodes: list[Node], edges: list[Edge], whole: Box) -> None:
 
 
 def _path(box: Box | None) -> list[Box]:
-    found: list[Box] = []
+    """The boxes around, from the whole drawing to this box."""
+    path: list[Box] = []
     while box is not None:
-        found.append(box)
+        path.append(box)
         box = box.parent
-    return found[::-1]
+    return path[::-1]

@@ -1,4 +1,4 @@
-"""A drawing as a page: the graph as nested boxes, and the script that walks through it."""
+"""A drawing as an HTML page: the graph as nested boxes, and the script that steps through it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ CONTROLS = """<nav class="controls" aria-label="steps">
 <button id="first" type="button" aria-label="to the start">|◀</button>
 <button id="back" type="button" aria-label="one step back">◀</button>
 <input id="slider" type="range" min="0" value="0" step="1" aria-label="step">
-<button id="next" type="button" aria-label="one step on">▶</button>
+<button id="next" type="button" aria-label="one step forward">▶</button>
 <button id="last" type="button" aria-label="to the end">▶|</button>
 <output id="where" for="slider"></output>
 <button id="close" type="button">close boxes</button>
 <button id="open" type="button">open boxes</button>
-<span class="soft words">← → steps, Tab looks, Enter jumps or folds</span>
+<span class="soft words">← → steps, Tab shows a node, Enter goes to its step or closes a box</span>
 </nav>"""
 
 
 def page(drawing: Any) -> str:
-    """The page's text."""
-    found = drawing_data(drawing.graph, drawing.steps, drawing.folded, drawing.title)
+    """The page as HTML."""
+    contents = drawing_data(drawing.graph, drawing.steps, drawing.folded, drawing.title)
     body = f"""<main class="draw">
 <h1>{escape(drawing.title)}</h1>
 {CONTROLS}
 <div class="layout">
 <section id="graph" aria-label="graph: inputs above, the result below">
 <div class="canvas"><svg id="edges" aria-hidden="true"></svg>
-{_rows(found["tree"], found["nodes"], found["arrays"])}
+{_rows(contents["tree"], contents["nodes"], contents["arrays"])}
 </div></section>
 <aside id="panel">
 <section id="step" aria-live="polite"></section>
@@ -41,7 +41,7 @@ def page(drawing: Any) -> str:
 </aside>
 </div>
 </main>
-{data("drawing", found)}"""
+{data("drawing", contents)}"""
     return whole(
         drawing.title, body, styles=("heat.css", "draw.css"), scripts=("heat.js", "draw.js")
     )

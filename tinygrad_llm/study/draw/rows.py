@@ -8,10 +8,10 @@ __all__ = ["rows"]
 
 
 def rows(items: list[Any], edges: list[Any]) -> list[list[Any]]:
-    """Nodes and boxes in rows: each below all that it is made from, leaves right above their use.
+    """Nodes and boxes in rows: each below everything it is made from, leaves just above their use.
 
-    Creation order is a topological order, and a box is one call, so that what it holds lies in one
-    stretch of that order: the longest way down to each item is found in one pass.
+    Creation order is a topological order, and the ops of a box, which is one call, are neighbours
+    in that order. So one pass finds the longest path to each item, which is the number of its row.
     """
     item_of = {id(node): item for item in items for node in _nodes(item)}
     above: dict[int, set[int]] = {id(item): set() for item in items}
@@ -29,12 +29,12 @@ def rows(items: list[Any], edges: list[Any]) -> list[list[Any]]:
         if not made[id(item)] and below[id(item)]:  # a leaf
             rank[id(item)] = max(0, min(rank[i] for i in below[id(item)]) - 1)
             made[id(item)] = min(made[i] for i in below[id(item)])  # it stands near its first use
-    found: list[list[Any]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
+    placed: list[list[Any]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
     for item in sorted(items, key=lambda item: made[id(item)]):
-        found[rank[id(item)]].append(item)
+        placed[rank[id(item)]].append(item)
     for sweep in range(4):
-        _uncross(found, above if sweep % 2 == 0 else below, reverse=bool(sweep % 2))
-    return [row for row in found if row]
+        _uncross(placed, above if sweep % 2 == 0 else below, reverse=bool(sweep % 2))
+    return [row for row in placed if row]
 
 
 def _nodes(item: Any) -> list[Any]:
@@ -46,10 +46,11 @@ def _made(item: Any) -> int:
     return min((node.order for node in _nodes(item) if node.order), default=0)
 
 
-def _uncross(found: list[list[Any]], joined: dict[int, set[int]], reverse: bool) -> None:
-    """Order each row by the mean place of what its items are joined to: edges cross less."""
+def _uncross(placed: list[list[Any]], joined: dict[int, set[int]], reverse: bool) -> None:
+    """Order each row by the mean place of the items that its items are joined to, so that fewer
+    edges cross."""
     place: dict[int, float] = {}
-    for row in reversed(found) if reverse else found:
+    for row in reversed(placed) if reverse else placed:
         keyed = []
         for i, item in enumerate(row):
             at = [place[j] for j in joined[id(item)] if j in place]

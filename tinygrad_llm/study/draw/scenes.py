@@ -1,4 +1,4 @@
-"""Three drawings to begin with: a scalar expression, an attention head, a GPT of two layers."""
+"""Three drawings as a start: a scalar expression, an attention head, a GPT of two layers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scalar(fold: int | None = None) -> Drawing:
 
 
 class Head(nn.Module):
-    """One attention head, written out: softmax(q·kᵀ/√D)·v, no token looking ahead."""
+    """One attention head of primitives: softmax(q·kᵀ/√D)·v, where no token looks ahead."""
 
     def __init__(self, n: int) -> None:
         super().__init__()

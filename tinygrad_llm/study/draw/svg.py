@@ -32,7 +32,7 @@ svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 
 @dataclass
 class Placed:
-    """Where something stands: its upper left corner and its size."""
+    """The place of an item: its upper left corner and its size."""
 
     x: float
     y: float
@@ -41,7 +41,7 @@ class Placed:
 
 
 def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
-    """The drawing's text. Boxes in `folded` are shown closed."""
+    """The drawing as SVG. Boxes in `folded` are shown closed."""
     gradients = _gradients(graph, steps)
     lines = {id(n): _lines(n, gradients.get(n.id)) for n in graph.nodes}
     sizes: dict[int, tuple[float, float]] = {}
@@ -51,13 +51,13 @@ def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
     _place(whole, 0.0, 0.0, folded, sizes, at)
     parts: list[str] = []
     parts += _boxes(whole, folded, at)
-    seen = {}
+    ends = {}
     for e in graph.edges:
         a, b = _visible(e.source, folded), _visible(e.target, folded)
         if a is not b:
-            seen[id(a), id(b), e.out] = (at[id(a)], at[id(b)])
+            ends[id(a), id(b), e.out] = (at[id(a)], at[id(b)])
     lanes: list[float] = []
-    for start, end in seen.values():
+    for start, end in ends.values():
         parts.append(_edge(start, end, at, lanes))
     for node in graph.nodes:
         if _visible(node, folded) is node:
@@ -74,17 +74,17 @@ def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
 
 
 def _gradients(graph: Graph, steps: list[Step]) -> dict[int, Any]:
-    """id of a node: ∂L/∂ its (first) output, as far as it is known."""
-    found = {s.node.id: s.arriving[0] for s in steps}
+    """{id of a node: ∂L/∂ its first output}, where it is known."""
+    gradients = {s.node.id: s.arriving[0] for s in steps}
     for s in steps:
         for a in s.leaving:
             if a.edge.source.op is None:
-                found[a.edge.source.id] = a.total
+                gradients[a.edge.source.id] = a.total
     if not steps:
         for n in graph.nodes:
             if n.tensor is not None and n.tensor.grad is not None:
-                found[n.id] = n.tensor.grad.array
-    return found
+                gradients[n.id] = n.tensor.grad.array
+    return gradients
 
 
 def _lines(node: Node, gradient: Any) -> list[tuple[str, str]]:
@@ -92,38 +92,38 @@ def _lines(node: Node, gradient: Any) -> list[tuple[str, str]]:
     name = node_label(node)
     if node.names:
         name += f" → {', '.join(node.names)}"
-    found = [("", name)]
+    lines = [("", name)]
     value = node.values[0] if node.values else None
     if node.shapes[0] or len(node.shapes) > 1:
         shapes = [shape_text(s) for s in node.shapes]
         same = len(shapes) > 1 and len(set(shapes)) == 1
-        found.append(("soft", f"{len(shapes)} × {shapes[0]}" if same else " ".join(shapes)))
+        lines.append(("soft", f"{len(shapes)} × {shapes[0]}" if same else " ".join(shapes)))
     elif value is not None:
-        found.append(("soft", number_text(value.item(), 5)))
+        lines.append(("soft", number_text(value.item(), 5)))
     if gradient is not None:
         if gradient.size == 1:
-            found.append(("grad", f"grad {number_text(gradient.item(), 5)}"))
+            lines.append(("grad", f"grad {number_text(gradient.item(), 5)}"))
         else:
-            found.append(("grad", f"|grad| {number_text(norm(gradient), 3)}"))
-    return found
+            lines.append(("grad", f"|grad| {number_text(norm(gradient), 3)}"))
+    return lines
 
 
 def _size(item: Any, folded: set[int], lines: Any, sizes: Any) -> tuple[float, float]:
-    """Width and height of an item and of all below it, from the inside out."""
+    """Width and height of an item, after those of everything inside it."""
     if isinstance(item, Node):
         longest = max(len(text) for _, text in lines[id(item)])
-        found = (max(longest * LETTER + 20, 56.0), len(lines[id(item)]) * LINE + 12.0)
+        size = (max(longest * LETTER + 20, 56.0), len(lines[id(item)]) * LINE + 12.0)
     elif item.id in folded:
-        found = (max(len(_heading(item)) * LETTER + 28, 90.0), 34.0)
+        size = (max(len(_heading(item)) * LETTER + 28, 90.0), 34.0)
     else:
         rows = [[_size(i, folded, lines, sizes) for i in row] for row in item.rows]
         wide = max((sum(w for w, _ in row) + GAP_X * (len(row) - 1) for row in rows), default=0)
         high = sum(max(h for _, h in row) for row in rows) + GAP_Y * max(len(rows) - 1, 0)
         head = HEAD if item.parent is not None else 0
         title = len(_heading(item)) * LETTER if item.parent is not None else 0
-        found = (max(wide, title) + 2 * PAD, high + 2 * PAD + head)
-    sizes[id(item)] = found
-    return found
+        size = (max(wide, title) + 2 * PAD, high + 2 * PAD + head)
+    sizes[id(item)] = size
+    return size
 
 
 def _heading(box: Box) -> str:
@@ -131,7 +131,7 @@ def _heading(box: Box) -> str:
 
 
 def _place(item: Any, x: float, y: float, folded: set[int], sizes: Any, at: Any) -> None:
-    """Give an item and all below it its place; rows are centred."""
+    """Set the place of an item and of everything inside it; rows are centred."""
     width, height = sizes[id(item)]
     at[id(item)] = Placed(x, y, width, height)
     if isinstance(item, Node) or item.id in folded:
@@ -146,15 +146,15 @@ def _place(item: Any, x: float, y: float, folded: set[int], sizes: Any, at: Any)
         top += high + GAP_Y
 
 
-def _visible(node: Node, folded: set[int]) -> Any:
+def _visible(node: Node, folded: set[int]) -> Node | Box:
     """The node, or the outermost folded box that hides it."""
-    found: Any = node
+    visible: Node | Box = node
     box = node.box
     while box is not None:
         if box.id in folded:
-            found = box
+            visible = box
         box = box.parent
-    return found
+    return visible
 
 
 def _boxes(box: Box, folded: set[int], at: Any) -> list[str]:
@@ -177,7 +177,7 @@ def _boxes(box: Box, folded: set[int], at: Any) -> list[str]:
 
 
 def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float]) -> str:
-    """A curve downwards; one that would pass behind others goes round them."""
+    """A curve downwards; where other items are in between, it goes around them."""
     x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
     low, high = min(x1, x2) - 4, max(x1, x2) + 4
     between = [
@@ -192,9 +192,9 @@ def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float]) -> st
         tip = (x2, y2, 0)
     else:
         y1, y2 = a.y + a.height / 2, b.y + b.height / 2
-        beside = [p for p in at.values() if p.y < y1 < p.y + p.height]
-        on_right = any(p.x >= a.x + a.width for p in beside)
-        on_left = any(p.x + p.width <= a.x for p in beside)
+        same_height = [p for p in at.values() if p.y < y1 < p.y + p.height]
+        on_right = any(p.x >= a.x + a.width for p in same_height)
+        on_left = any(p.x + p.width <= a.x for p in same_height)
         side = -1 if on_right and not on_left else 1
 
         def edge(p: Placed) -> float:

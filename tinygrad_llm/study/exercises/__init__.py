@@ -1,4 +1,4 @@
-"""Exercises: write the backward of every op, the engine's parts, and the layers, one at a time.
+"""Exercises: write the backward of every op, parts of the engine, and layers, one at a time.
 
 exercises()        all of them, in order
 exercise(name)     one: its template(), solution() and hints()

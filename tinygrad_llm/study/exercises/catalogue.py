@@ -1,7 +1,8 @@
-"""All exercises, in an order in which none needs what a later one teaches."""
+"""All exercises, in an order in which no exercise needs what a later one teaches."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ TASKS = Path(__file__).parent / "tasks"
 CHAPTERS: tuple[tuple[str, str], ...] = (
     ("The chain rule", "neg clone exp log sin cos sqrt reciprocal rsqrt tanh sigmoid expm1 log1p "
      "log2 log10 erf"),
-    ("Two inputs, two roads", "add sub mul div pow mse_loss"),
+    ("Two inputs, two paths", "add sub mul div pow mse_loss"),
     ("The engine", "topological_order accumulation no_grad unbroadcast"),
     ("Kinks and choices", "abs step where maximum minimum masked_fill clamp relu leaky_relu "
      "remainder cast move"),
@@ -47,7 +48,7 @@ class Exercise:
 
     @property
     def is_op(self) -> bool:
-        """Whether it is an op's backward; else something to build."""
+        """Whether the task is an op's backward; otherwise something to build."""
         return self.name in OPS
 
     @property
@@ -68,7 +69,7 @@ class Exercise:
         return from_op.solution_of(self.name) if self.is_op else self._source()
 
     def hints(self) -> list[str]:
-        """From what the saved arrays mean to nearly the line itself."""
+        """Hints in stages: from the meaning of the saved arrays almost to the line itself."""
         return from_op.hints_of(self.name) if self.is_op else list(HINTS[self.name])
 
     def _source(self) -> str:
@@ -76,7 +77,7 @@ class Exercise:
 
 
 def _without_answers(source: str) -> str:
-    """A task's file with the lines between its marks left out."""
+    """A task's file without the lines between its marks."""
     kept, within = [], False
     for line in source.splitlines():
         if line.strip().startswith("# >>>"):
@@ -97,12 +98,13 @@ def exercises() -> tuple[Exercise, ...]:
 
 
 def exercise(name: str) -> Exercise:
-    """An exercise by name; ValueError, with the closest names, if there is none."""
-    import difflib
+    """An exercise by name.
 
-    found = {e.name: e for e in exercises()}
-    if name not in found:
-        close = difflib.get_close_matches(name, found, n=3)
+    Raises: ValueError, with the closest names, if there is none.
+    """
+    by_name = {e.name: e for e in exercises()}
+    if name not in by_name:
+        close = difflib.get_close_matches(name, by_name, n=3)
         near = f" (did you mean {' or '.join(close)}?)" if close else ""
         raise ValueError(f"there is no exercise {name!r}{near}: see tinygrad-llm exercise list")
-    return found[name]
+    return by_name[name]

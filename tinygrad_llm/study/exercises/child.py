@@ -1,7 +1,7 @@
-"""Runs a learner's file in a process of its own, with a time limit.
+"""Runs a learner's file in a child process, with a time limit.
 
-Whatever the file does (loop for ever, end the program, take all memory), it does it there, and the
-answer is still a clear word.
+The file may loop for ever, end the program or take all memory: that happens in the child, and the
+learner still reads what went wrong.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .grading import Row, grade
 
 __all__ = ["TIME_LIMIT", "Report", "check_file", "main"]
 
-TIME_LIMIT = 60.0  # seconds; a right answer takes about one
+TIME_LIMIT = 60.0  # seconds; a correct answer takes about one
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _CODE += "from tinygrad_llm.study.exercises.child import main; main(*sys.argv[2:])"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the check found: its rows, and what the file printed."""
+    """The result of a check: its rows, and what the file printed."""
 
     name: str
     rows: tuple[Row, ...]
@@ -34,6 +34,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        """Whether every row is right."""
         return all(row.ok for row in self.rows)
 
 
@@ -46,8 +47,8 @@ def main(name: str, path: str, result: str) -> None:
 def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
     """Grade a learner's file in a child process.
 
-    FileNotFoundError if there is no such file. What goes wrong in the child is a row of the
-    report, never an exception.
+    An error in the child becomes a row of the report.
+    Raises: FileNotFoundError if there is no such file.
     """
     path = Path(path).resolve()
     if not path.is_file():
@@ -77,7 +78,7 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the child and whatever it started."""
+    """End the child and every process that it started."""
     try:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -91,8 +92,8 @@ def _end(process: subprocess.Popen) -> None:
 def _why(code: int | None, time_limit: float, printed: str) -> str:
     if code is None:
         return (
-            f"it did not end within {time_limit:g} seconds and was stopped: is there a loop "
-            "without an end?"
+            f"it did not end within {time_limit:g} seconds and was stopped: is there an endless "
+            "loop?"
         )
     if code < 0:
         return f"it was ended by signal {-code} ({signal.Signals(-code).name})"

@@ -1,7 +1,7 @@
 """The exercise of an op, made from the op itself: its class, with the backward left out.
 
-The formula is the class's docstring, the solution is its backward, the hints begin with what its
-saved arrays are. Nothing is written a second time.
+The formula is the class's docstring, the solution is its backward, and the hints begin with its
+saved arrays. Nothing is written twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ...arrays.memory import is_array
 from ...autograd.engine import OPS, Op
 from ..check.samples import samples
 from ..common.source import input_name
+from .derivatives import DERIVATIVES, forward_that_saves_x
 from .hints import HINTS
-from .slopes import SLOPES, forward_of_slope
 
 __all__ = ["hints_of", "solution_of", "template_of"]
 
@@ -26,7 +26,7 @@ SCAFFOLD = {"scaled_dot_product_attention": 3}
 
 
 def template_of(name: str) -> str:
-    """The file that `start` writes: the op's class, its backward left to the learner."""
+    """The file that `start` writes: the op's class, with the backward left to the learner."""
     return _file(name, blank=True)
 
 
@@ -38,8 +38,8 @@ def solution_of(name: str) -> str:
 def _file(name: str, blank: bool) -> str:
     cls = OPS[name]
     source = _class_source(cls)
-    if name in SLOPES:
-        source = _with_slope(cls, source, blank)
+    if name in DERIVATIVES:
+        source = _with_derivative(cls, source, blank)
     elif blank:
         source = _blanked(cls, source)
     about = "write its backward" if blank else "the solution"
@@ -55,19 +55,19 @@ def _rules(cls: type[Op]) -> str:
     text = "g is ∂L/∂output, an array. Return "
     text += f"∂L/∂{names[0]}" if not several else (
         "a tuple with a gradient for each input (" + ", ".join(names) + "), None for one that "
-        "needs none (self.needs says which do)"
+        "needs none (self.needs says which inputs need one)"
     )  # fmt: skip
     text += ". Change neither g nor what is saved"
     text += ", and do not return one array twice." if several else "."
     if cls.broadcasts:
-        text += " Where shapes broadcast the engine sums the copies afterwards."
+        text += " Where shapes broadcast, the engine sums over the copies afterwards."
     if "?" in cls.signature:
-        text += " An input with ? in the signature may be left out: it is None then."
+        text += " An input with ? in the signature may be left out: then it is None."
     return text
 
 
 def _inputs(cls: type[Op]) -> list[Any]:
-    """The inputs of the call that has most."""
+    """The inputs of the call that has the most."""
     return max((s.inputs for s in samples(cls.name)), key=len)
 
 
@@ -76,8 +76,8 @@ def _class_source(cls: type[Op]) -> str:
 
 
 def _imports(cls: type[Op], source: str) -> str:
-    """What the class uses of its module's names: imported as there, or from there."""
-    if cls.name in SLOPES:
+    """Imports of the names that the class uses, as in its module, or from its module."""
+    if cls.name in DERIVATIVES:
         return (
             "import math\n\nimport numpy as np\n\n"
             "from tinygrad_llm.arrays.special import erf, sigmoid\n"
@@ -126,7 +126,7 @@ def _backward_of(source: str) -> ast.FunctionDef:
 
 
 def _blanked(cls: type[Op], source: str) -> str:
-    """The class with its backward's lines left out, but for those that name the saved arrays."""
+    """The class without the lines of its backward, except those that name the saved arrays."""
     lines = source.splitlines()
     function = _backward_of(source)
     body = function.body
@@ -149,53 +149,55 @@ def _text(lines: list[str], node: ast.stmt) -> str:
 
 def _blank_lines(cls: type[Op]) -> list[str]:
     n = len(_inputs(cls))
-    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _wanted(cls))
+    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _grad_inputs(cls))
     what = ", ".join(["None"] * n)
     return [f"        # your lines: {names}", f"        return {what}"]
 
 
-def _wanted(cls: type[Op]) -> list[int]:
+def _grad_inputs(cls: type[Op]) -> list[int]:
     """The inputs that get a gradient on some call."""
-    return sorted({i for s in samples(cls.name) for i in s.run(cls).wanted})
+    return sorted({i for s in samples(cls.name) for i in s.run(cls).grad_inputs})
 
 
 def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
     loop = next(n for s in body for n in ast.walk(s) if isinstance(n, ast.For))
     first = loop.body[SCAFFOLD[cls.name]]
-    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _wanted(cls))
+    names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _grad_inputs(cls))
     indent = " " * first.col_offset
     blank = [f"{indent}# your lines, for this block: {names}"]
     stop = loop.end_lineno or loop.lineno
     return "\n".join(lines[: first.lineno - 1] + blank + lines[stop:]) + "\n"
 
 
-# ------------------------------------------------------------- activations that save their slope
-def _with_slope(cls: type[Op], source: str, blank: bool) -> str:
-    """The class with x saved in place of f′, so that working out f′ is the exercise."""
+# -------------------------------------------------------- activations that save their derivative
+def _with_derivative(cls: type[Op], source: str, blank: bool) -> str:
+    """The class with x saved in place of f′, so that computing f′ is the exercise."""
     doc = ast.get_docstring(ast.parse(source).body[0], clean=False) or ""  # type: ignore[arg-type]
-    doc = doc.rstrip() + "\n\n    The op saves f′ itself; here x is saved, and f′ is yours.\n    "
+    doc = (
+        doc.rstrip() + "\n\n    The op saves f′ itself; here x is saved, and f′ is your task.\n    "
+    )
     made = f'class {cls.__name__}(True{cls.__name__}):\n    """{doc}"""\n\n'
-    made += forward_of_slope() + "\n    def backward(self, g):\n        (x,) = self.saved\n"
-    lines = _blank_lines(cls) if blank else [f"        {line}" for line in SLOPES[cls.name]]
+    made += forward_that_saves_x() + "\n    def backward(self, g):\n        (x,) = self.saved\n"
+    lines = _blank_lines(cls) if blank else [f"        {line}" for line in DERIVATIVES[cls.name]]
     return made + "\n".join(lines) + "\n"
 
 
 # ------------------------------------------------------------------------------------------ hints
 def hints_of(name: str) -> list[str]:
-    """In stages: what is saved, what arrives and leaves, the way, and the lines themselves."""
+    """Hints in stages: what is saved, the shapes of the gradients, the method, then the lines."""
     cls = OPS[name]
-    found = [_about_saved(cls), _about_gradients(cls)]
+    hints = [_about_saved(cls), _about_gradients(cls)]
     if name in HINTS:
-        return found + list(HINTS[name])
+        return hints + list(HINTS[name])
     formula = (inspect.getdoc(cls) or "").partition("Backward:")[2].strip()
     if formula:
-        found.append(f"The formula: {' '.join(formula.split())}")
+        hints.append(f"The formula: {' '.join(formula.split())}")
     lines = _answer(cls)
-    return found + [f"Line {i + 1} of {len(lines)}: {text}" for i, text in enumerate(lines)]
+    return hints + [f"Line {i + 1} of {len(lines)}: {text}" for i, text in enumerate(lines)]
 
 
 def _answer(cls: type[Op]) -> list[str]:
-    """The statements of the true backward, each in one line, without that which names the saved."""
+    """The statements of the true backward, one line each, without that of the saved arrays."""
     source = _class_source(cls)
     lines = source.splitlines()
     texts = [" ".join(_text(lines, s).split()) for s in _backward_of(source).body]
@@ -205,12 +207,12 @@ def _answer(cls: type[Op]) -> list[str]:
 def _about_saved(cls: type[Op]) -> str:
     """The shapes of the saved arrays in the worked example."""
     ran = samples(cls.name)[0].run(cls)
-    given = [x for x in ran.sample.inputs if is_array(x)]
+    arrays = [x for x in ran.sample.inputs if is_array(x)]
     shapes = ", ".join(
         f"{input_name(cls, i)} {x.shape}" for i, x in enumerate(ran.sample.inputs) if is_array(x)
     )
-    if cls.name in SLOPES:
-        return f"What is saved: x itself, {given[0].shape} in the worked example."
+    if cls.name in DERIVATIVES:
+        return f"What is saved: x itself, {arrays[0].shape} in the worked example."
     parts = [f"{a.shape} {a.dtype}" for a in ran.op.saved if is_array(a)]
     if not parts:
         return f"Nothing is saved: g and the shapes are enough. In the worked example: {shapes}."
@@ -218,13 +220,15 @@ def _about_saved(cls: type[Op]) -> str:
         (t.strip() for t in inspect.getsource(cls.forward).splitlines() if "self.saved" in t), ""
     )
     return (
-        f"What the saved arrays are: forward says `{line}`. In the worked example, with {shapes}, "
+        f"What the saved arrays are: forward has `{line}`. In the worked example, with {shapes}, "
         f"that is {', '.join(parts)}."
     )
 
 
 def _about_gradients(cls: type[Op]) -> str:
     ran = samples(cls.name)[0].run(cls)
-    leaves = ", ".join(f"∂L/∂{input_name(cls, i)} {ran.shape(i)}" for i in ran.wanted)
+    leaves = ", ".join(f"∂L/∂{input_name(cls, i)} {ran.shape(i)}" for i in ran.grad_inputs)
     arrives = ", ".join(str(u.shape) for u in ran.upstream)
-    return f"Shapes: g arrives as {arrives}; what leaves is {leaves}. A gradient has its input's."
+    return (
+        f"Shapes: g arrives as {arrives}; return {leaves}. A gradient has the shape of its input."
+    )

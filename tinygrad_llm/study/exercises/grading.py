@@ -1,4 +1,4 @@
-"""What a learner's file is graded on. It runs in the child process, on the learner's own code."""
+"""How a learner's file is graded. This runs in the child process, with the learner's code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Row", "grade"]
 
 @dataclass(frozen=True)
 class Row:
-    """One aspect, whether it is right, and what to say."""
+    """One aspect: whether it is right, and what the learner reads."""
 
     aspect: str
     ok: bool
@@ -35,7 +35,7 @@ class Row:
 
 
 class Refused(Exception):
-    """A file that cannot be graded, and why."""
+    """A file that cannot be graded, with the reason."""
 
 
 def grade(name: str, path: Path) -> list[dict[str, Any]]:
@@ -52,10 +52,13 @@ def grade(name: str, path: Path) -> list[dict[str, Any]]:
 
 # --------------------------------------------------------------------------------------- loading
 def load(path: Path) -> types.ModuleType:
-    """The learner's file as a module. Refused, in words, if it does not import."""
+    """The learner's file as a module.
+
+    Raises: Refused, with the reason, if it does not import.
+    """
     spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{path} is no Python file")
+        raise Refused(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
     try:
@@ -64,20 +67,20 @@ def load(path: Path) -> types.ModuleType:
         if error.filename != str(path):
             raise Refused(f"it does not import: {words_of(error, path)}") from None
         line = f": {error.text.strip()}" if error.text else ""
-        raise Refused(f"line {error.lineno} is no valid Python, {error.msg}{line}") from None
+        raise Refused(f"line {error.lineno} is not valid Python, {error.msg}{line}") from None
     except (Exception, SystemExit) as error:
         raise Refused(f"it does not import: {words_of(error, path)}") from None
     return module
 
 
 def words_of(error: BaseException, path: Path) -> str:
-    """An exception in one line, with the last line of the learner's file that led to it."""
+    """An exception in one line, with the last line of the learner's file in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     where = f"line {frames[-1].lineno} (`{frames[-1].line}`) " if frames else ""
     if isinstance(error, RecursionError):
-        return f"{where}calls itself without an end (RecursionError)"
+        return f"{where}calls itself endlessly (RecursionError)"
     if isinstance(error, SystemExit):
-        return f"{where}ends the program (SystemExit): leave that out"
+        return f"{where}ends the program (SystemExit): remove that"
     message = " ".join(str(error).split())
     return f"{where}raised {type(error).__name__}{': ' if message else ''}{message}"
 
@@ -92,19 +95,19 @@ def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
         return [Row("the file", False, f"the class {true.__name__} has no backward")]
     for sample in samples(name):
         try:
-            ran, wanted = sample.run(cls), sample.run(true)
+            ran, expected = sample.run(cls), sample.run(true)
         except Exception as error:
             return [Row("forward", False, f"forward {words_of(error, path)}")]
-        for a, b in zip(ran.outputs, wanted.outputs, strict=True):
+        for a, b in zip(ran.outputs, expected.outputs, strict=True):
             if a.shape != b.shape or not np.allclose(a.array, b.array, equal_nan=True):
-                return [Row("forward", False, "forward was changed: it gives something else")]
+                return [Row("forward", False, "forward was changed: it returns something else")]
     rows = [_gradient(name, cls, path)]
     if not rows[0].ok:
         return rows
     aspects: tuple[tuple[str, Callable[..., str]], ...] = (
         ("dtype", _dtype),
         ("nothing changed", _mutation),
-        ("memory of its own", _aliasing),
+        ("own memory", _aliasing),
         ("memory saved", _memory),
     )
     for aspect, look in aspects:
@@ -136,7 +139,7 @@ def _raised(name: str, cls: type[Op], path: Path) -> str:
             sample.run(cls).backward()
         except Exception as error:
             left_out = any(x is None for x in sample.inputs)
-            note = " There an input was left out: it is None." if left_out else ""
+            note = " In this call an input was left out: it is None." if left_out else ""
             return f"backward {words_of(error, path)}.{note} The call: {sample}"
     return "backward raised an error, but not when it was called again"
 
@@ -147,10 +150,10 @@ def _dtype(name: str, cls: type[Op], rans: list[Ran]) -> str:
         sample = type(ran.sample)(ran.sample.inputs, options, ran.sample.constant)
         small = sample.run(cls, "float32")
         for i, g in enumerate(small.backward()):
-            if i in small.wanted and g is not None and np.asarray(g).dtype != np.float32:
+            if i in small.grad_inputs and g is not None and np.asarray(g).dtype != np.float32:
                 return (
-                    f"float32 came in and the gradient of {input_name(OPS[name], i)} is "
-                    f"{np.asarray(g).dtype}: NumPy's own numbers and float64 arrays do that; use "
+                    f"the inputs are float32 and the gradient of {input_name(OPS[name], i)} is "
+                    f"{np.asarray(g).dtype}: NumPy scalars and float64 arrays do that; use "
                     "Python floats (math.sqrt) and .astype(g.dtype)"
                 )
     return ""
@@ -163,19 +166,23 @@ def _mutation(name: str, cls: type[Op], rans: list[Ran]) -> str:
         first = [None if g is None else np.array(g) for g in ran.backward()]
         for u, before in zip(ran.upstream, upstream, strict=True):
             if not np.array_equal(u, before, equal_nan=True):
-                return "backward changes g: somebody else may need it; work on a copy (g * 1.0)"
+                return "backward changes g, which others may need: work on a copy (g * 1.0)"
         for i, (a, b) in enumerate(zip(ran.op.saved, saved, strict=True)):
             if b is not None and not np.array_equal(a, b, equal_nan=b.dtype.kind == "f"):
-                return f"backward changes saved[{i}]: a second backward would find it changed"
+                return (
+                    f"backward changes saved[{i}]: a second backward would read the changed array"
+                )
         for a, b in zip(first, ran.backward(), strict=True):
             if a is not None and not np.array_equal(a, np.asarray(b), equal_nan=True):
-                return "a second backward gives another result"
+                return "a second backward returns another result"
     return ""
 
 
 def _aliasing(name: str, cls: type[Op], rans: list[Ran]) -> str:
     for ran in rans:
-        grads = [(i, g) for i, g in enumerate(ran.backward()) if i in ran.wanted and is_array(g)]
+        grads = [
+            (i, g) for i, g in enumerate(ran.backward()) if i in ran.grad_inputs and is_array(g)
+        ]
         for n, (i, g) in enumerate(grads):
             label = input_name(OPS[name], i)
             if any(np.shares_memory(g, u) for u in ran.upstream):
@@ -204,7 +211,7 @@ def _memory(name: str, cls: type[Op], rans: list[Ran]) -> str:
             if key in ENGINE_FIELDS:
                 continue
             if is_array(value) and not any(value is a for a in known):
-                return f"self.{key} keeps an array: arrays belong into self.saved, which is freed"
+                return f"self.{key} keeps an array: keep arrays in self.saved, which is freed"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""Hints that were written by hand: for the ops that fuse several steps, and for what is built.
+"""Hints that were written by hand: for ops that fuse several steps, and for tasks to build.
 
-A hint says no more than the next step; the last one nearly gives the line.
+A hint describes only the next step; the last one is almost the line itself.
 """
 
 HINTS: dict[str, tuple[str, ...]] = {
@@ -8,10 +8,10 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Begin with b and w. b was added to every row, so ∂L/∂b is g summed over all rows; "
         "w multiplied x̂ in every row. row_sum(a) sums over all axes but the last.",
         "What arrives at x̂ is u = g·w. If μ and σ² were constants, ∂L/∂x would be r·u: that is "
-        "the first road.",
-        "The second road leads through μ. A larger xᵢ makes μ larger by 1/C, and so every x̂ "
-        "smaller by r/C: subtract r·mean(u). Write that mean over the last axis, with keepdims.",
-        "The third road leads through σ². It gives −r·x̂·mean(u·x̂): write the second mean, and "
+        "the first path.",
+        "The second path leads through μ. If xᵢ grows by 1, μ grows by 1/C and every x̂ falls by "
+        "r/C: subtract r·mean(u). Write that mean over the last axis, with keepdims.",
+        "The third path leads through σ². It adds −r·x̂·mean(u·x̂): write the second mean, and "
         "multiply it by x̂.",
         "Together: r·(u − mean(u) − x̂·mean(u·x̂)). Where w was left out, u is g; return None for "
         "an input that was left out.",
@@ -26,7 +26,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "softmax": (
         "Write down ∂yᵢ/∂xⱼ for i = j, then for i ≠ j: yᵢ·(1 − yᵢ) and −yᵢ·yⱼ.",
         "∂L/∂xⱼ = Σᵢ gᵢ·∂yᵢ/∂xⱼ = gⱼ·yⱼ − yⱼ·Σᵢ gᵢ·yᵢ.",
-        "One sum for a row, over self.dim, with keepdims=True.",
+        "One sum per row, over self.dim, with keepdims=True.",
     ),
     "log_softmax": (
         "∂yᵢ/∂xⱼ is 1 if i = j, and minus the softmax of xⱼ for every i.",
@@ -34,7 +34,7 @@ HINTS: dict[str, tuple[str, ...]] = {
         "g − exp(y)·Σ g, the sum over self.dim with keepdims=True.",
     ),
     "logsumexp": (
-        "y is one number a row; g has the same shape, perhaps without the summed dimension.",
+        "y is one number per row; g has the same shape, perhaps without the summed dimension.",
         "Bring g to the shape of the saved y, then it broadcasts along the row.",
         "Each x gets its share: g·exp(x − y).",
     ),
@@ -62,7 +62,7 @@ HINTS: dict[str, tuple[str, ...]] = {
         "∂L/∂A has A's shape (N, K). What can be made of g (N, M) and B (K, M)'s transpose?",
         "g·Bᵀ and Aᵀ·g; .swapaxes(-1, -2) transposes the last two dimensions.",
         "Leading dimensions that were repeated are summed by the engine, since broadcasts = True. "
-        "self.one_product is a faster road for A with many rows: you may leave it out only if you "
+        "self.one_product is a faster path for A with many rows: you may leave it out only if you "
         "bring ∂L/∂B to B's shape yourself or return it with the leading dimensions.",
     ),
     "einsum": (
@@ -72,13 +72,13 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Letters that only xᵢ has are missing there: broadcast along them (xp.broadcast_to).",
     ),
     "scaled_dot_product_attention": (
-        "A block is some heads, m keys, and the n queries that may see them. A column more carries "
+        "A block is some heads, m keys, and the n queries that may see them. One more column holds "
         "−l in q_n and −d in g_n, so self.scores gives s − l, and p is its exp.",
         "∂L/∂v = pᵀ·g, where g is g_n[..., :-1]: write it to gv[at][:, keys]. Dropout: p here, and "
         "g·vᵀ in ∂L/∂p, get the factor keep·keep_scale, merged(keep[at][:, :, rows, keys]).",
         "Through softmax: ∂L/∂s = p·(∂L/∂p − d). Without dropout the product of g_n and v_1's keys "
         "is ∂L/∂p − d; with it, g_n[..., -1:] is −d.",
-        "s = q·scale·kᵀ. ∂L/∂k = ∂L/∂sᵀ·q·scale, and q_n[..., :-1] carries the scale already.",
+        "s = q·scale·kᵀ. ∂L/∂k = ∂L/∂sᵀ·q·scale, and q_n[..., :-1] contains the scale already.",
         "∂L/∂q = ∂L/∂s·k·scale, added to gq[at][:, :, rows] in that part's shape, since every "
         "block of keys sends one. If gm is not None: put(gm[at][:, :, rows, keys], ∂L/∂s).",
     ),
@@ -88,44 +88,45 @@ HINTS: dict[str, tuple[str, ...]] = {
         "rotate() is there; cos and sin get None.",
     ),
     "cross_entropy": (
-        "p = z/total: forward kept z = exp(x − m) and its sum, one number a row. Begin with mean, "
-        "no weights, no smoothing.",
+        "p = z/total: forward saved z = exp(x − m) and its sum, one number per row. Begin with the "
+        "mean, without weights and smoothing.",
         "∂Lᵢ/∂x_i = p_i − onehot(tᵢ): subtract 1 at the target.",
-        "Targets works out what the options say: hard and soft are the parts of q, scale is 1 over "
-        "the sum of the weights that count (for the mean), and arriving(g) is ∂L/∂Lᵢ, one number a "
-        "row.",
+        "Targets computes what the options mean: hard and soft are the parts of q, scale is 1 over "
+        "the sum of the weights that count (for the mean), and arriving(g) is ∂L/∂Lᵢ, one number "
+        "per row.",
         "q = hard·onehot(t) + soft·w; the gradient is arriving(g)·(p·Σ q − q). Rows that are "
         "ignored have q = 0. t and w get None.",
     ),
     "linear_cross_entropy": (
-        "L is one number, and forward worked out its gradients while the logits were there.",
+        "L is one number, and forward computed its gradients while the logits were there.",
         "What is left is the chain rule's last step: multiply each by g. None where one is None.",
         "Five inputs x, w, t, b, class_weight: t and class_weight get None.",
     ),
     "nll_loss": (
-        "Only the target's log-probability is in the loss: one element a row gets a gradient.",
+        "Only the target's log-probability is in the loss: one element per row gets a gradient.",
         "targets.hard is w_t, 0 where ignored; targets.arriving(g) is ∂L/∂Lᵢ with the mean's "
         "divisor.",
         "gx[n, tₙ] = −hard·arriving; everything else is 0.",
     ),
     "elu": (
-        "Where x > 0 the slope is 1. Elsewhere y = α·(eˣ − 1), and the −1 falls away: α·eˣ.",
-        "np.where(x > 0, 1.0, α·exp(x)); take np.minimum(x, 0.0) within exp, which may overflow.",
+        "Where x > 0 the derivative is 1. Elsewhere y = α·(eˣ − 1), and the −1 drops out: α·eˣ.",
+        "np.where(x > 0, 1.0, α·exp(x)); take np.minimum(x, 0.0) inside exp, which may overflow.",
     ),
     "silu": (
-        "x stands twice in x·σ(x): the product rule has two halves.",
+        "x occurs twice in x·σ(x): the product rule has two terms.",
         "σ′ = σ·(1 − σ), so f′ = σ + x·σ·(1 − σ). sigmoid(x) is there.",
     ),
     "softplus": (
         "The outer 1/β and the inner β cancel: what is left is exp(βx)/(1 + exp(βx)) = σ(βx).",
-        "self.options has beta (1.0) and threshold (20.0): where βx is above it, y = x, slope 1.",
+        "self.options has beta (1.0) and threshold (20.0): where βx is above it, y = x, "
+        "with derivative 1.",
     ),
     "logsigmoid": (
-        "A chain of two: the slope of the logarithm at σ(x), times the slope of σ at x.",
+        "A chain of two: the derivative of the logarithm at σ(x), times that of σ at x.",
         "log′ is 1/σ and σ′ is σ·(1 − σ): together 1 − σ(x), which is σ(−x).",
     ),
     "gelu": (
-        "x stands twice in x·Φ(x): the product rule has two halves.",
+        "x occurs twice in x·Φ(x): the product rule has two terms.",
         "f′ = Φ(x) + x·Φ′(x). Two formulas for Φ: self.options says which, approximate='tanh' or "
         "'none'.",
         "erf: Φ = (1 + erf(x/√2))/2, Φ′ = exp(−x²/2)/√(2π). tanh: Φ′ = 2Φ(1 − Φ)·c·(1 + 3a·x²).",
@@ -133,14 +134,14 @@ HINTS: dict[str, tuple[str, ...]] = {
     "topological_order": (
         "Put a node on the list when all of its inputs are on it. The stack needs to know whether "
         "that is so: keep (node, inputs_are_in).",
-        "Take a node from the stack. Seen for the first time: push it again, marked, and push its "
-        "inputs. Marked: its inputs are in, so append it.",
-        "`seen` holds id(node) of those that were expanded, so that a shared node is walked once.",
+        "Take a node from the stack. If you see it for the first time, push it again, marked, and "
+        "push its inputs. If it is marked, its inputs are on the list, so append it.",
+        "`seen` holds id(node) of those that were expanded, so that a shared node is visited once.",
     ),
     "accumulation": (
         "Keep a dict {Number: what has arrived so far}, with root: 1.0 at the beginning.",
-        "Take the newest (largest order) out of it: nobody newer can still send it something.",
-        "For each input: arrived[x] = arrived.get(x, 0.0) + g·slope. For a leaf: grad += g.",
+        "Take the newest (largest order) out of it: no newer number can send it a gradient.",
+        "For each input: arrived[x] = arrived.get(x, 0.0) + g·derivative. For a leaf: grad += g.",
     ),
     "unbroadcast": (
         "g.ndim − len(shape) dimensions were put in front: sum over them.",
@@ -163,7 +164,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "feed_forward": ("nn.Linear(emb_dim, 4 * emb_dim), nn.GELU(), and back.",),
     "cross_entropy_loss": (
         "targets != ignore_index is a mask: logits[kept] are the rows that count.",
-        "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number a row.",
+        "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number per row.",
     ),
     "causal_attention": (
         "scores[i, j] is query i with key j: q @ k.transpose(-2, -1), divided by √D.",
@@ -173,17 +174,20 @@ HINTS: dict[str, tuple[str, ...]] = {
         "reshape(b, t, 3, n_heads, c // n_heads) separates q, k and v, and the heads.",
         "permute(2, 0, 3, 1, 4) brings that 3 to the front: torch.unbind gives q, k, v (B, H, T, "
         "D).",
-        "On the way back: transpose(1, 2), then reshape(b, t, c).",
+        "After attention: transpose(1, 2), then reshape(b, t, c).",
     ),
-    "transformer_block": ("x = x + f(norm(x)): the norm is within the branch, x itself is not.",),
+    "transformer_block": (
+        "x = x + f(norm(x)): the norm is inside the branch, and x is added as it is.",
+    ),
     "kv_cache": (
         "Keys and values so far are (B, H, T, D): torch.cat(..., dim=2), and keep the result.",
-        "With `total` keys and n new positions, new position i is number total − n + i: it sees "
-        "keys up to there. torch.triu(..., diagonal=total − n + 1) marks what it must not see.",
+        "With `total` keys and n new positions, new position i is number total − n + i and "
+        "sees the keys up to itself. torch.triu(..., diagonal=total − n + 1) marks what it must not "
+        "see.",
     ),
     "lora": (
         "parameter.requires_grad = False freezes; A is (rank, n_in), B is (n_out, rank), zero.",
-        "(x @ A.T) @ B.T first goes down to rank numbers, then up: cheap.",
+        "(x @ A.T) @ B.T first reduces to rank numbers, then expands them: cheap.",
     ),
     "tied_weights": (
         "A parameter is an object: assign self.tok_emb.weight itself to self.out_head.weight.",
@@ -193,7 +197,7 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Multiply in place: g *= max_norm / norm.",
     ),
     "adamw_step": (
-        "In place: m *= β₁, then m += (1 − β₁)·g. `m = ...` changes only your own name for it.",
+        "In place: m *= β₁, then m += (1 − β₁)·g. `m = ...` only binds the name to a new array.",
         "t counts from 1: divide by 1 − β₁**t and 1 − β₂**t.",
     ),
 }

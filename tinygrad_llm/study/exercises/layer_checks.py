@@ -1,4 +1,4 @@
-"""What the layers that exercises build must do: mostly, the same as the package's own."""
+"""The checks of exercises that build layers: mostly that they equal the layers of the package."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def _torch() -> Any:
 
 
 def _copy(mine: Any, theirs: Any) -> None:
-    """The parameters of one module into another that has the same names."""
-    wanted = theirs.state_dict()
-    if set(mine.state_dict()) != set(wanted):
-        raise Wrong(f"its parameters are {sorted(mine.state_dict())}, should be {sorted(wanted)}")
-    mine.load_state_dict(wanted)
+    """Copy the parameters of `theirs` into `mine`, which must have the same names."""
+    state = theirs.state_dict()
+    if set(mine.state_dict()) != set(state):
+        raise Wrong(f"its parameters are {sorted(mine.state_dict())}, should be {sorted(state)}")
+    mine.load_state_dict(state)
 
 
 def _same_layer(mine: Any, theirs: Any, x: Any, hint: str = "") -> None:
@@ -31,15 +31,15 @@ def _same_layer(mine: Any, theirs: Any, x: Any, hint: str = "") -> None:
     results = []
     for layer in (mine, theirs):
         layer.zero_grad()
-        given = x.detach().clone()
-        floating = given.dtype.is_floating_point
-        given.requires_grad = floating
-        y = layer(given)
+        own_x = x.detach().clone()
+        floating = own_x.dtype.is_floating_point
+        own_x.requires_grad = floating
+        y = layer(own_x)
         if y is None:
-            raise Wrong("forward: nothing came back (None)")
+            raise Wrong("forward: None was returned")
         (y * y).sum().backward()
         grads = {n: p.grad for n, p in layer.named_parameters()}
-        results.append((y, given.grad if floating else None, grads))
+        results.append((y, own_x.grad if floating else None, grads))
     (y, gx, grads), (y2, gx2, grads2) = results
     same(y, y2, "forward", hint)
     if gx2 is not None:
@@ -67,7 +67,7 @@ def _(m):
     torch = _torch()
     theirs = torch.nn.LayerNorm(4)
     theirs.weight.data = torch.tensor([1.0, 2.0, -0.5, 0.3])
-    hint = "σ² is divided by C, and ε stands within the root"
+    hint = "σ² is divided by C, and ε is inside the root"
     _same_layer(m.LayerNorm(4), theirs, torch.randn(2, 3, 4), hint)
     _same_layer(m.LayerNorm(4), theirs, 1e-3 * torch.randn(2, 3, 4), hint)
 
@@ -79,23 +79,23 @@ def _(m):
     same(layer(x), x, "in eval")
 
 
-@check("dropout_layer", "in training some are, and the others grow")
+@check("dropout_layer", "in training some are, and the others are scaled up")
 def _(m):
     torch = _torch()
     layer, x = m.Dropout(0.4), torch.ones(20_000)
     y = layer(x)
     if y is None:
-        raise Wrong("forward: nothing came back (None)")
+        raise Wrong("forward: None was returned")
     dropped = float((y.array == 0).mean())
     if not 0.36 < dropped < 0.44:
         raise Wrong(f"p = 0.4, and {dropped:.0%} were dropped")
     same(y.array[y.array != 0], np.full((y.array != 0).sum(), 1 / 0.6), "what was kept",
-         "it grows by 1/(1 − p)")  # fmt: skip
+         "it is scaled by 1/(1 − p)")  # fmt: skip
     if (layer(x).array == y.array).all():
         raise Wrong("the mask is the same at every call")
 
 
-@check("feed_forward", "two Linear, and GELU between")
+@check("feed_forward", "two Linear with GELU between them")
 def _(m):
     torch = _torch()
     layer = m.FeedForward(6)
@@ -104,8 +104,8 @@ def _(m):
         raise Wrong(f"its parameters are {shapes}, should be [(24, 6), (24,), (6, 24), (6,)]")
     x = torch.randn(2, 3, 6)
     w1, b1, w2, b2 = layer.parameters()
-    wanted = torch.nn.functional.gelu(x @ w1.T + b1) @ w2.T + b2
-    same(layer(x), wanted, "forward")
+    expected = torch.nn.functional.gelu(x @ w1.T + b1) @ w2.T + b2
+    same(layer(x), expected, "forward")
 
 
 @check("cross_entropy_loss", "the same as nn.functional.cross_entropy")
@@ -118,11 +118,11 @@ def _(m):
             logits.requires_grad = True
             loss = f(logits, torch.tensor(targets))
             if loss is None:
-                raise Wrong("nothing came back (None): return the loss")
+                raise Wrong("None was returned: return the loss")
             loss.backward()
             grads.append((loss, logits.grad))
         same(grads[0][0], grads[1][0], f"the loss for targets {targets}",
-             "ignored targets count neither above nor below")  # fmt: skip
+             "ignored targets count neither in the numerator nor in the denominator")  # fmt: skip
         same(grads[0][1], grads[1][1], f"its gradient for targets {targets}")
 
 
@@ -143,7 +143,7 @@ def _(m):
     q, k, v = (torch.randn(2, 5, 4) for _ in range(3))
     before = m.causal_attention(q, k, v)
     if before is None:
-        raise Wrong("nothing came back (None)")
+        raise Wrong("None was returned")
     changed_k, changed_v = k.clone(), v.clone()
     changed_k.array[:, 3:] += 1.0
     changed_v.array[:, 3:] += 1.0
@@ -167,19 +167,19 @@ def _(m):
         same(a, b, name, hint)
 
 
-@check("multi_head_attention", "the same as the model's own")
+@check("multi_head_attention", "the same as the model's")
 def _(m):
     torch = _torch()
     from ...models.gpt import GPTConfig, MultiHeadAttention
 
     theirs = MultiHeadAttention(GPTConfig(emb_dim=6, n_heads=2, drop_rate=0.0, qkv_bias=True))
     _same_layer(_named_as(m.MultiHeadAttention(6, 2), theirs), theirs, torch.randn(2, 5, 6),
-                "heads before time, and back again before they are joined")  # fmt: skip
+                "move the heads before time, and back behind it before you join them")  # fmt: skip
 
 
 def _named_as(mine: Any, theirs: Any) -> Any:
     if set(mine.state_dict()) != set(theirs.state_dict()):
-        raise Wrong(f"its parameters are {sorted(mine.state_dict())}: leave those given")
+        raise Wrong(f"its parameters are {sorted(mine.state_dict())}: keep the given ones")
     return mine
 
 
@@ -198,7 +198,7 @@ def _(m):
          "x + f(norm(x)), twice")  # fmt: skip
 
 
-@check("kv_cache", "everything at once")
+@check("kv_cache", "all positions in one call")
 def _(m):
     torch = _torch()
     q, k, v = (torch.randn(2, 3, 5, 4) for _ in range(3))
@@ -210,17 +210,17 @@ def _(m):
 def _(m):
     torch = _torch()
     q, k, v = (torch.randn(2, 3, 6, 4) for _ in range(3))
-    wanted = _attention(torch, q, k, v)
+    expected = _attention(torch, q, k, v)
     for step in (1, 2, 3):
         cache = m.KVCache()
         for i in range(0, 6, step):
             part = slice(i, i + step)
             got = m.attend(q[:, :, part], cache, k[:, :, part], v[:, :, part])
-            same(got, wanted[:, :, part], f"{step} at a time, positions {i} to {i + step - 1}",
-                 "the new positions stand behind all that the cache holds")  # fmt: skip
+            same(got, expected[:, :, part], f"{step} at a time, positions {i} to {i + step - 1}",
+                 "the new positions come after all positions in the cache")  # fmt: skip
 
 
-@check("lora", "begins as it was")
+@check("lora", "starts unchanged")
 def _(m):
     torch = _torch()
     linear, x = torch.nn.Linear(6, 4), torch.randn(3, 6)
@@ -235,7 +235,7 @@ def _(m):
     if learning != {"lora_A": (2, 6), "lora_B": (4, 2)}:
         raise Wrong(f"what learns is {learning}, should be lora_A (2, 6) and lora_B (4, 2)")
     if not layer.lora_A.array.any():
-        raise Wrong("A is zero as well as B: then neither ever gets a gradient")
+        raise Wrong("A and B are both zero: then neither ever gets a gradient")
 
 
 @check("lora", "with the scale α/r, and merged")
@@ -265,7 +265,7 @@ def _(m):
     model, ids = m.TiedModel(7, 4, torch.nn.Linear(4, 4)), torch.tensor([[1, 2, 1]])
     logits = model(ids)
     if logits is None:
-        raise Wrong("forward: nothing came back (None)")
+        raise Wrong("forward: None was returned")
     (logits * logits).sum().backward()
     table = model.tok_emb.weight.detach().clone()
     uses = [table.clone().requires_grad_(), table.clone().requires_grad_()]
@@ -289,12 +289,12 @@ def _clipped(m, values, max_norm):
 @check("gradient_clipping", "one norm for all")
 def _(m):
     norm, grads = _clipped(m, [[3.0, 0.0], None, [0.0, 4.0]], 1.0)
-    same(norm, 5.0, "the norm of (3, 0) and (0, 4)", "it is returned as it was before")
+    same(norm, 5.0, "the norm of (3, 0) and (0, 4)", "the norm before clipping is returned")
     same(grads[0], [0.6, 0.0], "the first gradient", "all shrink by the same factor")
     same(grads[2], [0.0, 0.8], "the last gradient")
 
 
-@check("gradient_clipping", "short ones stay")
+@check("gradient_clipping", "short gradients stay")
 def _(m):
     norm, grads = _clipped(m, [[0.3, 0.0], [0.0, 0.4]], 1.0)
     same(norm, 0.5, "the norm of (0.3, 0) and (0, 0.4)")

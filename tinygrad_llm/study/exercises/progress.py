@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from ...files.atomic import atomic_write
 from .catalogue import Exercise, exercises
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Exercises that were passed, hints that were shown, and the exercise that was begun last."""
+    """Exercises that were passed, hints that were shown, and the exercise that was started last.
+
+    Raises: ValueError if the file of an earlier session is not valid JSON.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / "progress.json"
@@ -24,8 +27,8 @@ class Progress:
             pass
         except ValueError:
             raise ValueError(
-                f"{self.path} is no valid JSON: mend it, or delete it to begin anew (your "
-                "exercises themselves stay)"
+                f"{self.path} is not valid JSON: correct it, or delete it to start anew (your "
+                "exercise files stay)"
             ) from None
         known = data if isinstance(data, dict) else {}
         self.done: list[str] = list(known.get("done", []))
@@ -36,9 +39,8 @@ class Progress:
         """Write the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = {"done": self.done, "hints": self.hints, "current": self.current}
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(data, indent=1), "utf-8")
-        os.replace(temporary, self.path)
+        with atomic_write(self.path) as file:
+            file.write(json.dumps(data, indent=1).encode())
 
     def passed(self, name: str) -> None:
         """Note that an exercise was passed."""
@@ -46,7 +48,7 @@ class Progress:
             self.done.append(name)
 
     def next_exercise(self, after: str | None = None) -> Exercise | None:
-        """The first exercise behind `after` that was not passed yet, else the first of all."""
+        """The first exercise after `after` that was not passed yet, else the first of all such."""
         every = exercises()
         names = [e.name for e in every]
         start = names.index(after) + 1 if after in names else 0

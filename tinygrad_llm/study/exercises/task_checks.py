@@ -1,4 +1,4 @@
-"""What the things that exercises build must do, in plain words: the parts of the engine."""
+"""The checks of exercises that build parts of the engine, and what all checks share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CHECKS: dict[str, list[tuple[str, Callable[[Any], None]]]] = {}
 
 
 class Wrong(Exception):
-    """What a learner's code does wrong, in words for the learner."""
+    """Something that a learner's code does wrong; the message is for the learner."""
 
 
 def check(name: str, aspect: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """Enter a check of an exercise; it gets the learner's module and raises Wrong."""
+    """Enter a check of an exercise, which receives the learner's module and raises Wrong."""
 
     def enter(f: Callable[[Any], None]) -> Callable[[Any], None]:
         CHECKS.setdefault(name, []).append((aspect, f))
@@ -24,20 +24,20 @@ def check(name: str, aspect: str) -> Callable[[Callable[[Any], None]], Callable[
     return enter
 
 
-def same(got: Any, wanted: Any, what: str, hint: str = "") -> None:
-    """Wrong, with both values, unless they are equal but for rounding."""
+def same(got: Any, expected: Any, what: str, hint: str = "") -> None:
+    """Raises: Wrong, with both values, unless they are equal except for rounding."""
     if got is None:
-        raise Wrong(f"{what}: nothing came back (None)")
-    a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (got, wanted))
+        raise Wrong(f"{what}: None was returned")
+    a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (got, expected))
     if a.shape != b.shape:
-        raise Wrong(f"{what}: shape {a.shape}, should be {b.shape}{_behind(hint)}")
+        raise Wrong(f"{what}: shape {a.shape}, should be {b.shape}{_hint(hint)}")
     if not np.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True):
         at = np.unravel_index(int(np.nan_to_num(abs(a - b), nan=np.inf).argmax()), a.shape)
         place = f" at [{', '.join(map(str, map(int, at)))}]" if at else ""
-        raise Wrong(f"{what}{place}: {a[at]:.6g}, should be {b[at]:.6g}{_behind(hint)}")
+        raise Wrong(f"{what}{place}: {a[at]:.6g}, should be {b[at]:.6g}{_hint(hint)}")
 
 
-def _behind(hint: str) -> str:
+def _hint(hint: str) -> str:
     return f": {hint}" if hint else ""
 
 
@@ -45,10 +45,10 @@ def _behind(hint: str) -> str:
 def _order(module: Any, root: Any, n: int) -> None:
     order = module.topological_order(root)
     if order is None:
-        raise Wrong("nothing came back (None): return the list")
+        raise Wrong("None was returned: return the list")
     place = {id(node): i for i, node in enumerate(order)}
     if len(place) < len(order):
-        raise Wrong(f"{len(order)} entries for {len(place)} nodes: a shared node comes once")
+        raise Wrong(f"{len(order)} entries for {len(place)} nodes: a shared node must come once")
     if len(order) != n or id(root) not in place:
         raise Wrong(f"{len(order)} nodes, should be {n}: all that root was made from, and root")
     for node in order:
@@ -63,7 +63,7 @@ def _(m):
     _order(m, m.Node(b, b), 3)
 
 
-@check("topological_order", "roads of different lengths")
+@check("topological_order", "paths of different lengths")
 def _(m):
     a, d = m.Node(), m.Node()
     b = m.Node(a)
@@ -75,7 +75,7 @@ def _(m):
 def _(m):
     node = m.Node()
     for _ in range(60):
-        node = m.Node(node, node)  # 2⁶⁰ roads to the first
+        node = m.Node(node, node)  # 2⁶⁰ paths to the first
     _order(m, node, 61)
 
 
@@ -87,7 +87,7 @@ def _(m):
     try:
         _order(m, node, 100_001)
     except RecursionError:
-        raise Wrong("too deep for recursion: keep a stack (a list) of your own") from None
+        raise Wrong("too deep for recursion: use a list as a stack") from None
 
 
 @check("accumulation", "used twice")
@@ -102,7 +102,12 @@ def _(m):
     a, c = m.Number(2.0), m.Number(5.0)
     b = a * c
     m.backward((b + b) * b)  # 2b²
-    same(a.grad, 4 * 10 * 5, "∂(2·(a·c)²)/∂a", "b must wait for both gradients, then pass on once")
+    same(
+        a.grad,
+        4 * 10 * 5,
+        "∂(2·(a·c)²)/∂a",
+        "b must wait for both gradients, then pass their sum on once",
+    )
     same(c.grad, 4 * 10 * 2, "∂(2·(a·c)²)/∂c")
 
 
@@ -114,7 +119,7 @@ def _(m):
     same(a.grad, 3.0 + 4.0, "a.grad after two backwards", "+=, not =")
 
 
-@check("accumulation", "many roads")
+@check("accumulation", "many paths")
 def _(m):
     x = m.Number(1.0)
     y = x
@@ -167,7 +172,7 @@ def _(m):
         raise Wrong(f"the tape holds {m.tape}: leaving the inner context turned recording on")
 
 
-@check("no_grad", "an error passes, and recording comes back")
+@check("no_grad", "an error passes, and recording is on again")
 def _(m):
     m.tape.clear()
     try:

@@ -6,16 +6,14 @@ import inspect
 from typing import Any
 
 from ... import random
-from ...autograd import engine
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
-from ...tensor import Tensor, wrap
+from ...tensor.nested import tensors_in
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
-from ..common.watch import tensors_in
 from ..memory.at_size import kept_by, letters_of, size_at
 from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
-from .op import OneOp, check_rows
+from .op import OneOp, check_rows, gradients_of
 
 __all__ = ["explain_layer"]
 
@@ -64,18 +62,8 @@ def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
     with enable_grad(), watch:
         outputs = list(tensors_in(example.run(module, *inputs)))
     named = dict(module.named_parameters())
-    gradients: dict[int, Any] = {}
-
-    def collect(leaf: Tensor, g: Any, fresh: bool) -> None:
-        known = gradients.get(id(leaf))
-        gradients[id(leaf)] = g.copy() if known is None else known + g
-
-    roots = [y for y in outputs if y.requires_grad]
-    ups = [upstream(y.array.shape) for y in roots]
-    if roots:
-        for _ in engine.backward_steps(roots, [wrap(u) for u in ups], deliver=collect):
-            pass
     every = {**{f"input {i}": x for i, x in enumerate(inputs)}, **named}
+    gradients = dict(zip(every, gradients_of(outputs, list(every.values())), strict=True))
     return {
         "made": repr(module),
         "call": example.call_text or f"module({', '.join('xyz'[: len(inputs)])})",
@@ -88,12 +76,8 @@ def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
             for name, p in named.items()
         ],
         "output": [y.array for y in outputs],
-        "upstream": ups,
-        "gradients": [
-            {"name": name, "value": gradients[id(x)]}
-            for name, x in every.items()
-            if id(x) in gradients
-        ],
+        "upstream": [upstream(y.array.shape) for y in outputs if y.requires_grad],
+        "gradients": [{"name": name, "value": g} for name, g in gradients.items() if g is not None],
         "ops": [
             {"name": op.name, "outputs": [tuple(y.shape) for y in results]}
             for op, _, results in watch.every

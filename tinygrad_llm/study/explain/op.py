@@ -1,51 +1,52 @@
-"""What explain says of an op: all of it read from the op, or measured on it."""
+"""What explain says about an op: all of it read from the op, or measured on it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...arrays.memory import is_array
-from ...arrays.reductions import unbroadcast
-from ...autograd import engine
+from ...autograd import grad
 from ...autograd.engine import Op
-from ...autograd.finite_differences import compare_gradients
+from ...autograd.finite_differences import Comparison, compare_gradients
 from ...tensor import Tensor, shapes, wrap
 from ..check.reference import TWINS
+from ..common.backward import watched_backward
 from ..common.lines import watch_lines
 from ..common.op_examples import GPT2, PRIMES, Example, example_of, upstream
 from ..common.source import first_line, input_name, place_of, saved_names, source_of
 from ..common.watch import Place, Watch
-from ..draw.steps import _copy
 from ..memory.at_size import kept_by, letters_of, name_of_saved
 from ..memory.kept import kept_arrays
 from ..mistakes import MISTAKES
 
 __all__ = ["check_rows", "explain_op"]
 
+Ran = tuple[Op, tuple, list[Tensor]]  # an op that ran, its inputs and its results
+
 
 class OneOp(Watch):
-    """Keeps the ops that run, with their inputs and results; `wanted` is the first of its class."""
+    """Keeps the ops that run, with their inputs and results; `first` is the first of its class."""
 
     def __init__(self, kind: type[Op] | None = None) -> None:
         super().__init__()
         self.kind = kind
-        self.wanted: tuple[Op, tuple, list] | None = None
-        self.every: list[tuple[Op, tuple, list]] = []
+        self.first: Ran | None = None
+        self.every: list[Ran] = []
 
     def op_done(self, op: Op, place: Place, inputs: tuple, results: list) -> None:
         self.every.append((op, inputs, results))
-        if self.wanted is None and self.kind is not None and isinstance(op, self.kind):
-            self.wanted = op, inputs, results
+        if self.first is None and self.kind is not None and isinstance(op, self.kind):
+            self.first = op, inputs, results
 
 
 def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) -> dict[str, Any]:
     """Everything about an op as a dict of texts, numbers and arrays.
 
-    inputs and options: a call of one's own in place of the built-in example.
+    inputs, options: the arguments of another call, in place of the built-in example.
     """
     example = example_of(op) if inputs is None else Example(list(inputs), options)
     names = {i.name for i in shapes.parse(op.signature)[0]}
@@ -85,7 +86,7 @@ def call(op: type[Op], example: Example, tensors: Sequence[Any]) -> list[Tensor]
 
 
 def as_tensors(inputs: Sequence[Any], constant: Sequence[int] = ()) -> list[Any]:
-    """Arrays as tensors, of which the floating ones want gradients; the rest as it is."""
+    """Arrays as tensors, floating ones with requires_grad; other values as they are."""
     tensors: list[Any] = []
     for i, x in enumerate(inputs):
         x = x.array if isinstance(x, Tensor) else x
@@ -99,61 +100,46 @@ def as_tensors(inputs: Sequence[Any], constant: Sequence[int] = ()) -> list[Any]
 
 
 def worked(op: type[Op], example: Example) -> dict[str, Any]:
-    """The example run forward and back: every array on the way."""
+    """Forward and backward of the example, with every array in between."""
     tensors = as_tensors(example.inputs, example.constant)
     watch = OneOp(op)
-    seen = watch_lines(op.forward, op.backward)
-    with watch, seen:
+    lines = watch_lines(op.forward)
+    with watch, lines:
         outputs = call(op, example, tensors)
-    forward = list(seen.lines)
-    seen.lines.clear()
-    assert watch.wanted is not None, f"the example of {op.name} does not run it"
-    ran, given, results = watch.wanted
+    assert watch.first is not None, f"the example of {op.name} does not run it"
+    ran, given, results = watch.first
     given_arrays = [x.array if isinstance(x, Tensor) else x for x in given]
-    saved = [(label, array) for label, array in kept_arrays(ran)]
     names = saved_names(op)
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "inputs": [
             {"name": input_name(ran, i), "value": _copied(x), "wants_gradient": bool(needed)}
             for i, (x, needed) in enumerate(zip(given_arrays, _needs(ran, given), strict=True))
             if x is not None
         ],
-        "options": {k: v for k, v in example.options.items()},
+        "options": dict(example.options),
         "output": [y.array.copy() for y in results],
         "saved": [
-            {"name": name_of_saved(label, names), "value": _copied(array)} for label, array in saved
+            {"name": name_of_saved(label, names), "value": _copied(array)}
+            for label, array in kept_arrays(ran)
         ],
-        "forward_lines": forward,
+        "forward_lines": lines.lines,
         "upstream": [],
         "gradients": [],
         "backward_lines": [],
     }
-    arriving: list[Any] = []
-    leaving: list[Any] = []
-
-    def note(walked: Op, g: Any, grads: tuple) -> None:
-        if walked is ran:
-            arriving[:] = [_copy(a) for a in (g if isinstance(g, tuple) else (g,))]
-            leaving[:] = [_copy(a) for a in grads]
-
     if not any(y.requires_grad for y in outputs):
-        return found
-    engine.backward_observers.append(note)
-    try:
-        with seen:
-            ups = [wrap(upstream(y.array.shape).astype(y.array.dtype)) for y in outputs]
-            for _ in engine.backward_steps(outputs, ups, deliver=_drop):
-                pass
-    finally:
-        engine.backward_observers.remove(note)
-    found["upstream"] = arriving
-    found["gradients"] = [
-        {"name": input_name(ran, i), "value": unbroadcast(g, edge.shape)}
-        for i, (g, edge) in enumerate(zip(leaving, ran.edges, strict=False))
-        if g is not None and edge is not None
-    ]
-    found["backward_lines"] = list(seen.lines)
-    return found
+        return data
+    gradients = [wrap(upstream(y.array.shape).astype(y.array.dtype)) for y in outputs]
+    for step in watched_backward(outputs, gradients, functions=(op.forward, op.backward)):
+        if step.op is ran:
+            data["upstream"] = step.arriving
+            data["gradients"] = [
+                {"name": input_name(ran, i), "value": g}
+                for i, g in enumerate(step.leaving)
+                if g is not None
+            ]
+            data["backward_lines"] = step.lines
+    return data
 
 
 def _needs(op: Op, given: Sequence[Any]) -> list[bool]:
@@ -164,10 +150,6 @@ def _copied(x: Any) -> Any:
     return x.copy() if is_array(x) else x
 
 
-def _drop(leaf: Tensor, gradient: Any, fresh: bool) -> None:
-    """In place of accumulation: nothing is kept."""
-
-
 # ------------------------------------------------------------------------------ memory and the twin
 def memory_of(op: type[Op], example: Example) -> dict[str, Any]:
     """What the op keeps at GPT-2's shapes, measured at small ones."""
@@ -176,8 +158,8 @@ def memory_of(op: type[Op], example: Example) -> dict[str, Any]:
     watch = OneOp(op)
     with watch:
         op.apply(*tensors, **options)
-    assert watch.wanted is not None
-    ran, given, _ = watch.wanted
+    assert watch.first is not None
+    ran, given, _ = watch.first
     kept = kept_by(ran, {input_name(ran, i): x for i, x in enumerate(given)})
     return {
         "sizes": GPT2,
@@ -201,7 +183,8 @@ def _shapes_text(op: Op, given: Sequence[Any]) -> str:
 
 
 def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
-    """The slow twin: its primitives, its gradient beside the op's, and what it keeps at GPT-2's."""
+    """The slow twin: its primitives, its gradients compared with the op's, and what it keeps at
+    GPT-2's shapes."""
     twin = TWINS[op.name]
     results = []
     for run in (lambda *x: call(op, example, x), lambda *x: _list(twin(*x, **example.options))):
@@ -209,18 +192,7 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
         watch = OneOp()
         with watch:
             outputs = run(*tensors)
-        collected: dict[int, Any] = {}
-
-        def collect(
-            leaf: Tensor, g: Any, fresh: bool, collected: dict[int, Any] = collected
-        ) -> None:
-            known = collected.get(id(leaf))
-            collected[id(leaf)] = g.copy() if known is None else known + g
-
-        ups = [wrap(upstream(y.array.shape)) for y in outputs]
-        for _ in engine.backward_steps(outputs, ups, deliver=collect):
-            pass
-        grads = [collected.get(id(t)) if isinstance(t, Tensor) else None for t in tensors]
+        grads = gradients_of(outputs, tensors)
         results.append((watch.every, outputs, grads))
     (_, ys, ours), (chain, twin_ys, theirs) = results
     inputs, options = example.gpt2_call(PRIMES)
@@ -250,6 +222,21 @@ def twin_of(op: type[Op], example: Example) -> dict[str, Any]:
     }
 
 
+def gradients_of(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> list[Any]:
+    """The gradient of each input as an array, None where there is none, with an example's ∂L/∂y.
+
+    Outputs that do not require a gradient are left out.
+    """
+    roots = [y for y in outputs if y.requires_grad]
+    leaves = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+    if not roots or not leaves:
+        return [None] * len(inputs)
+    arriving = [wrap(upstream(y.array.shape)) for y in roots]
+    grads = iter(grad(roots, leaves, arriving, allow_unused=True))
+    every = [next(grads) if any(x is leaf for leaf in leaves) else None for x in inputs]
+    return [None if g is None else g.array for g in every]
+
+
 def _list(y: Any) -> list[Any]:
     return list(y) if isinstance(y, tuple) else [y]
 
@@ -258,9 +245,9 @@ def _apart(a: Any, b: Any) -> float:
     return float(np.abs(a - b).max()) if a.size else 0.0
 
 
-# ------------------------------------------------------------------------------- the gradient check
+# ------------------------------------------------------------------------------ the gradient check
 def check_of(op: type[Op], example: Example) -> list[dict[str, Any]]:
-    """The live gradient check of the example, by input."""
+    """The gradient check of the example, by input."""
     inputs = [
         wrap(x) if is_array(x) and (x.dtype.kind != "f" or i in example.constant) else x
         for i, x in enumerate(example.inputs)
@@ -273,10 +260,12 @@ def check_of(op: type[Op], example: Example) -> list[dict[str, Any]]:
     return check_rows(compare_gradients(fn, *inputs), lambda n: input_name(op(), n))
 
 
-def check_rows(found: Sequence[Any], name_of: Any) -> list[dict[str, Any]]:
-    """Comparisons of study.gradcheck as rows; inputs go by the names that name_of(i) gives."""
+def check_rows(
+    comparisons: Sequence[Comparison], name_of: Callable[[int], str]
+) -> list[dict[str, Any]]:
+    """Comparisons of a gradient check as rows; input i is called name_of(i)."""
     rows = []
-    for c in found:
+    for c in comparisons:
         name = c.name
         if name.startswith("input "):
             name = name_of(int(name.removeprefix("input ")))

@@ -12,15 +12,13 @@ from ...autograd.engine import ENGINE_FIELDS, LEAF, Op
 
 __all__ = ["Ledger", "kept_arrays"]
 
-_NOT_KEPT = ENGINE_FIELDS | {"place"}
-
 
 def kept_arrays(op: Op) -> Iterator[tuple[str, Any]]:
-    """(name, array) of everything that an op keeps: op.saved, then arrays in other attributes."""
+    """(name, array) of everything that an op keeps: op.saved, then arrays in its own attributes."""
     for i, kept in enumerate(op.saved):
         yield from _inside(f"saved[{i}]", kept, 2)
     for name, value in vars(op).items():
-        if name not in _NOT_KEPT:
+        if name not in ENGINE_FIELDS:
             yield from _inside(name, value, 2)
 
 
@@ -36,20 +34,20 @@ def _inside(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 class Ledger:
-    """Memory that backward holds, counted once however many ops keep it, as time goes on.
+    """The memory that is held for backward over time; what several ops keep counts once.
 
-    Parameters and other leaves that want gradients do not count: they live anyway.
+    Parameters and other leaves that want gradients do not count: they exist anyway.
     """
 
     def __init__(self) -> None:
         self.start = perf_counter()
         self.now = self.peak = 0  # bytes
         self.times: list[tuple[float, int]] = [(0.0, 0)]  # (seconds, bytes held)
-        self._held: dict[int, Any] = {}  # id of a memory owner: a weak reference
+        self._held: dict[int, weakref.ref[Any]] = {}  # by id of a memory owner
         self._open = True
 
     def add(self, op: Op) -> tuple[int, int]:
-        """Enter what an op keeps: (bytes that it keeps, of these not yet in the ledger)."""
+        """Enter what an op keeps: (its bytes, and how many of them were not in the ledger yet)."""
         leaves = {id(storage_of(e.target.array)) for e in op.edges if e and e.output == LEAF}
         every = {id(storage_of(a)): storage_of(a) for _, a in kept_arrays(op)}
         total = new = 0
@@ -65,7 +63,7 @@ class Ledger:
         return total, new
 
     def close(self) -> None:
-        """Note nothing any more."""
+        """Stop recording."""
         self._open = False
         self._held.clear()
 

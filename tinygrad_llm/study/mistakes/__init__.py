@@ -1,7 +1,7 @@
 """Named mistakes: for every op the wrong backward passes that people really write.
 
-They serve twice. Tests put each in the place of the true backward, to see that the checks notice;
-and a learner whose gradient equals one of them is told which mistake it is.
+They have two uses. Tests put each in place of the true backward, to see that the checks notice it;
+and a learner whose gradient equals one of them reads which mistake it is.
 
 MISTAKES   op name -> its mistakes, each with a name, one sentence, and the wrong backward
 """

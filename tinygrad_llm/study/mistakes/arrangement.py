@@ -33,7 +33,7 @@ def _first_of_each(op, g):
 
 wrong(
     "sum",
-    ("a mean's 1/n", "This is g/n, the gradient of a mean: in a sum every element has slope 1.",
+    ("a mean's 1/n", "This is g/n, the gradient of a mean: for a sum every derivative is 1.",
      lambda op, g: _spread(op, g) / max(_count(op), 1)),
     ("only the first element", "Only the first element of each sum gets g here: all were added.",
      _first_of_each),
@@ -75,7 +75,7 @@ wrong(
     "std",
     ("the variance's gradient", "This is g·2·(x − μ)/(n − c), the variance's: the root adds the "
      "factor 1/(2y).", _moment),
-    ("y forgotten", "This is g·(x − μ)/(n − c): the slope of the root divides by y.",
+    ("y forgotten", "This is g·(x − μ)/(n − c): the derivative of the root divides by y.",
      lambda op, g: _moment(op, g, 1.0)),
     ("factor 2 kept", "This is twice too large: the 2 of the square and the ½ of the root cancel.",
      lambda op, g: _moment(op, g, 2.0, root=True)),
@@ -115,7 +115,7 @@ wrong(
      "others.", _over),
     ("own factor kept", "This is g·y: the product of all others leaves xᵢ out.",
      lambda op, g: _spread(op, g) * op.given[0].prod(op.dim, keepdims=True)),
-    ("only those before", "This is the product of the factors before xᵢ: those behind it count "
+    ("only those before", "This is the product of the factors before xᵢ: those after it count "
      "too.", _before),
     no_g("∂y/∂xᵢ, the product of the others,"),
 )  # fmt: skip
@@ -129,11 +129,11 @@ wrong(
 )  # fmt: skip
 wrong(
     "norm",
-    ("y forgotten", "This is g·x: the slope of the root divides by y.",
+    ("y forgotten", "This is g·x: the derivative of the root divides by y.",
      lambda op, g: _spread(op, g) * op.given[0]),
     ("squared length", "This is g·2x, the gradient of Σ x²: the root is missing.",
      lambda op, g: _spread(op, g) * op.given[0] * 2.0),
-    ("divided by y²", "This is g·x/y²: the slope of the root divides by y once.",
+    ("divided by y²", "This is g·x/y²: the derivative of the root divides by y once.",
      lambda op, g: _spread(op, g) * op.given[0] / (op.given[0] ** 2).sum(op.dims, keepdims=True)),
     ("sign of x", "This is g·sign x, the gradient of Σ |x|.",
      lambda op, g: _spread(op, g) * np.sign(op.given[0])),
@@ -141,7 +141,7 @@ wrong(
 
 # --------------------------------------------------------------------------------- arrangement
 ONES = (
-    "what arrives forgotten",
+    "g forgotten",
     "This is 1 wherever y shows x: put g there, what arrives, in x's arrangement.",
     forgets_g,
 )
@@ -151,16 +151,16 @@ wrong(
     "reshape",
     ("column order", "The elements are read column by column here: reshape goes row by row.",
      lambda op, g: g.reshape(op.shape, order="F")),
-    ("elements in reverse", "The elements lie in reverse order here: the way back keeps their "
+    ("elements in reverse", "The elements lie in reverse order here: backward keeps their "
      "order.", lambda op, g: g.reshape(-1)[::-1].reshape(op.shape)),
     CUT,
     ONES,
 )  # fmt: skip
 wrong(
     "permute",
-    ("reshaped for transposed", "g is poured into x's shape here, without moving elements: a "
+    ("reshaped for transposed", "g is reshaped to x's shape here, without moving elements: a "
      "transpose moves them.", lambda op, g: g.reshape(op.given[0].shape)),
-    ("the same order again", "The order of forward is applied again: the way back is the inverse "
+    ("the same order again", "The order of forward is applied again: backward applies the inverse "
      "order.", lambda op, g: g.transpose(op.chosen["order"])),
     ("not put back", "g keeps y's order of dimensions here: it must have x's.", lambda op, g: g),
     ONES,
@@ -171,7 +171,7 @@ wrong(
      "and they add up.", lambda op, g: first_copy(g, op.given[0].shape)),
     ("the mean over the copies", "This is the mean over the copies: their gradients add up.",
      lambda op, g: mean_copy(g, op.given[0].shape)),
-    ("what arrives forgotten", "This is the number of copies: sum g over them.", forgets_g),
+    ("g forgotten", "This is the number of copies: sum g over them.", forgets_g),
 )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ wrong(
      "used sends one.", lambda op, gs: np.concatenate(
          [p * float(not i) for i, p in enumerate(_pieces(op, gs))], op.dim)),
     ONES,
-    ("wrong sign", "This has the wrong sign: a piece is x itself, slope 1.", negated),
+    ("wrong sign", "This has the wrong sign: a piece is x itself, with derivative 1.", negated),
 )  # fmt: skip
 wrong(
     "flip",
@@ -221,7 +221,7 @@ wrong(
 wrong(
     "roll",
     ("not moved back", "This is g as it came: move it back by the shifts.", lambda op, g: g),
-    ("moved on", "g is moved the way forward moved x: the way back is −shifts.",
+    ("moved on", "g is moved as forward moved x: backward moves it by −shifts.",
      lambda op, g: np.roll(g, op.shifts if op.dims is not None else op.shifts[0], op.dims)),
     ONES,
 )  # fmt: skip
@@ -286,7 +286,7 @@ wrong(
     ("= for +=", f"The last gradient overwrites the others here. {DUPLICATES}", _assigned),
     ("mean of the duplicates", f"This is the mean where elements were picked twice. {DUPLICATES}",
      _counted),
-    ("what arrives forgotten", "This counts how often each element was picked: add g there.",
+    ("g forgotten", "This counts how often each element was picked: add g there.",
      forgets_g),
 )  # fmt: skip
 
@@ -304,7 +304,7 @@ wrong(
     ("value forgotten", "v gets nothing here: it reached y at the index.",
      lambda op, g: (true(op, g)[0], None)),
     ("places swapped", "x gets g where it was overwritten, and 0 where it shows.", _only_written),
-    ("what arrives forgotten", "This is 1 where each input reached y: multiply it by g.",
+    ("g forgotten", "This is 1 where each input reached y: multiply it by g.",
      forgets_g),
 )  # fmt: skip
 
@@ -323,7 +323,7 @@ wrong(
     ("= for +=", f"The last gradient overwrites the others here. {DUPLICATES}", _put_along),
     ("mean of the duplicates", f"This is the mean where elements were picked twice. {DUPLICATES}",
      lambda op, g: (_counted(op, g), None)),
-    ("what arrives forgotten", "This counts how often each element was picked: add g there.",
+    ("g forgotten", "This counts how often each element was picked: add g there.",
      forgets_g),
 )  # fmt: skip
 
@@ -345,10 +345,10 @@ def _per_place(op, g):
 wrong(
     "scatter_add",
     ("only the last one", "Of those that fell on one place only the last gets g here: they were "
-     "added, each has slope 1.", _last_wins),
+     "added, with derivative 1 each.", _last_wins),
     ("mean of the duplicates", "g is divided among those that fell on one place: each gets all "
      "of it.", lambda op, g: np.asarray(_per_place(op, g))),
-    ("what arrives forgotten", "This is 1 everywhere: take g at the index.", forgets_g),
+    ("g forgotten", "This is 1 everywhere: take g at the index.", forgets_g),
 )  # fmt: skip
 wrong(
     "write_view",
@@ -356,7 +356,7 @@ wrong(
      lambda op, g: (g, true(op, g)[1])),
     ("value forgotten", "v gets nothing here: it reached y where it was written.",
      lambda op, g: (true(op, g)[0], None)),
-    ("what arrives forgotten", "This is 1 where each input reached y: multiply it by g.",
+    ("g forgotten", "This is 1 where each input reached y: multiply it by g.",
      forgets_g),
     ("places swapped", "x gets g where v was written, and 0 elsewhere.",
      lambda op, g: (g - true(op, g)[0], true(op, g)[1])),
@@ -364,7 +364,7 @@ wrong(
 wrong(
     "read_view",
     ("the graph is cut", "This is 0, as if the view had no history after the change.", cut),
-    ("wrong sign", "This has the wrong sign: y is x itself, slope 1.", negated),
-    ("what arrives forgotten", "This counts how often the view shows each element: add g there.",
+    ("wrong sign", "This has the wrong sign: y is x itself, so the derivative is 1.", negated),
+    ("g forgotten", "This counts how often the view shows each element: add g there.",
      forgets_g),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a named mistake is, and the few forms that many of them share."""
+"""What a named mistake is, and the forms that many of them share."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MISTAKES: dict[str, list[Mistake]] = {}  # by op
 class Mistake:
     """A wrong backward pass that people really write.
 
-    backward(op, g) has the form of an op's own; op.given are forward's arrays and op.chosen its
-    options, so that a mistake can use what the true op has no need to save.
+    backward(op, g) has the form of an op's backward; op.given are forward's arrays and op.chosen
+    its options, so that a mistake can use what the true op does not need to save.
     """
 
     op: str
     name: str
-    sentence: str  # what is wrong, for somebody whose gradient this is
+    sentence: str  # what is wrong, for a learner whose gradient this is
     backward: Backward
 
     def planted(self) -> type[Op]:
@@ -44,7 +44,7 @@ class Mistake:
 
 
 def wrong(op: str, *mistakes: tuple[str, str, Backward]) -> None:
-    """Enter an op's mistakes: (name, sentence, backward)."""
+    """Enter an op's mistakes in MISTAKES: (name, sentence, backward)."""
     if op not in OPS:
         raise ValueError(f"no op is called {op!r}")
     entered = MISTAKES.setdefault(op, [])
@@ -56,7 +56,7 @@ def wrong(op: str, *mistakes: tuple[str, str, Backward]) -> None:
 
 # ---------------------------------------------------------------------------- the true gradient
 def true(op: Any, g: Any) -> list[Any]:
-    """The true gradients, one an input."""
+    """The true gradients, one per input."""
     grads = OPS[op.name].backward(op, g)
     return list(grads) if isinstance(grads, tuple) else [grads]
 
@@ -89,14 +89,15 @@ negated = changed(lambda a: -a)
 doubled = changed(lambda a: 2.0 * a)
 halved = changed(lambda a: 0.5 * a)
 cut = changed(lambda a: 0.0 * a)
-UNMULTIPLIED = "what arrives forgotten"
+UNMULTIPLIED = "g forgotten"
 
 
-def no_g(slope: str) -> tuple[str, str, Backward]:
-    """The mistake to return the slope alone; `slope` is its formula."""
+def no_g(derivative: str) -> tuple[str, str, Backward]:
+    """The mistake to return the derivative alone; `derivative` is its formula."""
     return (
         UNMULTIPLIED,
-        f"This is the slope {slope} alone: g, what arrives from the loss, was never multiplied in.",
+        f"This is the derivative {derivative} alone: it must be multiplied by g, which arrives "
+        "from the loss.",
         forgets_g,
     )
 
@@ -107,7 +108,7 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def first_copy(g: Any, shape: Sequence[int]) -> Any:
-    """Of all copies that broadcasting made only the first: what a forgotten sum may leave."""
+    """Only the first of the copies that broadcasting made, which a forgotten sum may leave."""
     g = g[(0,) * (g.ndim - len(shape))] if all(g.shape) else unbroadcast(g, tuple(shape))
     kept = g[tuple(slice(0, 1) if n == 1 else slice(None) for n in shape)]
     return np.array(kept)  # a 0-d array, where NumPy gives a number
@@ -120,7 +121,7 @@ def mean_copy(g: Any, shape: Sequence[int]) -> Any:
 
 
 def broadcasting(undo: Callable[[Any, Any], Any]) -> Backward:
-    """The true gradients of a broadcasting op, but its copies undone another way."""
+    """The true gradients of a broadcasting op, but with its copies undone in another way."""
 
     def backward(op: Any, g: Any) -> tuple:
         return tuple(

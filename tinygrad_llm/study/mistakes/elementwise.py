@@ -27,8 +27,8 @@ wrong(
     FIRST_COPY,
     MEAN_COPY,
     ("shared out in halves", "This gives each input half of g, as if it had to be shared: both "
-     "reach z with slope 1, and each gets all of g.", halved),
-    ("second input forgotten", "y gets nothing here: it reaches z just as x does, with slope 1.",
+     "reach z with derivative 1, and each gets all of g.", halved),
+    ("second input forgotten", "y gets nothing here: like x it reaches z with derivative 1.",
      lambda op, g: (g, None)),
     ("sign of a difference", "y gets −g here, as for x − y; in a sum it gets g.",
      lambda op, g: (g, -g)),
@@ -40,14 +40,14 @@ wrong(
      lambda op, g: (g, g)),
     ("inputs swapped", "The signs are swapped: this is the gradient of y − x.",
      lambda op, g: (-g, g)),
-    ("second input forgotten", "y gets nothing here: it reaches z with slope −1.",
+    ("second input forgotten", "y gets nothing here: it reaches z with derivative −1.",
      lambda op, g: (g, None)),
 )  # fmt: skip
 wrong(
     "mul",
     ("inputs swapped", "Each input is multiplied by itself here: ∂(x·y)/∂x is y, the other one.",
      lambda op, g: (g * op.given[0], g * op.given[1])),
-    ("one road forgotten", "y gets nothing here: the product rule has two halves.",
+    ("one path forgotten", "y gets nothing here: the product rule has two halves.",
      lambda op, g: (g * op.given[1], None)),
     ("as if it were a sum", "g alone is the gradient of a sum: here it is scaled by the other "
      "factor.", lambda op, g: (g, g)),
@@ -66,10 +66,10 @@ wrong(
 )  # fmt: skip
 wrong(
     "neg",
-    ("sign forgotten", "This is g: the slope of −x is −1.", lambda op, g: g),
-    ("what arrives forgotten", "This is the slope −1 alone: multiply it by g, what arrives.",
+    ("sign forgotten", "This is g: the derivative of −x is −1.", lambda op, g: g),
+    ("g forgotten", "This is the derivative −1 alone: multiply it by g, what arrives.",
      forgets_g),
-    ("no gradient", "This is 0, as if y were a constant: its slope is −1.", cut),
+    ("no gradient", "This is 0, as if y were a constant: its derivative is −1.", cut),
 )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ wrong(
 # ----------------------------------------------------------------- exponentials, logarithms, roots
 wrong(
     "exp",
-    ("slope forgotten", "This is g alone: the slope of eˣ is eˣ itself, which is saved as y.",
+    ("derivative forgotten", "This is g alone: the derivative of eˣ is eˣ, which is saved as y.",
      lambda op, g: g),
     ("output taken for the input", "This is g·e^y: saved is y = eˣ already, not x.",
      lambda op, g: g * np.exp(op.saved[0])),
@@ -112,7 +112,7 @@ wrong(
 )  # fmt: skip
 wrong(
     "expm1",
-    ("the 1 forgotten", "This is g·y: y is eˣ − 1 here, and the slope is eˣ = y + 1.",
+    ("the 1 forgotten", "This is g·y: y is eˣ − 1 here, and the derivative is eˣ = y + 1.",
      lambda op, g: g * op.saved[0]),
     ("the 1 with the wrong sign", "This is g·(y − 1): y is eˣ − 1, so eˣ is y + 1.",
      lambda op, g: g * (op.saved[0] - 1.0)),
@@ -120,7 +120,7 @@ wrong(
 )  # fmt: skip
 wrong(
     "log",
-    ("multiplied for divided", "This is g·x: the slope of ln x is 1/x.",
+    ("multiplied for divided", "This is g·x: the derivative of ln x is 1/x.",
      lambda op, g: g * op.given[0]),
     ("differentiated twice", "This is −g/x², the second derivative: the first is 1/x.",
      lambda op, g: -g / op.given[0] ** 2),
@@ -132,7 +132,7 @@ wrong(
     "log1p",
     ("the 1 forgotten", "This is g/x, the gradient of ln x: here it is ln(1 + x).",
      lambda op, g: g / op.given[0]),
-    ("square too many", "This is g/(1 + x)²: the slope of a logarithm is the first power.",
+    ("square too many", "This is g/(1 + x)²: the derivative of a logarithm is the first power.",
      lambda op, g: g / (1.0 + op.given[0]) ** 2),
     no_g("∂y/∂x = 1/(1 + x)"),
 )  # fmt: skip
@@ -174,30 +174,30 @@ wrong(
 wrong(
     "reciprocal",
     ("sign forgotten", "This has the wrong sign: 1/x falls as x grows.", negated),
-    ("square forgotten", "This is −g·y: the slope of 1/x is −1/x² = −y².",
+    ("square forgotten", "This is −g·y: the derivative of 1/x is −1/x² = −y².",
      lambda op, g: -g * op.saved[0]),
     ("output taken for the input", "This is −g/y²: saved is y = 1/x, so −1/x² is −y².",
      lambda op, g: -g / op.saved[0] ** 2),
 )  # fmt: skip
 
-# ------------------------------------------------------------------------- curves and their slopes
+# -------------------------------------------------------------------- curves and their derivatives
 wrong(
     "tanh",
-    ("square forgotten", "This is g·(1 − y): the slope is 1 − y².",
+    ("square forgotten", "This is g·(1 − y): the derivative is 1 − y².",
      lambda op, g: g * (1.0 - op.saved[0])),
     ("output taken for the input", "This is g·(1 − tanh²y): saved is y = tanh x already.",
      lambda op, g: g * (1.0 - np.tanh(op.saved[0]) ** 2)),
-    ("sigmoid's slope", "This is g·y·(1 − y), the slope of the sigmoid.",
+    ("sigmoid's derivative", "This is g·y·(1 − y), the derivative of the sigmoid.",
      lambda op, g: g * op.saved[0] * (1.0 - op.saved[0])),
     no_g("∂y/∂x = 1 − y²"),
 )  # fmt: skip
 wrong(
     "sigmoid",
-    ("second factor forgotten", "This is g·y, as for eˣ: the slope is y·(1 − y).",
+    ("second factor forgotten", "This is g·y, as for eˣ: the derivative is y·(1 − y).",
      lambda op, g: g * op.saved[0]),
     ("output taken for the input", "This is σ(y)·(1 − σ(y)): saved is y = σ(x) already.",
      lambda op, g: g * sigmoid(op.saved[0]) * (1.0 - sigmoid(op.saved[0]))),
-    ("tanh's slope", "This is g·(1 − y²), the slope of tanh.",
+    ("tanh's derivative", "This is g·(1 − y²), the derivative of tanh.",
      lambda op, g: g * (1.0 - op.saved[0] ** 2)),
     no_g("∂y/∂x = y·(1 − y)"),
 )  # fmt: skip
@@ -206,14 +206,14 @@ wrong(
 wrong(
     "sin",
     ("wrong sign", "This is −g·cos x: the sign turns for cos, not for sin.", negated),
-    ("sin for cos", "This is g·sin x: the slope of sin is cos.",
+    ("sin for cos", "This is g·sin x: the derivative of sin is cos.",
      lambda op, g: g * np.sin(op.given[0])),
     no_g("∂y/∂x = cos x"),
 )  # fmt: skip
 wrong(
     "cos",
-    ("sign forgotten", "This is g·sin x: the slope of cos is −sin.", negated),
-    ("cos for sin", "This is −g·cos x: the slope of cos is −sin.",
+    ("sign forgotten", "This is g·sin x: the derivative of cos is −sin.", negated),
+    ("cos for sin", "This is −g·cos x: the derivative of cos is −sin.",
      lambda op, g: -g * np.cos(op.given[0])),
     no_g("∂y/∂x = −sin x"),
 )  # fmt: skip
@@ -221,17 +221,17 @@ wrong(
     "erf",
     ("factor forgotten", "2/√π is missing: it stands before the integral.",
      lambda op, g: g * np.exp(-op.given[0] ** 2)),
-    ("the normal density", "This is g·e^(−x²/2)/√(2π), the slope of Φ: erf x = 2Φ(√2·x) − 1.",
+    ("the normal density", "This is g·e^(−x²/2)/√(2π), the derivative of Φ: erf x = 2Φ(√2·x) − 1.",
      lambda op, g: g * np.exp(-op.given[0] ** 2 / 2.0) / math.sqrt(2.0 * math.pi)),
     ("√π for its inverse", "√π is a factor here: 2/√π divides by it.",
      lambda op, g: g * np.exp(-op.given[0] ** 2) * 2.0 * math.sqrt(math.pi)),
 )  # fmt: skip
 wrong(
     "abs",
-    ("sign of x forgotten", "This is g: left of 0 the slope is −1.", lambda op, g: g),
-    ("x for its sign", "This is g·x, as for ½x²: the slope of |x| is the sign alone.",
+    ("sign of x forgotten", "This is g: left of 0 the derivative is −1.", lambda op, g: g),
+    ("x for its sign", "This is g·x, as for ½x²: the derivative of |x| is the sign alone.",
      lambda op, g: g * op.given[0]),
-    ("|x| itself", "This is g·|x|: the slope of |x| is −1 or 1.",
+    ("|x| itself", "This is g·|x|: the derivative of |x| is −1 or 1.",
      lambda op, g: g * abs(op.given[0])),
 )  # fmt: skip
 
@@ -240,17 +240,17 @@ wrong(
     "clamp",
     ("bounds ignored", "This is g everywhere: outside the bounds y does not move with x.",
      lambda op, g: g),
-    ("outside for inside", "g passes outside the bounds here and stops inside: it is the "
+    ("outside for inside", "g passes outside the bounds here and stops inside: it must be the "
      "other way round.",
      lambda op, g: g * ~op.saved[0]),
     no_g("∂y/∂x, 1 inside and 0 outside,"),
 )  # fmt: skip
-for _op, _word, _rest in ("maximum", "larger", "smaller"), ("minimum", "smaller", "larger"):
+for _op, _word, _opposite in ("maximum", "larger", "smaller"), ("minimum", "smaller", "larger"):
     wrong(
         _op,
         ("g to both", f"Both inputs get g here: only the {_word} one reached z.",
          lambda op, g: (g, g)),
-        ("to the wrong one", f"g goes to the {_rest} input here: the {_word} one reached z.",
+        ("to the wrong one", f"g goes to the {_opposite} input here: the {_word} one reached z.",
          lambda op, g: tuple(reversed(true(op, g)))),
         ("shared out in halves", "Each input gets ½·g here: that is right for a tie alone.",
          lambda op, g: (0.5 * g, 0.5 * g)),
@@ -272,7 +272,7 @@ wrong(
      lambda op, g: (g, None, true(op, g)[2])),
     ("mask inverted", "x gets g where it was overwritten, and 0 where it shows.",
      lambda op, g: (g * op.given[1], None, true(op, g)[2])),
-    ("what arrives forgotten", "This is 1 where x shows and 0 elsewhere: multiply it by g.",
+    ("g forgotten", "This is 1 where x shows and 0 elsewhere: multiply it by g.",
      forgets_g),
 )  # fmt: skip
 
@@ -281,7 +281,7 @@ for _op, _what in ("clone", "a copy"), ("cast", "a change of dtype"), ("move", "
     wrong(
         _op,
         ("the graph is cut", f"This is 0, as after detach(): {_what} passes the gradient on.", cut),
-        ("what arrives forgotten", f"This is 1 everywhere: {_what} passes on g, whatever it is.",
+        ("g forgotten", f"This is 1 everywhere: {_what} passes on g itself.",
          lambda op, g: forgets_g(op, g)),
         ("counted twice", f"This is 2·g, as if {_what} and the original both reached the loss: "
          "where both do, the engine adds.", doubled),
@@ -305,12 +305,12 @@ def _quotient(op):
 
 wrong(
     "remainder",
-    ("second input forgotten", "y gets nothing here: z = x − q·y has the slope −q in y.",
+    ("second input forgotten", "y gets nothing here: the derivative of z = x − q·y by y is −q.",
      lambda op, g: (g, None)),
     ("sign forgotten", "∂L/∂y is g·q here: q·y is subtracted.",
      lambda op, g: (g, g * _quotient(op))),
     ("quotient not rounded", "∂L/∂y is −g·x/y here: q is the whole number.",
      lambda op, g: (g, -g * op.given[0] / op.given[1])),
-    ("first input forgotten", "x gets nothing here: between the jumps z moves with x, slope 1.",
+    ("first input forgotten", "x gets nothing here: between the jumps ∂z/∂x is 1.",
      lambda op, g: (None, true(op, g)[1])),
 )  # fmt: skip

@@ -58,7 +58,7 @@ wrong(
      "factors of every term.", _others_forgotten),
     ("only the first input", "Only the first input gets a gradient here.",
      lambda op, g: (true(op, g)[0], *(None for _ in op.given[1:]))),
-    ("what arrives forgotten", "This is the einsum of the other inputs alone: g is one "
+    ("g forgotten", "This is the einsum of the other inputs alone: g is one "
      "more factor.",
      forgets_g),
     ("wrong sign", "This has the wrong sign: there is none in a product.", negated),
@@ -148,7 +148,7 @@ wrong(
 )  # fmt: skip
 wrong(
     "logsumexp",
-    ("slope of the sum", "This is g for every element, as for Σ x: the shares are softmax(x).",
+    ("derivative of the sum", "This is g for every element, as for Σ x: the shares are softmax(x).",
      over_dim(lambda g, p, y, dim: g + 0.0 * p)),
     ("not normalised", "This is g·exp(x): the logarithm divides by Σ exp(x).",
      lambda op, g: over_dim(lambda g, p, y, dim: g * np.exp(op.given[0]))(op, g)),
@@ -192,12 +192,12 @@ def _one_row(a):
 
 wrong(
     "layer_norm",
-    ("variance held constant", "This is the gradient with σ² held constant: the third road, "
+    ("variance held constant", "This is the gradient with σ² held constant: the third path, "
      "−x̂·mean(u·x̂), is missing.", _layer_norm(lambda u, xhat, r: r * (u - _mean(u)))),
-    ("mean held constant", "This is the gradient with μ held constant: the second road, −mean(u), "
+    ("mean held constant", "This is the gradient with μ held constant: the second path, −mean(u), "
      "is missing.", _layer_norm(lambda u, xhat, r: r * (u - xhat * _mean(u * xhat)))),
     ("mean and variance held constant", "This is r·u, with μ and σ² held constant: x reaches y by "
-     "three roads, and two are missing.", _layer_norm(lambda u, xhat, r: r * u)),
+     "three paths, and two are missing.", _layer_norm(lambda u, xhat, r: r * u)),
     ("without r", "The factor r = 1/√(σ² + ε) in front of ∂L/∂x is missing.",
      _layer_norm(lambda u, xhat, r: u - _mean(u) - xhat * _mean(u * xhat))),
     ("w forgotten", "u is g here: what arrives at x̂ is g·w.",
@@ -206,7 +206,7 @@ wrong(
     ("sums for means", "The two means are sums here: they lack 1/C.",
      _layer_norm(lambda u, xhat, r: r * (u - u.sum(-1, keepdims=True)
                                          - xhat * (u * xhat).sum(-1, keepdims=True)))),
-    ("x̂ missing behind the third road", "The third road is mean(u·x̂) here, without the factor x̂.",
+    ("x̂ missing behind the third path", "The third path is mean(u·x̂) here, without the factor x̂.",
      _layer_norm(lambda u, xhat, r: r * (u - _mean(u) - _mean(u * xhat)))),
     ("x̂ left out of ∂L/∂w", "∂L/∂w is Σ g here, which is ∂L/∂b: w multiplies x̂, so it is Σ g·x̂.",
      _layer_norm(gw=lambda g, xhat: _sum_rows(g))),
@@ -241,7 +241,7 @@ wrong(
      _rms_norm(lambda u, x, r: u - x * r * r * _mean(u * x))),
     ("x for x̂", "The second term is x·mean(u·x): both are x̂ = x·r, so r² is missing.",
      _rms_norm(lambda u, x, r: r * (u - x * _mean(u * x)))),
-    ("layer norm's mean", "mean(u) is subtracted here, layer norm's road through μ: there is no μ.",
+    ("layer norm's mean", "mean(u) is subtracted here, layer norm's path through μ: there is no μ.",
      _rms_norm(lambda u, x, r: r * (u - _mean(u) - x * r * r * _mean(u * x)))),
     ("w forgotten", "u is g here: what arrives at x̂ is g·w.",
      lambda op, g: _rms_norm(lambda u, x, r: r * (g - x * r * r * _mean(g * x)))(op, g)),
@@ -286,7 +286,7 @@ wrong(
      "adds one.", lambda op, g: _table(op, g, _buffered)),
     ("mean of the readings", "A row gets the mean over its readings: that is "
      "scale_grad_by_freq=True, else it is the sum.", lambda op, g: _table(op, g, _average)),
-    ("what arrives forgotten", "This counts how often each row was read: add g there.",
+    ("g forgotten", "This counts how often each row was read: add g there.",
      forgets_g),
 )  # fmt: skip
 wrong(

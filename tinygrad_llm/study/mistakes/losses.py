@@ -16,7 +16,7 @@ def attention(
     q_scale=None, k_scale=None, causal=True, masked=True, dropped=True, softmax=True, d=True,
     swapped=False, v_weights=True, shared="sum", p_for_gp=False,
 ):  # fmt: skip
-    """Attention's backward with all of its L × S weights at once, and a piece of it wrong."""
+    """Attention's backward with all of its L × S weights together, and one piece of it wrong."""
 
     def backward(op, g):
         q, k, v, mask, keep = given(op, 5)
@@ -77,9 +77,9 @@ wrong(
      attention(k_scale=lambda s: 1.0)),
     ("1/√d twice", "∂L/∂q and ∂L/∂k have the factor scale twice: once is enough.",
      attention(lambda s: s * s, lambda s: s * s)),
-    ("causal mask forgotten in backward", "The weights p are worked out again without the causal "
+    ("causal mask forgotten in backward", "The weights p are computed again without the causal "
      "mask: forward had it, so that p is 0 in the future.", attention(causal=False)),
-    ("mask forgotten in backward", "The weights p are worked out again without the mask that "
+    ("mask forgotten in backward", "The weights p are computed again without the mask that "
      "forward had.", attention(masked=False)),
     ("softmax as if element by element", "∂L/∂s is ∂L/∂p·p·(1 − p) here: a row's weights depend "
      "on all of its scores, subtract d = Σ p·∂L/∂p.", attention(softmax=False)),
@@ -101,9 +101,10 @@ wrong(
 # ------------------------------------------------------------------------------- cross-entropy
 def logits_gradient(
     x, t, w, g, ignore_index=-100, label_smoothing=0.0, reduction="mean", *, divided="kept",
-    ignored=True, one_hot=True, sign=1.0, slope=False, smoothed=True, weighted=True, softmax=True,
+    ignored=True, one_hot=True, sign=1.0, softmax_twice=False, smoothed=True, weighted=True,
+    softmax=True,
 ):  # fmt: skip
-    """Cross-entropy's ∂L/∂logits, all rows at once, and a piece of it wrong."""
+    """Cross-entropy's ∂L/∂logits, all rows together, and one piece of it wrong."""
     c, n = x.shape[-1], t.size
     x, t = x.reshape(-1, c), t.reshape(-1)  # (N, C), (N)
     kept = t != ignore_index if ignored else np.ones(n, bool)
@@ -118,7 +119,7 @@ def logits_gradient(
     p = e / e.sum(-1, keepdims=True) if softmax else x
     total = q.sum(-1, keepdims=True)
     d = sign * (p * total - (q if one_hot else 0.0))
-    if slope:
+    if softmax_twice:
         d = d * p * (1.0 - p)
     if reduction == "mean" and divided:
         counts = {"kept": float((w[t] * kept).sum()), "rows": float(n), "twice": 0.0}
@@ -158,7 +159,7 @@ ROWS = (
 )
 IGNORED = (
     "ignored targets kept",
-    "Rows with t = ignore_index get a gradient, or are counted: they are no part of the loss.",
+    "Rows with t = ignore_index get a gradient, or are counted: they are not part of the loss.",
 )
 ONE_HOT = (
     "onehot forgotten",
@@ -180,15 +181,15 @@ for _op, _make in ("cross_entropy", cross_entropy), ("linear_cross_entropy", thr
     )  # fmt: skip
 wrong(
     "cross_entropy",
-    ("softmax's slope once more", "(p − onehot) is multiplied by p·(1 − p): it is the gradient at "
-     "the logits already.", cross_entropy(slope=True)),
+    ("softmax's derivative once more", "(p − onehot) is multiplied by p·(1 − p): it is already the "
+     "gradient at the logits.", cross_entropy(softmax_twice=True)),
     ("logits for p", "This is x − onehot: the model's distribution is p = softmax(x).",
      cross_entropy(softmax=False)),
     no_g("p − onehot"),
 )  # fmt: skip
 wrong(
     "linear_cross_entropy",
-    ("what arrives forgotten", "The gradients that forward worked out are not multiplied "
+    ("g forgotten", "The gradients that forward computed are not multiplied "
      "by g: it is 1 only if this loss is the last step.", forgets_g),
     ("bias forgotten", "b gets nothing here: ∂L/∂b = Σ d over the rows.",
      lambda op, g: tuple(None if i == 3 else a for i, a in enumerate(true(op, g)))),
@@ -238,7 +239,7 @@ wrong(
     ("t − x", "The signs are swapped: ∂L/∂x is 2·(x − t), positive where x is too large.", negated),
     ("same sign for t", "t gets x's gradient: it pulls the other way, −∂L/∂x.",
      lambda op, g: (true(op, g)[0], true(op, g)[0])),
-    ("the mean's 1/n", "This is divided by the number of elements: here y is still one number an "
+    ("the mean's 1/n", "This is divided by the number of elements: here y is still one number per "
      "element, the mean comes afterwards and divides g.",
      lambda op, g: tuple(None if a is None else a / max(g.size, 1) for a in true(op, g))),
     FIRST_COPY,
@@ -274,8 +275,8 @@ wrong(
     "binary_cross_entropy_with_logits",
     ("target forgotten", "This is g·σ(x): subtract the target, σ(x) − t.",
      _two(lambda g, x, t: g * sigmoid(x))),
-    ("sigmoid's slope once more", "(σ(x) − t) is multiplied by σ·(1 − σ): it is the "
-     "gradient at the logits already.", lambda op, g: (true(op, g)[0] * (
+    ("sigmoid's derivative once more", "(σ(x) − t) is multiplied by σ·(1 − σ): it is already the "
+     "gradient at the logits.", lambda op, g: (true(op, g)[0] * (
          sigmoid(op.given[0]) * (1.0 - sigmoid(op.given[0]))), *true(op, g)[1:])),
     ("logit for probability", "This is g·(x − t): the prediction is σ(x).",
      _two(lambda g, x, t: g * (x - t))),

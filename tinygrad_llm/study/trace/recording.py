@@ -5,23 +5,24 @@
         loss.backward()
     print(t.table())
 
-It costs nothing when it is off: it looks on through the engine's observers, and while it is on it
-also works out norms and shares, which are not part of the times it gives.
+It costs nothing when it is off. While it is on, it also computes norms and shares, which are not
+included in the times that it reports.
 """
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...autograd.engine import Op
+from ...tensor.nested import tensors_in
 from ...training import autopsy
 from ..common.html import FilePath, written
 from ..common.numbers import largest, norm, zeros
 from ..common.terminal import Text
-from ..common.watch import Call, Line, Place, Watch, tensors_in
+from ..common.watch import Call, Line, Place, Watch
 from ..memory.kept import Ledger
 from .flops import product_flops
 
@@ -30,35 +31,35 @@ __all__ = ["Bad", "ModuleRecord", "OpRecord", "Trace", "trace"]
 
 @dataclass
 class OpRecord:
-    """One op that ran. Times in seconds; gradients are None until backward has passed it."""
+    """One op that ran. Times in seconds; the gradients are None until its backward has run."""
 
     number: int  # counted from 1, in order of execution
     name: str
     path: str  # of the module that called it; "" outside of any
     line: Line | None  # of the user's code
-    inputs: tuple[tuple[int, ...] | None, ...]  # shapes; None for what is no array
+    inputs: tuple[tuple[int, ...] | None, ...]  # shapes; None if it is not an array
     outputs: tuple[tuple[int, ...], ...]  # shapes
     dtype: str
     forward: float
     saved: int  # bytes that it keeps for backward
-    new: int  # of these, bytes that no op before it keeps
+    new: int  # of these, bytes that no earlier op keeps
     zeros: float  # share of the output's elements that are 0
     largest: float  # largest |output|
     tracked: bool  # whether it takes part in backward
     flops: int = 0  # of matrix products, forward
     backward: float | None = None
-    grad_in: float | None = None  # norm of ∂L/∂outputs, what arrives
-    grad_out: float | None = None  # norm of ∂L/∂inputs, what leaves
-    grad_zeros: float | None = None  # share of 0 in what leaves
-    grad_largest: float | None = None  # largest |element| of what leaves
+    grad_in: float | None = None  # norm of ∂L/∂outputs, which arrives
+    grad_out: float | None = None  # norm of ∂L/∂inputs, which leaves
+    grad_zeros: float | None = None  # share of 0 in ∂L/∂inputs
+    grad_largest: float | None = None  # largest |element| of ∂L/∂inputs
 
 
 @dataclass
 class ModuleRecord:
-    """One module, all its calls and everything below it together. Times in seconds."""
+    """One module: all its calls, with the modules inside it. Times in seconds."""
 
     path: str
-    label: str  # the path behind that of the module which called it
+    label: str  # the path within the module that called it
     kind: str  # its class
     depth: int
     calls: int = 0
@@ -68,58 +69,63 @@ class ModuleRecord:
 
     @property
     def forward(self) -> float:
+        """Seconds of all its ops, forward."""
         return sum(op.forward for op in self.ops)
 
     @property
     def backward(self) -> float:
+        """Seconds of all its ops, backward."""
         return sum(op.backward or 0.0 for op in self.ops)
 
     @property
     def saved(self) -> int:
+        """Bytes that its ops keep for backward, each once."""
         return sum(op.new for op in self.ops)
 
     @property
     def largest(self) -> float:
+        """Largest |element| of its last output."""
         return max((op.largest for op in self.last), default=0.0)
 
     @property
     def zeros(self) -> float:
+        """The share of 0 in its last output."""
         return sum(op.zeros for op in self.last) / len(self.last) if self.last else 0.0
 
     @property
     def grad(self) -> float | None:
         """Norm of the gradient that arrived at the module's output."""
-        found = [op.grad_in for op in self.last if op.grad_in is not None]
-        return sum(g * g for g in found) ** 0.5 if found else None
+        norms = [op.grad_in for op in self.last if op.grad_in is not None]
+        return sum(g * g for g in norms) ** 0.5 if norms else None
 
 
 @dataclass
 class Bad:
-    """The first op that made a NaN or an infinity, and what it was given."""
+    """The first op that made a NaN or an infinity, and its inputs."""
 
     op: OpRecord
     direction: str  # "forward" or "backward"
-    given: list[str]  # what each input (each arriving gradient) held
-    made: list[str]  # what each output (each leaving gradient) holds
+    given: list[str]  # description of each input (each arriving gradient)
+    made: list[str]  # description of each output (each leaving gradient)
 
     def __str__(self) -> str:
-        of = self.op
+        op = self.op
         text = (
-            f"{of.name} (op {of.number}) made the first number that is not finite, {self.direction}"
+            f"{op.name} (op {op.number}) made the first number that is not finite, {self.direction}"
         )
-        if of.path:
-            text += f", in {of.path}"
+        if op.path:
+            text += f", in {op.path}"
         given = "gradient" if self.direction == "backward" else "input"
         lines = [text]
-        lines += [f"  {given} {i}: {told}" for i, told in enumerate(self.given)]
-        lines += [f"  made {told}" for told in self.made]
-        if of.line is not None:
-            lines.append(f"  called at {of.line}")
+        lines += [f"  {given} {i}: {description}" for i, description in enumerate(self.given)]
+        lines += [f"  made {description}" for description in self.made]
+        if op.line is not None:
+            lines.append(f"  called at {op.line}")
         return "\n".join(lines)
 
 
 class Trace(Watch):
-    """What `study.trace` gives: records of ops and modules, tables, plots, a page.
+    """What `study.trace` returns: records of ops and modules, tables, plots, a page.
 
     ops              an OpRecord for every op, in order of execution
     modules          path -> ModuleRecord, in order of the first call
@@ -127,7 +133,7 @@ class Trace(Watch):
     memory           (seconds, bytes held for backward) at each change; peak, its largest
     first_bad        the first op that made a NaN or an infinity (Bad), or None
     flops            floating-point operations of matrix products, forward
-    seconds          how long the context lasted, the looking on included
+    seconds          how long the context lasted, with the time of the tracing itself
     """
 
     def __init__(self, *models: Any) -> None:
@@ -141,7 +147,7 @@ class Trace(Watch):
         self.first_bad: Bad | None = None
         self.seconds = 0.0
         self._ledger = Ledger()
-        self._record_of: Any = weakref.WeakKeyDictionary()  # op: its record
+        self._record_of: WeakKeyDictionary[Op, OpRecord] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------- while it is on
     def __enter__(self) -> Trace:
@@ -242,7 +248,7 @@ class Trace(Watch):
 
     # ------------------------------------------------------------------------------ afterwards
     def autopsy(self) -> Text:
-        """Which op made the first NaN or infinity, from what, and in which line of yours."""
+        """Which op made the first NaN or infinity, its inputs, and your line that called it."""
         if self.first_bad is None:
             return Text(f"none of {len(self.ops)} ops made a NaN or an infinity")
         return Text(self.first_bad)
@@ -253,28 +259,28 @@ class Trace(Watch):
         return sum(op.flops for op in self.ops)
 
     def table(self, by: str = "op", width: int | None = None) -> Text:
-        """A table of the ops (by="op") or of the modules (by="module"); print it, or look at it."""
+        """A table of the ops (by="op") or of the modules (by="module"), as text."""
         from .text import table
 
         return table(self, by, width)
 
     def plot(self, file: FilePath | None = None) -> Any:
-        """A picture: gradient flow by depth, and memory over time. A PNG if a file is named.
+        """A plot: gradient flow by depth, and memory over time; a PNG if `file` is given.
 
-        Returns the file's path, or matplotlib's figure if there is none.
+        Returns `file`, or matplotlib's figure if it is None.
         """
         from .text import plot
 
         return plot(self, file)
 
     def html(self, file: FilePath | None = None) -> str:
-        """A page with both tables and the picture in one file; returns its text."""
+        """An HTML page with charts and both tables, which is written if `file` is given."""
         from .page import page
 
         return written(page(self), file)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as numbers, lists and dicts, such as JSON holds."""
+        """Everything as numbers, lists and dicts, in JSON's types."""
         from .text import as_dict
 
         return as_dict(self)
@@ -283,10 +289,10 @@ class Trace(Watch):
 def trace(*models: Any) -> Trace:
     """A context that records every op and module call within it, forward and backward.
 
-    models: their modules go by their paths (`trf_blocks.0.att`); none is needed. After the context
-    the Trace has `table()`, `plot()`, `html()`, `autopsy()`, and the records themselves in `ops`
-    and `modules`. An error that a backward pass raises within it says which line had called the
-    op. TypeError for a model that is no Module.
+    models: their modules are named by their paths (`trf_blocks.0.att`); none is needed. After the
+    context the Trace has `table()`, `plot()`, `html()`, `autopsy()`, and the records in `ops` and
+    `modules`. An error that a backward pass raises within it says which line had called the op.
+    Raises: TypeError if a model is not a Module.
     """
     return Trace(*models)
 

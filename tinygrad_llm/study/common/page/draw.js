@@ -7,24 +7,24 @@
   const svg = get("edges");
   const stepOf = new Map(steps.map((step, i) => [step.node, i + 1]));
   let now = 0;
-  let looked = null;
+  let inspected = null;
 
   // ------------------------------------------------------------------------- what has arrived
   // Every gradient that reached output `out` of a node in the first n steps.
   function arrivals(node, out, n) {
-    const found = [];
+    const arrived = [];
     steps.slice(0, n).forEach((step) => {
       step.leaving.forEach((a) => {
-        if (a.to === node && a.out === out) found.push({ from: step.node, ...a });
+        if (a.to === node && a.out === out) arrived.push({ from: step.node, ...a });
       });
     });
-    return found;
+    return arrived;
   }
 
   function gradientSoFar(node, out, n) {
     if (!steps.length) return nodes[node].grad;
-    const found = arrivals(node, out, n);
-    if (found.length) return found[found.length - 1].total;
+    const arrived = arrivals(node, out, n);
+    if (arrived.length) return arrived[arrived.length - 1].total;
     return node === drawing.root && n > 0 ? steps[0].arriving[out] ?? null : null;
   }
 
@@ -41,11 +41,11 @@
 
   // ------------------------------------------------------------------------------- the edges
   function shown(element) {
-    let found = element;
+    let visible = element;
     for (let box = element.closest(".box"); box; box = box.parentElement.closest(".box")) {
-      if (box.classList.contains("folded") && box !== element) found = box;
+      if (box.classList.contains("folded") && box !== element) visible = box;
     }
-    return found;
+    return visible;
   }
 
   function drawEdges() {
@@ -83,7 +83,7 @@
     svg.replaceChildren(...paths);
   }
 
-  // Downwards, or round on the side where there is room if something stands in between.
+  // Downwards; if something is in between, around it, on the side where there is room.
   function curve(a, b, places, lanes) {
     const low = Math.min(a.middle, b.middle) - 3, high = Math.max(a.middle, b.middle) + 3;
     const between = places.filter((p) =>
@@ -93,8 +93,8 @@
       return `M${a.middle} ${a.bottom}C${a.middle} ${a.bottom + bend} ${b.middle} ${b.top - bend} ${b.middle} ${b.top}`;
     }
     const start = (a.top + a.bottom) / 2, end = (b.top + b.bottom) / 2;
-    const beside = places.filter((p) => p.top < start && p.bottom > start);
-    const side = beside.some((p) => p.left >= a.right) && !beside.some((p) => p.right <= a.left) ? -1 : 1;
+    const sameHeight = places.filter((p) => p.top < start && p.bottom > start);
+    const side = sameHeight.some((p) => p.left >= a.right) && !sameHeight.some((p) => p.right <= a.left) ? -1 : 1;
     const edge = (p) => (side > 0 ? p.right : -p.left);
     let lane = Math.max(...[a, b, ...between].map(edge)) + 10;
     while (lanes.some((other) => Math.abs(lane * side - other) < 6)) lane += 7;
@@ -111,17 +111,17 @@
     step.arriving.forEach((id, out) => {
       const which = step.arriving.length > 1 ? `∂L/∂output ${out}` : "∂L/∂output";
       if (id === null) {
-        part.append(element("p", { class: "soft", text: `${which}: nothing, this output was not used` }));
+        part.append(element("p", { class: "soft", text: `${which}: nothing: this output was not used` }));
         return;
       }
-      const found = arrivals(step.node, out, now - 1);
-      if (found.length > 1) {
-        const list = element("p", { class: "sum", text: `${found.length} gradients add up here: ` });
-        list.append(found.map((a) => `${brief(a.gradient)} from ${nameOf(a.from)}`).join("  +  "));
+      const arrived = arrivals(step.node, out, now - 1);
+      if (arrived.length > 1) {
+        const list = element("p", { class: "sum", text: `${arrived.length} gradients add up here: ` });
+        list.append(arrived.map((a) => `${brief(a.gradient)} from ${nameOf(a.from)}`).join("  +  "));
         if (arrays[id].size === 1) list.append(`  =  ${brief(id)}`);
         part.append(list);
-      } else if (!found.length) {
-        part.append(element("p", { class: "soft", text: "the walk begins here" }));
+      } else if (!arrived.length) {
+        part.append(element("p", { class: "soft", text: "the backward pass begins here" }));
       }
       part.append(heatFigure(arrays[id], which));
     });
@@ -134,8 +134,8 @@
     const formulas = Object.entries(step.formulas);
     if (formulas.length) {
       const names = Object.fromEntries(step.leaving.map((a) => [a.input, a.name]));
-      const told = formulas.filter(([i]) => i in names).map(([i, text]) => `∂L/∂${names[i]} = ${text}`);
-      part.append(element("pre", { class: "with-numbers", text: told.join("\n") }));
+      const texts = formulas.filter(([i]) => i in names).map(([i, text]) => `∂L/∂${names[i]} = ${text}`);
+      part.append(element("pre", { class: "with-numbers", text: texts.join("\n") }));
     }
     const table = element("table", { class: "lines" });
     step.lines.forEach((line) => {
@@ -147,7 +147,7 @@
       }).join("\n");
     });
     const details = element("details", {},
-      element("summary", { text: `the op's own lines, with what each one gave` }),
+      element("summary", { text: `the op's lines, with the values that each one set` }),
       element("div", { class: "wide" }, table));
     details.open = !formulas.length;
     if (step.more) details.append(element("p", { class: "soft", text: `and ${step.more} more lines` }));
@@ -160,7 +160,7 @@
     step.leaving.forEach((a) => {
       part.append(heatFigure(arrays[a.gradient], `∂L/∂${a.name} → ${nameOf(a.to)}`));
       if (a.count > 1) {
-        const text = `adds to what was there: now ${brief(a.total)} after ${a.count} arrivals`;
+        const text = `added to the gradient that is there: now ${brief(a.total)} after ${a.count} arrivals`;
         part.append(element("p", { class: "sum", text }));
       }
     });
@@ -171,14 +171,14 @@
   function showStep() {
     const part = get("step");
     if (!steps.length) {
-      part.replaceChildren(element("p", { text: "A backward pass has been through this graph and freed what the ops had saved. Draw before backward(), or give it retain_graph=True, to walk through it." }));
+      part.replaceChildren(element("p", { text: "A backward pass has freed what the ops of this graph had saved. To step through it, draw before backward(), or call backward(retain_graph=True)." }));
       return;
     }
     if (!now) {
       part.replaceChildren(
         element("h2", { text: "Before the first step" }),
-        element("p", { text: `${steps.length} ops lie between ${nameOf(drawing.root)} and the inputs. Each gets ∂L/∂its output, newest first, and passes on ∂L/∂its inputs.` }),
-        element("p", { class: "soft", text: "Arrow keys or the buttons walk; Tab goes from node to node and shows its numbers; Enter jumps to an op's step, or folds a box." }));
+        element("p", { text: `${steps.length} ops lie between ${nameOf(drawing.root)} and the inputs. Each receives ∂L/∂output, the newest op first, and sends ∂L/∂input to each of its inputs.` }),
+        element("p", { class: "soft", text: "Arrow keys or the buttons step through; Tab goes from node to node and shows its numbers; Enter goes to an op's step, or closes a box." }));
       return;
     }
     const step = steps[now - 1], node = nodes[step.node];
@@ -188,13 +188,13 @@
       arrivesPart(step), formulaPart(step), leavesPart(step));
     if (now === steps.length) {
       const leaves = nodes.filter((n) => n.kind !== "op");
-      part.append(element("h3", { text: "The walk is over: the gradients of the leaves" }));
+      part.append(element("h3", { text: "The backward pass is complete: the gradients of the leaves" }));
       leaves.forEach((n) => part.append(heatFigure(arrays[gradientSoFar(n.id, 0, now)], `∂L/∂${n.label}`)));
     }
   }
 
   function inspect(id) {
-    looked = id;
+    inspected = id;
     const node = nodes[id];
     const part = get("inspect");
     part.replaceChildren(element("h3", { text: `${nameOf(id)}: its numbers` }));
@@ -218,10 +218,10 @@
     const active = now ? shown(get(`n${steps[now - 1].node}`)) : null;
     canvas.querySelectorAll(".now, .done").forEach((e) => e.classList.remove("now", "done"));
     nodes.forEach((node) => {
-      const made = get(`n${node.id}`);
+      const button = get(`n${node.id}`);
       const grads = node.shapes.map((_, out) => gradientSoFar(node.id, out, now)).filter((g) => g !== null && g !== undefined);
-      made.querySelector(".g").textContent = grads.length ? `∂ ${brief(grads[0]).replace("|∂| ", "")}` : "";
-      if (stepOf.has(node.id) && stepOf.get(node.id) <= now) shown(made).classList.add("done");
+      button.querySelector(".g").textContent = grads.length ? `∂ ${brief(grads[0]).replace("|∂| ", "")}` : "";
+      if (stepOf.has(node.id) && stepOf.get(node.id) <= now) shown(button).classList.add("done");
     });
     if (active) {
       active.classList.add("now");
@@ -231,13 +231,13 @@
     }
     drawEdges();
     showStep();
-    if (looked !== null) inspect(looked);
+    if (inspected !== null) inspect(inspected);
   }
 
-  // A step by button, slider or key. On a phone the card of a node that was looked at makes room.
+  // A step by button, slider or key. On a phone the card of the inspected node is removed for it.
   function go(n) {
     if (window.matchMedia("(max-width: 760px)").matches) {
-      looked = null;
+      inspected = null;
       get("inspect").replaceChildren();
     }
     show(n);
@@ -263,9 +263,9 @@
     box.querySelector(".head").onclick = () => { fold(box, !box.classList.contains("folded")); show(now); };
   });
   nodes.forEach((node) => {
-    const made = get(`n${node.id}`);
-    made.onmouseenter = made.onfocus = () => inspect(node.id);
-    made.onclick = () => { inspect(node.id); if (stepOf.has(node.id)) show(stepOf.get(node.id)); };
+    const button = get(`n${node.id}`);
+    button.onmouseenter = button.onfocus = () => inspect(node.id);
+    button.onclick = () => { inspect(node.id); if (stepOf.has(node.id)) show(stepOf.get(node.id)); };
   });
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.type === "range") return;

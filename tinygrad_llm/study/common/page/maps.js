@@ -33,8 +33,8 @@
     row = Math.max(0, Math.min(head.rows.length - 1, row));
     [...get("big").querySelectorAll("tbody tr")].forEach((line, i) => line.classList.toggle("now", i === row));
     const best = head.rows[row].map((p, j) => [p, j]).sort((a, b) => b[0] - a[0]).slice(0, 5);
-    const told = best.filter(([p]) => p >= 0.005).map(([p, j]) => `“${word(j)}” ${number(p, 3)}`);
-    get("said").textContent = `${nameOf(head)}: “${word(row)}” looks at ${told.join(", ")}`;
+    const weights = best.filter(([p]) => p >= 0.005).map(([p, j]) => `“${word(j)}” ${number(p, 3)}`);
+    get("description").textContent = `${nameOf(head)}: “${word(row)}” looks at ${weights.join(", ")}`;
     [...get("thumbs").children].forEach((button, i) => button.classList.toggle("now", i === now));
   }
 

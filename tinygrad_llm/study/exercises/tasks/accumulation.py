@@ -1,7 +1,7 @@
-"""Accumulation: what is used twice gets two gradients, and they add up.
+"""Accumulation: a number that is used twice gets two gradients, and they add up.
 
-A tiny engine on single numbers. Every Number knows what it was made from and the slope to each
-input; Number.order says which is newer. Write backward for it: x + x must give 2, a second
+A tiny engine on single numbers. Every Number has its inputs, and its derivative with respect to
+each of them; a newer Number has a larger order. Write backward for it: x + x must give 2, a second
 backward adds to .grad of the leaves, and a Number in the middle passes on each gradient once.
 """
 
@@ -13,8 +13,8 @@ clock = itertools.count()
 class Number:
     """A number that remembers its inputs and ∂number/∂input of each."""
 
-    def __init__(self, value, inputs=(), slopes=()):
-        self.value, self.inputs, self.slopes = value, inputs, slopes
+    def __init__(self, value, inputs=(), derivatives=()):
+        self.value, self.inputs, self.derivatives = value, inputs, derivatives
         self.order, self.grad = next(clock), 0.0
 
     def __add__(self, other):
@@ -33,6 +33,6 @@ def backward(root):
         g = arrived.pop(number)
         if not number.inputs:
             number.grad += g
-        for x, slope in zip(number.inputs, number.slopes):  # noqa: B905
-            arrived[x] = arrived.get(x, 0.0) + g * slope
+        for x, derivative in zip(number.inputs, number.derivatives):  # noqa: B905
+            arrived[x] = arrived.get(x, 0.0) + g * derivative
     # <<<

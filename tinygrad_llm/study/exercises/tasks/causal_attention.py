@@ -1,6 +1,6 @@
 """One attention head: softmax(q·kᵀ/√D)·v, and no position sees a later one.
 
-Out of matmul, a mask and softmax. The mask writes −∞ into the scores *before* softmax, so that the
+Made of matmul, a mask and softmax. The mask writes −∞ into the scores *before* softmax, so that the
 weights of each row still add up to 1.
 """
 

@@ -1,6 +1,7 @@
 """Cross-entropy from its definition: minus the log-probability of the target, the mean of it.
 
-logits (N, C) and targets (N). A target of −100 is ignored: it counts neither above nor below.
+logits (N, C) and targets (N). A target of −100 is ignored: it counts neither in
+the sum nor in its divisor.
 """
 
 import tinygrad_llm as torch

@@ -1,7 +1,7 @@
 """The layer Dropout: in training each element is dropped with probability p, in eval none is.
 
-What is kept grows by 1/(1 − p), so that the expected value is the same in both modes. A fresh mask
-is drawn at every call (torch.rand); self.training says which mode it is.
+What is kept is scaled by 1/(1 − p), so that the expected value is the same in both modes. A fresh
+mask is drawn at every call (torch.rand); self.training is True in training.
 """
 
 import tinygrad_llm as torch

@@ -6,8 +6,8 @@ by the same number, so the direction stays.
 
 
 def clip_grad_norm(parameters, max_norm):
-    """Scale every .grad in place if their common norm is above max_norm; the norm before."""
-    # >>> parameters without a gradient count nothing; change p.grad.array in place
+    """Scale every .grad in place if their norm is above max_norm; returns the norm before."""
+    # >>> skip parameters without a gradient; change p.grad.array in place
     grads = [p.grad.array for p in parameters if p.grad is not None]
     norm = sum(float((g * g).sum()) for g in grads) ** 0.5
     if norm > max_norm:

@@ -1,7 +1,7 @@
 """A KV cache: keys and values of the past are kept, so that one new token costs one new row.
 
-Without it, writing the T-th token works out all T keys again. Keys do not change once they are
-there, because no position sees a later one.
+Without it, generating the T-th token computes all T keys again. Keys do not change once they are
+computed, because no position sees a later one.
 """
 
 import tinygrad_llm as torch
@@ -14,7 +14,7 @@ class KVCache:
         self.keys = self.values = None
 
     def update(self, k, v):
-        """Append k and v (B, H, n, D) along time; all keys and all values so far."""
+        """Append k and v (B, H, n, D) along time; returns all keys and all values so far."""
         # >>> torch.cat along dim 2, if there is something already
         if self.keys is not None:
             k = torch.cat([self.keys, k], dim=2)

@@ -1,7 +1,8 @@
 """The layer LayerNorm, composed of primitives: mean, subtraction, square, root.
 
 y = w·(x − μ)/√(σ² + ε) + b, μ and σ² over the last axis, σ² divided by C (unbiased=False). weight
-starts as ones and bias as zeros. The chain rule gives backward; the fused op does it in one go.
+starts as ones and bias as zeros. Backward follows from the chain rule; the fused op computes it in
+one step.
 """
 
 import tinygrad_llm as torch
@@ -19,7 +20,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x):
         """w·x̂ + b."""
-        # >>> mean and variance with keepdim=True, ε within the root
+        # >>> mean and variance with keepdim=True, ε inside the root
         mean = x.mean(-1, keepdim=True)
         centred = x - mean
         variance = (centred * centred).mean(-1, keepdim=True)

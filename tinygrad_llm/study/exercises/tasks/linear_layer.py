@@ -1,7 +1,7 @@
 """The layer Linear: y = x·Wᵀ + b, with W (out_features, in_features) and b (out_features).
 
 Build it with nn.Parameter and the operators of tensors alone (@, +, .T). Its parameters are called
-weight and bias, as in PyTorch, so that state_dict() says the same.
+weight and bias, as in PyTorch, so that state_dict() has the same names.
 """
 
 import tinygrad_llm as torch

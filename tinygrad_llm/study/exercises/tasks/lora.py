@@ -1,7 +1,7 @@
-"""LoRA: a frozen Linear, and beside it two small matrices that learn.
+"""LoRA: a frozen Linear, and two small matrices that learn.
 
 y = linear(x) + (α/r)·x·Aᵀ·Bᵀ, with A (r, in_features) random and B (out_features, r) zero, so that
-the layer begins as it was. Only A and B get gradients.
+the layer starts unchanged. Only A and B get gradients.
 """
 
 import tinygrad_llm as torch

@@ -1,7 +1,8 @@
 """Multi-head attention: H heads side by side, each on D = C/H of the channels.
 
 qkv is one Linear to 3·C channels, q first, then k, then v. The channels are split into heads, the
-heads go before time, (B, H, T, D), attention runs, and the way back ends in out_proj.
+heads dimension is moved before time, (B, H, T, D), attention runs, the heads are joined again, and
+out_proj is applied.
 """
 
 import tinygrad_llm as torch

@@ -1,8 +1,7 @@
 """no_grad: a context in which nothing is recorded.
 
 record(x) stands for an op here: it appends x to the tape if recording is on. Write the context
-manager. It must put back what was there before: contexts lie within each other, and an error may
-leave one.
+manager. It must restore the state before it: contexts can be nested, and an error may leave one.
 """
 
 tape: list = []

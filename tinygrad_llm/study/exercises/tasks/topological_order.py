@@ -1,7 +1,7 @@
-"""The order of backward: every node behind all the nodes that it was made from.
+"""The order of backward: every node after all the nodes that it was made from.
 
-A node may pass its gradient on only when all of it has arrived, from everybody who used it. So
-backward walks a topological order from its end. Write the order for graphs like
+A node may pass its gradient on only when all of it has arrived, from every node that used it. So
+backward follows a topological order from its end. Write the order for graphs like
 a; b = a + a; c = b + b, in which nodes are shared, and for chains of 100,000 nodes: without
 recursion, and visiting every node once.
 """
@@ -15,8 +15,8 @@ class Node:
 
 
 def topological_order(root):
-    """The nodes that root was made from, and root: a list, each behind all of its inputs."""
-    # >>> walk down from root with a stack of your own; append a node when its inputs are in
+    """The nodes that root was made from, and root: a list, each after all of its inputs."""
+    # >>> go down from root with a list as a stack; append a node when its inputs are in
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         node, inputs_are_in = stack.pop()

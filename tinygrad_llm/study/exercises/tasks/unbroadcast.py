@@ -1,6 +1,6 @@
 """Broadcasting undone: the gradient of what was repeated is the sum over the copies.
 
-x of shape (3) + y of shape (2, 3) repeats x for both rows. Forward copied; so backward adds. Two
+x of shape (3) + y of shape (2, 3) repeats x for both rows. Forward copies, so backward adds. Two
 things happen when a shape broadcasts: dimensions are put in front, and dimensions of size 1 grow.
 """
 

@@ -1,11 +1,11 @@
-"""Backward of the activations that save their slope f′, worked out from x instead.
+"""Backward of the activations that save their derivative f′, computed from x instead.
 
-In the exercise f′ is the learner's task: forward saves x, and these are the lines that solve it.
+In the exercise f′ is the learner's task: forward saves x, and these lines are the solution.
 """
 
 from __future__ import annotations
 
-SLOPES: dict[str, tuple[str, ...]] = {
+DERIVATIVES: dict[str, tuple[str, ...]] = {
     "elu": (
         'alpha = self.options.get("alpha", 1.0)',
         "return g * np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0.0))).astype(g.dtype)",
@@ -30,8 +30,8 @@ SLOPES: dict[str, tuple[str, ...]] = {
 }
 
 
-def forward_of_slope() -> str:
-    """The forward of such an exercise: the true one, and x is what it saves."""
+def forward_that_saves_x() -> str:
+    """The source of such an exercise's forward: the true one, except that it saves x."""
     return (
         "    def forward(self, x, **options):\n"
         "        y = super().forward(x, **options)\n"
