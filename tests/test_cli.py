@@ -215,7 +215,7 @@ BAD = [
     ([*CHARS, "--context-length", "50000"], "--context-length 50000 is too long for this text"),
     ([*CHARS, "--val-fraction", "0.0001"], "--val-fraction 0.0001 .* leaves [01] tokens"),
     ([*PRETRAIN, "--tokenizer", "nope.json"], "nope.json is neither bpe, char or gpt2 nor a file"),
-    ([*PRETRAIN, "--tokenizer", "text.txt"], "text.txt is no tokenizer file"),
+    ([*PRETRAIN, "--tokenizer", "text.txt"], "not a tokenizer file: text.txt is not JSON"),
     (
         [*PRETRAIN, "--n-heads", "3", "--emb-dim", "32"],
         "--n-heads 3 does not divide --emb-dim 32.*2 heads would do",
