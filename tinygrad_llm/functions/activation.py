@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
-from .checks import need_floating, need_tensor
+from .checks import need_floating
 from .elementary import tanh
 from .half_precision import run
 from .inplace import change_in_place, write
@@ -24,7 +24,6 @@ def _activate(name: str, op: Any, input: Tensor, inplace: bool = False, **option
 @method
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); the gradient at 0 is 0. Integers stay integers."""
-    need_tensor("relu", input)
     return change_in_place(input, "relu_", ops.Relu) if inplace else ops.Relu.apply(input)
 
 

@@ -33,16 +33,6 @@ def need_same_dtype(name: str, **tensors: Any) -> None:
         raise RuntimeError(f"{name}: expected one dtype for all, but got {got}")
 
 
-def tensor_argument(function: str, argument: str, value: Any) -> Tensor:
-    """The value if it is a tensor; TypeError in PyTorch's words if not."""
-    if isinstance(value, Tensor):
-        return value
-    raise TypeError(
-        f"{function}(): argument '{argument}' (position {1 if argument == 'input' else 2}) must be "
-        f"Tensor, not {type(value).__name__}"
-    )
-
-
 def broadcasts(a: Any, b: Any) -> None:
     """RuntimeError in PyTorch's words if two arrays cannot be broadcast together."""
     for i in range(1, min(a.ndim, b.ndim) + 1):

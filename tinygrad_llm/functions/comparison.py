@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, attach, dtypes, wrap
-from .checks import broadcasts, tensor_argument
+from .checks import broadcasts
 from .logic import logical_and
 from .method import method
 from .operands import as_operand
@@ -49,7 +49,7 @@ def _compared(name: str, input: Tensor, other: Any) -> Any:
 
 def _compare(name: str, input: Tensor, other: Any) -> Tensor:
     """The same as a function: TypeError if one of the two is of the wrong kind."""
-    result = _compared(name, tensor_argument(name, "input", input), other)
+    result = _compared(name, input, other)
     if result is NotImplemented:
         raise TypeError(
             f"{name}(): argument 'other' must be Tensor or Number, not {type(other).__name__}"
@@ -115,7 +115,7 @@ for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
 # ------------------------------------------------------------------------------ kinds of numbers
 def _kind(name: str, input: Tensor, whole: bool) -> Tensor:
     """One of NumPy's questions; `whole` is the answer for every integer."""
-    a = tensor_argument(name, "input", input).array
+    a = input.array
     if a.dtype.kind in "iub":
         return wrap(xp_of(a).full(a.shape, whole))
     return wrap(asarray(getattr(xp_of(a), name)(a), a))
@@ -152,17 +152,8 @@ def isneginf(input: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------- close, equal
-@method
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Tensor:
-    """Whether |input − other| ≤ atol + rtol·|other|, element by element.
-
-    Equal infinities are close; nan is close to nan only with equal_nan. RuntimeError for tensors
-    of different dtypes.
-    """
-    a = tensor_argument("isclose", "input", input).array
-    b = tensor_argument("isclose", "other", other).array
+def _close(input: Tensor, other: Tensor, rtol: float, atol: float, equal_nan: bool) -> Any:
+    a, b = input.array, other.array
     if a.dtype != b.dtype:
         raise RuntimeError(
             f"{dtypes.title(input.dtype)} did not match {dtypes.title(other.dtype)}: "
@@ -181,7 +172,19 @@ def isclose(
         close = (a == b) | (xp.isfinite(error) & (error <= atol + abs(rtol * size)))
         if equal_nan and a.dtype.kind in "fV":
             close = close | (xp.isnan(a) & xp.isnan(b))
-    return wrap(asarray(close, a))
+    return asarray(close, a)
+
+
+@method
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Whether |input − other| ≤ atol + rtol·|other|, element by element.
+
+    Equal infinities are close; nan is close to nan only with equal_nan.
+    Raises: RuntimeError for tensors of different dtypes.
+    """
+    return wrap(_close(input, other, rtol, atol, equal_nan))
 
 
 @method
@@ -189,13 +192,11 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """Whether every element is close, as in `isclose`; a Python bool."""
-    tensor_argument("allclose", "other", other)
-    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+    return bool(_close(input, other, rtol, atol, equal_nan).all())
 
 
 @method
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements; a Python bool."""
-    a = tensor_argument("equal", "input", input).array
-    b = tensor_argument("equal", "other", other).array
+    a, b = input.array, other.array
     return a.shape == b.shape and bool(eq(input, other).array.all())

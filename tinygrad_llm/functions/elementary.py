@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from .. import ops
-from ..tensor import Tensor, dtypes
+from ..tensor import Tensor
 from .arithmetic import abs
 from .inplace import in_place
 from .method import method
-from .operands import cast, unary
+from .operands import as_floating, unary
 from .selection import maximum, where
 
 
@@ -99,43 +99,36 @@ def erf(input: Tensor) -> Tensor:
 
 
 # ------------------------------------- made of other functions here
-def _floating(input: Tensor) -> Tensor:
-    """Integers as the default floating dtype."""
-    if input.array.dtype.kind in "iub":
-        return cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
-    return input
-
-
 @method
 def exp2(input: Tensor) -> Tensor:
     """2ˣ."""
-    return exp(_floating(input) * math.log(2.0))
+    return exp(as_floating(input) * math.log(2.0))
 
 
 @method
 def erfc(input: Tensor) -> Tensor:
     """1 − erf x; for large x it is rounded to a multiple of the precision of 1."""
-    return 1.0 - erf(_floating(input))
+    return 1.0 - erf(as_floating(input))
 
 
 @method
 def sinh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ)/2, as ((eˣ − 1) − (e⁻ˣ − 1))/2, which loses nothing near 0."""
-    x = _floating(input)
+    x = as_floating(input)
     return (expm1(x) - expm1(-x)) * 0.5
 
 
 @method
 def cosh(input: Tensor) -> Tensor:
     """(eˣ + e⁻ˣ)/2."""
-    x = _floating(input)
+    x = as_floating(input)
     return (exp(x) + exp(-x)) * 0.5
 
 
 @method
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first held to [eps, 1 − eps]."""
-    x = _floating(input)
+    x = as_floating(input)
     if eps is not None:
         x = x.clamp(eps, 1.0 - eps)
     return log(x / (1.0 - x))
@@ -169,13 +162,13 @@ def xlogy(input: Any, other: Any) -> Tensor:
 @method
 def deg2rad(input: Tensor) -> Tensor:
     """Degrees as radians: x·π/180."""
-    return _floating(input) * (math.pi / 180.0)
+    return as_floating(input) * (math.pi / 180.0)
 
 
 @method
 def rad2deg(input: Tensor) -> Tensor:
     """Radians as degrees: x·180/π."""
-    return _floating(input) * (180.0 / math.pi)
+    return as_floating(input) * (180.0 / math.pi)
 
 
 for _function in (exp, expm1, log, log1p, log2, log10, sqrt, rsqrt, tanh, sigmoid, sin, cos, erf):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arrays.indexing import take_along
 from ..tensor import Tensor
 from ..tensor.shapes import normal_dim
 from .index import getitem
@@ -36,10 +37,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
                 f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no "
                 f"larger than self {list(input.array.shape)} apart from dimension {dim}"
             )
-    n = input.array.shape[dim]
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
-        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    _check_range(ids, input.array.shape[dim], dim)
     return ops.Gather.apply(input, ids, dim=dim)
 
 
@@ -57,21 +55,25 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return input.gather(dim, indices)
 
 
-def _scatter_index(input: Tensor, dim: int, index: Tensor) -> tuple[int, Any]:
-    from ..arrays.indexing import take_along
-
-    dim = normal_dim(dim, input.array.ndim)
-    n = input.array.shape[dim]
-    ids = index.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
+def _check_range(ids: Any, n: int, dim: int) -> None:
+    """RuntimeError for an index outside [0, n)."""
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
-    return dim, take_along(input.array, ids, dim)
+
+
+def _scatter_index(input: Tensor, dim: int, index: Tensor) -> Any:
+    """The places in input's array that index names: input.array[place] has index's shape."""
+    dim = normal_dim(dim, input.array.ndim)
+    ids = index.array
+    if ids.dtype.kind not in "iu":
+        raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
+    _check_range(ids, input.array.shape[dim], dim)
+    return take_along(input.array, ids, dim)
 
 
 def _source(input: Tensor, index: Tensor, src: Any) -> Any:
+    """src as far as index reaches, in input's dtype; a number as it is."""
     if src is None:
         raise TypeError("scatter(): a tensor src or a number value is missing")
     if not isinstance(src, Tensor):
@@ -85,9 +87,9 @@ def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
 ) -> Tensor:
     """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
-    _, where = _scatter_index(input, dim, index)
-    what = _source(input, index, value if src is None else src)
-    return ops.IndexPut.apply(input, what, index=where)
+    place = _scatter_index(input, dim, index)
+    source = _source(input, index, value if src is None else src)
+    return ops.IndexPut.apply(input, source, index=place)
 
 
 @method
@@ -95,23 +97,24 @@ def scatter_(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
 ) -> Tensor:
     """scatter in place."""
-    _, where = _scatter_index(input, dim, index)
-    what = _source(input, index, value if src is None else src)
-    return change_in_place(input, "scatter_", ops.IndexPut, what, index=where)
+    place = _scatter_index(input, dim, index)
+    source = _source(input, index, value if src is None else src)
+    return change_in_place(input, "scatter_", ops.IndexPut, source, index=place)
+
+
+def _added(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """What scatter_add adds: zeros of input's shape, and the sums where index points."""
+    place = _scatter_index(input, dim, index)
+    return ops.ScatterAdd.apply(_source(input, index, src), shape=input.array.shape, index=place)
 
 
 @method
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
-    _, where = _scatter_index(input, dim, index)
-    return input + ops.ScatterAdd.apply(
-        _source(input, index, src), shape=input.array.shape, index=where
-    )
+    return input + _added(input, dim, index, src)
 
 
 @method
 def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """scatter_add in place."""
-    _, where = _scatter_index(input, dim, index)
-    added = ops.ScatterAdd.apply(_source(input, index, src), shape=input.array.shape, index=where)
-    return input.add_(added)
+    return input.add_(_added(input, dim, index, src))

@@ -171,22 +171,24 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return getitem(x, m)
 
 
-@method
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
-    """input with the slices of source added at the positions along dim that index names."""
+def _added(input: Tensor, dim: int, index: Tensor, source: Tensor, alpha: Any) -> Tensor:
+    """What index_add adds: zeros of input's shape, and alpha·source where index points."""
     dim = normal_dim(dim, input.array.ndim)
     where = (slice(None),) * dim + (as_index(index, input.array.swapaxes(0, dim)),)
     source = source if alpha == 1 else source * alpha
-    return input + ops.ScatterAdd.apply(source, shape=input.array.shape, index=where)
+    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=where)
+
+
+@method
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """input with the slices of source added at the positions along dim that index names."""
+    return input + _added(input, dim, index, source, alpha)
 
 
 @method
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """index_add in place."""
-    dim = normal_dim(dim, input.array.ndim)
-    where = (slice(None),) * dim + (as_index(index, input.array.swapaxes(0, dim)),)
-    source = source if alpha == 1 else source * alpha
-    return input.add_(ops.ScatterAdd.apply(source, shape=input.array.shape, index=where))
+    return input.add_(_added(input, dim, index, source, alpha))
 
 
 @method

@@ -11,15 +11,15 @@ import numpy as np
 from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dims
-from .checks import broadcasts, tensor_argument
+from .checks import broadcasts
 from .inplace import in_place
 from .method import method
 from .operands import as_operand
 
 
 def _logical(name: str, input: Tensor, other: Any) -> Tensor:
-    a = tensor_argument(name, "input", input).array
-    b = tensor_argument(name, "other", other).array
+    a = input.array
+    b = other.array
     broadcasts(a, b)
     return wrap(asarray(getattr(xp_of(a), name)(a, b), a))
 
@@ -45,7 +45,7 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
 @method
 def logical_not(input: Tensor) -> Tensor:
     """Whether false (0), element by element; a bool tensor."""
-    a = tensor_argument("logical_not", "input", input).array
+    a = input.array
     return wrap(asarray(a == 0, a))
 
 
@@ -109,7 +109,7 @@ def bitwise_right_shift(input: Any, other: Any) -> Tensor:
 @method("bitwise_not", "__invert__")
 def bitwise_not(input: Tensor) -> Tensor:
     """~input: the opposite of truth values, every bit of integers turned over."""
-    a = tensor_argument("bitwise_not", "input", input).array
+    a = input.array
     if a.dtype.kind not in "iub":
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
@@ -118,7 +118,7 @@ def bitwise_not(input: Tensor) -> Tensor:
 
 
 def _over(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
-    a = tensor_argument(name, "input", input).array
+    a = input.array
     dims = normal_dims(dim, a.ndim)
     true = a if a.dtype.kind == "b" else a != 0
     result = asarray(getattr(xp_of(a), name)(true, axis=dims, keepdims=keepdim), a)

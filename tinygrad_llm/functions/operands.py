@@ -32,6 +32,13 @@ def cast(x: Any, dtype: Any) -> Any:
     return x
 
 
+def as_floating(x: Tensor) -> Tensor:
+    """The tensor, in the default floating dtype if it holds integers or booleans."""
+    if x.array.dtype.kind in "iub":
+        return cast(x, dtypes.numpy_dtype(dtypes.get_default_dtype()))
+    return x
+
+
 def promote(*operands: Any, floating: bool = False) -> list[Any]:
     """Operands brought to PyTorch's common dtype; numbers stay numbers, which take it on.
 
@@ -73,6 +80,4 @@ def unary(op: Any, input: Any) -> Any:
     dtype = input.array.dtype
     if dtype.kind == "V":  # bfloat16 is worked out in float32
         return cast(op.apply(cast(input, "float32")), dtype)
-    if dtype.kind in "iub":
-        input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
-    return op.apply(input)
+    return op.apply(as_floating(input) if dtype.kind in "iub" else input)

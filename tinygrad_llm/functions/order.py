@@ -118,10 +118,7 @@ def quantile(
     results = [_between(rising, s * (n - 1), interpolation) for s in shares]
     results = [y.masked_fill(unknown, math.nan) for y in results]
     if keepdim:
-        results = [
-            y.reshape((1,) * rank) if dim is None else y.unsqueeze(dim if dim >= 0 else dim)
-            for y in results
-        ]
+        results = [y.reshape((1,) * rank) if dim is None else y.unsqueeze(dim) for y in results]
     if not several:
         return results[0]
     from .shape.join import stack

@@ -18,6 +18,7 @@ from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
 from .creation.arguments import as_size, placed_tensor
+from .method import function
 from .sampling import bernoulli, check_std, floating, integer, multinomial, stream
 
 __all__ = [
@@ -50,7 +51,7 @@ def rand(
 
     NotImplementedError for a dtype that is no floating-point one.
     """
-    shape = as_size("rand", args or (() if size is None else (size,)))
+    shape = as_size("rand", args, size)
     kind = floating("check_uniform_bounds", dtypes.numpy_dtype(dtype))
     return placed_tensor(stream(generator).rand(shape, kind), device, requires_grad)
 
@@ -63,7 +64,7 @@ def randn(
 
     NotImplementedError for a dtype that is no floating-point one.
     """
-    shape = as_size("randn", args or (() if size is None else (size,)))
+    shape = as_size("randn", args, size)
     kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
     return placed_tensor(stream(generator).randn(shape, kind), device, requires_grad)
 
@@ -161,15 +162,12 @@ def _like(
     draw: Callable[[Any, np.dtype], Any],
 ) -> Tensor:  # fmt: skip
     """draw(shape, dtype) in input's shape and order in memory; its dtype and device unless told."""
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
     kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
     values = in_memory_order(lambda shape: draw(shape, kind), input.array)
     return placed_tensor(values, input.device if place is None else place, requires_grad)
 
 
+@function
 def rand_like(
     input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
@@ -182,6 +180,7 @@ def rand_like(
     return _like("rand_like", input, dtype, device, requires_grad, draw)
 
 
+@function
 def randn_like(
     input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
@@ -196,6 +195,7 @@ def randn_like(
     return _like("randn_like", input, dtype, device, requires_grad, draw)
 
 
+@function
 def randint_like(
     input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Any = None,
     dtype: Any = None, device: Any = None, requires_grad: bool = False,

@@ -18,6 +18,11 @@ from .operands import cast
 from .return_types import Max, Min, returned
 from .shape.join import cat
 
+_EMPTY = (
+    "{}(): Expected reduction dim to be specified for input.numel() == 0. "
+    "Specify the reduction dim with the 'dim' argument."
+)
+
 
 def _dims(input: Tensor, dim: Any) -> tuple[int, ...]:
     return normal_dims(dim, input.array.ndim)
@@ -49,12 +54,15 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return run(ops.Mean, input, dims=_dims(input, dim), keepdim=keepdim)
 
 
-def _correction(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
+def _variance(
+    name: str, op: Any, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> Tensor:
     if isinstance(dim, bool):  # x.var(False): the older form, unbiased first
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = 1 if unbiased else 0
-    return dim, correction
+    _floating(input, name)
+    return run(op, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
 
 
 @method
@@ -63,9 +71,7 @@ def var(
     *, correction: Any = 1,
 ) -> Tensor:  # fmt: skip
     """The variance over dim: Σ (x − μ)² / (n − correction); unbiased=False is correction=0."""
-    dim, correction = _correction(dim, unbiased, correction)
-    _floating(input, "var")
-    return run(ops.Var, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    return _variance("var", ops.Var, input, dim, unbiased, keepdim, correction)
 
 
 @method
@@ -74,9 +80,7 @@ def std(
     *, correction: Any = 1,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over dim, the root of the variance."""
-    dim, correction = _correction(dim, unbiased, correction)
-    _floating(input, "std")
-    return run(ops.Std, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    return _variance("std", ops.Std, input, dim, unbiased, keepdim, correction)
 
 
 @method
@@ -93,10 +97,7 @@ def std_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Te
 
 def _not_empty(input: Tensor, what: str, dims: tuple[int, ...], dim: Any = 0) -> None:
     if input.array.size == 0 and dim in ((), None):
-        raise RuntimeError(
-            f"{what}(): Expected reduction dim to be specified for input.numel() == 0. "
-            "Specify the reduction dim with the 'dim' argument."
-        )
+        raise RuntimeError(_EMPTY.format(what))
     empty = [d for d in dims if input.array.shape[d] == 0] or (input.array.size == 0 and not dims)
     if empty:
         raise IndexError(
@@ -111,10 +112,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
         return input.maximum(dim) if largest else input.minimum(dim)
     if dim is None:
         if input.array.size == 0:
-            raise RuntimeError(
-                f"{what}(): Expected reduction dim to be specified for input.numel() == 0. "
-                "Specify the reduction dim with the 'dim' argument."
-            )
+            raise RuntimeError(_EMPTY.format(what))
         return ops.Extreme.apply(input, dims=_dims(input, None), largest=largest)
     find = argmax if largest else argmin
     indices = find(input, dim, keepdim=True)
@@ -159,10 +157,7 @@ def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
     a = input.array
     if dim is None:
         if a.size == 0:
-            raise IndexError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
-                "Specify the reduction dim with the 'dim' argument."
-            )
+            raise IndexError(_EMPTY.format(name))
         found = getattr(a, name)()
         return wrap(xp_of(a).asarray(found).reshape((1,) * a.ndim if keepdim else ()))
     dim = normal_dim(dim, a.ndim)

@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, dtypes, wrap
-from .checks import broadcasts, tensor_argument
+from .checks import broadcasts
 from .inplace import in_place
 from .method import method
 from .operands import as_operand, cast
@@ -17,7 +17,7 @@ from .operands import as_operand, cast
 
 def _step(name: str, input: Tensor) -> Tensor:
     """A step function of floating-point numbers; integers are whole already."""
-    a = tensor_argument(name, "input", input).array
+    a = input.array
     if a.dtype.kind == "b":
         raise RuntimeError(f"{name}() is not defined for bool tensors: call .int() first")
     if a.dtype.kind in "iu":
@@ -67,7 +67,7 @@ def frac(input: Tensor) -> Tensor:
 @method("sign", "sgn")
 def sign(input: Tensor) -> Tensor:
     """−1, 0 or 1 for negative, 0 (or nan) and positive; the gradient is 0."""
-    a = tensor_argument("sign", "input", input).array
+    a = input.array
     if a.dtype.kind in "ub":
         return wrap(asarray((a != 0).astype(a.dtype), a))
     result = ops.Step.apply(input, function="sign")
@@ -82,7 +82,7 @@ sgn = sign
 @method
 def signbit(input: Tensor) -> Tensor:
     """Whether negative, −0.0 included; a bool tensor."""
-    a = tensor_argument("signbit", "input", input).array
+    a = input.array
     return wrap(asarray(xp_of(a).signbit(a) if a.dtype.kind in "fV" else a < 0, a))
 
 

@@ -79,10 +79,6 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
 
     RuntimeError for a probability outside [0, 1].
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"bernoulli(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
     kind = input.array.dtype
     if p is None:
         floating("bernoulli_tensor_cpu_p_", kind)
@@ -103,11 +99,6 @@ def multinomial(
     RuntimeError for weights that are negative, infinite, NaN, or all zero, and for more samples
     than there are weights without replacement.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"multinomial(): argument 'input' (position 1) must be Tensor, "
-            f"not {type(input).__name__}"
-        )
     n = integer("multinomial", "num_samples", num_samples)
     if input.array.dtype.kind in "iub":
         title = dtypes._TITLES[input.dtype]

@@ -9,8 +9,7 @@ import numpy as np
 from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim, normal_dims
-from .checks import tensor_argument
-from .method import method
+from .method import function, method
 
 
 @method
@@ -20,7 +19,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) a dimension, which can be
     used as an index.
     """
-    a = tensor_argument("nonzero", "input", input).array
+    a = input.array
     xp = xp_of(a)
     true = a != 0
     if a.ndim == 0:
@@ -42,7 +41,7 @@ def argwhere(input: Tensor) -> Tensor:
 @method
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements over dim (an int, a tuple, None for all) are not 0; int64."""
-    a = tensor_argument("count_nonzero", "input", input).array
+    a = input.array
     return wrap(asarray((a != 0).sum(axis=normal_dims(dim, a.ndim), dtype=np.int64), a))
 
 
@@ -59,7 +58,7 @@ def unique(
     With return_inverse also where each element is among them (input's shape, or that dimension's
     size), with return_counts also how often each occurs. Every nan is a value of its own.
     """
-    a = tensor_argument("unique", "input", input).array
+    a = input.array
     xp = xp_of(a)
     axis = None if dim is None else normal_dim(dim, a.ndim)
     kind = a.dtype
@@ -83,7 +82,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     int64 counts of size max(input) + 1 or minlength if that is more; sums of weights in float64,
     or float32 if the weights are. RuntimeError for what is not 1-D, negative or no integer.
     """
-    a = tensor_argument("bincount", "input", input).array
+    a = input.array
     if a.dtype.kind not in "iu":
         raise RuntimeError(f"bincount only supports integers, got {input.dtype}: call .long()")
     if a.ndim != 1 or (a.size and int(a.min()) < 0):
@@ -107,12 +106,13 @@ def isin(
 
     assume_unique says that no number comes twice on either side, which makes no difference here.
     """
-    a = tensor_argument("isin", "input", elements).array
+    a = elements.array
     xp = xp_of(a)
     tests = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
     return wrap(asarray(xp.isin(a, tests, invert=invert), a))
 
 
+@function
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -125,7 +125,7 @@ def searchsorted(
 
     sorted_sequence is 1-D, or (..., n) with the same leading sizes as input (..., m). int64.
     """
-    s = tensor_argument("searchsorted", "input", sorted_sequence).array
+    s = sorted_sequence.array
     xp = xp_of(s)
     v = input.array if isinstance(input, Tensor) else xp.asarray(input)
     after = "right" if right or side == "right" else "left"
@@ -144,6 +144,7 @@ def searchsorted(
     return wrap(found.astype(np.int32 if out_int32 else np.int64))
 
 
+@function
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:

@@ -9,10 +9,10 @@ from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
-from .checks import need_floating, need_tensor
+from .checks import need_floating
 from .half_precision import run
 from .method import method
-from .operands import cast
+from .operands import as_floating, cast
 from .sampling import exponential_
 
 
@@ -52,9 +52,7 @@ def log_softmax(
 @mixed
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log Σ exp(x) over dim, an int or a tuple, without overflow. Integers become floating."""
-    need_tensor("logsumexp", input)
-    if input.array.dtype.kind in "iub":
-        input = cast(input, dtypes.numpy_dtype(dtypes.get_default_dtype()))
+    input = as_floating(input)
     dims = normal_dims(dim, input.array.ndim)
     if not input.array.ndim:
         return input.clone()

@@ -43,7 +43,8 @@ class _List(Module):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return self.__class__(self._values()[index])  # type: ignore[call-arg]
+            make: Any = type(self)
+            return make(self._values()[index])
         return getattr(self, self._at_index(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -153,49 +154,58 @@ class ModuleList(_Modules):
         )
 
 
-class ModuleDict(Module):
-    """A dict of modules, in the order of insertion, that the module which owns it finds."""
+class _Dict(Module):
+    """Members by name, in the order of insertion. _kind says what they are."""
 
-    def __init__(self, modules: Any = None) -> None:
+    _kind = "module"
+
+    def __init__(self, members: Any = None) -> None:
         super().__init__()
-        if modules is not None:
-            self.update(modules)
+        if members is not None:
+            self.update(members)
 
     def __getitem__(self, key: str) -> Any:
-        return self._all("module")[key]
+        return self._all(self._kind)[key]
 
-    def __setitem__(self, key: str, module: Module) -> None:
-        self.add_module(key, module)
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._note(self._kind, key, value)
 
     def __delitem__(self, key: str) -> None:
         delattr(self, key)
 
     def __len__(self) -> int:
-        return len(self._all("module"))
+        return len(self._all(self._kind))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all("module"))
+        return iter(self._all(self._kind))
 
     def __contains__(self, key: str) -> bool:
-        return key in self._all("module")
+        return key in self._all(self._kind)
 
     def keys(self) -> Iterable[str]:
         """The names."""
-        return self._all("module").keys()
+        return self._all(self._kind).keys()
 
-    def values(self) -> Iterable[Module]:
-        """The modules."""
-        return self._all("module").values()
+    def values(self) -> Iterable[Any]:
+        """The members."""
+        return self._all(self._kind).values()
 
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """(name, module) pairs."""
-        return self._all("module").items()
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, member) pairs."""
+        return self._all(self._kind).items()
 
-    def update(self, modules: Any) -> None:
-        """Add the modules of a mapping or of an iterable of (name, module) pairs."""
-        pairs = modules.items() if hasattr(modules, "items") else modules
-        for name, module in pairs:
-            self[name] = module
+    def update(self, members: Any) -> None:
+        """Add the members of a mapping or of an iterable of (name, member) pairs."""
+        pairs = members.items() if hasattr(members, "items") else members
+        for name, value in pairs:
+            self[name] = value
+
+
+class ModuleDict(_Dict):
+    """A dict of modules, in the order of insertion, that the module which owns it finds."""
+
+    def __init__(self, modules: Any = None) -> None:
+        super().__init__(modules)
 
     def pop(self, key: str) -> Module:
         """Take a module out and return it."""
@@ -210,11 +220,8 @@ class ModuleDict(Module):
 
 
 def _as_parameter(value: Any) -> Any:
-    return Parameter(value) if isinstance(value, Tensor) and not _is(value) else value
-
-
-def _is(value: Any) -> bool:
-    return isinstance(value, Parameter)
+    is_plain = isinstance(value, Tensor) and not isinstance(value, Parameter)
+    return Parameter(value) if is_plain else value
 
 
 class ParameterList(_List):
@@ -238,49 +245,16 @@ class ParameterList(_List):
         return _listed(self, ((str(i), p) for i, p in enumerate(self)))
 
 
-class ParameterDict(Module):
+class ParameterDict(_Dict):
     """A dict of parameters, in the order of insertion; a plain tensor becomes one."""
 
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        if parameters is not None:
-            self.update(parameters)
+    _kind = "parameter"
 
-    def __getitem__(self, key: str) -> Any:
-        return self._all("parameter")[key]
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__(parameters)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, _as_parameter(value))
-
-    def __delitem__(self, key: str) -> None:
-        delattr(self, key)
-
-    def __len__(self) -> int:
-        return len(self._all("parameter"))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all("parameter"))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._all("parameter")
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._all("parameter").keys()
-
-    def values(self) -> Iterable[Any]:
-        """The parameters."""
-        return self._all("parameter").values()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """(name, parameter) pairs."""
-        return self._all("parameter").items()
-
-    def update(self, parameters: Any) -> None:
-        """Add the parameters of a mapping or of an iterable of (name, parameter) pairs."""
-        pairs = parameters.items() if hasattr(parameters, "items") else parameters
-        for name, value in pairs:
-            self[name] = value
 
     def __repr__(self) -> str:
         return _listed(self, self.items())

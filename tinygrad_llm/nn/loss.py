@@ -5,6 +5,7 @@ size_average and reduce are PyTorch's old way to say the same: they win where th
 
 from __future__ import annotations
 
+from ..functions.losses.reduction import reduction_from_flags
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
@@ -33,8 +34,7 @@ class _Loss(Module):
     ) -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
-            mean = size_average is None or size_average
-            reduction = ("mean" if mean else "sum") if reduce is None or reduce else "none"
+            reduction = reduction_from_flags(size_average, reduce)
         self.reduction = reduction
 
 

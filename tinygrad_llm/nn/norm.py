@@ -14,39 +14,57 @@ from .parameter import new_parameter
 __all__ = ["LayerNorm", "RMSNorm"]
 
 
-def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(normalized_shape, int):
-        return (normalized_shape,)
-    return tuple(int(size) for size in normalized_shape)
+class _Norm(Module):
+    """What both share: the last dimensions that they normalise, and the weight over these."""
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None, elementwise_affine: bool,
+        parameters: dict[str, bool], device: Any, dtype: Any,
+    ) -> None:  # fmt: skip
+        """parameters: the names of all, and whether each is wanted."""
+        super().__init__()
+        if isinstance(normalized_shape, int):
+            normalized_shape = (normalized_shape,)
+        self.normalized_shape = tuple(int(size) for size in normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        for name, is_wanted in parameters.items():
+            new = None
+            if elementwise_affine and is_wanted:
+                new = new_parameter(*self.normalized_shape, device=device, dtype=dtype)
+            self.register_parameter(name, new)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to one."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
 
 
-class LayerNorm(Module):
+class LayerNorm(_Norm):
     """y = w·(x − μ)/√(σ² + eps) + b over the last dimensions (Ba, Kiros and Hinton, 2016).
 
     normalized_shape: the size of the last dimension, or of the last few. weight starts at one and
     bias at zero; elementwise_affine=False leaves both out, bias=False the second.
     """
 
+    eps: float
+
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
         elementwise_affine: bool = True, bias: bool = True, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.normalized_shape = _shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype)
-            if bias:
-                self.bias = new_parameter(*self.normalized_shape, device=device, dtype=dtype)
-        self.reset_parameters()
+        parameters = {"weight": True, "bias": bias}
+        super().__init__(normalized_shape, eps, elementwise_affine, parameters, device, dtype)
 
     def reset_parameters(self) -> None:
         """Set the weight to one and the bias to zero."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        super().reset_parameters()
         if self.bias is not None:
             init.zeros_(self.bias)
 
@@ -54,11 +72,10 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        text = f"{self.normalized_shape}, eps={self.eps}, "
-        return text + f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{super().extra_repr()}, bias={self.bias is not None}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_Norm):
     """y = w·x/√(mean(x²) + eps) over the last dimensions (Zhang and Sennrich, 2019).
 
     eps=None takes the smallest step of the input's dtype. weight starts at one;
@@ -69,24 +86,7 @@ class RMSNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None = None,
         elementwise_affine: bool = True, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.normalized_shape = _shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", None)
-        if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the weight to one."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        super().__init__(normalized_shape, eps, elementwise_affine, {"weight": True}, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        )

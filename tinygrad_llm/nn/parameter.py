@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ..arrays.devices import move
-from ..tensor import Tensor, device, wrap
-from ..tensor.dtypes import numpy_dtype
+from ..functions.creation.filled import empty
+from ..tensor import Tensor
 
 __all__ = ["Parameter", "new_parameter"]
 
@@ -22,7 +19,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
         if data is None:
-            data = wrap(np.empty(0, numpy_dtype(None)))
+            data = empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(
                 f"Parameter(data) wants a Tensor, got {type(data).__name__}: "
@@ -37,11 +34,4 @@ class Parameter(Tensor):
 
 def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
     """A parameter of the shape given, its numbers not yet set."""
-    array = np.empty(shape, numpy_dtype(dtype))
-    if device is not None:
-        where = _device(device)
-        array = move(array, where.type, where.index)
-    return Parameter(wrap(array))
-
-
-_device = device
+    return Parameter(empty(shape, dtype=dtype, device=device))

@@ -12,8 +12,9 @@ from ...tensor import Tensor, wrap
 from ..convert import as_device
 
 
-def as_size(name: str, size: Any) -> tuple[int, ...]:
-    """The sizes in zeros(2, 3) or zeros((2, 3)) as a tuple of ints."""
+def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
+    """The sizes in zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)) as a tuple of ints."""
+    size = args or (() if size is None else (size,))
     if len(size) == 1 and (size[0] is None or isinstance(size[0], list | tuple)):
         size = size[0]
     elif not size:
@@ -45,24 +46,29 @@ def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
     return value
 
 
-def fitted(value: Any, wanted: np.dtype, name: str) -> Any:
-    """A number within an integer dtype; negative ones wrap round in unsigned types, as in C."""
-    if wanted.kind not in "iu":
-        return value
-    limits = np.iinfo(wanted)
-    low = -limits.max if wanted.kind == "u" and isinstance(value, int) else limits.min
-    if not math.isfinite(value) or not low <= value <= limits.max:
-        raise RuntimeError(
-            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
-            f"[{limits.min}, {limits.max}]"
-        )
-    return int(value) % (limits.max + 1) if wanted.kind == "u" else int(value)
-
-
 _C_NAMES = {
     **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
     **{"int64": "int64_t"},
 }
+
+
+def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
+    """A number within an integer dtype; negative ones wrap around in unsigned types, as in C.
+
+    name: what the error calls the dtype, C's name if not given.
+    Raises: RuntimeError if the dtype cannot hold the number.
+    """
+    if dtype.kind not in "iu":
+        return value
+    limits = np.iinfo(dtype)
+    low = -limits.max if dtype.kind == "u" and isinstance(value, int) else limits.min
+    if not math.isfinite(value) or not low <= value <= limits.max:
+        name = name or _C_NAMES.get(dtype.name, dtype.name)
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
+            f"[{limits.min}, {limits.max}]"
+        )
+    return int(value) % (limits.max + 1) if dtype.kind == "u" else int(value)
 
 
 def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:

@@ -10,18 +10,11 @@ import numpy as np
 from ...arrays.devices import filled_on_gpu, move, xp_of
 from ...tensor import Tensor, dtypes
 from ..convert import as_device
-from ..method import method
-from .arguments import _C_NAMES, as_number, as_size, fitted, placed_tensor
+from ..method import function, method
+from .arguments import as_number, as_size, fitted, placed_tensor
 from .from_data import tensor
 
 _GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in float32
-
-
-def _is_tensor(name: str, input: Any) -> None:
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
 
 
 def _filled(
@@ -34,7 +27,7 @@ def _filled(
     if wanted == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
         raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):
-        value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+        value = fitted(value, wanted)
     place = None if device is None else as_device(device)
     if place is not None and place.type != "cpu":
         if wanted.kind != "V":
@@ -53,7 +46,7 @@ def zeros(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Zeros of a shape, zeros(2, 3) or zeros((2, 3)), of the default dtype unless told."""
-    shape = as_size("zeros", args or (() if size is None else (size,)))
+    shape = as_size("zeros", args, size)
     return _filled(shape, 0, dtype, device, requires_grad)
 
 
@@ -62,7 +55,7 @@ def ones(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of a shape, ones(2, 3) or ones((2, 3)), of the default dtype unless told."""
-    shape = as_size("ones", args or (() if size is None else (size,)))
+    shape = as_size("ones", args, size)
     return _filled(shape, 1, dtype, device, requires_grad)
 
 
@@ -72,7 +65,7 @@ def empty(
     memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape whose numbers are whatever the memory held."""
-    shape = as_size("empty", args or (() if size is None else (size,)))
+    shape = as_size("empty", args, size)
     if device is not None and as_device(device).type != "cpu":
         return _filled(shape, 0, dtype, device, requires_grad)
     return placed_tensor(np.empty(shape, dtypes.numpy_dtype(dtype)), None, requires_grad)
@@ -107,17 +100,17 @@ def _like(
     name: str, input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
     """A tensor of input's shape, dtype, device and order of dimensions in memory."""
-    _is_tensor(name, input)
     a = input.array
     wanted = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
     made = xp_of(a).empty_like(a, dtype=wanted)
     if value is not None:
         if value not in (0, 1):
-            value = fitted(value, wanted, _C_NAMES.get(wanted.name, wanted.name))
+            value = fitted(value, wanted)
         made.fill(value)
     return placed_tensor(made, device, requires_grad)
 
 
+@function
 def zeros_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
@@ -126,6 +119,7 @@ def zeros_like(
     return _like("zeros_like", input, 0, dtype, device, requires_grad)
 
 
+@function
 def ones_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
@@ -134,6 +128,7 @@ def ones_like(
     return _like("ones_like", input, 1, dtype, device, requires_grad)
 
 
+@function
 def empty_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
@@ -142,6 +137,7 @@ def empty_like(
     return _like("empty_like", input, None, dtype, device, requires_grad)
 
 
+@function
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,

@@ -7,14 +7,22 @@ from typing import Any
 from ...tensor import Tensor
 
 
+def reduction_from_flags(size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction's name from PyTorch's older flags, of which at least one is given."""
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
 def reduction_name(
     size_average: Any, reduce: Any, reduction: str, *, batchmean: bool = False
 ) -> str:
-    """The reduction's name; size_average and reduce are PyTorch's older way to say it."""
+    """The reduction's name, checked; the older flags take precedence where they are given.
+
+    Raises: ValueError for an unknown name.
+    """
     if size_average is not None or reduce is not None:
-        if reduce is False:
-            return "none"
-        return "sum" if size_average is False else "mean"
+        return reduction_from_flags(size_average, reduce)
     if reduction not in ("none", "mean", "sum") and not (batchmean and reduction == "batchmean"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction

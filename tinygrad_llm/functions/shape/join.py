@@ -19,10 +19,6 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = list(tensors)
     if not tensors:
         raise ValueError("cat(): expected a non-empty list of Tensors")
-    for i, x in enumerate(tensors):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"cat(): expected Tensor as element {i} in argument 0, but got "
-                            f"{type(x).__name__}")  # fmt: skip
     kept = [x for x in tensors if x.array.shape != (0,)] or tensors[:1]  # torch skips empty 1-d
     ndim = kept[0].array.ndim
     if ndim == 0:
@@ -45,16 +41,16 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+def _not_empty(name: str, tensors: Sequence[Tensor]) -> None:
+    if not len(tensors):
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+
+
 @function
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new dimension."""
     tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    for i, x in enumerate(tensors):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"stack(): expected Tensor as element {i} in argument 0, but got "
-                            f"{type(x).__name__}")  # fmt: skip
+    _not_empty("stack", tensors)
     first = tensors[0].array.shape
     for i, x in enumerate(tensors):
         if x.array.shape != first:
@@ -69,16 +65,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 @function
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors below each other; a vector counts as one row."""
-    if len(tensors) == 0:
-        raise RuntimeError("vstack expects a non-empty TensorList")
+    _not_empty("vstack", tensors)
     return cat([x.reshape(1, -1) if x.array.ndim < 2 else x for x in tensors], 0)
 
 
 @function
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors beside each other."""
-    if len(tensors) == 0:
-        raise RuntimeError("hstack expects a non-empty TensorList")
+    _not_empty("hstack", tensors)
     whole = [x.reshape(1) if x.array.ndim == 0 else x for x in tensors]
     return cat(whole, 0 if whole[0].array.ndim == 1 else 1)
 
