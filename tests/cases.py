@@ -1,9 +1,9 @@
-"""One row for each op: how to draw its inputs, and who says what it must give.
+"""One row for each op: how to draw its inputs, and what its result is compared with.
 
-A row's `draw` returns the inputs, in float64, and the options of one call. `oracle` works the
-result out another way: a NumPy expression, or (`twin=True`) the op's slow twin of study.reference,
-which has a gradient of its own. checks.py holds what every row must stand; a wrong backward can be
-put in an op's place there, to see whether the checks notice.
+A row's `draw` returns the inputs, in float64, and the options of one call. `oracle` computes the
+result in another way: a NumPy expression, or (`twin=True`) the op's slow twin of
+study.check.reference, which has a gradient too. checks.py holds the checks of every row; there a
+wrong backward can take the place of an op, to see whether the checks detect it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Case:
         return st.composite(lambda draw: self.draw(Draw(draw)))()
 
     def run(self, op: type[Op], *inputs: Any, **options: Any) -> Any:
-        """The op, or what stands in its place, on tensors."""
+        """The op, or the class that takes its place, on tensors."""
         if self.apply is not None:
             return self.apply(op, *inputs, **options)
         return op.apply(*inputs, **options)
@@ -60,7 +60,7 @@ class Case:
         return names[i] if i < len(names) else f"input {i}"
 
     def differentiable(self, inputs: list[Any]) -> list[int]:
-        """Which inputs get gradients: the floating arrays, but for the constant ones."""
+        """Which inputs get gradients: the floating arrays, except the constant ones."""
         return [
             i
             for i, x in enumerate(inputs)
@@ -97,7 +97,7 @@ def away(*points: float, **options: Any) -> Callable[[Draw], Call]:
 
 
 def two(x: str = "normal", y: str = "normal", numbers: Any = (0.5, -2, 3)) -> Any:
-    """Two inputs that broadcast, one of which is a Python number now and then."""
+    """Two inputs that broadcast, one of which is sometimes a Python number."""
 
     def draw(d: Draw) -> Call:
         a, b = d.two_shapes()
@@ -232,7 +232,7 @@ row(ops.Mean, reduced(), _quiet(lambda x, dims, keepdim: x.mean(dims, keepdims=k
 
 
 def _spread(low: int) -> Callable[[Draw], Call]:
-    """For a variance; the unbiased one of a single number is NaN, and so is its gradient."""
+    """For a variance: the unbiased one of a single number is NaN, and so is its gradient."""
 
     def draw(d: Draw) -> Call:
         (x,), options = reduced("distinct", low)(d)
@@ -383,12 +383,12 @@ def _index_put(d: Draw) -> Call:
     x = d.real(d.shape())
     index = d.index(x.shape)
     spots = np.arange(x.size).reshape(x.shape)[index]
-    if len(np.unique(spots)) < spots.size:  # written twice: which one stays is nobody's promise
+    if len(np.unique(spots)) < spots.size:  # written twice: which value stays is undefined
         index = tuple(slice(None) if hasattr(i, "dtype") else i for i in index) if isinstance(
             index, tuple) else slice(None)  # fmt: skip
     v: Any = d.real(d.broadcast(x[index].shape)) if d.bool() else d.one_of(0.5, 2)
     if d.one_of(*range(4)) == 0 and is_array(v) and 0 < v.ndim == x[index].ndim:
-        v = v[None]  # a leading dimension of size 1 too many is no harm
+        v = v[None]  # an extra leading dimension of size 1 does no harm
     return [x, v], {"index": index}
 
 
@@ -611,7 +611,7 @@ row(ops.ScaledDotProductAttention, _attention, twin=True)
 
 # ------------------------------------------------------------------------------------- losses
 def _targets(d: Draw, shape: Any, c: int, reduction: str) -> tuple[Any, int]:
-    """Class indices, some of them ignored; at least one is kept where the mean is taken."""
+    """Class indices, some of them ignored; for a mean at least one is kept."""
     ignored = d.one_of(-100, -1, 0)
     t = d.whole(shape, 0, c)
     t = np.where(d.mask(shape, 0.3), ignored, t)
@@ -676,7 +676,7 @@ row(ops.KlDiv, _kl_div, twin=True)
 
 
 def on_device(value: Any, like: Any) -> Any:
-    """Arrays beside `like`, also within tuples and dicts; everything else as it is."""
+    """Arrays on the device of `like`, also within tuples and dicts; everything else unchanged."""
     if isinstance(value, np.ndarray):
         return xp_of(like).asarray(value)
     if isinstance(value, tuple | list):

@@ -1,7 +1,7 @@
-"""What every op must stand. Each check takes a row of cases.py and one call that it drew.
+"""The checks that every op must pass. Each takes a row of cases.py and one call that it drew.
 
-`op` may be given to put another class in the row's place, such as one with a wrong backward: then
-check_gradient raises a GradcheckError whose `worst.excess` says how clearly it saw that.
+`op` may be another class that takes the place of the row's op, such as one with a wrong backward:
+then check_gradient raises a GradcheckError whose `worst.excess` says how far off it was.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Run:
         op: type[Op] | None = None,
         needs: tuple[int, ...] | None = None,
         dtype: str = "float64",
-        convert: Any = None,  # what becomes of every array on its way in
+        convert: Any = None,  # applied to every array before it becomes an input
         upstream: Any = None,
     ) -> None:
         inputs, options = call
@@ -64,25 +64,25 @@ class Run:
         grads = self.op.backward(gs[0] if len(gs) == 1 else gs)
         return list(grads) if isinstance(grads, tuple) else [grads]
 
-    def walk(self) -> dict[int, np.ndarray]:
+    def gradients(self) -> dict[int, np.ndarray]:
         """The engine's gradients of the inputs that need one."""
-        found: dict[int, Any] = {}
+        sums: dict[int, Any] = {}
 
-        def collect(leaf: Tensor, g: Any, fresh: bool) -> None:
-            found[id(leaf)] = g if id(leaf) not in found else found[id(leaf)] + g
+        def collect(leaf: Tensor, g: Any, owned: bool) -> None:
+            sums[id(leaf)] = g if id(leaf) not in sums else sums[id(leaf)] + g
 
         for _ in backward_steps(self.outputs, [wrap(u) for u in self.upstream], deliver=collect):
             pass
-        return {i: to_numpy(found[id(self.inputs[i])]) for i in self.needs}
+        return {i: to_numpy(sums[id(self.inputs[i])]) for i in self.needs}
 
 
-def close(got: Any, wanted: Any, what: str, tolerance: float = 1e-9) -> None:
+def close(got: Any, expected: Any, what: str, tolerance: float = 1e-9) -> None:
     """Equal within a tolerance of the largest number; NaN where NaN is."""
-    got, wanted = to_numpy(got), np.asarray(wanted)
-    assert got.shape == wanted.shape, f"{what}: shape {got.shape}, should be {wanted.shape}"
-    finite = wanted[np.isfinite(wanted)] if wanted.dtype.kind == "f" else wanted
+    got, expected = to_numpy(got), np.asarray(expected)
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, should be {expected.shape}"
+    finite = expected[np.isfinite(expected)] if expected.dtype.kind == "f" else expected
     scale = max(1.0, float(np.abs(finite).max())) if finite.size else 1.0
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale, err_msg=what)
 
 
 def check_gradient(case: Case, call: Call, op: type[Op] | None = None) -> None:
@@ -105,11 +105,11 @@ def check_values(case: Case, call: Call, op: type[Op] | None = None) -> None:
     inputs, options = call
     run = Run(case, call, op)
     if case.oracle is not None:
-        wanted = case.oracle(*inputs, **options)
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        assert len(run.outputs) == len(wanted), f"{case.id}: {len(run.outputs)} outputs"
-        for i, (got, want) in enumerate(zip(run.outputs, wanted, strict=True)):
-            close(got.array, want, f"{case.id}: output {i}")
+        expected = case.oracle(*inputs, **options)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        assert len(run.outputs) == len(expected), f"{case.id}: {len(run.outputs)} outputs"
+        for i, (got, value) in enumerate(zip(run.outputs, expected, strict=True)):
+            close(got.array, value, f"{case.id}: output {i}")
     if case.twin is not None:
         check_twin(case, call, run)
 
@@ -121,13 +121,15 @@ def check_twin(case: Case, call: Call, run: Run) -> None:
     close(run.outputs[0].array, twin.outputs[0].array, f"{case.id}: the twin's result")
     if run.op is None or twin.op is None:
         return
-    gradients, wanted = run.walk(), twin.walk()
+    gradients, expected = run.gradients(), twin.gradients()
     for i in run.needs:
-        close(gradients[i], wanted[i], f"{case.id}: the twin's gradient of {case.name_of(i)}", 1e-7)
+        close(
+            gradients[i], expected[i], f"{case.id}: the twin's gradient of {case.name_of(i)}", 1e-7
+        )
 
 
 def check_dtype(case: Case, call: Call, dtype: str, op: type[Op] | None = None) -> None:
-    """Small floats in, the same dtype out, the same dtype back; and about the same numbers."""
+    """Small floats in, the same dtype out and for gradients; and about the same numbers."""
     if "dtype" in call[1]:
         call = call[0], {**call[1], "dtype": dtype}
     run, exact = Run(case, call, op, dtype=dtype), Run(case, call, op)
@@ -144,15 +146,17 @@ def check_dtype(case: Case, call: Call, dtype: str, op: type[Op] | None = None) 
             )
     if dtype == "float32":
         exact.upstream = [u.astype(dtype).astype("float64") for u in run.upstream]
-        wanted, got = exact.walk(), run.walk()
+        expected, got = exact.gradients(), run.gradients()
         for i in run.needs:
-            close(got[i], wanted[i], f"{case.id}: the float32 gradient of {case.name_of(i)}", 5e-5)
+            close(
+                got[i], expected[i], f"{case.id}: the float32 gradient of {case.name_of(i)}", 5e-5
+            )
 
 
 def check_pure(case: Case, call: Call, op: type[Op] | None = None) -> None:
     """Neither forward nor backward changes an input, g, or what is saved."""
     run = Run(case, call, op)
-    written = () if case.apply is None else (0,)  # write_view's base is there to be written
+    written = () if case.apply is None else (0,)  # write_view writes into its base
     for i, (x, before) in enumerate(zip(run.inputs, call[0], strict=True)):
         if is_array(before) and i not in written:
             assert x.array.tobytes() == before.tobytes(), f"{case.id}: forward changed input {i}"
@@ -166,11 +170,11 @@ def check_pure(case: Case, call: Call, op: type[Op] | None = None) -> None:
     for i, (a, before) in enumerate(zip(run.op.saved, saved, strict=True)):
         assert before is None or a.tobytes() == before, f"{case.id}: backward changed saved[{i}]"
     again = [None if g is None else g.tobytes() for g in run.backward()]
-    assert first == again, f"{case.id}: a second backward of the same op gives something else"
+    assert first == again, f"{case.id}: a second backward of the same op returns something else"
 
 
 def check_aliases(case: Case, call: Call, op: type[Op] | None = None) -> None:
-    """Results and gradients have memory of their own, but for views, and for g itself."""
+    """Results and gradients share no memory with others, except views, and except g itself."""
     run = Run(case, call, op)
     cls = op or case.op
     arrays = [x.array for x in run.inputs if isinstance(x, Tensor)]
@@ -198,7 +202,7 @@ def check_aliases(case: Case, call: Call, op: type[Op] | None = None) -> None:
 
 
 def check_layouts(case: Case, call: Call, layout: str, op: type[Op] | None = None) -> None:
-    """The same numbers lying otherwise in memory, and read-only, give the same results."""
+    """The same numbers in another memory layout, and read-only, have the same results."""
     inputs, options = call
     if layout == "broadcast":
         inputs = [np.broadcast_to(x.flat[:1].reshape((1,) * x.ndim), x.shape).copy()
@@ -215,9 +219,9 @@ def check_layouts(case: Case, call: Call, layout: str, op: type[Op] | None = Non
         close(z.array, y.array, f"{case.id}: {layout}", 1e-12)
     if plain.op is None:
         return
-    wanted, got = plain.walk(), moved.walk()
+    expected, got = plain.gradients(), moved.gradients()
     for i in plain.needs:
-        close(got[i], wanted[i], f"{case.id}: {layout} gradient of {case.name_of(i)}", 1e-12)
+        close(got[i], expected[i], f"{case.id}: {layout} gradient of {case.name_of(i)}", 1e-12)
 
 
 LAYOUTS = ("strided", "reversed", "fortran", "broadcast")
@@ -242,20 +246,20 @@ def laid_out(a: np.ndarray, layout: str) -> np.ndarray:
 
 
 def check_needs(case: Case, call: Call, op: type[Op] | None = None) -> None:
-    """An input's gradient is the same whatever other inputs want one."""
+    """An input's gradient does not depend on which other inputs need one."""
     every = Run(case, call, op)
     if not every.needs:
         return
-    wanted = every.walk()
+    expected = every.gradients()
     for which in subsets(every.needs)[1:]:
-        got = Run(case, call, op, needs=which, upstream=every.upstream).walk()
+        got = Run(case, call, op, needs=which, upstream=every.upstream).gradients()
         for i in which:
-            close(got[i], wanted[i], f"{case.id}: {case.name_of(i)} when {which} need gradients",
+            close(got[i], expected[i], f"{case.id}: {case.name_of(i)} when {which} need gradients",
                   1e-12)  # fmt: skip
 
 
 def check_memory_bill(case: Case, call: Call, op: type[Op] | None = None) -> None:
-    """`saved` is the whole bill: no other attribute keeps an array, and the walk empties it."""
+    """`saved` is the whole bill: no other attribute keeps an array, and backward empties it."""
     run = Run(case, call, op)
     if run.op is None:
         return
@@ -265,34 +269,34 @@ def check_memory_bill(case: Case, call: Call, op: type[Op] | None = None) -> Non
             f"{case.id}: {path}, {a.nbytes} bytes, is kept but not in saved"
         )
     op_instance, had = run.op, bool(run.op.saved)
-    run.walk()
-    assert not had or op_instance.saved is FREED, f"{case.id}: saved survives the walk"
+    run.gradients()
+    assert not had or op_instance.saved is FREED, f"{case.id}: saved survives backward"
     left = [path for path, _ in arrays_in(op_instance)]
-    assert not left, f"{case.id}: {', '.join(left)} survive the walk"
+    assert not left, f"{case.id}: {', '.join(left)} survive backward"
 
 
 def arrays_in(op: Op) -> list[tuple[str, Any]]:
-    """Every array that an op keeps outside `saved`, with the way to it."""
-    found: list[tuple[str, Any]] = []
+    """Every array that an op keeps outside `saved`, with the attributes that lead to it."""
+    arrays: list[tuple[str, Any]] = []
 
-    def look(value: Any, path: str, depth: int) -> None:
+    def visit(value: Any, path: str, depth: int) -> None:
         if is_array(value):
-            found.append((path, value))
+            arrays.append((path, value))
         elif isinstance(value, tuple | list):
             for i, v in enumerate(value):
-                look(v, f"{path}[{i}]", depth)
+                visit(v, f"{path}[{i}]", depth)
         elif depth and hasattr(value, "__dict__") and not isinstance(value, type):
             for k, v in vars(value).items():
-                look(v, f"{path}.{k}", depth - 1)
+                visit(v, f"{path}.{k}", depth - 1)
 
     for key, value in vars(op).items():
         if key not in ENGINE_FIELDS:
-            look(value, key, 2)
-    return found
+            visit(value, key, 2)
+    return arrays
 
 
 def check_device(case: Case, call: Call, device: str, op: type[Op] | None = None) -> None:
-    """Another array library gives the same results: no NumPy function strayed into the op."""
+    """Another array library has the same results: no NumPy function is called in the op."""
     here = Run(case, call, op)
     there = Run(case, call, op, upstream=here.upstream,
                 convert=lambda a: wrap(a).to(device).array)  # fmt: skip
@@ -302,6 +306,6 @@ def check_device(case: Case, call: Call, device: str, op: type[Op] | None = None
             assert z.device.type == device, f"{case.id}: the result is on {z.device}"
     if here.op is None:
         return
-    wanted, got = here.walk(), there.walk()
+    expected, got = here.gradients(), there.gradients()
     for i in here.needs:
-        close(got[i], wanted[i], f"{case.id}: gradient of {case.name_of(i)} on {device}")
+        close(got[i], expected[i], f"{case.id}: gradient of {case.name_of(i)} on {device}")

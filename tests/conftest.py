@@ -1,8 +1,8 @@
-"""What all tests share: the devices they run on, and how hard Hypothesis tries.
+"""What all tests share: the devices they run on, and how many examples Hypothesis tries.
 
 HYPOTHESIS_PROFILE=ci tries ten times as many examples. Small products are slower on two busy
-threads than on one, so OPENBLAS_NUM_THREADS=1 makes the suite faster; it is set here where NumPy
-has not been imported yet.
+threads than on one, so OPENBLAS_NUM_THREADS=1 makes the suite faster; it is set here before NumPy
+is imported.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 import strict_array
 
 _COMMON = {
-    "deadline": None,  # a machine shared with others is slow at times
-    "derandomize": True,  # the same examples in every run: a failure is the change's fault
+    "deadline": None,  # a machine shared with others is sometimes slow
+    "derandomize": True,  # the same examples in every run: a failure comes from the change
     "database": None,
     "suppress_health_check": [
         HealthCheck.too_slow,
@@ -71,7 +71,7 @@ def other_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Every test starts from the same random state, whichever ran before it in this process."""
+    """Every test starts from the same random state, whichever test ran before it."""
     from tinygrad_llm import random
 
     random.manual_seed(123)
@@ -81,9 +81,9 @@ def seeded() -> None:
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """ "cpu" or "cuda", as .to(device) takes it.
 
-    "cuda" is tried twice: with the strict stand-in for CuPy, which runs everywhere and refuses to
-    meet NumPy arrays, and with CuPy itself where there is a GPU. The optional kernels of
-    ops/cuda are left out for the stand-in, which can't compile them.
+    "cuda" is tried twice: with the strict stand-in for CuPy, which runs everywhere and refuses
+    NumPy arrays, and with CuPy itself if there is a GPU. The stand-in cannot compile the optional
+    kernels of ops/cuda and runs without them.
     """
     yield _use(request.param, monkeypatch)
 
@@ -94,5 +94,5 @@ def _use(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
         for module, value in strict_array.stand_in().items():
             monkeypatch.setitem(sys.modules, module, value)
-        monkeypatch.setattr(twins, "gpu", None)  # there once CuPy itself was used in this process
+        monkeypatch.setattr(twins, "gpu", None)  # set if CuPy itself was used in this process
     return "cpu" if name == "cpu" else "cuda"

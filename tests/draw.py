@@ -65,7 +65,7 @@ class Draw:
         return np.asarray(self.rng.random(shape) < share)
 
     def away(self, shape: Shape, *points: float, gap: float = 0.02) -> np.ndarray:
-        """Normal numbers, but none within `gap` of the points: away from kinks and steps."""
+        """Normal numbers, none of them within `gap` of the points: away from kinks and steps."""
         x = 1.5 * self.rng.standard_normal(shape)
         for p in sorted(points):
             x = np.where((x > p - gap) & (x < p + gap), p + 2.0 * gap, x)
@@ -80,7 +80,7 @@ class Draw:
 
     # ----------------------------------------------------------------------------------- index
     def index(self, shape: Shape) -> Any:
-        """An index of every kind that x[index] knows, for an array of this shape."""
+        """An index of any kind that x[index] accepts, for an array of this shape."""
         if not shape or self.one_of(*range(8)) == 0:
             return self.one_of(None, ..., (), (None, ...)) if self.bool() or not shape else (
                 self.mask(shape)

@@ -1,10 +1,10 @@
 """The structure of the package, read from its imports: rooms, floors, arrows, circles.
 
-    python tests/house.py            the floors, the arrows between rooms, and what breaks the rules
+    python tests/house.py            floors, arrows between rooms, and imports that break the rules
     python tests/house.py --page     write tinygrad_llm/HOUSE.md: each folder, its files and lines
 
 Every import counts: those at the top of a file, those inside functions, and those that only a type
-checker runs. `from .. import random` leads to the module named, where there is one.
+checker runs. `from .. import random` leads to the module of that name, if there is one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 
-# From the ground up. A room imports rooms of rows above its own in this list, and never one of its
-# own row or of a row below. A room is a folder or a file; the longest name that fits counts.
+# From the ground up. A room imports only rooms of rows above its own row in this list. A room is a
+# folder or a file; the longest name that matches counts.
 FLOORS = """
 files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads
@@ -73,7 +73,7 @@ FILES = files_of(ROOT)
 
 
 def imported_names(path: Path, package: str, top: str = ROOT.name) -> Iterator[tuple[int, str]]:
-    """(line, absolute dotted name) of everything that a file imports, wherever it does so.
+    """(line, absolute dotted name) of everything that a file imports, anywhere in it.
 
     package is the dotted name of the file's folder within the package `top`.
     """
@@ -116,7 +116,7 @@ def arrows_of(root: Path = ROOT) -> dict[str, set[str]]:
 
 
 def room_of(module: str) -> str:
-    """The room that a module stands in: the longest name in FLOORS that fits, or its folder."""
+    """The room that a module stands in: the longest name in FLOORS that matches, or its folder."""
     parts = module.split(".")
     for n in range(len(parts), 0, -1):
         if ".".join(parts[:n]) in FLOOR:
@@ -158,7 +158,7 @@ def steps_up(modules: Iterable[str] | None = None) -> list[str]:
     wrong = []
     for module in FILES if modules is None else modules:
         if not module:
-            continue  # the public face gathers from everywhere
+            continue  # the package itself imports from everywhere
         me = room_of(module)
         for line, target in imports(module):
             other = room_of(target)
@@ -202,7 +202,7 @@ CODE = {".py", ".pyi", ".cu", ".cuh", ".html", ".js", ".css"}
 HEAD = """# The house, folder by folder
 
 From the ground up: a folder uses those above it in this table. The exact floors, which also order
-some files inside a folder, stand in `tests/house.py`, and a test reads every import. Each
+some files inside a folder, are in `tests/house.py`, and a test reads every import. Each
 description is the first line of the folder's `__init__.py`; lines include docstrings and are
 rounded. `python tests/house.py --page` writes this page.
 
@@ -212,7 +212,7 @@ rounded. `python tests/house.py --page` writes this page.
 
 
 class Folder(NamedTuple):
-    """A row of the page. What lies in a folder without an `__init__.py` counts as its parent's."""
+    """A row of the page. Files in a folder without an `__init__.py` count as its parent's."""
 
     name: str
     files: int

@@ -1,4 +1,4 @@
-"""The tape and the walk back."""
+"""The graph and the backward pass."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_diamond():
     a = x * 2.0
     b = a * a
     c = a + b
-    (b * c).backward()  # b·c = 4x²·(2x + 4x²): slope 24x² + 64x³
+    (b * c).backward()  # b·c = 4x²·(2x + 4x²): derivative 24x² + 64x³
     assert x.grad.item() == 24.0 * 9.0 + 64.0 * 27.0
 
 
 def test_order_is_of_creation_not_of_discovery():
-    """a; b = a + a; c = b + b; with c found before b by a walk that follows edges first."""
+    """a; b = a + a; c = b + b; with c reached before b by a search that follows edges first."""
     a = leaf(1.0)
     b = a + a
     c = b + b
@@ -57,20 +57,20 @@ def test_order_is_of_creation_not_of_discovery():
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.booleans()), max_size=30))
 def test_random_graphs_agree_with_the_product_rule(steps):
-    """A random graph of sums and products against derivatives that are carried forward."""
+    """A random graph of sums and products against forward-mode derivatives."""
     x = leaf(0.7)
-    nodes, slopes = [x, x * 0.5], [1.0, 0.5]
+    nodes, derivatives = [x, x * 0.5], [1.0, 0.5]
     for i, j, multiply in steps:
         i, j = i % len(nodes), j % len(nodes)
         a, b = nodes[i], nodes[j]
         if multiply:
             nodes.append(a * b * 0.5)
-            slopes.append(0.5 * (slopes[i] * b.item() + slopes[j] * a.item()))
+            derivatives.append(0.5 * (derivatives[i] * b.item() + derivatives[j] * a.item()))
         else:
             nodes.append((a + b) * 0.5)
-            slopes.append(0.5 * (slopes[i] + slopes[j]))
+            derivatives.append(0.5 * (derivatives[i] + derivatives[j]))
     nodes[-1].backward()
-    assert x.grad.item() == pytest.approx(slopes[-1], rel=1e-9, abs=1e-12)
+    assert x.grad.item() == pytest.approx(derivatives[-1], rel=1e-9, abs=1e-12)
 
 
 def test_tied_leaf_gets_both_gradients():
@@ -146,7 +146,7 @@ def test_views_of_gradients_are_copied_into_leaves():
 
 @given(st.integers(2, 6), st.booleans())
 def test_fan_out_of_borrowed_and_fresh_gradients(n, fresh_first):
-    """However many gradients arrive, borrowed or fresh, in whatever order, they add up."""
+    """Any number of gradients, borrowed or owned, in any order, add up."""
     x = leaf([1.0, -2.0])
     h = x * 1.0
     terms = [h * 2.0 if (i % 2 == 0) == fresh_first else h for i in range(n)]
@@ -159,7 +159,7 @@ def test_fan_out_of_borrowed_and_fresh_gradients(n, fresh_first):
     assert x.grad.tolist() == [factor, 3.0 * factor] and g.tolist() == [1.0, 3.0]
 
 
-def test_generator_steps_are_the_same_walk():
+def test_generator_steps_are_the_same_backward_pass():
     x = leaf([0.3, -0.6, 0.9])
     w = leaf(np.linspace(-1, 1, 9).reshape(3, 3))
 
@@ -216,7 +216,7 @@ def test_nothing_is_left_for_the_cycle_collector():
         loss.backward()
         del h, a, b, y, loss
         assert [r() for r in refs] == [None] * len(refs)
-        z = (x @ w).exp().sum()  # and without a backward
+        z = (x @ w).exp().sum()  # without a backward too
         refs = [weakref.ref(z), weakref.ref(z.grad_fn)]
         del z
         assert [r() for r in refs] == [None, None]
@@ -250,7 +250,7 @@ def test_memory_does_not_grow():
     assert grown < 50 * 1000, f"{grown} bytes more after 50 steps"
 
 
-def test_saved_arrays_are_dropped_as_the_walk_passes():
+def test_saved_arrays_are_dropped_step_by_step():
     x = leaf(np.ones(1000))
     chain = [x]
     for _ in range(5):
@@ -297,7 +297,7 @@ def test_backward_of_a_non_scalar():
         (x * 2.0).backward()
     (x * 2.0).backward(wrap(np.array([1.0, 10.0])))
     assert x.grad.tolist() == [2.0, 20.0]
-    (leaf([[5.0]]) * 2.0).backward()  # one element is a scalar, whatever its shape
+    (leaf([[5.0]]) * 2.0).backward()  # one element is a scalar in any shape
     with pytest.raises(RuntimeError, match=r"Mismatch in shape.*\(3,\).*\(2,\)"):
         (x * 2.0).backward(wrap(np.ones(3)))
 
@@ -332,7 +332,7 @@ def test_retain_graph():
 def test_shared_part_of_two_losses():
     x = leaf([1.0, 2.0])
     shared = x * 2.0
-    (shared + 1.0).sum().backward()  # nothing saved but by mul
+    (shared + 1.0).sum().backward()  # only mul saves something
     with pytest.raises(RuntimeError, match="second time.*mul"):
         (shared * 3.0).sum().backward()
 
@@ -462,7 +462,7 @@ def test_expanded_view_of_a_changed_base():
 
 def test_view_of_a_transposed_result():
     x = leaf(np.arange(6.0).reshape(2, 3))
-    y = x.t() * 2.0  # its elements lie in columns
+    y = x.t() * 2.0  # its elements are stored by columns
     assert not y.array.flags.c_contiguous
     y[1].zero_()
     (y * y).sum().backward()
@@ -690,7 +690,7 @@ def test_retain_grad():
     x = leaf([1.0, 2.0])
     y = x * 3.0
     y.retain_grad()
-    x.retain_grad()  # a leaf keeps its own anyway
+    x.retain_grad()  # a leaf keeps its gradient anyway
     (y * y).sum().backward()
     assert y.grad.tolist() == [6.0, 12.0] and x.grad.tolist() == [18.0, 36.0]
     a, b = leaf(np.arange(4.0)).split(2)
@@ -701,7 +701,7 @@ def test_retain_grad():
         wrap(np.ones(2)).retain_grad()
 
 
-def test_retained_gradient_is_complete_and_its_own():
+def test_retained_gradient_is_complete_and_a_copy():
     x = leaf([1.0])
     y = x * 1.0
     y.retain_grad()
@@ -786,7 +786,7 @@ def test_half_precision_sums_over_many_rows():
 
 # --------------------------------------------------------------------------- what ops may return
 def make(**members):
-    """An op class that stays out of the table."""
+    """An op class that is not added to the table."""
     cls = type("Probe", (Op,), {"name": "probe", **members})
     OPS.pop("probe", None)
     return cls
@@ -914,7 +914,7 @@ def test_detach_shares_memory_and_ends_the_graph():
 
 
 # --------------------------------------------------------------------------------- on devices
-def test_walk_on_every_device(device):
+def test_backward_on_every_device(device):
     x = wrap(np.array([[0.5, -1.0], [2.0, 0.1]])).to(device).requires_grad_()
     w = wrap(np.array([[1.0, 2.0], [3.0, -1.0]])).to(device).requires_grad_()
     y = (x @ w).tanh() * 1.0

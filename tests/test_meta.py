@@ -87,7 +87,7 @@ def test_ops_know_no_device(path):
 
 # ------------------------------------------------------------------------------------- lines
 def columns(line: str) -> int:
-    """How wide a line is: marks that stand above letters (x̂) count for nothing, nor do pragmas."""
+    """How wide a line is, without combining marks (the hat of x̂) and without pragmas."""
     line = re.sub(r"\s+# (noqa|type: ignore|fmt:).*", "", line)
     return sum(not unicodedata.combining(c) for c in line)
 
@@ -184,7 +184,7 @@ def test_importing_needs_numpy_alone():
 
 
 def test_importing_brings_in_nothing_slow():
-    """Beside NumPy's own imports a handful of small modules: 1.3 times NumPy's time in all."""
+    """In addition to NumPy's imports a few small modules: 1.3 times NumPy's time in all."""
     code = (
         "import sys, numpy; before = set(sys.modules); import tinygrad_llm\n"
         "print(' '.join(sorted(set(sys.modules) - before)))"
@@ -197,7 +197,7 @@ def test_importing_brings_in_nothing_slow():
 
 
 def test_packages_are_there_after_a_plain_import():
-    """Imported when first touched, listed by dir(), and a slip names what is nearest."""
+    """Imported when first used, listed by dir(), and an error names the nearest name."""
     code = """
 import tinygrad_llm as torch
 assert {"nn", "optim", "utils", "randn", "save"} <= set(dir(torch))
@@ -247,7 +247,7 @@ def test_every_op_has_a_case(name):
 
 @every_op
 def test_every_op_is_explained(name):
-    """A formula, and a backward derivation, in the docstring; a signature that can be read."""
+    """A formula and a derivation of backward in the docstring; a signature that can be parsed."""
     op = OPS[name]
     text = op.__doc__ or ""
     assert "Backward" in text, f"{name}: the docstring derives no backward"
@@ -293,7 +293,7 @@ def public_functions(path: Path) -> list[tuple[str, str]]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             if all(isinstance(inner, ast.Assign | ast.Pass) for inner in node.body):
-                continue  # a name for what its base class is
+                continue  # another name for its base class
             if any(ast.unparse(mark) == "overload" for mark in node.decorator_list):
                 continue  # the last one says what it does
             functions.append((f"{path.name}:{node.name}", ast.get_docstring(node) or ""))

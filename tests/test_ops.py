@@ -28,7 +28,7 @@ every_op = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Work that goes in blocks goes in blocks of two rows, so that small inputs have several."""
+    """Work in blocks uses blocks of two rows, so that small inputs have several."""
     monkeypatch.setattr(attention_blocks, "BLOCK_ROWS", 2)
     monkeypatch.setattr(attention_blocks, "BLOCK_BYTES", 64)
     monkeypatch.setattr(parallel, "CACHE_BYTES", 32)
@@ -37,7 +37,7 @@ def small_blocks(monkeypatch):
 
 
 def run(check, case: Case, *more, share: float = 1.0) -> None:
-    """The check on as many calls as the profile says, or a share of them."""
+    """Run the check on as many calls as the profile says, or a share of them."""
 
     @settings(max_examples=max(3, int(settings().max_examples * share)))
     @given(call=case.calls)
@@ -75,7 +75,7 @@ def test_nothing_is_mutated(case):
 
 
 @every_op
-def test_memory_of_its_own(case):
+def test_results_share_no_memory(case):
     run(check_aliases, case, share=0.5)
 
 
@@ -86,7 +86,7 @@ def test_layouts(case, layout):
 
 
 @every_op
-def test_gradients_do_not_depend_on_who_wants_them(case):
+def test_gradients_do_not_depend_on_which_are_needed(case):
     run(check_needs, case, share=0.5)
 
 

@@ -38,7 +38,7 @@ def with_our_import(source: str) -> str:
 
 
 def run(side: str, epochs: int = 10, quiet: bool = False) -> dict:
-    """{"close": numbers, "equal": texts and ids, "seconds": time} of one run."""
+    """Run it and return {"close": numbers, "equal": texts and ids, "seconds": time}."""
     data = data_folder()
     with tempfile.TemporaryDirectory() as cache:
         for name in ("vocab.bpe", "encoder.json"):  # as tiktoken names them in its cache
@@ -46,7 +46,7 @@ def run(side: str, epochs: int = 10, quiet: bool = False) -> dict:
             shutil.copyfile(data / name, Path(cache) / key)
         os.environ["TIKTOKEN_CACHE_DIR"] = cache
         source = program("chapter5")
-        found: dict = {"close": {}, "equal": {}}
+        result: dict = {"close": {}, "equal": {}}
         start = time.perf_counter()
 
         def note(line: str) -> None:
@@ -54,19 +54,19 @@ def run(side: str, epochs: int = 10, quiet: bool = False) -> dict:
                 print(f"{time.perf_counter() - start:6.0f} s  {line}", flush=True)
 
         def exact(key: str, value: object) -> None:
-            found["equal"][key] = value.tolist() if hasattr(value, "tolist") else value
+            result["equal"][key] = value.tolist() if hasattr(value, "tolist") else value
 
         scope = {
             "__name__": "chapter5",
             "EPOCHS": epochs,
             "text": (data / "the-verdict.txt").read_text(encoding="utf-8"),
-            "record": lambda key, value: found["close"].__setitem__(key, value),
+            "record": lambda key, value: result["close"].__setitem__(key, value),
             "exact": exact,
             "note": note,
         }
         exec(compile(source if side == "torch" else with_our_import(source), side, "exec"), scope)
-    found["seconds"] = round(time.perf_counter() - start, 1)
-    return found
+    result["seconds"] = round(time.perf_counter() - start, 1)
+    return result
 
 
 if __name__ == "__main__":

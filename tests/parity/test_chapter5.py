@@ -1,6 +1,6 @@
-"""Chapter 5's run of the book comes out: every loss to three decimals, every text to the letter.
+"""The run of the book's chapter 5: every loss to three decimals, every text to the letter.
 
-The file chapter5_torch.json holds what PyTorch 2.13.0 printed; chapter5.py made it.
+The file chapter5_torch.json holds what PyTorch 2.13.0 printed; chapter5.py writes it.
 """
 
 from __future__ import annotations

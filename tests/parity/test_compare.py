@@ -244,7 +244,7 @@ def test_pairs(seed, shape, other, name, other_name, function):
 )
 def test_tensor_with_number(seed, name, number, function):
     if name in ("uint8", "bool") and number == -1:
-        number = 1  # PyTorch compares with 255 here, which is not the number that was given
+        number = 1  # here PyTorch compares with 255 instead of the given number
     x, ours = drawn(seed, (7,), name)
     wanted = getattr(torch, function)(x, number)
     assert getattr(tg, function)(ours, number).tolist() == wanted.tolist()
@@ -260,7 +260,7 @@ def test_tensor_with_number(seed, name, number, function):
 )  # fmt: skip
 def test_of_one_tensor(seed, shape, name, function):
     if function == "signbit" and name == "bfloat16":
-        name = "float32"  # the sign of a converted nan is nobody's promise
+        name = "float32"  # the sign of a converted nan is undefined
     x, ours = drawn(seed, shape, name)
     theirs = getattr(torch, function)(x)
     assert repr(getattr(tg, function)(ours)) == repr(theirs)

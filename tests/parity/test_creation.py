@@ -218,7 +218,7 @@ numbers = st.one_of(
 
 @st.composite
 def nested(draw):
-    """Lists and tuples in each other to a depth of 3, nearly always of one shape."""
+    """Nested lists and tuples to a depth of 3, nearly always of one shape."""
     shape = draw(st.lists(st.integers(0, 3), max_size=3))
     kinds = draw(st.sampled_from([numbers, st.integers(-5, 5), st.floats(-2, 2), st.booleans()]))
 
@@ -253,7 +253,7 @@ def test_nested_lists(data, name):
         assert "expected sequence of length" in ours or "not a sequence" in ours
     elif theirs.startswith("tensor("):
         assert ours == theirs
-    elif "sequence" not in ours:  # of two errors in one list the shape's comes first here
+    elif "sequence" not in ours:  # if a list has two errors, that of the shape comes first here
         assert ours.partition(":")[0] == theirs.partition(":")[0], (theirs, ours)
     else:
         assert not ours.startswith("tensor")
@@ -273,7 +273,7 @@ def same_numbers(ours, theirs):
     assert a.shape == b.shape and str(ours.dtype) == str(theirs.dtype)
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") and ours.dtype != tg.float64:
         assert np.array_equal(a, b)
-    else:  # float64 wants a longer type beneath it, which not every machine has
+    else:  # float64 needs a longer type, which not every machine has
         unit = dtypes.finfo(ours.dtype).eps * np.abs(b).max(initial=0)
         assert np.abs(a - b).max(initial=0) <= unit
 

@@ -1,7 +1,7 @@
 """Data sets, samplers and loaders: PyTorch's batches, in PyTorch's order, from the same seed.
 
-After each case both default generators are in the same state, so that whatever is drawn after a
-pass over a loader (dropout, a new model) is the same too.
+After each case both default generators are in the same state, so that what is drawn after a pass
+over a loader (dropout, a new model) is the same too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Point = collections.namedtuple("Point", ["x", "y"])
 
 
 def plain(value):
-    """Tensors as (dtype, numbers), everything else as it is."""
+    """Tensors as (dtype, numbers), everything else unchanged."""
     if isinstance(value, torch.Tensor | tg.Tensor):
         return str(value.dtype), value.tolist()
     if isinstance(value, dict):
@@ -36,7 +36,7 @@ def plain(value):
 
 
 def twice(go, seed=0):
-    """What go(library) gives in both; the generators are in the same state afterwards."""
+    """go(library) returns the same in both; the generators are in the same state afterwards."""
     results = []
     for lib in LIBRARIES:
         lib.manual_seed(seed)
@@ -58,7 +58,7 @@ def twice(go, seed=0):
     stop=st.integers(0, 9),
 )
 def test_batches(seed, n, batch_size, shuffle, drop_last, own, epochs, stop):
-    """Several passes, the last left early, with draws between them."""
+    """Several passes, the last one stopped early, with draws between them."""
     options = {"batch_size": batch_size, "shuffle": shuffle}
     options["drop_last"] = drop_last and batch_size is not None
 
@@ -95,7 +95,7 @@ def test_a_thousand_shuffled_loaders(seed, n, batch_size):
     workers=st.integers(1, 4),
 )  # fmt: skip
 def test_workers_give_what_one_process_gives(seed, n, batch_size, drop_last, workers):
-    """PyTorch without workers, for its processes take long to start: its order is the same."""
+    """PyTorch without workers, because its processes start slowly; its order is the same."""
 
     def go(lib):
         count = workers if lib is tg else 0
@@ -260,7 +260,7 @@ range(3)
 
 
 def outcome(function):
-    """What it gives, or the class of its error."""
+    """What it returns, or the class of its error."""
     try:
         return plain(function())
     except Exception as error:

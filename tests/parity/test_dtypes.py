@@ -1,4 +1,4 @@
-"""Element types: PyTorch's tables, whole."""
+"""Element types: all of PyTorch's tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tinygrad_llm.tensor import dtypes  # noqa: E402
 
 NAMES = [d.name for d in dtypes.ALL]
 PAIRS = list(itertools.product(NAMES, repeat=2))
-# What has no rule with other integers; PyTorch raises for them.
+# These have no rule with other integers; PyTorch raises for them.
 KNOWN = [d.name for d in dtypes.ALL if d not in (dtypes.uint16, dtypes.uint32, dtypes.uint64)]
 
 
 def result(function, *arguments):
-    """What a function gives as text, or its error."""
+    """What a function returns, as text, or its error."""
     try:
         return str(function(*arguments))
     except (RuntimeError, TypeError) as error:

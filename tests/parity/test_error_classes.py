@@ -1,4 +1,4 @@
-"""What goes wrong raises PyTorch's class of error, with one line that says what was wrong."""
+"""Errors have PyTorch's class, and one line that says what was wrong."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ torch.ones(2).eq([1, 1])
 torch.ones(2).maximum([1, 1])
 """.strip().splitlines()
 
-# Given what is no tensor: the message says which argument (PyTorch's, and here the function too).
+# An argument is not a tensor: the message says which one (as PyTorch's) and in which function.
 NO_TENSOR = """
 torch.hstack([[1, 2], [3, 4]])
 torch.hstack([torch.ones(2), [1, 2]])

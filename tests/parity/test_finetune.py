@@ -64,7 +64,7 @@ def test_dpo(average, smoothing):
 
 @pytest.mark.parametrize("pool", ["last", "last_real", "first", "mean"])
 def test_the_head_of_a_classifier(pool):
-    """The hidden states are the GPT's; what is made of them is checked here, with gradients."""
+    """The hidden states are the GPT's; the layers after them are checked here, with gradients."""
     config = dict(vocab_size=12, context_length=6, emb_dim=8, n_heads=2, n_layers=1, drop_rate=0.0,
                   pool=pool, n_classes=3, pad_token_id=11)  # fmt: skip
     model = GPTClassifier(config).eval()

@@ -116,7 +116,7 @@ FINE = {
         t.quantile(x, 0.3, keepdim=True), x.quantile(0.5, dim=-1, keepdim=True),
     ],
     "is_nonzero": lambda t, x, v: t.tensor([t.is_nonzero(v[0]), t.zeros(1).is_nonzero()]),
-    "hardsigmoid": lambda t, x, v: [  # on the way back PyTorch takes a 1/6 of float32
+    "hardsigmoid": lambda t, x, v: [  # in backward PyTorch uses a float32 1/6
         t.nn.functional.hardsigmoid(x.detach() * 3), t.nn.Hardsigmoid(inplace=True)(x.detach() * 2),
     ],
     "more activations": lambda t, x, v: [
@@ -320,7 +320,7 @@ WRONG = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WRONG)
 def test_error(name):
-    """PyTorch raises, and here is an error of the same class."""
+    """PyTorch raises, and so does this package, with the same class of error."""
     try:
         WRONG[name](torch, torch.tensor(X, requires_grad=True), torch.tensor(V, requires_grad=True))
     except Exception as error:
@@ -345,7 +345,7 @@ IN_PLACE = {
     ("name", "args"), [(n, args) for names, args in IN_PLACE.items() for n in names.split()]
 )
 def test_in_place(name, args):
-    """The tensor itself comes back, changed, and its gradient is that of the change."""
+    """The tensor itself is returned, changed, and its gradient is that of the change."""
 
     def change(t, x):
         y = x * 1.0
@@ -354,7 +354,10 @@ def test_in_place(name, args):
         return y
 
     x = np.abs(X)
-    if name in ("zero_", "fill_"):  # the old history is left behind here, with PyTorch it is zero
+    if name in (
+        "zero_",
+        "fill_",
+    ):  # old history: dropped here, zero in PyTorch
         agree(torch, lambda t, x: change(t, x.detach()), x)
         return
     agree(torch, change, x)

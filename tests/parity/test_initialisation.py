@@ -17,7 +17,7 @@ seeds = st.integers(0, 2**64 - 1)
 
 
 def assert_same_weights(make, seed, exact=True):
-    """make(library) gives tensors; they are equal, and so are the generators afterwards."""
+    """make(library) returns tensors; they are equal, and so are the generators afterwards."""
     torch.manual_seed(seed)
     theirs = make(torch)
     tg.manual_seed(seed)
@@ -85,7 +85,7 @@ LAYERS = {
 @settings(max_examples=40)
 @given(seed=seeds, n=st.integers(1, 30), m=st.integers(1, 30))
 def test_layers(name, seed, n, m):
-    """Before the draws another layer is made: what it draws must not be more or less either."""
+    """Another layer is made before the draws: it must draw as many numbers as PyTorch's."""
 
     def make(lib):
         first = lib.nn.Linear(3, 1)  # an odd number of draws

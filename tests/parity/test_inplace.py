@@ -1,7 +1,7 @@
 """Random programs of views and in-place changes, run here and by PyTorch.
 
-Whatever the program, the values must be PyTorch's, and so must the gradients, or there must be an
-error: never a wrong gradient.
+For every program the values and the gradients must be PyTorch's, or there must be an error: never a
+wrong gradient.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def start(t):
 
 
 def total(tensors, weight):
-    """A loss of most of the tensors, each with a factor of its own."""
+    """A loss of most of the tensors, each with a different factor."""
     chosen = [x for i, x in enumerate(tensors) if i % 4 != weight or i == len(tensors) - 1]
     return sum((x * (i + 1.0)).sum() for i, x in enumerate(chosen))
 
@@ -141,10 +141,10 @@ def check(program, weight):
     got, my_errors = run(tinygrad_llm, ours, program)
     want, their_errors = run(torch, theirs, program)
     if [name for name, _ in my_errors] != [name for name, _ in their_errors]:
-        # Here a write may read the memory that it changes: the new values are worked out first.
+        # Here a write may read the memory that it changes: the new values are computed first.
         # In PyTorch zero_ and copy_ may write into a tensor that repeats its elements.
         more = my_errors if len(my_errors) > len(their_errors) else their_errors
-        # There a view that did not require grad before its base did is taken for a leaf.
+        # There a view that did not require grad before its base did counts as a leaf.
         refused = ("single memory location", "memory is read-only", "a leaf Variable")
         assert any(r in text for _, text in more for r in refused), (my_errors, their_errors)
         return
@@ -162,8 +162,8 @@ def check(program, weight):
         if other.requires_grad:
             other.backward()
     except RuntimeError as error:
-        # An in-place op of PyTorch's saves its result, which lies in the tensor's own memory; ours
-        # saves a copy, and so can go backward after further changes.
+        # An in-place op of PyTorch saves its result, which is in the memory of the tensor; ours
+        # saves a copy, and can compute backward after further changes.
         assert "inplace" in str(error), error
         assert_slope(ours, program, weight)
         return

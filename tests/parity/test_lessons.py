@@ -1,7 +1,7 @@
 """Every lesson under PyTorch too, with the imports changed: it must print the same.
 
-Left out are the cells tagged "package", `# %% tags=["package"]`: they use what PyTorch lacks, or
-print times.
+The cells tagged "package", `# %% tags=["package"]`, are left out: they use what PyTorch does not
+have, or print times.
 A script that never imports the package under PyTorch's name has nothing to compare.
 """
 
@@ -30,7 +30,7 @@ FILES = [
     and "import tinygrad_llm as torch" in p.read_text(encoding="utf-8")
 ]
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
-NAMES = r"nn|nn\.functional|optim|utils\.data"  # packages of PyTorch's
+NAMES = r"nn|nn\.functional|optim|utils\.data"  # names of PyTorch's packages
 
 
 def cells(source: str) -> str:

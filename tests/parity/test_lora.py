@@ -1,4 +1,4 @@
-"""Adapters of PEFT here, and ours there: the same logits both ways."""
+"""PEFT reads our adapters and this package reads PEFT's: the same logits in both directions."""
 
 from __future__ import annotations
 

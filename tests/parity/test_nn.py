@@ -1,4 +1,4 @@
-"""nn against PyTorch: the same seed gives the same weights, and modules do and print the same."""
+"""nn against PyTorch: the same seed gives the same weights; modules compute and print the same."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_whole_model_starts_the_same():
 
     ours, theirs = both(make, 123)
     same_state(ours, theirs)
-    assert tg.rand(3).tolist() == torch.rand(3).tolist()  # both streams stand at one place
+    assert tg.rand(3).tolist() == torch.rand(3).tolist()  # both streams are at the same position
 
 
 shapes = st.sampled_from([(3, 4), (16, 5), (30, 50), (2, 3, 4), (1, 1), (7, 1), (4, 17)])

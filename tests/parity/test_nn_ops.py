@@ -26,9 +26,9 @@ def normal(rng, shape, dtype, scale=1.0):
 
 
 def agree(function, *arrays, seed=0, same_dtype=True):
-    """function(F, lib, *tensors) gives the same values and gradients in both libraries.
+    """function(F, lib, *tensors) has the same values and gradients in both libraries.
 
-    Floating arrays become leaves that want gradients, others are passed on as tensors; None stays.
+    Floating arrays become leaves that require gradients, others become tensors; None stays None.
     """
     results = []
     for F, lib in ((tg_F, tg), (torch_F, torch)):
@@ -161,7 +161,7 @@ def test_layer_norm(leading, last, dtype, seed, parameters, eps):
     rng = np.random.default_rng(seed)
     x = normal(rng, [*leading, *last], dtype, 3.0)
     if math.prod(last) == 2:
-        eps = 1e-2  # the gradient is a difference of nearly equal numbers otherwise
+        eps = 1e-2  # otherwise the gradient is a difference of nearly equal numbers
     wb = [normal(rng, last, dtype) for _ in range(parameters)] + [None] * (2 - parameters)
     agree(lambda F, lib, x, w, b: F.layer_norm(x, last, w, b, eps), x, *wb, seed=seed)
 
@@ -178,7 +178,7 @@ def test_layer_norm(leading, last, dtype, seed, parameters, eps):
 def test_rms_norm(leading, last, dtype, seed, weighted, eps):
     rng = np.random.default_rng(seed)
     x = normal(rng, [*leading, *last], dtype)
-    x += np.copysign(np.asarray(0.3, dtype), x)  # a row near 0 has a gradient of any size
+    x += np.copysign(np.asarray(0.3, dtype), x)  # near 0 the gradient of a row can have any size
     w = normal(rng, last, dtype) if weighted else None
     agree(lambda F, lib, x, w: F.rms_norm(x, last, w, eps), x, w, seed=seed)
 
@@ -278,7 +278,7 @@ def test_dropout_has_the_same_zeros(p):
 def test_pad(shape, seed, data):
     n = data.draw(st.integers(0, len(shape)))
     widths = data.draw(st.lists(st.integers(-1, 3), min_size=2 * n, max_size=2 * n))
-    for i in range(n):  # leave something
+    for i in range(n):  # not all of it
         if shape[-1 - i] + widths[2 * i] + widths[2 * i + 1] < 1:
             widths[2 * i] = widths[2 * i + 1] = 1
     x = normal(np.random.default_rng(seed), shape, "float64")
@@ -313,7 +313,7 @@ def test_attention(leading, lengths, sizes, kind, scale, group, dtype, seed):
     rng = np.random.default_rng(seed)
     (n_rows, n_keys), (e, d) = lengths, sizes
     if len(leading) < 2:
-        group = 1  # PyTorch wants a batch beside the heads
+        group = 1  # PyTorch needs a batch dimension before the heads
     heads = [*leading[:-1], leading[-1] * group] if leading else []
     q = normal(rng, [*heads, n_rows, e], dtype)
     k, v = normal(rng, [*leading, n_keys, e], dtype), normal(rng, [*leading, n_keys, d], dtype)

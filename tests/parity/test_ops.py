@@ -1,7 +1,7 @@
-"""Every op through PyTorch's own names and arguments, against PyTorch.
+"""Every op through PyTorch's names and arguments, against PyTorch.
 
-The layers' functions are in test_nn_ops.py. A row says which ops it is about; that these really
-took part is asserted, and that together the rows and test_nn_ops.py leave out no op.
+The layers' functions are in test_nn_ops.py. A row names the ops that it tests; tests assert that
+these really ran, and that the rows and test_nn_ops.py together cover every op.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def real(d: Draw, shape: Any, dtype: str, domain: str = "normal") -> np.ndarray:
 
 
 def any_dim(d: Draw, ndim: int) -> int:
-    """A dimension, from the front or from behind; now and then one that does not exist."""
+    """A dimension, counted from the front or the back; sometimes one that does not exist."""
     if d.one_of(*range(20)) == 0:
         return d.one_of(ndim + 1, -ndim - 2)
     n = max(ndim, 1)
@@ -425,7 +425,7 @@ ROWS["repeat_interleave"] = ({"index"}, _expand)
 @row("cat stack", "cat")
 def _cat(d, name, dtype):
     shape = d.shape(1)
-    dim = any_dim(d, len(shape)) if len(shape) > 1 else 0  # PyTorch lets empty vectors be
+    dim = any_dim(d, len(shape)) if len(shape) > 1 else 0  # PyTorch accepts empty vectors
     at = dim % len(shape) if -len(shape) <= dim < len(shape) else 0
     sizes = [d.size(0, 3) for _ in range(d.size(1, 3))]
     if name == "stack" or d.bool():
@@ -497,7 +497,7 @@ def _index_put(d, name, dtype):
     index = d.index(x.shape)
     spots = np.arange(x.size).reshape(x.shape)[index]
     v: Any = real(d, d.broadcast(spots.shape), dtype)
-    if d.bool() or len(np.unique(spots)) < spots.size:  # written twice: whose is nobody's promise
+    if d.bool() or len(np.unique(spots)) < spots.size:  # written twice: undefined which stays
         v = 0.5
 
     def put(t, x, v):
@@ -637,7 +637,7 @@ def test_every_op_is_compared():
 
 
 def in_half(fn: Any, half: str) -> Any:
-    """The same on tensors that were brought to half precision, whose gradient flows back."""
+    """The same on tensors cast to half precision; the gradient passes the cast."""
 
     def run(t, *xs):
         to = getattr(t, half)
@@ -650,7 +650,7 @@ def in_half(fn: Any, half: str) -> Any:
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ROWS)
 def test_half_precision(name, half):
-    """Half precision in, half precision out, and nothing raises on the way back."""
+    """Half precision in, half precision out, and backward raises nothing."""
     draw = ROWS[name][1]
 
     @settings(max_examples=settings().max_examples // 2)

@@ -111,7 +111,7 @@ def test_in_float64_and_half(name):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_state_dict_of_pytorch_is_loaded(name):
-    """PyTorch makes 10 steps, both go on from its state for 10 more."""
+    """PyTorch takes 10 steps, then both continue from its state for 10 more."""
     options = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
     theirs, optimizer = steps(torch, name, options, 1, 10)
     state = optimizer.state_dict()
@@ -249,7 +249,7 @@ def test_simple_schedules_go_the_same_way(name, data):
     if name == "CosineAnnealingWarmRestarts":
         np.testing.assert_allclose([s[0][0] for s in ours], [s[0][0] for s in theirs], rtol=1e-12)
     else:
-        assert ours == theirs  # the very same floats
+        assert ours == theirs  # exactly the same floats
 
 
 @given(

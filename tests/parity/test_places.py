@@ -1,4 +1,4 @@
-"""Where a tensor stands, in the graph and in memory: walked along and asked as under PyTorch."""
+"""The place of a tensor in the graph and in memory, as PyTorch's attributes show it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIBRARIES = [tinygrad_llm, torch]
 
 
 def leaves(y):
-    """The leaves that tools for drawing graphs find, in the order of a walk from the output."""
+    """The leaves as tools that draw graphs visit them, starting at the output."""
     found, seen, to_see = [], set(), [y.grad_fn]
     while to_see:
         step = to_see.pop()

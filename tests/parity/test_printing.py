@@ -1,4 +1,4 @@
-"""What tensors print: character for character PyTorch's."""
+"""What tensors print: PyTorch's text, character for character."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ shapes = st.one_of(
 
 @st.composite
 def arrays(draw):
-    """NumPy arrays of every dtype, and of magnitudes that call for every way of printing."""
+    """NumPy arrays of every dtype, with magnitudes for every way of printing."""
     shape = draw(shapes)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     name = draw(st.sampled_from(FLOATS * 2 + INTEGERS))
@@ -234,7 +234,7 @@ torch.nn.Embedding(5, 3)(t([1, 2]))
 
 @pytest.mark.parametrize("expression", NAMES)
 def test_grad_fn_names(expression):
-    """Where the books print a result, the name of its last step is PyTorch's too."""
+    """Results that the books print have PyTorch's grad_fn name too."""
 
     def name(lib):
         lib.manual_seed(0)

@@ -1,7 +1,7 @@
 """Readers' programs, each run under PyTorch and under tinygrad_llm: every number must be the same.
 
 A program is PyTorch code. It calls `record(name, tensor)` for numbers that must agree closely,
-`exact(name, value)` for those that must be equal, and what it prints must be the same text, but for
+`exact(name, value)` for those that must be equal, and what it prints must be the same text, except
 the last digits of numbers.
 """
 

@@ -1,9 +1,9 @@
 """Random numbers: with the same seed, PyTorch's on a CPU.
 
-Every stream is drawn alone and in sequences with the others, from many seeds, in many shapes and
-dtypes. Integers and masks must be equal and floats within one unit in the last place. After each
-case the two generators must be in the same state, byte for byte: what a draw takes from the stream,
-and the normal number that is kept for the next call, show there.
+Every stream is drawn alone and mixed with the others, from many seeds, in many shapes and dtypes.
+Integers and masks must be equal, and floats within one unit in the last place. After each case the
+two generators must be in the same state, byte for byte: the state shows how much a draw took from
+the stream, and the normal number that is kept for the next call.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def assert_same_state():
 
 
 # ------------------------------------------------------------------------------------- the draws
-# Each takes hypothesis' draw and gives a function of the module that draws.
+# Each takes Hypothesis' draw and returns a function that draws with a given library.
 def kind(lib, name):
     return getattr(lib, name)
 
@@ -123,7 +123,7 @@ def randint(draw):
         low = max(least, min(low, 2**20))
     width = draw(st.one_of(st.integers(1, 300), st.integers(1, 2**34), st.integers(1, most)))
     high = min(low + width, most + 1)
-    if dtype in FLOATS and abs(low) > 1 << 8:  # where the bounds may round into one another
+    if dtype in FLOATS and abs(low) > 1 << 8:  # here the bounds may round to the same number
         low = 0
         high = max(1, min(width, most))
     return lambda lib: lib.randint(low, high, shape, dtype=kind(lib, dtype))
@@ -253,7 +253,7 @@ def results(value):
 def check(draw, names, seed):
     """The same draws from both, one after the other: the same numbers, the same state after each.
 
-    A draw that one refuses the other refuses, with the same kind of error.
+    If one raises an error, the other raises the same kind of error.
     """
     torch.manual_seed(seed)
     tg.manual_seed(seed)
@@ -312,7 +312,7 @@ def test_streams_interleaved_a_thousand_times(data, seed, names):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 1000, 131072, 131073, 400001])
 def test_normals_are_equal_to_the_last_bit(size, dtype):
-    """Big enough for the threads, and for every octant of the circle."""
+    """Large enough for several threads, and for every octant of the circle."""
     torch.manual_seed(size)
     tg.manual_seed(size)
     assert_equal(
@@ -331,7 +331,7 @@ def test_long_permutations(n):
 @pytest.mark.parametrize("p", [0.1, 0.15, 0.5])
 @pytest.mark.parametrize("causal", [False, True])
 def test_dropout_of_attention(p, causal):
-    """The mask shows in the result: no dropout, or another one, would be far away."""
+    """The result shows the mask: without dropout, or with another mask, it would be far off."""
     torch.manual_seed(5)
     q = torch.randn(2, 3, 7, 8)
     k = torch.randn(2, 3, 7, 8)
@@ -351,7 +351,7 @@ def test_dropout_of_attention(p, causal):
 @settings(max_examples=60)
 @given(data=st.data(), seed=seeds, before=names, after=names)
 def test_a_state_of_pytorch_goes_on_here(data, seed, before, after):
-    """PyTorch's bytes are read here, in the middle of a stream, the kept normal included."""
+    """PyTorch's bytes are read in the middle of a stream, with the kept normal number."""
     torch.manual_seed(seed)
     for name in before:
         try:
@@ -473,7 +473,7 @@ Generator().set_state(zeros(5056, dtype=uint8))
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_errors(expression):
-    """The same class of error, and where there are words of PyTorch's own, mostly the same."""
+    """The same class of error, and mostly PyTorch's words if the message is PyTorch's own."""
     with pytest.raises(Exception) as theirs:
         eval(expression, vars(torch).copy())
     with pytest.raises(theirs.type) as ours:

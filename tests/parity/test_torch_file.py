@@ -1,4 +1,4 @@
-"""Files that PyTorch writes: every tensor and container in them comes back, and nothing else."""
+"""Files that PyTorch writes: every tensor and container is read, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def same(ours, theirs):
 
 @st.composite
 def tensors(draw):
-    """Tensors of every dtype, contiguous, transposed, cut out, expanded, empty, wanting grad."""
+    """Tensors of every dtype, contiguous, transposed, sliced, expanded, empty, requiring grad."""
     shape = draw(st.lists(st.integers(0, 4), max_size=3))
     dtype = getattr(torch, draw(st.sampled_from([d.name for d in dtypes.ALL])))
     rng = np.random.default_rng(draw(st.integers(0, 999)))

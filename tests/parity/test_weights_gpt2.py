@@ -1,4 +1,4 @@
-"""Tiny random GPT-2s of transformers: the same logits and gradients here, and back there."""
+"""Tiny random GPT-2s of transformers: the same logits and gradients, in both directions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IDS = np.random.default_rng(3).integers(0, 29, (3, 9))
 
 
 def theirs(seed=0, **changes):
-    """A random GPT2LMHeadModel whose biases and norms are not zero or one either."""
+    """A random GPT2LMHeadModel whose biases are not zero and whose norms are not one."""
     torch.manual_seed(seed)
     config = transformers.GPT2Config(
         **{
@@ -69,7 +69,7 @@ def test_logits_and_gradients(tmp_path, tied, safe):
     our_loss = ours.loss(ids[:, :-1], ids[:, 1:])
     close(our_loss.item(), loss)
     our_loss.backward()
-    # A gradient has its weight's layout, so the way of the weights is the way of the gradients.
+    # A gradient has the layout of its weight and is converted in the same way.
     grads = {name: p.grad for name, p in ours.named_parameters()}
     found = to_huggingface(grads, tied=tied)
     assert found.keys() == gradients.keys()

@@ -1,6 +1,6 @@
 """Chapter 5's run: GPT-2 small from random weights on The Verdict, ten epochs.
 
-Goes on from gpt_model.py. Expects `text` (the story), `EPOCHS`, `record`, `exact` and `note` in its
+Continues gpt_model.py. Expects `text` (the story), `EPOCHS`, `record`, `exact` and `note` in its
 globals.
 """
 

@@ -1,4 +1,4 @@
-"""A GPT by hand, and its text: the programs gpt.py and chapter5.py go on from here."""
+"""A GPT by hand, and its text: the programs gpt.py and chapter5.py continue from here."""
 
 import torch
 import torch.nn as nn

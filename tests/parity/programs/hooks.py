@@ -1,4 +1,4 @@
-"""Hooks on tensors and modules, and ops of one's own, as somebody studies gradients."""
+"""Hooks on tensors and modules, and custom ops, for studying gradients."""
 
 import torch
 import torch.nn as nn
@@ -78,7 +78,7 @@ class Swish(torch.autograd.Function):
 
 
 class StraightThrough(torch.autograd.Function):
-    """Rounds, and lets the gradient through as if it had not."""
+    """Round, with the gradient of the identity."""
 
     @staticmethod
     def forward(x):

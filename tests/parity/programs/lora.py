@@ -1,4 +1,4 @@
-"""LoRA layers by hand beside frozen ones, trained for some steps."""
+"""LoRA layers by hand, added to frozen layers and trained for some steps."""
 
 import math
 

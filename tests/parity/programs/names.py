@@ -1,4 +1,4 @@
-"""Names that readers' programs use now and then."""
+"""Names that readers' programs sometimes use."""
 
 import warnings
 
