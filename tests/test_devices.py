@@ -256,6 +256,68 @@ def test_a_model_on_two_gpus(two_gpus):
     np.testing.assert_allclose(run(*two_gpus), run("cpu", "cpu"), rtol=1e-4)
 
 
+CALLS = {  # what is computed outside of ops too: on x (2, 3) float32
+    "==": lambda x: x == 1.0,
+    "isnan": lambda x: x.isnan(),
+    "logical_not": lambda x: x.logical_not(),
+    "&": lambda x: (x > 0) & (x < 1),
+    "~": lambda x: ~(x > 0),
+    "any": lambda x: (x > 0).any(),
+    "sign": lambda x: x.long().sign(),
+    "signbit": lambda x: x.signbit(),
+    "//": lambda x: x // 2,
+    "nonzero": lambda x: x.nonzero(),
+    "argwhere": lambda x: torch.argwhere(x),
+    "unique": lambda x: x.unique(),
+    "sort": lambda x: x.sort()[0],
+    "argmax": lambda x: x.argmax(),
+    "topk": lambda x: x.topk(2)[1],
+    "cat": lambda x: torch.cat([x, x]),
+    "zeros_like": lambda x: torch.zeros_like(x),
+    "new_ones": lambda x: x.new_ones(4),
+    "clamp": lambda x: x.clamp(0, 1),
+    "masked_fill": lambda x: x.masked_fill(x > 0, 2.0),
+    "index": lambda x: x[torch.tensor([1, 0], device=x.device)],
+    "uniform_": lambda x: x.clone().uniform_(),
+    "zero_": lambda x: x.clone().zero_(),
+    "add_": lambda x: x.clone().add_(1),
+    "deepcopy": lambda x: copy.deepcopy(x),
+    "dropout": lambda x: F.dropout(x, 0.5),
+    "cross_entropy": lambda x: F.cross_entropy(x, torch.tensor([0, 2], device=x.device)),
+    "multinomial": lambda x: torch.multinomial(x.abs() + 0.1, 1),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_result_is_on_the_gpu_of_the_tensor(name, two_gpus):
+    """Whichever GPU was the current one before, and with the CPU's numbers."""
+    x = torch.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    torch.manual_seed(3)
+    expected = CALLS[name](x)
+    for device in two_gpus:
+        (torch.zeros(1, device=two_gpus[0]) + 1).exp()
+        torch.manual_seed(3)
+        y = CALLS[name](x.to(device))
+        assert str(y.device) == device
+        np.testing.assert_allclose(y.cpu().numpy(), expected.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adagrad, optim.RMSprop])
+def test_every_optimizer_works_where_the_parameters_are(make, two_gpus):
+    def run(first, second):
+        parameters = [nn.Parameter(torch.ones(3, device=place)) for place in (first, second)]
+        optimizer = make(parameters, lr=0.1)
+        for _ in range(3):
+            loss = sum(((p * p).sum().to(first) for p in parameters), torch.zeros((), device=first))
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 0.5, norm_type=float("inf"))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+        return [p.detach().cpu().tolist() for p in parameters]
+
+    np.testing.assert_allclose(run(*two_gpus), run("cpu", "cpu"), rtol=1e-5)
+
+
 def test_memory_of_each_gpu(two_gpus):
     before = [torch.cuda.memory_allocated(i) for i in (0, 1)]
     kept = torch.zeros(1 << 20, device="cuda:1")

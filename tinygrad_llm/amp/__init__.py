@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import use_gpu_of, xp_of
 from ..autograd.inplace_versions import mark_modified
 from ..cuda.availability import is_available
 from ..functions.autocast import autocast, is_autocast_enabled
@@ -94,6 +94,7 @@ class GradScaler:
                 g = p.grad.array
                 if g.dtype.itemsize == 2:
                     raise ValueError("Attempting to unscale FP16 gradients.")
+                use_gpu_of(g)
                 g *= 1.0 / self._scale
                 mark_modified(g, "unscale_")
                 finite = finite and bool(xp_of(g).isfinite(g).all())

@@ -39,6 +39,7 @@ __all__ = [
     "settings",
     "to_numpy",
     "use_gpu",
+    "use_gpu_of",
     "xp_of",
 ]
 
@@ -142,6 +143,21 @@ def follow(arrays: Any, name: str) -> int | None:
         use_gpu(index)
         return index
     return None
+
+
+def use_gpu_of(*values: Any) -> None:
+    """On a machine with several GPUs: let CuPy work on the GPU of the first of these that has one.
+
+    values: arrays, tensors, anything else, which is passed over. The engine calls `follow`, which
+    also refuses arrays of two GPUs; what is computed outside of ops calls this first.
+    """
+    if not gpus.several:
+        return
+    for value in values:
+        array = getattr(value, "array", value)
+        if not isinstance(array, np.ndarray) and is_array(array):
+            use_gpu(int(array.data.device_id))
+            return
 
 
 def check_gpu(index: int) -> int:

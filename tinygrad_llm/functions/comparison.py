@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, xp_of
+from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, attach, dtypes, wrap
 from .checks import broadcasts
 from .logic import logical_and
@@ -36,6 +36,7 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
 
 def _compared(name: str, input: Tensor, other: Any) -> Any:
     """input and other put to ndarray.__eq__, __lt__ ...; NotImplemented if other is no number."""
+    use_gpu_of(input)
     other = as_operand(other)
     if other is NotImplemented:
         return NotImplemented
@@ -116,6 +117,7 @@ for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
 def _kind(name: str, input: Tensor, whole: bool) -> Tensor:
     """One of NumPy's questions; `whole` is the answer for every integer."""
     a = input.array
+    use_gpu_of(a)
     if a.dtype.kind in "iub":
         return wrap(xp_of(a).full(a.shape, whole))
     return wrap(asarray(getattr(xp_of(a), name)(a), a))

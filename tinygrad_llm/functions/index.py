@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import xp_of
+from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.memory import is_array
 from ..autograd.engine import OPS
 from ..tensor import Tensor, wrap
@@ -104,6 +104,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 @method("__setitem__")
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index]."""
+    use_gpu_of(input)
     where = as_index(index, input.array)
     if isinstance(value, Tensor):
         value = cast(value, input.array.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ops
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, to_numpy, xp_of
+from ..arrays.devices import device_of, move, to_numpy, use_gpu_of, xp_of
 from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
@@ -187,6 +187,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     refuse_leaf(self)
     if isinstance(value, Tensor):
         return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
+    use_gpu_of(self)
     array = xp_of(self.array).full(self.array.shape, value, self.array.dtype)
     return write(self, wrap(array), "fill_")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, xp_of
+from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dims
 from .checks import broadcasts
@@ -46,11 +46,13 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
 def logical_not(input: Tensor) -> Tensor:
     """Whether false (0), element by element; a bool tensor."""
     a = input.array
+    use_gpu_of(a)
     return wrap(asarray(a == 0, a))
 
 
 def _bitwise(name: str, sign: str, input: Any, other: Any) -> Any:
     """An operator on the bits of integers, or on truth values; the common dtype of both."""
+    use_gpu_of(input, other)
     given = [as_operand(v) for v in (input, other)]
     if builtins.any(v is NotImplemented for v in given):
         return NotImplemented
@@ -114,6 +116,7 @@ def bitwise_not(input: Tensor) -> Tensor:
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
         )
+    use_gpu_of(a)
     return wrap(asarray(~a, a))
 
 

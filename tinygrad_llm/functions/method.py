@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
+from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +56,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     3. Two operands that do not go together (NotImplemented) are a TypeError too.
 
     Nothing is examined before something went wrong: a good call costs one try and one comparison.
-    What must happen before every function, good call or not, belongs at the top of `call`.
+    On a machine with several GPUs the GPU of the first tensor becomes the current one before that.
 
     arguments_before: how many arguments come before the first that the caller writes, 1 for the
     self of a method. Positions in messages are counted without them.
@@ -64,6 +65,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if gpus.several:
+            _use_gpu_of_arguments(args, kwargs)
         try:
             result = function(*args, **kwargs)
         except TypeError:
@@ -82,6 +85,14 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         return result
 
     return call  # type: ignore[return-value]
+
+
+def _use_gpu_of_arguments(args: tuple, kwargs: dict) -> None:
+    """Make the GPU of the first tensor current, also if it is in a list: cat([a, b])."""
+    for value in (*args, *kwargs.values()):
+        use_gpu_of(*(value if isinstance(value, tuple | list) else (value,)))
+        if isinstance(value, Tensor | tuple | list):
+            return
 
 
 # ------------------------------------------------------------------------ parameters of a function

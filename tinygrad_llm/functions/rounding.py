@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import asarray, xp_of
+from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from .checks import broadcasts
 from .inplace import in_place
@@ -68,6 +68,7 @@ def frac(input: Tensor) -> Tensor:
 def sign(input: Tensor) -> Tensor:
     """−1, 0 or 1 for negative, 0 (or nan) and positive; the gradient is 0."""
     a = input.array
+    use_gpu_of(a)
     if a.dtype.kind in "ub":
         return wrap(asarray((a != 0).astype(a.dtype), a))
     result = ops.Step.apply(input, function="sign")
@@ -83,6 +84,7 @@ sgn = sign
 def signbit(input: Tensor) -> Tensor:
     """Whether negative, −0.0 included; a bool tensor."""
     a = input.array
+    use_gpu_of(a)
     return wrap(asarray(xp_of(a).signbit(a) if a.dtype.kind in "fV" else a < 0, a))
 
 
@@ -92,6 +94,7 @@ def _pair(input: Any, other: Any) -> Any:
 
     RuntimeError for a division of integers by 0.
     """
+    use_gpu_of(input, other)
     given = [as_operand(v) for v in (input, other)]
     if any(v is NotImplemented for v in given):
         return NotImplemented

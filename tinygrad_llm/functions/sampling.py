@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, to_numpy
+from ..arrays.devices import asarray, to_numpy, use_gpu_of
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
@@ -123,6 +123,7 @@ def multinomial(
 def _fill(x: Tensor, by: str, draw: Callable[..., Any], *others: Any) -> Tensor:
     """What draw(shape, *others) gives, in the order of x's memory, becomes the values of x."""
     refuse_leaf(x)
+    use_gpu_of(x)
     values = in_memory_order(draw, x.array, *others) if x.array.size else x.array
     return write(x, wrap(asarray(values, x.array)), by)
 

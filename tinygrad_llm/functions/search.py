@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, xp_of
+from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .method import function, method
@@ -20,6 +20,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     used as an index.
     """
     a = input.array
+    use_gpu_of(a)
     xp = xp_of(a)
     true = a != 0
     if a.ndim == 0:

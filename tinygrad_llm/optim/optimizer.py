@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, xp_of
+from ..arrays.devices import device_of, move, use_gpu_of, xp_of
 from ..arrays.parallel import on_every_core
 from ..autograd.grad_mode import enable_grad
 from ..autograd.inplace_versions import mark_modified
@@ -192,6 +192,7 @@ class Optimizer:
                         refuse_in_capture(
                             f"{name}, except Adam's and AdamW's of float32 parameters,"
                         )
+                    use_gpu_of(p.array)
                     self.update(p.array, p.grad.array, self.state[p], group)
                 mark_modified(p.array, name)
         return loss
@@ -211,6 +212,7 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
+                    use_gpu_of(p.grad.array)
                     p.grad.array[...] = 0
 
     # ----------------------------------------------------------------- saving and loading
@@ -310,4 +312,5 @@ def step_count(state: dict[str, Any]) -> float:
 
 def zeros_like(p: Any) -> Tensor:
     """A tensor of zeros of the array's shape and dtype, on its device."""
+    use_gpu_of(p)
     return wrap(xp_of(p).zeros_like(p))

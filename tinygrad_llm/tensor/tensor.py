@@ -299,6 +299,7 @@ class Tensor:
             )
         copy = object.__new__(type(self))
         memo[id(self)] = copy
+        devices.use_gpu_of(self.array)
         copy.array = self.array.copy()
         copy._needs = self._needs
         if self.grad is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import device_of, move, xp_of
+from ...arrays.devices import device_of, move, use_gpu_of, xp_of
 from ...arrays.twins import twins
 from ...autograd.inplace_versions import mark_modified
 from ...functions.shape.join import cat
@@ -76,6 +76,7 @@ def get_total_norm(
         ]
         norms = [wrap(move(n.array, *next(iter(places)))) for n in norms]
         return get_total_norm(norms, norm_type, error_if_nonfinite)
+    use_gpu_of(arrays[0])
     xp, dtype = xp_of(arrays[0]), arrays[0].dtype
     if p == 2.0 and twins.gpu is not None and twins.gpu.takes_norm(arrays):
         total = twins.gpu.gradient_norm(arrays)
@@ -114,6 +115,7 @@ def clip_grads_with_norm_(
                      if p.grad is not None and device_of(p.grad.array) == place]  # fmt: skip
             clip_grads_with_norm_(there, max_norm, wrap(move(total_norm.array, *place)))
         return
+    use_gpu_of(arrays[0])
     if twins.gpu is not None and twins.gpu.takes_norm([*arrays, total_norm.array]):
         twins.gpu.clip_by_norm(arrays, total_norm.array, max_norm)
         for array in arrays:
