@@ -54,7 +54,8 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     """op over two operands of which at least one is a tensor."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.array.dtype is not b.array.dtype or (floating and a.array.dtype.kind in "iub"):
-            if twins.gpu is not None and twins.gpu.mixed_sum(op, a.array, b.array):
+            gpu = twins.gpu if a.is_cuda else None
+            if gpu is not None and gpu.mixed_sum(op, a.array, b.array):
                 return op.apply(a, b)
             a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
