@@ -122,7 +122,7 @@ class Watch:
             self.learn_names(model, "" if len(models) == 1 else type(model).__name__)
 
     def learn_names(self, model: Module, prefix: str = "") -> None:
-        """Give each module inside `model` that has no name yet its path."""
+        """Name each module inside `model` that has no name yet by its path."""
         for name, module in model.named_modules():
             path = ".".join(part for part in (prefix, name) if part)
             self.names.setdefault(id(module), (path, module))

@@ -124,7 +124,7 @@ def draw(
 
 
 class _Locals:
-    """The variables of a function when it returned, which give names to a drawing."""
+    """The variables of a function when it returned, which name the nodes of a drawing."""
 
     def __init__(self, function: Any) -> None:
         self.code = getattr(function, "__code__", None)

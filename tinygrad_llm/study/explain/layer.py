@@ -96,8 +96,8 @@ def _check(module: Any, example: LayerExample) -> list[dict[str, Any]]:
     inputs = _leaves(example.arguments(SMALL))
     if not any(x.requires_grad for x in inputs) and not list(module.parameters()):
         return []
-    found = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
-    return check_rows(found, lambda i: f"input {i}")
+    comparisons = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
+    return check_rows(comparisons, lambda i: f"input {i}")
 
 
 def _memory(example: LayerExample) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def memory_bill(
 
 
 def counted(model: Any, idx: Any, targets: Any) -> tuple[int, int]:
-    """(bytes that the ops save in forward, the most of them at once), as study.trace counts."""
+    """(bytes that the ops save in forward, the largest number held), as study.trace counts."""
     from ..trace.recording import trace
 
     with trace(model) as t:

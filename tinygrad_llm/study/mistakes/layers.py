@@ -308,7 +308,7 @@ def _turned(op, g, cos=1.0, sin=-1.0, interleaved=None):
     return rotate(g, op.given[1] * cos, op.given[2] * sin, other), None, None
 
 
-def _rest_dropped(op, g):
+def _unpaired_dropped(op, g):
     gx = true(op, g)[0].copy()
     gx[..., 2 * op.given[1].shape[-1] :] = 0.0
     return gx, None, None
@@ -324,6 +324,7 @@ wrong(
      lambda op, g: _turned(op, g, interleaved=not op.interleaved)),
     ("turned by the opposite angle", "cos is negated as well: that turns by π − θ.",
      lambda op, g: _turned(op, g, cos=-1.0)),
-    ("rest dropped", "The numbers behind the last pair get 0: they were passed on as they are.",
-     _rest_dropped),
+    ("unpaired numbers dropped", "The numbers after the last pair get 0: they were passed on as "
+     "they are.",
+     _unpaired_dropped),
 )  # fmt: skip
