@@ -220,7 +220,7 @@ TYPED = {
         "without r": layer_norm(RIGHT_X[4:]),
         "w forgotten": layer_norm(WITHOUT_W),
         "sums for means": layer_norm(RIGHT_X.replace("mean", "sum")),
-        "x̂ missing behind the third path": layer_norm(
+        "x̂ missing in the third path": layer_norm(
             "r * (u - u.mean(-1, keepdims=True) - (u * xhat).mean(-1, keepdims=True))"
         ),
         "x̂ left out of ∂L/∂w": layer_norm(w="g.sum(rows)"),

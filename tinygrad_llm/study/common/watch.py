@@ -104,7 +104,7 @@ class Watch:
     called. `place_of_call` returns the place of an op that ran, as long as the op exists.
     """
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         self.names: dict[int, tuple[str, Module]] = {}  # id of a module: its path, and itself
         self.calls: dict[int, int] = {}  # id of a module: how often it was called
         self.call: Call | None = None  # the innermost call that is running

@@ -104,6 +104,7 @@ def no_g(derivative: str) -> tuple[str, str, Backward]:
 
 # ----------------------------------------------------------------------------- undone broadcasts
 def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an input; () for a number."""
     return x.shape if is_array(x) else ()
 
 

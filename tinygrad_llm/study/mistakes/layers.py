@@ -206,7 +206,7 @@ wrong(
     ("sums for means", "The two means are sums here: they lack 1/C.",
      _layer_norm(lambda u, xhat, r: r * (u - u.sum(-1, keepdims=True)
                                          - xhat * (u * xhat).sum(-1, keepdims=True)))),
-    ("x̂ missing behind the third path", "The third path is mean(u·x̂) here, without the factor x̂.",
+    ("x̂ missing in the third path", "The third path is mean(u·x̂) here, without the factor x̂.",
      _layer_norm(lambda u, xhat, r: r * (u - _mean(u) - _mean(u * xhat)))),
     ("x̂ left out of ∂L/∂w", "∂L/∂w is Σ g here, which is ∂L/∂b: w multiplies x̂, so it is Σ g·x̂.",
      _layer_norm(gw=lambda g, xhat: _sum_rows(g))),
