@@ -46,6 +46,10 @@ models
 generation
 training
 finetune
+study.common
+study.mistakes  study.memory  study.doctor
+study.check
+study.trace  study.draw  study.explain  study.exercises
 study
 cli
 __main__

@@ -1,4 +1,4 @@
-"""The diagnosis of wrong gradients: by name where there is one, else by what the numbers show."""
+"""The diagnosis of wrong gradients: by name where there is one, otherwise by their numbers."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_the_true_backward_has_no_findings(name):
 @pytest.mark.parametrize("name", OPS)
 def test_every_mistake_is_called_by_its_name(name):
     for mistake in MISTAKES[name]:
-        found = diagnose(name, mistake.planted())
-        assert [f.mistake for f in found] == [mistake], (mistake.name, found)
-        assert found[0].text == mistake.sentence and found[0].kind == "mistake"
+        findings = diagnose(name, mistake.planted())
+        assert [f.mistake for f in findings] == [mistake], (mistake.name, findings)
+        assert findings[0].text == mistake.sentence and findings[0].kind == "mistake"
 
 
 def text_of(name, cls):
-    found = diagnose(name, cls)
-    assert found, "nothing was found"
-    assert all(f.mistake is None for f in found), found
-    return " ".join(f.text for f in found)
+    findings = diagnose(name, cls)
+    assert findings, "no findings"
+    assert all(f.mistake is None for f in findings), findings
+    return " ".join(f.text for f in findings)
 
 
 def test_a_constant_factor():
@@ -133,7 +133,7 @@ def test_some_elements_are_right():
 
 
 def test_two_mistakes_in_two_inputs():
-    """Each wrong input is explained by a mistake of its own."""
+    """Each wrong input is explained by its own mistake."""
 
     def backward(self, g):
         xhat, r, w = self.saved
@@ -141,14 +141,14 @@ def test_two_mistakes_in_two_inputs():
         rows = tuple(range(g.ndim - 1))
         return r * u, g.sum(rows), g.sum(rows)
 
-    found = diagnose("layer_norm", attempt("layer_norm", backward))
-    assert [(f.input, f.mistake.name) for f in found] == [
+    findings = diagnose("layer_norm", attempt("layer_norm", backward))
+    assert [(f.input, f.mistake.name) for f in findings] == [
         ("x", "mean and variance held constant"),
         ("w", "x̂ left out of ∂L/∂w"),
     ]
 
 
-def test_a_mistake_beside_an_error_without_a_name():
+def test_a_mistake_together_with_an_error_without_a_name():
     """x's mistake is named although w and b are wrong in a way that has no name."""
 
     def backward(self, g):
@@ -163,15 +163,15 @@ def test_a_mistake_beside_an_error_without_a_name():
 
 
 def test_options_come_after_the_plain_calls():
-    """Who has not come to the options yet is told of the mistake in the plain calls alone."""
+    """A learner who has not reached the options reads only about the plain calls."""
 
     def backward(self, g):
         gw = np.zeros(self.shape)
         gw[self.saved[0]] = g
         return gw, None
 
-    (found,) = diagnose("embedding", attempt("embedding", backward))
-    assert found.mistake is not None and found.mistake.name == "= for +="
+    (finding,) = diagnose("embedding", attempt("embedding", backward))
+    assert finding.mistake is not None and finding.mistake.name == "= for +="
 
     def without_options(self, g):
         gw = np.zeros(self.shape)
@@ -183,14 +183,14 @@ def test_options_come_after_the_plain_calls():
     assert "padding_idx" in text or "scale_grad_by_freq" in text
 
 
-def test_what_is_no_gradient():
+def test_what_is_not_a_gradient():
     assert diagnose("exp", attempt("exp", lambda self, g: None))[0].kind == "nothing"
-    found = diagnose("mul", attempt("mul", lambda self, g: g))
-    assert found[0].kind == "number" and "2 inputs" in found[0].text
-    found = diagnose("exp", attempt("exp", lambda self, g: "g"))
-    assert found[0].kind == "number" and "str" in found[0].text
-    found = diagnose("exp", attempt("exp", lambda self, g: g @ g @ g))
-    assert found[0].kind == "error" and "The call" in found[0].text
+    findings = diagnose("mul", attempt("mul", lambda self, g: g))
+    assert findings[0].kind == "number" and "2 inputs" in findings[0].text
+    findings = diagnose("exp", attempt("exp", lambda self, g: "g"))
+    assert findings[0].kind == "number" and "str" in findings[0].text
+    findings = diagnose("exp", attempt("exp", lambda self, g: g @ g @ g))
+    assert findings[0].kind == "error" and "The call" in findings[0].text
 
 
 def test_an_unknown_op():

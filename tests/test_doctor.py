@@ -24,7 +24,7 @@ HARMLESS = {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4", "MALLOC_ARENA_M
 
 
 def doctor(*options, env=None):
-    """The command in a process of its own."""
+    """The command in a child process."""
     return subprocess.run(
         [sys.executable, "-m", "tinygrad_llm", "doctor", *options], capture_output=True, text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})}, timeout=300,
@@ -38,7 +38,7 @@ def planted():
 
 
 @pytest.fixture
-def unhurried(monkeypatch):
+def without_measuring(monkeypatch):
     """Without the processes that measure: what they would find."""
     rates = {True: (100.0, 4.0), False: (250.0, 3.0)}
 
@@ -66,9 +66,9 @@ def test_json_has_its_schema(planted):
         assert f["severity"] == "ok" or f["advice"], f"{f['name']} says not what to do"
     names = [(f["area"], f["name"]) for f in report["findings"]]
     assert len(set(names)) == len(names)
-    wanted = "python numpy processor memory gpu mpi".split()
-    wanted += ["matrix products", "memory bandwidth", "gpt2 files", "data folder"]
-    assert set(wanted) <= {f["name"] for f in report["findings"]}
+    expected = "python numpy processor memory gpu mpi".split()
+    expected += ["matrix products", "memory bandwidth", "gpt2 files", "data folder"]
+    assert set(expected) <= {f["name"] for f in report["findings"]}
 
 
 def test_planted_variables_are_found_and_their_cost_measured(planted):
@@ -105,33 +105,33 @@ def test_the_text_says_what_to_do_without_colour_in_a_pipe():
      ("CUDA_VISIBLE_DEVICES", ""), ("PYTHONTRACEMALLOC", "1"), ("OMP_NUM_THREADS", "many")],
 )  # fmt: skip
 def test_a_variable_that_harms_is_found(name, value):
-    (found,) = variables.slowing({name: value, "PATH": "/bin"}, cores=4)
-    assert found.name == name and found.effect and found.advice and "{" not in found.effect
+    (finding,) = variables.slowing({name: value, "PATH": "/bin"}, cores=4)
+    assert finding.name == name and finding.effect and finding.advice and "{" not in finding.effect
 
 
 def test_harmless_values_are_left_alone():
     assert variables.slowing(HARMLESS, cores=4) == []
 
 
-def test_without_takes_away_the_variables_alone():
+def test_without_removes_only_the_variables():
     env = {"OMP_NUM_THREADS": "1", "PATH": "/bin"}
     assert variables.without(env, variables.slowing(env, 4)) == {"PATH": "/bin"}
 
 
-def test_the_cost_is_told(unhurried):
-    found = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
-    cost = found["cost of the variables"]
+def test_the_cost_is_reported(without_measuring):
+    findings = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
+    cost = findings["cost of the variables"]
     assert cost.severity == "slow" and cost.facts["products_times"] == 2.5
     assert "2.5 times as long" in cost.advice and "on one core" in cost.text
-    assert found["matrix products"].severity == "slow"
-    unhurried[False] = (101.0, 4.0)
-    found = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
-    assert found["cost of the variables"].severity == "note"
-    assert found["matrix products"].severity == "ok"
+    assert findings["matrix products"].severity == "slow"
+    without_measuring[False] = (101.0, 4.0)
+    findings = {f.name: f for f in machine.look_at_speed({"OPENBLAS_CORETYPE": "Haswell"})}
+    assert findings["cost of the variables"].severity == "note"
+    assert findings["matrix products"].severity == "ok"
     assert [f.name for f in machine.look_at_speed({})][-1] == "variables"
 
 
-def test_wrong_numbers_are_broken(unhurried, monkeypatch):
+def test_wrong_numbers_are_broken(without_measuring, monkeypatch):
     real = machine._measure
     monkeypatch.setattr(machine, "_measure", lambda *a: {**real(*a), "right": False})
     assert {f.name: f.severity for f in machine.look_at_speed({})}["right numbers"] == "broken"
@@ -144,11 +144,11 @@ def test_huge_pages(tmp_path, monkeypatch, setting, severity):
         " ".join(f"[{s}]" if s == setting else s for s in ("always", "madvise", "never"))
     )
     monkeypatch.setattr(machine, "_HUGE", file)
-    (found,) = machine.look_at_memory({"faults": 16385, "fresh_ms": 30.0})
-    assert found.severity == severity and "16,385 page faults" in found.text
-    assert ("sudo tee" in found.command) == (setting == "never")
-    (found,) = machine.look_at_memory({"faults": 33, "fresh_ms": 4.0})
-    assert found.severity == "ok"
+    (finding,) = machine.look_at_memory({"faults": 16385, "fresh_ms": 30.0})
+    assert finding.severity == severity and "16,385 page faults" in finding.text
+    assert ("sudo tee" in finding.command) == (setting == "never")
+    (finding,) = machine.look_at_memory({"faults": 33, "fresh_ms": 4.0})
+    assert finding.severity == "ok"
 
 
 # ------------------------------------------------------------------------------- missing pieces
@@ -165,29 +165,31 @@ def missing(monkeypatch):
 
 def test_missing_packages_are_notes_with_a_command(missing):
     missing("matplotlib", "threadpoolctl", "tiktoken", "mpi4py", "cupy", "ml_dtypes", "rich")
-    found = {
+    findings = {
         f.name: f
         for look in (pieces.look_at_packages, pieces.look_at_tokenizers, pieces.look_at_mpi)
         for f in look()
     }
     for name, package in (("matplotlib", "matplotlib"), ("threadpoolctl", "threadpoolctl"),
                           ("tiktoken", "tiktoken"), ("mpi", "mpi4py mpich")):  # fmt: skip
-        assert found[name].severity == "note" and found[name].command.endswith(f"install {package}")
+        assert findings[name].severity == "note" and findings[name].command.endswith(
+            f"install {package}"
+        )
 
 
-def test_no_gpu_is_no_trouble(missing, monkeypatch):
+def test_without_a_gpu_nothing_is_wrong(missing, monkeypatch):
     missing("cupy")
     monkeypatch.setattr(pieces, "driver", lambda: None)
-    (found,) = pieces.look_at_gpu()
-    assert found.severity == "note" and "not needed" in found.advice and not found.command
+    (finding,) = pieces.look_at_gpu()
+    assert finding.severity == "note" and "not needed" in finding.advice and not finding.command
 
 
 @pytest.mark.parametrize(("cuda", "wheel"), [(12, "cupy-cuda12x"), (13, "cupy-cuda13x")])
 def test_a_gpu_without_cupy(missing, monkeypatch, cuda, wheel):
     missing("cupy")
     monkeypatch.setattr(pieces, "driver", lambda: ("NVIDIA X", cuda))
-    (found,) = pieces.look_at_gpu()
-    assert found.severity == "slow" and f"'{wheel}[ctk]'" in found.command
+    (finding,) = pieces.look_at_gpu()
+    assert finding.severity == "slow" and f"'{wheel}[ctk]'" in finding.command
 
 
 @pytest.mark.parametrize(
@@ -202,8 +204,8 @@ def test_a_gpu_that_is_tried(monkeypatch, result, card, severity):
     monkeypatch.setattr(pieces, "installed", lambda name: True)
     monkeypatch.setattr(pieces, "driver", lambda: card)
     monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
-    (found,) = pieces.look_at_gpu()
-    assert found.severity == severity
+    (finding,) = pieces.look_at_gpu()
+    assert finding.severity == severity
 
 
 @pytest.mark.parametrize(
@@ -215,18 +217,18 @@ def test_mpi(monkeypatch, result, launcher, severity):
     monkeypatch.setattr(pieces, "installed", lambda name: True)
     monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
     monkeypatch.setattr(pieces.shutil, "which", lambda *a, **k: launcher)
-    (found,) = pieces.look_at_mpi()
-    assert found.severity == severity
+    (finding,) = pieces.look_at_mpi()
+    assert finding.severity == severity
 
 
 def test_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(downloads.DATA_VARIABLE, str(tmp_path / "new"))
-    found = pieces.look_at_data()
-    assert found[0].severity == "ok" and "none yet" in found[0].text
+    findings = pieces.look_at_data()
+    assert findings[0].severity == "ok" and "none yet" in findings[0].text
     monkeypatch.setenv(downloads.DATA_VARIABLE, str(tmp_path))
     (tmp_path / corpora.NAMED["the-verdict"].file_name).write_text("something else")
-    found = {f.name: f for f in pieces.look_at_data()}
-    assert found["data set the-verdict"].severity == "broken"
+    findings = {f.name: f for f in pieces.look_at_data()}
+    assert findings["data set the-verdict"].severity == "broken"
     assert (tmp_path / corpora.NAMED["the-verdict"].file_name).read_text() == "something else"
 
 

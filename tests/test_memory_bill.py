@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm.models import GPT, GPTConfig
-from tinygrad_llm.study.memory.bill import counted, memory_bill
+from tinygrad_llm.study.memory.bill import memory_bill
+from tinygrad_llm.study.trace import trace
 
 CONFIGS = {
     "char": (65, 384, 6, 6, 8),
@@ -20,6 +21,15 @@ CONFIGS = {
 def batch_of(config, batch, time):
     idx = torch.randint(0, config.vocab_size, (batch, time))
     return idx, torch.randint(0, config.vocab_size, (batch, time))
+
+
+def counted(model, idx, targets):
+    """(bytes that the ops save in forward, the largest number held), as a trace counts them."""
+    with trace(model) as t:
+        loss = model.loss(idx, targets)
+        held = sum(op.new for op in t.ops)
+        loss.backward()
+    return held, t.peak
 
 
 @settings(max_examples=25, deadline=None)

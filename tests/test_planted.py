@@ -29,8 +29,8 @@ class Seen(BaseException):
 def clearly_seen(mistake: Mistake, n_examples: int = 200) -> str:
     """How the check saw the mistake: "value" or "shape"; "" if it did not."""
     planted = mistake.planted()
-    found = [in_row(c, planted, n_examples) for c in CASES if c.op is OPS[mistake.op]]
-    return max(found, key=["", "shape", "value"].index)
+    outcomes = [in_row(c, planted, n_examples) for c in CASES if c.op is OPS[mistake.op]]
+    return max(outcomes, key=["", "shape", "value"].index)
 
 
 def in_row(case: Case, planted: type[Op], n_examples: int) -> str:

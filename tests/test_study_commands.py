@@ -1,4 +1,4 @@
-"""tinygrad-llm study, trace and draw, as they are typed."""
+"""tinygrad-llm study, trace and draw, as commands."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ print("ran with", sys.argv[1:])
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as done:
         cli.main(list(arguments))
-    said = capsys.readouterr()
-    return done.value.code, said.out, said.err
+    captured = capsys.readouterr()
+    return done.value.code, captured.out, captured.err
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_draw_mistakes(capsys, script):
     assert "the examples: scalar, attention, gpt" in run(capsys, "draw", "scalr")[2]
     (script / "freed.py").write_text(SCRIPT + "\nloss.backward()\n", "utf-8")
     code, out, _ = run(capsys, "draw", "freed.py")
-    assert code == 0 and "without a walk back" in out
+    assert code == 0 and "without the backward pass" in out
     assert "writes .svg and .html" in run(capsys, "draw", "scalar", "--out", "x.png")[2]
 
 

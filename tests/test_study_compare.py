@@ -22,10 +22,10 @@ def small_gpt(**changes):
 
 def test_a_model_is_the_same_as_itself():
     model, idx = small_gpt()
-    found = study.compare(model, model, idx)
-    assert found.same and found and found.first is None
-    assert all(s.difference == 0.0 for s in found.stations) and found.unmatched == []
-    assert str(found).startswith(f"the same at all {len(found.stations)} stations")
+    result = study.compare(model, model, idx)
+    assert result.same and result and result.first is None
+    assert all(s.difference == 0.0 for s in result.stations) and result.unmatched == []
+    assert str(result).startswith(f"the same at all {len(result.stations)} stations")
 
 
 @pytest.mark.parametrize(
@@ -37,25 +37,25 @@ def test_a_model_is_the_same_as_itself():
         ("final_norm.weight", "final_norm layer_norm"),
     ],
 )
-def test_the_first_parting_is_the_changed_layer(name, station):
+def test_the_first_difference_is_in_the_changed_layer(name, station):
     model, idx = small_gpt()
     other = copy.deepcopy(model)
     parameter = dict(other.named_parameters())[name]
     noise = np.random.default_rng(1).normal(0, 0.1, parameter.shape)
     parameter.data = parameter.data + torch.tensor(noise.astype("float32"))
-    found = study.compare(model, other, idx)
-    assert not found.same and found.first.name == station
-    assert found.first.difference > found.first.allowed
-    assert "they differ first at " + station in str(found)
-    marked = [line for line in found.table().splitlines() if line.lstrip().startswith(">")]
+    result = study.compare(model, other, idx)
+    assert not result.same and result.first.name == station
+    assert result.first.difference > result.first.allowed
+    assert "they differ first at " + station in str(result)
+    marked = [line for line in result.table().splitlines() if line.lstrip().startswith(">")]
     assert len(marked) == 1 and station.split()[0] in marked[0]
 
 
 def test_float32_against_float64():
     model, idx = small_gpt()
     wide = copy.deepcopy(model).double()
-    found = study.compare(model, wide, idx)
-    assert found.same and max(s.difference for s in found.stations) > 0.0
+    result = study.compare(model, wide, idx)
+    assert result.same and max(s.difference for s in result.stations) > 0.0
     assert not study.compare(model, wide, idx, rtol=0.0, atol=1e-12).same
 
 
@@ -66,9 +66,9 @@ def test_cached_against_not():
         cache = model.new_cache()
         return torch.cat([model(ids[:, i : i + 1], cache) for i in range(ids.shape[1])], dim=1)
 
-    found = study.compare(model, token_by_token, idx)
-    assert found.same
-    names = {s.name for s in found.stations}
+    result = study.compare(model, token_by_token, idx)
+    assert result.same
+    names = {s.name for s in result.stations}
     assert {"trf_blocks.0", "trf_blocks.1.att", "final_norm"} <= names
 
     def with_a_wrong_position(ids):
@@ -92,16 +92,16 @@ def test_two_functions_by_their_ops():
         return ((x - x.mean(-1, keepdim=True)) * 1.001).exp().sum()
 
     x = torch.tensor([[1.0, 2.0, 4.0]])
-    found = study.compare(right, wrong, x)
-    assert found.first.name == "exp" and "mul" in found.unmatched
-    assert "x.mean(-1, keepdim=True)).exp()" in str(found)
+    result = study.compare(right, wrong, x)
+    assert result.first.name == "exp" and "mul" in result.unmatched
+    assert "x.mean(-1, keepdim=True)).exp()" in str(result)
 
 
-def test_the_place_and_the_values_are_told():
+def test_the_message_has_the_place_and_the_values():
     x = torch.tensor([1.0, 2.0, 3.0])
-    found = study.compare(lambda x: x * 1.0, lambda x: x * torch.tensor([1.0, 1.0, 2.0]), x)
-    assert found.first.index == (2,) and found.first.values == (3.0, 6.0)
-    assert "at (2,) a = 3, b = 6" in str(found)
+    result = study.compare(lambda x: x * 1.0, lambda x: x * torch.tensor([1.0, 1.0, 2.0]), x)
+    assert result.first.index == (2,) and result.first.values == (3.0, 6.0)
+    assert "at (2,) a = 3, b = 6" in str(result)
 
 
 def test_not_a_number_on_one_side_only():
@@ -109,14 +109,14 @@ def test_not_a_number_on_one_side_only():
     x = torch.tensor([1.0, nan, inf])
     assert study.compare(lambda x: x * 1.0, lambda x: x * 1.0, x).same
     y = torch.tensor([1.0, 1.0, 1.0])
-    found = study.compare(lambda x: x * 1.0, lambda x: x * torch.tensor([1.0, nan, 1.0]), y)
-    assert not found.same and found.first.index == (1,)
+    result = study.compare(lambda x: x * 1.0, lambda x: x * torch.tensor([1.0, nan, 1.0]), y)
+    assert not result.same and result.first.index == (1,)
 
 
 def test_results_of_other_shapes_differ():
     x = torch.ones(2, 3)
-    found = study.compare(lambda x: x.sum(0), lambda x: x.sum(1), x)
-    assert not found.same and "shape (3) and (2)" in str(found.first)
+    result = study.compare(lambda x: x.sum(0), lambda x: x.sum(1), x)
+    assert not result.same and "shape (3) and (2)" in str(result.first)
 
 
 def test_dropout_draws_the_same_numbers_on_both_sides():
@@ -144,9 +144,9 @@ def test_other_names_can_be_matched():
             return self.h(x) + 1.0
 
     a = A()
-    found = study.compare(a, B(a.first), torch.ones(1, 2), match={"first": "h", "A": "B"})
-    assert "first linear" in [s.name for s in found.stations]
-    assert found.first.name == "A"
+    result = study.compare(a, B(a.first), torch.ones(1, 2), match={"first": "h", "A": "B"})
+    assert "first linear" in [s.name for s in result.stations]
+    assert result.first.name == "A"
 
 
 def test_what_cannot_be_compared():

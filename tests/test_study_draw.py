@@ -1,4 +1,4 @@
-"""study.draw: the graph, the walk, the SVG and the page's data are the engine's own numbers."""
+"""study.draw: the graph, the steps, the SVG and the page's data have the engine's numbers."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def test_what_arrives_is_the_sum_of_what_left():
             np.testing.assert_allclose(a.total, sent[key], rtol=1e-5, atol=1e-7)
 
 
-def test_the_leaves_get_the_gradients_that_backward_gives():
+def test_the_leaves_get_the_gradients_of_backward():
     model, x, y = small_gpt()
     drawing = study.draw(lambda: model.loss(x, y), model)
     model.loss(x, y).backward()
-    found = {a.edge.source.label: a.total for s in drawing.steps for a in s.leaving
+    gradients = {a.edge.source.label: a.total for s in drawing.steps for a in s.leaving
              if a.edge.source.kind == "parameter"}  # fmt: skip
     for name, p in model.named_parameters():
-        np.testing.assert_allclose(found[name], p.grad.numpy(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradients[name], p.grad.numpy(), rtol=1e-4, atol=1e-6)
     tied = [a for s in drawing.steps for a in s.leaving if a.edge.source.label == "tok_emb.weight"]
     assert [a.count for a in tied] == [1, 2]
 
@@ -159,7 +159,7 @@ def test_an_unused_output_gets_nothing():
     assert split.arriving[1] is None and (split.leaving[0].gradient == [1, 1, 1, 0, 0, 0]).all()
 
 
-def test_the_page_s_formulas_are_worked_out_with_the_numbers():
+def test_the_page_s_formulas_have_the_numbers():
     a, _, e = scalar_expression()
     drawing = study.draw(e)
     data = drawing_data(drawing.graph, drawing.steps, set(), "t")
@@ -185,7 +185,7 @@ def test_a_freed_graph_is_drawn_without_steps():
     drawing.svg()
 
 
-def test_folding_follows_the_room_and_the_wish():
+def test_folding_by_room_or_as_asked():
     model, x, y = small_gpt()
     whole = study.draw(lambda: model.loss(x, y), model, fold=99)
     assert whole.folded == set()
@@ -195,7 +195,7 @@ def test_folding_follows_the_room_and_the_wish():
     assert auto.folded and len(auto.svg()) < len(whole.svg())
 
 
-def test_the_svg_is_whole_and_says_what_is_there():
+def test_the_svg_is_complete():
     a, b, e = scalar_expression()
     root = ElementTree.fromstring(study.draw(e, title="a < b").svg())
     texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -258,11 +258,11 @@ def test_a_heat_map_hides_nothing(rows, columns):
     a = np.zeros((rows, columns))
     if rows:
         a[rows // 2, columns // 2] = -3.0
-    found = heat(a) if a.size else None
-    if found is not None:
-        assert found["top"] == 3.0 and min(map(min, found["rows"])) == -100
-        assert len(found["rows"]) <= 20 and len(found["rows"][0]) <= 20
-        assert len(found["rows"]) * found["cell"][0] >= rows
+    cells = heat(a) if a.size else None
+    if cells is not None:
+        assert cells["top"] == 3.0 and min(map(min, cells["rows"])) == -100
+        assert len(cells["rows"]) <= 20 and len(cells["rows"][0]) <= 20
+        assert len(cells["rows"]) * cells["cell"][0] >= rows
 
 
 def test_the_derivation_is_the_docstring_s():

@@ -32,14 +32,14 @@ def explained(name):
 # ------------------------------------------------------------------------------------------- all
 @pytest.mark.parametrize("name", OWN_OPS)
 def test_every_op(name):
-    found = explained(f"ops.{name}")
-    data, example = found.data, found.data["example"]
+    explanation = explained(f"ops.{name}")
+    data, example = explanation.data, explanation.data["example"]
     assert data["name"] == name and data["doc"] and data["title"]
     assert "def forward(" in data["forward"] and "def backward(self" in data["backward"]
-    assert data["check"] and found.right, data["check"]
+    assert data["check"] and explanation.right, data["check"]
     assert all(row["difference"] < 1e-5 for row in data["check"])
-    wanted = [x["name"] for x in example["inputs"] if x["wants_gradient"]]
-    assert [g["name"] for g in example["gradients"]] == wanted and wanted
+    expected = [x["name"] for x in example["inputs"] if x["wants_gradient"]]
+    assert [g["name"] for g in example["gradients"]] == expected and expected
     for g in example["gradients"]:
         x = next(x for x in example["inputs"] if x["name"] == g["name"])
         assert g["value"].shape == x["value"].shape
@@ -52,10 +52,10 @@ def test_every_op(name):
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_every_layer(name):
-    found = explained(f"nn.{name}")
-    data = found.data
+    explanation = explained(f"nn.{name}")
+    data = explanation.data
     assert data["kind"] == "layer" and data["doc"] and "def forward" in data["forward"]
-    assert found.right and data["check"]
+    assert explanation.right and data["check"]
     assert data["example"]["output"] and data["memory"]["sizes"] == GPT2
     shapes = {p["name"]: p["value"].shape for p in data["example"]["parameters"]}
     for g in data["example"]["gradients"]:
@@ -73,14 +73,14 @@ def test_every_optimizer(name):
 @pytest.mark.parametrize("name", [*OWN_OPS, *sorted(LAYERS), *sorted(optimizers())])
 def test_every_form(name):
     prefix = "ops." if name in OPS else "nn." if name in LAYERS else "optim."
-    found = explained(prefix + name)
-    text = found.text(width=100)
+    explanation = explained(prefix + name)
+    text = explanation.text(width=100)
     assert text.startswith(name) and "def " in text
     for line in text.splitlines():
         assert sum(not unicodedata.combining(c) for c in line) <= 100
-    page = found.html()
+    page = explanation.html()
     assert "<title>" in page and "http" not in page.replace("http-equiv", "")
-    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["name"] == name
+    assert json.loads(json.dumps(explanation.as_dict(), allow_nan=False))["name"] == name
 
 
 def test_nothing_is_missing():
@@ -138,9 +138,9 @@ def test_adamw_line_by_line():
     p = p - lr * (m / (1 - b1)) / (np.sqrt(v / (1 - b2)) + 1e-8)
     np.testing.assert_allclose(steps[0]["parameters"], p, rtol=1e-12)
     np.testing.assert_allclose(steps[0]["state"]["exp_avg"], m, rtol=1e-12)
-    told = {line.text: line.values for line in steps[0]["lines"]}
-    np.testing.assert_allclose(told["p *= 1 - lr * decay"]["p"], [0.999, -1.998, 0.4995])
-    assert told["correction1 = 1 - beta1**t"]["correction1"] == pytest.approx(0.1)
+    lines = {line.text: line.values for line in steps[0]["lines"]}
+    np.testing.assert_allclose(lines["p *= 1 - lr * decay"]["p"], [0.999, -1.998, 0.4995])
+    assert lines["correction1 = 1 - beta1**t"]["correction1"] == pytest.approx(0.1)
 
 
 def test_a_wrong_backward_is_called_wrong():
@@ -161,18 +161,18 @@ def test_a_wrong_backward_is_called_wrong():
             return g * x
 
     try:
-        found = study.explain(Doubled)
-        assert not found.right and "wrong" in found.text()
+        explanation = study.explain(Doubled)
+        assert not explanation.right and "wrong" in explanation.text()
     finally:
         OPS.pop("doubled_for_explain")
 
 
-def test_an_op_of_one_s_own_with_numbers_of_one_s_own():
-    found = study.explain("exp", np.array([0.0, 1.0]))
-    np.testing.assert_allclose(found.data["example"]["output"][0], np.exp([0.0, 1.0]))
-    assert found.data["memory"] is None and found.right
-    found = study.explain("softmax", np.ones((1, 2)), dim=0)
-    np.testing.assert_allclose(found.data["example"]["output"][0], [[1.0, 1.0]])
+def test_an_op_with_the_caller_s_numbers():
+    explanation = study.explain("exp", np.array([0.0, 1.0]))
+    np.testing.assert_allclose(explanation.data["example"]["output"][0], np.exp([0.0, 1.0]))
+    assert explanation.data["memory"] is None and explanation.right
+    explanation = study.explain("softmax", np.ones((1, 2)), dim=0)
+    np.testing.assert_allclose(explanation.data["example"]["output"][0], [[1.0, 1.0]])
 
 
 def test_names():
@@ -192,13 +192,13 @@ def test_objects():
     assert study.explain(optim.SGD).data["name"] == "SGD"
 
     class Mine(nn.Module):
-        """A layer of one's own."""
+        """A layer without an example."""
 
         def forward(self, x):
             return x * 2.0
 
-    found = study.explain(Mine)
-    assert found.data["example"] is None and "x * 2.0" in found.text()
+    explanation = study.explain(Mine)
+    assert explanation.data["example"] is None and "x * 2.0" in explanation.text()
     with pytest.raises(TypeError, match="expected a name or a class"):
         study.explain(3)
     with pytest.raises(TypeError, match="is not an op, a layer or an optimizer"):
@@ -218,7 +218,7 @@ def test_explaining_draws_no_random_numbers():
 @pytest.mark.parametrize(
     "n, letters", [(11 * 13, "B·T"), (23, "C"), (4 * 23, "4·C"), (1, "1"), (64, "64"), (37, "37")]
 )
-def test_dimensions_tell_their_letters(n, letters):
+def test_the_letters_of_dimensions(n, letters):
     assert letters_of(n) == letters
     assert size_at("B·T") == 1024 and size_at("4·C") == 3072 and size_at("1") == 1
 
@@ -241,13 +241,13 @@ def test_lines_show_changes_in_place_and_inner_functions():
 
     with watch_lines(outer) as seen:
         outer(np.array([1.0]))
-    told = [
+    lines = [
         (line.text, {k: v for k, v in line.values.items() if k in "abc"}) for line in seen.lines
     ]
-    assert told[0] == ("def outer(a)", {"a": np.array([1.0])})
-    assert ("b = a + 1.0", {"b": np.array([2.0])}) in told
-    assert ("c *= 2.0", {"c": np.array([4.0])}) in told
-    assert ("inner(b)", {"b": np.array([4.0])}) in told
+    assert lines[0] == ("def outer(a)", {"a": np.array([1.0])})
+    assert ("b = a + 1.0", {"b": np.array([2.0])}) in lines
+    assert ("c *= 2.0", {"c": np.array([4.0])}) in lines
+    assert ("inner(b)", {"b": np.array([4.0])}) in lines
     assert seen.lines[-1].values["return"] == np.array([4.0])
     first = statements(outer)[outer.__code__.co_firstlineno + 1]
     assert first[1] == "b = a + 1.0"

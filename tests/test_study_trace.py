@@ -230,8 +230,8 @@ def test_plot_and_page_and_numbers(tmp_path):
     page = t.html(tmp_path / "trace.html")
     assert (tmp_path / "trace.html").read_text("utf-8") == page
     assert "<polyline" in page and "linear" in page and "http" not in page.replace("http-equiv", "")
-    found = json.loads(json.dumps(t.as_dict()))
-    assert found["ops"][0]["name"] == "linear" and found["modules"][0]["class"] == "Sequential"
+    data = json.loads(json.dumps(t.as_dict()))
+    assert data["ops"][0]["name"] == "linear" and data["modules"][0]["class"] == "Sequential"
 
 
 def test_without_backward_gradients_are_none():

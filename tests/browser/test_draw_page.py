@@ -34,16 +34,16 @@ def drawings(tmp_path_factory):
     settings = {"vocab_size": 11, "context_length": 6, "emb_dim": 8, "n_heads": 2, "n_layers": 2}
     gpt = GPT(GPTConfig(**settings, drop_rate=0.0))
     ids, targets = (torch.tensor(rng.integers(0, 11, (2, 6))) for _ in range(2))
-    found = {
+    drawn = {
         "scalar": study.draw(scalar, title="a scalar expression"),
         "attention": study.draw(lambda: head(x, x, x)[0].sum(), head, title="an attention head"),
         "gpt": study.draw(lambda: gpt.loss(ids, targets), gpt, title="a GPT of two layers"),
     }
-    for name, drawing in found.items():
+    for name, drawing in drawn.items():
         drawing.html(folder / f"{name}.html")
     maps = study.draw_attention(gpt, ids, tokens="a b c d e f".split())
     maps.html(folder / "maps.html")
-    return found, folder
+    return drawn, folder
 
 
 def load(browsers, folder, name, size=WIDE, dark=False):

@@ -7,9 +7,12 @@ import os
 import shutil
 import sys
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from ..study.doctor import Report
 
 __all__ = ["register"]
 
@@ -50,7 +53,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def text_of(report: Any, width: int, colored: bool) -> str:
+def text_of(report: Report, width: int, colored: bool) -> str:
     """The report as lines: headings, findings, what to do, and a summary."""
     lines: list[str] = []
     area = ""
@@ -67,7 +70,7 @@ def text_of(report: Any, width: int, colored: bool) -> str:
     return "\n".join([*lines[1:], "", *textwrap.wrap(_summary(report), width)])
 
 
-def _summary(report: Any) -> str:
+def _summary(report: Report) -> str:
     broken, slow = report.count("broken"), report.count("slow")
     parts = []
     if broken:

@@ -7,11 +7,15 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from .errors import BadValue
+
+if TYPE_CHECKING:
+    from ..models.gpt import GPT
+    from ..tensor import Tensor
 
 __all__ = ["register"]
 
@@ -165,7 +169,7 @@ def draw_command(
         )
 
 
-def _say(text: Any) -> None:
+def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
@@ -197,7 +201,7 @@ def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
         sys.argv, sys.path[:] = before
 
 
-def _small_gpt() -> tuple[Any, Any, Any]:
+def _small_gpt() -> tuple[GPT, Tensor, Tensor]:
     from ..study.draw.scenes import small_gpt
 
     return small_gpt()

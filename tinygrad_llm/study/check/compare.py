@@ -11,7 +11,7 @@ other once per token, the outputs of the calls are concatenated along the dimens
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +139,7 @@ class _Stations(Watch):
     A station's key is (kind, path, op name, number of that name within its call, output).
     """
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         super().__init__(*models)
         self.outputs: dict[Key, list[np.ndarray]] = {}
         self.order: list[tuple[Key, int]] = []  # (station, number of its call), as they ran
@@ -171,8 +171,8 @@ class _Stations(Watch):
 
 
 def compare(
-    a: Any,
-    b: Any,
+    a: Callable[..., Any],
+    b: Callable[..., Any],
     inputs: Any,
     *,
     rtol: float = 1e-4,
@@ -223,7 +223,7 @@ def compare(
     return Divergence(stations, unmatched)
 
 
-def _run(what: Any, args: Sequence[Any]) -> tuple[_Stations, list[Tensor]]:
+def _run(what: Callable[..., Any], args: Sequence[Any]) -> tuple[_Stations, list[Tensor]]:
     if not callable(what):
         raise TypeError(f"compare: expected a model or a function, got {type(what).__name__}")
     watch = _Stations(*([what] if isinstance(what, Module) else []))

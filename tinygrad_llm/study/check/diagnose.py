@@ -15,6 +15,7 @@ numbers look like: a constant factor, a sign, a transpose, a missing sum, a miss
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,8 @@ class Finding:
     mistake: Mistake | None = None
 
 
-Outcome = Any  # a dict of gradients by input, or the exception that backward raised
+Gradients = dict[int, np.ndarray]  # by input
+Outcome = Gradients | Exception  # or what backward raised
 
 
 def diagnose(name: str, attempt: type[Op]) -> list[Finding]:
@@ -94,11 +96,11 @@ def _kind(call: Sample) -> tuple:
     return tuple(sorted(call.options)), left_out, len(call.inputs)
 
 
-def _gradients(sample: Sample, op: type[Op]) -> dict[int, np.ndarray]:
+def _gradients(sample: Sample, op: type[Op]) -> Gradients:
     return sample.run(op).gradients()
 
 
-def _returned(ran: Ran) -> Any:
+def _returned(ran: Ran) -> list[Any] | Exception:
     """The gradients that backward returns, or the exception that it raises."""
     try:
         with np.errstate(all="ignore"):
@@ -117,9 +119,9 @@ def close(a: Any, b: Any) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True))
 
 
-def _differing(got: Outcome, true: Outcome) -> list[int]:
-    """The inputs whose gradients differ; none if one side is an exception."""
-    if isinstance(got, Exception) or isinstance(true, Exception):
+def _differing(got: Outcome, true: Gradients) -> list[int]:
+    """The inputs whose gradients differ; none if backward raised."""
+    if isinstance(got, Exception):
         return []
     return [i for i in true if not close(got[i], true[i])]
 
@@ -155,7 +157,7 @@ Explained = dict[Mistake, tuple[list[int], set[int]]]
 
 
 def _explained(
-    name: str, calls: list[Sample], true: list[Outcome], got: list[Outcome]
+    name: str, calls: list[Sample], true: list[Gradients], got: Sequence[Outcome]
 ) -> Explained:
     """The mistakes that produce some of the wrong gradients, on every call."""
     wrong = sorted(_wrong_inputs(got, true))
@@ -170,7 +172,7 @@ def _explained(
     return explained
 
 
-def _whole(explained: Explained, true: list[Outcome], got: list[Outcome]) -> list[Finding]:
+def _whole(explained: Explained, true: list[Gradients], got: Sequence[Outcome]) -> list[Finding]:
     """The mistake that explains all wrong gradients, if there is one."""
     wrong = sorted(_wrong_inputs(got, true))
     whole = [mistake for mistake, (inputs, _) in explained.items() if inputs == wrong]
@@ -180,7 +182,7 @@ def _whole(explained: Explained, true: list[Outcome], got: list[Outcome]) -> lis
 
 
 def _one_by_one(
-    name: str, rans: list[Ran], true: list[Outcome], got: list[Outcome], explained: Explained
+    name: str, rans: list[Ran], true: list[Gradients], got: Sequence[Outcome], explained: Explained
 ) -> list[Finding]:
     """For each wrong input: the mistake that explains it, or what its numbers look like."""
     findings = []
@@ -194,12 +196,12 @@ def _one_by_one(
     return findings
 
 
-def _wrong_inputs(made: list[Outcome], true: list[Outcome]) -> set[int]:
+def _wrong_inputs(made: Sequence[Outcome], true: list[Gradients]) -> set[int]:
     return {i for m, t in zip(made, true, strict=True) for i in _differing(m, t)}
 
 
 def _explains(
-    made: list[Outcome], true: list[Outcome], got: list[Outcome], wrong: list[int]
+    made: Sequence[Outcome], true: list[Gradients], got: Sequence[Outcome], wrong: list[int]
 ) -> list[int] | None:
     """The wrong inputs whose gradients a mistake reproduces; None if only one of the two raises.
 
@@ -226,7 +228,7 @@ def _explains(
 
 # ----------------------------------------------------------------------------- without a name
 def _pattern(
-    name: str, i: int, rans: list[Ran], true: list[Outcome], got: list[Outcome]
+    name: str, i: int, rans: list[Ran], true: list[Gradients], got: Sequence[Outcome]
 ) -> Finding:
     """Where input i's gradient is wrong, by how much, and what its numbers look like."""
     label = input_name(OPS[name], i)

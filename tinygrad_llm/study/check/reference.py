@@ -142,14 +142,14 @@ def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
 def rope(x: Tensor, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
     cos, sin = _tensor(cos), _tensor(sin)
     n = cos.shape[-1]
-    rest = x[..., 2 * n :]
+    unpaired = x[..., 2 * n :]
     if interleaved:
         a, b = x[..., 0 : 2 * n : 2], x[..., 1 : 2 * n : 2]
         turned = stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
     else:
         a, b = x[..., :n], x[..., n : 2 * n]
         turned = cat([a * cos - b * sin, b * cos + a * sin], -1)
-    return cat([turned, rest], -1)
+    return cat([turned, unpaired], -1)
 
 
 @twin

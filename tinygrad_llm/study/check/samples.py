@@ -68,7 +68,7 @@ class Ran:
     """A forward that ran: the op instance, its outputs, ∂L/∂output for each output."""
 
     sample: Sample
-    op: Any
+    op: Op
     outputs: list[Tensor]
     upstream: tuple
     grad_inputs: list[int]  # the inputs whose gradients are wanted
@@ -128,14 +128,14 @@ def samples(name: str) -> list[Sample]:
     return calls
 
 
-def _other(x: Any, rng: Any, constant: bool) -> Any:
+def _other(x: Any, rng: np.random.Generator, constant: bool) -> Any:
     """The same array with numbers a little smaller."""
     if not is_array(x) or x.dtype.kind != "f" or constant:
         return x
     return x * rng.uniform(0.8, 0.97, x.shape)
 
 
-def _shuffled(x: Any, rng: Any) -> Any:
+def _shuffled(x: Any, rng: np.random.Generator) -> Any:
     """The numbers of an array in another order, in float64."""
     if not is_array(x):
         return x
@@ -150,6 +150,8 @@ RUNS: dict[str, Callable[..., Any]] = {}  # ops that take more than apply
 
 
 def more(*names: str) -> Callable[[Callable[[Any], list]], Callable[[Any], list]]:
+    """Enter a function in MORE: given random numbers, it returns (inputs, options) of calls."""
+
     def enter(f: Callable[[Any], list]) -> Callable[[Any], list]:
         for name in names:
             MORE[name] = f

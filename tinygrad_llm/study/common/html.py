@@ -26,7 +26,7 @@ def asset(name: str) -> str:
 
 
 def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
-    """A whole HTML document; `styles` and `scripts` name files of page/ beside base.css."""
+    """A whole HTML document; `styles` and `scripts` name files of page/ in addition to base.css."""
     css = "\n".join(asset(name) for name in ("base.css", *styles))
     js = "".join(f"<script>\n{asset(name)}</script>\n" for name in scripts)
     return (

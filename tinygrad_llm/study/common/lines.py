@@ -14,13 +14,15 @@ import ast
 import copy
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
 
 from ...arrays.memory import is_array
+from ...autograd.engine import Op
 from ...tensor import Tensor
 from .numbers import number_text, plain
 from .source import is_saved, statements, tree_of
@@ -54,7 +56,7 @@ class LineWatch:
         }
         self.limit = limit
         self.lines: list[LineRun] = []
-        self._before: Any = None
+        self._before: Any = None  # the trace function that was set
 
     def __enter__(self) -> LineWatch:
         self._before = sys.gettrace()
@@ -64,7 +66,7 @@ class LineWatch:
     def __exit__(self, *exc: Any) -> None:
         sys.settrace(self._before)
 
-    def _on_call(self, frame: Any, event: str, arg: Any) -> Any:
+    def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code not in self.codes or len(self.lines) >= self.limit:
             return None
         code = frame.f_code
@@ -76,7 +78,7 @@ class LineWatch:
         head = f"def {code.co_name}({', '.join(names)})"
         self.lines.append(LineRun(frame.f_lineno, head, arguments))
 
-        def on_line(frame: Any, event: str, arg: Any) -> Any:
+        def on_line(frame: FrameType, event: str, arg: Any) -> Any:
             if len(self.lines) >= self.limit:
                 return None
             now = _copies(frame.f_locals)
@@ -110,7 +112,7 @@ def watch_lines(*functions: Callable[..., Any], limit: int = 400) -> LineWatch:
     return LineWatch(functions, limit)
 
 
-def _codes(code: Any) -> list[Any]:
+def _codes(code: CodeType) -> list[CodeType]:
     """A function's code and that of the functions that are defined within it."""
     inner_codes = [c for c in code.co_consts if inspect.iscode(c) and not c.co_name.startswith("<")]
     return [code, *(inner for c in inner_codes for inner in _codes(c))]
@@ -120,7 +122,7 @@ def _function(f: Any) -> Any:
     return getattr(f, "__func__", f)
 
 
-def _copies(names: Any) -> dict[str, Any]:
+def _copies(names: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _copy(value) for name, value in dict(names).items() if name != "self"}
 
 
@@ -155,7 +157,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- a formula with numbers
-def with_numbers(op: Any, lines: list[LineRun], digits: int = 5) -> dict[int, str]:
+def with_numbers(op: Op, lines: list[LineRun], digits: int = 5) -> dict[int, str]:
     """The formula of each gradient that a backward returned, by input, with numbers put in.
 
     {0: "g * y = 2 * -3 = -6"} for z = x·y, from the return statement itself and the values of its
@@ -188,7 +190,7 @@ def with_numbers(op: Any, lines: list[LineRun], digits: int = 5) -> dict[int, st
     return formulas
 
 
-def _chosen(node: Any, op: Any) -> Any:
+def _chosen(node: ast.expr, op: Op) -> ast.expr:
     """The branch of `a if self.needs[0] else b` that was taken; any other node as it is."""
     if isinstance(node, ast.IfExp):
         try:
@@ -202,10 +204,10 @@ def _chosen(node: Any, op: Any) -> Any:
 class _Numbers(ast.NodeTransformer):
     """Puts numbers in place of names; `complete` is False if a name has more than one number."""
 
-    def __init__(self, op: Any, values: dict[str, Any], digits: int) -> None:
+    def __init__(self, op: Op, values: dict[str, Any], digits: int) -> None:
         self.op, self.values, self.digits, self.complete = op, values, digits, True
 
-    def _number(self, value: Any, node: Any) -> Any:
+    def _number(self, value: Any, node: ast.expr) -> ast.expr:
         if isinstance(value, bool | int | float) or (is_array(value) and value.size == 1) or (
             isinstance(value, np.generic)
         ):  # fmt: skip
@@ -213,12 +215,13 @@ class _Numbers(ast.NodeTransformer):
         self.complete = False
         return node
 
-    def visit_Name(self, node: ast.Name) -> Any:
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.values:
             return self._number(self.values[node.id], node)
         return node
 
     def visit_Subscript(self, node: ast.Subscript) -> Any:
-        if is_saved(node.value) and isinstance(node.slice, ast.Constant):
-            return self._number(self.op.saved[node.slice.value], node)
+        index = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if is_saved(node.value) and isinstance(index, int):
+            return self._number(self.op.saved[index], node)
         return self.generic_visit(node)

@@ -128,7 +128,7 @@ def range_text(array: Any) -> str:
 
 
 def worth_showing(value: object) -> bool:
-    """Whether a variable's value is shown beside its line: numbers and arrays, not functions."""
+    """Whether a variable's value is shown with its line: numbers and arrays, not functions."""
     return value is None or isinstance(value, bool | int | float | tuple) or is_value(value)
 
 

@@ -76,6 +76,7 @@ def array_of(word: str, sizes: Sizes) -> Any:
 
 
 def a(*rows: Any) -> np.ndarray:
+    """An array of float64 with these rows."""
     return np.array(rows, dtype=np.float64)
 
 
@@ -91,6 +92,7 @@ EXAMPLES: dict[str, Example] = {}
 
 
 def example(name: str, *inputs: Any, **more: Any) -> None:
+    """Enter an op's example in EXAMPLES."""
     EXAMPLES[name] = Example(list(inputs), **more)
 
 

@@ -104,7 +104,7 @@ class Watch:
     called. `place_of_call` returns the place of an op that ran, as long as the op exists.
     """
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         self.names: dict[int, tuple[str, Module]] = {}  # id of a module: its path, and itself
         self.calls: dict[int, int] = {}  # id of a module: how often it was called
         self.call: Call | None = None  # the innermost call that is running
@@ -122,7 +122,7 @@ class Watch:
             self.learn_names(model, "" if len(models) == 1 else type(model).__name__)
 
     def learn_names(self, model: Module, prefix: str = "") -> None:
-        """Give each module inside `model` that has no name yet its path."""
+        """Name each module inside `model` that has no name yet by its path."""
         for name, module in model.named_modules():
             path = ".".join(part for part in (prefix, name) if part)
             self.names.setdefault(id(module), (path, module))

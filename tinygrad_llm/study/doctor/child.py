@@ -106,6 +106,7 @@ def fresh_memory() -> dict[str, Any]:
 
 
 def page_faults() -> int | None:
+    """Page faults of this process so far; None if the system does not count them."""
     try:
         import resource
     except ImportError:
@@ -133,6 +134,7 @@ def bandwidth(seconds: float = 0.3) -> float:
 
 
 def main() -> None:
+    """Measure, and print the results as JSON."""
     rates: dict[str, Any] = {**sgemm(), **fresh_memory()}
     if "all" in sys.argv:
         rates |= {"blas": blas(), "bandwidth": bandwidth()}

@@ -69,7 +69,7 @@ def memory() -> tuple[int, int] | None:
 def look_at_machine() -> list[Finding]:
     """Processor, cores, a container's limit, memory, and what else is running."""
     area, n, all_cores = "Machine", cores(), os.cpu_count() or 1
-    found = [
+    findings = [
         Finding(
             area,
             "processor",
@@ -79,7 +79,7 @@ def look_at_machine() -> list[Finding]:
         )  # fmt: skip
     ]
     if n < all_cores:
-        found.append(Finding(
+        findings.append(Finding(
             area, "cores", "note", f"this process may use {n} of {all_cores} cores",
             "it is limited by taskset, a container or a batch system",
             facts={"cores": n, "all_cores": all_cores},
@@ -87,7 +87,7 @@ def look_at_machine() -> list[Finding]:
     share = quota()
     if share is not None and share < n:
         whole = max(1, int(share))
-        found.append(Finding(
+        findings.append(Finding(
             area, "container", "slow",
             f"a container's limit gives {share:g} cores' time to {n} threads",
             "matrix products start a thread for each core that they see, and these threads wait "
@@ -97,7 +97,7 @@ def look_at_machine() -> list[Finding]:
     if hasattr(os, "getloadavg"):
         load = os.getloadavg()[0]
         if load > 0.5 * n:
-            found.append(Finding(
+            findings.append(Finding(
                 area, "load", "note",
                 f"other programs are working: {load:.1f} on average in the last minute, "
                 f"on {_count(n, 'core')}",
@@ -107,13 +107,13 @@ def look_at_machine() -> list[Finding]:
     if (bytes_ := memory()) is not None:
         total, free = bytes_
         short = free < 1 << 30
-        found.append(Finding(
+        findings.append(Finding(
             area, "memory", "slow" if short else "ok",
             f"{total / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB of it free",
             "the default model needs 0.1 GB, GPT-2's size 4 GB: close other programs"
             if short else "", facts={"total": total, "free": free},
         ))  # fmt: skip
-    return found
+    return findings
 
 
 def look_at_memory(measured: Mapping[str, Any]) -> list[Finding]:
@@ -164,26 +164,26 @@ def look_at_speed(environment: Mapping[str, str]) -> list[Finding]:
     suspects = [v for v in variables if v.measured]
     first = _measure(environment, "all")
     cost = _cost(suspects, environment) if suspects else None
-    found = [_products(first["blas"], first["gflops"], cost, n)]
+    findings = [_products(first["blas"], first["gflops"], cost, n)]
     if not first["right"]:
-        found.append(Finding(
+        findings.append(Finding(
             "Speed", "right numbers", "broken", "a matrix product returned wrong numbers",
             "the library of matrix products does not fit this processor: install another version "
             "of NumPy", pip_install("--upgrade", "--force-reinstall", "numpy"),
         ))  # fmt: skip
-    found.append(Finding(
+    findings.append(Finding(
         "Speed", "memory bandwidth", "ok",
         f"memory: {first['bandwidth']:.0f} GB/s read and written by a copy on every core",
         facts={"gb_per_second": first["bandwidth"]},
     ))  # fmt: skip
-    found += look_at_memory(first)
-    found += [_variable(v) for v in variables]
+    findings += look_at_memory(first)
+    findings += [_variable(v) for v in variables]
     if cost is not None:
-        found.append(cost)
+        findings.append(cost)
     elif not variables:
-        found.append(Finding("Environment", "variables", "ok",
+        findings.append(Finding("Environment", "variables", "ok",
                              "no environment variable slows NumPy, Python or a GPU"))  # fmt: skip
-    return found
+    return findings
 
 
 def _products(blas: Mapping[str, Any], gflops: float, cost: Finding | None, n: int) -> Finding:

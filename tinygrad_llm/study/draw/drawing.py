@@ -9,11 +9,12 @@ of code is the op's source with the values of its variables.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...arrays.devices import xp_of
+from ...nn.module import Module
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from .graph import Box, Graph, Recorder, collect
@@ -72,8 +73,8 @@ class Drawing:
 
 
 def draw(
-    what: Any,
-    *models: Any,
+    what: Tensor | Callable[[], Tensor],
+    *models: Module,
     file: FilePath | None = None,
     gradient: Any = None,
     names: Mapping[str, Any] | None = None,
@@ -124,7 +125,7 @@ def draw(
 
 
 class _Locals:
-    """The variables of a function when it returned, which give names to a drawing."""
+    """The variables of a function when it returned, which name the nodes of a drawing."""
 
     def __init__(self, function: Any) -> None:
         self.code = getattr(function, "__code__", None)

@@ -66,6 +66,7 @@ class Box:
 
     @property
     def depth(self) -> int:
+        """How many boxes are around it."""
         return 0 if self.parent is None else self.parent.depth + 1
 
     def nodes(self) -> list[Node]:
@@ -92,7 +93,7 @@ class Graph:
 class Recorder(Watch):
     """Keeps the outputs of every op that runs, and its inputs that get no gradient, as text."""
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         super().__init__(*models)
         self.values: WeakKeyDictionary[Op, list[Any]] = WeakKeyDictionary()  # arrays of outputs
         # Inputs without a gradient, and options, as text.

@@ -108,7 +108,12 @@ def _lines(node: Node, gradient: Any) -> list[tuple[str, str]]:
     return lines
 
 
-def _size(item: Any, folded: set[int], lines: Any, sizes: Any) -> tuple[float, float]:
+def _size(
+    item: Node | Box,
+    folded: set[int],
+    lines: dict[int, list[tuple[str, str]]],
+    sizes: dict[int, tuple[float, float]],
+) -> tuple[float, float]:
     """Width and height of an item, after those of everything inside it."""
     if isinstance(item, Node):
         longest = max(len(text) for _, text in lines[id(item)])
@@ -130,7 +135,14 @@ def _heading(box: Box) -> str:
     return box.label if box.label == box.kind else f"{box.label}: {box.kind}"
 
 
-def _place(item: Any, x: float, y: float, folded: set[int], sizes: Any, at: Any) -> None:
+def _place(
+    item: Node | Box,
+    x: float,
+    y: float,
+    folded: set[int],
+    sizes: dict[int, tuple[float, float]],
+    at: dict[int, Placed],
+) -> None:
     """Set the place of an item and of everything inside it; rows are centred."""
     width, height = sizes[id(item)]
     at[id(item)] = Placed(x, y, width, height)
@@ -157,7 +169,7 @@ def _visible(node: Node, folded: set[int]) -> Node | Box:
     return visible
 
 
-def _boxes(box: Box, folded: set[int], at: Any) -> list[str]:
+def _boxes(box: Box, folded: set[int], at: dict[int, Placed]) -> list[str]:
     parts = []
     if box.parent is not None:
         p = at[id(box)]

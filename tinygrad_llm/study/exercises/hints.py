@@ -53,7 +53,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "linear": (
         "Flatten the leading dimensions: as_rows(g) is (N, O), as_rows(x) is (N, I).",
         "y = x·Wᵀ. For ∂L/∂x, (N, I), there is only one product of (N, O) and (O, I).",
-        "For ∂L/∂W, (O, I): each row gives the product of its g and its x; summed over rows that "
+        "For ∂L/∂W, (O, I): each row adds the product of its g and its x; summed over rows that "
         "is gᵀ·x.",
         "b was added to each row: sum g over the rows. self.needs has two entries if there was no "
         "b.",
@@ -73,7 +73,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     ),
     "scaled_dot_product_attention": (
         "A block is some heads, m keys, and the n queries that may see them. One more column holds "
-        "−l in q_n and −d in g_n, so self.scores gives s − l, and p is its exp.",
+        "−l in q_n and −d in g_n, so self.scores computes s − l, and p is its exp.",
         "∂L/∂v = pᵀ·g, where g is g_n[..., :-1]: write it to gv[at][:, keys]. Dropout: p here, and "
         "g·vᵀ in ∂L/∂p, get the factor keep·keep_scale, merged(keep[at][:, :, rows, keys]).",
         "Through softmax: ∂L/∂s = p·(∂L/∂p − d). Without dropout the product of g_n and v_1's keys "
@@ -172,7 +172,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     ),
     "multi_head_attention": (
         "reshape(b, t, 3, n_heads, c // n_heads) separates q, k and v, and the heads.",
-        "permute(2, 0, 3, 1, 4) brings that 3 to the front: torch.unbind gives q, k, v (B, H, T, "
+        "permute(2, 0, 3, 1, 4) brings that 3 to the front: torch.unbind returns q, k, v (B, H, T, "
         "D).",
         "After attention: transpose(1, 2), then reshape(b, t, c).",
     ),
@@ -182,8 +182,8 @@ HINTS: dict[str, tuple[str, ...]] = {
     "kv_cache": (
         "Keys and values so far are (B, H, T, D): torch.cat(..., dim=2), and keep the result.",
         "With `total` keys and n new positions, new position i is number total − n + i and "
-        "sees the keys up to itself. torch.triu(..., diagonal=total − n + 1) marks what it must not "
-        "see.",
+        "sees the keys up to itself. torch.triu(..., diagonal=total − n + 1) marks what it must "
+        "not see.",
     ),
     "lora": (
         "parameter.requires_grad = False freezes; A is (rank, n_in), B is (n_out, rank), zero.",

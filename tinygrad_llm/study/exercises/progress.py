@@ -1,4 +1,4 @@
-"""What a learner has done: a small JSON file beside the exercises."""
+"""What a learner has done: a small JSON file in the folder of the exercises."""
 
 from __future__ import annotations
 

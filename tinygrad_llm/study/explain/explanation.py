@@ -101,7 +101,7 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
 
 # ------------------------------------------------------------------------------------ as plain data
 def plain_data(value: Any) -> Any:
-    """A value as JSON holds it: arrays as nested lists, lines as dicts, the rest as text."""
+    """A value in JSON's types: arrays as nested lists, lines as dicts, other objects as text."""
     from ..common.lines import LineRun
     from ..common.numbers import is_value, plain
 

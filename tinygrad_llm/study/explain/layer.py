@@ -8,6 +8,8 @@ from typing import Any
 from ... import random
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
+from ...nn.module import Module
+from ...tensor import Tensor
 from ...tensor.nested import tensors_in
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
@@ -18,7 +20,7 @@ from .op import OneOp, check_rows, gradients_of
 __all__ = ["explain_layer"]
 
 
-def explain_layer(kind: type) -> dict[str, Any]:
+def explain_layer(kind: type[Module]) -> dict[str, Any]:
     """Everything about a class of modules as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     data: dict[str, Any] = {
@@ -30,7 +32,7 @@ def explain_layer(kind: type) -> dict[str, Any]:
         "title": doc.partition("\n")[0],
         "doc": doc,
         "constructor": constructor_of(kind),
-        "forward": source_of(kind.forward),  # type: ignore[attr-defined]
+        "forward": source_of(kind.forward),
     }
     example = LAYERS.get(kind.__name__)
     if example is None or example.kind is not kind:
@@ -47,14 +49,14 @@ def explain_layer(kind: type) -> dict[str, Any]:
     return data
 
 
-def _leaves(inputs: list[Any]) -> list[Any]:
+def _leaves(inputs: list[Tensor]) -> list[Tensor]:
     for x in inputs:
         if x.is_floating_point():
             x.requires_grad = True
     return inputs
 
 
-def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
+def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     """Forward and backward of the small module."""
     inputs = _leaves(example.arguments(SMALL))
     watch = OneOp()
@@ -85,7 +87,7 @@ def _worked(module: Any, example: LayerExample) -> dict[str, Any]:
     }
 
 
-def _check(module: Any, example: LayerExample) -> list[dict[str, Any]]:
+def _check(module: Module, example: LayerExample) -> list[dict[str, Any]]:
     """The gradient check of inputs and parameters, with the same dropout masks in every run."""
 
     def fn(*inputs: Any) -> Any:
@@ -96,8 +98,8 @@ def _check(module: Any, example: LayerExample) -> list[dict[str, Any]]:
     inputs = _leaves(example.arguments(SMALL))
     if not any(x.requires_grad for x in inputs) and not list(module.parameters()):
         return []
-    found = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
-    return check_rows(found, lambda i: f"input {i}")
+    comparisons = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
+    return check_rows(comparisons, lambda i: f"input {i}")
 
 
 def _memory(example: LayerExample) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _memory(example: LayerExample) -> dict[str, Any]:
         for letter in letters:
             n *= size_at(letter)
         parameters.append({"name": name, "shape": f"({', '.join(letters)})", "elements": n})
-    owners = {f"parameter {name}": p for name, p in module.named_parameters()}
+    owners: dict[str, Tensor] = {f"parameter {name}": p for name, p in module.named_parameters()}
     owners.update({f"input {i}": x for i, x in enumerate(inputs)})
     known: set[int] = set()
     rows = []

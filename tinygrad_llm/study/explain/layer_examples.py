@@ -18,7 +18,7 @@ from ... import nn
 from ...functions.shape.join import cat
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
-from ...tensor import wrap
+from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
 
 __all__ = ["LAYERS", "LAYER_PRIMES", "SMALL", "LayerExample"]
@@ -32,14 +32,14 @@ LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "V": 31} 
 class LayerExample:
     """How to build a module, and the inputs for its call."""
 
-    kind: type
-    make: Callable[[Sizes], Any]
+    kind: type[nn.Module]
+    make: Callable[[Sizes], nn.Module]
     inputs: str
     domain: str = "real"  # or "share": numbers between 0 and 1 that sum to 1 along the last axis
     call: Callable[..., Any] | None = None  # (module, *inputs), if calling it is not enough
     call_text: str = ""
 
-    def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Any]:
+    def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Tensor]:
         """The inputs at these sizes, the same in every call."""
         rng = np.random.default_rng(0)
         arguments = []
@@ -54,7 +54,7 @@ class LayerExample:
             arguments.append(wrap(x.astype(dtype)))
         return arguments
 
-    def run(self, module: Any, *inputs: Any) -> Any:
+    def run(self, module: nn.Module, *inputs: Tensor) -> Any:
         """The module's output for these inputs."""
         return self.call(module, *inputs) if self.call else module(*inputs)
 
@@ -63,6 +63,7 @@ LAYERS: dict[str, LayerExample] = {}
 
 
 def layer(kind: type, make: Callable[[Sizes], Any], inputs: str = "BTC", **more: Any) -> None:
+    """Enter a module's example in LAYERS."""
     LAYERS[kind.__name__] = LayerExample(kind, make, inputs, **more)
 
 
@@ -71,6 +72,7 @@ def _plainly(kind: Any, s: Sizes) -> Any:
 
 
 def config(s: Sizes, n_layers: int = 1, drop_rate: float = 0.0) -> GPTConfig:
+    """A GPT's config at these sizes."""
     return GPTConfig(
         vocab_size=s["V"], context_length=s["T"], emb_dim=s["C"], n_heads=s["H"],
         n_layers=n_layers, drop_rate=drop_rate,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...nn.parameter import Parameter
+from ...optim import Optimizer
 from ...tensor import Tensor, wrap
 from ..common.lines import watch_lines
 from ..common.source import constructor_of, first_line, place_of, source_of
@@ -20,7 +21,7 @@ OPTIONS = {"SGD": {"momentum": 0.9}}
 LR = 0.1
 
 
-def explain_optimizer(kind: type) -> dict[str, Any]:
+def explain_optimizer(kind: type[Optimizer]) -> dict[str, Any]:
     """Everything about an optimizer class as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     return {
@@ -32,7 +33,7 @@ def explain_optimizer(kind: type) -> dict[str, Any]:
         "title": first_line(kind),
         "doc": doc,
         "constructor": constructor_of(kind),
-        "update": source_of(kind.update),  # type: ignore[attr-defined]
+        "update": source_of(kind.update),
         "example": _worked(kind),
         "memory": _memory(kind),
         "check": [],

@@ -77,7 +77,7 @@ def sections(data: dict[str, Any]) -> list[Section]:
 # ---------------------------------------------------------------------------------------- an op
 def _of_op(data: dict[str, Any]) -> list[Section]:
     options = ", ".join(f"{o['name']}={o['default']!r}" for o in data["options"])
-    found = [
+    result = [
         Section(
             "Signature",
             [
@@ -100,12 +100,12 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
         Section("What it keeps for backward", _memory(data["memory"], data["note"])),
     ]
     if data["twin"]:
-        found.append(Section("The same without the formula: the slow twin", _twin(data)))
+        result.append(Section("The same without the formula: the slow twin", _twin(data)))
     table = [[m["name"], m["sentence"]] for m in data["mistakes"]]
     if table:
-        found.append(Section("Mistakes that people make here", [Grid(("", ""), table)]))
-    found.append(Section("Gradient check", _check(data["check"])))
-    return found
+        result.append(Section("Mistakes that people make here", [Grid(("", ""), table)]))
+    result.append(Section("Gradient check", _check(data["check"])))
+    return result
 
 
 def _worked_op(example: dict[str, Any]) -> list[Any]:
@@ -242,13 +242,13 @@ def _indented(text: str) -> str:
 
 # ------------------------------------------------------------------------------- layers, optimizers
 def _of_layer(data: dict[str, Any]) -> list[Section]:
-    found = [
+    result = [
         Section("What it does", [Prose(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["forward"])]),
     ]
     example, memory = data["example"], data["memory"]
     if example is None:
-        return found
+        return result
     rows = [["made as", example["made"]], ["called as", example["call"]]]
     for word, values in (
         ("in    ", example["inputs"]),
@@ -262,7 +262,7 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         [str(i), op["name"], " ".join(map(shape_text, op["outputs"]))]
         for i, op in enumerate(example["ops"], 1)
     ]
-    found += [
+    result += [
         Section("A worked example", [Grid(("", ""), rows)]),
         Section("The ops that it runs; backward visits them from the last to the first",
                 [Grid(("", "op", "output"), ops, right=(0,))] if ops else []),
@@ -272,7 +272,7 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         more = len(memory["parameters"]) - 40
         if more > 0:
             table.append([f"and {more} more", "", ""])
-        found.append(
+        result.append(
             Section(
                 "Parameters at GPT-2's shapes",
                 [
@@ -281,9 +281,9 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
                 ],
             )
         )
-    found.append(Section("What it keeps for backward", _memory(_shortened(memory))))
-    found.append(Section("Gradient check", _check(data["check"])))
-    return found
+    result.append(Section("What it keeps for backward", _memory(_shortened(memory))))
+    result.append(Section("Gradient check", _check(data["check"])))
+    return result
 
 
 def _shortened(memory: dict[str, Any], most: int = 40) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def kept_by(
     """What an op that ran at the primes keeps for backward, each piece of memory once.
 
     inputs    the op's inputs by name: an array that lies in the memory of one is marked so
-    known     ids of memory owners to leave out; those that are found are added
+    known     ids of memory owners to leave out; the owners of these arrays are added
     """
     names = saved_names(type(op))
     owner_of = {
@@ -91,7 +91,7 @@ def kept_by(
 
 
 def name_of_saved(label: str, names: Sequence[str]) -> str:
-    """The name that the op's code gives "saved[1]"; the label itself if it has none."""
+    """The name of "saved[1]" in the op's code; the label itself if it has none."""
     if label.startswith("saved["):
         at, _, index = label.removeprefix("saved[").partition("]")
         if int(at) < len(names) and names[int(at)].isidentifier() and names[int(at)] != "_":

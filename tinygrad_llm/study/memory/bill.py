@@ -8,9 +8,9 @@ A test holds it against what the ops keep, array by array, as `study.trace` coun
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...arrays.attention_blocks import BLOCK_ROWS
+from ...models.costs import gpt_parameters
 from ...models.gpt import GPTConfig
 
 __all__ = ["Item", "MemoryBill", "memory_bill"]
@@ -108,10 +108,7 @@ def memory_bill(
         raise ValueError(f"time {time} exceeds the context length {config.context_length}")
     V, C, H, L = config.vocab_size, config.emb_dim, config.n_heads, config.n_layers
     N, drops = batch * time, config.drop_rate > 0.0
-    weights = V * C + config.context_length * C + L * (12 * C * C + 10 * C) + 2 * C
-    weights += L * 3 * C if config.qkv_bias else 0
-    weights += 0 if config.tie_weights else V * C
-    P = _NUMBER * weights
+    P = _NUMBER * gpt_parameters(config)["total"]
 
     def item(what: str, formula: str, numbers: int, times: int = 1, size: int = _NUMBER) -> Item:
         return Item(what, formula, times, numbers * size)
@@ -145,14 +142,3 @@ def memory_bill(
         Item("optimizer", f"{4 * moments}·P bytes", 1, moments * P),
     ]
     return MemoryBill(config, batch, time, checkpointing, state, block, outside, inputs)
-
-
-def counted(model: Any, idx: Any, targets: Any) -> tuple[int, int]:
-    """(bytes that the ops save in forward, the most of them at once), as study.trace counts."""
-    from ..trace.recording import trace
-
-    with trace(model) as t:
-        loss = model.loss(idx, targets)
-        held = sum(op.new for op in t.ops)
-        loss.backward()
-    return held, t.peak

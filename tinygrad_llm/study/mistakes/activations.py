@@ -90,7 +90,7 @@ wrong(
     ("factor β", "This is β·σ(βx): the inner derivative β and the 1/β before the logarithm cancel.",
      derivative(lambda x, beta=1.0, threshold=20.0: np.where(beta * x > threshold, 1.0,
                                                              beta * sigmoid(beta * x)))),
-    ("β forgotten", "This is σ(x): β stands inside too, σ(βx).",
+    ("β forgotten", "This is σ(x): β is inside too, σ(βx).",
      derivative(lambda x, beta=1.0, threshold=20.0: np.where(beta * x > threshold, 1.0,
                                                              sigmoid(x)))),
     ("mirrored", "This is σ(−βx): the derivative of softplus rises towards 1 on the right.",

@@ -104,6 +104,7 @@ def no_g(derivative: str) -> tuple[str, str, Backward]:
 
 # ----------------------------------------------------------------------------- undone broadcasts
 def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an input; () for a number."""
     return x.shape if is_array(x) else ()
 
 
@@ -111,7 +112,7 @@ def first_copy(g: Any, shape: Sequence[int]) -> Any:
     """Only the first of the copies that broadcasting made, which a forgotten sum may leave."""
     g = g[(0,) * (g.ndim - len(shape))] if all(g.shape) else unbroadcast(g, tuple(shape))
     kept = g[tuple(slice(0, 1) if n == 1 else slice(None) for n in shape)]
-    return np.array(kept)  # a 0-d array, where NumPy gives a number
+    return np.array(kept)  # a 0-d array, where NumPy returns a number
 
 
 def mean_copy(g: Any, shape: Sequence[int]) -> Any:

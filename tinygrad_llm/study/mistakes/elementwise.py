@@ -26,7 +26,7 @@ wrong(
     "add",
     FIRST_COPY,
     MEAN_COPY,
-    ("shared out in halves", "This gives each input half of g, as if it had to be shared: both "
+    ("shared out in halves", "Each input gets half of g here, as if it had to be shared: both "
      "reach z with derivative 1, and each gets all of g.", halved),
     ("second input forgotten", "y gets nothing here: like x it reaches z with derivative 1.",
      lambda op, g: (g, None)),

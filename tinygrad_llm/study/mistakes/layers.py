@@ -206,7 +206,7 @@ wrong(
     ("sums for means", "The two means are sums here: they lack 1/C.",
      _layer_norm(lambda u, xhat, r: r * (u - u.sum(-1, keepdims=True)
                                          - xhat * (u * xhat).sum(-1, keepdims=True)))),
-    ("x̂ missing behind the third path", "The third path is mean(u·x̂) here, without the factor x̂.",
+    ("x̂ missing in the third path", "The third path is mean(u·x̂) here, without the factor x̂.",
      _layer_norm(lambda u, xhat, r: r * (u - _mean(u) - _mean(u * xhat)))),
     ("x̂ left out of ∂L/∂w", "∂L/∂w is Σ g here, which is ∂L/∂b: w multiplies x̂, so it is Σ g·x̂.",
      _layer_norm(gw=lambda g, xhat: _sum_rows(g))),
@@ -308,7 +308,7 @@ def _turned(op, g, cos=1.0, sin=-1.0, interleaved=None):
     return rotate(g, op.given[1] * cos, op.given[2] * sin, other), None, None
 
 
-def _rest_dropped(op, g):
+def _unpaired_dropped(op, g):
     gx = true(op, g)[0].copy()
     gx[..., 2 * op.given[1].shape[-1] :] = 0.0
     return gx, None, None
@@ -324,6 +324,7 @@ wrong(
      lambda op, g: _turned(op, g, interleaved=not op.interleaved)),
     ("turned by the opposite angle", "cos is negated as well: that turns by π − θ.",
      lambda op, g: _turned(op, g, cos=-1.0)),
-    ("rest dropped", "The numbers behind the last pair get 0: they were passed on as they are.",
-     _rest_dropped),
+    ("unpaired numbers dropped", "The numbers after the last pair get 0: they were passed on as "
+     "they are.",
+     _unpaired_dropped),
 )  # fmt: skip

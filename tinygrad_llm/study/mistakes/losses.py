@@ -108,7 +108,7 @@ def logits_gradient(
     c, n = x.shape[-1], t.size
     x, t = x.reshape(-1, c), t.reshape(-1)  # (N, C), (N)
     kept = t != ignore_index if ignored else np.ones(n, bool)
-    # An ignored target's number is no class: who keeps it indexes modulo C, as -100 does.
+    # An ignored target's number is not a class: who keeps it indexes modulo C, as -100 does.
     t = np.where(t == ignore_index, 0, t) if ignored else t % c
     w = np.ones(c) if w is None or not weighted else w
     smoothing = label_smoothing if smoothed else 0.0

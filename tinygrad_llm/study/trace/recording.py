@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...autograd.engine import Op
+from ...nn.module import Module
 from ...tensor.nested import tensors_in
 from ...training import autopsy
 from ..common.html import FilePath, written
@@ -136,7 +137,7 @@ class Trace(Watch):
     seconds          how long the context lasted, with the time of the tracing itself
     """
 
-    def __init__(self, *models: Any) -> None:
+    def __init__(self, *models: Module) -> None:
         super().__init__(*models)
         self.models = list(models)
         self.ops: list[OpRecord] = []
@@ -286,7 +287,7 @@ class Trace(Watch):
         return as_dict(self)
 
 
-def trace(*models: Any) -> Trace:
+def trace(*models: Module) -> Trace:
     """A context that records every op and module call within it, forward and backward.
 
     models: their modules are named by their paths (`trf_blocks.0.att`); none is needed. After the

@@ -1,0 +1,86 @@
+"""tinygrad-llm exercise: start, check, hint, solution, list, and the progress that is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tinygrad_llm import cli
+from tinygrad_llm.study.exercises import Progress, exercise, exercises
+
+NAMES = [e.name for e in exercises()]
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["exercise", *arguments])
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def test_a_first_exercise_from_start_to_pass(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "list")
+    assert code == 0 and f"0 of {len(NAMES)} passed" in out and "start neg" in out
+    code, out, _ = run(capsys, "start")
+    path = tmp_path / "exercises" / "neg.py"
+    assert code == 0 and path.exists() and "neg" in out
+    code, out, _ = run(capsys, "check")
+    assert code == 1 and "no gradient yet" in out and "4 hints left" in out
+    code, out, _ = run(capsys, "hint")
+    assert code == 0 and out.startswith("1/4") and "2/4" not in out
+    code, out, _ = run(capsys, "hint")
+    assert "2/4" in out
+    path.write_text(path.read_text("utf-8").replace("return None", "return g"), "utf-8")
+    code, out, _ = run(capsys, "check")
+    assert code == 1 and "[sign forgotten]" in out
+    path.write_text(path.read_text("utf-8").replace("return g", "return -g"), "utf-8")
+    code, out, _ = run(capsys, "check", "neg")
+    assert code == 0 and "Passed: 1 of" in out and "start clone" in out
+    code, out, _ = run(capsys, "list", "--chapter", "chain")
+    assert "✓ neg" in out and "softmax" not in out
+    assert json.loads((tmp_path / "exercises" / "progress.json").read_text())["done"] == ["neg"]
+    code, out, _ = run(capsys, "start")
+    assert "clone" in out
+
+
+def test_start_keeps_what_is_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "start", "exp")
+    path = tmp_path / "exercises" / "exp.py"
+    path.write_text("mine", "utf-8")
+    code, out, _ = run(capsys, "start", "exp")
+    assert code == 0 and path.read_text("utf-8") == "mine" and "--again" in out
+    run(capsys, "start", "exp", "--again")
+    assert "your lines" in path.read_text("utf-8")
+    assert (tmp_path / "exercises" / "exp.old.py").read_text("utf-8") == "mine"
+
+
+def test_solution_and_errors(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "solution", "exp")[1] == exercise("exp").solution()
+    for arguments, word in (
+        (["check"], "name an exercise"),
+        (["check", "exp"], "start with tinygrad-llm exercise start exp"),
+        (["start", "layer_nrm"], "did you mean layer_norm"),
+        (["list", "--chapter", "zzz"], "no chapter"),
+        (["chek"], "No such command"),
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2 and word in err and "Traceback" not in err
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "exercises" / "progress.json").write_text("{")
+    code, _, err = run(capsys, "list")
+    assert code == 2 and "not valid JSON" in err
+
+
+def test_progress_goes_round(tmp_path):
+    progress = Progress(tmp_path)
+    progress.passed(NAMES[-1])
+    assert progress.next_exercise(NAMES[-2]).name == NAMES[0]
+    for name in NAMES:
+        progress.passed(name)
+    assert progress.next_exercise() is None
+    progress.save()
+    assert Progress(tmp_path).done == progress.done
