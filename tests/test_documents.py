@@ -49,6 +49,11 @@ def test_both_readmes_have_the_same_code():
         assert blocks(read("README.md"), language) == blocks(read("README.ja.md"), language)
 
 
+def test_the_op_that_is_shown_is_the_one_in_the_package():
+    shown = blocks(read("README.md"), "python")[1]
+    assert shown.startswith("class RmsNorm") and shown in read("tinygrad_llm/ops/norm.py")
+
+
 def test_the_twelve_lines_print_what_they_say():
     code = blocks(read("README.md"), "python")[0]
     *lines, shown = code.strip().splitlines()
