@@ -150,7 +150,7 @@ class _EntryDataset(Dataset[E]):
         self.examples: list[E] = [self._example(entry, tokenizer) for entry in self.entries]
 
     def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> E:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _example")
 
     def __getitem__(self, index: int) -> E:
         return self.examples[index]
