@@ -218,7 +218,7 @@ BAD = [
     ([*PRETRAIN, "--tokenizer", "text.txt"], "not a tokenizer file: text.txt is not JSON"),
     (
         [*PRETRAIN, "--n-heads", "3", "--emb-dim", "32"],
-        "--n-heads 3 does not divide --emb-dim 32.*2 heads would do",
+        "--n-heads 3 does not divide --emb-dim 32.*2 heads are possible",
     ),
     ([*PRETRAIN, "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
     ([*PRETRAIN, "--batch-size", "-4"], "--batch-size must be at least 1, got -4"),
@@ -353,7 +353,7 @@ def test_no_command_shows_the_help_on_lines_of_its_own(cli):
 
 def test_a_word_is_no_token_id(cli):
     code, _, err = cli("tokenize", "--decode", "1 x")
-    assert code == 2 and "'x' is no token id" in err
+    assert code == 2 and "'x' is not a token id" in err
 
 
 def test_a_damaged_checkpoint_is_named(cli, trained):
@@ -499,7 +499,7 @@ def test_generate_takes_the_latest_run_and_repeats_a_seed(cli, trained, monkeypa
 
 def test_tokenize_shows_saves_and_reverses(cli, trained):
     code, out, _ = cli("tokenize", "--train", "text.txt", "--vocab-size", 300, "--out", "bpe.json")
-    assert code == 0 and re.search(r"bpe.json: 300 tokens learned in .* bytes a token", out)
+    assert code == 0 and re.search(r"bpe.json: 300 tokens learned in .* bytes per token", out)
     text = "The fox: 7 dogs, naïve"
     ids = cli("tokenize", text, "--tokenizer", "bpe.json", "--ids")[1].split()
     assert cli("tokenize", "--decode", " ".join(ids), "--tokenizer", "bpe.json")[1] == text + "\n"
