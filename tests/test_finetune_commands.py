@@ -216,7 +216,7 @@ def test_instruct(cli):
         r"tokens +[\d,]+ in 10 steps",
         r"step 5: validation loss",
         r"expected +It is",
-        r"answers +4 in runs/instruct-entries-1/answers.json: \d exactly as wanted",
+        r"answers +4 in runs/instruct-entries-1/answers.json: \d exactly as expected",
         r"finetune dpo --base runs/instruct-entries-1",
     )
     answers = json.loads((run / "answers.json").read_text())
