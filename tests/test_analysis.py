@@ -98,8 +98,8 @@ def test_the_bill_of_a_token_is_that_of_the_products():
     config = GPTConfig(vocab_size=50, context_length=64, emb_dim=12, n_heads=2, n_layers=3)
     counted = gpt_flops(config, 2)
     # flops_per_token takes T/2 for the (T + 1)/2 positions that a token sees
-    wanted = counted["total"] - 3 * 4 * 3 * 12 * 2 * 64 / 2
-    assert flops_per_token(GPT(config), 64) * 2 * 64 == pytest.approx(wanted)
+    expected = counted["total"] - 3 * 4 * 3 * 12 * 2 * 64 / 2
+    assert flops_per_token(GPT(config), 64) * 2 * 64 == pytest.approx(expected)
 
 
 def test_products_of_other_ops():
@@ -194,7 +194,7 @@ def test_the_finder_puts_everything_back():
         model.train(train)
         before = [p.array.copy() for p in model.parameters()]
         state, place = random.get_rng_state(), batches.state_dict()
-        found = find()
+        result = find()
         assert all(
             np.array_equal(a, p.array) for a, p in zip(before, model.parameters(), strict=True)
         )
@@ -202,17 +202,17 @@ def test_the_finder_puts_everything_back():
         assert optimizer.param_groups[0]["lr"] == 0.123 and not optimizer.state
         assert model.training == train
         again = find()
-        assert again.losses == found.losses
+        assert again.losses == result.losses
 
 
 def test_the_finder_finds_a_rate_that_trains():
     """Tokens that alternate are easy: the suggestion must be better than tiny and huge rates."""
     tokens = np.tile([3, 7, 1], 600)
     model, optimizer, _, find = finder(batches=TokenBatches(tokens, 4, 8), highest=10.0)
-    found = find()
-    assert found.diverged and 1e-4 < found.suggestion < 0.3, found
-    assert found.rates[0] == 1e-6 and found.rates == sorted(found.rates)
-    assert "learning rate" in str(found) and "ran away" in str(found)
+    result = find()
+    assert result.diverged and 1e-4 < result.suggestion < 0.3, result
+    assert result.rates[0] == 1e-6 and result.rates == sorted(result.rates)
+    assert "learning rate" in str(result) and "ran away" in str(result)
 
     def train(lr):
         random.manual_seed(1)
@@ -223,7 +223,7 @@ def test_the_finder_finds_a_rate_that_trains():
         )  # fmt: skip
         return trainer.run(plan=False).loss
 
-    good = train(found.suggestion)
+    good = train(result.suggestion)
     assert good < train(1e-5) and good < train(10.0)
 
 
@@ -235,20 +235,20 @@ def test_the_finders_picture(tmp_path):
 def test_a_loss_that_never_falls_suggests_nothing():
     model = torch.nn.Linear(1, 1)
     loss = lambda model, batch: (model(batch).sum() * 0.0) + 1.0  # noqa: E731
-    found = find_learning_rate(
+    result = find_learning_rate(
         model, SGD(model.parameters(), lr=1.0), [torch.ones(2, 1)], steps=10, loss=loss,
         count=lambda batch: 2,
     )  # fmt: skip
-    assert found.suggestion is None and "never fell" in str(found)
+    assert result.suggestion is None and "never fell" in str(result)
 
 
 def test_a_search_that_meets_infinity_ends():
     model = torch.nn.Linear(1, 1)
-    found = find_learning_rate(
+    result = find_learning_rate(
         model, SGD(model.parameters(), lr=1.0), [torch.ones(2, 1) * 1e3], highest=1e30, steps=40,
         loss=lambda model, batch: (model(batch) ** 2).mean(), count=lambda batch: 2,
     )  # fmt: skip
-    assert found.diverged and math.isfinite(found.losses[-1])
+    assert result.diverged and math.isfinite(result.losses[-1])
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_the_trainers_own_search():
     trainer = Trainer(
         model, AdamW(model.parameters()), TokenBatches(TOKENS, 4, 8), steps=5, progress=False
     )
-    found = trainer.find_learning_rate(steps=12)
-    assert len(found.rates) <= 12
+    result = trainer.find_learning_rate(steps=12)
+    assert len(result.rates) <= 12
     first = trainer.run(plan=False)
     random.manual_seed(1)
     model = small_gpt()
@@ -318,11 +318,11 @@ def test_every_example_once_an_epoch(n, batch_size, by_length, seed):
     if n > 20:
         assert epochs[0] != epochs[1]
     half = batches.state_dict()
-    rest = [next(stream) for _ in range(3)]
+    following = [next(stream) for _ in range(3)]
     other = ExampleBatches(range(n), batch_size, list, seed=99, lengths=lengths)
     other.load_state_dict(half)
     again = iter(other)
-    assert [next(again) for _ in range(3)] == rest
+    assert [next(again) for _ in range(3)] == following
 
 
 def test_examples_of_one_batch_have_about_one_length():
@@ -331,8 +331,8 @@ def test_examples_of_one_batch_have_about_one_length():
     for given_lengths in (None, lengths):
         batches = ExampleBatches(lengths, 8, list, lengths=given_lengths)
         stream = iter(batches)
-        found = [next(stream) for _ in range(len(batches))]
-        spread[given_lengths is None] = np.mean([max(b) - min(b) for b in found])
+        result = [next(stream) for _ in range(len(batches))]
+        spread[given_lengths is None] = np.mean([max(b) - min(b) for b in result])
     assert spread[False] < spread[True] / 5
 
 

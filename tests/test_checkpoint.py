@@ -1,4 +1,4 @@
-"""Checkpoints: complete or not there, whatever happens to the process or the disk."""
+"""Checkpoints: complete or not there, no matter what happens to the process or the disk."""
 
 import json
 import os
@@ -39,13 +39,13 @@ def test_everything_comes_back(tmp_path):
     path = save_checkpoint(
         tmp_path, 7, model, STATE, config_of(model), files={"tokenizer.json": b"{}"}
     )
-    found = find_checkpoint(tmp_path)
-    assert found.path == path and path.name == "step-00000007" and found.step == 7
-    state = found.state()
+    checkpoint = find_checkpoint(tmp_path)
+    assert checkpoint.path == path and path.name == "step-00000007" and checkpoint.step == 7
+    state = checkpoint.state()
     assert state["numbers"] == (1, 2.5) and state["nothing"] is None
     assert state["moments"][0].tolist() == [0, 1, 2]
     assert (path / "tokenizer.json").read_bytes() == b"{}"
-    again = found.build_model()
+    again = checkpoint.build_model()
     for (name, a), (other, b) in zip(
         model.state_dict().items(), again.state_dict().items(), strict=True
     ):
@@ -93,7 +93,7 @@ def test_a_damaged_newest_one_is_passed_over(tmp_path, name, damage):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": 3}'])
-def test_a_manifest_that_says_nothing_is_no_checkpoint(tmp_path, text):
+def test_a_manifest_that_says_nothing_is_not_a_checkpoint(tmp_path, text):
     (write(tmp_path, 1) / "manifest.json").write_text(text)
     with pytest.raises(StorageError, match="holds no valid checkpoint"):
         find_checkpoint(tmp_path)
@@ -113,7 +113,7 @@ def test_missing_places_are_named(tmp_path):
         find_checkpoint(tmp_path)
 
 
-def test_what_a_killed_process_left_is_no_checkpoint_and_is_cleared_away(tmp_path):
+def test_what_a_killed_process_left_is_not_a_checkpoint_and_is_cleared_away(tmp_path):
     whole = write(tmp_path, 1)
     shutil.copytree(whole, tmp_path / ".writing-12345")
     (tmp_path / ".writing-12345" / "manifest.json").unlink()

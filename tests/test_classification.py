@@ -78,8 +78,8 @@ def test_the_pools_by_hand():
     ):
         model = classifier(pool=pool)
         hidden = model.hidden_states(ids)
-        wanted = torch.stack([pick(hidden[0], 3), pick(hidden[1], 5)])
-        assert_close(model.features(ids), wanted, rtol=1e-4, atol=1e-6)
+        expected = torch.stack([pick(hidden[0], 3), pick(hidden[1], 5)])
+        assert_close(model.features(ids), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_without_the_causal_mask_the_first_token_sees_the_text():
@@ -90,7 +90,7 @@ def test_without_the_causal_mask_the_first_token_sees_the_text():
         assert same == causal
 
 
-def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
+def test_a_custom_mask_takes_the_place_of_the_causal_one():
     gpt = GPT(GPTConfig(**SHAPE)).eval()
     ids = torch.randint(0, 11, (2, 6))
     triangle = torch.ones(6, 6, dtype=torch.bool).tril()
@@ -102,13 +102,13 @@ def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
 
 
 def test_the_gradient_of_every_weight():
-    """By finite differences in float64, along a random direction of all weights at once."""
+    """By finite differences in float64, along a random direction of all weights together."""
     for pool in ("last", "last_real", "first", "mean"):
         model = classifier(pool=pool, causal=False).double()
         ids, labels = padded("314", "15926535"), torch.tensor([0, 1])
         model.loss(ids, labels).backward()
         direction = [torch.randn(p.shape, dtype=torch.float64) for p in model.parameters()]
-        slope = sum(
+        derivative = sum(
             float((p.grad * d).sum().item())
             for p, d in zip(model.parameters(), direction, strict=True)
             if p.grad is not None
@@ -119,7 +119,7 @@ def test_the_gradient_of_every_weight():
                 for p, d in zip(model.parameters(), direction, strict=True):
                     p += d * step
             values.append(model.loss(ids, labels).item())
-        assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-8)
+        assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -173,8 +173,8 @@ def test_what_a_classifier_refuses():
 
 def test_on_the_gpu(other_device):
     model, ids = classifier(pool="mean", causal=False), padded("314", "15926")
-    wanted = model(ids)
-    assert_close(model.to(other_device)(ids.to(other_device)).cpu(), wanted, rtol=1e-4, atol=1e-6)
+    expected = model(ids)
+    assert_close(model.to(other_device)(ids.to(other_device)).cpu(), expected, rtol=1e-4, atol=1e-6)
 
 
 # ----------------------------------------------------------------------------------- freezing
@@ -320,19 +320,19 @@ def report():
 
 
 def test_the_report_by_hand():
-    found = report()
-    assert found.accuracy == 0.5
-    assert found.confusion.tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
-    a, b, d = found.per_class
+    result = report()
+    assert result.accuracy == 0.5
+    assert result.confusion.tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
+    a, b, d = result.per_class
     assert (a["precision"], a["recall"], a["support"]) == (0.5, pytest.approx(2 / 3), 3)
     assert a["f1"] == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
     assert (b["precision"], b["recall"]) == (0.5, 0.5)
     assert (d["precision"], d["recall"], d["f1"]) == (0.0, 0.0, 0.0)
-    assert found.worst(2) == [2, 4]
-    lines = found.worst_table(["x"] * 6, 2).splitlines()
+    assert result.worst(2) == [2, 4]
+    lines = result.worst_table(["x"] * 6, 2).splitlines()
     assert lines[0].split() == ["2.30", "is", "a", "predicted", "bc", "(", "80%)", "x"]
-    assert "accuracy 50.00% of 6 texts" in str(found)
-    assert "…" in found.worst_table(["long " * 50] * 6, 1)
+    assert "accuracy 50.00% of 6 texts" in str(result)
+    assert "…" in result.worst_table(["long " * 50] * 6, 1)
 
 
 def test_the_picture(tmp_path):
@@ -342,14 +342,14 @@ def test_the_picture(tmp_path):
 
 def test_the_losses_are_the_models():
     model, data = classifier(drop_rate=0.5).train(), dataset(20)
-    found = evaluate_classifier(model, data, batch_size=7)
+    result = evaluate_classifier(model, data, batch_size=7)
     assert model.training
     with torch.no_grad():
         logits = model.eval()(torch.tensor(data.ids))
-        wanted = F.cross_entropy(logits, torch.tensor(data.labels), reduction="none")
-    assert np.allclose(found.losses, wanted.numpy(), atol=1e-6)
-    assert accuracy(model, data) == found.accuracy
-    assert np.allclose(found.probabilities.sum(1), 1.0)
+        expected = F.cross_entropy(logits, torch.tensor(data.labels), reduction="none")
+    assert np.allclose(result.losses, expected.numpy(), atol=1e-6)
+    assert accuracy(model, data) == result.accuracy
+    assert np.allclose(result.probabilities.sum(1), 1.0)
 
 
 def test_a_loss_that_underflows_as_a_probability():

@@ -105,8 +105,8 @@ def test_pretrain_says_what_it_did_and_leaves_everything(cli):
         assert re.search("^.*" + line, out, re.M), f"{line} not in:\n{out}"
     assert len(re.findall(r"^sample \d$", out, re.M)) == 3
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
-    found = find_checkpoint(run)
-    assert found.step == 20 and found.build_model().config.vocab_size == 280
+    checkpoint = find_checkpoint(run)
+    assert checkpoint.step == 20 and checkpoint.build_model().config.vocab_size == 280
     last = [line for line in read_metrics(run / "metrics.jsonl") if "val_loss" in line][-1]
     assert f"{last['val_loss']:.4f}" in out and f"{last['bits_per_byte']:.4f}" in out
     # bits per byte from their definition
@@ -173,10 +173,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, tmp_path):
         if "tokens/s" in line and line.startswith("step"):
             break
     running.send_signal(signal.SIGINT)
-    rest, err = running.communicate(timeout=60)
+    output, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
-    command = re.search(r"to go on: (tinygrad-llm pretrain --resume r)$", rest, re.M)
-    assert command, rest
+    command = re.search(r"to go on: (tinygrad-llm pretrain --resume r)$", output, re.M)
+    assert command, output
     assert "Traceback" not in err
     step = find_checkpoint("r").step
     assert step >= 1
@@ -218,7 +218,7 @@ BAD = [
     ([*PRETRAIN, "--tokenizer", "text.txt"], "not a tokenizer file: text.txt is not JSON"),
     (
         [*PRETRAIN, "--n-heads", "3", "--emb-dim", "32"],
-        "--n-heads 3 does not divide --emb-dim 32.*2 heads would do",
+        "--n-heads 3 does not divide --emb-dim 32.*2 heads are possible",
     ),
     ([*PRETRAIN, "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
     ([*PRETRAIN, "--batch-size", "-4"], "--batch-size must be at least 1, got -4"),
@@ -351,9 +351,9 @@ def test_no_command_shows_the_help_on_lines_of_its_own(cli):
     assert code == 2 and "\n  pretrain " in out + err and "tinygrad-llm: Usage" not in err
 
 
-def test_a_word_is_no_token_id(cli):
+def test_a_word_is_not_a_token_id(cli):
     code, _, err = cli("tokenize", "--decode", "1 x")
-    assert code == 2 and "'x' is no token id" in err
+    assert code == 2 and "'x' is not a token id" in err
 
 
 def test_a_damaged_checkpoint_is_named(cli, trained):
@@ -399,7 +399,7 @@ def test_our_own_mistakes_are_one_line_too_and_debug_shows_them(cli, monkeypatch
     )
 
 
-def test_a_loss_that_is_no_number_ends_with_its_op(cli, monkeypatch):
+def test_a_loss_that_is_not_finite_ends_with_its_op(cli, monkeypatch):
     from tinygrad_llm.models import GPT
 
     real = GPT.loss
@@ -499,7 +499,7 @@ def test_generate_takes_the_latest_run_and_repeats_a_seed(cli, trained, monkeypa
 
 def test_tokenize_shows_saves_and_reverses(cli, trained):
     code, out, _ = cli("tokenize", "--train", "text.txt", "--vocab-size", 300, "--out", "bpe.json")
-    assert code == 0 and re.search(r"bpe.json: 300 tokens learned in .* bytes a token", out)
+    assert code == 0 and re.search(r"bpe.json: 300 tokens learned in .* bytes per token", out)
     text = "The fox: 7 dogs, naïve"
     ids = cli("tokenize", text, "--tokenizer", "bpe.json", "--ids")[1].split()
     assert cli("tokenize", "--decode", " ".join(ids), "--tokenizer", "bpe.json")[1] == text + "\n"
@@ -612,13 +612,13 @@ def test_precision_on_a_gpu(cli, other_device, fresh_cuda, precision):
 ], ids=" ".join)  # fmt: skip
 def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch, fresh_cuda):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    for options, told in (
+    for options, message in (
         (["--device", "cuda"], r"--device cuda: needs CuPy, which is not installed: pip install"),
         (["--device", "tpu"], "--device must be cpu, cuda or cuda:1, got tpu"),
         (["--device", "cpu:1"], "--device must be cpu, cuda or cuda:1, got cpu:1"),
     ):
         code, out, err = cli(*command, *options)
-        assert code and re.search(told, err) and len(err.strip().splitlines()) == 1, err
+        assert code and re.search(message, err) and len(err.strip().splitlines()) == 1, err
     if command[0] == "pretrain":
         code, _, err = cli(*command, "--precision", "tf32")
         assert code and "--precision tf32 needs a GPU: add --device cuda" in err

@@ -215,8 +215,8 @@ def test_instruct(cli):
         r"data +entries.json: 34 instructions for training, 2 for validation, 4 for the test",
         r"tokens +[\d,]+ in 10 steps",
         r"step 5: validation loss",
-        r"wanted +It is",
-        r"answers +4 in runs/instruct-entries-1/answers.json: \d exactly as wanted",
+        r"expected +It is",
+        r"answers +4 in runs/instruct-entries-1/answers.json: \d exactly as expected",
         r"finetune dpo --base runs/instruct-entries-1",
     )
     answers = json.loads((run / "answers.json").read_text())
@@ -285,7 +285,7 @@ def test_resuming_dpo_wants_its_reference(cli):
     manifest["files"]["model.safetensors"][1] = zlib.crc32(data)
     (base / "manifest.json").write_text(json.dumps(manifest))
     code, _, err = cli("finetune", "dpo", "--resume", "runs/part", "--steps", 6)
-    assert code == 2 and "has other weights than when the run began" in err
+    assert code == 2 and "have changed since the run began" in err
     shutil.rmtree("runs/tuned")
     code, _, err = cli("finetune", "dpo", "--resume", "runs/part", "--steps", 6)
     assert code == 2 and "does not exist" in err
@@ -316,8 +316,8 @@ CLASSIFY, INSTRUCT, DPO = (
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([*INSTRUCT], "--base: say what to start from"),
-        ([*DPO], "--base: say what to start from"),
+        ([*INSTRUCT], "--base: name the model to start from"),
+        ([*DPO], "--base: name the model to start from"),
         ([*INSTRUCT, "--base", "runs/none"], "--base: runs/none does not exist"),
         ([*INSTRUCT, "--base", "gpt3"], r"gpt3 does not exist \(did you mean gpt2"),
         ([*INSTRUCT, "--base", "runs/classes"], "runs/classes is a classifier"),
@@ -325,7 +325,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*CLASSIFY, "--base", "runs/char"], "has no <|endoftext|>"),
         ([*INSTRUCT, "--base", "text.txt"], "--base: "),
         (["instruct", "none.json", "--base", "runs/base"], "there is no file none.json"),
-        (["instruct", "runs", "--base", "runs/base"], "runs is a folder, wanted a file"),
+        (["instruct", "runs", "--base", "runs/base"], "runs is a folder, expected a file"),
         (["instruct", "rows.csv", "--base", "runs/base"], "rows.csv is not valid JSON"),
         (["instruct", "pairs.jsonl", "--base", "runs/base", "--style", "llama"],
          "no prompt style is called 'llama'"),
@@ -351,7 +351,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*CLASSIFY, "--freeze", "blocks.*"], "no weight is called 'blocks.*'; there are: tok_emb"),
         ([*CLASSIFY, "--freeze", "*"], "every weight of the model is frozen"),
         ([*CLASSIFY, "--freeze", "tok_emb", "--train-only", "out_head"], "were both given"),
-        ([*CLASSIFY, "--lora", "--freeze", "tok_emb"], "--lora freezes the base itself"),
+        ([*CLASSIFY, "--lora", "--freeze", "tok_emb"], "--lora freezes the base:"),
         ([*CLASSIFY, "--lora", "--lora-names", "query"], "no Linear is called 'query'; there are:"),
         ([*CLASSIFY, "--lora", "--lora-rank", 0], "--lora-rank must be at least 1, got 0"),
         ([*CLASSIFY, "--adapter", "none"], "a LoRA adapter is a folder with adapter_config.json"),
@@ -387,7 +387,7 @@ def test_bad_values(cli, arguments, message):
         ("text,label\na,b,c\n", "x.csv, line 2: 3 columns, the header has 2"),
         ("text,label\na,x\n,y\n", "row 1 has no text"),
         ("text,label\na,\nb,y\n", "row 0 has no label: 'a'"),
-        ("text,label\na,x\nb,x\n", "all rows have the one label 'x'"),
+        ("text,label\na,x\nb,x\n", "all rows have the label 'x'"),
         ("text,label\na,x\nb,y\n", "the training part of 1 rows has no text of the class"),
         (b"text,label\n\xff,x\n", r"x.csv is not UTF-8 \(byte 11\)"),
     ],
@@ -434,7 +434,7 @@ def test_a_folder_of_gpt2s_weights_is_a_base(cli, monkeypatch):
     assert code == 2 and "--base: weights/model.safetensors" in err
     save_gpt2(GPT(GPTConfig(300, 96, emb_dim=8, n_heads=2, n_layers=1)), "weights")
     code, _, err = cli("finetune", "classify", "rows.csv", "--base", "weights")
-    assert code == 2 and "has 300 tokens, and no tokenizer beside it" in err
+    assert code == 2 and "has 300 tokens and no tokenizer" in err
 
 
 def test_a_text_that_spells_a_special_token(cli):

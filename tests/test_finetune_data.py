@@ -66,13 +66,13 @@ def test_sampling_against_pandas(n_rows, seed, data):
 
 def test_the_splits_of_the_spam_data_are_the_books():
     """The hashes come from the books' code, run with pandas 3.1."""
-    wanted = [
+    expected = [
         (1045, 517, "8a066fcb76c3d41668e83c5da80fb5968f053b1eef42eea2f875cae5fe44a423"),
         (149, 79, "88ba1d478c04b4698721c60b7ef26cdf5630f8bb9ae231a4b0b95be951f46be7"),
         (300, 151, "14bfb3d256e166ea179210b8617d1332af94ad5122d0439bf6ae1b65f41d1a8e"),
     ]
     for rows, (n, n_spam, digest) in zip(
-        sms_spam_splits(data_file("sms-spam.tsv")), wanted, strict=True
+        sms_spam_splits(data_file("sms-spam.tsv")), expected, strict=True
     ):
         text = "\n".join(f"{('ham', 'spam')[label]}\t{message}" for message, label in rows)
         assert (len(rows), sum(label for _, label in rows)) == (n, n_spam)
@@ -390,8 +390,8 @@ def test_the_books_instructions(gpt2_tokenizer):
         for row in range(8):
             kept = [t for t in targets[row].tolist() if t != -100]
             assert kept[-1] == END
-            wanted = "\n\n### Response:\n" + train[start + row]["output"]
-            assert gpt2_tokenizer.decode(kept[:-1]) == wanted
+            expected = "\n\n### Response:\n" + train[start + row]["output"]
+            assert gpt2_tokenizer.decode(kept[:-1]) == expected
             length = real_lengths(inputs[row : row + 1]).item()
             assert inputs[row].tolist()[:length] == data[start + row][0]
 

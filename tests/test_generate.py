@@ -26,7 +26,7 @@ def model():
 
 
 class Always(nn.Module):
-    """A model that gives the same logits whatever it sees, and notes the lengths it saw."""
+    """A model that returns the same logits for all ids, and stores the lengths of its inputs."""
 
     def __init__(self, *logits):
         super().__init__()
@@ -229,7 +229,7 @@ def test_bad_arguments(options, error, message):
     arguments = {"idx": [1, 2], "max_new_tokens": 3, **options}
     idx, n = arguments.pop("idx"), arguments.pop("max_new_tokens")
     with pytest.raises(error, match=message):
-        generate_steps(Counter(), idx, n, **arguments)  # at once, not at the first step
+        generate_steps(Counter(), idx, n, **arguments)  # the call itself raises, not the first step
 
 
 def test_tokens_outside_the_vocabulary_and_nan(model):

@@ -41,7 +41,7 @@ PROMPT = ALPACA.prompt({"instruction": "Name a fruit."})
 
 
 @pytest.mark.parametrize(
-    "written, wanted",
+    "written, expected",
     [
         ("\n\n### Response:\nAn apple.", "An apple."),
         ("\n\n### Response:\n\n An apple.\n", "An apple."),
@@ -53,8 +53,8 @@ PROMPT = ALPACA.prompt({"instruction": "Name a fruit."})
         ("\n\n### Response:\n1 < 2\n### Heading", "1 < 2\n### Heading"),
     ],
 )
-def test_the_response_alone(written, wanted):
-    assert extract_response(PROMPT + written, PROMPT) == wanted
+def test_the_response_alone(written, expected):
+    assert extract_response(PROMPT + written, PROMPT) == expected
 
 
 def test_the_other_style():
@@ -70,7 +70,7 @@ def test_a_text_without_its_prompt():
 
 
 @pytest.mark.parametrize(
-    "said, wanted, score",
+    "response, expected, score",
     [
         ("It is red.", "it is RED", 1.0),
         ("blue", "It is red.", 0.0),
@@ -80,8 +80,8 @@ def test_a_text_without_its_prompt():
         ("", "", 1.0),
     ],
 )
-def test_word_overlap(said, wanted, score):
-    assert word_overlap(said, wanted) == pytest.approx(score)
+def test_word_overlap(response, expected, score):
+    assert word_overlap(response, expected) == pytest.approx(score)
 
 
 # ----------------------------------------------------------------------------------- training
@@ -103,7 +103,7 @@ def test_it_learns_the_answers(tokenizer, mask_instruction, tmp_path):
 def test_only_what_counts_is_counted(tokenizer):
     data = InstructionDataset(ENTRIES, tokenizer)
     lengths = [(len(ids), start) for ids, start in data.examples]
-    for mask, wanted in (
+    for mask, expected in (
         (False, sum(n for n, _ in lengths)),
         (True, sum(n - (start - 1) for n, start in lengths)),
     ):
@@ -111,7 +111,7 @@ def test_only_what_counts_is_counted(tokenizer):
             model(tokenizer), data, epochs=1, batch_size=4, mask_instruction=mask,
             pad_token_id=tokenizer.eot_token, progress=False,
         )  # fmt: skip
-        assert trainer.run().tokens == wanted
+        assert trainer.run().tokens == expected
 
 
 def test_with_lora(tokenizer):
@@ -135,10 +135,10 @@ def test_generation_ends_at_the_end_of_text(tokenizer):
         gpt.final_norm.weight.zero_()
         gpt.final_norm.bias.fill_(1.0)
     assert respond(gpt, tokenizer, ENTRIES[0]) == ""
-    wanted = tokenizer.encode("a")[0]
+    expected = tokenizer.encode("a")[0]
     with torch.no_grad():
         gpt.out_head.weight.zero_()
-        gpt.out_head.weight[wanted] = 1.0
+        gpt.out_head.weight[expected] = 1.0
     assert respond(gpt, tokenizer, ENTRIES[0], max_new_tokens=3) == "aaa"
     seen = []
     respond_to_all(

@@ -51,8 +51,8 @@ def finish(arguments):
 
 
 def newest(folder):
-    found = checkpoints_in(folder / "checkpoints")
-    return found[-1].name if found else ""
+    checkpoints = checkpoints_in(folder / "checkpoints")
+    return checkpoints[-1].name if checkpoints else ""
 
 
 def start_and_kill(arguments, folder, delay):
@@ -86,8 +86,8 @@ def kill_and_compare(tmp_path, kills, steps, seed):
     draw = random.Random(seed)
     reached = done = in_writing = 0
     while done < kills:
-        found = (cut / "checkpoints").exists() and checkpoints_in(cut / "checkpoints")
-        arguments = command("--resume", cut) if found else new_run(cut, steps)
+        begun = (cut / "checkpoints").exists() and checkpoints_in(cut / "checkpoints")
+        arguments = command("--resume", cut) if begun else new_run(cut, steps)
         code = start_and_kill(arguments, cut, draw.uniform(0.0, 0.06))
         assert code == -signal.SIGKILL, f"ended before the kill {done}; seed {seed}"
         done += 1

@@ -64,15 +64,15 @@ def batch(n=4):
 def test_log_probabilities_by_hand(average):
     logits, ids = torch.randn(2, 5, 7), torch.randint(0, 7, (2, 5))
     mask = torch.tensor([[True, True, False, False, True], [False, False, False, True, True]])
-    wanted = []
+    expected = []
     for b in range(2):
-        found = [
+        result = [
             F.log_softmax(logits[b, t - 1], dim=-1)[int(ids[b, t])].item()
             for t in range(1, 5)
             if mask[b, t]
         ]
-        wanted.append(sum(found) / (len(found) if average else 1))
-    assert_close(log_probabilities(logits, ids, mask, average), torch.tensor(wanted))
+        expected.append(sum(result) / (len(result) if average else 1))
+    assert_close(log_probabilities(logits, ids, mask, average), torch.tensor(expected))
 
 
 def test_without_a_mask_every_token_but_the_first_counts():
@@ -89,13 +89,13 @@ def test_only_the_rows_that_count_get_logits_and_nothing_else_changes(average, w
         lora.add(gpt, rank=2)
     direction = torch.randn(4, dtype=torch.float64)
     ids, mask = b["chosen"], b["chosen_mask"]
-    found = response_log_probabilities(gpt, ids, mask, average)
-    (found * direction).sum().backward()
+    result = response_log_probabilities(gpt, ids, mask, average)
+    (result * direction).sum().backward()
     gradients = [p.grad for p in gpt.parameters()]
     gpt.zero_grad()
-    wanted = log_probabilities(gpt(ids), ids, mask, average)
-    (wanted * direction).sum().backward()
-    assert_close(found, wanted)
+    expected = log_probabilities(gpt(ids), ids, mask, average)
+    (expected * direction).sum().backward()
+    assert_close(result, expected)
     for g, p in zip(gradients, gpt.parameters(), strict=True):
         assert (g is None) == (p.grad is None)
         if g is not None:
@@ -117,10 +117,10 @@ def test_float32_stays():
 
 def test_on_the_gpu(other_device):
     gpt, reference, b = model(), model(), batch()
-    wanted = DPOLoss(reference)(gpt, b)
+    expected = DPOLoss(reference)(gpt, b)
     moved = {k: v.to(other_device) if hasattr(v, "to") else v for k, v in b.items()}
-    found = DPOLoss(reference.to(other_device))(gpt.to(other_device), moved)
-    assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-6)
+    result = DPOLoss(reference.to(other_device))(gpt.to(other_device), moved)
+    assert_close(result.cpu(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_wrong_log_probabilities():
@@ -144,13 +144,13 @@ logs = st.lists(st.floats(-50, 0, width=32), min_size=4, max_size=4)
 def test_the_loss_by_its_formula(rows, beta, smoothing):
     columns = [torch.tensor(list(c), dtype=torch.float64) for c in zip(*rows, strict=True)]
     out = dpo_loss(*columns, beta=beta, label_smoothing=smoothing)
-    wanted, margins = 0.0, []
+    expected, margins = 0.0, []
     for pc, pr, rc, rr in rows:
         h = beta * ((pc - rc) - (pr - rr))
         log_sigmoid = lambda x: -np.logaddexp(0.0, -x)  # noqa: E731
-        wanted -= ((1 - smoothing) * log_sigmoid(h) + smoothing * log_sigmoid(-h)) / len(rows)
+        expected -= ((1 - smoothing) * log_sigmoid(h) + smoothing * log_sigmoid(-h)) / len(rows)
         margins.append(h)
-    assert out.loss.item() == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    assert out.loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert np.allclose(out.margins.numpy(), margins, atol=1e-9)
 
 
@@ -172,8 +172,8 @@ def test_gradients_reach_the_policy_alone_and_have_the_papers_direction():
     out = dpo_loss(pc, pr, rc, rr, beta=0.5)
     out.loss.backward()
     h = 0.5 * ((pc - rc) - (pr - rr)).detach().numpy()
-    wanted = -0.5 / (1 + np.exp(h)) / 2
-    assert np.allclose(pc.grad.numpy(), wanted) and np.allclose(pr.grad.numpy(), -wanted)
+    expected = -0.5 / (1 + np.exp(h)) / 2
+    assert np.allclose(pc.grad.numpy(), expected) and np.allclose(pr.grad.numpy(), -expected)
     gpt, reference = model(), model()
     DPOLoss(reference)(gpt, batch()).backward()
     assert all(p.grad is None for p in reference.parameters())
@@ -221,8 +221,8 @@ def test_margins_grow(tmp_path):
     assert all(
         np.array_equal(a, p.array) for a, p in zip(before, reference.parameters(), strict=True)
     )
-    found = preference_metrics(gpt, reference, [batch(6)])
-    assert found["margin"] == pytest.approx(found["chosen_reward"] - found["rejected_reward"])
+    result = preference_metrics(gpt, reference, [batch(6)])
+    assert result["margin"] == pytest.approx(result["chosen_reward"] - result["rejected_reward"])
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -230,9 +230,9 @@ def test_means_over_pairs_not_over_batches():
     gpt, reference, data = model(), model(), dataset(5)
     parts = [collate_preferences([data[i] for i in r], PAD) for r in ((0, 1, 2, 3), (4,))]
     whole = preference_metrics(gpt, reference, [batch(5)])
-    found = preference_metrics(gpt, reference, parts)
+    result = preference_metrics(gpt, reference, parts)
     for name in whole:
-        assert found[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6)
+        assert result[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6)
     with pytest.raises(ValueError, match="no pairs"):
         preference_metrics(gpt, reference, [])
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tinygrad_llm import nn, optim, random
 from tinygrad_llm.models import GPT, GPTConfig
+from tinygrad_llm.models.base import undisturbed
 from tinygrad_llm.optim.lr_scheduler import WarmupCosineLR
 from tinygrad_llm.tensor import Tensor, wrap
 from tinygrad_llm.training import (
@@ -22,6 +23,7 @@ from tinygrad_llm.training import (
     TokenBatches,
     Trainer,
     add_gradients,
+    decay_groups,
     evaluate,
     find_checkpoint,
     flops_per_token,
@@ -220,6 +222,39 @@ def test_a_step_without_targets_changes_nothing_and_training_goes_on():
     assert [line["step"] for line in run.metrics.lines if "loss" in line] == [2]
 
 
+def test_a_look_at_a_model_changes_nothing():
+    model = small_gpt(drop_rate=0.5)
+    model.train()
+    model.trf_blocks[0].eval()  # one part that the user has frozen
+    modes = [module.training for module in model.modules()]
+    state = random.get_rng_state()
+    with pytest.raises(KeyError), undisturbed(model):
+        assert not any(module.training for module in model.modules())
+        random.default_generator.rand((4,))
+        assert not model.loss(*batch_of([8])).requires_grad
+        raise KeyError
+    assert [module.training for module in model.modules()] == modes
+    assert (random.get_rng_state() == state).all()
+
+
+def test_measuring_puts_the_modes_of_all_modules_back():
+    run = trainer()
+    run.model.eval()
+    run.model.trf_blocks[0].train()
+    modes = [module.training for module in run.model.modules()]
+    run.measure()
+    assert [module.training for module in run.model.modules()] == modes
+
+
+def test_only_matrices_decay():
+    model = small_gpt()
+    matrices, others = decay_groups(model.parameters(), 0.1)
+    assert {p.ndim for p in matrices["params"]} == {2} and matrices["weight_decay"] == 0.1
+    assert {p.ndim for p in others["params"]} == {1} and others["weight_decay"] == 0.0
+    assert len(matrices["params"] + others["params"]) == len(list(model.parameters()))
+    assert decay_groups(matrices["params"], 0.1) == [matrices]
+
+
 def test_evaluation_is_weighted_by_tokens_and_disturbs_nothing():
     model = small_gpt(drop_rate=0.5)
     model.train()
@@ -370,7 +405,7 @@ def test_an_interruption_saves_says_how_to_go_on_and_loses_nothing(tmp_path, cap
     assert weights(second.model) == weights(whole.model)
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
+def test_a_second_ctrl_c_stops_immediately(tmp_path):
     run = trainer(tmp_path)
 
     def twice(model, batch):
@@ -413,7 +448,7 @@ def spoiled(folder, bad, loss=None, at=5):
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
-    "bad, op, told",
+    "bad, op, message",
     [
         (
             [200.0, 1, 1],
@@ -428,9 +463,9 @@ def spoiled(folder, bad, loss=None, at=5):
         ),
     ],
 )
-def test_a_loss_that_is_no_number_names_step_op_and_checkpoint(tmp_path, bad, op, told):
+def test_a_loss_that_is_not_finite_names_step_op_and_checkpoint(tmp_path, bad, op, message):
     run = spoiled(tmp_path, bad)
-    with pytest.raises(NonFiniteError, match=told) as error:
+    with pytest.raises(NonFiniteError, match=message) as error:
         run.run(plan=False)
     assert str(error.value).startswith("step 5: ")
     assert error.value.step == 5 and error.value.op == op
@@ -440,7 +475,7 @@ def test_a_loss_that_is_no_number_names_step_op_and_checkpoint(tmp_path, bad, op
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_gradient_that_is_no_number_is_stopped_before_the_update(tmp_path):
+def test_a_gradient_that_is_not_finite_is_stopped_before_the_update(tmp_path):
     def loss(model, batch):
         total = (model.weight * batch[0]).sum()
         return (total * 0.0 if batch[0].array[0] > 1 else total).sqrt()
@@ -556,12 +591,12 @@ def test_the_plan_adds_up():
 
 
 def test_plots_of_nothing_of_little_and_of_much(tmp_path):
-    much = [{"step": i, "tokens": 8 * i, "loss": 3.0 / i, "lr": 1e-3} for i in range(1, 400)]
+    many = [{"step": i, "tokens": 8 * i, "loss": 3.0 / i, "lr": 1e-3} for i in range(1, 400)]
     for lines in (
         [],
         [{"step": 0, "val_loss": 4.0}],
-        much[:1],
-        much + [{"step": 9, "val_loss": 1.0}],
+        many[:1],
+        many + [{"step": 9, "val_loss": 1.0}],
     ):
         path = plot_losses(lines, tmp_path / "loss.png", "title")
         assert path.read_bytes().startswith(b"\x89PNG")

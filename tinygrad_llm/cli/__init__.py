@@ -24,8 +24,8 @@ class _InOrder(typer.core.TyperGroup):
     """Lists finetune, which is a group, after pretrain; typer lists groups last."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        rest = [name for name in super().list_commands(ctx) if name not in _FIRST]
-        return [*_FIRST, *rest]
+        others = [name for name in super().list_commands(ctx) if name not in _FIRST]
+        return [*_FIRST, *others]
 
 
 _FIRST = ("pretrain", "finetune")
@@ -42,8 +42,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -75,6 +75,6 @@ register_doctor(app)
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 bad value, 130 stopped by Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments  # wherever it stands
+    debug = "--debug" in arguments  # at any place
     arguments = [argument for argument in arguments if argument != "--debug"]
     sys.exit(run(app, arguments, debug))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .errors import BadValue
+
+if TYPE_CHECKING:
+    from ..nn import Module
+    from ..training import Trainer
 
 __all__ = ["PRECISIONS", "can_graph", "check_device", "on_device", "set_precision"]
 
@@ -12,7 +16,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def check_device(device: str, precision: str = "float32") -> None:
-    """BadValue in one line for a device that can't be used, or a precision it does not have."""
+    """Raises: BadValue for a device that can't be used, or a precision that it does not have."""
     from .. import cuda
 
     name, _, index = device.partition(":")
@@ -35,9 +39,11 @@ def check_device(device: str, precision: str = "float32") -> None:
         )
 
 
-def on_device(model: Any, device: str) -> Any:
-    """The model on the device. On a GPU dropout's masks are drawn there from here on: much faster,
-    and other masks than a CPU's."""
+def on_device(model: Module, device: str) -> Module:
+    """Moves the model to the device. From then on a GPU draws dropout's masks itself.
+
+    That is much faster than to draw them on the CPU; the masks are not the same.
+    """
     from .. import cuda
 
     if device != "cpu":
@@ -46,15 +52,18 @@ def on_device(model: Any, device: str) -> Any:
 
 
 def can_graph(device: str, accumulation: int, checkpointing: bool) -> bool:
-    """Whether a training step can be one launch: see `cuda.graphed`."""
+    """Whether a training step can be one launch on the GPU: see `cuda.graphed`."""
     from ..arrays.twins import twins
 
     return device != "cpu" and twins.gpu is not None and accumulation == 1 and not checkpointing
 
 
-def set_precision(trainer: Any, precision: str) -> None:
-    """Let a trainer compute its losses so: "tf32" rounds the factors of products in float32,
-    "bfloat16" is autocast. Weights, their gradients and the optimizer stay float32."""
+def set_precision(trainer: Trainer, precision: str) -> None:
+    """The precision in which a trainer computes its losses.
+
+    "tf32" rounds the factors of products in float32, "bfloat16" is autocast. Weights, their
+    gradients and the optimizer stay float32.
+    """
     from .. import autocast, backends
 
     backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -11,14 +11,15 @@ from typing import Any
 import typer
 
 from .devices import check_device
-from .errors import BadValue, newest_checkpoint
+from .errors import BadValue, blame, newest_checkpoint
+from .options import must_be
 
 __all__ = ["register", "steps"]
 
 _HELP = """Write text with a model that pretrain made.
 
-CHECKPOINT is a run's folder or one of its checkpoints; without it the run in runs/ that was saved
-last is taken.
+CHECKPOINT is a run's folder or one of its checkpoints; without it, the run in runs/ that was saved
+last is used.
 
 \b
 Examples:
@@ -37,7 +38,10 @@ def register(app: typer.Typer) -> None:
 def steps(
     model: Any, ids: Sequence[int], tokens: int, stop: int | None, seed: int, choice: dict[str, Any]
 ) -> Iterator[int]:
-    """The ids that the model writes after `ids`, one by one."""
+    """The ids that the model writes after `ids`, one by one.
+
+    stop: the id that ends the text, None for no such id; choice: temperature, top_k, top_p.
+    """
     from ..generation import generate_steps
 
     for ids_of_step in generate_steps(
@@ -50,42 +54,38 @@ def generate(
     checkpoint: str | None = typer.Argument(None, help="A run or a checkpoint."),
     prompt: str = typer.Option("\n", help="How the text begins."),
     tokens: int = typer.Option(200, help="Tokens to write."),
-    temperature: float = typer.Option(0.8, help="0 is greedy; more is more varied."),
+    temperature: float = typer.Option(0.8, help="0 is greedy; a higher value is more varied."),
     top_k: int | None = typer.Option(None, help="Choose from the k likeliest."),
-    top_p: float | None = typer.Option(None, help="Choose from this much probability."),
-    seed: int | None = typer.Option(None, help="For the same text again."),
-    samples: int = typer.Option(1, help="How many texts."),
+    top_p: float | None = typer.Option(None, help="Choose from the likeliest, up to this sum."),
+    seed: int | None = typer.Option(None, help="The same seed writes the same text."),
+    samples: int = typer.Option(1, help="Texts to write."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
-    for name, value, fine, wanted in (
-        ("tokens", tokens, tokens >= 1, "at least 1"),
-        ("samples", samples, samples >= 1, "at least 1"),
-        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
-        ("top-k", top_k, top_k is None or top_k >= 1, "at least 1"),
-        ("top-p", top_p, top_p is None or 0 < top_p <= 1, "more than 0 and at most 1"),
-        ("seed", seed, seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)"),
-        ("prompt", "nothing", prompt != "", "at least one character"),
-    ):
-        if not fine:
-            raise BadValue(f"--{name} must be {wanted}, got {value}")
-
+    must_be("tokens", tokens >= 1, "at least 1", tokens)
+    must_be("samples", samples >= 1, "at least 1", samples)
+    must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
+    must_be("top-k", top_k is None or top_k >= 1, "at least 1", top_k)
+    must_be("top-p", top_p is None or 0 < top_p <= 1, "more than 0 and at most 1", top_p)
+    must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
+    must_be("prompt", prompt != "", "at least one character", "nothing")
     check_device(device)
     from .. import text
     from ..models import GPTClassifier
 
-    found = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
-    model = found.build_model().to(device)
+    saved = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
+    model = saved.build_model().to(device)
     if isinstance(model, GPTClassifier):
         raise BadValue(
-            f"{found.path} is a classifier, which writes no text: tinygrad-llm finetune ask asks it"
+            f"{saved.path} is a classifier, which writes no text: use tinygrad-llm finetune ask"
         )
-    try:
-        tokenizer = text.load_tokenizer(found.path / "tokenizer.json")
+    with blame("--prompt", ValueError):
+        try:
+            tokenizer = text.load_tokenizer(saved.path / "tokenizer.json")
+        except FileNotFoundError:
+            raise BadValue(
+                f"{saved.path} holds no tokenizer.json: pretrain did not write it"
+            ) from None
         ids = tokenizer.encode(prompt, disallowed_special=())
-    except FileNotFoundError:
-        raise BadValue(f"{found.path} holds no tokenizer.json: pretrain did not write it") from None
-    except ValueError as error:
-        raise BadValue(f"--prompt: {error}") from error
     first = _random_seed() if seed is None else seed
     for number in range(samples):
         if samples > 1:
@@ -105,13 +105,14 @@ def _random_seed() -> int:
 
 
 def _show(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    from ..training.progress import printable
+
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 
 def _latest_run(folder: Path) -> Path:
-    """The run whose newest checkpoint was written last."""
+    """The run whose newest checkpoint was written last. Raises: BadValue if there is none."""
     saved = list(folder.glob("*/checkpoints/step-*/manifest.json"))
     if not saved:
         raise BadValue(

@@ -1,6 +1,6 @@
-"""The settings of a pretraining run: presets, configuration files, and what values make sense.
+"""The settings of a pretraining run: presets, configuration files, and which values are allowed.
 
-Three layers, each over the one before: the preset, the file given with --config, the command line.
+Three layers, each over the one before: the preset, the file of --config, the command line.
 """
 
 from __future__ import annotations
@@ -10,33 +10,41 @@ import json
 import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .devices import check_device
 from .errors import BadValue, did_you_mean
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = [
     "MAY_CHANGE",
     "MODEL_KEYS",
+    "NOT_STORED",
     "PRESETS",
     "PretrainOptions",
+    "check_values",
+    "layered",
+    "must_be",
     "presets_table",
     "read_config",
-    "require",
     "resolve",
 ]
+
+O = TypeVar("O", bound="DataclassInstance")  # the options of a command
 
 
 @dataclasses.dataclass
 class PretrainOptions:
-    """Every setting of a run; the defaults are those of the preset `small`."""
+    """Every setting of a run; the defaults are the preset `small`."""
 
     corpus: str = "python-reference"
     preset: str = "small"
-    minutes: float | None = 3.0  # steps are chosen to take so long
-    steps: int | None = None  # or given
+    minutes: float | None = 3.0  # as many steps as fit into this time
+    steps: int | None = None  # in place of minutes
     tokenizer: str = "bpe"
     vocab_size: int = 1024
     context_length: int = 128
@@ -66,7 +74,7 @@ class PretrainOptions:
     seed: int = 1
     device: str = "cpu"
     precision: str = "float32"
-    graph: bool | None = None  # on a GPU, wherever it can be
+    graph: bool | None = None  # on a GPU; None: if it is possible
     out: str | None = None
     checkpoint_every: int = 100
     keep: int = 3
@@ -91,8 +99,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         emb_dim=768, n_heads=12, n_layers=12, drop_rate=0.1, qkv_bias=True, lr=4e-4,
         checkpoint_every=25,
     ),
-    # nanoGPT's command for a CPU, but with three times its learning rate of 1e-3, which ends at a
-    # validation loss of 1.90 (in PyTorch as well: 1.91) where this one ends at 1.78.
+    # nanoGPT's command for a CPU, but with three times its learning rate. With its 1e-3 the
+    # validation loss ends at 1.90 (1.91 in PyTorch), with 3e-3 at 1.78.
     "nanogpt-char": dict(
         corpus="tinyshakespeare", tokenizer="char", steps=2000, minutes=None, context_length=64,
         batch_size=12, emb_dim=128, n_heads=4, n_layers=4, drop_rate=0.0, lr=3e-3, min_lr=1e-4,
@@ -101,27 +109,30 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 _ABOUT = {
-    "tiny": "half a minute: does it run here?",
+    "tiny": "half a minute: a first test",
     "small": "three minutes; the default",
     "medium": "half an hour",
     "large": "a night; GPT-2's tokenizer",
-    "gpt2-124m": "GPT-2's smallest size; days on a CPU, stop and resume at will",
+    "gpt2-124m": "GPT-2's smallest size; days on a CPU, can be stopped and resumed",
     "nanogpt-char": "nanoGPT's CPU example: 2,000 steps on the characters of Shakespeare",
 }
 MODEL_KEYS = (
     "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
 )  # fmt: skip
-# What may be changed when a run goes on: more steps, what is shown and kept, memory for time, the
-# device.
+# The options that may be changed when a run goes on: the number of steps, what is shown and kept,
+# less memory for more time, the device.
 MAY_CHANGE = (
     "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",
     "checkpoint_every", "keep", "gradient_checkpointing", "device", "precision",
     "graph",
 )  # fmt: skip
 
+# Arguments of a command that are not settings of the run.
+NOT_STORED = ("config", "resume", "plan", "find_lr", "plain")
+
 
 def presets_table() -> str:
-    """The presets, one a line, for --help."""
+    """The presets, one per line, for --help."""
     lines = []
     for name, values in PRESETS.items():
         o = dataclasses.replace(PretrainOptions(), **values)
@@ -131,7 +142,10 @@ def presets_table() -> str:
 
 
 def read_config(path: str | Path, kind: type = PretrainOptions) -> dict[str, Any]:
-    """The settings in a JSON or TOML file, names with dashes or underscores. BadValue if broken."""
+    """The settings in a JSON or TOML file, names with dashes or underscores.
+
+    Raises: BadValue if it cannot be read, or a name or a type is wrong.
+    """
     path = Path(path)
     try:
         text = path.read_text("utf-8")
@@ -159,9 +173,13 @@ def _toml(text: str) -> Any:
 
 
 def checked(values: Mapping[str, Any], where: str, kind: type = PretrainOptions) -> dict[str, Any]:
-    """Values by name with their types made right: BadValue for unknown names and wrong types."""
+    """The values by name, integers turned into floats where a float is expected.
+
+    where: the file, for messages; kind: the dataclass whose fields they are.
+    Raises: BadValue for unknown names and wrong types.
+    """
     hints = typing.get_type_hints(kind)
-    found = {}
+    right = {}
     for name, value in values.items():
         if name not in hints:
             raise BadValue(f"{where}: there is no option {name}{did_you_mean(name, hints)}")
@@ -170,10 +188,10 @@ def checked(values: Mapping[str, Any], where: str, kind: type = PretrainOptions)
             value = float(value)
         if type(value) not in kinds:
             words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-            wanted = " or ".join(words.get(kind, "nothing") for kind in kinds)
-            raise BadValue(f"{where}: {name} should be {wanted}, got {value!r}")
-        found[name] = value
-    return found
+            expected = " or ".join(words.get(kind, "nothing") for kind in kinds)
+            raise BadValue(f"{where}: {name} should be {expected}, got {value!r}")
+        right[name] = value
+    return right
 
 
 def resolve(
@@ -184,39 +202,73 @@ def resolve(
     if preset not in PRESETS:
         raise BadValue(f"--preset: there is no preset {preset}{did_you_mean(preset, PRESETS)}")
     options = dataclasses.replace(PretrainOptions(), preset=preset, **PRESETS[preset])
-    for layer in (base or {}, config, given):
-        layer = dict(layer)
-        if layer.get("steps") is not None and layer.get("minutes") is not None:
-            raise BadValue("steps and minutes were both given: one follows from the other")
-        if layer.get("steps") is not None:
-            layer["minutes"] = None
-        elif layer.get("minutes") is not None:
-            layer["steps"] = None
-        options = dataclasses.replace(options, **layer)
+    options = layered(options, (base or {}, config, given), "minutes")
     check(options)
     return options
 
 
-def check(o: PretrainOptions) -> None:
-    """BadValue names the first option whose value makes no sense, and what would."""
-    for name in (
-        "steps", "vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "batch_size",
-        "accumulation", "eval_every", "sample_every", "checkpoint_every", "keep", "top_k",
-    ):  # fmt: skip
-        require(o, name, lambda v: v >= 1, "at least 1")
-    for name in ("warmup", "sample_tokens"):
-        require(o, name, lambda v: v >= 0, "0 or more")
-    for name in ("minutes", "lr", "clip"):
-        require(o, name, lambda v: v > 0 and math.isfinite(v), "more than 0")
-    for name in ("min_lr", "weight_decay", "temperature"):
-        require(o, name, lambda v: v >= 0 and math.isfinite(v), "0 or more")
-    for name in ("beta1", "beta2", "drop_rate"):
-        require(o, name, lambda v: 0 <= v < 1, "0 or more and less than 1")
-    require(o, "val_fraction", lambda v: 0 < v < 1, "between 0 and 1")
+def layered(options: O, layers: Iterable[Mapping[str, Any]], other: str) -> O:
+    """The options with layer over layer of values.
+
+    other: the name of what may be given in place of steps; it and steps set each other to None.
+    Raises: BadValue if a layer has both.
+    """
+    for layer in layers:
+        layer = dict(layer)
+        if layer.get("steps") is not None and layer.get(other) is not None:
+            raise BadValue(f"steps and {other} were both given: one follows from the other")
+        if layer.get("steps") is not None:
+            layer[other] = None
+        elif layer.get(other) is not None:
+            layer["steps"] = None
+        options = dataclasses.replace(options, **layer)
+    return options
+
+
+# (options, whether a value is allowed, the allowed values in words): of pretrain and finetune.
+RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "steps vocab_size context_length emb_dim n_heads n_layers batch_size accumulation "
+        "eval_every sample_every checkpoint_every keep top_k lora_rank max_length answer_tokens",
+        lambda v: v >= 1,
+        "at least 1",
+    ),
+    ("warmup sample_tokens answers worst", lambda v: v >= 0, "0 or more"),
+    ("minutes epochs lr clip lora_alpha beta", lambda v: 0 < v < math.inf, "more than 0"),
+    ("min_lr weight_decay temperature", lambda v: 0 <= v < math.inf, "0 or more"),
+    ("beta1 beta2 drop_rate lora_dropout", lambda v: 0 <= v < 1, "0 or more and less than 1"),
+    ("val_fraction test_fraction", lambda v: 0 < v < 1, "between 0 and 1"),
+    ("label_smoothing", lambda v: 0 <= v < 0.5, "0 or more and less than 0.5"),
+    ("seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)"),
+)
+
+
+def must_be(flag: str, allowed: bool, expected: str, value: Any) -> None:
+    """Raises: BadValue unless `allowed`; the line says what the option must be."""
+    if not allowed:
+        raise BadValue(f"--{flag} must be {expected}, got {value}")
+
+
+def check_values(o: Any) -> None:
+    """Raises: BadValue for the first option that breaks a rule, with what it must be.
+
+    o: the dataclass of a command's options; None is always allowed.
+    """
+    for names, allowed, expected in RULES:
+        for name in names.split():
+            value = getattr(o, name, None)
+            if value is not None:
+                must_be(name.replace("_", "-"), allowed(value), expected, f"{value:g}")
+    if o.min_lr is not None and o.lr is not None and o.min_lr > o.lr:
+        raise BadValue(f"--min-lr {o.min_lr:g} is above --lr {o.lr:g}, from which it falls")
     check_device(o.device, o.precision)
+
+
+def check(o: PretrainOptions) -> None:
+    """Raises: BadValue for the first option whose value is not allowed, with what it must be."""
+    check_values(o)
     if o.graph and (o.device == "cpu" or o.accumulation > 1):
         raise BadValue("--graph needs --device cuda and --accumulation 1")
-    require(o, "seed", lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
     if o.prompt == "":
         raise BadValue("--prompt must be at least one character")
     if o.emb_dim % o.n_heads:
@@ -224,14 +276,5 @@ def check(o: PretrainOptions) -> None:
         best = min(near, key=lambda h: abs(h - o.n_heads))
         raise BadValue(
             f"--n-heads {o.n_heads} does not divide --emb-dim {o.emb_dim}: each head takes an "
-            f"equal share of the channels; {best} heads would do"
+            f"equal share of the channels; {best} heads are possible"
         )
-    if o.min_lr is not None and o.min_lr > o.lr:
-        raise BadValue(f"--min-lr {o.min_lr:g} is above --lr {o.lr:g}, from which it falls")
-
-
-def require(o: Any, name: str, fine: Any, wanted: str) -> None:
-    """BadValue unless the option is None or fine(its value)."""
-    value = getattr(o, name)
-    if value is not None and not fine(value):
-        raise BadValue(f"--{name.replace('_', '-')} must be {wanted}, got {value:g}")

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .devices import can_graph, on_device, set_precision
-from .errors import BadValue, newest_checkpoint
-from .options import MAY_CHANGE, MODEL_KEYS, PretrainOptions, presets_table, read_config, resolve
+from .errors import BadValue, blame, newest_checkpoint
+from .options import (
+    MAY_CHANGE,
+    MODEL_KEYS,
+    NOT_STORED,
+    PretrainOptions,
+    presets_table,
+    read_config,
+    resolve,
+)
 from .runs import (
     check_disk,
     folder_of,
@@ -18,6 +26,7 @@ from .runs import (
     prepare_folder,
     refuse_search,
     search_rate,
+    set_total_steps,
 )
 
 if TYPE_CHECKING:
@@ -26,15 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_VALIDATION_TOKENS = 200_000  # enough for three digits of the loss
-
-_PASSES = 30  # over the text, when the steps are chosen by time
+_VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+_PASSES = 30  # over the text at most, when the steps are chosen by time
 
 _HELP = f"""Train a language model on text, from random weights.
 
 CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
-a folder of them. Without any option this trains on Python's own language reference for about
-three minutes.
+a folder of them. Without any option this trains on Python's language reference for about three
+minutes.
 
 \b
 Examples:
@@ -51,8 +59,8 @@ Examples:
 Presets (--preset):
 {presets_table()}
 
-Every option may stand in a JSON or TOML file given with --config (emb_dim = 128); the command line
-wins over the file, and the file over the preset. Options not given come from the preset.
+Every option can also be in a JSON or TOML file, --config FILE (emb_dim = 128). The command line
+goes before the file, and the file before the preset.
 """
 
 
@@ -64,10 +72,10 @@ def register(app: typer.Typer) -> None:
 def pretrain(
     corpus: str | None = typer.Argument(None, help="A data set, a file or a folder."),
     preset: str | None = typer.Option(None, help="Size and time: see above."),
-    minutes: float | None = typer.Option(None, help="Train for so long."),
-    steps: int | None = typer.Option(None, help="Or for so many steps."),
+    minutes: float | None = typer.Option(None, help="Time to train."),
+    steps: int | None = typer.Option(None, help="Or: steps to train."),
     tokenizer: str | None = typer.Option(None, help="bpe, char, gpt2, or a file."),
-    vocab_size: int | None = typer.Option(None, help="Tokens that bpe learns."),
+    vocab_size: int | None = typer.Option(None, help="Vocabulary size of bpe."),
     context_length: int | None = typer.Option(None, help="Tokens the model sees."),
     emb_dim: int | None = typer.Option(None, help="Channels."),
     n_heads: int | None = typer.Option(None, help="Attention heads."),
@@ -83,8 +91,8 @@ def pretrain(
     batch_size: int | None = typer.Option(None, help="Windows in a batch."),
     accumulation: int | None = typer.Option(None, help="Batches in a step."),
     lr: float | None = typer.Option(None, help="Highest learning rate."),
-    min_lr: float | None = typer.Option(None, help="Last one [lr / 10]."),
-    warmup: int | None = typer.Option(None, help="Steps until the highest."),
+    min_lr: float | None = typer.Option(None, help="Last learning rate [lr / 10]."),
+    warmup: int | None = typer.Option(None, help="Steps until the highest rate."),
     beta1: float | None = typer.Option(None, help="AdamW's first decay."),
     beta2: float | None = typer.Option(None, help="AdamW's second decay."),
     weight_decay: float | None = typer.Option(None, help="AdamW's, on matrices."),
@@ -96,10 +104,10 @@ def pretrain(
     sample_tokens: int | None = typer.Option(None, help="Tokens in a sample."),
     temperature: float | None = typer.Option(None, help="Of samples; 0 is greedy."),
     top_k: int | None = typer.Option(None, help="Sample from the k likeliest."),
-    seed: int | None = typer.Option(None, help="Of weights, data order, dropout."),
+    seed: int | None = typer.Option(None, help="Of weights, data order and dropout."),
     device: str | None = typer.Option(None, help="cpu, cuda or cuda:1 [cpu]."),
     graph: bool | None = typer.Option(
-        None, "--graph/--no-graph", help="On a GPU: a step is one launch [where it can be]."
+        None, "--graph/--no-graph", help="On a GPU: a step is one launch [if possible]."
     ),
     precision: str | None = typer.Option(None, help="On a GPU: float32, tf32, bfloat16."),
     out: str | None = typer.Option(None, help="The run's folder [runs/CORPUS-N]."),
@@ -107,12 +115,11 @@ def pretrain(
     keep: int | None = typer.Option(None, help="Checkpoints kept."),
     config: str | None = typer.Option(None, help="A JSON or TOML file of options."),
     resume: str | None = typer.Option(None, help="Go on with the run in this folder."),
-    plan: bool = typer.Option(False, "--plan", help="Only say what it would cost."),
+    plan: bool = typer.Option(False, "--plan", help="Only print what it would cost."),
     find_lr: bool = typer.Option(False, "--find-lr", help="Only look for a good --lr."),
-    plain: bool = typer.Option(False, "--plain", help="Lines instead of a live bar."),
+    plain: bool = typer.Option(False, "--plain", help="Plain lines, no live bar."),
 ) -> None:
-    own = ("config", "resume", "plan", "find_lr", "plain")
-    given = {k: v for k, v in locals().items() if v is not None and k not in (*own, "own")}
+    given = {k: v for k, v in locals().items() if v is not None and k not in NOT_STORED}
     settings = read_config(config) if config else {}
     if resume is None:
         Pretraining(resolve(given, settings), plain).run(plan_only=plan, find_lr=find_lr)
@@ -162,10 +169,8 @@ class Pretraining:
         from ..data import corpora
 
         o = self.o
-        try:
+        with blame("CORPUS", FileNotFoundError, ValueError):
             self.corpus = corpora.load(o.corpus)
-        except (FileNotFoundError, ValueError) as error:
-            raise BadValue(f"CORPUS: {error}") from error
         self.split_and_tokenize()
         self.build()
         if find_lr:
@@ -186,7 +191,7 @@ class Pretraining:
 
     # -------------------------------------------------------------------------- text to tokens
     def split_and_tokenize(self) -> None:
-        """The last part of the text is for validation; the tokenizer learns from the first."""
+        """The last part of the text is for validation; the tokenizer learns from the first part."""
         o, text = self.o, self.corpus.text
         cut = round(len(text) * (1.0 - o.val_fraction))
         train_text, self.val_text = text[:cut], text[cut:]
@@ -210,11 +215,9 @@ class Pretraining:
                 "or a longer text"
             )
         self.tokenizer = self.make_tokenizer(train_text)
-        try:
+        with blame("--tokenizer", ValueError):
             self.train_ids = self.tokenizer.encode_to_array(train_text, disallowed_special=())
             self.val_ids = self.tokenizer.encode_to_array(self.val_text, disallowed_special=())
-        except ValueError as error:
-            raise BadValue(f"--tokenizer: {error}") from error
         if len(self.train_ids) <= o.context_length:
             raise BadValue(
                 f"--context-length {o.context_length} is too long for this text: its training "
@@ -226,10 +229,8 @@ class Pretraining:
                 f"--val-fraction {o.val_fraction:g} of this text leaves {len(self.val_ids)} tokens "
                 "for validation, 2 are needed; take a larger fraction or a longer text"
             )
-        try:
+        with blame("--prompt", ValueError):
             self.tokenizer.encode(o.prompt or "", disallowed_special=())
-        except ValueError as error:
-            raise BadValue(f"--prompt: {error}") from error
         self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
         self.progress.note(
             f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
@@ -251,22 +252,19 @@ class Pretraining:
         if self.resumed is not None:
             return text.load_tokenizer(self.resumed.path / "tokenizer.json")
         if o.tokenizer == "bpe":
-            try:
+            with blame("--vocab-size", ValueError):
                 return text.BPETokenizer.train(train_text, o.vocab_size)
-            except ValueError as error:
-                raise BadValue(f"--vocab-size: {error}") from error
         if o.tokenizer == "char":
             return text.CharTokenizer.train(self.corpus.text)
         if o.tokenizer == "gpt2":
             return text.GPT2Tokenizer()
-        try:
-            return text.load_tokenizer(o.tokenizer)
-        except FileNotFoundError:
-            raise BadValue(
-                f"--tokenizer: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
-            ) from None
-        except (ValueError, OSError) as error:
-            raise BadValue(f"--tokenizer: {error}") from error
+        with blame("--tokenizer", ValueError, OSError):
+            try:
+                return text.load_tokenizer(o.tokenizer)
+            except FileNotFoundError:
+                raise BadValue(
+                    f"--tokenizer: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+                ) from None
 
     # ------------------------------------------------------------------------ model and trainer
     def build(self) -> None:
@@ -309,7 +307,7 @@ class Pretraining:
         set_precision(self.trainer, o.precision)
 
     def choose_steps(self) -> None:
-        """As many steps as fit into the minutes, measured; then the schedule over them."""
+        """Sets as many steps as fit into the minutes, as measured, and the schedule for them."""
         from ..optim.lr_scheduler import WarmupCosineLR
 
         o, trainer = self.o, self.trainer
@@ -317,7 +315,7 @@ class Pretraining:
             assert o.minutes is not None
             seconds = trainer.measure().seconds
             left = o.minutes * 60.0 - (time.perf_counter() - self.began)
-            # One validation costs as much as so many steps; together they get a tenth of the time.
+            # The cost of a validation in steps; all validations together get a tenth of the time.
             assert trainer.validation is not None
             validation = len(trainer.validation) / o.accumulation / 3.0
             validations = max(1, min(10, int(0.1 * left / seconds / validation)))
@@ -330,8 +328,8 @@ class Pretraining:
                 o.steps = most
                 self.progress.note(
                     f"note         the text is short: {most} steps pass over it "
-                    f"{most / a_pass:.0f} times, more would learn it by heart; --steps trains for "
-                    "longer"
+                    f"{most / a_pass:.0f} times, with more the model would memorize it; --steps "
+                    "trains for longer"
                 )
             o.eval_every = o.eval_every or -(-o.steps // validations)
             o.minutes = None
@@ -342,11 +340,11 @@ class Pretraining:
         trainer.scheduler = WarmupCosineLR(self.optimizer, warmup, o.steps, least)
         if self.resumed is not None:
             trainer.restore(self.resumed)
-            trainer.scheduler.total_steps = o.steps  # it may train on for longer than was planned
+            set_total_steps(trainer)
 
     # ------------------------------------------------------------------------------ its results
     def sample(self, number: int) -> str:
-        """A text by the model. The prompts are beginnings of lines of the validation text."""
+        """A text by the model. The prompts are the beginnings of lines of the validation text."""
         from .generate import steps
 
         o = self.o
@@ -354,11 +352,11 @@ class Pretraining:
         ids = self.tokenizer.encode(prompt, disallowed_special=())
         choice = {"temperature": o.temperature, "top_k": o.top_k}
         stop = self.tokenizer.eot_token
-        made = list(steps(self.model, ids, o.sample_tokens, stop, o.seed + number, choice))
-        return prompt + self.tokenizer.decode(made)
+        new = list(steps(self.model, ids, o.sample_tokens, stop, o.seed + number, choice))
+        return prompt + self.tokenizer.decode(new)
 
     def report(self, result: Result) -> None:
-        """The last lines: loss, samples, where everything is."""
+        """Prints the last lines: loss, samples, the places of plot and checkpoint."""
         import math
 
         from ..training import perplexity
@@ -383,5 +381,5 @@ def _prompt(text: str, number: int) -> str:
     """The first three words of a line, from a place in the text that depends on the number."""
     rows = [line.split(" ") for line in text.splitlines()]
     prose = [words for words in rows if len(words) >= 5 and words[0].isalpha()]
-    chosen = prose or [words for words in rows if "".join(words)] or [[text or "\n"]]
-    return " ".join(chosen[(2 * number + 1) * len(chosen) // 6 % len(chosen)][:3])
+    usable = prose or [words for words in rows if "".join(words)] or [[text or "\n"]]
+    return " ".join(usable[(2 * number + 1) * len(usable) // 6 % len(usable)][:3])

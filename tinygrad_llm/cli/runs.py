@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_disk",
+    "counting",
     "folder_of",
     "kept_options",
     "prepare_folder",
     "refuse_search",
     "search_rate",
+    "set_total_steps",
 ]
 
 
@@ -57,6 +59,17 @@ def folder_of(checkpoint: Checkpoint) -> Path:
     """The run's folder that a checkpoint is in."""
     path = checkpoint.path
     return path.parent.parent if path.parent.name == "checkpoints" else path
+
+
+def set_total_steps(trainer: Trainer) -> None:
+    """Lets the schedule of a run that goes on end at the trainer's last step.
+
+    A run may go on for more steps than were planned when its checkpoint was written.
+    """
+    from ..optim.lr_scheduler import WarmupCosineLR
+
+    assert isinstance(trainer.scheduler, WarmupCosineLR)
+    trainer.scheduler.total_steps = trainer.steps
 
 
 # ------------------------------------------------------------------------------------ its folder
@@ -118,18 +131,24 @@ def _tokenizer_file(tokenizer: Tokenizer) -> bytes:
         return Path(folder, "tokenizer.json").read_bytes()
 
 
-# ------------------------------------------------------------------------------------- --find-lr
-def search_rate(trainer: Trainer, out: str | None, name: str) -> None:
-    """Tries learning rates, says which is good, and draws the losses."""
-    note, shown = trainer.progress.note, time.monotonic()
+# ------------------------------------------------------------------------------- while it works
+def counting(note: Callable[[str], None], text: str) -> Callable[[int, int], None]:
+    """A function (done, of) that notes the text, with both numbers, at most every 5 seconds."""
+    shown = time.monotonic()
 
     def progress(done: int, of: int) -> None:
         nonlocal shown
-        if time.monotonic() - shown > 5.0:
+        if time.monotonic() - shown > 5.0 and done < of:
             shown = time.monotonic()
-            note(f"trying       {done} of {of} rates")
+            note(text.format(done=done, of=of))
 
-    rate = trainer.find_learning_rate(progress=progress)
+    return progress
+
+
+def search_rate(trainer: Trainer, out: str | None, name: str) -> None:
+    """Tries learning rates, says which is good, and draws the losses."""
+    note = trainer.progress.note
+    rate = trainer.find_learning_rate(progress=counting(note, "trying       {done} of {of} rates"))
     folder = Path(out or "runs")
     folder.mkdir(parents=True, exist_ok=True)
     note(str(rate))

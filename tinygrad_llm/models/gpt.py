@@ -31,7 +31,7 @@ class GPTConfig:
     """The shape of a GPT; the defaults are GPT-2 small with its biases and tied weights.
 
     vocab_size      how many different tokens there are
-    context_length  the most tokens that the model sees at once
+    context_length  the most tokens that the model sees
     emb_dim         channels of a token's vector; a multiple of n_heads
     n_heads         attention heads in a block
     n_layers        blocks

@@ -1,8 +1,8 @@
 """The learning-rate finder: try rates from tiny to too large, see where the loss falls fastest.
 
-    found = find_learning_rate(model, optimizer, batches)
-    print(found)                  # learning rate 1.2e-03: ...
-    found.plot("lr.png")
+    search = find_learning_rate(model, optimizer, batches)
+    print(search)                 # learning rate 1.2e-03: ...
+    search.plot("lr.png")
 
 A step is made with each rate, larger by the same factor each time, until the loss runs away. The
 best rate is where the smoothed loss falls fastest. Weights, optimizer, data and random numbers are

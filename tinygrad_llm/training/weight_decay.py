@@ -13,7 +13,7 @@ __all__ = ["decay_groups"]
 def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups for AdamW: weight decay for matrices, none for parameters of one dimension.
 
-    Biases and norms have no use for it (Brown et al., 2020, "Language Models are Few-Shot
+    Biases and norms do not need it (Brown et al., 2020, "Language Models are Few-Shot
     Learners", appendix B). A group without parameters is left out.
     """
     parameters = list(parameters)

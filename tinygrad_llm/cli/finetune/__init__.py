@@ -12,7 +12,7 @@ from .run import run
 
 __all__ = ["register"]
 
-_HELP = """Go on with a trained model: classify texts, follow instructions, learn preferences."""
+_HELP = """Train a model further: to classify texts, follow instructions, learn preferences."""
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
         (instruct, instruct.Instruct),
         (dpo, dpo.DPO),
     ):
-        made = command(kind.options, partial(run, kind))
-        group.command(name=kind.name, help=module.HELP)(made)
+        function = command(kind.options, partial(run, kind))
+        group.command(name=kind.name, help=module.HELP)(function)
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")

@@ -1,21 +1,23 @@
-"""tinygrad-llm finetune ask: what a fine-tuned model says of a text, or to an instruction."""
+"""tinygrad-llm finetune ask: a fine-tuned model classifies a text or follows an instruction."""
 
 from __future__ import annotations
 
+import math
 import sys
 
 import typer
 
 from ..devices import check_device
-from ..errors import BadValue, newest_checkpoint
+from ..errors import BadValue, blame, newest_checkpoint
+from ..options import must_be
 from .base import padding_of
 
 __all__ = ["HELP", "ask"]
 
 HELP = """Ask a fine-tuned model: the class of a text, or the response to an instruction.
 
-RUN is the folder of a run of finetune, or one of its checkpoints. "-" reads lines from standard
-input, each a text of its own.
+RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
+standard input is a text.
 
 \b
 Examples:
@@ -28,49 +30,42 @@ Examples:
 def ask(
     run: str = typer.Argument(..., help="A run or a checkpoint."),
     text: str = typer.Argument(..., help="A text to classify, or an instruction."),
-    input: str = typer.Option("", help="What the instruction works on."),
+    input: str = typer.Option("", help="The input of the instruction."),
     tokens: int = typer.Option(100, help="Tokens of a response."),
-    temperature: float = typer.Option(0.0, help="0 is greedy; more is more varied."),
-    seed: int | None = typer.Option(None, help="For the same response again."),
+    temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
+    seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
     check_device(device)
     from ... import finetune
     from ... import text as texts
     from ...models import GPTClassifier
+    from ...training.progress import printable
 
-    if tokens < 1:
-        raise BadValue(f"--tokens must be at least 1, got {tokens}")
-    if not 0 <= temperature < float("inf"):
-        raise BadValue(f"--temperature must be 0 or more, got {temperature}")
-    found = newest_checkpoint(run)
-    if "finetune" not in found.config:
+    must_be("tokens", tokens >= 1, "at least 1", tokens)
+    must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
+    checkpoint = newest_checkpoint(run)
+    config = checkpoint.config
+    if "finetune" not in config:
         raise BadValue(
-            f"{found.path} was not fine-tuned: tinygrad-llm generate {run} writes text with it"
+            f"{checkpoint.path} was not fine-tuned: tinygrad-llm generate {run} writes text with it"
         )
-    model = found.build_model().to(device)
-    tokenizer = texts.load_tokenizer(found.path / "tokenizer.json")
+    model = checkpoint.build_model().to(device)
+    tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
     lines = (line.rstrip("\n") for line in sys.stdin) if text == "-" else [text]
     for line in lines:
         if text == "-" and not line.strip():
             continue
-        try:
+        with blame("TEXT", ValueError):
             if isinstance(model, GPTClassifier):
                 name, p = finetune.classify(
-                    model, tokenizer, line, found.config["max_length"], found.config["classes"]
+                    model, tokenizer, line, config["max_length"], config["classes"]
                 )
                 print(f"{name}  {p:.1%}")
             else:
-                said = finetune.respond(
-                    model, tokenizer, {"instruction": line, "input": input}, found.config["style"],
+                response = finetune.respond(
+                    model, tokenizer, {"instruction": line, "input": input}, config["style"],
                     max_new_tokens=tokens, temperature=temperature, seed=seed,
                     stop_token=padding_of(tokenizer),
                 )  # fmt: skip
-                _show(said)
-        except ValueError as error:
-            raise BadValue(f"TEXT: {error}") from error
-
-
-def _show(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))
+                print(printable(response))

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..errors import BadValue, did_you_mean, newest_checkpoint
+from ..errors import BadValue, blame, did_you_mean, newest_checkpoint
+
+if TYPE_CHECKING:
+    from ...models import GPT
+    from ...text import Tokenizer
+    from ...training import Checkpoint
 
 __all__ = ["Base", "load_base", "padding_of", "with_dropout"]
 
 
 @dataclasses.dataclass
 class Base:
-    """A language model with its tokenizer; `name` finds the same weights again."""
+    """A language model with its tokenizer; load_base(name) loads the same weights again."""
 
-    model: Any
-    tokenizer: Any
+    model: GPT
+    tokenizer: Tokenizer
     name: str
-    told: str  # one line about it
+    description: str  # for one line of output
 
     @property
     def fingerprint(self) -> str:
@@ -31,8 +37,12 @@ class Base:
         return digest.hexdigest()
 
 
-def load_base(name: str, note: Any = print) -> Base:
-    """The base of this name: BadValue says what is wrong with it, or what else there is."""
+def load_base(name: str, note: Callable[[str], None] = print) -> Base:
+    """The base of this name: a run, a checkpoint, "gpt2" …, or a folder of GPT-2's weights.
+
+    note: is called with a line before a download.
+    Raises: BadValue, which says what is wrong with it, or which names there are.
+    """
     from ... import models
     from ...models.pretrained import PRETRAINED
 
@@ -41,7 +51,7 @@ def load_base(name: str, note: Any = print) -> Base:
         from ...text import GPT2Tokenizer
 
         size = PRETRAINED[name].description
-        note(f"base         {name}: {size} It is downloaded once, if it is not here")
+        note(f"base         {name}: {size} It is downloaded if it is not in the cache folder")
         return Base(models.from_pretrained(name), GPT2Tokenizer(), name, name)
     if not path.exists():
         near = did_you_mean(name, PRETRAINED) if name.startswith("gpt") else ""
@@ -52,11 +62,10 @@ def load_base(name: str, note: Any = print) -> Base:
         )
     if path.is_file() or (path / "config.json").is_file() and _holds_gpt2(path):
         return _gpt2_files(path)
-    found = newest_checkpoint(path)
-    model = _language_model(found, path)
-    return Base(
-        model, _tokenizer(found.path), str(found.path), f"{found.path}, step {found.step:,}"
-    )
+    checkpoint = newest_checkpoint(path)
+    model = _language_model(checkpoint, path)
+    name = str(checkpoint.path)
+    return Base(model, _tokenizer(checkpoint.path), name, f"{name}, step {checkpoint.step:,}")
 
 
 def _holds_gpt2(path: Path) -> bool:
@@ -67,26 +76,24 @@ def _gpt2_files(path: Path) -> Base:
     from ... import models
     from ...text import GPT2Tokenizer
 
-    try:
+    with blame("--base", ValueError, TypeError, FileNotFoundError, RuntimeError):
         model = models.load_gpt2(path)
-    except (ValueError, TypeError, FileNotFoundError, RuntimeError) as error:
-        raise BadValue(f"--base: {error}") from error
     tokenizer = GPT2Tokenizer()
     if tokenizer.vocab_size != model.config.vocab_size:
         raise BadValue(
-            f"--base: {path} has {model.config.vocab_size:,} tokens, and no tokenizer beside it: "
-            f"GPT-2's, with {tokenizer.vocab_size:,}, does not fit"
+            f"--base: {path} has {model.config.vocab_size:,} tokens and no tokenizer: "
+            f"GPT-2's, with {tokenizer.vocab_size:,} tokens, does not fit"
         )
     return Base(model, tokenizer, str(path), str(path))
 
 
-def _language_model(found: Any, path: Path) -> Any:
+def _language_model(checkpoint: Checkpoint, path: Path) -> GPT:
     """The GPT in a checkpoint; LoRA layers are merged into its weights."""
     from ...layers import lora
-    from ...models import GPTClassifier
+    from ...models import GPT, GPTClassifier
 
-    model = found.build_model()
-    if isinstance(model, GPTClassifier):
+    model = checkpoint.build_model()
+    if isinstance(model, GPTClassifier) or not isinstance(model, GPT):
         raise BadValue(
             f"--base: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
@@ -97,37 +104,36 @@ def _language_model(found: Any, path: Path) -> Any:
     return model
 
 
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(path: Path) -> Tokenizer:
     from ... import text
 
-    try:
-        return text.load_tokenizer(path / "tokenizer.json")
-    except FileNotFoundError:
-        raise BadValue(
-            f"--base: {path} holds no tokenizer.json, so its model cannot read text: take a run "
-            "that tinygrad-llm pretrain wrote"
-        ) from None
-    except ValueError as error:
-        raise BadValue(f"--base: {error}") from error
+    with blame("--base", ValueError):
+        try:
+            return text.load_tokenizer(path / "tokenizer.json")
+        except FileNotFoundError:
+            raise BadValue(
+                f"--base: {path} holds no tokenizer.json, so its model cannot read text: take a "
+                "run that tinygrad-llm pretrain wrote"
+            ) from None
 
 
-def padding_of(tokenizer: Any) -> int:
-    """The id that ends texts and fills them up: BadValue for a tokenizer that has none."""
+def padding_of(tokenizer: Tokenizer) -> int:
+    """The id that ends texts and pads them. Raises: BadValue if the tokenizer has none."""
     if tokenizer.eot_token is None:
         raise BadValue(
-            f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and fills "
-            "them up: take a base that was trained with --tokenizer bpe or gpt2"
+            f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and pads "
+            "them: take a base that was trained with --tokenizer bpe or gpt2"
         )
     return tokenizer.eot_token
 
 
-def with_dropout(model: Any, rate: float | None) -> Any:
-    """The same language model with another dropout rate; itself for None."""
+def with_dropout(model: GPT, rate: float | None) -> GPT:
+    """The same language model with another dropout rate; None returns the model itself."""
     from ...models import GPT
     from ...nn.utils import skip_init
 
     if rate is None or rate == model.config.drop_rate:
         return model
-    made = skip_init(GPT, dataclasses.replace(model.config, drop_rate=rate))
-    made.load_state_dict(model.state_dict())
-    return made
+    other = skip_init(GPT, dataclasses.replace(model.config, drop_rate=rate))
+    other.load_state_dict(model.state_dict())
+    return other

@@ -1,15 +1,20 @@
-"""tinygrad-llm finetune classify: tell kinds of text apart."""
+"""tinygrad-llm finetune classify: train a classifier of texts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import BadValue
+from ..errors import BadValue, blame
 from .base import padding_of
 from .options import ClassifyOptions
 from .run import Finetuning
+
+if TYPE_CHECKING:
+    from ...models import GPTClassifier
+    from ...text import BPETokenizer, Tokenizer
+    from ...training import Result, Trainer
 
 __all__ = ["HELP", "Classify"]
 
@@ -17,8 +22,8 @@ HELP = """Train a classifier of texts: spam or not, the subject, the mood.
 
 DATA is sms-spam (the default), or a .csv, .tsv, .json or .jsonl file with a column of texts and one
 of labels. Without --base all weights start at random and a tokenizer is learned from the training
-texts: on sms-spam, half of it spam, that takes about half a minute and ends above 95 % on the
-test.
+texts: on sms-spam, half of it spam, that takes about half a minute, and the test accuracy is above
+95 %.
 
 \b
 Examples:
@@ -31,20 +36,23 @@ Examples:
   tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize"
 
 \b
-Where a classifier looks (--pool):
-  last_real   the last token of the text (the default)
+The vector that the classifier uses (--pool):
+  last_real   of the last token of the text (the default)
   mean        the mean over all its tokens
-  last        the last place, padding or not
-  first       its first token, which has seen the text only with --no-causal
+  last        of the last place, a token or padding
+  first       of its first token, which sees the text only with --no-causal
 
-Every option may stand in a JSON or TOML file given with --config; the command line wins.
+Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
 """
 
 
 class Classify(Finetuning):
+    """The run of finetune classify."""
+
     name = "classify"
     options = ClassifyOptions
     o: ClassifyOptions
+    model: GPTClassifier
     rates = (1e-3, 5e-5)
     lora_rates = (2e-3, 2e-4)
     rounds = (5.0, 5.0)
@@ -69,7 +77,9 @@ class Classify(Finetuning):
         if o.classes is not None:
             self.names = [name.strip() for name in o.classes.split(",")]
             if len(set(self.names)) < len(self.names) or "" in self.names:
-                raise BadValue(f"--classes {o.classes}: the labels must differ, and none be empty")
+                raise BadValue(
+                    f"--classes {o.classes}: the labels must differ, and none may be empty"
+                )
         else:
             self.names = class_names(labelled)
         numbered = number_labels(labelled, self.names)
@@ -79,26 +89,28 @@ class Classify(Finetuning):
         self.train, self.val, self.test = finetune.random_split(
             numbered, 1.0 - o.val_fraction - o.test_fraction, o.val_fraction, o.seed
         )
-        for part, found in (
-            ("training", self.train),
-            ("validation", self.val),
-            ("test", self.test),
-        ):
-            here = Counter(label for _, label in found)
-            missing = [name for i, name in enumerate(self.names) if not here[i]]
-            if missing and (part == "training" or not found):
-                raise BadValue(
-                    f"DATA: the {part} part of {len(found):,} rows has no text of the class "
-                    f"{missing[0]}: more rows are needed, or other fractions"
-                )
+        self.check_parts()
         counts = Counter(label for _, label in numbered)
-        told = ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(self.names))
+        classes = ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(self.names))
         self.note(
-            f"data         {o.data}: {told}{' (balanced)' if balance else ''}; {len(self.train):,} "
-            f"for training, {len(self.val):,} for validation, {len(self.test):,} for the test"
+            f"data         {o.data}: {classes}{' (balanced)' if balance else ''}; "
+            f"{len(self.train):,} for training, {len(self.val):,} for validation, "
+            f"{len(self.test):,} for the test"
         )
 
-    def make_model(self) -> Any:
+    def check_parts(self) -> None:
+        """Raises: BadValue if a part is empty, or no training text has some class."""
+        parts = (("training", self.train), ("validation", self.val), ("test", self.test))
+        for part, rows in parts:
+            counts = Counter(label for _, label in rows)
+            missing = [name for i, name in enumerate(self.names) if not counts[i]]
+            if missing and (part == "training" or not rows):
+                raise BadValue(
+                    f"DATA: the {part} part of {len(rows):,} rows has no text of the class "
+                    f"{missing[0]}: more rows are needed, or other fractions"
+                )
+
+    def make_model(self) -> GPTClassifier:
         from ...models import GPTClassifier, GPTClassifierConfig
 
         o = self.o
@@ -122,7 +134,8 @@ class Classify(Finetuning):
         )
         return GPTClassifier(config)
 
-    def make_tokenizer(self) -> Any:
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer of --tokenizer, for a classifier without a base."""
         from ... import text
 
         o = self.o
@@ -130,10 +143,8 @@ class Classify(Finetuning):
             texts = [text for text, _ in self.train]
             if o.vocab_size is None:
                 return _largest(texts)
-            try:
+            with blame("--vocab-size", ValueError):
                 return text.BPETokenizer.train(texts, o.vocab_size)
-            except ValueError as error:
-                raise BadValue(f"--vocab-size: {error}") from error
         if o.tokenizer == "gpt2":
             return text.GPT2Tokenizer()
         if not Path(o.tokenizer).is_file():
@@ -144,21 +155,18 @@ class Classify(Finetuning):
         from ...finetune import TextClassificationDataset
 
         context, pad = self.model.config.context_length, padding_of(self.tokenizer)
-        limit = context if self.o.max_length is None else self.o.max_length
-        longest = max(
-            len(self.tokenizer.encode(text, disallowed_special=())) for text, _ in self.train
-        )
-        limit = min(limit, longest) if self.o.max_length is None else limit
         plain = _Plain(self.tokenizer)
+        longest = max(len(plain.encode(text)) for text, _ in self.train)
+        limit = min(context, longest) if self.o.max_length is None else self.o.max_length
         self.sets = [
             TextClassificationDataset(rows, plain, limit, pad)
             for rows in (self.train, self.val, self.test)
         ]
         cut = sum(len(plain.encode(text)) > limit for text, _ in self.train)
-        more = f"; {cut:,} of the training texts are longer and lose their end" if cut else ""
-        self.note(f"texts        of at most {limit:,} tokens{more}")
+        longer = f"; {cut:,} of the training texts are longer and are cut" if cut else ""
+        self.note(f"texts        of at most {limit:,} tokens{longer}")
 
-    def make_trainer(self, **shared: Any) -> Any:
+    def make_trainer(self, **shared: Any) -> Trainer:
         from ...finetune import classification_trainer
 
         return classification_trainer(self.model, self.sets[0], self.sets[1], **shared)
@@ -166,7 +174,7 @@ class Classify(Finetuning):
     def more_config(self) -> dict[str, Any]:
         return {"classes": self.names, "max_length": self.sets[0].max_length}
 
-    def report(self, result: Any) -> None:
+    def report(self, result: Result) -> None:
         from ...finetune import evaluate_classifier, plot_confusion
         from ...training.progress import duration
 
@@ -185,7 +193,7 @@ class Classify(Finetuning):
         self.note(f"\ntest\n{report}")
         if self.o.worst:
             texts = [text for text, _ in self.test]
-            self.note(f"\nfarthest off\n{report.worst_table(texts, self.o.worst)}")
+            self.note(f"\nhighest losses\n{report.worst_table(texts, self.o.worst)}")
         self.note(
             f"\ntest accuracy     {report.accuracy:.2%} after {duration(result.seconds)} of "
             f"training\n"
@@ -195,11 +203,11 @@ class Classify(Finetuning):
         )
 
 
-def _largest(texts: list[str]) -> Any:
-    """A tokenizer of 1,024 tokens, or with half as many merges, until the texts can fill it."""
+def _largest(texts: list[str]) -> BPETokenizer:
+    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
     from ...text import BPETokenizer
 
-    merges = 1024 - 257  # besides 256 bytes and <|endoftext|>
+    merges = 1024 - 257  # after 256 bytes and <|endoftext|>
     while True:
         try:
             return BPETokenizer.train(texts, 257 + merges)
@@ -210,9 +218,9 @@ def _largest(texts: list[str]) -> Any:
 
 
 class _Plain:
-    """A tokenizer to which the spelling of a special token is text like any other."""
+    """A tokenizer that encodes the spelling of a special token as ordinary text."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
 
     def encode(self, text: str) -> list[int]:

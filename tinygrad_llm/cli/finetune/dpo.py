@@ -1,8 +1,8 @@
-"""tinygrad-llm finetune dpo: a tuned model learns which of two responses is liked better."""
+"""tinygrad-llm finetune dpo: a tuned model learns which of two responses is preferred."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadValue
 from .base import load_base, padding_of, with_dropout
@@ -10,14 +10,18 @@ from .instruct import answer_all, check_prompts, data_file, show_answers, split
 from .options import DPOOptions
 from .run import Finetuning
 
+if TYPE_CHECKING:
+    from ...models import GPT
+    from ...training import Result, Trainer
+
 __all__ = ["DPO", "HELP"]
 
 HELP = """Tune a model on preferences: pairs of a chosen and a rejected response (DPO).
 
 DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl file of entries
-with "instruction", "chosen", "rejected" and perhaps "input". --base is what to start from, usually
-a run of tinygrad-llm finetune instruct; as it is, it is the reference too. The first loss is
-ln 2 = 0.6931, for at first the model and the reference agree; then the margins grow.
+with "instruction", "chosen", "rejected" and perhaps "input". --base is the model to start from,
+usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference. The first loss
+is ln 2 = 0.6931, because at first the model and the reference agree; then the margins grow.
 
 \b
 Examples:
@@ -26,14 +30,17 @@ Examples:
   tinygrad-llm finetune dpo pairs.jsonl --base gpt2 --average --label-smoothing 0.1
   tinygrad-llm finetune dpo --resume runs/dpo-instruction-preferences-1
 
-Every option may stand in a JSON or TOML file given with --config; the command line wins.
+Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
 """
 
 
 class DPO(Finetuning):
+    """The run of finetune dpo."""
+
     name = "dpo"
     options = DPOOptions
     o: DPOOptions
+    model: GPT
     rates = (5e-5, 5e-6)
     lora_rates = (5e-4, 5e-5)
     rounds = (1.0, 1.0)
@@ -46,8 +53,8 @@ class DPO(Finetuning):
         o.data = o.data or "instruction-preferences"
         named = o.data == "instruction-preferences"
         skip = named if o.skip_unusable is None else o.skip_unusable
-        wanted = ("instruction",) if skip else ("instruction", "chosen", "rejected")
-        entries = read_entries(data_file(o.data, "instruction-preferences"), wanted)
+        required = ("instruction",) if skip else ("instruction", "chosen", "rejected")
+        entries = read_entries(data_file(o.data, "instruction-preferences"), required)
         if skip:
             for i, entry in enumerate(entries):
                 for key in ("chosen", "rejected"):
@@ -56,16 +63,16 @@ class DPO(Finetuning):
         self.same_data(entries)
         parts = split(entries)
         self.train, self.val, self.test = (usable_pairs(p) if skip else p for p in parts)
-        gone = len(entries) - sum(map(len, (self.train, self.val, self.test)))
+        unusable = len(entries) - sum(map(len, (self.train, self.val, self.test)))
         if not self.train or not self.val:
             raise BadValue(f"DATA: {o.data}: no usable pair is left for training or validation")
-        told = f"; {gone} pairs of equal or empty responses are left out" if gone else ""
+        left_out = f"; {unusable} pairs of equal or empty responses are left out"
         self.note(
             f"data         {o.data}: {len(self.train):,} pairs for training, {len(self.val):,} for "
-            f"validation, {len(self.test):,} for the test{told}"
+            f"validation, {len(self.test):,} for the test{left_out if unusable else ''}"
         )
 
-    def make_model(self) -> Any:
+    def make_model(self) -> GPT:
         assert self.base is not None
         self.reference = self.base.model
         model = with_dropout(self.base.model, self.o.drop_rate)
@@ -91,22 +98,20 @@ class DPO(Finetuning):
         limit = context if o.max_length is None else o.max_length
         cut = sum(max(len(e["chosen"]), len(e["rejected"])) > limit for e in self.sets[0].examples)
         if cut:
-            self.note(
-                f"texts        {cut:,} of the training pairs lose their end at {limit} tokens"
-            )
+            self.note(f"texts        {cut:,} of the training pairs are cut at {limit} tokens")
 
     def load_reference(self) -> None:
-        """The base once more: BadValue if it is not what it was."""
-        assert self.o.base is not None
+        """Loads the base again. Raises: BadValue if its weights are not the same as before."""
+        assert self.o.base is not None and self.resumed is not None
         base = load_base(self.o.base, self.note)
         if base.fingerprint != self.resumed.config["reference"]:
             raise BadValue(
-                f"--resume: the base {self.o.base}, the reference of this run, has other weights "
-                "than when the run began"
+                f"--resume: the weights of the base {self.o.base}, the reference of this run, have "
+                "changed since the run began"
             )
         self.reference = base.model
 
-    def make_trainer(self, **shared: Any) -> Any:
+    def make_trainer(self, **shared: Any) -> Trainer:
         from ...finetune import preference_trainer
 
         o = self.o
@@ -125,29 +130,34 @@ class DPO(Finetuning):
             reference = self.base.fingerprint
         return {"style": self.o.style, "reference": reference}
 
-    def report(self, result: Any) -> None:
+    def report_test(self) -> None:
+        """Measures the test pairs, if there are any."""
         from functools import partial
 
         from ...finetune import collate_preferences, preference_metrics
-        from ...training.progress import duration
+        from ...finetune.trainers import batches_in_order
 
         o = self.o
         collate = partial(
             collate_preferences, pad_token_id=padding_of(self.tokenizer),
             max_length=o.max_length or self.model.config.context_length,
         )  # fmt: skip
-        rows = self.sets[2].examples
-        batches = [collate(rows[i : i + 16]) for i in range(0, len(rows), 16)]
+        batches = batches_in_order(self.sets[2], collate)
         if batches:
-            found = preference_metrics(
+            means = preference_metrics(
                 self.model, self.reference, batches, o.beta, o.label_smoothing, o.average
             )
-            self.write("test.json", found)
+            self.write("test.json", means)
             self.note(
-                f"\ntest              loss {found['loss']:.4f}, margin {found['margin']:.3f} "
-                f"(chosen {found['chosen_reward']:.3f}, rejected {found['rejected_reward']:.3f}), "
-                f"the chosen response has the higher reward in {found['reward_accuracy']:.1%}"
+                f"\ntest              loss {means['loss']:.4f}, margin {means['margin']:.3f} "
+                f"(chosen {means['chosen_reward']:.3f}, rejected {means['rejected_reward']:.3f}), "
+                f"the chosen response has the higher reward in {means['reward_accuracy']:.1%}"
             )
+
+    def report(self, result: Result) -> None:
+        from ...training.progress import duration
+
+        self.report_test()
         before = answer_all(self, self.reference, self.asked)
         after = answer_all(self, self.model, self.asked)
         both = [
@@ -160,9 +170,9 @@ class DPO(Finetuning):
             self.write("answers.json", both)
             show_answers(self, both, "chosen", "rejected", "before", "after")
         self.note(
-            f"\nvalidation loss   {result.val_loss:.4f} (nats a pair; ln 2 = 0.6931 at first) "
+            f"\nvalidation loss   {result.val_loss:.4f} (nats per pair; ln 2 = 0.6931 at first) "
             f"after {duration(result.seconds)} of training\n"
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}\n"
-            f'next              tinygrad-llm finetune ask {o.out} "..."'
+            f'next              tinygrad-llm finetune ask {self.o.out} "..."'
         )

@@ -1,23 +1,35 @@
-"""tinygrad-llm finetune instruct: a language model learns to do what it is told."""
+"""tinygrad-llm finetune instruct: a language model learns to follow instructions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import BadValue
+from ..runs import counting
 from .base import padding_of, with_dropout
 from .options import InstructOptions
 from .run import LARGE, Finetuning
 
-__all__ = ["HELP", "Instruct", "answer_all", "check_prompts", "show_answers"]
+if TYPE_CHECKING:
+    from ...models import GPT
+    from ...nn import Module
+    from ...text import Tokenizer
+    from ...training import Result, Trainer
+
+__all__ = ["HELP", "Instruct", "answer_all", "check_prompts", "data_file", "show_answers", "split"]
+
+E = TypeVar("E")
+Entry = Mapping[str, str]  # the texts of an example, by name
 
 HELP = """Tune a language model on instructions and their responses.
 
 DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
-with "instruction", "output" and perhaps "input". --base says what to start from: a run of
+with "instruction", "output" and perhaps "input". --base is the model to start from: a run of
 tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
-weights. 85 % of the entries train, 10 % are the test, 5 % are for validation, in their order.
+weights. In their order, 85 % of the entries are for training, 10 % for the test and 5 % for
+validation.
 
 \b
 Examples:
@@ -30,14 +42,17 @@ Examples:
 
 A base that was trained here in minutes learns the form of an answer, not what is true.
 
-Every option may stand in a JSON or TOML file given with --config; the command line wins.
+Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
 """
 
 
 class Instruct(Finetuning):
+    """The run of finetune instruct."""
+
     name = "instruct"
     options = InstructOptions
     o: InstructOptions
+    model: GPT
     rates = (2e-3, 5e-5)
     lora_rates = (2e-3, 2e-4)
     rounds = (10.0, 2.0)
@@ -55,7 +70,7 @@ class Instruct(Finetuning):
             f"{len(self.val):,} for validation, {len(self.test):,} for the test"
         )
 
-    def make_model(self) -> Any:
+    def make_model(self) -> GPT:
         assert self.base is not None
         return with_dropout(self.base.model, self.o.drop_rate)
 
@@ -70,13 +85,11 @@ class Instruct(Finetuning):
         limit = context if o.max_length is None else o.max_length
         cut = sum(len(ids) > limit for ids, _ in self.sets[0].examples)
         if cut:
-            self.note(
-                f"texts        {cut:,} of the training texts lose their end at {limit} tokens"
-            )
+            self.note(f"texts        {cut:,} of the training texts are cut at {limit} tokens")
         self.asked = self.test if o.answers is None else self.test[: o.answers]
         check_prompts(self.asked, self.tokenizer, o.style, context)
 
-    def make_trainer(self, **shared: Any) -> Any:
+    def make_trainer(self, **shared: Any) -> Trainer:
         from ...finetune import instruction_trainer
 
         o = self.o
@@ -91,17 +104,17 @@ class Instruct(Finetuning):
 
         entry = self.val[0] if self.val else self.train[0]
         try:
-            said = respond(
+            response = respond(
                 model, self.tokenizer, entry, self.o.style, max_new_tokens=self.o.answer_tokens
             )
         except ValueError as error:  # its prompt fills the context
-            said = str(error)
-        return f"{entry['instruction']} {entry.get('input', '')}\n-> {said}"
+            response = str(error)
+        return f"{entry['instruction']} {entry.get('input', '')}\n-> {response}"
 
     def more_config(self) -> dict[str, Any]:
         return {"style": self.o.style}
 
-    def report(self, result: Any) -> None:
+    def report(self, result: Result) -> None:
         from ...finetune import word_overlap
         from ...training.progress import duration
 
@@ -113,13 +126,13 @@ class Instruct(Finetuning):
         if answered:
             path = self.write("answers.json", answered)
             self.note(
-                f"\nanswers           {len(answered)} in {path}: {exact} exactly as wanted, "
+                f"\nanswers           {len(answered)} in {path}: {exact} exactly as expected, "
                 f"{sum(scores) / len(scores):.1%} of the words shared (F1)"
             )
         size = sum(p.numel() for p in self.model.parameters())
         if size < LARGE:
             self.note(
-                f"a word of caution {size / 1e6:.1f} million weights learn the form of an answer, "
+                f"caution           {size / 1e6:.1f} million weights learn the form of an answer, "
                 "not what is true"
             )
         self.note(
@@ -133,34 +146,34 @@ class Instruct(Finetuning):
 
 
 # ----------------------------------------------------------------------- shared with dpo
-def data_file(name: str, named: str) -> Any:
-    """The file of the named data set, or the name as a path."""
+def data_file(name: str, named: str) -> str | Path:
+    """The file of the data set `named` if that is the name, else the name as a path."""
     from ...data import corpora
 
     return corpora.path(name) if name == named else name
 
 
-def split(entries: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    """(train, validation, test) in their order: BadValue if one would be empty."""
+def split(entries: list[E]) -> tuple[list[E], list[E], list[E]]:
+    """(train, validation, test) in their order. Raises: BadValue if one would be empty."""
     from ...finetune import split_in_order
 
     parts = split_in_order(entries)
     for part, rows in zip(("training", "validation", "test"), parts, strict=True):
         if not rows:
             raise BadValue(
-                f"DATA: {len(entries)} entries leave none for {part}: 85 % train, 10 % are the "
-                "test, and 5 % are for validation, so 20 are needed"
+                f"DATA: {len(entries)} entries leave none for {part}: 85 % are for training, 10 % "
+                "for the test and 5 % for validation, so 20 are needed"
             )
     return parts
 
 
-def check_prompts(entries: Sequence[Any], tokenizer: Any, style: str, context: int) -> None:
-    """BadValue for a prompt that leaves no room for an answer in the context."""
+def check_prompts(entries: Sequence[Entry], tokenizer: Tokenizer, style: str, context: int) -> None:
+    """Raises: BadValue for a prompt that leaves no room for an answer in the context."""
     from ...finetune.prompts import style_of
 
-    made = style_of(style)
+    words = style_of(style)
     for entry in entries:
-        n = len(tokenizer.encode(made.prompt(entry) + made.answer("")))
+        n = len(tokenizer.encode(words.prompt(entry) + words.answer("")))
         if n >= context:
             raise BadValue(
                 f"--base: its context of {context} tokens has no room for an answer after a prompt "
@@ -169,34 +182,24 @@ def check_prompts(entries: Sequence[Any], tokenizer: Any, style: str, context: i
             )
 
 
-def answer_all(run: Finetuning, model: Any, entries: Sequence[Any]) -> list[dict[str, str]]:
-    """The entries with the model's responses, greedily; a line now and then."""
-    import time
-
+def answer_all(run: Finetuning, model: Module, entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """The entries with the model's greedy responses; every few seconds a line says how many."""
     from ...finetune import respond_to_all
 
-    shown = time.monotonic()
-
-    def progress(done: int, of: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown > 5.0 and done < of:
-            shown = time.monotonic()
-            run.note(f"answering    {done} of {of}")
-
     return respond_to_all(
-        model, run.tokenizer, entries, run.o.style,  # type: ignore[attr-defined]
-        progress=progress, max_new_tokens=run.o.answer_tokens,  # type: ignore[attr-defined]
+        model, run.tokenizer, entries, run.o.style, max_new_tokens=run.o.answer_tokens,
+        progress=counting(run.note, "answering    {done} of {of}"),
     )  # fmt: skip
 
 
-def show_answers(run: Finetuning, entries: Sequence[Any], *keys: str) -> None:
-    """Instructions, and under each what was wanted and what came."""
+def show_answers(run: Finetuning, entries: Sequence[Entry], *keys: str) -> None:
+    """Prints instructions, and under each the texts of these keys: expected, the model's …"""
     words = {
-        "output": "wanted", "model_response": "model", "before": "before", "after": "after",
+        "output": "expected", "model_response": "model", "before": "before", "after": "after",
         "chosen": "chosen", "rejected": "rejected",
     }  # fmt: skip
     for entry in entries:
-        more = f"\n{entry['input']}" if entry.get("input") else ""
+        text = f"\n{entry['input']}" if entry.get("input") else ""
         lines = [f"{words[key]:<9} {entry[key]}" for key in keys]
         run.note("")
-        run.progress.sample("\n".join([entry["instruction"] + more, *lines]))
+        run.progress.sample("\n".join([entry["instruction"] + text, *lines]))

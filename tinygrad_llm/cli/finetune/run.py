@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...files.json_files import write_json
 from ..devices import on_device, set_precision
@@ -19,20 +19,26 @@ from ..runs import (
     prepare_folder,
     refuse_search,
     search_rate,
+    set_total_steps,
 )
 from .base import Base, load_base, padding_of
 from .options import MAY_CHANGE, FinetuneOptions, resolve
 
+if TYPE_CHECKING:
+    from ...nn import Module
+    from ...text import Tokenizer
+    from ...training import Checkpoint, Result, Trainer
+
 __all__ = ["Finetuning", "run"]
 
-LARGE = 20_000_000  # parameters: from here on the learning rates of GPT-2 are right
+LARGE = 20_000_000  # parameters: a model of this size or more gets GPT-2's learning rates
 
 
 def run(
     kind: type[Finetuning], given: dict[str, Any], settings: dict[str, Any], resume: str | None,
     plan: bool, find_lr: bool, plain: bool,
 ) -> None:  # fmt: skip
-    """Starts a run, or goes on with one."""
+    """Starts a run, or goes on with the one in the folder `resume`."""
     if resume is None:
         kind(resolve(kind.options, settings, given), plain).run(plan, find_lr)
         return
@@ -58,7 +64,11 @@ class Finetuning(ABC):
     lora_rates = (4e-3, 2e-4)
     rounds = (4.0, 2.0)  # epochs, likewise
 
-    def __init__(self, options: Any, plain: bool, resumed: Any = None) -> None:
+    tokenizer: Tokenizer
+    model: Module
+    trainer: Trainer
+
+    def __init__(self, options: Any, plain: bool, resumed: Checkpoint | None = None) -> None:
         from ...training.progress import make_progress
 
         self.o = options
@@ -68,13 +78,13 @@ class Finetuning(ABC):
         self.base: Base | None = None
         self.facts: dict[str, Any] = {}
 
-    # ------------------------------------------------------------------- what a subclass does
+    # ------------------------------------------------------------------- for the subclasses
     @abstractmethod
     def read_data(self) -> None:
         """Reads the data and splits it."""
 
     @abstractmethod
-    def make_model(self) -> Any:
+    def make_model(self) -> Module:
         """The model before LoRA and freezing."""
 
     @abstractmethod
@@ -82,15 +92,15 @@ class Finetuning(ABC):
         """Texts to ids, once there are a tokenizer and a model."""
 
     @abstractmethod
-    def make_trainer(self, **shared: Any) -> Any:
+    def make_trainer(self, **shared: Any) -> Trainer:
         """The trainer, with these options among others."""
 
     @abstractmethod
-    def report(self, result: Any) -> None:
-        """The last lines: how it did, where everything is."""
+    def report(self, result: Result) -> None:
+        """Prints the last lines: the results, the places of the files."""
 
     def needs_base(self) -> bool:
-        """Whether there can be no run without a base."""
+        """Whether a run needs a base."""
         return True
 
     # ----------------------------------------------------------------------------------- a run
@@ -118,7 +128,7 @@ class Finetuning(ABC):
             raise BadValue(str(error)) from error
         if self.resumed is not None:
             self.trainer.restore(self.resumed)
-            self.trainer.scheduler.total_steps = self.trainer.steps
+            set_total_steps(self.trainer)
             self.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
         self.note_weights()
         name = f"{self.name}-{Path(o.data).stem}"
@@ -139,7 +149,7 @@ class Finetuning(ABC):
         self.report(result)
 
     def load_base(self) -> None:
-        """The base and its tokenizer; the tokenizer alone where the model is in a checkpoint."""
+        """The base and its tokenizer; only the tokenizer if the model is in a checkpoint."""
         o = self.o
         if self.resumed is not None:
             from ... import text
@@ -149,7 +159,7 @@ class Finetuning(ABC):
         if o.base is None:
             if self.needs_base():
                 raise BadValue(
-                    "--base: say what to start from: a run of tinygrad-llm pretrain (such as "
+                    "--base: name the model to start from: a run of tinygrad-llm pretrain (such as "
                     "runs/python-reference-1), or gpt2"
                 )
             return
@@ -159,9 +169,9 @@ class Finetuning(ABC):
         padding_of(self.tokenizer)
         c = self.base.model.config
         self.note(
-            f"base         {self.base.told}: {c.n_layers} layers, {c.n_heads} heads, {c.emb_dim} "
-            f"channels, context {c.context_length:,}, {self.tokenizer.vocab_size:,} tokens "
-            f"({self.tokenizer.name})"
+            f"base         {self.base.description}: {c.n_layers} layers, {c.n_heads} heads, "
+            f"{c.emb_dim} channels, context {c.context_length:,}, "
+            f"{self.tokenizer.vocab_size:,} tokens ({self.tokenizer.name})"
         )
 
     def add_lora(self) -> None:
@@ -172,21 +182,22 @@ class Finetuning(ABC):
         if o.adapter is not None:
             lora.load(self.model, o.adapter)
         elif o.lora:
-            whole = ["out_head"] if self.name == "classify" else []
+            new_layers = ["out_head"] if self.name == "classify" else []
             lora.add(
                 self.model, o.lora_rank, o.lora_alpha, o.lora_dropout, o.lora_names.split(","),
-                modules_to_save=whole,
+                modules_to_save=new_layers,
             )  # fmt: skip
 
     def freeze(self) -> None:
+        """Freezes the weights that --train-only or --freeze name."""
         from ...finetune import freeze, train_only
 
         for patterns, function in ((self.o.train_only, train_only), (self.o.freeze, freeze)):
             if patterns is not None:
                 function(self.model, patterns.split(","))
 
-    def build_trainer(self) -> Any:
-        """The trainer with what all have in common."""
+    def build_trainer(self) -> Trainer:
+        """The trainer, with the options that all commands have."""
         o = self.o
         small = sum(p.numel() for p in self.model.parameters()) < LARGE
         if o.lr is None:
@@ -202,6 +213,7 @@ class Finetuning(ABC):
         )  # fmt: skip
 
     def note_weights(self) -> None:
+        """Prints how many weights there are, and how many of them are trained."""
         from ...finetune import count_parameters
 
         counts = count_parameters(self.model)
@@ -213,7 +225,10 @@ class Finetuning(ABC):
         )
 
     def same_data(self, rows: Any) -> None:
-        """Keeps the data's fingerprint; BadValue if a run that goes on had other data."""
+        """Stores the data's fingerprint.
+
+        Raises: BadValue if a run that goes on had other data.
+        """
         data = json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self.facts = {"rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}
         if self.resumed is not None and self.resumed.config["data"] != self.facts:
@@ -224,7 +239,7 @@ class Finetuning(ABC):
             )
 
     def more_config(self) -> Mapping[str, Any]:
-        """What else its checkpoints have to say."""
+        """More entries for the config of its checkpoints."""
         return {}
 
     @property
@@ -239,7 +254,7 @@ class Finetuning(ABC):
         return path
 
     def save_adapter(self) -> None:
-        """The LoRA layers alone, in PEFT's format."""
+        """Writes the LoRA layers, if there are any, in PEFT's format."""
         from ...layers import lora
 
         if lora.layers(self.model):
