@@ -146,10 +146,12 @@ class Op:
             raise shapes.explained(cls.name, cls.signature, arrays, error) from error
         if type(out) is ndarray:  # one output, as nearly always
             y = wrap(out)
-            results = [y]
             if True in needs and out.dtype.kind in "fV":
                 op.edges, op.order = edges, next(clock)
                 y._needs, y._op = True, op
+            if not cls.views and not observers:
+                return y
+            results = [y]
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
