@@ -12,7 +12,7 @@ class LayerNorm(Op):
     Backward, with g = ∂L/∂y and u = g·w (what arrives at x̂):
         ∂L/∂b = Σ g        ∂L/∂w = Σ g·x̂                (Σ over every row)
         ∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂))
-    x reaches y by three roads: itself, μ and σ². The two means are the last two.
+    x reaches y by three paths: itself, μ and σ². The two means are the last two.
     σ² is the mean of (x − μ)², divided by C and not C − 1; mean(x²) − μ² would lose it in rounding.
     Saves x̂ (as big as x), r (one number a row) and w; x itself is not needed.
     Source: Ba, Kiros, Hinton (2016), equation 3.
