@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.optim import SGD, AdamW
 from tinygrad_llm.optim.lr_scheduler import CosineAnnealingLR, WarmupCosineLR
+from tinygrad_llm.study.memory.bill import memory_bill
 from tinygrad_llm.training import (
     ExampleBatches,
     TokenBatches,
@@ -132,6 +134,18 @@ def test_memory_is_what_a_trace_sees(shape, drop_rate):
     assert counted["optimizer"] == pytest.approx(moments, rel=0.01)
     assert counted["total"] == sum(v for k, v in counted.items() if k != "total")
     assert gpt_memory(config, B, moments=0)["optimizer"] == 0
+
+
+@given(configs(), st.integers(1, 3), st.sampled_from([0.0, 0.1]))
+def test_memory_in_all_is_the_sum_of_the_bill(config, B, drop_rate):
+    config = dataclasses.replace(config, drop_rate=drop_rate)
+    bill = memory_bill(config, B, config.context_length)
+    mask = sum(item.total for item in bill.block if "mask of a block" in item.what)
+    counted = gpt_memory(config, B)
+    assert counted["activations"] == bill.held - config.n_layers * mask
+    assert counted["weights"] + counted["gradients"] + counted["optimizer"] == sum(
+        item.total for item in bill.state
+    )
 
 
 def small_gpt(**changes):
