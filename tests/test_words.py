@@ -36,6 +36,10 @@ PHRASES = {
     r", for (it|they|there|he|she|we|you|that|this|these|those) (is|are|was|has|have|can|do|does"
     r"|would|will|may|must|need|needs)\b": "because",
     r"\bseldom\b": "rarely",
+    r"(?<!exist )\bat once\b": "immediately, together, at the same time",
+    r"\bin turn\b": "alternately, one after the other",
+    r"\btold\b": "named, said, shown",
+    r"\bmend(s|ed|ing)?\b": "repair, correct",
     r"\b(whatever|whoever)\b": "any, every",
     r"道のり|傾き": "経路, 勾配",
 }

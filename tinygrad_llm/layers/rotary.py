@@ -13,7 +13,7 @@ __all__ = ["rope_angles"]
 def rope_angles(
     positions: Tensor, dim: int, base: float = 10000.0, dtype: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """(cos, sin) of position·base^(−2j/dim), j < dim/2: (..., dim/2) each, for functions.rope.
+    """(cos, sin) of position·base^(−2j/dim), j < dim/2: (..., dim/2) each, for nn.functional.rope.
 
     positions: (...), integers; dim: how many channels of a head are turned; base: θ of the paper
     dtype: of the result, the default dtype if None (the angles are computed in float32)
