@@ -47,7 +47,7 @@ def test_study_alone_lists_everything(capsys):
 
 def test_study_explains(capsys, tmp_path):
     code, out, _ = run(capsys, "study", "layer_norm", "--width", "90")
-    assert code == 0 and "three roads" in out
+    assert code == 0 and "three paths" in out
     widths = [sum(not unicodedata.combining(c) for c in line) for line in out.splitlines()]
     assert max(widths) <= 90
     code, out, _ = run(capsys, "study", "softmax", "--json")

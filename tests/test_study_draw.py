@@ -269,7 +269,7 @@ def test_the_derivation_is_the_docstring_s():
     from tinygrad_llm.ops import LayerNorm
 
     text = backward_text(LayerNorm)
-    assert text.startswith("Backward, with g = ∂L/∂y") and "three roads" in text
+    assert text.startswith("Backward, with g = ∂L/∂y") and "three paths" in text
 
 
 def test_attention_maps_are_the_weights():
