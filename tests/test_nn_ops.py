@@ -9,7 +9,7 @@ import pytest
 import tinygrad_llm as tg
 import tinygrad_llm.nn.functional as F
 from tinygrad_llm import ops
-from tinygrad_llm.arrays import parallel, special
+from tinygrad_llm.arrays import parallel, regions, special
 from tinygrad_llm.layers.rotary import rope_angles
 from tinygrad_llm.study import TWINS
 
@@ -29,7 +29,7 @@ ERRORS = {
     "class too large": (
         lambda: F.cross_entropy(X, ids(0, 1, 2, 5)),
         IndexError,
-        "Target 5 is out of bounds: wants 0 <= target < 5",
+        "Target 5 is out of bounds: expected 0 <= target < 5",
     ),
     "class below zero": (
         lambda: F.cross_entropy(X, ids(0, 1, 2, -1)),
@@ -40,7 +40,7 @@ ERRORS = {
     "linear class": (
         lambda: F.linear_cross_entropy(X, rand(7, 5), ids(0, 7, 1, 1)),
         IndexError,
-        "linear_cross_entropy: Target 7 is out of bounds: wants 0 <= target < 7",
+        "linear_cross_entropy: Target 7 is out of bounds: expected 0 <= target < 7",
     ),
     "batch": (lambda: F.cross_entropy(X, T[:3]), ValueError, r"batch_size \(4\).*batch_size \(3\)"),
     "unflattened": (
@@ -102,7 +102,7 @@ ERRORS = {
     "embedding id": (
         lambda: F.embedding(ids(1, 9), X),
         IndexError,
-        "index out of range: 9, wants 0 <= index < 4",
+        "index out of range: 9, expected 0 <= index < 4",
     ),
     "embedding below zero": (lambda: F.embedding(ids(-1), X), IndexError, "-1"),
     "embedding floats": (lambda: F.embedding(X, X), RuntimeError, "Long, Int"),
@@ -286,6 +286,19 @@ def test_grouped_heads_equal_repeated_heads():
         q, k.repeat_interleave(3, 1), v.repeat_interleave(3, 1), is_causal=True
     )
     np.testing.assert_allclose(grouped.numpy(), repeated.numpy(), atol=1e-6)
+
+
+def test_attention_s_gradients_of_split_pieces_are_not_copied():
+    qkv = rand(2, 5, 9, 4).transpose(1, 2).array  # 9 heads: 3 of q, 3 of k, 3 of v
+    pieces, attention = np.split(qkv, 3, 1), ops.ScaledDotProductAttention()
+    attention.needs = [True, True, True]
+    gradients = attention.backward(attention.forward(*pieces, is_causal=True))[:3]
+    whole = regions.concatenated(gradients, 1)  # as Split's backward does
+    assert whole.shape == qkv.shape and all(np.shares_memory(whole, g) for g in gradients)
+    np.testing.assert_array_equal(whole, np.concatenate(gradients, 1))
+    copied = regions.concatenated((gradients[0], gradients[1].copy(), gradients[2]), 1)
+    assert not np.shares_memory(copied, whole)
+    np.testing.assert_array_equal(copied, whole)
 
 
 def test_results_do_not_depend_on_the_number_of_threads():

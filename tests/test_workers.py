@@ -41,6 +41,59 @@ def test_each_gives_results_in_order_and_every_part_once():
     assert sorted(seen) == list(range(40))
 
 
+def test_a_function_runs_over_blocks_of_rows_and_its_results_are_added_up(monkeypatch):
+    x, seen = np.arange(60.0).reshape(4, 5, 3), []
+    y = np.empty_like(x)
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 7 * 3 * 8)
+
+    @parallel.over_rows(x, None, y)
+    def total(x, nothing, y):
+        assert nothing is None
+        seen.append(len(x))
+        np.multiply(x, 2, out=y)
+        return x.sum(0)
+
+    np.testing.assert_array_equal(y, 2 * x)
+    np.testing.assert_array_equal(total, x.sum((0, 1)))
+    assert sum(seen) == 20 and len(seen) == 4  # as many for each of two threads
+
+
+def test_a_function_runs_over_the_blocks_it_is_given():
+    x, y = np.arange(10.0), np.zeros(10)
+
+    @parallel.over_blocks([slice(0, 3), slice(3, 10)], x, None, y)
+    def lengths(x, nothing, y):
+        y[...] = -x
+        return len(x)
+
+    assert lengths == [3, 7]
+    np.testing.assert_array_equal(y, -x)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_a_function_runs_along_a_dim(dim, monkeypatch):
+    monkeypatch.setattr(parallel, "BLOCK_BYTES", 16)
+    x = np.arange(12.0).reshape(4, 3)
+    y = np.empty_like(x)
+
+    @parallel.along(dim, x, y)
+    def some_rows(x, y, dim):
+        np.cumsum(x, dim, out=y)
+
+    np.testing.assert_array_equal(y, x.cumsum(dim))
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 4)])
+def test_a_function_runs_over_elements_of_any_shape(shape):
+    x, y = np.ones(shape), np.zeros(shape)
+
+    @parallel.over_elements(x, y)
+    def some_elements(x, y):
+        np.add(x, 1, out=y)
+
+    np.testing.assert_array_equal(y, np.full(shape, 2.0))
+
+
 @pytest.mark.parametrize("where", ["here", "helper"])
 def test_an_error_in_any_thread_is_raised_here(where):
     here, met = threading.get_ident(), threading.Barrier(2)

@@ -1,14 +1,25 @@
 """The ground floor: NumPy's and CuPy's arrays, and the machine under the ops.
 
-Nothing here knows of tensors. From the ground up, each storey uses only those below it:
+Nothing here knows of tensors. Each storey uses only those above it in this list:
 
-    memory, capture, blas, allocator, twins   whose memory an array shows; what a CUDA graph
-                                              captures; BLAS's threads; freed memory; faster code
-    ids, threads                              checks of integers that choose rows; helper threads
-    devices                                   the array module of an array, moves between devices
-    special, indexing, regions, parallel      erf and the sigmoid; adding into repeated rows; views;
-                                              work on blocks of rows, on every core
-    reductions                                sums over rows and along them
-    matmul, attention_blocks                  matrix products on every core; how attention divides
-                                              its heads
+    memory      the owner and the address of an array's memory
+    capture     a CUDA graph during its capture, and what its replays need
+    blas        the number of threads of OpenBLAS
+    allocator   freed memory that is kept for the next step
+    twins       the registry of faster code
+
+    ids         checks of integers that choose rows
+    threads     threads that help with a piece of work
+
+    devices     the array module of an array, moves between devices
+
+    special     erf, Φ and the sigmoid
+    indexing    adding into rows and positions that repeat
+    regions     where a view lies, and views that are adjacent in one memory
+    parallel    functions run over blocks of rows, on every core
+
+    reductions  sums over rows and along them
+
+    matmul      matrix products, on every core
+    attention_blocks   how attention divides its heads, queries and keys
 """

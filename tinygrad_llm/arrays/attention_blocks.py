@@ -1,7 +1,7 @@
-"""How attention lays out its heads: in groups, a few at a time, in blocks that fit the cache.
+"""How attention divides its work: heads in groups, queries and keys in blocks that fit the cache.
 
-Shapes: H heads of keys and values, R query heads that share one of them, L queries, S keys; h some
-of the H, n some of the L. A dot stands for the channels of a head, or for keys.
+Shapes: H heads of keys and values, R query heads that share one of them, L queries, S keys; h of
+the H heads, n of the L queries, m of the S keys. A dot is the channels of a head, or keys.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BLOCK_BYTES = 1 << 20  # of the attention weights of one block, several heads to
 
 
 def by_group(a: Any, k: Any) -> Any:
-    """(..., H·R, L, ·) -> (..., H, R, L, ·): the R query heads of each head of the keys k."""
+    """(..., H·R, L, ·) -> (..., H, R, L, ·): the query heads in groups, one for each head of k."""
     heads = k.shape[-3] if k.ndim > 2 else 1
     group = a.shape[-3] // heads if a.ndim > 2 and heads else 1
     return a.reshape(*a.shape[:-3], heads, group, *a.shape[-2:])
@@ -95,7 +95,7 @@ def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
 
     Most scores need no maximum: Σ exp(s) shows whether something overflowed, or something that
     matters became 0, and then they are computed again. On a GPU the maximum is always taken,
-    because reading Σ would mean to wait for the GPU.
+    because reading Σ would mean waiting for the GPU.
     """
     p = scores()
     if isinstance(p, np.ndarray) and p.dtype.itemsize > 2 and p.size:

@@ -1,8 +1,8 @@
-"""Threads of the matrix product: how many OpenBLAS uses, where NumPy runs on OpenBLAS.
+"""The number of threads that OpenBLAS uses for matrix products, where NumPy runs on OpenBLAS.
 
-OpenBLAS has threads of its own, which spin for a while after each product and so take a core from
-whatever comes next. Where this package shares work among the cores itself, it holds OpenBLAS to one
-thread: then there is one set of threads, and it sleeps when there is nothing to do.
+OpenBLAS's threads keep spinning for a while after each product and so take a core from the next
+operation. Where this package shares work among the cores itself, it limits OpenBLAS to one thread:
+then there is one set of threads, and it sleeps when there is nothing to do.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["can_hold", "one_thread"]
 
 @functools.cache
 def _controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """OpenBLAS's functions that get and set its number of threads; None for other libraries."""
+    """OpenBLAS's functions that get and set its number of threads; None with other libraries."""
     try:
         library = ctypes.CDLL(
             sys.modules["numpy._core._multiarray_umath"].__file__
-        )  # and what it links
+        )  # with the libraries it links
     except (KeyError, OSError):
         return None
     for name in ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads",
@@ -41,7 +41,7 @@ def can_hold() -> bool:
 
 
 class _OneThread:
-    """`with one_thread:` holds OpenBLAS to one thread; the last to leave sets the number back."""
+    """`with one_thread:` limits OpenBLAS to one thread; the last to leave restores the number."""
 
     def __init__(self) -> None:
         self.lock, self.inside, self.before = threading.Lock(), 0, 1

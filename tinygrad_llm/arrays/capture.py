@@ -1,9 +1,9 @@
 """A CUDA graph while it is captured, and what its replays need from the host.
 
-A graph repeats launches with the very arguments that they had. What changes from step to step (a
-learning rate, the number of the step, a seed) therefore stands in memory on the GPU, in slots that
-are filled again before each replay. What may change behind a graph's back (the ids in its inputs)
-is checked then.
+A graph repeats launches with exactly the arguments that they had. Numbers that change from step to
+step (a learning rate, the number of the step, a seed) are therefore kept in memory on the GPU, in
+slots that are filled again before each replay. Inputs that may have changed since (ids) are checked
+at that time.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ __all__ = ["Capture", "capturing", "refuse_in_capture"]
 
 
 class _Now(threading.local):
-    graph: Capture | None = None  # what this thread is capturing
+    graph: Capture | None = None  # the graph that this thread is capturing
 
 
 capturing = _Now()
 
 
 def refuse_in_capture(what: str) -> None:
-    """RuntimeError if a CUDA graph is being captured: what can't be part of one."""
+    """Raises: RuntimeError if a CUDA graph is being captured, of which `what` cannot be part."""
     if capturing.graph is not None:
         raise RuntimeError(f"{what} cannot be captured in a CUDA graph: do it outside the capture")
 
 
 class Capture:
-    """What a graph needs beside its launches.
+    """What a graph needs in addition to its launches.
 
-    sources    functions that give the numbers of each replay, with their place in `slots`
+    sources    functions that return the numbers of each replay, with their place in `slots`
     constants  arrays that are filled once, after the capture
-    checks     arrays of ids (weak references), how many ids there are, which is ignored, a name
-    keep       arrays that the graph reads or writes: nobody else may get their memory
+    checks     arrays of ids (weak references), the number of valid ids, the ignored id, a name
+    keep       arrays that the graph reads or writes: their memory must not be used elsewhere
     """
 
     N_SLOTS = 4096  # numbers of 8 bytes
@@ -53,7 +53,10 @@ class Capture:
         self.used = 0
 
     def live(self, dtype: str, count: int, source: Callable[[], Sequence[float]]) -> Any:
-        """count numbers (float64 or int64) on the GPU, which source() gives before each replay."""
+        """An array on the GPU of `count` numbers that source() returns before each replay.
+
+        dtype: "float64" or "int64". Raises: RuntimeError if the graph has no slots left.
+        """
         first, self.used = self.used, self.used + count
         if self.used > self.N_SLOTS:
             raise RuntimeError(
@@ -64,9 +67,9 @@ class Capture:
         return self.slots[first : self.used].view(dtype)
 
     def constant(self, host: np.ndarray) -> Any:
-        """An array on the GPU that has the host's numbers when the graph runs.
+        """An array on the GPU that holds the host's numbers when the graph runs.
 
-        Its memory is not the graph's pool's: that is used again and again within a replay.
+        Its memory is not taken from the graph's pool, whose memory is reused within a replay.
         """
         with self.xp.cuda.using_allocator(self.memory.malloc):
             array = self.xp.empty(host.shape, host.dtype)
@@ -74,11 +77,11 @@ class Capture:
         return array
 
     def check(self, ids: Any, n: int, ignored: int | None, name: str) -> None:
-        """Let each replay check that the ids are in [0, n), or `ignored`."""
+        """Have each replay check that the ids are in [0, n) or `ignored`."""
         self.checks[id(ids), n, ignored] = weakref.ref(ids), n, ignored, name
 
     def finish(self) -> None:
-        """After the capture: fill the constants, and forget ids that the graph makes itself."""
+        """After the capture: fill the constants, and drop checks of ids that the graph computes."""
         for array, host in self.constants:
             array.set(host)
             self.keep.append(array)
@@ -86,7 +89,7 @@ class Capture:
         self.checks = {key: check for key, check in self.checks.items() if check[0]() is not None}
 
     def refresh(self) -> None:
-        """Before a replay: ask the sources, and send what they say in one copy."""
+        """Before a replay: call the sources, and send all their numbers in one copy."""
         if not self.sources:
             return
         host = np.empty(self.used, np.int64)

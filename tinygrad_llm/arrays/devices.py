@@ -1,8 +1,8 @@
 """The arrays underneath: NumPy on a CPU, CuPy on a GPU, and the few things that differ.
 
 The type of an array is its device. Operators and methods (`a + b`, `a.sum(-1)`, `a @ b`) serve
-both, so most code never comes here. Where a function is needed, `xp = xp_of(a)` gives the module
-that made `a`; where the two libraries truly differ, there is a function below.
+both, so most code needs nothing from here. Where a function is needed, `xp = xp_of(a)` is the
+module that made `a`; where the two libraries differ, there is a function below.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 NUMPY_TYPES = (np.ndarray, np.generic)
 
-# 1/0 is infinite and log(−1) is nan without a warning, as in PyTorch: a decorator for forward
+# A decorator for forward: 1/0 is infinite and log(−1) is NaN without a warning, as in PyTorch.
 quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 on_first_gpu_use: list[Callable[[], None]] = []  # called once, when CuPy is first used
@@ -59,15 +59,18 @@ class gpus:
 
 
 class settings:
-    """What the user chose for GPUs."""
+    """What the user has set for GPUs."""
 
     tf32 = False  # float32 products with TF32's 10 bits of mantissa, on tensor cores
-    gpu_dropout = False  # dropout's masks are drawn on the GPU, not from the CPU's stream
+    gpu_dropout = False  # draw dropout's masks on the GPU, not from the CPU's random stream
 
 
 # ------------------------------------------------------------------------------------ devices
 def cupy() -> Any:
-    """The CuPy module; RuntimeError in one line where it is missing, or finds no driver or GPU."""
+    """The CuPy module.
+
+    Raises: RuntimeError if it is not installed, or if it finds no driver or no GPU.
+    """
     module = sys.modules.get("cupy")
     if module is not None and not on_first_gpu_use:
         return module
@@ -86,7 +89,7 @@ def cupy() -> Any:
 
 
 def gpu_count(module: Any) -> int:
-    """How many GPUs CuPy sees; RuntimeError if none, or no driver."""
+    """The number of GPUs that CuPy sees. Raises: RuntimeError if there is none, or no driver."""
     try:
         count = int(module.cuda.runtime.getDeviceCount())
     except Exception as error:
@@ -99,25 +102,25 @@ def gpu_count(module: Any) -> int:
 
 
 class _Chosen(threading.local):
-    gpu = 0  # which GPU "cuda" stands for in this thread
+    gpu = 0  # the GPU that "cuda" means in this thread
 
 
 _chosen = _Chosen()
 
 
 def current_gpu() -> int:
-    """The number of the GPU that "cuda" stands for."""
+    """The number of the GPU that "cuda" means in this thread."""
     return _chosen.gpu
 
 
 def choose_gpu(index: int) -> None:
-    """Let "cuda" stand for this GPU in this thread."""
+    """Let "cuda" mean this GPU in this thread."""
     _chosen.gpu = index
     use_gpu(index)
 
 
 def use_gpu(index: int) -> None:
-    """Let CuPy work on this GPU from here on; see `follow`."""
+    """Let CuPy work on this GPU from now on; see `follow`."""
     xp = cupy()
     if xp.cuda.Device().id != index:
         xp.cuda.Device(index).use()
@@ -161,7 +164,7 @@ def use_gpu_of(*values: Any) -> None:
 
 
 def check_gpu(index: int) -> int:
-    """The number of a GPU itself; RuntimeError if there is none of that number."""
+    """The index itself. Raises: RuntimeError if no GPU has this number."""
     count = gpu_count(cupy())
     if not 0 <= index < count:
         raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
@@ -169,7 +172,7 @@ def check_gpu(index: int) -> int:
 
 
 def gpu_to_use(index: int | None) -> int:
-    """The number of the GPU that is meant; RuntimeError if there is none, or none such."""
+    """The index itself, or the current GPU for None. Raises: RuntimeError if it does not exist."""
     if index is not None:
         return check_gpu(index)
     gpu_count(cupy())
@@ -177,14 +180,14 @@ def gpu_to_use(index: int | None) -> int:
 
 
 def _from_gpu(array: Any) -> Any:
-    """An array of a GPU on the GPU in use: itself, or a copy that both GPUs wait for."""
+    """An array of any GPU on the GPU in use: itself, or a copy, for which both GPUs wait."""
     xp = cupy()
     here, there = xp.cuda.Device(), array.device
     if here.id == there.id:
         return array
-    refuse_in_capture("a tensor's way from one GPU to another")
+    refuse_in_capture("a copy of a tensor from one GPU to another")
     with there:
-        array = xp.ascontiguousarray(array).reshape(array.shape)  # which would make 0-d 1-d
+        array = xp.ascontiguousarray(array).reshape(array.shape)  # 0-d stays 0-d
         there.synchronize()
     copy = xp.empty(array.shape, array.dtype)
     copy.data.copy_from_device(array.data, array.nbytes)
@@ -205,21 +208,24 @@ def on_gpu(arrays: Any) -> bool:
 
 
 def device_of(array: Any) -> tuple[str, int]:
-    """Where the array lives: ("cpu", 0) or ("cuda", index)."""
+    """The array's device: ("cpu", 0) or ("cuda", index)."""
     if isinstance(array, NUMPY_TYPES):
         return "cpu", 0
     return "cuda", int(array.device.id)
 
 
 def move(array: Any, kind: str, index: int | None = None) -> Any:
-    """The array on the device named; the array itself if it is there already."""
+    """The array on the given device: itself if it is there already.
+
+    Raises: RuntimeError if there is no such device.
+    """
     if kind == "cpu":
         return array if isinstance(array, np.ndarray) else to_numpy(array)
     if kind != "cuda":
-        raise RuntimeError(f"no device is called {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
+        raise RuntimeError(f"there is no device {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
     xp = cupy()
     if isinstance(array, np.ndarray):
-        refuse_in_capture("a tensor's way from the CPU to the GPU")
+        refuse_in_capture("a copy of a tensor from the CPU to the GPU")
     use_gpu(gpu_to_use(index))
     moved = xp.asarray(array) if isinstance(array, NUMPY_TYPES) else _from_gpu(array)
     if moved.dtype.kind in "iu" and isinstance(array, np.ndarray) and array.size:
@@ -228,17 +234,17 @@ def move(array: Any, kind: str, index: int | None = None) -> Any:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """The array as a NumPy array: itself if it is one, else a copy brought from the GPU."""
+    """The array as a NumPy array: itself if it is one, else a copy from the GPU."""
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, np.generic):
         return np.asarray(array)
-    refuse_in_capture("a tensor's way to the CPU")
+    refuse_in_capture("a copy of a tensor to the CPU")
     return array.get()
 
 
 def asarray(value: Any, like: Any) -> Any:
-    """`value` (a scalar that a reduction returned, a list, an array) as an array beside `like`."""
+    """`value` (a scalar from a reduction, a list, an array) as an array on the device of `like`."""
     return np.asarray(value) if isinstance(value, np.generic) else xp_of(like).asarray(value)
 
 
@@ -249,7 +255,7 @@ def filled_on_gpu(shape: tuple[int, ...], value: Any, dtype: Any, index: int | N
 
 
 def range_on_gpu(first: int, last: int, step: int, dtype: Any, index: int | None) -> Any:
-    """arange(first, last, step) of integers, made on a GPU; its range is remembered (ids.py)."""
+    """arange(first, last, step) of integers, made on a GPU; ids.py remembers its range."""
     use_gpu(gpu_to_use(index))
     numbers = cupy().arange(first, last, step).astype(dtype, copy=False)
     largest = last - 1 if step > 0 else first

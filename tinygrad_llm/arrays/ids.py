@@ -1,7 +1,7 @@
-"""Integers that choose rows: whether they are in range, asked of a GPU as seldom as possible.
+"""Integers that choose rows: whether they are in range, with as few reads from a GPU as possible.
 
-To read a number from a GPU is to wait for it. So the range of ids that come from the CPU, or are
-made by a rule, is remembered beside the array.
+Reading a number from a GPU means waiting for it. So the range of ids that come from the CPU, or
+that arange made, is remembered for the array.
 """
 
 from __future__ import annotations
@@ -33,24 +33,27 @@ def remember_range(array: Any, negative: set[int], largest: int) -> None:
 
 
 def ids_in_range(ids: Any, n: int, ignored: int | None = None, name: str = "target") -> bool:
-    """Whether all ids of a GPU array are known to be in [0, n), or `ignored`, without asking it.
+    """Whether all ids of a GPU array are known to be in [0, n) or `ignored`, without reading it.
 
-    A CUDA graph asks again before each replay.
+    A CUDA graph checks again before each replay.
     """
     owner = storage_of(ids)
     known = id_ranges.get(id(owner))
-    fine = known is not None and known[1] < n and known[0] <= {ignored}
-    if fine and capturing.graph is not None:
+    in_range = known is not None and known[1] < n and known[0] <= {ignored}
+    if in_range and capturing.graph is not None:
         capturing.graph.check(owner, n, ignored, name)
-    return fine
+    return in_range
 
 
 def check_ids(ids: Any, n: int, name: str) -> None:
-    """IndexError unless 0 <= id < n for every id: libraries read other rows without a word."""
+    """Check that 0 <= id < n for every id. NumPy and CuPy would silently read another row.
+
+    Raises: IndexError if an id is out of range.
+    """
     if id_ranges and ids_in_range(ids, n, None, name):
         return
     if not isinstance(ids, np.ndarray):
-        refuse_in_capture(f"{name}: a check of ids that came from no tensor on the CPU")
+        refuse_in_capture(f"{name}: a check of ids that did not come from the CPU")
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids[(ids < 0) | (ids >= n)][0])
-        raise IndexError(f"{name}: index out of range: {wrong}, wants 0 <= index < {n}")
+        raise IndexError(f"{name}: index out of range: {wrong}, expected 0 <= index < {n}")

@@ -17,8 +17,8 @@ __all__ = ["index_add", "is_basic", "scatter_add_rows", "take_along"]
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
 
-    out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would keep one row of
-    each repeated id and lose the others.
+    out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would add only one row
+    of each repeated id.
     """
     if not isinstance(out, np.ndarray):
         if twins.gpu is not None and twins.gpu.takes_scatter(out, ids, rows):
@@ -39,7 +39,7 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 
 def is_basic(index: Any) -> bool:
-    """Whether an index has integers, slices, None and ... alone, and so picks nothing twice."""
+    """Whether an index has only integers, slices, None and ..., and so picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
 
@@ -62,7 +62,7 @@ def index_add(out: Any, index: Any, values: Any) -> None:
 
 
 def take_along(x: Any, ids: Any, dim: int) -> tuple:
-    """The index tuple with which x[...] looks up ids along dim; ids may be smaller elsewhere."""
+    """The index tuple with which x[...] picks ids along dim; ids may be smaller in other dims."""
     xp = xp_of(x)
     grid = [
         xp.arange(n).reshape([-1 if i == d else 1 for i in range(ids.ndim)])

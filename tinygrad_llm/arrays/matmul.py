@@ -1,4 +1,4 @@
-"""Matrix products that this package shares among the cores itself: blas.py says why."""
+"""Matrix products that this package shares among the cores itself; blas.py explains why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from . import blas
 from .devices import xp_of
-from .parallel import each, over_blocks, row_blocks, thread_count
+from .parallel import each, row_blocks, thread_count
 
 __all__ = ["concurrent_products", "product", "products"]
 
@@ -37,10 +37,10 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
 def concurrent_products(*tasks: Any, add_to: Any = None) -> list:
     """Several independent results, computed together: a list with one result for each task.
 
-    A task (a, b) gives a @ b, a function f gives f(), None gives None. Two products get half of the
-    cores each: a core that computes a whole product prepares the factors once, and no core waits in
-    between. The core that is free first calls the functions. The last product is added to `add_to`,
-    if that is given, some rows at a time.
+    A task is a pair (a, b), which results in a @ b, or a function to call, or None. Two products
+    get half of the cores each: a core that computes a whole product prepares the factors once, and
+    no core waits in between. The core that is free first calls the functions. The last product is
+    added to `add_to`, if that is given, in blocks of rows.
     """
     outs: list = [None] * len(tasks)
     work: list[Callable[[], Any]] = []
@@ -106,12 +106,11 @@ def products(a: Any, b: Any) -> Any:
     cut_at = 0 if leading[0] >= thread_count() else leading.index(max(leading))  # batches, or heads
     cuts = _cuts(leading[cut_at], size, a, thread_count())
 
-    blocks = [(slice(None),) * cut_at + (i,) for i in cuts]
+    def some_matrices(i: slice) -> None:
+        index = (slice(None),) * cut_at + (i,)
+        xp.matmul(a[index], b[index], out=out[index])
 
-    @over_blocks(blocks, a, b, out)
-    def some_matrices(a: Any, b: Any, out: Any) -> None:
-        xp.matmul(a, b, out=out)
-
+    each(some_matrices, cuts)
     return out
 
 

@@ -1,4 +1,4 @@
-"""Arrays of either library: whose memory one shows, and where it begins."""
+"""Arrays of NumPy and CuPy: which array owns the memory of a view, and at which address it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ndarray = np.ndarray
 
 
 def is_array(value: Any) -> bool:
-    """Whether `value` is an array of either library (0-d arrays included, scalars not)."""
+    """Whether `value` is an array of NumPy or CuPy (0-d arrays included, NumPy's scalars not)."""
     return isinstance(value, np.ndarray) or hasattr(type(value), "__cuda_array_interface__")
 
 
@@ -26,7 +26,7 @@ def storage_of(array: Any) -> Any:
 
 
 def address(array: Any) -> int:
-    """Where the array's first element lies in memory."""
+    """The address of the array's first element."""
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
     return array.data.ptr

@@ -1,20 +1,20 @@
 """Work on rows of arrays in blocks that fit the cache, on every core.
 
-An op says what is done to some rows, and a decorator does it to all of them, where it stands:
+An op describes what is done to some rows, and a decorator does it to all of them, immediately:
 
     @over_rows(x, y)
     def some_rows(x, y):
         xp_of(x).exp(x, out=y)
 
 runs the function once for each block of rows, with that part of x and of y, and shares the blocks
-among the cores. What the function writes into y is the result; nothing else has to be done with it.
-The name `some_rows` then stands for the sum of what the function returned for the blocks.
+among the cores. The result is what the function writes into y. The name `some_rows` is then bound
+to the sum of what the function returned for the blocks, here None, and not to the function.
 
-    over_rows       for functions of rows, (..., C)
-    over_elements   for functions of single elements, arrays of any shape
-    along           for functions along one dimension: in blocks if it is the last one
-    over_blocks     for blocks of the caller's choice
-    each            the function under them all: a list's parts, shared among the cores
+    over_rows       functions of rows, (..., C)
+    over_elements   element-wise functions, of arrays of any shape
+    along           functions along one dimension: in blocks if it is the last one
+    over_blocks     functions of blocks that the caller chooses
+    each            what they are made of: a list of parts, shared among the cores
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ def row_blocks(x: Any, n_bytes: int | None = None) -> list[slice]:
 def over_rows(*arrays: Any) -> Decorator:
     """A decorator: run the function over blocks of rows of these arrays, on every core.
 
-    Each array is seen as rows, its last axis being a row: (..., C) -> (N, C), all with the same N;
-    None stays None. The function gets the same rows of each and writes into those that are results.
-    A block stays in the cache, so that a chain of operations reads memory once. On a GPU the
-    function runs once, on everything.
+    Each array is viewed as rows, of which the last axis is one: (..., C) -> (N, C), all with the
+    same N; None stays None. The function gets the same rows of each array and writes into those
+    that are results. A block stays in the cache, so that a chain of operations reads memory once.
+    On a GPU the function runs once, on all rows.
 
-    The result is what the function returned, added up over the blocks in the rows' order: an array,
-    a tuple of arrays, or None.
+    The decorated name is bound to what the function returned, added up over the blocks in the rows'
+    order: an array, a tuple of arrays, or None.
     """
     return functools.partial(_run_over_rows, arrays)
 
@@ -151,15 +151,15 @@ def _add_up(total: Any, part: Any) -> Any:
 
 
 def over_elements(*arrays: Any) -> Decorator:
-    """A decorator like over_rows, for a function of single elements: arrays of any one shape."""
+    """A decorator like over_rows, for element-wise functions: arrays of any one shape."""
     columns = [a if a is None or a.ndim > 1 else a.reshape(-1, 1) for a in arrays]
     return functools.partial(_run_over_rows, columns)
 
 
 def along(dim: int, *arrays: Any) -> Decorator:
-    """A decorator: run function(*arrays, dim), in blocks of rows as over_rows does if dim is last.
+    """A decorator: run function(*arrays, dim), like over_rows in blocks of rows if dim is the last.
 
-    Along another dim it runs once, on everything. Arrays without elements are left as they are.
+    Along another dim it runs once, on whole arrays. Arrays without elements are left as they are.
     """
 
     def run(function: Callable[..., Any]) -> None:
@@ -177,8 +177,8 @@ def over_blocks(blocks: Sequence[Any], *arrays: Any) -> Decorator:
     """A decorator: run the function over blocks of the caller's choice, on every core.
 
     For each index in `blocks` (a slice of rows, or a tuple) the function gets a[index] of each
-    array, where None stays None. On a GPU, which the first array tells, the blocks follow one
-    another. The result is the list of what the function returned.
+    array; None stays None. If the first array is on a GPU, the blocks run one after another. The
+    decorated name is bound to the list of what the function returned.
     """
     return functools.partial(_run_over_blocks, blocks, arrays)
 

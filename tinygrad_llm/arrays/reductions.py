@@ -1,4 +1,4 @@
-"""Sums over rows and along them: few passes over memory, and errors that do not grow with N."""
+"""Sums over rows and along them, with few passes over memory and small rounding errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of an input of `shape` that was broadcast to g.shape: g summed over the copies.
 
-    Where broadcasting repeated a value n times, that value reaches the loss along n paths, and the
+    Where broadcasting repeated a value n times, that value reaches the loss on n paths, and its
     gradient is the sum over them.
     """
     if g.shape == shape:
@@ -41,14 +41,14 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return asarray(g, g)
 
 
-_ROWS = 1024
+_GROUP = 1024  # rows that are added up as one group
 
 
 def row_sum(g: Any, keep: int = 1) -> Any:
     """Sum over every axis but the last `keep`: (..., C) -> (C).
 
-    NumPy adds rows one after the other, so that the sum of 2e7 ones in float32 stops at 16,777,216.
-    Here rows are added in groups, and then the groups: the error grows like the square root of it.
+    NumPy adds rows one after another, so that the sum of 2e7 ones in float32 stops at 16,777,216.
+    Here rows are added in groups, and then the groups, which keeps the rounding error small.
     """
     tail = g.shape[g.ndim - keep :]
     rows = g.reshape(-1, math.prod(tail)) if g.size else g.reshape(0, math.prod(tail))  # (N, C)
@@ -60,9 +60,9 @@ def row_sum(g: Any, keep: int = 1) -> Any:
             return _row_sum_by_products(rows).reshape(tail)
     if twins.gpu is not None and not isinstance(rows, np.ndarray) and twins.gpu.takes_rows(rows):
         return twins.gpu.sum_rows(rows).reshape(tail)
-    if n > _ROWS:
-        whole = n - n % _ROWS
-        groups = rows[:whole].reshape(-1, _ROWS, rows.shape[1]).sum(1)  # (N / 1024, C)
+    if n > _GROUP:
+        whole = n - n % _GROUP
+        groups = rows[:whole].reshape(-1, _GROUP, rows.shape[1]).sum(1)  # (N / 1024, C)
         total = row_sum(groups)
         if whole < n:
             total = total + rows[whole:].sum(0)
@@ -72,20 +72,20 @@ def row_sum(g: Any, keep: int = 1) -> Any:
 
 
 def _row_sum_by_products(rows: np.ndarray) -> np.ndarray:
-    """Σ over the rows as 1ᵀ·rows, 1,024 rows at a time: BLAS reads memory faster than sum does."""
+    """Σ over the rows as 1ᵀ·rows in groups of 1,024: BLAS reads memory faster than sum does."""
     n = len(rows)
-    whole = n - n % _ROWS
+    whole = n - n % _GROUP
     total = np.ones(n - whole, rows.dtype) @ rows[whole:]  # (C)
     if whole:
-        groups = np.ones(_ROWS, rows.dtype) @ rows[:whole].reshape(-1, _ROWS, rows.shape[1])
-        total += groups[0] if whole == _ROWS else _row_sum_by_products(groups)  # (C)
+        groups = np.ones(_GROUP, rows.dtype) @ rows[:whole].reshape(-1, _GROUP, rows.shape[1])
+        total += groups[0] if whole == _GROUP else _row_sum_by_products(groups)  # (C)
     return total
 
 
 def max_along(x: Any, dim: int = -1) -> Any:
-    """The largest element along dim, which stays with size 1. A row with a NaN may give another.
+    """The largest element along dim, which is kept with size 1. NaN may be ignored.
 
-    NumPy's max is slow on short rows; fmax, which passes over NaN, is up to four times as fast.
+    NumPy's max is slow on short rows; fmax, which ignores NaN, is up to four times as fast.
     """
     if dim == -1 and isinstance(x, np.ndarray):
         return np.fmax.reduce(x, axis=-1, keepdims=True)
@@ -93,10 +93,10 @@ def max_along(x: Any, dim: int = -1) -> Any:
 
 
 def sum_along(x: Any, dim: int = -1) -> Any:
-    """Σ x along dim, which stays with size 1: rows that lie side by side as a product with ones."""
+    """Σ x along dim, which is kept with size 1: contiguous rows as a product with ones."""
     if dim == -1 and x.dtype.itemsize > 2:
         if isinstance(x, np.ndarray) and x.flags.c_contiguous:
-            return (x @ np.ones(x.shape[-1], x.dtype))[..., None]  # BLAS reads the fastest
+            return (x @ np.ones(x.shape[-1], x.dtype))[..., None]  # BLAS reads memory fastest
         return xp_of(x).einsum("...c->...", x)[..., None]
     return x.sum(dim, keepdims=True)
 
@@ -112,9 +112,10 @@ def row_mean(x: Any, w: Any = None) -> Any:
 def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[Any, Any]:
     """out = exp(z), with z = x or x − max x along dim; z, and Σ exp(z) along dim.
 
-    z = x where Σ exp(x) shows that nothing overflowed and nothing that counts was lost: most logits
-    need no maximum, two passes fewer. `largest` is the sum from which on its logarithm would be too
-    coarse. A GPU is not asked: the answer would have to be waited for. A row of −∞ gives NaN.
+    z = x where Σ exp(x) shows that nothing overflowed and nothing that matters became 0: most
+    logits need no maximum, which saves two passes. From a sum of `largest` on, its logarithm would
+    be too coarse. On a GPU the maximum is always subtracted, because reading Σ would mean waiting
+    for the GPU. A row of −∞ becomes NaN.
     """
     if isinstance(x, np.ndarray) and x.dtype.itemsize > 2 and x.size:
         total = sum_along(np.exp(x, out=out), dim)
@@ -125,8 +126,8 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
 
 
 def row_dot(a: Any, b: Any, dim: int = -1) -> Any:
-    """Σ a·b along dim, which stays with size 1: a call of BLAS a row, or for short rows a product
-    with ones."""
+    """Σ a·b along dim, which is kept with size 1: one call of BLAS per row, or for short rows a
+    product with ones."""
     if dim != -1:
         return (a * b).sum(dim, keepdims=True)
     if isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
@@ -136,10 +137,10 @@ def row_dot(a: Any, b: Any, dim: int = -1) -> Any:
 
 
 def bounded(a: Any, b: Any, scale: float) -> bool:
-    """Whether exp(aᵢ·bⱼ·scale) is in range for all rows without subtracting a maximum.
+    """Whether exp(aᵢ·bⱼ·scale) is known to be in range for all rows i and j, without a maximum.
 
-    |aᵢ·bⱼ| ≤ |aᵢ|·|bⱼ| (Cauchy and Schwarz): 40 leaves room for a long sum. A GPU is not asked, for
-    the answer would have to be waited for.
+    |aᵢ·bⱼ| ≤ |aᵢ|·|bⱼ| (Cauchy and Schwarz): below 40 even a long sum of them is in range. False on
+    a GPU, because reading the numbers would mean waiting for it.
     """
     if not isinstance(a, np.ndarray) or a.dtype.itemsize < 4 or not a.size or not b.size:
         return False
@@ -147,7 +148,7 @@ def bounded(a: Any, b: Any, scale: float) -> bool:
 
 
 def sum_over(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Any:
-    """Σ x over dims; float16 adds up in float32, many rows in groups (see row_sum)."""
+    """Σ x over dims; float16 is added up in float32, and many rows in groups (see row_sum)."""
     n = len(dims)
     if x.dtype.kind in "iub":
         return x.sum(dims, keepdims=keepdim, dtype="int64")

@@ -18,12 +18,17 @@ __all__ = ["adjacent_view", "concatenated", "empty_adjacent", "in_region", "regi
 
 
 def region_of(base: Any, view: Any) -> tuple[Any, ...]:
-    """Where in base's memory a view lies: base's order of dimensions in memory, and the view's
-    distance in bytes, shape (1 where it repeats an element) and strides."""
+    """Where a view lies in base's memory: (order of base's dimensions, offset, shape, strides).
+
+    The order is that in memory, the offset is in bytes, and the shape has 1 where the view repeats
+    an element.
+
+    Raises: RuntimeError if base has gaps in its memory.
+    """
     layout = sorted(range(base.ndim), key=lambda d: -base.strides[d])
     if not base.transpose(layout).flags.c_contiguous:
         raise RuntimeError(
-            "an in-place change of a view whose base has gaps in its memory can't go backward: "
+            "an in-place change of a view whose base has gaps in its memory has no backward: "
             "call .contiguous() on the base first"
         )
     offset = address(view) - address(base)
@@ -35,7 +40,7 @@ def region_of(base: Any, view: Any) -> tuple[Any, ...]:
 
 
 def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:
-    """A copy of an array of the base's shape, and the part of it that region_of found."""
+    """A copy of an array of the base's shape, and the view of the copy at the region."""
     layout, offset, shape, strides = region
     copy = xp_of(array).array(array.transpose(layout), order="C")
     whole = copy.transpose(sorted(range(copy.ndim), key=layout.__getitem__))

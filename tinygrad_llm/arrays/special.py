@@ -1,4 +1,4 @@
-"""Special functions that NumPy lacks, or computes in more passes: erf, Φ and the sigmoid."""
+"""Special functions that NumPy lacks, or would need more passes for: erf, Φ and the sigmoid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .devices import NUMPY_TYPES, quiet, xp_of
 
 __all__ = ["erf", "normal_cdf", "sigmoid", "sigmoid_by_tanh"]
 
-# erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) on float32: fitted here to atanh(erf(x)) for |x| ≤ 4 by
-# weighted least squares, the weights raised where the error in erf was largest. Further out the
-# polynomial only grows, and tanh is ±1 to the last bit.
+# erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) in float32: fitted to atanh(erf(x)) for |x| ≤ 4 by
+# weighted least squares, with larger weights where the error in erf was largest. For larger |x|
+# the polynomial keeps growing, and tanh is ±1 to the last bit.
 _ERF_Q = (
     1.12837971,
     0.102765481,
@@ -25,7 +25,7 @@ _ERF_Q = (
     1.5896002e-07,
 )
 
-_CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the same of x/√2
+_CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the coefficients for x/√2
 
 _erf64 = np.frompyfunc(math.erf, 1, 1)
 
@@ -69,7 +69,7 @@ def normal_cdf(x: Any, square: Any) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    """σ(x) = 1/(1 + exp(−x)); −x stops at 88, below which float32's exp has no infinity."""
+    """σ(x) = 1/(1 + exp(−x)), with −x limited to 88, where exp does not yet overflow in float32."""
     xp = xp_of(x)
     s = xp.maximum(x, -88.0, out=xp.empty_like(x))
     xp.negative(s, out=s)
@@ -79,7 +79,7 @@ def sigmoid(x: Any) -> Any:
 
 
 def sigmoid_by_tanh(x: Any) -> Any:
-    """σ(x) = 1/2 + tanh(x/2)/2: faster, to 1e-7 of 1 and not of σ(x), which may come out as 0."""
+    """σ(x) = 1/2 + tanh(x/2)/2: faster; the error is 1e-7 in all, so that a small σ(x) may be 0."""
     s = x * 0.5
     xp_of(x).tanh(s, out=s)
     s *= 0.5

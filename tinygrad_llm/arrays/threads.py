@@ -1,7 +1,8 @@
-"""Threads that help: this thread works too, and waits for nobody who has not begun.
+"""Helper threads that share a piece of work with the thread that calls.
 
-Helpers sleep on a queue and wake in some 20 µs. A call is shared as far as they come in time: on a
-busy machine this thread does what is left itself, so that an op slows in proportion and no more.
+The helpers sleep on a queue and wake up in about 20 µs. The calling thread works too, and waits
+only for helpers that have started: if they are late because the machine is busy, it does their part
+itself, so that an op takes longer in proportion to the cores that are missing, and no more.
 """
 
 from __future__ import annotations
@@ -21,42 +22,44 @@ _calls: Any = None  # a queue of _Share, made when first needed
 
 
 class _Share:
-    """One helper's part in one call."""
+    """One helper's share of one call: it starts it, or is too late for it."""
 
-    __slots__ = ("begun", "context", "ended", "error", "work")
+    __slots__ = ("context", "ended", "error", "started", "work")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work: Callable[[], Any] | None = work
         self.context = contextvars.copy_context()  # np.errstate holds in the other threads too
-        self.begun, self.ended = threading.Lock(), threading.Lock()
-        self.ended.acquire()
+        self.started, self.ended = threading.Lock(), threading.Lock()
+        self.ended.acquire()  # released when the helper has ended
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        if not self.begun.acquire(blocking=False):
-            return  # too late: it is done already
+        """Do the work in the helper's thread, unless the call has ended without it."""
+        if not self.started.acquire(blocking=False):
+            return
         try:
             self.context.run(self.work)  # type: ignore[arg-type]
         except BaseException as error:
             self.error = error
-        self.work = None  # its arrays are not to live until the next call
+        self.work = None  # so that its arrays are freed now
         self.ended.release()
 
     def wait(self) -> None:
-        """Until the helper is done; not at all if it never began."""
-        if self.begun.acquire(blocking=False):
+        """Wait until the helper has ended; if it has not started, keep it from starting."""
+        if self.started.acquire(blocking=False):
             self.work = None
         else:
             self.ended.acquire()
 
 
 def _help() -> None:
+    """What a helper thread does: take shares from the queue, forever."""
     while True:
         _calls.get().run()
 
 
 def _forget() -> None:
-    """In a forked process the threads are gone."""
+    """In a forked process the threads no longer exist: the next call starts new ones."""
     global _calls
     _helpers.clear()
     _calls = None
@@ -67,14 +70,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def work_together(work: Callable[[], Any], n: int) -> None:
-    """Call work() in n threads at once, this one among them, and return when all have ended.
+    """Call work() in n threads at the same time, this one included, and return when all have ended.
 
-    work takes turns until nothing is left to do, so a helper that comes too late is not needed. An
-    error in any of them is raised here, after all have ended.
+    work must take parts of the work one by one until none is left, so that a helper that comes too
+    late is not needed.
+
+    Raises: the error of any of the threads, after all have ended.
     """
     global _calls
     if _calls is None:
-        from queue import SimpleQueue  # here, for the sake of import's time
+        from queue import SimpleQueue  # here, because it is slow to import
 
         _calls = SimpleQueue()
     while len(_helpers) < n - 1:

@@ -1,4 +1,4 @@
-"""The derivatives, one class each. `tinygrad_llm.functions` gives them PyTorch's signatures."""
+"""The derivatives, one class for each op. `tinygrad_llm.functions` adds PyTorch's signatures."""
 
 # ruff: noqa: I001 (many names in few lines)
 from .activation import Elu, Gelu, LeakyRelu, Logsigmoid, Relu, Silu, Softplus

@@ -1,7 +1,7 @@
 """Activations: y = f(x), element by element, so that ∂L/∂x = g·f′(x).
 
-The smooth ones save f′(x) itself, worked out in forward while the exponential is at hand: as big as
-x, which is then needed no more, and backward is a single product.
+The smooth ones save f′(x) itself, computed in forward, where it shares the exponential with f(x).
+It is as big as x, x is then no longer needed, and backward is a single product.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..autograd.engine import Op
 class Relu(Op):
     """y = max(x, 0).
 
-    Backward: ∂L/∂x = g where x > 0, else 0. (At the kink x = 0 it is 0, the slope on the left.)
-    Saves the mask x > 0: one byte an element.
+    Backward: ∂L/∂x = g where x > 0, else 0. At the kink x = 0 it is 0.
+    Saves the mask x > 0: one byte per element.
     """
 
     def forward(self, x):
@@ -36,17 +36,17 @@ class LeakyRelu(Op):
     """y = x where x > 0, else a·x:   y = max(x, 0) + a·min(x, 0),   a = negative_slope.
 
     Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else a.
-    Saves the mask x > 0: one byte an element.
+    Saves the mask x > 0: one byte per element.
     """
 
     def forward(self, x, negative_slope=0.01):
         xp = xp_of(x)
-        self.slope, self.saved = negative_slope, (x > 0,)
+        self.negative_slope, self.saved = negative_slope, (x > 0,)
         return xp.maximum(x, 0.0) + xp.minimum(x, 0.0) * negative_slope
 
     def backward(self, g):
         (positive,) = self.saved
-        return g * positive + g * ~positive * self.slope
+        return g * positive + g * ~positive * self.negative_slope
 
 
 class Elu(Op):
@@ -68,7 +68,7 @@ class Elu(Op):
 
 
 class Gelu(Op):
-    """y = x·Φ(x), Φ the normal distribution function: what is the chance that z ~ N(0, 1) is < x?
+    """y = x·Φ(x), Φ the normal distribution function: the probability that z ~ N(0, 1) is < x.
 
     approximate="none":  Φ(x) = (1 + erf(x/√2))/2,   Φ′(x) = φ(x) = exp(−x²/2)/√(2π)
     approximate="tanh":  Φ(x) ≈ (1 + tanh u)/2,      u = c·(x + a·x³),  c = √(2/π),  a = 0.044715
@@ -89,7 +89,7 @@ class Gelu(Op):
 
 
 def empty_pair(x: Any, second: bool) -> tuple[Any, Any]:
-    """Two arrays of x's shape and dtype, to be filled; None in place of the second if not asked."""
+    """Two empty arrays of x's shape and dtype; None in place of the second if `second` is False."""
     xp = xp_of(x)
     return xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype) if second else None
 
@@ -191,9 +191,9 @@ class Logsigmoid(Op):
         y = xp.minimum(x, 0.0)
         y -= xp.log1p(e)
         if self.needs[0]:
-            slope = xp.maximum(e, x < 0)  # 1 where x < 0, for there e < 1
-            slope /= e + 1.0
-            self.saved = (slope,)
+            derivative = xp.maximum(e, x < 0)  # 1 where x < 0, because e < 1 there
+            derivative /= e + 1.0
+            self.saved = (derivative,)
         return y
 
     def backward(self, g):

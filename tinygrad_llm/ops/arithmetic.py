@@ -37,7 +37,7 @@ class Sub(Op):
 
 
 class Mul(Op):
-    """z = x·y.   Backward: ∂L/∂x = g·y,   ∂L/∂y = g·x.   Saves the factor of each that asks."""
+    """z = x·y.   Backward: ∂L/∂x = g·y,   ∂L/∂y = g·x.   Saves the factor that each needs."""
 
     signature = BINARY
     broadcasts = True
@@ -52,7 +52,7 @@ class Mul(Op):
 
 
 class Div(Op):
-    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·z / y = −g·x / y²."""
+    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·x / y².   Saves y, and x for ∂L/∂y."""
 
     signature = BINARY
     broadcasts = True
@@ -93,7 +93,7 @@ class Reciprocal(Op):
 
 
 class Abs(Op):
-    """y = |x|.   Backward: ∂L/∂x = g·sign x, which is 0 at the kink x = 0."""
+    """y = |x|.   Backward: ∂L/∂x = g·sign x, which is 0 at the kink x = 0.   Saves x."""
 
     def forward(self, x):
         self.saved = (x,)
@@ -107,6 +107,7 @@ class Pow(Op):
     """z = xᵖ, where x or p may be a number.
 
     Backward: ∂L/∂x = g·p·xᵖ⁻¹ (0 where p = 0),   ∂L/∂p = g·z·ln x (0 where x = 0 and p ≥ 0).
+    Saves x and p, and z for ∂L/∂p.
     """
 
     signature = "x(...) p(...) -> z(...)"
@@ -135,7 +136,7 @@ class Pow(Op):
 
 
 def power(x, p):
-    """xᵖ; 2, 3 and ½ by multiplication and root, because x**3 in float32 is 100 times slower."""
+    """xᵖ. For p = 2, 3, ±½ by products and roots: NumPy's x**3 in float32 is 100 times slower."""
     if isinstance(p, int | float):
         if p == 2:
             return x * x

@@ -14,22 +14,27 @@ from ..autograd.engine import Op
 class ScaledDotProductAttention(Op):
     """y = p·v,   p = softmax(s),   s = q·kᵀ·scale + mask,   scale = 1/√E unless given.
 
-    With dropout p is multiplied by keep/(1 − dropout_p) before it meets v.
+    With dropout p is multiplied by keep/(1 − dropout_p) before the product with v.
     is_causal: query i sees the keys 0 … i alone; blocks wholly in the future are never computed.
-    mask: boolean, True where a query may look, or added to s; it broadcasts to (..., L, S).
+    mask: boolean, True where a query sees a key, or numbers that are added to s; it broadcasts to
+    (..., L, S).
     Grouped queries: q may have R times as many heads as k and v; heads R·j … R·j + R − 1 share k_j.
-    A query that may look nowhere gets y = 0, and no gradient comes from it.
+    A query that sees no key gets y = 0, and no gradient comes from it.
 
     Backward, with d = Σ g·y over a row:
         ∂L/∂v = pᵀ·g       ∂L/∂p = g·vᵀ       ∂L/∂s = p·(∂L/∂p − d)
         ∂L/∂q = ∂L/∂s·k·scale      ∂L/∂k = ∂L/∂sᵀ·q·scale      ∂L/∂mask = ∂L/∂s
-    Softmax asks for d = Σ p·∂L/∂p, which is g·(p·v) = g·y. With dropout, p in ∂L/∂v and the whole
-    of ∂L/∂p get the factor keep/(1 − dropout_p), and d = Σ g·y still holds.
-    Saves q, k, v, mask, keep, y and l = log Σ exp(s), one number a row. p = exp(s − l) is worked
-    out again, block by block, so that L × S numbers never exist at once. A column more does both
-    subtractions inside the products: [q·scale, −l]·[k, 1]ᵀ = s − l,   [g, −d]·[v, 1]ᵀ = ∂L/∂p − d.
+    Softmax needs d = Σ p·∂L/∂p, which is g·(p·v) = g·y. With dropout, p in ∂L/∂v and all of ∂L/∂p
+    get the factor keep/(1 − dropout_p), and d = Σ g·y still holds.
+    Saves q, k, v, mask, keep, y and l = log Σ exp(s), one number per row.
+    p = exp(s − l) is computed again, block by block, so that all L × S numbers never exist at the
+    same time. One more column puts both subtractions into the products:
+        [q·scale, −l]·[k, 1]ᵀ = s − l        [g, −d]·[v, 1]ᵀ = ∂L/∂p − d
     Forward goes through blocks of queries, backward through blocks of keys; heads are independent
     of each other and shared among the cores.
+    If q, k and v are adjacent in one memory, as the pieces of a split array are, then ∂L/∂q, ∂L/∂k
+    and ∂L/∂v are written adjacent too, and Split's backward returns them as one view without a copy
+    (arrays/regions.py: empty_adjacent, concatenated). Split finds out by the addresses alone.
     Sources: Vaswani et al. (2017), equation 1; in blocks, Dao et al. (2022), algorithm 4.
     """
 
@@ -123,7 +128,7 @@ class ScaledDotProductAttention(Op):
         s = q_n @ k[:, keys].swapaxes(-1, -2)
         n, m = rows.stop - rows.start, keys.stop - keys.start
         by_group = s.reshape(len(s), group, n, m)  # (h, R, n, m)
-        if self.causal:  # on the diagonal; whole blocks of the future are not here
+        if self.causal:  # on the diagonal; blocks wholly in the future are skipped before
             start = max(rows.start, keys.start)
             i, j = start - rows.start, start - keys.start
             square = by_group[..., i : i + len(future), j : j + len(future)]

@@ -5,7 +5,7 @@ from ..autograd.engine import Op
 
 
 class Clone(Op):
-    """y = x in memory of its own.   Backward: ∂L/∂x = g.   Saves nothing."""
+    """y = a copy of x.   Backward: ∂L/∂x = g.   Saves nothing."""
 
     def forward(self, x):
         return x.copy()

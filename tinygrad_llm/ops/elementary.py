@@ -37,7 +37,7 @@ class Expm1(Op):
 
 
 class Log(Op):
-    """y = ln x.   Backward: ∂L/∂x = g / x."""
+    """y = ln x.   Backward: ∂L/∂x = g / x.   Saves x."""
 
     @quiet
     def forward(self, x):
@@ -49,7 +49,7 @@ class Log(Op):
 
 
 class Log1p(Op):
-    """y = ln(1 + x), exact near 0.   Backward: ∂L/∂x = g / (1 + x)."""
+    """y = ln(1 + x), exact near 0.   Backward: ∂L/∂x = g / (1 + x).   Saves x."""
 
     @quiet
     def forward(self, x):
@@ -61,7 +61,7 @@ class Log1p(Op):
 
 
 class Log2(Op):
-    """y = log₂ x = ln x / ln 2.   Backward: ∂L/∂x = g / (x·ln 2)."""
+    """y = log₂ x = ln x / ln 2.   Backward: ∂L/∂x = g / (x·ln 2).   Saves x."""
 
     @quiet
     def forward(self, x):
@@ -73,7 +73,7 @@ class Log2(Op):
 
 
 class Log10(Op):
-    """y = log₁₀ x = ln x / ln 10.   Backward: ∂L/∂x = g / (x·ln 10)."""
+    """y = log₁₀ x = ln x / ln 10.   Backward: ∂L/∂x = g / (x·ln 10).   Saves x."""
 
     @quiet
     def forward(self, x):
@@ -142,7 +142,7 @@ class Sigmoid(Op):
 
 
 class Sin(Op):
-    """y = sin x.   Backward: ∂L/∂x = g·cos x."""
+    """y = sin x.   Backward: ∂L/∂x = g·cos x.   Saves x."""
 
     def forward(self, x):
         self.saved = (x,)
@@ -153,7 +153,7 @@ class Sin(Op):
 
 
 class Cos(Op):
-    """y = cos x.   Backward: ∂L/∂x = −g·sin x."""
+    """y = cos x.   Backward: ∂L/∂x = −g·sin x.   Saves x."""
 
     def forward(self, x):
         self.saved = (x,)
@@ -164,7 +164,7 @@ class Cos(Op):
 
 
 class Erf(Op):
-    """y = erf x = 2/√π·∫₀ˣ e^(−t²) dt.   Backward: ∂L/∂x = g·2/√π·e^(−x²)."""
+    """y = erf x = 2/√π·∫₀ˣ e^(−t²) dt.   Backward: ∂L/∂x = g·2/√π·e^(−x²).   Saves x."""
 
     def forward(self, x):
         self.saved = (x,)

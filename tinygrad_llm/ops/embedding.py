@@ -1,4 +1,4 @@
-"""Embedding: a table's rows by number."""
+"""Embedding: rows of a table, chosen by integer ids."""
 
 from ..arrays.devices import xp_of
 from ..arrays.ids import check_ids
@@ -7,11 +7,11 @@ from ..autograd.engine import Op
 
 
 class Embedding(Op):
-    """y = W[ids]: row ids[n] of the table stands at place n.
+    """y = W[ids]: y[n] is row ids[n] of the table.
 
-    It is the product of W with one-hot rows, without the zeros. Backward:
+    It is the product of one-hot rows with W, without the zeros. Backward:
         ∂L/∂W[v] = Σ g[n] over every n with ids[n] = v
-    A row that is read twice gets both gradients; a row that nobody reads gets 0.
+    A row that is read twice gets both gradients; a row that is not read gets 0.
     padding_idx: the row that gets no gradient. scale_grad_by_freq: the mean instead of the sum.
     Saves ids.
     """
@@ -37,7 +37,7 @@ class Embedding(Op):
 
 
 def _add_to(op, g, total):
-    """Add ∂L/∂W to `total`, of whose many rows only those that were read change."""
+    """Add ∂L/∂W to `total` in place, only to rows that were read. Returns whether it did so."""
     plain = op.padding_idx is None and not op.scaled
     if plain:
         scatter_add_rows(total, op.saved[0].reshape(-1), g.reshape(-1, op.shape[1]))

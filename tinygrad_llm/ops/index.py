@@ -1,4 +1,4 @@
-"""Picking elements by position. What was picked twice gets both gradients."""
+"""Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import index_add, take_along
@@ -9,7 +9,7 @@ from ..autograd.engine import Op
 
 
 def apart(index):
-    """(index, ()) if it holds no arrays, else (None, its parts): arrays belong into `saved`."""
+    """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
     return (None, parts) if any(is_array(p) for p in parts) else (index, ())
 
@@ -17,7 +17,8 @@ def apart(index):
 class Index(Op):
     """y = x[index]: integers, slices, None, ..., integer arrays (with duplicates), boolean masks.
 
-    Backward: ∂L/∂x is 0 but for ∂L/∂x[index] += g; an element picked n times gets n gradients.
+    Backward: ∂L/∂x = 0, then ∂L/∂x[index] += g; an element picked n times gets n gradients.
+    Saves the index's arrays.
     """
 
     views = True
@@ -26,7 +27,7 @@ class Index(Op):
         self.shape = x.shape
         self.index, self.saved = apart(index)
         y = x[index]
-        if not is_array(y):  # NumPy copied a single number: with an Ellipsis it shows it
+        if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return y
 
@@ -37,9 +38,10 @@ class Index(Op):
 
 
 class IndexPut(Op):
-    """y = x, but for y[index] = v.
+    """y = x, except y[index] = v.
 
-    Backward: ∂L/∂x = g, but 0 at the index;   ∂L/∂v = g[index], summed over broadcast copies.
+    Backward: ∂L/∂x = g, except 0 at the index;   ∂L/∂v = g[index], summed over broadcast copies.
+    Saves the index's arrays.
     """
 
     signature = "x(...) v(...) -> y(...)"
@@ -66,9 +68,10 @@ class IndexPut(Op):
 
 
 class Gather(Op):
-    """y[i, j, …] = x[i, ids[i, j, …], …]: along dim, ids say where to look.
+    """y[i, j, …] = x[i, ids[i, j, …], …]: ids are positions along dim.
 
-    Backward: ∂L/∂x is 0 but for ∂L/∂x[i, ids[i, j], …] += g[i, j, …].
+    Backward: ∂L/∂x = 0, then ∂L/∂x[i, ids[i, j, …], …] += g[i, j, …].
+    Saves ids.
     """
 
     signature = "x(...) ids(...) -> y(...)"
@@ -84,9 +87,10 @@ class Gather(Op):
 
 
 class ScatterAdd(Op):
-    """y = 0, but for y[index] += x; what falls on one place adds up.
+    """y = 0, then y[index] += x; elements with the same position add up.
 
     Backward: ∂L/∂x = g[index]: every element of x reached y once, with factor 1.
+    Saves the index's arrays.
     """
 
     def forward(self, x, shape, index):
@@ -102,7 +106,7 @@ class ScatterAdd(Op):
 class WriteView(Op):
     """y = x after v was written into a view of x (an in-place change of the view).
 
-    Backward: ∂L/∂x = g, but 0 where v was written;   ∂L/∂v = g there.
+    Backward: ∂L/∂x = g, except 0 where v was written;   ∂L/∂v = g there.   Saves nothing.
     """
 
     signature = "x(...) v(...) -> y(...)"
@@ -121,7 +125,8 @@ class WriteView(Op):
 class ReadView(Op):
     """y = the part of x that a view shows, after x was changed in place.
 
-    Backward: ∂L/∂x is 0 but for g where y lies; an element that the view repeats gets the sum.
+    Backward: ∂L/∂x = g where y lies, else 0; an element that the view repeats gets the sum.
+    Saves nothing.
     """
 
     def forward(self, x, view):

@@ -1,4 +1,4 @@
-"""Linear: the layer where nearly all of a model's arithmetic is."""
+"""Linear: the layer that does nearly all of a model's arithmetic."""
 
 from functools import partial
 
@@ -9,11 +9,11 @@ from .matmul import rows as as_rows
 
 
 class Linear(Op):
-    """y = x·Wᵀ + b, every row of x by itself.
+    """y = x·Wᵀ + b, for every row of x.
 
     Backward: y_no = Σᵢ x_ni·W_oi + b_o, so that
         ∂L/∂x = g·W        ∂L/∂W = gᵀ·x        ∂L/∂b = Σ g     (Σ over every row)
-    Leading dimensions are flattened: one large matrix product instead of one a batch.
+    Leading dimensions are flattened: one large matrix product instead of one per batch.
     Saves x and W.
     """
 

@@ -17,7 +17,7 @@ LOGITS_BYTES = 1 << 28  # of the logits that exist at one time: more rows, faste
 
 
 class Targets:
-    """Class indices as a distribution for each row: q = hard·onehot(t) + soft·w.
+    """Class indices as a distribution per row: q = hard·onehot(t) + soft·w.
 
     hard = (1 − ε)·w_t and soft = ε/C, both 0 where t = ignore_index; w is 1 without class weights.
     reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
@@ -31,7 +31,7 @@ class Targets:
         if wrong.any() and (wrong := wrong & kept).any():
             raise IndexError(
                 f"{name}: Target {int(t[wrong][0])} is out of bounds: "
-                f"wants 0 <= target < {n_classes}, or ignore_index={ignore_index}"
+                f"expected 0 <= target < {n_classes}, or ignore_index={ignore_index}"
             )
         self.t, self.ignored = t * kept, ~kept
         of_target = kept.astype(dtype) if w is None else w[self.t] * kept
@@ -45,7 +45,7 @@ class Targets:
             self.scale = 1.0 / total if total else math.nan
 
     def reduce(self, losses: Any) -> Any:
-        """(N) -> (), or the targets' shape. The mean over no target at all is NaN."""
+        """(N) -> (), or the targets' shape for "none". The mean is NaN if no target counts."""
         return losses.reshape(self.shape) if self.reduction == "none" else losses.sum() * self.scale
 
     def arriving(self, g: Any) -> Any:
@@ -101,9 +101,9 @@ class CrossEntropy(Op):
     q is the target as a distribution: onehot(t); with class weights w_t·onehot(t); with label
     smoothing ε (1 − ε)·w_t·onehot(t) + ε/C·w; and 0 where t = ignore_index.
     With l = log Σ exp(x),   log p = x − l.
-    Backward: l is a road from every logit, so ∂Lᵢ/∂x_ic = p_ic·Σ q − q_ic. Without weights and
-    smoothing that is p − onehot(t): what the model says minus what is true.
-    Saves z = exp(x − m), Σ z (one number a row), t and w: p = z/Σ z, and x is not needed.
+    Backward: every logit reaches L through l too, so ∂Lᵢ/∂x_ic = p_ic·Σ q − q_ic. Without weights
+    and smoothing that is p − onehot(t): the predicted minus the true distribution.
+    Saves z = exp(x − m), Σ z (one number per row), t and w: p = z/Σ z, and x is not needed.
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
@@ -138,13 +138,13 @@ class CrossEntropy(Op):
 
 
 class LinearCrossEntropy(Op):
-    """cross_entropy(x·Wᵀ + b, t), some rows at a time: never more than LOGITS bytes of logits.
+    """cross_entropy(x·Wᵀ + b, t), in blocks of rows: never more than LOGITS_BYTES of logits.
 
     Backward, with d = ∂L/∂logits = (p·Σ q − q)·(1/Σ w_t for the mean) = f·z (see Targets.gradient):
         ∂L/∂x = d·W = f·(z·W)        ∂L/∂W = dᵀ·x = zᵀ·(f·x)        ∂L/∂b = Σ d = zᵀ·f
-    These are worked out in forward, while the rows' logits are there; L is a scalar, so backward
-    has but to multiply them by g. Reduction "none" is not offered: its g differs from row to row.
-    Saves ∂L/∂x, ∂L/∂W and ∂L/∂b, as far as they are wanted.
+    These are computed in forward, while the logits of the rows exist; L is a scalar, so backward
+    only multiplies them by g. Reduction "none" is not supported: its g differs from row to row.
+    Saves ∂L/∂x, ∂L/∂W and ∂L/∂b, those that are needed.
     """
 
     signature = "x(...,I) w(C,I) t(...) b(C)? class_weight(C)? -> y()"
@@ -240,7 +240,7 @@ class MseLoss(Op):
 
 
 class BinaryCrossEntropy(Op):
-    """y = −t·log x − (1 − t)·log(1 − x) for probabilities x; a logarithm stops at −100.
+    """y = −t·log x − (1 − t)·log(1 − x) for probabilities x; each logarithm is at least −100.
 
     Backward: ∂L/∂x = g·(x − t)/(x·(1 − x)), the divisor at least 1e−12,
               ∂L/∂t = g·(log(1 − x) − log x).
@@ -251,9 +251,9 @@ class BinaryCrossEntropy(Op):
 
     def forward(self, x, t):
         xp = xp_of(x)
-        log_x, log_rest = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x))
-        self.saved = x, t, log_rest - log_x
-        return (t - 1.0) * log_rest - t * log_x
+        log_x, log_not_x = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x))
+        self.saved = x, t, log_not_x - log_x
+        return (t - 1.0) * log_not_x - t * log_x
 
     def backward(self, g):
         x, t, difference = self.saved
@@ -289,7 +289,7 @@ class BinaryCrossEntropyWithLogits(Op):
 class KlDiv(Op):
     """y = p·(log p − x) for log-probabilities x and probabilities p = t, 0·log 0 taken as 0.
 
-    log_target: t holds logarithms as well, p = exp(t).
+    log_target: t holds logarithms too, p = exp(t).
     Backward: ∂L/∂x = −g·p,   ∂L/∂p = g·(log p + 1 − x),   ∂L/∂t the same, times p if log_target.
     Saves x, p and log p.
     """

@@ -12,7 +12,8 @@ class Matmul(Op):
     """C = A·B, matrix by matrix over the leading dimensions, which broadcast.
 
     Backward: ∂L/∂A = g·Bᵀ,   ∂L/∂B = Aᵀ·g.
-    Row n of A meets every column of B, so its gradient gathers g[n, m]·B[k, m] over all m.
+    A[n, k] is a factor in all of row n of C, so its gradient is Σ g[n, m]·B[k, m] over all m.
+    Saves A for ∂L/∂B and B for ∂L/∂A.
     """
 
     signature = "a(...,N,K) b(...,K,M) -> c(...,N,M)"
@@ -48,11 +49,12 @@ class Einsum(Op):
     """y = Σ of products over the letters that the output lacks: einsum("bik,bkj->bij", a, b).
 
     Backward: ∂L/∂xᵢ is an einsum as well: of g and the other inputs, onto the letters of xᵢ.
-    A letter that only xᵢ has was summed alone: its gradient is the same all along it.
+    A letter that only xᵢ has was summed alone: the gradient is the same all along it.
+    Saves the inputs.
     """
 
     signature = "x(...) y(...) -> z(...)"
-    views = True  # of a single input whose letters only change places
+    views = True  # the output is a view if a single input's dimensions are only permuted
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output

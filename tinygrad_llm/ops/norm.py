@@ -14,7 +14,7 @@ class LayerNorm(Op):
         ∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂))
     x reaches y by three paths: itself, μ and σ². The two means are the last two.
     σ² is the mean of (x − μ)², divided by C and not C − 1; mean(x²) − μ² would lose it in rounding.
-    Saves x̂ (as big as x), r (one number a row) and w; x itself is not needed.
+    Saves x̂ (as big as x), r (one number per row) and w; x itself is not needed.
     Source: Ba, Kiros, Hinton (2016), equation 3.
     """
 
@@ -27,8 +27,8 @@ class LayerNorm(Op):
 
         @over_rows(x, y, xhat, r)
         def some_rows(x, y, xhat, r):
-            xp.subtract(x, row_mean(x), out=xhat)
-            r[...] = 1.0 / xp.sqrt(row_dot(xhat, xhat) / x.shape[-1] + eps)
+            xp.subtract(x, row_mean(x), out=xhat)  # x − μ
+            r[...] = 1.0 / xp.sqrt(row_dot(xhat, xhat) / x.shape[-1] + eps)  # (N, 1)
             xhat *= r
             xp.multiply(xhat, 1.0 if w is None else w, out=y)
             if b is not None:
@@ -53,7 +53,7 @@ class LayerNorm(Op):
                 gx *= r
             return gw, row_sum(g) if needs[2] else None
 
-        gw, gb = sums
+        gw, gb = sums  # over all rows
         return gx if needs[0] else None, gw, gb
 
 
@@ -63,8 +63,8 @@ class RmsNorm(Op):
     Backward, with g = ∂L/∂y and u = g·w (what arrives at x̂):
         ∂L/∂w = Σ g·x̂                                    (Σ over every row)
         ∂L/∂x = r·(u − x̂·mean(u·x̂)) = r·(u − x·r²·mean(u·x))
-    There is no mean to subtract, so layer norm's road through μ is missing.
-    Saves x, r (one number a row) and w. Source: Zhang and Sennrich (2019), equation 4.
+    No mean is subtracted, so layer norm's path through μ is missing.
+    Saves x, r (one number per row) and w. Source: Zhang and Sennrich (2019), equation 4.
     """
 
     signature = "x(...,C) w(C)? -> y(...,C)"
@@ -99,4 +99,5 @@ class RmsNorm(Op):
                 gxhat *= r
                 return row_sum(gxhat)  # (N, C) -> (C)
 
-        return gx if needs[0] else None, sums
+        gw = sums  # over all rows
+        return gx if needs[0] else None, gw

@@ -1,7 +1,7 @@
-"""Many elements into one: sum, mean, variance, extremes, products, running sums.
+"""Reductions of many elements to one: sum, mean, variance, extremes, products, running sums.
 
 `dims` is a tuple of dimensions counted from the front. The gradient of a sum goes to every element
-that was added; `spread` brings it back to the input's shape without copying.
+that was added; `spread` repeats it to the input's shape without copying.
 """
 
 import math
@@ -46,7 +46,8 @@ class Var(Op):
     """y = Σ (x − μ)² / (n − c) over dims, with the correction c = 1 (unbiased) or 0.
 
     Backward: ∂L/∂x = g·2·(x − μ) / (n − c).
-    x reaches y through μ too, but Σ (x − μ) = 0 and so that road carries nothing.
+    x reaches y through μ too, but that path contributes nothing because Σ (x − μ) = 0.
+    Saves x − μ.
     """
 
     def forward(self, x, dims, keepdim=False, correction=1):
@@ -68,6 +69,7 @@ class Std(Op):
     """y = √(Σ (x − μ)² / (n − c)) over dims, with the correction c = 1 (unbiased) or 0.
 
     Backward: ∂L/∂x = g·(x − μ) / ((n − c)·y), taken as 0 where y = 0.
+    Saves x − μ and y.
     """
 
     def forward(self, x, dims, keepdim=False, correction=1):
@@ -89,7 +91,8 @@ class Std(Op):
 class Extreme(Op):
     """y = the largest (or smallest) x over dims.
 
-    Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: a tie shares evenly.
+    Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: ties share g evenly.
+    Saves x and y.
     """
 
     def forward(self, x, dims, keepdim=False, largest=True):
@@ -109,8 +112,8 @@ class Extreme(Op):
 class Prod(Op):
     """y = Π x over one dim.
 
-    Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π behind i).
-    y / xᵢ would be shorter, and wrong where xᵢ = 0.
+    Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π after i).
+    y / xᵢ would be shorter, and wrong where xᵢ = 0. Saves x.
     """
 
     def forward(self, x, dim, keepdim=False):
@@ -124,15 +127,15 @@ class Prod(Op):
         if x.shape[self.dim] == 0:
             return xp.zeros_like(x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
-        before, behind = xp.ones_like(rows), xp.ones_like(rows)
+        before, after = xp.ones_like(rows), xp.ones_like(rows)
         before[..., 1:] = rows[..., :-1].cumprod(-1)
-        behind[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
-        others = xp.moveaxis(before * behind, -1, self.dim)
+        after[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
+        others = xp.moveaxis(before * after, -1, self.dim)
         return spread(g, x.shape, (self.dim,), self.keepdim) * others
 
 
 class Cumsum(Op):
-    """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ, the sum from behind."""
+    """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing."""
 
     def forward(self, x, dim):
         self.dim = dim
@@ -147,6 +150,7 @@ class Norm(Op):
     """y = √(Σ x²) over dims, the Euclidean length.
 
     Backward: ∂L/∂x = g·x / y, taken as 0 where y = 0.
+    Saves x and y.
     """
 
     def forward(self, x, dims, keepdim=False):

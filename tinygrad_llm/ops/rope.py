@@ -7,7 +7,7 @@ from ..autograd.engine import Op
 
 
 def rotate(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
-    """Turn each pair (a, b) of x by its angle: (a·cos − b·sin, b·cos + a·sin)."""
+    """Rotate each pair (a, b) of x by its angle: (a·cos − b·sin, b·cos + a·sin)."""
     n = cos.shape[-1]  # number of pairs
 
     def pairs(z: Any) -> tuple[Any, Any]:
@@ -16,23 +16,23 @@ def rotate(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
 
     xp = xp_of(x)
     y = xp.empty_like(x)
-    (a, b), (turned_a, turned_b) = pairs(x), pairs(y)
-    xp.multiply(a, cos, out=turned_a)
-    turned_a -= b * sin
-    xp.multiply(b, cos, out=turned_b)
-    turned_b += a * sin
+    (a, b), (rotated_a, rotated_b) = pairs(x), pairs(y)
+    xp.multiply(a, cos, out=rotated_a)
+    rotated_a -= b * sin
+    xp.multiply(b, cos, out=rotated_b)
+    rotated_b += a * sin
     y[..., 2 * n :] = x[..., 2 * n :]
     return y
 
 
 class Rope(Op):
-    """(a, b) -> (a·cos − b·sin, b·cos + a·sin): pair j of position t turns by the angle t·ωⱼ.
+    """(a, b) -> (a·cos − b·sin, b·cos + a·sin): pair j at position t is rotated by t·ωⱼ.
 
     The product of a query at position t and a key at s then depends on t − s alone.
-    Which numbers are a pair, with D = 2R:
+    Which numbers form a pair, with D = 2R:
         half split (Hugging Face):  (xⱼ, xⱼ₊R)        interleaved (Meta, GPT-J):  (x₂ⱼ, x₂ⱼ₊₁)
-    Backward: a rotation's transpose turns the other way, so ∂L/∂x is g turned by −t·ωⱼ.
-    If D > 2R, the last D − 2R numbers are passed on as they are (partial rotary).
+    Backward: a rotation's transpose rotates the other way, so ∂L/∂x is g rotated by −t·ωⱼ.
+    If D > 2R, the last D − 2R numbers are passed on unchanged (partial rotary).
     cos and sin get no gradient. Saves cos and sin. Source: Su et al. (2021), equation 34.
     """
 

@@ -1,4 +1,4 @@
-"""Step functions, and what a division leaves over."""
+"""Step functions (floor, ceil, round, trunc, sign), and the remainder of a division."""
 
 from ..arrays.devices import xp_of
 from ..autograd.engine import Op
@@ -8,6 +8,7 @@ class Step(Op):
     """y = f(x) for a step function f (floor, ceil, round, trunc, sign).   Backward: ∂L/∂x = 0.
 
     Between the steps f is constant; at a step it has no derivative, and 0 is the convention.
+    Saves nothing.
     """
 
     def forward(self, x, function):
@@ -19,7 +20,7 @@ class Step(Op):
 
 
 class Remainder(Op):
-    """z = x − q·y with a whole q: ⌊x/y⌋, or x/y rounded towards 0 (rounding "floor" or "trunc").
+    """z = x − q·y with an integer q: ⌊x/y⌋, or x/y rounded towards 0 (rounding "floor" or "trunc").
 
     "floor" is Python's x % y, which has y's sign; "trunc" is C's fmod, which has x's.
     Backward: ∂L/∂x = g,   ∂L/∂y = −g·q.   Between its jumps q is constant. Saves z, x and y.

@@ -10,9 +10,10 @@ from .arithmetic import BINARY
 
 
 class Clamp(Op):
-    """y = min(max(x, low), high), either bound may be None.
+    """y = min(max(x, low), high); either bound may be None.
 
     Backward: ∂L/∂x = g where low ≤ x ≤ high, the bounds included, and 0 outside.
+    Saves the mask low ≤ x ≤ high: one byte per element.
     """
 
     def forward(self, x, low=None, high=None):
@@ -33,7 +34,7 @@ class Clamp(Op):
 
 
 class Maximum(Op):
-    """z = max(x, y).   Backward: g goes to the larger; a tie gives each ½·g."""
+    """z = max(x, y).   Backward: g goes to the larger; in a tie each gets ½·g.   Saves x and y."""
 
     signature = BINARY
     broadcasts = True
@@ -45,11 +46,11 @@ class Maximum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = 0.5 * g * (x == y)
-        return g * ~(x < y) - tie, g * ~(x > y) - tie  # both, where one is nan
+        return g * ~(x < y) - tie, g * ~(x > y) - tie  # to both where one is nan
 
 
 class Minimum(Op):
-    """z = min(x, y).   Backward: g goes to the smaller; a tie gives each ½·g."""
+    """z = min(x, y).   Backward: g goes to the smaller; in a tie each gets ½·g.   Saves x and y."""
 
     signature = BINARY
     broadcasts = True
@@ -61,13 +62,14 @@ class Minimum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = 0.5 * g * (x == y)
-        return g * ~(x > y) - tie, g * ~(x < y) - tie  # both, where one is nan
+        return g * ~(x > y) - tie, g * ~(x < y) - tie  # to both where one is nan
 
 
 class Where(Op):
     """z = x where the condition holds, else y.
 
-    Backward: ∂L/∂x = g where it holds, else 0;   ∂L/∂y the other way round.   Saves the condition.
+    Backward: ∂L/∂x = g where it holds, else 0;   ∂L/∂y = g where it does not.
+    Saves the condition.
     """
 
     signature = "condition(...) x(...) y(...) -> z(...)"
@@ -86,7 +88,8 @@ class Where(Op):
 class MaskedFill(Op):
     """y = value where the mask holds, else x; value is a number or a 0-d tensor.
 
-    Backward: ∂L/∂x = g where the mask does not hold, else 0;   ∂L/∂value = Σ g over the mask.
+    Backward: ∂L/∂x = g where the mask does not hold, else 0;   ∂L/∂value = Σ g where it holds.
+    Saves the mask.
     """
 
     signature = "x(...) mask(...) value(...) -> y(...)"

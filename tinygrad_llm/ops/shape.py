@@ -1,4 +1,4 @@
-"""The same elements in another arrangement. Backward arranges the gradient back."""
+"""The same elements in another arrangement. Backward undoes the arrangement for the gradient."""
 
 import math
 
@@ -26,7 +26,7 @@ class Reshape(Op):
 class Permute(Op):
     """y = x with its dimensions in another order: y's dim i is x's dim order[i].
 
-    Backward: ∂L/∂x = g with the dimensions put back, by the inverse order.   Saves nothing.
+    Backward: ∂L/∂x = g with the dimensions in the inverse order.   Saves nothing.
     """
 
     views = True
@@ -42,7 +42,8 @@ class Permute(Op):
 class Expand(Op):
     """y = x with dimensions of size 1 repeated, without copying.
 
-    Backward: ∂L/∂x = Σ g over the copies, which is what the engine does after broadcasting.
+    Backward: ∂L/∂x = Σ g over the copies, which the engine computes as after any broadcasting.
+    Saves nothing.
     """
 
     views = True
@@ -56,9 +57,9 @@ class Expand(Op):
 
 
 class Cat(Op):
-    """y = the inputs one behind the other along dim.
+    """y = the inputs one after another along dim.
 
-    Backward: ∂L/∂xᵢ = the slice of g that lies where xᵢ lay.   Saves nothing.
+    Backward: ∂L/∂xᵢ = the slice of g at the positions of xᵢ.   Saves nothing.
     """
 
     signature = "x(...) y(...) -> z(...)"
@@ -72,9 +73,13 @@ class Cat(Op):
 
 
 class Split(Op):
-    """y₁, y₂, … = pieces of x along dim, with the sizes given; the pieces show x's memory.
+    """y₁, y₂, … = pieces of x along dim, of the given sizes; the pieces are views of x.
 
-    Backward: ∂L/∂x = the pieces' gradients one behind the other, 0 for a piece nobody used.
+    Backward: ∂L/∂x = the pieces' gradients one after another, 0 for a piece that was not used.
+    If these gradients already lie one directly after another in one memory, ∂L/∂x is a view of that
+    memory and nothing is copied. Attention returns its ∂L/∂q, ∂L/∂k and ∂L/∂v so when q, k and v
+    are the pieces of one array; `concatenated` (arrays/regions.py) compares the addresses.
+    Saves nothing.
     """
 
     views = True
@@ -95,7 +100,7 @@ class Split(Op):
 
 
 def slices(x, sizes, dim):
-    """Views of x one behind the other along dim, of the sizes given."""
+    """Views of x one after another along dim, of the given sizes."""
     pieces, start = [], 0
     for size in sizes:
         pieces.append(x[(slice(None),) * dim + (slice(start, start + size),)])
@@ -104,7 +109,7 @@ def slices(x, sizes, dim):
 
 
 class Flip(Op):
-    """y = x in reverse order along dims.   Backward: ∂L/∂x = g in reverse order."""
+    """y = x in reverse order along dims.   Backward: ∂L/∂x = g reversed.   Saves nothing."""
 
     def forward(self, x, dims):
         self.dims = dims
@@ -115,9 +120,10 @@ class Flip(Op):
 
 
 class Roll(Op):
-    """y = x moved along dims by shifts, what falls off comes in again at the other end.
+    """y = x moved along dims by shifts; what leaves at one end enters again at the other.
 
-    Backward: ∂L/∂x = g moved back.   dims None: over the elements in row order.
+    Backward: ∂L/∂x = g moved by −shifts.   dims None: over the elements in row order.
+    Saves nothing.
     """
 
     def forward(self, x, shifts, dims):
@@ -129,7 +135,10 @@ class Roll(Op):
 
 
 class Tril(Op):
-    """y = x on and below the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0."""
+    """y = x on and below the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0.
+
+    Saves nothing.
+    """
 
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal
@@ -140,7 +149,10 @@ class Tril(Op):
 
 
 class Triu(Op):
-    """y = x on and above the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0."""
+    """y = x on and above the diagonal k, else 0.   Backward: ∂L/∂x = g there, else 0.
+
+    Saves nothing.
+    """
 
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal

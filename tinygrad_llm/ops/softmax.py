@@ -1,7 +1,7 @@
 """Softmax, its logarithm, and the logarithm of a sum of exponentials.
 
-softmax(x) = softmax(x − m): with the maximum subtracted, exp never overflows. The first two leave
-that out (m = 0) where a look at Σ exp(x) shows that it was not needed.
+softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflows. The first two take
+m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
 from ..arrays.devices import quiet, xp_of
@@ -78,13 +78,13 @@ class Logsumexp(Op):
 
     Backward: ∂y/∂x = exp(x)/Σ exp(x) = exp(x − y), the softmax, so that
         ∂L/∂x = g·exp(x − y)
-    Saves x and y (one number a row). A row of −∞ alone gives −∞, and NaN as its gradient.
+    Saves x and y (one number per row). Where a whole row is −∞, y is −∞ and ∂L/∂x is NaN.
     """
 
     @quiet
     def forward(self, x, dim=-1, keepdim=False):
         xp, self.dim = xp_of(x), dim
-        m = x.max(dim, keepdims=True) if x.size else x.sum(dim, keepdims=True)  # of nothing: zeros
+        m = x.max(dim, keepdims=True) if x.size else x.sum(dim, keepdims=True)  # zeros if empty
         m[xp.isinf(m)] = 0.0
         y = xp.log(xp.exp(x - m).sum(dim, keepdims=True)) + m
         self.saved = x, y

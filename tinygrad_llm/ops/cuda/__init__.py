@@ -1,17 +1,17 @@
 """Faster twins of the ops for arrays on a GPU. Deleting this folder changes speed only.
 
 The kernels are CUDA C++ in the folder `kernels`; CuPy compiles them when they are first needed and
-keeps the result on disk. Each twin says in `takes` which arrays it serves (float32, often bfloat16,
-in row order); any other call goes to the op that it stands for, so that the formulas, and float64,
-are found there alone.
+keeps the result on disk. A twin's `takes` returns whether it serves the given arrays (float32,
+often bfloat16, in row order); any other call goes to the op that it replaces. So the formulas, and
+the code for float64, stand in the op alone.
 
-    launch        compiling and launching, and Twin, which chooses between a kernel and the op
+    launch        compiling, launching, and Twin, which chooses between a kernel and the op
     elementwise   casts, sums, GELU, dropout's mask
     rows          norms, softmax, sums over rows, scatter
     products      matrix products through cuBLAS, linear layers
     loss          cross-entropy, also with the output layer before it
     attention     in tiles
-    optimizer     Adam, and clipping, over all parameters at once
+    optimizer     Adam, and clipping, for all parameters in one launch
     captured_cublas   products within a CUDA graph
 
 The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
@@ -32,12 +32,11 @@ from ..linear import Linear
 from ..loss import CrossEntropy, LinearCrossEntropy
 from ..matmul import Matmul
 from ..norm import LayerNorm, RmsNorm
-from ..shape import Split
 from ..softmax import Softmax
 from . import launch
 from .attention import CudaAttention, DrawnLater
 from .captured_cublas import ready_to_capture
-from .elementwise import CudaAdd, CudaCast, CudaGelu, CudaSplit, keep_mask
+from .elementwise import CudaAdd, CudaCast, CudaGelu, keep_mask
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
 from .optimizer import adam, clip_by_norm, gradient_norm, takes_adam, takes_norm
 from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
@@ -57,7 +56,7 @@ TWINS: dict[type[Op], type[Op]] = {
     Linear: CudaLinear, Matmul: CudaMatmul, Add: CudaAdd, Cast: CudaCast, Gelu: CudaGelu,
     LayerNorm: CudaLayerNorm, RmsNorm: CudaRmsNorm, Softmax: CudaSoftmax,
     CrossEntropy: CudaCrossEntropy, LinearCrossEntropy: CudaLinearCrossEntropy,
-    ScaledDotProductAttention: CudaAttention, Split: CudaSplit,
+    ScaledDotProductAttention: CudaAttention,
 }  # fmt: skip
 NARROW = {Linear, Matmul, Gelu, ScaledDotProductAttention, LinearCrossEntropy}  # take bfloat16
 
@@ -73,7 +72,7 @@ def mixed_sum(op: type[Op], x: Any, y: Any) -> bool:
 
 
 def install() -> None:
-    """Let the engine and the functions pick these; only for a GPU that the kernels run on."""
+    """Register these in arrays.twins, if the kernels run on the current GPU."""
     launch.xp = cupy()
     launch.several = gpu_count(launch.xp) > 1
     if int(launch.xp.cuda.Device().compute_capability) < 80:

@@ -1,4 +1,4 @@
-"""Attention in tiles: L x S scores never exist at once."""
+"""Attention in tiles: all L x S scores never exist at the same time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .launch import SHORT, Twin, contiguous, empty, kernel, null
 
 
 def attention_tiles(mode: int, d: int, name: str) -> tuple[int, int]:
-    """(rows of a tile, warps of a block), by measurement on an H100."""
+    """(rows of a tile, warps of a block), the fastest as measured on an H100."""
     if d > 64:
         return 32, 8
     if mode == 0:
@@ -29,8 +29,8 @@ def attention_tiles(mode: int, d: int, name: str) -> tuple[int, int]:
 def attention_call(
     gpu: int, name: str, mode: int, d: int, mask: int, dropout: int
 ) -> tuple[Any, int, int, int]:  # fmt: skip
-    """(kernel for a GPU, rows of a block, threads of a block, bytes of shared memory): two tiles of
-    two operands are there."""
+    """(kernel for a GPU, rows of a block, threads of a block, bytes of shared memory). The memory
+    holds two tiles of each of two operands."""
     tile, warps = attention_tiles(mode, d, name)
     defines = {"MODE": mode, "D": d, "N": tile, "WARPS": warps, "MASK": mask, "DROPOUT": dropout}
     call = kernel("attention", f"attention_{name}", *[f"{k}={v}" for k, v in defines.items()])
@@ -41,36 +41,39 @@ def attention_call(
 
 
 def aligned(x: Any) -> Any:
-    """x (B, H, T, D) with dense channels and rows that start at 16 bytes; a copy if need be."""
+    """x (B, H, T, D), copied unless its channels are dense and its rows start at 16 bytes."""
     size, steps = x.itemsize, x.strides
-    fine = steps[-1] == size and all(s % 16 == 0 for s in steps[:-1]) and x.data.ptr % 16 == 0
-    return x if fine else contiguous(x)
+    is_aligned = steps[-1] == size and all(s % 16 == 0 for s in steps[:-1]) and x.data.ptr % 16 == 0
+    return x if is_aligned else contiguous(x)
 
 
 def strided(x: Any) -> tuple:
-    """The array and its steps over batch, head and row, in elements."""
+    """The array and its strides over batch, head and row, in elements."""
     return (x, *(s // x.itemsize for s in x.strides[:3]))
 
 
 class DrawnLater:
-    """Which attention weights stay, with probability `share`, of a shape (..., H, L, S): the
-    kernels draw it where they need it, from a seed; `array()` is for ops that want to see it."""
+    """Dropout's mask of attention weights (..., H, L, S), True with probability `share`.
+
+    The kernels draw it from a seed where they need it; `array()` returns it for other ops.
+    """
 
     def __init__(self, shape: tuple[int, ...], share: float, draw_seed: Callable[[], int]) -> None:
         self.shape, self.share, self.draw_seed = shape, share, draw_seed
 
     def seed(self) -> tuple[Any, int]:
-        """(where the seed of each replay stands, None) in a CUDA graph, else (None, a seed)."""
+        """(None, a seed), or in a CUDA graph (the array that holds each replay's seed, 0)."""
         if capturing.graph is None:
             return None, self.draw_seed()
         return capturing.graph.live("int64", 1, lambda: [self.draw_seed()]), 0
 
     def array(self) -> Any:
+        """The mask as an array of booleans."""
         return keep_mask(self.shape, self.share, self.draw_seed)
 
 
 def placed(x: Any, shape: tuple[int, int, int, int]) -> tuple:
-    """An array seen as (B, H, L, S), and its steps over all four in elements; null for None."""
+    """An array broadcast to (B, H, L, S), and its four strides in elements; null for None."""
     if x is None:
         return null(None), 0, 0, 0, 0
     x = launch.xp.broadcast_to(x, shape)
@@ -78,6 +81,7 @@ def placed(x: Any, shape: tuple[int, int, int, int]) -> tuple:
 
 
 def takes_mask(mask: Any, q: Any) -> bool:
+    """Whether the kernels serve the mask: booleans or numbers of q's dtype, or None."""
     return mask is None or (
         hasattr(type(mask), "__cuda_array_interface__") and mask.dtype in (np.bool_, q.dtype)
         and mask.ndim <= q.ndim
@@ -85,6 +89,8 @@ def takes_mask(mask: Any, q: Any) -> bool:
 
 
 class CudaAttention(Twin, ScaledDotProductAttention):
+    """Saves q, k, v, y, l, mask and keep; a mask's gradient is left to the op."""
+
     @classmethod
     def takes(cls, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0):
         dense_row = 16 // q.itemsize
@@ -96,10 +102,10 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         )  # fmt: skip
 
     def forward(self, q, k, v, mask=None, keep=None, **options):  # type: ignore[override]
-        wanted = len(self.needs) > 3 and self.needs[3]  # the gradient of a mask
-        if isinstance(keep, DrawnLater) and (wanted or not self.takes(q, k, v, mask, keep)):
+        needs_mask = len(self.needs) > 3 and self.needs[3]
+        if isinstance(keep, DrawnLater) and (needs_mask or not self.takes(q, k, v, mask, keep)):
             keep = keep.array()
-        if wanted:
+        if needs_mask:
             return ScaledDotProductAttention.forward(self, q, k, v, mask, keep, **options)
         return super().forward(q, k, v, mask, keep, **options)
 
@@ -140,7 +146,7 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         delta = empty((B, H, L), np.float32)
         call = attention_call(launch.gpu(), "delta", *self.mode)[0]
         call((-(-L // 8), B * H), (256,), (*strided(g), *strided(y), delta, H, L, D))
-        if L == S:  # one memory, as the layer that made q, k and v wants it
+        if L == S:  # adjacent, so that Split's backward need not copy them (see the op's docstring)
             every = empty((B, L, H + 2 * K, D), q.dtype).transpose(0, 2, 1, 3)
             gq, gk, gv = every[:, :H], every[:, H : H + K], every[:, H + K :]
         else:
@@ -149,10 +155,10 @@ class CudaAttention(Twin, ScaledDotProductAttention):
                 for a in (q, k, v)
             )
         inputs = (*strided(q), *strided(k), *strided(v), *strided(g))
-        rest = log_sum, delta, H, H // K, L, S, D, self.causal, self.scale, *self.extras
+        others = log_sum, delta, H, H // K, L, S, D, self.causal, self.scale, *self.extras
         if self.needs[0]:
-            self.run("back_q", L, B * H, *inputs, *strided(gq), *rest)
+            self.run("back_q", L, B * H, *inputs, *strided(gq), *others)
         if self.needs[1] or self.needs[2]:
-            self.run("back_kv", S, B * K, *inputs, *strided(gk), *strided(gv), *rest)
+            self.run("back_kv", S, B * K, *inputs, *strided(gk), *strided(gv), *others)
         grads = tuple(a if len(self.q_shape) == 4 else a[0] for a in (gq, gk, gv))
         return *(a if n else None for a, n in zip(grads, self.needs)), None, None  # noqa: B905

@@ -1,7 +1,7 @@
-"""cuBLAS within a CUDA graph: CuPy's binding refuses there, so the library is called itself.
+"""cuBLAS within a CUDA graph: CuPy's binding refuses there, so the library is called directly.
 
-It has a handle of its own for each GPU and memory to work in, which all graphs share: what it asked
-for while a graph is captured would be captured too.
+Each GPU has a separate handle and workspace for that, which all graphs share: memory that cuBLAS
+allocated during a capture would become part of the graph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WORKSPACE = 32 << 20  # bytes, what NVIDIA recommends for Hopper
 
 
 class _CuBLAS:
-    """The two products, with the arguments that CuPy's binding takes."""
+    """cuBLAS's two products, with the arguments of CuPy's binding."""
 
     def __init__(self) -> None:
         self.library = _load()
@@ -41,16 +41,16 @@ class _CuBLAS:
 
 
 def check(name: str, status: int) -> None:
-    """RuntimeError if cuBLAS reports one."""
+    """Raises: RuntimeError if cuBLAS returned a status other than 0."""
     if status:
         raise RuntimeError(f"{name} failed with status {status}")
 
 
 def _load() -> Any:
-    """The library that CuPy has loaded already: the linker finds it by its name alone."""
+    """The library that CuPy has already loaded: the linker finds it by name."""
     from cupy_backends.cuda.libs import cublas
 
-    cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # from here on it is loaded
+    cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # it is loaded from here on
     version = launch.xp.cuda.runtime.runtimeGetVersion() // 1000
     if sys.platform == "win32":
         return ctypes.CDLL(f"cublas64_{version}.dll")
@@ -70,7 +70,7 @@ def _library() -> _CuBLAS:
 
 @functools.cache
 def _handle(gpu: int) -> tuple[Any, Any]:
-    """(handle, its memory) for a GPU; made before the first capture."""
+    """(handle, its workspace) for a GPU; made before the first capture."""
     handle = ctypes.c_void_p()
     check("cublasCreate", _library().library.cublasCreate_v2(ctypes.byref(handle)))
     memory = launch.xp.empty(WORKSPACE, "int8")
@@ -78,7 +78,7 @@ def _handle(gpu: int) -> tuple[Any, Any]:
 
 
 def ready_to_capture(stream: Any) -> None:
-    """Let products of this GPU go to the stream that captures."""
+    """Send this GPU's products to the stream that captures."""
     handle, memory = _handle(int(launch.xp.cuda.Device().id))
     library = _library().library
     check("cublasSetStream", library.cublasSetStream_v2(handle, ctypes.c_void_p(stream.ptr)))

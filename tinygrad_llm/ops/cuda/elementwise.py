@@ -1,4 +1,4 @@
-"""Element by element: casts, sums, GELU, dropout's mask; and pieces of an array joined again."""
+"""Element by element: casts, sums, GELU, dropout's mask."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from ...arrays.capture import capturing
 from ..activation import Gelu
 from ..arithmetic import Add
 from ..convert import Cast
-from ..shape import Split
-from . import launch
 from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, kernel, null
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """x in the other of float32 and bfloat16."""
+    """x as float32 or bfloat16, from the other of the two."""
     y = empty(x.shape, dtype)
     each_four(f"cast_{SHORT[x.dtype]}_{SHORT[y.dtype]}", x.size, x, y, x.size)
     return y
 
 
 def scaled(x: Any, s: Any, dtype: Any) -> Any:
-    """x times s, a float32 number on the GPU, in dtype."""
+    """x·s in dtype, s a float32 number on the GPU."""
     y = empty(x.shape, dtype)
     name = f"scale_{SHORT[x.dtype]}_{SHORT[y.dtype]}"
     each_four(name, x.size, x, y, s, x.size)
@@ -69,12 +67,13 @@ class CudaCast(Twin, Cast):
 
 
 class CudaGelu(Twin, Gelu):
+    """Saves x, which the layer before keeps anyway, instead of f′(x)."""
+
     @classmethod
     def takes(cls, x, approximate="none"):
         return dense(x)
 
     def forward_fast(self, x, approximate="none"):
-        """Saves x, which the layer before has anyway, instead of the slope."""
         self.name_of_kernel = f"{approximate}_{SHORT[x.dtype]}"
         self.saved = (x,) if self.needs[0] else ()
         y = empty(x.shape, x.dtype)
@@ -88,36 +87,10 @@ class CudaGelu(Twin, Gelu):
         return gx
 
 
-class CudaSplit(Twin, Split):
-    """Gradients of the pieces that lie one behind the other already are not copied."""
-
-    def forward_fast(self, x, sizes, dim):
-        return Split.forward(self, x, sizes, dim)
-
-    def backward_fast(self, gs):
-        whole = joined(gs, self.dim) if isinstance(gs, tuple) else None
-        return Split.backward(self, gs) if whole is None else whole
-
-
-def joined(pieces: tuple, dim: int) -> Any:
-    """One view of pieces that lie one behind the other along dim in one memory, or None."""
-    first = pieces[0]
-    if first is None or first.base is None:
-        return None
-    at, size = first.data.ptr, 0
-    for p in pieces:
-        if p is None or p.base is not first.base or p.strides != first.strides or p.data.ptr != at:
-            return None
-        size += p.shape[dim]
-        at += p.shape[dim] * p.strides[dim]
-    shape = first.shape[:dim] + (size,) + first.shape[dim + 1 :]
-    return launch.xp.ndarray(shape, first.dtype, first.data, first.strides)
-
-
 def keep_mask(shape: tuple[int, ...], p: float, draw_seed: Callable[[], int]) -> Any:
-    """Booleans, True with probability p, from Philox's stream of a seed.
+    """Booleans, True with probability p, from a seed's stream of Philox numbers.
 
-    A CUDA graph draws a seed for each replay.
+    A CUDA graph draws a new seed for each replay.
     """
     keep = empty(shape, np.bool_)
     if keep.size:

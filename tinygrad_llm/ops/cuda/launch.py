@@ -1,4 +1,4 @@
-"""What every kernel shares: how it is compiled and launched, which arrays it takes, and Twin."""
+"""What all kernels share: compiling, launching, tests of arrays, and the base class Twin."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gpu() -> int:
 
 
 def kernel(file: str, name: str, *defines: str) -> Any:
-    """A kernel of kernels/{file}.cu, compiled with -D{defines}, for the GPU in use."""
+    """A kernel of kernels/{file}.cu, compiled with -D for each of `defines`, for the GPU in use."""
     return _kernel(gpu(), file, name, *defines)
 
 
@@ -46,13 +46,13 @@ def _module(gpu: int, file: str, *defines: str) -> Any:
 
 
 def each_four(name: str, n: int, *args: Any) -> None:
-    """Launch a kernel of elementwise.cu, a thread for four of n elements."""
+    """Launch a kernel of elementwise.cu on n elements, one thread for each four."""
     if n:
         kernel("elementwise", name)((-(-n // 1024),), (256,), args)
 
 
 def dense(*arrays: Any) -> bool:
-    """Whether each is float32 or bfloat16, in row order, and starts where four elements can."""
+    """Whether each is float32 or bfloat16, in row order, and aligned for loads of four elements."""
     return all(a.dtype in SHORT and a.flags.c_contiguous and a.data.ptr % 16 == 0 for a in arrays)
 
 
@@ -62,6 +62,7 @@ def float32(*arrays: Any) -> bool:
 
 
 def empty(shape: Any, dtype: Any) -> Any:
+    """An empty array on the GPU in use."""
     return xp.empty(shape, dtype)
 
 
@@ -76,7 +77,10 @@ def null(x: Any) -> Any:
 
 
 class Twin:
-    """A faster op: `takes` says for which arrays; for others everything is as in the op itself."""
+    """A faster op for the arrays that `takes` accepts; for others it does what the op itself does.
+
+    A subclass defines forward_fast and backward_fast.
+    """
 
     fast = False
     needs: Any
@@ -84,6 +88,7 @@ class Twin:
 
     @classmethod
     def takes(cls, *arrays: Any, **options: Any) -> bool:
+        """Whether the kernels serve a call of the op with these inputs and options."""
         return True
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
@@ -92,7 +97,7 @@ class Twin:
             if self.fast:
                 return self.forward_fast(*arrays, **options)  # type: ignore[attr-defined]
         except AttributeError as error:
-            if any(isinstance(a, np.ndarray) for a in arrays):  # it has no pointer to the GPU
+            if any(isinstance(a, np.ndarray) for a in arrays):  # it has no GPU pointer
                 raise TypeError("an array on the CPU among arrays on a GPU") from error
             raise
         return super().forward(*arrays, **options)  # type: ignore[misc]

@@ -12,14 +12,14 @@ from ..matmul import rows as as_rows
 from . import launch
 from .elementwise import scaled
 from .launch import FLOAT32, SHORT, Twin, dense, empty, float32, kernel, null
-from .products import affine, product, same_kind
+from .products import affine, product, same_dtype
 from .rows import sum_rows
 
 LOGITS_BYTES = 1 << 29  # of the logits, counted in float32, that exist at one time
 
 
 def plain_targets(t: Any, n: int, w: Any, ignore_index: int, smoothing: float) -> bool:
-    """Whether the targets are known to be classes or ignored, without asking the GPU."""
+    """Whether the targets are known to be in range or ignored, without waiting for the GPU."""
     return (
         w is None and smoothing == 0.0 and t.dtype == np.int64 and t.flags.c_contiguous
         and ids_in_range(t, n, ignore_index)
@@ -27,7 +27,7 @@ def plain_targets(t: Any, n: int, w: Any, ignore_index: int, smoothing: float) -
 
 
 def loss_scale(t: Any, ignore_index: int, reduction: str) -> Any:
-    """1, or 1/(how many targets count), as a float32 number on the GPU."""
+    """1, or for "mean" 1/(number of targets that count), as a float32 number on the GPU."""
     if reduction != "mean":
         return launch.xp.ones((), np.float32)
     scale = empty((), FLOAT32)
@@ -36,7 +36,7 @@ def loss_scale(t: Any, ignore_index: int, reduction: str) -> Any:
 
 
 def total(losses: Any, scale: Any) -> Any:
-    """The sum of the losses times scale: always in the same order, a float32 number on the GPU."""
+    """Σ losses·scale, always in the same order, as a float32 number on the GPU."""
     loss = empty((), FLOAT32)
     kernel("rows", "sum_losses")((1,), (1024,), (losses, losses.size, scale, loss))
     return loss
@@ -46,12 +46,14 @@ def cross_entropy(
     x: Any, gx: Any, t: Any, losses: Any, scale: Any, ignore_index: int, back: bool,
     log_sum: Any = None,
 ) -> None:  # fmt: skip
-    """Losses of the rows x (N, C); gx = (p − onehot)·scale if `back`, which may be x itself."""
+    """Fill losses (N) of the rows x (N, C), and if `back` gx = (p − onehot)·scale; gx may be x."""
     args = x, gx, t, losses, null(log_sum), scale, x.shape[1], ignore_index, int(back)
     kernel("rows", f"cross_entropy_{SHORT[x.dtype]}")((len(x),), (256,), args)
 
 
 class CudaCrossEntropy(Twin, CrossEntropy):
+    """Saves x, t and the factor of the mean; backward computes p = softmax(x) again."""
+
     @classmethod
     def takes(cls, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         known = plain_targets(t, x.shape[-1], w, ignore_index, label_smoothing)
@@ -73,13 +75,15 @@ class CudaCrossEntropy(Twin, CrossEntropy):
 
 
 class CudaLinearCrossEntropy(Twin, LinearCrossEntropy):
+    """Saves the gradients, those of W and b in float32 also where x is bfloat16."""
+
     @classmethod
     def takes(
         cls, x, w, t, b=None, class_weight=None, ignore_index=-100, label_smoothing=0.0,
         reduction="mean",
     ):  # fmt: skip
         known = plain_targets(t, len(w), class_weight, ignore_index, label_smoothing)
-        return known and x.size > 0 and dense(x, w) and same_kind(x, w, b)
+        return known and x.size > 0 and dense(x, w) and same_dtype(x, w, b)
 
     def forward_fast(
         self, x, w, t, b=None, class_weight=None, ignore_index=-100, label_smoothing=0.0,

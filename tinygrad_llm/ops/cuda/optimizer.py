@@ -1,4 +1,4 @@
-"""What takes all parameters in one launch: Adam, the gradients' norm, and clipping by it."""
+"""All parameters in one launch: Adam's step, the gradients' norm, and clipping by it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from . import launch
 from .launch import FLOAT32, empty, kernel, null
 
 BLOCK = 4096  # elements of a tensor that a block of threads works on
-_tables: dict[tuple, Any] = {}  # what launches read, for the addresses of the last steps
+_tables: dict[tuple, Any] = {}  # the launches' tables, by the arrays' addresses of the last steps
 _blocks: dict[tuple, Any] = {}
 
 
 def on_gpu(cache: dict[tuple, Any], key: tuple, numbers: Any) -> Any:
-    """numbers() as an array on the GPU, kept under the key; a graph has one of its own."""
+    """numbers() as an array on the GPU, cached under the key; a CUDA graph gets a separate one."""
     if capturing.graph is not None:
         return capturing.graph.constant(np.array(numbers(), np.int64))
     key = (launch.gpu(), *key)
@@ -28,7 +28,7 @@ def on_gpu(cache: dict[tuple, Any], key: tuple, numbers: Any) -> Any:
 
 
 def table_of(rows: tuple, sizes: tuple) -> tuple[Any, Any]:
-    """(a row of addresses for each tensor, (tensor, first element) for each block of threads)."""
+    """(one row of addresses per tensor, (tensor, first element) per block of threads)."""
     blocks = on_gpu(
         _blocks, sizes, lambda: [(i, at) for i, n in enumerate(sizes) for at in range(0, n, BLOCK)]
     )
@@ -41,8 +41,8 @@ def adam(
 ) -> None:  # fmt: skip
     """Adam's step for (p, g, m, v) of every tensor in one launch.
 
-    changing() gives (learning rate, first correction, second correction); a CUDA graph asks it
-    before each replay. norm: a float32 number on the GPU; if it is not finite nothing changes.
+    changing() returns (learning rate, first correction, second correction); a CUDA graph calls it
+    before each replay. norm: a float32 number on the GPU; if it is not finite, nothing changes.
     """
     rows = tuple([(p.data.ptr, g.data.ptr, m.data.ptr, v.data.ptr, p.size)
                   for p, g, m, v in tensors])  # fmt: skip
@@ -58,6 +58,7 @@ def adam(
 
 
 def takes_adam(*arrays: Any) -> bool:
+    """Whether `adam` serves a parameter's arrays."""
     return arrays[0].size > 0 and all(a.dtype == FLOAT32 and a.flags.c_contiguous for a in arrays)
 
 
@@ -69,7 +70,7 @@ def takes_norm(gradients: list) -> bool:
 
 
 def gradient_norm(gradients: list) -> Any:
-    """The root of the sum of all squares, a float32 number on the GPU, always the same."""
+    """√(Σ g²) over all gradients, a float32 number on the GPU; the order is always the same."""
     table, blocks = _addresses(gradients)
     part, norm = empty(len(blocks), FLOAT32), empty((), FLOAT32)
     kernel("elementwise", "square_sums")((len(blocks),), (256,), (table, blocks, part))

@@ -1,9 +1,10 @@
-"""Matrix products straight to cuBLAS: transposed views are not copied, the precision is chosen."""
+"""Matrix products by cuBLAS, without copies of transposed views and in the precision chosen."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .elementwise import cast
 from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel
 from .rows import sum_rows, takes_rows
 
-CUDA_TYPE = {FLOAT32: 0, np.dtype(np.float64): 1, np.dtype(np.float16): 2}  # as cuBLAS counts
+CUDA_TYPE = {FLOAT32: 0, np.dtype(np.float64): 1, np.dtype(np.float16): 2}  # in cuBLAS
 if BF16 is not None:
     CUDA_TYPE[BF16] = 14
 FLOAT, FLOAT_TF32, DOUBLE = 68, 77, 70  # cuBLAS's compute types
@@ -27,14 +28,14 @@ NUMBERS = {(t, v): np.array(v, t) for t in ("float32", "float64") for v in (0.0,
 
 
 def compute_type(dtype: Any) -> tuple[int, str]:
-    """How a product of the dtype is computed, and the type of its factors alpha and beta."""
+    """(cuBLAS's compute type for products of the dtype, the type of its factors alpha and beta)."""
     if dtype == np.float64:
         return DOUBLE, "float64"
     return FLOAT_TF32 if dtype == np.float32 and settings.tf32 else FLOAT, "float32"
 
 
 def side(x: Any) -> tuple[Any, int, int]:
-    """A matrix as cuBLAS reads it: (array, 1 if transposed, step from row to row)."""
+    """A matrix as cuBLAS reads it: (array, 1 if transposed, stride from row to row)."""
     size = x.itemsize
     down, along = x.strides[-2] // size, x.strides[-1] // size
     if along == 1 and down >= x.shape[-1]:
@@ -46,9 +47,9 @@ def side(x: Any) -> tuple[Any, int, int]:
 
 
 def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
-    """a (N, K) times b (K, M) into out (N, M), or added to it; also for a batch in front.
+    """out = a·b, or out += a·b if `add`: (N, K), (K, M) -> (N, M), or all with a batch in front.
 
-    Half precision is added up in float32; float32 is computed in TF32 if the user asked for it.
+    Half precision is added up in float32; float32 is computed in TF32 if the user chose that.
     out may be float32 where a and b are bfloat16.
     """
     if out is None:
@@ -60,8 +61,8 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
         if not add:
             out[...] = 0
         return out
-    a, turn_a, step_a = side(a)
-    b, turn_b, step_b = side(b)
+    a, flip_a, stride_a = side(a)
+    b, flip_b, stride_b = side(b)
     compute, factor = compute_type(a.dtype)
     one, beta = NUMBERS[factor, 1.0].ctypes.data, NUMBERS[factor, float(add)].ctypes.data
     types = CUDA_TYPE[a.dtype], CUDA_TYPE[b.dtype], CUDA_TYPE[out.dtype]
@@ -69,17 +70,17 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
         handle, library = launch.xp.cuda.get_cublas_handle(), _cublas()
     else:
         handle, library = captured_cublas()
-    # cuBLAS counts columns first: it is asked for outᵀ = bᵀ·aᵀ
+    # cuBLAS stores matrices by columns: this call computes outᵀ = bᵀ·aᵀ
     if a.ndim == 2:
         library.gemmEx(
-            handle, turn_b, turn_a, m, n, k, one, b.data.ptr, types[1], step_b,
-            a.data.ptr, types[0], step_a, beta, out.data.ptr, types[2], m, compute, -1,
+            handle, flip_b, flip_a, m, n, k, one, b.data.ptr, types[1], stride_b,
+            a.data.ptr, types[0], stride_a, beta, out.data.ptr, types[2], m, compute, -1,
         )  # fmt: skip
     else:
         jumps = [x.strides[0] // x.itemsize for x in (a, b, out)]
         library.gemmStridedBatchedEx(
-            handle, turn_b, turn_a, m, n, k, one, b.data.ptr, types[1], step_b, jumps[1],
-            a.data.ptr, types[0], step_a, jumps[0], beta, out.data.ptr, types[2], m, jumps[2],
+            handle, flip_b, flip_a, m, n, k, one, b.data.ptr, types[1], stride_b, jumps[1],
+            a.data.ptr, types[0], stride_a, jumps[0], beta, out.data.ptr, types[2], m, jumps[2],
             len(a), compute, -1,
         )  # fmt: skip
     return out
@@ -93,14 +94,14 @@ def _cublas() -> Any:
     return cublas
 
 
-def same_kind(*arrays: Any) -> bool:
-    """Whether cuBLAS multiplies them: all of one floating dtype."""
-    kind = arrays[0].dtype
-    return kind in CUDA_TYPE and all(a is None or a.dtype == kind for a in arrays)
+def same_dtype(*arrays: Any) -> bool:
+    """Whether cuBLAS multiplies these: all have the same floating dtype; None is passed over."""
+    dtype = arrays[0].dtype
+    return dtype in CUDA_TYPE and all(a is None or a.dtype == dtype for a in arrays)
 
 
 def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
-    """x (N, I) times wᵀ plus b, if there is one: y begins as b in every row, and x·wᵀ is added."""
+    """y = x·wᵀ + b: (N, I), (C, I), (C) or None -> (N, C). Fills y with b, then adds x·wᵀ."""
     if b is None:
         return product(x, w.T, out)
     n, c = len(x), len(w)
@@ -113,55 +114,61 @@ def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
     return product(x, w.T, y, add=True)
 
 
-class CudaLinear(Twin, Linear):
-    @classmethod
-    def takes(cls, x, w, b=None):
-        return same_kind(x, w, b) and w.ndim == 2 and x.size > 0
+class _CudaLinear(Linear):
+    """Linear through cuBLAS. The gradients of x and W have the dtypes that x and W came in."""
 
-    def forward_fast(self, x, w, b=None):
+    dtypes: tuple[Any, Any]  # of x and W
+
+    def multiply(self, x: Any, w: Any, b: Any) -> Any:
+        """y = x·Wᵀ + b; saves x and W."""
         self.saved = x, w
         y = affine(as_rows(x), w, b)  # (..., I) -> (N, O)
         return y.reshape(*x.shape[:-1], len(w))  # (N, O) -> (..., O)
 
-    def backward_fast(self, g):
+    def gradients(self, rows: Any, sum_rows: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+        """(∂L/∂x, ∂L/∂W, ∂L/∂b) for g as rows (N, O); sum_rows adds them up for ∂L/∂b."""
         x, w = self.saved
-        rows = as_rows(g)  # (..., O) -> (N, O)
         gx = gw = gb = None
         if self.needs[0]:
-            gx = product(rows, w).reshape(x.shape)  # (N, I) -> (..., I)
+            gx = product(rows, w, empty((len(rows), w.shape[1]), self.dtypes[0]))
+            gx = gx.reshape(x.shape)  # (N, I) -> (..., I)
         if self.needs[1]:
-            gw = product(rows.T, as_rows(x))  # (O, I)
+            gw = product(rows.T, as_rows(x), empty(w.shape, self.dtypes[1]))  # (O, I)
         if len(self.needs) > 2 and self.needs[2]:
-            gb = sum_rows(rows) if takes_rows(rows) else rows.sum(0).astype(g.dtype)
+            gb = sum_rows(rows)
         return gx, gw, gb
 
 
-class CudaMixedLinear(Linear):
+class CudaLinear(Twin, _CudaLinear):
+    @classmethod
+    def takes(cls, x, w, b=None):
+        return same_dtype(x, w, b) and w.ndim == 2 and x.size > 0
+
+    def forward_fast(self, x, w, b=None):
+        self.dtypes = x.dtype, w.dtype
+        return self.multiply(x, w, b)
+
+    def backward_fast(self, g):
+        def sum_of(rows: Any) -> Any:
+            return sum_rows(rows) if takes_rows(rows) else rows.sum(0).astype(g.dtype)
+
+        return self.gradients(as_rows(g), sum_of)
+
+
+class CudaMixedLinear(_CudaLinear):
     """Linear within autocast: x and W are brought to bfloat16 here, and y is bfloat16.
 
     The gradients of float32 inputs leave the matrix product as float32, so that W's is not rounded
-    to bfloat16 on its way. Saves x and W in bfloat16.
+    to bfloat16 in between. Saves x and W in bfloat16.
     """
 
     def forward(self, x, w, b=None):
-        self.kinds = x.dtype, w.dtype
+        self.dtypes = x.dtype, w.dtype
         x, w = (a if a.dtype == BF16 else narrowed(a) for a in (x, w))
-        self.saved = x, w
-        y = affine(as_rows(x), w, b)  # (..., I) -> (N, O)
-        return y.reshape(*x.shape[:-1], len(w))  # (N, O) -> (..., O)
+        return self.multiply(x, w, b)
 
     def backward(self, g):
-        x, w = self.saved
-        rows = as_rows(g)  # (..., O) -> (N, O)
-        gx = gw = gb = None
-        if self.needs[0]:
-            gx = empty((len(rows), w.shape[1]), self.kinds[0])
-            gx = product(rows, w, gx).reshape(x.shape)  # (N, I) -> (..., I)
-        if self.needs[1]:
-            gw = product(rows.T, as_rows(x), empty(w.shape, self.kinds[1]))  # (O, I)
-        if len(self.needs) > 2 and self.needs[2]:
-            gb = sum_rows(contiguous(rows), FLOAT32)
-        return gx, gw, gb
+        return self.gradients(as_rows(g), lambda rows: sum_rows(contiguous(rows), FLOAT32))
 
 
 def narrowed(x: Any) -> Any:
@@ -182,7 +189,7 @@ class CudaMatmul(Twin, Matmul):
     @classmethod
     def takes(cls, a, b):
         one = b.ndim == 2 <= a.ndim
-        return same_kind(a, b) and a.size > 0 and (one or a.shape[:-2] == b.shape[:-2])
+        return same_dtype(a, b) and a.size > 0 and (one or a.shape[:-2] == b.shape[:-2])
 
     def forward_fast(self, a, b):
         self.saved = a if self.needs[1] else None, b if self.needs[0] else None

@@ -1,4 +1,4 @@
-"""Row by row: norms, softmax, sums over the rows, and rows added to a table by number."""
+"""Row by row: norms, softmax, sums over the rows, and rows added to rows of a table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .launch import FLOAT32, SHORT, Twin, contiguous, dense, empty, float32, ker
 
 
 def strips(n: int, c: int) -> tuple[int, int]:
-    """(rows of a strip, how many strips): enough blocks to fill the GPU, each with 64 rows."""
+    """(rows of a strip, number of strips): enough blocks to fill the GPU, at least 64 rows each."""
     strip = max(64, -(-n // 256)) if c < 1 << 16 else n
     return strip, max(1, -(-n // max(strip, 1)))
 
 
 def sum_rows(g: Any, dtype: Any = None) -> Any:
-    """(N, C) -> (C) in g's dtype or another, added up in float32 and always in the same order."""
+    """(N, C) -> (C) in g's dtype or `dtype`, added up in float32 and always in the same order."""
     n, c = g.shape
     strip, count = strips(n, c)
     part = empty((count, c) if count > 1 else c, FLOAT32)
@@ -38,7 +38,7 @@ def takes_rows(g: Any) -> bool:
 
 
 class _Norm(Twin):
-    """Layer norm and RMS norm save x, r (and μ): x is there anyway."""
+    """Layer norm and RMS norm. Saves x, which the layer before keeps anyway, μ, r and w."""
 
     mean = True
 
@@ -100,7 +100,7 @@ class CudaSoftmax(Twin, Softmax):
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
-    """out[ids[i]] += rows[i], every id's rows in their order: the result is always the same."""
+    """out[ids[i]] += rows[i], an id's rows in their order: the result is always the same."""
     ids = contiguous(ids.astype(np.int64, copy=False))
     n, v = len(ids), len(out)
     chunk = max(1024, -(-n // (64 * 256)) * 256)  # places are counted in at most 64 chunks
@@ -116,4 +116,5 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 
 def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
+    """Whether scatter_add_rows serves these arrays."""
     return ids.size > 0 and out.size > 0 and ids.ndim == 1 and float32(out, rows)

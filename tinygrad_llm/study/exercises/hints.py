@@ -74,13 +74,13 @@ HINTS: dict[str, tuple[str, ...]] = {
     "scaled_dot_product_attention": (
         "A block is some heads, m keys, and the n queries that may see them. One more column holds "
         "−l in q_n and −d in g_n, so self.scores computes s − l, and p is its exp.",
-        "∂L/∂v = pᵀ·g, where g is g_n[..., :-1]: write it to gv[at][:, keys]. Dropout: p here, and "
-        "g·vᵀ in ∂L/∂p, get the factor keep·keep_scale, merged(keep[at][:, :, rows, keys]).",
+        "∂L/∂v = pᵀ·g, where g is g_n[..., :-1]: write it to gv[:, keys]. Dropout: p here, and "
+        "g·vᵀ in ∂L/∂p, get the factor keep·keep_scale, merged(keep[:, :, rows, keys]).",
         "Through softmax: ∂L/∂s = p·(∂L/∂p − d). Without dropout the product of g_n and v_1's keys "
         "is ∂L/∂p − d; with it, g_n[..., -1:] is −d.",
         "s = q·scale·kᵀ. ∂L/∂k = ∂L/∂sᵀ·q·scale, and q_n[..., :-1] contains the scale already.",
-        "∂L/∂q = ∂L/∂s·k·scale, added to gq[at][:, :, rows] in that part's shape, since every "
-        "block of keys sends one. If gm is not None: put(gm[at][:, :, rows, keys], ∂L/∂s).",
+        "∂L/∂q = ∂L/∂s·k·scale, added to gq_sum[:, :, rows] in that part's shape, since every "
+        "block of keys sends one. If gm is not None, ∂L/∂s is also ∂L/∂mask: gm[:, :, rows, keys].",
     ),
     "rope": (
         "A rotation by θ is the matrix (cos −sin; sin cos). Backward multiplies by its transpose.",

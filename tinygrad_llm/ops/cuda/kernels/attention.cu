@@ -1,16 +1,16 @@
 // Causal or full attention in tiles: L x S scores never exist at once (Dao, 2023).
 //
-// Compiled with D (64 or 128 channels a head; fewer are filled up with zeros), MODE 0 float32 (each
+// Compiled with D (64 or 128 channels per head; fewer are filled up with zeros), MODE 0 float32 (each
 // product as three TF32 products of the high and low halves, which keeps float32's digits),
-// 1 TF32, 2 bfloat16; WARPS warps a block, tiles of N rows. A warp owns 16 rows of an operand A, which it keeps in registers; the block's
-// warps share tiles of N rows of the other operand in shared memory. Two products serve forward
-// and backward:
+// 1 TF32, 2 bfloat16; WARPS warps per block, tiles of N rows. A warp owns 16 rows of an operand A,
+// which it keeps in registers; the block's warps share tiles of N rows of the other operand in shared
+// memory. Two products serve forward and backward:
 //   times_transposed   acc(16, N) += A(16, D) · X(N, D)ᵀ
 //   times              acc(16, D) += P(16, N) · X(N, D),   P as times_transposed left it
-// The gradients of k and v have kernels of their own, so that nothing is added up atomically: the
+// The gradients of k and v have a separate kernel, so that nothing is added up atomically: the
 // result never changes from run to run.
 //
-// Compiled with MASK 1 (bytes: where a query may look) or 2 (numbers that are added to the scores),
+// Compiled with MASK 1 (bytes: which keys a query may see) or 2 (numbers that are added to the scores),
 // and with DROPOUT 1 (weights kept by Philox's stream of a seed) or 2 (by bytes), else 0. A mask and
 // bytes to keep have steps over batch, head, row and column, in elements.
 #define ROWS (16 * WARPS)
@@ -32,7 +32,7 @@ typedef float Part;
 
 __device__ __forceinline__ void copy16(T* to, const T* from, bool real) {
     u32 address = (u32)__cvta_generic_to_shared(to);
-    int bytes = real ? 16 : 0;  // what is not there becomes 0
+    int bytes = real ? 16 : 0;  // missing elements become 0
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes));
 }
 __device__ __forceinline__ void load_tile(T* tile, const T* x, i64 row_stride, int first, int rows, int d) {
@@ -105,7 +105,7 @@ __device__ __forceinline__ void times(float acc[DT][4], const float s[NT][4], co
 #else
 __device__ __forceinline__ u32 tf32(float x) {
     u32 r;
-#if MODE == 0  // volatile: the halves of an operand are not kept for the next tile, for want of registers
+#if MODE == 0  // volatile: too few registers to keep the halves of an operand for the next tile
     asm volatile("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
 #else
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
@@ -204,7 +204,7 @@ typedef unsigned char MaskType;
 #else
 typedef T MaskType;
 #endif
-// what the kernels take in the end
+// the last arguments of every kernel
 #define EXTRAS const MaskType* mask, i64 mb, i64 mh, i64 mr, i64 mc, const unsigned char* keep, \
     i64 pb, i64 ph, i64 pr, i64 pc, const i64* live_seed, i64 seed, double kept_share
 
@@ -218,7 +218,7 @@ __device__ __forceinline__ float masked(float s, const MaskType* mask, i64 mr, i
 #endif
     return s;
 }
-// exp2(s - l); 0 where s is minus infinity, also in a row that may look nowhere
+// exp2(s - l); 0 where s is minus infinity, also in a row that may see no key
 __device__ __forceinline__ float weight(float s, float l) { return s == -INF ? 0.f : exp2f(s - l); }
 
 // Philox 4x32-7 (Salmon et al., 2011): eight numbers of 16 bits, for two rows and four keys of a head
@@ -238,7 +238,7 @@ struct Keeper {
     i64 pr, pc, seed;
     u32 head, below;
     float grown;
-    // whether the weights of (row, key) and (row, key + 1) stay, for an even key: bits 0 and 1
+    // whether the weights of (row, key) and (row, key + 1) are kept, for an even key: bits 0 and 1
     __device__ __forceinline__ u32 keys(int row, int key, int n_rows, int n_keys) const {
 #if DROPOUT == 1
         uint4 r = philox(row >> 1, key >> 2, head, seed);
@@ -285,34 +285,41 @@ struct Keeper {
     T* tiles = (T*)memory;  /* [2 buffers][2 operands][N][STRIDE] */
 #define TILE(buffer, operand) (tiles + ((buffer) * 2 + (operand)) * N * STRIDE)
 
+// start to copy rows `first` and on of both operands x and y into a buffer
+__device__ __forceinline__ void load_pair(T* tiles, int buffer, const T* x, i64 x_stride, const T* y,
+                                          i64 y_stride, int first, int rows, int d) {
+    load_tile(TILE(buffer, 0), x, x_stride, first, rows, d);
+    load_tile(TILE(buffer, 1), y, y_stride, first, rows, d);
+    commit();
+}
+
+// what a kernel over ROWS query rows of one head begins with: the rows from `first` on as operand a,
+// and the copy of the first tiles of its keys and values; blocks with many keys come first
+#define SETUP_QUERIES \
+    SETUP \
+    const int b = blockIdx.y / heads, h = blockIdx.y % heads; \
+    const int start = (gridDim.x - 1 - blockIdx.x) * ROWS, first = start + 16 * warp; \
+    q += b * qb + h * qh, k += b * kb + h / group * kh, v += b * vb + h / group * vh; \
+    const float to_base2 = (float)scale * LOG2E; \
+    if (MASK) mask += b * mb + h * mh; \
+    [[maybe_unused]] const Keeper keeper = KEEPER(b, h); \
+    const int keys = causal && start + ROWS < S ? start + ROWS : S; \
+    load_pair(tiles, 0, k, kr, v, vr, 0, S, d); \
+    Part a[STEPS][4]; \
+    load_a(a, q, qr, first, L, d);
+
 // y and l = log sum exp(s) of ROWS query rows of one head
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
         const T* q, i64 qb, i64 qh, i64 qr, const T* k, i64 kb, i64 kh, i64 kr, const T* v, i64 vb, i64 vh,
         i64 vr, T* y, i64 yb, i64 yh, i64 yr, float* log_sum, i64 heads, i64 group, i64 n_rows, i64 n_keys,
         i64 channels, i64 causal, double scale, EXTRAS) {
-    SETUP
-    const int b = blockIdx.y / heads, h = blockIdx.y % heads;
-    const int start = (gridDim.x - 1 - blockIdx.x) * ROWS, first = start + 16 * warp;  // long rows first
-    q += b * qb + h * qh, k += b * kb + h / group * kh, v += b * vb + h / group * vh;
-    const float to_base2 = (float)scale * LOG2E;
-    if (MASK) mask += b * mb + h * mh;
-    [[maybe_unused]] const Keeper keeper = KEEPER(b, h);
-    const int keys = causal && start + ROWS < S ? start + ROWS : S;
-    load_tile(TILE(0, 0), k, kr, 0, S, d);
-    load_tile(TILE(0, 1), v, vr, 0, S, d);
-    commit();
-    Part a[STEPS][4];
-    load_a(a, q, qr, first, L, d);
+    SETUP_QUERIES
     float out[DT][4], top[2] = {-INF, -INF}, total[2] = {0.f, 0.f};
     clear<DT>(out);
     for (int at = 0, buffer = 0; at < keys; at += N, buffer ^= 1) {
         wait_all();
         __syncthreads();
-        if (at + N < keys) {
-            load_tile(TILE(buffer ^ 1, 0), k, kr, at + N, S, d);
-            load_tile(TILE(buffer ^ 1, 1), v, vr, at + N, S, d);
-            commit();
-        }
+        if (at + N < keys) load_pair(tiles, buffer ^ 1, k, kr, v, vr, at + N, S, d);
         if (causal && at > first + 15) continue;  // all in the future of this warp
         float s[NT][4];
         clear<NT>(s);
@@ -366,7 +373,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
     write_rows(y + b * yb + h * yh, yr, first, L, d, out, inverse[0], inverse[1]);
 }
 
-// delta = sum over channels of g*y, one number a query row: a warp a row
+// delta = sum over channels of g*y, one number per query row: a warp for each row
 extern "C" __global__ void attention_delta(const T* go, i64 gb, i64 gh, i64 gr, const T* y, i64 yb, i64 yh,
                                            i64 yr, float* delta, i64 heads, i64 n_rows, i64 channels) {
     const int row = blockIdx.x * 8 + threadIdx.x / 32, b = blockIdx.y / heads, h = blockIdx.y % heads;
@@ -384,20 +391,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
         i64 vr, const T* go, i64 gb, i64 gh, i64 gr, T* gq, i64 gqb, i64 gqh, i64 gqr, const float* log_sum,
         const float* delta, i64 heads, i64 group, i64 n_rows, i64 n_keys, i64 channels, i64 causal,
         double scale, EXTRAS) {
-    SETUP
-    const int b = blockIdx.y / heads, h = blockIdx.y % heads;
-    const int start = (gridDim.x - 1 - blockIdx.x) * ROWS, first = start + 16 * warp;
-    q += b * qb + h * qh, k += b * kb + h / group * kh, v += b * vb + h / group * vh, go += b * gb + h * gh;
-    const float to_base2 = (float)scale * LOG2E;
-    if (MASK) mask += b * mb + h * mh;
-    [[maybe_unused]] const Keeper keeper = KEEPER(b, h);
-    const int keys = causal && start + ROWS < S ? start + ROWS : S;
-    load_tile(TILE(0, 0), k, kr, 0, S, d);
-    load_tile(TILE(0, 1), v, vr, 0, S, d);
-    commit();
-    Part a[STEPS][4], ga[STEPS][4];
-    load_a(a, q, qr, first, L, d);
-    load_a(ga, go, gr, first, L, d);
+    SETUP_QUERIES
+    Part ga[STEPS][4];
+    load_a(ga, go + b * gb + h * gh, gr, first, L, d);
     float l[2], dl[2], out[DT][4];
     #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -409,11 +405,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
     for (int at = 0, buffer = 0; at < keys; at += N, buffer ^= 1) {
         wait_all();
         __syncthreads();
-        if (at + N < keys) {
-            load_tile(TILE(buffer ^ 1, 0), k, kr, at + N, S, d);
-            load_tile(TILE(buffer ^ 1, 1), v, vr, at + N, S, d);
-            commit();
-        }
+        if (at + N < keys) load_pair(tiles, buffer ^ 1, k, kr, v, vr, at + N, S, d);
         if (causal && at > first + 15) continue;
         float s[NT][4], p[NT][4];
         clear<NT>(s);
@@ -460,7 +452,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
     float out_k[DT][4], out_v[DT][4];
     clear<DT>(out_k);
     clear<DT>(out_v);
-    const int from = causal ? start / N * N : 0;  // a key meets the queries from its own on
+    const int from = causal ? start / N * N : 0;  // a key is seen by the queries from its own position on
     for (int r = 0; r < group; r++) {
         const int h = kv * group + r;
         const T *qh_ = q + b * qb + h * qh, *gh_ = go + b * gb + h * gh;
@@ -474,9 +466,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
                 __syncthreads();
             }
             if (at + N < L) {
-                load_tile(TILE(buffer ^ 1, 0), qh_, qr, at + N, L, d);
-                load_tile(TILE(buffer ^ 1, 1), gh_, gr, at + N, L, d);
-                commit();
+                load_pair(tiles, buffer ^ 1, qh_, qr, gh_, gr, at + N, L, d);
                 if (threadIdx.x < N) {
                     int row = at + N + threadIdx.x;
                     ls[buffer ^ 1][threadIdx.x] = row < L ? log_sum[row0 + row] * LOG2E : INF;

@@ -1,4 +1,4 @@
-// Element by element, four at a time; n is the number of elements, the rest is done singly.
+// Element by element, four in one load; n is the number of elements, the last few are done singly.
 #define GRID i64 i = 4 * ((i64)blockIdx.x * blockDim.x + threadIdx.x); if (i >= n) return; \
     const bool whole = i + 4 <= n;
 
@@ -11,7 +11,7 @@ __device__ void cast(const A* x, B* y, i64 n) {
 extern "C" __global__ void cast_f32_bf16(const float* x, bf16* y, i64 n) { cast(x, y, n); }
 extern "C" __global__ void cast_bf16_f32(const bf16* x, float* y, i64 n) { cast(x, y, n); }
 
-// y(N, C) = b(C) in every row, C a multiple of 4: a thread four columns of 16 rows
+// y(N, C) = b(C) in every row, C a multiple of 4: a thread fills four columns of 16 rows
 template <class T, class B>
 __device__ void fill(T* y, const B* b, i64 n, i64 c) {
     const i64 col = 4 * ((i64)blockIdx.x * 256 + threadIdx.x), first = (i64)blockIdx.y * 16;
@@ -54,17 +54,17 @@ ADD(f32_f32, float, float)
 ADD(f32_bf16, float, bf16)
 ADD(bf16_bf16, bf16, bf16)
 
-// GELU: y = x*cdf(x), its slope is cdf + x*density
+// GELU: y = x*cdf(x), its derivative is cdf + x*density
 template <bool TANH>
-__device__ float cdf(float x, float* slope) {
+__device__ float cdf(float x, float* derivative) {
     if (TANH) {
         const float c = 0.7978845608028654f, a = 0.044715f;
         float p = 0.5f * (1.f + tanhf(c * (x + a * x * x * x)));
-        *slope = p + x * 2.f * p * (1.f - p) * c * (1.f + 3.f * a * x * x);
+        *derivative = p + x * 2.f * p * (1.f - p) * c * (1.f + 3.f * a * x * x);
         return p;
     }
     float p = 0.5f * (1.f + erff(x * 0.7071067811865476f));
-    *slope = p + x * 0.3989422804014327f * expf(-0.5f * x * x);
+    *derivative = p + x * 0.3989422804014327f * expf(-0.5f * x * x);
     return p;
 }
 template <bool TANH, class T>
@@ -99,7 +99,7 @@ GELU(tanh_bf16, true, bf16)
 GELU(none_f32, false, float)
 GELU(none_bf16, false, bf16)
 
-// Philox 4x32-10 (Salmon et al., 2011): keep[i] = u < p, 16 bits of u an element, 8 a call. The
+// Philox 4x32-10 (Salmon et al., 2011): keep[i] = u < p, 16 bits of u per element, 8 elements per call. The
 // seed is read from `live` if it is given.
 extern "C" __global__ void keep_mask(unsigned char* keep, i64 n, const i64* live, i64 seed, double p) {
     if (live) seed = *live;
@@ -119,9 +119,9 @@ extern "C" __global__ void keep_mask(unsigned char* keep, i64 n, const i64* live
         keep[8 * i + j] = ((r[j / 2] >> (16 * (j & 1))) & 0xffffu) < below;
 }
 
-// Adam over all tensors in one launch. table: 5 numbers a tensor (p, g, m, v, size); blocks: 2
-// numbers a block (tensor, first element). lr and the corrections are read from `live` if it is
-// given, and nothing changes if *norm, the gradients' norm, is given and is no finite number.
+// Adam over all tensors in one launch. table: 5 numbers per tensor (p, g, m, v, size); blocks: 2
+// numbers per block (tensor, first element). lr and the corrections are read from `live` if it is
+// given, and nothing changes if *norm, the gradients' norm, is given and is not finite.
 extern "C" __global__ void adam(const i64* table, const i64* blocks, const double* live,
                                 const float* norm, double lr, double correction1,
                                 double correction2, double beta1, double beta2, double eps,
@@ -149,7 +149,7 @@ extern "C" __global__ void adam(const i64* table, const i64* blocks, const doubl
     }
 }
 
-// part[block] = sum of squares of the block's 4,096 elements; table: 2 numbers a tensor (g, size)
+// part[block] = sum of squares of the block's 4,096 elements; table: 2 numbers per tensor (g, size)
 extern "C" __global__ void square_sums(const i64* table, const i64* blocks, float* part) {
     __shared__ float warps[8];
     const i64* row = table + 2 * blocks[2 * blockIdx.x];

@@ -1,6 +1,6 @@
 // Row by row: norms, softmax, cross-entropy; and sums over the rows. A row is C elements.
 
-// Layer norm, a warp a row. mean is 0 for RMS norm (MEAN false), which has no bias either.
+// Layer norm, one warp per row. mean is 0 for RMS norm (MEAN false), which has no bias either.
 template <bool MEAN, class T>
 __device__ void norm(const T* x, const float* w, const float* b, T* y, float* mean, float* r,
                      i64 n, i64 c, double eps) {
@@ -117,9 +117,8 @@ NORM(layer_norm, true)
 NORM(rms_norm, false)
 
 // Sums over rows in two launches: block (i, j) adds up `strip` rows of 32 columns (the rows lie `step`
-// elements apart) into
-// out[j, columns]; the second launch adds up the strips in order. So the result never changes
-// from run to run. With HAT, out[j] has a second row: the sums of g*xhat, xhat = (x - mean)*r.
+// elements apart) into out[j, columns]; the second launch adds up the strips in order. So the result
+// never changes from run to run. With HAT, out[j] has a second row: the sums of g*xhat, xhat = (x - mean)*r.
 template <class T, bool HAT>
 __device__ void sum_rows(const T* g, const T* x, const float* mean, const float* r, float* out,
                          i64 n, i64 c, i64 strip, i64 step, i64 which) {
@@ -169,7 +168,7 @@ __device__ float block_reduce(float x, bool largest) {
     return x;
 }
 
-// softmax over a row of c elements, a block a row
+// softmax over rows of c elements, one block per row
 extern "C" __global__ void softmax(const float* x, float* y, i64 c) {
     x += blockIdx.x * c, y += blockIdx.x * c;
     float top = -INF, total = 0.f;
@@ -188,7 +187,7 @@ extern "C" __global__ void softmax_back(const float* g, const float* y, float* g
 }
 
 // Cross-entropy of a row: loss = log sum exp(x) - x[t]; 0 for an ignored target. The gradient
-// (p - onehot)*scale goes where the logits were if `back` is set. scale is a number on the GPU.
+// (p - onehot)*scale replaces the logits if `back` is set. scale is a number on the GPU.
 template <class T>
 __device__ void cross_entropy(T* x, T* gx, const i64* t, float* loss, float* log_sum, const float* scale,
                               i64 c, i64 ignore_index, i64 back) {
@@ -237,7 +236,7 @@ __device__ void cross_entropy(T* x, T* gx, const i64* t, float* loss, float* log
 CE(f32, float)
 CE(bf16, bf16)
 
-// Which rows of g belong to each id, one behind the other and in their order, without sorting:
+// The rows of g that belong to each id, one after another and in their order, without sorting:
 // rank[i] counts equal ids before i within its chunk, count (chunks, V) how often a chunk has an id
 extern "C" __global__ void rank_ids(const i64* ids, int* rank, int* count, i64 n, i64 v, i64 chunk) {
     __shared__ i64 tile[256];
@@ -256,7 +255,7 @@ extern "C" __global__ void rank_ids(const i64* ids, int* rank, int* count, i64 n
     atomicAdd(count + which * v + mine, 1);
 }
 // count becomes where each chunk's rows of an id begin. Which id comes first may differ from run to
-// run; the rows of an id do not. The number behind the table counts the places given out (`cells`).
+// run; the rows of an id do not. The number after the table counts the places given out (`cells`).
 extern "C" __global__ void place_ids(int* count, i64 cells, i64 v) {
     const i64 id = (i64)blockIdx.x * 256 + threadIdx.x;
     if (id >= v) return;
@@ -278,7 +277,7 @@ extern "C" __global__ void order_ids(const i64* ids, const int* rank, const int*
     ordered[at] = ids[i], order[at] = i;
 }
 
-// scale = 1/(how many targets are not ignored), loss = scale * sum of the losses: one block of 1,024
+// scale = 1/(number of targets that are not ignored), loss = scale * sum of the losses: one block of 1,024
 __device__ float sum_of_1024(float x) {
     __shared__ float sums[1024];
     sums[threadIdx.x] = x;
@@ -303,7 +302,7 @@ extern "C" __global__ void sum_losses(const float* losses, i64 n, const float* s
 }
 
 // gw[ids] += g, ids in groups of equal ones: every id's rows are added up in one
-// place and in their order, by 8 warps that take turns. A block an id's first row and 32 columns.
+// place and in their order, by 8 warps that take turns. One block for an id's first row and 32 columns.
 extern "C" __global__ void scatter_rows(float* gw, const i64* ids, const i64* order, const float* g,
                                         i64 n, i64 c) {
     __shared__ float part[8][32];
