@@ -868,7 +868,7 @@ def test_observers_see_every_op_in_order():
 # ------------------------------------------------------------------------------------- errors
 def test_errors_name_the_op_and_the_dimension():
     ones = tinygrad_llm.ones
-    with pytest.raises(RuntimeError, match=r"layer_norm: C is 4 in x but 5 in w.*wants.*got"):
+    with pytest.raises(RuntimeError, match=r"layer_norm: C is 4 in x but 5 in w.*expected.*got"):
         ops.LayerNorm.apply(ones(2, 4), ones(5))
     with pytest.raises(RuntimeError, match=r"matmul: K is 3 in a but 4 in b"):
         ones(2, 3) @ ones(4, 5)

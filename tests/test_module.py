@@ -380,7 +380,7 @@ def test_parameters():
     assert not nn.Parameter(tg.tensor([1, 2]), requires_grad=False).requires_grad
     with pytest.raises(RuntimeError, match="floating point"):
         nn.Parameter(tg.tensor([1, 2]))
-    with pytest.raises(TypeError, match="wants a Tensor"):
+    with pytest.raises(TypeError, match="expects a Tensor"):
         nn.Parameter([1.0])
     assert isinstance(copy.deepcopy(p), nn.Parameter)
 

@@ -74,14 +74,14 @@ def logsigmoid(input: Tensor) -> Tensor:
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """x held between min_val and max_val; at both of them the gradient is 0."""
+    """x clamped to [min_val, max_val]; at both bounds the gradient is 0."""
     held = clamp(input, min_val, max_val)
     result = where((input > min_val) & (input < max_val), input, held.detach())
     return write(input, result, "hardtanh_") if inplace else result
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """x held between 0 and 6."""
+    """x clamped to [0, 6]."""
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
@@ -99,7 +99,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def _done(input: Tensor, result: Tensor, name: str, inplace: bool) -> Tensor:
+def _in_place_if(input: Tensor, result: Tensor, name: str, inplace: bool) -> Tensor:
     return write(input, result, name + "_") if inplace else result
 
 
@@ -107,37 +107,42 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
     x = input.clone() if inplace else input
-    return _done(input, x * tanh(softplus(x)), "mish", inplace)
+    return _in_place_if(input, x * tanh(softplus(x)), "mish", inplace)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """x/6 + ½ held between 0 and 1: a sigmoid of straight lines."""
+    """x/6 + ½ clamped to [0, 1]: a sigmoid of straight lines."""
     need_floating("hardsigmoid", input)
     x = input.clone() if inplace else input
-    return _done(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
+    return _in_place_if(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
     x = input.clone() if inplace else input
-    return _done(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
+    return _in_place_if(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
     need_floating("selu", input)
     x = input.clone() if inplace else input
-    return _done(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
+    return _in_place_if(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017). RuntimeError for alpha 0."""
+    """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017).
+
+    Raises: RuntimeError if alpha is 0.
+    """
     need_floating("celu", input)
     if alpha == 0.0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     x = input.clone() if inplace else input
-    return _done(input, elu(x / alpha) * alpha if alpha > 0 else _celu(x, alpha), "celu", inplace)
+    return _in_place_if(
+        input, elu(x / alpha) * alpha if alpha > 0 else _celu(x, alpha), "celu", inplace
+    )
 
 
 def _celu(x: Tensor, alpha: float) -> Tensor:

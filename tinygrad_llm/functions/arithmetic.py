@@ -12,7 +12,10 @@ from .operands import binary, cast, unary
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
-    """RuntimeError if one is boolean, a tensor or True or False: it has no difference."""
+    """Check that neither operand is boolean (a tensor, True or False).
+
+    Raises: RuntimeError if one is: booleans have no difference.
+    """
     bools = [isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_)
              for x in (a, b)]  # fmt: skip
     if all(bools):
@@ -64,7 +67,7 @@ def _rmul(input: Any, other: Any) -> Tensor:
 
 @method("div", "divide", "true_divide")
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, element by element. Integers give the default floating dtype.
+    """input / other, element by element. Integers become the default floating dtype.
 
     rounding_mode "trunc" rounds the quotient towards 0, "floor" downwards.
     """

@@ -21,14 +21,15 @@ def scaled_dot_product_attention(
 ) -> Tensor:  # fmt: skip
     """softmax(q·kᵀ·scale + mask)·v, scale 1/√E unless given; the weights are never kept.
 
-    query (..., Hq, L, E), key (..., H, S, E), value (..., H, S, D) give (..., Hq, L, D). Leading
-    dimensions broadcast, or there are none. With enable_gqa Hq may be a multiple of H, and every
-    Hq/H query heads share a head of key and value.
-    attn_mask broadcasts to (..., Hq, L, S): boolean, True where a query may look, or query's dtype,
-    and is added. is_causal: query i may look at the keys 0 … i, counted from the first of both,
-    also where L and S differ. A query that may look nowhere gets zeros.
+    query (..., Hq, L, E), key (..., H, S, E) and value (..., H, S, D). Leading dimensions
+    broadcast, and may be missing. With enable_gqa Hq may be a multiple of H: every Hq/H query
+    heads share a head of key and value.
+    attn_mask broadcasts to (..., Hq, L, S): boolean, True where a query may look, or of query's
+    dtype, and is added. is_causal: query i may look at the keys 0 … i, both counted from 0, also
+    if L and S differ. A query that may look at no key returns zeros.
     dropout_p is always applied: pass 0.0 when not training.
-    RuntimeError if shapes or dtypes disagree, or a mask is given together with is_causal.
+    Returns (..., Hq, L, D).
+    Raises: RuntimeError if shapes or dtypes disagree, or if a mask comes together with is_causal.
     Vaswani et al. (2017), equation 1.
     """
     name = "scaled_dot_product_attention"
@@ -89,9 +90,9 @@ def _check_mask(name: str, mask: Tensor, query: Tensor, weights: Any, is_causal:
 def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
     """Rotary position embedding: each pair of x turns by its position's angle.
 
-    x (..., T, D); cos and sin broadcast to (..., T, R), R pairs, 2R <= D; what is left of D stays
-    as it is. Pairs are (xⱼ, xⱼ₊R) as in Hugging Face's models, or neighbours (x₂ⱼ, x₂ⱼ₊₁) as in
-    Meta's, if interleaved: weights made for one give nonsense with the other.
+    x (..., T, D); cos and sin broadcast to (..., T, R), R pairs, 2R <= D; the other D − 2R elements
+    stay as they are. Pairs are (xⱼ, xⱼ₊R) as in Hugging Face's models, or neighbours (x₂ⱼ, x₂ⱼ₊₁)
+    as in Meta's, if interleaved: weights trained with one do not work with the other.
     Su et al. (2021), equation 34. `layers.rotary.rope_angles` computes cos and sin.
     """
     need_floating("rope", x, cos, sin)

@@ -1,10 +1,11 @@
-"""Mixed precision: which functions work in bfloat16 and which in float32 within `autocast`.
+"""Mixed precision: which functions compute in bfloat16 and which in float32 within `autocast`.
 
 Within `with autocast("cuda"):` a function of the first list gets its float32 tensors as bfloat16
-copies, and one of the second its bfloat16 tensors as float32 copies. All others take what comes:
-activations such as GELU stay in bfloat16, a sum of bfloat16 and float32 becomes float32. Parameters
-stay float32 (the master weights), and so do their gradients and the optimizer's state, because the
-copy is an op whose backward casts back. bfloat16 has float32's range, so the loss is not scaled.
+copies, and one of the second its bfloat16 tensors as float32 copies. All others compute in the
+dtype that they are given: activations such as GELU stay in bfloat16, a sum of bfloat16 and float32
+becomes float32. Parameters stay float32 (the master weights), and so do their gradients and the
+optimizer's state, because the copy is an op whose backward casts back. bfloat16 has the range of
+float32, so the loss is not scaled.
 
 The lists are PyTorch's. Micikevicius et al. (2018) describe the method.
 """
@@ -14,14 +15,16 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from ..arrays.devices import device_of
 from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes
-from .operands import cast
+from .operands import cast as cast_tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["autocast", "RULES"]
 
@@ -44,8 +47,8 @@ class _State(threading.local):
 state = _State()
 
 
-def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which within autocast gets its tensors in the dtype that RULES says."""
+def mixed(function: F) -> F:
+    """The function, which within autocast gets its tensors in the dtype that RULES names."""
     narrow, linear = _RULE[function.__name__] == "bfloat16", function.__name__ == "linear"
 
     @functools.wraps(function)
@@ -58,12 +61,12 @@ def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
             if gpu.takes_mixed_linear(*arrays):
                 return gpu.mixed_linear(*args)
         before, wide = state.place, np.dtype(np.float32)
-        sources, wanted = ((wide,), state.dtype) if narrow else ((state.dtype,), wide)
+        sources, target = ((wide,), state.dtype) if narrow else ((state.dtype,), wide)
 
         def convert(x: Any) -> Any:
             if not isinstance(x, Tensor) or x.array.dtype not in sources:
                 return x
-            return cast(x, wanted) if device_of(x.array)[0] == before else x
+            return cast_tensor(x, target) if device_of(x.array)[0] == before else x
 
         state.place = None  # what the function calls is within its own precision
         try:
@@ -73,15 +76,15 @@ def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             state.place = before
 
-    return call
+    return cast(F, call)
 
 
 class autocast:
     """Mixed precision within a `with` or a decorated function: see RULES for what is cast.
 
     device_type "cuda" or "cpu": whose tensors are cast. dtype: bfloat16, the only one offered
-    (float16 would need its loss scaled). Backward runs outside, in the dtypes of forward.
-    RuntimeError for another device or dtype.
+    (float16 would need a scaled loss). Backward runs outside, in the dtypes of forward.
+    Raises: RuntimeError for another device or dtype.
     """
 
     def __init__(
@@ -93,13 +96,14 @@ class autocast:
                 f"User specified an unsupported autocast device_type {device_type!r}: "
                 "'cuda' or 'cpu'"
             )
-        wanted = dtypes.bfloat16 if dtype is None else dtypes.as_dtype(dtype)
-        if enabled and wanted is not dtypes.bfloat16:
+        target = dtypes.bfloat16 if dtype is None else dtypes.as_dtype(dtype)
+        if enabled and target is not dtypes.bfloat16:
             raise RuntimeError(
-                f"autocast to {wanted} is not offered, only torch.bfloat16: float16 would need "
+                f"autocast to {target} is not offered, only torch.bfloat16: float16 would need "
                 "a scaled loss"
             )
-        self.place, self.enabled, self.before = device_type, enabled, []  # type: ignore[var-annotated]
+        self.place, self.enabled = device_type, enabled
+        self.before: list[tuple[str | None, Any]] = []
 
     def __enter__(self) -> autocast:
         self.before.append((state.place, state.dtype))
@@ -110,13 +114,13 @@ class autocast:
     def __exit__(self, *exc: Any) -> None:
         state.place, state.dtype = self.before.pop()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: F) -> F:
         @functools.wraps(function)
         def call(*args: Any, **options: Any) -> Any:
             with autocast(self.place, enabled=self.enabled):
                 return function(*args, **options)
 
-        return call
+        return cast(F, call)
 
 
 def is_autocast_enabled(device_type: str = "cuda") -> bool:

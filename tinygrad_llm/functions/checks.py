@@ -9,7 +9,7 @@ from ..tensor import Tensor
 
 
 def need_tensor(name: str, value: Any, argument: str = "input") -> None:
-    """TypeError unless the value is a tensor."""
+    """Raises: TypeError if the value is not a tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}"
@@ -17,7 +17,11 @@ def need_tensor(name: str, value: Any, argument: str = "input") -> None:
 
 
 def need_floating(name: str, *tensors: Any) -> None:
-    """TypeError for what is no tensor, NotImplementedError for a tensor of integers or booleans."""
+    """Check that all are floating tensors.
+
+    Raises: TypeError for a value that is not a tensor, NotImplementedError for a tensor of integers
+    or booleans.
+    """
     for x in tensors:
         need_tensor(name, x)
         if x.array.dtype.kind in "iub":
@@ -26,7 +30,7 @@ def need_floating(name: str, *tensors: Any) -> None:
 
 
 def need_same_dtype(name: str, **tensors: Any) -> None:
-    """RuntimeError unless the tensors (None is passed over) all have the first one's dtype."""
+    """Raises: RuntimeError if the tensors (None is skipped) have different dtypes."""
     given = {k: t for k, t in tensors.items() if t is not None}
     if len({t.array.dtype for t in given.values()}) > 1:
         got = ", ".join(f"{k}: {str(t.dtype).removeprefix('torch.')}" for k, t in given.items())
@@ -34,7 +38,10 @@ def need_same_dtype(name: str, **tensors: Any) -> None:
 
 
 def broadcasts(a: Any, b: Any) -> None:
-    """RuntimeError in PyTorch's words if two arrays cannot be broadcast together."""
+    """Check that two arrays broadcast together and are on the same device.
+
+    Raises: RuntimeError in PyTorch's words if not.
+    """
     for i in range(1, min(a.ndim, b.ndim) + 1):
         n, m = a.shape[-i], b.shape[-i]
         if n != m and 1 not in (n, m):

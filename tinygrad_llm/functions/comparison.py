@@ -35,7 +35,7 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
 
 
 def _compared(name: str, input: Tensor, other: Any) -> Any:
-    """input and other put to ndarray.__eq__, __lt__ ...; NotImplemented if other is no number."""
+    """ndarray.__eq__, __lt__ ... of input and other; NotImplemented if other is not a number."""
     use_gpu_of(input)
     other = as_operand(other)
     if other is NotImplemented:
@@ -49,7 +49,10 @@ def _compared(name: str, input: Tensor, other: Any) -> Any:
 
 
 def _compare(name: str, input: Tensor, other: Any) -> Tensor:
-    """The same as a function: TypeError if one of the two is of the wrong kind."""
+    """The same as a function.
+
+    Raises: TypeError if other is neither a tensor nor a number.
+    """
     result = _compared(name, input, other)
     if result is NotImplemented:
         raise TypeError(

@@ -34,9 +34,9 @@ def to(
             dtype = a
     result = self
     if dtype is not None:
-        wanted = dtypes.numpy_dtype(dtype)
-        if self.array.dtype != wanted:
-            result = ops.Cast.apply(self, dtype=wanted)
+        numpy_dtype = dtypes.numpy_dtype(dtype)
+        if self.array.dtype != numpy_dtype:
+            result = ops.Cast.apply(self, dtype=numpy_dtype)
     if device is not None:
         place = as_device(device)
         here, index = device_of(result.array)
@@ -60,11 +60,8 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype)."""
     if dtype is None:
-        names = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-                 "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char",
-                 "uint8": "Byte", "bool": "Bool"}  # fmt: skip
         place = "torch.cuda." if self.is_cuda else "torch."
-        return f"{place}{names[str(self.dtype).removeprefix('torch.')]}Tensor"
+        return f"{place}{dtypes.title(self.dtype)}Tensor"
     return self.to(dtype)
 
 
@@ -76,7 +73,10 @@ def cpu(self: Tensor) -> Tensor:
 
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
-    """On a GPU; RuntimeError that says what is missing where there is none."""
+    """On a GPU.
+
+    Raises: RuntimeError that says what is missing if there is no GPU or no CuPy.
+    """
     return self.to(device="cuda" if device is None else device)
 
 
@@ -118,5 +118,5 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
 
 @method
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy in memory of its own, through which the gradient flows back."""
+    """A copy with its own memory; the gradient flows back through it."""
     return ops.Clone.apply(input)

@@ -54,7 +54,7 @@ def keep_weights(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
 
 
 def check_p(p: float) -> None:
-    """ValueError unless 0 <= p <= 1."""
+    """Raises: ValueError if p is outside [0, 1]."""
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
@@ -62,8 +62,8 @@ def check_p(p: float) -> None:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element becomes 0 with probability p, else x/(1 − p); x itself if not training.
 
-    With the same manual_seed the zeros are where PyTorch on a CPU has them. ValueError for a p
-    outside [0, 1].
+    With the same manual_seed the zeros are where PyTorch on a CPU has them.
+    Raises: ValueError if p is outside [0, 1].
     """
     check_p(p)
     need_floating("dropout", input)

@@ -127,7 +127,7 @@ def cosh(input: Tensor) -> Tensor:
 
 @method
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
-    """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first held to [eps, 1 − eps]."""
+    """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps]."""
     x = as_floating(input)
     if eps is not None:
         x = x.clamp(eps, 1.0 - eps)
@@ -139,7 +139,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
     larger = maximum(input, other)
     same = input.eq(other)
-    apart = where(same, input.detach() * 0.0, input - other)  # ∞ − ∞ is no number
+    apart = where(same, input.detach() * 0.0, input - other)  # ∞ − ∞ is nan
     less = log1p(exp(-abs(apart)))
     return where(same, (input + other) * 0.5 + math.log(2.0), larger + less)
 
@@ -154,7 +154,7 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 
 @method
 def xlogy(input: Any, other: Any) -> Tensor:
-    """x·log y, and 0 where x is 0 whatever y is, except nan."""
+    """x·log y, and 0 where x is 0, except where y is nan."""
     zero = input.eq(0) & ~other.isnan()
     return where(zero, input * 0.0, input * log(where(zero, other * 0.0 + 1.0, other)))
 

@@ -15,12 +15,12 @@ def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
 ) -> Tensor:  # fmt: skip
-    """weight[input]: ids (...) of int64 or int32 and a table (V, C) give (..., C).
+    """weight[input]: ids (...) of int64 or int32 and a table (V, C); returns (..., C).
 
     padding_idx: a row that gets no gradient. max_norm: rows that are read and longer than it (in
     the norm_type norm) are shortened to it first, in place. scale_grad_by_freq: a row's gradient is
-    divided by how often it was read. The gradient is dense, whatever `sparse` says.
-    IndexError for an id outside [0, V).
+    divided by how often it was read. The gradient is dense; `sparse` has no effect.
+    Raises: IndexError for an id outside [0, V).
     """
     need_tensor("embedding", input)
     need_tensor("embedding", weight, "weight")
@@ -52,7 +52,7 @@ def embedding(
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 ids (...) as rows (..., num_classes) with a 1 at the id; -1: one more than the largest.
 
-    RuntimeError for another dtype, for a negative id, and for one that is too large.
+    Raises: RuntimeError for another dtype and for an id outside [0, num_classes).
     """
     ids = tensor.array
     if ids.dtype.name != "int64":

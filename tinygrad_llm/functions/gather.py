@@ -18,7 +18,8 @@ from .operands import cast
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Along dim, the elements that index (int64, same number of dims) points at.
 
-    out[i, j] = input[index[i, j], j] for dim 0. RuntimeError for an index out of range.
+    out[i, j] = input[index[i, j], j] for dim 0.
+    Raises: RuntimeError for an index out of range.
     """
     dim = normal_dim(dim, input.array.ndim)
     ids = index.array
@@ -56,7 +57,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 
 def _check_range(ids: Any, n: int, dim: int) -> None:
-    """RuntimeError for an index outside [0, n)."""
+    """Raises: RuntimeError for an index outside [0, n)."""
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")

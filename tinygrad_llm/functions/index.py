@@ -18,7 +18,10 @@ from .operands import cast
 
 
 def as_index(index: Any, x: Any) -> Any:
-    """An index with its tensors and lists as arrays beside x; IndexError in PyTorch's words."""
+    """An index whose tensors and lists are arrays on x's device.
+
+    Raises: IndexError in PyTorch's words if it does not fit x.
+    """
     whole = index if isinstance(index, tuple) else (index,)
     parts = [_part(p, x) for p in whole]
     used = sum(
@@ -105,27 +108,27 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index]."""
     use_gpu_of(input)
-    where = as_index(index, input.array)
+    place = as_index(index, input.array)
     if isinstance(value, Tensor):
         value = cast(value, input.array.dtype)
     elif is_array(value):
         value = wrap(xp_of(input.array).asarray(value, input.array.dtype))
-    wanted = input.array[where].shape if not isinstance(value, int | float) else ()
-    if isinstance(value, Tensor) and value.array.shape != wanted:
+    expected = input.array[place].shape if not isinstance(value, int | float) else ()
+    if isinstance(value, Tensor) and value.array.shape != expected:
         given = value.array.shape
-        while len(given) > len(wanted) and given[0] == 1:
+        while len(given) > len(expected) and given[0] == 1:
             given = given[1:]
         try:
-            fits = np.broadcast_shapes(given, wanted) == wanted
+            fits = np.broadcast_shapes(given, expected) == expected
         except ValueError:
             fits = False
         if not fits:
             raise RuntimeError(
                 f"shape mismatch: value tensor of shape {list(value.array.shape)} cannot be "
-                f"broadcast to indexing result of shape {list(wanted)}"
+                f"broadcast to indexing result of shape {list(expected)}"
             )
         value = value.reshape(given)
-    change_in_place(input, "__setitem__", OPS["index_put"], value, index=where)
+    change_in_place(input, "__setitem__", OPS["index_put"], value, index=place)
 
 
 @method
@@ -165,7 +168,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 @method
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the boolean mask (which may broadcast) holds, in one dimension."""
+    """The elements where the boolean mask (which may broadcast) is True, in one dimension."""
     from .shape.broadcast import broadcast_tensors
 
     x, m = broadcast_tensors(input, mask)
@@ -175,9 +178,9 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 def _added(input: Tensor, dim: int, index: Tensor, source: Tensor, alpha: Any) -> Tensor:
     """What index_add adds: zeros of input's shape, and alpha·source where index points."""
     dim = normal_dim(dim, input.array.ndim)
-    where = (slice(None),) * dim + (as_index(index, input.array.swapaxes(0, dim)),)
+    place = (slice(None),) * dim + (as_index(index, input.array.swapaxes(0, dim)),)
     source = source if alpha == 1 else source * alpha
-    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=where)
+    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=place)
 
 
 @method

@@ -1,9 +1,9 @@
-"""Changes in place: x.add_(1), x += 1, x[0] = 1, and what becomes of the graph.
+"""Changes in place: x.add_(1), x += 1, x[0] = 1, and how they change the graph.
 
-The new values are worked out by an op, copied into the tensor's memory, and the tensor takes that
+The new values are computed by an op and copied into the tensor's memory, and the tensor takes that
 op as its history. If it is a view of another tensor, that one's memory has changed too, so it gets
-a history as well: "as before, but for this region". An op that had saved the old values can't go
-backward any more; inplace_versions.py remembers the change and the walk refuses with an error.
+a history as well: "as before, except in this region". An op that had saved the old values can no
+longer compute its backward; inplace_versions.py remembers the change, and backward raises an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
-from ..tensor import Tensor, attach, wrap
+from ..tensor import Tensor, attach, dtypes, wrap
 from .method import method
 from .operands import as_operand, cast
 
@@ -30,7 +30,7 @@ def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -
 
 
 def refuse_leaf(x: Tensor) -> None:
-    """RuntimeError if x is a leaf that requires grad, or a view of one, while gradients are on."""
+    """Raises: RuntimeError if x is a leaf that requires grad, or its view, and ops are recorded."""
     if not mode.grad:
         return
     if x._needs and x._op is None:
@@ -58,7 +58,8 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
         new.array.dtype.kind in "fV" or x.array.dtype.kind == "b"
     ):
         raise RuntimeError(
-            f"result type {_name(new)} can't be cast to the desired output type {_name(x)}"
+            f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
+            f"{dtypes.title(x.dtype)}"
         )
     if 0 in x.array.strides and x.array.size > 1 and _repeats(x.array):
         raise RuntimeError(
@@ -94,7 +95,7 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
 
 
 def _take_history(x: Tensor, new: Tensor) -> None:
-    """x stands from now on where `new` stands in the graph; retain_grad() goes along."""
+    """Give x the place in the graph that `new` has; retain_grad() stays in force."""
     kept = (x._op.retained if x._op is not None else None) or {}
     retained = x._out in kept and kept[x._out]() is x
     if retained:
@@ -106,7 +107,10 @@ def _take_history(x: Tensor, new: Tensor) -> None:
 
 @method("_refresh_history")
 def refresh_history(view: Tensor) -> Tensor:
-    """Give a view that was taken before its base changed the history that it has now."""
+    """Give a view that was taken before its base changed the history that it has now.
+
+    Raises: RuntimeError if the view is a leaf that requires grad.
+    """
     base = view._view_of
     assert base is not None  # only views have a base whose history can change
     if view._op is None and view._needs:
@@ -116,19 +120,13 @@ def refresh_history(view: Tensor) -> Tensor:
         )
     view._tick = base._tick
     with enable_grad():
-        now = ops.ReadView.apply(base, view=view.array)
-    _take_history(view, now)
+        current = ops.ReadView.apply(base, view=view.array)
+    _take_history(view, current)
     return view
 
 
 def _repeats(array: Any) -> bool:
     return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
-
-
-def _name(x: Tensor) -> str:
-    names = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long",
-             "int32": "Int", "bool": "Bool", "uint8": "Byte"}  # fmt: skip
-    return names.get(str(x.dtype).removeprefix("torch."), str(x.dtype))
 
 
 def in_place(function: Any, *names: str, saves_input: bool = False) -> None:
@@ -165,7 +163,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     host = None
     if xp_of(src.array) is not xp_of(self.array):
         host = to_numpy(src.array)
-        refuse_in_capture("a tensor's way from the CPU to the GPU")
+        refuse_in_capture("a tensor's copy from the CPU to the GPU")
         src = wrap(xp_of(self.array).asarray(host))
     elif self.is_cuda and device_of(src.array) != device_of(self.array):
         src = wrap(move(src.array, *device_of(self.array)))

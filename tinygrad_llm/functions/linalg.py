@@ -16,16 +16,16 @@ from .method import function, method
 from .operands import promote
 
 
-def _same_dtype(what: str, a: Tensor, b: Tensor) -> None:
+def _same_dtype(name: str, a: Tensor, b: Tensor) -> None:
     if a.array.dtype != b.array.dtype:
         raise RuntimeError(
-            f"{what}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}: "
+            f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}: "
             "bring one to the other's with .to(dtype)"
         )
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a·b; NumPy has no fast product in half precision, so there it is worked out in float32."""
+    """a·b; NumPy has no fast product in half precision, so it is computed in float32 there."""
     if a.array.dtype.itemsize == 2 and (not a.is_cuda or a.array.dtype.name == "bfloat16"):
         return run(ops.Matmul, a, b)
     return ops.Matmul.apply(a, b)
@@ -61,10 +61,10 @@ def _rmatmul(input: Tensor, other: Any) -> Tensor:
     return NotImplemented
 
 
-def _dims_are(what: str, x: Tensor, ndim: int, argument: str) -> None:
+def _dims_are(name: str, x: Tensor, ndim: int, argument: str) -> None:
     if x.array.ndim != ndim:
         raise RuntimeError(
-            f"{what}: expected {argument} to be {ndim}-D, got {x.array.ndim}-D of shape "
+            f"{name}: expected {argument} to be {ndim}-D, got {x.array.ndim}-D of shape "
             f"{tuple(x.array.shape)}: matmul takes any"
         )
 
@@ -114,14 +114,17 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 @method
 def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """dot: there are no complex numbers here, of which it would take the conjugate."""
+    """dot; it would take the complex conjugate, but there are no complex numbers here."""
     return dot(input, other)
 
 
 @method
 def inner(input: Tensor, other: Tensor) -> Tensor:
-    """Products summed over the last dimensions: (..., K), (..., K) -> (..., ...); with a 0-d tensor
-    the product. RuntimeError if the last sizes differ."""
+    """Products summed over the last dimensions: (..., K), (..., K) -> (..., ...).
+
+    With a 0-d tensor it is the product.
+    Raises: RuntimeError if the last sizes differ.
+    """
     if input.array.ndim == 0 or other.array.ndim == 0:
         return input * other
     if input.array.shape[-1] != other.array.shape[-1]:
@@ -136,7 +139,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Products summed over dimensions of both: the last n of a and the first n of b for a number n,
     else those that two lists name. The result has a's other dimensions and then b's.
 
-    RuntimeError if the sizes that are summed over differ.
+    Raises: RuntimeError if the sizes that are summed over differ.
     """
     if isinstance(dims, int):
         if dims < 0:
@@ -154,12 +157,12 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
                 f"contracted dimensions need to match, but first has size {a.array.shape[i]} in "
                 f"dim {i} and second has size {b.array.shape[j]} in dim {j}"
             )
-    rest_a = [d for d in range(a.array.ndim) if d not in of_a]
-    rest_b = [d for d in range(b.array.ndim) if d not in of_b]
-    shape = [a.array.shape[d] for d in rest_a] + [b.array.shape[d] for d in rest_b]
+    others_a = [d for d in range(a.array.ndim) if d not in of_a]
+    others_b = [d for d in range(b.array.ndim) if d not in of_b]
+    shape = [a.array.shape[d] for d in others_a] + [b.array.shape[d] for d in others_b]
     k = math.prod(sums)
-    rows = a.permute(rest_a + of_a).reshape(math.prod(shape[: len(rest_a)]), k)  # (N, K)
-    columns = b.permute(of_b + rest_b).reshape(k, math.prod(shape[len(rest_a) :]))  # (K, M)
+    rows = a.permute(others_a + of_a).reshape(math.prod(shape[: len(others_a)]), k)  # (N, K)
+    columns = b.permute(of_b + others_b).reshape(k, math.prod(shape[len(others_a) :]))  # (K, M)
     return matmul(rows, columns).reshape(shape)  # (N, M) -> a's and b's other dimensions
 
 
@@ -192,9 +195,12 @@ def baddbmm(
 
 @function
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products by letters: einsum("bqd,bkd->bqk", q, k). Letters that the output lacks are
-    summed; without "->" the output has the letters that appear once, in alphabetical order; "..."
-    stands for leading dimensions. RuntimeError where letters and dimensions disagree."""
+    """Sums of products by letters: einsum("bqd,bkd->bqk", q, k).
+
+    Letters that the output lacks are summed; without "->" the output has the letters that appear
+    once, in alphabetical order; "..." means leading dimensions.
+    Raises: RuntimeError if letters and dimensions disagree.
+    """
     xs = list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(
         operands)  # fmt: skip
     left, arrow, output = equation.replace(" ", "").partition("->")
@@ -243,9 +249,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:
     """x[.., i, .., i, ..] with the repeated letter's dimensions as one, moved to the front."""
     dims = [d for d, c in enumerate(term) if c == letter]
-    rest = [d for d, c in enumerate(term) if c != letter]
+    others = [d for d, c in enumerate(term) if c != letter]
     if len({x.array.shape[d] for d in dims}) > 1:
         raise RuntimeError(f"einsum(): {letter!r} is repeated in {term!r} with different sizes")
-    x = x.permute(*dims, *rest)
+    x = x.permute(*dims, *others)
     i = wrap(xp_of(x.array).arange(x.array.shape[0]))
-    return x[(i,) * len(dims)], letter + "".join(term[d] for d in rest)
+    return x[(i,) * len(dims)], letter + "".join(term[d] for d in others)

@@ -11,9 +11,10 @@ from .half_precision import run
 
 @mixed
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x·weightᵀ + bias: (..., in) by (out, in), plus (out), gives (..., out).
+    """x·weightᵀ + bias: (..., in) times (out, in), plus (out); returns (..., out).
 
-    A weight of shape (in) gives (...). RuntimeError if shapes or dtypes disagree.
+    For a weight of shape (in) it returns (...).
+    Raises: RuntimeError if shapes or dtypes disagree.
     """
     need_tensor("linear", input)
     need_tensor("linear", weight, "weight")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import operator
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..tensor.shapes import normal_dims
 from .checks import broadcasts
 from .inplace import in_place
 from .method import method
-from .operands import as_operand
+from .operands import pair
 
 
 def _logical(name: str, input: Tensor, other: Any) -> Tensor:
@@ -52,20 +51,15 @@ def logical_not(input: Tensor) -> Tensor:
 
 def _bitwise(name: str, sign: str, input: Any, other: Any) -> Any:
     """An operator on the bits of integers, or on truth values; the common dtype of both."""
-    use_gpu_of(input, other)
-    given = [as_operand(v) for v in (input, other)]
-    if builtins.any(v is NotImplemented for v in given):
+    both = pair(input, other)
+    if both is NotImplemented:
         return NotImplemented
-    common = dtypes.result_type(*given)
-    if common.is_floating_point:
+    if both[0].is_floating_point():
         raise NotImplementedError(
-            f"\"{name}_cpu\" not implemented for '{dtypes.title(common)}': {sign} works on bits, "
-            "so on integers and booleans; compare first, as in (x > 0) & (y > 0)"
+            f"\"{name}_cpu\" not implemented for '{dtypes.title(both[0].dtype)}': {sign} works on "
+            "bits, so on integers and booleans; compare first, as in (x > 0) & (y > 0)"
         )
-    xp = xp_of(next(v.array for v in given if isinstance(v, Tensor)))
-    wanted = dtypes.numpy_dtype(common)
-    a, b = (xp.asarray(v.array if isinstance(v, Tensor) else v).astype(wanted) for v in given)
-    broadcasts(a, b)
+    a, b = (x.array for x in both)
     return wrap(asarray(_BITS[sign](a, b), a))
 
 
@@ -120,7 +114,7 @@ def bitwise_not(input: Tensor) -> Tensor:
     return wrap(asarray(~a, a))
 
 
-def _over(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+def _over_dims(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     a = input.array
     dims = normal_dims(dim, a.ndim)
     true = a if a.dtype.kind == "b" else a != 0
@@ -131,13 +125,13 @@ def _over(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 @method
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether one element over dim (an int, a tuple, None for all) is true; False for none."""
-    return _over("any", input, dim, keepdim)
+    return _over_dims("any", input, dim, keepdim)
 
 
 @method
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether every element over dim (an int, a tuple, None for all) is true; True for none."""
-    return _over("all", input, dim, keepdim)
+    return _over_dims("all", input, dim, keepdim)
 
 
 for _function in (logical_and, logical_or, logical_xor, logical_not, bitwise_not):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
@@ -45,18 +45,19 @@ def function(function: F) -> F:
 
 
 def guarded(function: F, arguments_before: int = 0) -> F:
-    """The function behind the one wrapper that stands between the caller and every function.
+    """The function behind the one wrapper between the caller and every function.
 
-    PyTorch's functions are more lenient than a Python function, and say more when they refuse:
+    PyTorch's functions accept more than a Python function, and their errors say more:
 
-    1. Arguments have NumPy's names too: sum(x, axis=1) is sum(x, dim=1), and what `*sizes` collects
-       may be given by name as one tuple: permute(x, dims=(1, 0)).
+    1. Arguments have NumPy's names too: sum(x, axis=1) is sum(x, dim=1), and the values that
+       `*sizes` collects may be given by name as one tuple: permute(x, dims=(1, 0)).
     2. A list or an array in a tensor's place is a TypeError that names the argument, its position
        and its type, not an AttributeError from within ("'list' object has no attribute 'array'").
     3. Two operands that do not go together (NotImplemented) are a TypeError too.
 
-    Nothing is examined before something went wrong: a good call costs one try and one comparison.
-    On a machine with several GPUs the GPU of the first tensor becomes the current one before that.
+    Nothing is examined before something has gone wrong: a good call costs one try and one
+    comparison. On a machine with several GPUs the GPU of the first tensor becomes the current one
+    before that.
 
     arguments_before: how many arguments come before the first that the caller writes, 1 for the
     self of a method. Positions in messages are counted without them.
@@ -84,7 +85,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
             raise error or TypeError(f"{function.__name__}(): got arguments that it does not know")
         return result
 
-    return call  # type: ignore[return-value]
+    return cast(F, call)
 
 
 def _use_gpu_of_arguments(args: tuple, kwargs: dict) -> None:

@@ -12,9 +12,9 @@ from ..tensor import Tensor
 
 
 class AccumulateGrad:
-    """What stands for a leaf in next_functions: what arrives there is added to `variable.grad`.
+    """The entry for a leaf in next_functions: a gradient that arrives is added to `variable.grad`.
 
-    Two of them are equal if they stand for the same leaf.
+    Two of them are equal if they are entries for the same leaf.
     """
 
     next_functions: tuple = ()
@@ -35,7 +35,7 @@ class AccumulateGrad:
 def _next_functions(op: Op) -> tuple:
     """For each input the op that made it and which of its outputs it was, as (op, i).
 
-    A leaf is represented by AccumulateGrad, an input that gets no gradient by None.
+    For a leaf it is (AccumulateGrad, 0), for an input that gets no gradient (None, 0).
     """
     functions: list[tuple[Any, int]] = []
     for edge in op.edges:

@@ -55,7 +55,7 @@ def layer_norm(
     """weight·(x − μ)/√(σ² + eps) + bias, mean and variance over the last dimensions.
 
     These must be normalized_shape, which weight and bias have too. Ba, Kiros, Hinton (2016).
-    RuntimeError if a shape disagrees.
+    Raises: RuntimeError if a shape disagrees.
     """
     return _normalize_last(
         "layer_norm", ops.LayerNorm, input, normalized_shape, eps, weight=weight, bias=bias

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import xp_of
+from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes, wrap
+from .checks import broadcasts
 
 _PYTHON = (bool, int, float)
 
@@ -40,7 +41,7 @@ def as_floating(x: Tensor) -> Tensor:
 
 
 def promote(*operands: Any, floating: bool = False) -> list[Any]:
-    """Operands brought to PyTorch's common dtype; numbers stay numbers, which take it on.
+    """Operands cast to PyTorch's common dtype; Python numbers stay numbers.
 
     floating: integers and booleans become the default floating dtype, as a division needs.
     """
@@ -48,6 +49,25 @@ def promote(*operands: Any, floating: bool = False) -> list[Any]:
     if floating and common.kind in "iub":
         common = dtypes.numpy_dtype(dtypes.get_default_dtype())
     return [cast(x, common) for x in operands]
+
+
+def pair(input: Any, other: Any) -> Any:
+    """Two tensors of the common dtype; NotImplemented if one is neither a tensor nor a number.
+
+    Raises: RuntimeError if they do not broadcast together.
+    """
+    use_gpu_of(input, other)
+    operands = [as_operand(x) for x in (input, other)]
+    if any(x is NotImplemented for x in operands):
+        return NotImplemented
+    dtype = dtypes.numpy_dtype(dtypes.result_type(*operands))
+    xp = xp_of(next(x.array for x in operands if isinstance(x, Tensor)))
+    a, b = (
+        cast(x, dtype) if isinstance(x, Tensor) else wrap(xp.asarray(x).astype(dtype))
+        for x in operands
+    )
+    broadcasts(a.array, b.array)
+    return a, b
 
 
 def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
@@ -79,6 +99,6 @@ def unary(op: Any, input: Any) -> Any:
             f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
     dtype = input.array.dtype
-    if dtype.kind == "V":  # bfloat16 is worked out in float32
+    if dtype.kind == "V":  # bfloat16 is computed in float32
         return cast(op.apply(cast(input, "float32")), dtype)
     return op.apply(as_floating(input) if dtype.kind in "iub" else input)

@@ -13,7 +13,7 @@ from .method import method
 from .return_types import Median, Sort, Topk, ValuesIndices, returned
 
 
-def _order(input: Tensor, dim: int, descending: bool) -> Any:
+def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     """The positions that sort x along dim, equal elements in their order, nan the largest."""
     a, xp = input.array, xp_of(input.array)
     if not descending:
@@ -31,7 +31,7 @@ def sort(
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
-    indices = wrap(_order(input, dim, descending))
+    indices = wrap(_sorting_positions(input, dim, descending))
     return returned(Sort, gather(input, dim, indices), indices)
 
 
@@ -60,7 +60,7 @@ def topk(
         order = xp.argsort(xp.take_along_axis(side, chosen, dim), axis=dim, kind="stable")
         indices = wrap(xp.take_along_axis(chosen, order, dim))
     else:
-        order = _order(input, dim, largest)
+        order = _sorting_positions(input, dim, largest)
         indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
     return returned(Topk, gather(input, dim, indices), indices)
 
@@ -82,7 +82,7 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return returned(Median, values, indices)
 
 
-_WAYS = ("linear", "lower", "higher", "nearest", "midpoint")
+_INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
 @method
@@ -90,15 +90,16 @@ def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
 ) -> Tensor:  # fmt: skip
-    """The number below which a share q of the elements along dim lies; of all of them without dim.
+    """The number below which a share q of the elements along dim lies; of all elements without dim.
 
     q is a number in [0, 1], or a vector of them, which becomes the first dimension of the result.
     Between two elements it is interpolated: linear, lower, higher, nearest or midpoint. nan if one
-    element is nan. RuntimeError for a q outside [0, 1] and for integers.
+    element is nan.
+    Raises: RuntimeError if q is outside [0, 1], and for integers.
     """
     if input.array.dtype.kind not in "f":
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
-    if interpolation not in _WAYS:
+    if interpolation not in _INTERPOLATIONS:
         raise RuntimeError(
             f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, "
             f"but got {interpolation}"
@@ -127,7 +128,7 @@ def quantile(
 
 
 def _between(rising: Tensor, place: float, how: str) -> Tensor:
-    """What stands at a place between the positions of sorted rows: (..., N) -> (...)."""
+    """The value at a fractional position of sorted rows: (..., N) -> (...)."""
     low, high = math.floor(place), math.ceil(place)
     if how == "lower":
         high = low

@@ -10,7 +10,10 @@ from .method import function, method
 
 @method
 def is_nonzero(input: Tensor) -> bool:
-    """Whether the only element is not 0; RuntimeError if there is not exactly one."""
+    """Whether the only element is not 0.
+
+    Raises: RuntimeError if there is not exactly one element.
+    """
     return bool(input)
 
 

@@ -1,8 +1,8 @@
 """Random tensors, with PyTorch's names, arguments and numbers.
 
-With the same seed every function here gives the numbers that PyTorch gives on a CPU, from the
-default generator or from the one passed as `generator`. On a GPU they are drawn on the CPU too, and
-sent there. How each number comes about stands in `tinygrad_llm.random`.
+With the same seed every function here returns the numbers that PyTorch returns on a CPU, from the
+default generator or from the one passed as `generator`. For a GPU they are drawn on the CPU too,
+and copied there. `tinygrad_llm.random` explains how each number is made.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def rand(
     *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Uniform numbers in [0, 1): rand(2, 3) or rand((2, 3)), of the default dtype unless told.
+    """Uniform numbers in [0, 1): rand(2, 3) or rand((2, 3)).
 
-    NotImplementedError for a dtype that is no floating-point one.
+    Of the default dtype unless dtype is given.
+    Raises: NotImplementedError for a dtype that is not floating-point.
     """
     shape = as_size("rand", args, size)
     kind = floating("check_uniform_bounds", dtypes.numpy_dtype(dtype))
@@ -60,9 +61,10 @@ def randn(
     *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Standard normal numbers: randn(2, 3) or randn((2, 3)), of the default dtype unless told.
+    """Standard normal numbers: randn(2, 3) or randn((2, 3)).
 
-    NotImplementedError for a dtype that is no floating-point one.
+    Of the default dtype unless dtype is given.
+    Raises: NotImplementedError for a dtype that is not floating-point.
     """
     shape = as_size("randn", args, size)
     kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
@@ -75,8 +77,8 @@ def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[An
     if "low" in names and len(args) < len(names):
         names.remove("low")
     if len(args) != len(names):
-        wanted = ", ".join(key for key in given if key != "low")
-        raise TypeError(f"{name}() takes ({wanted}) or (low, {wanted})")
+        names_left = ", ".join(key for key in given if key != "low")
+        raise TypeError(f"{name}() takes ({names_left}) or (low, {names_left})")
     given.update(zip(names, args, strict=True))
     low = 0 if given["low"] is None else integer(name, "low", given["low"])
     return (low, integer(name, "high", given["high"]), *list(given.values())[2:])
@@ -89,7 +91,8 @@ def randint(
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high), low 0 unless given: randint(10, (2, 3)) or randint(5, 10, (2, 3)).
 
-    int64 unless told. RuntimeError unless low < high and both fit the dtype.
+    int64 unless dtype is given.
+    Raises: RuntimeError unless low < high and both fit the dtype.
     """
     first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
     if not isinstance(shape, list | tuple):
@@ -103,13 +106,13 @@ def randperm(
     n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The numbers 0, ..., n − 1 in random order, int64 unless told: (n)."""
+    """The numbers 0, ..., n − 1 in random order: (n), int64 unless dtype is given."""
     n = integer("randperm", "n", n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
-    most = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
-    if n - 1 > most:
+    largest = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
+    if n - 1 > largest:
         raise RuntimeError(f"randperm: {n - 1} is too large for {kind.name}")
     return placed_tensor(stream(generator).randperm(n, kind), device, requires_grad)
 
@@ -120,7 +123,8 @@ def normal(
 ) -> Tensor:  # fmt: skip
     """Normal numbers: normal(0.0, 1.0, (2, 3)), or with a tensor of means, of stds, or of both.
 
-    Tensors of means and stds broadcast, and no size is given. RuntimeError for a negative std.
+    Tensors of means and stds broadcast; size is given for numbers only.
+    Raises: RuntimeError for a negative std.
     """
     draw = stream(generator)
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
@@ -161,7 +165,7 @@ def _like(
     name: str, input: Any, dtype: Any, place: Any, requires_grad: bool,
     draw: Callable[[Any, np.dtype], Any],
 ) -> Tensor:  # fmt: skip
-    """draw(shape, dtype) in input's shape and order in memory; its dtype and device unless told."""
+    """draw(shape, dtype) in input's shape and order in memory."""
     kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
     values = in_memory_order(lambda shape: draw(shape, kind), input.array)
     return placed_tensor(values, input.device if place is None else place, requires_grad)
@@ -172,7 +176,7 @@ def rand_like(
     input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Uniform numbers in [0, 1), of input's shape, dtype and device unless told."""
+    """Uniform numbers in [0, 1), of input's shape, and of its dtype and device unless given."""
 
     def draw(shape: Any, kind: np.dtype) -> Any:
         return stream(generator).rand(shape, floating("check_uniform_bounds", kind))
@@ -185,7 +189,7 @@ def randn_like(
     input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Standard normal numbers, of input's shape, dtype and device unless told."""
+    """Standard normal numbers, of input's shape, and of its dtype and device unless given."""
 
     def draw(shape: Any, kind: np.dtype) -> Any:
         floating("normal_kernel_cpu", kind)
@@ -201,7 +205,7 @@ def randint_like(
     dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Integers in [low, high), of input's shape, dtype and device unless told."""
+    """Integers in [low, high), of input's shape, and of its dtype and device unless given."""
     first, last = _bounds("randint_like", args, {"low": low, "high": high})
 
     def draw(shape: Any, kind: np.dtype) -> Any:
@@ -223,13 +227,13 @@ def _in_rows(array: Any) -> bool:
 def manual_seed(seed: Any) -> Generator:
     """Begin the default generator's stream of `seed`; returns that generator.
 
-    seed is made an int and must lie between −2⁶³ and 2⁶⁴ − 1, else ValueError.
+    Raises: ValueError if seed, made an int, is not between −2⁶³ and 2⁶⁴ − 1.
     """
     return streams.manual_seed(seed)
 
 
 def seed() -> int:
-    """Begin a stream of the default generator that nobody can foresee; returns its seed."""
+    """Begin a stream of the default generator from a seed of the system's; returns the seed."""
     return default_generator.seed()
 
 
@@ -244,7 +248,7 @@ def get_rng_state() -> Tensor:
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Let the default generator go on where `new_state` was taken, here or in PyTorch."""
+    """Continue the default generator where `new_state` was taken, here or in PyTorch."""
     default_generator.set_state(new_state)
 
 

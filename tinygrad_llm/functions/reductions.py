@@ -28,18 +28,18 @@ def _dims(input: Tensor, dim: Any) -> tuple[int, ...]:
     return normal_dims(dim, input.array.ndim)
 
 
-def _floating(input: Tensor, what: str) -> None:
+def _floating(input: Tensor, name: str) -> None:
     if input.array.dtype.kind in "iub":
         raise RuntimeError(
-            f"{what}(): could not infer output dtype. Input dtype must be either a floating point "
-            f"or complex dtype. Got: {str(input.dtype).removeprefix('torch.').capitalize()}: "
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating point "
+            f"or complex dtype. Got: {dtypes.title(input.dtype)}: "
             "call .float() first"
         )
 
 
 @method
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum over dim (an int, a tuple, or None for all). Integers and booleans give int64."""
+    """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     return ops.Sum.apply(input, dims=_dims(input, dim), keepdim=keepdim)
@@ -47,7 +47,10 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 @method
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean over dim (an int, a tuple, or None for all); RuntimeError for integers."""
+    """The mean over dim (an int, a tuple, or None for all).
+
+    Raises: RuntimeError for integers.
+    """
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     _floating(input, "mean")
@@ -95,24 +98,24 @@ def std_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Te
     return std(input, dim, **options), mean(input, dim, keepdim=options.get("keepdim", False))
 
 
-def _not_empty(input: Tensor, what: str, dims: tuple[int, ...], dim: Any = 0) -> None:
+def _not_empty(input: Tensor, name: str, dims: tuple[int, ...], dim: Any = 0) -> None:
     if input.array.size == 0 and dim in ((), None):
-        raise RuntimeError(_EMPTY.format(what))
+        raise RuntimeError(_EMPTY.format(name))
     empty = [d for d in dims if input.array.shape[d] == 0] or (input.array.size == 0 and not dims)
     if empty:
         raise IndexError(
-            f"{what}(): Expected reduction dim to be specified for input.numel() == 0, and to have "
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0, and to have "
             f"non-zero size: the shape is {tuple(input.array.shape)}"
         )
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
-    what = "max" if largest else "min"
+    name = "max" if largest else "min"
     if isinstance(dim, Tensor):
         return input.maximum(dim) if largest else input.minimum(dim)
     if dim is None:
         if input.array.size == 0:
-            raise RuntimeError(_EMPTY.format(what))
+            raise RuntimeError(_EMPTY.format(name))
         return ops.Extreme.apply(input, dims=_dims(input, None), largest=largest)
     find = argmax if largest else argmin
     indices = find(input, dim, keepdim=True)
@@ -158,8 +161,8 @@ def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
     if dim is None:
         if a.size == 0:
             raise IndexError(_EMPTY.format(name))
-        found = getattr(a, name)()
-        return wrap(xp_of(a).asarray(found).reshape((1,) * a.ndim if keepdim else ()))
+        position = getattr(a, name)()
+        return wrap(xp_of(a).asarray(position).reshape((1,) * a.ndim if keepdim else ()))
     dim = normal_dim(dim, a.ndim)
     if a.ndim == 0:
         return wrap(xp_of(a).zeros((), "int64"))
@@ -192,7 +195,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 @method
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The product of all elements, or along one dim. Integers and booleans give int64."""
+    """The product of all elements, or along one dim. Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     elif input.array.dtype.kind in "iub":
@@ -241,8 +244,8 @@ def diff(
     parts = [x for x in (prepend, input, append) if x is not None]
     whole = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(builtins.min(n, whole.size(dim))):
-        rest = whole.size(dim) - 1
-        later, sooner = whole.narrow(dim, 1, rest), whole.narrow(dim, 0, rest)
+        n_pairs = whole.size(dim) - 1
+        later, sooner = whole.narrow(dim, 1, n_pairs), whole.narrow(dim, 0, n_pairs)
         is_bool = whole.array.dtype.kind == "b"
         whole = later.logical_xor(sooner) if is_bool else later - sooner
     return whole
@@ -256,7 +259,7 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
 
 @method
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean of what is not nan; nan if there is nothing else."""
+    """The mean of the elements that are not nan; nan if all are."""
     need_floating("nanmean", input)
     count = sum(~input.isnan(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / count

@@ -39,7 +39,7 @@ class Median(ValuesIndices):
 
 
 def returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
-    """The pair; grad_fn prints as one step, whichever ops it took."""
+    """The pair; grad_fn prints as one step, as in PyTorch, even if it took several ops."""
     if values._op is not None:
         values._op.printed = f"{kind.__name__}Backward{1 if kind is Median else 0}"
     return kind(values, indices)

@@ -1,4 +1,4 @@
-"""Whole numbers out of others: floor, round, sign, and division with a rest."""
+"""Rounding and division with remainder: floor, round, sign, remainder and their relatives."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import asarray, use_gpu_of, xp_of
-from ..tensor import Tensor, dtypes, wrap
-from .checks import broadcasts
+from ..tensor import Tensor, wrap
 from .inplace import in_place
 from .method import method
-from .operands import as_operand, cast
+from .operands import pair
 
 
 def _step(name: str, input: Tensor) -> Tensor:
@@ -59,8 +58,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 @method
 def frac(input: Tensor) -> Tensor:
-    """What remains without the whole part, with the sign of the number."""
-    with np.errstate(invalid="ignore"):  # of an infinity nothing is left but nan
+    """The number minus its whole part, with the sign of the number."""
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is nan
         return input - trunc(input)
 
 
@@ -89,62 +88,57 @@ def signbit(input: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------- division
-def _pair(input: Any, other: Any) -> Any:
-    """Two tensors of the common dtype; NotImplemented if one is no tensor and no number.
+def _dividend_and_divisor(input: Any, other: Any) -> Any:
+    """As `pair`.
 
-    RuntimeError for a division of integers by 0.
+    Raises: RuntimeError for a division of integers by 0.
     """
-    use_gpu_of(input, other)
-    given = [as_operand(v) for v in (input, other)]
-    if any(v is NotImplemented for v in given):
-        return NotImplemented
-    dtype = dtypes.numpy_dtype(dtypes.result_type(*given))
-    xp = xp_of(next(v.array for v in given if isinstance(v, Tensor)))
-    a, b = (
-        cast(v, dtype) if isinstance(v, Tensor) else wrap(xp.asarray(v).astype(dtype))
-        for v in given
-    )
-    broadcasts(a.array, b.array)
-    if dtype.kind in "iub" and (b.array == 0).any():
-        raise RuntimeError("ZeroDivisionError: integers are divided by 0")
-    return a, b
+    both = pair(input, other)
+    if both is not NotImplemented and both[1].array.dtype.kind in "iub":
+        if (both[1].array == 0).any():
+            raise RuntimeError("ZeroDivisionError: integers are divided by 0")
+    return both
 
 
-def _rest(input: Any, other: Any, rounding: str) -> Any:
-    pair = _pair(input, other)
-    if pair is NotImplemented:
-        return pair
+def _remainder(input: Any, other: Any, rounding: str) -> Any:
+    both = _dividend_and_divisor(input, other)
+    if both is NotImplemented:
+        return both
     with np.errstate(invalid="ignore"):
-        return ops.Remainder.apply(*pair, rounding=rounding)
+        return ops.Remainder.apply(*both, rounding=rounding)
 
 
 @method("remainder", "__mod__")
 def remainder(input: Any, other: Any) -> Tensor:
     """input − ⌊input / other⌋·other, with other's sign, as Python's %.
 
-    Gradient: 1 to input, −⌊input / other⌋ to other. Integers divided by 0 are a RuntimeError.
+    Gradient: 1 for input, −⌊input / other⌋ for other.
+    Raises: RuntimeError if integers are divided by 0.
     """
-    return _rest(input, other, "floor")
+    return _remainder(input, other, "floor")
 
 
 @method("__rmod__")
 def _rmod(input: Any, other: Any) -> Tensor:
-    return _rest(other, input, "floor")
+    return _remainder(other, input, "floor")
 
 
 @method
 def fmod(input: Any, other: Any) -> Tensor:
     """As `remainder`, but the quotient is rounded towards 0: the result has input's sign."""
-    return _rest(input, other, "trunc")
+    return _remainder(input, other, "trunc")
 
 
 @method("floor_divide", "__floordiv__")
 def floor_divide(input: Any, other: Any) -> Tensor:
-    """⌊input / other⌋, outside the graph. Integers divided by 0 are a RuntimeError."""
-    pair = _pair(input, other)
-    if pair is NotImplemented:
-        return pair
-    a, b = (x.array for x in pair)
+    """⌊input / other⌋, outside the graph.
+
+    Raises: RuntimeError if integers are divided by 0.
+    """
+    both = _dividend_and_divisor(input, other)
+    if both is NotImplemented:
+        return both
+    a, b = (x.array for x in both)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return wrap(asarray(xp_of(a).floor_divide(a, b), a))
 

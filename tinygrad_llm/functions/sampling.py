@@ -1,6 +1,6 @@
-"""Random numbers written into tensors, and draws by probabilities that stand in tensors.
+"""Random numbers written into tensors, and draws with probabilities that are tensors.
 
-With the same seed they are the numbers that PyTorch gives on a CPU (see `tinygrad_llm.random`).
+With the same seed they are the numbers that PyTorch draws on a CPU (see `tinygrad_llm.random`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["bernoulli", "multinomial"]
 
 # ----------------------------------------------------------------------------------- arguments
 def stream(generator: Any) -> Generator:
-    """The generator given, or the default one; TypeError for what is none."""
+    """The generator given, or the default one.
+
+    Raises: TypeError if it is not a generator.
+    """
     if generator is None:
         return default_generator
     if not isinstance(generator, Generator):
@@ -33,15 +36,21 @@ def stream(generator: Any) -> Generator:
 
 
 def floating(kernel: str, dtype: np.dtype) -> np.dtype:
-    """The dtype; NotImplementedError, in PyTorch's words, unless it is a floating-point one."""
+    """The dtype, if it is a floating-point one.
+
+    Raises: NotImplementedError, in PyTorch's words, if not.
+    """
     if dtype.kind in "iub":
-        title = dtypes._TITLES[dtypes.of(dtype)]
+        title = dtypes.title(dtypes.of(dtype))
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{title}'")
     return dtype
 
 
 def integer(function: str, name: str, value: Any) -> int:
-    """The value as a Python int; TypeError that names the function's argument."""
+    """The value as a Python int.
+
+    Raises: TypeError that names the function's argument if it is not an integer.
+    """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}(): argument '{name}' must be int, not {type(value).__name__}")
     return value.__index__()
@@ -49,17 +58,17 @@ def integer(function: str, name: str, value: Any) -> int:
 
 def _check_uniform(low: float, high: float, dtype: np.dtype) -> None:
     floating("check_uniform_bounds", dtype)
-    most = {"float64": 1.7976931348623157e308, "float16": 65504.0}.get(
+    largest = {"float64": 1.7976931348623157e308, "float16": 65504.0}.get(
         dtype.name, (2.0 - 2.0 ** (-7 if dtype.itemsize == 2 else -23)) * 2.0**127
     )
     for name, value in (("from", low), ("to", high)):
-        if not abs(value) <= most:
+        if not abs(value) <= largest:
             raise RuntimeError(f"{name} is out of bounds for {dtype.name}: got {value}")
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
         )
-    if high - low > most:
+    if high - low > largest:
         raise RuntimeError(
             f"uniform_ expects to-from <= std::numeric_limits<{dtype.name}>::max(), but found "
             f"to={high:g} and from={low:g} which result in to-from to exceed the limit"
@@ -67,7 +76,7 @@ def _check_uniform(low: float, high: float, dtype: np.dtype) -> None:
 
 
 def check_std(std: float) -> None:
-    """RuntimeError for a negative standard deviation."""
+    """Raises: RuntimeError for a negative standard deviation."""
     if not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
 
@@ -75,9 +84,9 @@ def check_std(std: float) -> None:
 # ------------------------------------------------------------------------------ probabilities
 @method
 def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
-    """1 with the probability that stands in input, or with p, else 0; of input's shape and dtype.
+    """1 with the probability in input, or with p, else 0; of input's shape and dtype.
 
-    RuntimeError for a probability outside [0, 1].
+    Raises: RuntimeError for a probability outside [0, 1].
     """
     kind = input.array.dtype
     if p is None:
@@ -93,15 +102,15 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
 ) -> Tensor:
-    """Indices drawn with the weights that stand in each row of input: (V) or (B, V) -> (..., n).
+    """Indices drawn with the weights in each row of input: (V) or (B, V) -> (..., n), int64.
 
-    The weights need not add up to 1. Without replacement no index comes twice. int64.
-    RuntimeError for weights that are negative, infinite, NaN, or all zero, and for more samples
-    than there are weights without replacement.
+    The weights need not add up to 1. Without replacement no index is drawn twice.
+    Raises: RuntimeError for weights that are negative, infinite, NaN or all zero, and for more
+    samples than weights without replacement.
     """
     n = integer("multinomial", "num_samples", num_samples)
     if input.array.dtype.kind in "iub":
-        title = dtypes._TITLES[input.dtype]
+        title = dtypes.title(input.dtype)
         raise RuntimeError(
             f"multinomial only supports floating-point dtypes for input, got: {title}"
         )
@@ -121,7 +130,7 @@ def multinomial(
 
 # -------------------------------------------------------------------------------------- in place
 def _fill(x: Tensor, by: str, draw: Callable[..., Any], *others: Any) -> Tensor:
-    """What draw(shape, *others) gives, in the order of x's memory, becomes the values of x."""
+    """Write the values that draw(shape, *others) returns, in the order of x's memory, into x."""
     refuse_leaf(x)
     use_gpu_of(x)
     values = in_memory_order(draw, x.array, *others) if x.array.size else x.array
@@ -129,7 +138,7 @@ def _fill(x: Tensor, by: str, draw: Callable[..., Any], *others: Any) -> Tensor:
 
 
 def _from_to(by: str, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments `from`, a word of Python that can be no parameter, and `to`, by name."""
+    """The arguments `from` (a word of Python, which cannot name a parameter) and `to`, by name."""
     names = ("to",) if by == "random_" and len(args) == 1 and not given else ("from", "to")
     unknown = set(given) - {"from", "to"}
     if len(args) > 2 or unknown or any(name in given for name in names[: len(args)]):
@@ -141,7 +150,7 @@ def _from_to(by: str, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str,
 def uniform_(self: Tensor, *args: Any, generator: Any = None, **given: Any) -> Tensor:
     """Uniform numbers in [from, to) in place: uniform_(), uniform_(-1.0, 1.0), uniform_(to=2.0).
 
-    RuntimeError unless from <= to and both fit the dtype.
+    Raises: RuntimeError unless from <= to and both fit the dtype.
     """
     bounds = {"from": 0.0, "to": 1.0, **_from_to("uniform_", args, given)}
     low, high = float(bounds["from"]), float(bounds["to"])
@@ -163,13 +172,13 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Exponential numbers of rate lambd, so of mean 1/lambd, in place.
 
-    RuntimeError unless lambd > 0 and the dtype is a floating-point one.
+    Raises: RuntimeError unless lambd > 0 and the dtype is floating-point.
     """
     kind = self.array.dtype
     if kind.kind in "iub":
         raise RuntimeError(
             "Exponential distribution is a continuous probability distribution. dtype must be a "
-            f"floating point but you specified {dtypes._TITLES[self.dtype]}"
+            f"floating point but you specified {dtypes.title(self.dtype)}"
         )
     if not lambd > 0.0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
@@ -180,7 +189,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """1 with probability p, a number or a tensor that broadcasts, else 0, in place.
 
-    RuntimeError for a probability outside [0, 1].
+    Raises: RuntimeError for a probability outside [0, 1].
     """
     draw, kind = stream(generator), self.array.dtype
     if not isinstance(p, Tensor):
@@ -196,8 +205,9 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 def random_(self: Tensor, *args: Any, generator: Any = None, **given: Any) -> Tensor:
     """Integers in place: random_(to) in [0, to), random_(from, to) in [from, to).
 
-    random_() goes from 0 to the largest of the dtype; floats stop where they no longer hold every
-    integer. random_(from, None) goes from `from` to there, and for −2⁶³ to 2⁶³ − 1.
+    random_() draws from 0 to the largest number of the dtype, for a floating dtype to the largest
+    up to which it holds every integer. random_(from, None) draws from `from` to there; for −2⁶³ to
+    2⁶³ − 1.
     """
     draw, kind = stream(generator), self.array.dtype
     bounds = _from_to("random_", args, given)

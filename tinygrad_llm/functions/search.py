@@ -16,7 +16,7 @@ from .method import function, method
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not 0, in row order.
 
-    A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) a dimension, which can be
+    A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) per dimension, which can be
     used as an index.
     """
     a = input.array
@@ -57,7 +57,7 @@ def unique(
     """The different values in ascending order, or with dim the different slices along it.
 
     With return_inverse also where each element is among them (input's shape, or that dimension's
-    size), with return_counts also how often each occurs. Every nan is a value of its own.
+    size), with return_counts also how often each occurs. Every nan counts as a different value.
     """
     a = input.array
     xp = xp_of(a)
@@ -65,12 +65,12 @@ def unique(
     kind = a.dtype
     if kind.kind == "V":  # bfloat16 has no sort that puts nan last
         a = a.astype(np.float32)
-    found = xp.unique(
+    result = xp.unique(
         a, return_inverse=return_inverse, return_counts=return_counts, axis=axis, equal_nan=False
     )
     if not (return_inverse or return_counts):
-        return wrap(found.astype(kind, copy=False))
-    parts = [wrap(found[0].astype(kind, copy=False)), *(wrap(part) for part in found[1:])]
+        return wrap(result.astype(kind, copy=False))
+    parts = [wrap(result[0].astype(kind, copy=False)), *(wrap(part) for part in result[1:])]
     if return_inverse:
         parts[1] = wrap(parts[1].array.reshape(a.shape if axis is None else -1))
     return tuple(parts)
@@ -80,8 +80,9 @@ def unique(
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each integer 0, 1, 2, ... occurs in a 1-D tensor, or the sum of its weights.
 
-    int64 counts of size max(input) + 1 or minlength if that is more; sums of weights in float64,
-    or float32 if the weights are. RuntimeError for what is not 1-D, negative or no integer.
+    int64 counts of size max(input) + 1, or minlength if that is more; sums of weights in float64,
+    or float32 if the weights are.
+    Raises: RuntimeError unless input is 1-D and holds integers that are not negative.
     """
     a = input.array
     if a.dtype.kind not in "iu":
@@ -103,9 +104,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 def isin(
     elements: Tensor, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
-    """Whether each element is one of test_elements, or is none of them if `invert`; a bool tensor.
+    """Whether each element is one of test_elements, or is not if `invert`; a bool tensor.
 
-    assume_unique says that no number comes twice on either side, which makes no difference here.
+    assume_unique promises that no number is repeated on either side, which has no effect here.
     """
     a = elements.array
     xp = xp_of(a)
@@ -122,16 +123,16 @@ def searchsorted(
     right: bool = False,
     side: str | None = None,
 ) -> Tensor:
-    """Where each value would stand in an ascending sequence: before equal ones, or after (right).
+    """The position of each value in an ascending sequence: before equal ones, or after them.
 
     sorted_sequence is 1-D, or (..., n) with the same leading sizes as input (..., m). int64.
     """
     s = sorted_sequence.array
     xp = xp_of(s)
     v = input.array if isinstance(input, Tensor) else xp.asarray(input)
-    after = "right" if right or side == "right" else "left"
+    side = "right" if right or side == "right" else "left"
     if s.ndim <= 1:
-        found = asarray(xp.searchsorted(s, v, after), s)
+        positions = asarray(xp.searchsorted(s, v, side), s)
     else:
         if v.ndim != s.ndim or v.shape[:-1] != s.shape[:-1]:
             raise RuntimeError(
@@ -139,10 +140,10 @@ def searchsorted(
                 f"dimensions of boundaries tensor and input value tensor must match, but we got "
                 f"boundaries tensor {list(s.shape)} and input value tensor {list(v.shape)}"
             )
-        found = xp.empty(v.shape, np.int64)
+        positions = xp.empty(v.shape, np.int64)
         for i in np.ndindex(*s.shape[:-1]):
-            found[i] = xp.searchsorted(s[i], v[i], after)
-    return wrap(found.astype(np.int32 if out_int32 else np.int64))
+            positions[i] = xp.searchsorted(s[i], v[i], side)
+    return wrap(positions.astype(np.int32 if out_int32 else np.int64))
 
 
 @function

@@ -15,9 +15,9 @@ from .operands import binary, cast, promote
 
 @method("clamp", "clip")
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """x held between min and max, numbers or tensors, either of which may be None.
+    """x clamped to [min, max], numbers or tensors, either of which may be None.
 
-    A value at a bound keeps its gradient; outside it goes to the bound, if that is a tensor.
+    A value at a bound keeps its gradient; outside, the bound gets the gradient if it is a tensor.
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
@@ -54,9 +54,9 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 @function
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """input where the condition holds, else other; numbers are allowed, shapes broadcast.
+    """input where the condition is True, else other; numbers are allowed, shapes broadcast.
 
-    With the condition alone: the positions where it holds, one index tensor a dimension.
+    With the condition alone: the positions where it is True, one index tensor per dimension.
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
@@ -80,7 +80,7 @@ def _where(input: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 @method
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """input with `value` (a number or a 0-d tensor) wherever the boolean mask holds."""
+    """input with `value` (a number or a 0-d tensor) wherever the boolean mask is True."""
     if mask.array.dtype.kind != "b":
         raise RuntimeError(
             f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}: "

@@ -9,17 +9,20 @@ from ..tensor import device
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """The model itself: there is nothing to compile here. As a decorator, the function itself."""
+    """The model itself: nothing is compiled here. As a decorator, the function itself."""
     return (lambda function: function) if model is None else model
 
 
 def get_default_device() -> device:
-    """device(type='cpu'): where tensors are made unless device= says otherwise."""
+    """device(type='cpu'): where tensors are made unless device= is given."""
     return device("cpu")
 
 
 def set_default_device(device: Any) -> None:
-    """Accepts "cpu" alone; RuntimeError for another: pass device= to the function instead."""
+    """Accepts "cpu" alone.
+
+    Raises: RuntimeError for another: pass device= to the function instead.
+    """
     if str(device) != "cpu":
         raise RuntimeError(
             f"set_default_device({str(device)!r}): tensors are made on the CPU unless the function "

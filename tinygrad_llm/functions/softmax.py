@@ -16,7 +16,7 @@ from .operands import as_floating, cast
 from .sampling import exponential_
 
 
-def _over(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     need_floating(name, input)
@@ -32,11 +32,11 @@ def _over(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Ten
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1; give dim, the default is odd.
+    """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1. Pass dim: the default is odd.
 
     dtype: cast to it first. A row of −inf alone is nan.
     """
-    return _over("softmax", ops.Softmax, input, dim, dtype)
+    return _along_dim("softmax", ops.Softmax, input, dim, dtype)
 
 
 @method
@@ -45,7 +45,7 @@ def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
     """log(softmax(x)) along dim, without the −inf of softmax's zeros. dtype: cast to it first."""
-    return _over("log_softmax", ops.LogSoftmax, input, dim, dtype)
+    return _along_dim("log_softmax", ops.LogSoftmax, input, dim, dtype)
 
 
 @method

@@ -86,7 +86,7 @@ class ELU(_Inplace):
 
 
 class Hardtanh(_Inplace):
-    """x held between min_val and max_val."""
+    """x clamped to [min_val, max_val]."""
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
@@ -102,7 +102,7 @@ class Hardtanh(_Inplace):
 
 
 class ReLU6(Hardtanh):
-    """x held between 0 and 6."""
+    """x clamped to [0, 6]."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -232,7 +232,7 @@ class Mish(_Inplace):
 
 
 class _Hard(_Inplace):
-    """Says nothing of inplace when it is printed, as in PyTorch."""
+    """Does not print inplace, as in PyTorch."""
 
     def extra_repr(self) -> str:
         return ""
@@ -246,7 +246,7 @@ class Hardswish(_Hard):
 
 
 class Hardsigmoid(_Hard):
-    """x/6 + ½ held between 0 and 1."""
+    """x/6 + ½ clamped to [0, 1]."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input, self.inplace)

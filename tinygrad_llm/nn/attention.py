@@ -23,10 +23,11 @@ class MultiheadAttention(Module):
     Query (T, B, embed_dim), key (S, B, kdim) and value (S, B, vdim), or with B first if
     batch_first, or without B. Returns (output of the query's shape, weights): the weights are
     (B, T, S), averaged over heads, or (B, H, T, S) with average_attn_weights=False, or None with
-    need_weights=False, which is faster. In a boolean mask True means that the place must not be
-    looked at; a mask of numbers is added to the scores. key_padding_mask is (B, S), attn_mask
-    (T, S) or (B·H, T, S). AssertionError and RuntimeError for shapes that do not fit.
-    (Vaswani and others, 2017.)
+    need_weights=False, which is faster. In a boolean mask True means that a query must not look at
+    the key; a mask of numbers is added to the scores. key_padding_mask is (B, S), attn_mask (T, S)
+    or (B·H, T, S).
+    Raises: AssertionError or RuntimeError for shapes that do not fit.
+    Vaswani et al. (2017).
     """
 
     def __init__(
@@ -163,7 +164,8 @@ class MultiheadAttention(Module):
         E = self.embed_dim
         if itself and self._qkv_same_embed_dim:
             qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3E)
-            return qkv.split(E, -1)
+            q, k, v = qkv.split(E, -1)  # (B, T, E) each
+            return q, k, v
         if self._qkv_same_embed_dim:
             wq, wk, wv = self.in_proj_weight.split(E, 0)  # (E, E) each
         else:
@@ -173,32 +175,32 @@ class MultiheadAttention(Module):
         return F.linear(query, wq, bq), F.linear(key, wk, bk), F.linear(value, wv, bv)
 
     def _mask(
-        self, q: Tensor, given: int, S: int, attn_mask: Tensor | None, padding: Tensor | None
+        self, q: Tensor, n_keys: int, S: int, attn_mask: Tensor | None, padding: Tensor | None
     ) -> Tensor | None:
-        """Both masks as one of numbers to add to the scores (B, H, T, S), or None."""
+        """Both masks as one mask of numbers that is added to the scores (B, H, T, S), or None."""
         B, H, T, _ = q.shape
         mask = None
         if attn_mask is not None:
             if attn_mask.dim() not in (2, 3):
                 raise RuntimeError(f"attn_mask's dimension {attn_mask.dim()} is not supported")
-            wanted = (T, given) if attn_mask.dim() == 2 else (B * H, T, given)
-            if tuple(attn_mask.shape) != wanted:
+            expected = (T, n_keys) if attn_mask.dim() == 2 else (B * H, T, n_keys)
+            if tuple(attn_mask.shape) != expected:
                 raise RuntimeError(
                     f"The shape of the {attn_mask.dim()}D attn_mask is {attn_mask.shape}, "
-                    f"but should be {wanted}."
+                    f"but should be {expected}."
                 )
             mask = _additive(attn_mask, q)
-            shape = (1, 1, T, given) if attn_mask.dim() == 2 else (B, H, T, given)
+            shape = (1, 1, T, n_keys) if attn_mask.dim() == 2 else (B, H, T, n_keys)
             mask = mask.reshape(*shape)  # (1 or B, 1 or H, T, S)
         if padding is not None:
-            if tuple(padding.shape) != (B, given):
+            if tuple(padding.shape) != (B, n_keys):
                 raise AssertionError(
-                    f"Expected key_padded_mask.shape to be {(B, given)}, but got {padding.shape}"
+                    f"Expected key_padded_mask.shape to be {(B, n_keys)}, but got {padding.shape}"
                 )
-            hidden = _additive(padding, q).reshape(B, 1, 1, given)  # (B, 1, 1, S)
+            hidden = _additive(padding, q).reshape(B, 1, 1, n_keys)  # (B, 1, 1, S)
             mask = hidden if mask is None else mask + hidden
-        if mask is not None and S > given:  # the places of bias_kv and zero_attn are open
-            open_places = zeros(*mask.shape[:3], S - given, dtype=mask.dtype, device=mask.device)
+        if mask is not None and S > n_keys:  # the places of bias_kv and zero_attn are open
+            open_places = zeros(*mask.shape[:3], S - n_keys, dtype=mask.dtype, device=mask.device)
             mask = cat([mask, open_places], -1)
         return mask
 

@@ -12,14 +12,14 @@ __all__ = ["ModuleHooks"]
 
 
 class _Gate(Op, listed=False):
-    """y = x for several tensors at once; backward passes all of their gradients through `seen`."""
+    """y = x for several tensors together; all of their gradients pass through `on_backward`."""
 
-    def forward(self, *arrays, seen):
-        self.seen = seen
+    def forward(self, *arrays, on_backward):
+        self.on_backward = on_backward
         return arrays
 
     def backward(self, g):
-        return self.seen(g if isinstance(g, tuple) else (g,))
+        return self.on_backward(g if isinstance(g, tuple) else (g,))
 
 
 class ModuleHooks:
@@ -28,52 +28,53 @@ class ModuleHooks:
     def __init__(self, module: Any, hooks: dict[int, Any], pre_hooks: dict[int, Any]) -> None:
         self.module = module
         self.hooks, self.pre_hooks = list(hooks.values()), list(pre_hooks.values())
-        self.places: list[int] = []  # of the inputs that want a gradient
+        self.places: list[int] = []  # of the inputs that require a gradient
         self.length = 0
         self.grad_output: tuple[Any, ...] = ()
 
     def inputs(self, args: tuple) -> tuple:
-        """The positional arguments, those that want a gradient behind a gate."""
+        """The positional arguments, those that require a gradient behind a gate."""
         self.length = len(args)
-        args, self.places = _gated(args, self._inputs_seen)
+        args, self.places = _gated(args, self._on_input_gradients)
         return args
 
     def outputs(self, out: Any) -> Any:
-        """What forward gave, behind a gate; of a dict or another container only tuples and lists
-        are looked into."""
+        """The output of forward, behind a gate: a tensor, or the tensors in a tuple or a list."""
         several = isinstance(out, tuple | list)
         self.out_length = len(out) if several else 1
-        new, self.out_places = _gated(tuple(out) if several else (out,), self._outputs_seen)
+        new, self.out_places = _gated(tuple(out) if several else (out,), self._on_output_gradients)
         if not several:
             return new[0]
         if isinstance(out, tuple) and hasattr(out, "_fields"):
             return type(out)(*new)
         return type(out)(new)
 
-    def _outputs_seen(self, gs: tuple) -> tuple:
+    def _on_output_gradients(self, gs: tuple) -> tuple:
         grads = _spread(gs, self.out_places, self.out_length)
         for hook in self.pre_hooks:
             grads = _replaced(grads, hook(self.module, grads))
         self.grad_output = grads
-        if not self.places:  # no input wants a gradient: there will be no second gate
+        if not self.places:  # no input requires a gradient: no second gate follows
             for hook in self.hooks:
                 hook(self.module, (None,) * self.length, grads)
         return _arrays(grads, self.out_places)
 
-    def _inputs_seen(self, gs: tuple) -> tuple:
+    def _on_input_gradients(self, gs: tuple) -> tuple:
         grads = _spread(gs, self.places, self.length)
         for hook in self.hooks:
             grads = _replaced(grads, hook(self.module, grads, self.grad_output))
         return _arrays(grads, self.places)
 
 
-def _gated(values: tuple, seen: Callable[[tuple], tuple]) -> tuple[tuple, list[int]]:
-    """The values with every tensor that wants a gradient behind one gate, and their places."""
+def _gated(values: tuple, on_backward: Callable[[tuple], tuple]) -> tuple[tuple, list[int]]:
+    """The values with every tensor that requires a gradient behind one gate, and their places."""
     places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
     if not places:
         return values, []
     new = list(values)
-    for i, y in zip(places, _Gate.apply(*[values[i] for i in places], seen=seen), strict=True):
+    for i, y in zip(
+        places, _Gate.apply(*[values[i] for i in places], on_backward=on_backward), strict=True
+    ):
         new[i] = y
     return tuple(new), places
 
@@ -85,7 +86,7 @@ def _spread(gs: tuple, places: list[int], length: int) -> tuple[Any, ...]:
 
 
 def _arrays(grads: tuple, places: list[int]) -> tuple[Any, ...]:
-    """The way back from _spread: the arrays at the places."""
+    """The inverse of _spread: the arrays at the places."""
     return tuple(None if grads[i] is None else grads[i].array for i in places)
 
 

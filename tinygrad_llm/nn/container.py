@@ -1,4 +1,4 @@
-"""Modules that hold modules or parameters: Sequential, ModuleList, ModuleDict and their kin."""
+"""Modules that hold modules or parameters: Sequential, ModuleList, ModuleDict and the like."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Flatten", "ModuleDict", "ModuleList", "ParameterDict", "ParameterLis
 
 
 class _List(Module):
-    """Members named "0", "1", ...: indexing, slicing, insertion. What they are, _kind says."""
+    """Members named "0", "1", ...: indexing, slicing, insertion. _kind is what the members are."""
 
     _kind = "module"
 
@@ -155,7 +155,7 @@ class ModuleList(_Modules):
 
 
 class _Dict(Module):
-    """Members by name, in the order of insertion. _kind says what they are."""
+    """Members by name, in the order of insertion. _kind is what the members are."""
 
     _kind = "module"
 

@@ -12,7 +12,8 @@ __all__ = ["Dropout"]
 class Dropout(Module):
     """In training, sets each element to zero with probability p and divides the others by 1 − p.
 
-    In evaluation it does nothing (Srivastava and others, 2014). ValueError unless 0 <= p <= 1.
+    In evaluation it does nothing (Srivastava et al., 2014).
+    Raises: ValueError if p is outside [0, 1].
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:

@@ -1,6 +1,6 @@
 """The functions behind the layers, under PyTorch's names: `import tinygrad_llm.nn.functional as F`.
 
-What each computes stands in `tinygrad_llm.functions`, its derivative in `tinygrad_llm.ops`.
+`tinygrad_llm.functions` holds the functions, `tinygrad_llm.ops` their derivatives.
 """
 
 from ..functions.activation import (

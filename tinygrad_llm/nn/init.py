@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def _put(tensor: Tensor, values: Any, by: str) -> Tensor:
+def _write(tensor: Tensor, values: Any, by: str) -> Tensor:
     """Write values (an array or a number) into the tensor's memory."""
     if isinstance(values, np.ndarray):
         values = move(values, *device_of(tensor.array))
@@ -68,54 +68,57 @@ skipping = False  # set by nn.utils.skip_init: nothing is drawn
 
 
 def _draws(fill: Any) -> Any:
-    """For the functions that draw: with `skipping` set they leave the tensor as it is."""
+    """The function, which leaves the tensor as it is while `skipping` is set."""
 
     @functools.wraps(fill)
-    def maybe(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def fill_unless_skipping(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return tensor if skipping else fill(tensor, *args, **kwargs)
 
-    return maybe
+    return fill_unless_skipping
 
 
 # --------------------------------------------------------------------------- without any layer
 @_draws
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Uniform numbers in [a, b)."""
-    return _put(tensor, _uniforms(tensor, a, b, generator), "uniform_")
+    return _write(tensor, _uniforms(tensor, a, b, generator), "uniform_")
 
 
 @_draws
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normal numbers of the mean and standard deviation given."""
-    return _put(tensor, _normals(tensor, mean, std, generator), "normal_")
+    return _write(tensor, _normals(tensor, mean, std, generator), "normal_")
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """One value everywhere."""
-    return _put(tensor, val, "constant_")
+    return _write(tensor, val, "constant_")
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
-    return _put(tensor, 1, "ones_")
+    return _write(tensor, 1, "ones_")
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
-    return _put(tensor, 0, "zeros_")
+    return _write(tensor, 0, "zeros_")
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity matrix, cut or padded with zeros; ValueError unless the tensor has 2 dims."""
+    """The identity matrix, cut or padded with zeros.
+
+    Raises: ValueError unless the tensor has 2 dimensions.
+    """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    return _put(tensor, np.eye(*tensor.array.shape, dtype=tensor.array.dtype), "eye_")
+    return _write(tensor, np.eye(*tensor.array.shape, dtype=tensor.array.dtype), "eye_")
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Convolution weights (out, in, ...) that hand each input channel on unchanged.
+    """Convolution weights (out, in, ...) that pass each input channel on unchanged.
 
-    ValueError unless the tensor has 3 to 5 dimensions and groups divides out.
+    Raises: ValueError unless the tensor has 3 to 5 dimensions and groups divides out.
     """
     shape = tensor.array.shape
     if len(shape) not in (3, 4, 5):
@@ -129,7 +132,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         for channel in range(min(each, shape[1])):
             place = (group * each + channel, channel, *centre)
             values[place] = 1
-    return _put(tensor, values, "dirac_")
+    return _write(tensor, values, "dirac_")
 
 
 @_draws
@@ -145,7 +148,7 @@ def trunc_normal_(
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_: "
-            "the values may not be distributed as wanted",
+            "the values may not be distributed as intended",
             stacklevel=2,
         )
     inside = (math.erf((b - mean) / std / math.sqrt(2.0)) + 1) / 2
@@ -156,7 +159,7 @@ def trunc_normal_(
         values = _normals(tensor, mean, std, generator)
         while (outside := (values < low) | (values > high)).any():
             values = np.where(outside, _normals(tensor, mean, std, generator), values)
-        return _put(tensor, values, "trunc_normal_")
+        return _write(tensor, values, "trunc_normal_")
 
     peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
     values = np.empty(tensor.array.shape, dtype)
@@ -168,15 +171,16 @@ def trunc_normal_(
         with np.errstate(divide="ignore"):  # log(0) = -inf accepts the candidate
             log_chance = np.log(_uniforms(tensor, 0.0, 1.0, generator))
         pending &= log_chance > z * z * -0.5 - peak
-    return _put(tensor, values, "trunc_normal_")
+    return _write(tensor, values, "trunc_normal_")
 
 
 # ------------------------------------------------------------- scaled to the layer's fan
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """How much the weights in front of a nonlinearity must be larger to keep the variance.
+    """The factor on weights in front of a nonlinearity that keeps the variance.
 
-    1 for linear, conv and sigmoid, 5/3 for tanh, √2 for relu, √(2 / (1 + slope²)) for leaky_relu
-    (param is the slope, 0.01 if not given), 3/4 for selu; ValueError for any other name.
+    1 for linear, conv and sigmoid, 5/3 for tanh, √2 for relu, √(2 / (1 + param²)) for leaky_relu
+    (param is its negative_slope, 0.01 if not given), 3/4 for selu.
+    Raises: ValueError for any other name.
     """
     if nonlinearity in ("linear", "sigmoid") or nonlinearity.startswith("conv"):
         return 1
@@ -187,10 +191,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "selu":
         return 3.0 / 4
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
-        if isinstance(slope, bool) or not isinstance(slope, int | float):
-            raise ValueError(f"negative_slope {slope} not a valid number")
-        return math.sqrt(2.0 / (1 + slope**2))
+        negative_slope = 0.01 if param is None else param
+        if isinstance(negative_slope, bool) or not isinstance(negative_slope, int | float):
+            raise ValueError(f"negative_slope {negative_slope} not a valid number")
+        return math.sqrt(2.0 / (1 + negative_slope**2))
     raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
 
 
@@ -242,7 +246,7 @@ def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Uniform in ±gain·√(3 / fan) (He and others, 2015); a is the slope of a leaky_relu."""
+    """Uniform in ±gain·√(3 / fan) (He et al., 2015); a is leaky_relu's negative_slope."""
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     if std is None:
         return tensor
@@ -254,18 +258,18 @@ def kaiming_normal_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Normal with the deviation gain / √fan (He and others, 2015); a as in kaiming_uniform_."""
+    """Normal with the deviation gain / √fan (He et al., 2015); a as in kaiming_uniform_."""
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else normal_(tensor, 0.0, std, generator)
 
 
 @_draws
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
-    """Rows (or columns, whichever are fewer) orthogonal to each other and of length gain.
+    """Rows (or columns, if there are fewer) orthogonal to each other and of length gain.
 
-    Q of the QR factorisation of a normal matrix, with the signs that make it uniform (Saxe and
-    others, 2013; Mezzadri, 2007). Dimensions after the first are taken together. ValueError for
-    fewer than 2 dimensions.
+    Q of the QR factorisation of a normal matrix, with the signs that make it uniform (Saxe et al.,
+    2013; Mezzadri, 2007). Dimensions after the first are taken together.
+    Raises: ValueError for fewer than 2 dimensions.
     """
     if tensor.ndim < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
@@ -277,14 +281,14 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     q, r = np.linalg.qr(matrix.T if wide else matrix)  # (long, short), (short, short)
     q = q * np.sign(np.diag(r))
     q = (q.T if wide else q).astype(tensor.array.dtype) * gain
-    return _put(tensor, np.ascontiguousarray(q).reshape(tensor.array.shape), "orthogonal_")
+    return _write(tensor, np.ascontiguousarray(q).reshape(tensor.array.shape), "orthogonal_")
 
 
 @_draws
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Normal numbers with the part `sparsity` of every column set to zero (Martens, 2010).
 
-    ValueError unless the tensor has 2 dimensions.
+    Raises: ValueError unless the tensor has 2 dimensions.
     """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
@@ -293,7 +297,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     values = _normals(tensor, 0.0, std, generator)
     for column in range(columns):
         values[random.default_generator.randperm(rows)[:zeros], column] = 0
-    return _put(tensor, values, "sparse_")
+    return _write(tensor, values, "sparse_")
 
 
 def __getattr__(name: str) -> object:

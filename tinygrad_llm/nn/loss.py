@@ -1,6 +1,6 @@
 """Losses as modules. reduction is "mean", "sum" or "none" everywhere.
 
-size_average and reduce are PyTorch's old way to say the same: they win where they are given.
+size_average and reduce are PyTorch's older flags for it: they take precedence where they are given.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class _WithMargin(_Loss):
 
 
 class MarginRankingLoss(_WithMargin):
-    """max(0, margin − y·(x1 − x2)): y = 1 wants x1 above x2, y = −1 below."""
+    """max(0, margin − y·(x1 − x2)): x1 should exceed x2 if y = 1, and x2 x1 if y = −1."""
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return F.margin_ranking_loss(input1, input2, target, self.margin, reduction=self.reduction)

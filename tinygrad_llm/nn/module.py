@@ -1,6 +1,6 @@
 """Module: the base of every layer and model.
 
-Calling it, changing all of it, saving, loading and printing. What it consists of stands in tree.py.
+Calling it, changing all of it, saving, loading and printing. tree.py holds what it consists of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 class IncompatibleKeys(NamedTuple):
-    """What load_state_dict found lacking (missing_keys) and too much (unexpected_keys)."""
+    """The keys that load_state_dict lacked (missing_keys), and the unexpected ones."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -45,7 +45,7 @@ class IncompatibleKeys(NamedTuple):
 
 
 def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
-    """What a module without a forward of its own says when it is called."""
+    """The error of a module that defines no forward, when it is called."""
     raise NotImplementedError(
         f'Module [{type(self).__name__}] is missing the required "forward" function: define '
         "forward(self, ...) in the class, at the level of its __init__"
@@ -124,8 +124,8 @@ class Module(ModuleTree):
         """Call hook(module, grad_input, grad_output) in the backward pass, once the gradients of
         the module's positional inputs are there.
 
-        Both are tuples, with None for what is no tensor or wants no gradient; a tuple that the hook
-        returns takes grad_input's place.
+        Both are tuples, with None for a value that is not a tensor or requires no gradient; a tuple
+        that the hook returns replaces grad_input.
         """
         return HookHandle(self._backward_hooks, hook, prepend)
 
@@ -172,7 +172,7 @@ class Module(ModuleTree):
     def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
         """Replace the numbers of every parameter, gradient and buffer by fn of them, in place.
 
-        All are made before the first is replaced: if one fails, for a GPU that is full, the module
+        All are made before the first is replaced: if one fails, because a GPU is full, the module
         stays as it was.
         """
         parameters = [
@@ -194,26 +194,26 @@ class Module(ModuleTree):
         """Move every parameter and buffer to a device and cast the floating ones to a dtype.
 
         to(device), to(dtype), to(device, dtype), to(tensor): in place, and returns the module.
-        TypeError for a dtype that is not a floating one.
+        Raises: TypeError for a dtype that is not floating-point.
         """
-        where, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+        target, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
         kwargs.pop("non_blocking", None)
         kwargs.pop("memory_format", None)
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
         for arg in args:
             if isinstance(arg, Tensor):
-                where, dtype = arg.device, arg.dtype
+                target, dtype = arg.device, arg.dtype
             elif isinstance(arg, dtypes.dtype):
                 dtype = arg
             elif arg is not None and not isinstance(arg, bool):  # a bool is non_blocking
-                where = arg
+                target = arg
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
                 "nn.Module.to only accepts floating point or complex dtypes, "
                 f"but got desired dtype={dtype}"
             )
-        place = None if where is None else Device(where)
+        place = None if target is None else Device(target)
 
         def moved(tensor: Tensor) -> Tensor:
             if place is not None:
@@ -270,8 +270,8 @@ class Module(ModuleTree):
     ) -> Any:
         """Dotted name -> tensor for every parameter and persistent buffer.
 
-        The tensors share memory with the module's; keep_vars=True gives the parameters themselves.
-        A tied parameter stands under each of its names.
+        The tensors share memory with the module's; with keep_vars=True they are the parameters
+        themselves. A tied parameter is listed under each of its names.
         """
         state = OrderedDict() if destination is None else destination
         for _, _, key, tensor in self._named_state(prefix):
@@ -284,8 +284,8 @@ class Module(ModuleTree):
         """Copy the tensors (or arrays) of a state dict into this module, by name.
 
         strict: missing and unexpected keys are errors. assign: put the given tensors in place of
-        the module's, rather than copy their numbers. Everything is checked first: one RuntimeError
-        lists all missing, unexpected and wrong-shaped keys, and then nothing has been changed.
+        the module's, rather than copy their numbers. Everything is checked before a change.
+        Raises: one RuntimeError that lists all missing, unexpected and wrong-shaped keys.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
@@ -334,7 +334,7 @@ class Module(ModuleTree):
 
     # ------------------------------------------------------------------------------ printing
     def extra_repr(self) -> str:
-        """What stands in the brackets when the module is printed: its arguments."""
+        """The text in the brackets when the module is printed: its arguments."""
         return ""
 
     def __repr__(self) -> str:

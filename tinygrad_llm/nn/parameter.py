@@ -13,8 +13,9 @@ __all__ = ["Parameter", "new_parameter"]
 class Parameter(Tensor):
     """A tensor that requires grad and that a Module finds when it is set as an attribute.
 
-    data is any tensor: its memory is shared, its graph is left behind. TypeError if data is no
-    tensor, RuntimeError if it requires grad and is not of a floating dtype.
+    data is any tensor: its memory is shared, its graph is left behind.
+    Raises: TypeError if data is not a tensor, RuntimeError if it requires grad and is not of a
+    floating dtype.
     """
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
@@ -22,7 +23,7 @@ class Parameter(Tensor):
             data = empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(
-                f"Parameter(data) wants a Tensor, got {type(data).__name__}: "
+                f"Parameter(data) expects a Tensor, got {type(data).__name__}: "
                 "make one with tensor(data)"
             )
         self.array = data.array

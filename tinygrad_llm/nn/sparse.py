@@ -19,7 +19,7 @@ class Embedding(Module):
     ids (...) -> (..., embedding_dim). The rows start normal(0, 1). The row `padding_idx` starts at
     zero and gets no gradient. max_norm: rows longer than this (in the norm_type norm) are
     shortened when they are looked up. scale_grad_by_freq: divide each row's gradient by how often
-    the row was looked up. Gradients are always dense; sparse=True is taken and has no effect.
+    the row was looked up. Gradients are always dense; sparse=True has no effect.
     """
 
     def __init__(

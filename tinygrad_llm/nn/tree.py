@@ -1,7 +1,7 @@
-"""What a module consists of: the names of what is assigned to it, and the walks over them.
+"""What a module consists of: the names of what is assigned to it, and iteration over them.
 
 An attribute that holds a Parameter or a module is noted by name when it is set, and a tensor when
-it is registered as a buffer. Everything else, from `parameters()` to `state_dict()`, is a walk over
+it is registered as a buffer. Everything else, from `parameters()` to `state_dict()`, iterates over
 the noted names in the order of assignment, first here, then in the submodules.
 """
 
@@ -39,16 +39,16 @@ class ModuleTree:
         else:
             known = kinds.get(name) if kinds else None
             if known and value is not None and not (known == "buffer" and _is_tensor(value)):
-                what, wanted = _WANTED[known]
+                description, type_name = _KINDS[known]
                 raise TypeError(
-                    f"cannot assign '{type(value).__name__}' as {what} '{name}' "
-                    f"({wanted} or None expected)"
+                    f"cannot assign '{type(value).__name__}' as {description} '{name}' "
+                    f"({type_name} or None expected)"
                 )
             object.__setattr__(self, name, value)
             return
         if kinds is None:
             raise AttributeError(
-                f"cannot assign {_WANTED[kind][0]}s before Module.__init__() call: "
+                f"cannot assign {_KINDS[kind][0]}s before Module.__init__() call: "
                 "begin the constructor with super().__init__()"
             )
         if kinds.get(name) != kind:  # another kind of attribute until now: it goes to the end
@@ -63,22 +63,22 @@ class ModuleTree:
         self._unsaved.discard(name)
 
     def _note(self, kind: str, name: str, value: Any) -> None:
-        what, wanted = _WANTED[kind]
+        description, type_name = _KINDS[kind]
         if "_kinds" not in self.__dict__:
-            raise AttributeError(f"cannot assign {what} before Module.__init__() call")
+            raise AttributeError(f"cannot assign {description} before Module.__init__() call")
         if not isinstance(name, str):
-            raise TypeError(f"{what} name should be a string, got {type(name).__name__}")
+            raise TypeError(f"{description} name should be a string, got {type(name).__name__}")
         if "." in name:
-            raise KeyError(f'{what} name can\'t contain ".", got: "{name}"')
+            raise KeyError(f'{description} name can\'t contain ".", got: "{name}"')
         if name == "":
-            raise KeyError(f'{what} name can\'t be empty string ""')
+            raise KeyError(f'{description} name can\'t be empty string ""')
         if hasattr(self, name) and self._kinds.get(name) != kind:
             raise KeyError(f"attribute '{name}' already exists")
         kind_of_value = {"parameter": Parameter, "module": ModuleTree, "buffer": Tensor}[kind]
         if value is not None and not isinstance(value, kind_of_value):
             raise TypeError(
-                f"cannot assign '{type(value).__name__}' object to {what} '{name}' "
-                f"({wanted} or None required)"
+                f"cannot assign '{type(value).__name__}' object to {description} '{name}' "
+                f"({type_name} or None required)"
             )
         self._kinds[name] = kind
         object.__setattr__(self, name, value)
@@ -86,7 +86,8 @@ class ModuleTree:
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter by name; None keeps its place (a layer without bias).
 
-        KeyError for a name that is taken, empty or has a dot; TypeError for anything else.
+        Raises: KeyError for a name that is taken, empty or has a dot; TypeError if param is not a
+        Parameter.
         """
         if param is not None and isinstance(param, Parameter) and param.grad_fn is not None:
             raise ValueError(f"cannot assign a non-leaf Tensor to parameter '{name}'")
@@ -95,7 +96,8 @@ class ModuleTree:
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that moves with the module and is saved (if persistent), but not trained.
 
-        KeyError for a name that is taken, empty or has a dot; TypeError for anything else.
+        Raises: KeyError for a name that is taken, empty or has a dot; TypeError if tensor is not a
+        Tensor.
         """
         self._note("buffer", name, tensor)
         (self._unsaved.discard if persistent else self._unsaved.add)(name)
@@ -191,7 +193,10 @@ class ModuleTree:
         return (b for _, b in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> Any:
-        """The module at a dotted path, such as "trf_blocks.0.att"; AttributeError if none is."""
+        """The module at a dotted path, such as "trf_blocks.0.att".
+
+        Raises: AttributeError if there is no module at the path.
+        """
         module: Any = self
         for part in target.split(".") if target else ():
             if not hasattr(module, part):
@@ -211,11 +216,17 @@ class ModuleTree:
         setattr(self.get_submodule(path), name, module)
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a dotted path; AttributeError if none is."""
+        """The parameter at a dotted path.
+
+        Raises: AttributeError if there is no parameter at the path.
+        """
         return self._at(target, "parameter")
 
     def get_buffer(self, target: str) -> Tensor:
-        """The buffer at a dotted path; AttributeError if none is."""
+        """The buffer at a dotted path.
+
+        Raises: AttributeError if there is no buffer at the path.
+        """
         return self._at(target, "buffer")
 
     def _at(self, target: str, kind: str) -> Any:
@@ -224,14 +235,14 @@ class ModuleTree:
         if not hasattr(module, name):
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         if module._kinds.get(name) != kind:
-            raise AttributeError(f"`{name}` is not a {kind}: it is no nn.{kind.capitalize()}")
+            raise AttributeError(f"`{name}` is not a {kind}, that is an nn.{kind.capitalize()}")
         return getattr(module, name)
 
     def _get_name(self) -> str:
         return self.__class__.__name__
 
 
-_WANTED = {
+_KINDS = {
     "parameter": ("parameter", "torch.nn.Parameter"),
     "module": ("child module", "torch.nn.Module"),
     "buffer": ("buffer", "torch.Tensor"),

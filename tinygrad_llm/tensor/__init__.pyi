@@ -50,7 +50,7 @@ class Tensor:
     def dim(self) -> builtins.int:
         """The number of dimensions."""
     def size(self, dim: builtins.int | None = None) -> Any:
-        """The shape, or the size of one dimension; IndexError if there is no such dimension."""
+        """The shape, or the size of one dimension."""
     def numel(self) -> builtins.int:
         """How many elements there are."""
     def nelement(self) -> builtins.int:
@@ -66,13 +66,13 @@ class Tensor:
     def is_floating_point(self) -> builtins.bool:
         """Whether the dtype is a floating one, which alone can have gradients."""
     def is_complex(self) -> builtins.bool:
-        """False: there are no complex dtypes here."""
+        """False: complex dtypes are not offered here."""
     @property
     def requires_grad(self) -> builtins.bool: ...
     @requires_grad.setter
     def requires_grad(self, value: builtins.bool) -> None: ...
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
-        """Set requires_grad in place and return the tensor; RuntimeError for integer dtypes."""
+        """Set requires_grad in place and return the tensor."""
     @property
     def is_leaf(self) -> builtins.bool: ...
     @property
@@ -92,7 +92,7 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any: ...
     def __dlpack_device__(self) -> Any: ...
     def item(self) -> Any:
-        """The only element as a Python number; RuntimeError if there is not exactly one."""
+        """The only element as a Python number."""
     def tolist(self) -> Any:
         """The numbers as nested Python lists, or as one Python number for a 0-d tensor."""
     def _number(self) -> Any:
@@ -108,7 +108,7 @@ class Tensor:
     def __format__(self, spec: str) -> str: ...
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor: ...
     def __copy__(self) -> Tensor:
-        """A leaf that shares the memory, as copy.copy gives one in PyTorch."""
+        """A leaf that shares the memory, as copy.copy returns in PyTorch."""
     def __reduce_ex__(self, protocol: Any) -> Any: ...
 
     # autograd/engine.py
@@ -174,11 +174,11 @@ class Tensor:
         """mul in place: the result is written into this tensor."""
     def __rmul__(self, other: Any) -> Tensor: ...
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-        """input / other, element by element. Integers give the default floating dtype."""
+        """input / other, element by element. Integers become the default floating dtype."""
     def divide(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-        """input / other, element by element. Integers give the default floating dtype."""
+        """input / other, element by element. Integers become the default floating dtype."""
     def true_divide(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-        """input / other, element by element. Integers give the default floating dtype."""
+        """input / other, element by element. Integers become the default floating dtype."""
     def div_(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         """div in place: the result is written into this tensor."""
     def divide_(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -313,7 +313,7 @@ class Tensor:
     def cpu(self) -> Tensor:
         """On the CPU."""
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
-        """On a GPU; RuntimeError that says what is missing where there is none."""
+        """On a GPU."""
     def float(self) -> Tensor: ...
     def double(self) -> Tensor: ...
     def half(self) -> Tensor: ...
@@ -329,7 +329,7 @@ class Tensor:
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor itself if its elements lie in row order, else a copy that does."""
     def clone(self, *, memory_format: Any = None) -> Tensor:
-        """A copy in memory of its own, through which the gradient flows back."""
+        """A copy with its own memory; the gradient flows back through it."""
 
     # functions/creation/filled.py
     def new_zeros(
@@ -339,7 +339,7 @@ class Tensor:
         device: Any = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
-        """Zeros of a shape, of this tensor's dtype and device unless told."""
+        """Zeros of a shape, of this tensor's dtype and device unless given."""
     def new_ones(
         self,
         *size: Any,
@@ -347,7 +347,7 @@ class Tensor:
         device: Any = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
-        """Ones of a shape, of this tensor's dtype and device unless told."""
+        """Ones of a shape, of this tensor's dtype and device unless given."""
     def new_empty(
         self,
         *size: Any,
@@ -355,7 +355,7 @@ class Tensor:
         device: Any = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
-        """A tensor of a shape, of this one's dtype and device unless told, its numbers not set."""
+        """A tensor of a shape, of this one's dtype and device unless given, its numbers not set."""
     def new_full(
         self,
         size: Any,
@@ -365,7 +365,7 @@ class Tensor:
         device: Any = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
-        """One number in a shape, of this tensor's dtype and device unless told."""
+        """One number in a shape, of this tensor's dtype and device unless given."""
     def new_tensor(
         self,
         data: Any,
@@ -374,7 +374,7 @@ class Tensor:
         device: Any = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
-        """tensor(data), of this tensor's dtype and device unless told."""
+        """tensor(data), of this tensor's dtype and device unless given."""
 
     # functions/diagonal.py
     def tril(self, diagonal: builtins.int = 0) -> Tensor:
@@ -456,13 +456,13 @@ class Tensor:
     def cosh(self) -> Tensor:
         """(eˣ + e⁻ˣ)/2."""
     def logit(self, eps: builtins.float | None = None) -> Tensor:
-        """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first held to [eps, 1 − eps]."""
+        """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps]."""
     def logaddexp(self, other: Tensor) -> Tensor:
         """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
     def hypot(self, other: Tensor) -> Tensor:
         """√(x² + y²), scaled by the larger of the two, so that no square overflows."""
     def xlogy(self, other: Any) -> Tensor:
-        """x·log y, and 0 where x is 0 whatever y is, except nan."""
+        """x·log y, and 0 where x is 0, except where y is nan."""
     def deg2rad(self) -> Tensor:
         """Degrees as radians: x·π/180."""
     def rad2deg(self) -> Tensor:
@@ -502,7 +502,7 @@ class Tensor:
     def select(self, dim: builtins.int, index: builtins.int) -> Tensor:
         """The slice number `index` along dim, without the dimension; a view."""
     def masked_select(self, mask: Tensor) -> Tensor:
-        """The elements where the boolean mask (which may broadcast) holds, in one dimension."""
+        """The elements where the boolean mask (which may broadcast) is True, in one dimension."""
     def index_add(
         self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: Any = 1
     ) -> Tensor:
@@ -551,9 +551,9 @@ class Tensor:
     def dot(self, tensor: Tensor) -> Tensor:
         """Σ input·tensor of two vectors of the same length."""
     def vdot(self, other: Tensor) -> Tensor:
-        """dot: there are no complex numbers here, of which it would take the conjugate."""
+        """dot; it would take the complex conjugate, but there are no complex numbers here."""
     def inner(self, other: Tensor) -> Tensor:
-        """Products summed over the last dimensions: (..., K), (..., K) -> (..., ...); with a 0-d tensor"""
+        """Products summed over the last dimensions: (..., K), (..., K) -> (..., ...)."""
     def outer(self, vec2: Tensor) -> Tensor:
         """Every product of an element of one vector and one of the other: (N), (M) -> (N, M)."""
     def ger(self, vec2: Tensor) -> Tensor:
@@ -662,17 +662,17 @@ class Tensor:
         *,
         interpolation: str = 'linear',
     ) -> Tensor:
-        """The number below which a share q of the elements along dim lies; of all of them without dim."""
+        """The number below which a share q of the elements along dim lies; of all elements without dim."""
 
     # functions/properties.py
     def is_nonzero(self) -> builtins.bool:
-        """Whether the only element is not 0; RuntimeError if there is not exactly one."""
+        """Whether the only element is not 0."""
 
     # functions/reductions.py
     def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
-        """The sum over dim (an int, a tuple, or None for all). Integers and booleans give int64."""
+        """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
     def mean(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
-        """The mean over dim (an int, a tuple, or None for all); RuntimeError for integers."""
+        """The mean over dim (an int, a tuple, or None for all)."""
     def var(
         self,
         dim: Any = None,
@@ -710,7 +710,7 @@ class Tensor:
     def cumsum(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
         """Running sums along dim."""
     def prod(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
-        """The product of all elements, or along one dim. Integers and booleans give int64."""
+        """The product of all elements, or along one dim. Integers and booleans become int64."""
     def norm(
         self, p: Any = 'fro', dim: Any = None, keepdim: builtins.bool = False, dtype: Any = None
     ) -> Tensor:
@@ -730,7 +730,7 @@ class Tensor:
     def nanmean(
         self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
     ) -> Tensor:
-        """The mean of what is not nan; nan if there is nothing else."""
+        """The mean of the elements that are not nan; nan if all are."""
 
     # functions/rounding.py
     def floor(self) -> Tensor:
@@ -752,7 +752,7 @@ class Tensor:
     def round_(self, *, decimals: builtins.int = 0) -> Tensor:
         """round in place: the result is written into this tensor."""
     def frac(self) -> Tensor:
-        """What remains without the whole part, with the sign of the number."""
+        """The number minus its whole part, with the sign of the number."""
     def frac_(self) -> Tensor:
         """frac in place: the result is written into this tensor."""
     def sign(self) -> Tensor:
@@ -777,9 +777,9 @@ class Tensor:
     def fmod_(self, other: Any) -> Tensor:
         """fmod in place: the result is written into this tensor."""
     def floor_divide(self, other: Any) -> Tensor:
-        """⌊input / other⌋, outside the graph. Integers divided by 0 are a RuntimeError."""
+        """⌊input / other⌋, outside the graph."""
     def __floordiv__(self, other: Any) -> Tensor:
-        """⌊input / other⌋, outside the graph. Integers divided by 0 are a RuntimeError."""
+        """⌊input / other⌋, outside the graph."""
     def floor_divide_(self, other: Any) -> Tensor:
         """floor_divide in place: the result is written into this tensor."""
     def __ifloordiv__(self, other: Any) -> Tensor:
@@ -788,7 +788,7 @@ class Tensor:
 
     # functions/sampling.py
     def bernoulli(self, p: Any = None, *, generator: Any = None) -> Tensor:
-        """1 with the probability that stands in input, or with p, else 0; of input's shape and dtype."""
+        """1 with the probability in input, or with p, else 0; of input's shape and dtype."""
     def multinomial(
         self,
         num_samples: builtins.int,
@@ -796,7 +796,7 @@ class Tensor:
         *,
         generator: Any = None,
     ) -> Tensor:
-        """Indices drawn with the weights that stand in each row of input: (V) or (B, V) -> (..., n)."""
+        """Indices drawn with the weights in each row of input: (V) or (B, V) -> (..., n), int64."""
     def uniform_(self, *args: Any, generator: Any = None, **given: Any) -> Tensor:
         """Uniform numbers in [from, to) in place: uniform_(), uniform_(-1.0, 1.0), uniform_(to=2.0)."""
     def normal_(
@@ -834,13 +834,13 @@ class Tensor:
         assume_unique: builtins.bool = False,
         invert: builtins.bool = False,
     ) -> Tensor:
-        """Whether each element is one of test_elements, or is none of them if `invert`; a bool tensor."""
+        """Whether each element is one of test_elements, or is not if `invert`; a bool tensor."""
 
     # functions/selection.py
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        """x held between min and max, numbers or tensors, either of which may be None."""
+        """x clamped to [min, max], numbers or tensors, either of which may be None."""
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """x held between min and max, numbers or tensors, either of which may be None."""
+        """x clamped to [min, max], numbers or tensors, either of which may be None."""
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """clamp in place: the result is written into this tensor."""
     def clip_(self, min: Any = None, max: Any = None) -> Tensor:
@@ -855,7 +855,7 @@ class Tensor:
         """The smaller of two, element by element; a tie shares the gradient."""
     def where(self, condition: Tensor, other: Any) -> Tensor: ...
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """input with `value` (a number or a 0-d tensor) wherever the boolean mask holds."""
+        """input with `value` (a number or a 0-d tensor) wherever the boolean mask is True."""
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         """masked_fill in place: the result is written into this tensor."""
     def clamp_min_(self, min: Any) -> Tensor:
@@ -894,7 +894,7 @@ class Tensor:
     def flip(self, *dims: Any) -> Tensor:
         """In reverse order along dims (none of them for ()); a copy."""
     def roll(self, shifts: Any, dims: Any = None) -> Tensor:
-        """Moved along dims by shifts; what falls off comes in again at the other end."""
+        """Moved along dims by shifts; elements that leave at one end enter at the other."""
     @property
     def T(self) -> Tensor:
         """All dimensions in reverse order; for a matrix the transpose."""
@@ -914,7 +914,7 @@ class Tensor:
     def tile(self, *dims: Any) -> Tensor:
         """As repeat; missing leading repeats count as 1."""
     def repeat_interleave(self, repeats: Any, dim: builtins.int | None = None) -> Tensor:
-        """Each element repeated on the spot: [a, b] twice is [a, a, b, b]."""
+        """Each element repeated in place: [a, b] twice is [a, a, b, b]."""
 
     # functions/shape/split.py
     def tensor_split(
@@ -935,7 +935,7 @@ class Tensor:
     def split(self, split_size_or_sections: Any, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         """Pieces along dim: of one size (the last may be smaller), or of the sizes listed."""
     def chunk(self, chunks: builtins.int, dim: builtins.int = 0) -> tuple[Tensor, ...]:
-        """At most `chunks` pieces along dim, all of one size but perhaps the last."""
+        """At most `chunks` pieces along dim, all of one size except perhaps the last."""
     def unbind(self, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         """The slices along dim, without it."""
 
@@ -943,7 +943,7 @@ class Tensor:
     def reshape(self, *shape: Any) -> Tensor:
         """The elements in row order in another shape; one size may be −1. A view where possible."""
     def view(self, *size: Any) -> Tensor:
-        """As reshape, but always a view: RuntimeError where the memory's order does not allow it."""
+        """As reshape, but always a view."""
     def view_as(self, other: Tensor) -> Tensor:
         """input.view(other.shape)."""
     def reshape_as(self, other: Tensor) -> Tensor:
@@ -963,7 +963,7 @@ class Tensor:
     def softmax(
         self, dim: builtins.int | None = None, _stacklevel: builtins.int = 3, dtype: Any = None
     ) -> Tensor:
-        """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1; give dim, the default is odd."""
+        """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1. Pass dim: the default is odd."""
     def log_softmax(
         self, dim: builtins.int | None = None, _stacklevel: builtins.int = 3, dtype: Any = None
     ) -> Tensor:

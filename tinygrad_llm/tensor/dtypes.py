@@ -1,8 +1,8 @@
 """Element types with PyTorch's names, and PyTorch's rules for mixing them.
 
-A `dtype` here stands for a NumPy dtype: `float32.numpy` is `np.dtype("float32")`, `of` goes the
-other way. They print as PyTorch's do (`torch.float32`), so that programs can be compared by what
-they print.
+A `dtype` here represents a NumPy dtype: `float32.numpy` is `np.dtype("float32")`, and `of` returns
+the dtype for a NumPy dtype. They print as PyTorch's do (`torch.float32`), so that the output of
+programs can be compared.
 
 `bfloat16` is stored through the package `ml_dtypes`, imported only when it is first needed. The
 unsigned types above eight bits exist for storage (token files); as in PyTorch they mix with
@@ -35,7 +35,10 @@ class dtype:
 
     @property
     def numpy(self) -> np.dtype:
-        """The NumPy dtype that stores it; ImportError for bfloat16 without `ml_dtypes`."""
+        """The NumPy dtype that stores it.
+
+        Raises: ImportError for bfloat16 without `ml_dtypes`.
+        """
         if self._numpy is None:
             try:
                 import ml_dtypes
@@ -49,7 +52,7 @@ class dtype:
         return self._numpy
 
     def to_real(self) -> dtype:
-        """The real type of the same precision: itself, for there are no complex types."""
+        """The real type of the same precision: itself, because there are no complex types."""
         return self
 
     def __repr__(self) -> str:
@@ -90,9 +93,12 @@ _default = float32
 
 
 def of(numpy_type: np.dtype) -> dtype:
-    """The dtype that stands for a NumPy dtype; TypeError where there is none (complex, objects)."""
-    found = _OF.get(numpy_type)
-    return found if found is not None else _of_slowly(numpy_type)
+    """The dtype that represents a NumPy dtype.
+
+    Raises: TypeError for a NumPy dtype without one (complex numbers, objects).
+    """
+    known = _OF.get(numpy_type)
+    return known if known is not None else _of_slowly(numpy_type)
 
 
 def _of_slowly(numpy_type: Any) -> dtype:
@@ -131,7 +137,7 @@ def as_dtype(value: Any) -> dtype:
 
 
 def numpy_dtype(value: Any = None) -> np.dtype:
-    """The NumPy dtype of whatever `as_dtype` takes; None gives the default dtype's."""
+    """The NumPy dtype of anything that `as_dtype` takes; for None the default dtype's."""
     if value.__class__ is dtype and value._numpy is not None:
         return value._numpy
     return as_dtype(value).numpy
@@ -143,7 +149,10 @@ def get_default_dtype() -> dtype:
 
 
 def set_default_dtype(d: dtype) -> None:
-    """Changes the default dtype; TypeError unless `d` is a floating-point dtype."""
+    """Change the default dtype.
+
+    Raises: TypeError unless `d` is a floating-point dtype.
+    """
     global _default
     if not isinstance(d, dtype):
         raise TypeError(
@@ -193,7 +202,7 @@ _TABLE = {(a, b): result for a in ALL for b in ALL if (result := _promote(a, b))
 def promote_types(type1: dtype, type2: dtype) -> dtype:
     """The smallest type that PyTorch lets both become: integers widen, any float beats any integer.
 
-    RuntimeError for uint16, uint32 or uint64 with another integer type: there is no rule.
+    Raises: RuntimeError for uint16, uint32 or uint64 with another integer type.
     """
     result = _TABLE.get((type1, type2))
     if result is not None:

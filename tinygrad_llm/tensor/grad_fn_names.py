@@ -35,7 +35,7 @@ _LOSSES = ("BinaryCrossEntropy", "BinaryCrossEntropyWithLogits", "MseLoss")
 def grad_fn_name(tensor: Any) -> str:
     """What PyTorch would print as grad_fn for a tensor that an op made."""
     op = tensor.grad_fn
-    if hasattr(op, "printed"):  # a function that takes several ops for PyTorch's one
+    if hasattr(op, "printed"):  # several ops that are one in PyTorch
         return op.printed
     name = type(op).__name__
     rule = _RULES.get(name)
@@ -63,9 +63,9 @@ def _reduced(name: str) -> Callable[[Any, Any], str]:
 
 
 def _extreme(op: Any, y: Any) -> str:
-    what = "Max" if op.largest else "Min"
+    name = "Max" if op.largest else "Min"
     everything = y.ndim == 0 and len(op.edges[0].shape) > 0
-    return f"{what}Backward1" if everything else f"A{what.lower()}Backward0"
+    return f"{name}Backward1" if everything else f"A{name.lower()}Backward0"
 
 
 def _pow(op: Any, y: Any) -> str:

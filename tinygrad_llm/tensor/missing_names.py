@@ -1,4 +1,4 @@
-"""What a package says when it is asked for a name that it does not have."""
+"""The error for a name that a package does not have, with the nearest one that it has."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
-    """AttributeError for `package.name`, with the nearest of the names that are there."""
+    """The AttributeError for `package.name`, with the nearest of the names that exist."""
     if name.startswith("__"):  # what import itself asks for
         return AttributeError(f"{package} has no {name!r}")
-    import difflib  # here, because it is slow to import and seldom wanted
+    import difflib  # here, because its import is slow and rarely needed
 
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     hint = f": the nearest is {near[0]}" if near else ""

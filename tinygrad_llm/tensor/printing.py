@@ -1,16 +1,16 @@
 """Tensors as text, character for character as PyTorch prints them.
 
-The rules, for a tensor of floating-point numbers: look at the finite numbers that are not zero.
+The rules, for a tensor of floating-point numbers, from its finite numbers that are not zero:
 
 - All whole numbers: print `3.`; otherwise a fixed count of decimals (`precision`, 4).
 - Scientific notation where the greatest is above 1e8, the least below 1e-4, or their ratio above
-  1000 (unless `sci_mode` says).
+  1000 (unless `sci_mode` is set).
 - One column width for the whole tensor, that of the longest of those numbers.
 - More than `threshold` elements: the first and last `edgeitems` of each dimension, the width taken
   from those alone.
 
-After the numbers comes what they do not tell: device, size of an empty tensor, dtype unless it is
-the default, int64 or bool, and `grad_fn=<...>` or `requires_grad=True`.
+After the numbers follow the device, the size of an empty tensor, the dtype unless it is the
+default, int64 or bool, and `grad_fn=<...>` or `requires_grad=True`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def set_printoptions(
     profile: str | None = None,
     sci_mode: bool | None = None,
 ) -> None:
-    """Change how tensors print; what is None stays, except sci_mode, which goes back to automatic.
+    """Change how tensors print; None leaves an option as it is, except sci_mode: automatic again.
 
     precision: decimals (4). threshold: elements above which the middle is left out (1000).
-    edgeitems: elements kept at both ends of each dimension then (3). linewidth: characters a line
+    edgeitems: elements kept at both ends of each dimension then (3). linewidth: characters per line
     (80). profile: "default", "short" or "full", set before the others.
     """
     changes = dict(_PROFILES.get(profile or "", {}))

@@ -1,9 +1,9 @@
-"""Signatures such as "x(...,C) w(C) b(C) -> y(...,C)" and the errors they give.
+"""Signatures such as "x(...,C) w(C) b(C) -> y(...,C)", and errors for arrays that do not fit.
 
-A signature names the dimensions of an op's inputs. `...` stands for any number of leading
-dimensions; a capital letter for one dimension, the same size wherever it stands; a number for
-itself; a `?` behind an input says that it may be left out (None). Where several inputs carry `...`,
-these must be equal, or broadcast together if the op broadcasts.
+A signature names the dimensions of an op's inputs. `...` means any number of leading dimensions; a
+capital letter one dimension, of the same size everywhere; a number a dimension of that size; a `?`
+behind an input that it may be left out (None). Where several inputs have `...`, these must be
+equal, or broadcast together if the op broadcasts.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def parse(signature: str) -> tuple[tuple[Input, ...], tuple[Input, ...]]:
         raise ValueError(f"signature {signature!r} has no '->' between its inputs and its outputs")
 
     def side(text: str) -> tuple[Input, ...]:
-        found = _INPUT.findall(text)
+        matches = _INPUT.findall(text)
         if _INPUT.sub("", text).strip():
             raise ValueError(f"signature {signature!r}: cannot read {text.strip()!r}")
         return tuple(
             Input(name, tuple(d.strip() for d in dims.split(",") if d.strip()), bool(optional))
-            for name, dims, optional in found
+            for name, dims, optional in matches
         )
 
     return side(left), side(right)
@@ -66,16 +66,19 @@ def show(names: Sequence[str], shapes: Sequence[Shape | None]) -> str:
 
 
 def check(op: str, signature: str, shapes: Sequence[Shape | None]) -> dict[str, int]:
-    """The sizes of the signature's dimensions; RuntimeError that names the one that disagrees."""
+    """The sizes of the signature's dimensions.
+
+    Raises: RuntimeError that names the dimension which disagrees.
+    """
     inputs = parse(signature)[0]
-    wants = " ".join(map(str, inputs))
+    expected_inputs = " ".join(map(str, inputs))
     got = show([i.name for i in inputs], shapes)
     sizes: dict[str, int] = {}
     seen_in: dict[str, str] = {}
     for spec, shape in zip(inputs, shapes, strict=False):
         if shape is None:
             if not spec.optional:
-                raise RuntimeError(f"{op}: {spec.name} is missing: wants {wants}")
+                raise RuntimeError(f"{op}: {spec.name} is missing: expected {expected_inputs}")
             continue
         dims: Sequence[str] = spec.dims
         sized: Sequence[int] = shape
@@ -85,21 +88,22 @@ def check(op: str, signature: str, shapes: Sequence[Shape | None]) -> dict[str, 
             if leading < 0:
                 raise RuntimeError(
                     f"{op}: {spec.name} has {len(shape)} dimensions, needs at least "
-                    f"{len(dims) - 1}: wants {wants}, got {got}"
+                    f"{len(dims) - 1}: expected {expected_inputs}, got {got}"
                 )
             dims = [*dims[:at], *dims[at + 1 :]]
             sized = [*shape[:at], *shape[at + leading :]]
         elif len(shape) != len(dims):
             raise RuntimeError(
                 f"{op}: {spec.name} has {len(shape)} dimensions, needs {len(dims)}: "
-                f"wants {wants}, got {got}"
+                f"expected {expected_inputs}, got {got}"
             )
         for dim, size in zip(dims, sized, strict=True):
             expected = int(dim) if dim.isdigit() else sizes.setdefault(dim, size)
             if size != expected:
                 other = f"{expected} in {seen_in[dim]}" if dim in seen_in else f"{expected}"
                 raise RuntimeError(
-                    f"{op}: {dim} is {other} but {size} in {spec.name}: wants {wants}, got {got}"
+                    f"{op}: {dim} is {other} but {size} in {spec.name}: "
+                    f"expected {expected_inputs}, got {got}"
                 )
             seen_in.setdefault(dim, spec.name)
     return sizes
@@ -153,7 +157,10 @@ def dimensions(signature: str) -> list[str]:
 
 # ----------------------------------------------------------------------- dimensions by number
 def normal_dim(dim: int, ndim: int) -> int:
-    """A dimension counted from the front; IndexError in PyTorch's words if it does not exist."""
+    """A dimension counted from the front.
+
+    Raises: IndexError in PyTorch's words if it does not exist.
+    """
     n = ndim or 1  # a 0-d tensor accepts dim 0 and -1
     if not -n <= dim < n:
         raise IndexError(
@@ -163,7 +170,7 @@ def normal_dim(dim: int, ndim: int) -> int:
 
 
 def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Dimensions counted from the front, sorted as given; all of them for None or ()."""
+    """Dimensions counted from the front, in the order given; all of them for None or ()."""
     if dim is None or (not isinstance(dim, int) and len(dim) == 0):
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)

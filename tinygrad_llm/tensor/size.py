@@ -19,8 +19,8 @@ class Size(tuple):
         return n
 
     def __getitem__(self, key: Any) -> Any:
-        got = tuple.__getitem__(self, key)
-        return Size(got) if isinstance(key, slice) else got
+        part = tuple.__getitem__(self, key)
+        return Size(part) if isinstance(key, slice) else part
 
     def __add__(self, other: Any) -> Size:
         return Size(tuple(self) + tuple(other))

@@ -1,8 +1,8 @@
 """Tensor: an array, its gradient, and the op that made it.
 
 Nothing is computed here. The functions of `tinygrad_llm.functions` become methods of Tensor there,
-each defined once; what stands here is what a tensor *is*: its array, its place in the graph, and
-the ways to look at it.
+each defined once; this file holds what a tensor *is*: its array, its place in the graph, and the
+ways to look at it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Tensor:
 
     array          the numbers: a NumPy array, or a CuPy array on a GPU
     grad           after backward(), ∂loss/∂this as a Tensor of the same shape and dtype, or None
-    requires_grad  whether backward() works out a gradient for it
+    requires_grad  whether backward() computes a gradient for it
     is_leaf        whether the user made it (its grad is kept), rather than an op
 
     `Tensor(2, 3)` makes an uninitialised float tensor and `Tensor([1, 2])` a float copy, as in
@@ -37,7 +37,7 @@ class Tensor:
     _out = 0  # which of that op's outputs it is
     _view_of: Tensor | None = None  # the tensor whose memory it shows, if it is a view
     _tick = 0  # when a view's history was last refreshed (see functions/inplace.py)
-    unbind: Any  # functions/ attaches it, and the next
+    unbind: Any  # functions/ attaches this method and the next
     _refresh_history: Any
 
     __array_priority__ = 1000  # numpy_array + tensor goes to Tensor.__radd__
@@ -99,7 +99,10 @@ class Tensor:
         return self.array.ndim
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or the size of one dimension; IndexError if there is no such dimension."""
+        """The shape, or the size of one dimension.
+
+        Raises: IndexError if the tensor does not have the dimension.
+        """
         if dim is None:
             return self.shape
         if not -self.array.ndim <= dim < self.array.ndim:
@@ -140,7 +143,7 @@ class Tensor:
         return self.dtype.is_floating_point
 
     def is_complex(self) -> bool:
-        """False: there are no complex dtypes here."""
+        """False: complex dtypes are not offered here."""
         return False
 
     # ------------------------------------------------------------------ its place in the graph
@@ -164,7 +167,10 @@ class Tensor:
         self._needs = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Set requires_grad in place and return the tensor; RuntimeError for integer dtypes."""
+        """Set requires_grad in place and return the tensor.
+
+        Raises: RuntimeError for integer dtypes.
+        """
         self.requires_grad = requires_grad
         return self
 
@@ -199,8 +205,8 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> Any:
         """The numbers as a NumPy array that shares this tensor's memory.
 
-        RuntimeError for a tensor that requires grad and TypeError for one on a GPU, unless
-        force=True, which detaches and copies as needed.
+        force=True detaches and copies as needed.
+        Raises: without force RuntimeError if the tensor requires grad, TypeError if it is on a GPU.
         """
         if self._needs and not force:
             raise RuntimeError(
@@ -229,7 +235,10 @@ class Tensor:
         return self.array.__dlpack_device__()
 
     def item(self) -> Any:
-        """The only element as a Python number; RuntimeError if there is not exactly one."""
+        """The only element as a Python number.
+
+        Raises: RuntimeError if there is not exactly one element.
+        """
         if self.array.size != 1:
             raise RuntimeError(
                 f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
@@ -307,7 +316,7 @@ class Tensor:
         return copy
 
     def __copy__(self) -> Tensor:
-        """A leaf that shares the memory, as copy.copy gives one in PyTorch."""
+        """A leaf that shares the memory, as copy.copy returns in PyTorch."""
         copy = object.__new__(type(self))
         copy.array = self.array
         copy._needs = self._needs
@@ -315,8 +324,8 @@ class Tensor:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a Tensor is not pickled: tinygrad_llm.save(obj, path) writes a safe format, "
-            "and .numpy() gives an array"
+            "a Tensor cannot be pickled: tinygrad_llm.save(obj, path) writes a safe format, "
+            "and .numpy() returns an array"
         )
 
 

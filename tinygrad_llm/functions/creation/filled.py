@@ -1,4 +1,4 @@
-"""Tensors filled by a rule: zeros, ones, full, arange, linspace, eye, meshgrid and their kin."""
+"""Tensors filled with one number: zeros, ones, empty, full, eye, and those like another tensor."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def _filled(
     size: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of one number; on a GPU it is made there."""
-    wanted = dtypes.numpy_dtype(dtype)
+    array_dtype = dtypes.numpy_dtype(dtype)
     if value == 0 and device is None:
-        return placed_tensor(np.zeros(size, wanted), None, requires_grad)
-    if wanted == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
+        return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
+    if array_dtype == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
         raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):
-        value = fitted(value, wanted)
+        value = fitted(value, array_dtype)
     place = None if device is None else as_device(device)
     if place is not None and place.type != "cpu":
-        if wanted.kind != "V":
+        if array_dtype.kind != "V":
             return placed_tensor(
-                filled_on_gpu(size, value, wanted, place.index), None, requires_grad
+                filled_on_gpu(size, value, array_dtype, place.index), None, requires_grad
             )
-        one = move(np.full((1,) * len(size), value, wanted), place.type, place.index)
+        one = move(np.full((1,) * len(size), value, array_dtype), place.type, place.index)
         return placed_tensor(xp_of(one).broadcast_to(one, size).copy(), None, requires_grad)
     with np.errstate(over="ignore"):
-        return placed_tensor(np.full(size, value, wanted), None, requires_grad)
+        return placed_tensor(np.full(size, value, array_dtype), None, requires_grad)
 
 
 # --------------------------------------------------------------------------------- one number
@@ -45,7 +45,7 @@ def zeros(
     *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Zeros of a shape, zeros(2, 3) or zeros((2, 3)), of the default dtype unless told."""
+    """Zeros of a shape, zeros(2, 3) or zeros((2, 3)), of the default dtype unless one is given."""
     shape = as_size("zeros", args, size)
     return _filled(shape, 0, dtype, device, requires_grad)
 
@@ -54,7 +54,7 @@ def ones(
     *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Ones of a shape, ones(2, 3) or ones((2, 3)), of the default dtype unless told."""
+    """Ones of a shape, ones(2, 3) or ones((2, 3)), of the default dtype unless one is given."""
     shape = as_size("ones", args, size)
     return _filled(shape, 1, dtype, device, requires_grad)
 
@@ -64,7 +64,7 @@ def empty(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
     memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
-    """A tensor of a shape whose numbers are whatever the memory held."""
+    """A tensor of a shape whose memory is not initialised: its numbers can be any."""
     shape = as_size("empty", args, size)
     if device is not None and as_device(device).type != "cpu":
         return _filled(shape, 0, dtype, device, requires_grad)
@@ -77,8 +77,8 @@ def full(
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape (a tuple) filled with one number.
 
-    dtype None: the default dtype for a float, int64 for an integer, bool for a truth value.
-    RuntimeError if the dtype cannot hold the number.
+    dtype None: the default dtype for a float, int64 for an integer, bool for True and False.
+    Raises: RuntimeError if the dtype cannot hold the number.
     """
     if not isinstance(size, list | tuple):
         raise TypeError(
@@ -91,7 +91,7 @@ def full(
 
 
 def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """A 0-d tensor of one number, of the default dtype unless told."""
+    """A 0-d tensor of one number, of the default dtype unless dtype is given."""
     return _filled((), as_number("scalar_tensor", "s", value), dtype, device)
 
 
@@ -101,11 +101,11 @@ def _like(
 ) -> Tensor:
     """A tensor of input's shape, dtype, device and order of dimensions in memory."""
     a = input.array
-    wanted = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
-    made = xp_of(a).empty_like(a, dtype=wanted)
+    array_dtype = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
+    made = xp_of(a).empty_like(a, dtype=array_dtype)
     if value is not None:
         if value not in (0, 1):
-            value = fitted(value, wanted)
+            value = fitted(value, array_dtype)
         made.fill(value)
     return placed_tensor(made, device, requires_grad)
 
@@ -115,7 +115,7 @@ def zeros_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Zeros of input's shape, dtype and device unless told."""
+    """Zeros of input's shape, and of its dtype and device unless given."""
     return _like("zeros_like", input, 0, dtype, device, requires_grad)
 
 
@@ -124,7 +124,7 @@ def ones_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """Ones of input's shape, dtype and device unless told."""
+    """Ones of input's shape, and of its dtype and device unless given."""
     return _like("ones_like", input, 1, dtype, device, requires_grad)
 
 
@@ -133,7 +133,7 @@ def empty_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """A tensor of input's shape, dtype and device unless told, its numbers whatever they were."""
+    """A tensor of input's shape, and of its dtype and device unless given, its numbers not set."""
     return _like("empty_like", input, None, dtype, device, requires_grad)
 
 
@@ -142,13 +142,13 @@ def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """One number in input's shape, dtype and device unless told."""
+    """One number in input's shape, and in its dtype and on its device unless given."""
     value = as_number("full_like", "fill_value", fill_value, 2)
     return _like("full_like", input, value, dtype, device, requires_grad)
 
 
-def _beside(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
-    """The dtype and device of a tensor unless told."""
+def _options(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
+    """The dtype and device given, or else those of a tensor."""
     return {
         "dtype": self.dtype if dtype is None else dtype,
         "device": self.device if device is None else device,
@@ -159,24 +159,24 @@ def _beside(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
 def new_zeros(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Zeros of a shape, of this tensor's dtype and device unless told."""
-    return zeros(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+    """Zeros of a shape, of this tensor's dtype and device unless given."""
+    return zeros(*size, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
 @method
 def new_ones(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Ones of a shape, of this tensor's dtype and device unless told."""
-    return ones(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+    """Ones of a shape, of this tensor's dtype and device unless given."""
+    return ones(*size, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
 @method
 def new_empty(
     self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of a shape, of this one's dtype and device unless told, its numbers not set."""
-    return empty(*size, requires_grad=requires_grad, **_beside(self, dtype, device))
+    """A tensor of a shape, of this one's dtype and device unless given, its numbers not set."""
+    return empty(*size, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
 @method
@@ -184,23 +184,23 @@ def new_full(
     self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """One number in a shape, of this tensor's dtype and device unless told."""
-    return full(size, fill_value, requires_grad=requires_grad, **_beside(self, dtype, device))
+    """One number in a shape, of this tensor's dtype and device unless given."""
+    return full(size, fill_value, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
 @method
 def new_tensor(
     self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """tensor(data), of this tensor's dtype and device unless told."""
-    return tensor(data, requires_grad=requires_grad, **_beside(self, dtype, device))
+    """tensor(data), of this tensor's dtype and device unless given."""
+    return tensor(data, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
 def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """The n × m matrix (n × n unless told) with ones on its diagonal and zeros elsewhere."""
+    """The n × m matrix (n × n unless m is given) with ones on its diagonal and zeros elsewhere."""
     for i, (name, size) in enumerate((("n", n), ("m", n if m is None else m)), 1):
         if isinstance(size, bool | float) or not hasattr(size, "__index__"):
             raise TypeError(

@@ -25,9 +25,10 @@ def tensor(
 ) -> Tensor:
     """A tensor that holds a copy of data: a number, nested lists, an array, another tensor.
 
-    dtype None: that of arrays and of NumPy numbers; Python floats give the default dtype, integers
-    int64, truth values bool, a mixture the widest. ValueError for lists of different lengths,
-    RuntimeError for what is no number and for a number that the dtype cannot hold.
+    dtype None: that of arrays and of NumPy numbers; for Python floats the default dtype, for
+    integers int64, for True and False bool, for a mixture the widest of these.
+    Raises: ValueError for lists of different lengths, RuntimeError for data that are not numbers
+    and for a number that the dtype cannot hold.
     """
     if isinstance(data, Tensor):
         warnings.warn(
@@ -54,7 +55,10 @@ def asarray(
     copy: bool | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """As `as_tensor`; copy True copies always, copy False is a ValueError where it must copy."""
+    """As `as_tensor`; copy=True always copies.
+
+    Raises: ValueError if copy=False and a copy is needed.
+    """
     array = _as_array(obj, dtype, copy=bool(copy))
     given = getattr(obj, "array", obj)
     if copy is False and not (is_array(given) and np.shares_memory(array, given)):
@@ -67,8 +71,8 @@ def asarray(
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the array's memory: what is written to one shows in the other.
 
-    TypeError for what is no NumPy array or has a dtype without a counterpart, ValueError for an
-    array with negative strides or in the byte order of another machine.
+    Raises: TypeError if it is not a NumPy array, or of a dtype that tensors do not have; ValueError
+    for negative strides and for the byte order of another machine.
     """
     if not isinstance(ndarray, np.ndarray):
         kind = type(ndarray)
@@ -87,7 +91,7 @@ def from_numpy(ndarray: Any) -> Tensor:
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor sharing the memory of another library's array (anything with `__dlpack__`).
 
-    TypeError for what has no `__dlpack__` or a dtype that tensors do not have.
+    Raises: TypeError without `__dlpack__`, and for a dtype that tensors do not have.
     """
     if not hasattr(ext_tensor, "__dlpack__"):
         raise TypeError(
@@ -102,7 +106,7 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
 
 def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
     """Data as an array of PyTorch's choice of dtype, or of the one given."""
-    wanted = None if dtype is None else dtypes.numpy_dtype(dtype)
+    target = None if dtype is None else dtypes.numpy_dtype(dtype)
     if isinstance(data, Tensor):
         data = data.array
     if not is_array(data):
@@ -111,11 +115,11 @@ def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
         elif hasattr(data, "__array__") and not _is_sequence(data):
             data = np.asarray(data)
         else:
-            return _from_python(data, wanted)
+            return _from_python(data, target)
     dtypes.of(data.dtype)
-    if wanted is not None and data.dtype != wanted:
+    if target is not None and data.dtype != target:
         with np.errstate(all="ignore"):
-            return data.astype(wanted)
+            return data.astype(target)
     return data.copy() if copy else data
 
 
@@ -132,7 +136,7 @@ def _is_sequence(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
-def _from_python(data: Any, wanted: Any) -> Any:
+def _from_python(data: Any, target: Any) -> Any:
     """A number or nested sequences of numbers as an array."""
     if isinstance(data, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
@@ -147,16 +151,16 @@ def _from_python(data: Any, wanted: Any) -> Any:
         kinds = set(map(type, level))
         if kinds == {np.ndarray} and len({(x.shape, x.dtype) for x in level}) == 1:
             whole = np.stack(level).reshape(*shape, *level[0].shape)
-            return _as_array(whole, wanted, copy=False)
+            return _as_array(whole, target, copy=False)
     if not kinds <= _NUMBERS and any(map(_is_sequence, _examples(level, kinds))):
         _check_ragged(data)
-    if wanted is None:
-        wanted = _common_dtype(level, kinds)
+    if target is None:
+        target = _common_dtype(level, kinds)
     elif not kinds <= _NUMBERS:
-        _common_dtype(level, kinds)  # raises for what is no number
+        _common_dtype(level, kinds)  # raises an error for a value that is not a number
     if not kinds <= _NUMBERS and any(issubclass(kind, Tensor) for kind in kinds):
         level = [x.item() if isinstance(x, Tensor) else x for x in level]
-    return _numbers(level, wanted).reshape(shape)
+    return _numbers(level, target).reshape(shape)
 
 
 def _examples(values: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
@@ -186,7 +190,7 @@ def _check_ragged(data: Any) -> None:
             if _is_sequence(value):
                 raise TypeError(
                     f"'{type(value).__name__}' object cannot be interpreted as an integer: "
-                    f"a number is wanted at dim {dim}, as at the list's beginning"
+                    f"a number is expected at dim {dim}, as at the list's beginning"
                 )
             return
         if not _is_sequence(value):
@@ -207,7 +211,7 @@ def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
         if float in kinds or not kinds:
             return dtypes.numpy_dtype(None)
         return np.dtype(np.int64 if int in kinds else np.bool_)
-    found: dtypes.dtype | None = None
+    common: dtypes.dtype | None = None
     for value in values:
         kind = type(value)
         if isinstance(value, np.generic | np.ndarray):
@@ -231,26 +235,26 @@ def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
             raise TypeError("there are no complex tensors here: take .real or abs() first")
         else:
             raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
-        found = one if found is None else dtypes.promote_types(found, one)
-    return dtypes.numpy_dtype(found)
+        common = one if common is None else dtypes.promote_types(common, one)
+    return dtypes.numpy_dtype(common)
 
 
-def _numbers(values: list[Any], wanted: np.dtype) -> np.ndarray:
+def _numbers(values: list[Any], dtype: np.dtype) -> np.ndarray:
     """Python numbers as a 1-D array; a float of half precision goes through float32."""
-    if wanted.kind in "fV" and wanted.itemsize == 2:
+    if dtype.kind in "fV" and dtype.itemsize == 2:
         with np.errstate(over="ignore"):
-            return np.array(values, np.float32).astype(wanted)
-    if wanted.kind == "u":  # −0.5 is no number of an unsigned type, though it would round to one
-        return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
+            return np.array(values, np.float32).astype(dtype)
+    if dtype.kind == "u":  # −0.5 is refused, though it would round to 0
+        return np.array([fitted(v, dtype, dtype.name) for v in values], dtype)
     try:
-        if wanted.kind != "f" or wanted.itemsize == 8:
-            return np.array(values, wanted)
+        if dtype.kind != "f" or dtype.itemsize == 8:
+            return np.array(values, dtype)
         with np.errstate(over="ignore"):
-            return np.array(values, wanted)
+            return np.array(values, dtype)
     except (OverflowError, ValueError, TypeError) as error:
         big = (v for v in values if isinstance(v, int) and not -(2**63) <= v < 2**63)
-        if wanted == np.int64 and next(big, None) is not None:
+        if dtype == np.int64 and next(big, None) is not None:
             raise ValueError(
                 "Overflow when unpacking long long: an integer is outside int64"
             ) from error
-        return np.array([fitted(v, wanted, wanted.name) for v in values], wanted)
+        return np.array([fitted(v, dtype, dtype.name) for v in values], dtype)

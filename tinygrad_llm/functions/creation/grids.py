@@ -14,7 +14,7 @@ from .ranges import arange
 
 @function
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """Every way to take one element of each vector: one row a way; of one vector the vector."""
+    """Every combination of one element per vector, one row each; for a single vector the vector."""
     for x in tensors:
         if x.array.ndim != 1:
             raise RuntimeError("Expect a 1D vector, but got shape " + str(list(x.array.shape)))
@@ -26,9 +26,10 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 @function
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """Every way to take r elements of a vector in their order: one row a way.
+    """Every choice of r elements of a vector, in their order: one row per choice.
 
-    with_replacement: an element may be taken again. RuntimeError unless input is a vector.
+    with_replacement: an element may be chosen again.
+    Raises: RuntimeError if input is not a vector.
     """
     if input.array.ndim != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.array.shape)}")
@@ -47,7 +48,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 
 @function
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
-    """The coordinates of the points of a grid, one tensor an axis.
+    """The coordinates of the points of a grid, one tensor per axis.
 
     For 1-D tensors of sizes n₁, n₂, ... every result has the shape (n₁, n₂, ...) under
     indexing="ij" (the default), and with the first two swapped under "xy".

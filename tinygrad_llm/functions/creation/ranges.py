@@ -20,7 +20,8 @@ def arange(
     """start, start + step, start + 2·step, ... below end (above it for a negative step).
 
     arange(end), arange(start, end), arange(start, end, step). int64 if all three are integers,
-    else the default dtype. RuntimeError for step 0 and for an end on the wrong side of start.
+    else the default dtype.
+    Raises: RuntimeError if step is 0 or end is on the wrong side of start.
     """
     names = ("end",) if len(args) == 1 and end is None else ("start", "end", "step")
     given = {"start": start, "end": end, "step": step}
@@ -33,8 +34,8 @@ def arange(
     last = as_number("arange", "end", given["end"], names.index("end") + 1)
     by = 1 if given["step"] is None else as_number("arange", "step", given["step"], 3)
     whole = not any(isinstance(v, float) for v in (first, last, by))
-    wanted = np.dtype(np.int64) if whole and dtype is None else dtypes.numpy_dtype(dtype)
-    if wanted.kind in "iu" and not whole:
+    array_dtype = np.dtype(np.int64) if whole and dtype is None else dtypes.numpy_dtype(dtype)
+    if array_dtype.kind in "iu" and not whole:
         first, last, by = (int(v) if math.isfinite(v) else v for v in (first, last, by))
     if not (math.isfinite(first) and math.isfinite(last)):
         raise RuntimeError(f"unsupported range: {first} -> {last}")
@@ -45,15 +46,15 @@ def arange(
             f"upper bound and lower bound inconsistent with step sign: from {first} to {last} "
             f"in steps of {by}"
         )
-    if wanted.kind == "b":
+    if array_dtype.kind == "b":
         raise RuntimeError("\"arange_cpu\" not implemented for 'Bool'")
-    if wanted.kind in "iu":
+    if array_dtype.kind in "iu":
         place = None if device is None else as_device(device)
         if place is not None and place.type != "cpu" and not requires_grad:
-            return wrap(range_on_gpu(first, last, by, wanted, place.index))
-        return placed_tensor(np.arange(first, last, by).astype(wanted), device, requires_grad)
+            return wrap(range_on_gpu(first, last, by, array_dtype, place.index))
+        return placed_tensor(np.arange(first, last, by).astype(array_dtype), device, requires_grad)
     count = math.ceil((last - first) / by)
-    return placed_tensor(_stepped(first, by, count, wanted), device, requires_grad)
+    return placed_tensor(_stepped(first, by, count, array_dtype), device, requires_grad)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:
@@ -61,21 +62,22 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float64 if dtype.itemsize <= 4 else np.longdouble)
 
 
-def _stepped(first: float, by: float, count: int, wanted: np.dtype) -> np.ndarray:
-    """first + by·i for i < count, to the last bit as PyTorch works it out on a CPU.
+def _stepped(first: float, by: float, count: int, dtype: np.dtype) -> np.ndarray:
+    """first + by·i for i < count, to the last bit as PyTorch computes it on a CPU.
 
     It fills two registers of 32 bytes at a time. The first number of a register is first + by·i,
-    rounded; the others are counted from that one. What is left at the end is first + by·i again.
+    rounded; the others are counted from that one. The numbers that do not fill two registers are
+    first + by·i again.
     """
-    lanes = 32 // wanted.itemsize
-    step_type = np.dtype(np.float32 if wanted.itemsize == 2 else np.float64)
-    wide = _wide(wanted)
+    lanes = 32 // dtype.itemsize
+    step_type = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
+    wide = _wide(dtype)
     start, step = (np.asarray(v, step_type).astype(wide) for v in (first, by))
     i = np.arange(count)
     in_registers = i < count - count % (2 * lanes)
     lane = np.where(in_registers, i % lanes, 0)
-    base = (start + step * (i - lane)).astype(step_type).astype(wanted)
-    counted = (base.astype(wide) + step * lane).astype(step_type).astype(wanted)
+    base = (start + step * (i - lane)).astype(step_type).astype(dtype)
+    counted = (base.astype(wide) + step * lane).astype(step_type).astype(dtype)
     return np.where(in_registers, counted, base)
 
 
@@ -105,9 +107,9 @@ def linspace(
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at equal distances from start to end, both included."""
-    wanted = dtypes.numpy_dtype(dtype)
-    values = _evenly("linspace", start, end, steps, wanted)
-    return placed_tensor(values.astype(wanted), device, requires_grad)
+    array_dtype = dtypes.numpy_dtype(dtype)
+    values = _evenly("linspace", start, end, steps, array_dtype)
+    return placed_tensor(values.astype(array_dtype), device, requires_grad)
 
 
 def logspace(

@@ -16,14 +16,14 @@ from .reduction import reduced, reduction_name
 
 
 def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    """Errors unless input is (C), (N, C) or (N, C, d₁, …), and target () or (N, d₁, …) of int64."""
+    """Check that input is (C), (N, C) or (N, C, d₁, …), and target () or (N, d₁, …) of int64."""
     x, t = input.array.shape, target.array.shape
     if not x:
         raise RuntimeError(f"{name}: input needs a dimension of classes, got a 0-d tensor")
     if len(x) > 1 and len(t) and x[0] != t[0]:
         raise ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size ({t[0]}).")
-    wanted = x[:1] + x[2:] if len(x) > 1 else ()
-    if t != wanted and not (len(x) == 1 and t == (1,)):
+    expected = x[:1] + x[2:] if len(x) > 1 else ()
+    if t != expected and not (len(x) == 1 and t == (1,)):
         if t == x:
             raise RuntimeError(
                 "Expected floating point type for target with class probabilities, "
@@ -31,9 +31,9 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
             )
         hint = ""
         if t == x[:-1]:
-            hint = ": classes stand in dimension 1, so flatten both, as in input.flatten(0, -2), "
+            hint = ": the classes are dimension 1, so flatten both, as in input.flatten(0, -2), "
             hint += "target.flatten()"
-        raise RuntimeError(f"Expected target size {list(wanted)}, got {list(t)}{hint}")
+        raise RuntimeError(f"Expected target size {list(expected)}, got {list(t)}{hint}")
     if target.array.dtype.name not in ("int64", "uint8"):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype}")
     n_classes = x[1] if len(x) > 1 else x[0]
@@ -68,9 +68,9 @@ def cross_entropy(
     target: class indices () or (N, d₁, …) of int64; or probabilities of input's shape.
     weight (C): a factor for each class. label_smoothing ε: the target is 1 − ε, and ε/C everywhere.
     reduction "mean" divides by the sum of the targets' weights, ignored ones not counted (NaN if
-    there are none), and by N·d₁… for probabilities; "sum"; "none" gives (N, d₁, …).
-    IndexError for a class outside [0, C) that is not ignore_index, ValueError for batch sizes that
-    differ, RuntimeError for other shapes or dtypes.
+    all are ignored), and by N·d₁… for probabilities; "sum"; "none" returns (N, d₁, …).
+    Raises: IndexError for a class outside [0, C) that is not ignore_index, ValueError for different
+    batch sizes, RuntimeError for other shapes or dtypes.
     """
     reduction = reduction_name(size_average, reduce, reduction)
     need_floating("cross_entropy", input)
@@ -91,7 +91,7 @@ def _soft_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
     label_smoothing: float,
 ) -> Tensor:  # fmt: skip
-    """−Σ q·log softmax(x) for probabilities q, which may want a gradient too."""
+    """−Σ q·log softmax(x) for probabilities q, which may require a gradient too."""
     if ignore_index >= 0:
         raise RuntimeError("ignore_index is not supported for floating point target")
     dim = 1 if input.array.ndim > 1 else 0
@@ -109,11 +109,12 @@ def linear_cross_entropy(
     weight: Tensor | None = None, reduction: str = "mean", ignore_index: int | None = None,
     label_smoothing: float = 0.0, options: Any = None,
 ) -> Tensor:  # fmt: skip
-    """cross_entropy(linear(input, linear_weight, linear_bias), target), without all the logits.
+    """cross_entropy(linear(input, linear_weight, linear_bias), target), without storing all logits.
 
-    input (..., in), linear_weight (C, in), target (...) of class indices: some rows' logits exist
-    at a time, in forward, where the gradients are worked out too. The rest as in cross_entropy.
-    With reduction "none" or probabilities as targets it is the two functions one after the other.
+    input (..., in), linear_weight (C, in), target (...) of class indices: the logits of some rows
+    exist at a time, in forward, which computes the gradients too. Other arguments as in
+    cross_entropy. With reduction "none" or probabilities as targets it is the two functions one
+    after the other.
     """
     name = "linear_cross_entropy"
     reduction = reduction_name(None, None, reduction)
@@ -161,8 +162,8 @@ def binary_cross_entropy(
 ) -> Tensor:  # fmt: skip
     """−t·log x − (1 − t)·log(1 − x) for probabilities x, times weight, reduced.
 
-    A logarithm stops at −100. ValueError if shapes differ, RuntimeError for x outside [0, 1].
-    binary_cross_entropy_with_logits is the more exact one.
+    Logarithms are at least −100. binary_cross_entropy_with_logits is more exact.
+    Raises: ValueError if shapes differ, RuntimeError if x is outside [0, 1].
     """
     reduction = reduction_name(size_average, reduce, reduction)
     need_floating("binary_cross_entropy", input, target)
@@ -187,7 +188,7 @@ def binary_cross_entropy_with_logits(
     """binary_cross_entropy(sigmoid(input), target) without overflow, times weight, reduced.
 
     pos_weight, which broadcasts, is a factor on the positive half: −pos_weight·t·log σ(x).
-    ValueError if shapes differ.
+    Raises: ValueError if shapes differ.
     """
     name = "binary_cross_entropy_with_logits"
     reduction = reduction_name(size_average, reduce, reduction)

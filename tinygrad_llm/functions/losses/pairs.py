@@ -25,9 +25,9 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """max(0, margin − y·(x1 − x2)), reduced: y = 1 wants x1 above x2, y = −1 below.
+    """max(0, margin − y·(x1 − x2)), reduced: x1 should exceed x2 if y = 1, and x2 x1 if y = −1.
 
-    RuntimeError unless all three have the same number of dimensions.
+    Raises: RuntimeError unless all three have the same number of dimensions.
     """
     reduction = reduction_name(size_average, reduce, reduction)
     if not input1.array.ndim == input2.array.ndim == target.array.ndim:
@@ -44,8 +44,8 @@ def cosine_embedding_loss(
 ) -> Tensor:  # fmt: skip
     """1 − cos for pairs with y = 1, max(0, cos − margin) for those with y = −1, reduced.
 
-    cos is the cosine between x1 and x2: (N, D), (N, D), y (N), or (D), (D), y (). RuntimeError for
-    other shapes.
+    cos is the cosine between x1 and x2: (N, D), (N, D), y (N), or (D), (D), y ().
+    Raises: RuntimeError for other shapes.
     """
     reduction = reduction_name(size_average, reduce, reduction)
     ranks = input1.array.ndim, input2.array.ndim, target.array.ndim
@@ -72,7 +72,8 @@ def triplet_margin_loss(
     """max(0, d(a, p) − d(a, n) + margin), reduced: the anchor belongs to the positive.
 
     d is pairwise_distance with norm p. swap takes d(p, n) where it is less than d(a, n).
-    ValueError unless margin > 0. Balntas, Riba, Ponsa, Mikolajczyk (2016).
+    Raises: ValueError unless margin > 0.
+    Balntas, Riba, Ponsa, Mikolajczyk (2016).
     """
     reduction = reduction_name(size_average, reduce, reduction)
     if margin <= 0:

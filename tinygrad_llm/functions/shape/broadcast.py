@@ -13,24 +13,24 @@ from .views import as_shape
 @method
 def expand(input: Tensor, *size: Any) -> Tensor:
     """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view."""
-    wanted = as_shape(size)
+    sizes = as_shape(size)
     shape = input.array.shape
-    extra = len(wanted) - len(shape)
+    extra = len(sizes) - len(shape)
     if extra < 0:
         raise RuntimeError(
-            f"expand({list(shape)}, size={list(wanted)}): the number of sizes provided "
-            f"({len(wanted)}) must be greater or equal to the number of dimensions in the tensor "
+            f"expand({list(shape)}, size={list(sizes)}): the number of sizes provided "
+            f"({len(sizes)}) must be greater or equal to the number of dimensions in the tensor "
             f"({len(shape)})"
         )
     full = []
-    for i, n in enumerate(wanted):
+    for i, n in enumerate(sizes):
         have = shape[i - extra] if i >= extra else 1
         if n == -1 and i >= extra:
             n = have
         if n < 0 or (have != n and have != 1):
             raise RuntimeError(
                 f"The expanded size of the tensor ({n}) must match the existing size ({have}) "
-                f"at non-singleton dimension {i}.  Target sizes: {list(wanted)}.  "
+                f"at non-singleton dimension {i}.  Target sizes: {list(sizes)}.  "
                 f"Tensor sizes: {list(shape)}"
             )
         full.append(n)
@@ -44,7 +44,10 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def broadcast_shapes(*shapes: Any) -> Size:
-    """The shape that shapes broadcast to; RuntimeError if they don't."""
+    """The shape that shapes broadcast to.
+
+    Raises: RuntimeError if they do not.
+    """
     import numpy as np
 
     try:

@@ -15,7 +15,7 @@ from .views import unsqueeze
 
 @function
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one behind the other along dim; all other sizes must be equal."""
+    """The tensors one after the other along dim; all other sizes must be equal."""
     tensors = list(tensors)
     if not tensors:
         raise ValueError("cat(): expected a non-empty list of Tensors")
@@ -80,7 +80,7 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 row_stack = vstack
 
 
-def _each(n: int, tensors: tuple) -> Any:
+def _with_min_dims(n: int, tensors: tuple) -> Any:
     """Every tensor given, alone or several, with at least n dimensions: NumPy's rule."""
 
     def widened(x: Tensor) -> Tensor:
@@ -101,20 +101,20 @@ def _each(n: int, tensors: tuple) -> Any:
 @function
 def atleast_1d(*tensors: Any) -> Any:
     """The tensor with at least one dimension; of several (or of a list) each, in a tuple."""
-    return _each(1, tensors)
+    return _with_min_dims(1, tensors)
 
 
 @function
 def atleast_2d(*tensors: Any) -> Any:
     """The tensor with at least two dimensions, a vector as one row; of several each, in a tuple."""
-    return _each(2, tensors)
+    return _with_min_dims(2, tensors)
 
 
 @function
 def atleast_3d(*tensors: Any) -> Any:
     """The tensor with at least three dimensions, (N) as (1, N, 1) and (N, M) as (N, M, 1); of
     several each, in a tuple."""
-    return _each(3, tensors)
+    return _with_min_dims(3, tensors)
 
 
 @function
@@ -126,18 +126,18 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 @function
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors behind each other, along the third dimension; each gets three."""
-    return cat([_each(3, (x,)) for x in tensors], 2)
+    return cat([_with_min_dims(3, (x,)) for x in tensors], 2)
 
 
 @function
 def block_diag(*tensors: Tensor) -> Tensor:
     """The matrices along the diagonal of a larger one, 0 elsewhere; a vector is one row.
 
-    RuntimeError for a tensor of more than two dimensions.
+    Raises: RuntimeError for a tensor of more than two dimensions.
     """
     from .padding import pad
 
-    blocks = [_each(2, (x,)) for x in tensors]
+    blocks = [_with_min_dims(2, (x,)) for x in tensors]
     for x in blocks:
         if x.array.ndim > 2:
             raise RuntimeError(

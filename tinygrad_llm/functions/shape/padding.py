@@ -13,8 +13,12 @@ from ..method import function
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
-    """Elements of a value (0) around x: pad is (left, right) of the last dimension, then of the one
-    before it, and so on. A negative number cuts elements off. Other modes: RuntimeError."""
+    """Elements of a value (0) around x.
+
+    pad is (left, right) of the last dimension, then of the one before it, and so on. A negative
+    number cuts elements off.
+    Raises: RuntimeError for other modes than "constant".
+    """
     n = input.array.ndim
     if len(pad) % 2 or len(pad) > 2 * n:
         raise RuntimeError(

@@ -75,7 +75,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 
 @method
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Moved along dims by shifts; what falls off comes in again at the other end."""
+    """Moved along dims by shifts; elements that leave at one end enter at the other."""
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     along = None if dims is None else normal_dims(dims, input.array.ndim)
     if len(by) != (1 if along is None else len(along)):

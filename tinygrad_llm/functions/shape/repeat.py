@@ -39,7 +39,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 @method
 def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
-    """Each element repeated on the spot: [a, b] twice is [a, a, b, b].
+    """Each element repeated in place: [a, b] twice is [a, a, b, b].
 
     repeats is a number or one number for each position along dim; dim None flattens first.
     """

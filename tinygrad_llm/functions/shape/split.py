@@ -19,35 +19,35 @@ def tensor_split(
     indices: Any = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Pieces along dim: n of nearly one size, or cut at the positions listed."""
-    where = indices_or_sections
-    where = sections if sections is not None else where if indices is None else indices
+    cuts: Any = indices_or_sections if indices is None else indices
+    cuts = cuts if sections is None else sections
     dim = normal_dim(dim, input.array.ndim)
     size = input.array.shape[dim]
-    if isinstance(where, Tensor):
-        where = where.tolist()
-    if isinstance(where, int):
-        if where <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {where}")
-        least, more = divmod(size, where)
-        return split(input, [least + 1] * more + [least] * (where - more), dim)
-    cuts = [0, *where, size]
+    if isinstance(cuts, Tensor):
+        cuts = cuts.tolist()
+    if isinstance(cuts, int):
+        if cuts <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+        n, n_longer = divmod(size, cuts)
+        return split(input, [n + 1] * n_longer + [n] * (cuts - n_longer), dim)
+    ends = [0, *cuts, size]
     whole = (slice(None),) * dim
-    return tuple(input[whole + (slice(a, b),)] for a, b in itertools.pairwise(cuts))
+    return tuple(input[whole + (slice(a, b),)] for a, b in itertools.pairwise(ends))
 
 
-def _cut(name: str, input: Tensor, where: Any, dim: int, least: int) -> tuple[Tensor, ...]:
-    if input.array.ndim < least:
+def _cut(name: str, input: Tensor, cuts: Any, dim: int, min_dims: int) -> tuple[Tensor, ...]:
+    if input.array.ndim < min_dims:
         raise RuntimeError(
-            f"torch.{name} requires a tensor with at least {least} dimension"
-            f"{'s' if least > 1 else ''}, but got a tensor with {input.array.ndim} dimensions!"
+            f"torch.{name} requires a tensor with at least {min_dims} dimension"
+            f"{'s' if min_dims > 1 else ''}, but got a tensor with {input.array.ndim} dimensions!"
         )
     n = input.array.shape[dim]
-    if isinstance(where, int) and (where == 0 or n % where):
+    if isinstance(cuts, int) and (cuts == 0 or n % cuts):
         raise RuntimeError(
             f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
-            f"{n} is not divisible by the split_size {where}!"
+            f"{n} is not divisible by the split_size {cuts}!"
         )
-    return tensor_split(input, where, dim)
+    return tensor_split(input, cuts, dim)
 
 
 @method
@@ -90,7 +90,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 
 @method
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces along dim, all of one size but perhaps the last."""
+    """At most `chunks` pieces along dim, all of one size except perhaps the last."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = normal_dim(dim, input.array.ndim)

@@ -20,9 +20,12 @@ def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
     return tuple(s if type(s) is int else s.__index__() for s in sizes)
 
 
-def _solved(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
-    """The sizes with the one that is −1 worked out; RuntimeError if they don't fit x."""
-    wanted = f"shape '{list(sizes)}' is invalid for input of size {x.size}"
+def _inferred(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
+    """The sizes with the one that is −1 computed.
+
+    Raises: RuntimeError if they do not fit x.
+    """
+    message = f"shape '{list(sizes)}' is invalid for input of size {x.size}"
     if sizes.count(-1) > 1:
         raise RuntimeError("only one dimension can be inferred")
     if any(s < -1 for s in sizes):
@@ -35,26 +38,29 @@ def _solved(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
                 "unspecified dimension size -1 can be any value and is ambiguous"
             )
         if x.size % known:
-            raise RuntimeError(wanted)
+            raise RuntimeError(message)
         return tuple(x.size // known if s == -1 else s for s in sizes)
     if math.prod(sizes) != x.size:
-        raise RuntimeError(wanted)
+        raise RuntimeError(message)
     return sizes
 
 
 @method
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The elements in row order in another shape; one size may be −1. A view where possible."""
-    return ops.Reshape.apply(input, shape=_solved(as_shape(shape), input.array))
+    return ops.Reshape.apply(input, shape=_inferred(as_shape(shape), input.array))
 
 
 @method
 def view(input: Tensor, *size: Any) -> Tensor:
-    """As reshape, but always a view: RuntimeError where the memory's order does not allow it."""
+    """As reshape, but always a view.
+
+    Raises: RuntimeError if the order of the memory does not allow a view.
+    """
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
-    sizes = _solved(as_shape(size), input.array)
+    sizes = _inferred(as_shape(size), input.array)
     a = input.array
     if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(

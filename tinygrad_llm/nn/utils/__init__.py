@@ -61,8 +61,8 @@ def get_total_norm(
 ) -> Tensor:  # fmt: skip
     """The norm of all tensors together, as if they were one vector; a 0-d tensor.
 
-    norm_type: p of (Σ |x|ᵖ)^(1/p), math.inf for the largest |x|. RuntimeError if the norm is
-    infinite or NaN and error_if_nonfinite is set.
+    norm_type: p of (Σ |x|ᵖ)^(1/p), math.inf for the largest |x|.
+    Raises: RuntimeError if error_if_nonfinite and the norm is infinite or NaN.
     """
     arrays = [t.array for t in _as_list(tensors)]
     p = float(norm_type)
@@ -136,8 +136,9 @@ def clip_grad_norm_(
 ) -> Tensor:  # fmt: skip
     """Scale all gradients together so that their norm is at most max_norm, in place.
 
-    Returns the norm that they had before, a 0-d tensor. One factor serves all, so the direction of
-    the step stays. RuntimeError if the norm is infinite or NaN and error_if_nonfinite is set.
+    Returns the norm that they had before, a 0-d tensor. All have the same factor, so the direction
+    of the step stays.
+    Raises: RuntimeError if error_if_nonfinite and the norm is infinite or NaN.
     """
     if isinstance(parameters, types.GeneratorType):
         parameters = list(parameters)
@@ -161,14 +162,15 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All parameters one behind the other: (N)."""
+    """All parameters one after the other: (N)."""
     return cat([p.reshape(-1) for p in parameters])  # (N)
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Give the parameters the numbers of a vector that parameters_to_vector made.
 
-    TypeError if vec is no tensor. The parameters share the vector's memory afterwards.
+    The parameters share the vector's memory afterwards.
+    Raises: TypeError if vec is not a tensor.
     """
     if not isinstance(vec, Tensor):
         raise TypeError(f"expected torch.Tensor, but got: {type(vec).__name__}")
@@ -182,7 +184,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
     """module_cls(*args, **kwargs) without drawing its weights: for weights loaded right after.
 
-    They hold whatever is in memory. No random numbers are used up.
+    Their memory is not initialised. No random numbers are used up.
     """
     before, init.skipping = init.skipping, True
     try:

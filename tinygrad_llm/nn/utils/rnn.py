@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one tensor. (There are no recurrent layers.)"""
+"""Sequences of different lengths in one tensor. (Recurrent layers are not offered.)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pad_sequence(
     """Sequences of shape (Tᵢ, ...) in one tensor: (T, B, ...), or (B, T, ...) if batch_first.
 
     T is the longest of the lengths; shorter sequences are filled with padding_value on that side.
-    RuntimeError for no sequences, for a padding_side that is neither right nor left, and if the
+    Raises: RuntimeError without sequences, for a padding_side other than right and left, and if the
     other dimensions differ.
     """
     if padding_side not in ("right", "left"):
@@ -33,7 +33,7 @@ def pad_sequence(
     for row in rows:
         if row.shape[1:] != rows[0].shape[1:]:
             raise RuntimeError(
-                f"the sequences must be alike but for their length: got shapes "
+                f"the sequences must have the same shape except for their length, got "
                 f"{tuple(rows[0].shape)} and {tuple(row.shape)}"
             )
         missing_rows = longest - len(row)
