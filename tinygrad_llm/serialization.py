@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from .arrays import devices
+from .arrays.availability import is_available
 from .arrays.memory import is_array
-from .cuda.availability import is_available
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
 from .weights.formats.safetensors import save as save_bytes

@@ -15,9 +15,9 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from ..arrays.availability import is_available
 from ..arrays.devices import use_gpu_of, xp_of
 from ..autograd.inplace_versions import mark_modified
-from ..cuda.availability import is_available
 from ..functions.autocast import autocast, is_autocast_enabled
 from ..tensor import Tensor
 from ..tensor.missing_names import missing

@@ -13,6 +13,7 @@ Nothing here knows of tensors. Each storey uses only those above it in this list
 
     devices     the array module of an array, moves between devices
 
+    availability   whether there is a GPU that works
     special     erf, Φ and the sigmoid
     indexing    adding into rows and positions that repeat
     regions     where a view lies, and views that are adjacent in one memory

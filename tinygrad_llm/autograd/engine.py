@@ -39,7 +39,6 @@ observers: list[Callable[[Op, tuple, Any], None]] = []  # (op, inputs, results) 
 # (op, ∂L/∂output, ∂L/∂inputs) after each backward, before the gradients are delivered
 backward_observers: list[Callable[[Op, Any, tuple], None]] = []
 FREED: Any = ("freed",)  # what `saved` becomes when the backward pass has used it
-LEAF = -1  # Edge.output where the target is a leaf
 # What the engine keeps on an op; everything else on an instance was put there by forward.
 ENGINE_FIELDS = frozenset("saved needs edges outputs order gpu hooks retained".split())
 
@@ -48,7 +47,7 @@ class Edge(NamedTuple):
     """Where the gradient of one input of an op goes, and what it must look like."""
 
     target: Any  # the leaf (a Tensor), or the Op that made the input
-    output: int  # which output of that op the input is; LEAF for a leaf
+    output: int | None  # which output of that op the input is; None for a leaf
     shape: tuple[int, ...]
     dtype: Any
 
@@ -122,7 +121,7 @@ class Op:
                 if record and x._needs:
                     needs.append(True)
                     if x._op is None:
-                        edge = (x, LEAF, array.shape, array.dtype)
+                        edge: tuple = (x, None, array.shape, array.dtype)
                     else:
                         edge = (x._op, x._out, array.shape, array.dtype)
                     edges.append(_new_edge(Edge, edge))
@@ -246,7 +245,10 @@ def backward_steps(
             if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
                 grad = _fitted(grad, edge, op, g)
             owned = grad.base is None and grad is not g and not (several and _one_of(grad, g))
-            to_leaf(to, grad, owned) if output < 0 else arrivals.add(grad, owned, to, output)
+            if output is None:
+                to_leaf(to, grad, owned)
+            else:
+                arrivals.add(grad, owned, to, output)
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads
@@ -372,7 +374,7 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
     observer looks on.
     """
     edge = None if backward_observers else op.edges[0]
-    if edge is None or edge.output >= 0 or edge.target.grad is None:
+    if edge is None or edge.output is not None or edge.target.grad is None:
         return False
     return op.adder(g, edge.target.grad.array)
 

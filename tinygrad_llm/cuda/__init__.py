@@ -1,8 +1,7 @@
 """GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures.
 
-availability.py  whether there is a GPU that works
-graphs.py        CUDA graphs: a training step as one launch
-amp.py           PyTorch's older place of autocast and GradScaler
+graphs.py  CUDA graphs: a training step as one launch
+amp.py     PyTorch's older place of autocast and GradScaler
 
 With several GPUs each op runs on the GPU of its tensors (see `follow` in arrays/devices.py).
 """
@@ -15,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..arrays import devices
+from ..arrays.availability import is_available, why_not
 from ..tensor import device as _device
 from ..tensor.missing_names import missing
 from . import graphs
-from .availability import is_available, why_not
 from .graphs import CUDAGraph, graph, graphed, is_current_stream_capturing
 
 __all__ = [
@@ -138,7 +137,7 @@ def _watch() -> Any:
     cupy: Any = devices.cupy()
     pool = cupy.get_default_memory_pool()
 
-    class Peak(cupy.cuda.MemoryHook):  # type: ignore[name-defined]
+    class Peak(cupy.cuda.MemoryHook):
         name = "tinygrad_llm peak"
 
         def __init__(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd.engine import LEAF, Op
+from ..autograd.engine import Op
 from ..tensor import Tensor
 
 
@@ -41,7 +41,7 @@ def _next_functions(op: Op) -> tuple:
     for edge in op.edges:
         if edge is None:
             functions.append((None, 0))
-        elif edge.output == LEAF:
+        elif edge.output is None:
             functions.append((AccumulateGrad(edge.target), 0))
         else:
             functions.append((edge.target, edge.output))

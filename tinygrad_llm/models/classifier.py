@@ -161,9 +161,7 @@ class GPTClassifier(GPT):
         """The score of each class: (B, T) -> (B, K)."""
         return self.out_head(self.features(idx))
 
-    def loss(  # type: ignore[override]
-        self, idx: Tensor, labels: Tensor, ignore_index: int = -100
-    ) -> Tensor:
+    def loss(self, idx: Tensor, labels: Tensor, ignore_index: int = -100) -> Tensor:
         """The mean cross-entropy of labels (B) for the texts idx (B, T); 0-d.
 
         Raises: IndexError if a label is not a class.

@@ -45,7 +45,7 @@ def grad_fn_name(tensor: Any) -> str:
 def _before(op: Any, i: int = 0) -> tuple[str, Any]:
     """Name and instance of the op that made input i; ("", None) for a leaf."""
     edge = op.edges[i]
-    made_by_op = edge is not None and edge.output >= 0
+    made_by_op = edge is not None and edge.output is not None
     return (type(edge.target).__name__, edge.target) if made_by_op else ("", None)
 
 

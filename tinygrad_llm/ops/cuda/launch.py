@@ -28,6 +28,9 @@ def gpu() -> int:
     return xp.cuda.runtime.getDevice() if several else 0
 
 
+HEADERS = {"attention": ("tiles.cuh",)}  # what stands before a file of kernels
+
+
 def kernel(file: str, name: str, *defines: str) -> Any:
     """A kernel of kernels/{file}.cu, compiled with -D for each of `defines`, for the GPU in use."""
     return _kernel(gpu(), file, name, *defines)
@@ -40,7 +43,8 @@ def _kernel(gpu: int, file: str, name: str, *defines: str) -> Any:
 
 @functools.cache
 def _module(gpu: int, file: str, *defines: str) -> Any:
-    code = "".join((KERNELS / f).read_text(encoding="utf-8") for f in ("common.cuh", f"{file}.cu"))
+    files = ("common.cuh", *HEADERS.get(file, ()), f"{file}.cu")
+    code = "".join((KERNELS / name).read_text(encoding="utf-8") for name in files)
     options = ("--std=c++17", *(f"-D{d}" for d in defines))
     return xp.RawModule(code=code, options=options)
 

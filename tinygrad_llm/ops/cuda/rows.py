@@ -73,11 +73,11 @@ class _Norm(Twin):
         return (gx, gw, gb) if self.mean else (gx, gw)
 
 
-class CudaLayerNorm(_Norm, LayerNorm):  # type: ignore[misc]
+class CudaLayerNorm(_Norm, LayerNorm):
     pass
 
 
-class CudaRmsNorm(_Norm, RmsNorm):  # type: ignore[misc]
+class CudaRmsNorm(_Norm, RmsNorm):
     mean = False
 
 

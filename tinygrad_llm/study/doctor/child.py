@@ -66,7 +66,7 @@ def by_ctypes() -> dict[str, Any] | None:
 def by_numpy() -> dict[str, Any]:
     """What NumPy was built with: a name and a version, but neither kernel nor threads."""
     try:
-        config: Any = np.show_config(mode="dicts")  # type: ignore[call-overload]
+        config: Any = np.show_config(mode="dicts")
         built = config["Build Dependencies"]["blas"]
         return {"library": built["name"], "version": built.get("version"), "kernel": None,
                 "threads": None, "through": "numpy.show_config"}  # fmt: skip

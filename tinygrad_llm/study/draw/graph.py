@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ...autograd.engine import LEAF, Op
+from ...autograd.engine import Op
 from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ...tensor import Tensor
@@ -208,12 +208,12 @@ def _reached(root: Tensor) -> tuple[list[Op], list[Tensor], dict[Output, tuple[A
             if form is not None:
                 forms[op.order, i] = form
         for edge in op.edges:
-            if edge is not None and edge.output != LEAF:
+            if edge is not None and edge.output is not None:
                 forms[edge.target.order, edge.output] = edge.shape, edge.dtype
                 todo.append(edge.target)
     ordered = [ops[order] for order in sorted(ops)]
     edges = [edge for op in ordered for edge in op.edges]
-    leaves = {id(e.target): e.target for e in edges if e is not None and e.output == LEAF}
+    leaves = {id(e.target): e.target for e in edges if e is not None and e.output is None}
     return ordered, list(leaves.values()) if ordered else [root], forms
 
 
@@ -232,7 +232,7 @@ def _variables(names: Mapping[str, Any]) -> tuple[dict[Any, str], dict[Any, Any]
 def _edges(nodes: list[Node], node_of: dict[int, Node]) -> list[Edge]:
     """The edges between nodes, from the edges of their ops."""
     return [
-        Edge(node_of[id(edge.target)], max(edge.output, 0), node, i, input_name(node.op, i))
+        Edge(node_of[id(edge.target)], edge.output or 0, node, i, input_name(node.op, i))
         for node in nodes
         if node.op is not None
         for i, edge in enumerate(node.op.edges)

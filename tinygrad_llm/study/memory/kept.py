@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from ...arrays.memory import is_array, storage_of
-from ...autograd.engine import ENGINE_FIELDS, LEAF, Op
+from ...autograd.engine import ENGINE_FIELDS, Op
 
 __all__ = ["Ledger", "kept_arrays"]
 
@@ -48,7 +48,7 @@ class Ledger:
 
     def add(self, op: Op) -> tuple[int, int]:
         """Enter what an op keeps: (its bytes, and how many of them were not in the ledger yet)."""
-        leaves = {id(storage_of(e.target.array)) for e in op.edges if e and e.output == LEAF}
+        leaves = {id(storage_of(e.target.array)) for e in op.edges if e and e.output is None}
         every = {id(storage_of(a)): storage_of(a) for _, a in kept_arrays(op)}
         total = new = 0
         for key, owner in every.items():

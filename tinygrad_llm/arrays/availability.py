@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..arrays import devices
+from . import devices
 
 __all__ = ["is_available", "why_not"]
 
