@@ -37,7 +37,6 @@ Headings name the file that holds the methods under them.
 '''
 EXPORTED = {
     "from . import dtypes as dtypes",
-    "from . import printing as printing",
     "from .device import device as device",
     "from .size import Size as Size",
 }

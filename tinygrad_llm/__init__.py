@@ -273,7 +273,6 @@ from .tensor.dtypes import (
     uint64,
 )
 from .tensor.dtypes import bool_ as bool
-from .tensor.printing import set_printoptions
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
@@ -292,6 +291,7 @@ _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
     "gradcheck": "autograd.finite_differences",
+    "set_printoptions": "tensor.printing",
 }
 
 

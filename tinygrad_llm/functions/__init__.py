@@ -1,4 +1,7 @@
-"""PyTorch's functions over the ops: importing this package gives Tensor its methods."""
+"""PyTorch's functions over the ops: importing this package gives Tensor its methods.
+
+Files without a method, such as attention and the losses, are imported where they are used.
+"""
 
 import contextlib as _contextlib
 import importlib as _importlib
@@ -7,9 +10,7 @@ from ..arrays.devices import on_first_gpu_use as _on_first_gpu_use
 from . import (
     activation,
     arithmetic,
-    attention,
     autocast,
-    checks,
     comparison,
     convert,
     diagonal,
@@ -17,21 +18,16 @@ from . import (
     elementary,
     embedding,
     gather,
-    half_precision,
     index,
     inplace,
     linalg,
-    linear,
     logic,
-    method,
     next_functions,
     norm,
-    operands,
     order,
     properties,
     random,
     reductions,
-    return_types,
     rounding,
     sampling,
     search,
@@ -40,9 +36,8 @@ from . import (
     softmax,
     storage,
 )
-from .creation import arguments, filled, from_data, grids, ranges
-from .losses import classification, pairs, reduction, regression
-from .shape import broadcast, join, padding, reorder, repeat, split, views
+from .creation import filled, from_data, grids, ranges
+from .shape import broadcast, join, reorder, repeat, split, views
 
 
 def _faster_ops() -> None:

@@ -4,9 +4,9 @@ Editors and mypy read `__init__.pyi` beside this file: it lists Tensor's methods
 functions attach. `python tests/tensor_stub.py` writes it.
 """
 
-from . import dtypes, printing
+from . import dtypes
 from .device import device
 from .size import Size
 from .tensor import Tensor, attach, wrap
 
-__all__ = ["Size", "Tensor", "attach", "device", "dtypes", "printing", "wrap"]
+__all__ = ["Size", "Tensor", "attach", "device", "dtypes", "wrap"]

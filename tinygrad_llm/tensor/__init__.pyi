@@ -8,7 +8,6 @@ Headings name the file that holds the methods under them.
 import builtins
 from typing import Any
 from . import dtypes as dtypes
-from . import printing as printing
 from ..autograd.hooks import Hook
 from ..autograd.hooks import HookHandle
 from ..functions.return_types import ValuesIndices

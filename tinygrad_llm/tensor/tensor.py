@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
-from . import dtypes, printing
+from . import dtypes
 from .device import device as Device
 from .size import Size
 
@@ -293,6 +293,8 @@ class Tensor:
         return id(self)
 
     def __repr__(self) -> str:
+        from . import printing  # when first needed: it takes time to import
+
         return printing.tensor_text(self)
 
     def __format__(self, spec: str) -> str:
