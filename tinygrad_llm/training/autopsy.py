@@ -9,6 +9,7 @@ from typing import Any
 
 from ..arrays import devices
 from ..autograd import engine
+from ..autograd.observing import observing
 
 __all__ = [
     "NonFiniteError",
@@ -138,13 +139,11 @@ def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:
             raise _Origin(None, reason)
         passed_on.append(reason)
 
-    engine.observers.append(watch)
     try:
-        compute()
+        with observing(watch):
+            compute()
     except _Origin as origin:
         return origin.args[0], origin.args[1]
-    finally:
-        engine.observers.remove(watch)
     if passed_on:
         return None, passed_on[0]
     return None, "the same batch has finite numbers when it is computed again"

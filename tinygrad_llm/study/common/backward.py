@@ -14,6 +14,7 @@ from ...arrays.devices import asarray
 from ...arrays.reductions import unbroadcast
 from ...autograd import engine
 from ...autograd.engine import Op
+from ...autograd.observing import observing
 from ...tensor import Tensor
 from .lines import LineRun, watch_lines
 
@@ -56,12 +57,8 @@ def watched_backward(
     steps = engine.backward_steps(roots, gradient, retain_graph, _drop)
     watched = watch_lines(*functions, limit=limit)
     while True:
-        engine.backward_observers.append(copy_gradients)
-        try:
-            with watched:
-                step = next(steps, None)
-        finally:
-            engine.backward_observers.remove(copy_gradients)
+        with observing(after_backward=copy_gradients), watched:
+            step = next(steps, None)
         if step is None:
             return
         yield BackwardStep(step[0], list(arriving), list(leaving), list(watched.lines))
