@@ -1,4 +1,7 @@
-"""observing(): functions that look at every op of a `with` block, forward and backward."""
+"""observing(): functions that look at every op of a `with` block, forward and backward.
+
+drop_gradient: for a backward pass that is only looked at, and changes no .grad.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..tensor import Tensor
 from .engine import Op, backward_observers, observers, start_observers
 
-__all__ = ["observing"]
+__all__ = ["drop_gradient", "observing"]
 
 
 @contextmanager
@@ -38,3 +42,7 @@ def observing(
     finally:
         for functions, function in added:
             functions.remove(function)
+
+
+def drop_gradient(leaf: Tensor, gradient: Any, owned: bool) -> None:
+    """As `deliver` of backward_steps, in place of accumulation into .grad: nothing is kept."""
