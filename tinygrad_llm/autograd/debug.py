@@ -17,7 +17,8 @@ import numpy as np
 
 from ..arrays.devices import to_numpy
 from ..arrays.memory import is_array, storage_of
-from .engine import FREED, Op, backward_observers, observers
+from .engine import FREED, Op
+from .observing import observing
 
 __all__ = ["lock_saved"]
 
@@ -107,11 +108,8 @@ def lock_saved() -> Iterator[None]:
     ...     loss.backward()
     """
     locks = _Locks()
-    observers.append(locks.lock)
-    backward_observers.append(locks.check)
     try:
-        yield
+        with observing(locks.lock, locks.check):
+            yield
     finally:
-        observers.remove(locks.lock)
-        backward_observers.remove(locks.check)
         locks.release_all()

@@ -11,12 +11,24 @@ The tests compare these formulas with what a trace of the model counts. Letters:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..nn import Linear, Module
 from .gpt import GPTConfig
 
-__all__ = ["flops_per_token", "gpt_flops", "gpt_memory", "gpt_parameters"]
+__all__ = [
+    "Item",
+    "flops_per_token",
+    "gpt_flops",
+    "gpt_memory",
+    "gpt_parameters",
+    "kept_by_block",
+    "kept_outside",
+    "state_items",
+]
+
+_INDEX = 8  # bytes of an int64
 
 
 def gpt_parameters(config: GPTConfig) -> dict[str, int]:
@@ -37,6 +49,68 @@ def gpt_parameters(config: GPTConfig) -> dict[str, int]:
     return {**parts, "total": sum(parts.values())}
 
 
+@dataclass(frozen=True)
+class Item:
+    """One item of a training step's memory: its formula, how many times, and the bytes of one."""
+
+    what: str
+    formula: str
+    times: int
+    bytes: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all of them."""
+        return self.times * self.bytes
+
+
+def state_items(config: GPTConfig, moments: int, bytes_per_number: int = 4) -> list[Item]:
+    """Weights, gradients and the optimizer's `moments` arrays per weight; P parameters."""
+    P, size = gpt_parameters(config)["total"], bytes_per_number
+    return [
+        Item("weights", f"{size}·P bytes", 1, size * P),
+        Item("gradients", f"{size}·P bytes", 1, size * P),
+        Item("optimizer", f"{size * moments}·P bytes", 1, size * moments * P),
+    ]
+
+
+def kept_by_block(
+    config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4
+) -> list[Item]:
+    """What the ops of one block keep for the backward pass of N = batch·time tokens."""
+    N, C, H, size = batch * time, config.emb_dim, config.n_heads, bytes_per_number
+    items = [
+        Item("layer_norm, x̂ and r", "N·C + N", 2, size * (N * C + N)),
+        Item("linear qkv, its input", "N·C", 1, size * N * C),
+        Item("attention, q, k and v", "3·N·C", 1, size * 3 * N * C),
+        Item("attention, y (out_proj's input)", "N·C", 1, size * N * C),
+        Item("attention, log Σ exp", "N·H", 1, size * N * H),
+        Item("linear up, its input", "N·C", 1, size * N * C),
+        Item("gelu, its derivative", "4·N·C", 1, size * 4 * N * C),
+        Item("linear down, its input", "4·N·C", 1, size * 4 * N * C),
+    ]
+    if config.drop_rate:
+        items += [
+            Item("dropout, keep (1 byte)", "N·C", 2, N * C),
+            Item("attention, keep (1 byte)", "N·H·T", 1, N * H * time),
+        ]
+    return items
+
+
+def kept_outside(config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4) -> list[Item]:
+    """What the ops outside of blocks keep; the first item is what runs before the blocks."""
+    N, C, V, size = batch * time, config.emb_dim, config.vocab_size, bytes_per_number
+    ids = _INDEX * (N + time)
+    return [
+        Item("ids, dropout's keep", "N + T, N·C", 1, ids + N * C)
+        if config.drop_rate
+        else Item("embeddings, ids", "N + T", 1, ids),
+        Item("final norm, x̂ and r", "N·C + N", 1, size * (N * C + N)),
+        Item("head and loss, ∂L/∂x", "N·C", 1, size * N * C),
+        Item("head and loss, ∂L/∂W", "V·C", 1, size * V * C),
+    ]
+
+
 def gpt_memory(
     config: GPTConfig, batch_size: int = 1, context_length: int | None = None, moments: int = 2,
     bytes_per_number: int = 4,
@@ -49,18 +123,13 @@ def gpt_memory(
     4·C), 2·C + 1 after the last layer, and one gradient of the output layer. No T·T scores are
     kept. With dropout a byte for each element that may be dropped, T·T scores included.
     """
-    P = gpt_parameters(config)["total"]
     T = config.context_length if context_length is None else context_length
-    B, C, H, L = batch_size, config.emb_dim, config.n_heads, config.n_layers
-    numbers = B * T * (L * (16 * C + H + 2) + 2 * C + 1) + config.vocab_size * C
-    ids = 8 * (B * T + T)  # int64
-    masks = B * T * C * (1 + 2 * L) + L * B * H * T * T if config.drop_rate else 0  # bytes
-    parts = {
-        "weights": bytes_per_number * P,
-        "gradients": bytes_per_number * P,
-        "optimizer": bytes_per_number * moments * P,
-        "activations": bytes_per_number * numbers + ids + masks,
-    }
+    block = kept_by_block(config, batch_size, T, bytes_per_number)
+    outside = kept_outside(config, batch_size, T, bytes_per_number)
+    parts = {item.what: item.total for item in state_items(config, moments, bytes_per_number)}
+    parts["activations"] = sum(item.total for item in outside) + config.n_layers * sum(
+        item.total for item in block
+    )
     return {**parts, "total": sum(parts.values())}
 
 

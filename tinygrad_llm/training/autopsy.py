@@ -9,6 +9,7 @@ from typing import Any
 
 from ..arrays import devices
 from ..autograd import engine
+from ..autograd.observing import drop_gradient, observing
 
 __all__ = [
     "NonFiniteError",
@@ -138,13 +139,11 @@ def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:
             raise _Origin(None, reason)
         passed_on.append(reason)
 
-    engine.observers.append(watch)
     try:
-        compute()
+        with observing(watch):
+            compute()
     except _Origin as origin:
         return origin.args[0], origin.args[1]
-    finally:
-        engine.observers.remove(watch)
     if passed_on:
         return None, passed_on[0]
     return None, "the same batch has finite numbers when it is computed again"
@@ -156,13 +155,9 @@ def first_bad_backward(loss: Any) -> tuple[str | None, str]:
     Returns its name and a line that describes its incoming gradient; (None, reason) if there is no
     such op.
     """
-    for count, (op, g, grads) in enumerate(engine.backward_steps(loss, deliver=_drop), 1):
+    for count, (op, g, grads) in enumerate(engine.backward_steps(loss, deliver=drop_gradient), 1):
         if all(_finite(array) for array in arrays_of(grads)):
             continue
         arrays = ", ".join(describe(array) for array in arrays_of(g))
         return op.name, f"{op.name} (op {count} of the backward pass), given a gradient {arrays}"
     return None, "the same batch has finite gradients when it is computed again"
-
-
-def _drop(leaf: Any, gradient: Any, fresh: bool) -> None:
-    """In place of accumulation: the gradients are only looked at."""

@@ -20,9 +20,10 @@ from typing import Any
 
 from .. import random
 from ..arrays.capture import capturing, refuse_in_capture
-from ..autograd.engine import Op, observers
+from ..autograd.engine import Op
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import check_unmodified, modified, modified_at
+from ..autograd.observing import observing
 from ..tensor import Tensor
 
 __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_context_fn"]
@@ -115,11 +116,8 @@ def _recording() -> Iterator[list[Op]]:
         if any(op.needs) and threading.get_ident() == me:
             ops.append(op)
 
-    observers.append(watch)
-    try:
+    with observing(watch):
         yield ops
-    finally:
-        observers.remove(watch)
 
 
 class _Recomputed:

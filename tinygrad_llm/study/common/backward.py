@@ -14,6 +14,7 @@ from ...arrays.devices import asarray
 from ...arrays.reductions import unbroadcast
 from ...autograd import engine
 from ...autograd.engine import Op
+from ...autograd.observing import drop_gradient, observing
 from ...tensor import Tensor
 from .lines import LineRun, watch_lines
 
@@ -53,15 +54,11 @@ def watched_backward(
             for grad, edge in zip(grads, op.edges, strict=False)
         ]
 
-    steps = engine.backward_steps(roots, gradient, retain_graph, _drop)
+    steps = engine.backward_steps(roots, gradient, retain_graph, drop_gradient)
     watched = watch_lines(*functions, limit=limit)
     while True:
-        engine.backward_observers.append(copy_gradients)
-        try:
-            with watched:
-                step = next(steps, None)
-        finally:
-            engine.backward_observers.remove(copy_gradients)
+        with observing(after_backward=copy_gradients), watched:
+            step = next(steps, None)
         if step is None:
             return
         yield BackwardStep(step[0], list(arriving), list(leaving), list(watched.lines))
@@ -71,7 +68,3 @@ def watched_backward(
 def _copy(gradient: Any) -> Any:
     """A copy that is an array, even of a NumPy scalar; None stays None."""
     return None if gradient is None else asarray(gradient.copy(), gradient)
-
-
-def _drop(leaf: Tensor, gradient: Any, owned: bool) -> None:
-    """In place of accumulation into .grad: nothing is kept."""

@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 from ...autograd import engine
 from ...autograd.engine import Op
 from ...autograd.hooks import HookHandle
+from ...autograd.observing import observing
 from ...nn.module import Module, call_observers
 from ...tensor import Tensor
 
@@ -144,18 +145,15 @@ class Watch:
 
     # ------------------------------------------------------------------------------ on and off
     def __enter__(self) -> Any:
-        engine.start_observers.append(self._before)
-        engine.observers.append(self._after)
-        engine.backward_observers.append(self._after_backward)
+        self._observing = observing(self._after, self._after_backward, before_forward=self._before)
+        self._observing.__enter__()
         call_observers.append(self._within)
         return self
 
     def __exit__(
         self, kind: Any, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        engine.start_observers.remove(self._before)
-        engine.observers.remove(self._after)
-        engine.backward_observers.remove(self._after_backward)
+        self._observing.__exit__(None, None, None)
         call_observers.remove(self._within)
         for handles in list(self._hooks.values()):
             for handle in handles:

@@ -37,15 +37,12 @@ def explain_layer(kind: type[Module]) -> dict[str, Any]:
     example = LAYERS.get(kind.__name__)
     if example is None or example.kind is not kind:
         return {**data, "example": None, "memory": None, "check": []}
-    before = random.get_rng_state()
-    try:
+    with random.fork_rng():
         random.manual_seed(0)
         module = example.make(SMALL).double()
         data["example"] = _worked(module, example)
         data["check"] = _check(module, example)
         data["memory"] = _memory(example)
-    finally:
-        random.set_rng_state(before)
     return data
 
 

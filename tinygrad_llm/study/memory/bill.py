@@ -10,28 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...arrays.attention_blocks import BLOCK_ROWS
-from ...models.costs import gpt_parameters
+from ...models.costs import Item, kept_by_block, kept_outside, state_items
 from ...models.gpt import GPTConfig
 
-__all__ = ["Item", "MemoryBill", "memory_bill"]
+__all__ = ["MemoryBill", "memory_bill"]
 
 _NUMBER = 4  # bytes of a float32
-_INDEX = 8  # of an int64
-
-
-@dataclass(frozen=True)
-class Item:
-    """One line of the bill: what is kept, its formula, how many times, and the bytes of one."""
-
-    what: str
-    formula: str
-    times: int
-    bytes: int
-
-    @property
-    def total(self) -> int:
-        """Bytes of all of them."""
-        return self.times * self.bytes
 
 
 @dataclass(frozen=True)
@@ -106,39 +90,13 @@ def memory_bill(
         )
     if time > config.context_length:
         raise ValueError(f"time {time} exceeds the context length {config.context_length}")
-    V, C, H, L = config.vocab_size, config.emb_dim, config.n_heads, config.n_layers
-    N, drops = batch * time, config.drop_rate > 0.0
-    P = _NUMBER * gpt_parameters(config)["total"]
-
-    def item(what: str, formula: str, numbers: int, times: int = 1, size: int = _NUMBER) -> Item:
-        return Item(what, formula, times, numbers * size)
-
-    block = [
-        item("layer_norm, x̂ and r", "N·C + N", N * C + N, times=2),
-        item("linear qkv, its input", "N·C", N * C),
-        item("attention, q, k and v", "3·N·C", 3 * N * C),
-        item("attention, y (out_proj's input)", "N·C", N * C),
-        item("attention, log Σ exp", "N·H", N * H),
-        item("attention, mask of a block", f"{BLOCK_ROWS}·{BLOCK_ROWS}", BLOCK_ROWS * BLOCK_ROWS),
-        item("linear up, its input", "N·C", N * C),
-        item("gelu, its derivative", "4·N·C", 4 * N * C),
-        item("linear down, its input", "4·N·C", 4 * N * C),
-    ]
-    outside = [item("embeddings, ids", "N + T", N + time, size=_INDEX)]
-    if drops:
-        keep = item("dropout, keep (1 byte)", "N·C", N * C, size=1)
-        block += [item("dropout, keep (1 byte)", "N·C", N * C, times=2, size=1)]
-        block += [item("attention, keep (1 byte)", "N·H·T", N * H * time, size=1)]
-        outside[0] = Item("ids, dropout's keep", "N + T, N·C", 1, outside[0].bytes + keep.bytes)
-    outside += [
-        item("final norm, x̂ and r", "N·C + N", N * C + N),
-        item("head and loss, ∂L/∂x", "N·C", N * C),
-        item("head and loss, ∂L/∂W", "V·C", V * C),
-    ]
-    inputs = [item("inputs of the blocks", "N·C", N * C, times=L)] if checkpointing else []
-    state = [
-        Item("weights", "4·P bytes", 1, P),
-        Item("gradients", "4·P bytes", 1, P),
-        Item("optimizer", f"{4 * moments}·P bytes", 1, moments * P),
-    ]
-    return MemoryBill(config, batch, time, checkpointing, state, block, outside, inputs)
+    block = kept_by_block(config, batch, time)
+    mask = Item("attention, mask of a block", f"{BLOCK_ROWS}·{BLOCK_ROWS}", 1,
+                _NUMBER * BLOCK_ROWS * BLOCK_ROWS)  # fmt: skip
+    block.insert(5, mask)  # after attention's other arrays
+    layer_input = _NUMBER * batch * time * config.emb_dim
+    inputs = [Item("inputs of the blocks", "N·C", config.n_layers, layer_input)]
+    return MemoryBill(
+        config, batch, time, checkpointing, state_items(config, moments), block,
+        kept_outside(config, batch, time), inputs if checkpointing else [],
+    )  # fmt: skip
