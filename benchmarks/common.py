@@ -24,7 +24,7 @@ def options() -> argparse.ArgumentParser:
     group.add_argument("--json", metavar="FILE", help="write everything measured to this file")
     group.add_argument("--picture", metavar="FILE", help="draw the result into this PNG")
     group.add_argument(
-        "--beside-load", metavar="N", type=_number, default=0,
+        "--beside-load", dest="busy_processes", metavar="N", type=_number, default=0,
         help="measure again while N processes keep a core busy each",
     )  # fmt: skip
     return parser
@@ -95,12 +95,12 @@ def run(command: str, main: Callable[[list[str]], Any], argv: list[str]) -> None
     if summary is None:  # a child of a benchmark, or --help
         return
     summary = {"command": command, "options": argv, **summary}
-    if chosen.beside_load:
-        n = chosen.beside_load
+    if chosen.busy_processes:
+        n = chosen.busy_processes
         print(f"\n--- again beside {n} busy process{'es' if n > 1 else ''}\n", flush=True)
         with busy(n):
             loaded = main(argv)
-        summary["beside"] = compare(times_of(summary), times_of(loaded), n)
+        summary["under_load"] = compare(times_of(summary), times_of(loaded), n)
     if chosen.json:
         with open(chosen.json, "w", encoding="utf-8") as out:
             json.dump(summary, out, indent=1)

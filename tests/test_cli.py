@@ -56,7 +56,7 @@ def process(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that others generate from and go on with; copy it before changing it."""
+    """A run that others generate from and resume; copy it before changing it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT)
     before = os.getcwd()
@@ -175,7 +175,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, tmp_path):
     running.send_signal(signal.SIGINT)
     output, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
-    command = re.search(r"to go on: (tinygrad-llm pretrain --resume r)$", output, re.M)
+    command = re.search(r"to continue: (tinygrad-llm pretrain --resume r)$", output, re.M)
     assert command, output
     assert "Traceback" not in err
     step = find_checkpoint("r").step

@@ -502,7 +502,7 @@ def test_only_the_plan(cli):
 
 def test_other_commands_know_a_run_of_finetune(cli):
     code, _, err = cli("pretrain", "--resume", "runs/tuned")
-    assert code == 2 and "tinygrad-llm finetune instruct --resume runs/tuned goes on" in err
+    assert code == 2 and "tinygrad-llm finetune instruct --resume runs/tuned continues it" in err
     code, _, err = cli("generate", "runs/classes")
     assert code == 2 and "is a classifier, which writes no text" in err
 

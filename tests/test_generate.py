@@ -94,7 +94,7 @@ def test_temperature_shapes_the_distribution():
         np.testing.assert_allclose(got, expected / expected.sum(), atol=0.015)
 
 
-# ----------------------------------------------------------------------------- going on and on
+# ----------------------------------------------------------------------------- endless texts
 def test_greedy_goes_on():
     assert generate(Counter(), [3, 4], 7).tolist() == [3, 4, 5, 6, 7, 8, 9, 0, 1]
     out = generate(Counter(), tg.tensor([[1], [7]]), 3)

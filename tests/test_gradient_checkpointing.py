@@ -48,7 +48,7 @@ def test_gpt_has_the_same_gradients_bit_for_bit(B, T, layers, drop, tied, bias, 
     state = torch.get_rng_state()
     losses_again, again = gradients(model, idx, targets, True)
     assert losses == losses_again
-    assert torch.equal(state, torch.get_rng_state())  # and the stream goes on at the same place
+    assert torch.equal(state, torch.get_rng_state())  # and the stream continues at the same place
     for name in plain:
         assert np.array_equal(plain[name], again[name]), name
 

@@ -1,4 +1,4 @@
-"""The training loop: batches, accumulation, resuming bit for bit, numbers gone bad, a full disk."""
+"""The training loop: batches, accumulation, exact resuming, non-finite numbers, a full disk."""
 
 import json
 import math
@@ -399,7 +399,7 @@ def test_an_interruption_saves_says_how_to_go_on_and_loses_nothing(tmp_path, cap
         first.run(plan=False)
     assert signal.getsignal(kind) is before
     shown = capsys.readouterr().out
-    assert "finishing this step" in shown and "step-00000007; to go on: do it again" in shown
+    assert "finishing this step" in shown and "step-00000007; to continue: do it again" in shown
     second = trainer(tmp_path)
     second.run(resume=True, plan=False)
     assert weights(second.model) == weights(whole.model)

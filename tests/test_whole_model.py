@@ -100,7 +100,7 @@ def test_the_modern_model_learns_one_batch():
     tg.manual_seed(0)
     model = Modern(channels=16)
     x, y = ids(4, 6), ids(4, 6, seed=1)
-    x[:, 0] = tg.arange(4)  # no two rows start alike and go on differently
+    x[:, 0] = tg.arange(4)  # no two rows start with the same token and continue differently
     optimizer = tg.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=0.0)
     before = {name: p.numpy(force=True).copy() for name, p in model.named_parameters()}
     for _ in range(150):

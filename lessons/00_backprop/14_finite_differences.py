@@ -98,10 +98,10 @@ def as_if_mean_alone(self, g):
 
 logits = torch.tensor(x.reshape(4, 5), requires_grad=True)
 with broken("softmax", as_if_mean_alone):
-    found_by_sum = not gradcheck(lambda z: torch.softmax(z, -1).sum(), logits, raise_exception=False)
-    found_by_random = not gradcheck(lambda z: torch.softmax(z, -1), logits, raise_exception=False)
-print("detected with .sum():", found_by_sum, "  detected with a random gradient:", found_by_random)
-assert found_by_random and not found_by_sum
+    detected_by_sum = not gradcheck(lambda z: torch.softmax(z, -1).sum(), logits, raise_exception=False)
+    detected_by_random = not gradcheck(lambda z: torch.softmax(z, -1), logits, raise_exception=False)
+print("detected with .sum():", detected_by_sum, "  detected with a random gradient:", detected_by_random)
+assert detected_by_random and not detected_by_sum
 
 # %% [markdown]
 # ## 4. Random functions

@@ -152,7 +152,8 @@ save_plot(figure, "04_saving")
 # %% [markdown]
 # ## With the package
 # `Trainer` saves all four by itself, and every file is written completely or not at all. Stop it after any
-# step, build it again in the same way, and `run(resume=True)` continues bit for bit.
+# step, build it again in the same way, and `run(resume=True)` continues,
+# equal to the last bit.
 
 # %% tags=["package"]
 from tinygrad_llm.models import GPT

@@ -1,8 +1,8 @@
 """lock_saved(): catch writes into what backward still needs, even through .numpy().
 
 An in-place method of a tensor is always noticed, by inplace_versions.py. A write into a NumPy array
-that shares the tensor's memory is not: NumPy tells nobody. Under lock_saved() it fails where it
-happens.
+that shares the tensor's memory is not: NumPy does not report it. Under lock_saved() it fails
+where it happens.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Locks:
         self.holders[id(op)] = holder
 
     def release(self, op_id: int, owners: list[Any]) -> None:
-        """One op no longer relies on this memory; unlock what nobody relies on."""
+        """One op no longer relies on this memory; unlock what no op relies on any more."""
         self.holders.pop(op_id, None)
         for owner in owners:
             key = id(owner)

@@ -119,7 +119,7 @@ _ABOUT = {
 MODEL_KEYS = (
     "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
 )  # fmt: skip
-# The options that may be changed when a run goes on: the number of steps, what is shown and kept,
+# The options that may be changed when a run is resumed: steps, what is shown and kept,
 # less memory for more time, the device.
 MAY_CHANGE = (
     "steps", "eval_every", "sample_every", "prompt", "sample_tokens", "temperature", "top_k",

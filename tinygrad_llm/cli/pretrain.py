@@ -60,7 +60,7 @@ Presets (--preset):
 {presets_table()}
 
 Every option can also be in a JSON or TOML file, --config FILE (emb_dim = 128). The command line
-goes before the file, and the file before the preset.
+takes precedence over the file, and the file over the preset.
 """
 
 
@@ -114,7 +114,7 @@ def pretrain(
     checkpoint_every: int | None = typer.Option(None, help="Steps between checkpoints."),
     keep: int | None = typer.Option(None, help="Checkpoints kept."),
     config: str | None = typer.Option(None, help="A JSON or TOML file of options."),
-    resume: str | None = typer.Option(None, help="Go on with the run in this folder."),
+    resume: str | None = typer.Option(None, help="Resume the run in this folder."),
     plan: bool = typer.Option(False, "--plan", help="Only print what it would cost."),
     find_lr: bool = typer.Option(False, "--find-lr", help="Only look for a good --lr."),
     plain: bool = typer.Option(False, "--plain", help="Plain lines, no live bar."),
@@ -140,7 +140,7 @@ def _go_on(
         name = checkpoint.config["finetune"]
         raise BadValue(
             f"--resume: {checkpoint.path} belongs to finetune: tinygrad-llm finetune {name} "
-            f"--resume {resume} goes on with it"
+            f"--resume {resume} continues it"
         )
     if "options" not in checkpoint.config:
         raise BadValue(f"--resume: {checkpoint.path} was not written by tinygrad-llm pretrain")

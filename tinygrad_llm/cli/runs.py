@@ -1,4 +1,4 @@
-"""What pretrain and finetune do alike: a run's folder, going on with it, the search for a rate."""
+"""What pretrain and finetune share: a run's folder, resuming it, the search for a rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-# ---------------------------------------------------------------------------- going on with a run
+# ------------------------------------------------------------------------------ resuming a run
 def refuse_search(find_lr: bool) -> None:
     """Raises: BadValue if --find-lr was given with --resume."""
     if find_lr:
@@ -49,7 +49,7 @@ def kept_options(
         if name not in may_change and value != options.get(name):
             raise BadValue(
                 f"--{name.replace('_', '-')} {value}: the checkpoint {checkpoint.path} was made "
-                f"with {options.get(name, 'none')}, and a run that goes on keeps it; leave the "
+                f"with {options.get(name, 'none')}, and a resumed run keeps it; leave the "
                 "option out, or start another run"
             )
     return options
@@ -62,9 +62,9 @@ def folder_of(checkpoint: Checkpoint) -> Path:
 
 
 def set_total_steps(trainer: Trainer) -> None:
-    """Lets the schedule of a run that goes on end at the trainer's last step.
+    """Lets the schedule of a resumed run end at the trainer's last step.
 
-    A run may go on for more steps than were planned when its checkpoint was written.
+    A resumed run may train for more steps than were planned when its checkpoint was written.
     """
     from ..optim.lr_scheduler import WarmupCosineLR
 

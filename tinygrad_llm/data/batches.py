@@ -76,7 +76,7 @@ class TokenBatches:
         self._starts = np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        """Batches in an epoch; the last one may go on into the next epoch."""
+        """Batches in an epoch; the last one may extend into the next epoch."""
         return math.ceil(self.windows / self.batch_size)
 
     def _start(self, window: int) -> int:
@@ -101,7 +101,7 @@ class TokenBatches:
             yield wrap(rows[:, :-1].copy()), wrap(rows[:, 1:].copy())  # (B, T), (B, T)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on from here, with the same tokens."""
+        """What is needed to continue from here, with the same tokens."""
         return {
             "position": self.position,
             "seed": self.seed,
@@ -227,7 +227,7 @@ class ExampleBatches:
             yield self.collate([self.dataset[int(i)] for i in chosen])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on from here, with the same examples."""
+        """What is needed to continue from here, with the same examples."""
         return {
             "position": self.position,
             "seed": self.seed,

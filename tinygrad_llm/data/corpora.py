@@ -119,10 +119,10 @@ def load(
 ) -> Corpus:
     """A corpus by name, or from a UTF-8 file or a folder of them.
 
-    A name goes before a file of the same name: write ./NAME for the file. Of a folder, all files
-    are joined in the order of their paths, with an empty line between two; those whose name or
-    folder starts with a dot are left out. \\r\\n and \\r become \\n, and a byte order mark at the
-    start of a file is dropped.
+    A name takes precedence over a file of the same name: write ./NAME for the file. Of a folder,
+    all files are joined in the order of their paths, with an empty line between two; those whose
+    name or folder starts with a dot are left out. \\r\\n and \\r become \\n, and a byte order mark
+    at the start of a file is dropped.
 
     Raises: FileNotFoundError if there is no such name or file; ValueError if a file is not UTF-8
     (with the place of the first wrong byte) or there is no text in it; downloads.DownloadError

@@ -22,7 +22,7 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
     """The response alone: what follows the prompt, without the words that announce it.
 
     text: prompt and everything that the model wrote after it; prompt: style.prompt(entry), with or
-    without the announcing words. If the model goes on and writes another instruction, the response
+    without the announcing words. If the model writes another instruction, the response
     ends there. Raises: ValueError if the text does not begin with the prompt.
     """
     style = style_of(style)

@@ -126,7 +126,7 @@ def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
 
     path: the file; None for corpora.path("sms-spam"), which downloads it if needed
 
-    Read as pandas.read_csv(sep="\\t") reads it: a message that begins with a double quote goes on
+    Read as pandas.read_csv(sep="\\t") reads it: a message that begins with a double quote continues
     to the next double quote, over line ends. So the file's 5,574 lines are 5,572 rows, 747 of them
     spam. Raises: ValueError, which names a line that is not a label, a tab and a message.
     """

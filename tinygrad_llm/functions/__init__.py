@@ -40,10 +40,10 @@ from .creation import filled, from_data, grids, ranges
 from .shape import broadcast, join, reorder, repeat, split, views
 
 
-def _faster_ops() -> None:
+def _install_cuda_ops() -> None:
     """The GPU's own kernels, if ops/cuda is there."""
     with _contextlib.suppress(ModuleNotFoundError):
         _importlib.import_module("tinygrad_llm.ops.cuda").install()
 
 
-_on_first_gpu_use.append(_faster_ops)
+_on_first_gpu_use.append(_install_cuda_ops)

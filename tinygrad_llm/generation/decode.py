@@ -104,7 +104,7 @@ def generate(
     top_k, top_p    draw only from the k most likely tokens, or from the fewest most likely ones
                     whose probabilities add up to p.
     stop_tokens     an id or several: a row is finished when it draws one. It is padded with the
-                    (first) stop token while other rows go on; when all are finished, generation
+                    (first) stop token while other rows continue; when all are finished, generation
                     ends without the last column. So a single row never shows its stop token.
     generator, seed where random numbers come from (not both); else the default generator.
     use_cache       use the model's KV cache if it has one: the same tokens, faster.

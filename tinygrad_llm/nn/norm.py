@@ -21,16 +21,16 @@ class _Norm(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None, elementwise_affine: bool,
         parameters: dict[str, bool], device: Any, dtype: Any,
     ) -> None:  # fmt: skip
-        """parameters: the names of all, and whether each is wanted."""
+        """parameters: the name of each, and whether the layer has it."""
         super().__init__()
         if isinstance(normalized_shape, int):
             normalized_shape = (normalized_shape,)
         self.normalized_shape = tuple(int(size) for size in normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        for name, is_wanted in parameters.items():
+        for name, present in parameters.items():
             new = None
-            if elementwise_affine and is_wanted:
+            if elementwise_affine and present:
                 new = new_parameter(*self.normalized_shape, device=device, dtype=dtype)
             self.register_parameter(name, new)
         self.reset_parameters()

@@ -6,7 +6,7 @@ from ..autograd.engine import Op
 class Dropout(Op):
     """y = x·keep/(1 − p), where keep is 1 with probability 1 − p, else 0.
 
-    Backward: ∂L/∂x = g·keep/(1 − p), with the very same keep.
+    Backward: ∂L/∂x = g·keep/(1 − p), with the same keep.
     The mask is an input, drawn by the caller from a random stream, so that the op is deterministic.
     Saves keep: one byte per element if it is boolean. Source: Srivastava et al. (2014).
     """

@@ -926,7 +926,7 @@ class Tensor:
     ) -> tuple[Tensor, ...]:
         """Pieces along dim: n of nearly one size, or cut at the positions listed."""
     def hsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]:
-        """Pieces beside each other: equal ones, or cut at the positions listed."""
+        """Pieces side by side: equal ones, or cut at the positions listed."""
     def vsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]:
         """Pieces below each other: equal ones, or cut at the positions listed."""
     def dsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]:

@@ -39,7 +39,7 @@ class Interruptions:
 
     def stop(self, saved: str, command: str) -> None:
         """Ends the program as the signal asked: KeyboardInterrupt, or SystemExit(143)."""
-        self.note(f"{saved}; to go on: {command}")
+        self.note(f"{saved}; to continue: {command}")
         if self.signal == signal.SIGTERM:
             raise SystemExit(143)
         raise KeyboardInterrupt

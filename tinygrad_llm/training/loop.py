@@ -3,8 +3,8 @@
     trainer = Trainer(model, optimizer, TokenBatches(tokens, 16, 128), steps=500, folder="runs/a")
     result = trainer.run()
 
-A run that was stopped, by Ctrl-C or by force, goes on from its last checkpoint bit for bit:
-`trainer.run(resume=True)` on a trainer that was built in the same way.
+A run that was stopped, by Ctrl-C or by force, continues from its last checkpoint,
+equal to the last bit: `trainer.run(resume=True)` on a trainer that was built in the same way.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Trainer(ReportedRun):
                         them from the number of tokens
     progress            None: a bar in a terminal, plain lines elsewhere. True: plain lines.
                         False: nothing
-    resume_command      what the user should type after Ctrl-C to go on
+    resume_command      what the user should type after Ctrl-C to continue
 
     The random state, the data order and the weights are untouched by plan, validation and samples.
     """
@@ -174,7 +174,7 @@ class Trainer(ReportedRun):
     def run(self, resume: bool | str | Path = False, plan: bool = True) -> Result:
         """Trains up to `steps` and returns the result.
 
-        resume: True goes on from the newest valid checkpoint of `folder` if there is one; a path
+        resume: True continues from the newest valid checkpoint of `folder` if there is one; a path
         names the checkpoint. plan: measure and print the plan first. Ctrl-C (or a SIGTERM) ends
         the step, saves, and raises KeyboardInterrupt (SystemExit); a second one stops immediately.
         Raises: NonFiniteError if a loss or a gradient is NaN or infinite; StorageError if the last

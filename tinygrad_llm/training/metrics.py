@@ -1,4 +1,4 @@
-"""Numbers of a run as JSON lines: one line per step, readable while the run goes on.
+"""Numbers of a run as JSON lines: one line per step, readable during the run.
 
 {"step": 10, "tokens": 5120, "loss": 4.17, "lr": 0.0003, "grad_norm": 1.2, "seconds": 3.1}
 {"step": 10, "tokens": 5120, "val_loss": 4.21, "seconds": 3.6}
@@ -32,7 +32,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 class Metrics:
     """The numbers of a run: in memory, and appended to a file if there is one.
 
-    `truncate(step)` forgets what came after a step: a run that goes on from a checkpoint writes
+    `truncate(step)` forgets what came after a step: a run resumed from a checkpoint writes
     those lines again. A full disk stops the file, not the run: `problem` then says so.
     """
 
@@ -43,7 +43,7 @@ class Metrics:
         self._file: FileIO | None = None
 
     def truncate(self, step: int) -> None:
-        """Goes on with the file, if there is one, without its lines past `step`."""
+        """Continues the file, if there is one, without its lines past `step`."""
         self.close()
         if self.path is None or not self.path.exists():
             self.lines = [line for line in self.lines if line["step"] <= step]

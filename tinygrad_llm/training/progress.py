@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: plain lines in a file or pipe, a live bar in a terminal."""
+"""What a run shows while it trains: plain lines in a file or pipe, a live bar in a terminal."""
 
 from __future__ import annotations
 

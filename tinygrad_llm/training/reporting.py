@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: losses, samples, metrics, a picture, its speed."""
+"""What a run reports while it trains: losses, samples, metrics, a picture, its speed."""
 
 from __future__ import annotations
 

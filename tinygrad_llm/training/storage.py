@@ -1,4 +1,4 @@
-"""What of a run is stored: its checkpoints, and how a run goes on from one."""
+"""What of a run is stored: its checkpoints, and how a run continues from one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StoredRun:
             if final:
                 raise StorageError(f"{error}; {last}") from error
             self.progress.note(
-                f"{error}; {last}. Training goes on and tries again at step "
+                f"{error}; {last}. Training continues and tries again at step "
                 f"{min(self.steps, self.step + self.checkpoint_every)}: make room until then"
             )
 
@@ -101,15 +101,15 @@ class StoredRun:
         return {**self.config, "model": kind}
 
     def refuse_old_run(self) -> None:
-        """Raises: StorageError if the folder holds checkpoints: a new run must not bury them."""
+        """Raises: StorageError if the folder holds checkpoints: a new run may not hide them."""
         old = checkpoints_in(self.checkpoint_folder) if self.checkpoint_folder else []
         if old:
             raise StorageError(
                 f"{self.folder} holds a run already ({old[-1].name}): "
-                f"go on with it (--resume {self.folder}), or take another folder"
+                f"continue it (--resume {self.folder}), or take another folder"
             )
 
-    # ------------------------------------------------------------------------------- going on
+    # ------------------------------------------------------------------------------- resuming
     def _resume(self, where: bool | str | Path) -> None:
         """Goes to the place where a checkpoint was taken."""
         path = self.folder if where is True else Path(str(where))
@@ -119,7 +119,7 @@ class StoredRun:
             checkpoint = find_checkpoint(path)
         except StorageError:
             if where is not True or checkpoints_in(path / "checkpoints"):
-                raise  # there are some, but none is whole: the user has to know
+                raise  # there are checkpoints, but all are damaged: the user must know
             return  # nothing was saved yet: begin at the beginning
         self.restore(checkpoint)
         self.progress.note(f"resuming {checkpoint.path} at step {self.step}")

@@ -52,7 +52,9 @@ def list_(
 def start(
     name: str | None = typer.Argument(None, help="The exercise; without it, the next one."),
     folder: str = _FOLDER,
-    again: bool = typer.Option(False, "--again", help="Start anew: your file is kept as *.old.py."),
+    again: bool = typer.Option(
+        False, "--again", help="Start again: your file is kept as *.old.py."
+    ),
 ) -> None:
     """Write an exercise's file, without the part that is your task."""
     progress = _progress(folder)
@@ -65,7 +67,7 @@ def start(
     e = _exercise(name)
     path = Path(folder) / f"{e.name}.py"
     if path.exists() and not again:
-        print(f"{path} exists already: go on with it, or start anew with --again")
+        print(f"{path} exists already: continue with it, or start again with --again")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

@@ -42,7 +42,8 @@ The vector that the classifier uses (--pool):
   last        of the last place, a token or padding
   first       of its first token, which sees the text only with --no-causal
 
-Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
 """
 
 

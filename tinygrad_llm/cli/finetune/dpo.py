@@ -30,7 +30,8 @@ Examples:
   tinygrad-llm finetune dpo pairs.jsonl --base gpt2 --average --label-smoothing 0.1
   tinygrad-llm finetune dpo --resume runs/dpo-instruction-preferences-1
 
-Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
 """
 
 

@@ -42,7 +42,8 @@ Examples:
 
 A base that was trained here in minutes learns the form of an answer, not what is true.
 
-Every option can also be in a JSON or TOML file, --config FILE; the command line goes before it.
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
 """
 
 

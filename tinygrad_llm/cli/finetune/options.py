@@ -101,7 +101,7 @@ class DPOOptions(FinetuneOptions):
     answer_tokens: int = _option(60, "Tokens of an answer.")
 
 
-# The options that may be changed when a run goes on.
+# The options that may be changed when a run is resumed.
 MAY_CHANGE = ("device", "precision", "steps", "epochs", "eval_every", "checkpoint_every", "keep",
               "worst", "answers", "answer_tokens")  # fmt: skip
 
@@ -130,7 +130,7 @@ def command(kind: type[FinetuneOptions], run: Callable[..., None]) -> Callable[.
         parameters.append((field.name, optional, default))
     parameters += [
         ("config", str | None, typer.Option(None, help="A JSON or TOML file of options.")),
-        ("resume", str | None, typer.Option(None, help="Go on with the run in this folder.")),
+        ("resume", str | None, typer.Option(None, help="Resume the run in this folder.")),
         ("plan", bool, typer.Option(False, "--plan", help="Only print what it would cost.")),
         ("find_lr", bool, typer.Option(False, "--find-lr", help="Only look for a good --lr.")),
         ("plain", bool, typer.Option(False, "--plain", help="Plain lines, no live bar.")),

@@ -1,4 +1,4 @@
-"""What the three fine-tuning commands do alike: base, data, model, trainer, folder, report."""
+"""What the three fine-tuning commands share: base, data, model, trainer, folder, report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
     kind: type[Finetuning], given: dict[str, Any], settings: dict[str, Any], resume: str | None,
     plan: bool, find_lr: bool, plain: bool,
 ) -> None:  # fmt: skip
-    """Starts a run, or goes on with the one in the folder `resume`."""
+    """Starts a run, or resumes the one in the folder `resume`."""
     if resume is None:
         kind(resolve(kind.options, settings, given), plain).run(plan, find_lr)
         return
@@ -227,7 +227,7 @@ class Finetuning(ABC):
     def same_data(self, rows: Any) -> None:
         """Stores the data's fingerprint.
 
-        Raises: BadValue if a run that goes on had other data.
+        Raises: BadValue if a resumed run had other data.
         """
         data = json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self.facts = {"rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}

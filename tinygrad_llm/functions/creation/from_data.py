@@ -41,7 +41,7 @@ def tensor(
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """As `tensor`, but an array or tensor of the dtype and device wanted is not copied."""
+    """As `tensor`, but an array or tensor of that dtype and device is not copied."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
     return placed_tensor(_as_array(data, dtype, copy=False), device, False)

@@ -71,7 +71,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
 @function
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors beside each other."""
+    """The tensors side by side."""
     _not_empty("hstack", tensors)
     whole = [x.reshape(1) if x.array.ndim == 0 else x for x in tensors]
     return cat(whole, 0 if whole[0].array.ndim == 1 else 1)
@@ -119,7 +119,7 @@ def atleast_3d(*tensors: Any) -> Any:
 
 @function
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors beside each other; a vector is one column."""
+    """The tensors side by side; a vector is one column."""
     return hstack([x.reshape(-1, 1) if x.array.ndim < 2 else x for x in tensors])
 
 

@@ -52,7 +52,7 @@ def _cut(name: str, input: Tensor, cuts: Any, dim: int, min_dims: int) -> tuple[
 
 @method
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """Pieces beside each other: equal ones, or cut at the positions listed."""
+    """Pieces side by side: equal ones, or cut at the positions listed."""
     return _cut("hsplit", input, indices_or_sections, 0 if input.array.ndim == 1 else 1, 1)
 
 

@@ -194,18 +194,18 @@ def _products(blas: Mapping[str, Any], gflops: float, cost: Finding | None, n: i
     if blas.get("kernel"):
         library += f", code for {blas['kernel']}"
     library += f", {_count(threads, 'thread')}" if threads else ", threads unknown"
-    faster = cost.facts["products_times"] if cost is not None else 1.0
+    speedup = cost.facts["products_times"] if cost is not None else 1.0
     few = threads is not None and threads < n
     advice, command = "", ""
-    if faster > 1.1:
-        advice = f"{faster:.1f} times as fast without the environment variables named below"
+    if speedup > 1.1:
+        advice = f"{speedup:.1f} times as fast without the environment variables named below"
     elif few:
         advice = f"a product uses only {threads} of {n} cores: see the environment variables"
     elif threads is None:
         advice = "threadpoolctl shows which code it runs, and in how many threads"
         command = "" if installed("threadpoolctl") else pip_install("threadpoolctl")
     return Finding(
-        "Speed", "matrix products", "slow" if faster > 1.1 or few else "ok",
+        "Speed", "matrix products", "slow" if speedup > 1.1 or few else "ok",
         f"matrix products: {gflops:.0f} GFLOP/s (float32, {library})", advice, command,
         {**blas, "gflops": gflops},
     )  # fmt: skip

@@ -27,7 +27,7 @@ class Progress:
             pass
         except ValueError:
             raise ValueError(
-                f"{self.path} is not valid JSON: correct it, or delete it to start anew (your "
+                f"{self.path} is not valid JSON: correct it, or delete it to start again (your "
                 "exercise files stay)"
             ) from None
         known = data if isinstance(data, dict) else {}

@@ -296,7 +296,7 @@ wrong(
      lambda op, g: (g * op.given[1], None)),
     ("mask forgotten", "This is g/(1 − p) everywhere: what was dropped did not reach y.",
      lambda op, g: (g * op.scale, None)),
-    ("another mask", "g passes where x was dropped: it must be the very same mask.",
+    ("another mask", "g passes where x was dropped: it must be the same mask.",
      lambda op, g: (g * (op.given[1] == 0) * op.scale, None)),
     ("scaled the wrong way", "This is g·keep·(1 − p): the scale is 1/(1 − p).",
      lambda op, g: (g * op.given[1] * (1.0 - op.chosen.get("p", 0.5)), None)),

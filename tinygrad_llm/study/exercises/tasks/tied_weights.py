@@ -14,7 +14,7 @@ class TiedModel(nn.Module):
         super().__init__()
         self.tok_emb, self.body = nn.Embedding(vocab_size, emb_dim), body
         self.out_head = nn.Linear(emb_dim, vocab_size, bias=False)
-        # >>> make the head's weight the very same parameter
+        # >>> make the head's weight the same parameter object
         self.out_head.weight = self.tok_emb.weight
         # <<<
 
