@@ -20,6 +20,7 @@ from .reductions import max_along, sum_along
 __all__ = [
     "BLOCK_BYTES",
     "BLOCK_ROWS",
+    "Band",
     "additive_mask",
     "by_group",
     "exp_of_scores",
@@ -57,6 +58,61 @@ def additive_mask(mask: Any, q: Any, k: Any) -> Any:
 def future_mask(dtype: Any, xp: Any) -> Any:
     """The mask of a block on the diagonal: −∞ where a key comes after the query, else 0."""
     return xp.triu(xp.full((BLOCK_ROWS, BLOCK_ROWS), -math.inf, dtype), 1)
+
+
+class Band:
+    """Which keys a query may look at by position: i sees offset + i − window + 1 … offset + i.
+
+    causal     whether there is such a limit at all
+    offset     how many keys come before the first query's own
+    window     how many keys a query sees at most, its own included; None for all of them
+
+    Nothing of the size queries × keys is made: a block's keys, or queries, are cut to those that
+    matter, and a triangle at each end of the band gets −∞.
+    """
+
+    def __init__(
+        self, causal: bool, offset: int, window: int | None, n_queries: int, n_keys: int
+    ) -> None:
+        self.causal, self.offset, self.window = causal, offset, window
+        self.n_queries, self.n_keys = n_queries, n_keys
+
+    def keys_of(self, rows: slice) -> slice:
+        """The keys that some query of the rows may look at."""
+        if not self.causal:
+            return slice(0, self.n_keys)
+        first = 0 if self.window is None else self.offset + rows.start - self.window + 1
+        return slice(max(0, first), min(self.n_keys, self.offset + rows.stop))
+
+    def rows_of(self, keys: slice) -> slice:
+        """The queries that may look at some of the keys."""
+        if not self.causal:
+            return slice(0, self.n_queries)
+        stop = self.n_queries
+        if self.window is not None:
+            stop = min(stop, keys.stop - 1 + self.window - self.offset)
+        return slice(max(0, keys.start - self.offset), stop)
+
+    def mask(self, s: Any, rows: slice, keys: slice, triangle: Any) -> None:
+        """Give −∞ to scores s (..., n, m) of a block where a query may not look, in place.
+
+        triangle: a future_mask, which is as large as the part that the band's end can cut.
+        """
+        if not self.causal:
+            return
+        m = s.shape[-1]
+        own = self.offset + rows.start - keys.start  # the column of the first query's own key, >= 0
+        if own < m:
+            later = s[..., : m - own, own:]
+            later += triangle[: later.shape[-2], : later.shape[-1]]
+        if self.window is None:
+            return
+        oldest = own - self.window + 1  # the column of the oldest key that the first query sees
+        if oldest > 0:
+            s[..., :oldest] = -math.inf
+        earlier = s[..., max(0, -oldest) :, max(0, oldest) :]
+        earlier = earlier[..., : earlier.shape[-2]]  # row i of it loses its columns 0 … i − 1
+        earlier += triangle.T[: earlier.shape[-2], : earlier.shape[-1]]
 
 
 def heads_in_cache(q: Any, k: Any) -> list[tuple]:
@@ -111,13 +167,16 @@ def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
     return p, xp.maximum(total, float(xp.finfo(p.dtype).tiny)), top  # Σ is 0 only if all are −∞
 
 
-def weights(scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any) -> Any:
+def weights(
+    scores: Callable[[Any, Any], Any], q_l: Any, k_1: Any, log_sum: Any, linear: bool = True
+) -> Any:
     """p = exp(s − l) for q_l = [q·scale, −l], k_1 = [k, 1] and scores(q, k) = q·kᵀ, masked.
 
+    linear: whether scores is linear in q and k, so that l can be subtracted inside the product.
     Where s is far from 0, l is subtracted afterwards, so that s is rounded as it was in forward;
     and p is then kept at 1 or below, as it must be because l = log Σ exp(s) is at least every s.
     """
-    if isinstance(q_l, np.ndarray) and np.abs(log_sum).max(initial=0.0) < 1e3:
+    if linear and isinstance(q_l, np.ndarray) and np.abs(log_sum).max(initial=0.0) < 1e3:
         p = scores(q_l, k_1)
     else:
         p = scores(q_l[..., :-1], k_1[..., :-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import ops
@@ -17,7 +18,8 @@ from .shape.broadcast import broadcast_shapes
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
-    enable_gqa: bool = False,
+    enable_gqa: bool = False, *, offset: int = 0, window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:  # fmt: skip
     """softmax(q·kᵀ·scale + mask)·v, scale 1/√E unless given; the weights are never kept.
 
@@ -28,6 +30,10 @@ def scaled_dot_product_attention(
     dtype, and is added. is_causal: query i may look at the keys 0 … i, both counted from 0, also
     if L and S differ. A query that may look at no key returns zeros.
     dropout_p is always applied: pass 0.0 when not training.
+    Three arguments that PyTorch does not have, for language models: offset, how many keys come
+    before the first query's own (the past in a KV cache), so that query i sees the keys
+    0 … offset + i; window, how many keys a query sees at most, its own included. Both need
+    is_causal, and no mask is built. softcap c: c·tanh(scores/c) replaces the scores.
     Returns (..., Hq, L, D).
     Raises: RuntimeError if shapes or dtypes disagree, or if a mask comes together with is_causal.
     Vaswani et al. (2017), equation 1.
@@ -37,6 +43,7 @@ def scaled_dot_product_attention(
     need_same_dtype(name, query=query, key=key, value=value)
     if not 0.0 <= dropout_p <= 1.0:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")
+    _check_band(name, is_causal, offset, window, softcap)
     q, k, v = query.array.shape, key.array.shape, value.array.shape
     if min(len(q), len(k), len(v)) < 2:
         raise RuntimeError(
@@ -66,10 +73,25 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         _check_mask(name, attn_mask, query, weights, is_causal)
     keep = keep_weights(query, weights, dropout_p) if dropout_p else None
+    band: dict[str, Any] = {"offset": offset, "window": window, "softcap": softcap}
+    band = {option: value for option, value in band.items() if value}
     return run(
         ops.ScaledDotProductAttention, query, key, value, attn_mask, keep,
-        is_causal=is_causal, scale=scale, dropout_p=dropout_p,
+        is_causal=is_causal, scale=scale, dropout_p=dropout_p, **band,
     )  # fmt: skip
+
+
+def _check_band(name: str, is_causal: bool, offset: Any, window: Any, softcap: Any) -> None:
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+        raise ValueError(f"{name}: offset must be an integer of at least 0, got {offset!r}")
+    if window is not None and (
+        isinstance(window, bool) or not isinstance(window, int) or window < 1
+    ):
+        raise ValueError(f"{name}: window must be an integer of at least 1, got {window!r}")
+    if (offset or window is not None) and not is_causal:
+        raise ValueError(f"{name}: offset and window need is_causal=True")
+    if softcap is not None and not 0.0 < softcap < math.inf:
+        raise ValueError(f"{name}: softcap must be positive and finite, got {softcap!r}")
 
 
 def _check_mask(name: str, mask: Tensor, query: Tensor, weights: Any, is_causal: bool) -> None:

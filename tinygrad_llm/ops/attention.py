@@ -3,7 +3,7 @@
 from functools import partial
 
 from ..arrays import attention_blocks
-from ..arrays.attention_blocks import by_group, heads_in_cache, merged, unmerged, with_column
+from ..arrays.attention_blocks import Band, by_group, heads_in_cache, merged, unmerged, with_column
 from ..arrays.devices import xp_of
 from ..arrays.parallel import over_blocks
 from ..arrays.reductions import row_dot, unbroadcast
@@ -15,7 +15,10 @@ class ScaledDotProductAttention(Op):
     """y = p·v,   p = softmax(s),   s = q·kᵀ·scale + mask,   scale = 1/√E unless given.
 
     With dropout p is multiplied by keep/(1 − dropout_p) before the product with v.
-    is_causal: query i sees the keys 0 … i alone; blocks wholly in the future are never computed.
+    is_causal: query i sees the keys 0 … offset + i only, offset being the number of keys that come
+    before the first query's own; blocks wholly in the future are never computed.
+    window: of these keys the last `window` only, its own included; older blocks are not computed.
+    softcap: c·tanh(q·kᵀ·scale/c) takes the place of q·kᵀ·scale, so scores stay between −c and c.
     mask: boolean, True where a query sees a key, or numbers that are added to s; it broadcasts to
     (..., L, S).
     Grouped queries: q may have R times as many heads as k and v; heads R·j … R·j + R − 1 share k_j.
@@ -24,6 +27,7 @@ class ScaledDotProductAttention(Op):
     Backward, with d = Σ g·y over a row:
         ∂L/∂v = pᵀ·g       ∂L/∂p = g·vᵀ       ∂L/∂s = p·(∂L/∂p − d)
         ∂L/∂q = ∂L/∂s·k·scale      ∂L/∂k = ∂L/∂sᵀ·q·scale      ∂L/∂mask = ∂L/∂s
+    With a softcap, ∂L/∂s in ∂L/∂q and ∂L/∂k gets the factor 1 − tanh²(q·kᵀ·scale/c).
     Softmax needs d = Σ p·∂L/∂p, which is g·(p·v) = g·y. With dropout, p in ∂L/∂v and all of ∂L/∂p
     get the factor keep/(1 − dropout_p), and d = Σ g·y still holds.
     Saves q, k, v, mask, keep, y and l = log Σ exp(s), one number per row.
@@ -35,16 +39,20 @@ class ScaledDotProductAttention(Op):
     If q, k and v are adjacent in one memory, as the pieces of a split array are, then ∂L/∂q, ∂L/∂k
     and ∂L/∂v are written adjacent too, and Split's backward returns them as one view without a copy
     (arrays/regions.py: empty_adjacent, concatenated). Split finds out by the addresses alone.
-    Sources: Vaswani et al. (2017), equation 1; in blocks, Dao et al. (2022), algorithm 4.
+    Sources: Vaswani et al. (2017), equation 1; in blocks, Dao et al. (2022), algorithm 4; windows,
+    Beltagy et al. (2020); softcap, Gemma Team (2024), "Gemma 2", section 2.
     """
 
     signature = "q(...,L,E) k(...,S,E) v(...,S,D) mask(...)? keep(...,L,S)? -> y(...,L,D)"
 
     def forward(
-        self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0
+        self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0,
+        offset=0, window=None, softcap=None,
     ):  # fmt: skip
         xp = xp_of(q)
-        self.causal, self.scale = is_causal, q.shape[-1] ** -0.5 if scale is None else scale
+        self.band = Band(is_causal, offset, window, q.shape[-2], k.shape[-2])
+        self.scale = q.shape[-1] ** -0.5 if scale is None else scale
+        self.softcap = softcap
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
         future = attention_blocks.future_mask(q.dtype, xp) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
@@ -62,7 +70,10 @@ class ScaledDotProductAttention(Op):
         def some_heads(q, k, v, mask, keep, y, log_sum):
             q_scaled, v = q * self.scale, xp.ascontiguousarray(v)
             for rows in attention_blocks.slices(q.shape[-2] if k.shape[-2] else 0):
-                keys = slice(0, min(rows.stop, k.shape[-2]) if self.causal else k.shape[-2])
+                keys = self.band.keys_of(rows)
+                if keys.start >= keys.stop:  # these queries may look nowhere
+                    y[:, :, rows], log_sum[:, :, rows] = 0.0, 0.0
+                    continue
                 q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
                 scores = partial(self.scores, q_n, k, mask, rows, keys)
                 p, total, top = attention_blocks.exp_of_scores(scores)
@@ -94,10 +105,14 @@ class ScaledDotProductAttention(Op):
             k_1, v_1 = with_column(k, 1.0), with_column(v, 1.0)  # (h, S, E + 1), (h, S, D + 1)
             k_scaled, gq_sum = k * self.scale, xp.zeros(q.shape, q.dtype)
             for keys in attention_blocks.slices(k.shape[-2]):
-                rows = slice(min(keys.start, q.shape[-2]) if self.causal else 0, q.shape[-2])
+                rows = self.band.rows_of(keys)
+                if rows.start >= rows.stop:  # no query may look at these keys
+                    gk[:, keys], gv[:, keys] = 0.0, 0.0
+                    continue
                 q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
                 scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
-                p = attention_blocks.weights(scores, q_n, k_1, log_sum)  # (h, R·n, m)
+                linear = self.softcap is None  # in q and k
+                p = attention_blocks.weights(scores, q_n, k_1, log_sum, linear)  # (h, R·n, m)
                 dropped = p
                 if keep is None:
                     gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
@@ -108,13 +123,15 @@ class ScaledDotProductAttention(Op):
                     gs *= kept
                     gs += g_n[..., -1:]
                 gs *= p  # ∂L/∂s
+                if gm is not None:
+                    part = gm[:, :, rows, keys]
+                    part[...] = unmerged(gs, part)
+                if self.softcap is not None:
+                    gs *= self.derivative_of_cap(q_n, k, keys)
                 xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[:, keys])
                 xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[:, keys])  # scaled
                 part = gq_sum[:, :, rows]  # (h, R, n, E)
                 part += unmerged(gs @ k_scaled[:, keys], part)
-                if gm is not None:
-                    part = gm[:, :, rows, keys]
-                    part[...] = unmerged(gs, part)
             gq[...] = gq_sum
 
         if gm is not None:
@@ -123,16 +140,23 @@ class ScaledDotProductAttention(Op):
         return *gradients, gm, None
 
     def scores(self, q_n, k, mask, rows, keys):
-        """q_n·kᵀ of some heads, masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""
-        group, future = self.saved[0].shape[-3], self.saved[-1]
+        """q_n·kᵀ of some heads, capped and masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""
         s = q_n @ k[:, keys].swapaxes(-1, -2)
+        if self.softcap is not None:
+            s /= self.softcap
+            xp_of(s).tanh(s, out=s)
+            s *= self.softcap
+        group, triangle = self.saved[0].shape[-3], self.saved[-1]
         n, m = rows.stop - rows.start, keys.stop - keys.start
         by_group = s.reshape(len(s), group, n, m)  # (h, R, n, m)
-        if self.causal:  # on the diagonal; blocks wholly in the future are skipped before
-            start = max(rows.start, keys.start)
-            i, j = start - rows.start, start - keys.start
-            square = by_group[..., i : i + len(future), j : j + len(future)]
-            square += future[: square.shape[-2], : square.shape[-1]]
+        self.band.mask(by_group, rows, keys, triangle)
         if mask is not None:
             by_group += mask[:, :, rows, keys]
         return s
+
+    def derivative_of_cap(self, q_n, k, keys):
+        """1 − tanh²(q·kᵀ·scale/c) of some heads: (h, R·n, E + 1), (h, S, E) -> (h, R·n, m)."""
+        t = q_n[..., :-1] @ k[:, keys].swapaxes(-1, -2)
+        t /= self.softcap
+        xp_of(t).tanh(t, out=t)
+        return 1.0 - t * t

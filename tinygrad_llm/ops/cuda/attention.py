@@ -92,10 +92,13 @@ class CudaAttention(Twin, ScaledDotProductAttention):
     """Saves q, k, v, y, l, mask and keep; a mask's gradient is left to the op."""
 
     @classmethod
-    def takes(cls, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0):
+    def takes(
+        cls, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0, **band
+    ):  # fmt: skip
         dense_row = 16 // q.itemsize
         return (
-            takes_mask(mask, q) and q.ndim in (3, 4) and q.ndim == k.ndim == v.ndim
+            not band  # an offset, a window and a softcap are left to the op
+            and takes_mask(mask, q) and q.ndim in (3, 4) and q.ndim == k.ndim == v.ndim
             and q.dtype in SHORT and q.dtype == k.dtype == v.dtype
             and q.shape[-1] == v.shape[-1] <= 128 and q.shape[-1] % dense_row == 0
             and min(q.size, k.size) > 0 and q.shape[:-3] == k.shape[:-3]
@@ -103,7 +106,8 @@ class CudaAttention(Twin, ScaledDotProductAttention):
 
     def forward(self, q, k, v, mask=None, keep=None, **options):  # type: ignore[override]
         needs_mask = len(self.needs) > 3 and self.needs[3]
-        if isinstance(keep, DrawnLater) and (needs_mask or not self.takes(q, k, v, mask, keep)):
+        taken = self.takes(q, k, v, mask, keep, **options)
+        if isinstance(keep, DrawnLater) and (needs_mask or not taken):
             keep = keep.array()
         if needs_mask:
             return ScaledDotProductAttention.forward(self, q, k, v, mask, keep, **options)
