@@ -304,3 +304,63 @@ def test_public_names_are_documented(path):
 def test_every_file_says_what_it_holds(path):
     text = path.read_text(encoding="utf-8")
     assert not text.strip() or ast.get_docstring(ast.parse(text)), path.name
+
+
+# Folders whose docstrings are not in the form of CONTRIBUTING.md yet.
+RAISES_NOT_DONE = {
+    "amp", "arrays", "autograd", "cli", "cuda", "data", "files", "finetune", "generation", "layers",
+    "models", "nn", "ops", "optim", "random", "study", "tensor", "text", "training", "utils",
+    "weights",
+}  # fmt: skip
+RAISES_FILES = [path for path in FILES if path.relative_to(ROOT).parts[0] not in RAISES_NOT_DONE]
+
+
+def raised_in(function: ast.FunctionDef) -> set[str]:
+    """What the statements of a function raise, without those of functions and classes within it."""
+    raised, nodes = set(), list(function.body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Raise):
+            error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            raised.add(ast.unparse(error) if error else "raise")
+        nodes.extend(ast.iter_child_nodes(node))
+    return raised
+
+
+def functions_that_raise(tree: ast.Module) -> list[ast.FunctionDef]:
+    """Public functions and methods of public classes; an abstract method's error does not count."""
+    bodies = [tree.body]
+    bodies += [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    return [
+        node
+        for body in bodies
+        for node in body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_"
+        if raised_in(node) - {"NotImplementedError"}
+    ]
+
+
+@pytest.mark.parametrize("path", RAISES_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_say_what_is_raised(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    silent = [
+        f"{node.lineno}: {node.name}"
+        for node in functions_that_raise(tree)
+        if "Raises:" not in (ast.get_docstring(node) or "")
+    ]
+    assert not silent, silent
+
+
+@pytest.mark.parametrize("path", RAISES_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_raises_begins_a_line(path):
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    inside = [
+        line
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds)
+        for line in (ast.get_docstring(node) or "").splitlines()
+        if "Raises:" in line and not line.lstrip().startswith("Raises:")
+    ]
+    assert not inside, inside

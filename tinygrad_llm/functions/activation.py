@@ -48,6 +48,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     approximate="none" is exact (BERT), "tanh" an approximation of it (GPT-2, Gemma): they differ
     by up to 5e-4, so a model must be run with the one that it was trained with.
+    Raises: RuntimeError if approximate is neither "none" nor "tanh".
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(
@@ -86,7 +87,10 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a·σ(b) for the two halves a, b of x along dim, which must be even."""
+    """a·σ(b) for the two halves a, b of x along dim, which must be even.
+
+    Raises: RuntimeError if the size of dim is odd.
+    """
     need_floating("glu", input)
     if input.size(dim) % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size "

@@ -70,6 +70,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, element by element. Integers become the default floating dtype.
 
     rounding_mode "trunc" rounds the quotient towards 0, "floor" downwards.
+    Raises: RuntimeError if rounding_mode is neither None, "trunc" nor "floor".
     """
     if rounding_mode is None:
         return binary(ops.Div, input, other, floating=True)
@@ -95,7 +96,10 @@ def _rtruediv(input: Any, other: Any) -> Tensor:
 
 @method("neg", "negative", "__neg__")
 def neg(input: Tensor) -> Tensor:
-    """−input, element by element."""
+    """−input, element by element.
+
+    Raises: RuntimeError if input is boolean.
+    """
     if input.array.dtype.kind == "b":
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
@@ -112,7 +116,10 @@ def positive(input: Tensor) -> Tensor:
 
 @method("pow", "__pow__")
 def pow(input: Any, exponent: Any) -> Tensor:
-    """inputᵉˣᵖᵒⁿᵉⁿᵗ, element by element; either may be a number, not both."""
+    """inputᵉˣᵖᵒⁿᵉⁿᵗ, element by element; either may be a number, not both.
+
+    Raises: RuntimeError if an integer has a negative integer exponent.
+    """
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")

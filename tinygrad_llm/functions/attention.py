@@ -94,6 +94,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
     stay as they are. Pairs are (xⱼ, xⱼ₊R) as in Hugging Face's models, or neighbours (x₂ⱼ, x₂ⱼ₊₁)
     as in Meta's, if interleaved: weights trained with one do not work with the other.
     Su et al. (2021), equation 34. `layers.rotary.rope_angles` computes cos and sin.
+    Raises: RuntimeError if cos and sin do not broadcast to (..., T, R) with 2R <= D.
     """
     need_floating("rope", x, cos, sin)
     lead, n_pairs = x.array.shape[:-1], cos.array.shape[-1]

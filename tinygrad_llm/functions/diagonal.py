@@ -12,7 +12,10 @@ from .method import method
 
 @method
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere."""
+    """The lower triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere.
+
+    Raises: RuntimeError if input has fewer than 2 dimensions.
+    """
     if input.array.ndim < 2:
         raise RuntimeError("tril: input tensor must have at least 2 dimensions")
     return ops.Tril.apply(input, diagonal=diagonal)
@@ -20,7 +23,10 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @method
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere."""
+    """The upper triangle, the diagonal (moved up by `diagonal`) included; 0 elsewhere.
+
+    Raises: RuntimeError if input has fewer than 2 dimensions.
+    """
     if input.array.ndim < 2:
         raise RuntimeError("triu: input tensor must have at least 2 dimensions")
     return ops.Triu.apply(input, diagonal=diagonal)
@@ -54,7 +60,10 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 @method
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector."""
+    """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector.
+
+    Raises: RuntimeError if input has neither 1 nor 2 dimensions.
+    """
     if input.array.ndim == 2:
         return input.diagonal(diagonal)
     if input.array.ndim != 1:
@@ -69,7 +78,10 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @method
 def trace(input: Tensor) -> Tensor:
-    """The sum of a matrix's diagonal."""
+    """The sum of a matrix's diagonal.
+
+    Raises: RuntimeError if input is not a matrix.
+    """
     if input.array.ndim != 2:
         raise RuntimeError("trace: expected a matrix")
     return input.diagonal().sum()

@@ -106,7 +106,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
 @method("__setitem__")
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index]."""
+    """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index].
+
+    Raises: RuntimeError if value does not broadcast to x[index].
+    """
     use_gpu_of(input)
     place = as_index(index, input.array)
     if isinstance(value, Tensor):
@@ -133,7 +136,10 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 
 @method
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices along dim that index (1-D, int64) names, in its order."""
+    """The slices along dim that index (1-D, int64) names, in its order.
+
+    Raises: IndexError if index is not a vector.
+    """
     if index.array.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     dim = normal_dim(dim, input.array.ndim)
@@ -142,7 +148,11 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 @method
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """The slices start … start + length − 1 along dim; a view."""
+    """The slices start … start + length − 1 along dim; a view.
+
+    Raises: RuntimeError if input is 0-d, length is negative or the slices go past the end;
+    IndexError if start is out of range.
+    """
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")

@@ -47,7 +47,11 @@ def refuse_leaf(x: Tensor) -> None:
 
 
 def write(x: Tensor, new: Tensor, by: str) -> Tensor:
-    """Copy new's values into x's memory, with new's history; returns x."""
+    """Copy new's values into x's memory, with new's history; returns x.
+
+    Raises: RuntimeError if the shapes differ, new's dtype cannot be cast to x's, or x's memory is
+    read-only or shared by several of its elements.
+    """
     if new.array.shape != x.array.shape:
         raise RuntimeError(
             f"output with shape {list(x.array.shape)} doesn't match the broadcast shape "

@@ -38,6 +38,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
     1-D·1-D a dot product; 2-D·2-D a product; 1-D counts as a row on the left and a column on the
     right, and its dimension is dropped again; leading dimensions are batches and broadcast.
+    Raises: RuntimeError if a factor is 0-d.
     """
     if not isinstance(other, Tensor):
         return NotImplemented
@@ -79,7 +80,10 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 @method
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The products of two batches of matrices: (B, N, K)·(B, K, M) -> (B, N, M)."""
+    """The products of two batches of matrices: (B, N, K)·(B, K, M) -> (B, N, M).
+
+    Raises: RuntimeError if the numbers of matrices differ.
+    """
     _dims_are("bmm", input, 3, "batch1")
     _dims_are("bmm", mat2, 3, "batch2")
     if input.array.shape[0] != mat2.array.shape[0]:
@@ -100,7 +104,10 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 @method
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
-    """Σ input·tensor of two vectors of the same length."""
+    """Σ input·tensor of two vectors of the same length.
+
+    Raises: RuntimeError if a tensor is not 1-D or the lengths differ.
+    """
     a, b = input.array, tensor.array
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")

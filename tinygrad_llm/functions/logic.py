@@ -104,7 +104,10 @@ def bitwise_right_shift(input: Any, other: Any) -> Tensor:
 
 @method("bitwise_not", "__invert__")
 def bitwise_not(input: Tensor) -> Tensor:
-    """~input: the opposite of truth values, every bit of integers turned over."""
+    """~input: the opposite of truth values, every bit of integers turned over.
+
+    Raises: TypeError if input is of a floating dtype.
+    """
     a = input.array
     if a.dtype.kind not in "iub":
         raise TypeError(

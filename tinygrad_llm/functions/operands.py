@@ -93,7 +93,10 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
 
 
 def unary(op: Any, input: Any) -> Any:
-    """op on a floating tensor; integers become the default floating dtype first."""
+    """op on a floating tensor; integers become the default floating dtype first.
+
+    Raises: TypeError if input is not a tensor.
+    """
     if not isinstance(input, Tensor):
         raise TypeError(
             f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"

@@ -45,7 +45,10 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesIndices:
-    """(values, indices) of the k largest (or smallest) along dim, in order."""
+    """(values, indices) of the k largest (or smallest) along dim, in order.
+
+    Raises: RuntimeError if k is negative or larger than the size of dim.
+    """
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim] if input.array.ndim else 1
     if not 0 <= k <= n:

@@ -106,7 +106,10 @@ def randperm(
     n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The numbers 0, ..., n − 1 in random order: (n), int64 unless dtype is given."""
+    """The numbers 0, ..., n − 1 in random order: (n), int64 unless dtype is given.
+
+    Raises: RuntimeError if n is negative or n − 1 is too large for the dtype.
+    """
     n = integer("randperm", "n", n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")

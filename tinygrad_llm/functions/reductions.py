@@ -210,7 +210,10 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
 ) -> Tensor:
-    """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf."""
+    """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf.
+
+    Raises: RuntimeError if p is neither a number nor "fro".
+    """
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     _floating(input, "linalg.vector_norm")
@@ -236,7 +239,10 @@ def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None,
     append: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Differences of neighbours along dim, n times over; prepend and append are joined first."""
+    """Differences of neighbours along dim, n times over; prepend and append are joined first.
+
+    Raises: RuntimeError if input is 0-d or n is negative.
+    """
     if input.array.ndim == 0:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:

@@ -208,6 +208,7 @@ def random_(self: Tensor, *args: Any, generator: Any = None, **given: Any) -> Te
     random_() draws from 0 to the largest number of the dtype, for a floating dtype to the largest
     up to which it holds every integer. random_(from, None) draws from `from` to there; for −2⁶³ to
     2⁶³ − 1.
+    Raises: TypeError if `from` is named without `to`.
     """
     draw, kind = stream(generator), self.array.dtype
     bounds = _from_to("random_", args, given)

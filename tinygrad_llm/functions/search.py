@@ -126,6 +126,7 @@ def searchsorted(
     """The position of each value in an ascending sequence: before equal ones, or after them.
 
     sorted_sequence is 1-D, or (..., n) with the same leading sizes as input (..., m). int64.
+    Raises: RuntimeError if the leading sizes differ.
     """
     s = sorted_sequence.array
     xp = xp_of(s)

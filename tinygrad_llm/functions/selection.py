@@ -18,6 +18,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x clamped to [min, max], numbers or tensors, either of which may be None.
 
     A value at a bound keeps its gradient; outside, the bound gets the gradient if it is a tensor.
+    Raises: RuntimeError if both bounds are None.
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
@@ -57,6 +58,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """input where the condition is True, else other; numbers are allowed, shapes broadcast.
 
     With the condition alone: the positions where it is True, one index tensor per dimension.
+    Raises: RuntimeError if condition is not boolean.
     """
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
@@ -80,7 +82,10 @@ def _where(input: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 @method
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """input with `value` (a number or a 0-d tensor) wherever the boolean mask is True."""
+    """input with `value` (a number or a 0-d tensor) wherever the boolean mask is True.
+
+    Raises: RuntimeError if mask is not boolean or value is not 0-d.
+    """
     if mask.array.dtype.kind != "b":
         raise RuntimeError(
             f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}: "

@@ -42,7 +42,9 @@ def set_num_threads(n: int) -> None:
 
 def set_float32_matmul_precision(precision: str) -> None:
     """How a GPU multiplies float32 matrices: "highest" in float32, "high" and "medium" with the
-    factors rounded to TF32's 10 bits of mantissa, several times faster. On a CPU always float32."""
+    factors rounded to TF32's 10 bits of mantissa, several times faster. On a CPU always float32.
+    Raises: RuntimeError if precision is none of the three.
+    """
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(
             f"set_float32_matmul_precision: {precision!r} is not 'highest', 'high' or 'medium'"

@@ -13,7 +13,10 @@ from ..convert import as_device
 
 
 def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
-    """The sizes in zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)) as a tuple of ints."""
+    """The sizes in zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)) as a tuple of ints.
+
+    Raises: TypeError if there are no sizes or one is not an int; RuntimeError if one is negative.
+    """
     size = args or (() if size is None else (size,))
     if len(size) == 1 and (size[0] is None or isinstance(size[0], list | tuple)):
         size = size[0]
@@ -33,7 +36,10 @@ def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
 
 
 def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
-    """A Python number from a number or a tensor of one element."""
+    """A Python number from a number or a tensor of one element.
+
+    Raises: TypeError if it is neither.
+    """
     if isinstance(value, Tensor):
         return value.item()
     if isinstance(value, np.generic):
@@ -72,7 +78,10 @@ def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
 
 
 def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:
-    """The array as a tensor on the device."""
+    """The array as a tensor on the device.
+
+    Raises: RuntimeError if an integer or boolean tensor should require a gradient.
+    """
     if device is not None:
         place = as_device(device)
         array = move(array, place.type, place.index)

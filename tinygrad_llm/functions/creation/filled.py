@@ -200,7 +200,10 @@ def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
-    """The n × m matrix (n × n unless m is given) with ones on its diagonal and zeros elsewhere."""
+    """The n × m matrix (n × n unless m is given) with ones on its diagonal and zeros elsewhere.
+
+    Raises: TypeError if n or m is not an int; RuntimeError if it is negative.
+    """
     for i, (name, size) in enumerate((("n", n), ("m", n if m is None else m)), 1):
         if isinstance(size, bool | float) or not hasattr(size, "__index__"):
             raise TypeError(

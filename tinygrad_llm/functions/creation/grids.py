@@ -14,7 +14,10 @@ from .ranges import arange
 
 @function
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """Every combination of one element per vector, one row each; for a single vector the vector."""
+    """Every combination of one element per vector, one row each; for a single vector the vector.
+
+    Raises: RuntimeError if a tensor is not 1-D.
+    """
     for x in tensors:
         if x.array.ndim != 1:
             raise RuntimeError("Expect a 1D vector, but got shape " + str(list(x.array.shape)))
@@ -52,6 +55,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 
     For 1-D tensors of sizes n₁, n₂, ... every result has the shape (n₁, n₂, ...) under
     indexing="ij" (the default), and with the first two swapped under "xy".
+    Raises: ValueError if there are no tensors; RuntimeError if one has two or more dimensions or
+    indexing is neither "ij" nor "xy".
     """
     if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
         tensors = tuple(tensors[0])

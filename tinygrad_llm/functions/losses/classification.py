@@ -115,6 +115,7 @@ def linear_cross_entropy(
     exist at a time, in forward, which computes the gradients too. Other arguments as in
     cross_entropy. With reduction "none" or probabilities as targets it is the two functions one
     after the other.
+    Raises: RuntimeError if label_smoothing is outside [0, 1].
     """
     name = "linear_cross_entropy"
     reduction = reduction_name(None, None, reduction)

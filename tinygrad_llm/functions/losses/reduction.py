@@ -34,7 +34,10 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def reduced_weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduced; the mean of weighted losses is divided by the sum of the weights."""
+    """Reduced; the mean of weighted losses is divided by the sum of the weights.
+
+    Raises: ValueError if the weights' shape differs from the losses'.
+    """
     if weight is None:
         return reduced(losses, reduction)
     if weight.array.shape != losses.array.shape:

@@ -60,6 +60,7 @@ def huber_loss(
     """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced.
 
     That is m·(|d| − m/2) with m = min(|d|, delta). Huber (1964).
+    Raises: RuntimeError if delta <= 0.
     """
     reduction = reduction_name(None, None, reduction)
     if delta <= 0:
@@ -78,7 +79,10 @@ def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """huber_loss(delta=beta)/beta; with beta = 0 it is l1_loss."""
+    """huber_loss(delta=beta)/beta; with beta = 0 it is l1_loss.
+
+    Raises: RuntimeError if beta < 0.
+    """
     reduction = reduction_name(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")

@@ -12,7 +12,11 @@ from .views import as_shape
 
 @method
 def expand(input: Tensor, *size: Any) -> Tensor:
-    """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view."""
+    """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view.
+
+    Raises: RuntimeError if there are fewer sizes than dimensions, or a dimension has a size other
+    than 1 and the one wanted.
+    """
     sizes = as_shape(size)
     shape = input.array.shape
     extra = len(sizes) - len(shape)

@@ -15,7 +15,11 @@ from .views import unsqueeze
 
 @function
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors one after the other along dim; all other sizes must be equal."""
+    """The tensors one after the other along dim; all other sizes must be equal.
+
+    Raises: ValueError if there are no tensors; RuntimeError if one is 0-d or their shapes do not
+    fit.
+    """
     tensors = list(tensors)
     if not tensors:
         raise ValueError("cat(): expected a non-empty list of Tensors")
@@ -48,7 +52,10 @@ def _not_empty(name: str, tensors: Sequence[Tensor]) -> None:
 
 @function
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new dimension."""
+    """The tensors, all of one shape, along a new dimension.
+
+    Raises: RuntimeError if the shapes differ.
+    """
     tensors = list(tensors)
     _not_empty("stack", tensors)
     first = tensors[0].array.shape

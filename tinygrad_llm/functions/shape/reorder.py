@@ -28,7 +28,10 @@ swapaxes = swapdims = transpose
 
 @method
 def permute(input: Tensor, *dims: Any) -> Tensor:
-    """With the dimensions in the order given; a view."""
+    """With the dimensions in the order given; a view.
+
+    Raises: RuntimeError if dims does not name every dimension exactly once.
+    """
     order = as_shape(dims)
     n = input.array.ndim
     if len(order) != n:
@@ -45,7 +48,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 
 @method
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; a 0-d or 1-d tensor as it is."""
+    """The transpose of a matrix; a 0-d or 1-d tensor as it is.
+
+    Raises: RuntimeError if input has more than 2 dimensions.
+    """
     if input.array.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is "
                            f"{input.array.ndim}D")  # fmt: skip
@@ -75,7 +81,10 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 
 @method
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Moved along dims by shifts; elements that leave at one end enter at the other."""
+    """Moved along dims by shifts; elements that leave at one end enter at the other.
+
+    Raises: RuntimeError if shifts and dims differ in number.
+    """
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     along = None if dims is None else normal_dims(dims, input.array.ndim)
     if len(by) != (1 if along is None else len(along)):
@@ -101,7 +110,10 @@ def _matrix_transposed(self: Tensor) -> Tensor:
 
 @method
 def fliplr(input: Tensor) -> Tensor:
-    """Columns in reverse order."""
+    """Columns in reverse order.
+
+    Raises: RuntimeError if input has fewer than 2 dimensions.
+    """
     if input.array.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return flip(input, 1)
@@ -109,7 +121,10 @@ def fliplr(input: Tensor) -> Tensor:
 
 @method
 def flipud(input: Tensor) -> Tensor:
-    """Rows in reverse order."""
+    """Rows in reverse order.
+
+    Raises: RuntimeError if input is 0-d.
+    """
     if input.array.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return flip(input, 0)
@@ -117,7 +132,10 @@ def flipud(input: Tensor) -> Tensor:
 
 @method
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
-    """Turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    """Turned by k quarter turns in the plane of two dimensions, from the first to the second.
+
+    Raises: RuntimeError if dims are not two different dimensions.
+    """
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     a, b = (normal_dim(d, input.array.ndim) for d in dims)

@@ -15,7 +15,10 @@ from .views import as_shape, ravel, reshape
 
 @method
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """The tensor copied repeats[i] times along dimension i, like tiles."""
+    """The tensor copied repeats[i] times along dimension i, like tiles.
+
+    Raises: RuntimeError if there are fewer repeats than dimensions.
+    """
     times = as_shape(repeats)
     shape = input.array.shape
     if len(times) < len(shape):
@@ -42,6 +45,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     """Each element repeated in place: [a, b] twice is [a, a, b, b].
 
     repeats is a number or one number for each position along dim; dim None flattens first.
+    Raises: RuntimeError if there are not as many repeats as positions along dim.
     """
     if dim is None:
         input, dim = ravel(input), 0

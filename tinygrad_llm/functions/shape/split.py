@@ -18,7 +18,10 @@ def tensor_split(
     input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, sections: Any = None,
     indices: Any = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Pieces along dim: n of nearly one size, or cut at the positions listed."""
+    """Pieces along dim: n of nearly one size, or cut at the positions listed.
+
+    Raises: RuntimeError if the number of pieces is below 1.
+    """
     cuts: Any = indices_or_sections if indices is None else indices
     cuts = cuts if sections is None else sections
     dim = normal_dim(dim, input.array.ndim)
@@ -70,7 +73,10 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 @method
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces along dim: of one size (the last may be smaller), or of the sizes listed."""
+    """Pieces along dim: of one size (the last may be smaller), or of the sizes listed.
+
+    Raises: RuntimeError if the sizes do not add up to that of dim or the size is not positive.
+    """
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]
     size = split_size_or_sections
@@ -90,7 +96,10 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 
 @method
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces along dim, all of one size except perhaps the last."""
+    """At most `chunks` pieces along dim, all of one size except perhaps the last.
+
+    Raises: RuntimeError if chunks is below 1.
+    """
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = normal_dim(dim, input.array.ndim)
@@ -100,7 +109,10 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 @method
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The slices along dim, without it."""
+    """The slices along dim, without it.
+
+    Raises: IndexError if input is 0-d.
+    """
     if input.array.ndim == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     dim = normal_dim(dim, input.array.ndim)

@@ -84,7 +84,10 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
 
 @method
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim to end_dim as one."""
+    """Dimensions start_dim to end_dim as one.
+
+    Raises: RuntimeError if start_dim comes after end_dim.
+    """
     shape = input.array.shape
     start, end = normal_dim(start_dim, len(shape)), normal_dim(end_dim, len(shape))
     if not shape:
@@ -102,7 +105,10 @@ def ravel(input: Tensor) -> Tensor:
 
 @method
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
-    """One dimension as several; one size may be −1."""
+    """One dimension as several; one size may be −1.
+
+    Raises: RuntimeError if the sizes do not multiply to that of dim.
+    """
     shape = input.array.shape
     dim = normal_dim(dim, len(shape))
     sizes = as_shape((sizes,) if isinstance(sizes, tuple | list) else sizes)
