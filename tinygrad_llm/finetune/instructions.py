@@ -23,7 +23,8 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
 
     text: prompt and everything that the model wrote after it; prompt: style.prompt(entry), with or
     without the announcing words. If the model goes on and writes another instruction, the response
-    ends there. Raises: ValueError if the text does not begin with the prompt.
+    ends there.
+    Raises: ValueError if the text does not begin with the prompt.
     """
     style = style_of(style)
     if not text.startswith(prompt):
@@ -47,7 +48,8 @@ def respond(
 
     The words that announce a response are part of the prompt here, so that an untuned model can be
     compared. stop_token: ends the response; None for the tokenizer's <|endoftext|>. For the other
-    arguments see generation.generate. Raises: ValueError if the prompt fills the whole context.
+    arguments see generation.generate.
+    Raises: ValueError if the prompt fills the whole context.
     """
     style = style_of(style)
     prompt = style.prompt(entry) + style.answer("")
