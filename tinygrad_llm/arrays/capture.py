@@ -55,7 +55,8 @@ class Capture:
     def live(self, dtype: str, count: int, source: Callable[[], Sequence[float]]) -> Any:
         """An array on the GPU of `count` numbers that source() returns before each replay.
 
-        dtype: "float64" or "int64". Raises: RuntimeError if the graph has no slots left.
+        dtype: "float64" or "int64".
+        Raises: RuntimeError if the graph has no slots left.
         """
         first, self.used = self.used, self.used + count
         if self.used > self.N_SLOTS:

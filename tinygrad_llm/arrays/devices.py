@@ -89,7 +89,10 @@ def cupy() -> Any:
 
 
 def gpu_count(module: Any) -> int:
-    """The number of GPUs that CuPy sees. Raises: RuntimeError if there is none, or no driver."""
+    """The number of GPUs that CuPy sees.
+
+    Raises: RuntimeError if there is none, or no driver.
+    """
     try:
         count = int(module.cuda.runtime.getDeviceCount())
     except Exception as error:
@@ -164,7 +167,10 @@ def use_gpu_of(*values: Any) -> None:
 
 
 def check_gpu(index: int) -> int:
-    """The index itself. Raises: RuntimeError if no GPU has this number."""
+    """The index itself.
+
+    Raises: RuntimeError if no GPU has this number.
+    """
     count = gpu_count(cupy())
     if not 0 <= index < count:
         raise RuntimeError(f"device 'cuda:{index}' does not exist: this machine has {count} GPU(s)")
@@ -172,7 +178,10 @@ def check_gpu(index: int) -> int:
 
 
 def gpu_to_use(index: int | None) -> int:
-    """The index itself, or the current GPU for None. Raises: RuntimeError if it does not exist."""
+    """The index itself, or the current GPU for None.
+
+    Raises: RuntimeError if it does not exist.
+    """
     if index is not None:
         return check_gpu(index)
     gpu_count(cupy())

@@ -35,7 +35,10 @@ class GpuTwins:
     ready_to_capture: Callable[[Any], None]  # before a CUDA graph is captured on a stream
 
     def __init__(self, **slots: Any) -> None:
-        """Fill every slot by name. Raises: TypeError if one is missing or unknown."""
+        """Fill every slot by name.
+
+        Raises: TypeError if one is missing or unknown.
+        """
         if slots.keys() != GpuTwins.__annotations__.keys():
             wrong = sorted(slots.keys() ^ GpuTwins.__annotations__.keys())
             raise TypeError(f"GpuTwins: missing or unknown slots: {', '.join(wrong)}")

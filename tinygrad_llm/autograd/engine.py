@@ -92,9 +92,17 @@ class Op:
             OPS.setdefault(cls.name, cls)
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
+        """The output from the input arrays.
+
+        Raises: TypeError if the class does not define it.
+        """
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def backward(self, g: Any) -> Any:
+        """The gradients of the inputs from the gradient g of the output.
+
+        Raises: TypeError if the class does not define it.
+        """
         raise TypeError(f"{type(self).__name__} defines no backward")
 
     def __repr__(self) -> str:
@@ -105,6 +113,7 @@ class Op:
         """Run forward on the inputs' arrays; record the op if a gradient is wanted.
 
         Inputs that are not tensors (numbers, arrays, None) are passed on and get no gradient.
+        Raises: RuntimeError or TypeError if forward fails, with the inputs' shapes and dtypes.
         """
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
@@ -215,6 +224,7 @@ def backward_steps(
     unless retain_graph. Copy what you want to keep of a step: later steps may add to it in place.
     `deliver(leaf, gradient, owned)` replaces accumulation into .grad. add_in_place: nobody looks
     at the steps, so an op may add to the .grad of a leaf itself (see Op.adder).
+    Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
     to_leaf: Any = deliver or accumulate
     to_leaf = LeafHooks(to_leaf) if leaf_hooks else to_leaf

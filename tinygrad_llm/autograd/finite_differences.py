@@ -173,6 +173,7 @@ def compare_gradients(
     """Both gradients of every input and parameter, as gradcheck compares them, without a verdict.
 
     With directions=n each Comparison holds n derivatives along random directions.
+    Raises: ValueError if fn returns different values for the same inputs.
     """
     args, leaves = _leaves(fn, inputs, parameters)
     rng = np.random.default_rng(seed)

@@ -47,7 +47,10 @@ class FunctionCtx:
         self._zeros = True
 
     def save_for_backward(self, *tensors: Any) -> None:
-        """Keep tensors (or None) for backward, which refuses those that were changed in place."""
+        """Keep tensors (or None) for backward, which refuses those that were changed in place.
+
+        Raises: TypeError if one is neither a tensor nor None.
+        """
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
                 raise TypeError(
@@ -69,6 +72,10 @@ class FunctionCtx:
         self._zeros = value
 
     def mark_dirty(self, *tensors: Tensor) -> None:
+        """Not offered here.
+
+        Raises: RuntimeError, always.
+        """
         raise RuntimeError(
             "mark_dirty: a function here must not change its inputs in place: return a new tensor"
         )
@@ -157,7 +164,10 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
-        """Run forward; record the call if a gradient is wanted."""
+        """Run forward; record the call if a gradient is wanted.
+
+        Raises: TypeError if forward returns neither a tensor nor a tuple of tensors.
+        """
         needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         ctx = FunctionCtx(needs)
         with no_grad():

@@ -166,7 +166,10 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> HookHandle:
 
 
 def retain_grad(self: Tensor) -> None:
-    """Ask backward to keep .grad of a tensor that an op made; a leaf always keeps its .grad."""
+    """Ask backward to keep .grad of a tensor that an op made; a leaf always keeps its .grad.
+
+    Raises: RuntimeError if the tensor has requires_grad=False.
+    """
     if not self.requires_grad:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if self._op is not None:

@@ -46,7 +46,10 @@ def newest_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 @contextmanager
 def blame(option: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Within it, an error of these kinds becomes a BadValue whose line begins with the option."""
+    """Within it, an error of these kinds becomes a BadValue whose line begins with the option.
+
+    Raises: BadValue in place of such an error.
+    """
     try:
         yield
     except BadValue:
@@ -56,7 +59,10 @@ def blame(option: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
-    """Runs a command; an exception becomes a line on stderr and the exit code that is returned."""
+    """Runs a command; an exception becomes a line on stderr and the exit code that is returned.
+
+    Raises: the exception itself if debug is True.
+    """
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="tinygrad-llm", standalone_mode=False)

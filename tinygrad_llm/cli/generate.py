@@ -112,7 +112,10 @@ def _show(text: str) -> None:
 
 
 def _latest_run(folder: Path) -> Path:
-    """The run whose newest checkpoint was written last. Raises: BadValue if there is none."""
+    """The run whose newest checkpoint was written last.
+
+    Raises: BadValue if there is none.
+    """
     saved = list(folder.glob("*/checkpoints/step-*/manifest.json"))
     if not saved:
         raise BadValue(

@@ -197,7 +197,10 @@ def checked(values: Mapping[str, Any], where: str, kind: type = PretrainOptions)
 def resolve(
     given: Mapping[str, Any], config: Mapping[str, Any], base: Mapping[str, Any] | None = None
 ) -> PretrainOptions:
-    """The options of a run: `given` over `config` over the preset (or `base`, a run to resume)."""
+    """The options of a run: `given` over `config` over the preset (or `base`, a run to resume).
+
+    Raises: BadValue if there is no such preset.
+    """
     preset = given.get("preset") or config.get("preset") or (base or {}).get("preset") or "small"
     if preset not in PRESETS:
         raise BadValue(f"--preset: there is no preset {preset}{did_you_mean(preset, PRESETS)}")

@@ -191,7 +191,11 @@ class Pretraining:
 
     # -------------------------------------------------------------------------- text to tokens
     def split_and_tokenize(self) -> None:
-        """The last part of the text is for validation; the tokenizer learns from the first part."""
+        """The last part of the text is for validation; the tokenizer learns from the first part.
+
+        Raises: BadValue if a part is too short for the context, or the text has changed since the
+        run began.
+        """
         o, text = self.o, self.corpus.text
         cut = round(len(text) * (1.0 - o.val_fraction))
         train_text, self.val_text = text[:cut], text[cut:]

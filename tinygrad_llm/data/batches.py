@@ -54,8 +54,8 @@ class TokenBatches:
     and goes through them in random order. The order depends on `seed` alone, not on the default
     random generator; `state_dict()` says where the stream is, `load_state_dict()` goes there.
 
-    tokens: integers (N), an array, a memory map or a tensor. Raises: ValueError unless
-    N > context_length, TypeError if they are not one row of integers.
+    tokens: integers (N), an array, a memory map or a tensor.
+    Raises: ValueError unless N > context_length, TypeError if they are not one row of integers.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class EvaluationBatches(Sequence):
 
     A sequence of (inputs, targets), both (B, T) int64. The last window is padded with zeros whose
     targets are -100, so that they do not count; the last batch may have fewer rows.
-    limit: the most batches; None for all. Raises: ValueError for fewer than two tokens.
+    limit: the most batches; None for all.
+    Raises: ValueError for fewer than two tokens.
     """
 
     def __init__(
@@ -178,8 +179,9 @@ class ExampleBatches:
     seed        the order depends on it and the epoch alone, not on the default random generator
 
     The last batch of an epoch may be smaller. `state_dict()` says where the stream is,
-    `load_state_dict()` goes there. Raises: ValueError for an empty data set, a batch_size below 1,
-    or another number of lengths than of examples.
+    `load_state_dict()` goes there.
+    Raises: ValueError for an empty data set, a batch_size below 1, or another number of lengths
+    than of examples.
     """
 
     def __init__(
@@ -271,7 +273,10 @@ class Stream:
         self.epoch = 0
 
     def next(self) -> Any:
-        """The next batch. Raises: ValueError if there is not a single one."""
+        """The next batch.
+
+        Raises: ValueError if there is not a single one.
+        """
         iterator = self._restart() if self._iterator is None else self._iterator
         try:
             batch = next(iterator)

@@ -162,7 +162,10 @@ def fetch(
 def _download(
     address: str, path: Path, remote: RemoteFile, progress: Progress | None, timeout: float
 ) -> None:
-    """Download one address to `path`. Raises: DownloadError with the reason if that fails."""
+    """Download one address to `path`.
+
+    Raises: DownloadError with the reason if that fails.
+    """
     whole = remote.member is None
     expected = remote.n_bytes if whole else None
     at_most = remote.n_bytes

@@ -38,7 +38,10 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int = 1) -> None:
-    """Write a value as JSON that people can read, in one step. Raises: OSError from the disk."""
+    """Write a value as JSON that people can read, in one step.
+
+    Raises: OSError from the disk.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     with atomic_write(path) as file:
         file.write(text.encode("utf-8") + b"\n")

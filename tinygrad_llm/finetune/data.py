@@ -65,8 +65,9 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
         here (pass the training set's `max_length` to the validation and test sets)
     pad_token_id: the id that pads a short text
 
-    `lengths` are the numbers of tokens without padding. Raises: ValueError without rows, for a text
-    without tokens and for a max_length below 1; TypeError if a label is not an integer.
+    `lengths` are the numbers of tokens without padding.
+    Raises: ValueError without rows, for a text without tokens and for a max_length below 1;
+    TypeError if a label is not an integer.
     """
 
     def __init__(
@@ -166,8 +167,8 @@ class InstructionDataset(_EntryDataset[tuple[list[int], int]]):
     style: "alpaca", "phi3", or a custom PromptStyle
 
     The prompt ends before the words that announce the response ("### Response:"). Batches are made
-    by collate_instructions. Raises: ValueError if an entry lacks a text, TypeError if it has
-    something else in its place.
+    by collate_instructions.
+    Raises: ValueError if an entry lacks a text, TypeError if it has something else in its place.
     """
 
     names = ("instruction", "output")
@@ -193,8 +194,9 @@ def collate_instructions(
         the end that the model should learn; with mask_instruction also the prompt's tokens
     max_length: T at most; longer texts are cut at the end
 
-    For a DataLoader: functools.partial(collate_instructions, max_length=1024). Raises: ValueError
-    for an empty text, or if no target of the whole batch would count (its mean loss would be NaN).
+    For a DataLoader: functools.partial(collate_instructions, max_length=1024).
+    Raises: ValueError for an empty text, or if no target of the whole batch would count (its mean
+    loss would be NaN).
     """
     _check_length(max_length)
     pairs = [item if isinstance(item, tuple) else (item, 0) for item in batch]
@@ -258,8 +260,9 @@ def collate_preferences(
     mask_prompt is False; "prompt": the prompts' ids, a list of B tensors.
 
     T is the longest text's length plus one, so that every text ends with a padding token; at most
-    max_length. Raises: ValueError for an empty batch, or if nothing of a response is left when its
-    text is cut at max_length.
+    max_length.
+    Raises: ValueError for an empty batch, or if nothing of a response is left when its text is cut
+    at max_length.
     """
     _check_length(max_length)
     if not batch:

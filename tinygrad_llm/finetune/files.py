@@ -32,6 +32,7 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]
 
     names: the texts that every entry must have, such as "instruction" and "output"; they must not
     be empty, except "input"
+    Raises: ValueError if the file holds no entries, is not valid JSON, or an entry lacks a text.
     """
     path = Path(path)
     text = _text(path)
@@ -74,7 +75,10 @@ def _lines(text: str) -> list[Any]:
 def read_labelled(
     path: str | Path, text_column: str = "text", label_column: str = "label"
 ) -> list[tuple[str, str]]:
-    """(text, label) of every row of a .csv or .tsv file with a header, a .json or a .jsonl file."""
+    """(text, label) of every row of a .csv or .tsv file with a header, a .json or a .jsonl file.
+
+    Raises: ValueError if the file is empty, lacks a column, or a row has too many or too few.
+    """
     path = Path(path)
     columns = (text_column, label_column)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):

@@ -37,7 +37,8 @@ def freeze(model: Module, patterns: Sequence[str] | str) -> list[str]:
     """Freezes the weights whose names match: they get no gradient. Returns their names.
 
     patterns: shell patterns of dotted names, or of their leading parts: "trf_blocks.0" means all
-    of the first block. Raises: ValueError if a pattern matches nothing.
+    of the first block.
+    Raises: ValueError if a pattern matches nothing.
     """
     chosen = _chosen(model, patterns)
     for parameter in chosen.values():
@@ -48,7 +49,8 @@ def freeze(model: Module, patterns: Sequence[str] | str) -> list[str]:
 def train_only(model: Module, patterns: Sequence[str] | str) -> list[str]:
     """Freezes all weights except those whose names match. Returns the names of the trained ones.
 
-    patterns, Raises: see freeze
+    patterns: see freeze
+    Raises: ValueError if a pattern matches nothing.
     """
     chosen = _chosen(model, patterns)
     model.requires_grad_(False)

@@ -62,7 +62,10 @@ STYLES = {
 
 
 def style_of(style: str | PromptStyle) -> PromptStyle:
-    """The style of this name, or the style itself. Raises: ValueError for an unknown name."""
+    """The style of this name, or the style itself.
+
+    Raises: ValueError for an unknown name.
+    """
     if isinstance(style, PromptStyle):
         return style
     if style not in STYLES:

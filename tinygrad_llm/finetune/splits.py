@@ -54,8 +54,8 @@ def balanced(
 
     Labels with more rows are sampled, each with this seed, and come first, the most frequent label
     first; the rarest label's rows follow in their order. For two labels that is
-    pd.concat([frequent.sample(len(rare), random_state=seed), rare]). Raises: ValueError without
-    rows.
+    pd.concat([frequent.sample(len(rare), random_state=seed), rare]).
+    Raises: ValueError without rows.
     """
     label_of: Callable[[Any], Any] = label or operator.itemgetter(-1)
     groups: dict[Any, list[T]] = {}
@@ -83,7 +83,8 @@ def random_split(
 ) -> tuple[list[T], list[T], list[T]]:
     """(train, validation, test): shuffled with the seed, then cut; all other rows are for the test.
 
-    The first two get int(fraction·n) rows. Raises: ValueError for fractions out of range.
+    The first two get int(fraction·n) rows.
+    Raises: ValueError for fractions out of range.
     """
     _check_fractions(train=train, validation=validation)
     shuffled = sample(rows, None, seed)
@@ -128,7 +129,8 @@ def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
 
     Read as pandas.read_csv(sep="\\t") reads it: a message that begins with a double quote continues
     to the next double quote, over line ends. So the file's 5,574 lines are 5,572 rows, 747 of them
-    spam. Raises: ValueError, which names a line that is not a label, a tab and a message.
+    spam.
+    Raises: ValueError, which names a line that is not a label, a tab and a message.
     """
     path = corpora.path("sms-spam") if path is None else Path(path)
     rows = []

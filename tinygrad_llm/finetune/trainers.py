@@ -57,8 +57,8 @@ def classification_trainer(
     """Trains a classifier; a loss is in nats per text. Options: see the top of this file.
 
     Every validation measures the accuracy on the validation set, and on the same number of training
-    texts. Raises: ValueError if a label is not a class of the model, or a text is longer than its
-    context.
+    texts.
+    Raises: ValueError if a label is not a class of the model, or a text is longer than its context.
     """
     for data in (train, validation):
         if data is None:
@@ -108,8 +108,9 @@ def instruction_trainer(
     max_length: longer texts are cut at the end; None for the model's context
     mask_instruction: only the tokens of the responses count
     pad_token_id: the tokenizer's <|endoftext|>, which ends every text and pads short ones
-    Other options: see the top of this file. Raises: ValueError for a max_length above the model's
-    context, and for an example without a target that counts.
+    Other options: see the top of this file.
+    Raises: ValueError for a max_length above the model's context, and for an example without a
+    target that counts.
     """
     longest = context_length_of(model)
     if max_length is None:
@@ -147,8 +148,9 @@ def preference_trainer(
     beta, label_smoothing, average: see preferences.DPOLoss
     max_length, pad_token_id: see instruction_trainer
     Every validation measures the rewards, their margin and the share of pairs in which the chosen
-    response has the higher reward. Raises: ValueError for a pair of equal responses, for a response
-    of which nothing is left, and if model and reference share weights.
+    response has the higher reward.
+    Raises: ValueError for a pair of equal responses, for a response of which nothing is left, and
+    if model and reference share weights.
     """
     if reference is model or any(
         p.requires_grad and any(p is q for q in reference.parameters()) for p in model.parameters()

@@ -38,6 +38,7 @@ def generate_steps(
     """As `generate`, but yields each step's ids, (B) int64, as soon as they are computed.
 
     The arguments are checked by the call itself, not at the first step.
+    Raises: ValueError if context_length is below 1.
     """
     prompt, _ = _as_batch(idx, model)
     stops = _stop_tokens(stop_tokens)
@@ -112,7 +113,8 @@ def generate(
                     there is one. Of a longer text it sees the end (see the top of this file).
 
     Returns ids int64, (T + new) if idx was one row (T). Ids are drawn as torch.multinomial draws
-    them. Raises: ValueError or TypeError for bad arguments, RuntimeError if logits are NaN.
+    them.
+    Raises: ValueError or TypeError for bad arguments, RuntimeError if logits are NaN.
     """
     prompt, single = _as_batch(idx, model)
     steps = generate_steps(

@@ -72,7 +72,10 @@ class KVCache:
         return True  # an empty cache is a cache
 
     def truncate(self, length: int) -> None:
-        """Forget all tokens except the first `length`. Raises: ValueError if it has fewer."""
+        """Forget all tokens except the first `length`.
+
+        Raises: ValueError if it has fewer.
+        """
         if not 0 <= length <= len(self):
             raise ValueError(f"the KV cache holds {len(self)} tokens, it can't keep {length}")
         for layer in self.layers:

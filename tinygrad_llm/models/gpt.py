@@ -218,8 +218,9 @@ class GPT(nn.Module):
         """The blocks' output for the tokens idx (B, T): (B, T, C), normalised, before out_head.
 
         mask: in place of the causal mask, bool, True where a token may look; broadcasts to
-        (B, H, T, T). Raises: ValueError if idx does not have 2 dimensions or is longer than the
-        context, or if both a mask and a cache are given.
+        (B, H, T, T).
+        Raises: ValueError if idx does not have 2 dimensions or is longer than the context, or if
+        both a mask and a cache are given.
         """
         if mask is not None and cache is not None:
             raise ValueError("pass a mask or a KV cache, not both: a cache needs the causal mask")

@@ -92,6 +92,10 @@ class MultiheadAttention(Module):
         need_weights: bool = True, attn_mask: Tensor | None = None,
         average_attn_weights: bool = True, is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """The output, and the attention weights if need_weights, else None.
+
+        Raises: RuntimeError if is_causal without attn_mask.
+        """
         if is_causal and attn_mask is None:
             raise RuntimeError(
                 "Need attn_mask if specifying the is_causal hint: give the causal mask itself, "

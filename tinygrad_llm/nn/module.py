@@ -143,7 +143,10 @@ class Module(ModuleTree):
         return self
 
     def train(self: M, mode: bool = True) -> M:
-        """Set training on this module and all below: dropout acts only then."""
+        """Set training on this module and all below: dropout acts only then.
+
+        Raises: ValueError if mode is not a bool.
+        """
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         self.training = mode

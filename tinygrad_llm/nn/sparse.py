@@ -63,7 +63,10 @@ class Embedding(Module):
         max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Embedding:  # fmt: skip
-        """An Embedding around given rows (num_embeddings, embedding_dim), frozen by default."""
+        """An Embedding around given rows (num_embeddings, embedding_dim), frozen by default.
+
+        Raises: AssertionError if the rows are not 2-D.
+        """
         if embeddings.dim() != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
         rows, columns = embeddings.shape

@@ -207,7 +207,10 @@ class ModuleTree:
         return module
 
     def set_submodule(self, target: str, module: Any) -> None:
-        """Put a module at a dotted path, in place of the one that is there."""
+        """Put a module at a dotted path, in place of the one that is there.
+
+        Raises: ValueError if the path is empty or `module` is not a module.
+        """
         if not target:
             raise ValueError("Cannot set the submodule without a target name!")
         if not isinstance(module, ModuleTree):

@@ -23,7 +23,8 @@ class Adagrad(Optimizer):
     """s ← s + g²,   p ← p − lr / (1 + (t − 1)·lr_decay) · g / (√s + eps)  at step t.
 
     (Duchi, Hazan and Singer, 2011.) weight_decay adds weight_decay·p to the gradient. s starts at
-    initial_accumulator_value. Raises: ValueError if a hyperparameter is negative.
+    initial_accumulator_value.
+    Raises: ValueError if a hyperparameter is negative.
     """
 
     def __init__(

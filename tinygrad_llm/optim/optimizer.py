@@ -133,7 +133,11 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group: a dict with "params" and the hyperparameters that are not the defaults."""
+        """Add a group: a dict with "params" and the hyperparameters that are not the defaults.
+
+        Raises: TypeError if the group is not a dict, its parameters are in a set or one is not a
+        tensor; ValueError if one is not a leaf, is in another group, or only some have names.
+        """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         members = param_group["params"]
@@ -202,7 +206,10 @@ class Optimizer:
         return False
 
     def update(self, p: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change the array p in place by its gradient g. Never changes g."""
+        """Change the array p in place by its gradient g. Never changes g.
+
+        Raises: TypeError if the class defines neither update() nor step().
+        """
         raise TypeError(f"{type(self).__name__} defines neither update() nor step()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:

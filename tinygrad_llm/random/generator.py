@@ -204,7 +204,10 @@ class Generator:
     def exponential(
         self, shape: Shape, lambd: float = 1.0, dtype: DTypeLike = np.float32
     ) -> np.ndarray:
-        """Exponential numbers of mean 1/lambd. Raises: RuntimeError unless lambd > 0."""
+        """Exponential numbers of mean 1/lambd.
+
+        Raises: RuntimeError unless lambd > 0.
+        """
         if not lambd > 0.0:
             raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
         dtype = np.dtype(dtype)
@@ -220,7 +223,8 @@ class Generator:
     ) -> np.ndarray:
         """1 with probability p, else 0. p is a number, or an array of floats of the shape.
 
-        `dtype=bool` is the fastest. Raises: RuntimeError if a p is outside [0, 1].
+        `dtype=bool` is the fastest.
+        Raises: RuntimeError if a p is outside [0, 1].
         """
         if isinstance(p, np.ndarray):
             if not bool(((p >= 0) & (p <= 1)).all()):
@@ -317,7 +321,10 @@ class Generator:
         return out.reshape(shape)
 
     def randperm(self, n: int, dtype: DTypeLike = np.int64) -> np.ndarray:
-        """The numbers 0, ..., n − 1 in random order: (n). Raises: RuntimeError if n ≥ 2³² / 20."""
+        """The numbers 0, ..., n − 1 in random order: (n).
+
+        Raises: RuntimeError if n ≥ 2³² / 20.
+        """
         if n >= _LONGEST_PERMUTATION:
             raise RuntimeError(f"randperm: n must be below {_LONGEST_PERMUTATION}, got {n}")
         if n < 2:

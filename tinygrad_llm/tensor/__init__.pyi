@@ -69,7 +69,8 @@ class Tensor:
     @property
     def requires_grad(self) -> builtins.bool: ...
     @requires_grad.setter
-    def requires_grad(self, value: builtins.bool) -> None: ...
+    def requires_grad(self, value: builtins.bool) -> None:
+        """Set whether gradients are wanted."""
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Set requires_grad in place and return the tensor."""
     @property

@@ -122,7 +122,10 @@ def _of_slowly(numpy_type: Any) -> dtype:
 
 
 def as_dtype(value: Any) -> dtype:
-    """A dtype from a dtype, a NumPy dtype, Python's float, int, bool, or None (the default)."""
+    """A dtype from a dtype, a NumPy dtype, Python's float, int, bool, or None (the default).
+
+    Raises: TypeError if value is none of these.
+    """
     if isinstance(value, dtype):
         return value
     if value is None:
@@ -237,6 +240,7 @@ def result_type(*operands: Any) -> dtype:
     and after them Python numbers, matter only when they are of a higher kind (bool < integer <
     floating point). So `int8 tensor + 300` stays int8, `int8 tensor + 1.0` is the default dtype,
     and a float64 0-d tensor does not widen a float32 matrix.
+    Raises: TypeError if there are no operands or one is neither a tensor nor a number.
     """
     dims: dtype | None = None
     zeros: dtype | None = None
@@ -270,7 +274,10 @@ def result_type(*operands: Any) -> dtype:
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:
-    """Whether an in-place result may be cast: never float to integer, nor a number to bool."""
+    """Whether an in-place result may be cast: never float to integer, nor a number to bool.
+
+    Raises: TypeError if an argument is not a dtype.
+    """
     for position, value in enumerate((from_, to), 1):
         if not isinstance(value, dtype):
             raise TypeError(

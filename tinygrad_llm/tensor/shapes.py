@@ -37,6 +37,8 @@ _INPUT = re.compile(r"(\w+)\(([^)]*)\)(\?)?")
 def parse(signature: str) -> tuple[tuple[Input, ...], tuple[Input, ...]]:
     """The inputs and the outputs of a signature.
 
+    Raises: ValueError if the signature has no "->".
+
     >>> [str(i) for i in parse("x(...,C) w(C) b(C)? -> y(...,C)")[0]]
     ['x(...,C)', 'w(C)', 'b(C)?']
     """
@@ -170,7 +172,10 @@ def normal_dim(dim: int, ndim: int) -> int:
 
 
 def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Dimensions counted from the front, in the order given; all of them for None or ()."""
+    """Dimensions counted from the front, in the order given; all of them for None or ().
+
+    Raises: RuntimeError if a dimension appears twice.
+    """
     if dim is None or (not isinstance(dim, int) and len(dim) == 0):
         return tuple(range(ndim))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)

@@ -153,6 +153,10 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        """Set whether gradients are wanted.
+
+        Raises: RuntimeError if it is False for an op's output, or True for an integer tensor.
+        """
         if self._op is not None and not value:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a "

@@ -94,9 +94,9 @@ class BPETokenizer(Tokenizer):
         min_count:  a pair must occur that often to become a token
 
         The result is the same on every run and machine: of equally frequent pairs the one with the
-        smaller ids goes first. Special tokens that the text spells are left out. Raises: ValueError
-        if the text is empty, or if vocab_size is too small or larger than this text can fill (the
-        message names the largest that it can).
+        smaller ids goes first. Special tokens that the text spells are left out.
+        Raises: ValueError if the text is empty, or if vocab_size is too small or larger than this
+        text can fill (the message names the largest that it can).
         """
         fixed = 256 + len(special_tokens)
         if vocab_size < fixed:
@@ -264,7 +264,10 @@ def _spell(token: bytes) -> str:
 
 
 def _merges_from_spelled(lines: Sequence[str], byte_order: str, source: str) -> list[Pair]:
-    """Merges such as "Ġ t" as pairs of ids. Raises: ValueError that names source and merge."""
+    """Merges such as "Ġ t" as pairs of ids.
+
+    Raises: ValueError that names source and merge.
+    """
     order = gpt2_byte_order() if byte_order == "gpt2" else range(256)
     ids = {_spell(bytes([byte])): i for i, byte in enumerate(order)}
     merges: list[Pair] = []

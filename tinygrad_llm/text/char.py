@@ -59,6 +59,10 @@ class CharTokenizer(Tokenizer):
         return len(self._bytes)
 
     def encode_ordinary(self, text: str) -> list[int]:
+        """The id of each character.
+
+        Raises: ValueError if a character is not in the vocabulary.
+        """
         try:
             return list(map(self._ids.__getitem__, text))
         except KeyError:

@@ -86,6 +86,10 @@ class SimpleTokenizer(Tokenizer):
         return len(self._words)
 
     def encode_ordinary(self, text: str) -> list[int]:
+        """The id of each word.
+
+        Raises: ValueError if a word is not in the vocabulary, which has no token for unknown words.
+        """
         unknown = self.special_tokens.get(UNKNOWN)
         ids = []
         for word in split_words(text):

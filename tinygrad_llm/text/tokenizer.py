@@ -171,7 +171,8 @@ class Tokenizer(ABC):
         """The text of a flat sequence of ids (a list, an array, a Tensor), or of one id.
 
         Bytes that are not UTF-8, such as a cut character, become U+FFFD. Special tokens are spelled
-        out. Raises: IndexError if an id is not in the vocabulary; TypeError if `ids` is not a flat
+        out.
+        Raises: IndexError if an id is not in the vocabulary; TypeError if `ids` is not a flat
         sequence of integers.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
@@ -234,7 +235,10 @@ class Tokenizer(ABC):
 
     @classmethod
     def load(cls: type[T], path: str | os.PathLike[str]) -> T:
-        """Read what save() wrote. Raises: ValueError if the file holds anything else."""
+        """Read what save() wrote.
+
+        Raises: ValueError if the file holds anything else.
+        """
         tokenizer = load_tokenizer(path)
         if not isinstance(tokenizer, cls):
             raise ValueError(
@@ -283,7 +287,10 @@ class TokenizerFields(dict[str, Any]):
         self.path = path
 
     def get_as(self, name: str, kind: type[V]) -> V:
-        """The field, if it is of the type `kind`; ValueError if it is not."""
+        """The field.
+
+        Raises: ValueError if it is not of the type `kind`.
+        """
         value = self.get(name)
         if not isinstance(value, kind):
             raise ValueError(
@@ -293,7 +300,10 @@ class TokenizerFields(dict[str, Any]):
         return value
 
     def strings(self, name: str) -> list[str]:
-        """The field, if it is a list of strings; ValueError if it is not."""
+        """The field.
+
+        Raises: ValueError if it is not a list of strings.
+        """
         values = self.get_as(name, list)
         if not all(isinstance(value, str) for value in values):
             raise ValueError(f"{self.path}: the tokenizer's {name!r} should be a list of strings")
@@ -362,7 +372,10 @@ def check_text(text: str) -> None:
 
 
 def number_special_tokens(special_tokens: Collection[str], first_id: int) -> dict[str, int]:
-    """special token -> id: first_id and the numbers after it, in the order of the tokens."""
+    """special token -> id: first_id and the numbers after it, in the order of the tokens.
+
+    Raises: TypeError if special_tokens is a string; ValueError if two are equal.
+    """
     if isinstance(special_tokens, str):
         raise TypeError(
             f"special_tokens must be a list of strings, got the string {special_tokens!r}"

@@ -38,8 +38,9 @@ def flops_utilization(
 
     tokens_per_second · flops_per_token / peak, with `peak` in FLOP/s: what the machine can do at
     most (see peak_flops). Only the operations that the model needs count, not what a program does
-    in addition. Raises: ValueError if the peak is not above 0. Source: Chowdhery et al., 2022,
-    appendix B.
+    in addition.
+    Raises: ValueError if the peak is not above 0.
+    Source: Chowdhery et al., 2022, appendix B.
     """
     if not 0.0 < peak < math.inf:
         raise ValueError(f"peak must be more than 0 FLOP/s, got {peak}")
@@ -64,7 +65,8 @@ def peak_flops(size: int = 1024, seconds: float = 0.5) -> float:
 def perplexity(loss: float) -> float:
     """exp(loss), for a loss in nats per token: among how many equally likely tokens it is unsure.
 
-    Infinite if exp(loss) is too large for a float. Raises: ValueError if the loss is negative.
+    Infinite if exp(loss) is too large for a float.
+    Raises: ValueError if the loss is negative.
     """
     if loss < 0:
         raise ValueError(f"a loss in nats per token is 0 or more, got {loss}")

@@ -66,8 +66,8 @@ class Checkpoint:
 
     `step` and `config` (the settings that the run was started with) are read when it is opened;
     `state()` reads the rest, `load_into(model)` the weights. `passed_over` says what is wrong with
-    the newer ones that `find_checkpoint` had to leave out. Raises: StorageError if a file is
-    damaged.
+    the newer ones that `find_checkpoint` had to leave out.
+    Raises: StorageError if a file is damaged.
     """
 
     path: Path
@@ -77,7 +77,10 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: str | Path) -> Checkpoint:
-        """Opens one checkpoint folder after checking the size and CRC-32 of every file in it."""
+        """Opens one checkpoint folder after checking the size and CRC-32 of every file in it.
+
+        Raises: StorageError if a file is missing, cut short or damaged, or has another format.
+        """
         path = Path(path)
         try:
             manifest = json.loads((path / "manifest.json").read_text("utf-8"))
@@ -207,8 +210,8 @@ def save_checkpoint(
     """Writes a checkpoint into a folder of checkpoints and removes all but the newest `keep`.
 
     state: nested dicts, lists, numbers and tensors, see weights/formats/tree.py; config: what JSON
-    can hold; files: more files by name. Returns the new folder. Raises: StorageError if the disk
-    refuses; the checkpoints that were there before stay.
+    can hold; files: more files by name. Returns the new folder.
+    Raises: StorageError if the disk refuses; the checkpoints that were there before stay.
     """
     folder = Path(folder)
     temporary = folder / f".writing-{os.getpid()}"

@@ -38,8 +38,16 @@ class Interruptions:
         self.note("finishing this step, then saving; once more stops without saving")
 
     def stop(self, saved: str, command: str) -> None:
+<<<<<<< HEAD
         """Ends the program as the signal asked: KeyboardInterrupt, or SystemExit(143)."""
         self.note(f"{saved}; to continue: {command}")
+=======
+        """Ends the program as the signal asked.
+
+        Raises: SystemExit(143) after SIGTERM, else KeyboardInterrupt.
+        """
+        self.note(f"{saved}; to go on: {command}")
+>>>>>>> functions-2
         if self.signal == signal.SIGTERM:
             raise SystemExit(143)
         raise KeyboardInterrupt
@@ -53,8 +61,8 @@ class FolderLock:
     """Makes a folder and locks it for this process, within a `with` block.
 
     The operating system releases the lock when the process ends, however it ends. Where there is
-    no such lock (Windows) nothing is locked. Raises: StorageError if another process has the lock,
-    or the folder cannot be made.
+    no such lock (Windows) nothing is locked.
+    Raises: StorageError if another process has the lock, or the folder cannot be made.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -131,7 +131,10 @@ class Trainer(ReportedRun):
 
     # ------------------------------------------------------------------------------- the plan
     def measure(self) -> Measured:
-        """Times a few real steps and puts everything back as it was."""
+        """Times a few real steps and puts everything back as it was.
+
+        Raises: NonFiniteError if a loss is infinite or NaN.
+        """
         if self.measured is None:
             try:
                 self.measured = measure(

@@ -149,7 +149,10 @@ class _Course:
         self.diverged = self.smoothed[-1] > limit and len(self.rates) >= 10
 
     def result(self) -> FoundRate:
-        """The rates of the search. Raises: ValueError if there is not a single loss."""
+        """The rates of the search.
+
+        Raises: ValueError if there is not a single loss.
+        """
         rates, losses, smoothed = self.rates, self.losses, self.smoothed
         if not rates:
             raise ValueError("not one step had a finite loss: there is no rate to find")

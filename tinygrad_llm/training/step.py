@@ -84,8 +84,8 @@ def add_gradients(
     `loss` returns a batch's mean, so a batch that has n of the N targets is weighted by n / N:
     the result does not depend on how the targets are divided into batches. (In a mean of means a
     target in a short batch would have more weight.) Batches go to the model's device one at a time.
-    Returns that mean loss and N; N = 0 leaves the gradients as they are. Raises: BadLossError
-    before the backward pass of a loss that is not finite.
+    Returns that mean loss and N; N = 0 leaves the gradients as they are.
+    Raises: BadLossError before the backward pass of a loss that is not finite.
     """
     counts = [count(batch) for batch in batches]
     total = sum(counts)

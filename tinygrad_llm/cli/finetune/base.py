@@ -118,7 +118,10 @@ def _tokenizer(path: Path) -> Tokenizer:
 
 
 def padding_of(tokenizer: Tokenizer) -> int:
-    """The id that ends texts and pads them. Raises: BadValue if the tokenizer has none."""
+    """The id that ends texts and pads them.
+
+    Raises: BadValue if the tokenizer has none.
+    """
     if tokenizer.eot_token is None:
         raise BadValue(
             f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and pads "

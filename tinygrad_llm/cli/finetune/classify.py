@@ -136,7 +136,10 @@ class Classify(Finetuning):
         return GPTClassifier(config)
 
     def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer of --tokenizer, for a classifier without a base."""
+        """The tokenizer of --tokenizer, for a classifier without a base.
+
+        Raises: BadValue if --tokenizer is neither a name nor a file.
+        """
         from ... import text
 
         o = self.o

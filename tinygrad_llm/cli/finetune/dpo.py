@@ -102,7 +102,10 @@ class DPO(Finetuning):
             self.note(f"texts        {cut:,} of the training pairs are cut at {limit} tokens")
 
     def load_reference(self) -> None:
-        """Loads the base again. Raises: BadValue if its weights are not the same as before."""
+        """Loads the base again.
+
+        Raises: BadValue if its weights are not the same as before.
+        """
         assert self.o.base is not None and self.resumed is not None
         base = load_base(self.o.base, self.note)
         if base.fingerprint != self.resumed.config["reference"]:

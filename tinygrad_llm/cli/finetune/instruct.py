@@ -155,7 +155,10 @@ def data_file(name: str, named: str) -> str | Path:
 
 
 def split(entries: list[E]) -> tuple[list[E], list[E], list[E]]:
-    """(train, validation, test) in their order. Raises: BadValue if one would be empty."""
+    """(train, validation, test) in their order.
+
+    Raises: BadValue if one would be empty.
+    """
     from ...finetune import split_in_order
 
     parts = split_in_order(entries)

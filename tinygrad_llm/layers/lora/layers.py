@@ -107,7 +107,10 @@ class LinearWithLoRA(Module):
         return self.linear.bias
 
     def merge(self) -> None:
-        """Make the linear's weight W + ΔW. Raises: RuntimeError if it is merged already."""
+        """Make the linear's weight W + ΔW.
+
+        Raises: RuntimeError if it is merged already.
+        """
         if self.merged:
             raise RuntimeError("this layer is merged already: unmerge it first")
         before = self.linear.weight
@@ -115,7 +118,10 @@ class LinearWithLoRA(Module):
         self._before = (before,)
 
     def unmerge(self) -> None:
-        """Make the linear's weight W again, to the last bit. Raises: RuntimeError if not merged."""
+        """Make the linear's weight W again, to the last bit.
+
+        Raises: RuntimeError if not merged.
+        """
         if not self.merged:
             raise RuntimeError("this layer is not merged")
         (before,), merged = self._before, self.linear.weight

@@ -17,7 +17,10 @@ class _Several(LRScheduler):
     _schedulers: Sequence[LRScheduler]
 
     def _take(self, optimizer: Any, schedulers: Sequence[LRScheduler]) -> None:
-        """Store the optimizer and the schedules. Raises: ValueError if they do not fit together."""
+        """Store the optimizer and the schedules.
+
+        Raises: ValueError if they do not fit together.
+        """
         name = type(self).__name__
         if not schedulers:
             raise ValueError(f"{name} expects at least one scheduler, but got no scheduler.")

@@ -173,6 +173,10 @@ class OneCycleLR(LRScheduler):
         return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)
 
     def get_lr(self) -> list[Any]:
+        """The learning rates of this step, one per group.
+
+        Raises: ValueError after total_steps steps.
+        """
         step = self.last_epoch
         if step > self.total_steps:
             raise ValueError(

@@ -44,7 +44,10 @@ class Mistake:
 
 
 def wrong(op: str, *mistakes: tuple[str, str, Backward]) -> None:
-    """Enter an op's mistakes in MISTAKES: (name, sentence, backward)."""
+    """Enter an op's mistakes in MISTAKES: (name, sentence, backward).
+
+    Raises: ValueError if there is no such op or a mistake has this name already.
+    """
     if op not in OPS:
         raise ValueError(f"no op is called {op!r}")
     entered = MISTAKES.setdefault(op, [])

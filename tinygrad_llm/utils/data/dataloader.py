@@ -63,7 +63,8 @@ class DataLoader(Generic[T]):
     generator       source of the base seed and of the order; default: the default generator
 
     pin_memory, multiprocessing_context, persistent_workers and in_order are PyTorch's; workers are
-    threads here, so they make no difference. Raises: ValueError if options exclude one another.
+    threads here, so they make no difference.
+    Raises: ValueError if options exclude one another.
     """
 
     _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset")
@@ -200,7 +201,10 @@ class _Fetcher:
             self.stream = iter(loader.dataset)
 
     def __call__(self, indices: Any) -> Any:
-        """The batch. Raises: StopIteration if the stream is exhausted."""
+        """The batch.
+
+        Raises: StopIteration if the stream is exhausted.
+        """
         if self.stream is not None:
             if not self.batched:
                 return self.collate(next(self.stream))

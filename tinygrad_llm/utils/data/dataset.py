@@ -150,7 +150,8 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
     """Disjoint random subsets; lengths: numbers of examples, or fractions that add up to 1.
 
     With fractions each length is rounded down, and the examples that are left go to the subsets one
-    by one, from the first on. Raises: ValueError if the lengths do not add up.
+    by one, from the first on.
+    Raises: ValueError if the lengths do not add up.
     """
     total = sum(lengths)
     if math.isclose(total, 1.0) and total <= 1.0:

@@ -18,7 +18,10 @@ EXTENDED = {
 
 
 def itemsize(name: str) -> int:
-    """Bytes of one number of a dtype, NumPy's or one of EXTENDED. Raises: TypeError if unknown."""
+    """Bytes of one number of a dtype, NumPy's or one of EXTENDED.
+
+    Raises: TypeError if unknown.
+    """
     return EXTENDED.get(name) or np.dtype(name).itemsize
 
 

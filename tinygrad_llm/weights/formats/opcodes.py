@@ -251,7 +251,10 @@ def _name(value: Any) -> str:
 
 
 def _without_symbols(root: Any) -> Any:
-    """The value. Raises: Refused if it still contains a name from which nothing was built."""
+    """The value.
+
+    Raises: Refused if it still contains a name from which nothing was built.
+    """
     to_check, seen = [root], set()
     while to_check:
         value = to_check.pop()
