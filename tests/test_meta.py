@@ -318,15 +318,7 @@ def test_every_file_says_what_it_holds(path):
 
 
 # Folders whose docstrings are not in the form of CONTRIBUTING.md yet.
-<<<<<<< HEAD
-RAISES_NOT_DONE = {
-    "amp", "arrays", "autograd", "cli", "cuda", "data", "files", "finetune", "generation", "layers",
-    "models", "nn", "ops", "optim", "random", "study", "tensor", "text", "training", "utils",
-    "weights",
-}  # fmt: skip
-=======
 RAISES_NOT_DONE = {"amp", "cli", "cuda", "ops"}
->>>>>>> functions-2
 RAISES_FILES = [path for path in FILES if path.relative_to(ROOT).parts[0] not in RAISES_NOT_DONE]
 
 

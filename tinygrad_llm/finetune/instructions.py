@@ -22,14 +22,9 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
     """The response alone: what follows the prompt, without the words that announce it.
 
     text: prompt and everything that the model wrote after it; prompt: style.prompt(entry), with or
-<<<<<<< HEAD
     without the announcing words. If the model writes another instruction, the response
-    ends there. Raises: ValueError if the text does not begin with the prompt.
-=======
-    without the announcing words. If the model goes on and writes another instruction, the response
     ends there.
     Raises: ValueError if the text does not begin with the prompt.
->>>>>>> functions-2
     """
     style = style_of(style)
     if not text.startswith(prompt):

@@ -38,16 +38,11 @@ class Interruptions:
         self.note("finishing this step, then saving; once more stops without saving")
 
     def stop(self, saved: str, command: str) -> None:
-<<<<<<< HEAD
-        """Ends the program as the signal asked: KeyboardInterrupt, or SystemExit(143)."""
-        self.note(f"{saved}; to continue: {command}")
-=======
         """Ends the program as the signal asked.
 
         Raises: SystemExit(143) after SIGTERM, else KeyboardInterrupt.
         """
-        self.note(f"{saved}; to go on: {command}")
->>>>>>> functions-2
+        self.note(f"{saved}; to continue: {command}")
         if self.signal == signal.SIGTERM:
             raise SystemExit(143)
         raise KeyboardInterrupt

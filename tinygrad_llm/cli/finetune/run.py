@@ -38,14 +38,10 @@ def run(
     kind: type[Finetuning], given: dict[str, Any], settings: dict[str, Any], resume: str | None,
     plan: bool, find_lr: bool, plain: bool,
 ) -> None:  # fmt: skip
-<<<<<<< HEAD
-    """Starts a run, or resumes the one in the folder `resume`."""
-=======
-    """Starts a run, or goes on with the one in the folder `resume`.
+    """Starts a run, or resumes the one in the folder `resume`.
 
     Raises: BadValue if the checkpoint was written by another command.
     """
->>>>>>> functions-2
     if resume is None:
         kind(resolve(kind.options, settings, given), plain).run(plan, find_lr)
         return
