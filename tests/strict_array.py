@@ -1,7 +1,7 @@
 """A stand-in for CuPy that is stricter than CuPy: its arrays refuse to meet NumPy's.
 
 `strict_array.array` wraps a NumPy array and shows CuPy's surface: operators, methods, `.get()`,
-`.device`, `__cuda_array_interface__`. Whatever is not CuPy's is missing, and a NumPy array or NumPy
+`.device`, `__cuda_array_interface__`. What CuPy does not have is missing; a NumPy array or NumPy
 scalar in any place is a TypeError: in an operator, as an index, as an argument of a function of
 this module, or when a NumPy function is given one of these arrays. So a stray `np.` in an op fails
 here, on a machine without a GPU, and what passes here meets CuPy's own rules later.

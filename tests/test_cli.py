@@ -331,7 +331,7 @@ def test_a_run_is_not_overwritten_and_a_changed_text_is_noticed(cli, trained):
     assert before == {p: p.read_bytes() for p in Path("runs").rglob("*") if p.is_file()}
 
 
-def test_going_back_to_an_older_checkpoint_is_said(cli, trained):
+def test_going_back_to_an_older_checkpoint_is_reported(cli, trained):
     shutil.copytree(trained, "copy")
     os.chdir("copy")
     newest = find_checkpoint("runs/a").path
@@ -365,7 +365,7 @@ def test_a_damaged_checkpoint_is_named(cli, trained):
     assert code == 2 and "cut short" in err and err.count("\n") == 1
 
 
-def test_no_room_for_checkpoints_is_said_before_training(cli, monkeypatch):
+def test_no_room_for_checkpoints_is_reported_before_training(cli, monkeypatch):
     full = shutil.disk_usage(".")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     code, out, err = cli("pretrain", "text.txt", "--tokenizer", "char", "--steps", 3, *SMALL)
@@ -373,7 +373,7 @@ def test_no_room_for_checkpoints_is_said_before_training(cli, monkeypatch):
     assert os.listdir() == ["text.txt"]
 
 
-def test_too_large_a_model_is_said_in_one_line(cli, monkeypatch):
+def test_too_large_a_model_is_reported_in_one_line(cli, monkeypatch):
     def too_large(*arguments, **options):
         raise MemoryError("Unable to allocate 9 TiB")
 

@@ -17,10 +17,10 @@ Y = [[1.0, 2.0, 0.5], [float("nan"), -3.0, float("inf")]]
 def test_signs(device, sign):
     x, y = tg.tensor(X).to(device), tg.tensor(Y).to(device)
     dunder = f"__{sign}__"
-    wanted = getattr(np.array(X), dunder)(np.array(Y)).tolist()
+    expected = getattr(np.array(X), dunder)(np.array(Y)).tolist()
     for result in (getattr(x, dunder)(y), getattr(x, sign)(y), getattr(tg, sign)(x, y)):
         assert result.dtype is tg.bool and result.device.type == device
-        assert result.tolist() == wanted
+        assert result.tolist() == expected
     assert getattr(x, dunder)(0.5).tolist() == getattr(np.array(X), dunder)(0.5).tolist()
 
 
@@ -103,10 +103,10 @@ def test_gradients_of_steps_and_rests():
 @given(st.lists(st.integers(-5, 5), max_size=20))
 def test_unique_puts_back_together(values):
     x = tg.tensor(values, dtype=tg.int64)
-    found, inverse, counts = tg.unique(x, return_inverse=True, return_counts=True)
-    assert found.tolist() == sorted(set(values))
-    assert [found.tolist()[i] for i in inverse.tolist()] == values
-    assert counts.tolist() == [values.count(v) for v in found.tolist()]
+    unique, inverse, counts = tg.unique(x, return_inverse=True, return_counts=True)
+    assert unique.tolist() == sorted(set(values))
+    assert [unique.tolist()[i] for i in inverse.tolist()] == values
+    assert counts.tolist() == [values.count(v) for v in unique.tolist()]
 
 
 @given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 12))

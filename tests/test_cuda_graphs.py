@@ -38,7 +38,7 @@ def test_on_the_cpu_the_step_is_called_as_it_is():
     assert [step(torch.ones(2)).tolist() for _ in range(6)] == [[2.0, 2.0]] * 6
 
 
-def test_bad_arguments_are_told():
+def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="warmup must be at least 1, got 0"):
         cuda.graphed(lambda: None, warmup=0)
     with pytest.raises(TypeError, match="argument 1 is float: a number would be the same"):
@@ -176,26 +176,26 @@ def test_the_same_losses_as_without_a_graph(options):
     if "drop_rate" in options:
         cuda.fast_dropout()
     usual, weights, steps = run(False, **options)
-    found, weights_too, steps_too = run(True, **options)
+    losses, weights_too, steps_too = run(True, **options)
     tolerance = 2e-3 if options.get("precision") in ("tf32", "bfloat16") else 2e-5
-    np.testing.assert_allclose(found, usual, rtol=tolerance)
+    np.testing.assert_allclose(losses, usual, rtol=tolerance)
     for a, b in zip(weights, weights_too, strict=True):
         np.testing.assert_allclose(a, b, atol=10 * tolerance)
     assert steps == steps_too == {12.0}
-    assert len({round(x, 6) for x in usual[:, 0]}) == 12  # each batch gave a loss of its own
+    assert len({round(x, 6) for x in usual[:, 0]}) == 12  # each batch gave a different loss
 
 
 @gpu
 def test_pytorchs_own_way():
     step, model, *_ = training()
-    wanted = [step(*(t.to("cuda") for t in batch))[0].item() for batch in batches(8)]
+    expected = [step(*(t.to("cuda") for t in batch))[0].item() for batch in batches(8)]
     step, model, *_ = training()
-    found = []
+    losses = []
     g = cuda.CUDAGraph()
     for i, batch in enumerate(batches(8)):
         if i < 2:
             static = [t.to("cuda") for t in batch]
-            found.append(step(*static)[0].item())
+            losses.append(step(*static)[0].item())
             continue
         for mine, new in zip(static, batch, strict=True):
             mine.copy_(new)
@@ -206,8 +206,8 @@ def test_pytorchs_own_way():
                 loss, _ = step(*static)
             assert all(bool((a == b).all()) for a, b in zip(before, model.parameters()))  # noqa: B905
         g.replay()
-        found.append(loss.item())
-    np.testing.assert_allclose(found, wanted, rtol=2e-5)
+        losses.append(loss.item())
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
     g.reset()
     with pytest.raises(RuntimeError, match="empty"):
         g.replay()

@@ -49,8 +49,8 @@ def run(function, arrays, device, dtype, seed=0):
     y = function(*tensors)
     g = tg.from_numpy(np.random.default_rng(seed).standard_normal(tuple(y.shape)))
     y.backward(g.to(y.dtype).to(device))
-    found = [y, *(t.grad for t in tensors if t.requires_grad)]
-    return [x.detach().cpu().to(tg.float64).numpy() for x in found]
+    results = [y, *(t.grad for t in tensors if t.requires_grad)]
+    return [x.detach().cpu().to(tg.float64).numpy() for x in results]
 
 
 def compare(function, arrays, dtype, tolerance=None):
@@ -60,9 +60,9 @@ def compare(function, arrays, dtype, tolerance=None):
         else tg.from_numpy(a).to(getattr(tg, dtype)).to(tg.float64).numpy()
         for a in arrays
     ]  # fmt: skip
-    wanted = run(function, rounded, "cpu", "float64")
+    expected = run(function, rounded, "cpu", "float64")
     got = run(function, rounded, "cuda", dtype)
-    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+    for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.shape == b.shape
         error = np.linalg.norm(a - b) / max(np.linalg.norm(b), 0.1 * b.size**0.5)  # 0 among them
         assert error < (tolerance or TOLERANCE[dtype]), f"result {i}: {error:.2e}"
@@ -274,13 +274,13 @@ def test_dropout_drawn_within_attention(L, S, D, causal, precision):
     assert abs(share - (1 - p)) < 4 * (p * (1 - p) / (H * seen.sum())) ** 0.5 + 0.003
     assert not np.array_equal(stayed[0, 0], stayed[0, 1])  # each head has its own
     exact = [x.to(tg.float64).requires_grad_() for x in (q, k, v)]
-    wanted = ops.ScaledDotProductAttention.apply(
+    expected = ops.ScaledDotProductAttention.apply(
         *exact, None, stayed, is_causal=causal, dropout_p=p
     )
-    wanted.backward(g.to(tg.float64))
+    expected.backward(g.to(tg.float64))
     tolerance = {"float32": 2e-5, "tf32": 3e-3, "bfloat16": 3e-2}[precision]
     for a, b in zip(
-        [y, *(x.grad for x in inputs)], [wanted, *(x.grad for x in exact)], strict=True
+        [y, *(x.grad for x in inputs)], [expected, *(x.grad for x in exact)], strict=True
     ):
         a, b = a.detach().cpu().to(tg.float64).numpy(), b.detach().numpy()
         assert np.linalg.norm(a - b) / np.linalg.norm(b) < tolerance
@@ -317,9 +317,9 @@ def test_attention_of_one_matrix_split_in_three(dtype):
 def test_embedding_is_deterministic_and_right():
     ids = np.random.default_rng(0).integers(0, 50, (9, 40)) ** 2 % 50
     compare(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "float32")
-    found = [run(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "cuda", "float32")[1]
+    results = [run(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "cuda", "float32")[1]
              for _ in range(3)]  # fmt: skip
-    assert all(np.array_equal(found[0], f) for f in found)
+    assert all(np.array_equal(results[0], f) for f in results)
 
 
 @gpu
@@ -361,7 +361,7 @@ def test_dropout_drawn_on_the_gpu():
 
 
 @gpu
-def test_wrong_ids_are_found():
+def test_wrong_ids_are_detected():
     w = tg.ones(10, 4, device="cuda")
     for bad in ([3, 10], [-1, 2]):
         ids = tg.tensor(bad).to("cuda")

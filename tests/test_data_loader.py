@@ -150,7 +150,7 @@ def test_threads_end_with_the_pass():
     assert gone()
 
 
-def test_a_batch_is_fetched_at_once_where_the_data_set_can():
+def test_a_batch_is_fetched_in_one_call_where_the_data_set_can():
     asked = []
 
     class AtOnce(Dataset):

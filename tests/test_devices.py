@@ -83,12 +83,12 @@ def fresh_cuda():
 
 
 @pytest.mark.parametrize(
-    "take_away, told",
+    "take_away, message",
     [(no_cupy, r"CuPy, which is not installed: pip install 'tinygrad_llm\[gpu-cuda13\]'"),
      (no_driver, "no usable NVIDIA driver or GPU .*cudaErrorInsufficientDriver")],
 )  # fmt: skip
 def test_no_gpu_is_one_clear_line_and_nothing_has_moved(
-    take_away, told, monkeypatch, fresh_cuda, tmp_path
+    take_away, message, monkeypatch, fresh_cuda, tmp_path
 ):
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     model(torch.ones(1, 2)).sum().backward()
@@ -109,7 +109,7 @@ def test_no_gpu_is_one_clear_line_and_nothing_has_moved(
         lambda: torch.cuda.mem_get_info(),
     ]
     for call in calls:
-        with pytest.raises(RuntimeError, match=told) as error:
+        with pytest.raises(RuntimeError, match=message) as error:
             call()
         assert "\n" not in str(error.value)
     assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
@@ -150,13 +150,13 @@ def test_mixed_devices_are_one_clear_line_and_nothing_has_changed(other_device):
 def test_a_gpu_that_is_not_there(other_device, fresh_cuda):
     count = torch.cuda.device_count()
     assert count >= 1
-    told = rf"device 'cuda:{count}' does not exist: this machine has {count} GPU\(s\)"
+    message = rf"device 'cuda:{count}' does not exist: this machine has {count} GPU\(s\)"
     for call in (
         lambda: torch.ones(1).to(f"cuda:{count}"),
         lambda: nn.Linear(1, 1).to(f"cuda:{count}"),
         lambda: torch.cuda.set_device(count),
     ):
-        with pytest.raises(RuntimeError, match=told):
+        with pytest.raises(RuntimeError, match=message):
             call()
 
 
@@ -215,7 +215,7 @@ def test_training_on_either_gpu(gpu, two_gpus):
         model = small_gpt(drop_rate=0.0).to(place)
         optimizer = optim.AdamW(model.parameters(), lr=1e-2)
         ids = torch.from_numpy(TOKENS[:18].astype(np.int64)).reshape(2, 9).to(place)
-        found = []
+        results = []
         for _ in range(5):
             loss = model.loss(ids[:, :-1], ids[:, 1:])
             loss.backward()
@@ -223,8 +223,8 @@ def test_training_on_either_gpu(gpu, two_gpus):
             assert {str(p.grad.device) for p in model.parameters()} == {str(loss.device)}
             optimizer.step()
             optimizer.zero_grad()
-            found.append(loss.item())
-        return found
+            results.append(loss.item())
+        return results
 
     torch.cuda.set_device(1 - gpu)
     np.testing.assert_allclose(losses(f"cuda:{gpu}"), losses("cpu"), rtol=1e-4)
@@ -343,12 +343,12 @@ def test_a_graph_on_the_second_gpu(two_gpus):
 
     graphed = torch.cuda.graphed(step, device="cuda:1", warmup=1)
     xs = [torch.full((8, 64), 1.0 + i) for i in range(6)]
-    found = [graphed(x).item() for x in xs]
+    results = [graphed(x).item() for x in xs]
     with torch.no_grad():
         weight.copy_(torch.full((64, 64), 0.01))
     optimizer = optim.AdamW([weight], lr=0.1)
     assert torch.cuda.current_device() == 0
-    np.testing.assert_allclose(found, [step(x.to("cuda:1")).item() for x in xs], rtol=1e-5)
+    np.testing.assert_allclose(results, [step(x.to("cuda:1")).item() for x in xs], rtol=1e-5)
 
 
 def test_checkpoints_go_to_any_gpu(two_gpus, tmp_path):
@@ -506,12 +506,12 @@ def preferring(device):
 
 @pytest.mark.parametrize("make", [pretraining, classifying, instructing, preferring])
 def test_every_trainer_moves_its_batches(make, other_device):
-    wanted = losses_on("cpu", make)
-    assert len(wanted) > 4
-    np.testing.assert_allclose(losses_on(other_device, make), wanted, rtol=2e-3, atol=1e-5)
+    expected = losses_on("cpu", make)
+    assert len(expected) > 4
+    np.testing.assert_allclose(losses_on(other_device, make), expected, rtol=2e-3, atol=1e-5)
 
 
-def test_a_rate_is_found_and_a_bad_batch_told_on_every_device(device):
+def test_the_search_for_a_rate_and_a_bad_batch_named_on_every_device(device):
     run = pretraining(device)
     before = weights(run.model)
     assert len(run.find_learning_rate(steps=12).losses) >= 10
@@ -522,7 +522,7 @@ def test_a_rate_is_found_and_a_bad_batch_told_on_every_device(device):
         run.run(plan=False)
 
 
-def test_a_gradient_gone_bad_is_told_on_every_device(device):
+def test_a_non_finite_gradient_is_named_on_every_device(device):
     w = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         w.weight.fill_(0.0)
@@ -542,7 +542,7 @@ def test_a_gradient_gone_bad_is_told_on_every_device(device):
 def test_a_run_goes_on_on_the_other_device(there_first, other_device, tmp_path):
     first, second = (other_device, "cpu") if there_first else ("cpu", other_device)
     whole = trainer(steps=8)
-    wanted = whole.run(plan=False)
+    expected = whole.run(plan=False)
 
     begun = trainer(tmp_path, steps=4)
     begun.model.to(first)
@@ -555,7 +555,7 @@ def test_a_run_goes_on_on_the_other_device(there_first, other_device, tmp_path):
     assert result.step == 8 and devices_of(rest.model) == {second}
     states = [v for s in rest.optimizer.state.values() for v in s.values() if hasattr(v, "device")]
     assert {v.device.type for v in states if v.ndim} == {second}
-    assert result.loss == pytest.approx(wanted.loss, rel=1e-3)
+    assert result.loss == pytest.approx(expected.loss, rel=1e-3)
     for name, value in rest.model.state_dict().items():
         assert_close(value.cpu(), whole.model.state_dict()[name], rtol=1e-2, atol=1e-4)
     built = find_checkpoint(tmp_path).build_model()
@@ -622,15 +622,15 @@ def test_the_lesson_on_devices_takes_the_gpu(other_device, fresh_cuda, tmp_path,
 def test_the_gpt_of_the_lesson(other_device, tmp_path):
     left = lesson("04_gpt/04_model.py", tmp_path)
     model, ids, logits = left["model"], left["ids"], left["logits"]
-    wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     model.to(other_device)
     ids = ids.to(other_device)
-    found = model(ids)
-    assert found.device.type == other_device
-    assert_close(found.cpu(), logits.detach(), rtol=1e-4, atol=1e-5)
-    F.cross_entropy(found[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    results = model(ids)
+    assert results.device.type == other_device
+    assert_close(results.cpu(), logits.detach(), rtol=1e-4, atol=1e-5)
+    F.cross_entropy(results[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     for name, p in model.named_parameters():
-        assert_close(p.grad.cpu(), wanted[name], rtol=1e-3, atol=1e-5)
+        assert_close(p.grad.cpu(), expected[name], rtol=1e-3, atol=1e-5)
     gpt = left["gpt"].to(other_device)
-    assert_close(gpt(ids).cpu(), found.detach().cpu(), rtol=1e-4, atol=1e-5)
+    assert_close(gpt(ids).cpu(), results.detach().cpu(), rtol=1e-4, atol=1e-5)

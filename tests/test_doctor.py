@@ -71,7 +71,7 @@ def test_json_has_its_schema(planted):
     assert set(expected) <= {f["name"] for f in report["findings"]}
 
 
-def test_planted_variables_are_found_and_their_cost_measured(planted):
+def test_planted_variables_are_detected_and_their_cost_measured(planted):
     by_name = {f["name"]: f for f in json.loads(planted.stdout)["findings"]}
     assert by_name["OPENBLAS_CORETYPE"]["severity"] == "slow"
     assert by_name["OPENBLAS_CORETYPE"]["command"] == variables.unset_command("OPENBLAS_CORETYPE")
@@ -104,7 +104,7 @@ def test_the_text_says_what_to_do_without_colour_in_a_pipe():
      ("PYTHONMALLOC", "debug"), ("OMP_PROC_BIND", "TRUE"), ("NPY_DISABLE_CPU_FEATURES", "AVX2"),
      ("CUDA_VISIBLE_DEVICES", ""), ("PYTHONTRACEMALLOC", "1"), ("OMP_NUM_THREADS", "many")],
 )  # fmt: skip
-def test_a_variable_that_harms_is_found(name, value):
+def test_a_variable_that_harms_is_detected(name, value):
     (finding,) = variables.slowing({name: value, "PATH": "/bin"}, cores=4)
     assert finding.name == name and finding.effect and finding.advice and "{" not in finding.effect
 

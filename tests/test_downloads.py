@@ -51,15 +51,15 @@ def names(folder):
 
 @pytest.mark.parametrize("kind", ["good", "chunked"])
 def test_a_good_download_is_kept_and_not_repeated(server, tmp_path, kind):
-    wanted = remote(server.add("/a", kind, TEXT))
+    file = remote(server.add("/a", kind, TEXT))
     folder = tmp_path / "new" / "folder"
     seen = []
-    path = fetch(wanted, folder, progress=lambda done, total: seen.append((done, total)))
+    path = fetch(file, folder, progress=lambda done, total: seen.append((done, total)))
     assert path == folder / "text.txt" and path.read_bytes() == TEXT
     done = [n for n, _ in seen]
     assert done == sorted(done) and done[-1] == len(TEXT) and len(done) > 1
     assert {total for _, total in seen} == {len(TEXT) if kind == "good" else None}
-    assert fetch(wanted, folder) == path
+    assert fetch(file, folder) == path
     assert server.requests == ["/a"] and names(folder) == ["text.txt"]
     if os.name == "posix":
         umask = os.umask(0)
@@ -82,14 +82,14 @@ def test_a_good_download_is_kept_and_not_repeated(server, tmp_path, kind):
     ids=["short", "one byte short", "changed", "longer", "chunks end", "slow", "silent", "404"],
 )
 def test_a_bad_download_leaves_nothing_and_says_what_to_do(server, tmp_path, kind, data, message):
-    wanted = remote(server.add("/a", kind, data))
+    file = remote(server.add("/a", kind, data))
     with pytest.raises(
         DownloadError, match=message.format(half=len(TEXT) // 2, all=len(TEXT))
     ) as caught:
-        fetch(wanted, tmp_path, timeout=0.3)
+        fetch(file, tmp_path, timeout=0.3)
     assert names(tmp_path) == []
     text = str(caught.value)
-    for part in (server.address + "/a", str(tmp_path / "text.txt"), wanted.sha256, DATA_VARIABLE):
+    for part in (server.address + "/a", str(tmp_path / "text.txt"), file.sha256, DATA_VARIABLE):
         assert part in text
 
 
@@ -114,14 +114,14 @@ def test_addresses_are_tried_in_order(server, tmp_path):
     "data", [b"", TEXT[:-1], TEXT[:-1] + b"x"], ids=["empty", "short", "changed"]
 )
 def test_a_wrong_file_is_named_and_stays(server, tmp_path, data):
-    wanted = remote(server.add("/a", "good", TEXT))
+    file = remote(server.add("/a", "good", TEXT))
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     with pytest.raises(
         DownloadError, match="is not the file it should be.*left as it is"
     ) as caught:
-        fetch(wanted, tmp_path)
-    assert str(path) in str(caught.value) and wanted.sha256 in str(caught.value)
+        fetch(file, tmp_path)
+    assert str(path) in str(caught.value) and file.sha256 in str(caught.value)
     assert path.read_bytes() == data and server.requests == []
 
 
@@ -134,8 +134,8 @@ def archive(**members):
 
 
 def test_a_member_of_a_zip(server, tmp_path):
-    wanted = remote(server.add("/z", "good", archive(readme="hi", inside=TEXT)), member="inside")
-    assert fetch(wanted, tmp_path).read_bytes() == TEXT
+    file = remote(server.add("/z", "good", archive(readme="hi", inside=TEXT)), member="inside")
+    assert fetch(file, tmp_path).read_bytes() == TEXT
     assert names(tmp_path) == ["text.txt"]
 
 
@@ -153,18 +153,18 @@ def test_a_member_of_a_zip(server, tmp_path):
     ids=["other member", "longer", "changed", "no zip", "empty", "cut", "too large"],
 )
 def test_a_bad_zip(server, tmp_path, data, message):
-    wanted = remote(server.add("/z", "good", data), member="inside")
+    file = remote(server.add("/z", "good", data), member="inside")
     with pytest.raises(DownloadError, match=message) as caught:
-        fetch(wanted, tmp_path)
+        fetch(file, tmp_path)
     assert "it is the zip's member inside" in str(caught.value)
     assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").write_text("x")
-    wanted = remote(server.add("/a", "good", TEXT))
+    file = remote(server.add("/a", "good", TEXT))
     with pytest.raises(DownloadError, match=f"cannot be created.*Set {DATA_VARIABLE}"):
-        fetch(wanted, tmp_path / "file" / "folder")
+        fetch(file, tmp_path / "file" / "folder")
     assert server.requests == []
 
 

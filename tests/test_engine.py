@@ -845,10 +845,10 @@ def test_an_op_without_forward_or_backward():
 def test_ops_enter_the_table_once():
     assert OPS["layer_norm"] is ops.LayerNorm and OPS["log2"] is ops.Log2
 
-    class Faster(ops.LayerNorm):
+    class Twin(ops.LayerNorm):
         pass
 
-    assert Faster.name == "layer_norm" and OPS["layer_norm"] is ops.LayerNorm
+    assert Twin.name == "layer_norm" and OPS["layer_norm"] is ops.LayerNorm
 
 
 def test_observers_see_every_op_in_order():

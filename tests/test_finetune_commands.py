@@ -240,7 +240,7 @@ def test_a_tuned_model_with_lora_is_a_base_too(cli):
         "finetune", "dpo", "pairs.jsonl", "--base", "runs/il", "--steps", 2, "--answers", 0
     )
     assert (code, err) == (0, "")
-    code, out, err = cli(  # and its adapter can be gone on with
+    code, out, err = cli(  # and its adapter can be trained further
         "finetune", "instruct", "entries.json", "--base", "runs/base", "--steps", 2,
         "--adapter", "runs/il/adapter", "--answers", 0,
     )  # fmt: skip
@@ -473,7 +473,7 @@ def test_data_that_changed_under_a_run(cli):
     assert code == 2 and "has changed since the run began: it had 60 rows, it has 61" in err
 
 
-def test_a_full_disk_is_said_before_the_run(cli, monkeypatch):
+def test_a_full_disk_is_reported_before_the_run(cli, monkeypatch):
     full = shutil.disk_usage(".")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     code, _, err = cli("finetune", "classify", "rows.csv", *TINY)

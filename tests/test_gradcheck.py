@@ -125,10 +125,10 @@ def test_inputs_of_any_layout():
 
 def test_which_inputs_are_checked():
     x, y = wrap(X).requires_grad_(), wrap(X + 1.0)
-    found = compare_gradients(lambda x, y, n, flag: x * y * n, x, y, 3, flag := True)
-    assert [c.name for c in found] == ["input 0"] and flag
-    found = compare_gradients(lambda x, y: x + y, (x, X))  # PyTorch gives a tuple
-    assert [c.name for c in found] == ["input 0", "input 1"]
+    comparisons = compare_gradients(lambda x, y, n, flag: x * y * n, x, y, 3, flag := True)
+    assert [c.name for c in comparisons] == ["input 0"] and flag
+    comparisons = compare_gradients(lambda x, y: x + y, (x, X))  # PyTorch gives a tuple
+    assert [c.name for c in comparisons] == ["input 0", "input 1"]
 
 
 def test_several_outputs_of_any_structure():
@@ -181,8 +181,8 @@ def test_directions(n):
     assert gradcheck(lambda x: (x * x).sum(), big, directions=n)
     with pytest.raises(GradcheckError, match="input 0"):
         gradcheck(lambda x: twice_too_large(x).sum(), big, directions=n)
-    (found,) = compare_gradients(lambda x: x.exp(), big, directions=n)
-    assert found.analytic.shape == (n,)
+    (comparison,) = compare_gradients(lambda x: x.exp(), big, directions=n)
+    assert comparison.analytic.shape == (n,)
 
 
 def test_a_kink_is_spoken_of():

@@ -26,7 +26,7 @@ def test_a_hook_sees_the_whole_gradient_once_and_may_replace_it(device):
     x.register_hook(lambda g: seen["x"].append(g.tolist()))
     y.register_hook(lambda g: seen["y"].append(g.tolist()))
     y.register_hook(lambda g: g * 10)
-    (y + y * y + x).sum().backward()  # ∂L/∂y = 1 + 2y, and x gets 1 of its own
+    (y + y * y + x).sum().backward()  # ∂L/∂y = 1 + 2y, and x gets 1 directly
     assert seen == {"x": [[211.0, 391.0]], "y": [[7.0, 13.0]]}
     assert x.grad.tolist() == [211.0, 391.0]
 

@@ -49,7 +49,7 @@ def test_every_script_is_a_lesson_or_a_solution_that_is_run():
     assert scripts == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py skips"
 
 
-def test_chapters_with_letters_and_solutions_are_found(tmp_path, monkeypatch):
+def test_chapters_with_letters_and_solutions_are_listed(tmp_path, monkeypatch):
     for path in ("01_tensors/01_a.py", "A_lora/01_b.py", "solutions/A_lora/01_b.py",
                  "A_lora/helper.py", "plots/01_c.py", "solutions/01_d.py"):  # fmt: skip
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -127,8 +127,8 @@ def test_the_loss_is_that_of_the_logits(tied):
     """Also with a LoRA layer on the head, which the fused loss has to know about."""
     model = shaken(lora_everywhere(tiny(tie_weights=tied)))
     logits = model(IDS)
-    wanted = nn.functional.cross_entropy(logits.flatten(0, 1), IDS.flatten())
-    assert model.loss(IDS, IDS).item() == pytest.approx(wanted.item(), abs=1e-6)
+    expected = nn.functional.cross_entropy(logits.flatten(0, 1), IDS.flatten())
+    assert model.loss(IDS, IDS).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def lora_everywhere(model):
@@ -220,7 +220,7 @@ def test_counts():
 
 # ------------------------------------------------------------------------------- patterns
 @pytest.mark.parametrize(
-    ("names", "wanted"),
+    ("names", "expected"),
     [
         ("qkv", ["trf_blocks.0.att.qkv", "trf_blocks.1.att.qkv"]),
         (["trf_blocks.1.att.*"], ["trf_blocks.1.att.qkv", "trf_blocks.1.att.out_proj"]),
@@ -229,10 +229,10 @@ def test_counts():
         (["*"], [f"trf_blocks.{i}.{n}" for i in (0, 1) for n in LINEARS] + ["out_head"]),
     ],
 )
-def test_patterns(names, wanted):
+def test_patterns(names, expected):
     model = tiny()
-    assert lora.add(model, names=names) == wanted
-    assert [name for name, _ in lora.named_layers(model)] == wanted
+    assert lora.add(model, names=names) == expected
+    assert [name for name, _ in lora.named_layers(model)] == expected
 
 
 def test_adding_in_two_steps():
@@ -401,12 +401,12 @@ def test_a_module_that_is_trained_whole():
     assert "trf_blocks.0.ff.layers.0" not in added
     free = {n for n, p in model.named_parameters() if p.requires_grad and "lora_" not in n}
     assert free == {"trf_blocks.0.ff.layers.0.weight", "trf_blocks.0.ff.layers.0.bias"}
-    said = lora.settings(model)
-    assert said["modules_to_save"] == ["trf_blocks.0.ff.layers.0"] and said["names"] == added
+    config = lora.settings(model)
+    assert config["modules_to_save"] == ["trf_blocks.0.ff.layers.0"] and config["names"] == added
     lora.add(model, rank=2, names=["*"])  # a second call leaves it free
     assert model.get_submodule("trf_blocks.0.ff.layers.0.linear") is not None
     again = tiny()
-    lora.add(again, **said)
+    lora.add(again, **config)
     assert [n for n, _ in lora.named_layers(again)] == added
 
 

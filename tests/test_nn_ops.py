@@ -331,7 +331,7 @@ def test_a_run_repeats_bit_for_bit():
 
 # ------------------------------------------------------------------------------------- memory
 def peak(function):
-    """The most bytes of arrays that live at once while the function runs, beyond those before."""
+    """The peak of bytes in arrays while the function runs, beyond those before."""
     function()
     tracemalloc.start()
     try:
@@ -436,17 +436,17 @@ def test_attention_with_huge_scores_has_the_gradients_of_float64(scale):
     """Scores of 1e9 are multiples of 64 in float32: then no more than finite numbers are asked."""
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal((1, 2, 130, 16)) for _ in range(4)]
-    found = []
+    gradients = []
     for dtype in ("float32", "float64"):
         q, k, v, g = (tg.tensor(a.astype("float32").astype(dtype)) for a in arrays)
         q, k, v = q * scale, k * scale, v
         for x in (q, k, v):
             x.requires_grad_()
         F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(g)
-        found.append([x.grad.numpy() for x in (q, k, v)])
+        gradients.append([x.grad.numpy() for x in (q, k, v)])
         if scale < 100.0:  # every row of p adds up to 1
             np.testing.assert_allclose(v.grad.sum(2).numpy(), g.sum(2).numpy(), rtol=0, atol=2e-3)
-    for ours, exact in zip(*found, strict=True):
+    for ours, exact in zip(*gradients, strict=True):
         assert np.isfinite(ours).all()
         if scale < 100.0:
             np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())

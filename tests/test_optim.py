@@ -105,7 +105,7 @@ def test_formulas(kind, formula, options, device):
 
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES, ids=ids)
 def test_pieces_change_nothing(kind, formula, options):
-    """Large, transposed and half-precision parameters take other roads to the same numbers."""
+    """Large, transposed and half-precision parameters take other branches: the same numbers."""
     rng = np.random.default_rng(1)
     n = SHARED + 3 * BLOCK + 7
     start = rng.standard_normal(n).astype(np.float32)

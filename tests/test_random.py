@@ -168,7 +168,7 @@ def test_a_permutation_has_every_number_once(seed, n):
 
 @settings(max_examples=200)
 @given(st.data(), st.integers(2, 60))
-def test_all_swaps_at_once(data, n):
+def test_all_swaps_together(data, n):
     """The result of Fisher and Yates' swaps one by one, for any partners."""
     partner = [data.draw(st.integers(i, n - 1)) for i in range(n - 1)]
     expected = list(range(n))

@@ -156,7 +156,7 @@ def test_tied_weights_are_stored_once_and_tied_again(tmp_path):
     assert loaded["transposed"].shape == (10, 1000)
 
 
-def test_parameters_and_gradients_wanted():
+def test_parameters_and_requires_grad():
     p = nn.Parameter(tg.ones(2))
     frozen = nn.Parameter(tg.ones(2), requires_grad=False)
     loaded = through([p, frozen, tg.ones(1, requires_grad=True), p * 2])
@@ -262,7 +262,7 @@ def test_a_file_cut_short_is_noticed(share):
 @settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_structure_is_an_error_or_a_value(data):
-    """Whatever the bytes of the header say, the only error is RuntimeError."""
+    """For any bytes in the header, the only error is RuntimeError."""
     buffer = io.BytesIO()
     save({"a": tg.ones(2), "s": tg.Size([1]), 3: {1}, "o": OrderedDict(x=b"y")}, buffer)
     raw = bytearray(buffer.getvalue())

@@ -46,13 +46,13 @@ def test_loss_curve_is_the_same_twice():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_loss_curve_in_many_small_pieces(monkeypatch, threads):
-    wanted = curve(10)
+    expected = curve(10)
     monkeypatch.setattr(parallel, "_threads", threads)
     monkeypatch.setattr(parallel, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(matmul, "MIN_SHARED", 1000)
     monkeypatch.setattr(attention_blocks, "BLOCK_BYTES", 1 << 12)
     monkeypatch.setattr(loss_op, "LOGITS_BYTES", 1 << 14)
-    np.testing.assert_allclose(curve(10), wanted, rtol=1e-5)
+    np.testing.assert_allclose(curve(10), expected, rtol=1e-5)
 
 
 def test_products_of_many_shapes(monkeypatch):

@@ -31,7 +31,7 @@ def test_broadcast_sizes_broadcast(data):
 
 def test_every_kind_of_size_is_drawn():
     signature = "x(...,C) w(C)? -> y(...,C)"
-    for wanted in (
+    for condition in (
         lambda t: t[0].ndim == 1,
         lambda t: t[0].ndim == 3,
         lambda t: 0 in t[0].shape,
@@ -39,7 +39,7 @@ def test_every_kind_of_size_is_drawn():
         lambda t: t[1] is None,
         lambda t: t[1] is not None and t[1].shape[0] > 2,
     ):
-        find(testing.tensors(signature), wanted)
+        find(testing.tensors(signature), condition)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

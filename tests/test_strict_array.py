@@ -1,4 +1,4 @@
-"""The stand-in for CuPy is strict: whatever is NumPy's is refused in every place."""
+"""The stand-in for CuPy is strict: it refuses NumPy's arrays and functions in every place."""
 
 from __future__ import annotations
 

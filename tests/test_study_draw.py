@@ -285,7 +285,7 @@ def test_attention_maps_are_the_weights():
     assert '"tokens":["a","b","c","d","e","f"]' in maps.html()
 
 
-def test_attention_of_primitives_is_found_too():
+def test_attention_of_primitives_is_recognised_too():
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     x = torch.tensor(np.random.default_rng(0).normal(size=(1, 4, 8)).astype("float32"))
     maps = study.draw_attention(attention, x, x, x).maps

@@ -117,7 +117,7 @@ def test_nothing_is_left_behind():
     y.sum().backward()
 
 
-def test_two_traces_at_once_both_see_everything():
+def test_two_traces_together_both_see_everything():
     x = torch.ones(3, requires_grad=True)
     with trace() as outer, trace() as inner:
         x.exp().sum().backward()
@@ -140,7 +140,7 @@ def test_the_first_bad_op_is_named_with_its_inputs_and_line():
     assert "test_study_trace.py" in text and "c = b.log()  # the culprit" in text
 
 
-def test_a_bad_gradient_is_found_in_backward():
+def test_a_bad_gradient_is_detected_in_backward():
     a = torch.tensor([4.0, 0.0], requires_grad=True)
     with trace() as t, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -21,7 +21,7 @@ LISTED = {
 
 
 def test_it_is_current():
-    """A process of its own: other tests exchange methods."""
+    """A separate process: other tests exchange methods."""
     script = Path(tensor_stub.__file__)
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -53,9 +53,9 @@ def test_main_writes_and_checks(tmp_path, monkeypatch):
     path = tmp_path / "stub.pyi"
     monkeypatch.setattr(tensor_stub, "STUB", path)
     monkeypatch.setattr(tensor_stub, "stub", lambda: "class Tensor: ...\n")
-    said: list[str] = []
+    lines: list[str] = []
     assert tensor_stub.main([]) == 0
     assert tensor_stub.main(["--check"]) == 0
     path.write_text("older")
-    assert tensor_stub.main(["--check"], said.append) == 1
-    assert "python tests/tensor_stub.py" in said[0]
+    assert tensor_stub.main(["--check"], lines.append) == 1
+    assert "python tests/tensor_stub.py" in lines[0]

@@ -108,10 +108,10 @@ def test_the_rule(values, place, rtol, atol):
     b = np.array(values)
     a = b.copy()
     a[place % len(a)] += 0.5
-    wanted = bool((np.abs(a - b) <= atol + rtol * np.abs(b)).all())
+    expected = bool((np.abs(a - b) <= atol + rtol * np.abs(b)).all())
     try:
         assert_close(tg.from_numpy(a), tg.from_numpy(b), rtol=rtol, atol=atol)
         passed = True
     except AssertionError:
         passed = False
-    assert passed == wanted
+    assert passed == expected

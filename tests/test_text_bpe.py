@@ -24,7 +24,7 @@ SAMPLE = (
 TOKENIZER = BPETokenizer.train(SAMPLE, 330)
 TIKTOKEN = TOKENIZER.to_tiktoken()
 
-# Characters of a newer Unicode than Python's are no letters here; see test_text_split.py.
+# Characters of a newer Unicode than Python's are not letters here; see test_text_split.py.
 texts = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=80)
 mixed = st.lists(
     texts | st.sampled_from([*split(SAMPLE), " ", "\n", "  ", "\t", "'s", "\u3000", "\x1c"]),

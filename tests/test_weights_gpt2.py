@@ -218,8 +218,8 @@ def test_an_unexpected_weight(arrays):
 
 def test_a_wrong_shape_is_named_with_both_shapes(arrays):
     arrays["transformer.h.0.attn.c_attn.weight"] = np.ones((24, 8), np.float32)
-    wanted = r"h\.0\.attn\.c_attn\.weight has shape \(24, 8\), expected \(8, 24\)"
-    with pytest.raises(ValueError, match=wanted):
+    message = r"h\.0\.attn\.c_attn\.weight has shape \(24, 8\), expected \(8, 24\)"
+    with pytest.raises(ValueError, match=message):
         build_gpt2(arrays, n_heads=2)
 
 
@@ -263,7 +263,7 @@ def test_whole_numbers_are_no_weights(arrays):
         build_gpt2(arrays, n_heads=2)
 
 
-def test_heads_that_nobody_told(arrays):
+def test_unknown_number_of_heads(arrays):
     with pytest.raises(ValueError, match=r"emb_dim=8 is not a multiple of 64.*pass n_heads"):
         build_gpt2(arrays)
 
@@ -333,8 +333,8 @@ def test_a_file_of_something_else(tmp_path):
 )
 def test_a_config_that_does_not_fit(tmp_path, change, message):
     folder = save_gpt2(tiny(), tmp_path)
-    said = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**said, **change}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(ValueError, match=message):
         load_gpt2(folder)
 
@@ -351,8 +351,8 @@ def test_a_broken_config(tmp_path, text, message):
 
 def test_different_dropout_rates_are_a_choice(tmp_path):
     folder = save_gpt2(tiny(), tmp_path)
-    said = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**said, "resid_pdrop": 0.5}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "resid_pdrop": 0.5}))
     assert load_gpt2(folder, drop_rate=0.5).config.drop_rate == 0.5
 
 

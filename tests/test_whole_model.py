@@ -1,4 +1,4 @@
-"""Whole models: all ops at once, against finite differences, their twins and each other.
+"""Whole models: all ops together, against finite differences, their twins and each other.
 
 tests/test_gpt.py checks every single weight of a GPT; here are what it does not hold: a block of
 the newer kind, the model with every fused op replaced by its slow twin, and both precisions.
@@ -140,8 +140,8 @@ def test_with_every_fused_op_replaced_by_its_twin(monkeypatch, tie):
 def test_float32_follows_float64():
     x, y = ids(3, 6, vocabulary=13), ids(3, 6, seed=1, vocabulary=13)
     small, exact = gpt(), gpt().double()
-    got, wanted = gradients(small, small.loss(x, y)), gradients(exact, exact.loss(x, y))
-    for name, g in wanted.items():
+    got, expected = gradients(small, small.loss(x, y)), gradients(exact, exact.loss(x, y))
+    for name, g in expected.items():
         assert got[name].dtype == np.float32
         off = np.abs(got[name] - g).max() / np.abs(g).max()
         assert off < 1e-4, f"{name}: {off}"

@@ -36,8 +36,10 @@ def take_all(parts, note):
 
 def test_each_gives_results_in_order_and_every_part_once():
     seen = []
-    found = parallel.each(lambda i: (seen.append(i), time.sleep(0.001), i * i)[-1], list(range(40)))
-    assert found == [i * i for i in range(40)]
+    squares = parallel.each(
+        lambda i: (seen.append(i), time.sleep(0.001), i * i)[-1], list(range(40))
+    )
+    assert squares == [i * i for i in range(40)]
     assert sorted(seen) == list(range(40))
 
 
@@ -109,15 +111,15 @@ def test_an_error_in_any_thread_is_raised_here(where):
 
 
 def test_numpy_s_error_state_holds_in_the_helper():
-    met, found = threading.Barrier(2), []
+    met, results = threading.Barrier(2), []
 
     def work():
         met.wait(30)
-        found.append(np.geterr()["divide"])
+        results.append(np.geterr()["divide"])
 
     with np.errstate(divide="raise"):
         work_together(work, 2)
-    assert found == ["raise", "raise"]
+    assert results == ["raise", "raise"]
 
 
 def test_a_helper_that_is_busy_is_not_waited_for():

@@ -27,9 +27,9 @@ def assert_same(theirs: Any, ours: Any, expression: str, **names: Any) -> None:
 
     The beginning is PyTorch's message, or its first 40 characters if it is longer.
     """
-    wanted, got = outcome(theirs, expression, **names), outcome(ours, expression, **names)
-    kind, colon, message = wanted.partition(": ")
+    expected, got = outcome(theirs, expression, **names), outcome(ours, expression, **names)
+    kind, colon, message = expected.partition(": ")
     if colon and kind.endswith("Error") and kind.isidentifier():
-        assert got.startswith(f"{kind}: {message[:40].rstrip('. ')}"), (expression, wanted, got)
+        assert got.startswith(f"{kind}: {message[:40].rstrip('. ')}"), (expression, expected, got)
     else:
-        assert got == wanted, f"{expression}\nPyTorch: {wanted}\nhere:    {got}"
+        assert got == expected, f"{expression}\nPyTorch: {expected}\nhere:    {got}"

@@ -89,10 +89,10 @@ def agree(torch: Any, fn: Any, *arrays: Any) -> set[str]:
     return seen
 
 
-def equal(got: np.ndarray, wanted: np.ndarray, what: str, loose: float = 0.0) -> None:
+def equal(got: np.ndarray, expected: np.ndarray, what: str, loose: float = 0.0) -> None:
     """Equal within the dtype's tolerance of the largest number, infinities and NaN included."""
-    assert got.shape == wanted.shape, f"{what}: shape {got.shape}, PyTorch's is {wanted.shape}"
-    tolerance = max(loose, TOLERANCE.get(str(wanted.dtype), 0.0))
-    finite = np.abs(wanted[np.isfinite(wanted)]) if tolerance else np.zeros(0)
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, PyTorch's is {expected.shape}"
+    tolerance = max(loose, TOLERANCE.get(str(expected.dtype), 0.0))
+    finite = np.abs(expected[np.isfinite(expected)]) if tolerance else np.zeros(0)
     scale = max(1.0, float(finite.max())) if finite.size else 1.0
-    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=what)

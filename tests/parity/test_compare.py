@@ -246,8 +246,8 @@ def test_tensor_with_number(seed, name, number, function):
     if name in ("uint8", "bool") and number == -1:
         number = 1  # here PyTorch compares with 255 instead of the given number
     x, ours = drawn(seed, (7,), name)
-    wanted = getattr(torch, function)(x, number)
-    assert getattr(tg, function)(ours, number).tolist() == wanted.tolist()
+    expected = getattr(torch, function)(x, number)
+    assert getattr(tg, function)(ours, number).tolist() == expected.tolist()
 
 
 @settings(max_examples=100)

@@ -158,7 +158,7 @@ def test_random_split(seed, n, data, own):
 @given(seed=seeds, n=st.integers(1, 40), data=st.data(), own=st.booleans())
 def test_samplers(seed, n, data, own):
     """Two passes over each, so that the second must begin where the first left the stream."""
-    wanted = data.draw(st.one_of(st.none(), st.integers(1, 100)))
+    n_samples = data.draw(st.one_of(st.none(), st.integers(1, 100)))
     weights = data.draw(st.lists(st.floats(0.01, 1), min_size=n, max_size=n))
     size = data.draw(st.integers(1, 9))
 
@@ -167,11 +167,11 @@ def test_samplers(seed, n, data, own):
         generator = lib.Generator().manual_seed(seed) if own else None
         samplers = [
             d.SequentialSampler(range(n)),
-            d.RandomSampler(range(n), num_samples=wanted, generator=generator),
-            d.RandomSampler(range(n), True, wanted, generator),
+            d.RandomSampler(range(n), num_samples=n_samples, generator=generator),
+            d.RandomSampler(range(n), True, n_samples, generator),
             d.SubsetRandomSampler([i * i for i in range(n)], generator),
-            d.WeightedRandomSampler(weights, wanted or 5, generator=generator),
-            d.WeightedRandomSampler(weights, min(wanted or 5, n), False, generator),
+            d.WeightedRandomSampler(weights, n_samples or 5, generator=generator),
+            d.WeightedRandomSampler(weights, min(n_samples or 5, n), False, generator),
         ]
         samplers += [
             d.BatchSampler(d.RandomSampler(range(n), generator=generator), size, drop)

@@ -80,7 +80,9 @@ def test_the_head_of_a_classifier(pool):
         "mean": torch.stack([x[0, :3].mean(0), x[1].mean(0)]),
     }[pool]  # fmt: skip
     weight, bias = (torch.tensor(p.detach().numpy()) for p in model.out_head.parameters())
-    wanted = torch.nn.functional.cross_entropy(picked @ weight.T + bias, torch.tensor(labels))
-    wanted.backward()
-    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    loss_of_torch = torch.nn.functional.cross_entropy(
+        picked @ weight.T + bias, torch.tensor(labels)
+    )
+    loss_of_torch.backward()
+    assert loss.item() == pytest.approx(loss_of_torch.item(), rel=1e-5)
     np.testing.assert_allclose(hidden.grad.numpy(), x.grad.numpy(), rtol=1e-4, atol=1e-6)

@@ -106,9 +106,11 @@ def assert_slope(leaves, program, weight):
                 moved = start(tinygrad_llm)
                 moved[k][0].array[place] += step
                 ends.append(total(run(tinygrad_llm, moved, program)[0], weight).item())
-            slope = (ends[0] - ends[1]) / 2e-6
+            derivative = (ends[0] - ends[1]) / 2e-6
             g = leaves[k][0].grad
-            assert abs((0.0 if g is None else g.array[place]) - slope) < 1e-5 * max(1, abs(slope))
+            assert abs((0.0 if g is None else g.array[place]) - derivative) < 1e-5 * max(
+                1, abs(derivative)
+            )
 
 
 steps = st.tuples(
@@ -167,7 +169,7 @@ def check(program, weight):
         assert "inplace" in str(error), error
         assert_slope(ours, program, weight)
         return
-    for (leaf, _), (wanted, _) in zip(ours[:2], theirs[:2], strict=True):
+    for (leaf, _), (their_leaf, _) in zip(ours[:2], theirs[:2], strict=True):
         g = np.zeros(SHAPE) if leaf.grad is None else leaf.grad.numpy()
-        want_g = np.zeros(SHAPE) if wanted.grad is None else wanted.grad.numpy()
+        want_g = np.zeros(SHAPE) if their_leaf.grad is None else their_leaf.grad.numpy()
         np.testing.assert_allclose(g, want_g, atol=1e-10)

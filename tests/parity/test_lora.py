@@ -41,10 +41,10 @@ def test_an_adapter_made_here_loads_in_peft(tmp_path):
     lora.save(ours, tmp_path)
     theirs = peft.PeftModel.from_pretrained(program(torch), tmp_path).eval()
     with torch.no_grad():
-        wanted = theirs(torch.from_numpy(X)).numpy()
-    found = ours(tg.from_numpy(X)).detach().numpy()
-    assert np.abs(found - program(tg)(tg.from_numpy(X)).detach().numpy()).max() > 0.1
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+        expected = theirs(torch.from_numpy(X)).numpy()
+    outputs = ours(tg.from_numpy(X)).detach().numpy()
+    assert np.abs(outputs - program(tg)(tg.from_numpy(X)).detach().numpy()).max() > 0.1
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("targets", [["first"], ["first", "second"]])
@@ -55,13 +55,13 @@ def test_an_adapter_of_peft_loads_here(tmp_path, targets):
         for name, p in theirs.named_parameters():
             if "lora_B" in name:
                 p.normal_()
-        wanted = theirs(torch.from_numpy(X)).numpy()
+        expected = theirs(torch.from_numpy(X)).numpy()
     theirs.save_pretrained(tmp_path)
     ours = program(tg)
     assert sorted(lora.load(ours, tmp_path)) == targets
-    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), expected, atol=1e-5)
     lora.merge(ours)
-    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), expected, atol=1e-5)
 
 
 def test_modules_that_are_trained_whole_go_both_ways(tmp_path):
@@ -74,8 +74,8 @@ def test_modules_that_are_trained_whole_go_both_ways(tmp_path):
     lora.save(ours, tmp_path / "ours")
     theirs = peft.PeftModel.from_pretrained(program(torch), tmp_path / "ours").eval()
     with torch.no_grad():
-        wanted = theirs(torch.from_numpy(X)).numpy()
-    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+        expected = theirs(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), expected, atol=1e-5)
 
     config = peft.LoraConfig(r=2, target_modules=["first"], modules_to_save=["second"])
     theirs = peft.get_peft_model(program(torch), config).eval()
@@ -83,8 +83,8 @@ def test_modules_that_are_trained_whole_go_both_ways(tmp_path):
         for name, p in theirs.named_parameters():
             if "lora_B" in name or "modules_to_save" in name:
                 p.normal_()
-        wanted = theirs(torch.from_numpy(X)).numpy()
+        expected = theirs(torch.from_numpy(X)).numpy()
     theirs.save_pretrained(tmp_path / "theirs")
     ours = program(tg)
     assert lora.load(ours, tmp_path / "theirs") == ["first"]
-    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), expected, atol=1e-5)

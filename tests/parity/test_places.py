@@ -12,16 +12,16 @@ LIBRARIES = [tinygrad_llm, torch]
 
 def leaves(y):
     """The leaves as tools that draw graphs visit them, starting at the output."""
-    found, seen, to_see = [], set(), [y.grad_fn]
+    variables, seen, to_see = [], set(), [y.grad_fn]
     while to_see:
         step = to_see.pop()
         if step is None or step in seen:
             continue
         seen.add(step)
         if hasattr(step, "variable"):
-            found.append(step.variable)
+            variables.append(step.variable)
         to_see += [before for before, _ in step.next_functions]
-    return found
+    return variables
 
 
 @pytest.mark.parametrize("lib", LIBRARIES)
@@ -60,14 +60,14 @@ def test_next_functions_say_which_output_and_what_gets_no_gradient():
     ],
 )  # fmt: skip
 def test_storage(view):
-    told = []
+    storages = []
     for lib in LIBRARIES:
         x = lib.arange(12.0).reshape(3, 4)
         y = eval(view)
         storage = y.untyped_storage()
         shared = storage.data_ptr() == x.untyped_storage().data_ptr()
         ahead = y.data_ptr() - storage.data_ptr() if y.numel() else 0
-        told.append((y.storage_offset() if y.numel() else 0, ahead, shared, storage.nbytes()))
+        storages.append((y.storage_offset() if y.numel() else 0, ahead, shared, storage.nbytes()))
         assert storage.size() == len(storage) == storage.nbytes()
         assert f"of size {storage.nbytes()}]" in repr(storage) and storage.device == y.device
-    assert told[0] == told[1]
+    assert storages[0] == storages[1]

@@ -71,11 +71,11 @@ def test_logits_and_gradients(tmp_path, tied, safe):
     our_loss.backward()
     # A gradient has the layout of its weight and is converted in the same way.
     grads = {name: p.grad for name, p in ours.named_parameters()}
-    found = to_huggingface(grads, tied=tied)
-    assert found.keys() == gradients.keys()
+    renamed = to_huggingface(grads, tied=tied)
+    assert renamed.keys() == gradients.keys()
     for name, gradient in gradients.items():
         assert np.abs(gradient).max() > 1e-4, name
-        close(found[name], gradient, name)
+        close(renamed[name], gradient, name)
 
 
 def test_with_attention_heads_of_every_size(tmp_path):
@@ -135,8 +135,8 @@ def test_generation_agrees(tmp_path):
     model = theirs(seed=4, n_positions=40)
     model.save_pretrained(tmp_path)
     start = torch.tensor(IDS[:, :4])
-    wanted = model.generate(
+    expected = model.generate(
         start, max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0
     )
-    found = generate(load_gpt2(tmp_path), tg.tensor(start.detach().numpy()), 20, temperature=0.0)
-    assert found.tolist() == wanted.tolist()
+    ids = generate(load_gpt2(tmp_path), tg.tensor(start.detach().numpy()), 20, temperature=0.0)
+    assert ids.tolist() == expected.tolist()

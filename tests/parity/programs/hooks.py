@@ -28,14 +28,14 @@ record("w.grad after the hook was removed", w.grad)  # noqa: F821
 weights = [torch.ones(3, requires_grad=True), torch.full((3,), 2.0, requires_grad=True)]
 
 
-def step_at_once(p):
+def step_and_clear(p):
     with torch.no_grad():
         p -= 0.1 * p.grad
     p.grad = None
 
 
 for p in weights:
-    p.register_post_accumulate_grad_hook(step_at_once)
+    p.register_post_accumulate_grad_hook(step_and_clear)
 for _ in range(3):
     (weights[0] * weights[1] ** 2).sum().backward()
     for p in weights:
@@ -61,7 +61,7 @@ for _ in range(2):
     twice.remove()
 
 
-# ------------------------------------------------------------------------------ one's own ops
+# ------------------------------------------------------------------------------ custom ops
 class Swish(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, beta):
@@ -114,7 +114,7 @@ c = StraightThrough.apply(3 * b)
 values, places = SortedPair.apply(c + b)
 print(places.tolist(), places.requires_grad, values.requires_grad)
 (values * torch.arange(5)).sum().backward()
-record("through three ops of one's own", a.grad)  # noqa: F821
+record("through three custom ops", a.grad)  # noqa: F821
 for wrong in (lambda ctx, g: (g, None, g), lambda ctx, g: g):
     Swish.backward = staticmethod(wrong)
     try:
