@@ -125,7 +125,6 @@ def test_default_generator():
         (lambda g, n: g.exponential(n, 2.0), 1 / 2, 1 / 4),
         (lambda g, n: g.bernoulli(0.3, n), 0.3, 0.21),
         (lambda g, n: g.bernoulli(np.full(n, 0.3, np.float32)), 0.3, 0.21),
-        (lambda g, n: g.dropout_mask(n, 0.2), 1, 0.25),
         (lambda g, n: g.randint(-5, 6, n), 0, 10),
         (lambda g, n: g.randperm(n) / n, 1 / 2, 1 / 12),
         (lambda g, n: g.multinomial(np.array([0.2, 0.3, 0.5]), n, True), 1.3, 0.61),
@@ -303,22 +302,7 @@ def test_nothing_is_drawn_for_nothing():
     generator.randint(0, 5, (0,))
     generator.randperm(1)
     generator.bernoulli(0.5, 0)
-    generator.dropout_mask((4, 4), 0.0)
-    generator.dropout_mask((4, 4), 1.0)
     np.testing.assert_array_equal(generator.state(), state)
-
-
-@given(seed=seeds, p=st.floats(0, 1), shape=st.lists(st.integers(0, 9), max_size=3).map(tuple))
-def test_dropout_mask(seed, p, shape):
-    """Zero where a coin says so, and 1/(1 − p) elsewhere."""
-    mask = Generator().manual_seed(seed).dropout_mask(shape, p)
-    assert mask.shape == shape and mask.dtype == np.float32
-    if 0.0 < p < 1.0:
-        keep = Generator().manual_seed(seed).bernoulli(1.0 - p, shape, bool)
-        expected = np.float32(1) / np.float32(1.0 - p)
-        np.testing.assert_array_equal(mask, np.where(keep, expected, np.float32(0)))
-    else:
-        assert (mask == 1.0 - p).all()
 
 
 def test_the_order_of_memory():

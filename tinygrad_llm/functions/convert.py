@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import ops
 from ..arrays.devices import device_of
 from ..tensor import Tensor, attach, device, dtypes
@@ -101,13 +99,6 @@ for _name, _dtype in {
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     """The tensor itself: memory is not pinned here."""
     return self
-
-
-def as_array(value: Any, dtype: Any = None) -> np.ndarray:
-    """A tensor, number, list or array as a NumPy array."""
-    if isinstance(value, Tensor):
-        value = value.numpy(force=True)
-    return np.asarray(value, dtype)
 
 
 @method

@@ -10,6 +10,7 @@ from .. import ops
 from ..arrays.capture import refuse_in_capture
 from ..arrays.devices import asarray, settings
 from ..arrays.twins import twins
+from ..random import default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor
 from .checks import need_floating
@@ -19,8 +20,6 @@ from .inplace import write
 
 def _draw_seed() -> int:
     """The seed of a mask that is drawn on a GPU: one draw on the CPU."""
-    from ..random import default_generator
-
     return int(default_generator.randint(0, 2**63 - 1, (1,), np.int64)[0])
 
 
@@ -29,8 +28,6 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
 
     The draws follow the order of like's memory if it has that shape. Nothing is drawn for p = 1.
     """
-    from ..random import default_generator
-
     if p == 1.0:
         return asarray(np.zeros(shape, np.bool_), like.array)
 

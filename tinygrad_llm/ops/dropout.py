@@ -7,7 +7,8 @@ class Dropout(Op):
     """y = x·keep/(1 − p), where keep is 1 with probability 1 − p, else 0.
 
     Backward: ∂L/∂x = g·keep/(1 − p), with the same keep.
-    The mask is an input, drawn by the caller from a random stream, so that the op is deterministic.
+    The mask is an input, so that the op is deterministic: functions/dropout.py draws it (keep_mask)
+    from the default generator of random/.
     Saves keep: one byte per element if it is boolean. Source: Srivastava et al. (2014).
     """
 

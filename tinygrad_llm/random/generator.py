@@ -250,31 +250,6 @@ class Generator:
             else:
                 part[:] = True
 
-    def dropout_mask(
-        self, shape: Shape, p: float, dtype: DTypeLike = np.float32, like: Any = None
-    ) -> np.ndarray:
-        """The factors of dropout: 1/(1 − p) with probability 1 − p, else 0, in dtype.
-
-        like: an array of the shape; its order in memory decides the order of the draws. Nothing is
-        drawn for p = 0 and p = 1, nor for an empty shape, as in PyTorch.
-        """
-        dtype = np.dtype(dtype)
-        if like is not None:
-            return in_memory_order(lambda s: self.dropout_mask(s, p, dtype), like)
-        out = np.empty(_size(shape), dtype)
-        if p in (0.0, 1.0):
-            out[:] = 1.0 - p
-            return out.reshape(shape)
-        wide = np.float64 if dtype == np.float64 else np.float32
-        scale = dtype.type(wide(1.0) / wide(1.0 - p))
-        keep = np.empty(min(_CHUNK, out.size), np.bool_)
-        for part in _parts(out):
-            self._coins(1.0 - p, keep[: part.size])
-            part[:] = keep[: part.size]
-            part *= scale
-        return out.reshape(shape)
-
-    # -------------------------------------------------------------------------------- integers
     def randint(
         self, low: int, high: int | None, shape: Shape, dtype: DTypeLike = np.int64
     ) -> np.ndarray:
