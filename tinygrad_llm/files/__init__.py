@@ -1,2 +1,1 @@
-"""Files of any kind: written whole or not at all, JSON with errors that name the file, downloads
-that are checked."""
+"""Files: written completely or not at all, JSON with clear errors, downloads that are checked."""

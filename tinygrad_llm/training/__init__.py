@@ -1,4 +1,8 @@
-"""Training: batches, the loop, checkpoints, metrics, plots, and what a model costs."""
+"""Training: the loop, checkpoints, metrics, plots, and the search for a learning rate.
+
+Batches of tokens (`data.batches`) and what a model costs (`models.costs`) can be imported from here
+too: a training script needs them.
+"""
 
 from ..data.batches import EvaluationBatches, ExampleBatches, Stream, TokenBatches
 from ..models.costs import flops_per_token, gpt_flops, gpt_memory, gpt_parameters
