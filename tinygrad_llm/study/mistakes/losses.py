@@ -25,8 +25,8 @@ def attention(
         k_all, v_all = (np.repeat(a, group, -3) if a.ndim > 2 else a for a in (k, v))
         s = q @ k_all.swapaxes(-1, -2) * scale  # (..., L, S)
         seen = np.ones(s.shape[-2:], bool)
-        if op.causal and causal:
-            seen = np.tril(seen)
+        if op.band.causal and causal:
+            seen = np.tril(seen, op.band.offset)
         if mask is not None and masked:
             if mask.dtype == bool:
                 seen = seen & mask
