@@ -52,7 +52,7 @@ class ScaledDotProductAttention(Op):
         xp = xp_of(q)
         self.band = Band(is_causal, offset, window, q.shape[-2], k.shape[-2])
         self.scale = q.shape[-1] ** -0.5 if scale is None else scale
-        self.softcap = softcap
+        self.causal, self.softcap = is_causal, softcap
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
         future = attention_blocks.future_mask(q.dtype, xp) if is_causal else None
         self.q_shape, self.k_shape, self.v_shape = q.shape, k.shape, v.shape
