@@ -131,7 +131,9 @@ def times_of(summary: dict[str, Any]) -> dict[str, float]:
 
 def compare(alone: dict[str, float], loaded: dict[str, float], n: int) -> dict[str, Any]:
     """Print how many times as long each part took beside n busy processes, and a fair share."""
-    cores = _cores()
+    from tinygrad_llm.arrays.parallel import core_count
+
+    cores = core_count()
     fair = max(1.0, (cores + n) / cores)
     width = max(map(len, alone), default=10) + 2
     print(f"\n{'':{width}}{'alone':>12}{'beside ' + str(n):>12}{'times':>8}")
@@ -152,11 +154,6 @@ def compare(alone: dict[str, float], loaded: dict[str, float], n: int) -> dict[s
 def _halved(cores: int, n: int) -> float:
     """How much longer a step takes that waits for its slowest thread."""
     return 1.0 + -(-n // cores)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _time(seconds: float) -> str:

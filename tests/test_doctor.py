@@ -49,7 +49,7 @@ def without_measuring(monkeypatch):
                 "bandwidth": 10.0}  # fmt: skip
 
     monkeypatch.setattr(machine, "_measure", measure)
-    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(machine, "core_count", lambda: 4)
     return rates
 
 
@@ -76,7 +76,7 @@ def test_planted_variables_are_detected_and_their_cost_measured(planted):
     assert by_name["OPENBLAS_CORETYPE"]["severity"] == "slow"
     assert by_name["OPENBLAS_CORETYPE"]["command"] == variables.unset_command("OPENBLAS_CORETYPE")
     assert by_name["MALLOC_PERTURB_"]["severity"] == "slow"
-    if (os.cpu_count() or 1) > 1 and machine.cores() > 1:
+    if (os.cpu_count() or 1) > 1 and machine.core_count() > 1:
         assert by_name["OMP_NUM_THREADS"]["severity"] == "slow"
     cost = by_name["cost of the variables"]
     assert {"OPENBLAS_CORETYPE", "MALLOC_PERTURB_"} <= set(cost["facts"]["names"])

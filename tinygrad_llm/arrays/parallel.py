@@ -40,6 +40,7 @@ __all__ = [
     "CACHE_BYTES",
     "MEMORY_BYTES",
     "along",
+    "core_count",
     "each",
     "on_every_core",
     "over_blocks",
@@ -58,12 +59,17 @@ Decorator = Callable[[Callable[..., Any]], Any]  # runs a function, and returns 
 _threads = 0  # 0: not yet counted
 
 
+def core_count() -> int:
+    """The number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """The number of threads that share big arrays: set_thread_count's, or this process's cores."""
     global _threads
     if not _threads:
-        affinity = getattr(os, "sched_getaffinity", None)
-        _threads = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+        _threads = core_count()
     return _threads
 
 

@@ -63,24 +63,24 @@ def _check_range(ids: Any, n: int, dim: int) -> None:
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 
 
-def _scatter_index(input: Tensor, dim: int, index: Tensor) -> Any:
-    """The places in input's array that index names: input.array[place] has index's shape."""
+def _place_and_source(input: Tensor, dim: int, index: Tensor, src: Any) -> tuple[Any, Any]:
+    """The places in input's array that index names, and what to put there.
+
+    input.array[place] has index's shape. The source is src as far as index reaches, in input's
+    dtype; a number stays as it is.
+    """
     dim = normal_dim(dim, input.array.ndim)
     ids = index.array
     if ids.dtype.kind not in "iu":
         raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
     _check_range(ids, input.array.shape[dim], dim)
-    return take_along(input.array, ids, dim)
-
-
-def _source(input: Tensor, index: Tensor, src: Any) -> Any:
-    """src as far as index reaches, in input's dtype; a number as it is."""
+    place = take_along(input.array, ids, dim)
     if src is None:
         raise TypeError("scatter(): a tensor src or a number value is missing")
     if not isinstance(src, Tensor):
-        return src
-    part = src[tuple(slice(0, n) for n in index.array.shape)]
-    return cast(part, input.array.dtype)
+        return place, src
+    part = src[tuple(slice(0, n) for n in ids.shape)]
+    return place, cast(part, input.array.dtype)
 
 
 @method
@@ -88,8 +88,7 @@ def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
 ) -> Tensor:
     """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
-    place = _scatter_index(input, dim, index)
-    source = _source(input, index, value if src is None else src)
+    place, source = _place_and_source(input, dim, index, value if src is None else src)
     return ops.IndexPut.apply(input, source, index=place)
 
 
@@ -98,15 +97,14 @@ def scatter_(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
 ) -> Tensor:
     """scatter in place."""
-    place = _scatter_index(input, dim, index)
-    source = _source(input, index, value if src is None else src)
+    place, source = _place_and_source(input, dim, index, value if src is None else src)
     return change_in_place(input, "scatter_", ops.IndexPut, source, index=place)
 
 
 def _added(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """What scatter_add adds: zeros of input's shape, and the sums where index points."""
-    place = _scatter_index(input, dim, index)
-    return ops.ScatterAdd.apply(_source(input, index, src), shape=input.array.shape, index=place)
+    place, source = _place_and_source(input, dim, index, src)
+    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=place)
 
 
 @method

@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import random as streams
 from ..arrays.devices import asarray, to_numpy
-from ..random import Generator, default_generator
+from ..random import (
+    Generator,
+    default_generator,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
 from .creation.arguments import as_size, placed_tensor
@@ -227,32 +233,9 @@ def _in_rows(array: Any) -> bool:
 
 
 # ------------------------------------------------------------------------------ seed and state
-def manual_seed(seed: Any) -> Generator:
-    """Begin the default generator's stream of `seed`; returns that generator.
-
-    Raises: ValueError if seed, made an int, is not between −2⁶³ and 2⁶⁴ − 1.
-    """
-    return streams.manual_seed(seed)
-
-
-def seed() -> int:
-    """Begin a stream of the default generator from a seed of the system's; returns the seed."""
-    return default_generator.seed()
-
-
-def initial_seed() -> int:
-    """The seed that the default generator's stream began with."""
-    return default_generator.initial_seed()
-
-
 def get_rng_state() -> Tensor:
     """The default generator's state, 5056 numbers of uint8 in PyTorch's own layout."""
     return wrap(default_generator.state())
-
-
-def set_rng_state(new_state: Any) -> None:
-    """Continue the default generator where `new_state` was taken, here or in PyTorch."""
-    default_generator.set_state(new_state)
 
 
 def _get_state(self: Generator) -> Tensor:

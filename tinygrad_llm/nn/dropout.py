@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..functions.dropout import check_p
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
@@ -18,8 +19,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+        check_p(p)
         self.p = p
         self.inplace = inplace
 

@@ -42,6 +42,15 @@ class Mean(Op):
         return spread(g / self.n if self.n else g, self.shape, self.dims, self.keepdim)
 
 
+def _variance(x, dims, keepdim, correction):
+    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c): NaN if that is 0."""
+    n = math.prod(x.shape[d] for d in dims)
+    centred = x - sum_over(x, dims, True) / max(n, 1)
+    divisor = max(n - correction, 0)
+    squares = sum_over(centred * centred, dims, keepdim)
+    return centred, divisor, squares / divisor if divisor else squares * math.nan
+
+
 class Var(Op):
     """y = Σ (x − μ)² / (n − c) over dims, with the correction c = 1 (unbiased) or 0.
 
@@ -52,12 +61,9 @@ class Var(Op):
 
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        n = math.prod(x.shape[d] for d in dims)
-        centred = x - sum_over(x, dims, True) / max(n, 1)
-        self.divisor = max(n - correction, 0)
+        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
         self.saved = (centred,)
-        squares = sum_over(centred * centred, dims, keepdim)
-        return squares / self.divisor if self.divisor else squares * math.nan
+        return variance
 
     def backward(self, g):
         (centred,) = self.saved
@@ -74,11 +80,8 @@ class Std(Op):
 
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        n = math.prod(x.shape[d] for d in dims)
-        centred = x - sum_over(x, dims, True) / max(n, 1)
-        self.divisor = max(n - correction, 0)
-        variance = sum_over(centred * centred, dims, keepdim)
-        y = xp_of(x).sqrt(variance / self.divisor if self.divisor else variance * math.nan)
+        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
+        y = xp_of(x).sqrt(variance)
         self.saved = centred, y
         return y
 

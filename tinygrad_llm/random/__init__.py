@@ -57,7 +57,10 @@ default_generator.seed()
 
 
 def manual_seed(seed: Any) -> Generator:
-    """Begin the stream of `seed` in the default generator; returns the generator."""
+    """Begin the stream of `seed` in the default generator; returns the generator.
+
+    Raises: ValueError if seed, made an int, is not between −2⁶³ and 2⁶⁴ − 1.
+    """
     return default_generator.manual_seed(int(seed))
 
 
@@ -77,7 +80,7 @@ def get_rng_state() -> np.ndarray:
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Make the default generator continue from the state `new_state`."""
+    """Make the default generator continue where `new_state` was taken, here or in PyTorch."""
     default_generator.set_state(new_state)
 
 

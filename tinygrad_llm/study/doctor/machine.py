@@ -10,21 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...arrays.parallel import core_count
 from .environment import Variable, slowing, unset_command, without
 from .finding import Finding, installed, pip_install, run_python
 
-__all__ = ["cores", "look_at_machine", "look_at_memory", "look_at_speed"]
+__all__ = ["look_at_machine", "look_at_memory", "look_at_speed"]
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 _HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _FAULTS = 1000  # a new array of 64 MB: 33 with huge pages, 16,385 without
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def quota() -> float | None:
@@ -68,7 +63,7 @@ def memory() -> tuple[int, int] | None:
 
 def look_at_machine() -> list[Finding]:
     """Processor, cores, a container's limit, memory, and what else is running."""
-    area, n, all_cores = "Machine", cores(), os.cpu_count() or 1
+    area, n, all_cores = "Machine", core_count(), os.cpu_count() or 1
     findings = [
         Finding(
             area,
@@ -159,10 +154,10 @@ def _measure(environment: Mapping[str, str], *how: str) -> dict[str, Any]:
 
 def look_at_speed(environment: Mapping[str, str]) -> list[Finding]:
     """The speed of products and memory now, and the cost of variables that slow them."""
-    n = cores()
+    n = core_count()
     variables = slowing(environment, n)
     suspects = [v for v in variables if v.measured]
-    first = _measure(environment, "all")
+    first = _measure(environment, "all", str(n))
     cost = _cost(suspects, environment) if suspects else None
     findings = [_products(first["blas"], first["gflops"], cost, n)]
     if not first["right"]:
