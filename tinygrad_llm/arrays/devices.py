@@ -46,7 +46,7 @@ __all__ = [
 NUMPY_TYPES = (np.ndarray, np.generic)
 
 # A decorator for forward: 1/0 is infinite and log(−1) is NaN without a warning, as in PyTorch.
-quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
+quiet = np.errstate(all="ignore")
 
 on_first_gpu_use: list[Callable[[], None]] = []  # called once, when CuPy is first used
 

@@ -77,7 +77,7 @@ def hardtanh(
 ) -> Tensor:
     """x clamped to [min_val, max_val]; at both bounds the gradient is 0."""
     held = clamp(input, min_val, max_val)
-    result = where((input > min_val) & (input < max_val), input, held.detach())
+    result = where((input <= min_val) | (input >= max_val), held.detach(), input)
     return write(input, result, "hardtanh_") if inplace else result
 
 

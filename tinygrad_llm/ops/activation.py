@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.masks import selected
 from ..arrays.parallel import over_elements, times
 from ..arrays.special import normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
@@ -18,18 +19,18 @@ from ..autograd.engine import Op
 class Relu(Op):
     """y = max(x, 0).
 
-    Backward: ∂L/∂x = g where x > 0, else 0. At the kink x = 0 it is 0.
+    Backward: ∂L/∂x = 0 where x ≤ 0, the kink x = 0 included, else g; so where x is NaN it is g.
     Saves the mask x > 0: one byte per element.
     """
 
     def forward(self, x):
         if self.needs[0]:
-            self.saved = (x > 0,)
+            self.saved = (~(x <= 0),)
         return xp_of(x).maximum(x, 0)
 
     def backward(self, g):
         (positive,) = self.saved
-        return g * positive
+        return selected(g, positive)
 
 
 class LeakyRelu(Op):
@@ -46,7 +47,7 @@ class LeakyRelu(Op):
 
     def backward(self, g):
         (positive,) = self.saved
-        return g * positive + g * ~positive * self.negative_slope
+        return selected(g, positive) + selected(g * self.negative_slope, ~positive)
 
 
 class Elu(Op):

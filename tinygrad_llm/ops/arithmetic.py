@@ -4,7 +4,8 @@ For z = f(x, y) the chain rule is ∂L/∂x = g·∂f/∂x, element by element, 
 broadcast, the engine sums the gradient over the copies afterwards.
 """
 
-from ..arrays.devices import quiet, xp_of
+from ..arrays.devices import xp_of
+from ..arrays.masks import selected
 from ..autograd.engine import Op
 
 BINARY = "x(...) y(...) -> z(...)"
@@ -57,7 +58,6 @@ class Div(Op):
     signature = BINARY
     broadcasts = True
 
-    @quiet
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y
         return x / y
@@ -81,7 +81,6 @@ class Neg(Op):
 class Reciprocal(Op):
     """y = 1/x.   Backward: ∂L/∂x = −g / x² = −g·y².   Saves y."""
 
-    @quiet
     def forward(self, x):
         y = 1.0 / x
         self.saved = (y,)
@@ -113,7 +112,6 @@ class Pow(Op):
     signature = "x(...) p(...) -> z(...)"
     broadcasts = True
 
-    @quiet
     def forward(self, x, p):
         z = power(x, p)
         self.saved = x, p, z if self.needs[1] else None
@@ -124,14 +122,12 @@ class Pow(Op):
         gx = gp = None
         if self.needs[0]:
             if isinstance(p, int | float):
-                gx = g * (power(x, p - 1) * p) if p else g * 0.0
+                gx = g * (power(x, p - 1) * p) if p else xp_of(g).zeros_like(g)
             else:
-                gx = g * xp_of(g).where(p == 0, 0, p * power(x, p - 1)).astype(g.dtype)
+                gx = selected(g * (p * power(x, p - 1)).astype(g.dtype, copy=False), p != 0)
         if self.needs[1]:
-            xp = xp_of(g)
-            zero = (x == 0) & (p >= 0)
-            log_x = xp.log(xp.where(zero, 1, x)).astype(g.dtype)
-            gp = g * z * log_x
+            log_x = xp_of(g).log(xp_of(g).asarray(x, g.dtype))
+            gp = selected(g * (z * log_x), (x != 0) | ~(p >= 0))
         return gx, gp
 
 

@@ -5,7 +5,7 @@ For y = f(x) the chain rule is ∂L/∂x = g·f′(x), element by element, with 
 
 import math
 
-from ..arrays.devices import quiet, xp_of
+from ..arrays.devices import xp_of
 from ..arrays.special import erf
 from ..autograd.engine import Op
 
@@ -13,7 +13,6 @@ from ..autograd.engine import Op
 class Exp(Op):
     """y = eˣ.   Backward: ∂L/∂x = g·y.   Saves y."""
 
-    @quiet
     def forward(self, x):
         y = xp_of(x).exp(x)
         self.saved = (y,)
@@ -26,7 +25,6 @@ class Exp(Op):
 class Expm1(Op):
     """y = eˣ − 1, exact near 0.   Backward: ∂L/∂x = g·(y + 1).   Saves y."""
 
-    @quiet
     def forward(self, x):
         y = xp_of(x).expm1(x)
         self.saved = (y,)
@@ -39,7 +37,6 @@ class Expm1(Op):
 class Log(Op):
     """y = ln x.   Backward: ∂L/∂x = g / x.   Saves x."""
 
-    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log(x)
@@ -51,7 +48,6 @@ class Log(Op):
 class Log1p(Op):
     """y = ln(1 + x), exact near 0.   Backward: ∂L/∂x = g / (1 + x).   Saves x."""
 
-    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log1p(x)
@@ -63,7 +59,6 @@ class Log1p(Op):
 class Log2(Op):
     """y = log₂ x = ln x / ln 2.   Backward: ∂L/∂x = g / (x·ln 2).   Saves x."""
 
-    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log2(x)
@@ -75,7 +70,6 @@ class Log2(Op):
 class Log10(Op):
     """y = log₁₀ x = ln x / ln 10.   Backward: ∂L/∂x = g / (x·ln 10).   Saves x."""
 
-    @quiet
     def forward(self, x):
         self.saved = (x,)
         return xp_of(x).log10(x)
@@ -87,7 +81,6 @@ class Log10(Op):
 class Sqrt(Op):
     """y = √x.   Backward: ∂L/∂x = g / (2y), infinite at x = 0.   Saves y."""
 
-    @quiet
     def forward(self, x):
         y = xp_of(x).sqrt(x)
         self.saved = (y,)
@@ -100,7 +93,6 @@ class Sqrt(Op):
 class Rsqrt(Op):
     """y = 1/√x.   Backward: ∂L/∂x = −½·g·x⁻³ᐟ² = −½·g·y³.   Saves y."""
 
-    @quiet
     def forward(self, x):
         y = 1.0 / xp_of(x).sqrt(x)
         self.saved = (y,)

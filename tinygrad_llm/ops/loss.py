@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_blocks, row_blocks
 from ..arrays.reductions import bounded, exp_total, max_along, sum_along
@@ -92,7 +93,7 @@ class Targets:
             soft = self.soft[:, None] * share
             z -= soft if self.w is None else soft * self.w
         z.reshape(-1)[self.positions(z)] -= self.hard * share[:, 0]
-        return weight * g / total
+        return selected(weight * g, ~self.ignored[:, None]) / total
 
 
 class CrossEntropy(Op):
@@ -217,7 +218,7 @@ class NllLoss(Op):
         xp, (t, w) = xp_of(g), self.saved
         targets = Targets(self.name, g.dtype, self.shape[-1], t, w, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
-        gt = targets.hard * -targets.arriving(g)[:, 0]
+        gt = selected(targets.hard * -targets.arriving(g)[:, 0], ~targets.ignored)
         as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
         return gx, None, None
 

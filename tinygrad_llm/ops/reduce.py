@@ -6,7 +6,10 @@ that was added; `spread` repeats it to the input's shape without copying.
 
 import math
 
+import numpy as np
+
 from ..arrays.devices import xp_of
+from ..arrays.masks import selected
 from ..arrays.reductions import sum_over
 from ..autograd.engine import Op
 
@@ -43,12 +46,15 @@ class Mean(Op):
 
 
 def _variance(x, dims, keepdim, correction):
-    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c): NaN if that is 0."""
+    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c).
+
+    As in PyTorch it is infinite where c ≥ n, and NaN where Σ (x − μ)² is 0 besides, as for n = 1.
+    """
     n = math.prod(x.shape[d] for d in dims)
     centred = x - sum_over(x, dims, True) / max(n, 1)
     divisor = max(n - correction, 0)
     squares = sum_over(centred * centred, dims, keepdim)
-    return centred, divisor, squares / divisor if divisor else squares * math.nan
+    return centred, divisor, squares / divisor
 
 
 class Var(Op):
@@ -67,7 +73,7 @@ class Var(Op):
 
     def backward(self, g):
         (centred,) = self.saved
-        factor = 2.0 / self.divisor if self.divisor else math.nan
+        factor = 2.0 / self.divisor if self.divisor else math.inf
         return spread(g * factor, centred.shape, self.dims, self.keepdim) * centred
 
 
@@ -87,14 +93,15 @@ class Std(Op):
 
     def backward(self, g):
         centred, y = self.saved
-        scale = g / ((y + (y == 0)) * (self.divisor or math.nan)) * (y != 0)
+        scale = selected(g / ((y + (y == 0)) * self.divisor), y != 0)
         return spread(scale, centred.shape, self.dims, self.keepdim) * centred
 
 
 class Extreme(Op):
     """y = the largest (or smallest) x over dims.
 
-    Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: ties share g evenly.
+    Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: ties share g evenly. Where y is NaN,
+    the NaNs are the ties.
     Saves x and y.
     """
 
@@ -106,10 +113,12 @@ class Extreme(Op):
 
     def backward(self, g):
         x, y = self.saved
-        ties = (x == y).astype(g.dtype)
-        ties /= ties.sum(self.dims, keepdims=True)
-        ties *= spread(g, x.shape, self.dims, self.keepdim)
-        return ties
+        ties, unknown = x == y, y != y
+        if not isinstance(y, np.ndarray) or unknown.any():  # reading it on a GPU would mean waiting
+            ties |= unknown & (x != x)
+        count = ties.sum(self.dims, keepdims=True, dtype=g.dtype)
+        share = g.reshape(y.shape) / count
+        return selected(spread(share, x.shape, self.dims, True), ties)
 
 
 class Prod(Op):
@@ -164,4 +173,5 @@ class Norm(Op):
 
     def backward(self, g):
         x, y = self.saved
-        return spread(g / (y + (y == 0)) * (y != 0), x.shape, self.dims, self.keepdim) * x
+        scale = selected(g / (y + (y == 0)), y != 0)
+        return spread(scale, x.shape, self.dims, self.keepdim) * x

@@ -5,6 +5,7 @@ over the copies afterwards.
 """
 
 from ..arrays.devices import xp_of
+from ..arrays.masks import selected
 from ..autograd.engine import Op
 from .arithmetic import BINARY
 
@@ -30,7 +31,7 @@ class Clamp(Op):
         return y
 
     def backward(self, g):
-        return g * self.saved[0]
+        return selected(g, self.saved[0])
 
 
 class Maximum(Op):
@@ -45,8 +46,8 @@ class Maximum(Op):
 
     def backward(self, g):
         x, y = self.saved
-        tie = 0.5 * g * (x == y)
-        return g * ~(x < y) - tie, g * ~(x > y) - tie  # to both where one is nan
+        tie = selected(0.5 * g, x == y)
+        return selected(g, ~(x <= y)) + tie, selected(g, ~(x >= y)) + tie  # to both where one is nan
 
 
 class Minimum(Op):
@@ -61,8 +62,8 @@ class Minimum(Op):
 
     def backward(self, g):
         x, y = self.saved
-        tie = 0.5 * g * (x == y)
-        return g * ~(x > y) - tie, g * ~(x < y) - tie  # to both where one is nan
+        tie = selected(0.5 * g, x == y)
+        return selected(g, ~(x >= y)) + tie, selected(g, ~(x <= y)) + tie  # to both where one is nan
 
 
 class Where(Op):
@@ -81,8 +82,8 @@ class Where(Op):
 
     def backward(self, g):
         (condition,) = self.saved
-        gx = g * condition if self.needs[1] else None
-        return None, gx, g * ~condition if self.needs[2] else None
+        gx = selected(g, condition) if self.needs[1] else None
+        return None, gx, selected(g, ~condition) if self.needs[2] else None
 
 
 class MaskedFill(Op):
@@ -101,5 +102,5 @@ class MaskedFill(Op):
 
     def backward(self, g):
         (mask,) = self.saved
-        gv = g * mask if self.needs[2] else None
-        return g * ~mask if self.needs[0] else None, None, gv
+        gv = selected(g, mask) if self.needs[2] else None
+        return selected(g, ~mask) if self.needs[0] else None, None, gv

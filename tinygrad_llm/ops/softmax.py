@@ -4,7 +4,7 @@ softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflow
 m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
-from ..arrays.devices import quiet, xp_of
+from ..arrays.devices import xp_of
 from ..arrays.parallel import along
 from ..arrays.reductions import exp_total, row_dot, sum_along
 from ..autograd.engine import Op
@@ -81,7 +81,6 @@ class Logsumexp(Op):
     Saves x and y (one number per row). Where a whole row is −∞, y is −∞ and ∂L/∂x is NaN.
     """
 
-    @quiet
     def forward(self, x, dim=-1, keepdim=False):
         xp, self.dim = xp_of(x), dim
         m = x.max(dim, keepdims=True) if x.size else x.sum(dim, keepdims=True)  # zeros if empty

@@ -1,0 +1,28 @@
+"""Masks select, they do not multiply: what was not selected is 0, even where it is infinite or NaN.
+
+0·∞ and 0·NaN are NaN, so g·mask would let an infinite gradient into elements that took no part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .devices import xp_of
+
+__all__ = ["selected"]
+
+_BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}  # by bytes of an element
+
+
+def selected(a: Any, mask: Any) -> Any:
+    """a where the boolean mask holds, else exactly 0: (...), (...) -> (...).
+
+    The product of the mask and a's bits, read as integers: as fast as a·mask and many times as fast
+    as where(mask, a, 0). The mask broadcasts to a's shape. The result is a new array.
+    """
+    xp, bits = xp_of(a), _BITS[a.dtype.itemsize]
+    result = xp.empty_like(a)
+    xp.multiply(a.view(bits), mask, out=result.view(bits))
+    return result
