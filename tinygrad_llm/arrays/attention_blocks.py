@@ -27,6 +27,7 @@ __all__ = [
     "future_mask",
     "heads_in_cache",
     "merged",
+    "mixes",
     "slices",
     "unmerged",
     "weights",
@@ -123,9 +124,22 @@ def heads_in_cache(q: Any, k: Any) -> list[tuple]:
     return [(*i, heads) for i in itertools.product(*map(range, batches)) for heads in parts]
 
 
-def slices(n: int) -> list[slice]:
-    """0 … n in slices of BLOCK_ROWS."""
-    return [slice(i, min(i + BLOCK_ROWS, n)) for i in range(0, n, BLOCK_ROWS)]
+def slices(n: int, size: int | None = None) -> list[slice]:
+    """0 … n in slices of a size, BLOCK_ROWS if it is not given."""
+    size = size or BLOCK_ROWS
+    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+
+
+def mixes(band: Band, *results: Any) -> bool:
+    """Whether blocks may have mixed what a query sees with what it may not see, NaN or infinite.
+
+    In a block that the band cuts, a hidden key has the weight 0, and 0·∞ and 0·NaN are NaN. Blocks
+    of one query, or of one key, are cut to exactly what is seen. On a GPU this is not looked at,
+    because reading the results would mean waiting.
+    """
+    if not band.causal or band.n_queries == 1 or not isinstance(results[0], np.ndarray):
+        return False
+    return not all(np.isfinite(a).all() for a in results)
 
 
 def merged(a: Any) -> Any:

@@ -32,5 +32,5 @@ silent = _Silent()
 
 
 def already_silent(error: RuntimeError) -> bool:
-    """Whether silent.run failed because this thread is in its context: call the function as it is."""
+    """Whether silent.run failed because this thread is in its context: call the function itself."""
     return str(error).startswith("cannot enter context")

@@ -396,10 +396,10 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
 
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
     """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
-    if leaf.grad is None:
-        leaf.grad = wrap(g if owned else g.copy())
+    if leaf._grad is None:
+        leaf._grad = wrap(g if owned else g.copy())
     else:
-        total = leaf.grad.array
+        total = leaf._grad.array
         total += g
 
 

@@ -10,7 +10,7 @@ from .checks import need_floating
 from .elementary import tanh
 from .half_precision import run
 from .inplace import change_in_place, write
-from .method import method
+from .method import function, method
 from .selection import clamp, where
 
 
@@ -33,16 +33,19 @@ def relu_(input: Tensor) -> Tensor:
     return relu(input, inplace=True)
 
 
+@function
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x."""
     return _activate("leaky_relu", ops.LeakyRelu, input, inplace, negative_slope=negative_slope)
 
 
+@function
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(eˣ − 1). Clevert, Unterthiner, Hochreiter (2015)."""
     return _activate("elu", ops.Elu, input, inplace, alpha=alpha)
 
 
+@function
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the normal distribution function. Hendrycks and Gimpel (2016).
 
@@ -57,21 +60,25 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return _activate("gelu", ops.Gelu, input, approximate=approximate)
 
 
+@function
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x·σ(x), also called swish."""
     return _activate("silu", ops.Silu, input, inplace)
 
 
+@function
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta·x))/beta, and x itself where beta·x > threshold."""
     return _activate("softplus", ops.Softplus, input, beta=beta, threshold=threshold)
 
 
+@function
 def logsigmoid(input: Tensor) -> Tensor:
     """log σ(x), without overflow."""
     return _activate("logsigmoid", ops.Logsigmoid, input)
 
 
+@function
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
@@ -81,11 +88,13 @@ def hardtanh(
     return write(input, result, "hardtanh_") if inplace else result
 
 
+@function
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x clamped to [0, 6]."""
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@function
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b) for the two halves a, b of x along dim, which must be even.
 
@@ -107,6 +116,7 @@ def _in_place_if(input: Tensor, result: Tensor, name: str, inplace: bool) -> Ten
     return write(input, result, name + "_") if inplace else result
 
 
+@function
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
@@ -114,6 +124,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * tanh(softplus(x)), "mish", inplace)
 
 
+@function
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x/6 + ½ clamped to [0, 1]: a sigmoid of straight lines."""
     need_floating("hardsigmoid", input)
@@ -121,6 +132,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
 
 
+@function
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
@@ -128,6 +140,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
 
 
+@function
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
     need_floating("selu", input)
@@ -135,6 +148,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
 
 
+@function
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017).
 
@@ -153,11 +167,13 @@ def _celu(x: Tensor, alpha: float) -> Tensor:
     return where(x > 0, x, (x / alpha).expm1() * alpha)
 
 
+@function
 def softsign(input: Tensor) -> Tensor:
     """x/(1 + |x|)."""
     return input / (abs(input) + 1.0)
 
 
+@function
 def tanhshrink(input: Tensor) -> Tensor:
     """x − tanh x."""
     return input - tanh(input)

@@ -6,9 +6,12 @@ from typing import Any
 
 from .. import ops
 from ..tensor import Tensor, dtypes
+from ..tensor.numbers import plain
 from .inplace import in_place
 from .method import method
-from .operands import binary, cast, unary
+from .operands import binary, unary
+from .rounding import whole_quotient
+from .selection import where
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
@@ -79,9 +82,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' "
             f"but found '{rounding_mode}'"
         )
-    quotient = binary(ops.Div, input, other, floating=True)
-    rounded = ops.Step.apply(quotient, function=rounding_mode)
-    return cast(rounded, dtypes.numpy_dtype(dtypes.result_type(input, other)))
+    return whole_quotient(input, other, rounding_mode)
 
 
 @method("__truediv__")
@@ -120,6 +121,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
     Raises: RuntimeError if an integer has a negative integer exponent.
     """
+    exponent = plain(exponent)
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -151,8 +153,14 @@ def abs(input: Tensor) -> Tensor:
 
 @method
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight·(end − input)."""
-    return input + weight * (end - input)
+    """input + weight·(end − input), a number or a tensor of weights.
+
+    From a weight of ½ on it is end − (end − input)·(1 − weight), so that weight 1 is exactly end.
+    """
+    step = end - input
+    if isinstance(weight, Tensor):
+        return where(abs(weight) < 0.5, input + weight * step, end - step * (1.0 - weight))
+    return input + weight * step if -0.5 < weight < 0.5 else end - step * (1.0 - weight)
 
 
 @method

@@ -11,9 +11,11 @@ from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .dropout import keep_weights
 from .half_precision import run
+from .method import function
 from .shape.broadcast import broadcast_shapes
 
 
+@function
 @mixed
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
@@ -109,6 +111,7 @@ def _check_mask(name: str, mask: Tensor, query: Tensor, weights: Any, is_causal:
         )
 
 
+@function
 def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
     """Rotary position embedding: each pair of x turns by its position's angle.
 

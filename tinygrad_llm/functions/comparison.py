@@ -116,6 +116,16 @@ for _sign in ("eq", "ne", "lt", "le", "gt", "ge"):
     attach(f"__{_sign}__", _operator(_sign))
 
 
+@method("__contains__")
+def _contains(self: Tensor, element: Any) -> bool:
+    if as_operand(element) is NotImplemented or isinstance(element, np.ndarray):
+        raise RuntimeError(
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(element)}."
+        )
+    return bool(eq(self, element).array.any())
+
+
 # ------------------------------------------------------------------------------ kinds of numbers
 def _kind(name: str, input: Tensor, whole: bool) -> Tensor:
     """One of NumPy's questions; `whole` is the answer for every integer."""

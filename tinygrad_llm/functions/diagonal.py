@@ -7,7 +7,7 @@ from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .index import getitem
-from .method import method
+from .method import function, method
 
 
 @method
@@ -32,6 +32,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return ops.Triu.apply(input, diagonal=diagonal)
 
 
+@function
 def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """The positions (2, n) of the lower triangle of a row x col matrix, row by row; int64."""
     import numpy as np
@@ -39,6 +40,7 @@ def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
     return wrap(np.stack(np.tril_indices(row, offset, col)))
 
 
+@function
 def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """The positions (2, n) of the upper triangle of a row x col matrix, row by row; int64."""
     import numpy as np

@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from .checks import need_floating
 from .half_precision import run
 from .inplace import write
+from .method import function
 
 
 def _draw_seed() -> int:
@@ -56,6 +57,7 @@ def check_p(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
+@function
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element becomes 0 with probability p, else x/(1 − p); x itself if not training.
 

@@ -11,6 +11,7 @@ from .checks import need_tensor
 from .method import function
 
 
+@function
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,

@@ -19,6 +19,7 @@ from ..arrays.memory import is_array, storage_of
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
+from ..tensor.numbers import fitted
 from .method import method
 from .operands import as_operand, cast
 
@@ -190,7 +191,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
     use_gpu_of(self)
-    array = xp_of(self.array).full(self.array.shape, value, self.array.dtype)
+    dtype = self.array.dtype
+    array = xp_of(self.array).full(self.array.shape, fitted(value, dtype), dtype)
     return write(self, wrap(array), "fill_")
 
 

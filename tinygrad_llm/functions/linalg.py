@@ -142,6 +142,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, dims=([-1], [-1]))
 
 
+@function
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Products summed over dimensions of both: the last n of a and the first n of b for a number n,
     else those that two lists name. The result has a's other dimensions and then b's.

@@ -12,8 +12,10 @@ from typing import Any, TypeVar, cast, overload
 
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
+from ..tensor.numbers import PLAIN, number, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
+_all_plain = PLAIN.issuperset
 
 
 @overload
@@ -55,17 +57,31 @@ def guarded(function: F, arguments_before: int = 0) -> F:
        and its type, not an AttributeError from within ("'list' object has no attribute 'array'").
     3. Two operands that do not go together (NotImplemented) are a TypeError too.
 
-    Nothing is examined before something has gone wrong: a good call costs one try and one
-    comparison. On a machine with several GPUs the GPU of the first tensor becomes the current one
-    before that.
+    4. NumPy's scalars and, where the function takes a number, 0-d tensors become Python numbers
+       (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
+
+    Otherwise nothing is examined before something has gone wrong: a good call costs one look at the
+    arguments' types, one try and one comparison. On a machine with several GPUs the GPU of the
+    first tensor becomes the current one before that.
 
     arguments_before: how many arguments come before the first that the caller writes, 1 for the
     self of a method. Positions in messages are counted without them.
     Raises: TypeError as in 2. and 3.
     """
 
+    places, names = _takes_numbers(function)
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if not _all_plain(map(type, args)):
+            args = tuple([plain(a) for a in args])
+        for i in places:
+            if i >= len(args):
+                break
+            if type(args[i]) is Tensor:
+                args = (*args[:i], number(args[i]), *args[i + 1 :])
+        if kwargs:
+            kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:
@@ -129,11 +145,8 @@ def _star(function: Any) -> str:
 
 
 def _can_be_misused(function: Any) -> bool:
-    """Whether a method has an argument with a second name, or one that should be a tensor."""
-    more, hints = _parameters(function)[1:], function.__annotations__
-    renamed = {"dim", "keepdim", "dim0", "other"}
-    tensors = [name for name in more if hints.get(name) == "Tensor"]
-    return bool(tensors or _star(function) or renamed.intersection(_parameters(function)))
+    """Whether a method has arguments besides the tensor itself."""
+    return len(_parameters(function)) > 1 or bool(_star(function))
 
 
 def _renamed(function: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -148,6 +161,35 @@ def _renamed(function: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | N
         several = new.pop(star)
         return (*first, *args, *(several if isinstance(several, tuple | list) else [several])), new
     return None if new == kwargs else (args, new)
+
+
+_NUMBERS = frozenset(
+    "int float bool int|None float|None bool|None int|Sequence[int] float|Sequence[float]".split()
+)
+# Arguments that are numbers, or several, wherever their annotation does not say so. max and min
+# take a tensor in the place of dim.
+_NAMES_OF_NUMBERS = frozenset(
+    "alpha base correction dims end fill_value high low normalized_shape p shape shifts size sizes "
+    "split_size_or_sections start step unbiased".split()
+)
+
+
+def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
+    """The positions and the names of a function's arguments that are numbers, never tensors."""
+    hints, parameters, star = function.__annotations__, _parameters(function), _star(function)
+
+    def is_number(name: str) -> bool:
+        hint = str(hints.get(name, "Any")).replace(" ", "")
+        if hint == "Any":
+            return name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters)
+        return hint in _NUMBERS
+
+    names = frozenset(n for n in parameters if is_number(n))
+    positional = _positional(function)
+    places = [i for i, n in enumerate(positional) if n in names]
+    if star in ("args", "dims", "shape", "size", "sizes", "repeats"):
+        places += range(len(positional), 16)
+    return tuple(places), names
 
 
 # ------------------------------------------------------------------------------------ what is wrong

@@ -10,6 +10,7 @@ from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .half_precision import run
+from .method import function
 from .selection import clamp_min
 from .shape.broadcast import broadcast_tensors
 
@@ -47,6 +48,7 @@ def _normalize_last(
     return run(op, flat, *last, eps=eps).reshape(x.shape)
 
 
+@function
 @mixed
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
@@ -62,6 +64,7 @@ def layer_norm(
     )
 
 
+@function
 @mixed
 def rms_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
@@ -76,12 +79,14 @@ def rms_norm(
     return _normalize_last("rms_norm", ops.RmsNorm, input, normalized_shape, eps, weight=weight)
 
 
+@function
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its p-norm along dim, which is taken as at least eps."""
     length = clamp_min(input.norm(p, dim, keepdim=True), eps)
     return input / length.expand_as(input)
 
 
+@function
 @mixed
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1·x2/(|x1|·|x2|) along dim, each length taken as at least eps; shapes broadcast."""

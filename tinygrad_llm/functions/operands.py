@@ -10,6 +10,7 @@ from .. import ops
 from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.numbers import fitted, plain, wrapped
 from .checks import broadcasts
 
 _PYTHON = (bool, int, float)
@@ -17,10 +18,12 @@ _PYTHON = (bool, int, float)
 
 def as_operand(value: Any) -> Any:
     """A tensor, a Python number, or NotImplemented for what arithmetic does not know."""
-    if isinstance(value, Tensor) or isinstance(value, _PYTHON):
+    if isinstance(value, Tensor) or type(value) in _PYTHON:
         return value
     if isinstance(value, np.generic):
-        return value.item()
+        return plain(value)
+    if isinstance(value, _PYTHON):
+        return value
     if isinstance(value, np.ndarray):
         return wrap(value)
     return NotImplemented
@@ -89,7 +92,12 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     elif kind == "V":  # bfloat16 with a Python number would become float32
         weak = xp_of(x.array).asarray(number, x.array.dtype)
         a, b = (a, weak) if a is x else (weak, b)
-    return op.apply(a, b)
+    try:
+        return op.apply(a, b)
+    except OverflowError:
+        dtype = next(v.array.dtype for v in (a, b) if isinstance(v, Tensor))
+        fit = fitted if op is ops.Pow else wrapped
+        return op.apply(*[v if isinstance(v, Tensor) else fit(v, dtype) for v in (a, b)])
 
 
 def unary(op: Any, input: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
@@ -56,7 +58,7 @@ def topk(
     if input.array.ndim == 0:
         return returned(Topk, *sort(input))
     a, xp = input.array, xp_of(input.array)
-    if 0 < k < n // 8 and a.dtype.kind == "f":  # choose the k, then order them alone
+    if 0 < k < n // 8 and _partition_orders(a, largest):  # choose the k, then order them alone
         side = -a if largest else a
         chosen = xp.argpartition(side, k - 1, axis=dim)
         chosen = xp.sort(chosen[(slice(None),) * dim + (slice(0, k),)], axis=dim)
@@ -68,13 +70,26 @@ def topk(
     return returned(Topk, gather(input, dim, indices), indices)
 
 
+def _partition_orders(a: Any, largest: bool) -> bool:
+    """Whether argpartition finds the first k: not if NaN, the largest of all, becomes −a's last."""
+    return isinstance(a, np.ndarray) and a.dtype.kind == "f" and not (largest and np.isnan(a).any())
+
+
 @method
 def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The middle element, the lower of two; with dim, (values, indices) along it."""
-    flat = input.reshape(-1) if dim is None else input
+    """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is."""
+    flat = input.reshape(-1) if dim is None or not input.array.ndim else input
     d = 0 if dim is None else normal_dim(dim, input.array.ndim)
-    middle = (flat.array.shape[d] - 1) // 2
-    values, indices = (t.narrow(d, middle, 1) for t in sort(flat, d))
+    a, xp, n = flat.array, xp_of(flat.array), flat.array.shape[d]
+    middle = (n - 1) // 2
+    order = _sorting_positions(flat, d, False)
+    if a.dtype.kind in "fV":
+        unknown = xp.isnan(a).sum(d, keepdims=True)  # they come last in order
+        place = xp.where(unknown > 0, n - unknown, middle)
+        indices = wrap(xp.take_along_axis(order, place, d))
+    else:
+        indices = wrap(order).narrow(d, middle, 1)
+    values = gather(flat, d, indices)
     if dim is None:
         middle_one = values.reshape(())
         if middle_one._op is not None:

@@ -49,6 +49,7 @@ __all__ = [
 
 
 # --------------------------------------------------------------------------------- of a shape
+@function
 def rand(
     *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -63,6 +64,7 @@ def rand(
     return placed_tensor(stream(generator).rand(shape, kind), device, requires_grad)
 
 
+@function
 def randn(
     *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -90,6 +92,7 @@ def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[An
     return (low, integer(name, "high", given["high"]), *list(given.values())[2:])
 
 
+@function
 def randint(
     *args: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
     dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
@@ -108,6 +111,7 @@ def randint(
     return placed_tensor(array, device, requires_grad)
 
 
+@function
 def randperm(
     n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -126,6 +130,7 @@ def randperm(
     return placed_tensor(stream(generator).randperm(n, kind), device, requires_grad)
 
 
+@function
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
     device: Any = None, requires_grad: bool = False,

@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
 from .checks import need_floating
 from .gather import gather
@@ -16,6 +17,7 @@ from .half_precision import run
 from .method import method
 from .operands import cast
 from .return_types import Max, Min, returned
+from .selection import where
 from .shape.join import cat
 
 _EMPTY = (
@@ -219,6 +221,7 @@ def norm(
     _floating(input, "linalg.vector_norm")
     dims = _dims(input, dim)
     p = 2 if p in (None, "fro") else p
+    p = plain(p)
     if not isinstance(p, int | float):
         raise RuntimeError(f"norm: p is {p!r}, expected a number, inf, -inf or 'fro'")
     if p == 2:
@@ -231,7 +234,17 @@ def norm(
         return sum(cast(input != 0, input.array.dtype), dims, keepdim)
     if p == 1:
         return sum(input.abs(), dims, keepdim)
-    return sum(input.abs() ** p, dims, keepdim) ** (1.0 / p)
+    return _root_of_powers(input, p, dims, keepdim)
+
+
+def _root_of_powers(input: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """(Σ |x|ᵖ)^(1/p), without the infinite derivatives at 0: where x or the norm is 0, it is 0."""
+    size = input.abs()
+    zero = size.eq(0.0)
+    powers = where(zero, 0.0 if p > 0 else math.inf, where(zero, 1.0, size) ** p)
+    total = sum(powers, dims, keepdim)
+    nothing = total.eq(0.0 if p > 0 else math.inf)
+    return where(nothing, 0.0, where(nothing, 1.0, total) ** (1.0 / p))
 
 
 @method

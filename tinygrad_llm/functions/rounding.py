@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import ops
-from ..arrays.devices import asarray, use_gpu_of, xp_of
+from ..arrays.devices import asarray, quiet, use_gpu_of, xp_of
 from ..tensor import Tensor, wrap
 from .inplace import in_place
 from .method import method
@@ -59,8 +57,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 @method
 def frac(input: Tensor) -> Tensor:
     """The number minus its whole part, with the sign of the number."""
-    with np.errstate(invalid="ignore"):  # ∞ − ∞ is nan
-        return input - trunc(input)
+    return input - trunc(input)
 
 
 @method("sign", "sgn")
@@ -100,12 +97,39 @@ def _dividend_and_divisor(input: Any, other: Any) -> Any:
     return both
 
 
+def whole_quotient(input: Any, other: Any, rounding: str) -> Any:
+    """input / other rounded downwards ("floor") or towards 0 ("trunc"); the gradient is 0.
+
+    ⌊x/y⌋ is computed from the remainder: x/y itself may be rounded up to a whole number.
+    Raises: RuntimeError if integers are divided by 0.
+    """
+    both = _dividend_and_divisor(input, other)
+    if both is NotImplemented:
+        return both
+    a, b = (x.array for x in both)
+    exact = asarray(_quotient(a, b, rounding), a)
+    if a.dtype.kind in "iub":
+        return wrap(exact)
+    result = ops.Step.apply(ops.Div.apply(*both), function=rounding)
+    result.array[...] = exact
+    return result
+
+
+@quiet
+def _quotient(a: Any, b: Any, rounding: str) -> Any:
+    if rounding == "floor":
+        return xp_of(a).floor_divide(a, b)
+    if a.dtype.kind not in "iub":
+        return xp_of(a).trunc(a / b)
+    quotient = a // b
+    return quotient + ((a - quotient * b != 0) & ((a < 0) != (b < 0))).astype(quotient.dtype)
+
+
 def _remainder(input: Any, other: Any, rounding: str) -> Any:
     both = _dividend_and_divisor(input, other)
     if both is NotImplemented:
         return both
-    with np.errstate(invalid="ignore"):
-        return ops.Remainder.apply(*both, rounding=rounding)
+    return ops.Remainder.apply(*both, rounding=rounding)
 
 
 @method("remainder", "__mod__")
@@ -139,8 +163,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     if both is NotImplemented:
         return both
     a, b = (x.array for x in both)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return wrap(asarray(xp_of(a).floor_divide(a, b), a))
+    return wrap(asarray(_quotient(a, b, "floor"), a))
 
 
 @method("__rfloordiv__")

@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.numbers import fitted
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -26,7 +27,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         low = input if min is None else where(input < min, min, input)
         return low if max is None else where(low > max, max, low)
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
-    return cast(ops.Clamp.apply(x, low=min, high=max), x.array.dtype)
+    low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
+    return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)
 
 
 @method
@@ -71,7 +73,9 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     dtype = dtypes.numpy_dtype(dtypes.result_type(input, other))
 
     xp = xp_of(condition.array)
-    x, y = (v if isinstance(v, Tensor) else wrap(xp.asarray(v, dtype)) for v in (x, y))
+    x, y = (
+        v if isinstance(v, Tensor) else wrap(xp.asarray(fitted(v, dtype), dtype)) for v in (x, y)
+    )
     return ops.Where.apply(condition, x, y)
 
 
@@ -98,6 +102,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
                 f"{value.array.ndim} dimension(s)."
             )
         value = cast(value, input.array.dtype)
+    else:
+        value = fitted(value, input.array.dtype)
     return ops.MaskedFill.apply(input, mask, value)
 
 

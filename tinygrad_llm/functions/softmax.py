@@ -11,7 +11,7 @@ from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
 from .checks import need_floating
 from .half_precision import run
-from .method import method
+from .method import function, method
 from .operands import as_floating, cast
 from .sampling import exponential_
 
@@ -59,6 +59,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return run(ops.Logsumexp, input, dim=dims, keepdim=keepdim)
 
 
+@function
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -66,6 +67,7 @@ def softmin(
     return softmax(-input, dim, dtype=dtype)
 
 
+@function
 def gumbel_softmax(
     logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:

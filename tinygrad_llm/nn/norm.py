@@ -23,9 +23,9 @@ class _Norm(Module):
     ) -> None:  # fmt: skip
         """parameters: the name of each, and whether the layer has it."""
         super().__init__()
-        if isinstance(normalized_shape, int):
-            normalized_shape = (normalized_shape,)
-        self.normalized_shape = tuple(int(size) for size in normalized_shape)
+        one = hasattr(normalized_shape, "__index__")
+        sizes: Any = (normalized_shape,) if one else normalized_shape
+        self.normalized_shape = tuple(int(size) for size in sizes)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, present in parameters.items():

@@ -69,21 +69,10 @@ class ScaledDotProductAttention(Op):
         @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum)
         def some_heads(q, k, v, mask, keep, y, log_sum):
             q_scaled, v = q * self.scale, xp.ascontiguousarray(v)
-            for rows in attention_blocks.slices(q.shape[-2] if k.shape[-2] else 0):
-                keys = self.band.keys_of(rows)
-                if keys.start >= keys.stop:  # these queries may look nowhere
-                    y[:, :, rows], log_sum[:, :, rows] = 0.0, 0.0
-                    continue
-                q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
-                scores = partial(self.scores, q_n, k, mask, rows, keys)
-                p, total, top = attention_blocks.exp_of_scores(scores)
-                if keep is not None:
-                    p *= merged(keep[:, :, rows, keys])
-                    p *= self.keep_scale
-                part = y[:, :, rows]  # (h, R, n, D)
-                out = p @ v[:, keys]  # (h, R·n, m) @ (h, m, D) -> (h, R·n, D)
-                xp.divide(unmerged(out, part), unmerged(total, part), out=part)
-                log_sum[:, :, rows] = unmerged(xp.log(total) + top, part)
+            arrays = q_scaled, k, v, mask, keep, y, log_sum
+            self.attend(*arrays)
+            if attention_blocks.mixes(self.band, y):
+                self.attend(*arrays, size=1)
 
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
@@ -102,42 +91,75 @@ class ScaledDotProductAttention(Op):
         def some_heads(q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm):
             q_l = with_column(q, -log_sum, self.scale)  # (h, R, L, E + 1)
             g_d = with_column(g, -row_dot(g, y))  # (h, R, L, D + 1)
-            k_1, v_1 = with_column(k, 1.0), with_column(v, 1.0)  # (h, S, E + 1), (h, S, D + 1)
-            k_scaled, gq_sum = k * self.scale, xp.zeros(q.shape, q.dtype)
-            for keys in attention_blocks.slices(k.shape[-2]):
-                rows = self.band.rows_of(keys)
-                if rows.start >= rows.stop:  # no query may look at these keys
-                    gk[:, keys], gv[:, keys] = 0.0, 0.0
-                    continue
-                q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
-                scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
-                linear = self.softcap is None  # in q and k
-                p = attention_blocks.weights(scores, q_n, k_1, log_sum, linear)  # (h, R·n, m)
-                dropped = p
-                if keep is None:
-                    gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
-                else:
-                    kept = merged(keep[:, :, rows, keys]) * xp.asarray(self.keep_scale, p.dtype)
-                    dropped = p * kept
-                    gs = g_n[..., :-1] @ v[:, keys].swapaxes(-1, -2)
-                    gs *= kept
-                    gs += g_n[..., -1:]
-                gs *= p  # ∂L/∂s
+            gq_sum = xp.zeros(q.shape, q.dtype)
+            arrays = q_l, k, v, mask, keep, log_sum, g_d, gq_sum, gk, gv, gm
+            self.attend_back(*arrays)
+            if attention_blocks.mixes(self.band, gq_sum, gk, gv):
+                gq_sum[...] = 0.0
                 if gm is not None:
-                    part = gm[:, :, rows, keys]
-                    part[...] = unmerged(gs, part)
-                if self.softcap is not None:
-                    gs *= self.derivative_of_cap(q_n, k, keys)
-                xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[:, keys])
-                xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[:, keys])  # scaled
-                part = gq_sum[:, :, rows]  # (h, R, n, E)
-                part += unmerged(gs @ k_scaled[:, keys], part)
+                    gm[...] = 0.0
+                self.attend_back(*arrays, size=1)
             gq[...] = gq_sum
 
         if gm is not None:
             gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
             gm = unbroadcast(gm, self.mask_shape)
         return *gradients, gm, None
+
+    def attend(self, q_scaled, k, v, mask, keep, y, log_sum, size=None):
+        """y and l of some heads, in blocks of `size` queries (BLOCK_ROWS), in place."""
+        xp = xp_of(k)
+        for rows in attention_blocks.slices(q_scaled.shape[-2] if k.shape[-2] else 0, size):
+            keys = self.band.keys_of(rows)
+            if keys.start >= keys.stop:  # these queries may look nowhere
+                y[:, :, rows], log_sum[:, :, rows] = 0.0, 0.0
+                continue
+            q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
+            scores = partial(self.scores, q_n, k, mask, rows, keys)
+            p, total, top = attention_blocks.exp_of_scores(scores)
+            if keep is not None:
+                p *= merged(keep[:, :, rows, keys])
+                p *= self.keep_scale
+            part = y[:, :, rows]  # (h, R, n, D)
+            out = p @ v[:, keys]  # (h, R·n, m) @ (h, m, D) -> (h, R·n, D)
+            xp.divide(unmerged(out, part), unmerged(total, part), out=part)
+            log_sum[:, :, rows] = unmerged(xp.log(total) + top, part)
+
+    def attend_back(self, q_l, k, v, mask, keep, log_sum, g_d, gq, gk, gv, gm, size=None):
+        """The gradients of some heads, in blocks of `size` keys (BLOCK_ROWS), in place.
+
+        q_l is [q·scale, −l] and g_d is [g, −d]; what belongs to gq is added to it.
+        """
+        xp, k_scaled = xp_of(k), k * self.scale
+        k_1, v_1 = with_column(k, 1.0), with_column(v, 1.0)  # (h, S, E + 1), (h, S, D + 1)
+        for keys in attention_blocks.slices(k.shape[-2], size):
+            rows = self.band.rows_of(keys)
+            if rows.start >= rows.stop:  # no query may look at these keys
+                gk[:, keys], gv[:, keys] = 0.0, 0.0
+                continue
+            q_n, g_n = merged(q_l[:, :, rows]), merged(g_d[:, :, rows])
+            scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
+            linear = self.softcap is None  # in q and k
+            p = attention_blocks.weights(scores, q_n, k_1, log_sum, linear)  # (h, R·n, m)
+            dropped = p
+            if keep is None:
+                gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
+            else:
+                kept = merged(keep[:, :, rows, keys]) * xp.asarray(self.keep_scale, p.dtype)
+                dropped = p * kept
+                gs = g_n[..., :-1] @ v[:, keys].swapaxes(-1, -2)
+                gs *= kept
+                gs += g_n[..., -1:]
+            gs *= p  # ∂L/∂s
+            if gm is not None:
+                part = gm[:, :, rows, keys]
+                part[...] = unmerged(gs, part)
+            if self.softcap is not None:
+                gs *= self.derivative_of_cap(q_n, k, keys)
+            xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[:, keys])
+            xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[:, keys])  # scaled
+            part = gq[:, :, rows]  # (h, R, n, E)
+            part += unmerged(gs @ k_scaled[:, keys], part)
 
     def scores(self, q_n, k, mask, rows, keys):
         """q_n·kᵀ of some heads, capped and masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""

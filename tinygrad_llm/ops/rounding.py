@@ -23,7 +23,7 @@ class Remainder(Op):
     """z = x − q·y with an integer q: ⌊x/y⌋, or x/y rounded towards 0 (rounding "floor" or "trunc").
 
     "floor" is Python's x % y, which has y's sign; "trunc" is C's fmod, which has x's.
-    Backward: ∂L/∂x = g,   ∂L/∂y = −g·q.   Between its jumps q is constant. Saves z, x and y.
+    Backward: ∂L/∂x = g,   ∂L/∂y = −g·q.   Between its jumps q is constant. Saves x and y.
     """
 
     signature = "x(...) y(...) -> z(...)"
@@ -31,14 +31,15 @@ class Remainder(Op):
 
     def forward(self, x, y, rounding="floor"):
         xp = xp_of(x)
-        z = xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
+        self.rounding = rounding
         if self.needs[1]:
-            self.saved = x, y, z
-        return z
+            self.saved = x, y
+        return xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
 
     def backward(self, g):
         if not self.needs[1]:
             return g, None
-        x, y, z = self.saved
-        q = xp_of(g).rint((x - z) / y)
+        x, y = self.saved
+        xp = xp_of(g)
+        q = xp.floor_divide(x, y) if self.rounding == "floor" else xp.trunc(x / y)
         return g, -(g * q)

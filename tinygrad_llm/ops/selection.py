@@ -47,7 +47,9 @@ class Maximum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = selected(0.5 * g, x == y)
-        return selected(g, ~(x <= y)) + tie, selected(g, ~(x >= y)) + tie  # to both where one is nan
+        return selected(g, ~(x <= y)) + tie, selected(
+            g, ~(x >= y)
+        ) + tie  # to both where one is nan
 
 
 class Minimum(Op):
@@ -63,7 +65,9 @@ class Minimum(Op):
     def backward(self, g):
         x, y = self.saved
         tie = selected(0.5 * g, x == y)
-        return selected(g, ~(x >= y)) + tie, selected(g, ~(x <= y)) + tie  # to both where one is nan
+        return selected(g, ~(x >= y)) + tie, selected(
+            g, ~(x <= y)
+        ) + tie  # to both where one is nan
 
 
 class Where(Op):

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, use_gpu_of, xp_of
+from ..arrays.devices import device_of, move, quiet, use_gpu_of, xp_of
 from ..arrays.parallel import on_every_core
 from ..autograd.grad_mode import enable_grad
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, wrap
+from ..tensor.numbers import plain
 
 __all__ = ["Optimizer"]
 
@@ -84,9 +85,14 @@ def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
             yield tuple([a[start : start + rows] for a in arrays])
 
 
+def _plain(value: Any) -> Any:
+    """A hyperparameter's NumPy numbers as Python numbers, also within a tuple such as betas."""
+    return tuple([plain(v) for v in value]) if type(value) is tuple else plain(value)
+
+
 def number(value: Any) -> float:
     """A hyperparameter as a Python float; learning rates may be 0-d tensors."""
-    return value if isinstance(value, float) else float(value)
+    return value if type(value) is float else float(value)  # np.float64 is a float too
 
 
 def check_range(name: str, value: Any, low: float = 0.0, below: float | None = None) -> None:
@@ -119,7 +125,7 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 "but got torch.Tensor"
             )
-        self.defaults = defaults
+        self.defaults = {k: _plain(v) for k, v in defaults.items()}
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self._opt_called = False  # schedules warn if they step before the optimizer
@@ -168,7 +174,7 @@ class Optimizer:
             raise ValueError("some parameters appear in more than one parameter group")
         if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
             raise ValueError("all optimizer param groups should be with/without names")
-        group = {**param_group, "params": params}
+        group = {k: _plain(v) for k, v in param_group.items()} | {"params": params}
         if names:
             group["param_names"] = names
         for name, default in self.defaults.items():
@@ -176,6 +182,7 @@ class Optimizer:
         self.param_groups.append(group)
 
     # --------------------------------------------------------------------------- one step
+    @quiet
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient; closure, if given, computes the loss first.
 

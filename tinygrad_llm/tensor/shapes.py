@@ -8,6 +8,7 @@ equal, or broadcast together if the op broadcasts.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -176,9 +177,10 @@ def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
 
     Raises: RuntimeError if a dimension appears twice.
     """
-    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+    if dim is None or (not hasattr(dim, "__index__") and len(dim) == 0):  # type: ignore[arg-type]
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = (dim,) if hasattr(dim, "__index__") else tuple(dim)  # type: ignore[arg-type]
+    dims = tuple([operator.index(d) for d in dims])  # type: ignore[arg-type]
     normal = tuple(normal_dim(d, ndim) for d in dims)
     if len(set(normal)) != len(normal):
         twice = next(d for d in normal if normal.count(d) > 1)

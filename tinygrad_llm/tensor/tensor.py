@@ -7,6 +7,7 @@ ways to look at it.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
 from . import dtypes
 from .device import device as Device
+from .gradient import check_gradient, refused_type
 from .size import Size
 
 
@@ -31,7 +33,7 @@ class Tensor:
     """
 
     array: Any
-    grad: Tensor | None = None
+    _grad: Tensor | None = None  # .grad, without the property's cost
     _needs = False  # requires_grad, without the property's cost
     _op: Any = None  # the op that made this tensor; None for a leaf
     _out = 0  # which of that op's outputs it is
@@ -105,6 +107,7 @@ class Tensor:
         """
         if dim is None:
             return self.shape
+        dim = operator.index(dim)
         if not -self.array.ndim <= dim < self.array.ndim:
             n = self.array.ndim or 1
             raise IndexError(
@@ -177,6 +180,27 @@ class Tensor:
         """
         self.requires_grad = requires_grad
         return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        """Set the gradient.
+
+        Raises: TypeError or RuntimeError if it is neither None nor a tensor of this shape, dtype
+        and device.
+        """
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise refused_type(value)
+            check_gradient(self, value)
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def is_leaf(self) -> bool:
@@ -317,8 +341,8 @@ class Tensor:
         devices.use_gpu_of(self.array)
         copy.array = self.array.copy()
         copy._needs = self._needs
-        if self.grad is not None:
-            copy.grad = wrap(self.grad.array.copy())
+        if self._grad is not None:
+            copy._grad = wrap(self._grad.array.copy())
         return copy
 
     def __copy__(self) -> Tensor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from ...arrays.devices import move
 from ...tensor import Tensor, wrap
+from ...tensor.numbers import plain
 from ..convert import as_device
 
 
@@ -42,39 +40,13 @@ def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
     """
     if isinstance(value, Tensor):
         return value.item()
-    if isinstance(value, np.generic):
-        return value.item()
+    value = plain(value)
     if not isinstance(value, bool | int | float):
         raise TypeError(
             f"{name}(): argument '{argument}' (position {position}) must be Number, "
             f"not {type(value).__name__}"
         )
     return value
-
-
-_C_NAMES = {
-    **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
-    **{"int64": "int64_t"},
-}
-
-
-def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
-    """A number within an integer dtype; negative ones wrap around in unsigned types, as in C.
-
-    name: what the error calls the dtype, C's name if not given.
-    Raises: RuntimeError if the dtype cannot hold the number.
-    """
-    if dtype.kind not in "iu":
-        return value
-    limits = np.iinfo(dtype)
-    low = -limits.max if dtype.kind == "u" and isinstance(value, int) else limits.min
-    if not math.isfinite(value) or not low <= value <= limits.max:
-        name = name or _C_NAMES.get(dtype.name, dtype.name)
-        raise RuntimeError(
-            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
-            f"[{limits.min}, {limits.max}]"
-        )
-    return int(value) % (limits.max + 1) if dtype.kind == "u" else int(value)
 
 
 def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:

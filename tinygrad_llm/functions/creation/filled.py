@@ -9,9 +9,10 @@ import numpy as np
 
 from ...arrays.devices import filled_on_gpu, move, xp_of
 from ...tensor import Tensor, dtypes
+from ...tensor.numbers import fitted
 from ..convert import as_device
 from ..method import function, method
-from .arguments import as_number, as_size, fitted, placed_tensor
+from .arguments import as_number, as_size, placed_tensor
 from .from_data import tensor
 
 _GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in float32
@@ -41,6 +42,7 @@ def _filled(
 
 
 # --------------------------------------------------------------------------------- one number
+@function
 def zeros(
     *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -50,6 +52,7 @@ def zeros(
     return _filled(shape, 0, dtype, device, requires_grad)
 
 
+@function
 def ones(
     *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -59,6 +62,7 @@ def ones(
     return _filled(shape, 1, dtype, device, requires_grad)
 
 
+@function
 def empty(
     *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -71,6 +75,7 @@ def empty(
     return placed_tensor(np.empty(shape, dtypes.numpy_dtype(dtype)), None, requires_grad)
 
 
+@function
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -196,6 +201,7 @@ def new_tensor(
     return tensor(data, requires_grad=requires_grad, **_options(self, dtype, device))
 
 
+@function
 def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,

@@ -12,7 +12,8 @@ import numpy as np
 from ...arrays import devices
 from ...arrays.memory import is_array
 from ...tensor import Tensor, dtypes, wrap
-from .arguments import fitted, placed_tensor
+from ...tensor.numbers import fitted
+from .arguments import placed_tensor
 
 
 def tensor(

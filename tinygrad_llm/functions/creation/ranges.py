@@ -10,9 +10,11 @@ import numpy as np
 from ...arrays.devices import range_on_gpu
 from ...tensor import Tensor, dtypes, wrap
 from ..convert import as_device
+from ..method import function
 from .arguments import as_number, placed_tensor
 
 
+@function
 def arange(
     *args: Any, start: Any = None, end: Any = None, step: Any = None, dtype: Any = None,
     device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -102,6 +104,7 @@ def _evenly(name: str, start: Any, end: Any, steps: Any, dtype: np.dtype) -> np.
     return np.where(i < count // 2 if count > 1 else True, up, down).astype(exact)
 
 
+@function
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,
@@ -112,6 +115,7 @@ def linspace(
     return placed_tensor(values.astype(array_dtype), device, requires_grad)
 
 
+@function
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,

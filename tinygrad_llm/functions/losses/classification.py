@@ -10,6 +10,7 @@ from ..autocast import mixed
 from ..checks import need_floating, need_same_dtype, need_tensor
 from ..half_precision import run
 from ..linear import linear
+from ..method import function
 from ..operands import promote
 from ..softmax import log_softmax
 from .reduction import reduced, reduction_name
@@ -57,6 +58,7 @@ def _constant(t: Tensor | None) -> Any:
     return None if t is None else t.array
 
 
+@function
 @mixed
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
@@ -103,6 +105,7 @@ def _soft_cross_entropy(
     return reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
 
 
+@function
 @mixed
 def linear_cross_entropy(
     input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None,
@@ -137,6 +140,7 @@ def linear_cross_entropy(
     )  # fmt: skip
 
 
+@function
 @mixed
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
@@ -157,6 +161,7 @@ def nll_loss(
     )  # fmt: skip
 
 
+@function
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -181,6 +186,7 @@ def binary_cross_entropy(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@function
 @mixed
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
@@ -204,6 +210,7 @@ def binary_cross_entropy_with_logits(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@function
 @mixed
 def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...tensor import Tensor
+from ..method import function
 from ..selection import where
 from .reduction import reduced, reduction_name
 
@@ -14,6 +15,7 @@ __all__ = [
 ]
 
 
+@function
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
@@ -21,6 +23,7 @@ def pairwise_distance(
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
+@function
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -38,6 +41,7 @@ def margin_ranking_loss(
     return reduced((margin - target * (input1 - input2)).relu(), reduction)
 
 
+@function
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -64,6 +68,7 @@ def cosine_embedding_loss(
     return reduced(losses, reduction)
 
 
+@function
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0,
     eps: float = 1e-6, swap: bool = False, size_average: bool | None = None,

@@ -9,6 +9,7 @@ from ...tensor import Tensor
 from ..autocast import mixed
 from ..checks import need_floating, need_tensor
 from ..half_precision import run
+from ..method import function
 from ..operands import promote
 from ..selection import clamp
 from .reduction import reduced_weighted, reduction_name
@@ -30,6 +31,7 @@ def _alike(name: str, input: Tensor, target: Tensor) -> list[Tensor]:
     return both
 
 
+@function
 @mixed
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
@@ -41,6 +43,7 @@ def mse_loss(
     return reduced_weighted(losses, weight, reduction)
 
 
+@function
 @mixed
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
@@ -52,6 +55,7 @@ def l1_loss(
     return reduced_weighted((x - t).abs(), weight, reduction)
 
 
+@function
 @mixed
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
@@ -74,6 +78,7 @@ def huber_loss(
     return reduced_weighted(losses, weight, reduction)
 
 
+@function
 @mixed
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,

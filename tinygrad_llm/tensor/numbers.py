@@ -1,0 +1,71 @@
+"""Numbers from outside become Python numbers at the door, before anything is computed with them.
+
+NumPy's scalars are numbers to the user, and np.float64 is even a Python float to isinstance. To
+NumPy's arithmetic they are arrays: np.float64(2) times a float32 array is a float64 array. A 0-d
+tensor may stand wherever PyTorch takes a number: a dimension, a size, an option.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .tensor import Tensor
+
+# What is passed on as it is. Another type is looked at, which only costs time.
+PLAIN: set[type] = {Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice}
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as a Python number; anything else itself."""
+    if not isinstance(value, np.generic):
+        return value
+    number = value.item()
+    return float(value) if isinstance(number, np.generic) else number  # np.longdouble
+
+
+def number(value: Any) -> Any:
+    """As `plain`, and a 0-d tensor as its number."""
+    if isinstance(value, Tensor):
+        return value if value.array.ndim else value.item()
+    return plain(value)
+
+
+_C_NAMES = {
+    **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
+    **{"int64": "int64_t"},
+}
+
+
+def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
+    """A number within an integer dtype; negative ones wrap around in unsigned types, as in C.
+
+    name: what the error calls the dtype, C's name if not given.
+    Raises: RuntimeError if the dtype cannot hold the number.
+    """
+    if dtype.kind not in "iu":
+        return value
+    limits = np.iinfo(dtype)
+    low = -limits.max if dtype.kind == "u" and isinstance(value, int) else limits.min
+    if not math.isfinite(value) or not low <= value <= limits.max:
+        name = name or _C_NAMES.get(dtype.name, dtype.name)
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
+            f"[{limits.min}, {limits.max}]"
+        )
+    return int(value) % (limits.max + 1) if dtype.kind == "u" else int(value)
+
+
+def wrapped(value: Any, dtype: np.dtype) -> Any:
+    """An int that an integer dtype can't hold, cut to the dtype's bits as in C: 300 -> 44 in uint8.
+
+    Arithmetic and the operators on bits do so, as in PyTorch; what is stored must fit (`fitted`).
+    Raises: OverflowError if the int has more than 64 bits.
+    """
+    if type(value) is not int or dtype.kind not in "iu":
+        return value
+    if not -(2**63) <= value < 2**64:
+        raise OverflowError(f"int too big to convert: {value} has more than 64 bits")
+    return int(np.asarray(value).astype(dtype))
