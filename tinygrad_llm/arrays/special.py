@@ -10,7 +10,7 @@ import numpy as np
 
 from .devices import NUMPY_TYPES, quiet, xp_of
 
-__all__ = ["erf", "normal_cdf", "sigmoid", "sigmoid_by_tanh"]
+__all__ = ["complement_of_erf", "erf", "normal_cdf", "sigmoid", "sigmoid_by_tanh"]
 
 # erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) in float32: fitted to atanh(erf(x)) for |x| ≤ 4 by
 # weighted least squares, with larger weights where the error in erf was largest. For larger |x|
@@ -28,6 +28,7 @@ _ERF_Q = (
 _CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the coefficients for x/√2
 
 _erf64 = np.frompyfunc(math.erf, 1, 1)
+_erfc64 = np.frompyfunc(math.erfc, 1, 1)
 
 
 @quiet
@@ -57,6 +58,13 @@ def erf(x: Any) -> Any:
     if x.dtype != np.float32:
         return erf(x.astype(np.float32)).astype(x.dtype)
     return _tanh_of(_ERF_Q, x, quiet(np.square)(x))
+
+
+def complement_of_erf(x: Any) -> Any:
+    """1 − erf(x) to its last digits, element by element, in x's dtype."""
+    if not isinstance(x, NUMPY_TYPES):
+        return importlib.import_module("cupyx.scipy.special").erfc(x)
+    return np.asarray(_erfc64(x.astype(np.float64)), dtype=x.dtype).reshape(x.shape)
 
 
 def normal_cdf(x: Any, square: Any) -> Any:

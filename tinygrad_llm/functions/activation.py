@@ -11,6 +11,7 @@ from .elementary import tanh
 from .half_precision import run
 from .inplace import change_in_place, write
 from .method import function, method
+from .operands import differentiated
 from .selection import clamp, where
 
 
@@ -84,7 +85,7 @@ def hardtanh(
 ) -> Tensor:
     """x clamped to [min_val, max_val]; at both bounds the gradient is 0."""
     held = clamp(input, min_val, max_val)
-    result = where((input <= min_val) | (input >= max_val), held.detach(), input)
+    result = where((input > min_val) & (input < max_val), input, held.detach())
     return write(input, result, "hardtanh_") if inplace else result
 
 
@@ -121,7 +122,10 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
     x = input.clone() if inplace else input
-    return _in_place_if(input, x * tanh(softplus(x)), "mish", inplace)
+    t, s = tanh(softplus(x.detach())), x.detach().sigmoid()
+    y = x.detach() * t
+    result = differentiated(y.array, (x, lambda: (t + x.detach() * s * (1.0 - t * t)).array))
+    return _in_place_if(input, result, "mish", inplace)
 
 
 @function
@@ -137,7 +141,12 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
     x = input.clone() if inplace else input
-    return _in_place_if(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
+    before = x.detach()
+    slope = where(before < 3.0, before / 3.0 + 0.5, 1.0)
+    result = differentiated(
+        (before * relu6(before + 3.0) / 6.0).array, (x, lambda: slope.array, (before > -3.0).array)
+    )
+    return _in_place_if(input, result, "hardswish", inplace)
 
 
 @function

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes
 from ..tensor.numbers import plain
 from .inplace import in_place
 from .method import method
-from .operands import binary, unary
+from .operands import binary, differentiated, unary
 from .rounding import whole_quotient
 from .selection import where
 
@@ -157,10 +158,17 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
     From a weight of ½ on it is end − (end − input)·(1 − weight), so that weight 1 is exactly end.
     """
-    step = end - input
+    before, after = input.detach(), end.detach()
+    step = after - before
     if isinstance(weight, Tensor):
-        return where(abs(weight) < 0.5, input + weight * step, end - step * (1.0 - weight))
-    return input + weight * step if -0.5 < weight < 0.5 else end - step * (1.0 - weight)
+        w = weight.detach()
+        y = where(abs(w) < 0.5, before + w * step, after - step * (1.0 - w))
+    else:
+        w = weight
+        y = before + w * step if -0.5 < w < 0.5 else after - step * (1.0 - w)
+    all_w = xp_of(y.array).asarray(w.array if isinstance(w, Tensor) else w, y.array.dtype)
+    return differentiated(y.array, (input, lambda: 1.0 - all_w), (end, lambda: all_w + 0.0),
+                          (weight, lambda: step.array))  # fmt: skip
 
 
 @method

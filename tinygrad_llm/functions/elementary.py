@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 from .. import ops
+from ..arrays.devices import asarray, quiet, xp_of
+from ..arrays.special import complement_of_erf
+from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor
-from .arithmetic import abs
 from .inplace import in_place
 from .method import method
-from .operands import as_floating, unary
-from .selection import maximum, where
+from .operands import as_floating, differentiated, pair, unary
 
 
 @method
@@ -88,8 +89,10 @@ def cos(input: Tensor) -> Tensor:
 
 @method
 def tan(input: Tensor) -> Tensor:
-    """The tangent of an angle in radians: sin x / cos x."""
-    return sin(input) / cos(input)
+    """The tangent of an angle in radians; its derivative is 1 + tan²x."""
+    x = as_floating(input)
+    y = xp_of(x.array).tan(_wide(x))
+    return _of_dtype(x, y, lambda: 1.0 + y * y)
 
 
 @method
@@ -107,56 +110,92 @@ def exp2(input: Tensor) -> Tensor:
 
 @method
 def erfc(input: Tensor) -> Tensor:
-    """1 − erf x; for large x it is rounded to a multiple of the precision of 1."""
-    return 1.0 - erf(as_floating(input))
+    """1 − erf x, without the loss of digits for large x; its derivative is −2/√π·e^(−x²)."""
+    x = as_floating(input)
+    a = _wide(x)
+    y = complement_of_erf(a)
+    return _of_dtype(x, y, lambda: xp_of(a).exp(-a * a) * (-2.0 / math.sqrt(math.pi)))
 
 
 @method
 def sinh(input: Tensor) -> Tensor:
-    """(eˣ − e⁻ˣ)/2, as ((eˣ − 1) − (e⁻ˣ − 1))/2, which loses nothing near 0."""
+    """(eˣ − e⁻ˣ)/2; its derivative is cosh x."""
     x = as_floating(input)
-    return (expm1(x) - expm1(-x)) * 0.5
+    a, xp = _wide(x), xp_of(x.array)
+    return _of_dtype(x, quiet(xp.sinh)(a), lambda: xp.cosh(a))
 
 
 @method
 def cosh(input: Tensor) -> Tensor:
-    """(eˣ + e⁻ˣ)/2."""
+    """(eˣ + e⁻ˣ)/2; its derivative is sinh x."""
     x = as_floating(input)
-    return (exp(x) + exp(-x)) * 0.5
+    a, xp = _wide(x), xp_of(x.array)
+    return _of_dtype(x, quiet(xp.cosh)(a), lambda: xp.sinh(a))
+
+
+def _wide(x: Tensor) -> Any:
+    """The array; bfloat16 is computed in float32."""
+    return x.array.astype("float32") if x.array.dtype.kind == "V" else x.array
+
+
+def _of_dtype(x: Tensor, values: Any, derivative: Any) -> Tensor:
+    """f(x) in x's dtype, with its derivative."""
+    return differentiated(asarray(values, x.array).astype(x.array.dtype, copy=False),
+                          (x, lambda: asarray(derivative(), x.array)))  # fmt: skip
 
 
 @method
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
-    """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps]."""
+    """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps].
+
+    The derivative is 1/(x·(1 − x)); outside of the range it is 0 with eps, else NaN.
+    """
     x = as_floating(input)
+    low, high = (0.0, 1.0) if eps is None else (eps, 1.0 - eps)
+    held = x.detach() if eps is None else x.detach().clamp(low, high)
+    y = log(held / (1.0 - held))
+    a, xp = x.array, xp_of(x.array)
+    inside = ~((a < low) | (a > high))
     if eps is not None:
-        x = x.clamp(eps, 1.0 - eps)
-    return log(x / (1.0 - x))
+        return differentiated(y.array, (x, lambda: 1.0 / (a * (1.0 - a)), inside))
+    return _of_dtype(x, y.array, lambda: xp.where(inside, 1.0 / (a * (1.0 - a)), math.nan))
 
 
 @method
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
-    larger = maximum(input, other)
-    same = input.eq(other)
-    apart = where(same, input.detach() * 0.0, input - other)  # ∞ − ∞ is nan
-    less = log1p(exp(-abs(apart)))
-    return where(same, (input + other) * 0.5 + math.log(2.0), larger + less)
+    """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow.
+
+    The derivatives are σ(x − y) and σ(y − x).
+    """
+    a, b = (as_floating(x) for x in pair(input, other))
+    x, y = _wide(a), _wide(b)
+    values = asarray(quiet(xp_of(x).logaddexp)(x, y), x).astype(a.array.dtype, copy=False)
+    return differentiated(values, (a, lambda: sigmoid_of(x - y)), (b, lambda: sigmoid_of(y - x)))
 
 
 @method
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """√(x² + y²), scaled by the larger of the two, so that no square overflows."""
-    scale = maximum(abs(input), abs(other)).detach()
-    scale = where(scale.eq(0.0), scale + 1.0, scale)
-    return scale * ((input / scale).square() + (other / scale).square()).sqrt()
+    """√(x² + y²), without overflow of the squares; the derivatives are x/√(…) and y/√(…)."""
+    a, b = (as_floating(x) for x in pair(input, other))
+    x, y = _wide(a), _wide(b)
+    h = asarray(quiet(xp_of(x).hypot)(x, y), x)
+    values = h.astype(a.array.dtype, copy=False)
+    return differentiated(values, (a, lambda: x / h), (b, lambda: y / h))
 
 
 @method
 def xlogy(input: Any, other: Any) -> Tensor:
-    """x·log y, and 0 where x is 0, except where y is nan."""
-    zero = input.eq(0) & ~other.isnan()
-    return where(zero, input * 0.0, input * log(where(zero, other * 0.0 + 1.0, other)))
+    """x·log y, and 0 where x is 0, except where y is nan; the derivatives are log y and x/y."""
+    a, b = (as_floating(v) for v in pair(input, other))
+    x, y, xp = _wide(a), _wide(b), xp_of(a.array)
+    log_y = quiet(xp.log)(y)
+    zero = (x == 0) & (y == y)
+    values = asarray(xp.where(zero, 0.0, quiet(xp.multiply)(x, log_y)), x)
+    return differentiated(
+        values.astype(a.array.dtype, copy=False),
+        (a, lambda: log_y, ~((x == 0) & (y <= 0))),
+        (b, lambda: x / y),
+    )
 
 
 @method
@@ -173,4 +212,4 @@ def rad2deg(input: Tensor) -> Tensor:
 
 for _function in (exp, expm1, log, log1p, log2, log10, sqrt, rsqrt, tanh, sigmoid, sin, cos, erf):
     in_place(_function, _function.__name__ + "_")
-in_place(tan, "tan_", saves_input=True)
+in_place(tan, "tan_")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import use_gpu_of, xp_of
+from ..arrays.devices import quiet, use_gpu_of, xp_of
 from ..arrays.twins import twins
+from ..autograd.grad_mode import mode
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, plain, wrapped
 from .checks import broadcasts
@@ -98,6 +99,30 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
         dtype = next(v.array.dtype for v in (a, b) if isinstance(v, Tensor))
         fit = fitted if op is ops.Pow else wrapped
         return op.apply(*[v if isinstance(v, Tensor) else fit(v, dtype) for v in (a, b)])
+
+
+def differentiated(values: Any, *terms: tuple[Any, ...]) -> Tensor:
+    """A tensor of the values of f(x₁, x₂ …), with the derivatives wᵢ = ∂f/∂xᵢ: ∂L/∂xᵢ = g·wᵢ.
+
+    For functions whose parts, differentiated one by one, would add ∞ − ∞ or multiply 0·∞. The graph
+    holds Σ xᵢ·wᵢ, which has these gradients.
+    terms: (xᵢ, a function that returns wᵢ as an array, called only if xᵢ wants a gradient, or None
+    for 1), and perhaps a mask outside of which the gradient is 0. xᵢ broadcasts to the values.
+    """
+    total: Any = None
+    for x, derivative, *mask in terms:
+        if not (mode.grad and isinstance(x, Tensor) and x.requires_grad):
+            continue
+        dtype = x.array.dtype
+        if mask:
+            x = ops.Where.apply(wrap(mask[0]), x, wrap(xp_of(values).zeros((), dtype)))
+        if derivative is not None:
+            x = ops.Mul.apply(x, wrap(quiet(derivative)().astype(dtype, copy=False)))
+        total = x if total is None else ops.Add.apply(total, x)
+    if total is None:
+        return wrap(values)
+    total.array[...] = values
+    return total
 
 
 def unary(op: Any, input: Any) -> Any:

@@ -13,6 +13,7 @@ from ..tensor.shapes import normal_dim
 from .gather import gather
 from .method import method
 from .return_types import Median, Sort, Topk, ValuesIndices, returned
+from .selection import where
 
 
 def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
@@ -77,7 +78,10 @@ def _partition_orders(a: Any, largest: bool) -> bool:
 
 @method
 def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is."""
+    """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is.
+
+    Without dim equal elements share the gradient.
+    """
     flat = input.reshape(-1) if dim is None or not input.array.ndim else input
     d = 0 if dim is None else normal_dim(dim, input.array.ndim)
     a, xp, n = flat.array, xp_of(flat.array), flat.array.shape[d]
@@ -91,7 +95,10 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         indices = wrap(order).narrow(d, middle, 1)
     values = gather(flat, d, indices)
     if dim is None:
-        middle_one = values.reshape(())
+        ties = (a == values.array) | ((a != a) & (values.array != values.array))
+        share = flat.masked_fill(wrap(~ties), 0.0) / float(ties.sum())  # of the gradient
+        middle_one = share.sum() if share.requires_grad else values.reshape(())
+        middle_one.array[...] = values.array.reshape(())
         if middle_one._op is not None:
             middle_one._op.printed = "MedianBackward0"
         return middle_one
@@ -135,7 +142,7 @@ def quantile(
     n = rising.array.shape[-1]
     unknown = rows.isnan().any(-1)
     results = [_between(rising, s * (n - 1), interpolation) for s in shares]
-    results = [y.masked_fill(unknown, math.nan) for y in results]
+    results = [where(unknown, rising[..., -1], y) for y in results]  # NaN is the last in order
     if keepdim:
         results = [y.reshape((1,) * rank) if dim is None else y.unsqueeze(dim) for y in results]
     if not several:

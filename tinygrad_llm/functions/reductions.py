@@ -231,7 +231,9 @@ def norm(
     if p == -math.inf:
         return amin(input.abs(), dims, keepdim)
     if p == 0:
-        return sum(cast(input != 0, input.array.dtype), dims, keepdim)
+        ones = ops.Step.apply(input, function="sign")  # its derivative is 0
+        ones.array[...] = input.array != 0
+        return sum(ones, dims, keepdim)
     if p == 1:
         return sum(input.abs(), dims, keepdim)
     return _root_of_powers(input, p, dims, keepdim)

@@ -9,7 +9,7 @@ from ..arrays.devices import asarray, quiet, use_gpu_of, xp_of
 from ..tensor import Tensor, wrap
 from .inplace import in_place
 from .method import method
-from .operands import pair
+from .operands import differentiated, pair
 
 
 def _step(name: str, input: Tensor) -> Tensor:
@@ -110,9 +110,8 @@ def whole_quotient(input: Any, other: Any, rounding: str) -> Any:
     exact = asarray(_quotient(a, b, rounding), a)
     if a.dtype.kind in "iub":
         return wrap(exact)
-    result = ops.Step.apply(ops.Div.apply(*both), function=rounding)
-    result.array[...] = exact
-    return result
+    nowhere = xp_of(a).zeros(exact.shape, bool)
+    return differentiated(exact, *[(x, None, nowhere) for x in both])
 
 
 @quiet

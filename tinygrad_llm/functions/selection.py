@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import xp_of
+from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
-from .operands import binary, cast, promote
+from .operands import binary, cast, differentiated, promote
 
 
 @method("clamp", "clip")
@@ -24,11 +24,36 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        low = input if min is None else where(input < min, min, input)
-        return low if max is None else where(low > max, max, low)
+        return _between(input, min, max)
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)
+
+
+def _between(input: Tensor, low: Any, high: Any) -> Tensor:
+    """clamp between tensors: NaN if one is. The one that is taken gets the gradient."""
+    bounds = [b for b in (low, high) if b is not None]
+    dtype = dtypes.numpy_dtype(dtypes.result_type(input, *bounds))
+    xp = xp_of(input.array)
+    x, low, high = (
+        cast(b, dtype) if b is None or isinstance(b, Tensor) else wrap(xp.asarray(b, dtype))
+        for b in (input, low, high)
+    )
+    y, inside, terms, crossed = x.array, True, [], xp.asarray(False)
+    if low is not None and high is not None:
+        crossed = high.array < low.array
+    if low is not None:
+        y, inside = xp.maximum(y, low.array), x.array >= low.array
+        below = (x.array < low.array) & ~crossed
+        if high is not None:
+            below = below & (low.array < high.array)
+        terms.append((low, below))
+    if high is not None:
+        y, inside = xp.minimum(y, high.array), inside & (x.array <= high.array)
+        terms.append((high, (x.array > high.array) | crossed))
+    y = asarray(y, input.array)
+    terms.append((x, inside))
+    return differentiated(y, *[(v, None, xp.broadcast_to(mask, y.shape)) for v, mask in terms])
 
 
 @method

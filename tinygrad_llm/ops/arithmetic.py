@@ -92,14 +92,15 @@ class Reciprocal(Op):
 
 
 class Abs(Op):
-    """y = |x|.   Backward: ∂L/∂x = g·sign x, which is 0 at the kink x = 0.   Saves x."""
+    """y = |x|.   Backward: ∂L/∂x = g·sign x, 0 at the kink x = 0 and where x is NaN.   Saves x."""
 
     def forward(self, x):
         self.saved = (x,)
         return abs(x)
 
     def backward(self, g):
-        return g * xp_of(g).sign(self.saved[0])
+        (x,) = self.saved
+        return g * selected(xp_of(g).sign(x), x == x)  # the sign of NaN is 0
 
 
 class Pow(Op):

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import asarray, xp_of
 from ..arrays.masks import selected
 from ..arrays.reductions import sum_over
 from ..autograd.engine import Op
@@ -49,11 +49,24 @@ def _variance(x, dims, keepdim, correction):
     """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c).
 
     As in PyTorch it is infinite where c ≥ n, and NaN where Σ (x − μ)² is 0 besides, as for n = 1.
+    Of equal numbers it is exactly 0, though their mean may be rounded; and of large float32 numbers
+    it is computed in float64, where their squares are infinite in float32.
     """
     n = math.prod(x.shape[d] for d in dims)
-    centred = x - sum_over(x, dims, True) / max(n, 1)
     divisor = max(n - correction, 0)
-    squares = sum_over(centred * centred, dims, keepdim)
+    mean = sum_over(x, dims, True) / max(n, 1)
+    centred = asarray(x - mean, x)
+    squares = sum_over(centred * centred, dims, True)
+    if isinstance(x, np.ndarray) and x.size:
+        if (squares <= n * np.square(4.0 * np.finfo(x.dtype).eps * mean)).any():
+            first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
+            centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
+            squares = sum_over(centred * centred, dims, True)
+        elif x.dtype == np.float32 and not np.isfinite(squares).all() and np.isfinite(x).all():
+            wide, _, variance = _variance(x.astype(np.float64), dims, keepdim, correction)
+            return wide.astype(x.dtype), divisor, variance
+    if not keepdim:
+        squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
     return centred, divisor, squares / divisor
 
 
@@ -69,7 +82,7 @@ class Var(Op):
         self.dims, self.keepdim = dims, keepdim
         centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
         self.saved = (centred,)
-        return variance
+        return variance.astype(x.dtype, copy=False)
 
     def backward(self, g):
         (centred,) = self.saved
@@ -87,7 +100,7 @@ class Std(Op):
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
         centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
-        y = xp_of(x).sqrt(variance)
+        y = xp_of(x).sqrt(variance).astype(x.dtype, copy=False)
         self.saved = centred, y
         return y
 
@@ -143,7 +156,7 @@ class Prod(Op):
         before[..., 1:] = rows[..., :-1].cumprod(-1)
         after[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
         others = xp.moveaxis(before * after, -1, self.dim)
-        return spread(g, x.shape, (self.dim,), self.keepdim) * others
+        return selected(spread(g, x.shape, (self.dim,), self.keepdim) * others, others != 0)
 
 
 class Cumsum(Op):

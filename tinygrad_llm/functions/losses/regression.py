@@ -10,7 +10,7 @@ from ..autocast import mixed
 from ..checks import need_floating, need_tensor
 from ..half_precision import run
 from ..method import function
-from ..operands import promote
+from ..operands import differentiated, promote
 from ..selection import clamp
 from .reduction import reduced_weighted, reduction_name
 
@@ -63,16 +63,17 @@ def huber_loss(
 ) -> Tensor:  # fmt: skip
     """d²/2 where |d| < delta, else delta·(|d| − delta/2), d = input − target, reduced.
 
-    That is m·(|d| − m/2) with m = min(|d|, delta). Huber (1964).
+    That is m·(d − m/2) with m = d clamped to [−delta, delta], which is the derivative too. Huber
+    (1964).
     Raises: RuntimeError if delta <= 0.
     """
     reduction = reduction_name(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     x, t = _alike("huber_loss", input, target)
-    d = (x - t).abs()
-    m = clamp(d, max=delta)
-    losses = m * (d - m * 0.5)
+    d = x - t
+    m = clamp(d.detach(), -delta, delta)  # the derivative of m·(d − m/2)
+    losses = differentiated((m * (d.detach() - m * 0.5)).array, (d, lambda: m.array))
     if weight is not None and reduction == "mean":  # divided by the elements, as PyTorch does here
         return reduced_weighted(losses, weight, "none").mean()
     return reduced_weighted(losses, weight, reduction)
