@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 # folder or a file; the longest name that matches counts.
 FLOORS = """
 files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
-arrays.ids  arrays.threads
+arrays.ids  arrays.threads  arrays.silence
 arrays.devices
-arrays.availability  arrays.special  arrays.indexing  arrays.regions  arrays.parallel
+arrays.availability  arrays.special  arrays.masks  arrays.indexing  arrays.regions  arrays.parallel
 arrays.reductions
 arrays.matmul  arrays.attention_blocks
 tensor  random

@@ -11,7 +11,7 @@ import numpy as np
 
 from .devices import xp_of
 
-__all__ = ["selected"]
+__all__ = ["equal_or_nan", "selected"]
 
 _BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}  # by bytes of an element
 
@@ -26,3 +26,11 @@ def selected(a: Any, mask: Any) -> Any:
     result = xp.empty_like(a)
     xp.multiply(a.view(bits), mask, out=result.view(bits))
     return result
+
+
+def equal_or_nan(x: Any, y: Any) -> Any:
+    """Where x equals y, or both are NaN; the shapes broadcast. y is much smaller than x."""
+    equal, unknown = x == y, y != y
+    if not isinstance(y, np.ndarray) or unknown.any():  # reading it on a GPU would mean waiting
+        equal |= unknown & (x != x)
+    return equal

@@ -21,6 +21,7 @@ __all__ = [
     "sum_along",
     "sum_over",
     "unbroadcast",
+    "variance",
 ]
 
 
@@ -158,3 +159,30 @@ def sum_over(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Any:
         total = row_sum(x, x.ndim - n)
         return total.reshape((1,) * n + total.shape) if keepdim else total
     return x.sum(dims, keepdims=keepdim)
+
+
+def variance(
+    x: Any, dims: tuple[int, ...], keepdim: bool, correction: float
+) -> tuple[Any, Any, Any]:
+    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c).
+
+    As in PyTorch it is infinite where c ≥ n, and NaN where Σ (x − μ)² is 0 besides, as for n = 1.
+    Of equal numbers it is exactly 0, though their mean may be rounded; and of large float32 numbers
+    it is computed in float64, where their squares are infinite in float32.
+    """
+    n = math.prod(x.shape[d] for d in dims)
+    divisor = max(n - correction, 0)
+    mean = sum_over(x, dims, True) / max(n, 1)
+    centred = asarray(x - mean, x)
+    squares = sum_over(centred * centred, dims, True)
+    if isinstance(x, np.ndarray) and x.size:
+        if (squares <= n * np.square(4.0 * np.finfo(x.dtype).eps * mean)).any():
+            first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
+            centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
+            squares = sum_over(centred * centred, dims, True)
+        elif x.dtype == np.float32 and not np.isfinite(squares).all() and np.isfinite(x).all():
+            wide, _, y = variance(x.astype(np.float64), dims, keepdim, correction)
+            return wide.astype(x.dtype), divisor, y
+    if not keepdim:
+        squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
+    return centred, divisor, squares / divisor

@@ -142,10 +142,9 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     need_floating("hardswish", input)
     x = input.clone() if inplace else input
     before = x.detach()
-    slope = where(before < 3.0, before / 3.0 + 0.5, 1.0)
-    result = differentiated(
-        (before * relu6(before + 3.0) / 6.0).array, (x, lambda: slope.array, (before > -3.0).array)
-    )
+    y, derivative = before * relu6(before + 3.0) / 6.0, before / 3.0 + 0.5
+    derivative = where(before < 3.0, derivative, 1.0)
+    result = differentiated(y.array, (x, lambda: derivative.array, (before > -3.0).array))
     return _in_place_if(input, result, "hardswish", inplace)
 
 

@@ -91,7 +91,7 @@ def cos(input: Tensor) -> Tensor:
 def tan(input: Tensor) -> Tensor:
     """The tangent of an angle in radians; its derivative is 1 + tan²x."""
     x = as_floating(input)
-    y = xp_of(x.array).tan(_wide(x))
+    y = quiet(xp_of(x.array).tan)(_wide(x))
     return _of_dtype(x, y, lambda: 1.0 + y * y)
 
 
@@ -155,7 +155,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     held = x.detach() if eps is None else x.detach().clamp(low, high)
     y = log(held / (1.0 - held))
     a, xp = x.array, xp_of(x.array)
-    inside = ~((a < low) | (a > high))
+    inside = (a >= low) & (a <= high)
     if eps is not None:
         return differentiated(y.array, (x, lambda: 1.0 / (a * (1.0 - a)), inside))
     return _of_dtype(x, y.array, lambda: xp.where(inside, 1.0 / (a * (1.0 - a)), math.nan))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import xp_of
+from ..arrays.masks import equal_or_nan
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather
@@ -95,7 +96,7 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         indices = wrap(order).narrow(d, middle, 1)
     values = gather(flat, d, indices)
     if dim is None:
-        ties = (a == values.array) | ((a != a) & (values.array != values.array))
+        ties = equal_or_nan(a, values.array)
         share = flat.masked_fill(wrap(~ties), 0.0) / float(ties.sum())  # of the gradient
         middle_one = share.sum() if share.requires_grad else values.reshape(())
         middle_one.array[...] = values.array.reshape(())

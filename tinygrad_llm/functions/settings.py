@@ -37,7 +37,7 @@ def get_num_threads() -> int:
 
 def set_num_threads(n: int) -> None:
     """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
-    parallel.set_thread_count(n)
+    parallel.set_thread_count(int(n))
 
 
 def set_float32_matmul_precision(precision: str) -> None:

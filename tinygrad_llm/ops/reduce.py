@@ -6,11 +6,9 @@ that was added; `spread` repeats it to the input's shape without copying.
 
 import math
 
-import numpy as np
-
-from ..arrays.devices import asarray, xp_of
-from ..arrays.masks import selected
-from ..arrays.reductions import sum_over
+from ..arrays.devices import xp_of
+from ..arrays.masks import equal_or_nan, selected
+from ..arrays.reductions import sum_over, variance
 from ..autograd.engine import Op
 
 
@@ -45,31 +43,6 @@ class Mean(Op):
         return spread(g / self.n if self.n else g, self.shape, self.dims, self.keepdim)
 
 
-def _variance(x, dims, keepdim, correction):
-    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c).
-
-    As in PyTorch it is infinite where c ≥ n, and NaN where Σ (x − μ)² is 0 besides, as for n = 1.
-    Of equal numbers it is exactly 0, though their mean may be rounded; and of large float32 numbers
-    it is computed in float64, where their squares are infinite in float32.
-    """
-    n = math.prod(x.shape[d] for d in dims)
-    divisor = max(n - correction, 0)
-    mean = sum_over(x, dims, True) / max(n, 1)
-    centred = asarray(x - mean, x)
-    squares = sum_over(centred * centred, dims, True)
-    if isinstance(x, np.ndarray) and x.size:
-        if (squares <= n * np.square(4.0 * np.finfo(x.dtype).eps * mean)).any():
-            first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
-            centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
-            squares = sum_over(centred * centred, dims, True)
-        elif x.dtype == np.float32 and not np.isfinite(squares).all() and np.isfinite(x).all():
-            wide, _, variance = _variance(x.astype(np.float64), dims, keepdim, correction)
-            return wide.astype(x.dtype), divisor, variance
-    if not keepdim:
-        squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
-    return centred, divisor, squares / divisor
-
-
 class Var(Op):
     """y = Σ (x − μ)² / (n − c) over dims, with the correction c = 1 (unbiased) or 0.
 
@@ -80,9 +53,9 @@ class Var(Op):
 
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
+        centred, self.divisor, y = variance(x, dims, keepdim, correction)
         self.saved = (centred,)
-        return variance.astype(x.dtype, copy=False)
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, g):
         (centred,) = self.saved
@@ -99,8 +72,8 @@ class Std(Op):
 
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
-        y = xp_of(x).sqrt(variance).astype(x.dtype, copy=False)
+        centred, self.divisor, y = variance(x, dims, keepdim, correction)
+        y = xp_of(x).sqrt(y).astype(x.dtype, copy=False)
         self.saved = centred, y
         return y
 
@@ -126,9 +99,7 @@ class Extreme(Op):
 
     def backward(self, g):
         x, y = self.saved
-        ties, unknown = x == y, y != y
-        if not isinstance(y, np.ndarray) or unknown.any():  # reading it on a GPU would mean waiting
-            ties |= unknown & (x != x)
+        ties = equal_or_nan(x, y)
         count = ties.sum(self.dims, keepdims=True, dtype=g.dtype)
         share = g.reshape(y.shape) / count
         return selected(spread(share, x.shape, self.dims, True), ties)

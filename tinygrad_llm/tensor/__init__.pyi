@@ -20,7 +20,7 @@ class Tensor:
     """An array with a gradient."""
 
     array: Any
-    grad: Tensor | None
+    _grad: Tensor | None
     _needs: builtins.bool
     _op: Any
     _out: builtins.int
@@ -73,6 +73,13 @@ class Tensor:
         """Set whether gradients are wanted."""
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Set requires_grad in place and return the tensor."""
+    @property
+    def grad(self) -> Tensor | None: ...
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        """Set the gradient."""
+    @grad.deleter
+    def grad(self) -> None: ...
     @property
     def is_leaf(self) -> builtins.bool: ...
     @property
@@ -225,7 +232,7 @@ class Tensor:
     def abs_(self) -> Tensor:
         """abs in place: the result is written into this tensor."""
     def lerp(self, end: Tensor, weight: Any) -> Tensor:
-        """input + weight·(end − input)."""
+        """input + weight·(end − input), a number or a tensor of weights."""
     def lerp_(self, end: Tensor, weight: Any) -> Tensor:
         """lerp in place: the result is written into this tensor."""
     def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
@@ -266,6 +273,7 @@ class Tensor:
     def __le__(self, other: Any) -> Tensor: ...
     def __gt__(self, other: Any) -> Tensor: ...
     def __ge__(self, other: Any) -> Tensor: ...
+    def __contains__(self, element: Any) -> builtins.bool: ...
     def isnan(self) -> Tensor:
         """Whether not a number, element by element."""
     def isinf(self) -> Tensor:
@@ -440,7 +448,7 @@ class Tensor:
     def cos_(self) -> Tensor:
         """cos in place: the result is written into this tensor."""
     def tan(self) -> Tensor:
-        """The tangent of an angle in radians: sin x / cos x."""
+        """The tangent of an angle in radians; its derivative is 1 + tan²x."""
     def tan_(self) -> Tensor:
         """tan in place: the result is written into this tensor."""
     def erf(self) -> Tensor:
@@ -450,19 +458,19 @@ class Tensor:
     def exp2(self) -> Tensor:
         """2ˣ."""
     def erfc(self) -> Tensor:
-        """1 − erf x; for large x it is rounded to a multiple of the precision of 1."""
+        """1 − erf x, without the loss of digits for large x; its derivative is −2/√π·e^(−x²)."""
     def sinh(self) -> Tensor:
-        """(eˣ − e⁻ˣ)/2, as ((eˣ − 1) − (e⁻ˣ − 1))/2, which loses nothing near 0."""
+        """(eˣ − e⁻ˣ)/2; its derivative is cosh x."""
     def cosh(self) -> Tensor:
-        """(eˣ + e⁻ˣ)/2."""
+        """(eˣ + e⁻ˣ)/2; its derivative is sinh x."""
     def logit(self, eps: builtins.float | None = None) -> Tensor:
         """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps]."""
     def logaddexp(self, other: Tensor) -> Tensor:
         """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
     def hypot(self, other: Tensor) -> Tensor:
-        """√(x² + y²), scaled by the larger of the two, so that no square overflows."""
+        """√(x² + y²), without overflow of the squares; the derivatives are x/√(…) and y/√(…)."""
     def xlogy(self, other: Any) -> Tensor:
-        """x·log y, and 0 where x is 0, except where y is nan."""
+        """x·log y, and 0 where x is 0, except where y is nan; the derivatives are log y and x/y."""
     def deg2rad(self) -> Tensor:
         """Degrees as radians: x·π/180."""
     def rad2deg(self) -> Tensor:
@@ -653,7 +661,7 @@ class Tensor:
     ) -> ValuesIndices:
         """(values, indices) of the k largest (or smallest) along dim, in order."""
     def median(self, dim: Any = None, keepdim: builtins.bool = False) -> Any:
-        """The middle element, the lower of two; with dim, (values, indices) along it."""
+        """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is."""
     def quantile(
         self,
         q: Any,

@@ -177,10 +177,10 @@ def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
 
     Raises: RuntimeError if a dimension appears twice.
     """
-    if dim is None or (not hasattr(dim, "__index__") and len(dim) == 0):  # type: ignore[arg-type]
+    if dim is None or (not hasattr(dim, "__index__") and len(dim) == 0):
         return tuple(range(ndim))
-    dims = (dim,) if hasattr(dim, "__index__") else tuple(dim)  # type: ignore[arg-type]
-    dims = tuple([operator.index(d) for d in dims])  # type: ignore[arg-type]
+    dims = (dim,) if hasattr(dim, "__index__") else tuple(dim)
+    dims = tuple([operator.index(d) for d in dims])
     normal = tuple(normal_dim(d, ndim) for d in dims)
     if len(set(normal)) != len(normal):
         twice = next(d for d in normal if normal.count(d) > 1)

@@ -1,0 +1,296 @@
+"""NumPy's scalars and 0-d tensors wherever a number is taken: the same result as a Python number's.
+
+The functions and their arguments are enumerated by machine: everything public of the library, of
+nn.functional and of Tensor that has an argument which is a number.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as torch
+import tinygrad_llm.nn.functional as F
+from tinygrad_llm import nn, optim
+from tinygrad_llm.functions.method import _takes_numbers
+from tinygrad_llm.tensor import Tensor
+
+X = torch.arange(24.0).reshape(2, 3, 4) / 10.0 + 0.05
+IDS = torch.tensor([[0, 2, 1], [1, 0, 2]])
+
+# What a required argument gets, by name; and by function where the name is not enough.
+VALUES: dict[str, Any] = {
+    **{
+        "input": X,
+        "other": X,
+        "end": X,
+        "tensor1": X,
+        "tensor2": X,
+        "dim": 1,
+        "dim0": 0,
+        "dim1": 1,
+    },
+    **{"k": 2, "n": 3, "m": 3, "chunks": 2, "p": 2, "min": 0.5, "max": 1.5, "weight": 0.25},
+    **{"exponent": 2, "diagonal": 1, "shifts": 1, "repeats": 2, "start": 1, "length": 2, "q": 0.3},
+    **{"split_size_or_sections": 2, "mask": X > 1, "value": 0.5, "condition": X > 1, "row": 3},
+    **{"col": 3, "steps": 4, "fill_value": 2.5, "size": (2, 3), "target": X, "x1": X, "x2": X},
+    **{"input1": X, "input2": X, "query": X, "key": X, "tensor": X, "logits": X, "axis": 1},
+    **{"normalized_shape": 4, "source": 0, "destination": 1, "num_classes": 4, "dimension": 1},
+    **{"step": 1, "sections": 2, "offset": 0, "decimals": 1, "low": 0, "high": 5, "index": IDS[0]},
+    **{"other_dim": 1, "axis0": 0, "axis1": 1, "unbiased": None, "a": X, "b": X, "select": 1},
+}
+BY_FUNCTION: dict[str, dict[str, Any]] = {
+    "select": {"index": 1},
+    "diag": {"input": X[0]},
+    "vander": {"input": X[0, 0]},
+    "tril": {"diagonal": 0}, "triu": {"diagonal": 0},
+    "addmm": {"input": X[0, :, :3], "mat1": X[0], "mat2": X[0].T},
+    "one_hot": {"input": IDS}, "embedding": {"input": IDS, "weight": X[0]},
+    "cross_entropy": {"input": X, "target": torch.zeros(2, 4, dtype=torch.int64)},
+    "nll_loss": {"input": X, "target": torch.zeros(2, 4, dtype=torch.int64)},
+    "scaled_dot_product_attention": {"value": X},
+    "triplet_margin_loss": {"anchor": X, "positive": X + 0.5, "negative": X - 0.25},
+    "unflatten": {"dim": 2, "sizes": (2, 2)},
+    "hsplit": {"indices_or_sections": 3}, "vsplit": {"indices_or_sections": 2},
+    "dsplit": {"indices_or_sections": 2}, "tensor_split": {"indices_or_sections": 2},
+    "expand": {}, "linspace": {"start": 0.0, "end": 1.0}, "logspace": {"start": 0.0, "end": 1.0},
+    "normal": {"mean": 0.0}, "pad": {"pad": (1, 1)},
+}  # fmt: skip
+STARS = {
+    "reshape": (6, 4), "view": (6, 4), "permute": (1, 0, 2), "expand": (2, 3, 4),
+    "repeat": (1, 2, 1), "tile": (1, 2, 1), "flip": (0, 1), "zeros": (2, 3), "ones": (2, 3),
+    "empty": (2, 0), "rand": (2, 3), "randn": (2, 3), "randint": (5, (2,)), "arange": (1, 7, 2),
+}  # fmt: skip
+
+
+def kinds(value: Any) -> list[Any]:
+    """A Python number as each of NumPy's scalars that hold it, and as a 0-d tensor."""
+    if isinstance(value, bool):
+        return [np.bool_(value)]
+    if isinstance(value, int):
+        more = [np.uint8(value)] if value >= 0 else []
+        return [np.int64(value), np.int32(value), *more, torch.tensor(value)]
+    if isinstance(value, float):
+        exact = [np.float32(value)] if float(np.float32(value)) == value else []
+        return [np.float64(value), *exact, torch.tensor(value, dtype=torch.float64)]
+    return []
+
+
+def public() -> dict[str, Any]:
+    """Every public function with an argument that is a number, by name."""
+    functions: dict[str, Any] = {}
+    for module in (torch, F, Tensor):
+        for name in dir(module):
+            function = getattr(module, name)
+            plain = inspect.isfunction(function) and "functions" in function.__module__
+            if name.startswith("_") or not plain:
+                continue
+            places, names = _takes_numbers(function)
+            if (places or names) and not name.endswith("_"):
+                functions.setdefault(f"{getattr(module, '__name__', '')}.{name}", function)
+    return functions
+
+
+def baseline(name: str, function: Any) -> dict[str, Any] | None:
+    """Arguments by name for a call; None if one is not known."""
+    known = {**VALUES, **BY_FUNCTION.get(name, {})}
+    given = {}
+    for p in inspect.signature(function).parameters.values():
+        if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        if p.name == "self":
+            given[p.name] = X
+        elif p.default is p.empty or p.name in BY_FUNCTION.get(name, {}):
+            if p.name not in known:
+                return None
+            given[p.name] = known[p.name]
+        elif isinstance(p.default, bool | int | float) and p.name != "_stacklevel":
+            given[p.name] = p.default
+        elif p.default is None and p.name in ("dim", "scale") and "arg" not in name:
+            given[p.name] = {"dim": 1, "scale": 0.5}[p.name]
+    return given
+
+
+def call(function: Any, given: dict[str, Any], more: tuple = ()) -> Any:
+    """The results of a call: positional as far as possible, from the same random state."""
+    torch.manual_seed(0)
+    parameters = inspect.signature(function).parameters.values()
+    positional, named, still = [], {}, True
+    for p in parameters:
+        still &= p.name in given and p.kind == p.POSITIONAL_OR_KEYWORD
+        if still:
+            positional.append(given[p.name])
+        elif p.name in given:
+            named[p.name] = given[p.name]
+    return flat(function(*positional, *more, **named))
+
+
+def flat(value: Any) -> list[Any]:
+    if isinstance(value, tuple | list):
+        return [w for v in value for w in flat(v)]
+    return [(value.dtype, value.tolist()) if isinstance(value, Tensor) else value]
+
+
+FUNCTIONS = public()
+# Functions that are tested elsewhere or whose number is not the caller's.
+WITHOUT = set("tensor".split())
+
+
+@pytest.mark.parametrize("full_name", sorted(FUNCTIONS))
+def test_function(full_name):
+    function, name = FUNCTIONS[full_name], full_name.rpartition(".")[2]
+    given = baseline(name, function)
+    more = STARS.get(name, ())
+    if given is None or name in WITHOUT:
+        pytest.skip("its arguments are not known here")
+    if more:
+        given = {k: v for k, v in given.items() if k in ("input", "self")}
+    try:
+        expected = call(function, given, more)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        pytest.skip(f"no call of it is known here: {error}")
+    for key, value in given.items():
+        for other in kinds(value):
+            if name in ("max", "min") and isinstance(other, Tensor):
+                continue  # the maximum of two tensors
+            assert call(function, {**given, key: other}, more) == expected, (key, repr(other))
+    for i, value in enumerate(more):
+        for other in kinds(value):
+            changed = (*more[:i], other, *more[i + 1 :])
+            assert call(function, given, changed) == expected, (i, repr(other))
+
+
+def test_most_functions_are_called():
+    """The table knows arguments for nearly everything that takes a number."""
+    called = 0
+    for full_name, function in FUNCTIONS.items():
+        name = full_name.rpartition(".")[2]
+        given = baseline(name, function)
+        more = STARS.get(name, ())
+        if given is None:
+            continue
+        if more:
+            given = {k: v for k, v in given.items() if k in ("input", "self")}
+        try:
+            call(function, given, more)
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
+            continue
+        called += 1
+    assert called > 150 and called > 0.8 * len(FUNCTIONS), (called, len(FUNCTIONS))
+
+
+# ------------------------------------------------------------------------------------ operators
+OPERATORS = [
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
+    operator.pow, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge,
+]  # fmt: skip
+NUMBERS = [np.float64(2.5), np.float32(2.5), np.float16(2.5), np.int64(3), np.int8(3), np.uint8(3),
+           np.bool_(True), np.float64(np.inf), np.longdouble(0.5)]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int32", "uint8"])
+def test_operators(op, dtype):
+    x = torch.tensor([1, 2, 5], dtype=getattr(torch, dtype))
+    for number in NUMBERS:
+        plain = float(number) if isinstance(number, np.longdouble) else number.item()
+        if op in (operator.sub,) and plain is True:
+            continue  # refused in both
+        for a, b, c, d in ((x, number, x, plain), (number, x, plain, x)):
+            got, expected = op(a, b), op(c, d)
+            assert got.dtype is expected.dtype, (op, dtype, repr(number))
+            np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("name", "add_ sub_ mul_ div_ pow_ fill_ clamp_min_ remainder_".split())
+def test_in_place(name):
+    for number in (np.float64(1.5), np.float32(1.5), np.int64(2), torch.tensor(2)):
+        x = torch.tensor([1.0, 2.0])
+        y = getattr(x.clone(), name)(number)
+        assert y.dtype is torch.float32
+        assert y.tolist() == getattr(x.clone(), name)(number.item()).tolist()
+
+
+def test_gradient_of_a_scaled_product_stays_float32():
+    q = torch.ones(2, 4, requires_grad=True)
+    for scale in (np.sqrt(64), np.float32(8), np.int64(8), np.float64(8)):
+        q.grad = None
+        scores = q / scale
+        assert scores.dtype is torch.float32
+        scores.sum().backward()
+        assert q.grad.dtype is torch.float32 and q.grad.tolist() == [[0.125] * 4] * 2
+
+
+LAYERS = {
+    "Linear": lambda n, f: nn.Linear(n(4), n(3))(X),
+    "LayerNorm": lambda n, f: nn.LayerNorm(n(4), eps=f(0.5))(X),
+    "LayerNorm_tuple": lambda n, f: nn.LayerNorm((n(3), n(4)))(X),
+    "RMSNorm": lambda n, f: nn.RMSNorm(n(4), eps=f(0.5))(X),
+    "Embedding": lambda n, f: nn.Embedding(n(5), n(4))(IDS),
+    "Dropout": lambda n, f: nn.Dropout(f(0.5))(X),
+    "LeakyReLU": lambda n, f: nn.LeakyReLU(f(0.25))(-X),
+    "ELU": lambda n, f: nn.ELU(f(0.5))(-X),
+    "Softplus": lambda n, f: nn.Softplus(f(0.5), f(8.0))(X),
+    "Softmax": lambda n, f: nn.Softmax(n(1))(X),
+    "Hardtanh": lambda n, f: nn.Hardtanh(f(-0.5), f(0.5))(X),
+    "Flatten": lambda n, f: nn.Flatten(n(1))(X),
+    "SmoothL1Loss": lambda n, f: nn.SmoothL1Loss(beta=f(0.5))(X, X * 2.0),
+    "HuberLoss": lambda n, f: nn.HuberLoss(delta=f(0.5))(X, X * 2.0),
+    "CrossEntropyLoss": lambda n, f: nn.CrossEntropyLoss(
+        ignore_index=n(0), label_smoothing=f(0.5))(X[0], IDS[0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    torch.manual_seed(0)
+    expected = LAYERS[name](int, float)
+    for n, f in ((np.int64, np.float64), (np.int32, np.float32)):
+        torch.manual_seed(0)
+        got = LAYERS[name](n, f)
+        assert got.dtype is expected.dtype
+        np.testing.assert_array_equal(got.detach().numpy(), expected.detach().numpy())
+
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.5, "momentum": 0.25, "weight_decay": 0.125, "nesterov": True},
+    "Adam": {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25},
+    "AdamW": {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25},
+    "Adagrad": {"lr": 0.5, "lr_decay": 0.25, "eps": 0.125},
+    "RMSprop": {"lr": 0.5, "alpha": 0.75, "eps": 0.125, "momentum": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_optimizers(name, kind):
+    def as_kind(v: Any) -> Any:
+        if isinstance(v, tuple):
+            return tuple(map(as_kind, v))
+        return np.bool_(v) if isinstance(v, bool) else kind(v)
+
+    results = []
+    for options in (OPTIMIZERS[name], {k: as_kind(v) for k, v in OPTIMIZERS[name].items()}):
+        p = nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+        optimizer = getattr(optim, name)([p], **options)
+        for _ in range(3):
+            p.grad = torch.tensor([0.5, 0.25, -1.0])
+            optimizer.step()
+            optimizer.param_groups[0]["lr"] = type(options["lr"])(0.25)
+        assert p.dtype is torch.float32
+        results.append(p.tolist())
+        hyper = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "lr")}
+        assert not any(isinstance(v, np.generic) for v in hyper.values()), hyper
+    assert results[0] == results[1]
+
+
+def test_result_type_and_nan():
+    assert torch.result_type(torch.ones(2), np.float64(2)) is torch.float32
+    assert torch.result_type(torch.ones(2, dtype=torch.int8), np.int64(2)) is torch.int8
+    x = torch.tensor([1.0, math.nan])
+    assert (x * np.float64("nan")).dtype is torch.float32
