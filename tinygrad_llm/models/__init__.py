@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layers.cache import KVCache
+from ..layers.cache import Cache
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
 from .pretrained import build_gpt2, from_pretrained, load_gpt2, save_gpt2
@@ -12,7 +12,7 @@ __all__ = [
     "GPTClassifier",
     "GPTClassifierConfig",
     "GPTConfig",
-    "KVCache",
+    "Cache",
     "build_gpt2",
     "from_pretrained",
     "load_gpt2",

@@ -16,7 +16,8 @@ from typing import Any
 from .. import nn
 from ..functions.creation.filled import ones
 from ..functions.creation.ranges import arange
-from ..layers.cache import KVCache, LayerCache
+from ..layers.cache import AttentionCache, Cache
+from ..layers.head import head_loss
 from ..nn import functional as F
 from ..tensor import Tensor
 from ..tensor.dtypes import bool_
@@ -108,7 +109,7 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(C, C)
 
     def forward(
-        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
+        self, x: Tensor, cache: AttentionCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
         B, T, C = x.shape
         H, D = self.n_heads, self.head_dim
@@ -116,7 +117,7 @@ class MultiHeadAttention(nn.Module):
         queries, keys, values = qkv.split(H, dim=1)  # (B, H, T, D) each
         if cache is not None:
             past = cache.length
-            keys, values = cache.append(keys, values)  # (B, H, past + T, D)
+            keys, values, _ = cache.append(keys, values)  # (B, H, past + T, D)
             if past and T > 1:  # new token i looks at the past and at new tokens 0 … i
                 mask = ones(T, past + T, dtype=bool_, device=x.device).tril(past)
         context = F.scaled_dot_product_attention(
@@ -156,7 +157,7 @@ class TransformerBlock(nn.Module):
         self.drop_shortcut = nn.Dropout(config.drop_rate)
 
     def forward(
-        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
+        self, x: Tensor, cache: AttentionCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
         x = x + self.drop_shortcut(self.att(self.norm1(x), cache, mask))
         x = x + self.drop_shortcut(self.ff(self.norm2(x)))
@@ -213,7 +214,7 @@ class GPT(nn.Module):
         self.gradient_checkpointing = False
 
     def hidden_states(
-        self, idx: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+        self, idx: Tensor, cache: Cache | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """The blocks' output for the tokens idx (B, T): (B, T, C), normalised, before out_head.
 
@@ -243,7 +244,7 @@ class GPT(nn.Module):
                 x = block(x, None if cache is None else cache.layers[i], mask)
         return self.final_norm(x)
 
-    def forward(self, idx: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:
+    def forward(self, idx: Tensor, cache: Cache | None = None, last_only: bool = False) -> Tensor:
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
 
         cache: keys and values of the tokens before idx; those of idx are appended (see
@@ -266,19 +267,12 @@ class GPT(nn.Module):
                 f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
                 f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
             )
-        hidden = self.hidden_states(idx)
-        if not isinstance(self.out_head, nn.Linear):  # a layer put in its place, such as LoRA's
-            logits = self.out_head(hidden)  # (B, T, C) -> (B, T, V)
-            return F.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
-            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
-        return F.linear_cross_entropy(
-            hidden, self.out_head.weight, targets, ignore_index=ignore_index
-        )
+        return head_loss(self.out_head, self.hidden_states(idx), targets, ignore_index)
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self) -> Cache:
         """An empty KV cache for `forward`, with room for context_length tokens."""
-        return KVCache(self.config.n_layers, self.config.context_length)
+        length = self.config.context_length
+        return Cache([AttentionCache(length) for _ in self.trf_blocks], length)
 
     def num_parameters(self) -> int:
         """How many numbers are trained; tied weights count once."""
