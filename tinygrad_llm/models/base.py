@@ -8,9 +8,10 @@ Shapes: B batch, T time (tokens), C channels, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import nn, random
 from ..arrays.devices import xp_of
@@ -18,10 +19,14 @@ from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, device, wrap
-from .config import ModelConfig
+from .config import Config, ModelConfig
+
+_Some = TypeVar("_Some", bound="Model")
+_Kind = TypeVar("_Kind", bound="LanguageModel")
 
 __all__ = [
     "LanguageModel",
+    "Model",
     "ModelConfig",
     "context_length_of",
     "device_of",
@@ -66,12 +71,18 @@ def device_of(model: Any) -> device | None:
 
 
 def context_length_of(model: Any) -> int | None:
-    """The most tokens that the model sees; None if it is not a LanguageModel and cannot say."""
-    return model.context_length if isinstance(model, LanguageModel) else None
+    """The most tokens that a model sees; None if it is not one of ours and cannot say."""
+    return model.context_length if isinstance(model, Model) else None
+
+
+def _set_checkpointing(model: nn.Module, on: bool) -> None:
+    for module in model.modules():
+        if isinstance(module, LanguageModel):
+            module.gradient_checkpointing = on
 
 
 def matrix_flops_per_token(model: nn.Module) -> float:
-    """The part of LanguageModel.flops_per_token that its matrices cost; for any module."""
+    """The part of Model.flops_per_token that matrices cost; for any module."""
     multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     matrices = [
@@ -111,14 +122,66 @@ def _padded_places(columns: Any, padding: Any) -> tuple[Tensor, Tensor]:
     return wrap(positions), wrap(seen[:, None])  # (B, T), (B, 1, T, S)
 
 
-class LanguageModel(nn.Module):
+class Model(nn.Module):
+    """What every model answers, a language model or one that is made of it.
+
+    config: the shape of the model
+    """
+
+    config: Config
+
+    @classmethod
+    def from_config(cls: type[_Some], config: Any) -> _Some:
+        """A new model of this shape, with random weights."""
+        make: Any = cls  # a class whose constructor takes something else replaces this method
+        return make(config)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model sees."""
+        raise NotImplementedError(f"{type(self).__name__} must define context_length")
+
+    def n_parameters(self) -> int:
+        """How many numbers are trained; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self, context_length: int) -> float:
+        """Floating-point operations of forward and backward for one token of a text.
+
+        6·N and what the layers compute between tokens (`flops_between_tokens`), in a text of
+        context_length tokens. N counts the weights that a token is multiplied with (matrices,
+        without embeddings that are only looked up); each costs a multiplication and an addition
+        forward and twice that backward, once for the gradient of the input and once for the
+        gradient of the weight. A frozen matrix needs no gradient: 4 in place of 6.
+        Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022, appendix B.
+        """
+        return matrix_flops_per_token(self) + self.flops_between_tokens(context_length)
+
+    def flops_between_tokens(self, context_length: int) -> float:
+        """The part of flops_per_token that does not come from weights; 0 without attention."""
+        return 0.0
+
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on blocks save only their inputs; the backward pass runs each forward again.
+
+        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
+        """
+        _set_checkpointing(self, True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """From now on blocks save all that the backward pass needs."""
+        _set_checkpointing(self, False)
+
+
+class LanguageModel(Model):
     """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
 
-    config: the shape of the model. A family passes its config up, makes its layers, and writes
-    `hidden_states`, `head` and `new_cache`.
+    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
+    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
     """
 
     config: ModelConfig
+    out_head: nn.Module
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -133,7 +196,24 @@ class LanguageModel(nn.Module):
     @property
     def head(self) -> nn.Module:
         """The output layer: hidden states (..., C) to logits (..., V)."""
-        raise NotImplementedError(f"{type(self).__name__} must define the property head")
+        return self.out_head
+
+    @property
+    def emb_dim(self) -> int:
+        """C, the channels of hidden states."""
+        return int(self.out_head.in_features)
+
+    def changed(self: _Kind, **fields: Any) -> _Kind:
+        """A copy of the model, with these fields of its config changed, such as drop_rate.
+
+        Raises: TypeError if the config does not have such a field.
+        """
+        config = dataclasses.replace(self.config, **fields)
+        other: _Kind = nn.utils.skip_init(type(self), config)
+        first = next(iter(self.parameters()))
+        other.to(first.dtype).to(first.device)
+        other.load_state_dict(self.state_dict())
+        return other
 
     def hidden_states(
         self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
@@ -217,30 +297,3 @@ class LanguageModel(nn.Module):
                 logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
             )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
         return F.linear_cross_entropy(hidden, self.head.weight, targets, ignore_index=ignore_index)
-
-    def gradient_checkpointing_enable(self) -> None:
-        """From now on blocks save only their inputs; the backward pass runs each forward again.
-
-        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
-        """
-        self.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """From now on blocks save all that the backward pass needs."""
-        self.gradient_checkpointing = False
-
-    def n_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
-        return sum(p.numel() for p in self.parameters())
-
-    def flops_per_token(self, context_length: int) -> float:
-        """Floating-point operations of forward and backward for one token: 6 per weight of N.
-
-        N counts the weights that a token is multiplied with (matrices, without embeddings that are
-        only looked up); each costs a multiplication and an addition forward and twice that
-        backward, once for the gradient of the input and once for the gradient of the weight. A
-        frozen matrix needs no gradient: 4 in place of 6. A family adds what its layers
-        do between tokens, for a text of context_length tokens.
-        Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022, appendix B.
-        """
-        return matrix_flops_per_token(self)

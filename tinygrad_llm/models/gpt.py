@@ -21,7 +21,7 @@ from ..tensor import Tensor
 from ..tensor.dtypes import bool_
 from ..utils.checkpoint import checkpoint
 from .base import LanguageModel
-from .config import ModelConfig, flag, fraction, positive_integer
+from .config import ModelConfig, flag, fraction, integer
 
 __all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
 
@@ -42,11 +42,11 @@ class GPTConfig(ModelConfig):
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
-    vocab_size: int = positive_integer(50257)
-    context_length: int = positive_integer(1024)
-    emb_dim: int = positive_integer(768)
-    n_heads: int = positive_integer(12)
-    n_layers: int = positive_integer(12)
+    vocab_size: int = integer(50257)
+    context_length: int = integer(1024)
+    emb_dim: int = integer(768)
+    n_heads: int = integer(12)
+    n_layers: int = integer(12)
     drop_rate: float = fraction(0.1)
     qkv_bias: bool = flag(True)
     tie_weights: bool = flag(True)
@@ -58,6 +58,13 @@ class GPTConfig(ModelConfig):
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
+
+    def summary(self) -> str:
+        """Layers, heads, channels and context, for one line of output."""
+        return (
+            f"{self.n_layers} layers, {self.n_heads} heads, {self.emb_dim} channels, "
+            f"{super().summary()}"
+        )
 
     @classmethod
     def gpt2_small(cls, **changes: Any) -> GPTConfig:
@@ -192,11 +199,6 @@ class GPT(LanguageModel):
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
 
-    @property
-    def head(self) -> nn.Module:
-        """The output layer, out_head: (..., C) -> (..., V)."""
-        return self.out_head
-
     def hidden_states(
         self, idx: Tensor, cache: KVCache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
@@ -216,7 +218,6 @@ class GPT(LanguageModel):
         """An empty KV cache for `forward`, with room for context_length tokens."""
         return KVCache(self.config.n_layers, self.config.context_length)
 
-    def flops_per_token(self, context_length: int) -> float:
-        """Those of LanguageModel, and 6·L·C·T for attention's scores."""
-        attention = self.config.n_layers * self.config.emb_dim * context_length
-        return super().flops_per_token(context_length) + 6.0 * attention
+    def flops_between_tokens(self, context_length: int) -> float:
+        """6·L·C·T: attention's scores, over the half of the positions that a causal mask leaves."""
+        return 6.0 * (self.config.n_layers * self.config.emb_dim * context_length)
