@@ -328,6 +328,16 @@ def test_offset_norm_starts_as_rms_norm_and_wrong_names_are_named():
 
 
 @pytest.mark.parametrize("place", ["pre", "post", "sandwich"])
+def test_dropout_of_a_block_acts_on_what_is_added(place):
+    block = Block(attention(), FeedForward(12), partial(nn.LayerNorm, 12), norm_place=place,
+                  dropout=1.0 - 1e-12).double()  # fmt: skip
+    x = inputs(2, 4, 12)
+    norm = nn.LayerNorm(12).double()
+    same(block.train()(x), norm(norm(x)) if place == "post" else x, 1e-9)
+    assert (block.eval()(x) - x).abs().max().item() > 1e-3
+
+
+@pytest.mark.parametrize("place", ["pre", "post", "sandwich"])
 def test_gradients_of_a_block(place):
     torch.manual_seed(0)
     block = Block(attention(), GatedFeedForward(12, 7), partial(OffsetRMSNorm, 12),

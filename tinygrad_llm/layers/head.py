@@ -35,6 +35,11 @@ class SoftCappedHead(Module):
         self.softcap = softcap
         self.linear = Linear(dim, vocab_size, bias=bias)
 
+    @property
+    def in_features(self) -> int:
+        """dim, the channels of x."""
+        return int(self.linear.in_features)
+
     def forward(self, x: Tensor) -> Tensor:
         return (self.linear(x) / self.softcap).tanh() * self.softcap  # (..., dim) -> (..., V)
 
