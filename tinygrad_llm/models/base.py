@@ -211,6 +211,8 @@ class LanguageModel(Model):
         config = dataclasses.replace(self.config, **fields)
         other: _Kind = nn.utils.skip_init(type(self), config)
         first = next(iter(self.parameters()))
+        for parameter in other.parameters():
+            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
         other.to(first.dtype).to(first.device)
         other.load_state_dict(self.state_dict())
         return other
