@@ -17,7 +17,8 @@ from .. import nn, random
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
-from ..nn import functional as F
+from ..layers.cache import Cache
+from ..layers.head import head_loss
 from ..tensor import Tensor, device, wrap
 from .config import Config, ModelConfig
 
@@ -198,11 +199,6 @@ class LanguageModel(Model):
         """The output layer: hidden states (..., C) to logits (..., V)."""
         return self.out_head
 
-    @property
-    def emb_dim(self) -> int:
-        """C, the channels of hidden states."""
-        return int(self.out_head.in_features)
-
     def changed(self: _Kind, **fields: Any) -> _Kind:
         """A copy of the model, with these fields of its config changed, such as drop_rate.
 
@@ -218,7 +214,7 @@ class LanguageModel(Model):
         return other
 
     def hidden_states(
-        self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
+        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The last layer's output for the tokens idx (B, T): (B, T, C), normalised, before `head`.
@@ -234,12 +230,12 @@ class LanguageModel(Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for `forward`, with room for context_length tokens."""
         raise NotImplementedError(f"{type(self).__name__} must define new_cache")
 
     def places(
-        self, idx: Tensor, cache: Any, mask: Tensor | None, padding: Tensor | None
+        self, idx: Tensor, cache: Cache | None, mask: Tensor | None, padding: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
 
@@ -267,7 +263,7 @@ class LanguageModel(Model):
         return _padded_places(columns.array, _counts(padding, B))
 
     def forward(
-        self, idx: Tensor, cache: Any = None, last_only: bool = False, *,
+        self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
@@ -292,10 +288,4 @@ class LanguageModel(Model):
                 f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
                 f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
             )
-        hidden = self.hidden_states(idx)
-        if not isinstance(self.head, nn.Linear):  # a layer put in its place, such as LoRA's
-            logits = self.head(hidden)  # (B, T, C) -> (B, T, V)
-            return F.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
-            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
-        return F.linear_cross_entropy(hidden, self.head.weight, targets, ignore_index=ignore_index)
+        return head_loss(self.head, self.hidden_states(idx), targets, ignore_index)
