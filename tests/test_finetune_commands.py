@@ -349,7 +349,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*CLASSIFY, "--lr", "nan"], "--lr must be more than 0, got nan"),
         ([*CLASSIFY, "--lr", 1e-4, "--min-lr", 1], "--min-lr 1 is above --lr 0.0001"),
         ([*CLASSIFY, "--emb-dim", 15], "emb_dim must be a multiple of n_heads"),
-        ([*CLASSIFY, "--freeze", "blocks.*"], "no weight is called 'blocks.*'; there are: model.tok"),
+        ([*CLASSIFY, "--freeze", "blocks.*"], "no weight is called 'blocks.*'; there are: model"),
         ([*CLASSIFY, "--freeze", "*"], "every weight of the model is frozen"),
         ([*CLASSIFY, "--freeze", "tok_emb", "--train-only", "out_head"], "were both given"),
         ([*CLASSIFY, "--lora", "--freeze", "tok_emb"], "--lora freezes the base:"),

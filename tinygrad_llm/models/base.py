@@ -17,6 +17,7 @@ from .. import nn, random
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
+from ..layers.cache import Cache
 from ..layers.head import head_loss
 from ..tensor import Tensor, device, wrap
 from ..utils.checkpoint import checkpoint
@@ -199,11 +200,6 @@ class LanguageModel(Model):
         """The output layer: hidden states (..., C) to logits (..., V)."""
         return self.out_head
 
-    @property
-    def emb_dim(self) -> int:
-        """C, the channels of hidden states."""
-        return int(self.out_head.in_features)
-
     def changed(self: _Kind, **fields: Any) -> _Kind:
         """A copy of the model, with these fields of its config changed, such as drop_rate.
 
@@ -212,12 +208,14 @@ class LanguageModel(Model):
         config = dataclasses.replace(self.config, **fields)
         other: _Kind = nn.utils.skip_init(type(self), config)
         first = next(iter(self.parameters()))
+        for parameter in other.parameters():
+            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
         other.to(first.dtype).to(first.device)
         other.load_state_dict(self.state_dict())
         return other
 
     def hidden_states(
-        self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
+        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The last layer's output for the tokens idx (B, T): (B, T, C), normalised, before `head`.
@@ -233,12 +231,12 @@ class LanguageModel(Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for `forward`, with room for context_length tokens."""
         raise NotImplementedError(f"{type(self).__name__} must define new_cache")
 
     def places(
-        self, idx: Tensor, cache: Any, mask: Tensor | None, padding: Tensor | None
+        self, idx: Tensor, cache: Cache | None, mask: Tensor | None, padding: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
 
@@ -281,7 +279,7 @@ class LanguageModel(Model):
         return x
 
     def forward(
-        self, idx: Tensor, cache: Any = None, last_only: bool = False, *,
+        self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
