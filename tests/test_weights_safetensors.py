@@ -128,7 +128,10 @@ def spec(begin, end, dtype="F32", shape=(1,)):
         (file_of(b"[1]"), "not a JSON object"),
         (file_of(b'{"a":1,"a":2}'), "twice"),
         (file_of({"a": 3}), "lacks a dtype"),
-        (file_of({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}), "a dimension of size -1"),
+        (
+            file_of({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}),
+            "a dimension of size -1",
+        ),
         (file_of({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}), "lacks a dtype"),
         (file_of({"a": spec(0, 4, "F4")}, b"1234"), "F4, which is not supported"),
         (file_of({"a": spec(0, 8)}, b"12345678"), "takes 4 bytes, but the header gives it 8"),

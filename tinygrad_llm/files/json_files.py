@@ -14,7 +14,15 @@ from typing import Any, NoReturn
 from .atomic import atomic_write
 from .untrusted import DEEPEST, describe
 
-__all__ = ["levels_in", "no_constants", "parse_json", "read_json", "read_json_object", "write_json"]
+__all__ = [
+    "json_bytes",
+    "levels_in",
+    "no_constants",
+    "parse_json",
+    "read_json",
+    "read_json_object",
+    "write_json",
+]
 
 _LARGEST = 1 << 30  # bytes of a file of JSON
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -91,11 +99,30 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
+def json_bytes(value: Any, indent: int | None = None) -> bytes:
+    """A value as JSON in UTF-8; indent: None for one line without blanks.
+
+    A text with half a character in it (a lone surrogate: a file name that is not UTF-8) is written
+    with escapes, because UTF-8 cannot write it.
+    Raises: TypeError if JSON does not have such a value; ValueError for NaN and infinities.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    for escaped in (False, True):
+        text = json.dumps(
+            value, ensure_ascii=escaped, indent=indent, separators=separators, allow_nan=False
+        )
+        try:
+            return text.encode("utf-8")
+        except UnicodeEncodeError:
+            continue
+    raise AssertionError("escaped JSON is ASCII")
+
+
 def write_json(path: str | os.PathLike[str], value: Any, indent: int = 1) -> None:
     """Write a value as JSON that people can read, in one step.
 
     Raises: OSError from the disk.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = json_bytes(value, indent)
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8") + b"\n")
+        file.write(text + b"\n")

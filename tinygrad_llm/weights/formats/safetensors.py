@@ -12,7 +12,6 @@ contiguous first, and replaces the file in one step (see files/atomic.py).
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from ...arrays import devices
 from ...arrays.memory import address, is_array
 from ...files.atomic import atomic_write
-from ...files.json_files import no_constants, parse_json
+from ...files.json_files import json_bytes, no_constants, parse_json
 from ...files.untrusted import element_count
 from ...tensor import wrap
 from .numbers import extended_dtype, itemsize, widened
@@ -267,7 +266,7 @@ def _write(
             "shape": list(array.shape),
             "data_offsets": [ends[name] - array.nbytes, ends[name]],
         }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text = json_bytes(header)
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
@@ -321,8 +320,9 @@ def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None 
 
 
 def load_model(model: Any, path: str | Path) -> None:
-    """Load a file that `save_model` wrote into a model of the same shape.
+    """Load a file that `save_model`, or Hugging Face's own, wrote into a model of the same shape.
 
+    A weight that is not in the file, but is tied in the model to one that is, needs no entry.
     Raises: RuntimeError from load_state_dict, which lists missing and unexpected names and wrong
     shapes; as SafeTensorsFile.
     """
@@ -331,4 +331,12 @@ def load_model(model: Any, path: str | Path) -> None:
     for name, original in file.metadata.items():
         if original in state and name not in state:
             state[name] = state[original]
+    stored: dict[tuple[Any, ...], str] = {}  # the memory of the model's weights: a name in the file
+    own = {name: memory_key(value.array) for name, value in model.state_dict().items()}
+    for name, memory in own.items():
+        if name in state:
+            stored.setdefault(memory, name)
+    for name, memory in own.items():
+        if name not in state and memory in stored:
+            state[name] = state[stored[memory]]
     model.load_state_dict(state)
