@@ -23,7 +23,7 @@ from .arrays import devices
 from .arrays.availability import is_available
 from .arrays.memory import is_array
 from .files.json_files import levels_in, parse_json
-from .files.untrusted import DEEPEST, describe, is_flat, translated
+from .files.untrusted import DEEPEST, describe, element_count, is_flat, translated
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
 from .weights.formats.safetensors import save as save_bytes
@@ -273,8 +273,12 @@ class _Builder:
             for key, item in _field(tree, "items", list):
                 values[_flat(key)] = self.value(item)
             return values
-        if kind in ("Size", "set", "frozenset"):
-            container = {"Size": Size, "set": set, "frozenset": frozenset}[kind]
+        if kind == "Size":
+            sizes = _field(tree, "items", list)
+            element_count(sizes)
+            return Size(sizes)
+        if kind in ("set", "frozenset"):
+            container = {"set": set, "frozenset": frozenset}[kind]
             return container(_flat(self.value(item)) for item in _field(tree, "items", list))
         if kind == "device":
             return device(_field(tree, "name", str))

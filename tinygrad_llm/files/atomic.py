@@ -37,7 +37,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with atomic_write("config.json") as file:
             file.write(text.encode())
 
-    A symbolic link stays one: the file that it points to is replaced. After an error (a full disk, Ctrl-C) the temporary file is removed and `path` is as it was.
+    A symbolic link stays one: the file that it points to is replaced. After an error (a full disk,
+    Ctrl-C) the temporary file is removed and `path` is as it was.
     Raises: OSError from the disk, with the name of the file.
     """
     path = Path(path)

@@ -61,7 +61,7 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, Any]]
         for name in {*names, "input"} & set(entry):
             if not isinstance(entry[name], str):
                 raise ValueError(
-                    f"{path}: entry {i}: {name!r} should be a text, it is {describe(entry[name])}"
+                    f"{path}: entry {i}: {name!r} should be a text, got {describe(entry[name])}"
                 )
             if name != "input" and not entry[name].strip():
                 raise ValueError(f"{path}: entry {i}: {name!r} is empty")
@@ -114,11 +114,11 @@ def _labelled_entries(path: Path, text_column: str, label_column: str) -> list[t
         text, label = entry[text_column], entry[label_column]
         if not isinstance(text, str):
             raise ValueError(
-                f"{path}: entry {i}: {text_column!r} should be a text, it is {describe(text)}"
+                f"{path}: entry {i}: {text_column!r} should be a text, got {describe(text)}"
             )
         if not isinstance(label, str) and type(label) is not int:
             raise ValueError(
-                f"{path}: entry {i}: {label_column!r} should be a text or an integer, it is "
+                f"{path}: entry {i}: {label_column!r} should be a text or an integer, got "
                 f"{describe(label)}"
             )
         labelled.append((text, str(label)))
@@ -132,15 +132,13 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     text = _text(path)
     tabs = path.suffix.lower() in (".tsv", ".tab")
-    quoting = csv.QUOTE_MINIMAL
-    if tabs and not _quoted_throughout(text):
-        quoting = csv.QUOTE_NONE
+    marks = not tabs or _quoted_throughout(text)
     longest = csv.field_size_limit(len(text) + 1)  # a text may be longer than csv's 131,072
     try:
         reader = csv.reader(
             io.StringIO(text, newline=""),
             delimiter="\t" if tabs else ",",
-            quoting=quoting,
+            quoting=csv.QUOTE_MINIMAL if marks else csv.QUOTE_NONE,
             strict=True,
         )
         begin = 1

@@ -71,7 +71,8 @@ class StoredTensor:
         places = all(type(n) is int and 0 <= n < 1 << 63 for n in (offset, *strides))
         if len(shape) != len(strides) or not places or n_bytes >= 1 << 63:
             raise ValueError(
-                f"a tensor of shape {tuple(shape)} with {len(strides)} strides at {describe(offset)}"
+                f"a tensor of shape {tuple(shape)} with {len(strides)} strides, at element "
+                f"{describe(offset)}"
             )
         self.storage, self.offset = storage, offset
         self.shape, self.strides = tuple(shape), tuple(strides)
