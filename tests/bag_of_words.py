@@ -17,9 +17,9 @@ from tinygrad_llm.nn import functional as F
 
 @dataclass(frozen=True)
 class BagConfig(ModelConfig):
-    """vocab_size, context_length, channels and drop_rate."""
+    """vocab_size, context_length, emb_dim and drop_rate."""
 
-    channels: int = integer(8)
+    emb_dim: int = integer(8)
     drop_rate: float = fraction(0.0)
 
 
@@ -30,7 +30,7 @@ class Bag(LanguageModel):
         if isinstance(config, dict):
             config = BagConfig(**config)
         super().__init__(config)
-        V, C = config.vocab_size, config.channels
+        V, C = config.vocab_size, config.emb_dim
         self.words = nn.Embedding(V, C)
         self.drop = nn.Dropout(config.drop_rate)
         self.mix = nn.Linear(C, C)

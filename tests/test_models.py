@@ -111,10 +111,10 @@ def test_a_config_from_numpy_is_written_as_json():
 
 def test_fields_without_a_default_must_be_given():
     with pytest.raises(TypeError, match="vocab_size"):
-        ModelConfig(context_length=4)
-    assert ModelConfig(3, 4) == ModelConfig(vocab_size=3, context_length=4)
+        ModelConfig(context_length=4, emb_dim=5)
+    assert ModelConfig(3, 4, 5) == ModelConfig(vocab_size=3, context_length=4, emb_dim=5)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ModelConfig(3, 4).vocab_size = 5
+        ModelConfig(3, 4, 5).vocab_size = 5
 
 
 # ------------------------------------------------------------------------------------ padding
@@ -299,9 +299,9 @@ def test_what_every_model_answers():
     V, C, T = 11, 12, 5
     for model, weights, between in (
         (gpt(), 2 * 12 * C * C, 6 * 2 * C * T),  # 12·C² in each of two blocks
-        (bag(channels=C), C * C, 0),
+        (bag(emb_dim=C), C * C, 0),
     ):
-        assert model.emb_dim == C and model.context_length == context_length_of(model) == 9
+        assert model.context_length == context_length_of(model) == 9
         assert model.n_parameters() == sum(p.numel() for p in model.parameters())
         assert model.flops_per_token(T) == flops_per_token(model, T)
         assert model.flops_per_token(T) == 6 * (weights + V * C) + between
@@ -343,7 +343,7 @@ def test_a_family_that_forgets_a_method_is_named():
     class Half(LanguageModel):
         pass
 
-    half = Half(ModelConfig(3, 4))
+    half = Half(ModelConfig(3, 4, 5))
     with pytest.raises(NotImplementedError, match="Half must define hidden_states"):
         half(tg.tensor([[1]]))
     with pytest.raises(NotImplementedError, match="Half must define new_cache"):

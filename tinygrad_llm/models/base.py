@@ -198,11 +198,6 @@ class LanguageModel(Model):
         """The output layer: hidden states (..., C) to logits (..., V)."""
         return self.out_head
 
-    @property
-    def emb_dim(self) -> int:
-        """C, the channels of hidden states."""
-        return int(self.out_head.in_features)
-
     def changed(self: _Kind, **fields: Any) -> _Kind:
         """A copy of the model, with these fields of its config changed, such as drop_rate.
 

@@ -92,7 +92,7 @@ class GPTClassifier(Model):
         _need_language_model("GPTClassifier", model)
         self.config = GPTClassifierConfig(model.config, n_classes, pool, causal, pad_token_id)
         self.model = model
-        self.out_head = nn.Linear(model.emb_dim, self.config.n_classes)
+        self.out_head = nn.Linear(model.config.emb_dim, self.config.n_classes)
         model.out_head = nn.Identity()
 
     @classmethod

@@ -115,13 +115,15 @@ class ModelConfig(Config):
 
     vocab_size      how many different tokens there are
     context_length  the most tokens that the model sees
+    emb_dim         channels of a token's vector
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
     vocab_size: int = integer()
     context_length: int = integer()
+    emb_dim: int = integer()
 
     def summary(self) -> str:
         """The shape in a few words, for one line of output."""
-        return f"context {self.context_length:,}"
+        return f"{self.emb_dim} channels, context {self.context_length:,}"

@@ -61,10 +61,7 @@ class GPTConfig(ModelConfig):
 
     def summary(self) -> str:
         """Layers, heads, channels and context, for one line of output."""
-        return (
-            f"{self.n_layers} layers, {self.n_heads} heads, {self.emb_dim} channels, "
-            f"{super().summary()}"
-        )
+        return f"{self.n_layers} layers, {self.n_heads} heads, {super().summary()}"
 
     @classmethod
     def gpt2_small(cls, **changes: Any) -> GPTConfig:
