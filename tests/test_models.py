@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,3 +350,18 @@ def test_a_family_that_forgets_a_method_is_named():
         half(tg.tensor([[1]]))
     with pytest.raises(NotImplementedError, match="Half must define new_cache"):
         half.new_cache()
+
+
+def test_no_field_of_a_config_is_guessed():
+    """What a LanguageModel answers is asked of it: no getattr on a config, or for one."""
+    guess = re.compile(r"""(get|has)attr\([\w.]*config\b|(get|has)attr\([\w.]+, "config\"""")
+    for text in ('getattr(config, "n"', 'hasattr(model.config, "n"', 'getattr(m, "config", None'):
+        assert guess.search(text)
+    seen = {
+        f"{path}: {line.strip()}"
+        for path in Path(tg.__file__).parent.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if guess.search(line)
+    }
+    allowed = {"getattr(config, each.name)"}  # every field of a dataclass, in models/
+    assert not {line for line in seen if not any(text in line for text in allowed)}
