@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
+from tinygrad_llm.layers.attention import Attention
 from tinygrad_llm.models import (
     GPT,
     GPTClassifier,
@@ -316,6 +317,18 @@ def test_what_every_model_answers():
         assert frozen == 4 * (weights + V * C) + between
     assert context_length_of(nn.Linear(1, 1)) is None
     assert flops_per_token(nn.Linear(3, 4), T) == 6 * 12
+
+
+def test_attention_counts_the_keys_that_a_query_sees():
+    T, sizes = 40, {"dim": 12, "n_heads": 3, "n_kv_heads": 1, "head_dim": 5}
+    q, k = np.arange(T)[:, None], np.arange(T)
+    for options, seen in (
+        ({}, k <= q), ({"window": 7}, (k <= q) & (k > q - 7)), ({"window": 99}, k <= q),
+        ({"causal": False}, np.ones((T, T))),
+    ):  # fmt: skip
+        attention = Attention(**sizes, **options)
+        exact = 12 * 3 * 5 * seen.sum() / T
+        assert attention.flops_per_token(T) == pytest.approx(exact, abs=12 * 3 * 5 / 2)
 
 
 def test_checkpointing_of_the_model_in_a_classifier():
