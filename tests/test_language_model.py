@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_of_words import Bag, BagConfig
+from small_models import Bag, BagConfig, Windowed, WindowedConfig
 
 import tinygrad_llm as tg
 from tinygrad_llm import optim
@@ -106,8 +106,9 @@ def test_pretraining_is_saved_resumed_and_built_again(tokenizer, tmp_path):
     assert 1 < evaluate_perplexity(built, EvaluationBatches(ids, 4, 8)) < 290
 
 
-def test_generation():
-    model = bag().eval()
+@pytest.mark.parametrize("kind", ["bag", "windowed"])
+def test_generation(kind):
+    model = bag().eval() if kind == "bag" else Windowed(WindowedConfig(290, 64)).eval()
     prompt = tg.tensor([[3, 5, 7], [280, 1, 4]])
     greedy = generate(model, prompt, 70)  # past the context, where the window slides
     assert greedy.shape == (2, 73)

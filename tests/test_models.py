@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_of_words import Bag, BagConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import Bag, BagConfig, Windowed, WindowedConfig
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
@@ -30,8 +30,12 @@ from tinygrad_llm.models.costs import flops_per_token
 from tinygrad_llm.nn import functional as F
 
 SHAPE = dict(vocab_size=11, context_length=9, emb_dim=12, n_heads=3, n_layers=2, drop_rate=0.0)
-CONFIGS = [GPTConfig(**SHAPE), BagConfig(11, 9), GPTClassifierConfig(BagConfig(11, 9), 2, "first",
-                                                                     True, 3)]  # fmt: skip
+CONFIGS = [
+    GPTConfig(**SHAPE),
+    BagConfig(11, 9),
+    WindowedConfig(11, 9),
+    GPTClassifierConfig(BagConfig(11, 9), 2, "first", True, 3),
+]
 FIELDS = [(config, each.name) for config in CONFIGS for each in dataclasses.fields(config)]
 INTEGERS = [
     (config, name)
@@ -51,6 +55,14 @@ def gpt(dtype=tg.float64, **changes):
 def bag(dtype=tg.float64, **changes):
     tg.manual_seed(0)
     return Bag({"vocab_size": 11, "context_length": 9, **changes}).to(dtype).eval()
+
+
+def windowed(dtype=tg.float64, **changes):
+    tg.manual_seed(0)
+    return Windowed({"vocab_size": 11, "context_length": 9, **changes}).to(dtype).eval()
+
+
+MODELS = [gpt, bag, windowed]
 
 
 # ------------------------------------------------------------------------------------ configs
@@ -138,7 +150,7 @@ def close(a, b, dtype=tg.float64):
     assert a.shape == b.shape and abs(a - b).max() <= tolerance * abs(b).max()
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("dtype", [tg.float32, tg.float64])
 @pytest.mark.parametrize("lengths", [(7, 3, 1, 6), (4, 5), (5, 5), (1,), (9, 8)])
 def test_each_row_equals_itself_alone(make, lengths, dtype):
@@ -151,7 +163,7 @@ def test_each_row_equals_itself_alone(make, lengths, dtype):
     close(model(ids, last_only=True, padding=padding), together[:, -1:], dtype)
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("pieces", [(7,), (3, 4), (1,) * 7, (5, 1, 1), (1, 6), (2, 3, 2)])
 def test_with_a_cache_in_pieces(make, pieces):
     model = make()
@@ -165,8 +177,9 @@ def test_with_a_cache_in_pieces(make, pieces):
         close(tg.cat(parts, 1) * real, model(ids, padding=padding) * real)
 
 
-def test_steps_after_a_cache_that_was_cut_back():
-    model = gpt()
+@pytest.mark.parametrize("make", MODELS)
+def test_steps_after_a_cache_that_was_cut_back(make):
+    model = make()
     _, ids, padding = padded((6, 2))
     cache = model.new_cache()
     with tg.no_grad():
@@ -176,7 +189,7 @@ def test_steps_after_a_cache_that_was_cut_back():
         close(again, model(ids, padding=padding)[:, 4:])
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 def test_gradients_of_a_padded_batch_are_the_sum_of_its_rows(make):
     model = make()
     lengths = (7, 3, 1)
@@ -193,9 +206,10 @@ def test_gradients_of_a_padded_batch_are_the_sum_of_its_rows(make):
         assert abs(together[name].numpy() - p.grad.numpy()).max() <= limit, name
 
 
+@pytest.mark.parametrize("make", [gpt, windowed])
 @pytest.mark.parametrize("lengths", [(5, 5), (5, 4), (3, 1, 5)])
-def test_gradient_checkpointing_with_padding(lengths):
-    model = gpt()
+def test_gradient_checkpointing_with_padding(make, lengths):
+    model = make()
     _, ids, padding = padded(lengths)
     before = model(ids, padding=padding)
     model.gradient_checkpointing_enable()
@@ -212,7 +226,7 @@ def test_without_padding_no_mask_is_built(monkeypatch):
         return attention(*args, attn_mask=attn_mask, **options)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    for make in (gpt, bag):
+    for make in MODELS:
         model = make()
         _, ids, padding = padded((4, 2))
         model(ids), model.loss(ids, ids)
@@ -223,7 +237,7 @@ def test_without_padding_no_mask_is_built(monkeypatch):
         masks.clear()
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 def test_wrong_padding(make):
     model = make()
     _, ids, padding = padded((4, 2))
@@ -250,11 +264,12 @@ def known(monkeypatch):
     """Bag is registered, for this test only."""
     monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
     registry.register(Bag, BagConfig)
+    registry.register(Windowed, WindowedConfig)
 
 
 def test_built_again_from_json(known):
     models = [gpt(), bag(), GPTClassifier(gpt(), 3, "mean", False, 2),
-              GPTClassifier(bag(), pad_token_id=0)]  # fmt: skip
+              GPTClassifier(bag(), pad_token_id=0), windowed()]  # fmt: skip
     for model in models:
         described = json.loads(json.dumps(registry.describe(model)))
         again = registry.build(described)
