@@ -217,6 +217,19 @@ def test_gradient_checkpointing_with_padding(make, lengths):
     assert np.array_equal(before.detach().numpy(), after.detach().numpy())
 
 
+@pytest.mark.parametrize("make", MODELS)
+def test_padding_on_the_gpu(make, other_device):
+    model = make(tg.float32)
+    _, ids, padding = padded((7, 3, 1, 6))
+    expected = model(ids, padding=padding)
+    model, ids, padding = (x.to(other_device) for x in (model, ids, padding))
+    cache = model.new_cache()
+    with tg.no_grad():
+        parts = [model(ids[:, i : i + 4], cache=cache, padding=padding) for i in (0, 4)]
+    real = (tg.arange(7, device=other_device) >= padding[:, None])[..., None]  # (B, T, 1)
+    close((tg.cat(parts, 1) * real).cpu(), expected * real.cpu(), tg.float32)
+
+
 def test_without_padding_no_mask_is_built(monkeypatch):
     masks = []
     attention = F.scaled_dot_product_attention
@@ -308,8 +321,10 @@ def test_a_name_is_registered_once(known):
 
 
 def test_a_classifier_of_a_model_that_is_not_registered():
+    model = GPTClassifier(bag(), pad_token_id=0)
+    assert registry.describe(model) is None and registry.describe(bag()) is None
     with pytest.raises(TypeError, match="BagConfig belongs to no registered model"):
-        registry.describe(GPTClassifier(bag(), pad_token_id=0))
+        registry.build_from(model.config)
 
 
 # -------------------------------------------------------------------------- what models answer

@@ -167,8 +167,8 @@ class Attention(Module):
         """Floating-point operations of scores and weighted sums per token, forward and backward.
 
         12·H·D for each key that a query sees: two products forward and four backward, each of a
-        multiplication and an addition per channel. In a text of T = context_length tokens a query
-        sees T/2 keys on average, w − w²/2T with a window w < T, and T if it is not causal.
+        multiplication and an addition per channel. On average a query sees T/2 keys in a text of
+        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal.
         """
         T, w = context_length, self.window
         seen = T / 2 if self.causal else T
