@@ -160,7 +160,8 @@ def test_each_row_equals_itself_alone(make, lengths, dtype):
     assert together.dtype == dtype
     for row, logits, n in zip(rows, together, lengths, strict=True):
         close(logits[len(logits) - n :], model(tg.from_numpy(row[None]))[0], dtype)
-    close(model(ids, last_only=True, padding=padding), together[:, -1:], dtype)
+    for integers in (padding, padding.to(tg.int32), padding.to(tg.uint8)):
+        close(model(ids, last_only=True, padding=integers), together[:, -1:], dtype)
 
 
 @pytest.mark.parametrize("make", MODELS)

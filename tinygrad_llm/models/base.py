@@ -1,7 +1,7 @@
 """What is the same for all language models: token ids in, logits out.
 
 Training, generation, fine-tuning, LoRA and the instruments ask a LanguageModel only for what is
-declared here; a family writes `hidden_states`, `head` and `new_cache`.
+declared here; a family writes `hidden_states` and `new_cache`, and its output layer is `out_head`.
 
 Shapes: B batch, T time (tokens), C channels, V vocabulary.
 """
@@ -112,7 +112,7 @@ def _counts(padding: Tensor, batch: int) -> Any:
         )
     if (padding.array < 0).any():
         raise ValueError(f"padding must be at least 0, got {padding.array.min()}")
-    return padding.array
+    return padding.array.astype("int64", copy=False)
 
 
 def _padded_places(past: int, T: int, padding: Any) -> tuple[Tensor, Tensor]:
@@ -137,8 +137,7 @@ class Model(nn.Module):
     @classmethod
     def from_config(cls: type[_Some], config: Any) -> _Some:
         """A new model of this shape, with random weights."""
-        make: Any = cls  # a class whose constructor takes something else replaces this method
-        return make(config)
+        raise NotImplementedError(f"{cls.__name__} must define from_config")
 
     @property
     def context_length(self) -> int:
@@ -197,6 +196,11 @@ class LanguageModel(Model):
     def context_length(self) -> int:
         """The most tokens that the model sees."""
         return self.config.context_length
+
+    @classmethod
+    def from_config(cls: type[_Kind], config: ModelConfig) -> _Kind:
+        """A new model of this shape, with random weights."""
+        return cls(config)
 
     @property
     def head(self) -> nn.Module:
