@@ -164,6 +164,22 @@ def test_each_row_equals_itself_alone(make, lengths, dtype):
         close(model(ids, last_only=True, padding=integers), together[:, -1:], dtype)
 
 
+def test_positions_and_mask_by_hand():
+    model = bag()
+    cache = model.new_cache()
+    with tg.no_grad():
+        model(tg.zeros(2, 2, dtype=tg.int64), cache=cache)
+    ids, padding = tg.zeros(2, 3, dtype=tg.int64), tg.tensor([3, 0])
+    positions, mask = model.places(ids, cache, None, padding)
+    assert positions.dtype == tg.int64 and positions.tolist() == [[0, 0, 1], [2, 3, 4]]
+    assert mask.dtype == tg.bool and mask.shape == (2, 1, 3, 5)
+    assert mask[:, 0].to(tg.int64).tolist() == [
+        [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]],  # column 2 is padding: itself alone
+        [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]],
+    ]
+    assert model.places(ids, None, None, None)[0].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("pieces", [(7,), (3, 4), (1,) * 7, (5, 1, 1), (1, 6), (2, 3, 2)])
 def test_with_a_cache_in_pieces(make, pieces):
