@@ -161,6 +161,9 @@ def sum_over(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Any:
     return x.sum(dims, keepdims=keepdim)
 
 
+_ROUNDING = {2: 1.5e-5, 4: 2.3e-13, 8: 8e-31}  # (4ε)² by bytes of an element
+
+
 def variance(
     x: Any, dims: tuple[int, ...], keepdim: bool, correction: float
 ) -> tuple[Any, Any, Any]:
@@ -176,13 +179,27 @@ def variance(
     centred = asarray(x - mean, x)
     squares = sum_over(centred * centred, dims, True)
     if isinstance(x, np.ndarray) and x.size:
-        if (squares <= n * np.square(4.0 * np.finfo(x.dtype).eps * mean)).any():
-            first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
-            centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
-            squares = sum_over(centred * centred, dims, True)
-        elif x.dtype == np.float32 and not np.isfinite(squares).all() and np.isfinite(x).all():
-            wide, _, y = variance(x.astype(np.float64), dims, keepdim, correction)
-            return wide.astype(x.dtype), divisor, y
+        usual = squares > mean * mean * (n * _ROUNDING[x.itemsize])
+        usual &= squares < math.inf
+        if not usual.all():
+            return _unusual_variance(x, centred, dims, keepdim, correction)
     if not keepdim:
         squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
+    return centred, divisor, squares / divisor
+
+
+def _unusual_variance(
+    x: np.ndarray, centred: Any, dims: tuple[int, ...], keepdim: bool, correction: float
+) -> tuple[Any, Any, Any]:
+    """As `variance`, where some numbers are all equal, infinite, NaN or very large."""
+    n = math.prod(x.shape[d] for d in dims)
+    divisor = max(n - correction, 0)
+    first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
+    centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
+    squares = sum_over(centred * centred, dims, keepdim)
+    if x.dtype == np.float32 and not np.isfinite(squares).all():
+        wide = x.astype(np.float64)
+        wide -= wide.sum(dims, keepdims=True) / n
+        squares = (wide * wide).sum(dims, keepdims=keepdim)
+        return wide.astype(x.dtype), divisor, squares / divisor
     return centred, divisor, squares / divisor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import xp_of
+from ..arrays.devices import asarray, quiet, xp_of
 from ..tensor import Tensor, dtypes
 from ..tensor.numbers import plain
 from .inplace import in_place
@@ -153,11 +153,18 @@ def abs(input: Tensor) -> Tensor:
 
 
 @method
+@quiet
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight·(end − input), a number or a tensor of weights.
 
     From a weight of ½ on it is end − (end − input)·(1 − weight), so that weight 1 is exactly end.
     """
+    a, b = input.array, end.array
+    if type(weight) in (int, float) and a.dtype is b.dtype and a.dtype.kind == "f":
+        step = b - a
+        y = a + weight * step if -0.5 < weight < 0.5 else b - step * (1.0 - weight)
+        w = xp_of(a).full((), weight, a.dtype)
+        return differentiated(asarray(y, a), (input, lambda: 1.0 - w), (end, lambda: w))
     before, after = input.detach(), end.detach()
     step = after - before
     if isinstance(weight, Tensor):

@@ -15,7 +15,6 @@ from ..tensor import Tensor, attach
 from ..tensor.numbers import PLAIN, number, plain
 
 F = TypeVar("F", bound=Callable[..., Any])
-_all_plain = PLAIN.issuperset
 
 
 @overload
@@ -70,12 +69,16 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     """
 
     places, names = _takes_numbers(function)
+    first = 0 if 0 in places else 1  # where numbers may begin
+    only_numbers = places == tuple(range(first, len(places) + first))
+    fits = (PLAIN - {Tensor} if only_numbers else PLAIN).issuperset
+    to_look_at = () if only_numbers else places
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not _all_plain(map(type, args)):
-            args = tuple([plain(a) for a in args])
-        for i in places:
+        if not fits(map(type, args[first:])):
+            args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
+        for i in to_look_at:
             if i >= len(args):
                 break
             if type(args[i]) is Tensor:
