@@ -461,3 +461,37 @@ def test_rules_name_functions_that_exist():
         for name in names:
             assert hasattr(F, name) or hasattr(tg, name), name
     assert ops.Linear in kernels.NARROW
+
+
+@gpu
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize(("length", "channels"), [(5, 16), (64, 64), (65, 64), (200, 128)])
+@pytest.mark.parametrize("which", "qkvg")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_later_reaches_an_earlier_row(precision, length, channels, which, value):
+    """Causal attention with one number that is not finite: forward and backward."""
+    rng = np.random.default_rng(length)
+    clean = {c: rng.standard_normal((2, 2, length, channels)) for c in "qkvg"}
+    at = int(rng.integers(1, length))
+    dirty = {c: a.copy() for c, a in clean.items()}
+    dirty[which][0, 0, at, 1] = value
+
+    def results(arrays):
+        q, k, v, g = (tg.tensor(arrays[c]).to(getattr(tg, precision)).to("cuda") for c in "qkvg")
+        inputs = [x.requires_grad_() for x in (q, k, v)]
+        y = F.scaled_dot_product_attention(*inputs, is_causal=True)
+        y.backward(g)
+        return [x.detach().cpu().to(tg.float64).numpy() for x in (y, *(i.grad for i in inputs))]
+
+    expected, got = results(clean), results(dirty)
+    tolerance = 1e-4 if precision == "float32" else 3e-2
+    for a, b in zip(got[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(a[0, 0, :at], b[0, 0, :at], tolerance, tolerance)
+    for a, b in zip(got, expected, strict=True):  # other heads and batches
+        np.testing.assert_allclose(a[1], b[1], tolerance, tolerance)
+        np.testing.assert_allclose(a[0, 1], b[0, 1], tolerance, tolerance)
+    if which in "qg":  # a query has no part in the keys after it
+        for a, b in zip(got[2:], expected[2:], strict=True):
+            np.testing.assert_allclose(a[0, 0, at + 1 :], b[0, 0, at + 1 :], tolerance, tolerance)
+    else:
+        assert not np.isfinite(got[0][0, 0, at:]).all()

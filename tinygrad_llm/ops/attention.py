@@ -23,6 +23,8 @@ class ScaledDotProductAttention(Op):
     (..., L, S).
     Grouped queries: q may have R times as many heads as k and v; heads R·j … R·j + R − 1 share k_j.
     A query that sees no key gets y = 0, and no gradient comes from it.
+    What is hidden by is_causal takes no part even if it is infinite or NaN: where a result is not
+    finite, the work is done again in blocks of one query, or of one key (attention_blocks.mixes).
 
     Backward, with d = Σ g·y over a row:
         ∂L/∂v = pᵀ·g       ∂L/∂p = g·vᵀ       ∂L/∂s = p·(∂L/∂p − d)

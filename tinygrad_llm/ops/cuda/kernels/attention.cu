@@ -80,6 +80,45 @@ struct Keeper {
     DROPOUT == 1 && live_seed ? *live_seed : seed, (u32)((b) * heads + (h)), \
     (u32)(kept_share * 65536. + .5), (float)(1. / kept_share)}
 
+// As `times`, but only with what a row of the result sees: where the product would multiply a hidden
+// number by 0, which is NaN if it is infinite or NaN. The tile's rows begin at `at`; the result's rows
+// are queries, or keys, which see the queries from their own position on.
+__device__ __forceinline__ void times_seen(float acc[DT][4], const float s[NT][4], const T* x, int at,
+                                           int first, bool keys) {
+    const int lane = threadIdx.x % 32, row = first + lane / 4, t = lane % 4;
+    #pragma unroll
+    for (int n = 0; n < NT; n++)
+        #pragma unroll
+        for (int j = 0; j < 2; j++)
+            #pragma unroll 1
+            for (int q = 0; q < 4; q++) {  // the lane of the four that has this column of s
+                const int i = 8 * n + 2 * q + j, other = at + i;
+                float w[2] = {__shfl_sync(FULL, s[n][j], (lane & ~3) | q),
+                              __shfl_sync(FULL, s[n][2 + j], (lane & ~3) | q)};
+                #pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    if (keys ? row + 8 * half > other : other > row + 8 * half) continue;
+                    #pragma unroll
+                    for (int m = 0; m < DT; m++) {
+                        const T* p = x + i * STRIDE + 8 * m + 2 * t;
+                        acc[m][2 * half] += w[half] * to_float(p[0]);
+                        acc[m][2 * half + 1] += w[half] * to_float(p[1]);
+                    }
+                }
+            }
+}
+__device__ __forceinline__ bool not_finite(const float acc[DT][4]) {
+    bool found = false;
+    #pragma unroll
+    for (int n = 0; n < DT; n++)
+        #pragma unroll
+        for (int j = 0; j < 4; j++) found |= !(fabsf(acc[n][j]) <= 3.4e38f);
+    return found;
+}
+// Whether the block begins again, carefully: a hidden number may have reached a result. In the normal
+// case that is one vote of the block.
+#define AGAIN(found) (!careful && causal && __syncthreads_or(found))
+
 #define SETUP \
     extern __shared__ __align__(16) char memory[]; \
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4; \
@@ -116,7 +155,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
         i64 vr, T* y, i64 yb, i64 yh, i64 yr, float* log_sum, i64 heads, i64 group, i64 n_rows, i64 n_keys,
         i64 channels, i64 causal, double scale, EXTRAS) {
     SETUP_QUERIES
-    float out[DT][4], top[2] = {-INF, -INF}, total[2] = {0.f, 0.f};
+    float out[DT][4], top[2], total[2];
+    bool careful = false;
+begin:
+    top[0] = top[1] = -INF, total[0] = total[1] = 0.f;
     clear<DT>(out);
     for (int at = 0, buffer = 0; at < keys; at += N, buffer ^= 1) {
         wait_all();
@@ -161,7 +203,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_forward(
                 s[n][2 * i] *= keeper.factor(stay, 0), s[n][2 * i + 1] *= keeper.factor(stay, 1);
             }
 #endif
-        times(out, s, TILE(buffer, 1));
+        if (careful && edge) times_seen(out, s, TILE(buffer, 1), at, first, false);
+        else times(out, s, TILE(buffer, 1));
+    }
+    if (AGAIN(not_finite(out))) {
+        careful = true;
+        load_pair(tiles, 0, k, kr, v, vr, 0, S, d);
+        goto begin;
     }
     float inverse[2];
     #pragma unroll
@@ -203,6 +251,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
         l[i] = row < L ? log_sum[(i64)blockIdx.y * L + row] * LOG2E : INF;
         dl[i] = row < L ? delta[(i64)blockIdx.y * L + row] : 0.f;
     }
+    bool careful = false;
+begin:
     clear<DT>(out);
     for (int at = 0, buffer = 0; at < keys; at += N, buffer ^= 1) {
         wait_all();
@@ -228,10 +278,19 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_q(
             #pragma unroll
             for (int i = 0; i < 2; i++) {
                 u32 stay = keeper.keys(first + g + 8 * i, at + 8 * n + 2 * t, L, S);
-                s[n][2 * i] *= keeper.factor(stay, 0) * p[n][2 * i] - dl[i];
-                s[n][2 * i + 1] *= keeper.factor(stay, 1) * p[n][2 * i + 1] - dl[i];
+                #pragma unroll
+                for (int j = 0; j < 2; j++) {  // a weight of 0 selects 0: p may be NaN
+                    float& w = s[n][2 * i + j];
+                    w = w == 0.f ? 0.f : w * (keeper.factor(stay, j) * p[n][2 * i + j] - dl[i]);
+                }
             }
-        times(out, s, TILE(buffer, 0));
+        if (careful && at + N > first + 1) times_seen(out, s, TILE(buffer, 0), at, first, false);
+        else times(out, s, TILE(buffer, 0));
+    }
+    if (AGAIN(not_finite(out))) {
+        careful = true;
+        load_pair(tiles, 0, k, kr, v, vr, 0, S, d);
+        goto begin;
     }
     write_rows(gq + b * gqb + h * gqh, gqr, first, L, d, out, (float)scale, (float)scale);
 }
@@ -252,9 +311,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
     load_a(a, k, kr, first, S, d);
     load_a(va, v, vr, first, S, d);
     float out_k[DT][4], out_v[DT][4];
+    bool careful = false;
+begin:
     clear<DT>(out_k);
     clear<DT>(out_v);
-    const int from = causal ? start / N * N : 0;  // a key is seen by the queries from its own position on
+    // a key is seen by the queries from its own position on
+    const int from = causal ? start / N * N : 0;
     for (int r = 0; r < group; r++) {
         const int h = kv * group + r;
         const T *qh_ = q + b * qb + h * qh, *gh_ = go + b * gb + h * gh;
@@ -276,6 +338,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
                 }
             }
             if (at < from || (causal && at + N <= first)) continue;
+            [[maybe_unused]] const bool cut = careful && at < first + 16;
             float s[NT][4], p[NT][4];
             clear<NT>(s);
             times_transposed(s, a, TILE(buffer, 0));
@@ -297,9 +360,11 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
                 #pragma unroll
                 for (int j = 0; j < 4; j++) p[n][j] = s[n][j] * keeper.factor(stay[n], j);
             }
-            times(out_v, p, TILE(buffer, 1));
+            if (cut) times_seen(out_v, p, TILE(buffer, 1), at, first, true);
+            else times(out_v, p, TILE(buffer, 1));
 #else
-            times(out_v, s, TILE(buffer, 1));
+            if (cut) times_seen(out_v, s, TILE(buffer, 1), at, first, true);
+            else times(out_v, s, TILE(buffer, 1));
 #endif
             clear<NT>(p);
             times_transposed(p, va, TILE(buffer, 1));
@@ -310,10 +375,16 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention_back_kv(
 #if DROPOUT
                     p[n][j] *= keeper.factor(stay[n], j);
 #endif
-                    s[n][j] *= p[n][j] - ds[buffer][8 * n + 2 * t + (j & 1)];
+                    const float delta_row = ds[buffer][8 * n + 2 * t + (j & 1)];
+                    s[n][j] = s[n][j] == 0.f ? 0.f : s[n][j] * (p[n][j] - delta_row);
                 }
-            times(out_k, s, TILE(buffer, 0));
+            if (cut) times_seen(out_k, s, TILE(buffer, 0), at, first, true);
+            else times(out_k, s, TILE(buffer, 0));
         }
+    }
+    if (AGAIN(not_finite(out_k) || not_finite(out_v))) {
+        careful = true;
+        goto begin;
     }
     write_rows(gk + b * gkb + kv * gkh, gkr, first, S, d, out_k, (float)scale, (float)scale);
     write_rows(gv + b * gvb + kv * gvh, gvr, first, S, d, out_v, 1.f, 1.f);
