@@ -45,6 +45,11 @@ class LayerCache:
         self.length = stop
         return wrap(self._keys[:, :, :stop]), wrap(self._values[:, :, :stop])
 
+    def reorder(self, rows: Any) -> None:
+        """From now on row i holds what row rows[i] held; rows may be repeated or left out."""
+        if self._keys is not None:
+            self._keys, self._values = self._keys[rows], self._values[rows]  # (rows, H, T, D)
+
     def _grown(self, old: Any, new: Any, capacity: int) -> Any:
         """Memory for `capacity` tokens, with the old tokens copied into it."""
         B, H, _, D = new.shape
@@ -80,3 +85,8 @@ class KVCache:
             raise ValueError(f"the KV cache holds {len(self)} tokens, it can't keep {length}")
         for layer in self.layers:
             layer.length = length
+
+    def reorder(self, rows: Tensor) -> None:
+        """From now on row i of the batch is what row rows[i] was: for beam search."""
+        for layer in self.layers:
+            layer.reorder(rows.array)
