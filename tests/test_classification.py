@@ -185,7 +185,7 @@ def test_train_only_and_freeze():
     assert {n for n, p in model.named_parameters() if p.requires_grad} == set(names)
     counted = count_parameters(model)
     assert counted["trainable"] == sum(p.numel() for n, p in model.named_parameters() if n in names)
-    assert counted["total"] == model.num_parameters()
+    assert counted["total"] == model.n_parameters()
     gone = freeze(model, "*.bias")
     assert gone and all(n.endswith("bias") for n in gone)
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("bias"))

@@ -164,8 +164,8 @@ if full:
 
     tokenizer = GPT2Tokenizer()
     model = from_pretrained("gpt2")
-    print(f"GPT-2: {model.num_parameters():,} parameters")
-    assert model.num_parameters() == 124_439_808
+    print(f"GPT-2: {model.n_parameters():,} parameters")
+    assert model.n_parameters() == 124_439_808
     for prompt in ("Every effort moves you", "The capital of Japan is", "Machine learning is"):
         ids = generate(model, tokenizer.encode(prompt), 25, temperature=0.8, top_k=40, seed=1)
         print("  ", tokenizer.decode(ids.tolist()).replace("\n", " "))

@@ -33,7 +33,7 @@ class NextLogits:
         self, model: Any, prompts: Prompts, use_cache: bool, context_length: int | None
     ) -> None:
         if context_length is None:
-            context_length = context_length_of(model)
+            context_length = _context_length_of(model)
         else:
             context_length = integer("context_length", context_length, 1)
         self.model = model
@@ -80,6 +80,17 @@ class NextLogits:
             self.padding = self.padding[rows]  # (rows)
         if self._cache is not None:
             self._cache.reorder(rows)
+
+
+def _context_length_of(model: Any) -> int | None:
+    """What a LanguageModel says, or the config of any other module; None if there is none."""
+    length = context_length_of(model)
+    if length is None:
+        try:
+            return model.config.context_length
+        except AttributeError:
+            return None
+    return length
 
 
 def check_logits(logits: Tensor, drawn: bool = False) -> None:

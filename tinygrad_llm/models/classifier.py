@@ -23,7 +23,7 @@ from ..arrays.devices import xp_of
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from .base import require_flags, require_integers
+from .config import choice, flag, positive_integer, token_id
 from .gpt import GPT, GPTConfig
 
 __all__ = ["POOLS", "GPTClassifier", "GPTClassifierConfig", "real_lengths"]
@@ -57,25 +57,10 @@ class GPTClassifierConfig(GPTConfig):
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
-    n_classes: int = 2
-    pool: str = "last_real"
-    causal: bool = True
-    pad_token_id: int = END_OF_TEXT
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        name = "GPTClassifierConfig"
-        require_integers(name, self, "n_classes", "pad_token_id")
-        if self.n_classes < 2:
-            raise ValueError(f"{name}: n_classes must be at least 2, got {self.n_classes}")
-        if not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"{name}: pad_token_id must be a token of the vocabulary, 0 … "
-                f"{self.vocab_size - 1}, got {self.pad_token_id}"
-            )
-        if self.pool not in POOLS:
-            raise ValueError(f"{name}: pool must be {', '.join(POOLS)}, got {self.pool!r}")
-        require_flags(name, self, "causal")
+    n_classes: int = positive_integer(2, minimum=2)
+    pool: str = choice(POOLS, "last_real")
+    causal: bool = flag(True)
+    pad_token_id: int = token_id(END_OF_TEXT)
 
 
 class GPTClassifier(GPT):
