@@ -7,7 +7,6 @@ keywords, from which it builds one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -122,6 +121,8 @@ def options_of(sampling: Any, keywords: Mapping[str, Any], function: str) -> tup
     of_sampling, of_beams = ({f.name for f in dataclasses.fields(c)} for c in (Sampling, Beams))
     for name in keywords:
         if name not in of_sampling | of_beams:
+            import difflib  # here, because its import is slow and rarely needed
+
             close = difflib.get_close_matches(name, sorted(of_sampling | of_beams), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")

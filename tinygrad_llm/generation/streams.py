@@ -62,6 +62,8 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def has_stop_string(tokenizer: Any, ids: Sequence[int], stop_strings: Iterable[str]) -> bool:
-    """Whether the text of the ids has a stop string."""
-    text = tokenizer.decode(list(ids)) if stop_strings else ""
+    """Whether the text of the ids has a stop string; ids that the tokenizer lacks have no text."""
+    if not stop_strings:
+        return False
+    text = tokenizer.decode([i for i in ids if i < tokenizer.vocab_size])
     return any(stop in text for stop in stop_strings)
