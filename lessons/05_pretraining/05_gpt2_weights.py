@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
 from tinygrad_llm.generation import generate
-from tinygrad_llm.models import GPT, from_pretrained, load_gpt2, save_gpt2
+from tinygrad_llm.models import GPT, from_pretrained, load_gpt2, save_pretrained
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.weights import load_file
 
@@ -44,7 +44,7 @@ original = GPT(config).eval()
 with tl.no_grad():
     for p in original.parameters():  # biases that are not 0, so that a forgotten one is noticed
         p.add_(tl.randn(p.shape), alpha=0.1)
-save_gpt2(original, folder)
+save_pretrained(original, folder)
 arrays = load_file(folder / "model.safetensors")
 print(f"{len(arrays)} arrays")
 for name in sorted(arrays)[:13]:

@@ -18,6 +18,7 @@ from ..autograd.grad_mode import no_grad
 from ..functions.creation.from_data import tensor
 from ..functions.shape.join import cat
 from ..functions.softmax import log_softmax
+from ..models.base import LanguageModel, Model
 from ..random import Generator
 from ..tensor import Tensor
 from ..tensor.dtypes import int64
@@ -172,6 +173,8 @@ def _task(
     function: str, model: Any, idx: Any, max_new_tokens: Any, sampling: Any, tokenizer: Any,
     generator: Any, options: dict[str, Any],
 ) -> _Task:  # fmt: skip
+    if isinstance(model, Model) and not isinstance(model, LanguageModel):
+        raise TypeError(f"a {type(model).__name__} writes no text: pass a language model")
     prompts = prompts_of(idx, model)
     max_new_tokens = integer("max_new_tokens", max_new_tokens, 0)
     sampling, beams = options_of(sampling, options, function)

@@ -8,20 +8,27 @@ Shapes: B batch, T time (tokens), C channels, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import nn, random
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
-from ..nn import functional as F
+from ..layers.cache import Cache
+from ..layers.head import head_loss
 from ..tensor import Tensor, device, wrap
-from .config import ModelConfig
+from ..utils.checkpoint import checkpoint
+from .config import Config, ModelConfig
+
+_Some = TypeVar("_Some", bound="Model")
+_Kind = TypeVar("_Kind", bound="LanguageModel")
 
 __all__ = [
     "LanguageModel",
+    "Model",
     "ModelConfig",
     "context_length_of",
     "device_of",
@@ -66,12 +73,18 @@ def device_of(model: Any) -> device | None:
 
 
 def context_length_of(model: Any) -> int | None:
-    """The most tokens that the model sees; None if it is not a LanguageModel and cannot say."""
-    return model.context_length if isinstance(model, LanguageModel) else None
+    """The most tokens that a model sees; None if it is not one of ours and cannot say."""
+    return model.context_length if isinstance(model, Model) else None
+
+
+def _set_checkpointing(model: nn.Module, on: bool) -> None:
+    for module in model.modules():
+        if isinstance(module, LanguageModel):
+            module.gradient_checkpointing = on
 
 
 def matrix_flops_per_token(model: nn.Module) -> float:
-    """The part of LanguageModel.flops_per_token that its matrices cost; for any module."""
+    """The part of Model.flops_per_token that matrices cost; for any module."""
     multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     matrices = [
@@ -111,14 +124,66 @@ def _padded_places(columns: Any, padding: Any) -> tuple[Tensor, Tensor]:
     return wrap(positions), wrap(seen[:, None])  # (B, T), (B, 1, T, S)
 
 
-class LanguageModel(nn.Module):
+class Model(nn.Module):
+    """What every model answers, a language model or one that is made of it.
+
+    config: the shape of the model
+    """
+
+    config: Config
+
+    @classmethod
+    def from_config(cls: type[_Some], config: Any) -> _Some:
+        """A new model of this shape, with random weights."""
+        make: Any = cls  # a class whose constructor takes something else replaces this method
+        return make(config)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model sees."""
+        raise NotImplementedError(f"{type(self).__name__} must define context_length")
+
+    def n_parameters(self) -> int:
+        """How many numbers are trained; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self, context_length: int) -> float:
+        """Floating-point operations of forward and backward for one token of a text.
+
+        6·N and what the layers compute between tokens (`flops_between_tokens`), in a text of
+        context_length tokens. N counts the weights that a token is multiplied with (matrices,
+        without embeddings that are only looked up); each costs a multiplication and an addition
+        forward and twice that backward, once for the gradient of the input and once for the
+        gradient of the weight. A frozen matrix needs no gradient: 4 in place of 6.
+        Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022, appendix B.
+        """
+        return matrix_flops_per_token(self) + self.flops_between_tokens(context_length)
+
+    def flops_between_tokens(self, context_length: int) -> float:
+        """The part of flops_per_token that does not come from weights; 0 without attention."""
+        return 0.0
+
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on blocks save only their inputs; the backward pass runs each forward again.
+
+        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
+        """
+        _set_checkpointing(self, True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """From now on blocks save all that the backward pass needs."""
+        _set_checkpointing(self, False)
+
+
+class LanguageModel(Model):
     """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
 
-    config: the shape of the model. A family passes its config up, makes its layers, and writes
-    `hidden_states`, `head` and `new_cache`.
+    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
+    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
     """
 
     config: ModelConfig
+    out_head: nn.Module
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -133,10 +198,24 @@ class LanguageModel(nn.Module):
     @property
     def head(self) -> nn.Module:
         """The output layer: hidden states (..., C) to logits (..., V)."""
-        raise NotImplementedError(f"{type(self).__name__} must define the property head")
+        return self.out_head
+
+    def changed(self: _Kind, **fields: Any) -> _Kind:
+        """A copy of the model, with these fields of its config changed, such as drop_rate.
+
+        Raises: TypeError if the config does not have such a field.
+        """
+        config = dataclasses.replace(self.config, **fields)
+        other: _Kind = nn.utils.skip_init(type(self), config)
+        first = next(iter(self.parameters()))
+        for parameter in other.parameters():
+            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
+        other.to(first.dtype).to(first.device)
+        other.load_state_dict(self.state_dict())
+        return other
 
     def hidden_states(
-        self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
+        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The last layer's output for the tokens idx (B, T): (B, T, C), normalised, before `head`.
@@ -152,12 +231,12 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for `forward`, with room for context_length tokens."""
         raise NotImplementedError(f"{type(self).__name__} must define new_cache")
 
     def places(
-        self, idx: Tensor, cache: Any, mask: Tensor | None, padding: Tensor | None
+        self, idx: Tensor, cache: Cache | None, mask: Tensor | None, padding: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
 
@@ -184,8 +263,23 @@ class LanguageModel(nn.Module):
             return columns, mask
         return _padded_places(columns.array, _counts(padding, B))
 
+    def through_blocks(
+        self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any
+    ) -> Tensor:
+        """x (B, T, C) through one block after the other, each with its part of the cache.
+
+        options: what every block gets besides, such as mask and positions. With gradient
+        checkpointing blocks keep their inputs only.
+        """
+        for i, block in enumerate(blocks):
+            if self.gradient_checkpointing and cache is None:
+                x = checkpoint(block, x, **options)
+            else:
+                x = block(x, cache=None if cache is None else cache.layers[i], **options)
+        return x
+
     def forward(
-        self, idx: Tensor, cache: Any = None, last_only: bool = False, *,
+        self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
@@ -210,37 +304,4 @@ class LanguageModel(nn.Module):
                 f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
                 f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
             )
-        hidden = self.hidden_states(idx)
-        if not isinstance(self.head, nn.Linear):  # a layer put in its place, such as LoRA's
-            logits = self.head(hidden)  # (B, T, C) -> (B, T, V)
-            return F.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
-            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
-        return F.linear_cross_entropy(hidden, self.head.weight, targets, ignore_index=ignore_index)
-
-    def gradient_checkpointing_enable(self) -> None:
-        """From now on blocks save only their inputs; the backward pass runs each forward again.
-
-        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
-        """
-        self.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """From now on blocks save all that the backward pass needs."""
-        self.gradient_checkpointing = False
-
-    def n_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
-        return sum(p.numel() for p in self.parameters())
-
-    def flops_per_token(self, context_length: int) -> float:
-        """Floating-point operations of forward and backward for one token: 6 per weight of N.
-
-        N counts the weights that a token is multiplied with (matrices, without embeddings that are
-        only looked up); each costs a multiplication and an addition forward and twice that
-        backward, once for the gradient of the input and once for the gradient of the weight. A
-        frozen matrix needs no gradient: 4 in place of 6. A family adds what its layers
-        do between tokens, for a text of context_length tokens.
-        Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022, appendix B.
-        """
-        return matrix_flops_per_token(self)
+        return head_loss(self.head, self.hidden_states(idx), targets, ignore_index)

@@ -2,12 +2,12 @@
 
     @dataclass(frozen=True)
     class MyConfig(ModelConfig):
-        n_heads: int = positive_integer(4)
+        n_heads: int = integer(4)
         drop_rate: float = fraction(0.1)
         tie_weights: bool = flag(True)
 
-ModelConfig checks every field when a config is made. NumPy's numbers become Python's, so that a
-config can be written as JSON. Fields that depend on each other are checked in the family's own
+`Config` checks every field when a config is made. NumPy's numbers become Python's, so that a config
+can be written as JSON. Fields that depend on each other are checked in the family's
 `__post_init__`, after `super().__post_init__()`.
 """
 
@@ -20,26 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ModelConfig", "choice", "flag", "fraction", "positive_integer", "token_id"]
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, bool | np.bool_):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError("an integer")
-
-
-def _at_least(minimum: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        number = _integer(value)
-        if number < minimum:
-            raise ValueError(f"at least {minimum}")
-        return number
-
-    return check
+__all__ = ["Config", "ModelConfig", "choice", "config_of", "flag", "fraction", "integer"]
 
 
 def _flag(value: Any) -> bool:
@@ -62,14 +43,21 @@ def _declare(check: Callable[[Any], Any], default: Any) -> Any:
     return field(default=default, metadata={"check": check})
 
 
-def positive_integer(default: Any = MISSING, *, minimum: int = 1) -> Any:
-    """A field for an integer of at least `minimum`: a size, a number of layers."""
-    return _declare(_at_least(minimum), default)
+def integer(default: Any = MISSING, *, at_least: int | None = 1) -> Any:
+    """A field for an integer: a size, a number of layers; at_least=None for any integer."""
 
+    def check(value: Any) -> int:
+        try:
+            if isinstance(value, bool | np.bool_):
+                raise TypeError
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError("an integer") from None
+        if at_least is not None and number < at_least:
+            raise ValueError(f"at least {at_least}")
+        return number
 
-def token_id(default: Any = MISSING) -> Any:
-    """A field for a token id: an integer; ModelConfig checks that it is in the vocabulary."""
-    return field(default=default, metadata={"check": _integer, "token_id": True})
+    return _declare(check, default)
 
 
 def fraction(default: Any = MISSING) -> Any:
@@ -93,32 +81,49 @@ def choice(options: Sequence[str], default: Any = MISSING) -> Any:
     return _declare(check, default)
 
 
+def config_of(kind: type[Config]) -> Any:
+    """A field, without a default, for a config of this kind."""
+
+    def check(value: Any) -> Config:
+        if not isinstance(value, kind):
+            raise TypeError(f"a {kind.__name__}")
+        return value
+
+    return _declare(check, MISSING)
+
+
+class Config:
+    """What checks the declared fields of a dataclass when one is made."""
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        declared: Any = self  # a subclass is a dataclass
+        for each in fields(declared):
+            value, check = getattr(self, each.name), each.metadata.get("check")
+            if check is None:
+                continue
+            try:
+                object.__setattr__(self, each.name, check(value))  # the dataclass is frozen
+            except (TypeError, ValueError) as expected:
+                text = f"{owner}: {each.name} must be {expected}, got {value!r}"
+                raise type(expected)(text) from None
+
+
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Config):
     """What every language model's config says.
 
     vocab_size      how many different tokens there are
     context_length  the most tokens that the model sees
+    emb_dim         channels of a token's vector
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
-    vocab_size: int = positive_integer()
-    context_length: int = positive_integer()
+    vocab_size: int = integer()
+    context_length: int = integer()
+    emb_dim: int = integer()
 
-    def __post_init__(self) -> None:
-        owner = type(self).__name__
-        for declared in fields(self):
-            value, check = getattr(self, declared.name), declared.metadata.get("check")
-            if check is None:
-                continue
-            try:
-                object.__setattr__(self, declared.name, check(value))  # the dataclass is frozen
-            except (TypeError, ValueError) as expected:
-                text = f"{owner}: {declared.name} must be {expected}, got {value!r}"
-                raise type(expected)(text) from None
-            if declared.metadata.get("token_id") and not 0 <= value < self.vocab_size:
-                raise ValueError(
-                    f"{owner}: {declared.name} must be a token of the vocabulary, 0 … "
-                    f"{self.vocab_size - 1}, got {value}"
-                )
+    def summary(self) -> str:
+        """The shape in a few words, for one line of output."""
+        return f"{self.emb_dim} channels, context {self.context_length:,}"

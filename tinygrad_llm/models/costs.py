@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..nn import Module
-from .base import LanguageModel, matrix_flops_per_token
+from .base import Model, matrix_flops_per_token
 from .gpt import GPTConfig
 
 __all__ = [
@@ -157,7 +157,7 @@ def gpt_flops(
 
 
 def flops_per_token(model: Module, context_length: int) -> float:
-    """LanguageModel.flops_per_token; for another module its matrices alone, 6 per weight."""
-    if isinstance(model, LanguageModel):
+    """Model.flops_per_token; of another module only what its matrices cost, 6 per weight."""
+    if isinstance(model, Model):
         return model.flops_per_token(context_length)
     return matrix_flops_per_token(model)
