@@ -11,9 +11,14 @@ from ..functions.sampling import multinomial
 from ..functions.selection import where
 from ..functions.softmax import softmax
 from ..random import Generator
-from ..tensor import Tensor, dtypes
+from ..tensor import Tensor
 
 __all__ = ["min_p_filter", "next_token", "repetition_filter", "top_k_filter", "top_p_filter"]
+
+LIMITS = {  # the smallest normal number and the largest number: of float32, of float64
+    4: (2.0**-126, (2.0 - 2.0**-23) * 2.0**127),
+    8: (2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023),
+}
 
 
 def top_k_filter(logits: Tensor, k: int) -> Tensor:
@@ -93,10 +98,10 @@ def _over_temperature(logits: Tensor, temperature: float) -> Tensor:
     softmax is the same: what is taken from a whole row cancels.
     """
     logits = in_float32(logits)
-    limits = dtypes.finfo(logits.dtype)
-    temperature = min(max(temperature, limits.tiny), limits.max)  # neither 0 nor inf in the dtype
+    smallest_normal, most = LIMITS[logits.array.dtype.itemsize]
+    temperature = min(max(temperature, smallest_normal), most)  # neither 0 nor inf in the dtype
     if temperature < 1.0:
         largest = logits.amax(-1, keepdim=True)  # (B, 1)
-        if not (largest / temperature).isfinite().all():
+        if any(abs(value) > most * temperature for value in largest[:, 0].tolist()):
             logits = logits - largest
     return logits / temperature
