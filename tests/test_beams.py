@@ -96,6 +96,20 @@ def test_the_length_penalty():
     assert text(1.0) == [0, 1, 2]
 
 
+def test_stop_tokens_do_not_crowd_out_the_beams():
+    """Both beams continue, although three stop tokens are more likely than what continues them."""
+
+    class Stops(nn.Module):
+        table = [[0.3, 0.3, 0.3, 0.06, 0.04]] * 4 + [[0.0, 0.0, 0.0, 1.0, 0.0]]
+
+        def forward(self, idx):
+            return (tg.tensor(self.table) + 1e-9).log()[idx]
+
+    # "0" scores −1.2, "3 0" −4.0 / 2⁵, and "4 3", whose beginning is the fifth best, −3.2 / 2⁵
+    options = dict(num_beams=2, stop_tokens=[0, 1, 2], early_stopping="never", length_penalty=5)
+    assert generate(Stops(), [3], 2, **options).tolist() == [3, 4, 3]
+
+
 @pytest.mark.parametrize("early_stopping", [True, False, "never"])
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_each_prompt_of_a_batch_equals_itself_alone(model, early_stopping, use_cache):
