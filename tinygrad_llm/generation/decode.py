@@ -1,7 +1,7 @@
 """Text from a language model, one token at a time: greedy or drawn, in whole or as a stream.
 
-A step: the model computes a logit for every token of the vocabulary, `next_token` chooses one, it
-is appended to the text, and the next step begins.
+A step: the model computes a logit for every token of the vocabulary, one is chosen as by
+`next_token`, it is appended to the text, and the next step begins.
 
 generate        the prompt and the new ids, by steps or by beam search
 generate_steps  the ids of each step, as soon as they are computed
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.from_data import tensor
+from ..functions.sampling import multinomial
 from ..functions.shape.join import cat
 from ..functions.softmax import log_softmax
 from ..models.base import LanguageModel, Model
@@ -26,7 +27,7 @@ from .beams import beam_search
 from .logits import NextLogits, check_logits
 from .options import Beams, Sampling, integer, options_of
 from .prompts import Prompts, prompts_of
-from .sampling import in_float32, next_token, repetition_filter
+from .sampling import in_float32, probabilities_of, repetition_filter
 from .streams import TextStream
 
 __all__ = ["Generated", "generate", "generate_steps", "stream_text"]
@@ -251,13 +252,14 @@ def _choose(
     if sampling.repetition_penalty != 1.0:
         logits = repetition_filter(logits, idx, sampling.repetition_penalty)
     s = sampling
-    check_logits(logits, drawn=s.draws)
+    largest = check_logits(logits, drawn=s.draws)
+    if not s.draws:
+        return logits.argmax(-1, keepdim=True)
+    p = probabilities_of(logits, largest, s.temperature, s.top_k, s.top_p, s.min_p)  # (B, V)
     if len(generators) == 1:
-        return next_token(logits, s.temperature, s.top_k, s.top_p, generators[0], min_p=s.min_p)
-    rows = zip(logits.split(1), generators, strict=True)  # (1, V) each
-    return cat(
-        [next_token(row, s.temperature, s.top_k, s.top_p, g, min_p=s.min_p) for row, g in rows]
-    )  # (B, 1)
+        return multinomial(p, 1, generator=generators[0])
+    rows = zip(p.split(1), generators, strict=True)  # (1, V) each
+    return cat([multinomial(row, 1, generator=generator) for row, generator in rows])  # (B, 1)
 
 
 class _Ends:

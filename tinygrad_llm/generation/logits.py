@@ -93,9 +93,10 @@ def _context_length_of(model: Any) -> int | None:
     return length
 
 
-def check_logits(logits: Tensor, drawn: bool = False) -> None:
+def check_logits(logits: Tensor, drawn: bool = False) -> list[float]:
     """Check that a token can be chosen in each row of (B, V), with drawn=True: drawn.
 
+    Returns the largest logit of each row, (B).
     Raises: RuntimeError for NaN; if drawn, also for rows whose largest logit is infinite.
     """
     largest = logits.amax(-1).tolist()  # (B, V) -> (B)
@@ -105,6 +106,7 @@ def check_logits(logits: Tensor, drawn: bool = False) -> None:
         raise RuntimeError(
             "the largest logit of a row is inf or -inf: there is no token to draw from it"
         )
+    return largest
 
 
 def _takes_padding(model: Any) -> bool:

@@ -4,6 +4,7 @@ leave. A filter takes logits (..., V) and returns them with some set to −∞, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ..functions.creation.filled import zeros_like
 from ..functions.order import sort, topk
@@ -77,14 +78,28 @@ def next_token(
     temperature = float(temperature)
     if temperature == 0.0:
         return logits.argmax(-1, keepdim=True)
-    logits = _over_temperature(logits, temperature)
+    probabilities = probabilities_of(
+        logits, logits.amax(-1).tolist(), temperature, top_k, top_p, min_p
+    )
+    return multinomial(probabilities, 1, generator=generator)  # (B, 1)
+
+
+def probabilities_of(
+    logits: Tensor, largest: Sequence[float], temperature: float, top_k: int | None,
+    top_p: float | None, min_p: float | None,
+) -> Tensor:  # fmt: skip
+    """The probabilities with which next_token draws: (B, V) -> (B, V).
+
+    largest: the largest logit of each row, (B)
+    """
+    logits = _over_temperature(in_float32(logits), largest, temperature)
     if top_k is not None:
         logits = top_k_filter(logits, top_k)
     if top_p is not None and top_p < 1.0:
         logits = top_p_filter(logits, top_p)
     if min_p is not None and min_p > 0.0:
         logits = min_p_filter(logits, min_p)
-    return multinomial(softmax(logits, dim=-1), 1, generator=generator)  # (B, 1)
+    return softmax(logits, dim=-1)
 
 
 def in_float32(logits: Tensor) -> Tensor:
@@ -92,16 +107,13 @@ def in_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.array.dtype.itemsize < 4 else logits
 
 
-def _over_temperature(logits: Tensor, temperature: float) -> Tensor:
+def _over_temperature(logits: Tensor, largest: Sequence[float], temperature: float) -> Tensor:
     """logits / temperature; where that overflows, less each row's largest logit first.
 
     softmax is the same: what is taken from a whole row cancels.
     """
-    logits = in_float32(logits)
     smallest_normal, most = LIMITS[logits.array.dtype.itemsize]
     temperature = min(max(temperature, smallest_normal), most)  # neither 0 nor inf in the dtype
-    if temperature < 1.0:
-        largest = logits.amax(-1, keepdim=True)  # (B, 1)
-        if any(abs(value) > most * temperature for value in largest[:, 0].tolist()):
-            logits = logits - largest
+    if temperature < 1.0 and any(abs(value) > most * temperature for value in largest):
+        logits = logits - logits.amax(-1, keepdim=True)  # (B, V) - (B, 1)
     return logits / temperature
