@@ -177,7 +177,10 @@ def _numpy_scalar(dtype: Any, data: Any) -> Any:
 
 
 def set_state(value: Any, state: Any) -> bool:
-    """Give a value the state that follows it in the file; False if its kind takes none."""
+    """Give a value the state that follows it in the file; False if its kind takes none.
+
+    Raises: ValueError if the state is not one that its kind has.
+    """
     if isinstance(value, StoredArray):
         if not isinstance(state, tuple) or len(state) != 5:
             raise ValueError(f"a NumPy array with the state {describe(state)}")
