@@ -294,3 +294,14 @@ def test_result_type_and_nan():
     assert torch.result_type(torch.ones(2, dtype=torch.int8), np.int64(2)) is torch.int8
     x = torch.tensor([1.0, math.nan])
     assert (x * np.float64("nan")).dtype is torch.float32
+
+
+def test_preferences():
+    from tinygrad_llm.finetune.preferences import dpo_loss
+
+    scores = [torch.tensor([-1.0, -2.5]) * k for k in (1.0, 1.5, 0.75, 1.25)]
+    expected = dpo_loss(*scores, beta=0.25, label_smoothing=0.125)
+    for kind in (np.float64, np.float32):
+        got = dpo_loss(*scores, beta=kind(0.25), label_smoothing=kind(0.125))
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype is b.dtype is torch.float32 and a.tolist() == b.tolist()
