@@ -19,6 +19,7 @@ from . import (
     embedding,
     gather,
     index,
+    index_along,
     inplace,
     linalg,
     logic,

@@ -65,11 +65,7 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
             f"{dtypes.title(x.dtype)}"
         )
-    if 0 in x.array.strides and x.array.size > 1 and _repeats(x.array):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory location. Please clone() the tensor before performing the operation."
-        )
+    refuse_repeats(x.array)
     new = cast(new, x.array.dtype)._up_to_date()
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
@@ -129,8 +125,15 @@ def refresh_history(view: Tensor) -> Tensor:
     return view
 
 
-def _repeats(array: Any) -> bool:
-    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+def refuse_repeats(array: Any) -> None:
+    """Raises: RuntimeError if several elements of an array to write lie in one place."""
+    if 0 in array.strides and array.size > 1:
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to "
+                "a single memory location. Please clone() the tensor before performing the "
+                "operation."
+            )
 
 
 def in_place(function: Any, *names: str, saves_input: bool = False) -> None:

@@ -137,3 +137,67 @@ class ReadView(Op):
         gx, shown = in_region(xp_of(g).zeros(self.shape, g.dtype), self.region)
         shown[...] = unbroadcast(g, shown.shape)
         return gx
+
+
+class ScatterReduce(Op):
+    """y = x, with the product, maximum or minimum of x and of the values v sent to each element.
+
+    Backward of amax and amin: the gradient of an element is shared equally by all that equal it.
+    Of prod: ∂L/∂vᵢ = g·(product of the others), with no division by one that is 0.
+    include_self False: x takes no part where a value arrives, and gets no gradient there.
+    Saves x, v, y and the index.
+    """
+
+    signature = "x(...) v(...) -> y(...)"
+
+    def forward(self, x, v, index, reduce, include_self):
+        self.reduce, self.include_self = reduce, include_self
+        y = x.copy()
+        if not include_self:
+            y[index] = 1 if reduce == "prod" else v  # any of them, for the extreme of all
+        _REDUCTIONS[reduce](xp_of(x)).at(y, index, v)
+        self.saved = (x, v, y, *index)
+        return y
+
+    def backward(self, g):
+        x, v, y, *index = self.saved
+        index = tuple(index)
+        touched = xp_of(g).zeros(x.shape, bool)
+        touched[index] = True
+        own = ~touched if not self.include_self else xp_of(g).ones(x.shape, bool)
+        if self.reduce == "prod":
+            return self._backward_of_prod(g, x, v, index, own)
+        mine, theirs = own & (x == y), v == y[index]
+        count = mine.astype(g.dtype)
+        xp_of(g).add.at(count, index, theirs.astype(g.dtype))
+        share = g / xp_of(g).maximum(count, 1)
+        zero = xp_of(g).zeros((), g.dtype)
+        return xp_of(g).where(mine, share, zero), xp_of(g).where(theirs, share[index], zero)
+
+    def _backward_of_prod(self, g, x, v, index, own):
+        """Products without their zeros, and how many zeros there are: 0, 1 or more."""
+        xp = xp_of(g)
+        product = xp.where(own & (x != 0), x, xp.ones((), x.dtype))
+        zeros = (own & (x == 0)).astype(x.dtype)
+        xp.multiply.at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
+        xp.add.at(zeros, index, (v == 0).astype(x.dtype))
+        return (
+            xp.where(own, g * _without(x, product, zeros), xp.zeros((), g.dtype)),
+            g[index] * _without(v, product[index], zeros[index]),
+        )
+
+
+def _without(factor, product, zeros):
+    """The product of the other factors: `product` is that of all that are not 0."""
+    xp = xp_of(factor)
+    is_zero = factor == 0
+    others = zeros - is_zero.astype(zeros.dtype)  # zeros among the others
+    rest = product / xp.where(is_zero, xp.ones((), factor.dtype), factor)
+    return xp.where(others > 0, xp.zeros((), factor.dtype), rest)
+
+
+_REDUCTIONS = {
+    "prod": lambda xp: xp.multiply,
+    "amax": lambda xp: xp.maximum,
+    "amin": lambda xp: xp.minimum,
+}
