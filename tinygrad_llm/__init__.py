@@ -99,7 +99,14 @@ from .functions.embedding import (
 from .functions.gather import gather, scatter, scatter_add, scatter_reduce, take_along_dim
 from .functions.index import narrow, select
 from .functions.index_along import (
-    index_add, index_copy, index_fill, index_put, index_select, masked_scatter, masked_select, take,
+    index_add,
+    index_copy,
+    index_fill,
+    index_put,
+    index_select,
+    masked_scatter,
+    masked_select,
+    take,
 )  # fmt: skip
 from .functions.linalg import (
     addmm,

@@ -11,7 +11,7 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .index import getitem
 from .index_parts import Parts
-from .inplace import change_in_place, write
+from .inplace import write
 from .method import method
 from .writes import as_value, put
 
@@ -105,11 +105,12 @@ def _check_sizes(input: Tensor, dim: int, ids: Any, src: Any) -> None:
         )
     if isinstance(src, Tensor):
         s = src.array.shape or (1,)
-        normal_dim(dim, len(s))
+        if src.array.ndim:
+            normal_dim(dim, len(s))
         if ids.ndim != len(s):
             raise RuntimeError(
                 "Index tensor must have the same number of dimensions as src tensor: index has "
-                f"{ids.ndim}, src has {len(s)}"
+                f"{ids.ndim}, src has {src.array.ndim}"
             )
     for d, n in enumerate(ids.shape):
         if (d != dim and n > x[d]) or (s is not None and n > s[d]):
@@ -120,7 +121,9 @@ def _check_sizes(input: Tensor, dim: int, ids: Any, src: Any) -> None:
             )
 
 
-def _place_and_source(input: Tensor, dim: int, index: Tensor, src: Any, name: str = "scatter") -> Any:
+def _place_and_source(
+    input: Tensor, dim: int, index: Tensor, src: Any, name: str = "scatter"
+) -> Any:
     """(input with at least one dimension, the places that index names in it, what to put there).
 
     x.array[place] has index's shape. The source is src as far as index reaches; a number stays as

@@ -14,7 +14,6 @@ from .inplace import refuse_leaf
 from .method import method
 from .writes import as_value, overwrite, put, put_view, recorded, view_of
 
-
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view in NumPy too
 
 
@@ -79,6 +78,11 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     Raises: RuntimeError if value does not broadcast to x[index], or if index holds index tensors
     and value is of another dtype; TypeError if value is neither a tensor nor a number.
     """
+    if type(index) is bool:  # x[True] is all of x, x[False] nothing
+        if not index:
+            as_value(value, input)
+            return
+        index = None
     array, simple = input.array, _simple(index)
     if simple is not None and type(array) is ndarray and array.ndim and not recorded(input, value):
         try:
@@ -87,7 +91,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             target = None
         if target is not None:
             refuse_leaf(input)
-            return overwrite(input, target, as_value(value, input), "__setitem__")
+            overwrite(input, target, as_value(value, input), "__setitem__")
+            return
     use_gpu_of(input)
     refuse_leaf(input)
     parts = parts_of(index, array)
@@ -98,7 +103,6 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     else:
         target = input if parts.view is None else ops.Index.apply(input, index=parts.view)
         put(target, parts, value, "__setitem__")
-    return None
 
 
 @method

@@ -160,8 +160,10 @@ def _check_source(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
             f"source.size(dim): ({n}), for dim: {dim}"
         )
     shape, given = list(input.array.shape), list(source.array.shape)
-    if shape[:dim] != given[:dim] or shape[dim + 1 :] != given[dim + 1 :] or (
-        len(shape) != len(given)
+    if (
+        shape[:dim] != given[:dim]
+        or shape[dim + 1 :] != given[dim + 1 :]
+        or (len(shape) != len(given))
     ):
         raise RuntimeError(
             "source tensor shape must match self tensor shape, excluding the specified dimension. "
@@ -196,7 +198,10 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 @method
 def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """index_copy in place."""
+    """index_copy in place.
+
+    Raises: IndexError or RuntimeError as index_copy.
+    """
     if index.array.ndim > 1:
         raise IndexError(
             f"index_copy_(): Index should have dimension 1 or 0 (got {index.array.ndim})"
@@ -248,12 +253,15 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     Raises: IndexError or RuntimeError if dtypes or shapes do not fit, or a position is out of
     range.
     """
-    return input.clone().index_copy_(dim, index, source)
+    return index_copy_(input.clone(), dim, index, source)
 
 
 @method
 def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """index_fill in place."""
+    """index_fill in place.
+
+    Raises: IndexError or RuntimeError as index_fill.
+    """
     if index.array.dtype.name != "int64":
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if index.array.ndim > 1:
@@ -279,7 +287,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
     Raises: IndexError if a position is out of range or index does not hold int64.
     """
-    return input.clone().index_fill_(dim, index, value)
+    return index_fill_(input.clone(), dim, index, value)
 
 
 # ------------------------------------------------------------------------ index tensors and masks
@@ -329,7 +337,7 @@ def index_put(
     input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False
 ) -> Tensor:
     """index_put_ on a copy."""
-    return input.clone().index_put_(indices, values, accumulate)
+    return index_put_(input.clone(), indices, values, accumulate)
 
 
 @method
@@ -353,8 +361,8 @@ def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if n > source.array.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
     x = input if input.array.ndim else input.reshape(1)
-    value = source.reshape(-1)[:n]
-    put(x, parts_of(full if full.array.ndim else full.reshape(1), x.array), value, "masked_scatter_")
+    parts = parts_of(full if full.array.ndim else full.reshape(1), x.array)
+    put(x, parts, source.reshape(-1)[:n], "masked_scatter_")
     return input
 
 
@@ -362,4 +370,4 @@ def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """masked_scatter_ on a copy; input and mask broadcast together."""
     shape = broadcast_tensors(input, mask)[0].array.shape
-    return input.expand(shape).clone().masked_scatter_(mask, source)
+    return masked_scatter_(input.expand(shape).clone(), mask, source)

@@ -29,7 +29,8 @@ class Parts(NamedTuple):
 
     view: tuple | None  # integers, slices, None, ...
     picked: tuple | None  # slice(None) and arrays: int64 or int32 positions, or one boolean mask
-    bytes: bool = False  # whether a uint8 mask is among them
+    mask: bool = False  # whether one mask is all that picks
+    bytes: bool = False  # and whether it is a uint8 mask
 
 
 def parts_of(index: Any, x: Any) -> Parts:
@@ -46,12 +47,13 @@ def parts_of(index: Any, x: Any) -> Parts:
         raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
     view: list[Any] = []
     picked: list[Any] = []
-    masks = False
+    arrays: list[tuple[Any, int]] = []  # index arrays, and the dimension of x where each begins
     dim = 0
     for p in parts:
         if p is Ellipsis:
-            view += [_COLON] * (x.ndim - used)
-            picked += [_COLON] * (x.ndim - used)
+            n = min(x.ndim - used, x.ndim - dim)  # of a second one nothing is left, as in PyTorch
+            view += [_COLON] * n
+            picked += [_COLON] * n
             dim += x.ndim - used
         elif p is None:
             view.append(None)
@@ -64,21 +66,18 @@ def parts_of(index: Any, x: Any) -> Parts:
             dim += 1
             if isinstance(p, slice):
                 picked.append(_COLON)
-        elif p.dtype.kind == "b":
-            _check_mask(p, x, dim)
-            masks = True
-            view += [_COLON] * p.ndim
-            picked.append(p)
-            dim += p.ndim
         else:
-            view.append(_COLON)
+            view += [_COLON] * _dims_of(p)
             picked.append(p)
-            dim += 1
-    several = any(not isinstance(p, slice) or p != _COLON for p in view)
+            arrays.append((p, dim))
+            dim += _dims_of(p)
+    changes = any(not isinstance(p, slice) or p != _COLON for p in view)
     if not any(is_array(p) for p in picked):
-        return Parts(tuple(view) if several or index is Ellipsis else (Ellipsis,), None)
-    where = tuple(_on_device(picked, x, alone=masks and len(parts) == 1))
-    return Parts(tuple(view) if several else None, where, masks and _has_bytes(index))
+        return Parts(tuple(view) if changes else (Ellipsis,), None)
+    masks = [p for p, at in arrays if _is_mask(p, at, x)]
+    alone = len(arrays) == len(masks) == 1 and not any(isinstance(p, bool) for p in parts)
+    where = tuple(_on_device(picked, x, alone=alone and picked[0] is masks[0]))
+    return Parts(tuple(view) if changes else None, where, alone, alone and _has_bytes(index))
 
 
 def _as_tuple(index: Any) -> tuple:
@@ -102,7 +101,7 @@ def _part(p: Any) -> Any:
     Raises: IndexError, TypeError or ValueError if it cannot be a part of an index.
     """
     if isinstance(p, Tensor):
-        return _array_part(p.array, p)
+        return _array_part(p.array)
     if p is None or p is Ellipsis or isinstance(p, bool):
         return p
     if isinstance(p, int):
@@ -110,9 +109,9 @@ def _part(p: Any) -> Any:
     if isinstance(p, slice):
         return _slice_part(p)
     if isinstance(p, np.ndarray):
-        return _array_part(_integers(p), None)
+        return _array_part(_integers(p))
     if isinstance(p, list | tuple | range):
-        return _array_part(_integers(np.asarray(_plain(p))), None)
+        return _array_part(_integers(np.asarray(_plain(p))))
     if isinstance(p, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(p).__name__}'")
     if hasattr(p, "__index__"):
@@ -125,7 +124,7 @@ def _part(p: Any) -> Any:
     )
 
 
-def _array_part(array: Any, tensor: Tensor | None) -> Any:
+def _array_part(array: Any) -> Any:
     """An array of positions, or a mask; 0-d ones are a Python int or bool."""
     kind = array.dtype.kind
     if kind == "u" and array.dtype.itemsize == 1:
@@ -137,15 +136,9 @@ def _array_part(array: Any, tensor: Tensor | None) -> Any:
             stacklevel=6,
         )
         return array != 0
-    if kind not in "iub" or (array.ndim and kind != "b" and array.dtype.name[-2:] not in _WIDE):
-        got = "" if tensor is None else f", got {tensor.dtype}: call .long()"
-        raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors{got}")
-    if array.ndim == 0:
+    if array.ndim == 0 and kind in "iub":
         return bool(array) if kind == "b" else int(array)
     return array
-
-
-_WIDE = ("32", "64")  # bits of the integers that may be positions
 
 
 def _plain(sequence: Any) -> Any:
@@ -177,22 +170,17 @@ def _integers(array: np.ndarray) -> np.ndarray:
 def _slice_part(p: slice) -> slice:
     """A slice whose bounds are Python ints or None.
 
-    Raises: TypeError if a bound is not an integer; ValueError for a step below 1.
+    Raises: TypeError if a bound is not an integer.
     """
     bounds = []
     for bound in (p.start, p.stop, p.step):
         if bound is not None and type(bound) is not int:
             if not hasattr(bound, "__index__"):
-                raise TypeError("slice indices must be integers or None or have an __index__ method")
+                words = "slice indices must be integers or None or have an __index__ method"
+                raise TypeError(words)
             bound = bound.__index__()
         bounds.append(bound)
-    step = bounds[2]
-    if step is not None and step <= 0:
-        raise ValueError("slice step cannot be zero" if step == 0 else _STEP)
     return slice(*bounds)
-
-
-_STEP = "step must be greater than zero"
 
 
 def _dims_of(part: Any) -> int:
@@ -214,13 +202,16 @@ def _refuse_zero_dims(part: Any) -> None:
 
 
 def _checked_place(part: Any, x: Any, dim: int) -> Any:
-    """A slice, or an integer that lies within the dimension.
+    """A slice with a positive step, or an integer that lies within the dimension.
 
-    Raises: IndexError if it does not; ValueError for an integer of more than 64 bits.
+    Raises: IndexError if it does not; ValueError for another step, or more than 64 bits.
     """
     if dim >= x.ndim:
         raise IndexError(f"Dimension out of range: {dim} of a tensor of dimension {x.ndim}")
     if isinstance(part, slice):
+        if part.step is not None and part.step <= 0:
+            zero = "slice step cannot be zero"
+            raise ValueError("step must be greater than zero" if part.step else zero)
         return part
     n = x.shape[dim]
     if not -n <= part < n:
@@ -230,14 +221,26 @@ def _checked_place(part: Any, x: Any, dim: int) -> Any:
     return part
 
 
-def _check_mask(mask: Any, x: Any, dim: int) -> None:
-    """Raises: IndexError if a mask's shape is not that of the dimensions it selects from."""
-    for i, n in enumerate(mask.shape):
+def _is_mask(array: Any, dim: int, x: Any) -> bool:
+    """Whether an index array that begins at dimension dim of x is a mask.
+
+    Raises: IndexError if it is neither a mask of x's sizes nor an array of int64 or int32.
+    """
+    kind = array.dtype.kind
+    if kind != "b":
+        if kind != "i" or array.dtype.itemsize < 4:
+            raise IndexError(
+                "tensors used as indices must be long, int, byte or bool tensors, got "
+                f"{array.dtype}: call .long()"
+            )
+        return False
+    for i, n in enumerate(array.shape):
         if dim + i >= x.ndim or n != x.shape[dim + i]:
             raise IndexError(
-                f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape "
+                f"The shape of the mask {list(array.shape)} at index {i} does not match the shape "
                 f"of the indexed tensor {list(x.shape)} at index {dim + i}"
             )
+    return True
 
 
 def _has_bytes(index: Any) -> bool:

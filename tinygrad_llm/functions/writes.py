@@ -34,7 +34,8 @@ def recorded(x: Tensor, value: Any = None) -> bool:
 def as_value(value: Any, x: Tensor) -> Any:
     """What is written into x: a tensor, or a Python number that x's dtype can hold.
 
-    Raises: TypeError if it is neither; RuntimeError for a number that does not fit.
+    Raises: TypeError if it is neither; RuntimeError for a number that does not fit, ValueError if
+    it has more than 64 bits.
     """
     if isinstance(value, Tensor):
         return value
@@ -48,6 +49,8 @@ def as_value(value: Any, x: Tensor) -> Any:
             f"can't assign a {name} to a torch.{dtypes.title(x.dtype)}Tensor: make it a tensor "
             "with torch.tensor(...) first"
         )
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise ValueError("Overflow when unpacking long long")
     kind = x.array.dtype.kind
     return value if kind not in "iu" or type(value) is bool else _integer(value, x)
 
@@ -55,13 +58,11 @@ def as_value(value: Any, x: Tensor) -> Any:
 def _integer(value: float, x: Tensor) -> int:
     """A number as an integer of x's dtype: cut towards 0; negative ones wrap if x is unsigned.
 
-    Raises: RuntimeError if it does not fit; ValueError for more than 64 bits.
+    Raises: RuntimeError if it does not fit.
     """
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError("Overflow when unpacking long long")
     info = np.iinfo(x.array.dtype)
-    least = info.min or -info.max
-    if not math.isfinite(value) or not least <= int(value) <= info.max:
+    least = info.min or (-info.max if type(value) is int else 0)
+    if not math.isfinite(value) or not least <= value <= info.max:
         name = x.dtype.name + "_t"
         raise RuntimeError(f"value cannot be converted to type {name} without overflow")
     return int(value) % (info.max + 1) if info.min == 0 else int(value)
@@ -98,7 +99,7 @@ def refuse_overlap(target: Any, source: Any, same_too: bool = False) -> None:
         )
 
 
-def _write_again(target: Any, place: Any, value: Any, by: str, error: ValueError) -> None:
+def _write_again(target: Any, place: Any, value: Any, by: str, error: Exception) -> None:
     """Write a value whose shape has been examined.
 
     Raises: RuntimeError if the memory is read-only.
@@ -139,7 +140,7 @@ def picked_shape(picked: tuple, x: Any) -> tuple[int, ...]:
         n = int(first.sum())
         return (*x.shape[: at[0]], n, *x.shape[at[0] + first.ndim :])
     shape = np.broadcast_shapes(*[picked[i].shape for i in at])
-    if at[-1] - at[0] + 1 != len(at):  # not beside each other: their dimensions come first
+    if at[-1] - at[0] + 1 != len(at):  # apart: their dimensions come first
         rest = tuple(n for i, n in enumerate(x.shape) if i not in at)
         return (*shape, *rest)
     return (*x.shape[: at[0]], *shape, *x.shape[at[-1] + 1 :])
@@ -180,8 +181,7 @@ def _of_one_dtype(value: Tensor, parts: Parts, x: Tensor) -> Tensor:
 
     Raises: RuntimeError if it has another one, except one number under a boolean mask.
     """
-    picked: Any = parts.picked
-    if value.array.size == 1 and len(picked) == 1 and picked[0].dtype.kind == "b":
+    if value.array.size == 1 and parts.mask:
         if parts.bytes:
             refuse_byte_mask()
         return cast(value, x.array.dtype)
@@ -209,7 +209,7 @@ def _put_raw(x: Tensor, picked: tuple, value: Any, by: str) -> None:
         array[picked] = value
     except IndexError:
         array[checked(picked, array)] = value
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         value = fitted(value, picked_shape(picked, array))
         _write_again(array, picked, value, by, error)
     mark_modified(array, by)

@@ -1,7 +1,7 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import index_add, take_along
+from ..arrays.indexing import index_add, multiply_at, take_along
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import in_region, region_of
@@ -155,13 +155,17 @@ class ScatterReduce(Op):
         y = x.copy()
         if not include_self:
             y[index] = 1 if reduce == "prod" else v  # any of them, for the extreme of all
-        _REDUCTIONS[reduce](xp_of(x)).at(y, index, v)
+        if reduce == "prod":
+            multiply_at(y, index, v)
+        else:
+            xp = xp_of(x)
+            (xp.maximum if reduce == "amax" else xp.minimum).at(y, index, v)
         self.saved = (x, v, y, *index)
         return y
 
     def backward(self, g):
-        x, v, y, *index = self.saved
-        index = tuple(index)
+        x, v, y = self.saved[:3]
+        index = self.saved[3:]
         touched = xp_of(g).zeros(x.shape, bool)
         touched[index] = True
         own = ~touched if not self.include_self else xp_of(g).ones(x.shape, bool)
@@ -179,7 +183,7 @@ class ScatterReduce(Op):
         xp = xp_of(g)
         product = xp.where(own & (x != 0), x, xp.ones((), x.dtype))
         zeros = (own & (x == 0)).astype(x.dtype)
-        xp.multiply.at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
+        multiply_at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
         xp.add.at(zeros, index, (v == 0).astype(x.dtype))
         return (
             xp.where(own, g * _without(x, product, zeros), xp.zeros((), g.dtype)),
@@ -194,10 +198,3 @@ def _without(factor, product, zeros):
     others = zeros - is_zero.astype(zeros.dtype)  # zeros among the others
     rest = product / xp.where(is_zero, xp.ones((), factor.dtype), factor)
     return xp.where(others > 0, xp.zeros((), factor.dtype), rest)
-
-
-_REDUCTIONS = {
-    "prod": lambda xp: xp.multiply,
-    "amax": lambda xp: xp.maximum,
-    "amin": lambda xp: xp.minimum,
-}

@@ -251,6 +251,11 @@ MORE["gather"] = lambda rng: [((rng.normal(size=(4, 3)), rng.integers(0, 3, (4, 
 MORE["scatter_add"] = lambda rng: [
     ((rng.normal(size=(5, 2)),), {"shape": (3, 2), "index": np.array([0, 2, 0, 0, 2])})
 ]
+MORE["scatter_reduce"] = lambda rng: [
+    ((rng.normal(size=(3,)), rng.normal(size=(4,))),
+     {"index": (np.array([0, 2, 0, 0]),), "reduce": reduce, "include_self": include_self})
+    for reduce in ("prod", "amax", "amin") for include_self in (True, False)
+]  # fmt: skip
 MORE["matmul"] = lambda rng: [
     ((rng.normal(size=(3, 3)), rng.normal(size=(3, 3))), {}),
     ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 2))), {}),

@@ -225,6 +225,13 @@ example(
     options={"shape": (3,), "index": IDS},
     at_gpt2=of("TC", shape=lambda s: shape_of("VC", s), index=lambda s: array_of("T<V", s)),
 )
+example(
+    "scatter_reduce",
+    ROW,
+    a(1.5, 2.5, 0.5),
+    options={"index": (IDS,), "reduce": "amax", "include_self": True},
+    at_gpt2=of("V T", index=lambda s: (array_of("T<V", s),), reduce="amax", include_self=True),
+)
 
 
 def _write_view(x: Any, v: Any) -> Any:

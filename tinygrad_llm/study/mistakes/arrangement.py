@@ -351,6 +351,18 @@ wrong(
     ("g forgotten", "This is 1 everywhere: take g at the index.", forgets_g),
 )  # fmt: skip
 wrong(
+    "scatter_reduce",
+    ("all of them get g", "Every value gets all of g here: only the greatest, the least, or each "
+     "times the product of the others, reaches y.",
+     lambda op, g: (g, g[op.chosen["index"]])),
+    ("the tensor itself forgotten", "x gets nothing here: its own elements take part, and stay "
+     "where nothing arrives.", lambda op, g: (None, true(op, g)[1])),
+    ("the values forgotten", "The values get nothing here: what reached y needs its gradient.",
+     lambda op, g: (true(op, g)[0], None)),
+    ("g forgotten", "This is right for g = 1 only: multiply by g where each value arrived.",
+     forgets_g),
+)  # fmt: skip
+wrong(
     "write_view",
     ("overwritten elements kept", "x gets g everywhere here: where v was written, x is gone.",
      lambda op, g: (g, true(op, g)[1])),
