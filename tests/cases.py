@@ -379,6 +379,14 @@ def _index(d: Draw) -> Call:
 row(ops.Index, _index, lambda x, index: x[index])
 
 
+def _diagonal(d: Draw) -> Call:
+    a, b = d.one_of((0, 1), (1, 0))
+    return [d.real(d.shape(2))], {"offset": d.size(-3, 3), "dim1": a, "dim2": b}
+
+
+row(ops.Diagonal, _diagonal, lambda x, offset, dim1, dim2: np.diagonal(x, offset, dim1, dim2))
+
+
 def _index_put(d: Draw) -> Call:
     x = d.real(d.shape())
     index = d.index(x.shape)

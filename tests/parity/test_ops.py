@@ -569,7 +569,7 @@ def _select(d, name, dtype):
 ROWS["take_along_dim"] = ({"gather"}, _select)
 
 
-@row("diagonal diag trace", "index")
+@row("diagonal diag trace", "diagonal")
 def _diagonal(d, name, dtype):
     k = d.size(-3, 3)
     if name == "diagonal":

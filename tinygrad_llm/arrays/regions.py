@@ -14,7 +14,15 @@ import numpy as np
 from .devices import xp_of
 from .memory import address, storage_of
 
-__all__ = ["adjacent_view", "concatenated", "empty_adjacent", "in_region", "overlap", "region_of"]
+__all__ = [
+    "adjacent_view",
+    "concatenated",
+    "diagonal_view",
+    "empty_adjacent",
+    "in_region",
+    "overlap",
+    "region_of",
+]
 
 
 def region_of(base: Any, view: Any) -> tuple[Any, ...]:
@@ -47,6 +55,20 @@ def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:
     if isinstance(copy, np.ndarray):
         return whole, np.ndarray(shape, copy.dtype, copy, offset, strides)
     return whole, xp_of(copy).ndarray(shape, copy.dtype, copy.data + offset, strides)
+
+
+def diagonal_view(x: Any, offset: int, dim1: int, dim2: int) -> Any:
+    """x[i, i + offset] of two dimensions as a new last one: a view that can be written."""
+    if isinstance(x, np.ndarray):
+        view = x.diagonal(offset, dim1, dim2)
+        view.flags.writeable = x.flags.writeable  # NumPy's own is read-only
+        return view
+    first = x.swapaxes(0, dim1)[max(-offset, 0) :].swapaxes(0, dim1)
+    first = first.swapaxes(0, dim2)[max(offset, 0) :].swapaxes(0, dim2)
+    kept = [d for d in range(x.ndim) if d not in (dim1, dim2)]
+    shape = (*[x.shape[d] for d in kept], min(first.shape[dim1], first.shape[dim2]))
+    strides = (*[x.strides[d] for d in kept], x.strides[dim1] + x.strides[dim2])
+    return xp_of(x).ndarray(shape, x.dtype, first.data, strides)
 
 
 def overlap(a: Any, b: Any) -> str:

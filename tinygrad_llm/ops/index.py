@@ -4,7 +4,7 @@ from ..arrays.devices import xp_of
 from ..arrays.indexing import index_add, multiply_at, take_along
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
-from ..arrays.regions import in_region, region_of
+from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
 
 
@@ -34,6 +34,24 @@ class Index(Op):
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
         index_add(gx, self.saved or self.index, g)
+        return gx
+
+
+class Diagonal(Op):
+    """y = x[…, i, i + offset]: the diagonal of two dimensions of x, a view.
+
+    Backward: ∂L/∂x = g on the diagonal, 0 elsewhere.   Saves nothing.
+    """
+
+    views = True
+
+    def forward(self, x, offset=0, dim1=0, dim2=1):
+        self.shape, self.place = x.shape, (offset, dim1, dim2)
+        return diagonal_view(x, offset, dim1, dim2)
+
+    def backward(self, g):
+        gx = xp_of(g).zeros(self.shape, g.dtype)
+        diagonal_view(gx, *self.place)[...] = g
         return gx
 
 

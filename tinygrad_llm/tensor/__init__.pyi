@@ -385,7 +385,7 @@ class Tensor:
     def diagonal(
         self, offset: builtins.int = 0, dim1: builtins.int = 0, dim2: builtins.int = 1
     ) -> Tensor:
-        """The elements x[i, i + offset] of two dimensions, as a new last dimension."""
+        """The elements x[i, i + offset] of two dimensions, as a new last dimension; a view."""
     def diag(self, diagonal: builtins.int = 0) -> Tensor:
         """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector."""
     def trace(self) -> Tensor:

@@ -243,6 +243,9 @@ MORE["index"] = lambda rng: [
     ((rng.normal(size=(4, 3)),), {"index": (np.array([0, 2, 0, 0]), slice(None))}),
     ((rng.normal(size=(4, 3)),), {"index": (slice(1, 3), None, 0)}),
 ]
+MORE["diagonal"] = lambda rng: [
+    ((rng.normal(size=(3, 4, 2)),), {"offset": offset, "dim1": 1, "dim2": 0}) for offset in (-1, 2)
+]
 MORE["index_put"] = lambda rng: [
     ((rng.normal(size=(4, 3)), rng.normal(size=(3,))), {"index": np.array([0, 2])}),
     ((rng.normal(size=(4, 3)), rng.normal(size=(4, 2))), {"index": (slice(None), slice(0, 2))}),

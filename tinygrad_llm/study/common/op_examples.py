@@ -204,6 +204,7 @@ example(
     options={"index": np.array([1, 0, 1])},
     at_gpt2=of("TC", index=lambda s: array_of("BT<T", s)),
 )
+example("diagonal", a([0.5, -1.0], [2.0, 1.5]), options={"offset": 0, "dim1": 0, "dim2": 1})
 example(
     "index_put",
     X,
