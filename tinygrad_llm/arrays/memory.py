@@ -18,11 +18,11 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
-    while True:
-        base = getattr(array, "base", None)
-        if base is None or not is_array(base):
-            return array
+    base = getattr(array, "base", None)
+    while base is not None and (type(base) is ndarray or is_array(base)):
         array = base
+        base = getattr(array, "base", None)
+    return array
 
 
 def address(array: Any) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..arrays.devices import use_gpu_of
 from ..arrays.memory import ndarray
-from ..tensor import Tensor
+from ..ops.index import picked_array
+from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .index_parts import checked, parts_of
 from .inplace import refuse_leaf
 from .method import method
-from .writes import as_value, overwrite, put, put_view, recorded, view_of
+from .unrecorded import recorded, view_of
+from .writes import as_value, overwrite, put, put_view
 
+_INT64 = np.dtype("int64")
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view in NumPy too
 
 
@@ -53,6 +58,12 @@ def getitem(input: Tensor, index: Any) -> Tensor:
                 return view_of(input, array[simple])
             except (IndexError, TypeError):
                 pass
+    if type(index) is Tensor:
+        ids = index.array
+        if ids.dtype is _INT64 and type(ids) is type(array) is ndarray and array.ndim:
+            if not ids.ndim:
+                return getitem(input, int(ids))
+            return pick(input, (ids,))
     parts = parts_of(index, array)
     if parts.view is not None:
         input = ops.Index.apply(input, index=parts.view)
@@ -65,6 +76,11 @@ def pick(input: Tensor, picked: tuple) -> Tensor:
     """The elements at the positions, or under the mask, of the second step of an index."""
     if type(input.array) is not ndarray:
         return ops.Index.apply(input, index=checked(picked, input.array))
+    if not recorded(input):
+        try:
+            return wrap(picked_array(input.array, picked))
+        except IndexError:
+            pass  # PyTorch's words for it follow
     try:
         return ops.Index.apply(input, index=picked)
     except IndexError:

@@ -58,15 +58,18 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             f"{list(new.array.shape)}: {by} can't change the shape of a tensor in place"
         )
     kinds = "bui" + "fV"
-    if kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind) and (
-        new.array.dtype.kind in "fV" or x.array.dtype.kind == "b"
+    same = new.array.dtype is x.array.dtype
+    if (
+        not same
+        and kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind)
+        and (new.array.dtype.kind in "fV" or x.array.dtype.kind == "b")
     ):
         raise RuntimeError(
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
             f"{dtypes.title(x.dtype)}"
         )
     refuse_repeats(x.array)
-    new = cast(new, x.array.dtype)._up_to_date()
+    new = (new if same else cast(new, x.array.dtype))._up_to_date()
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
         old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,25 +9,13 @@ import numpy as np
 from .. import ops
 from ..arrays.memory import is_array, ndarray
 from ..arrays.regions import overlap
-from ..autograd.engine import OPS, observers, start_observers
-from ..autograd.grad_mode import mode
-from ..autograd.inplace_versions import clock, mark_modified
-from ..tensor import Tensor, dtypes, wrap
+from ..autograd.engine import OPS
+from ..autograd.inplace_versions import mark_modified
+from ..tensor import Tensor, dtypes
 from .index_parts import Parts, checked
 from .inplace import change_in_place, refuse_leaf, refuse_repeats
 from .operands import cast
-
-
-def recorded(x: Tensor, value: Any = None) -> bool:
-    """Whether an op on x and value would be recorded, or is watched by an observer."""
-    if observers or start_observers:
-        return True
-    if not mode.grad:
-        return False
-    base = x._view_of
-    if x._needs or (base is not None and (base._needs or base._tick > x._tick)):
-        return True
-    return isinstance(value, Tensor) and (value._needs or value._view_of is not None)
+from .unrecorded import recorded
 
 
 def as_value(value: Any, x: Tensor) -> Any:
@@ -52,20 +39,14 @@ def as_value(value: Any, x: Tensor) -> Any:
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise ValueError("Overflow when unpacking long long")
     kind = x.array.dtype.kind
-    return value if kind not in "iu" or type(value) is bool else _integer(value, x)
+    return value if kind not in "iu" or type(value) is bool else _number(value, x.array.dtype)
 
 
-def _integer(value: float, x: Tensor) -> int:
-    """A number as an integer of x's dtype: cut towards 0; negative ones wrap if x is unsigned.
+def _number(value: float, dtype: Any) -> int:
+    """A number as an integer of x's dtype: cut towards 0; negative ones wrap if it is unsigned."""
+    from .creation.arguments import fitted as fitted_number  # above this file
 
-    Raises: RuntimeError if it does not fit.
-    """
-    info = np.iinfo(x.array.dtype)
-    least = info.min or (-info.max if type(value) is int else 0)
-    if not math.isfinite(value) or not least <= value <= info.max:
-        name = x.dtype.name + "_t"
-        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
-    return int(value) % (info.max + 1) if info.min == 0 else int(value)
+    return fitted_number(value, dtype)
 
 
 def overwrite(x: Tensor, target: Any, value: Any, by: str) -> None:
@@ -234,12 +215,3 @@ def added(x: Tensor, parts: Parts, value: Tensor) -> Tensor:
     value = fitted(value, shape)
     value = value if tuple(value.shape) == shape else value.expand(shape)
     return ops.ScatterAdd.apply(value, shape=x.array.shape, index=picked)
-
-
-def view_of(x: Tensor, array: Any) -> Tensor:
-    """A tensor that shows `array`, a part of x's memory, where nothing is recorded."""
-    y = wrap(array)
-    base = x._view_of
-    y._view_of = x if base is None else base
-    y._tick = next(clock)
-    return y

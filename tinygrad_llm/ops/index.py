@@ -14,6 +14,11 @@ def apart(index):
     return (None, parts) if any(is_array(p) for p in parts) else (index, ())
 
 
+def picked_array(x, index):
+    """x[index] for an index with arrays: a copy."""
+    return x[index]
+
+
 class Index(Op):
     """y = x[index]: integers, slices, None, ..., integer arrays (with duplicates), boolean masks.
 
