@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["address", "is_array", "ndarray", "storage_of"]
+__all__ = ["address", "generic", "is_array", "ndarray", "storage_of"]
 
-ndarray = np.ndarray
+ndarray, generic = np.ndarray, np.generic
 
 
 def is_array(value: Any) -> bool:

@@ -22,7 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
-from ..arrays.memory import is_array, ndarray, storage_of
+from ..arrays.memory import generic, is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
 from ..tensor import Tensor, attach, shapes, wrap
@@ -152,6 +152,8 @@ class Op:
                 out = op.forward(arrays[0], arrays[1])
         except (ValueError, TypeError) as error:
             raise shapes.explained(cls.name, cls.signature, arrays, error) from error
+        if isinstance(out, generic):  # NumPy's result for 0-d arrays
+            out = asarray(out, out)
         if type(out) is ndarray:  # one output, as nearly always
             y = wrap(out)
             if True in needs and out.dtype.kind in "fV":

@@ -12,13 +12,13 @@ from ..arrays.memory import ndarray
 from ..ops.index import picked_array
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
-from .index_parts import checked, parts_of
+from .index_parts import Parts, checked, parts_of
 from .inplace import refuse_leaf
 from .method import method
 from .unrecorded import recorded, view_of
 from .writes import as_value, overwrite, put, put_view
 
-_INT64 = np.dtype("int64")
+_INT64, _BOOL = np.dtype("int64"), np.dtype("bool")
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view in NumPy too
 
 
@@ -37,6 +37,27 @@ def _simple(index: Any) -> Any:
         elif type(p) is slice and p.step is not None:
             return None
     return parts if dots else (*parts, ...)
+
+
+def _direct(index: Any, array: Any) -> Any:
+    """The Parts of an index that is one int64 tensor or one boolean mask, or several int64
+    tensors; None for any other, and for what might not fit the array."""
+    if type(array) is not ndarray:
+        return None
+    if type(index) is Tensor:
+        ids = index.array
+        if type(ids) is not ndarray or not ids.ndim or not array.ndim:
+            return None
+        if ids.dtype is _INT64:
+            return Parts(None, (ids,))
+        fits = ids.dtype is _BOOL and array.shape[: ids.ndim] == ids.shape
+        return Parts(None, (ids,), True) if fits else None
+    if type(index) is not tuple or not 0 < len(index) <= array.ndim:
+        return None
+    for p in index:
+        if type(p) is not Tensor or p.array.dtype is not _INT64 or not p.array.ndim:
+            return None
+    return Parts(None, tuple([p.array for p in index]))
 
 
 @method("__getitem__")
@@ -58,12 +79,11 @@ def getitem(input: Tensor, index: Any) -> Tensor:
                 return view_of(input, array[simple])
             except (IndexError, TypeError):
                 pass
-    if type(index) is Tensor:
-        ids = index.array
-        if ids.dtype is _INT64 and type(ids) is type(array) is ndarray and array.ndim:
-            if not ids.ndim:
-                return getitem(input, int(ids))
-            return pick(input, (ids,))
+    direct = _direct(index, array)
+    if direct is not None:
+        return pick(input, direct.picked)
+    if type(index) is Tensor and not index.array.ndim and index.array.dtype is _INT64:
+        return getitem(input, int(index.array))
     parts = parts_of(index, array)
     if parts.view is not None:
         input = ops.Index.apply(input, index=parts.view)
@@ -111,7 +131,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             return
     use_gpu_of(input)
     refuse_leaf(input)
-    parts = parts_of(index, array)
+    parts = _direct(index, array) or parts_of(index, array)
     value = as_value(value, input)
     if parts.picked is None:
         view: Any = parts.view

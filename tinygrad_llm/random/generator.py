@@ -95,6 +95,8 @@ class Generator:
 
     def _draw32(self, n: int) -> np.ndarray:
         """The next n draws (uint32)."""
+        if n <= 64:  # the same draws with less overhead
+            return self._stream._bit_generator.random_raw(n).astype(np.uint32)
         return self._stream.randint(0, 1 << 32, n, np.uint32)
 
     def _draw64(self, n: int) -> np.ndarray:
