@@ -14,9 +14,7 @@ from . import (
     comparison,
     convert,
     diagonal,
-    dropout,
     elementary,
-    embedding,
     gather,
     index,
     index_along,
@@ -24,7 +22,6 @@ from . import (
     linalg,
     logic,
     next_functions,
-    norm,
     order,
     properties,
     random,
@@ -37,7 +34,7 @@ from . import (
     softmax,
     storage,
 )
-from .creation import filled, from_data, grids, ranges
+from .creation import filled, from_data, ranges
 from .shape import broadcast, join, reorder, repeat, split, views
 
 
