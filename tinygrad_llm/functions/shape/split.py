@@ -120,5 +120,5 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     n = input.array.shape[dim]
     if plain(input):
         array, before = input.array, (slice(None),) * dim
-        return tuple([view_of(input, array[(*before, i, ...)]) for i in range(n)])
+        return tuple([view_of(input, array[before + (i, ...)]) for i in range(n)])
     return tuple(squeeze(x, dim) for x in split(input, 1, dim)) if n else ()
