@@ -323,3 +323,46 @@ def test_a_byte_mask_warns_once():
     x = tinygrad_llm.arange(3)
     with pytest.warns(UserWarning, match="uint8 is now deprecated"):
         assert x[tinygrad_llm.tensor([0, 1, 1], dtype=tinygrad_llm.uint8)].tolist() == [1, 2]
+
+
+class OnDevice:
+    """The library, whose tensor(), ones() and zeros() make tensors on a device."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def __getattr__(self, name):
+        value = getattr(tinygrad_llm, name)
+        if name not in ("tensor", "ones", "zeros"):
+            return value
+        return lambda *args, **options: value(*args, **options).to(self.device)
+
+
+def outcome(function, device, *arrays):
+    """(numbers, gradients) of a function on a device, or the type of its error."""
+    xs = [tinygrad_llm.from_numpy(a.copy()).to(device) for a in arrays]
+    for x in xs:
+        x.requires_grad = x.is_floating_point()
+    try:
+        y = function(OnDevice(device), *xs)
+    except Exception as error:
+        return type(error)
+    if y.requires_grad:
+        (y * (y.detach() * 0.0 + 1.5)).sum().backward()
+    return [v.cpu().detach().numpy() for v in (y, *[x.grad for x in xs if x.grad is not None])]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["reads", "writes", "functions"])
+def test_other_devices_do_the_same(kind, other_device):
+    """CuPy takes positions out of range without a word: they are refused as on the CPU."""
+    rows = {"reads": READS, "writes": WRITES, "functions": FAMILY}[kind]
+    arrays = (Y, L, S) if kind == "functions" else (X,)
+    for name, function in rows.items():
+        run = _written(function) if kind == "writes" else function
+        expected, got = outcome(run, "cpu", *arrays), outcome(run, other_device, *arrays)
+        if isinstance(expected, type) or isinstance(got, type):
+            assert got is expected, f"{name}: {got}, on the CPU {expected}"
+            continue
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)

@@ -107,6 +107,9 @@ class Generator:
 
     def _draw64(self, n: int) -> np.ndarray:
         """n pairs of draws (uint64), the first of a pair in the high bits."""
+        if n <= 64:  # as in _draw32
+            pairs = self._stream._bit_generator.random_raw(2 * n).reshape(n, 2)
+            return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
         return self._stream.randint(0, 1 << 64, n, np.uint64)
 
     def random_int64(self) -> int:
