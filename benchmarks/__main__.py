@@ -20,6 +20,7 @@ COMMANDS = {
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
+    "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),

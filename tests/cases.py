@@ -379,6 +379,14 @@ def _index(d: Draw) -> Call:
 row(ops.Index, _index, lambda x, index: x[index])
 
 
+def _diagonal(d: Draw) -> Call:
+    a, b = d.one_of((0, 1), (1, 0))
+    return [d.real(d.shape(2))], {"offset": d.size(-3, 3), "dim1": a, "dim2": b}
+
+
+row(ops.Diagonal, _diagonal, lambda x, offset, dim1, dim2: np.diagonal(x, offset, dim1, dim2))
+
+
 def _index_put(d: Draw) -> Call:
     x = d.real(d.shape())
     index = d.index(x.shape)
@@ -430,6 +438,31 @@ def _scattered(x: Any, shape: Any, index: Any) -> Any:
 
 
 row(ops.ScatterAdd, _scatter_add, _scattered)
+
+
+def _scatter_reduce(d: Draw) -> Call:
+    shape = d.shape(1, 2, low=1, high=3)
+    m = d.size(0, 5)
+    index = tuple(d.whole((m,), 0, n) for n in shape)
+    n = math.prod(shape)
+    numbers = 0.2 * d.rng.permutation(n + m) - 0.1 * (n + m) + 0.05  # no two of them equal
+    inputs: list[Any] = [numbers[:n].reshape(shape), numbers[n:]]
+    return inputs, {
+        "index": index, "reduce": d.one_of("prod", "amax", "amin"), "include_self": d.bool(),
+    }  # fmt: skip
+
+
+def _reduced(x: Any, v: Any, index: Any, reduce: str, include_self: bool) -> Any:
+    y, touched = x.copy(), set()
+    for place, value in zip(zip(*index, strict=True), v, strict=True):
+        both = {"prod": y[place] * value, "amax": max(y[place], value)}
+        first = not include_self and place not in touched
+        y[place] = value if first else both.get(reduce, min(y[place], value))
+        touched.add(place)
+    return y
+
+
+row(ops.ScatterReduce, _scatter_reduce, _reduced)
 
 
 def _write_view(d: Draw) -> Call:

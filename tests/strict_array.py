@@ -226,7 +226,11 @@ class ndarray:  # noqa: N801  CuPy's name
     def __getitem__(self, index: Any) -> ndarray:
         if isinstance(index, list):
             raise TypeError("CuPy arrays are not indexed by lists")
-        return _outer(self._a[_inner(index, "x[...]")])
+        inner = _inner(index, "x[...]")
+        y = self._a[inner]
+        if isinstance(y, np.generic):  # in CuPy a view: an Ellipsis makes it one here
+            y = self._a[(*inner, ...) if isinstance(inner, tuple) else (inner, ...)]
+        return _outer(y)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._a[_inner(index, "x[...] = v")] = _inner(value, "x[...] = v")

@@ -90,8 +90,18 @@ from .functions.elementary import (
     tanh,
     xlogy,
 )
-from .functions.gather import gather, scatter, scatter_add, take, take_along_dim
-from .functions.index import index_add, index_select, masked_select, narrow, select
+from .functions.gather import gather, scatter, scatter_add, scatter_reduce, take_along_dim
+from .functions.index import narrow, select
+from .functions.index_along import (
+    index_add,
+    index_copy,
+    index_fill,
+    index_put,
+    index_select,
+    masked_scatter,
+    masked_select,
+    take,
+)  # fmt: skip
 from .functions.linalg import (
     addmm,
     baddbmm,

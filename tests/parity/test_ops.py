@@ -539,6 +539,18 @@ def _scatter(d, name, dtype):
 ROWS["scatter"] = ({"index_put"}, _scatter)
 
 
+@row("scatter_reduce", "scatter_reduce")
+def _scatter_reduce(d, name, dtype):
+    x = real(d, d.shape(1, 2, low=1), dtype)
+    dim = d.size(-x.ndim, x.ndim - 1)
+    shape = tuple(d.size(1, n) for n in x.shape)
+    ids, s = d.whole(shape, 0, x.shape[dim]), real(d, shape, dtype)
+    how, include_self = d.one_of("prod", "amax", "amin"), d.bool()
+    return [x, ids, s], lambda t, x, ids, s: x.scatter_reduce(
+        dim, ids, s, how, include_self=include_self
+    )
+
+
 @row("index_select masked_select take take_along_dim", "index")
 def _select(d, name, dtype):
     x = real(d, d.shape(1, low=1), dtype)
@@ -557,7 +569,7 @@ def _select(d, name, dtype):
 ROWS["take_along_dim"] = ({"gather"}, _select)
 
 
-@row("diagonal diag trace", "index")
+@row("diagonal diag trace", "diagonal")
 def _diagonal(d, name, dtype):
     k = d.size(-3, 3)
     if name == "diagonal":

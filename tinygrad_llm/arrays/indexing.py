@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .devices import xp_of
+from .devices import to_numpy, xp_of
 from .memory import is_array
 from .twins import twins
 
-__all__ = ["index_add", "is_basic", "scatter_add_rows", "take_along"]
+__all__ = ["index_add", "is_basic", "multiply_at", "scatter_add_rows", "take_along"]
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
@@ -59,6 +59,19 @@ def index_add(out: Any, index: Any, values: Any) -> None:
         out[first] = values
     else:
         xp_of(out).add.at(out, index, values)
+
+
+def multiply_at(out: Any, index: Any, values: Any) -> None:
+    """out[index] *= values in place, where the index may pick an element more than once.
+
+    CuPy has no multiply.at: there the products are computed on the CPU.
+    """
+    if isinstance(out, np.ndarray):
+        np.multiply.at(out, index, values)
+        return
+    on_cpu = to_numpy(out).copy()
+    np.multiply.at(on_cpu, tuple(to_numpy(i) for i in index), to_numpy(values))
+    out[...] = xp_of(out).asarray(on_cpu)
 
 
 def take_along(x: Any, ids: Any, dim: int) -> tuple:

@@ -16,6 +16,7 @@ __all__ = ["concurrent_products", "product", "products"]
 
 FEW_ROWS = 16  # up to so many rows the library's own threads multiply faster
 MIN_SHARED = 1 << 22  # multiplications: smaller products are not shared among the cores
+TINY = 1 << 16  # multiplications
 SUM_BYTES = 1 << 23  # of a block of a product that is added to an array
 
 
@@ -29,6 +30,8 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     if len(a) <= FEW_ROWS and out is None and isinstance(a, np.ndarray):
         y = a @ b if len(a) == 1 else np.ascontiguousarray((b.T @ a.T).T)
         return y if bias is None else y + bias
+    if out is None and bias is None and _is_tiny(a, b):
+        return a @ b
     out = _empty_product(a, b) if out is None else out
     each(_call, _pieces(a, b, out, thread_count(), bias), a)
     return out
@@ -59,6 +62,11 @@ def concurrent_products(*tasks: Any, add_to: Any = None) -> list:
             work += _pieces(a, b, outs[i], max(1, thread_count() // 2))
     each(_call, work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
     return outs
+
+
+def _is_tiny(a: Any, b: Any) -> bool:
+    """Whether a product is so small that OpenBLAS computes it on one thread by itself."""
+    return isinstance(a, np.ndarray) and len(a) * b.size < TINY
 
 
 def _call(work: Callable[[], Any]) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["address", "is_array", "memory_key", "ndarray", "storage_of"]
+__all__ = ["address", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
 
-ndarray = np.ndarray
+ndarray, generic = np.ndarray, np.generic
 
 
 def is_array(value: Any) -> bool:
@@ -18,11 +18,11 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
-    while True:
-        base = getattr(array, "base", None)
-        if base is None or not is_array(base):
-            return array
+    base = getattr(array, "base", None)
+    while base is not None and (type(base) is ndarray or is_array(base)):
         array = base
+        base = getattr(array, "base", None)
+    return array
 
 
 def address(array: Any) -> int:

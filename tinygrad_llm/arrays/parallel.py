@@ -95,6 +95,9 @@ MEMORY_BYTES = 1 << 26  # the same on a GPU, at least
 BLOCK_BYTES = 1536 * 1024  # of one array in a block of over_rows; smaller ones cost more overhead
 
 
+_FEW = 1024  # numbers whose products are too small for OpenBLAS to share among its threads
+
+
 def row_blocks(x: Any, n_bytes: int | None = None) -> list[slice]:
     """Slices of x's first axis of about n_bytes (CACHE_BYTES) each, and at least one row.
 
@@ -131,6 +134,8 @@ def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
     row_bytes = max([a.strides[0] if a.shape[1] else 0 for a in rows if a is not None])
     step = max(1, min(n, BLOCK_BYTES // max(abs(row_bytes), 1)))
     if n <= step:
+        if first.size < _FEW:
+            return function(*rows)
         with blas.one_thread:
             return function(*rows)
     cores = thread_count()
@@ -216,6 +221,8 @@ def each(work: Callable[[Any], Any], parts: Sequence[Any], like: Any = None) -> 
     Which core does what differs from run to run; the order of the results does not. The parts
     follow one another on this core if `like` is an array on a GPU.
     """
+    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < _FEW:
+        return [work(parts[0])]
     if len(parts) < 2 or thread_count() == 1 or not isinstance(like, NUMPY_TYPES + (type(None),)):
         with blas.one_thread:
             return [work(part) for part in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -83,6 +84,12 @@ def _row_sum_by_products(rows: np.ndarray) -> np.ndarray:
     return total
 
 
+@functools.lru_cache(64)
+def _ones(n: int, dtype: Any) -> np.ndarray:
+    """n ones, made once: nobody writes into them."""
+    return np.ones(n, dtype)
+
+
 def max_along(x: Any, dim: int = -1) -> Any:
     """The largest element along dim, which is kept with size 1. NaN may be ignored.
 
@@ -97,7 +104,7 @@ def sum_along(x: Any, dim: int = -1) -> Any:
     """Σ x along dim, which is kept with size 1: contiguous rows as a product with ones."""
     if dim == -1 and x.dtype.itemsize > 2:
         if isinstance(x, np.ndarray) and x.flags.c_contiguous:
-            return (x @ np.ones(x.shape[-1], x.dtype))[..., None]  # BLAS reads memory fastest
+            return (x @ _ones(x.shape[-1], x.dtype))[..., None]  # BLAS reads memory fastest
         return xp_of(x).einsum("...c->...", x)[..., None]
     return x.sum(dim, keepdims=True)
 
@@ -120,7 +127,11 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
     """
     if isinstance(x, np.ndarray) and x.dtype.itemsize > 2 and x.size:
         total = sum_along(np.exp(x, out=out), dim)
-        if total.min() > 1e-3 and total.max() < largest:
+        if total.size <= 32:  # a list is faster than two reductions
+            fits = all([1e-3 < t < largest for t in total.ravel().tolist()])
+        else:
+            fits = total.min() > 1e-3 and total.max() < largest
+        if fits:
             return x, total
     z = x - max_along(x, dim)
     return z, sum_along(xp_of(x).exp(z, out=out), dim)
@@ -133,7 +144,7 @@ def row_dot(a: Any, b: Any, dim: int = -1) -> Any:
         return (a * b).sum(dim, keepdims=True)
     if isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
         short = a.shape[-1] < 64
-        return ((a * b) @ np.ones(a.shape[-1], a.dtype) if short else np.vecdot(a, b))[..., None]
+        return ((a * b) @ _ones(a.shape[-1], a.dtype) if short else np.vecdot(a, b))[..., None]
     return xp_of(a).einsum("...c,...c->...", a, b)[..., None]
 
 

@@ -14,7 +14,15 @@ import numpy as np
 from .devices import xp_of
 from .memory import address, storage_of
 
-__all__ = ["adjacent_view", "concatenated", "empty_adjacent", "in_region", "region_of"]
+__all__ = [
+    "adjacent_view",
+    "concatenated",
+    "diagonal_view",
+    "empty_adjacent",
+    "in_region",
+    "overlap",
+    "region_of",
+]
 
 
 def region_of(base: Any, view: Any) -> tuple[Any, ...]:
@@ -47,6 +55,57 @@ def in_region(array: Any, region: tuple[Any, ...]) -> tuple[Any, Any]:
     if isinstance(copy, np.ndarray):
         return whole, np.ndarray(shape, copy.dtype, copy, offset, strides)
     return whole, xp_of(copy).ndarray(shape, copy.dtype, copy.data + offset, strides)
+
+
+def diagonal_view(x: Any, offset: int, dim1: int, dim2: int) -> Any:
+    """x[i, i + offset] of two dimensions as a new last one: a view that can be written."""
+    if isinstance(x, np.ndarray):
+        view = x.diagonal(offset, dim1, dim2)
+        view.flags.writeable = x.flags.writeable  # NumPy's own is read-only
+        return view
+    first = x.swapaxes(0, dim1)[max(-offset, 0) :].swapaxes(0, dim1)
+    first = first.swapaxes(0, dim2)[max(offset, 0) :].swapaxes(0, dim2)
+    kept = [d for d in range(x.ndim) if d not in (dim1, dim2)]
+    shape = (*[x.shape[d] for d in kept], min(first.shape[dim1], first.shape[dim2]))
+    strides = (*[x.strides[d] for d in kept], x.strides[dim1] + x.strides[dim2])
+    return xp_of(x).ndarray(shape, x.dtype, first.data, strides)
+
+
+def overlap(a: Any, b: Any) -> str:
+    """How much of their memory two arrays share: "" none, "part", or "all" in the same order.
+
+    As in PyTorch, arrays with gaps between their elements count as sharing none.
+    """
+    if a.base is None and b.base is None and a is not b:
+        return ""
+    if type(a) is type(b) is np.ndarray:
+        if not np.may_share_memory(a, b):
+            return ""
+        if a.size == b.size == 1:
+            return "all"
+    if not a.size or not b.size or storage_of(a) is not storage_of(b):
+        return ""
+    first, second = _span(a), _span(b)
+    if first is None or second is None:
+        return ""
+    if first == second:
+        return "all" if _steps(a) == _steps(b) else "part"
+    return "part" if first[0] < second[1] and second[0] < first[1] else ""
+
+
+def _span(array: Any) -> tuple[int, int] | None:
+    """Where an array without gaps begins and ends in memory; None if it has gaps."""
+    if any(s <= 0 and n > 1 for n, s in zip(array.shape, array.strides, strict=True)):
+        return None
+    length = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    if length + array.itemsize != array.nbytes:
+        return None
+    start = address(array)
+    return start, start + array.nbytes
+
+
+def _steps(array: Any) -> list[tuple[int, int]]:
+    return [(n, s) for n, s in zip(array.shape, array.strides, strict=True) if n > 1]
 
 
 def adjacent_view(arrays: Sequence[Any], dim: int) -> Any:

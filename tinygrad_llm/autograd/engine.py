@@ -22,7 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
-from ..arrays.memory import is_array, ndarray, storage_of
+from ..arrays.memory import generic, is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import already_silent, silent
 from ..arrays.twins import twins
@@ -146,17 +146,9 @@ class Op:
             key = tuple([getattr(a, "shape", None) for a in arrays])
             if key not in cls._shapes_checked:
                 _check_shapes(cls, key)
-        try:
-            if options or len(arrays) != 2:
-                out = silent.run(op.forward, *arrays, **options)
-            else:  # without a tuple and a dict to unpack: a tenth of what a small op costs
-                out = silent.run(op.forward, arrays[0], arrays[1])
-        except (ValueError, TypeError) as error:
-            raise shapes.explained(cls.name, cls.signature, arrays, error) from error
-        except RuntimeError as error:
-            if not already_silent(error):
-                raise
-            out = op.forward(*arrays, **options)  # an op within an op
+        out = _forward(op, arrays, options)
+        if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
+            out = asarray(out, out)
         if type(out) is ndarray:  # one output, as nearly always
             y = wrap(out)
             if True in needs and out.dtype.kind in "fV":
@@ -175,6 +167,24 @@ class Op:
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
+
+
+def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
+    """What op.forward returns, without NumPy's warnings.
+
+    Raises: RuntimeError or TypeError if it fails, with the inputs' shapes and dtypes.
+    """
+    try:
+        if options or len(arrays) != 2:
+            return silent.run(op.forward, *arrays, **options)
+        # without a tuple and a dict to unpack: a tenth of what a small op costs
+        return silent.run(op.forward, arrays[0], arrays[1])
+    except (ValueError, TypeError) as error:
+        raise shapes.explained(op.name, op.signature, arrays, error) from error
+    except RuntimeError as error:
+        if not already_silent(error):
+            raise
+    return op.forward(*arrays, **options)  # an op within an op
 
 
 def _gpu_op(cls: type[Op], arrays: list[Any]) -> Op:

@@ -17,6 +17,7 @@ from . import (
     elementary,
     gather,
     index,
+    index_along,
     inplace,
     linalg,
     logic,

@@ -6,7 +6,6 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
-from .index import getitem
 from .method import function, method
 
 
@@ -50,14 +49,15 @@ def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
 
 @method
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements x[i, i + offset] of two dimensions, as a new last dimension."""
+    """The elements x[i, i + offset] of two dimensions, as a new last dimension; a view.
+
+    Raises: RuntimeError if the two dimensions are one.
+    """
     n = input.array.ndim
     a, b = normal_dim(dim1, n), normal_dim(dim2, n)
-    x = input.movedim((a, b), (0, 1))
-    rows, columns = x.array.shape[:2]
-    first, last = max(-offset, 0), min(rows, columns - offset)
-    i = xp_of(x.array).arange(first, max(first, last))
-    return getitem(x, (wrap(i), wrap(i + offset))).movedim(0, -1)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return ops.Diagonal.apply(input, offset=offset, dim1=a, dim2=b)
 
 
 @method

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..arrays.devices import xp_of
 from ..arrays.indexing import take_along
-from ..tensor import Tensor
+from ..arrays.memory import ndarray
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .index import getitem
-from .inplace import change_in_place
+from .index_parts import Parts
+from .inplace import write
 from .method import method
-from .operands import cast
+from .writes import as_value, put
 
 
 @method
@@ -19,101 +22,262 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     """Along dim, the elements that index (int64, same number of dims) points at.
 
     out[i, j] = input[index[i, j], j] for dim 0.
-    Raises: RuntimeError for an index out of range.
+    Raises: RuntimeError for an index out of range, of another dtype or with too many rows.
     """
     dim = normal_dim(dim, input.array.ndim)
     ids = index.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"gather(): Expected dtype int64 for index, got {index.dtype}")
-    if input.array.ndim == 0:
-        return input.expand(index.shape) if ids.ndim else input.clone()
-    if ids.ndim != input.array.ndim:
+    _check_dtype("gather", index)
+    if not ids.size and ids.ndim != input.array.ndim:
+        return getitem(input.reshape(-1), index.reshape(-1)).reshape(ids.shape)
+    x, ids = _at_least_1d(input, ids)
+    if ids.ndim != x.array.ndim:
         raise RuntimeError(
             "Index tensor must have the same number of dimensions as input tensor: "
             f"index has {ids.ndim}, input has {input.array.ndim}"
         )
-    for d, (n, m) in enumerate(zip(ids.shape, input.array.shape, strict=True)):
+    for d, (n, m) in enumerate(zip(ids.shape, x.array.shape, strict=True)):
         if d != dim and n > m:
             raise RuntimeError(
                 f"Size does not match at dimension {d} expected index {list(ids.shape)} to be no "
                 f"larger than self {list(input.array.shape)} apart from dimension {dim}"
             )
-    _check_range(ids, input.array.shape[dim], dim)
-    return ops.Gather.apply(input, ids, dim=dim)
+    _check_range(ids, x.array.shape[dim], dim)
+    y = ops.Gather.apply(x, ids, dim=dim)
+    return y if index.array.ndim else y.reshape(())
 
 
-@method
-def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at positions counted in row order, in index's shape."""
-    return getitem(input.reshape(-1), index)
+def _at_least_1d(input: Tensor, ids: Any) -> tuple[Tensor, Any]:
+    """A tensor and an array of positions with one dimension where they have none."""
+    x = input if input.array.ndim else input.reshape(1)
+    return x, ids if ids.ndim else ids.reshape(1)
 
 
 @method
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Along dim, the elements that indices point at; None: in row order over all."""
+    """Along dim, the elements that indices point at, which broadcast; None: in row order over all.
+
+    Raises: RuntimeError if indices does not hold int64 or has another number of dimensions.
+    """
+    if indices.array.dtype.name != "int64":
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{dtypes.title(indices.dtype)}"
+        )
     if dim is None:
-        return input.reshape(-1)[indices.reshape(-1)]
-    return input.gather(dim, indices)
+        return getitem(input.reshape(-1), indices.reshape(-1))
+    if indices.array.ndim != input.array.ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {input.array.ndim} dimensions for input, and {indices.array.ndim} dimensions "
+            "for indices"
+        )
+    dim = normal_dim(dim, input.array.ndim)
+    shape, more = list(input.array.shape), list(indices.array.shape)
+    for d in range(len(shape)):
+        if d != dim:
+            shape[d] = more[d] = max(shape[d], more[d])
+    n = shape[dim]
+    ids = indices.expand(more)
+    return input.expand(shape).gather(dim, ids + (ids < 0) * n)
+
+
+def _check_dtype(name: str, index: Tensor) -> None:
+    """Raises: RuntimeError if an index tensor does not hold int32 or int64."""
+    if index.array.dtype.kind != "i" or index.array.dtype.itemsize < 4:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, got {index.dtype}")
 
 
 def _check_range(ids: Any, n: int, dim: int) -> None:
     """Raises: RuntimeError for an index outside [0, n)."""
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
-        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    if ids.size:
+        if type(ids) is ndarray and ids.dtype.itemsize == 8 and ids.view("uint64").max() < n:
+            return  # one pass: negative numbers are large ones there
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= n:
+            wrong = low if low < 0 else high
+            raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 
 
-def _place_and_source(input: Tensor, dim: int, index: Tensor, src: Any) -> tuple[Any, Any]:
-    """The places in input's array that index names, and what to put there.
+def _check_sizes(input: Tensor, dim: int, ids: Any, src: Any) -> None:
+    """Raises: RuntimeError if index has more dimensions or rows than input or a tensor src."""
+    x, s = input.array.shape or (1,), None
+    if ids.ndim != len(x):
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as self tensor: index has "
+            f"{ids.ndim}, self has {len(x)}"
+        )
+    if isinstance(src, Tensor):
+        s = src.array.shape or (1,)
+        if src.array.ndim:
+            normal_dim(dim, len(s))
+        if ids.ndim != len(s):
+            raise RuntimeError(
+                "Index tensor must have the same number of dimensions as src tensor: index has "
+                f"{ids.ndim}, src has {src.array.ndim}"
+            )
+    for d, n in enumerate(ids.shape):
+        if (d != dim and n > x[d]) or (s is not None and n > s[d]):
+            more = "" if s is None else f" and to be no larger size than src {list(s)}"
+            raise RuntimeError(
+                f"Expected index {list(ids.shape)} to be no larger than self {list(x)} apart from "
+                f"dimension {dim}{more}"
+            )
 
-    input.array[place] has index's shape. The source is src as far as index reaches, in input's
-    dtype; a number stays as it is.
+
+def _place_and_source(
+    input: Tensor, dim: int, index: Tensor, src: Any, name: str = "scatter"
+) -> Any:
+    """(input with at least one dimension, the places that index names in it, what to put there).
+
+    x.array[place] has index's shape. The source is src as far as index reaches; a number stays as
+    it is. The places are None if index is empty.
+    Raises: RuntimeError if shapes or dtypes do not fit, or a position is out of range.
     """
-    dim = normal_dim(dim, input.array.ndim)
-    ids = index.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"scatter(): Expected dtype int64 for index, got {index.dtype}")
-    _check_range(ids, input.array.shape[dim], dim)
-    place = take_along(input.array, ids, dim)
     if src is None:
-        raise TypeError("scatter(): a tensor src or a number value is missing")
+        raise TypeError(f"{name}(): a tensor src or a number value is missing")
+    dim = normal_dim(dim, input.array.ndim)
+    if not index.array.size:
+        return input, None, src
+    _check_dtype(name, index)
+    x, ids = _at_least_1d(input, index.array)
+    if isinstance(src, Tensor) and src.array.dtype != input.array.dtype:
+        raise RuntimeError(
+            f"{name}(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and "
+            f"{src.dtype}: call src.to(x.dtype)"
+        )
+    _check_sizes(input, dim, ids, src)
+    _check_range(ids, x.array.shape[dim], dim)
+    place = take_along(x.array, ids, dim)
     if not isinstance(src, Tensor):
-        return place, src
-    part = src[tuple(slice(0, n) for n in ids.shape)]
-    return place, cast(part, input.array.dtype)
+        return x, place, as_value(src, x)
+    s = src if src.array.ndim else src.reshape(1)
+    return x, place, s[tuple(slice(0, n) for n in ids.shape)]
 
 
-@method
-def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
-) -> Tensor:
-    """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
-    place, source = _place_and_source(input, dim, index, value if src is None else src)
-    return ops.IndexPut.apply(input, source, index=place)
+def _value(src: Any, value: Any) -> Any:
+    """What scatter writes: src, or value, for which a 0-d tensor counts as a number."""
+    if src is not None:
+        return src
+    return value.item() if isinstance(value, Tensor) and not value.array.ndim else value
 
 
 @method
 def scatter_(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
-) -> Tensor:
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
     """scatter in place."""
-    place, source = _place_and_source(input, dim, index, value if src is None else src)
-    return change_in_place(input, "scatter_", ops.IndexPut, source, index=place)
+    source = _value(src, value)
+    if reduce is not None:
+        return input.copy_(_reduced(input, dim, index, source, reduce))
+    x, place, source = _place_and_source(input, dim, index, source)
+    if place is not None:
+        put(x, Parts(None, place), source, "scatter_")
+    return input
 
 
-def _added(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """What scatter_add adds: zeros of input's shape, and the sums where index points."""
-    place, source = _place_and_source(input, dim, index, src)
-    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=place)
+@method
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
+    """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value.
+
+    reduce: "add" or "multiply" combines with what is there.
+    Raises: RuntimeError if index is larger than src or reaches outside input, or dtypes differ.
+    """
+    source = _value(src, value)
+    if reduce is not None:
+        return _reduced(input, dim, index, source, reduce)
+    x, place, source = _place_and_source(input, dim, index, source)
+    if place is None:
+        return input.clone()
+    y = ops.IndexPut.apply(x, source, index=place)
+    return y if input.array.ndim else y.reshape(())
+
+
+def _reduced(input: Tensor, dim: int, index: Tensor, src: Any, reduce: str) -> Tensor:
+    """scatter with reduce="add" or "multiply"."""
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    if not isinstance(src, Tensor):
+        xp = xp_of(input.array)
+        number = as_value(src, input)
+        src = wrap(xp.full(index.array.shape, number, input.array.dtype))
+    return scatter_reduce(input, dim, index, src, {"add": "sum", "multiply": "prod"}[reduce])
+
+
+def _added(input: Tensor, dim: int, index: Tensor, src: Tensor, name: str) -> Any:
+    """What scatter_add adds: zeros of input's shape, and the sums where index points; or None."""
+    x, place, source = _place_and_source(input, dim, index, src, name)
+    if place is None:
+        return None
+    y = ops.ScatterAdd.apply(source, shape=x.array.shape, index=place)
+    return y if input.array.ndim else y.reshape(())
 
 
 @method
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
-    return input + _added(input, dim, index, src)
+    """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up.
+
+    Raises: RuntimeError as scatter.
+    """
+    y = _added(input, dim, index, src, "scatter_add")
+    return input.clone() if y is None else input + y
 
 
 @method
 def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """scatter_add in place."""
-    return input.add_(_added(input, dim, index, src))
+    y = _added(input, dim, index, src, "scatter_add_")
+    return input if y is None else input.add_(y)
+
+
+@method
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """input with the values of src that index sends to one element reduced to one, along dim.
+
+    reduce: "sum", "prod", "mean", "amax" or "amin". include_self: input's own element takes part.
+    Raises: RuntimeError for another reduce, and as scatter.
+    """
+    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+        raise RuntimeError(
+            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
+        )
+    x, place, source = _place_and_source(input, dim, index, src)
+    if place is None:
+        return input.clone()
+    if reduce in ("sum", "mean"):
+        y = _sum_or_mean(x, place, source, reduce, include_self)
+    else:
+        y = ops.ScatterReduce.apply(
+            x, source, index=place, reduce=reduce, include_self=include_self
+        )
+    return y if input.array.ndim else y.reshape(())
+
+
+def _sum_or_mean(x: Tensor, place: Any, source: Tensor, reduce: str, include_self: bool) -> Tensor:
+    """scatter_reduce by "sum" or "mean"."""
+    shape = x.array.shape
+    kept = x if include_self else ops.IndexPut.apply(x, 0, index=place)
+    total = kept + ops.ScatterAdd.apply(source, shape=shape, index=place)
+    if reduce == "sum":
+        return total
+    ones = source.detach() * 0 + 1
+    count = ops.ScatterAdd.apply(ones, shape=shape, index=place)
+    count = count + 1 if include_self else count.clamp(min=1)
+    if x.array.dtype.kind in "fV":
+        return total / count
+    return total.div(count, rounding_mode="floor")
+
+
+@method
+def scatter_reduce_(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """scatter_reduce in place."""
+    x = input.clone() if input._needs else input
+    return write(input, scatter_reduce(x, dim, index, src, reduce, include_self=include_self),
+                 "scatter_reduce_")  # fmt: skip

@@ -1,4 +1,4 @@
-"""x[index] and its relatives, with PyTorch's rules."""
+"""x[index] and its nearest relatives, with PyTorch's rules (see index_parts.py)."""
 
 from __future__ import annotations
 
@@ -7,143 +7,138 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import use_gpu_of, xp_of
-from ..arrays.memory import is_array
-from ..autograd.engine import OPS
+from ..arrays.devices import use_gpu_of
+from ..arrays.memory import ndarray
+from ..ops.index import picked_array
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
-from .inplace import change_in_place
+from .index_parts import Parts, checked, parts_of
+from .inplace import refuse_leaf
 from .method import method
-from .operands import cast
+from .unrecorded import recorded, view_of
+from .writes import as_value, overwrite, put, put_view
+
+_INT64, _BOOL = np.dtype("int64"), np.dtype("bool")
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view in NumPy too
 
 
-def as_index(index: Any, x: Any) -> Any:
-    """An index whose tensors and lists are arrays on x's device.
+def _simple(index: Any) -> Any:
+    """An index that means the same to NumPy, as a tuple with an Ellipsis; None if it may not.
 
-    Raises: IndexError in PyTorch's words if it does not fit x.
+    An integer out of range, too many parts and a second Ellipsis pass: NumPy refuses them.
     """
-    whole = index if isinstance(index, tuple) else (index,)
-    parts = [_part(p, x) for p in whole]
-    used = sum(
-        p.ndim if is_array(p) and p.dtype.kind == "b" else 1
-        for p in parts
-        if p is not None and p is not Ellipsis and not isinstance(p, bool)
-    )
-    if used > x.ndim:
-        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
-    dim = 0
-    for i, p in enumerate(parts):
+    parts = index if type(index) is tuple else (index,)
+    if not _BASIC.issuperset(map(type, parts)):
+        return None
+    dots = False
+    for p in parts:
         if p is Ellipsis:
-            dim = x.ndim - sum(
-                q.ndim if is_array(q) and q.dtype.kind == "b" else 1
-                for q in parts[i + 1 :]
-                if q is not None
-            )
-            continue
-        if p is None or isinstance(p, bool):
-            continue
-        n = x.shape[dim]
-        if isinstance(p, int) and not -n <= p < n:
-            raise IndexError(f"index {p} is out of bounds for dimension {dim} with size {n}")
-        if isinstance(p, slice) and p.step is not None and p.step <= 0:
-            raise ValueError("step must be greater than zero")
-        if is_array(p) and p.dtype.kind in "iu" and p.size:
-            low, high = int(p.min()), int(p.max())
-            if low < -n or high >= n:
-                wrong = low if low < -n else high
-                raise IndexError(
-                    f"index {wrong} is out of bounds for dimension {dim} with size {n}"
-                )
-        if is_array(p) and p.dtype.kind == "b":
-            shape = x.shape[dim : dim + p.ndim]
-            if p.shape != shape:
-                raise IndexError(
-                    f"The shape of the mask {list(p.shape)} at index 0 does not match the shape of "
-                    f"the indexed tensor {list(x.shape)} at index {dim}"
-                )
-            dim += p.ndim - 1
-        dim += 1
-    return tuple(parts) if isinstance(index, tuple) else parts[0]
+            dots = True
+        elif type(p) is slice and p.step is not None:
+            return None
+    return parts if dots else (*parts, ...)
 
 
-def _part(p: Any, x: Any) -> Any:
-    if isinstance(p, Tensor):
-        p = p.array
-        if p.dtype.kind not in "iub":
-            raise IndexError(
-                "tensors used as indices must be long, int, byte or bool tensors, "
-                f"got {p.dtype}: call .long()"
-            )
-        return int(p) if p.ndim == 0 and p.dtype.kind != "b" else p
-    if isinstance(p, list | range | np.ndarray):
-        array = np.asarray(p)
-        if array.size == 0:
-            array = array.astype("int64")
-        if array.dtype.kind not in "iub":
-            raise IndexError(f"an index must hold integers or booleans, got {array.dtype}")
-        return xp_of(x).asarray(array)
-    if isinstance(p, slice):
-        if any(isinstance(v, Tensor) for v in (p.start, p.stop, p.step)):
-            return slice(
-                *(int(v) if isinstance(v, Tensor) else v for v in (p.start, p.stop, p.step))
-            )
-        return p
-    if p is None or p is Ellipsis or isinstance(p, bool):
-        return p
-    if hasattr(p, "__index__"):
-        return p.__index__()
-    raise TypeError(
-        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
-        f"indices (got {type(p).__name__})"
-    )
+def _direct(index: Any, array: Any) -> Any:
+    """The Parts of an index that is one int64 tensor or one boolean mask, or several int64
+    tensors; None for any other, and for what might not fit the array."""
+    if type(array) is not ndarray:
+        return None
+    if type(index) is Tensor:
+        ids = index.array
+        if type(ids) is not ndarray or not ids.ndim or not array.ndim:
+            return None
+        if ids.dtype is _INT64:
+            return Parts(None, (ids,))
+        fits = ids.dtype is _BOOL and array.shape[: ids.ndim] == ids.shape
+        return Parts(None, (ids,), True) if fits else None
+    if type(index) is not tuple or not 0 < len(index) <= array.ndim:
+        return None
+    for p in index:
+        if type(p) is not Tensor or p.array.dtype is not _INT64 or not p.array.ndim:
+            return None
+    return Parts(None, tuple([p.array for p in index]))
 
 
 @method("__getitem__")
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """x[index]: a view for integers and slices, a copy for index tensors and masks."""
-    return ops.Index.apply(input, index=as_index(index, input.array))
+    """x[index]: a view for integers, slices, None and ...; a copy for index tensors and masks.
+
+    Raises: IndexError in PyTorch's words if index does not fit x.
+    """
+    array = input.array
+    simple = _simple(index)
+    if simple is not None and type(array) is ndarray and (array.ndim or index == ()):
+        if recorded(input):
+            try:
+                return ops.Index.apply(input, index=simple if len(simple) > 1 else index)
+            except IndexError:
+                pass  # PyTorch's words for it follow
+        else:
+            try:
+                return view_of(input, array[simple])
+            except (IndexError, TypeError):
+                pass
+    direct = _direct(index, array)
+    if direct is not None:
+        return pick(input, direct.picked)
+    if type(index) is Tensor and not index.array.ndim and index.array.dtype is _INT64:
+        return getitem(input, int(index.array))
+    parts = parts_of(index, array)
+    if parts.view is not None:
+        input = ops.Index.apply(input, index=parts.view)
+    if parts.picked is None:
+        return input
+    return pick(input, parts.picked)
+
+
+def pick(input: Tensor, picked: tuple) -> Tensor:
+    """The elements at the positions, or under the mask, of the second step of an index."""
+    if type(input.array) is not ndarray:
+        return ops.Index.apply(input, index=checked(picked, input.array))
+    if not recorded(input):
+        try:
+            return wrap(picked_array(input.array, picked))
+        except IndexError:
+            pass  # PyTorch's words for it follow
+    try:
+        return ops.Index.apply(input, index=picked)
+    except IndexError:
+        return ops.Index.apply(input, index=checked(picked, input.array))
 
 
 @method("__setitem__")
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index].
 
-    Raises: RuntimeError if value does not broadcast to x[index].
+    Raises: RuntimeError if value does not broadcast to x[index], or if index holds index tensors
+    and value is of another dtype; TypeError if value is neither a tensor nor a number.
     """
-    use_gpu_of(input)
-    place = as_index(index, input.array)
-    if isinstance(value, Tensor):
-        value = cast(value, input.array.dtype)
-    elif is_array(value):
-        value = wrap(xp_of(input.array).asarray(value, input.array.dtype))
-    expected = input.array[place].shape if not isinstance(value, int | float) else ()
-    if isinstance(value, Tensor) and value.array.shape != expected:
-        given = value.array.shape
-        while len(given) > len(expected) and given[0] == 1:
-            given = given[1:]
+    if type(index) is bool:  # x[True] is all of x, x[False] nothing
+        if not index:
+            as_value(value, input)
+            return
+        index = None
+    array, simple = input.array, _simple(index)
+    if simple is not None and type(array) is ndarray and array.ndim and not recorded(input, value):
         try:
-            fits = np.broadcast_shapes(given, expected) == expected
-        except ValueError:
-            fits = False
-        if not fits:
-            raise RuntimeError(
-                f"shape mismatch: value tensor of shape {list(value.array.shape)} cannot be "
-                f"broadcast to indexing result of shape {list(expected)}"
-            )
-        value = value.reshape(given)
-    change_in_place(input, "__setitem__", OPS["index_put"], value, index=place)
-
-
-@method
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices along dim that index (1-D, int64) names, in its order.
-
-    Raises: IndexError if index is not a vector.
-    """
-    if index.array.ndim > 1:
-        raise IndexError("index_select(): Index is supposed to be a vector")
-    dim = normal_dim(dim, input.array.ndim)
-    return getitem(input, (slice(None),) * dim + (index.reshape(-1),))
+            target = array[simple]
+        except (IndexError, TypeError):
+            target = None
+        if target is not None:
+            refuse_leaf(input)
+            overwrite(input, target, as_value(value, input), "__setitem__")
+            return
+    use_gpu_of(input)
+    refuse_leaf(input)
+    parts = _direct(index, array) or parts_of(index, array)
+    value = as_value(value, input)
+    if parts.picked is None:
+        view: Any = parts.view
+        put_view(input, array[view], view, value)
+    else:
+        target = input if parts.view is None else ops.Index.apply(input, index=parts.view)
+        put(target, parts, value, "__setitem__")
 
 
 @method
@@ -171,43 +166,17 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 @method
 def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The slice number `index` along dim, without the dimension; a view."""
+    """The slice number `index` along dim, without the dimension; a view.
+
+    Raises: IndexError if input is 0-d or has no such slice.
+    """
+    if not input.array.ndim:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim = normal_dim(dim, input.array.ndim)
+    n = input.array.shape[dim]
+    if not -n <= index < n:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.array.shape)} at "
+            f"dimension {dim}"
+        )
     return getitem(input, (slice(None),) * dim + (index,))
-
-
-@method
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the boolean mask (which may broadcast) is True, in one dimension."""
-    from .shape.broadcast import broadcast_tensors
-
-    x, m = broadcast_tensors(input, mask)
-    return getitem(x, m)
-
-
-def _added(input: Tensor, dim: int, index: Tensor, source: Tensor, alpha: Any) -> Tensor:
-    """What index_add adds: zeros of input's shape, and alpha·source where index points."""
-    dim = normal_dim(dim, input.array.ndim)
-    place = (slice(None),) * dim + (as_index(index, input.array.swapaxes(0, dim)),)
-    source = source if alpha == 1 else source * alpha
-    return ops.ScatterAdd.apply(source, shape=input.array.shape, index=place)
-
-
-@method
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
-    """input with the slices of source added at the positions along dim that index names."""
-    return input + _added(input, dim, index, source, alpha)
-
-
-@method
-def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
-    """index_add in place."""
-    return input.add_(_added(input, dim, index, source, alpha))
-
-
-@method
-def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """The slices along dim that index names set to value, in place."""
-    dim = normal_dim(dim, input.array.ndim)
-    setitem(input, (slice(None),) * dim + (index,), value)
-    return input

@@ -59,19 +59,18 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             f"{list(new.array.shape)}: {by} can't change the shape of a tensor in place"
         )
     kinds = "bui" + "fV"
-    if kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind) and (
-        new.array.dtype.kind in "fV" or x.array.dtype.kind == "b"
+    same = new.array.dtype is x.array.dtype
+    if (
+        not same
+        and kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind)
+        and (new.array.dtype.kind in "fV" or x.array.dtype.kind == "b")
     ):
         raise RuntimeError(
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
             f"{dtypes.title(x.dtype)}"
         )
-    if 0 in x.array.strides and x.array.size > 1 and _repeats(x.array):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory location. Please clone() the tensor before performing the operation."
-        )
-    new = cast(new, x.array.dtype)._up_to_date()
+    refuse_repeats(x.array)
+    new = (new if same else cast(new, x.array.dtype))._up_to_date()
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
         old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]
@@ -130,8 +129,15 @@ def refresh_history(view: Tensor) -> Tensor:
     return view
 
 
-def _repeats(array: Any) -> bool:
-    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+def refuse_repeats(array: Any) -> None:
+    """Raises: RuntimeError if several elements of an array to write lie in one place."""
+    if 0 in array.strides and array.size > 1:
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to "
+                "a single memory location. Please clone() the tensor before performing the "
+                "operation."
+            )
 
 
 def in_place(function: Any, *names: str, saves_input: bool = False) -> None:

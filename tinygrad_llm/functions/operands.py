@@ -88,6 +88,8 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
         return NotImplemented
     x, number = (a, b) if isinstance(a, Tensor) else (b, a)
     kind = x.array.dtype.kind
+    if kind == "i" and type(number) is int and -128 <= number < 128 and not floating:
+        return op.apply(a, b)  # any integer dtype holds the number, and stays what it is
     if kind not in "fV" or not isinstance(number, _PYTHON):
         a, b = promote(a, b, floating=floating)
     elif kind == "V":  # bfloat16 with a Python number would become float32

@@ -22,8 +22,9 @@ def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     a, xp = input.array, xp_of(input.array)
     if not descending:
         return xp.argsort(a, axis=dim, kind="stable")
-    backwards = xp.flip(a, dim)  # a stable sort of the reverse, read from its end
-    order = xp.flip(xp.argsort(backwards, axis=dim, kind="stable"), dim)
+    reverse = (slice(None),) * dim + (slice(None, None, -1),)
+    backwards = a[reverse]  # a stable sort of the reverse, read from its end
+    order = xp.argsort(backwards, axis=dim, kind="stable")[reverse]
     return a.shape[dim] - 1 - order
 
 

@@ -10,7 +10,7 @@ from .elementary import (
     Cos, Erf, Exp, Expm1, Log, Log1p, Log2, Log10, Rsqrt, Sigmoid, Sin, Sqrt, Tanh,
 )  # fmt: skip
 from .embedding import Embedding
-from .index import Gather, Index, IndexPut, ReadView, ScatterAdd, WriteView
+from .index import Diagonal, Gather, Index, IndexPut, ReadView, ScatterAdd, ScatterReduce, WriteView
 from .linear import Linear
 from .loss import (
     BinaryCrossEntropy, BinaryCrossEntropyWithLogits, CrossEntropy, KlDiv, LinearCrossEntropy,

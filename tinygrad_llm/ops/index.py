@@ -1,10 +1,10 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import index_add, take_along
+from ..arrays.indexing import index_add, multiply_at, take_along
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
-from ..arrays.regions import in_region, region_of
+from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
 
 
@@ -12,6 +12,11 @@ def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
     return (None, parts) if any(is_array(p) for p in parts) else (index, ())
+
+
+def picked_array(x, index):
+    """x[index] for an index with arrays: a copy."""
+    return x[index]
 
 
 class Index(Op):
@@ -34,6 +39,24 @@ class Index(Op):
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
         index_add(gx, self.saved or self.index, g)
+        return gx
+
+
+class Diagonal(Op):
+    """y = x[…, i, i + offset]: the diagonal of two dimensions of x, a view.
+
+    Backward: ∂L/∂x = g on the diagonal, 0 elsewhere.   Saves nothing.
+    """
+
+    views = True
+
+    def forward(self, x, offset=0, dim1=0, dim2=1):
+        self.shape, self.place = x.shape, (offset, dim1, dim2)
+        return diagonal_view(x, offset, dim1, dim2)
+
+    def backward(self, g):
+        gx = xp_of(g).zeros(self.shape, g.dtype)
+        diagonal_view(gx, *self.place)[...] = g
         return gx
 
 
@@ -137,3 +160,64 @@ class ReadView(Op):
         gx, shown = in_region(xp_of(g).zeros(self.shape, g.dtype), self.region)
         shown[...] = unbroadcast(g, shown.shape)
         return gx
+
+
+class ScatterReduce(Op):
+    """y = x, with the product, maximum or minimum of x and of the values v sent to each element.
+
+    Backward of amax and amin: the gradient of an element is shared equally by all that equal it.
+    Of prod: ∂L/∂vᵢ = g·(product of the others), with no division by one that is 0.
+    include_self False: x takes no part where a value arrives, and gets no gradient there.
+    Saves x, v, y and the index.
+    """
+
+    signature = "x(...) v(...) -> y(...)"
+
+    def forward(self, x, v, index, reduce, include_self):
+        self.reduce, self.include_self = reduce, include_self
+        y = x.copy()
+        if not include_self:
+            y[index] = 1 if reduce == "prod" else v  # any of them, for the extreme of all
+        if reduce == "prod":
+            multiply_at(y, index, v)
+        else:
+            xp = xp_of(x)
+            (xp.maximum if reduce == "amax" else xp.minimum).at(y, index, v)
+        self.saved = (x, v, y, *index)
+        return y
+
+    def backward(self, g):
+        x, v, y = self.saved[:3]
+        index = self.saved[3:]
+        touched = xp_of(g).zeros(x.shape, bool)
+        touched[index] = True
+        own = ~touched if not self.include_self else xp_of(g).ones(x.shape, bool)
+        if self.reduce == "prod":
+            return self._backward_of_prod(g, x, v, index, own)
+        mine, theirs = own & (x == y), v == y[index]
+        count = mine.astype(g.dtype)
+        xp_of(g).add.at(count, index, theirs.astype(g.dtype))
+        share = g / xp_of(g).maximum(count, 1)
+        zero = xp_of(g).zeros((), g.dtype)
+        return xp_of(g).where(mine, share, zero), xp_of(g).where(theirs, share[index], zero)
+
+    def _backward_of_prod(self, g, x, v, index, own):
+        """Products without their zeros, and how many zeros there are: 0, 1 or more."""
+        xp = xp_of(g)
+        product = xp.where(own & (x != 0), x, xp.ones((), x.dtype))
+        zeros = (own & (x == 0)).astype(x.dtype)
+        multiply_at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
+        xp.add.at(zeros, index, (v == 0).astype(x.dtype))
+        return (
+            xp.where(own, g * _without(x, product, zeros), xp.zeros((), g.dtype)),
+            g[index] * _without(v, product[index], zeros[index]),
+        )
+
+
+def _without(factor, product, zeros):
+    """The product of the other factors: `product` is that of all that are not 0."""
+    xp = xp_of(factor)
+    is_zero = factor == 0
+    others = zeros - is_zero.astype(zeros.dtype)  # zeros among the others
+    rest = product / xp.where(is_zero, xp.ones((), factor.dtype), factor)
+    return xp.where(others > 0, xp.zeros((), factor.dtype), rest)

@@ -101,10 +101,15 @@ class Generator:
 
     def _draw32(self, n: int) -> np.ndarray:
         """The next n draws (uint32)."""
+        if n <= 64:  # the same draws with less overhead
+            return self._stream._bit_generator.random_raw(n).astype(np.uint32)
         return self._stream.randint(0, 1 << 32, n, np.uint32)
 
     def _draw64(self, n: int) -> np.ndarray:
         """n pairs of draws (uint64), the first of a pair in the high bits."""
+        if n <= 64:  # as in _draw32
+            pairs = self._stream._bit_generator.random_raw(2 * n).reshape(n, 2)
+            return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
         return self._stream.randint(0, 1 << 64, n, np.uint64)
 
     def random_int64(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ def digits(dtype: np.dtype) -> int:
     return {"float64": 53, "float32": 24, "float16": 11}.get(dtype.name, 8)
 
 
+@lru_cache(1024)
 def representable(low: int, high: int | None, dtype: np.dtype) -> tuple[int, int]:
     """The bounds [low, high) of random integers of a dtype.
 

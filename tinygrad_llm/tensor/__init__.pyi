@@ -6,6 +6,7 @@ Headings name the file that holds the methods under them.
 # ruff: noqa
 # fmt: off
 import builtins
+from collections.abc import Sequence
 from typing import Any
 from . import dtypes as dtypes
 from ..autograd.hooks import Hook
@@ -392,7 +393,7 @@ class Tensor:
     def diagonal(
         self, offset: builtins.int = 0, dim1: builtins.int = 0, dim2: builtins.int = 1
     ) -> Tensor:
-        """The elements x[i, i + offset] of two dimensions, as a new last dimension."""
+        """The elements x[i, i + offset] of two dimensions, as a new last dimension; a view."""
     def diag(self, diagonal: builtins.int = 0) -> Tensor:
         """A vector as the diagonal of a matrix of zeros, or a matrix's diagonal as a vector."""
     def trace(self) -> Tensor:
@@ -481,46 +482,100 @@ class Tensor:
         self, dim: builtins.int, index: Tensor, *, sparse_grad: builtins.bool = False
     ) -> Tensor:
         """Along dim, the elements that index (int64, same number of dims) points at."""
-    def take(self, index: Tensor) -> Tensor:
-        """The elements at positions counted in row order, in index's shape."""
     def take_along_dim(self, indices: Tensor, dim: builtins.int | None = None) -> Tensor:
-        """Along dim, the elements that indices point at; None: in row order over all."""
-    def scatter(
-        self, dim: builtins.int, index: Tensor, src: Any = None, *, value: Any = None
-    ) -> Tensor:
-        """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
+        """Along dim, the elements that indices point at, which broadcast; None: in row order over all."""
     def scatter_(
-        self, dim: builtins.int, index: Tensor, src: Any = None, *, value: Any = None
+        self,
+        dim: builtins.int,
+        index: Tensor,
+        src: Any = None,
+        *,
+        value: Any = None,
+        reduce: str | None = None,
     ) -> Tensor:
         """scatter in place."""
+    def scatter(
+        self,
+        dim: builtins.int,
+        index: Tensor,
+        src: Any = None,
+        *,
+        value: Any = None,
+        reduce: str | None = None,
+    ) -> Tensor:
+        """input with out[index[i, j], j] = src[i, j] (for dim 0); a number may be src or value."""
     def scatter_add(self, dim: builtins.int, index: Tensor, src: Tensor) -> Tensor:
         """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
     def scatter_add_(self, dim: builtins.int, index: Tensor, src: Tensor) -> Tensor:
         """scatter_add in place."""
+    def scatter_reduce(
+        self,
+        dim: builtins.int,
+        index: Tensor,
+        src: Tensor,
+        reduce: str,
+        *,
+        include_self: builtins.bool = True,
+    ) -> Tensor:
+        """input with the values of src that index sends to one element reduced to one, along dim."""
+    def scatter_reduce_(
+        self,
+        dim: builtins.int,
+        index: Tensor,
+        src: Tensor,
+        reduce: str,
+        *,
+        include_self: builtins.bool = True,
+    ) -> Tensor:
+        """scatter_reduce in place."""
 
     # functions/index.py
     def __getitem__(self, index: Any) -> Tensor:
-        """x[index]: a view for integers and slices, a copy for index tensors and masks."""
+        """x[index]: a view for integers, slices, None and ...; a copy for index tensors and masks."""
     def __setitem__(self, index: Any, value: Any) -> None:
         """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index]."""
-    def index_select(self, dim: builtins.int, index: Tensor) -> Tensor:
-        """The slices along dim that index (1-D, int64) names, in its order."""
     def narrow(self, dim: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
         """The slices start … start + length − 1 along dim; a view."""
     def select(self, dim: builtins.int, index: builtins.int) -> Tensor:
         """The slice number `index` along dim, without the dimension; a view."""
+
+    # functions/index_along.py
+    def index_select(self, dim: builtins.int, index: Tensor) -> Tensor:
+        """The slices along dim that index (1-D, int64) names, in its order."""
     def masked_select(self, mask: Tensor) -> Tensor:
         """The elements where the boolean mask (which may broadcast) is True, in one dimension."""
-    def index_add(
-        self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: Any = 1
-    ) -> Tensor:
-        """input with the slices of source added at the positions along dim that index names."""
+    def take(self, index: Tensor) -> Tensor:
+        """The elements at positions counted in row order, in index's shape."""
+    def put_(self, index: Tensor, source: Tensor, accumulate: builtins.bool = False) -> Tensor:
+        """Write source at positions counted in row order, in place; accumulate adds instead."""
     def index_add_(
         self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: Any = 1
     ) -> Tensor:
         """index_add in place."""
+    def index_add(
+        self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: Any = 1
+    ) -> Tensor:
+        """input with the slices of source added at the positions along dim that index names."""
+    def index_copy_(self, dim: builtins.int, index: Tensor, source: Tensor) -> Tensor:
+        """index_copy in place."""
+    def index_copy(self, dim: builtins.int, index: Tensor, source: Tensor) -> Tensor:
+        """input with the slices along dim that index (int64) names replaced by those of source."""
     def index_fill_(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
-        """The slices along dim that index names set to value, in place."""
+        """index_fill in place."""
+    def index_fill(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
+        """input with the slices along dim that index (int64) names set to value, a number or a 0-d"""
+    def index_put_(
+        self, indices: Sequence[Tensor], values: Tensor, accumulate: builtins.bool = False
+    ) -> Tensor:
+        """input[indices] = values in place; accumulate adds, also where a position repeats."""
+    def index_put(
+        self, indices: Sequence[Tensor], values: Tensor, accumulate: builtins.bool = False
+    ) -> Tensor:
+        """index_put_ on a copy."""
+    def masked_scatter_(self, mask: Tensor, source: Tensor) -> Tensor:
+        """The first elements of source, in row order, written where the mask is True, in place."""
+    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
+        """masked_scatter_ on a copy; input and mask broadcast together."""
 
     # functions/inplace.py
     def _refresh_history(self) -> Tensor:

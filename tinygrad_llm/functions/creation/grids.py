@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from ...tensor import Tensor
-from ..index import index_select
+from ..index_along import index_select
 from ..method import function
 from ..shape.join import stack
 from .ranges import arange

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import ops
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 from ...tensor.shapes import normal_dim
 from ..method import function
 from ..operands import promote
+from ..unrecorded import plain
 from .views import unsqueeze
+
+
+def _plain_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether these are NumPy arrays of one dtype, with as many dimensions, that nobody records."""
+    dtype, ndim = tensors[0].array.dtype, tensors[0].array.ndim
+    return all([plain(x) and x.array.dtype is dtype and x.array.ndim == ndim for x in tensors])
 
 
 @function
@@ -21,6 +30,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     fit.
     """
     tensors = list(tensors)
+    if tensors and tensors[0].array.size and _plain_alike(tensors):
+        try:
+            return wrap(np.concatenate([x.array for x in tensors], dim))
+        except ValueError:  # also NumPy's AxisError: PyTorch's words for it follow
+            pass
     if not tensors:
         raise ValueError("cat(): expected a non-empty list of Tensors")
     kept = [x for x in tensors if x.array.shape != (0,)] or tensors[:1]  # torch skips empty 1-d
@@ -66,6 +80,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                 f"{list(x.array.shape)} at entry {i}"
             )
     dim = normal_dim(dim, len(first) + 1)
+    if _plain_alike(tensors):
+        arrays = [x.array[(slice(None),) * dim + (None,)] for x in tensors]
+        return wrap(np.concatenate(arrays, dim))  # (..., n, ...) from n arrays (..., 1, ...)
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 

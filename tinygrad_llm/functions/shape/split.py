@@ -10,6 +10,7 @@ from ... import ops
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim
 from ..method import method
+from ..unrecorded import plain, view_of
 from .views import squeeze
 
 
@@ -117,4 +118,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]
+    if plain(input):
+        array, before = input.array, (slice(None),) * dim
+        return tuple([view_of(input, array[before + (i, ...)]) for i in range(n)])
     return tuple(squeeze(x, dim) for x in split(input, 1, dim)) if n else ()

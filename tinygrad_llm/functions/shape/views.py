@@ -11,6 +11,7 @@ from ...arrays.memory import storage_of
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
+from ..unrecorded import plain, view_of
 
 
 def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
@@ -60,8 +61,10 @@ def view(input: Tensor, *size: Any) -> Tensor:
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
-    sizes = _inferred(as_shape(size), input.array)
     a = input.array
+    sizes = (a.size,) if size == (-1,) and a.size else _inferred(as_shape(size), a)
+    if a.flags.c_contiguous and plain(input):
+        return view_of(input, a.reshape(sizes))
     if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "

@@ -243,6 +243,9 @@ MORE["index"] = lambda rng: [
     ((rng.normal(size=(4, 3)),), {"index": (np.array([0, 2, 0, 0]), slice(None))}),
     ((rng.normal(size=(4, 3)),), {"index": (slice(1, 3), None, 0)}),
 ]
+MORE["diagonal"] = lambda rng: [
+    ((rng.normal(size=(3, 4, 2)),), {"offset": offset, "dim1": 1, "dim2": 0}) for offset in (-1, 2)
+]
 MORE["index_put"] = lambda rng: [
     ((rng.normal(size=(4, 3)), rng.normal(size=(3,))), {"index": np.array([0, 2])}),
     ((rng.normal(size=(4, 3)), rng.normal(size=(4, 2))), {"index": (slice(None), slice(0, 2))}),
@@ -251,6 +254,11 @@ MORE["gather"] = lambda rng: [((rng.normal(size=(4, 3)), rng.integers(0, 3, (4, 
 MORE["scatter_add"] = lambda rng: [
     ((rng.normal(size=(5, 2)),), {"shape": (3, 2), "index": np.array([0, 2, 0, 0, 2])})
 ]
+MORE["scatter_reduce"] = lambda rng: [
+    ((rng.normal(size=(3,)), rng.normal(size=(4,))),
+     {"index": (np.array([0, 2, 0, 0]),), "reduce": reduce, "include_self": include_self})
+    for reduce in ("prod", "amax", "amin") for include_self in (True, False)
+]  # fmt: skip
 MORE["matmul"] = lambda rng: [
     ((rng.normal(size=(3, 3)), rng.normal(size=(3, 3))), {}),
     ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 2))), {}),

@@ -204,6 +204,7 @@ example(
     options={"index": np.array([1, 0, 1])},
     at_gpt2=of("TC", index=lambda s: array_of("BT<T", s)),
 )
+example("diagonal", a([0.5, -1.0], [2.0, 1.5]), options={"offset": 0, "dim1": 0, "dim2": 1})
 example(
     "index_put",
     X,
@@ -224,6 +225,13 @@ example(
     a(1.0, 2.0, 3.0),
     options={"shape": (3,), "index": IDS},
     at_gpt2=of("TC", shape=lambda s: shape_of("VC", s), index=lambda s: array_of("T<V", s)),
+)
+example(
+    "scatter_reduce",
+    ROW,
+    a(1.5, 2.5, 0.5),
+    options={"index": (IDS,), "reduce": "amax", "include_self": True},
+    at_gpt2=of("V T", index=lambda s: (array_of("T<V", s),), reduce="amax", include_self=True),
 )
 
 

@@ -350,6 +350,33 @@ wrong(
      "of it.", lambda op, g: np.asarray(_per_place(op, g))),
     ("g forgotten", "This is 1 everywhere: take g at the index.", forgets_g),
 )  # fmt: skip
+
+
+def _everywhere(op, g):
+    """The mean of g, in x's shape."""
+    return (np.full(op.given[0].shape, float(g.mean()) if g.size else 0.0),)
+
+
+wrong(
+    "diagonal",
+    ("everywhere", "The elements beside the diagonal get a gradient here: they did not reach y.",
+     _everywhere),
+    ("wrong sign", "This has the wrong sign: y is x's diagonal itself, with derivative 1.",
+     negated),
+    ("g forgotten", "This is 1 along the diagonal: write g there.", forgets_g),
+)  # fmt: skip
+wrong(
+    "scatter_reduce",
+    ("all of them get g", "Every value gets all of g here: only the greatest, the least, or each "
+     "times the product of the others, reaches y.",
+     lambda op, g: (g, g[op.chosen["index"]])),
+    ("the tensor itself forgotten", "x gets nothing here: its own elements take part, and stay "
+     "where nothing arrives.", lambda op, g: (None, true(op, g)[1])),
+    ("the values forgotten", "The values get nothing here: what reached y needs its gradient.",
+     lambda op, g: (true(op, g)[0], None)),
+    ("g forgotten", "This is right for g = 1 only: multiply by g where each value arrived.",
+     forgets_g),
+)  # fmt: skip
 wrong(
     "write_view",
     ("overwritten elements kept", "x gets g everywhere here: where v was written, x is gone.",
