@@ -8,7 +8,6 @@ from .. import ops
 from ..tensor import Tensor
 from .checks import need_floating
 from .elementary import tanh
-from .half_precision import run
 from .inplace import change_in_place, write
 from .method import method
 from .selection import clamp, where
@@ -18,7 +17,7 @@ def _activate(name: str, op: Any, input: Tensor, inplace: bool = False, **option
     need_floating(name, input)
     if inplace:
         return change_in_place(input, name + "_", op, **options)
-    return run(op, input, **options)
+    return op.apply(input, **options)
 
 
 @method

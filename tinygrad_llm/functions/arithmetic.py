@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
+from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
 from .operands import binary, cast, unary
@@ -91,6 +93,8 @@ def _truediv(input: Any, other: Any) -> Tensor:
 
 @method("__rtruediv__")
 def _rtruediv(input: Any, other: Any) -> Tensor:
+    if is_half(input.array.dtype):  # PyTorch rounds the reciprocal too
+        return mul(reciprocal(input), other)
     return binary(ops.Div, other, input, floating=True)
 
 
@@ -150,18 +154,21 @@ def abs(input: Tensor) -> Tensor:
 
 
 @method
+@rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight·(end − input)."""
     return input + weight * (end - input)
 
 
 @method
+@rounded_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1·tensor2."""
     return input + value * (tensor1 * tensor2)
 
 
 @method
+@rounded_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1 / tensor2."""
     return input + value * (tensor1 / tensor2)

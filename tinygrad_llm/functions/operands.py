@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.twins import twins
+from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
 from .checks import broadcasts
 
@@ -77,19 +78,44 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
             gpu = twins.gpu if a.is_cuda else None
             if gpu is not None and gpu.mixed_sum(op, a.array, b.array):
                 return op.apply(a, b)
-            a, b = promote(a, b, floating=floating)
+            if _is_number(b, a):
+                b = beside_half(op, a, b, second=True)
+            elif _is_number(a, b):
+                a = beside_half(op, b, a, second=False)
+            else:
+                a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
     a, b = as_operand(a), as_operand(b)
     if a is NotImplemented or b is NotImplemented:
         return NotImplemented
     x, number = (a, b) if isinstance(a, Tensor) else (b, a)
-    kind = x.array.dtype.kind
-    if kind not in "fV" or not isinstance(number, _PYTHON):
+    if x.array.dtype.kind not in "fV" or not isinstance(number, _PYTHON):
         a, b = promote(a, b, floating=floating)
-    elif kind == "V":  # bfloat16 with a Python number would become float32
-        weak = xp_of(x.array).asarray(number, x.array.dtype)
-        a, b = (a, weak) if a is x else (weak, b)
+    elif x.array.itemsize == 2:
+        number = beside_half(op, x, number, second=x is a)
+        a, b = (a, number) if x is a else (number, b)
     return op.apply(a, b)
+
+
+def _is_number(x: Tensor, other: Tensor) -> bool:
+    """Whether x is 0-d and the other a larger tensor of half precision."""
+    return x.array.ndim == 0 < other.array.ndim and is_half(other.array.dtype)
+
+
+def beside_half(op: Any, x: Tensor, number: Any, second: bool) -> Any:
+    """A number or a 0-d tensor as PyTorch takes it beside a half-precision tensor x.
+
+    A factor and a divisor are float32 numbers. Others are rounded to x's dtype before the op,
+    except an exponent, because small whole ones are products. second: it is the second operand.
+    """
+    is_tensor = isinstance(number, Tensor)
+    if op is ops.Mul or (op is ops.Div and second):
+        return cast(number, "float32") if is_tensor else number
+    if is_tensor:
+        return promote(x, number)[1]
+    if op is ops.Pow and second:
+        return number
+    return xp_of(x.array).asarray(number).astype(x.array.dtype)
 
 
 def unary(op: Any, input: Any) -> Any:
@@ -101,7 +127,4 @@ def unary(op: Any, input: Any) -> Any:
         raise TypeError(
             f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
-    dtype = input.array.dtype
-    if dtype.kind == "V":  # bfloat16 is computed in float32
-        return cast(op.apply(cast(input, "float32")), dtype)
-    return op.apply(as_floating(input) if dtype.kind in "iub" else input)
+    return op.apply(as_floating(input) if input.array.dtype.kind in "iub" else input)

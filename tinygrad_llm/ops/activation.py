@@ -39,6 +39,8 @@ class LeakyRelu(Op):
     Saves the mask x > 0: one byte per element.
     """
 
+    in_float32 = True
+
     def forward(self, x, negative_slope=0.01):
         xp = xp_of(x)
         self.negative_slope, self.saved = negative_slope, (x > 0,)
@@ -55,6 +57,8 @@ class Elu(Op):
     Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else α·exp(x).
     Saves f′. Source: Clevert, Unterthiner, Hochreiter (2015), equation 14.
     """
+
+    in_float32 = True
 
     def forward(self, x, alpha=1.0):
         xp, positive = xp_of(x), x > 0
@@ -76,6 +80,8 @@ class Gelu(Op):
     Backward: ∂L/∂x = g·f′,   f′ = Φ + x·Φ′.
     Saves f′. Source: Hendrycks and Gimpel (2016). GPT-2 and Gemma use tanh, BERT erf.
     """
+
+    in_float32 = True
 
     def forward(self, x, approximate="none"):
         y, derivative = empty_pair(x, self.needs[0])
@@ -135,6 +141,8 @@ class Silu(Op):
     Saves f′. Source: Elfwing, Uchibe, Doya (2017).
     """
 
+    in_float32 = True
+
     def forward(self, x):
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
@@ -163,6 +171,8 @@ class Softplus(Op):
     Saves f′.
     """
 
+    in_float32 = True
+
     def forward(self, x, beta=1.0, threshold=20.0):
         xp = xp_of(x)
         z = x * beta
@@ -185,12 +195,15 @@ class Logsigmoid(Op):
     Saves f′.
     """
 
+    in_float32 = True
+
     def forward(self, x):
         xp = xp_of(x)
         e = xp.exp(-abs(x))
         y = xp.minimum(x, 0.0)
         y -= xp.log1p(e)
         if self.needs[0]:
+            e = self.stored(e)
             derivative = xp.maximum(e, x < 0)  # 1 where x < 0, because e < 1 there
             derivative /= e + 1.0
             self.saved = (derivative,)

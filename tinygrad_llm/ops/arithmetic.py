@@ -15,6 +15,7 @@ class Add(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         return x + y
@@ -28,6 +29,7 @@ class Sub(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         return x - y
@@ -41,6 +43,7 @@ class Mul(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y if self.needs[0] else None
@@ -52,10 +55,11 @@ class Mul(Op):
 
 
 class Div(Op):
-    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·x / y².   Saves y, and x for ∂L/∂y."""
+    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·((x / y) / y).   Saves y, and x for ∂L/∂y."""
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     @quiet
     def forward(self, x, y):
@@ -64,8 +68,8 @@ class Div(Op):
 
     def backward(self, g):
         x, y = self.saved
-        gx = g / y
-        return gx if self.needs[0] else None, -gx * (x / y) if self.needs[1] else None
+        gy = -g * self.stored(self.stored(x / y) / y) if self.needs[1] else None
+        return g / y if self.needs[0] else None, gy
 
 
 class Neg(Op):
@@ -81,6 +85,8 @@ class Neg(Op):
 class Reciprocal(Op):
     """y = 1/x.   Backward: ∂L/∂x = −g / x² = −g·y².   Saves y."""
 
+    in_float32 = True
+
     @quiet
     def forward(self, x):
         y = 1.0 / x
@@ -89,7 +95,7 @@ class Reciprocal(Op):
 
     def backward(self, g):
         (y,) = self.saved
-        return -g * y * y
+        return -g * self.stored(y * y)
 
 
 class Abs(Op):
@@ -112,10 +118,11 @@ class Pow(Op):
 
     signature = "x(...) p(...) -> z(...)"
     broadcasts = True
+    in_float32 = True
 
     @quiet
     def forward(self, x, p):
-        z = power(x, p)
+        z = power(x, p, self.stored)
         self.saved = x, p, z if self.needs[1] else None
         return z
 
@@ -124,25 +131,34 @@ class Pow(Op):
         gx = gp = None
         if self.needs[0]:
             if isinstance(p, int | float):
-                gx = g * (power(x, p - 1) * p) if p else g * 0.0
+                slope = self.stored(power(x, p - 1, self.stored)) * p
+                gx = g * self.stored(slope) if p else g * 0.0
             else:
-                gx = g * xp_of(g).where(p == 0, 0, p * power(x, p - 1)).astype(g.dtype)
+                slope = self.stored(p * self.stored(power(x, self.stored(p - 1))))
+                gx = g * xp_of(g).where(p == 0, 0, slope).astype(g.dtype)
         if self.needs[1]:
             xp = xp_of(g)
             zero = (x == 0) & (p >= 0)
-            log_x = xp.log(xp.where(zero, 1, x)).astype(g.dtype)
-            gp = g * z * log_x
+            log_x = self.stored(xp.log(xp.where(zero, 1, x)).astype(g.dtype))
+            gp = g * self.stored(z * log_x)
         return gx, gp
 
 
-def power(x, p):
-    """xᵖ. For p = 2, 3, ±½ by products and roots: NumPy's x**3 in float32 is 100 times slower."""
+def power(x, p, stored=None):
+    """xᵖ. For p = 2, 3, ±½ by products and roots: NumPy's x**3 in float32 is 100 times slower.
+
+    stored: Op.stored, for the products of which PyTorch rounds each in bfloat16.
+    """
     if isinstance(p, int | float):
         if p == 2:
             return x * x
         if p == 3:
-            return x * x * x
+            return (x * x if stored is None else stored(x * x, "bfloat16")) * x
+        if p == -2 and stored is not None:
+            return 1.0 / stored(x * x, "bfloat16")
         if abs(p) == 0.5:
             root = xp_of(x).sqrt(x)
             return root if p > 0 else 1.0 / root
+        if stored is not None:
+            p = stored(xp_of(x).asarray(p, x.dtype))
     return x**p

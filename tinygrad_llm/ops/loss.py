@@ -107,6 +107,7 @@ class CrossEntropy(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
@@ -148,6 +149,7 @@ class LinearCrossEntropy(Op):
     """
 
     signature = "x(...,I) w(C,I) t(...) b(C)? class_weight(C)? -> y()"
+    in_float32 = True
 
     def forward(
         self, x, w, t, b=None, class_weight=None, ignore_index=-100, label_smoothing=0.0,
@@ -205,6 +207,7 @@ class NllLoss(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, reduction="mean"):
         self.saved, self.options, self.shape = (t, w), (ignore_index, reduction), x.shape
@@ -227,9 +230,10 @@ class MseLoss(Op):
 
     signature = "x(...) t(...) -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t):
-        d = x - t
+        d = self.stored(x - t)
         self.saved = (d,)
         return d * d
 
@@ -248,16 +252,20 @@ class BinaryCrossEntropy(Op):
     """
 
     signature = "x(...) t(...) -> y(...)"
+    in_float32 = True
 
     def forward(self, x, t):
         xp = xp_of(x)
-        log_x, log_not_x = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x))
-        self.saved = x, t, log_not_x - log_x
-        return (t - 1.0) * log_not_x - t * log_x
+        logs = (xp.log(xp.maximum(p, 1e-45)) for p in (x, 1.0 - x))
+        log_x, log_not_x = (self.stored(xp.maximum(p, -100.0)) for p in logs)
+        self.saved = x, t, self.stored(log_not_x - log_x)
+        other = self.stored(self.stored(t - 1.0) * log_not_x)
+        return other - self.stored(t * log_x)
 
     def backward(self, g):
         x, t, difference = self.saved
-        gx = g * (x - t) / xp_of(x).maximum(x * (1.0 - x), 1e-12)
+        gx = self.stored(g * self.stored(x - t))
+        gx = gx / xp_of(x).maximum(self.stored(x * self.stored(1.0 - x)), 1e-12)
         return gx, g * difference if self.needs[1] else None
 
 
@@ -273,16 +281,27 @@ class BinaryCrossEntropyWithLogits(Op):
 
     signature = "x(...) t(...) w(...)? -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t, w=1.0):
         xp = xp_of(x)
         s = xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
         self.saved = x, t, w, s
-        return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * s
+        if self.half is None:
+            return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * s
+        stored = self.stored
+        n = 1.0 if isinstance(w, float) else stored(1.0 + stored(stored(w - 1.0) * t))
+        return stored(stored(1.0 - t) * x) + stored(n * stored(s))
 
     def backward(self, g):
         x, t, w, s = self.saved
-        gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
+        if self.half is None:
+            gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
+        else:
+            stored, s_x = self.stored, self.stored(sigmoid(x))
+            wt = t if isinstance(w, float) else stored(w * t)
+            n = 1.0 if isinstance(w, float) else stored(stored(wt + 1.0) - t)
+            gx = g * stored(stored(n * s_x) - wt)
         return gx, g * ((w - 1.0) * s - x) if self.needs[1] else None, None
 
 
@@ -296,12 +315,15 @@ class KlDiv(Op):
 
     signature = "x(...) t(...) -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t, log_target=False):
         xp, self.log_target = xp_of(t), log_target
         p, log_p = (xp.exp(t), t) if log_target else (t, xp.log(t + (t == 0)))
         self.saved = x, p, log_p
-        return p * (log_p - x)
+        if self.half is None or log_target:
+            return p * self.stored(log_p - x)
+        return self.stored(p * log_p) - self.stored(p * x)
 
     def backward(self, g):
         x, p, log_p = self.saved

@@ -18,6 +18,7 @@ class Matmul(Op):
 
     signature = "a(...,N,K) b(...,K,M) -> c(...,N,M)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, a, b):
         self.saved = a if self.needs[1] else None, b if self.needs[0] else None
@@ -55,6 +56,7 @@ class Einsum(Op):
 
     signature = "x(...) y(...) -> z(...)"
     views = True  # the output is a view if a single input's dimensions are only permuted
+    in_float32 = True
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output

@@ -32,6 +32,8 @@ class Sum(Op):
 class Mean(Op):
     """y = (1/n)·Σ x over dims, n elements each.   Backward: ∂L/∂x = g/n.   Saves nothing."""
 
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         self.n = math.prod(x.shape[d] for d in dims)
@@ -43,12 +45,14 @@ class Mean(Op):
 
 
 def _variance(x, dims, keepdim, correction):
-    """x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c): NaN if that is 0."""
+    """μ, x − μ, the divisor n − c (at least 0), and Σ (x − μ)² / (n − c): NaN if that is 0."""
     n = math.prod(x.shape[d] for d in dims)
-    centred = x - sum_over(x, dims, True) / max(n, 1)
+    mean = sum_over(x, dims, True) / max(n, 1)
+    centred = x - mean
     divisor = max(n - correction, 0)
     squares = sum_over(centred * centred, dims, keepdim)
-    return centred, divisor, squares / divisor if divisor else squares * math.nan
+    variance = squares / divisor if divisor else squares * math.nan
+    return mean, centred, divisor, variance
 
 
 class Var(Op):
@@ -59,16 +63,20 @@ class Var(Op):
     Saves x − μ.
     """
 
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
+        mean, centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
+        if self.half is not None:
+            centred = self.stored(x - self.stored(mean))
         self.saved = (centred,)
         return variance
 
     def backward(self, g):
         (centred,) = self.saved
         factor = 2.0 / self.divisor if self.divisor else math.nan
-        return spread(g * factor, centred.shape, self.dims, self.keepdim) * centred
+        return spread(self.stored(g * factor), centred.shape, self.dims, self.keepdim) * centred
 
 
 class Std(Op):
@@ -78,16 +86,21 @@ class Std(Op):
     Saves x − μ and y.
     """
 
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
-        centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
+        mean, centred, self.divisor, variance = _variance(x, dims, keepdim, correction)
         y = xp_of(x).sqrt(variance)
+        if self.half is not None:
+            centred = self.stored(x - self.stored(mean))
         self.saved = centred, y
         return y
 
     def backward(self, g):
         centred, y = self.saved
-        scale = g / ((y + (y == 0)) * (self.divisor or math.nan)) * (y != 0)
+        scale = self.stored(g / (2.0 * (y + (y == 0))) * (y != 0))
+        scale = self.stored(scale * (2.0 / (self.divisor or math.nan)))
         return spread(scale, centred.shape, self.dims, self.keepdim) * centred
 
 
@@ -97,6 +110,8 @@ class Extreme(Op):
     Backward: ∂L/∂x = g / (number of ties) where x = y, else 0: ties share g evenly.
     Saves x and y.
     """
+
+    in_float32 = True
 
     def forward(self, x, dims, keepdim=False, largest=True):
         self.dims, self.keepdim, self.largest = dims, keepdim, largest
@@ -119,10 +134,22 @@ class Prod(Op):
     y / xᵢ would be shorter, and wrong where xᵢ = 0. Saves x.
     """
 
+    in_float32 = True
+
     def forward(self, x, dim, keepdim=False):
         self.dim, self.keepdim = dim, keepdim
         self.saved = (x,)
+        if self.half is not None:
+            return self.one_by_one(x)
         return x.prod(dim, keepdims=keepdim)
+
+    def one_by_one(self, x):
+        """The product of half-precision numbers, of which PyTorch rounds each step."""
+        rows = xp_of(x).moveaxis(x, self.dim, 0)  # (n, ...)
+        y = xp_of(x).ones(rows.shape[1:], x.dtype)
+        for row in rows:
+            y = self.stored(y * row)
+        return xp_of(x).expand_dims(y, self.dim) if self.keepdim else y
 
     def backward(self, g):
         (x,) = self.saved
@@ -140,6 +167,8 @@ class Prod(Op):
 class Cumsum(Op):
     """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing."""
 
+    in_float32 = True
+
     def forward(self, x, dim):
         self.dim = dim
         return x.cumsum(dim, dtype=x.dtype if x.dtype.kind == "f" else "int64")
@@ -156,6 +185,8 @@ class Norm(Op):
     Saves x and y.
     """
 
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False):
         self.dims, self.keepdim = dims, keepdim
         y = xp_of(x).sqrt(sum_over(x * x, dims, keepdim))
@@ -164,4 +195,5 @@ class Norm(Op):
 
     def backward(self, g):
         x, y = self.saved
-        return spread(g / (y + (y == 0)) * (y != 0), x.shape, self.dims, self.keepdim) * x
+        scale = self.stored(g / (y + (y == 0)) * (y != 0))
+        return spread(scale, x.shape, self.dims, self.keepdim) * x

@@ -28,9 +28,10 @@ class Remainder(Op):
 
     signature = "x(...) y(...) -> z(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y, rounding="floor"):
-        xp = xp_of(x)
+        xp, self.rounding = xp_of(x), rounding
         z = xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
         if self.needs[1]:
             self.saved = x, y, z
@@ -40,5 +41,13 @@ class Remainder(Op):
         if not self.needs[1]:
             return g, None
         x, y, z = self.saved
-        q = xp_of(g).rint((x - z) / y)
+        if self.half is None:
+            q = xp_of(g).rint((x - z) / y)
+        else:  # z was rounded
+            q = self.stored(_quotient(x, y, self.rounding))
         return g, -(g * q)
+
+
+def _quotient(x, y, rounding):
+    xp = xp_of(x)
+    return xp.floor_divide(x, y) if rounding == "floor" else xp.trunc(x / y)

@@ -8,7 +8,6 @@ from ... import ops
 from ...tensor import Tensor
 from ..autocast import mixed
 from ..checks import need_floating, need_same_dtype, need_tensor
-from ..half_precision import run
 from ..linear import linear
 from ..operands import promote
 from ..softmax import log_softmax
@@ -81,8 +80,8 @@ def cross_entropy(
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_classes("cross_entropy", input, target, weight)
     x, t = _classes_last(input, target)
-    return run(
-        ops.CrossEntropy, x, t, _constant(weight), ignore_index=ignore_index,
+    return ops.CrossEntropy.apply(
+        x, t, _constant(weight), ignore_index=ignore_index,
         label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
 
@@ -131,9 +130,8 @@ def linear_cross_entropy(
         )  # fmt: skip
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    return run(
-        ops.LinearCrossEntropy, input, linear_weight, target.array, linear_bias, _constant(weight),
-        ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
+    return ops.LinearCrossEntropy.apply(
+        input, linear_weight, target.array, linear_bias, _constant(weight), ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
 
 
@@ -152,8 +150,8 @@ def nll_loss(
     need_tensor("nll_loss", target, "target")
     _check_classes("nll_loss", input, target, weight)
     x, t = _classes_last(input, target)
-    return run(
-        ops.NllLoss, x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
+    return ops.NllLoss.apply(
+        x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
     )  # fmt: skip
 
 
@@ -177,7 +175,7 @@ def binary_cross_entropy(
     for which, x in (("input", input.array), ("target", target.array)):
         if x.size and not (bool((x >= 0).all()) and bool((x <= 1).all())):
             raise RuntimeError(f"all elements of {which} should be between 0 and 1")
-    losses = run(ops.BinaryCrossEntropy, input, target)
+    losses = ops.BinaryCrossEntropy.apply(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
@@ -200,7 +198,7 @@ def binary_cross_entropy_with_logits(
         )
     need_same_dtype(name, input=input, target=target, pos_weight=pos_weight)
     w = 1.0 if pos_weight is None else pos_weight.array
-    losses = run(ops.BinaryCrossEntropyWithLogits, input, target, w)
+    losses = ops.BinaryCrossEntropyWithLogits.apply(input, target, w)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
@@ -217,7 +215,7 @@ def kl_div(
     reduction = reduction_name(size_average, reduce, reduction, batchmean=True)
     input, target = promote(input, target)
     need_floating("kl_div", input, target)
-    losses = run(ops.KlDiv, input, target, log_target=log_target)
+    losses = ops.KlDiv.apply(input, target, log_target=log_target)
     if reduction == "batchmean":
         return losses.sum() / max(input.array.shape[0] if input.array.ndim else 1, 1)
     return reduced(losses, reduction)
