@@ -92,6 +92,10 @@ class _InFloat32:
             return a
         return a.astype(self.half).astype(_FLOAT32)
 
+    def precise(self, function: Any, x: Any) -> Any:
+        """function(x) computed in float64 and rounded to float32; see Op.precise."""
+        return function(x.astype("float64")).astype(_FLOAT32)
+
     def _rounded(self, a: Any) -> Any:
         """A float32 array in half precision; anything else as it is."""
         if isinstance(a, np.float32):  # NumPy's sums over everything are scalars

@@ -8,6 +8,7 @@ from .. import ops
 from ..tensor import Tensor
 from .checks import need_floating
 from .elementary import tanh
+from .half_precision import rounded_once
 from .inplace import change_in_place, write
 from .method import method
 from .selection import clamp, where
@@ -85,6 +86,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@rounded_once
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b) for the two halves a, b of x along dim, which must be even.
 
@@ -106,6 +108,7 @@ def _in_place_if(input: Tensor, result: Tensor, name: str, inplace: bool) -> Ten
     return write(input, result, name + "_") if inplace else result
 
 
+@rounded_once
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
@@ -113,6 +116,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * tanh(softplus(x)), "mish", inplace)
 
 
+@rounded_once
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x/6 + ½ clamped to [0, 1]: a sigmoid of straight lines."""
     need_floating("hardsigmoid", input)
@@ -120,6 +124,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
 
 
+@rounded_once
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
@@ -127,6 +132,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
 
 
+@rounded_once
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
     need_floating("selu", input)
@@ -134,6 +140,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
 
 
+@rounded_once
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017).
 

@@ -35,7 +35,20 @@ def refuse_bool(a: Any, b: Any, sign: str) -> None:
 @method("add", "__add__")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha·other, element by element; shapes broadcast and dtypes promote."""
-    return binary(ops.Add, input, other if alpha == 1 else mul(other, alpha))
+    return binary(ops.Add, input, other) if alpha == 1 else _scaled(ops.Add, input, other, alpha)
+
+
+def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
+    """op(input, alpha·other); beside half precision alpha is rounded to it first, as in PyTorch."""
+    half = next((x.array.dtype for x in (input, other) if isinstance(x, Tensor)), None)
+    if half is not None and is_half(half):
+        alpha = float(half.type(alpha))
+    return _sum_with_product(op, input, other, alpha)
+
+
+@rounded_once
+def _sum_with_product(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
+    return binary(op, input, mul(other, alpha))
 
 
 @method("__radd__")
@@ -47,7 +60,7 @@ def _radd(input: Any, other: Any) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input − alpha·other, element by element; shapes broadcast and dtypes promote."""
     refuse_bool(input, other, "-")
-    return binary(ops.Sub, input, other if alpha == 1 else mul(other, alpha))
+    return binary(ops.Sub, input, other) if alpha == 1 else _scaled(ops.Sub, input, other, alpha)
 
 
 @method("__rsub__")

@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from .arithmetic import abs
+from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
 from .operands import as_floating, unary
@@ -87,6 +88,7 @@ def cos(input: Tensor) -> Tensor:
 
 
 @method
+@rounded_once
 def tan(input: Tensor) -> Tensor:
     """The tangent of an angle in radians: sin x / cos x."""
     return sin(input) / cos(input)
@@ -100,18 +102,21 @@ def erf(input: Tensor) -> Tensor:
 
 # ------------------------------------- made of other functions here
 @method
+@rounded_once
 def exp2(input: Tensor) -> Tensor:
     """2ˣ."""
     return exp(as_floating(input) * math.log(2.0))
 
 
 @method
+@rounded_once
 def erfc(input: Tensor) -> Tensor:
     """1 − erf x; for large x it is rounded to a multiple of the precision of 1."""
     return 1.0 - erf(as_floating(input))
 
 
 @method
+@rounded_once
 def sinh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ)/2, as ((eˣ − 1) − (e⁻ˣ − 1))/2, which loses nothing near 0."""
     x = as_floating(input)
@@ -119,6 +124,7 @@ def sinh(input: Tensor) -> Tensor:
 
 
 @method
+@rounded_once
 def cosh(input: Tensor) -> Tensor:
     """(eˣ + e⁻ˣ)/2."""
     x = as_floating(input)
@@ -135,6 +141,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 @method
+@rounded_once
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
     larger = maximum(input, other)
@@ -145,6 +152,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
+@rounded_once
 def hypot(input: Tensor, other: Tensor) -> Tensor:
     """√(x² + y²), scaled by the larger of the two, so that no square overflows."""
     scale = maximum(abs(input), abs(other)).detach()

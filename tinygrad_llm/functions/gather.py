@@ -8,6 +8,7 @@ from .. import ops
 from ..arrays.indexing import take_along
 from ..tensor import Tensor
 from ..tensor.shapes import normal_dim
+from .half_precision import rounded_once
 from .index import getitem
 from .inplace import change_in_place
 from .method import method
@@ -108,6 +109,7 @@ def _added(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 @method
+@rounded_once
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up."""
     return input + _added(input, dim, index, src)

@@ -105,14 +105,16 @@ def _is_number(x: Tensor, other: Tensor) -> bool:
 def beside_half(op: Any, x: Tensor, number: Any, second: bool) -> Any:
     """A number or a 0-d tensor as PyTorch takes it beside a half-precision tensor x.
 
-    A factor and a divisor are float32 numbers. Others are rounded to x's dtype before the op,
+    A divisor is a float32 number, and so is a factor, except a 0-d tensor on the left. Others are rounded to x's dtype before the op,
     except an exponent, because small whole ones are products. second: it is the second operand.
     """
     is_tensor = isinstance(number, Tensor)
-    if op is ops.Mul or (op is ops.Div and second):
+    if second and op in (ops.Mul, ops.Div):
         return cast(number, "float32") if is_tensor else number
     if is_tensor:
         return promote(x, number)[1]
+    if op is ops.Mul:
+        return number
     if op is ops.Pow and second:
         return number
     return xp_of(x.array).asarray(number).astype(x.array.dtype)

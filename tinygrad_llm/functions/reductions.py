@@ -12,6 +12,7 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .checks import need_floating
 from .gather import gather
+from .half_precision import rounded_once
 from .method import method
 from .operands import cast
 from .return_types import Max, Min, returned
@@ -230,6 +231,11 @@ def norm(
         return sum(cast(input != 0, input.array.dtype), dims, keepdim)
     if p == 1:
         return sum(input.abs(), dims, keepdim)
+    return _p_norm(input, p, dims, keepdim)
+
+
+@rounded_once
+def _p_norm(input: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     return sum(input.abs() ** p, dims, keepdim) ** (1.0 / p)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arrays.devices import xp_of
 from ..arrays.parallel import over_elements, times
-from ..arrays.special import normal_cdf, sigmoid, sigmoid_by_tanh
+from ..arrays.special import erf_of_half, normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
 
 
@@ -84,10 +84,26 @@ class Gelu(Op):
     in_float32 = True
 
     def forward(self, x, approximate="none"):
+        if self.half is not None:
+            return self.as_pytorch(x, approximate)
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
         over_elements(x, y, derivative)(gelu_tanh if approximate == "tanh" else gelu_erf)
         return y
+
+    def as_pytorch(self, x, approximate):
+        """y in PyTorch's order of operations: where x is far below 0, 1 + tanh u loses digits."""
+        xp = xp_of(x)
+        if approximate == "tanh":
+            c = math.sqrt(2.0 / math.pi)
+            tail = 1.0 + self.precise(xp.tanh, c * (x + 0.044715 * (x * x * x)))  # 2Φ
+            slope = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
+        else:
+            tail = 1.0 + erf_of_half(x * math.sqrt(0.5))  # 2Φ
+            bell = self.precise(xp.exp, -0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+            slope = x * bell
+        self.saved = (0.5 * tail + slope,)
+        return 0.5 * x * tail
 
     def backward(self, g):
         (derivative,) = self.saved

@@ -55,7 +55,10 @@ class Mul(Op):
 
 
 class Div(Op):
-    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·((x / y) / y).   Saves y, and x for ∂L/∂y."""
+    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·((x / y) / y).
+
+    Saves y, and x for ∂L/∂y.
+    """
 
     signature = BINARY
     broadcasts = True

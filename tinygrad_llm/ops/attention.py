@@ -77,7 +77,8 @@ class ScaledDotProductAttention(Op):
                     continue
                 q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
                 scores = partial(self.scores, q_n, k, mask, rows, keys)
-                p, total, top = attention_blocks.exp_of_scores(scores)
+                p, total, top = attention_blocks.exp_of_scores(scores, self.half is not None)
+                p = self.stored(p)
                 if keep is not None:
                     p *= merged(keep[:, :, rows, keys])
                     p *= self.keep_scale
@@ -114,7 +115,7 @@ class ScaledDotProductAttention(Op):
                 scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
                 linear = self.softcap is None  # in q and k
                 p = attention_blocks.weights(scores, q_n, k_1, log_sum, linear)  # (h, R·n, m)
-                dropped = p
+                dropped = self.stored(p)
                 if keep is None:
                     gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
                 else:
@@ -124,6 +125,7 @@ class ScaledDotProductAttention(Op):
                     gs *= kept
                     gs += g_n[..., -1:]
                 gs *= p  # ∂L/∂s
+                gs = self.stored(gs * self.scale) / self.scale if self.half is not None else gs
                 if gm is not None:
                     part = gm[:, :, rows, keys]
                     part[...] = unmerged(gs, part)

@@ -6,7 +6,7 @@ For y = f(x) the chain rule is ∂L/∂x = g·f′(x), element by element, with 
 import math
 
 from ..arrays.devices import quiet, xp_of
-from ..arrays.special import erf
+from ..arrays.special import erf, erf_of_half
 from ..autograd.engine import Op
 from .arithmetic import power
 
@@ -91,7 +91,7 @@ class Log10(Op):
     @quiet
     def forward(self, x):
         self.saved = (x,)
-        return xp_of(x).log10(x)
+        return self.precise(xp_of(x).log10, x)
 
     def backward(self, g):
         return g / self.stored(self.saved[0] * math.log(10.0))
@@ -196,7 +196,7 @@ class Erf(Op):
 
     def forward(self, x):
         self.saved = (x,)
-        return erf(x)
+        return erf(x) if self.half is None else erf_of_half(x)
 
     def backward(self, g):
         (x,) = self.saved

@@ -93,6 +93,8 @@ class ScatterAdd(Op):
     Saves the index's arrays.
     """
 
+    in_float32 = True
+
     def forward(self, x, shape, index):
         self.index, self.saved = apart(index)
         y = xp_of(x).zeros(shape, x.dtype)

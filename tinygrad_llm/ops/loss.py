@@ -214,13 +214,48 @@ class NllLoss(Op):
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         losses = as_rows(x)[xp_of(x).arange(len(targets.t)), targets.t] * -targets.hard
         losses[targets.ignored] = 0.0
+        if self.half is not None and reduction != "none":
+            return self.reduce_in_half(self.stored(losses), targets)
         return targets.reduce(losses)
+
+    def reduce_in_half(self, losses, targets):
+        """Σ Lᵢ, or Σ Lᵢ / Σ w_tᵢ, of which PyTorch rounds each sum."""
+        kept = ~targets.ignored
+        total = self.rounded_sum(losses, kept)
+        if targets.reduction == "sum":
+            return total
+        weighted = self.saved[1] is not None
+        self.n = float(self.rounded_sum(targets.hard, kept) if weighted else kept.sum())
+        return total / self.n if self.n else total * math.nan
+
+    def rounded_sum(self, values, kept):
+        """Σ of the kept values in half precision: each 16 in turn, then each 16 of these sums.
+
+        PyTorch's cascade: an element at a position that 16 divides closes a group of its level.
+        """
+        xp, i = xp_of(values), xp_of(values).flatnonzero(kept)
+        values, total = values[i], values[:0].sum()
+        for level in range(8):
+            ends = xp.flatnonzero(i % 16 == 0) if level < 7 else i[:0]
+            groups = xp.split(values, ends + 1)
+            matrix = xp.zeros((max(map(len, groups)), len(groups)), values.dtype)  # (n, groups)
+            for k, group in enumerate(groups):
+                matrix[: len(group), k] = group
+            sums = matrix[:0].sum(0)  # (groups)
+            for row in matrix:
+                sums = self.stored(sums + row)
+            total = self.stored(total + sums[-1])
+            values, i = sums[:-1], i[ends] // 16
+        return total
 
     def backward(self, g):
         xp, (t, w) = xp_of(g), self.saved
         targets = Targets(self.name, g.dtype, self.shape[-1], t, w, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
-        gt = targets.hard * -targets.arriving(g)[:, 0]
+        arriving = targets.arriving(g)[:, 0]
+        if self.half is not None and targets.reduction == "mean":
+            arriving = self.stored(g / self.n) if self.n else arriving
+        gt = targets.hard * -arriving
         as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
         return gx, None, None
 
@@ -258,12 +293,14 @@ class BinaryCrossEntropy(Op):
         xp = xp_of(x)
         logs = (xp.log(xp.maximum(p, 1e-45)) for p in (x, 1.0 - x))
         log_x, log_not_x = (self.stored(xp.maximum(p, -100.0)) for p in logs)
-        self.saved = x, t, self.stored(log_not_x - log_x)
+        self.saved = x, t, log_not_x - log_x if self.half is None else None
         other = self.stored(self.stored(t - 1.0) * log_not_x)
         return other - self.stored(t * log_x)
 
     def backward(self, g):
         x, t, difference = self.saved
+        if difference is None:
+            difference = -self.stored(xp_of(x).log(self.stored(x / self.stored(1.0 - x))))
         gx = self.stored(g * self.stored(x - t))
         gx = gx / xp_of(x).maximum(self.stored(x * self.stored(1.0 - x)), 1e-12)
         return gx, g * difference if self.needs[1] else None
@@ -302,7 +339,11 @@ class BinaryCrossEntropyWithLogits(Op):
             wt = t if isinstance(w, float) else stored(w * t)
             n = 1.0 if isinstance(w, float) else stored(stored(wt + 1.0) - t)
             gx = g * stored(stored(n * s_x) - wt)
-        return gx, g * ((w - 1.0) * s - x) if self.needs[1] else None, None
+        if self.half is None or isinstance(w, float):
+            gt = g * ((w - 1.0) * s - x) if self.needs[1] else None
+        else:
+            gt = g * stored(stored(-s - x) + stored(stored(s) * w))
+        return gx, gt, None
 
 
 class KlDiv(Op):
@@ -323,7 +364,7 @@ class KlDiv(Op):
         self.saved = x, p, log_p
         if self.half is None or log_target:
             return p * self.stored(log_p - x)
-        return self.stored(p * log_p) - self.stored(p * x)
+        return self.stored(p * self.stored(log_p)) - self.stored(p * x)
 
     def backward(self, g):
         x, p, log_p = self.saved

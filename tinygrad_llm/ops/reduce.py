@@ -156,6 +156,11 @@ class Prod(Op):
         xp = xp_of(x)
         if x.shape[self.dim] == 0:
             return xp.zeros_like(x)
+        if self.half is not None and x.all():
+            y = g if self.keepdim else xp.expand_dims(g, self.dim)
+            keepdim, self.keepdim = self.keepdim, True
+            product, self.keepdim = self.one_by_one(x), keepdim
+            return y * self.stored(product / x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
         before, after = xp.ones_like(rows), xp.ones_like(rows)
         before[..., 1:] = rows[..., :-1].cumprod(-1)
@@ -195,5 +200,7 @@ class Norm(Op):
 
     def backward(self, g):
         x, y = self.saved
-        scale = self.stored(g / (y + (y == 0)) * (y != 0))
-        return spread(scale, x.shape, self.dims, self.keepdim) * x
+        if self.half is not None:
+            y, g = (spread(a, x.shape, self.dims, self.keepdim) for a in (y, g))
+            return g * self.stored(x / (y + (y == 0))) * (y != 0)
+        return spread(g / (y + (y == 0)) * (y != 0), x.shape, self.dims, self.keepdim) * x

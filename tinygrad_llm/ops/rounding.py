@@ -44,10 +44,16 @@ class Remainder(Op):
         if self.half is None:
             q = xp_of(g).rint((x - z) / y)
         else:  # z was rounded
-            q = self.stored(_quotient(x, y, self.rounding))
+            q = self.quotient(x, y)
         return g, -(g * q)
 
-
-def _quotient(x, y, rounding):
-    xp = xp_of(x)
-    return xp.floor_divide(x, y) if rounding == "floor" else xp.trunc(x / y)
+    def quotient(self, x, y):
+        """q in half precision, of which PyTorch rounds each step."""
+        xp, stored = xp_of(x), self.stored
+        if self.rounding == "trunc":
+            return xp.trunc(stored(x / y))
+        z = xp.fmod(x, y)
+        q = stored(stored(x - z) / y)
+        q = stored(q - ((z != 0) & ((y < 0) ^ (z < 0))))
+        whole = xp.floor(q)
+        return stored(whole + (q - whole > 0.5))

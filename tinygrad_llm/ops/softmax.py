@@ -79,9 +79,8 @@ class LogSoftmax(Op):
 
         return gx
 
-
     def last_dim_in_half(self, x):
-        """y along the last dim, with Σ and its logarithm stored in half precision, as PyTorch does."""
+        """y along the last dim, where PyTorch stores Σ and its logarithm in half precision."""
         xp = xp_of(x)
         z = x - (x.max(-1, keepdims=True) if x.size else 0.0)
         total = self.stored(xp.exp(z).sum(-1, keepdims=True))

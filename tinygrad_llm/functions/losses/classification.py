@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...autograd.half_precision import is_half
 from ...tensor import Tensor
 from ..autocast import mixed
 from ..checks import need_floating, need_same_dtype, need_tensor
@@ -79,11 +80,34 @@ def cross_entropy(
     if target.array.dtype.kind in "fV" and target.array.shape == input.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_classes("cross_entropy", input, target, weight)
+    if is_half(input.array.dtype) and not input.is_cuda:
+        return _half_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     x, t = _classes_last(input, target)
     return ops.CrossEntropy.apply(
         x, t, _constant(weight), ignore_index=ignore_index,
         label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
+
+
+def _half_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    label_smoothing: float,
+) -> Tensor:  # fmt: skip
+    """cross_entropy in half precision: PyTorch's CPU rounds log-probabilities and every sum."""
+    dim = 1 if input.array.ndim > 1 else 0
+    log_p = log_softmax(input, dim)
+    hard = nll_loss(log_p, target, weight, None, ignore_index, None, reduction)
+    if not label_smoothing:
+        return hard
+    n_classes, ignored = input.array.shape[dim], target.eq(ignore_index)
+    w = None if weight is None else weight.reshape(n_classes, *[1] * (input.array.ndim - dim - 1))
+    soft = -(log_p if w is None else log_p * w).sum(dim).masked_fill(ignored, 0.0)
+    if reduction == "mean":
+        kept = (~ignored).sum() if weight is None else weight[target[~ignored]].sum()
+        soft = soft.sum() / kept
+    elif reduction == "sum":
+        soft = soft.sum()
+    return hard * (1.0 - label_smoothing) + soft * (label_smoothing / n_classes)
 
 
 def _soft_cross_entropy(
@@ -131,7 +155,8 @@ def linear_cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     return ops.LinearCrossEntropy.apply(
-        input, linear_weight, target.array, linear_bias, _constant(weight), ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
+        input, linear_weight, target.array, linear_bias, _constant(weight),
+        ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
 
 
