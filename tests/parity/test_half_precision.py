@@ -371,7 +371,7 @@ def test_gradient_of_a_0d_factor(dtype):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_two_0d_tensors_promote(dtype):
-    """Beside a 0-d half tensor a 0-d float32 tensor is no number: the result is float32."""
+    """Beside a 0-d half tensor a 0-d float32 tensor is not a number: the result is float32."""
     for L in (tg, torch):
         x = L.tensor(3.0).to(getattr(L, dtype))
         assert str((x * L.tensor(0.3)).dtype) == "torch.float32"

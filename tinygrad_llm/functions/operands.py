@@ -79,9 +79,9 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
             if gpu is not None and gpu.mixed_sum(op, a.array, b.array):
                 return op.apply(a, b)
             if _is_number(b, a):
-                b = beside_half(op, a, b, second=True)
+                b = as_number_of(op, a, b, second=True)
             elif _is_number(a, b):
-                a = beside_half(op, b, a, second=False)
+                a = as_number_of(op, b, a, second=False)
             else:
                 a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
@@ -92,21 +92,22 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     if x.array.dtype.kind not in "fV" or not isinstance(number, _PYTHON):
         a, b = promote(a, b, floating=floating)
     elif x.array.itemsize == 2:
-        number = beside_half(op, x, number, second=x is a)
+        number = as_number_of(op, x, number, second=x is a)
         a, b = (a, number) if x is a else (number, b)
     return op.apply(a, b)
 
 
 def _is_number(x: Tensor, other: Tensor) -> bool:
-    """Whether x is 0-d and the other a larger tensor of half precision."""
+    """Whether x is 0-d, and the other a half-precision tensor with dimensions."""
     return x.array.ndim == 0 < other.array.ndim and is_half(other.array.dtype)
 
 
-def beside_half(op: Any, x: Tensor, number: Any, second: bool) -> Any:
+def as_number_of(op: Any, x: Tensor, number: Any, second: bool) -> Any:
     """A number or a 0-d tensor as PyTorch takes it beside a half-precision tensor x.
 
-    A divisor is a float32 number, and so is a factor, except a 0-d tensor on the left. Others are rounded to x's dtype before the op,
-    except an exponent, because small whole ones are products. second: it is the second operand.
+    A divisor is a float32 number, and so is a factor, except a 0-d tensor on the left. Others are
+    rounded to x's dtype before the op, except an exponent, because small whole ones are products.
+    second: the number is the second operand.
     """
     is_tensor = isinstance(number, Tensor)
     if second and op in (ops.Mul, ops.Div):

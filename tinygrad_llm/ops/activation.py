@@ -97,12 +97,12 @@ class Gelu(Op):
         if approximate == "tanh":
             c = math.sqrt(2.0 / math.pi)
             tail = 1.0 + self.precise(xp.tanh, c * (x + 0.044715 * (x * x * x)))  # 2Φ
-            slope = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
+            factor = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
         else:
             tail = 1.0 + erf_of_half(x * math.sqrt(0.5))  # 2Φ
             bell = self.precise(xp.exp, -0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
-            slope = x * bell
-        self.saved = (0.5 * tail + slope,)
+            factor = x * bell
+        self.saved = (0.5 * tail + factor,)
         return 0.5 * x * tail
 
     def backward(self, g):

@@ -134,11 +134,11 @@ class Pow(Op):
         gx = gp = None
         if self.needs[0]:
             if isinstance(p, int | float):
-                slope = self.stored(power(x, p - 1, self.stored)) * p
-                gx = g * self.stored(slope) if p else g * 0.0
+                factor = self.stored(power(x, p - 1, self.stored)) * p
+                gx = g * self.stored(factor) if p else g * 0.0
             else:
-                slope = self.stored(p * self.stored(power(x, self.stored(p - 1))))
-                gx = g * xp_of(g).where(p == 0, 0, slope).astype(g.dtype)
+                factor = self.stored(p * self.stored(power(x, self.stored(p - 1))))
+                gx = g * xp_of(g).where(p == 0, 0, factor).astype(g.dtype)
         if self.needs[1]:
             xp = xp_of(g)
             zero = (x == 0) & (p >= 0)

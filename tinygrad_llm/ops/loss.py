@@ -229,7 +229,7 @@ class NllLoss(Op):
         return total / self.n if self.n else total * math.nan
 
     def rounded_sum(self, values, kept):
-        """Σ of the kept values in half precision: each 16 in turn, then each 16 of these sums.
+        """Σ of the kept values in half precision: 16 at a time, then 16 of these sums at a time.
 
         PyTorch's cascade: an element at a position that 16 divides closes a group of its level.
         """
