@@ -22,6 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
+from ..arrays.layout import empty_as, same_layout
 from ..arrays.memory import is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
@@ -67,6 +68,7 @@ class Op:
     signature: ClassVar[str] = "x(...) -> y(...)"
     broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
     views: ClassVar[bool] = False  # the output may show the input's memory
+    in_rows: ClassVar[bool] = False  # the output is in row order, however the inputs lie
     in_float32: ClassVar[bool] = False  # half precisions are computed in float32, rounded once
     adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"
@@ -170,6 +172,8 @@ class Op:
         except (ValueError, TypeError) as error:
             raise shapes.explained(cls.name, cls.signature, arrays, error) from error
         if type(out) is ndarray:  # one output, as nearly always
+            if cls.in_rows and not out.flags.c_contiguous:
+                out = out.copy()
             y = wrap(out)
             if True in needs and out.dtype.kind in "fV":
                 op.edges, op.order = edges, next(clock)
@@ -409,10 +413,21 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
     """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
     if leaf.grad is None:
+        if not same_layout(g, leaf.array):
+            g, owned = _laid_out_as(leaf.array, g)
         leaf.grad = wrap(g if owned else g.copy())
     else:
         total = leaf.grad.array
         total += g
+
+
+def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:
+    """g in the leaf's layout, as PyTorch's .grad, and whether that is a copy."""
+    laid_out = empty_as(array)
+    if same_layout(g, laid_out):
+        return g, False
+    laid_out[...] = g
+    return laid_out, True
 
 
 @quiet

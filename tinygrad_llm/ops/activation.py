@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import empty_as
 from ..arrays.parallel import over_elements, times
 from ..arrays.special import erf_of_half, normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
@@ -111,9 +112,8 @@ class Gelu(Op):
 
 
 def empty_pair(x: Any, second: bool) -> tuple[Any, Any]:
-    """Two empty arrays of x's shape and dtype; None in place of the second if `second` is False."""
-    xp = xp_of(x)
-    return xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype) if second else None
+    """Two empty arrays like x; None in place of the second if `second` is False."""
+    return empty_as(x), empty_as(x) if second else None
 
 
 def gelu_tanh(x: Any, y: Any, derivative: Any) -> None:
@@ -211,6 +211,7 @@ class Logsigmoid(Op):
     Saves f′.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x):

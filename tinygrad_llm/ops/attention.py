@@ -44,6 +44,7 @@ class ScaledDotProductAttention(Op):
     """
 
     signature = "q(...,L,E) k(...,S,E) v(...,S,D) mask(...)? keep(...,L,S)? -> y(...,L,D)"
+    in_rows = True
     in_float32 = True
 
     def forward(

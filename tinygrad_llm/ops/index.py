@@ -2,6 +2,7 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import index_add, take_along
+from ..arrays.layout import in_rows
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import in_region, region_of
@@ -29,7 +30,7 @@ class Index(Op):
         y = x[index]
         if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-        return y
+        return in_rows(y) if self.saved else y
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
@@ -75,6 +76,7 @@ class Gather(Op):
     """
 
     signature = "x(...) ids(...) -> y(...)"
+    in_rows = True
 
     def forward(self, x, ids, dim):
         self.shape, self.dim, self.saved = x.shape, dim, (ids,)
@@ -93,6 +95,7 @@ class ScatterAdd(Op):
     Saves the index's arrays.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, shape, index):

@@ -18,6 +18,7 @@ class Linear(Op):
     """
 
     signature = "x(...,I) w(O,I) b(O)? -> y(...,O)"
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, w, b=None):

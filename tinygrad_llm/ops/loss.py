@@ -107,6 +107,7 @@ class CrossEntropy(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
@@ -207,6 +208,7 @@ class NllLoss(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, reduction="mean"):

@@ -3,6 +3,7 @@
 import math
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import in_rows
 from ..arrays.matmul import product, products
 from ..arrays.reductions import unbroadcast
 from ..autograd.engine import Op
@@ -18,6 +19,7 @@ class Matmul(Op):
 
     signature = "a(...,N,K) b(...,K,M) -> c(...,N,M)"
     broadcasts = True
+    in_rows = True
     in_float32 = True
 
     def forward(self, a, b):
@@ -46,6 +48,11 @@ def rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
+def _place(letter, left, right):
+    """0 for a dimension of both factors, 1 for one of the left alone, 2 of the right alone."""
+    return 0 if letter in left and letter in right else 1 if letter in left else 2
+
+
 class Einsum(Op):
     """y = Σ of products over the letters that the output lacks: einsum("bik,bkj->bij", a, b).
 
@@ -60,7 +67,12 @@ class Einsum(Op):
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output
-        return xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+        # dimensions of several inputs first, then each input's own: so PyTorch's products lie
+        order = sorted(output, key=lambda c: 0 if len(xs) != 2 else _place(c, *inputs))
+        y = xp_of(xs[0]).einsum(f"{','.join(inputs)}->{''.join(order)}", *xs, optimize=True)
+        if len(xs) > 1 or len(inputs[0]) != len(output):
+            y = in_rows(y)
+        return y if order == list(output) else y.transpose([order.index(c) for c in output])
 
     def backward(self, g):
         xp = xp_of(g)

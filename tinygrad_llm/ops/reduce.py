@@ -21,6 +21,8 @@ def spread(g, shape, dims, keepdim):
 class Sum(Op):
     """y = Σ x over dims.   Backward: ∂L/∂x = g, the same for every element.   Saves nothing."""
 
+    in_rows = True
+
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         return sum_over(x, dims, keepdim)
@@ -32,6 +34,7 @@ class Sum(Op):
 class Mean(Op):
     """y = (1/n)·Σ x over dims, n elements each.   Backward: ∂L/∂x = g/n.   Saves nothing."""
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dims, keepdim=False):
@@ -63,6 +66,7 @@ class Var(Op):
     Saves x − μ.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dims, keepdim=False, correction=1):
@@ -86,6 +90,7 @@ class Std(Op):
     Saves x − μ and y.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dims, keepdim=False, correction=1):
@@ -111,6 +116,7 @@ class Extreme(Op):
     Saves x and y.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dims, keepdim=False, largest=True):
@@ -134,6 +140,7 @@ class Prod(Op):
     y / xᵢ would be shorter, and wrong where xᵢ = 0. Saves x.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dim, keepdim=False):
@@ -172,6 +179,7 @@ class Prod(Op):
 class Cumsum(Op):
     """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing."""
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dim):
@@ -190,6 +198,7 @@ class Norm(Op):
     Saves x and y.
     """
 
+    in_rows = True
     in_float32 = True
 
     def forward(self, x, dims, keepdim=False):

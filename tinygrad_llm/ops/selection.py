@@ -96,6 +96,7 @@ class MaskedFill(Op):
 
     signature = "x(...) mask(...) value(...) -> y(...)"
     broadcasts = True
+    in_rows = True
 
     def forward(self, x, mask, value):
         self.saved = (mask,)

@@ -95,6 +95,7 @@ class Logsumexp(Op):
     Saves x and y (one number per row). Where a whole row is −∞, y is −∞ and ∂L/∂x is NaN.
     """
 
+    in_rows = True
     in_float32 = True
 
     @quiet
