@@ -6,7 +6,15 @@ from typing import Any
 
 from .devices import xp_of
 
-__all__ = ["channels_at_the_end", "copied", "empty_as", "in_rows", "order_of", "same_layout"]
+__all__ = [
+    "channels_at_the_end",
+    "copied",
+    "empty_as",
+    "in_rows",
+    "is_dense",
+    "order_of",
+    "same_layout",
+]
 
 
 def in_rows(array: Any) -> Any:
@@ -51,6 +59,12 @@ def copied(array: Any, order: str | None = None) -> Any:
 def channels_at_the_end(array: Any) -> Any:
     """A view: (N, C, ...) -> (N, ..., C)."""
     return xp_of(array).moveaxis(array, 1, -1)
+
+
+def is_dense(array: Any) -> bool:
+    """Whether the elements fill a part of memory, in any order of the dimensions."""
+    steps = [(n - 1) * s for n, s in zip(array.shape, array.strides, strict=True) if n > 1]
+    return sum(steps) == (array.size - 1) * array.itemsize
 
 
 def same_layout(a: Any, b: Any) -> bool:

@@ -22,7 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
-from ..arrays.layout import empty_as, same_layout
+from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
@@ -415,15 +415,15 @@ def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
     if leaf.grad is None:
         if not same_layout(g, leaf.array):
             g, owned = _laid_out_as(leaf.array, g)
-        leaf.grad = wrap(g if owned else g.copy())
+        leaf.grad = wrap(g if owned else copied(g))
     else:
         total = leaf.grad.array
         total += g
 
 
 def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:
-    """g in the leaf's layout, as PyTorch's .grad, and whether that is a copy."""
-    laid_out = empty_as(array)
+    """g in the leaf's layout, or in row order if that has gaps, and whether it was copied."""
+    laid_out = empty_as(array, order=None if is_dense(array) else "C")
     if same_layout(g, laid_out):
         return g, False
     laid_out[...] = g

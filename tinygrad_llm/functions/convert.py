@@ -116,9 +116,11 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     if memory_format is None:
         return input if input.array.flags.c_contiguous else ops.Clone.apply(input, order="C")
     order = order_named(memory_format, input.array.ndim)
-    if order is None:
+    if order is None and not input.array.flags.c_contiguous:
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
-    return input if input.is_contiguous(memory_format) else ops.Clone.apply(input, order=order)
+    if order is None or input.is_contiguous(memory_format):
+        return input
+    return ops.Clone.apply(input, order=order)
 
 
 @method

@@ -53,7 +53,7 @@ class ScaledDotProductAttention(Op):
     ):  # fmt: skip
         xp = xp_of(q)
         self.band = Band(is_causal, offset, window, q.shape[-2], k.shape[-2])
-        self.scale = q.shape[-1] ** -0.5 if scale is None else scale
+        self.scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
         self.causal, self.softcap = is_causal, softcap
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
         future = attention_blocks.future_mask(q.dtype, xp) if is_causal else None

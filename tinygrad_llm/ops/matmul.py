@@ -48,11 +48,6 @@ def rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _place(letter, left, right):
-    """0 for a dimension of both factors, 1 for one of the left alone, 2 of the right alone."""
-    return 0 if letter in left and letter in right else 1 if letter in left else 2
-
-
 class Einsum(Op):
     """y = Σ of products over the letters that the output lacks: einsum("bik,bkj->bij", a, b).
 
@@ -67,12 +62,8 @@ class Einsum(Op):
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output
-        # dimensions of several inputs first, then each input's own: so PyTorch's products lie
-        order = sorted(output, key=lambda c: 0 if len(xs) != 2 else _place(c, *inputs))
-        y = xp_of(xs[0]).einsum(f"{','.join(inputs)}->{''.join(order)}", *xs, optimize=True)
-        if len(xs) > 1 or len(inputs[0]) != len(output):
-            y = in_rows(y)
-        return y if order == list(output) else y.transpose([order.index(c) for c in output])
+        y = xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+        return y if len(xs) == 1 and len(inputs[0]) == len(output) else in_rows(y)
 
     def backward(self, g):
         xp = xp_of(g)

@@ -70,7 +70,9 @@ def empty(
     shape = as_size("empty", args, size)
     if device is not None and as_device(device).type != "cpu":
         return _filled(shape, 0, dtype, device, requires_grad)
-    return placed_tensor(np.empty(shape, dtypes.numpy_dtype(dtype)), None, requires_grad)
+    made = np.empty(shape, dtypes.numpy_dtype(dtype))
+    order = order_named(memory_format, made.ndim)
+    return placed_tensor(empty_as(made, order=order) if order else made, None, requires_grad)
 
 
 def full(
