@@ -172,8 +172,8 @@ VIEWS = {
 # PyTorch keeps a layout here, and ours is in row order
 LENIENT = (
     "nonzero", "sort", "argsort", "x[[0, 0]]", "x[:, [0, 0]]", "x[..., [0, 0]]",
-    "x[[0, 1], [0, 0]]", "x[[0, 1], :, [0, 1]]", "x[mask]", "x[None, [0, 0]]", "attention",
-    "attention causal", "einsum kbi",
+    "x[[0, 1], [0, 0]]", "x[[0, 1], :, [0, 1]]", "x[mask]", "x[None, [0, 0]]",
+    "einsum kbi",
 )  # fmt: skip
 FUNCTIONS = KEPT | ROWS | VIEWS
 

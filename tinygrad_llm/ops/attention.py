@@ -44,7 +44,6 @@ class ScaledDotProductAttention(Op):
     """
 
     signature = "q(...,L,E) k(...,S,E) v(...,S,D) mask(...)? keep(...,L,S)? -> y(...,L,D)"
-    in_rows = True
     in_float32 = True
 
     def forward(
@@ -61,10 +60,12 @@ class ScaledDotProductAttention(Op):
         self.mask_shape = () if mask is None else mask.shape
         mask = attention_blocks.additive_mask(mask, q, k)
         keep = None if keep is None else by_group(keep, k)
+        # as PyTorch's, y lies as q does where the heads of a position are side by side
+        order = "K" if q.ndim == 4 and q.strides[-1] == q.itemsize else "C"
         q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
         empty = xp.empty_like if k.shape[-2] else xp.zeros_like  # without keys y is 0
-        y = empty(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
+        y = empty(q, order=order, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
 
