@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import on_gpu, xp_of
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_blocks, row_blocks
 from ..arrays.reductions import bounded, exp_total, max_along, sum_along
@@ -216,7 +216,7 @@ class NllLoss(Op):
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         losses = as_rows(x)[xp_of(x).arange(len(targets.t)), targets.t] * -targets.hard
         losses[targets.ignored] = 0.0
-        if self.half is not None and reduction != "none":
+        if self.half is not None and reduction != "none" and not on_gpu([x]):
             return self.reduce_in_half(self.stored(losses), targets)
         return targets.reduce(losses)
 
@@ -255,7 +255,7 @@ class NllLoss(Op):
         targets = Targets(self.name, g.dtype, self.shape[-1], t, w, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
         arriving = targets.arriving(g)[:, 0]
-        if self.half is not None and targets.reduction == "mean":
+        if self.half is not None and targets.reduction == "mean" and not on_gpu([g]):
             arriving = self.stored(g / self.n) if self.n else arriving
         gt = targets.hard * -arriving
         as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
