@@ -24,7 +24,7 @@ FLOORS = """
 files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads
 arrays.devices
-arrays.availability  arrays.special  arrays.indexing  arrays.regions  arrays.parallel
+arrays.availability  arrays.layout  arrays.special  arrays.indexing  arrays.regions  arrays.parallel
 arrays.reductions
 arrays.matmul  arrays.attention_blocks
 tensor  random
