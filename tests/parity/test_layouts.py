@@ -295,6 +295,27 @@ def test_memory_formats():
         y.clone(memory_format="channels_last")
 
 
+@pytest.mark.parametrize("draw", ["rand_like", "randn_like"])
+def test_random_numbers_in_a_memory_format(draw):
+    """The same numbers at the same places as PyTorch's, which fills memory in its order."""
+    values = []
+    for L in (torch, tg):
+        L.manual_seed(3)
+        x = L.zeros(2, 3, 4, 5)
+        formats = (L.channels_last, L.contiguous_format, L.preserve_format)
+        values.append([getattr(L, draw)(x, memory_format=f) for f in formats])
+    for theirs, ours in zip(*values, strict=True):
+        assert ours.stride() == theirs.stride() and ours.tolist() == theirs.tolist()
+
+
+def test_a_module_in_channels_last():
+    for L in (torch, tg):
+        model = L.nn.Linear(3, 2)
+        model.kernel = L.nn.Parameter(L.zeros(2, 4, 2, 3))
+        model.to(memory_format=L.channels_last)
+        assert tuple(model.kernel.stride()) == (24, 1, 12, 4) and model.weight.is_contiguous()
+
+
 def test_gradient_of_channels_last():
     x = tg.arange(48.0).view(2, 4, 2, 3).requires_grad_()
     (x.contiguous(memory_format=tg.channels_last) * 3).sum().backward()
