@@ -24,7 +24,8 @@ FLOORS = """
 files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads  arrays.silence
 arrays.devices
-arrays.availability  arrays.special  arrays.masks  arrays.indexing  arrays.regions  arrays.parallel
+arrays.availability  arrays.layout  arrays.special  arrays.masks  arrays.indexing  arrays.regions
+arrays.parallel
 arrays.reductions
 arrays.matmul  arrays.attention_blocks
 tensor  random

@@ -272,6 +272,13 @@ from .tensor.dtypes import (
     uint64,
 )
 from .tensor.dtypes import bool_ as bool
+from .tensor.formats import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    memory_format,
+    preserve_format,
+)
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64

@@ -160,15 +160,15 @@ def with_column(a: Any, column: Any, scale: float = 1.0) -> Any:
     return both
 
 
-def exp_of_scores(scores: Callable[[], Any]) -> tuple[Any, Any, Any]:
+def exp_of_scores(scores: Callable[[], Any], always_top: bool = False) -> tuple[Any, Any, Any]:
     """p = exp(s − top), Σ p over a row and top, for s = scores(): top is 0 or a row's maximum.
 
     Most scores need no maximum: Σ exp(s) shows whether something overflowed, or something that
     matters became 0, and then they are computed again. On a GPU the maximum is always taken,
-    because reading Σ would mean waiting for the GPU.
+    because reading Σ would mean waiting for the GPU. always_top: take the maximum in any case.
     """
     p = scores()
-    if isinstance(p, np.ndarray) and p.dtype.itemsize > 2 and p.size:
+    if not always_top and isinstance(p, np.ndarray) and p.dtype.itemsize > 2 and p.size:
         with np.errstate(over="ignore"):
             total = sum_along(np.exp(p, out=p))
         if total.min() > 1e-25 and total.max() < 1e20:

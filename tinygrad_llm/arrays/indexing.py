@@ -29,6 +29,9 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     n = len(ids)
     if n == 0 or out.size == 0:
         return
+    if out.dtype == np.float16:  # rounded at each sum, as PyTorch and bfloat16's sums are
+        np.add.at(out, ids, rows)
+        return
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (number of distinct ids)

@@ -22,12 +22,14 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
+from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import generic, is_array, ndarray, storage_of
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import already_silent, silent
 from ..arrays.twins import twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
+from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
 
@@ -41,7 +43,7 @@ observers: list[Callable[[Op, tuple, Any], None]] = []  # (op, inputs, results) 
 backward_observers: list[Callable[[Op, Any, tuple], None]] = []
 FREED: Any = ("freed",)  # what `saved` becomes when the backward pass has used it
 # What the engine keeps on an op; everything else on an instance was put there by forward.
-ENGINE_FIELDS = frozenset("saved needs edges outputs order gpu hooks retained".split())
+ENGINE_FIELDS = frozenset("half saved needs edges outputs order gpu hooks retained".split())
 
 
 class Edge(NamedTuple):
@@ -67,9 +69,12 @@ class Op:
     signature: ClassVar[str] = "x(...) -> y(...)"
     broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
     views: ClassVar[bool] = False  # the output may show the input's memory
+    in_rows: ClassVar[bool] = False  # the output is in row order, however the inputs lie
+    in_float32: ClassVar[bool] = False  # half precisions are computed in float32, rounded once
     adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"
 
+    half: Any = None  # float16 or bfloat16, while in_float32 computes such inputs
     saved: tuple = ()  # the arrays that backward needs: the op's whole memory bill
     needs: Sequence[bool] = ()  # per input: whether its gradient is wanted
     edges: Sequence[Edge | None] = ()  # per input, None where no gradient is wanted; () if none is
@@ -106,6 +111,17 @@ class Op:
         """
         raise TypeError(f"{type(self).__name__} defines no backward")
 
+    def stored(self, a: Any, only: str = "") -> Any:
+        """What PyTorch keeps between two of its kernels: in half precision a is rounded here.
+
+        only: the one half precision in which it is. Float32 and wider numbers are as they are.
+        """
+        return a
+
+    def precise(self, function: Callable[[Any], Any], x: Any) -> Any:
+        """function(x); where x was in half precision, to the last bit of float32."""
+        return function(x)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}Backward0>"
 
@@ -121,13 +137,15 @@ class Op:
         arrays: list[Any] = []
         needs: list[bool] = []
         edges: list[Edge | None] = []
-        record = mode.grad
+        record, two_bytes = mode.grad, False
         for x in inputs:
             if isinstance(x, Tensor):
                 if x._view_of is not None and x._view_of._tick > x._tick and record:
                     x._refresh_history()
                 array = x.array
                 arrays.append(array)
+                if array.itemsize == 2:
+                    two_bytes = True
                 if record and x._needs:
                     needs.append(True)
                     if x._op is None:
@@ -140,7 +158,8 @@ class Op:
                 arrays.append(x)
             needs.append(False)
             edges.append(None)
-        op = _gpu_op(cls, arrays) if gpus.used else cls()
+        chosen = half_op(cls, arrays, options) if two_bytes and cls.in_float32 else cls
+        op = _gpu_op(chosen, arrays) if gpus.used else chosen()
         op.needs = needs
         if cls._sizes_named:
             key = tuple([getattr(a, "shape", None) for a in arrays])
@@ -150,6 +169,8 @@ class Op:
         if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
             out = asarray(out, out)
         if type(out) is ndarray:  # one output, as nearly always
+            if cls.in_rows and not out.flags.c_contiguous:
+                out = out.copy()
             y = wrap(out)
             if True in needs and out.dtype.kind in "fV":
                 op.edges, op.order = edges, next(clock)
@@ -379,11 +400,11 @@ def _fitted(grad: Any, edge: Edge, op: Op, g: Any) -> Any:
             )
         grad = unbroadcast(grad, edge.shape)
     if grad.dtype != edge.dtype:
-        if edge.dtype.kind != "V":
+        if not (is_half(edge.dtype) or is_half(grad.dtype)):
             raise RuntimeError(
                 f"{op.name}: its backward returned {grad.dtype} for an input of {edge.dtype}"
             )
-        grad = grad.astype(edge.dtype)  # NumPy makes float32 of bfloat16 and a number
+        grad = grad.astype(edge.dtype)  # a 0-d input may be wider than the others
     return grad
 
 
@@ -407,10 +428,21 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
     """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
     if leaf._grad is None:
-        leaf._grad = wrap(g if owned else g.copy())
+        if not same_layout(g, leaf.array):
+            g, owned = _laid_out_as(leaf.array, g)
+        leaf._grad = wrap(g if owned else copied(g))
     else:
         total = leaf._grad.array
         total += g
+
+
+def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:
+    """g in the leaf's layout, or in row order if that has gaps, and whether it was copied."""
+    laid_out = empty_as(array, order=None if is_dense(array) else "C")
+    if same_layout(g, laid_out):
+        return g, False
+    laid_out[...] = g
+    return laid_out, True
 
 
 @quiet

@@ -8,7 +8,7 @@ from .. import ops
 from ..tensor import Tensor
 from .checks import need_floating
 from .elementary import tanh
-from .half_precision import run
+from .half_precision import rounded_once
 from .inplace import change_in_place, write
 from .method import function, method
 from .operands import differentiated
@@ -19,7 +19,7 @@ def _activate(name: str, op: Any, input: Tensor, inplace: bool = False, **option
     need_floating(name, input)
     if inplace:
         return change_in_place(input, name + "_", op, **options)
-    return run(op, input, **options)
+    return op.apply(input, **options)
 
 
 @method
@@ -96,6 +96,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @function
+@rounded_once
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b) for the two halves a, b of x along dim, which must be even.
 
@@ -118,6 +119,7 @@ def _in_place_if(input: Tensor, result: Tensor, name: str, inplace: bool) -> Ten
 
 
 @function
+@rounded_once
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
@@ -129,6 +131,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @function
+@rounded_once
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x/6 + ½ clamped to [0, 1]: a sigmoid of straight lines."""
     need_floating("hardsigmoid", input)
@@ -137,6 +140,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @function
+@rounded_once
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
@@ -149,6 +153,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @function
+@rounded_once
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
     need_floating("selu", input)
@@ -157,6 +162,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 @function
+@rounded_once
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017).
 

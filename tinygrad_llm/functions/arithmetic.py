@@ -6,8 +6,10 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import asarray, quiet, xp_of
+from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
 from ..tensor.numbers import plain
+from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
 from .operands import binary, differentiated, unary
@@ -37,7 +39,20 @@ def refuse_bool(a: Any, b: Any, sign: str) -> None:
 @method("add", "__add__")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha·other, element by element; shapes broadcast and dtypes promote."""
-    return binary(ops.Add, input, other if alpha == 1 else mul(other, alpha))
+    return binary(ops.Add, input, other) if alpha == 1 else _scaled(ops.Add, input, other, alpha)
+
+
+def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
+    """op(input, alpha·other); beside half precision alpha is rounded to it first, as in PyTorch."""
+    half = next((x.array.dtype for x in (input, other) if isinstance(x, Tensor)), None)
+    if half is not None and is_half(half):
+        alpha = float(half.type(alpha))
+    return _sum_with_product(op, input, other, alpha)
+
+
+@rounded_once
+def _sum_with_product(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
+    return binary(op, input, mul(other, alpha))
 
 
 @method("__radd__")
@@ -49,7 +64,7 @@ def _radd(input: Any, other: Any) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input − alpha·other, element by element; shapes broadcast and dtypes promote."""
     refuse_bool(input, other, "-")
-    return binary(ops.Sub, input, other if alpha == 1 else mul(other, alpha))
+    return binary(ops.Sub, input, other) if alpha == 1 else _scaled(ops.Sub, input, other, alpha)
 
 
 @method("__rsub__")
@@ -93,6 +108,8 @@ def _truediv(input: Any, other: Any) -> Tensor:
 
 @method("__rtruediv__")
 def _rtruediv(input: Any, other: Any) -> Tensor:
+    if is_half(input.array.dtype):  # PyTorch rounds the reciprocal too
+        return mul(reciprocal(input), other)
     return binary(ops.Div, other, input, floating=True)
 
 
@@ -154,6 +171,7 @@ def abs(input: Tensor) -> Tensor:
 
 @method
 @quiet
+@rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight·(end − input), a number or a tensor of weights.
 
@@ -179,12 +197,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 @method
+@rounded_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1·tensor2."""
     return input + value * (tensor1 * tensor2)
 
 
 @method
+@rounded_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1 / tensor2."""
     return input + value * (tensor1 / tensor2)

@@ -10,7 +10,6 @@ from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .dropout import keep_weights
-from .half_precision import run
 from .method import function
 from .shape.broadcast import broadcast_shapes
 
@@ -77,8 +76,8 @@ def scaled_dot_product_attention(
     keep = keep_weights(query, weights, dropout_p) if dropout_p else None
     band: dict[str, Any] = {"offset": offset, "window": window, "softcap": softcap}
     band = {option: value for option, value in band.items() if value}
-    return run(
-        ops.ScaledDotProductAttention, query, key, value, attn_mask, keep,
+    return ops.ScaledDotProductAttention.apply(
+        query, key, value, attn_mask, keep,
         is_causal=is_causal, scale=scale, dropout_p=dropout_p, **band,
     )  # fmt: skip
 

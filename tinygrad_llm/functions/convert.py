@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import device_of
 from ..tensor import Tensor, attach, device, dtypes
+from ..tensor.formats import order_named
 from .method import method
 
 
@@ -17,7 +18,8 @@ def to(
 ) -> Tensor:  # fmt: skip
     """In another dtype, on another device, or both: x.to("cuda"), x.to(float64), x.to(other).
 
-    The tensor itself if nothing changes, unless copy=True. Gradients flow back through it.
+    The tensor itself if nothing changes, unless copy=True or a memory_format asks for another
+    layout. Gradients flow back through it.
     """
     for a in args:
         if isinstance(a, bool):
@@ -40,7 +42,10 @@ def to(
         here, index = device_of(result.array)
         if here != place.type or (place.index not in (None, index) and here == "cuda"):
             result = ops.Move.apply(result, kind=place.type, index=place.index)
-    return result.clone() if copy and result is self else result
+    order = order_named(memory_format, result.array.ndim)
+    if order is not None and not result.is_contiguous(memory_format):
+        return ops.Clone.apply(result, order=order)
+    return ops.Clone.apply(result, order=order) if copy and result is self else result
 
 
 def as_device(value: Any) -> device:
@@ -103,11 +108,27 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
 
 @method
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if its elements lie in row order, else a copy that does."""
-    return input if input.array.flags.c_contiguous else ops.Clone.apply(input)
+    """The tensor itself if its elements lie in row order, else a copy that does.
+
+    memory_format: torch.channels_last for the order N, H, W, C of a tensor (N, C, H, W).
+    Raises: RuntimeError for torch.preserve_format.
+    """
+    if memory_format is None:
+        return input if input.array.flags.c_contiguous else ops.Clone.apply(input, order="C")
+    order = order_named(memory_format, input.array.ndim)
+    if order is None and not input.array.flags.c_contiguous:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    if order is None or input.is_contiguous(memory_format):
+        return input
+    return ops.Clone.apply(input, order=order)
 
 
 @method
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy with its own memory; the gradient flows back through it."""
-    return ops.Clone.apply(input)
+    """A copy with its own memory, in the same layout unless memory_format says another.
+
+    The gradient flows back through it.
+    """
+    if memory_format is None:
+        return ops.Clone.apply(input)
+    return ops.Clone.apply(input, order=order_named(memory_format, input.array.ndim))

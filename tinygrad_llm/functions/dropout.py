@@ -14,7 +14,6 @@ from ..random import default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor
 from .checks import need_floating
-from .half_precision import run
 from .inplace import write
 from .method import function
 
@@ -68,5 +67,5 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     need_floating("dropout", input)
     if not training or p == 0.0 or input.array.size == 0:
         return input
-    y = run(ops.Dropout, input, keep_mask(input, input.array.shape, p), p=p)
+    y = ops.Dropout.apply(input, keep_mask(input, input.array.shape, p), p=p)
     return write(input, y, "dropout_") if inplace else y

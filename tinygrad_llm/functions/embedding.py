@@ -72,4 +72,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"Class values must be smaller than num_classes: {largest} is not below {num_classes}"
         )
     xp = xp_of(ids)
-    return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64"))
+    return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64", "C"))

@@ -10,6 +10,7 @@ from ..arrays.indexing import take_along
 from ..arrays.memory import ndarray
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
+from .half_precision import rounded_once
 from .index import getitem
 from .index_parts import Parts
 from .inplace import write
@@ -217,6 +218,7 @@ def _added(input: Tensor, dim: int, index: Tensor, src: Tensor, name: str) -> An
 
 
 @method
+@rounded_once
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """input with out[index[i, j], j] += src[i, j] (for dim 0); duplicates add up.
 

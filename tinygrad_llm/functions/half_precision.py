@@ -1,29 +1,41 @@
-"""Fused ops in half precision: computed in float32, stored in their own dtype."""
+"""Functions of several ops that PyTorch computes in one kernel round half precisions once."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from ..arrays.twins import twins
-from ..tensor import Tensor
-from .operands import cast
+from ..autograd.half_precision import is_half
+from ..tensor import Tensor, dtypes
+from . import operands
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def run(op: Any, *inputs: Any, **options: Any) -> Any:
-    """op.apply; float16 and bfloat16 are computed in float32 and stored in their own dtype.
+def rounded_once(function: F) -> F:
+    """Compute a function of half-precision tensors in float32, and round its result once.
 
-    PyTorch does the same on a CPU: sums over thousands of elements need the digits. On a GPU some
-    ops take bfloat16 as it is, and add up in float32 inside.
+    A single op does so by itself (Op.in_float32). A function that is composed of several, such as
+    lerp, would round after each. The gradients are rounded once as well, where they leave it.
     """
-    dtype = inputs[0].array.dtype
-    if dtype.itemsize != 2:
-        return op.apply(*inputs, **options)
-    if twins.gpu is not None and dtype.name == "bfloat16" and inputs[0].is_cuda:
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-        if twins.gpu.narrow(op, arrays, options):
-            return op.apply(*inputs, **options)
-    wide = [
-        cast(x, "float32") if isinstance(x, Tensor) and x.array.dtype == dtype else x
-        for x in inputs
-    ]
-    return cast(op.apply(*wide, **options), dtype)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        if not any([x.array.itemsize == 2 and is_half(x.array.dtype) for x in tensors]):
+            return function(*args, **kwargs)
+        dtype = dtypes.numpy_dtype(dtypes.result_type(*tensors))
+        if not is_half(dtype):
+            return function(*args, **kwargs)
+        wide = [_wide(x) for x in args]
+        result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
+        return operands.cast(result, dtype)
+
+    return cast(F, call)
+
+
+def _wide(x: Any) -> Any:
+    """A half-precision tensor as float32; anything else as it is."""
+    half = isinstance(x, Tensor) and is_half(x.array.dtype)
+    return operands.cast(x, "float32") if half else x

@@ -11,7 +11,7 @@ from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .autocast import mixed
-from .half_precision import run
+from .half_precision import rounded_once
 from .method import function, method
 from .operands import promote
 
@@ -22,13 +22,6 @@ def _same_dtype(name: str, a: Tensor, b: Tensor) -> None:
             f"{name}: expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}: "
             "bring one to the other's with .to(dtype)"
         )
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a·b; NumPy has no fast product in half precision, so it is computed in float32 there."""
-    if a.array.dtype.itemsize == 2 and (not a.is_cuda or a.array.dtype.name == "bfloat16"):
-        return run(ops.Matmul, a, b)
-    return ops.Matmul.apply(a, b)
 
 
 @method("matmul", "__matmul__")
@@ -48,10 +41,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
                            f"{a.ndim}D and {b.ndim}D")  # fmt: skip
     _same_dtype("matmul", input, other)
     if a.ndim > 1 and b.ndim > 1:
-        return _product(input, other)
+        return ops.Matmul.apply(input, other)
     row = input.reshape(1, -1) if a.ndim == 1 else input  # (K) -> (1, K)
     column = other.reshape(-1, 1) if b.ndim == 1 else other  # (K) -> (K, 1)
-    c = _product(row, column)
+    c = ops.Matmul.apply(row, column)
     if a.ndim == 1:
         c = c.squeeze(-2)  # (..., 1, M) -> (..., M)
     return c.squeeze(-1) if b.ndim == 1 else c  # (..., N, 1) -> (..., N)
@@ -188,12 +181,14 @@ def _weighted_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tens
 
 
 @method
+@rounded_once
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta·input + alpha·(mat1·mat2)."""
     return _weighted_sum(input, mm(mat1, mat2), beta, alpha)
 
 
 @method
+@rounded_once
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -251,7 +246,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
                     f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
                 )
             sizes[letter] = max(sizes[letter], n) if n else 0
-    return run(ops.Einsum, *promote(*xs), inputs=inputs, output=output)
+    return ops.Einsum.apply(*promote(*xs), inputs=inputs, output=output)
 
 
 def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:

@@ -6,7 +6,6 @@ from .. import ops
 from ..tensor import Tensor
 from .autocast import mixed
 from .checks import need_same_dtype, need_tensor
-from .half_precision import run
 
 
 @mixed
@@ -35,5 +34,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f": weight is {list(w)}, input is {list(x)}, whose last dimension should be {w[1]}"
         )
     if bias is None or bias.array.shape == w[:1]:
-        return run(ops.Linear, input, weight, bias)
-    return run(ops.Linear, input, weight, None) + bias
+        return ops.Linear.apply(input, weight, bias)
+    return ops.Linear.apply(input, weight, None) + bias

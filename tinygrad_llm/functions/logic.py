@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, use_gpu_of, xp_of
+from ..arrays.layout import in_rows
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dims
 from .checks import broadcasts
@@ -122,7 +123,7 @@ def _over_dims(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
     dims = normal_dims(dim, a.ndim)
     true = a if a.dtype.kind == "b" else a != 0
     result = asarray(getattr(xp_of(a), name)(true, axis=dims, keepdims=keepdim), a)
-    return wrap(result.astype(a.dtype) if a.dtype == np.uint8 else result)
+    return wrap(in_rows(result.astype(a.dtype) if a.dtype == np.uint8 else result))
 
 
 @method

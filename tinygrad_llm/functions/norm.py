@@ -9,7 +9,6 @@ from .. import ops
 from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
-from .half_precision import run
 from .method import function
 from .selection import clamp_min
 from .shape.broadcast import broadcast_tensors
@@ -42,10 +41,10 @@ def _normalize_last(
         )
     need_same_dtype(name, input=input, **parameters)
     if len(shape) == 1:
-        return run(op, input, *parameters.values(), eps=eps)
+        return op.apply(input, *parameters.values(), eps=eps)
     flat = input.reshape(*x.shape[: -len(shape)], math.prod(shape))  # (..., C₁, C₂) -> (..., C)
     last = [p if p is None else p.reshape(-1) for p in parameters.values()]
-    return run(op, flat, *last, eps=eps).reshape(x.shape)
+    return op.apply(flat, *last, eps=eps).reshape(x.shape)
 
 
 @function
@@ -71,11 +70,12 @@ def rms_norm(
 ) -> Tensor:
     """weight·x/√(mean(x²) + eps), the mean over the last dimensions. Zhang and Sennrich (2019).
 
-    These must be normalized_shape, which weight has too. eps None: the dtype's machine epsilon.
+    These must be normalized_shape, which weight has too. eps None: the machine epsilon of
+    the dtype that it is computed in, which is float32 for half precisions.
     """
     need_floating("rms_norm", input)
     if eps is None:
-        eps = dtypes.finfo(input.dtype).eps
+        eps = dtypes.finfo(dtypes.promote_types(input.dtype, dtypes.float32)).eps
     return _normalize_last("rms_norm", ops.RmsNorm, input, normalized_shape, eps, weight=weight)
 
 

@@ -10,6 +10,7 @@ from .. import ops
 from ..arrays.devices import quiet, use_gpu_of, xp_of
 from ..arrays.twins import twins
 from ..autograd.grad_mode import mode
+from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, plain, wrapped
 from .checks import broadcasts
@@ -81,7 +82,12 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
             gpu = twins.gpu if a.is_cuda else None
             if gpu is not None and gpu.mixed_sum(op, a.array, b.array):
                 return op.apply(a, b)
-            a, b = promote(a, b, floating=floating)
+            if _is_number(b, a):
+                b = as_number_of(op, a, b, second=True)
+            elif _is_number(a, b):
+                a = as_number_of(op, b, a, second=False)
+            else:
+                a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
     a, b = as_operand(a), as_operand(b)
     if a is NotImplemented or b is NotImplemented:
@@ -92,9 +98,9 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
         return op.apply(a, b)  # any integer dtype holds the number, and stays what it is
     if kind not in "fV" or not isinstance(number, _PYTHON):
         a, b = promote(a, b, floating=floating)
-    elif kind == "V":  # bfloat16 with a Python number would become float32
-        weak = xp_of(x.array).asarray(number, x.array.dtype)
-        a, b = (a, weak) if a is x else (weak, b)
+    elif x.array.itemsize == 2:
+        number = as_number_of(op, x, number, second=x is a)
+        a, b = (a, number) if x is a else (number, b)
     try:
         return op.apply(a, b)
     except OverflowError:
@@ -127,6 +133,30 @@ def differentiated(values: Any, *terms: tuple[Any, ...]) -> Tensor:
     return total
 
 
+def _is_number(x: Tensor, other: Tensor) -> bool:
+    """Whether x is 0-d, and the other a half-precision tensor with dimensions."""
+    return x.array.ndim == 0 < other.array.ndim and is_half(other.array.dtype)
+
+
+def as_number_of(op: Any, x: Tensor, number: Any, second: bool) -> Any:
+    """A number or a 0-d tensor as PyTorch takes it beside a half-precision tensor x.
+
+    A divisor is a float32 number, and so is a factor, except a 0-d tensor on the left. Others are
+    rounded to x's dtype before the op, except an exponent, because small whole ones are products.
+    second: the number is the second operand.
+    """
+    is_tensor = isinstance(number, Tensor)
+    if second and op in (ops.Mul, ops.Div):
+        return cast(number, "float32") if is_tensor else number
+    if is_tensor:
+        return promote(x, number)[1]
+    if op is ops.Mul:
+        return number
+    if op is ops.Pow and second:
+        return number
+    return xp_of(x.array).asarray(number).astype(x.array.dtype)
+
+
 def unary(op: Any, input: Any) -> Any:
     """op on a floating tensor; integers become the default floating dtype first.
 
@@ -136,7 +166,4 @@ def unary(op: Any, input: Any) -> Any:
         raise TypeError(
             f"{op.name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
-    dtype = input.array.dtype
-    if dtype.kind == "V":  # bfloat16 is computed in float32
-        return cast(op.apply(cast(input, "float32")), dtype)
-    return op.apply(as_floating(input) if dtype.kind in "iub" else input)
+    return op.apply(as_floating(input) if input.array.dtype.kind in "iub" else input)

@@ -106,7 +106,7 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return middle_one
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
-    return returned(Median, values, indices)
+    return returned(Median, values.contiguous(), indices.contiguous())
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, to_numpy
+from ..arrays.layout import empty_as
 from ..random import (
     Generator,
     default_generator,
@@ -23,6 +24,7 @@ from ..random import (
 )
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
+from ..tensor.formats import order_named
 from .creation.arguments import as_size, placed_tensor
 from .method import function
 from .sampling import bernoulli, check_std, floating, integer, multinomial, stream
@@ -177,11 +179,13 @@ def normal(
 # ------------------------------------------------------------------------- like another tensor
 def _like(
     name: str, input: Any, dtype: Any, place: Any, requires_grad: bool,
-    draw: Callable[[Any, np.dtype], Any],
+    format: Any, draw: Callable[[Any, np.dtype, Any], Any],
 ) -> Tensor:  # fmt: skip
-    """draw(shape, dtype) in input's shape and order in memory."""
+    """draw(shape, dtype, like) in input's shape, and in its layout or a memory format's."""
     kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
-    values = in_memory_order(lambda shape: draw(shape, kind), input.array)
+    order = order_named(format, input.array.ndim)
+    like = empty_as(input.array, order=order) if order else input.array
+    values = in_memory_order(lambda shape: draw(shape, kind, like), like)
     return placed_tensor(values, input.device if place is None else place, requires_grad)
 
 
@@ -192,10 +196,10 @@ def rand_like(
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1), of input's shape, and of its dtype and device unless given."""
 
-    def draw(shape: Any, kind: np.dtype) -> Any:
+    def draw(shape: Any, kind: np.dtype, like: Any) -> Any:
         return stream(generator).rand(shape, floating("check_uniform_bounds", kind))
 
-    return _like("rand_like", input, dtype, device, requires_grad, draw)
+    return _like("rand_like", input, dtype, device, requires_grad, memory_format, draw)
 
 
 @function
@@ -205,12 +209,12 @@ def randn_like(
 ) -> Tensor:  # fmt: skip
     """Standard normal numbers, of input's shape, and of its dtype and device unless given."""
 
-    def draw(shape: Any, kind: np.dtype) -> Any:
+    def draw(shape: Any, kind: np.dtype, like: Any) -> Any:
         floating("normal_kernel_cpu", kind)
-        ordered = _in_rows(input.array)
+        ordered = _in_rows(like)
         return stream(generator).normal(shape, 0.0, 1.0, kind, contiguous=ordered)
 
-    return _like("randn_like", input, dtype, device, requires_grad, draw)
+    return _like("randn_like", input, dtype, device, requires_grad, memory_format, draw)
 
 
 @function
@@ -222,10 +226,10 @@ def randint_like(
     """Integers in [low, high), of input's shape, and of its dtype and device unless given."""
     first, last = _bounds("randint_like", args, {"low": low, "high": high})
 
-    def draw(shape: Any, kind: np.dtype) -> Any:
+    def draw(shape: Any, kind: np.dtype, like: Any) -> Any:
         return stream(generator).randint(first, last, shape, kind)
 
-    return _like("randint_like", input, dtype, device, requires_grad, draw)
+    return _like("randint_like", input, dtype, device, requires_grad, memory_format, draw)
 
 
 def _in_rows(array: Any) -> bool:

@@ -13,7 +13,7 @@ from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
 from .checks import need_floating
 from .gather import gather
-from .half_precision import run
+from .half_precision import rounded_once
 from .method import method
 from .operands import cast
 from .return_types import Max, Min, returned
@@ -56,7 +56,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
     _floating(input, "mean")
-    return run(ops.Mean, input, dims=_dims(input, dim), keepdim=keepdim)
+    return ops.Mean.apply(input, dims=_dims(input, dim), keepdim=keepdim)
 
 
 def _variance(
@@ -67,7 +67,7 @@ def _variance(
     if unbiased is not None:
         correction = 1 if unbiased else 0
     _floating(input, name)
-    return run(op, input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    return op.apply(input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
 
 
 @method
@@ -192,7 +192,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     if input.array.ndim == 0:
         normal_dim(dim, 0)
         return input.clone()
-    return run(ops.Cumsum, input, dim=normal_dim(dim, input.array.ndim))
+    return ops.Cumsum.apply(input, dim=normal_dim(dim, input.array.ndim))
 
 
 @method
@@ -225,7 +225,7 @@ def norm(
     if not isinstance(p, int | float):
         raise RuntimeError(f"norm: p is {p!r}, expected a number, inf, -inf or 'fro'")
     if p == 2:
-        return run(ops.Norm, input, dims=dims, keepdim=keepdim)
+        return ops.Norm.apply(input, dims=dims, keepdim=keepdim)
     if p == math.inf:
         return amax(input.abs(), dims, keepdim)
     if p == -math.inf:
@@ -239,6 +239,7 @@ def norm(
     return _root_of_powers(input, p, dims, keepdim)
 
 
+@rounded_once
 def _root_of_powers(input: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """(Σ |x|ᵖ)^(1/p), without the infinite derivatives at 0: where x or the norm is 0, it is 0."""
     size = input.abs()

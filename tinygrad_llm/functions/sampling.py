@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, to_numpy, use_gpu_of
+from ..arrays.layout import in_rows
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
@@ -125,7 +126,7 @@ def multinomial(
     if input.array.shape[-1] > 1 << 24:
         raise RuntimeError("number of categories cannot exceed 2^24")
     ids = stream(generator).multinomial(to_numpy(input.array), n, replacement)
-    return wrap(asarray(ids, input.array))
+    return wrap(in_rows(asarray(ids, input.array)))
 
 
 # -------------------------------------------------------------------------------------- in place

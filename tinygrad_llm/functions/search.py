@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, use_gpu_of, xp_of
+from ..arrays.layout import in_rows
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .method import function, method
@@ -43,7 +44,8 @@ def argwhere(input: Tensor) -> Tensor:
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements over dim (an int, a tuple, None for all) are not 0; int64."""
     a = input.array
-    return wrap(asarray((a != 0).sum(axis=normal_dims(dim, a.ndim), dtype=np.int64), a))
+    count = asarray((a != 0).sum(axis=normal_dims(dim, a.ndim), dtype=np.int64), a)
+    return wrap(in_rows(count))
 
 
 @method

@@ -10,7 +10,6 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
 from .checks import need_floating
-from .half_precision import run
 from .method import function, method
 from .operands import as_floating, cast
 from .sampling import exponential_
@@ -24,7 +23,7 @@ def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -
     if dim is None:
         dim = 0 if ndim in (0, 1, 3) else 1  # PyTorch's rule from before dim was an argument
     dim = normal_dim(dim, ndim)
-    return run(op, input, dim=dim) if ndim else run(op, input.reshape(1), dim=0).reshape(())
+    return op.apply(input, dim=dim) if ndim else op.apply(input.reshape(1), dim=0).reshape(())
 
 
 @method
@@ -56,7 +55,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     dims = normal_dims(dim, input.array.ndim)
     if not input.array.ndim:
         return input.clone()
-    return run(ops.Logsumexp, input, dim=dims, keepdim=keepdim)
+    return ops.Logsumexp.apply(input, dim=dims, keepdim=keepdim)
 
 
 @function

@@ -201,7 +201,7 @@ class Module(ModuleTree):
         """
         target, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
         kwargs.pop("non_blocking", None)
-        kwargs.pop("memory_format", None)
+        format = kwargs.pop("memory_format", None)
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
         for arg in args:
@@ -223,6 +223,8 @@ class Module(ModuleTree):
                 tensor = tensor.to(place)
             if dtype is not None and tensor.is_floating_point():
                 tensor = tensor.to(dtype)
+            if format is not None and tensor.ndim in (4, 5):
+                tensor = tensor.to(memory_format=format)
             return tensor
 
         return self._apply(moved)

@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import empty_as
 from ..arrays.masks import selected
 from ..arrays.parallel import over_elements, times
-from ..arrays.special import normal_cdf, sigmoid, sigmoid_by_tanh
+from ..arrays.special import erf_of_half, normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
 
 
@@ -40,6 +41,8 @@ class LeakyRelu(Op):
     Saves the mask x > 0: one byte per element.
     """
 
+    in_float32 = True
+
     def forward(self, x, negative_slope=0.01):
         xp = xp_of(x)
         self.negative_slope, self.saved = negative_slope, (x > 0,)
@@ -56,6 +59,8 @@ class Elu(Op):
     Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else α·exp(x).
     Saves f′. Source: Clevert, Unterthiner, Hochreiter (2015), equation 14.
     """
+
+    in_float32 = True
 
     def forward(self, x, alpha=1.0):
         xp, positive = xp_of(x), x > 0
@@ -78,11 +83,29 @@ class Gelu(Op):
     Saves f′. Source: Hendrycks and Gimpel (2016). GPT-2 and Gemma use tanh, BERT erf.
     """
 
+    in_float32 = True
+
     def forward(self, x, approximate="none"):
+        if self.half is not None:
+            return self.as_pytorch(x, approximate)
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
         over_elements(x, y, derivative)(gelu_tanh if approximate == "tanh" else gelu_erf)
         return y
+
+    def as_pytorch(self, x, approximate):
+        """y in PyTorch's order of operations: where x is far below 0, 1 + tanh u loses digits."""
+        xp = xp_of(x)
+        if approximate == "tanh":
+            c = math.sqrt(2.0 / math.pi)
+            tail = 1.0 + self.precise(xp.tanh, c * (x + 0.044715 * (x * x * x)))  # 2Φ
+            factor = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
+        else:
+            tail = 1.0 + erf_of_half(x * math.sqrt(0.5))  # 2Φ
+            bell = self.precise(xp.exp, -0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+            factor = x * bell
+        self.saved = (0.5 * tail + factor,)
+        return 0.5 * x * tail
 
     def backward(self, g):
         (derivative,) = self.saved
@@ -90,9 +113,8 @@ class Gelu(Op):
 
 
 def empty_pair(x: Any, second: bool) -> tuple[Any, Any]:
-    """Two empty arrays of x's shape and dtype; None in place of the second if `second` is False."""
-    xp = xp_of(x)
-    return xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype) if second else None
+    """Two empty arrays like x; None in place of the second if `second` is False."""
+    return empty_as(x), empty_as(x) if second else None
 
 
 def gelu_tanh(x: Any, y: Any, derivative: Any) -> None:
@@ -136,6 +158,8 @@ class Silu(Op):
     Saves f′. Source: Elfwing, Uchibe, Doya (2017).
     """
 
+    in_float32 = True
+
     def forward(self, x):
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
@@ -164,6 +188,8 @@ class Softplus(Op):
     Saves f′.
     """
 
+    in_float32 = True
+
     def forward(self, x, beta=1.0, threshold=20.0):
         xp = xp_of(x)
         z = x * beta
@@ -186,12 +212,16 @@ class Logsigmoid(Op):
     Saves f′.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x):
         xp = xp_of(x)
         e = xp.exp(-abs(x))
         y = xp.minimum(x, 0.0)
         y -= xp.log1p(e)
         if self.needs[0]:
+            e = self.stored(e)
             derivative = xp.maximum(e, x < 0)  # 1 where x < 0, because e < 1 there
             derivative /= e + 1.0
             self.saved = (derivative,)

@@ -16,6 +16,7 @@ class Add(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         return x + y
@@ -29,6 +30,7 @@ class Sub(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         return x - y
@@ -42,6 +44,7 @@ class Mul(Op):
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y if self.needs[0] else None
@@ -53,10 +56,14 @@ class Mul(Op):
 
 
 class Div(Op):
-    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·x / y².   Saves y, and x for ∂L/∂y."""
+    """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·((x / y) / y).
+
+    Saves y, and x for ∂L/∂y.
+    """
 
     signature = BINARY
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y
@@ -64,8 +71,8 @@ class Div(Op):
 
     def backward(self, g):
         x, y = self.saved
-        gx = g / y
-        return gx if self.needs[0] else None, -gx * (x / y) if self.needs[1] else None
+        gy = -g * self.stored(self.stored(x / y) / y) if self.needs[1] else None
+        return g / y if self.needs[0] else None, gy
 
 
 class Neg(Op):
@@ -81,6 +88,8 @@ class Neg(Op):
 class Reciprocal(Op):
     """y = 1/x.   Backward: ∂L/∂x = −g / x² = −g·y².   Saves y."""
 
+    in_float32 = True
+
     def forward(self, x):
         y = 1.0 / x
         self.saved = (y,)
@@ -88,7 +97,7 @@ class Reciprocal(Op):
 
     def backward(self, g):
         (y,) = self.saved
-        return -g * y * y
+        return -g * self.stored(y * y)
 
 
 class Abs(Op):
@@ -112,34 +121,44 @@ class Pow(Op):
 
     signature = "x(...) p(...) -> z(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, p):
-        z = power(x, p)
+        z = power(x, p, self.stored)
         self.saved = x, p, z if self.needs[1] else None
         return z
 
     def backward(self, g):
         x, p, z = self.saved
-        gx = gp = None
+        xp, gx, gp = xp_of(g), None, None
         if self.needs[0]:
             if isinstance(p, int | float):
-                gx = g * (power(x, p - 1) * p) if p else xp_of(g).zeros_like(g)
+                factor = self.stored(power(x, p - 1, self.stored)) * p
+                gx = g * self.stored(factor) if p else xp.zeros_like(g)
             else:
-                gx = selected(g * (p * power(x, p - 1)).astype(g.dtype, copy=False), p != 0)
+                factor = self.stored(p * self.stored(power(x, self.stored(p - 1))))
+                gx = selected(g * factor.astype(g.dtype, copy=False), p != 0)
         if self.needs[1]:
-            log_x = xp_of(g).log(xp_of(g).asarray(x, g.dtype))
-            gp = selected(g * (z * log_x), (x != 0) | ~(p >= 0))
+            log_x = self.stored(xp.log(xp.asarray(x, g.dtype)))
+            gp = selected(g * self.stored(z * log_x), (x != 0) | ~(p >= 0))
         return gx, gp
 
 
-def power(x, p):
-    """xᵖ. For p = 2, 3, ±½ by products and roots: NumPy's x**3 in float32 is 100 times slower."""
+def power(x, p, stored=None):
+    """xᵖ. For p = 2, 3, ±½ by products and roots: NumPy's x**3 in float32 is 100 times slower.
+
+    stored: Op.stored, for the products of which PyTorch rounds each in bfloat16.
+    """
     if isinstance(p, int | float):
         if p == 2:
             return x * x
         if p == 3:
-            return x * x * x
+            return (x * x if stored is None else stored(x * x, "bfloat16")) * x
+        if p == -2 and stored is not None:
+            return 1.0 / stored(x * x, "bfloat16")
         if abs(p) == 0.5:
             root = xp_of(x).sqrt(x)
             return root if p > 0 else 1.0 / root
+        if stored is not None:
+            p = stored(xp_of(x).asarray(p, x.dtype))
     return x**p

@@ -46,6 +46,7 @@ class ScaledDotProductAttention(Op):
     """
 
     signature = "q(...,L,E) k(...,S,E) v(...,S,D) mask(...)? keep(...,L,S)? -> y(...,L,D)"
+    in_float32 = True
 
     def forward(
         self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0,
@@ -53,7 +54,7 @@ class ScaledDotProductAttention(Op):
     ):  # fmt: skip
         xp = xp_of(q)
         self.band = Band(is_causal, offset, window, q.shape[-2], k.shape[-2])
-        self.scale = q.shape[-1] ** -0.5 if scale is None else scale
+        self.scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
         self.causal, self.softcap = is_causal, softcap
         self.keep_scale = 1.0 / (1.0 - dropout_p) if dropout_p < 1.0 else 0.0
         future = attention_blocks.future_mask(q.dtype, xp) if is_causal else None
@@ -61,10 +62,12 @@ class ScaledDotProductAttention(Op):
         self.mask_shape = () if mask is None else mask.shape
         mask = attention_blocks.additive_mask(mask, q, k)
         keep = None if keep is None else by_group(keep, k)
+        # as PyTorch's, y lies as q does where the heads of a position are side by side
+        order = "K" if q.ndim == 4 and q.strides[-1] == q.itemsize else "C"
         q = by_group(q, k)
         k, v = (a if a.ndim > 2 else a[None] for a in (k, v))  # (..., H, S, ·)
         empty = xp.empty_like if k.shape[-2] else xp.zeros_like  # without keys y is 0
-        y = empty(q, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
+        y = empty(q, order=order, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
 
@@ -118,7 +121,8 @@ class ScaledDotProductAttention(Op):
                 continue
             q_n = merged(q_scaled[:, :, rows])  # (h, R·n, E)
             scores = partial(self.scores, q_n, k, mask, rows, keys)
-            p, total, top = attention_blocks.exp_of_scores(scores)
+            p, total, top = attention_blocks.exp_of_scores(scores, self.half is not None)
+            p = self.stored(p)
             if keep is not None:
                 p *= merged(keep[:, :, rows, keys])
                 p *= self.keep_scale
@@ -143,7 +147,7 @@ class ScaledDotProductAttention(Op):
             scores = partial(self.scores, mask=mask, rows=rows, keys=keys)
             linear = self.softcap is None  # in q and k
             p = attention_blocks.weights(scores, q_n, k_1, log_sum, linear)  # (h, R·n, m)
-            dropped = p
+            dropped = self.stored(p)
             if keep is None:
                 gs = g_n @ v_1[:, keys].swapaxes(-1, -2)  # ∂L/∂p − d, (h, R·n, m)
             else:
@@ -153,6 +157,7 @@ class ScaledDotProductAttention(Op):
                 gs *= kept
                 gs += g_n[..., -1:]
             gs *= p  # ∂L/∂s
+            gs = self.stored(gs * self.scale) / self.scale if self.half is not None else gs
             if gm is not None:
                 part = gm[:, :, rows, keys]
                 part[...] = unmerged(gs, part)

@@ -1,14 +1,18 @@
 """The same numbers in other memory, in another dtype, or on another device."""
 
 from ..arrays.devices import device_of, move
+from ..arrays.layout import copied, order_of
 from ..autograd.engine import Op
 
 
 class Clone(Op):
-    """y = a copy of x.   Backward: ∂L/∂x = g.   Saves nothing."""
+    """y = a copy of x.   Backward: ∂L/∂x = g.   Saves nothing.
 
-    def forward(self, x):
-        return x.copy()
+    order: None for x's layout, "C" for row order, or "channels_last".
+    """
+
+    def forward(self, x, order=None):
+        return copied(x, order)
 
     def backward(self, g):
         return g
@@ -19,7 +23,7 @@ class Cast(Op):
 
     def forward(self, x, dtype):
         self.dtype = x.dtype
-        return x.astype(dtype)
+        return x.astype(dtype, order_of(x))
 
     def backward(self, g):
         return g.astype(self.dtype)

@@ -13,10 +13,12 @@ class Dropout(Op):
     """
 
     signature = "x(...) keep(...) -> y(...)"
+    in_float32 = True
 
     def forward(self, x, keep, p=0.5):
         one = x.dtype.type(1.0)
-        self.scale = float(one / x.dtype.type(1.0 - p)) if p < 1.0 else 0.0  # rounded as PyTorch
+        scale = self.stored(one / x.dtype.type(1.0 - p)) if p < 1.0 else 0.0  # rounded as PyTorch
+        self.scale = float(scale)
         self.saved = (keep,)
         y = x * keep
         y *= self.scale

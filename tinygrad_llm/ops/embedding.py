@@ -17,6 +17,7 @@ class Embedding(Op):
     """
 
     signature = "w(V,C) ids(...) -> y(...,C)"
+    in_rows = True
 
     def forward(self, w, ids, padding_idx=None, scale_grad_by_freq=False):
         check_ids(ids, len(w), "embedding")

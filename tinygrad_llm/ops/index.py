@@ -2,6 +2,7 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import index_add, multiply_at, take_along
+from ..arrays.layout import in_rows
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
@@ -15,8 +16,8 @@ def apart(index):
 
 
 def picked_array(x, index):
-    """x[index] for an index with arrays: a copy."""
-    return x[index]
+    """x[index] for an index with arrays: a copy in row order."""
+    return in_rows(x[index])
 
 
 class Index(Op):
@@ -34,7 +35,7 @@ class Index(Op):
         y = x[index]
         if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-        return y
+        return in_rows(y) if self.saved else y
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
@@ -98,6 +99,7 @@ class Gather(Op):
     """
 
     signature = "x(...) ids(...) -> y(...)"
+    in_rows = True
 
     def forward(self, x, ids, dim):
         self.shape, self.dim, self.saved = x.shape, dim, (ids,)
@@ -115,6 +117,9 @@ class ScatterAdd(Op):
     Backward: ∂L/∂x = g[index]: every element of x reached y once, with factor 1.
     Saves the index's arrays.
     """
+
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, shape, index):
         self.index, self.saved = apart(index)
@@ -172,6 +177,8 @@ class ScatterReduce(Op):
     """
 
     signature = "x(...) v(...) -> y(...)"
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, v, index, reduce, include_self):
         self.reduce, self.include_self = reduce, include_self

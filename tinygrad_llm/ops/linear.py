@@ -18,6 +18,8 @@ class Linear(Op):
     """
 
     signature = "x(...,I) w(O,I) b(O)? -> y(...,O)"
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, w, b=None):
         self.saved = x, w

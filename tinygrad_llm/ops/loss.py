@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import on_gpu, xp_of
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_blocks, row_blocks
@@ -108,6 +108,8 @@ class CrossEntropy(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
@@ -149,6 +151,7 @@ class LinearCrossEntropy(Op):
     """
 
     signature = "x(...,I) w(C,I) t(...) b(C)? class_weight(C)? -> y()"
+    in_float32 = True
 
     def forward(
         self, x, w, t, b=None, class_weight=None, ignore_index=-100, label_smoothing=0.0,
@@ -206,19 +209,56 @@ class NllLoss(Op):
     """
 
     signature = "x(...,C) t(...) w(C)? -> y()"
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, t, w=None, ignore_index=-100, reduction="mean"):
         self.saved, self.options, self.shape = (t, w), (ignore_index, reduction), x.shape
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         losses = as_rows(x)[xp_of(x).arange(len(targets.t)), targets.t] * -targets.hard
         losses[targets.ignored] = 0.0
+        if self.half is not None and reduction != "none" and not on_gpu([x]):
+            return self.reduce_in_half(self.stored(losses), targets)
         return targets.reduce(losses)
+
+    def reduce_in_half(self, losses, targets):
+        """Σ Lᵢ, or Σ Lᵢ / Σ w_tᵢ, of which PyTorch rounds each sum."""
+        kept = ~targets.ignored
+        total = self.rounded_sum(losses, kept)
+        if targets.reduction == "sum":
+            return total
+        weighted = self.saved[1] is not None
+        self.n = float(self.rounded_sum(targets.hard, kept) if weighted else kept.sum())
+        return total / self.n if self.n else total * math.nan
+
+    def rounded_sum(self, values, kept):
+        """Σ of the kept values in half precision: 16 at a time, then 16 of these sums at a time.
+
+        PyTorch's cascade: an element at a position that 16 divides closes a group of its level.
+        """
+        xp, i = xp_of(values), xp_of(values).flatnonzero(kept)
+        values, total = values[i], values[:0].sum()
+        for level in range(8):
+            ends = xp.flatnonzero(i % 16 == 0) if level < 7 else i[:0]
+            groups = xp.split(values, ends + 1)
+            matrix = xp.zeros((max(map(len, groups)), len(groups)), values.dtype)  # (n, groups)
+            for k, group in enumerate(groups):
+                matrix[: len(group), k] = group
+            sums = matrix[:0].sum(0)  # (groups)
+            for row in matrix:
+                sums = self.stored(sums + row)
+            total = self.stored(total + sums[-1])
+            values, i = sums[:-1], i[ends] // 16
+        return total
 
     def backward(self, g):
         xp, (t, w) = xp_of(g), self.saved
         targets = Targets(self.name, g.dtype, self.shape[-1], t, w, *self.options)
         gx = xp.zeros(self.shape, g.dtype)
-        gt = selected(targets.hard * -targets.arriving(g)[:, 0], ~targets.ignored)
+        arriving = targets.arriving(g)[:, 0]
+        if self.half is not None and targets.reduction == "mean" and not on_gpu([g]):
+            arriving = self.stored(g / self.n) if self.n else arriving
+        gt = selected(targets.hard * -arriving, ~targets.ignored)
         as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
         return gx, None, None
 
@@ -228,9 +268,10 @@ class MseLoss(Op):
 
     signature = "x(...) t(...) -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t):
-        d = x - t
+        d = self.stored(x - t)
         self.saved = (d,)
         return d * d
 
@@ -249,16 +290,22 @@ class BinaryCrossEntropy(Op):
     """
 
     signature = "x(...) t(...) -> y(...)"
+    in_float32 = True
 
     def forward(self, x, t):
         xp = xp_of(x)
-        log_x, log_not_x = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100.0) for p in (x, 1.0 - x))
-        self.saved = x, t, log_not_x - log_x
-        return (t - 1.0) * log_not_x - t * log_x
+        logs = (xp.log(xp.maximum(p, 1e-45)) for p in (x, 1.0 - x))
+        log_x, log_not_x = (self.stored(xp.maximum(p, -100.0)) for p in logs)
+        self.saved = x, t, log_not_x - log_x if self.half is None else None
+        other = self.stored(self.stored(t - 1.0) * log_not_x)
+        return other - self.stored(t * log_x)
 
     def backward(self, g):
         x, t, difference = self.saved
-        gx = g * (x - t) / xp_of(x).maximum(x * (1.0 - x), 1e-12)
+        if difference is None:
+            difference = -self.stored(xp_of(x).log(self.stored(x / self.stored(1.0 - x))))
+        gx = self.stored(g * self.stored(x - t))
+        gx = gx / xp_of(x).maximum(self.stored(x * self.stored(1.0 - x)), 1e-12)
         return gx, g * difference if self.needs[1] else None
 
 
@@ -274,17 +321,32 @@ class BinaryCrossEntropyWithLogits(Op):
 
     signature = "x(...) t(...) w(...)? -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t, w=1.0):
         xp = xp_of(x)
         s = xp.log1p(xp.exp(-abs(x))) - xp.minimum(x, 0.0)
         self.saved = x, t, w, s
-        return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * s
+        if self.half is None:
+            return (1.0 - t) * x + (1.0 + (w - 1.0) * t) * s
+        stored = self.stored
+        n = 1.0 if isinstance(w, float) else stored(1.0 + stored(stored(w - 1.0) * t))
+        return stored(stored(1.0 - t) * x) + stored(n * stored(s))
 
     def backward(self, g):
         x, t, w, s = self.saved
-        gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
-        return gx, g * ((w - 1.0) * s - x) if self.needs[1] else None, None
+        if self.half is None:
+            gx = g * (1.0 - t - (1.0 + (w - 1.0) * t) * sigmoid(-x))
+        else:
+            stored, s_x = self.stored, self.stored(sigmoid(x))
+            wt = t if isinstance(w, float) else stored(w * t)
+            n = 1.0 if isinstance(w, float) else stored(stored(wt + 1.0) - t)
+            gx = g * stored(stored(n * s_x) - wt)
+        if self.half is None or isinstance(w, float):
+            gt = g * ((w - 1.0) * s - x) if self.needs[1] else None
+        else:
+            gt = g * stored(stored(-s - x) + stored(stored(s) * w))
+        return gx, gt, None
 
 
 class KlDiv(Op):
@@ -297,12 +359,15 @@ class KlDiv(Op):
 
     signature = "x(...) t(...) -> y(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, t, log_target=False):
         xp, self.log_target = xp_of(t), log_target
         p, log_p = (xp.exp(t), t) if log_target else (t, xp.log(t + (t == 0)))
         self.saved = x, p, log_p
-        return p * (log_p - x)
+        if self.half is None or log_target:
+            return p * self.stored(log_p - x)
+        return self.stored(p * self.stored(log_p)) - self.stored(p * x)
 
     def backward(self, g):
         x, p, log_p = self.saved

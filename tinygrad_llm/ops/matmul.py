@@ -3,6 +3,7 @@
 import math
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import in_rows
 from ..arrays.matmul import product, products
 from ..arrays.reductions import unbroadcast
 from ..autograd.engine import Op
@@ -18,6 +19,8 @@ class Matmul(Op):
 
     signature = "a(...,N,K) b(...,K,M) -> c(...,N,M)"
     broadcasts = True
+    in_rows = True
+    in_float32 = True
 
     def forward(self, a, b):
         self.saved = a if self.needs[1] else None, b if self.needs[0] else None
@@ -55,10 +58,12 @@ class Einsum(Op):
 
     signature = "x(...) y(...) -> z(...)"
     views = True  # the output is a view if a single input's dimensions are only permuted
+    in_float32 = True
 
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output
-        return xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+        y = xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+        return y if len(xs) == 1 and len(inputs[0]) == len(output) else in_rows(y)
 
     def backward(self, g):
         xp = xp_of(g)

@@ -19,6 +19,7 @@ class LayerNorm(Op):
     """
 
     signature = "x(...,C) w(C)? b(C)? -> y(...,C)"
+    in_float32 = True
 
     def forward(self, x, w=None, b=None, eps=1e-5):
         xp = xp_of(x)
@@ -34,6 +35,9 @@ class LayerNorm(Op):
             if b is not None:
                 y += b
 
+        if self.half is not None:  # PyTorch's backward computes x̂ anew, from μ and r as stored
+            r = self.stored(r)
+            xhat = (x - self.stored(row_mean(x))) * r
         self.saved = xhat, r, w
         return y
 
@@ -68,6 +72,7 @@ class RmsNorm(Op):
     """
 
     signature = "x(...,C) w(C)? -> y(...,C)"
+    in_float32 = True
 
     def forward(self, x, w=None, eps=1e-6):
         xp = xp_of(x)

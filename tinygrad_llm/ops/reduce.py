@@ -22,6 +22,8 @@ def spread(g, shape, dims, keepdim):
 class Sum(Op):
     """y = Σ x over dims.   Backward: ∂L/∂x = g, the same for every element.   Saves nothing."""
 
+    in_rows = True
+
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         return sum_over(x, dims, keepdim)
@@ -33,6 +35,9 @@ class Sum(Op):
 class Mean(Op):
     """y = (1/n)·Σ x over dims, n elements each.   Backward: ∂L/∂x = g/n.   Saves nothing."""
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         self.n = math.prod(x.shape[d] for d in dims)
@@ -43,6 +48,12 @@ class Mean(Op):
         return spread(g / self.n if self.n else g, self.shape, self.dims, self.keepdim)
 
 
+def _centred_in_half(op, x, dims):
+    """x − μ, of which PyTorch stores μ and the difference in half precision."""
+    n = math.prod(x.shape[d] for d in dims)
+    return op.stored(x - op.stored(sum_over(x, dims, True) / max(n, 1)))
+
+
 class Var(Op):
     """y = Σ (x − μ)² / (n − c) over dims, with the correction c = 1 (unbiased) or 0.
 
@@ -51,16 +62,21 @@ class Var(Op):
     Saves x − μ.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
         centred, self.divisor, y = variance(x, dims, keepdim, correction)
+        if self.half is not None:
+            centred = _centred_in_half(self, x, dims)
         self.saved = (centred,)
         return y.astype(x.dtype, copy=False)
 
     def backward(self, g):
         (centred,) = self.saved
         factor = 2.0 / self.divisor if self.divisor else math.inf
-        return spread(g * factor, centred.shape, self.dims, self.keepdim) * centred
+        return spread(self.stored(g * factor), centred.shape, self.dims, self.keepdim) * centred
 
 
 class Std(Op):
@@ -70,16 +86,22 @@ class Std(Op):
     Saves x − μ and y.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False, correction=1):
         self.dims, self.keepdim = dims, keepdim
         centred, self.divisor, y = variance(x, dims, keepdim, correction)
         y = xp_of(x).sqrt(y).astype(x.dtype, copy=False)
+        if self.half is not None:
+            centred = _centred_in_half(self, x, dims)
         self.saved = centred, y
         return y
 
     def backward(self, g):
         centred, y = self.saved
-        scale = selected(g / ((y + (y == 0)) * self.divisor), y != 0)
+        scale = self.stored(selected(g / (2.0 * (y + (y == 0))), y != 0))
+        scale = self.stored(scale * (2.0 / self.divisor if self.divisor else math.inf))
         return spread(scale, centred.shape, self.dims, self.keepdim) * centred
 
 
@@ -90,6 +112,9 @@ class Extreme(Op):
     the NaNs are the ties.
     Saves x and y.
     """
+
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, dims, keepdim=False, largest=True):
         self.dims, self.keepdim, self.largest = dims, keepdim, largest
@@ -112,16 +137,34 @@ class Prod(Op):
     y / xᵢ would be shorter, and wrong where xᵢ = 0. Saves x.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dim, keepdim=False):
         self.dim, self.keepdim = dim, keepdim
         self.saved = (x,)
+        if self.half is not None:
+            return self.one_by_one(x)
         return x.prod(dim, keepdims=keepdim)
+
+    def one_by_one(self, x):
+        """The product of half-precision numbers, of which PyTorch rounds each step."""
+        rows = xp_of(x).moveaxis(x, self.dim, 0)  # (n, ...)
+        y = xp_of(x).ones(rows.shape[1:], x.dtype)
+        for row in rows:
+            y = self.stored(y * row)
+        return xp_of(x).expand_dims(y, self.dim) if self.keepdim else y
 
     def backward(self, g):
         (x,) = self.saved
         xp = xp_of(x)
         if x.shape[self.dim] == 0:
             return xp.zeros_like(x)
+        if self.half is not None and x.all():
+            y = g if self.keepdim else xp.expand_dims(g, self.dim)
+            keepdim, self.keepdim = self.keepdim, True
+            product, self.keepdim = self.one_by_one(x), keepdim
+            return y * self.stored(product / x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
         before, after = xp.ones_like(rows), xp.ones_like(rows)
         before[..., 1:] = rows[..., :-1].cumprod(-1)
@@ -132,6 +175,9 @@ class Prod(Op):
 
 class Cumsum(Op):
     """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing."""
+
+    in_rows = True
+    in_float32 = True
 
     def forward(self, x, dim):
         self.dim = dim
@@ -149,6 +195,9 @@ class Norm(Op):
     Saves x and y.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dims, keepdim=False):
         self.dims, self.keepdim = dims, keepdim
         y = xp_of(x).sqrt(sum_over(x * x, dims, keepdim))
@@ -157,5 +206,8 @@ class Norm(Op):
 
     def backward(self, g):
         x, y = self.saved
+        if self.half is not None:
+            y, g = (spread(a, x.shape, self.dims, self.keepdim) for a in (y, g))
+            return selected(g * self.stored(x / (y + (y == 0))), y != 0)
         scale = selected(g / (y + (y == 0)), y != 0)
         return spread(scale, x.shape, self.dims, self.keepdim) * x

@@ -37,6 +37,7 @@ class Rope(Op):
     """
 
     signature = "x(...,T,D) cos(...,T,R) sin(...,T,R) -> y(...,T,D)"
+    in_float32 = True
 
     def forward(self, x, cos, sin, interleaved=False):
         self.saved, self.interleaved = (cos, sin), interleaved

@@ -28,10 +28,10 @@ class Remainder(Op):
 
     signature = "x(...) y(...) -> z(...)"
     broadcasts = True
+    in_float32 = True
 
     def forward(self, x, y, rounding="floor"):
-        xp = xp_of(x)
-        self.rounding = rounding
+        xp, self.rounding = xp_of(x), rounding
         if self.needs[1]:
             self.saved = x, y
         return xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
@@ -41,5 +41,19 @@ class Remainder(Op):
             return g, None
         x, y = self.saved
         xp = xp_of(g)
-        q = xp.floor_divide(x, y) if self.rounding == "floor" else xp.trunc(x / y)
+        if self.half is not None:
+            q = self.quotient(x, y)
+        else:
+            q = xp.floor_divide(x, y) if self.rounding == "floor" else xp.trunc(x / y)
         return g, -(g * q)
+
+    def quotient(self, x, y):
+        """q in half precision, of which PyTorch rounds each step."""
+        xp, stored = xp_of(x), self.stored
+        if self.rounding == "trunc":
+            return xp.trunc(stored(x / y))
+        z = xp.fmod(x, y)
+        q = stored(stored(x - z) / y)
+        q = stored(q - ((z != 0) & ((y < 0) ^ (z < 0))))
+        whole = xp.floor(q)
+        return stored(whole + (q - whole > 0.5))

@@ -20,6 +20,8 @@ class Clamp(Op):
     def forward(self, x, low=None, high=None):
         xp = xp_of(x)
         inside = xp.ones(x.shape, bool)
+        if x.dtype.kind == "V":  # bfloat16 compares with the bounds as bfloat16, as PyTorch does
+            low, high = (p if p is None else xp.asarray(p, x.dtype) for p in (low, high))
         y = x
         if low is not None:
             inside &= x >= low
@@ -99,6 +101,7 @@ class MaskedFill(Op):
 
     signature = "x(...) mask(...) value(...) -> y(...)"
     broadcasts = True
+    in_rows = True
 
     def forward(self, x, mask, value):
         self.saved = (mask,)

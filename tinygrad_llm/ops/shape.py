@@ -3,6 +3,7 @@
 import math
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import order_of
 from ..arrays.regions import concatenated
 from ..autograd.engine import Op
 
@@ -63,6 +64,7 @@ class Cat(Op):
     """
 
     signature = "x(...) y(...) -> z(...)"
+    in_rows = True
 
     def forward(self, *xs, dim):
         self.dim, self.sizes = dim, [x.shape[dim] for x in xs]
@@ -113,7 +115,7 @@ class Flip(Op):
 
     def forward(self, x, dims):
         self.dims = dims
-        return xp_of(x).flip(x, dims).copy()
+        return xp_of(x).flip(x, dims).copy(order_of(x))
 
     def backward(self, g):
         return xp_of(g).flip(g, self.dims)
@@ -125,6 +127,8 @@ class Roll(Op):
     Backward: ∂L/∂x = g moved by −shifts.   dims None: over the elements in row order.
     Saves nothing.
     """
+
+    in_rows = True
 
     def forward(self, x, shifts, dims):
         self.shifts, self.dims = shifts, dims
@@ -140,6 +144,8 @@ class Tril(Op):
     Saves nothing.
     """
 
+    in_rows = True
+
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal
         return xp_of(x).tril(x, diagonal)
@@ -153,6 +159,8 @@ class Triu(Op):
 
     Saves nothing.
     """
+
+    in_rows = True
 
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal

@@ -18,6 +18,8 @@ class Softmax(Op):
     Saves y.
     """
 
+    in_float32 = True
+
     def forward(self, x, dim=-1):
         self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
 
@@ -49,6 +51,8 @@ class LogSoftmax(Op):
     Saves y. log(softmax(x)) would be −∞ where softmax rounds to 0.
     """
 
+    in_float32 = True
+
     def forward(self, x, dim=-1):
         self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
 
@@ -56,6 +60,9 @@ class LogSoftmax(Op):
         def some_rows(x, y, dim):
             z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
             xp_of(x).subtract(z, xp_of(x).log(total), out=y)
+
+        if self.half is not None and dim in (-1, x.ndim - 1):
+            y = self.last_dim_in_half(x)
 
         self.saved = (y,)
         return y
@@ -72,6 +79,13 @@ class LogSoftmax(Op):
 
         return gx
 
+    def last_dim_in_half(self, x):
+        """y along the last dim, where PyTorch stores Σ and its logarithm in half precision."""
+        xp = xp_of(x)
+        z = x - (x.max(-1, keepdims=True) if x.size else 0.0)
+        total = self.stored(xp.exp(z).sum(-1, keepdims=True))
+        return z - self.stored(xp.log(total))
+
 
 class Logsumexp(Op):
     """y = log Σ exp(x) = m + log Σ exp(x − m),   m = max x,   over `dim`, one or several.
@@ -81,17 +95,22 @@ class Logsumexp(Op):
     Saves x and y (one number per row). Where a whole row is −∞, y is −∞ and ∂L/∂x is NaN.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dim=-1, keepdim=False):
         xp, self.dim = xp_of(x), dim
         m = x.max(dim, keepdims=True) if x.size else x.sum(dim, keepdims=True)  # zeros if empty
         m[xp.isinf(m)] = 0.0
-        y = xp.log(xp.exp(x - m).sum(dim, keepdims=True)) + m
-        self.saved = x, y
+        e = self.stored(xp.exp(self.stored(x - m)))
+        y = self.stored(xp.log(self.stored(e.sum(dim, keepdims=True)))) + m
+        self.saved = x, self.stored(y)
         return y if keepdim else y.squeeze(dim)
 
     def backward(self, g):
         x, y = self.saved
-        gx = x - y
+        gx = self.stored(x - y)
         xp_of(x).exp(gx, out=gx)
+        gx = self.stored(gx)
         gx *= g.reshape(y.shape)
         return gx

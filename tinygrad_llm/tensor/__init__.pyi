@@ -59,8 +59,8 @@ class Tensor:
         """Bytes of one element."""
     def stride(self, dim: builtins.int | None = None) -> Any:
         """Steps from one element to the next along each dimension, in elements."""
-    def is_contiguous(self) -> builtins.bool:
-        """Whether the elements lie in memory in row order without gaps."""
+    def is_contiguous(self, memory_format: Any = None) -> builtins.bool:
+        """Whether the elements lie in memory in row order without gaps, or in another format's."""
     def data_ptr(self) -> builtins.int:
         """The address of the first element."""
     def is_floating_point(self) -> builtins.bool:
@@ -338,7 +338,7 @@ class Tensor:
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor itself if its elements lie in row order, else a copy that does."""
     def clone(self, *, memory_format: Any = None) -> Tensor:
-        """A copy with its own memory; the gradient flows back through it."""
+        """A copy with its own memory, in the same layout unless memory_format says another."""
 
     # functions/creation/filled.py
     def new_zeros(

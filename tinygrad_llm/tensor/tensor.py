@@ -7,6 +7,7 @@ ways to look at it.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 
 from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
+from ..arrays.layout import channels_at_the_end, order_of
 from . import dtypes
 from .device import device as Device
+from .formats import order_named
 from .gradient import check_gradient, refused_type
 from .size import Size
 
@@ -127,13 +130,23 @@ class Tensor:
         return self.array.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
-        """Steps from one element to the next along each dimension, in elements."""
-        steps = tuple(s // self.array.itemsize for s in self.array.strides)
+        """Steps from one element to the next along each dimension, in elements.
+
+        Of a contiguous tensor those of row order, also where a size is 1 or 0: NumPy's differ.
+        """
+        a = self.array
+        if a.flags.c_contiguous:
+            sizes = [max(n, 1) for n in (*a.shape[1:], 1)]
+            steps = tuple(math.prod(sizes[i:]) for i in range(a.ndim))
+        else:
+            steps = tuple(s // a.itemsize for s in a.strides)
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie in memory in row order without gaps."""
-        return bool(self.array.flags.c_contiguous)
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in memory in row order without gaps, or in another format's."""
+        order = "C" if memory_format is None else order_named(memory_format, self.array.ndim)
+        lies = self.array if order != "channels_last" else channels_at_the_end(self.array)
+        return bool(lies.flags.c_contiguous)
 
     def data_ptr(self) -> int:
         """The address of the first element."""
@@ -339,7 +352,7 @@ class Tensor:
         copy = object.__new__(type(self))
         memo[id(self)] = copy
         devices.use_gpu_of(self.array)
-        copy.array = self.array.copy()
+        copy.array = self.array.copy(order_of(self.array))
         copy._needs = self._needs
         if self._grad is not None:
             copy._grad = wrap(self._grad.array.copy())

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...arrays.devices import filled_on_gpu, move, xp_of
+from ...arrays.layout import empty_as
 from ...tensor import Tensor, dtypes
+from ...tensor.formats import order_named
 from ...tensor.numbers import fitted
 from ..convert import as_device
 from ..method import function, method
@@ -72,7 +74,9 @@ def empty(
     shape = as_size("empty", args, size)
     if device is not None and as_device(device).type != "cpu":
         return _filled(shape, 0, dtype, device, requires_grad)
-    return placed_tensor(np.empty(shape, dtypes.numpy_dtype(dtype)), None, requires_grad)
+    made = np.empty(shape, dtypes.numpy_dtype(dtype))
+    order = order_named(memory_format, made.ndim)
+    return placed_tensor(empty_as(made, order=order) if order else made, None, requires_grad)
 
 
 @function
@@ -102,12 +106,12 @@ def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tenso
 
 # ------------------------------------------------------------------------- like another tensor
 def _like(
-    name: str, input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool
+    name: str, input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool, format: Any
 ) -> Tensor:
-    """A tensor of input's shape, dtype, device and order of dimensions in memory."""
+    """A tensor of input's shape, dtype, device, and layout unless a memory format is given."""
     a = input.array
     array_dtype = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
-    made = xp_of(a).empty_like(a, dtype=array_dtype)
+    made = empty_as(a, array_dtype, order_named(format, a.ndim))
     if value is not None:
         if value not in (0, 1):
             value = fitted(value, array_dtype)
@@ -121,7 +125,7 @@ def zeros_like(
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Zeros of input's shape, and of its dtype and device unless given."""
-    return _like("zeros_like", input, 0, dtype, device, requires_grad)
+    return _like("zeros_like", input, 0, dtype, device, requires_grad, memory_format)
 
 
 @function
@@ -130,7 +134,7 @@ def ones_like(
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Ones of input's shape, and of its dtype and device unless given."""
-    return _like("ones_like", input, 1, dtype, device, requires_grad)
+    return _like("ones_like", input, 1, dtype, device, requires_grad, memory_format)
 
 
 @function
@@ -139,7 +143,7 @@ def empty_like(
     memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor of input's shape, and of its dtype and device unless given, its numbers not set."""
-    return _like("empty_like", input, None, dtype, device, requires_grad)
+    return _like("empty_like", input, None, dtype, device, requires_grad, memory_format)
 
 
 @function
@@ -149,7 +153,7 @@ def full_like(
 ) -> Tensor:  # fmt: skip
     """One number in input's shape, and in its dtype and on its device unless given."""
     value = as_number("full_like", "fill_value", fill_value, 2)
-    return _like("full_like", input, value, dtype, device, requires_grad)
+    return _like("full_like", input, value, dtype, device, requires_grad, memory_format)
 
 
 def _options(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...autograd.half_precision import is_half
 from ...tensor import Tensor
 from ..autocast import mixed
 from ..checks import need_floating, need_same_dtype, need_tensor
-from ..half_precision import run
 from ..linear import linear
 from ..method import function
 from ..operands import promote
@@ -82,11 +82,34 @@ def cross_entropy(
     if target.array.dtype.kind in "fV" and target.array.shape == input.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_classes("cross_entropy", input, target, weight)
+    if is_half(input.array.dtype) and not input.is_cuda:
+        return _half_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     x, t = _classes_last(input, target)
-    return run(
-        ops.CrossEntropy, x, t, _constant(weight), ignore_index=ignore_index,
+    return ops.CrossEntropy.apply(
+        x, t, _constant(weight), ignore_index=ignore_index,
         label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
+
+
+def _half_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    label_smoothing: float,
+) -> Tensor:  # fmt: skip
+    """cross_entropy in half precision: PyTorch's CPU rounds log-probabilities and every sum."""
+    dim = 1 if input.array.ndim > 1 else 0
+    log_p = log_softmax(input, dim)
+    hard = nll_loss(log_p, target, weight, None, ignore_index, None, reduction)
+    if not label_smoothing:
+        return hard
+    n_classes, ignored = input.array.shape[dim], target.eq(ignore_index)
+    w = None if weight is None else weight.reshape(n_classes, *[1] * (input.array.ndim - dim - 1))
+    soft = -(log_p if w is None else log_p * w).sum(dim).masked_fill(ignored, 0.0)
+    if reduction == "mean":
+        kept = (~ignored).sum() if weight is None else weight[target[~ignored]].sum()
+        soft = soft.sum() / kept
+    elif reduction == "sum":
+        soft = soft.sum()
+    return hard * (1.0 - label_smoothing) + soft * (label_smoothing / n_classes)
 
 
 def _soft_cross_entropy(
@@ -134,8 +157,8 @@ def linear_cross_entropy(
         )  # fmt: skip
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    return run(
-        ops.LinearCrossEntropy, input, linear_weight, target.array, linear_bias, _constant(weight),
+    return ops.LinearCrossEntropy.apply(
+        input, linear_weight, target.array, linear_bias, _constant(weight),
         ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction,
     )  # fmt: skip
 
@@ -156,8 +179,8 @@ def nll_loss(
     need_tensor("nll_loss", target, "target")
     _check_classes("nll_loss", input, target, weight)
     x, t = _classes_last(input, target)
-    return run(
-        ops.NllLoss, x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
+    return ops.NllLoss.apply(
+        x, t, _constant(weight), ignore_index=ignore_index, reduction=reduction
     )  # fmt: skip
 
 
@@ -182,7 +205,7 @@ def binary_cross_entropy(
     for which, x in (("input", input.array), ("target", target.array)):
         if x.size and not (bool((x >= 0).all()) and bool((x <= 1).all())):
             raise RuntimeError(f"all elements of {which} should be between 0 and 1")
-    losses = run(ops.BinaryCrossEntropy, input, target)
+    losses = ops.BinaryCrossEntropy.apply(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
@@ -206,7 +229,7 @@ def binary_cross_entropy_with_logits(
         )
     need_same_dtype(name, input=input, target=target, pos_weight=pos_weight)
     w = 1.0 if pos_weight is None else pos_weight.array
-    losses = run(ops.BinaryCrossEntropyWithLogits, input, target, w)
+    losses = ops.BinaryCrossEntropyWithLogits.apply(input, target, w)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
@@ -224,7 +247,7 @@ def kl_div(
     reduction = reduction_name(size_average, reduce, reduction, batchmean=True)
     input, target = promote(input, target)
     need_floating("kl_div", input, target)
-    losses = run(ops.KlDiv, input, target, log_target=log_target)
+    losses = ops.KlDiv.apply(input, target, log_target=log_target)
     if reduction == "batchmean":
         return losses.sum() / max(input.array.shape[0] if input.array.ndim else 1, 1)
     return reduced(losses, reduction)

@@ -8,7 +8,6 @@ from ... import ops
 from ...tensor import Tensor
 from ..autocast import mixed
 from ..checks import need_floating, need_tensor
-from ..half_precision import run
 from ..method import function
 from ..operands import differentiated, promote
 from ..selection import clamp
@@ -39,7 +38,7 @@ def mse_loss(
 ) -> Tensor:  # fmt: skip
     """(input − target)², reduced. With weights the mean is divided by their sum."""
     reduction = reduction_name(size_average, reduce, reduction)
-    losses = run(ops.MseLoss, *_alike("mse_loss", input, target))
+    losses = ops.MseLoss.apply(*_alike("mse_loss", input, target))
     return reduced_weighted(losses, weight, reduction)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...arrays.layout import in_rows
 from ...tensor import Tensor, wrap
 from ...tensor.shapes import normal_dim
 from ..method import function
@@ -32,7 +33,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensors = list(tensors)
     if tensors and tensors[0].array.size and _plain_alike(tensors):
         try:
-            return wrap(np.concatenate([x.array for x in tensors], dim))
+            return wrap(in_rows(np.concatenate([x.array for x in tensors], dim)))
         except ValueError:  # also NumPy's AxisError: PyTorch's words for it follow
             pass
     if not tensors:
@@ -82,7 +83,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     dim = normal_dim(dim, len(first) + 1)
     if _plain_alike(tensors):
         arrays = [x.array[(slice(None),) * dim + (None,)] for x in tensors]
-        return wrap(np.concatenate(arrays, dim))  # (..., n, ...) from n arrays (..., 1, ...)
+        joined = np.concatenate(arrays, dim)  # n arrays (..., 1, ...) -> (..., n, ...)
+        return wrap(in_rows(joined))
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 

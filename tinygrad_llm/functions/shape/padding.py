@@ -36,4 +36,6 @@ def pad(
                                f"whose size is {input.array.shape[d]}")  # fmt: skip
         input = input.narrow(d, start, length) if left < 0 or right < 0 else input
         before[d], after[d] = max(left, 0), max(right, 0)
+    if not any(before) and not any(after):
+        return input.clone()
     return ops.Pad.apply(input, before=before, after=after, value=0 if value is None else value)

@@ -30,7 +30,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     apart = [n for size in shape for n in (1, size)]
     tiled = [n for r, size in zip(times, shape, strict=True) for n in (r, size)]
     final = [r * size for r, size in zip(times, shape, strict=True)]
-    return expand(reshape(input, *apart), *tiled).reshape(*final)
+    return expand(reshape(input, *apart), *tiled).reshape(*final).contiguous()
 
 
 @method

@@ -25,7 +25,7 @@ from ...arrays.devices import cupy, gpu_count
 from ...arrays.twins import GpuTwins, twins
 from ...autograd.engine import Op
 from ..activation import Gelu
-from ..arithmetic import Add
+from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..convert import Cast
 from ..linear import Linear
@@ -58,11 +58,21 @@ TWINS: dict[type[Op], type[Op]] = {
     CrossEntropy: CudaCrossEntropy, LinearCrossEntropy: CudaLinearCrossEntropy,
     ScaledDotProductAttention: CudaAttention,
 }  # fmt: skip
+EXACT = {Add, Sub, Mul}
 NARROW = {Linear, Matmul, Gelu, ScaledDotProductAttention, LinearCrossEntropy}  # take bfloat16
 
 
 def narrow(op: type[Op], arrays: Any, options: Any) -> bool:
-    """Whether the op's twin takes these bfloat16 arrays as they are."""
+    """Whether these half-precision arrays are taken as they are: each result is rounded once.
+
+    So it is in the twins of NARROW, in cuBLAS's product of float16, and in a sum, difference or
+    product of two arrays, which CuPy computes in float32.
+    """
+    if op in EXACT:
+        one_dtype = len({getattr(a, "dtype", None) for a in arrays}) == 1
+        return one_dtype or (op is Add and CudaAdd.takes(*arrays))
+    if op is Matmul and arrays[0].dtype == "float16":
+        return True
     return op in NARROW and TWINS[op].takes(*arrays, **options)  # type: ignore[attr-defined]
 
 
