@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 FLOORS = """
 files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads
+version  multiprocessing
 arrays.devices
 arrays.availability  arrays.special  arrays.indexing  arrays.regions  arrays.parallel
 arrays.reductions
@@ -34,12 +35,14 @@ ops.cuda
 weights.formats
 weights
 functions
-cuda.graphs
-amp
-cuda.amp
+cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
+amp  _dynamo
+cuda.amp  compiler
 cuda
 backends
-nn  optim  utils
+distributions
+optim  utils
+nn
 serialization  testing
 layers
 weights.families  text  data
@@ -66,7 +69,7 @@ SEES_ONLY = {
     "autograd": "arrays tensor",
     "ops": "arrays autograd",
     "optim": "arrays autograd tensor",
-    "utils": "arrays autograd functions random tensor",
+    "utils": "arrays autograd distributed functions random tensor",
     "text": "files",
     "data": "files random tensor",
 }

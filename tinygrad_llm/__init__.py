@@ -273,25 +273,28 @@ from .tensor.dtypes import (
     uint64,
 )
 from .tensor.dtypes import bool_ as bool
+from .version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 strided = "strided"
-FloatTensor = Tensor
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
 
-__version__ = "0.1.0"
-
 _PACKAGES = (
-    "amp arrays backends cuda data files finetune functions generation layers models nn ops optim "
-    "serialization study testing text training utils weights"
+    "_dynamo _inductor amp arrays backends compiler cuda data distributed distributions files "
+    "finetune functions generation layers models multiprocessing nn ops optim random serialization "
+    "study testing text training utils version weights"
 ).split()
 _ELSEWHERE = {
     "save": "serialization",
     "load": "serialization",
     "gradcheck": "autograd.finite_differences",
     "set_printoptions": "tensor.printing",
+    "accelerator": "backends.elsewhere",
+    "mps": "backends.elsewhere",
+    "mtia": "backends.elsewhere",
+    "xpu": "backends.elsewhere",
 }
 
 

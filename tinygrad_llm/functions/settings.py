@@ -10,7 +10,12 @@ from ..tensor import device
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
     """The model itself: nothing is compiled here. As a decorator, the function itself."""
-    return (lambda function: function) if model is None else model
+    return as_it_is(model)
+
+
+def as_it_is(function: Any = None) -> Any:
+    """The function itself; for None a decorator that returns its function."""
+    return (lambda decorated: decorated) if function is None else function
 
 
 def get_default_device() -> device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor.missing_names import missing
-from . import functional, init, parameter, utils
+from . import attention, functional, init, parallel, parameter, utils
 from .activation import (
     CELU,
     ELU,
@@ -58,6 +58,7 @@ from .loss import (
 )
 from .module import Module
 from .norm import LayerNorm, RMSNorm
+from .parallel import DataParallel
 from .parameter import Parameter
 from .sparse import Embedding
 
@@ -68,6 +69,7 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "ELU",
     "Embedding",
@@ -114,8 +116,10 @@ __all__ = [
     "Tanhshrink",
     "TripletMarginLoss",
     "Unflatten",
+    "attention",
     "functional",
     "init",
+    "parallel",
     "parameter",
     "utils",
 ]

@@ -300,5 +300,31 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     return _write(tensor, values, "sparse_")
 
 
+# ------------------------------------------------------------------------------- the old names
+_OLD = (
+    "uniform normal constant eye dirac xavier_uniform xavier_normal kaiming_uniform kaiming_normal "
+    "orthogonal sparse"
+).split()
+
+
+def _old_name(name: str) -> Any:
+    """PyTorch's name of before 2018, without the underscore at its end, with its warning."""
+    new = globals()[f"{name}_"]
+
+    @functools.wraps(new)
+    def old(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(
+            f"`nn.init.{name}` is now deprecated in favor of `nn.init.{name}_`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return new(*args, **kwargs)
+
+    old.__name__ = old.__qualname__ = name
+    return old
+
+
 def __getattr__(name: str) -> object:
+    if name in _OLD:
+        return _old_name(name)
     raise missing(__name__, name, __all__)
