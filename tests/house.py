@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 # From the ground up. A room imports only rooms of rows above its own row in this list. A room is a
 # folder or a file; the longest name that matches counts.
 FLOORS = """
-files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
+files  arrays  arrays.meta
+arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads
 version  multiprocessing
 arrays.devices

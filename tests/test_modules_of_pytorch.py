@@ -47,12 +47,12 @@ NAMES = {
 
 @pytest.mark.parametrize("module", sorted(NAMES))
 def test_a_module_has_its_names(module):
-    found = importlib.import_module(f"tinygrad_llm.{module}")
-    assert [name for name in NAMES[module].split() if not hasattr(found, name)] == []
+    there = importlib.import_module(f"tinygrad_llm.{module}")
+    assert [name for name in NAMES[module].split() if not hasattr(there, name)] == []
     whole = torch
     for part in module.split("."):  # and it is there after `import tinygrad_llm` alone
         whole = getattr(whole, part)
-    assert whole is found
+    assert whole is there
 
 
 def test_none_of_them_is_loaded_by_a_plain_import():

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .meta import is_meta
+
 __all__ = ["address", "is_array", "ndarray", "storage_of"]
 
 ndarray = np.ndarray
@@ -18,15 +20,18 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
-    while True:
+    while not is_meta(array):
         base = getattr(array, "base", None)
         if base is None or not is_array(base):
             return array
         array = base
+    return array
 
 
 def address(array: Any) -> int:
-    """The address of the array's first element."""
+    """The address of the array's first element; 0 for an array of the meta device."""
     if isinstance(array, np.ndarray):
+        if is_meta(array):
+            return 0
         return array.__array_interface__["data"][0]
     return array.data.ptr

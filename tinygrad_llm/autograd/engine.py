@@ -23,9 +23,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
 from ..arrays.memory import is_array, ndarray, storage_of
+from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
 from ..arrays.twins import twins
 from ..tensor import Tensor, attach, shapes, wrap
+from . import on_meta
 from .grad_mode import mode
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
@@ -146,7 +148,9 @@ class Op:
             if key not in cls._shapes_checked:
                 _check_shapes(cls, key)
         try:
-            if options or len(arrays) != 2:
+            if meta.used and on_meta.any_meta(arrays):
+                out = on_meta.forward(op, arrays, options)
+            elif options or len(arrays) != 2:
                 out = op.forward(*arrays, **options)
             else:  # without a tuple and a dict to unpack: a tenth of what a small op costs
                 out = op.forward(arrays[0], arrays[1])

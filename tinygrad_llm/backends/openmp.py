@@ -1,4 +1,4 @@
-"""OpenMP: not used here. NumPy's BLAS and this package have threads of their own kind."""
+"""OpenMP: not used here. NumPy's BLAS and this package have other threads."""
 
 from __future__ import annotations
 

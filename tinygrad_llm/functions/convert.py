@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import device_of
+from ..arrays.devices import device_of, no_data
 from ..tensor import Tensor, attach, device, dtypes
+from ..tensor.device import default_device
 from .method import method
 
 
@@ -18,6 +19,7 @@ def to(
     """In another dtype, on another device, or both: x.to("cuda"), x.to(float64), x.to(other).
 
     The tensor itself if nothing changes, unless copy=True. Gradients flow back through it.
+    Raises: NotImplementedError from the meta device to another one.
     """
     for a in args:
         if isinstance(a, bool):
@@ -38,6 +40,8 @@ def to(
     if device is not None:
         place = as_device(device)
         here, index = device_of(result.array)
+        if here == "meta" and place.type != "meta":
+            raise no_data()
         if here != place.type or (place.index not in (None, index) and here == "cuda"):
             result = ops.Move.apply(result, kind=place.type, index=place.index)
     return result.clone() if copy and result is self else result
@@ -45,6 +49,13 @@ def to(
 
 def as_device(value: Any) -> device:
     """A device from its name, number, or itself."""
+    return value if isinstance(value, device) else device(value)
+
+
+def place_of(value: Any) -> device | None:
+    """The device given, else the default one; None for the CPU where none was given."""
+    if value is None:
+        return default_device()
     return value if isinstance(value, device) else device(value)
 
 

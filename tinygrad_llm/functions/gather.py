@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..arrays.indexing import take_along
+from ..arrays.meta import is_meta
 from ..tensor import Tensor
 from ..tensor.shapes import normal_dim
 from .index import getitem
@@ -58,7 +59,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 def _check_range(ids: Any, n: int, dim: int) -> None:
     """Raises: RuntimeError for an index outside [0, n)."""
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+    if ids.size and not is_meta(ids) and (int(ids.min()) < 0 or int(ids.max()) >= n):
         wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 

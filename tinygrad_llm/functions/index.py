@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.memory import is_array
+from ..arrays.meta import is_meta
 from ..autograd.engine import OPS
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
@@ -47,7 +48,7 @@ def as_index(index: Any, x: Any) -> Any:
             raise IndexError(f"index {p} is out of bounds for dimension {dim} with size {n}")
         if isinstance(p, slice) and p.step is not None and p.step <= 0:
             raise ValueError("step must be greater than zero")
-        if is_array(p) and p.dtype.kind in "iu" and p.size:
+        if is_array(p) and p.dtype.kind in "iu" and p.size and not is_meta(p):
             low, high = int(p.min()), int(p.max())
             if low < -n or high >= n:
                 wrong = low if low < -n else high

@@ -13,9 +13,10 @@ from typing import Any
 
 from .. import ops
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, to_numpy, use_gpu_of, xp_of
+from ..arrays.devices import device_of, move, no_data, to_numpy, use_gpu_of, xp_of
 from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
+from ..arrays.meta import is_meta
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
@@ -50,7 +51,7 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     """Copy new's values into x's memory, with new's history; returns x.
 
     Raises: RuntimeError if the shapes differ, new's dtype cannot be cast to x's, or x's memory is
-    read-only or shared by several of its elements.
+    read-only or shared by several of its elements; NotImplementedError if new has no numbers.
     """
     if new.array.shape != x.array.shape:
         raise RuntimeError(
@@ -65,11 +66,16 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
             f"{dtypes.title(x.dtype)}"
         )
-    if 0 in x.array.strides and x.array.size > 1 and _repeats(x.array):
+    if 0 in x.array.strides and x.array.size > 1 and not is_meta(x.array) and _repeats(x.array):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
         )
+    if is_meta(x.array):
+        _take_history(x, new)
+        return x
+    if is_meta(new.array):
+        raise no_data()
     new = cast(new, x.array.dtype)._up_to_date()
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
@@ -187,6 +193,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to value, a number or a 0-d tensor."""
     refuse_leaf(self)
+    if is_meta(self.array):
+        return self
     if isinstance(value, Tensor):
         return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
     use_gpu_of(self)

@@ -6,6 +6,8 @@ from typing import Any
 
 from ..arrays import devices, parallel
 from ..tensor import device
+from ..tensor import device as _device
+from ..tensor.device import default_device, set_default
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -19,20 +21,22 @@ def as_it_is(function: Any = None) -> Any:
 
 
 def get_default_device() -> device:
-    """device(type='cpu'): where tensors are made unless device= is given."""
-    return device("cpu")
+    """Where this thread makes tensors unless device= is given: the CPU unless it was changed."""
+    place = default_device() or device("cpu")
+    if place.type == "cuda" and place.index is None:
+        return device("cuda", devices.current_gpu())
+    return place
 
 
 def set_default_device(device: Any) -> None:
-    """Accepts "cpu" alone.
+    """Make tensors on this device, "cuda" or "meta", unless device= is given; None for the CPU.
 
-    Raises: RuntimeError for another: pass device= to the function instead.
+    Raises: RuntimeError for a device that does not exist, and for a GPU where none can be used.
     """
-    if str(device) != "cpu":
-        raise RuntimeError(
-            f"set_default_device({str(device)!r}): tensors are made on the CPU unless the function "
-            f"that makes them gets device={str(device)!r}"
-        )
+    place = None if device is None else _device(device)
+    if place is not None and place.type == "cuda":
+        devices.gpu_to_use(place.index)
+    set_default(place)
 
 
 def get_num_threads() -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import random
 from ..arrays.devices import device_of, move, to_numpy
+from ..arrays.meta import is_meta
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor
 from ..tensor.missing_names import missing
@@ -68,11 +69,11 @@ skipping = False  # set by nn.utils.skip_init: nothing is drawn
 
 
 def _draws(fill: Any) -> Any:
-    """The function, which leaves the tensor as it is while `skipping` is set."""
+    """The function, which leaves meta tensors as they are, and all while `skipping` is set."""
 
     @functools.wraps(fill)
     def fill_unless_skipping(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return tensor if skipping else fill(tensor, *args, **kwargs)
+        return tensor if skipping or is_meta(tensor.array) else fill(tensor, *args, **kwargs)
 
     return fill_unless_skipping
 

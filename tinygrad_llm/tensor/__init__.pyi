@@ -40,6 +40,8 @@ class Tensor:
     def is_cuda(self) -> builtins.bool: ...
     @property
     def is_cpu(self) -> builtins.bool: ...
+    @property
+    def is_meta(self) -> builtins.bool: ...
     def get_device(self) -> builtins.int:
         """The number of the tensor's GPU; -1 on the CPU."""
     @property
@@ -61,7 +63,7 @@ class Tensor:
     def is_contiguous(self) -> builtins.bool:
         """Whether the elements lie in memory in row order without gaps."""
     def data_ptr(self) -> builtins.int:
-        """The address of the first element."""
+        """The address of the first element; 0 on the meta device."""
     def is_floating_point(self) -> builtins.bool:
         """Whether the dtype is a floating one, which alone can have gradients."""
     def is_complex(self) -> builtins.bool:

@@ -162,18 +162,23 @@ def array_repr(
     device: str | None = None,
     grad_fn: str | None = None,
     requires_grad: bool = False,
+    numbers: bool = True,
 ) -> str:
     """The text of a tensor that holds `array` (NumPy, any shape, any dtype that `dtypes` knows).
 
     device: shown when it is given (for a tensor that is not on the CPU). grad_fn: the name shown
-    in `grad_fn=<...>`; where it is None, `requires_grad=True` is shown if `requires_grad`.
+    in `grad_fn=<...>`; where it is None, `requires_grad=True` is shown if `requires_grad`. numbers
+    False: `...` stands for them, as for a tensor of the meta device.
     """
     d = dtypes.of(array.dtype)
     usual: tuple[dtypes.dtype, ...] = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
     suffixes = []
     if device is not None:
         suffixes.append(f"device='{device}'")
-    if not array.size:
+    if not numbers:
+        suffixes.append(f"size={tuple(array.shape)}")
+        usual = usual[:1]
+    elif not array.size:
         if array.ndim != 1:
             suffixes.append(f"size={tuple(array.shape)}")
         usual = usual[:1]  # nothing shows whether an empty tensor holds integers or truth values
@@ -187,7 +192,7 @@ def array_repr(
         suffixes.append("requires_grad=True")
 
     indent = len(name) + 1
-    text = f"{name}({numbers_str(array, indent)}"
+    text = f"{name}({numbers_str(array, indent) if numbers else '...'}"
     column = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
         if column + len(suffix) + 2 > _options.linewidth:
@@ -202,8 +207,9 @@ def array_repr(
 def tensor_text(tensor: Any) -> str:
     """The repr of a Tensor or a Parameter."""
     return array_repr(
-        devices.to_numpy(tensor.array),
-        device=str(tensor.device) if tensor.is_cuda else None,
+        tensor.array if tensor.is_meta else devices.to_numpy(tensor.array),
+        device=None if tensor.is_cpu else str(tensor.device),
+        numbers=not tensor.is_meta,
         grad_fn=None if tensor.grad_fn is None else grad_fn_name(tensor),
         requires_grad=tensor.requires_grad,
     )

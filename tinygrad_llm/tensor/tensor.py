@@ -7,12 +7,15 @@ ways to look at it.
 
 from __future__ import annotations
 
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import numpy as np
 
 from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
+from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
 from .size import Size
@@ -68,7 +71,7 @@ class Tensor:
     @property
     def device(self) -> Device:
         kind, index = devices.device_of(self.array)
-        return Device(kind) if kind == "cpu" else Device(kind, index)
+        return Device(kind) if kind != "cuda" else Device(kind, index)
 
     @property
     def ndim(self) -> int:
@@ -81,6 +84,10 @@ class Tensor:
     @property
     def is_cpu(self) -> bool:
         return devices.device_of(self.array)[0] == "cpu"
+
+    @property
+    def is_meta(self) -> bool:
+        return is_meta(self.array)
 
     def get_device(self) -> int:
         """The number of the tensor's GPU; -1 on the CPU."""
@@ -125,15 +132,21 @@ class Tensor:
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps from one element to the next along each dimension, in elements."""
-        steps = tuple(s // self.array.itemsize for s in self.array.strides)
+        if is_meta(self.array):
+            ends = accumulate((self.array.shape[:0:-1]), mul, initial=1)
+            steps = tuple(ends)[::-1] if self.array.ndim else ()
+        else:
+            steps = tuple(s // self.array.itemsize for s in self.array.strides)
         return steps if dim is None else steps[dim]
 
     def is_contiguous(self) -> bool:
         """Whether the elements lie in memory in row order without gaps."""
-        return bool(self.array.flags.c_contiguous)
+        return bool(self.array.flags.c_contiguous) or is_meta(self.array)
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
+        """The address of the first element; 0 on the meta device."""
+        if is_meta(self.array):
+            return 0
         if devices.device_of(self.array)[0] == "cuda":
             return self.array.data.ptr
         return self.array.ctypes.data
@@ -210,14 +223,15 @@ class Tensor:
         """The numbers as a NumPy array that shares this tensor's memory.
 
         force=True detaches and copies as needed.
-        Raises: without force RuntimeError if the tensor requires grad, TypeError if it is on a GPU.
+        Raises: without force RuntimeError if the tensor requires grad, TypeError if it is on a GPU
+        or the meta device.
         """
         if self._needs and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. "
                 "Use tensor.detach().numpy() instead."
             )
-        if devices.device_of(self.array)[0] == "cuda" and not force:
+        if devices.device_of(self.array)[0] != "cpu" and not force:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
                 "copy the tensor to host memory first."

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays.devices import move
 from ...tensor import Tensor, wrap
-from ..convert import as_device
+from ..convert import place_of
 
 
 def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
@@ -78,12 +78,12 @@ def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
 
 
 def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:
-    """The array as a tensor on the device.
+    """The array as a tensor on the device, for None on the default device.
 
     Raises: RuntimeError if an integer or boolean tensor should require a gradient.
     """
-    if device is not None:
-        place = as_device(device)
+    place = place_of(device)
+    if place is not None:
         array = move(array, place.type, place.index)
     result = wrap(array)
     if requires_grad:

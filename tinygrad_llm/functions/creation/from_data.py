@@ -12,6 +12,7 @@ import numpy as np
 from ...arrays import devices
 from ...arrays.memory import is_array
 from ...tensor import Tensor, dtypes, wrap
+from ..convert import place_of
 from .arguments import fitted, placed_tensor
 
 
@@ -43,7 +44,7 @@ def tensor(
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """As `tensor`, but an array or tensor of that dtype and device is not copied."""
     if isinstance(data, Tensor):
-        return data.to(dtype=dtype, device=device)
+        return data.to(dtype=dtype, device=place_of(device))
     return placed_tensor(_as_array(data, dtype, copy=False), device, False)
 
 

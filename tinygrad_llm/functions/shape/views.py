@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import ops
 from ...arrays.memory import storage_of
+from ...arrays.meta import is_meta
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
@@ -62,7 +63,8 @@ def view(input: Tensor, *size: Any) -> Tensor:
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     sizes = _inferred(as_shape(size), input.array)
     a = input.array
-    if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
+    whole = a.flags.c_contiguous or not a.size or is_meta(a)
+    if not whole and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
             "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
