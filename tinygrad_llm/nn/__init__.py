@@ -38,6 +38,7 @@ from .container import (
     Sequential,
     Unflatten,
 )
+from .conv import Conv1d
 from .dropout import Dropout
 from .linear import Identity, Linear
 from .loss import (
@@ -66,6 +67,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CELU",
+    "Conv1d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",

@@ -25,7 +25,7 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "remainder cast move"),
     ("Many into one", "sum mean expand cumsum extreme prod var std norm"),
     ("The same numbers elsewhere", "reshape permute cat split flip roll tril triu pad"),
-    ("Products", "matmul linear einsum linear_layer"),
+    ("Products", "matmul linear einsum conv1d linear_layer"),
     ("Picking", "index index_put gather scatter_add embedding read_view write_view "
      "embedding_layer"),
     ("Activations", "logsigmoid softplus silu elu gelu feed_forward"),
