@@ -44,7 +44,8 @@ ERRORS = {
     "dilation": (lambda: F.conv1d(torch.ones(1, 2, 5), torch.ones(2, 2, 3), dilation=0), "dilat"),
     "negative": (lambda: F.conv1d(torch.ones(1, 2, 5), torch.ones(2, 2, 3), padding=-1), "negat"),
     "same": (
-        lambda: F.conv1d(torch.ones(1, 2, 5), torch.ones(2, 2, 3), stride=2, padding="same"), "strid",
+        lambda: F.conv1d(torch.ones(1, 2, 5), torch.ones(2, 2, 3), stride=2, padding="same"),
+        "strid",
     ),
     "word": (lambda: F.conv1d(torch.ones(1, 2, 5), torch.ones(2, 2, 3), padding="full"), "'same'"),
     "dtype": (lambda: F.conv1d(torch.ones(1, 2, 5).double(), torch.ones(2, 2, 3)), "dtype"),

@@ -61,7 +61,14 @@ from .functions.creation.filled import (
     zeros,
     zeros_like,
 )
-from .functions.creation.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor
+from .functions.creation.from_data import (
+    as_tensor,
+    asarray,
+    from_dlpack,
+    from_numpy,
+    frombuffer,
+    tensor,
+)
 from .functions.creation.ranges import arange, linspace, logspace
 from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
 from .functions.elementary import (
@@ -121,7 +128,7 @@ from .functions.logic import (
     logical_xor,
 )
 from .functions.order import argsort, median, quantile, sort, topk
-from .functions.properties import is_floating_point, is_nonzero, is_tensor, numel
+from .functions.properties import is_complex, is_floating_point, is_nonzero, is_tensor, numel
 from .functions.random import (
     Generator,
     bernoulli,
@@ -242,6 +249,10 @@ from .tensor import Size, Tensor, device
 from .tensor.dtypes import (
     bfloat16,
     can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
     dtype,
     finfo,
     float16,
@@ -262,11 +273,11 @@ from .tensor.dtypes import (
     uint64,
 )
 from .tensor.dtypes import bool_ as bool
+from .tensor.layout import layout, strided
 from .version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
-strided = "strided"
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
 
@@ -289,6 +300,16 @@ _ELSEWHERE = {
     "rms_norm": "functions.norm",
     "save": "serialization",
     "set_printoptions": "tensor.printing",
+    **dict.fromkeys(
+        "FloatTensor DoubleTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor "
+        "CharTensor ByteTensor BoolTensor set_default_tensor_type".split(),
+        "functions.creation.typed",
+    ),
+    **dict.fromkeys(
+        "complex conj imag polar real view_as_complex view_as_real".split(),
+        "functions.complex_numbers",
+    ),
+    "UntypedStorage": "functions.storage",
     "accelerator": "backends.elsewhere",
     "mps": "backends.elsewhere",
     "mtia": "backends.elsewhere",

@@ -60,7 +60,8 @@ def test_without_a_batch_and_in_other_layouts():
 
 
 LAYERS = [
-    (4, 4, 3, {"groups": 4, "padding": 2}), (6, 6, (4,), {"groups": 6, "padding": 3, "bias": False}),
+    (4, 4, 3, {"groups": 4, "padding": 2}),
+    (6, 6, (4,), {"groups": 6, "padding": 3, "bias": False}),
     (3, 8, 5, {}), (8, 4, 2, {"stride": 2, "dilation": 3}), (4, 8, 3, {"groups": 2, "padding": 1}),
     (5, 5, 1, {"padding": "same"}),
 ]  # fmt: skip

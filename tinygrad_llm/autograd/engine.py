@@ -68,6 +68,7 @@ class Op:
     signature: ClassVar[str] = "x(...) -> y(...)"
     broadcasts: ClassVar[bool] = False  # the engine sums the broadcast dimensions away
     views: ClassVar[bool] = False  # the output may show the input's memory
+    takes_complex: ClassVar[bool] = False  # backward is right for complex numbers too
     adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"
 
@@ -158,9 +159,12 @@ class Op:
             raise shapes.explained(cls.name, cls.signature, arrays, error) from error
         if type(out) is ndarray:  # one output, as nearly always
             y = wrap(out)
-            if True in needs and out.dtype.kind in "fV":
-                op.edges, op.order = edges, next(clock)
-                y._needs, y._op = True, op
+            if True in needs:
+                if out.dtype.kind in "fV":
+                    op.edges, op.order = edges, next(clock)
+                    y._needs, y._op = True, op
+                elif out.dtype.kind == "c":
+                    _record(op, edges, [y])
             if not cls.views and not observers:
                 return y
             results = [y]
@@ -197,11 +201,19 @@ def _check_shapes(cls: type[Op], key: tuple) -> None:
 
 
 def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
-    """Record an op with several outputs, or one on a GPU, as the maker of its results."""
+    """Record an op with several outputs, or one on a GPU, as the maker of its results.
+
+    Raises: RuntimeError for a complex result of an op whose backward is for real numbers.
+    """
     op.edges, op.order = edges, next(clock)
     op.outputs = [(y.array.shape, y.array.dtype) for y in results]
     for i, y in enumerate(results):
-        if y.array.dtype.kind in "fV":  # integers, such as topk's indices, have no gradient
+        if y.array.dtype.kind == "c" and not op.takes_complex:
+            raise RuntimeError(
+                f"{op.name} has no gradient for complex tensors here: take view_as_real(x), or "
+                "x.detach()"
+            )
+        if y.array.dtype.kind in "fVc":  # integers, such as topk's indices, have no gradient
             y._needs, y._op, y._out = True, op, i
 
 
@@ -335,6 +347,11 @@ def _seed(root: Tensor, gradient: Any) -> Any:
                 f"grad can be implicitly created only for scalar outputs: this one has shape "
                 f"{tuple(a.shape)}. Reduce it with .sum() or .mean(), or pass "
                 "backward(gradient=...) of the same shape"
+            )
+        if a.dtype.kind == "c":
+            raise RuntimeError(
+                "grad can be implicitly created only for real scalar outputs but got torch."
+                + a.dtype.name
             )
         return xp_of(a).ones_like(a)
     g = gradient.array if isinstance(gradient, Tensor) else asarray(gradient, a)

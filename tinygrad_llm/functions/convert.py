@@ -67,10 +67,18 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @method("type")
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype)."""
+    """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype).
+
+    dtype: also such a name, or the class LongTensor, cuda.FloatTensor and the like.
+    Raises: ValueError for a name that is not a type's.
+    """
     if dtype is None:
         place = "torch.cuda." if self.is_cuda else "torch."
         return f"{place}{dtypes.title(self.dtype)}Tensor"
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "type_name", None)
+    if name is not None:
+        place, dtype = dtypes.of_type_name(name)
+        return self.to(device=place, dtype=dtype)
     return self.to(dtype)
 
 

@@ -58,9 +58,9 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             f"output with shape {list(x.array.shape)} doesn't match the broadcast shape "
             f"{list(new.array.shape)}: {by} can't change the shape of a tensor in place"
         )
-    kinds = "bui" + "fV"
+    kinds = "buifVc"
     if kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind) and (
-        new.array.dtype.kind in "fV" or x.array.dtype.kind == "b"
+        new.array.dtype.kind in "fVc" or x.array.dtype.kind == "b"
     ):
         raise RuntimeError(
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "

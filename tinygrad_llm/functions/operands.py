@@ -17,7 +17,7 @@ _PYTHON = (bool, int, float)
 
 def as_operand(value: Any) -> Any:
     """A tensor, a Python number, or NotImplemented for what arithmetic does not know."""
-    if isinstance(value, Tensor) or isinstance(value, _PYTHON):
+    if isinstance(value, Tensor | complex) or isinstance(value, _PYTHON):
         return value
     if isinstance(value, np.generic):
         return value.item()

@@ -248,8 +248,8 @@ class Module(ModuleTree):
         return self._apply(lambda tensor: empty_like(tensor, device=device), recurse)
 
     def type(self: M, dst_type: Any) -> M:
-        """Cast every parameter and buffer, the integer ones too, to a dtype."""
-        return self._apply(lambda tensor: tensor.to(dst_type))
+        """Cast every parameter and buffer, the integer ones too, to a dtype, as Tensor.type."""
+        return self._apply(lambda tensor: tensor.type(dst_type))
 
     def float(self: M) -> M:
         """Cast every floating parameter and buffer to float32."""

@@ -13,6 +13,7 @@ BINARY = "x(...) y(...) -> z(...)"
 class Add(Op):
     """z = x + y.   Backward: ∂L/∂x = g,   ∂L/∂y = g.   Saves nothing."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
 
@@ -26,6 +27,7 @@ class Add(Op):
 class Sub(Op):
     """z = x − y.   Backward: ∂L/∂x = g,   ∂L/∂y = −g.   Saves nothing."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
 
@@ -39,6 +41,7 @@ class Sub(Op):
 class Mul(Op):
     """z = x·y.   Backward: ∂L/∂x = g·y,   ∂L/∂y = g·x.   Saves the factor that each needs."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
 
@@ -48,12 +51,15 @@ class Mul(Op):
 
     def backward(self, g):
         x, y = self.saved
+        if g.dtype.kind == "c":  # ∂L/∂x = g·(conjugate of y)
+            x, y = (None if a is None else a.conjugate() for a in (x, y))
         return g * y if self.needs[0] else None, g * x if self.needs[1] else None
 
 
 class Div(Op):
     """z = x / y.   Backward: ∂L/∂x = g / y,   ∂L/∂y = −g·x / y².   Saves y, and x for ∂L/∂y."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
 
@@ -64,12 +70,16 @@ class Div(Op):
 
     def backward(self, g):
         x, y = self.saved
+        if g.dtype.kind == "c":
+            x, y = (None if a is None else a.conjugate() for a in (x, y))
         gx = g / y
         return gx if self.needs[0] else None, -gx * (x / y) if self.needs[1] else None
 
 
 class Neg(Op):
     """y = −x.   Backward: ∂L/∂x = −g.   Saves nothing."""
+
+    takes_complex = True
 
     def forward(self, x):
         return -x

@@ -7,6 +7,8 @@ from ..autograd.engine import Op
 class Clone(Op):
     """y = a copy of x.   Backward: ∂L/∂x = g.   Saves nothing."""
 
+    takes_complex = True
+
     def forward(self, x):
         return x.copy()
 
@@ -17,17 +19,22 @@ class Clone(Op):
 class Cast(Op):
     """y = x in another dtype.   Backward: ∂L/∂x = g in x's dtype.   Saves nothing."""
 
+    takes_complex = True
+
     def forward(self, x, dtype):
         self.dtype = x.dtype
         return x.astype(dtype)
 
     def backward(self, g):
+        if g.dtype.kind == "c" != self.dtype.kind:  # x was real
+            g = g.real
         return g.astype(self.dtype)
 
 
 class Move(Op):
     """y = x on another device.   Backward: ∂L/∂x = g on x's device.   Saves nothing."""
 
+    takes_complex = True
     views = True  # if it is there already
 
     def forward(self, x, kind, index):

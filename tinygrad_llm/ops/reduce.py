@@ -21,6 +21,8 @@ def spread(g, shape, dims, keepdim):
 class Sum(Op):
     """y = Σ x over dims.   Backward: ∂L/∂x = g, the same for every element.   Saves nothing."""
 
+    takes_complex = True
+
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         return sum_over(x, dims, keepdim)
@@ -31,6 +33,8 @@ class Sum(Op):
 
 class Mean(Op):
     """y = (1/n)·Σ x over dims, n elements each.   Backward: ∂L/∂x = g/n.   Saves nothing."""
+
+    takes_complex = True
 
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim

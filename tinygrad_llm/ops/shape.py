@@ -13,6 +13,7 @@ class Reshape(Op):
     Backward: ∂L/∂x = g in x's shape.   Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, shape):
@@ -29,6 +30,7 @@ class Permute(Op):
     Backward: ∂L/∂x = g with the dimensions in the inverse order.   Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, order):
@@ -46,6 +48,7 @@ class Expand(Op):
     Saves nothing.
     """
 
+    takes_complex = True
     views = True
     broadcasts = True
 
@@ -62,6 +65,7 @@ class Cat(Op):
     Backward: ∂L/∂xᵢ = the slice of g at the positions of xᵢ.   Saves nothing.
     """
 
+    takes_complex = True
     signature = "x(...) y(...) -> z(...)"
 
     def forward(self, *xs, dim):
@@ -82,6 +86,7 @@ class Split(Op):
     Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, sizes, dim):
@@ -111,6 +116,8 @@ def slices(x, sizes, dim):
 class Flip(Op):
     """y = x in reverse order along dims.   Backward: ∂L/∂x = g reversed.   Saves nothing."""
 
+    takes_complex = True
+
     def forward(self, x, dims):
         self.dims = dims
         return xp_of(x).flip(x, dims).copy()
@@ -125,6 +132,8 @@ class Roll(Op):
     Backward: ∂L/∂x = g moved by −shifts.   dims None: over the elements in row order.
     Saves nothing.
     """
+
+    takes_complex = True
 
     def forward(self, x, shifts, dims):
         self.shifts, self.dims = shifts, dims

@@ -19,6 +19,19 @@ from .size import Size as Size
 class Tensor:
     """An array with a gradient."""
 
+    is_sparse: builtins.bool
+    is_sparse_csr: builtins.bool
+    is_quantized: builtins.bool
+    is_mkldnn: builtins.bool
+    is_nested: builtins.bool
+    is_mps: builtins.bool
+    is_xpu: builtins.bool
+    is_xla: builtins.bool
+    is_mtia: builtins.bool
+    is_ipu: builtins.bool
+    is_maia: builtins.bool
+    is_vulkan: builtins.bool
+    layout: Any
     array: Any
     grad: Tensor | None
     _needs: builtins.bool
@@ -67,7 +80,7 @@ class Tensor:
     def is_floating_point(self) -> builtins.bool:
         """Whether the dtype is a floating one, which alone can have gradients."""
     def is_complex(self) -> builtins.bool:
-        """False: complex dtypes are not offered here."""
+        """Whether the dtype is a complex one."""
     @property
     def requires_grad(self) -> builtins.bool: ...
     @requires_grad.setter
@@ -100,6 +113,7 @@ class Tensor:
     def _number(self) -> Any:
         """item() for float() and int(), whose error is a ValueError."""
     def __float__(self) -> builtins.float: ...
+    def __complex__(self) -> complex: ...
     def __int__(self) -> builtins.int: ...
     def __index__(self) -> builtins.int: ...
     def __bool__(self) -> builtins.bool: ...
@@ -669,6 +683,25 @@ class Tensor:
     # functions/properties.py
     def is_nonzero(self) -> builtins.bool:
         """Whether the only element is not 0."""
+    def is_signed(self) -> builtins.bool:
+        """Whether the tensor's dtype has negative numbers."""
+    def is_same_size(self, other: Tensor) -> builtins.bool:
+        """Whether two tensors have the same shape."""
+    def is_set_to(self, tensor: Tensor) -> builtins.bool:
+        """Whether two tensors show the same memory in the same way."""
+    @property
+    def real(self) -> Tensor:
+        """The real parts, a view; a real tensor itself."""
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary parts, a view."""
+    def conj(self) -> Tensor:
+        """a − bi of a + bi; a real tensor itself."""
+    def is_conj(self) -> builtins.bool: ...
+    def is_neg(self) -> builtins.bool: ...
+    def is_shared(self) -> builtins.bool: ...
+    def is_pinned(self) -> builtins.bool: ...
+    def is_distributed(self) -> builtins.bool: ...
 
     # functions/reductions.py
     def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
@@ -944,8 +977,8 @@ class Tensor:
     # functions/shape/views.py
     def reshape(self, *shape: Any) -> Tensor:
         """The elements in row order in another shape; one size may be −1. A view where possible."""
-    def view(self, *size: Any) -> Tensor:
-        """As reshape, but always a view."""
+    def view(self, *size: Any, dtype: Any = None) -> Tensor:
+        """As reshape, but always a view; with a dtype the bytes as numbers of that dtype."""
     def view_as(self, other: Tensor) -> Tensor:
         """input.view(other.shape)."""
     def reshape_as(self, other: Tensor) -> Tensor:

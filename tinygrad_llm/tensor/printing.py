@@ -105,6 +105,19 @@ def _columns(array: np.ndarray) -> tuple[int, Callable[[Any], str]]:
     return max(len(write(value)) for value in numbers.tolist()), write
 
 
+def _complex_columns(array: np.ndarray) -> tuple[int, Callable[[Any], str]]:
+    """The same for complex numbers: real and imaginary parts have a width each."""
+    real_width, real = _columns(array.real.astype(np.float64))
+    imag_width, imag = _columns(array.imag.astype(np.float64))
+
+    def write(value: complex) -> str:
+        text = imag(value.imag) + "j"
+        sign = "" if text[0] in "+-" else "+"
+        return real(value.real).rjust(real_width) + sign + text
+
+    return real_width + imag_width + 1, write
+
+
 def _whole(value: float) -> str:
     return f"{value:.0f}." if math.isfinite(value) else f"{value:.0f}"
 
@@ -131,16 +144,21 @@ def numbers_str(array: np.ndarray, indent: int = 0) -> str:
     for axis, size in enumerate(array.shape):
         if cut[axis]:
             array = array.take(np.r_[0:edge, size - edge : size], axis)  # (n, ...) -> (2 edge, ...)
-    if array.dtype.kind not in "biu":
-        array = array.astype(np.float64)
-    width, write = _columns(array)
+    if array.dtype.kind == "c":
+        width, write = _complex_columns(array)
+        padded = 0  # the parts are padded
+    else:
+        if array.dtype.kind not in "biu":
+            array = array.astype(np.float64)
+        width, write = _columns(array)
+        padded = width
 
     def nested(part: np.ndarray, indent: int) -> str:
         axis = array.ndim - part.ndim
         if part.ndim == 0:
-            return write(part.item()).rjust(width)
+            return write(part.item()).rjust(padded)
         if part.ndim == 1:
-            cells = [write(value).rjust(width) for value in part.tolist()]
+            cells = [write(value).rjust(padded) for value in part.tolist()]
             if cut[axis]:
                 cells.insert(edge, " ...")
             return _row(cells, indent, width)
@@ -172,6 +190,8 @@ def array_repr(
     """
     d = dtypes.of(array.dtype)
     usual: tuple[dtypes.dtype, ...] = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
+    if d.is_complex and array.size:
+        usual = (usual[0].to_complex(),)
     suffixes = []
     if device is not None:
         suffixes.append(f"device='{device}'")

@@ -18,6 +18,7 @@ from ..arrays.capture import refuse_in_capture
 from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
+from .layout import strided
 from .size import Size
 
 
@@ -32,6 +33,21 @@ class Tensor:
     `Tensor(2, 3)` makes an uninitialised float tensor and `Tensor([1, 2])` a float copy, as in
     PyTorch; `tinygrad_llm.tensor(...)` is the function to use.
     """
+
+    # What tensors of PyTorch can be, and these are not.
+    is_sparse = False
+    is_sparse_csr = False
+    is_quantized = False
+    is_mkldnn = False
+    is_nested = False
+    is_mps = False
+    is_xpu = False
+    is_xla = False
+    is_mtia = False
+    is_ipu = False
+    is_maia = False
+    is_vulkan = False
+    layout: Any = strided
 
     array: Any
     grad: Tensor | None = None
@@ -156,8 +172,8 @@ class Tensor:
         return self.dtype.is_floating_point
 
     def is_complex(self) -> bool:
-        """False: complex dtypes are not offered here."""
-        return False
+        """Whether the dtype is a complex one."""
+        return self.array.dtype.kind == "c"
 
     # ------------------------------------------------------------------ its place in the graph
     @property
@@ -176,7 +192,7 @@ class Tensor:
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
             )
-        if value and not self.dtype.is_floating_point:
+        if value and not (self.dtype.is_floating_point or self.is_complex()):
             raise RuntimeError(
                 "only Tensors of floating point and complex dtype can require gradients, "
                 f"this one is {self.dtype}: make it with .float() first"
@@ -264,7 +280,7 @@ class Tensor:
         if self.is_cuda:
             refuse_in_capture("a tensor's value as a Python number (.item(), float(), if)")
         value = self.array.item()
-        return value if isinstance(value, bool | int | float) else float(value)
+        return value if isinstance(value, bool | int | float | complex) else float(value)
 
     def tolist(self) -> Any:
         """The numbers as nested Python lists, or as one Python number for a 0-d tensor."""
@@ -282,6 +298,9 @@ class Tensor:
 
     def __float__(self) -> float:
         return float(self._number())
+
+    def __complex__(self) -> complex:
+        return complex(self._number())
 
     def __int__(self) -> int:
         return int(self._number())
