@@ -37,9 +37,7 @@ class TypedTensor(type):
         Raises: TypeError for a number that is not a size, and for a tensor of another dtype.
         """
         place = cls.place if device is None else device
-        if len(args) == 1 and not hasattr(args[0], "__index__"):
-            return cls._from_data(args[0], place)
-        if len(args) == 1 and isinstance(args[0], Tensor):
+        if len(args) == 1 and (hasattr(args[0], "__len__") or not hasattr(args[0], "__index__")):
             return cls._from_data(args[0], place)
         return empty(*args or (0,), dtype=cls.dtype, device=place)
 
