@@ -19,6 +19,7 @@ from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
 from .layout import strided
+from .missing_names import names_of
 from .size import Size
 
 
@@ -328,6 +329,9 @@ class Tensor:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*names_of(type(self)), *vars(self)})
 
     def __repr__(self) -> str:
         from . import printing  # when first needed: it takes time to import
