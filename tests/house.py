@@ -40,7 +40,7 @@ cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
 amp  _dynamo
 cuda.amp  compiler
 cuda
-backends
+backends  distributions
 distributions
 optim  utils
 nn
