@@ -38,9 +38,9 @@ def ids(*shape, seed=0, vocabulary=11):
     ],
 )
 def test_parameter_counts_of_gpt2(config, tied, untied):
-    assert nn.utils.skip_init(GPT, config).num_parameters() == tied
+    assert nn.utils.skip_init(GPT, config).n_parameters() == tied
     fields = {**vars(config), "tie_weights": False}
-    assert nn.utils.skip_init(GPT, fields).num_parameters() == untied
+    assert nn.utils.skip_init(GPT, fields).n_parameters() == untied
 
 
 def test_the_books_configuration_is_taken():
@@ -182,6 +182,21 @@ def test_loss_equals_cross_entropy_of_the_logits():
     assert model.loss(x, y, ignore_index=4).item() == pytest.approx(
         F.cross_entropy(model(x)[tg.from_numpy(keep)], y[tg.from_numpy(keep)]).item(), rel=1e-6
     )
+
+
+def test_the_bias_of_a_new_head_counts():
+    model = larger_weights(tiny())
+    model.out_head = nn.Linear(12, 11)
+    model.out_head.bias.array[...] = np.arange(11.0)
+    x, y = ids(3, 8), ids(3, 8, seed=1)
+    loss = model.loss(x, y)
+    loss.backward()
+    grad = model.out_head.bias.grad.array.copy()
+    model.zero_grad()
+    direct = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+    direct.backward()
+    assert loss.item() == pytest.approx(direct.item(), rel=1e-6)
+    np.testing.assert_allclose(grad, model.out_head.bias.grad.array, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"tie_weights": False, "qkv_bias": False}])

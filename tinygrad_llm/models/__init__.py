@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from ..layers.cache import KVCache
+from ..layers.cache import Cache
+from ..weights.families import gpt2
+from . import registry
+from .base import LanguageModel, Model, ModelConfig
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
-from .pretrained import build_gpt2, from_pretrained, load_gpt2, save_gpt2
+from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+
+registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
+registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
     "GPT",
     "GPTClassifier",
     "GPTClassifierConfig",
     "GPTConfig",
-    "KVCache",
+    "Cache",
+    "LanguageModel",
+    "Model",
+    "ModelConfig",
     "build_gpt2",
     "from_pretrained",
     "load_gpt2",
-    "save_gpt2",
+    "registry",
+    "save_pretrained",
 ]

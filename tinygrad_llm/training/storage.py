@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from .. import random
 from ..data.batches import Stream
+from ..models import registry
 from ..nn import Module
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
@@ -94,11 +94,8 @@ class StoredRun:
 
     def _config(self) -> dict[str, Any]:
         """The caller's settings, and what it takes to build the model again."""
-        config = getattr(self.model, "config", None)
-        if not dataclasses.is_dataclass(config) or isinstance(config, type):
-            return self.config
-        kind = {"class": type(self.model).__name__, "config": dataclasses.asdict(config)}
-        return {**self.config, "model": kind}
+        described = registry.describe(self.model)
+        return self.config if described is None else {**self.config, "model": described}
 
     def refuse_old_run(self) -> None:
         """Raises: StorageError if the folder holds checkpoints: a new run may not hide them."""

@@ -11,7 +11,7 @@ from .options import DPOOptions
 from .run import Finetuning
 
 if TYPE_CHECKING:
-    from ...models import GPT
+    from ...models import LanguageModel
     from ...training import Result, Trainer
 
 __all__ = ["DPO", "HELP"]
@@ -41,7 +41,7 @@ class DPO(Finetuning):
     name = "dpo"
     options = DPOOptions
     o: DPOOptions
-    model: GPT
+    model: LanguageModel
     rates = (5e-5, 5e-6)
     lora_rates = (5e-4, 5e-5)
     rounds = (1.0, 1.0)
@@ -73,7 +73,7 @@ class DPO(Finetuning):
             f"validation, {len(self.test):,} for the test{left_out if unusable else ''}"
         )
 
-    def make_model(self) -> GPT:
+    def make_model(self) -> LanguageModel:
         assert self.base is not None
         self.reference = self.base.model
         model = with_dropout(self.base.model, self.o.drop_rate)
@@ -93,7 +93,7 @@ class DPO(Finetuning):
             PreferenceDataset(rows, self.tokenizer, o.style)
             for rows in (self.train, self.val, self.test)
         ]
-        context = self.model.config.context_length
+        context = self.model.context_length
         self.asked = self.test[: o.answers]
         check_prompts(self.asked, self.tokenizer, o.style, context)
         limit = context if o.max_length is None else o.max_length
@@ -144,7 +144,7 @@ class DPO(Finetuning):
         o = self.o
         collate = partial(
             collate_preferences, pad_token_id=padding_of(self.tokenizer),
-            max_length=o.max_length or self.model.config.context_length,
+            max_length=o.max_length or self.model.context_length,
         )  # fmt: skip
         batches = batches_in_order(self.sets[2], collate)
         if batches:

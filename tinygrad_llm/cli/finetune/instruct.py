@@ -13,7 +13,7 @@ from .options import InstructOptions
 from .run import LARGE, Finetuning
 
 if TYPE_CHECKING:
-    from ...models import GPT
+    from ...models import LanguageModel
     from ...nn import Module
     from ...text import Tokenizer
     from ...training import Result, Trainer
@@ -53,7 +53,7 @@ class Instruct(Finetuning):
     name = "instruct"
     options = InstructOptions
     o: InstructOptions
-    model: GPT
+    model: LanguageModel
     rates = (2e-3, 5e-5)
     lora_rates = (2e-3, 2e-4)
     rounds = (10.0, 2.0)
@@ -71,7 +71,7 @@ class Instruct(Finetuning):
             f"{len(self.val):,} for validation, {len(self.test):,} for the test"
         )
 
-    def make_model(self) -> GPT:
+    def make_model(self) -> LanguageModel:
         assert self.base is not None
         return with_dropout(self.base.model, self.o.drop_rate)
 
@@ -82,7 +82,7 @@ class Instruct(Finetuning):
         self.sets = [
             InstructionDataset(rows, self.tokenizer, o.style) for rows in (self.train, self.val)
         ]
-        context = self.model.config.context_length
+        context = self.model.context_length
         limit = context if o.max_length is None else o.max_length
         cut = sum(len(ids) > limit for ids, _ in self.sets[0].examples)
         if cut:
