@@ -278,6 +278,7 @@ from .version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
+newaxis = None
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
 
@@ -310,6 +311,19 @@ _ELSEWHERE = {
         "functions.complex_numbers",
     ),
     "UntypedStorage": "functions.storage",
+    **dict.fromkeys(
+        "use_deterministic_algorithms are_deterministic_algorithms_enabled typename "
+        "is_deterministic_algorithms_warn_only_enabled set_flush_denormal "
+        "get_num_interop_threads set_num_interop_threads".split(),
+        "functions.settings",
+    ),
+    **dict.fromkeys("is_conj is_neg is_same_size is_signed".split(), "functions.properties"),
+    **dict.fromkeys("histc histogram".split(), "functions.search"),
+    **dict.fromkeys("Event OutOfMemoryError Stream".split(), "cuda"),
+    "GradScaler": "amp",
+    "conv1d": "functions.conv",
+    "detach": "functions.properties",
+    "relu_": "functions.activation",
     "accelerator": "backends.elsewhere",
     "mps": "backends.elsewhere",
     "mtia": "backends.elsewhere",

@@ -11,6 +11,7 @@ from .elementary import tanh
 from .half_precision import run
 from .inplace import change_in_place, write
 from .method import method
+from .printed_names import named
 from .selection import clamp, where
 
 
@@ -72,6 +73,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     return _activate("logsigmoid", ops.Logsigmoid, input)
 
 
+@named
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
@@ -81,11 +83,13 @@ def hardtanh(
     return write(input, result, "hardtanh_") if inplace else result
 
 
+@named
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x clamped to [0, 6]."""
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@named
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b) for the two halves a, b of x along dim, which must be even.
 
@@ -107,6 +111,7 @@ def _in_place_if(input: Tensor, result: Tensor, name: str, inplace: bool) -> Ten
     return write(input, result, name + "_") if inplace else result
 
 
+@named
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·tanh(log(1 + eˣ)). Misra (2019)."""
     need_floating("mish", input)
@@ -114,6 +119,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * tanh(softplus(x)), "mish", inplace)
 
 
+@named
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x/6 + ½ clamped to [0, 1]: a sigmoid of straight lines."""
     need_floating("hardsigmoid", input)
@@ -121,6 +127,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, relu6(x + 3.0) / 6.0, "hardsigmoid", inplace)
 
 
+@named
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·hardsigmoid(x). Howard et al., MobileNetV3 (2019)."""
     need_floating("hardswish", input)
@@ -128,6 +135,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, x * relu6(x + 3.0) / 6.0, "hardswish", inplace)
 
 
+@named
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale·elu(x, alpha), with numbers that keep mean 0 and variance 1 from layer to layer."""
     need_floating("selu", input)
@@ -135,6 +143,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _in_place_if(input, elu(x, _SELU_ALPHA) * _SELU_SCALE, "selu", inplace)
 
 
+@named
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(exp(x/alpha) − 1). Barron (2017).
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..arrays.twins import twins
 from ..tensor import Tensor
-from .operands import cast
+from .operands import cast, rounded
 
 
 def run(op: Any, *inputs: Any, **options: Any) -> Any:
@@ -26,4 +26,5 @@ def run(op: Any, *inputs: Any, **options: Any) -> Any:
         cast(x, "float32") if isinstance(x, Tensor) and x.array.dtype == dtype else x
         for x in inputs
     ]
-    return cast(op.apply(*wide, **options), dtype)
+    result = cast(op.apply(*wide, **options), dtype)
+    return rounded(result) if isinstance(result, Tensor) else result

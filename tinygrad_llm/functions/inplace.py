@@ -77,6 +77,10 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     if is_meta(new.array):
         raise no_data()
     new = cast(new, x.array.dtype)._up_to_date()
+    if new._needs and new._op is None and mode.grad:
+        new = ops.Clone.apply(new)  # a leaf's place in the graph is its own
+        if by == "copy_":
+            new._op.printed = "CopyBackwards"
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
         old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]

@@ -33,6 +33,13 @@ def cast(x: Any, dtype: Any) -> Any:
     return x
 
 
+def rounded(y: Tensor) -> Tensor:
+    """A result that was cast to half precision; it prints as the op whose result was rounded."""
+    if y._op is not None:
+        y._op.rounds = True
+    return y
+
+
 def as_floating(x: Tensor) -> Tensor:
     """The tensor, in the default floating dtype if it holds integers or booleans."""
     if x.array.dtype.kind in "iub":
@@ -103,5 +110,5 @@ def unary(op: Any, input: Any) -> Any:
         )
     dtype = input.array.dtype
     if dtype.kind == "V":  # bfloat16 is computed in float32
-        return cast(op.apply(cast(input, "float32")), dtype)
+        return rounded(cast(op.apply(cast(input, "float32")), dtype))
     return op.apply(as_floating(input) if dtype.kind in "iub" else input)

@@ -106,3 +106,8 @@ is_neg = _never("is_neg", "negations are computed when they are asked for")
 is_shared = _never("is_shared", "no memory is shared between processes")
 is_pinned = _never("is_pinned", "memory is not pinned")
 is_distributed = _never("is_distributed", "each tensor is on one device")
+
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory outside the graph."""
+    return input.detach()

@@ -64,3 +64,43 @@ def set_float32_matmul_precision(precision: str) -> None:
 def get_float32_matmul_precision() -> str:
     """ "highest" or "high": see set_float32_matmul_precision."""
     return "high" if devices.settings.tf32 else "highest"
+
+
+_deterministic = {"enabled": False, "warn_only": False}
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Accept the wish for the same numbers in every run, which a CPU returns anyway."""
+    _deterministic.update(enabled=bool(mode), warn_only=bool(warn_only))
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """Whether use_deterministic_algorithms(True) was called."""
+    return _deterministic["enabled"]
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether use_deterministic_algorithms(True, warn_only=True) was called."""
+    return _deterministic["warn_only"]
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: numbers below the smallest normal one are kept, as NumPy keeps them."""
+    return False
+
+
+def get_num_interop_threads() -> int:
+    """1: ops run one after the other."""
+    return 1
+
+
+def set_num_interop_threads(n: int) -> None:
+    """Accept a number of ops that may run side by side: they run one after the other."""
+
+
+def typename(obj: Any) -> str:
+    """The type's name with its module; for a tensor "torch.FloatTensor" and the like."""
+    if hasattr(obj, "array") and hasattr(obj, "grad_fn"):
+        return obj.type()
+    kind = obj if isinstance(obj, type) else type(obj)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")

@@ -30,7 +30,7 @@ class Remainder(Op):
     broadcasts = True
 
     def forward(self, x, y, rounding="floor"):
-        xp = xp_of(x)
+        xp, self.rounding = xp_of(x), rounding
         z = xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
         if self.needs[1]:
             self.saved = x, y, z

@@ -10,6 +10,7 @@ from ..autocast import mixed
 from ..checks import need_floating, need_tensor
 from ..half_precision import run
 from ..operands import promote
+from ..printed_names import named
 from ..selection import clamp
 from .reduction import reduced_weighted, reduction_name
 
@@ -52,6 +53,7 @@ def l1_loss(
     return reduced_weighted((x - t).abs(), weight, reduction)
 
 
+@named
 @mixed
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
@@ -74,6 +76,7 @@ def huber_loss(
     return reduced_weighted(losses, weight, reduction)
 
 
+@named
 @mixed
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
