@@ -20,10 +20,10 @@ _NAMES = {
     "hardswish": "Hardswish", "hardtanh": "Hardtanh", "huber_loss": "HuberLoss", "hypot": "Hypot",
     "index_add": "IndexAdd", "index_select": "IndexSelect", "lerp": "Lerp",
     "logaddexp": "Logaddexp", "logit": "Logit", "masked_select": "MaskedSelect", "mish": "Mish",
-    "nan_to_num": "NanToNum", "nansum": "Nansum", "rad2deg": "Rad2Deg", "relu6": "Hardtanh", "repeat": "Repeat",
-    "scatter_add": "ScatterAdd", "selu": "Elu", "sinh": "Sinh", "smooth_l1_loss": "SmoothL1Loss",
-    "t": "T", "take": "Take", "tan": "Tan", "tile": "Repeat", "trace": "Trace",
-    "transpose": "Transpose", "vdot": "Vdot", "xlogy": "Xlogy",
+    "nan_to_num": "NanToNum", "nansum": "Nansum", "rad2deg": "Rad2Deg", "relu6": "Hardtanh",
+    "repeat": "Repeat", "scatter_add": "ScatterAdd", "selu": "Elu", "sinh": "Sinh",
+    "smooth_l1_loss": "SmoothL1Loss", "t": "T", "take": "Take", "tan": "Tan", "tile": "Repeat",
+    "trace": "Trace", "transpose": "Transpose", "vdot": "Vdot", "xlogy": "Xlogy",
 }  # fmt: skip
 
 

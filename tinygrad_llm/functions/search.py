@@ -170,7 +170,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         raise RuntimeError(f"\"histogram_cpu\" not implemented for '{dtypes.title(input.dtype)}'")
     if bins < 1:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
-    low, high = _bounds(a, float(min), float(max))
+    low, high = _bounds(a, float(min), float(max), 1.0)
     counts = np.zeros(int(bins), np.int64)
     inside = a[(a >= low) & (a <= high)]
     place = ((inside - low) * bins / (high - low)).astype(np.int64)
@@ -178,8 +178,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return wrap(asarray(counts.astype(input.array.dtype), input.array))
 
 
-def _bounds(a: np.ndarray, low: float, high: float) -> tuple[Any, Any]:
-    """The ends of a histogram, in the numbers' dtype."""
+def _bounds(a: np.ndarray, low: float, high: float, margin: float) -> tuple[Any, Any]:
+    """The ends of a histogram, in the numbers' dtype; margin on either side of a single number."""
     if low == high and a.size:
         low, high = float(a.min()), float(a.max())
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -187,7 +187,7 @@ def _bounds(a: np.ndarray, low: float, high: float) -> tuple[Any, Any]:
     if low > high:
         raise RuntimeError(f"torch.histogram(): max must be larger than min: {low:g}, {high:g}")
     if low == high:
-        low, high = low - 1, high + 1
+        low, high = low - margin, high + margin
     return a.dtype.type(low), a.dtype.type(high)
 
 
@@ -212,7 +212,7 @@ def histogram(
         if bins < 1:
             raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
         ends = (0.0, 0.0) if range is None else range
-        low, high = _bounds(a, float(ends[0]), float(ends[1]))
+        low, high = _bounds(a, float(ends[0]), float(ends[1]), 0.5)
         edges = linspace(low.item(), high.item(), int(bins) + 1, dtype=input.dtype).array
     if weight is not None and weight.array.shape != input.array.shape:
         raise RuntimeError(
