@@ -16,7 +16,7 @@ from ..arrays.capture import refuse_in_capture
 from ..arrays.devices import device_of, move, no_data, to_numpy, use_gpu_of, xp_of
 from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
-from ..arrays.meta import is_meta
+from ..arrays.meta import is_meta, meta
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
@@ -71,11 +71,11 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
         )
-    if is_meta(x.array):
+    if meta.used and (is_meta(x.array) or is_meta(new.array)):
+        if not is_meta(x.array):
+            raise no_data()
         _take_history(x, new)
         return x
-    if is_meta(new.array):
-        raise no_data()
     new = cast(new, x.array.dtype)._up_to_date()
     if new._needs and new._op is None and mode.grad:
         new = ops.Clone.apply(new)  # a leaf's place in the graph is its own

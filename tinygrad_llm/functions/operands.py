@@ -13,11 +13,12 @@ from ..tensor import Tensor, dtypes, wrap
 from .checks import broadcasts
 
 _PYTHON = (bool, int, float)
+_NUMBERS = (*_PYTHON, complex)
 
 
 def as_operand(value: Any) -> Any:
     """A tensor, a Python number, or NotImplemented for what arithmetic does not know."""
-    if isinstance(value, Tensor | complex) or isinstance(value, _PYTHON):
+    if isinstance(value, Tensor) or isinstance(value, _NUMBERS):
         return value
     if isinstance(value, np.generic):
         return value.item()

@@ -22,8 +22,8 @@ _NAMES = {
     "logaddexp": "Logaddexp", "logit": "Logit", "masked_select": "MaskedSelect", "mish": "Mish",
     "nan_to_num": "NanToNum", "nansum": "Nansum", "rad2deg": "Rad2Deg", "relu6": "Hardtanh",
     "repeat": "Repeat", "scatter_add": "ScatterAdd", "selu": "Elu", "sinh": "Sinh",
-    "smooth_l1_loss": "SmoothL1Loss", "t": "T", "take": "Take", "tan": "Tan", "tile": "Repeat",
-    "trace": "Trace", "transpose": "Transpose", "vdot": "Vdot", "xlogy": "Xlogy",
+    "smooth_l1_loss": "SmoothL1Loss", "take": "Take", "tan": "Tan", "tile": "Repeat",
+    "trace": "Trace", "vdot": "Vdot", "xlogy": "Xlogy",
 }  # fmt: skip
 
 

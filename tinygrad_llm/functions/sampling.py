@@ -15,6 +15,7 @@ from ..arrays.meta import is_meta, without_numbers
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.device import defaults
 from .convert import place_of
 from .inplace import refuse_leaf, write
 from .method import method
@@ -46,7 +47,8 @@ def stream(generator: Any, device: Any = "cpu") -> Any:
 
     Raises: TypeError if it is not a generator.
     """
-    place = None if device == "cpu" else place_of(device)
+    quick = isinstance(device, str) and device == "cpu" or (device is None and not defaults.changed)
+    place = None if quick else place_of(device)
     if place is not None and place.type == "meta":
         return _NoNumbers()
     if generator is None:

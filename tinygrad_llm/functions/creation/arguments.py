@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arrays.devices import move
 from ...tensor import Tensor, wrap
+from ...tensor.device import defaults
 from ..convert import place_of
 
 
@@ -82,9 +83,10 @@ def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:
 
     Raises: RuntimeError if an integer or boolean tensor should require a gradient.
     """
-    place = place_of(device)
-    if place is not None:
-        array = move(array, place.type, place.index)
+    if device is not None or defaults.changed:
+        place = place_of(device)
+        if place is not None:
+            array = move(array, place.type, place.index)
     result = wrap(array)
     if requires_grad:
         if array.dtype.kind in "iub":

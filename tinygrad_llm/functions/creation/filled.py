@@ -10,6 +10,7 @@ import numpy as np
 from ...arrays.devices import filled_on_gpu, move, xp_of
 from ...arrays.meta import is_meta, without_numbers
 from ...tensor import Tensor, dtypes, wrap
+from ...tensor.device import defaults
 from ..convert import as_device, place_of
 from ..method import function, method
 from .arguments import as_number, as_size, fitted, placed_tensor
@@ -23,9 +24,9 @@ def _filled(
 ) -> Tensor:
     """A tensor of one number; on a GPU it is made there."""
     array_dtype = dtypes.numpy_dtype(dtype)
-    place = place_of(device)
-    if value == 0 and place is None:
+    if value == 0 and device is None and not defaults.changed:
         return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
+    place = place_of(device)
     if array_dtype == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
         raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arrays.devices import range_on_gpu
 from ...tensor import Tensor, dtypes, wrap
+from ...tensor.device import defaults
 from ..convert import place_of
 from .arguments import as_number, placed_tensor
 
@@ -49,7 +50,7 @@ def arange(
     if array_dtype.kind == "b":
         raise RuntimeError("\"arange_cpu\" not implemented for 'Bool'")
     if array_dtype.kind in "iu":
-        place = place_of(device)
+        place = None if device is None and not defaults.changed else place_of(device)
         if place is not None and place.type == "cuda" and not requires_grad:
             return wrap(range_on_gpu(first, last, by, array_dtype, place.index))
         return placed_tensor(np.arange(first, last, by).astype(array_dtype), device, requires_grad)

@@ -84,9 +84,11 @@ def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
 
     Raises: RuntimeError if the order of the memory does not allow a view.
     """
-    if dtype is not None or (len(size) == 1 and isinstance(size[0], dtypes.dtype)):
-        return _viewed_as(input, size[0] if dtype is None else dtype)
+    if dtype is not None:
+        return _viewed_as(input, dtype)
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
+        if isinstance(size[0], dtypes.dtype):
+            return _viewed_as(input, size[0])
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     sizes = _inferred(as_shape(size), input.array)
