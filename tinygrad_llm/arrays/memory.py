@@ -8,7 +8,7 @@ import numpy as np
 
 from .meta import is_meta
 
-__all__ = ["address", "is_array", "ndarray", "storage_of"]
+__all__ = ["address", "is_array", "memory_key", "ndarray", "storage_of"]
 
 ndarray = np.ndarray
 
@@ -35,3 +35,11 @@ def address(array: Any) -> int:
             return 0
         return array.__array_interface__["data"][0]
     return array.data.ptr
+
+
+def memory_key(array: Any) -> tuple[Any, ...]:
+    """Equal for two arrays that are the same memory, as the arrays of tied weights are."""
+    if is_meta(array):
+        return (id(array),)  # no memory that another could share
+    strides = None if array.flags.c_contiguous else array.strides
+    return address(array), array.shape, strides, str(array.dtype)

@@ -44,9 +44,7 @@ def steps(
     """
     from ..generation import generate_steps
 
-    for ids_of_step in generate_steps(
-        model, [list(ids)], tokens, stop_tokens=stop, seed=seed, **choice
-    ):
+    for ids_of_step in generate_steps(model, ids, tokens, stop_tokens=stop, seed=seed, **choice):
         yield int(ids_of_step[0].item())
 
 
@@ -70,6 +68,7 @@ def generate(
     must_be("prompt", prompt != "", "at least one character", "nothing")
     check_device(device)
     from .. import text
+    from ..generation import stream_text
     from ..models import LanguageModel
 
     saved = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
@@ -90,12 +89,13 @@ def generate(
     for number in range(samples):
         if samples > 1:
             print(f"--- sample {number + 1} (--seed {first + number})")
-        decoder = tokenizer.stream()
         _show(prompt)
-        choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        for token in steps(model, ids, tokens, tokenizer.eot_token, first + number, choice):
-            _show(decoder.push(token))
-        _show(decoder.finish() + "\n")
+        for piece in stream_text(
+            model, ids, tokens, tokenizer=tokenizer, temperature=temperature, top_k=top_k,
+            top_p=top_p, seed=first + number, stop_tokens=tokenizer.eot_token,
+        ):  # fmt: skip
+            _show(piece)
+        _show("\n")
 
 
 def _random_seed() -> int:
