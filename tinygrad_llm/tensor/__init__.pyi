@@ -871,6 +871,19 @@ class Tensor:
         invert: builtins.bool = False,
     ) -> Tensor:
         """Whether each element is one of test_elements, or is not if `invert`; a bool tensor."""
+    def histc(
+        self, bins: builtins.int = 100, min: builtins.float = 0, max: builtins.float = 0
+    ) -> Tensor:
+        """How many numbers lie in each of `bins` equal intervals from min to max: (bins)."""
+    def histogram(
+        self,
+        bins: Any,
+        *,
+        range: Any = None,
+        weight: Tensor | None = None,
+        density: builtins.bool = False,
+    ) -> Any:
+        """(hist, bin_edges): what lies in each interval, the last one with both ends."""
 
     # functions/selection.py
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
