@@ -601,6 +601,20 @@ def _embedding(d: Draw) -> Call:
 row(ops.Embedding, _embedding, lambda w, ids: w[ids], twin=TWINS["embedding"])
 
 
+def _conv1d(d: Draw) -> Call:
+    groups, inputs, outputs = d.size(1, 3), d.size(1, 3), d.size(1, 2)
+    taps, dilation, stride, padding = d.size(1, 3), d.size(1, 2), d.size(1, 3), d.size(0, 2)
+    length = max(1, dilation * (taps - 1) + 1 - 2 * padding) + d.size(0, 4)
+    b = d.real((groups * outputs,)) if d.bool() else None
+    return [
+        d.real((d.size(1, 3), groups * inputs, length)),
+        d.real((groups * outputs, inputs, taps)), b,
+    ], {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}  # fmt: skip
+
+
+row(ops.Conv1d, _conv1d, twin=True)
+
+
 def _dropout(d: Draw) -> Call:
     p = d.one_of(0.0, 0.1, 0.5, 1.0)
     x = d.real(d.shape())

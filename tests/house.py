@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent / "tinygrad_llm"
 # From the ground up. A room imports only rooms of rows above its own row in this list. A room is a
 # folder or a file; the longest name that matches counts.
 FLOORS = """
-files  arrays  arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
+files  arrays  arrays.meta
+arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads  arrays.silence
+version  multiprocessing
 arrays.devices
 arrays.availability  arrays.layout  arrays.special  arrays.masks  arrays.indexing  arrays.regions
 arrays.parallel
@@ -35,12 +37,14 @@ ops.cuda
 weights.formats
 weights
 functions
-cuda.graphs
-amp
-cuda.amp
+cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
+amp  _dynamo
+cuda.amp  compiler
 cuda
-backends
-nn  optim  utils
+backends  distributions
+distributions
+optim  utils
+nn
 serialization  testing
 layers
 weights.families  text  data
@@ -67,7 +71,7 @@ SEES_ONLY = {
     "autograd": "arrays tensor",
     "ops": "arrays autograd",
     "optim": "arrays autograd tensor",
-    "utils": "arrays autograd functions random tensor",
+    "utils": "arrays autograd distributed functions random tensor",
     "text": "files",
     "data": "files random tensor",
 }

@@ -61,7 +61,14 @@ from .functions.creation.filled import (
     zeros,
     zeros_like,
 )
-from .functions.creation.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor
+from .functions.creation.from_data import (
+    as_tensor,
+    asarray,
+    from_dlpack,
+    from_numpy,
+    frombuffer,
+    tensor,
+)
 from .functions.creation.ranges import arange, linspace, logspace
 from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
 from .functions.elementary import (
@@ -131,7 +138,7 @@ from .functions.logic import (
     logical_xor,
 )
 from .functions.order import argsort, median, quantile, sort, topk
-from .functions.properties import is_floating_point, is_nonzero, is_tensor, numel
+from .functions.properties import is_complex, is_floating_point, is_nonzero, is_tensor, numel
 from .functions.random import (
     Generator,
     bernoulli,
@@ -252,6 +259,10 @@ from .tensor import Size, Tensor, device
 from .tensor.dtypes import (
     bfloat16,
     can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
     dtype,
     finfo,
     float16,
@@ -279,19 +290,19 @@ from .tensor.formats import (
     memory_format,
     preserve_format,
 )
+from .tensor.layout import layout, strided
+from .version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
-strided = "strided"
-FloatTensor = Tensor
+newaxis = None
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
 
-__version__ = "0.1.0"
-
 _PACKAGES = (
-    "amp arrays backends cuda data files finetune functions generation layers models nn ops optim "
-    "serialization study testing text training utils weights"
+    "_dynamo _inductor amp arrays backends compiler cuda data distributed distributions files "
+    "finetune functions generation layers models multiprocessing nn ops optim random serialization "
+    "study testing text training utils version weights"
 ).split()
 # Functions that are not methods of Tensor: their files are imported when first used.
 _ELSEWHERE = {
@@ -307,6 +318,33 @@ _ELSEWHERE = {
     "rms_norm": "functions.norm",
     "save": "serialization",
     "set_printoptions": "tensor.printing",
+    **dict.fromkeys(
+        "FloatTensor DoubleTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor "
+        "CharTensor ByteTensor BoolTensor set_default_tensor_type".split(),
+        "functions.creation.typed",
+    ),
+    **dict.fromkeys(
+        "complex conj imag polar real view_as_complex view_as_real".split(),
+        "functions.complex_numbers",
+    ),
+    "UntypedStorage": "functions.storage",
+    **dict.fromkeys(
+        "use_deterministic_algorithms are_deterministic_algorithms_enabled typename "
+        "is_deterministic_algorithms_warn_only_enabled set_flush_denormal "
+        "get_num_interop_threads set_num_interop_threads".split(),
+        "functions.settings",
+    ),
+    **dict.fromkeys("is_conj is_neg is_same_size is_signed".split(), "functions.properties"),
+    **dict.fromkeys("histc histogram".split(), "functions.search"),
+    **dict.fromkeys("Event OutOfMemoryError Stream".split(), "cuda"),
+    "GradScaler": "amp",
+    "conv1d": "functions.conv",
+    "detach": "functions.properties",
+    "relu_": "functions.activation",
+    "accelerator": "backends.elsewhere",
+    "mps": "backends.elsewhere",
+    "mtia": "backends.elsewhere",
+    "xpu": "backends.elsewhere",
 }
 if _TYPE_CHECKING:
     from .autograd.finite_differences import gradcheck

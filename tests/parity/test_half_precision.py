@@ -190,6 +190,10 @@ row("rms_norm", SUMMED, lambda L, F, x: F.rms_norm(x, N[1:]), label="default eps
 row("matmul", SUMMED, lambda L, F, a, b: a @ b, (64, 300), (300, 50))
 row("matmul", SUMMED, lambda L, F, a, b: a @ b, (3, 64, 30), (3, 30, 50), label="batch")
 row("einsum", SUMMED, lambda L, F, a, b: L.einsum("bij,bjk->bik", a, b), (3, 64, 30), (3, 30, 50))
+row("conv1d", SUMMED, lambda L, F, x, w, b: F.conv1d(x, w, b, padding=2, dilation=2),
+    (3, 6, 40), (10, 6, 3), (10,), backward=STORED)  # fmt: skip
+row("conv1d", SUMMED, lambda L, F, x, w: F.conv1d(x, w, padding=3, groups=30),
+    (3, 30, 40), (30, 1, 4), label="depthwise", backward=STORED)  # fmt: skip
 row("linear", SUMMED, lambda L, F, x, w, b: F.linear(x, w, b), (4, 33, 300), (50, 300), (50,))
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(
     q, k, v), *[(2, 3, 40, 16)] * 3)  # fmt: skip

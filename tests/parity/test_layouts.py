@@ -141,6 +141,7 @@ ROWS |= {
     "matmul other": lambda L, F, x: x.transpose(-1, -2) @ x,
     "matmul weight": lambda L, F, x: x @ L.ones(x.shape[-1], 5),
     "linear": lambda L, F, x: F.linear(x, L.ones(5, x.shape[-1]), L.ones(5)),
+    "conv1d": lambda L, F, x: F.conv1d(x, L.ones(5, x.shape[-2] or 1, 2), L.ones(5)),
     "einsum": lambda L, F, x: L.einsum("...ij,...kj->...ik", x, x),
     "einsum sum": lambda L, F, x: L.einsum("bij->bi", x),
     "einsum kbi": lambda L, F, x: L.einsum("bij,jk->kbi", x, L.ones(x.shape[-1], 5)),

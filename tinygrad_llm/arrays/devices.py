@@ -18,6 +18,7 @@ import numpy as np
 from .capture import refuse_in_capture
 from .ids import remember_ids, remember_range
 from .memory import is_array
+from .meta import is_meta, meta, meta_like, without_numbers
 
 __all__ = [
     "NUMPY_TYPES",
@@ -217,21 +218,28 @@ def on_gpu(arrays: Any) -> bool:
 
 
 def device_of(array: Any) -> tuple[str, int]:
-    """The array's device: ("cpu", 0) or ("cuda", index)."""
+    """The array's device: ("cpu", 0), ("cuda", index) or ("meta", 0)."""
     if isinstance(array, NUMPY_TYPES):
-        return "cpu", 0
+        return ("meta", 0) if is_meta(array) else ("cpu", 0)
     return "cuda", int(array.device.id)
 
 
 def move(array: Any, kind: str, index: int | None = None) -> Any:
     """The array on the given device: itself if it is there already.
 
-    Raises: RuntimeError if there is no such device.
+    Raises: RuntimeError if there is no such device, NotImplementedError for an array without
+    numbers.
     """
+    if kind == "meta":
+        return array if is_meta(array) else without_numbers(array.shape, array.dtype)
+    if is_meta(array):
+        raise no_data()
     if kind == "cpu":
         return array if isinstance(array, np.ndarray) else to_numpy(array)
     if kind != "cuda":
-        raise RuntimeError(f"there is no device {kind!r}: expected 'cpu', 'cuda' or 'cuda:0'")
+        raise RuntimeError(
+            f"there is no device {kind!r}: expected 'cpu', 'cuda', 'cuda:0' or 'meta'"
+        )
     xp = cupy()
     if isinstance(array, np.ndarray):
         refuse_in_capture("a copy of a tensor from the CPU to the GPU")
@@ -242,9 +250,19 @@ def move(array: Any, kind: str, index: int | None = None) -> Any:
     return moved
 
 
+def no_data() -> NotImplementedError:
+    """The error for numbers that an array of the meta device does not have."""
+    return NotImplementedError("Cannot copy out of meta tensor; no data!")
+
+
 def to_numpy(array: Any) -> np.ndarray:
-    """The array as a NumPy array: itself if it is one, else a copy from the GPU."""
+    """The array as a NumPy array: itself if it is one, else a copy from the GPU.
+
+    Raises: NotImplementedError for an array without numbers.
+    """
     if isinstance(array, np.ndarray):
+        if is_meta(array):
+            raise no_data()
         return array
     if isinstance(array, np.generic):
         return np.asarray(array)
@@ -254,6 +272,8 @@ def to_numpy(array: Any) -> np.ndarray:
 
 def asarray(value: Any, like: Any) -> Any:
     """`value` (a scalar from a reduction, a list, an array) as an array on the device of `like`."""
+    if meta.used and (is_meta(value) or is_meta(like)):
+        return value if is_meta(value) else meta_like(np.asarray(value))
     return np.asarray(value) if isinstance(value, np.generic) else xp_of(like).asarray(value)
 
 

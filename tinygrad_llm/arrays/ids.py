@@ -13,6 +13,7 @@ import numpy as np
 
 from .capture import capturing, refuse_in_capture
 from .memory import storage_of
+from .meta import is_meta
 
 __all__ = ["check_ids", "id_ranges", "ids_in_range", "remember_ids", "remember_range"]
 
@@ -48,8 +49,11 @@ def ids_in_range(ids: Any, n: int, ignored: int | None = None, name: str = "targ
 def check_ids(ids: Any, n: int, name: str) -> None:
     """Check that 0 <= id < n for every id. NumPy and CuPy would silently read another row.
 
+    Ids without numbers pass.
     Raises: IndexError if an id is out of range.
     """
+    if is_meta(ids):
+        return
     if id_ranges and ids_in_range(ids, n, None, name):
         return
     if not isinstance(ids, np.ndarray):

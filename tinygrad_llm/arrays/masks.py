@@ -22,7 +22,10 @@ def selected(a: Any, mask: Any) -> Any:
     The product of the mask and a's bits, read as integers: as fast as a·mask and many times as fast
     as where(mask, a, 0). The mask broadcasts to a's shape. The result is a new array.
     """
-    xp, bits = xp_of(a), _BITS[a.dtype.itemsize]
+    xp = xp_of(a)
+    if a.dtype.itemsize == 16:  # complex128
+        return xp.where(mask, a, xp.zeros((), a.dtype))
+    bits = _BITS[a.dtype.itemsize]
     result = xp.empty_like(a)
     xp.multiply(a.view(bits), mask, out=result.view(bits))
     return result

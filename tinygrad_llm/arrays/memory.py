@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .meta import MetaArray, is_meta
+
 __all__ = ["address", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
 
 ndarray, generic = np.ndarray, np.generic
@@ -18,7 +20,7 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
-    base = getattr(array, "base", None)
+    base = None if type(array) is MetaArray else getattr(array, "base", None)
     while base is not None and (type(base) is ndarray or is_array(base)):
         array = base
         base = getattr(array, "base", None)
@@ -26,13 +28,17 @@ def storage_of(array: Any) -> Any:
 
 
 def address(array: Any) -> int:
-    """The address of the array's first element."""
+    """The address of the array's first element; 0 for an array of the meta device."""
     if isinstance(array, np.ndarray):
+        if is_meta(array):
+            return 0
         return array.__array_interface__["data"][0]
     return array.data.ptr
 
 
 def memory_key(array: Any) -> tuple[Any, ...]:
     """Equal for two arrays that are the same memory, as the arrays of tied weights are."""
+    if is_meta(array):
+        return (id(array),)  # no memory that another could share
     strides = None if array.flags.c_contiguous else array.strides
     return address(array), array.shape, strides, str(array.dtype)

@@ -24,10 +24,12 @@ from typing import Any, ClassVar, NamedTuple
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
 from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import generic, is_array, ndarray, storage_of
+from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import already_silent, silent
 from ..arrays.twins import twins
 from ..tensor import Tensor, attach, shapes, wrap
+from . import on_meta
 from .grad_mode import mode
 from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
@@ -71,6 +73,7 @@ class Op:
     views: ClassVar[bool] = False  # the output may show the input's memory
     in_rows: ClassVar[bool] = False  # the output is in row order, however the inputs lie
     in_float32: ClassVar[bool] = False  # half precisions are computed in float32, rounded once
+    takes_complex: ClassVar[bool] = False  # backward is right for complex numbers too
     adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"
 
@@ -172,9 +175,12 @@ class Op:
             if cls.in_rows and not out.flags.c_contiguous:
                 out = out.copy()
             y = wrap(out)
-            if True in needs and out.dtype.kind in "fV":
-                op.edges, op.order = edges, next(clock)
-                y._needs, y._op = True, op
+            if True in needs:
+                if out.dtype.kind in "fV":
+                    op.edges, op.order = edges, next(clock)
+                    y._needs, y._op = True, op
+                elif out.dtype.kind == "c":
+                    _record(op, edges, [y])
             if not cls.views and not observers:
                 return y
             results = [y]
@@ -196,6 +202,8 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
     Raises: RuntimeError or TypeError if it fails, with the inputs' shapes and dtypes.
     """
     try:
+        if meta.used and on_meta.any_meta(arrays):
+            return on_meta.forward(op, arrays, options)
         if options or len(arrays) != 2:
             return silent.run(op.forward, *arrays, **options)
         # without a tuple and a dict to unpack: a tenth of what a small op costs
@@ -229,11 +237,19 @@ def _check_shapes(cls: type[Op], key: tuple) -> None:
 
 
 def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
-    """Record an op with several outputs, or one on a GPU, as the maker of its results."""
+    """Record an op with several outputs, or one on a GPU, as the maker of its results.
+
+    Raises: RuntimeError for a complex result of an op whose backward is for real numbers.
+    """
     op.edges, op.order = edges, next(clock)
     op.outputs = [(y.array.shape, y.array.dtype) for y in results]
     for i, y in enumerate(results):
-        if y.array.dtype.kind in "fV":  # integers, such as topk's indices, have no gradient
+        if y.array.dtype.kind == "c" and not op.takes_complex:
+            raise RuntimeError(
+                f"{op.name} has no gradient for complex tensors here: take view_as_real(x), or "
+                "x.detach()"
+            )
+        if y.array.dtype.kind in "fVc":  # integers, such as topk's indices, have no gradient
             y._needs, y._op, y._out = True, op, i
 
 
@@ -367,6 +383,11 @@ def _seed(root: Tensor, gradient: Any) -> Any:
                 f"grad can be implicitly created only for scalar outputs: this one has shape "
                 f"{tuple(a.shape)}. Reduce it with .sum() or .mean(), or pass "
                 "backward(gradient=...) of the same shape"
+            )
+        if a.dtype.kind == "c":
+            raise RuntimeError(
+                "grad can be implicitly created only for real scalar outputs but got torch."
+                + a.dtype.name
             )
         return xp_of(a).ones_like(a)
     g = gradient.array if isinstance(gradient, Tensor) else asarray(gradient, a)

@@ -1,7 +1,9 @@
 """GPUs, with PyTorch's names: is_available, device_count, synchronize, memory figures.
 
-graphs.py  CUDA graphs: a training step as one launch
-amp.py     PyTorch's older place of autocast and GradScaler
+queries.py  properties, streams and events
+graphs.py   CUDA graphs: a training step as one launch
+amp.py      PyTorch's older place of autocast and GradScaler
+nvtx.py     named ranges for NVIDIA's profilers
 
 With several GPUs each op runs on the GPU of its tensors (see `follow` in arrays/devices.py).
 """
@@ -15,33 +17,83 @@ from typing import Any
 
 from ..arrays import devices
 from ..arrays.availability import is_available, why_not
-from ..tensor import device as _device
+from ..functions.random import get_rng_state as _get_rng_state
+from ..functions.random import initial_seed
+from ..tensor import Tensor
 from ..tensor.missing_names import missing
 from . import graphs
 from .graphs import CUDAGraph, graph, graphed, is_current_stream_capturing
+from .queries import (
+    DeviceProperties,
+    Event,
+    Stream,
+    can_device_access_peer,
+    current_stream,
+    default_stream,
+    get_arch_list,
+    get_device_capability,
+    get_device_name,
+    get_device_properties,
+    init,
+    ipc_collect,
+    is_bf16_supported,
+    is_initialized,
+    is_tf32_supported,
+    stream,
+)
+from .queries import index_of as _index
 
 __all__ = [
     "CUDAGraph",
+    "DeviceProperties",
+    "Event",
     "OutOfMemoryError",
+    "Stream",
+    "can_device_access_peer",
     "current_device",
+    "current_stream",
+    "default_stream",
     "device",
     "device_count",
     "empty_cache",
     "fast_dropout",
+    "get_arch_list",
+    "get_device_capability",
     "get_device_name",
+    "get_device_properties",
+    "get_rng_state",
+    "get_rng_state_all",
     "graph",
     "graphed",
+    "init",
+    "initial_seed",
+    "ipc_collect",
     "is_available",
+    "is_bf16_supported",
     "is_current_stream_capturing",
+    "is_initialized",
+    "is_tf32_supported",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",
+    "max_memory_cached",
     "max_memory_reserved",
     "mem_get_info",
     "memory_allocated",
+    "memory_cached",
     "memory_reserved",
+    "memory_stats",
+    "memory_summary",
+    "reset_accumulated_memory_stats",
+    "reset_max_memory_allocated",
+    "reset_max_memory_cached",
     "reset_peak_memory_stats",
+    "seed",
+    "seed_all",
     "set_device",
+    "set_rng_state",
+    "set_rng_state_all",
+    "stream",
     "synchronize",
     "why_not",
 ]
@@ -85,13 +137,6 @@ class device:
         set_device(self.before.pop())
 
 
-def get_device_name(device: Any = None) -> str:
-    """The GPU's name, such as "NVIDIA H100 80GB HBM3"."""
-    cupy = devices.cupy()
-    index = devices.check_gpu(_index(device))
-    return cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
-
-
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has finished all its work; return immediately if there is no GPU."""
     if is_available():
@@ -106,14 +151,6 @@ def _on(device: Any) -> Iterator[Any]:
     index = _index(device)
     with cupy.cuda.Device(index if device is None else devices.check_gpu(index)):
         yield cupy
-
-
-def _index(device: Any) -> int:
-    """The number of a GPU given as a number, as "cuda:1", or as None, the current one."""
-    if isinstance(device, int):
-        return device
-    index = None if device is None else _device(device).index
-    return devices.current_gpu() if index is None else index
 
 
 def memory_allocated(device: Any = None) -> int:
@@ -177,6 +214,27 @@ def reset_peak_memory_stats(device: Any = None) -> None:
         _peak[0].most[_index(device)] = memory_allocated(device)
 
 
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """Figures of the memory pool under PyTorch's names; empty without a GPU."""
+    if not is_available():
+        return {}
+    return {
+        "allocated_bytes.all.current": memory_allocated(device),
+        "allocated_bytes.all.peak": max_memory_allocated(device),
+        "reserved_bytes.all.current": memory_reserved(device),
+        "reserved_bytes.all.peak": max_memory_reserved(device),
+    }
+
+
+def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+    """memory_stats as text, one figure per line."""
+    return "\n".join(f"{name}: {n:,}" for name, n in memory_stats(device).items())
+
+
+def reset_accumulated_memory_stats(device: Any = None) -> None:
+    """Forget counts of past allocations: none are kept."""
+
+
 def mem_get_info(device: Any = None) -> tuple[int, int]:
     """(free, total) bytes of GPU memory."""
     with _on(device) as cupy:
@@ -210,7 +268,41 @@ def manual_seed(seed: int) -> None:
 manual_seed_all = manual_seed
 
 
+def seed() -> None:
+    """Does nothing, see manual_seed."""
+
+
+seed_all = seed
+
+
+def get_rng_state(device: Any = None) -> Tensor:
+    """The CPU's state, from which random numbers on a GPU come too."""
+    return _get_rng_state()
+
+
+def get_rng_state_all() -> list[Tensor]:
+    """The CPU's state for each GPU; empty without one."""
+    return [_get_rng_state() for _ in range(device_count())]
+
+
+def set_rng_state(new_state: Any, device: Any = None) -> None:
+    """Does nothing: tinygrad_llm.set_rng_state sets the stream from which all numbers come."""
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Does nothing, see set_rng_state."""
+
+
+# Older names.
+memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
+reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+
+
 def __getattr__(name: str) -> object:
-    if name == "amp":  # imported when it is first used, because it needs the functions
-        return importlib.import_module("tinygrad_llm.cuda.amp")
+    if name in ("amp", "nvtx"):  # imported when first used, because amp needs the functions
+        return importlib.import_module(f"{__name__}.{name}")
+    if name.endswith("Tensor"):
+        typed = importlib.import_module("tinygrad_llm.functions.creation.typed")
+        if name in typed.NAMES:
+            return typed.typed_tensor(name, "cuda")
     raise missing(__name__, name, __all__)

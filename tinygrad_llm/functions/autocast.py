@@ -29,7 +29,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 __all__ = ["autocast", "RULES"]
 
 RULES: dict[str, tuple[str, ...]] = {
-    "bfloat16": ("linear", "matmul", "scaled_dot_product_attention", "linear_cross_entropy"),
+    "bfloat16": (
+        "linear", "matmul", "conv1d", "scaled_dot_product_attention", "linear_cross_entropy",
+    ),
     "float32": (
         "layer_norm", "rms_norm", "softmax", "log_softmax", "logsumexp", "cross_entropy",
         "nll_loss", "mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "kl_div",

@@ -51,7 +51,7 @@ def broadcasts(a: Any, b: Any) -> None:
             )
     places = device_of(a), device_of(b)
     if places[0] != places[1]:
-        names = [kind if kind == "cpu" else f"cuda:{i}" for kind, i in places]
+        names = [kind if kind != "cuda" else f"cuda:{i}" for kind, i in places]
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found {names[0]} and {names[1]}: "
             "move one with .to(device)"

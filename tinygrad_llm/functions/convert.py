@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import device_of
+from ..arrays.devices import device_of, no_data
 from ..tensor import Tensor, attach, device, dtypes
+from ..tensor.device import default_device
 from ..tensor.formats import order_named
 from .method import method
 
@@ -20,6 +21,7 @@ def to(
 
     The tensor itself if nothing changes, unless copy=True or a memory_format asks for another
     layout. Gradients flow back through it.
+    Raises: NotImplementedError from the meta device to another one.
     """
     for a in args:
         if isinstance(a, bool):
@@ -40,6 +42,8 @@ def to(
     if device is not None:
         place = as_device(device)
         here, index = device_of(result.array)
+        if here == "meta" and place.type != "meta":
+            raise no_data()
         if here != place.type or (place.index not in (None, index) and here == "cuda"):
             result = ops.Move.apply(result, kind=place.type, index=place.index)
     order = order_named(memory_format, result.array.ndim)
@@ -53,6 +57,13 @@ def as_device(value: Any) -> device:
     return value if isinstance(value, device) else device(value)
 
 
+def place_of(value: Any) -> device | None:
+    """The device given, else the default one; None for the CPU where none was given."""
+    if value is None:
+        return default_device()
+    return value if isinstance(value, device) else device(value)
+
+
 @method
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """In other's dtype."""
@@ -61,10 +72,18 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @method("type")
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype)."""
+    """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype).
+
+    dtype: also such a name, or the class LongTensor, cuda.FloatTensor and the like.
+    Raises: ValueError for a name that is not a type's.
+    """
     if dtype is None:
         place = "torch.cuda." if self.is_cuda else "torch."
         return f"{place}{dtypes.title(self.dtype)}Tensor"
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "type_name", None)
+    if name is not None:
+        place, dtype = dtypes.of_type_name(name)
+        return self.to(device=place, dtype=dtype)
     return self.to(dtype)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import ops
 from ..arrays.devices import xp_of
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
+from .creation.arguments import placed_tensor
 from .method import function, method
 
 
@@ -32,19 +35,29 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 @function
-def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+    layout: Any = None,
+) -> Tensor:  # fmt: skip
     """The positions (2, n) of the lower triangle of a row x col matrix, row by row; int64."""
     import numpy as np
 
-    return wrap(np.stack(np.tril_indices(row, offset, col)))
+    kind = np.int64 if dtype is None else dtypes.numpy_dtype(dtype)
+    positions = np.stack(np.tril_indices(row, offset, col)).astype(kind)
+    return placed_tensor(positions, device, False)
 
 
 @function
-def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+    layout: Any = None,
+) -> Tensor:  # fmt: skip
     """The positions (2, n) of the upper triangle of a row x col matrix, row by row; int64."""
     import numpy as np
 
-    return wrap(np.stack(np.triu_indices(row, offset, col)))
+    kind = np.int64 if dtype is None else dtypes.numpy_dtype(dtype)
+    positions = np.stack(np.triu_indices(row, offset, col)).astype(kind)
+    return placed_tensor(positions, device, False)
 
 
 @method

@@ -8,6 +8,7 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..arrays.indexing import take_along
 from ..arrays.memory import ndarray
+from ..arrays.meta import is_meta
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .half_precision import rounded_once
@@ -90,7 +91,7 @@ def _check_dtype(name: str, index: Tensor) -> None:
 
 def _check_range(ids: Any, n: int, dim: int) -> None:
     """Raises: RuntimeError for an index outside [0, n)."""
-    if ids.size:
+    if ids.size and not is_meta(ids):
         if type(ids) is ndarray and ids.dtype.itemsize == 8 and ids.view("uint64").max() < n:
             return  # one pass: negative numbers are large ones there
         low, high = int(ids.min()), int(ids.max())

@@ -30,7 +30,7 @@ def rounded_once(function: F) -> F:
             return function(*args, **kwargs)
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
-        return operands.cast(result, dtype)
+        return operands.rounded(operands.cast(result, dtype))
 
     return cast(F, call)
 

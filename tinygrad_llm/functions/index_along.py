@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arrays.meta import is_meta
 from ..tensor import Tensor, dtypes
 from ..tensor.shapes import normal_dim
 from .index import getitem, pick
@@ -23,7 +24,7 @@ def _slices(name: str, input: Tensor, dim: int, index: Tensor, error: Any = Runt
     x = input if input.array.ndim else input.reshape(1)
     ids = index.array.reshape(-1)
     n = x.array.shape[dim]
-    if ids.size:
+    if ids.size and not is_meta(ids):
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= n:
             wrong = low if low < 0 else high
@@ -94,7 +95,7 @@ def _check_positions(name: str, index: Tensor, n: int) -> None:
         raise RuntimeError(
             f"{name}(): Expected a long tensor for index, but got {dtypes.title(index.dtype)}"
         )
-    if not ids.size:
+    if not ids.size or is_meta(ids):
         return
     if not n:
         raise IndexError(f"{name}(): tried to {name} from an empty tensor")

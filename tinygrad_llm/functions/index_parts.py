@@ -18,6 +18,7 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from ..arrays.memory import is_array
+from ..arrays.meta import is_meta
 from ..tensor import Tensor
 
 _COLON = slice(None)
@@ -284,7 +285,7 @@ def checked(picked: tuple, x: Any) -> tuple:
     empty = not math.prod(shape) * math.prod(kept) * math.prod(x.shape[len(picked) :])
     new = list(picked)
     for dim, p in enumerate(picked):
-        if not is_array(p) or not p.size:
+        if not is_array(p) or not p.size or is_meta(p):
             continue
         n = x.shape[dim]
         if n == 0 and math.prod(shape):

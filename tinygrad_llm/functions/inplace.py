@@ -13,9 +13,10 @@ from typing import Any
 
 from .. import ops
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, to_numpy, use_gpu_of, xp_of
+from ..arrays.devices import device_of, move, no_data, to_numpy, use_gpu_of, xp_of
 from ..arrays.ids import remember_ids
 from ..arrays.memory import is_array, storage_of
+from ..arrays.meta import is_meta, meta
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
@@ -51,26 +52,35 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     """Copy new's values into x's memory, with new's history; returns x.
 
     Raises: RuntimeError if the shapes differ, new's dtype cannot be cast to x's, or x's memory is
-    read-only or shared by several of its elements.
+    read-only or shared by several of its elements; NotImplementedError if new has no numbers.
     """
     if new.array.shape != x.array.shape:
         raise RuntimeError(
             f"output with shape {list(x.array.shape)} doesn't match the broadcast shape "
             f"{list(new.array.shape)}: {by} can't change the shape of a tensor in place"
         )
-    kinds = "bui" + "fV"
+    kinds = "buifVc"
     same = new.array.dtype is x.array.dtype
     if (
         not same
         and kinds.find(new.array.dtype.kind) > kinds.find(x.array.dtype.kind)
-        and (new.array.dtype.kind in "fV" or x.array.dtype.kind == "b")
+        and (new.array.dtype.kind in "fVc" or x.array.dtype.kind == "b")
     ):
         raise RuntimeError(
             f"result type {dtypes.title(new.dtype)} can't be cast to the desired output type "
             f"{dtypes.title(x.dtype)}"
         )
+    if meta.used and (is_meta(x.array) or is_meta(new.array)):
+        if not is_meta(x.array):
+            raise no_data()
+        _take_history(x, new)
+        return x
     refuse_repeats(x.array)
     new = (new if same else cast(new, x.array.dtype))._up_to_date()
+    if new._needs and new._op is None and mode.grad:
+        new = ops.Clone.apply(new)  # a leaf's place in the graph is its own
+        if by == "copy_":
+            new._op.printed = "CopyBackwards"
     if new._op is not None and modified_at(x.array) < new._op.order:
         memory = storage_of(x.array)
         old = [is_array(a) and storage_of(a) is memory for a in new._op.saved]
@@ -194,6 +204,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to value, a number or a 0-d tensor."""
     refuse_leaf(self)
+    if is_meta(self.array):
+        return self
     if isinstance(value, Tensor):
         return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
     use_gpu_of(self)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, overload
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
 from ..tensor.numbers import PLAIN, number, plain
+from .printed_names import named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +33,7 @@ def method(name: Any, /, *aliases: str) -> Any:
         return method(name.__name__)(name)
 
     def decorate(function: F) -> F:
+        function = named(function)
         bound = guarded(function, arguments_before=1) if _can_be_misused(function) else function
         for each in (name, *aliases):
             attach(each, function if each.startswith("__") else bound)
@@ -42,7 +44,7 @@ def method(name: Any, /, *aliases: str) -> Any:
 
 def function(function: F) -> F:
     """Guard a function that is not a method of Tensor."""
-    return guarded(function)
+    return guarded(named(function))
 
 
 def guarded(function: F, arguments_before: int = 0) -> F:

@@ -16,15 +16,16 @@ from ..tensor.numbers import fitted, plain, wrapped
 from .checks import broadcasts
 
 _PYTHON = (bool, int, float)
+_NUMBERS = (*_PYTHON, complex)
 
 
 def as_operand(value: Any) -> Any:
     """A tensor, a Python number, or NotImplemented for what arithmetic does not know."""
-    if isinstance(value, Tensor) or type(value) in _PYTHON:
+    if isinstance(value, Tensor) or type(value) in _NUMBERS:
         return value
     if isinstance(value, np.generic):
         return plain(value)
-    if isinstance(value, _PYTHON):
+    if isinstance(value, _NUMBERS):
         return value
     if isinstance(value, np.ndarray):
         return wrap(value)
@@ -36,6 +37,13 @@ def cast(x: Any, dtype: Any) -> Any:
     if isinstance(x, Tensor) and x.array.dtype != dtype:
         return ops.Cast.apply(x, dtype=dtype)
     return x
+
+
+def rounded(y: Tensor) -> Tensor:
+    """A result that was cast to half precision; it prints as the op whose result was rounded."""
+    if y._op is not None:
+        y._op.rounds = True
+    return y
 
 
 def as_floating(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays.devices import asarray, to_numpy
 from ..arrays.layout import empty_as
+from ..arrays.meta import without_numbers
 from ..random import (
     Generator,
     default_generator,
@@ -25,6 +26,7 @@ from ..random import (
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
 from ..tensor.formats import order_named
+from .convert import as_device
 from .creation.arguments import as_size, placed_tensor
 from .method import function
 from .sampling import bernoulli, check_std, floating, integer, multinomial, stream
@@ -63,7 +65,7 @@ def rand(
     """
     shape = as_size("rand", args, size)
     kind = floating("check_uniform_bounds", dtypes.numpy_dtype(dtype))
-    return placed_tensor(stream(generator).rand(shape, kind), device, requires_grad)
+    return placed_tensor(stream(generator, device).rand(shape, kind), device, requires_grad)
 
 
 @function
@@ -78,7 +80,7 @@ def randn(
     """
     shape = as_size("randn", args, size)
     kind = floating("normal_kernel_cpu", dtypes.numpy_dtype(dtype))
-    return placed_tensor(stream(generator).randn(shape, kind), device, requires_grad)
+    return placed_tensor(stream(generator, device).randn(shape, kind), device, requires_grad)
 
 
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
@@ -109,7 +111,7 @@ def randint(
     if not isinstance(shape, list | tuple):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
     kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
-    array = stream(generator).randint(first, last, as_size("randint", (shape,)), kind)
+    array = stream(generator, device).randint(first, last, as_size("randint", (shape,)), kind)
     return placed_tensor(array, device, requires_grad)
 
 
@@ -129,7 +131,7 @@ def randperm(
     largest = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
     if n - 1 > largest:
         raise RuntimeError(f"randperm: {n - 1} is too large for {kind.name}")
-    return placed_tensor(stream(generator).randperm(n, kind), device, requires_grad)
+    return placed_tensor(stream(generator, device).randperm(n, kind), device, requires_grad)
 
 
 @function
@@ -142,7 +144,7 @@ def normal(
     Tensors of means and stds broadcast; size is given for numbers only.
     Raises: RuntimeError for a negative std.
     """
-    draw = stream(generator)
+    draw = stream(generator, device)
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
         if size is None:
             raise TypeError("normal(): two numbers need a size: normal(mean, std, size)")
@@ -183,10 +185,13 @@ def _like(
 ) -> Tensor:  # fmt: skip
     """draw(shape, dtype, like) in input's shape, and in its layout or a memory format's."""
     kind = input.array.dtype if dtype is None else dtypes.numpy_dtype(dtype)
+    place = input.device if place is None else as_device(place)
+    if place.type == "meta":
+        return placed_tensor(without_numbers(input.array.shape, kind), place, requires_grad)
     order = order_named(format, input.array.ndim)
     like = empty_as(input.array, order=order) if order else input.array
     values = in_memory_order(lambda shape: draw(shape, kind, like), like)
-    return placed_tensor(values, input.device if place is None else place, requires_grad)
+    return placed_tensor(values, place, requires_grad)
 
 
 @function

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import xp_of
+from ..arrays.devices import asarray, xp_of
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
@@ -164,12 +164,12 @@ def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
         if a.size == 0:
             raise IndexError(_EMPTY.format(name))
         position = getattr(a, name)()
-        return wrap(xp_of(a).asarray(position).reshape((1,) * a.ndim if keepdim else ()))
+        return wrap(asarray(position, a).reshape((1,) * a.ndim if keepdim else ()))
     dim = normal_dim(dim, a.ndim)
     if a.ndim == 0:
         return wrap(xp_of(a).zeros((), "int64"))
     _not_empty(input, name, (dim,))
-    return wrap(xp_of(a).asarray(getattr(a, name)(dim, keepdims=keepdim)))
+    return wrap(asarray(getattr(a, name)(dim, keepdims=keepdim), a))
 
 
 @method

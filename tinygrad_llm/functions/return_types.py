@@ -38,6 +38,16 @@ class Median(ValuesIndices):
     __slots__ = ()
 
 
+class Histogram(NamedTuple):
+    """What histogram returns."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+    def __repr__(self) -> str:
+        return f"torch.return_types.histogram(\nhist={self.hist!r},\nbin_edges={self.bin_edges!r})"
+
+
 def returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
     """The pair; grad_fn prints as one step, as in PyTorch, even if it took several ops."""
     if values._op is not None:

@@ -12,9 +12,12 @@ import numpy as np
 
 from ..arrays.devices import asarray, to_numpy, use_gpu_of
 from ..arrays.layout import in_rows
+from ..arrays.meta import is_meta, without_numbers
 from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.device import defaults
+from .convert import place_of
 from .inplace import refuse_leaf, write
 from .method import method
 
@@ -22,11 +25,33 @@ __all__ = ["bernoulli", "multinomial"]
 
 
 # ----------------------------------------------------------------------------------- arguments
-def stream(generator: Any) -> Generator:
-    """The generator given, or the default one.
+class _NoNumbers:
+    """In a generator's place for the meta device: arrays without numbers, and nothing is drawn."""
+
+    def rand(self, shape: Any, kind: Any) -> Any:
+        return without_numbers(shape, kind)
+
+    randn = rand
+
+    def normal(self, shape: Any, mean: Any, std: Any, kind: Any) -> Any:
+        return without_numbers(shape, kind)
+
+    def randint(self, low: int, high: int, shape: Any, kind: Any) -> Any:
+        return without_numbers(shape, kind)
+
+    def randperm(self, n: int, kind: Any) -> Any:
+        return without_numbers((n,), kind)
+
+
+def stream(generator: Any, device: Any = "cpu") -> Any:
+    """The generator given, or the default one; for the meta device one that draws nothing.
 
     Raises: TypeError if it is not a generator.
     """
+    quick = isinstance(device, str) and device == "cpu" or (device is None and not defaults.changed)
+    place = None if quick else place_of(device)
+    if place is not None and place.type == "meta":
+        return _NoNumbers()
     if generator is None:
         return default_generator
     if not isinstance(generator, Generator):
@@ -133,6 +158,8 @@ def multinomial(
 def _fill(x: Tensor, by: str, draw: Callable[..., Any], *others: Any) -> Tensor:
     """Write the values that draw(shape, *others) returns, in the order of x's memory, into x."""
     refuse_leaf(x)
+    if is_meta(x.array):
+        return x
     use_gpu_of(x)
     values = in_memory_order(draw, x.array, *others) if x.array.size else x.array
     return write(x, wrap(asarray(values, x.array)), by)

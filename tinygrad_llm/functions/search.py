@@ -1,16 +1,19 @@
-"""Positions, counts and sets of values: integers out, no gradients."""
+"""Positions, counts, sets and histograms of values: no gradients."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, use_gpu_of, xp_of
+from ..arrays.devices import asarray, to_numpy, use_gpu_of, xp_of
 from ..arrays.layout import in_rows
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
+from .creation.ranges import linspace
 from .method import function, method
+from .return_types import Histogram
 
 
 @method
@@ -155,3 +158,74 @@ def bucketize(
 ) -> Tensor:
     """The number of the interval between ascending boundaries in which each value lies."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+
+
+@method
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """How many numbers lie in each of `bins` equal intervals from min to max: (bins).
+
+    min = max = 0: from the least to the greatest number. Numbers outside are not counted.
+    Raises: RuntimeError for integers, for bins < 1, for min > max and for bounds that are infinite.
+    """
+    a = to_numpy(input.array).reshape(-1)
+    if a.dtype.kind in "iub":
+        raise RuntimeError(f"\"histogram_cpu\" not implemented for '{dtypes.title(input.dtype)}'")
+    if bins < 1:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
+    low, high = _bounds(a, float(min), float(max), 1.0)
+    counts = np.zeros(int(bins), np.int64)
+    inside = a[(a >= low) & (a <= high)]
+    place = ((inside - low) * bins / (high - low)).astype(np.int64)
+    np.add.at(counts, np.minimum(place, bins - 1), 1)
+    return wrap(asarray(counts.astype(input.array.dtype), input.array))
+
+
+def _bounds(a: np.ndarray, low: float, high: float, margin: float) -> tuple[Any, Any]:
+    """The ends of a histogram, in the numbers' dtype; margin on either side of a single number."""
+    if low == high and a.size:
+        low, high = float(a.min()), float(a.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise RuntimeError(f"histogram: range of [{low:g}, {high:g}] is not finite")
+    if low > high:
+        raise RuntimeError(f"torch.histogram(): max must be larger than min: {low:g}, {high:g}")
+    if low == high:
+        low, high = low - margin, high + margin
+    return a.dtype.type(low), a.dtype.type(high)
+
+
+@method
+def histogram(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
+    density: bool = False,
+) -> Any:  # fmt: skip
+    """(hist, bin_edges): what lies in each interval, the last one with both ends.
+
+    bins: how many equal intervals, from the least to the greatest number or over range=(low, high);
+    or the edges, a tensor. weight: what each number counts, 1 unless given. density: hist is
+    divided by its sum and by the widths.
+    Raises: RuntimeError for integers, bins < 1 and a weight of another shape.
+    """
+    a = to_numpy(input.array).reshape(-1)
+    if a.dtype.kind in "iub":
+        raise RuntimeError(f"\"histogram_cpu\" not implemented for '{dtypes.title(input.dtype)}'")
+    if isinstance(bins, Tensor):
+        edges = to_numpy(bins.array)
+    else:
+        if bins < 1:
+            raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
+        ends = (0.0, 0.0) if range is None else range
+        low, high = _bounds(a, float(ends[0]), float(ends[1]), 0.5)
+        edges = linspace(low.item(), high.item(), int(bins) + 1, dtype=input.dtype).array
+    if weight is not None and weight.array.shape != input.array.shape:
+        raise RuntimeError(
+            "torch.histogram(): if weight tensor is provided it should have the same shape as the "
+            f"input: {list(weight.shape)} and {list(input.shape)}"
+        )
+    each = np.ones(a.shape, a.dtype) if weight is None else to_numpy(weight.array).reshape(-1)
+    inside = (a >= edges[0]) & (a <= edges[-1])
+    place = np.searchsorted(edges, a[inside], side="right") - 1
+    hist = np.zeros(len(edges) - 1, a.dtype)
+    np.add.at(hist, np.minimum(place, len(hist) - 1), each[inside])
+    if density:
+        hist = hist / (hist.sum() * np.diff(edges)).astype(a.dtype)
+    return Histogram(wrap(asarray(hist, input.array)), wrap(asarray(edges, input.array)))

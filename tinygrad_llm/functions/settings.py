@@ -6,28 +6,37 @@ from typing import Any
 
 from ..arrays import devices, parallel
 from ..tensor import device
+from ..tensor import device as _device
+from ..tensor.device import default_device, set_default
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
     """The model itself: nothing is compiled here. As a decorator, the function itself."""
-    return (lambda function: function) if model is None else model
+    return as_it_is(model)
+
+
+def as_it_is(function: Any = None) -> Any:
+    """The function itself; for None a decorator that returns its function."""
+    return (lambda decorated: decorated) if function is None else function
 
 
 def get_default_device() -> device:
-    """device(type='cpu'): where tensors are made unless device= is given."""
-    return device("cpu")
+    """Where this thread makes tensors unless device= is given: the CPU unless it was changed."""
+    place = default_device() or device("cpu")
+    if place.type == "cuda" and place.index is None:
+        return device("cuda", devices.current_gpu())
+    return place
 
 
 def set_default_device(device: Any) -> None:
-    """Accepts "cpu" alone.
+    """Make tensors on this device, "cuda" or "meta", unless device= is given; None for the CPU.
 
-    Raises: RuntimeError for another: pass device= to the function instead.
+    Raises: RuntimeError for a device that does not exist, and for a GPU where none can be used.
     """
-    if str(device) != "cpu":
-        raise RuntimeError(
-            f"set_default_device({str(device)!r}): tensors are made on the CPU unless the function "
-            f"that makes them gets device={str(device)!r}"
-        )
+    place = None if device is None else _device(device)
+    if place is not None and place.type == "cuda":
+        devices.gpu_to_use(place.index)
+    set_default(place)
 
 
 def get_num_threads() -> int:
@@ -55,3 +64,43 @@ def set_float32_matmul_precision(precision: str) -> None:
 def get_float32_matmul_precision() -> str:
     """ "highest" or "high": see set_float32_matmul_precision."""
     return "high" if devices.settings.tf32 else "highest"
+
+
+_deterministic = {"enabled": False, "warn_only": False}
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Accept the wish for the same numbers in every run, which a CPU returns anyway."""
+    _deterministic.update(enabled=bool(mode), warn_only=bool(warn_only))
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """Whether use_deterministic_algorithms(True) was called."""
+    return _deterministic["enabled"]
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether use_deterministic_algorithms(True, warn_only=True) was called."""
+    return _deterministic["warn_only"]
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: numbers below the smallest normal one are kept, as NumPy keeps them."""
+    return False
+
+
+def get_num_interop_threads() -> int:
+    """1: ops run one after the other."""
+    return 1
+
+
+def set_num_interop_threads(n: int) -> None:
+    """Accept a number of ops that may run side by side: they run one after the other."""
+
+
+def typename(obj: Any) -> str:
+    """The type's name with its module; for a tensor "torch.FloatTensor" and the like."""
+    if hasattr(obj, "array") and hasattr(obj, "grad_fn"):
+        return obj.type()
+    kind = obj if isinstance(obj, type) else type(obj)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")

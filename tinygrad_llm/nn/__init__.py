@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor.missing_names import missing
-from . import functional, init, parameter, utils
+from . import attention, functional, init, parallel, parameter, utils
 from .activation import (
     CELU,
     ELU,
@@ -38,6 +38,7 @@ from .container import (
     Sequential,
     Unflatten,
 )
+from .conv import Conv1d
 from .dropout import Dropout
 from .linear import Identity, Linear
 from .loss import (
@@ -58,6 +59,7 @@ from .loss import (
 )
 from .module import Module
 from .norm import LayerNorm, RMSNorm
+from .parallel import DataParallel
 from .parameter import Parameter
 from .sparse import Embedding
 
@@ -65,9 +67,11 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CELU",
+    "Conv1d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "ELU",
     "Embedding",
@@ -114,8 +118,10 @@ __all__ = [
     "Tanhshrink",
     "TripletMarginLoss",
     "Unflatten",
+    "attention",
     "functional",
     "init",
+    "parallel",
     "parameter",
     "utils",
 ]

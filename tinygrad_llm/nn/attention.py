@@ -1,10 +1,14 @@
-"""MultiheadAttention."""
+"""MultiheadAttention, and the names with which programs choose a kernel for attention."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
+from ..backends.cuda import allowed_kernels
 from ..functions.creation.filled import zeros
 from ..functions.shape.join import cat
 from ..tensor import Tensor
@@ -14,7 +18,7 @@ from .linear import NonDynamicallyQuantizableLinear
 from .module import Module
 from .parameter import new_parameter
 
-__all__ = ["MultiheadAttention"]
+__all__ = ["MultiheadAttention", "SDPBackend", "sdpa_kernel"]
 
 
 class MultiheadAttention(Module):
@@ -215,3 +219,37 @@ def _additive(mask: Tensor, q: Tensor) -> Tensor:
         return mask
     numbers = zeros(*mask.shape, dtype=q.dtype, device=q.device)
     return numbers.masked_fill(mask, -math.inf)
+
+
+class SDPBackend(Enum):
+    """PyTorch's kernels for scaled_dot_product_attention, to be named in `sdpa_kernel`."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+_KERNELS = {
+    SDPBackend.MATH: "math",
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "mem_efficient",
+    SDPBackend.CUDNN_ATTENTION: "cudnn",
+}
+
+
+@contextlib.contextmanager
+def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
+    """A block in which only these kernels are allowed, one or a list of them.
+
+    There is one kernel here, which serves every case: the numbers stay the same.
+    Raises: TypeError for what is not an SDPBackend.
+    """
+    chosen = list(backends) if isinstance(backends, list | tuple) else [backends]
+    for backend in chosen:
+        if not isinstance(backend, SDPBackend):
+            raise TypeError(f"Backend must be an instance of SDPBackend or a list, got {backend!r}")
+    with allowed_kernels(**{name: kind in chosen for kind, name in _KERNELS.items()}):
+        yield

@@ -24,6 +24,7 @@ from ..functions.activation import (
     tanhshrink,
 )
 from ..functions.attention import rope, scaled_dot_product_attention
+from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, one_hot
@@ -52,6 +53,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",

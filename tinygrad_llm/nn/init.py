@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import random
 from ..arrays.devices import device_of, move, to_numpy
+from ..arrays.meta import is_meta
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor
 from ..tensor.missing_names import missing
@@ -68,11 +69,11 @@ skipping = False  # set by nn.utils.skip_init: nothing is drawn
 
 
 def _draws(fill: Any) -> Any:
-    """The function, which leaves the tensor as it is while `skipping` is set."""
+    """The function, which leaves meta tensors as they are, and all while `skipping` is set."""
 
     @functools.wraps(fill)
     def fill_unless_skipping(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return tensor if skipping else fill(tensor, *args, **kwargs)
+        return tensor if skipping or is_meta(tensor.array) else fill(tensor, *args, **kwargs)
 
     return fill_unless_skipping
 
@@ -300,5 +301,31 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     return _write(tensor, values, "sparse_")
 
 
+# ------------------------------------------------------------------------------- the old names
+_OLD = (
+    "uniform normal constant eye dirac xavier_uniform xavier_normal kaiming_uniform kaiming_normal "
+    "orthogonal sparse"
+).split()
+
+
+def _old_name(name: str) -> Any:
+    """PyTorch's name of before 2018, without the underscore at its end, with its warning."""
+    new = globals()[f"{name}_"]
+
+    @functools.wraps(new)
+    def old(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(
+            f"`nn.init.{name}` is now deprecated in favor of `nn.init.{name}_`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return new(*args, **kwargs)
+
+    old.__name__ = old.__qualname__ = name
+    return old
+
+
 def __getattr__(name: str) -> object:
+    if name in _OLD:
+        return _old_name(name)
     raise missing(__name__, name, __all__)

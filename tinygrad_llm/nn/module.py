@@ -5,6 +5,7 @@ Calling it, changing all of it, saving, loading and printing. tree.py holds what
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 from ..arrays.devices import device_of, move
 from ..autograd.hooks import HookHandle
 from ..autograd.inplace_versions import mark_modified
+from ..functions.creation.filled import empty_like
 from ..tensor import Tensor, dtypes
 from ..tensor import device as Device
 from .backward_hooks import ModuleHooks
@@ -172,18 +174,19 @@ class Module(ModuleTree):
             elif p.grad is not None:
                 p.grad.array[...] = 0
 
-    def _apply(self: M, fn: Callable[[Tensor], Tensor]) -> M:
+    def _apply(self: M, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
         """Replace the numbers of every parameter, gradient and buffer by fn of them, in place.
 
         All are made before the first is replaced: if one fails, because a GPU is full, the module
         stays as it was.
         """
         parameters = [
-            (p, fn(p.data), None if p.grad is None else fn(p.grad)) for p in self.parameters()
+            (p, fn(p.data), None if p.grad is None else fn(p.grad))
+            for p in self.parameters(recurse)
         ]
         buffers = [
             (module.__dict__, name, fn(buffer))
-            for module in self.modules()
+            for module in (self.modules() if recurse else [self])
             for name, buffer in module._all("buffer").items()
             if buffer is not None
         ]
@@ -197,7 +200,8 @@ class Module(ModuleTree):
         """Move every parameter and buffer to a device and cast the floating ones to a dtype.
 
         to(device), to(dtype), to(device, dtype), to(tensor): in place, and returns the module.
-        Raises: TypeError for a dtype that is not floating-point.
+        Raises: TypeError for a dtype that is not floating-point; NotImplementedError from the meta
+        device to another one.
         """
         target, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
         kwargs.pop("non_blocking", None)
@@ -219,6 +223,12 @@ class Module(ModuleTree):
         place = None if target is None else Device(target)
 
         def moved(tensor: Tensor) -> Tensor:
+            if place is not None and tensor.is_meta and place.type != "meta":
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use "
+                    "torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module "
+                    "from meta to a different device."
+                )
             if place is not None:
                 tensor = tensor.to(place)
             if dtype is not None and tensor.is_floating_point():
@@ -229,9 +239,19 @@ class Module(ModuleTree):
 
         return self._apply(moved)
 
+    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+        """Move every parameter and buffer to a device without its numbers: they can be any.
+
+        A module that was made on the meta device gets its memory so; then its weights are loaded.
+        Raises: TypeError without a device.
+        """
+        if device is None:
+            raise TypeError("to_empty() needs device=")
+        return self._apply(lambda tensor: empty_like(tensor, device=device), recurse)
+
     def type(self: M, dst_type: Any) -> M:
-        """Cast every parameter and buffer, the integer ones too, to a dtype."""
-        return self._apply(lambda tensor: tensor.to(dst_type))
+        """Cast every parameter and buffer, the integer ones too, to a dtype, as Tensor.type."""
+        return self._apply(lambda tensor: tensor.type(dst_type))
 
     def float(self: M) -> M:
         """Cast every floating parameter and buffer to float32."""
@@ -333,6 +353,14 @@ class Module(ModuleTree):
                 given = Parameter(given, requires_grad=tensor.requires_grad)
             self.__dict__[name] = given
             return
+        if tensor.is_meta and not (isinstance(given, Tensor) and given.is_meta):
+            warnings.warn(
+                f"for {name}: copying from a non-meta parameter in the checkpoint to a meta "
+                "parameter in the current model, which is a no-op. (Did you mean to pass "
+                "`assign=True` to assign items in the state dictionary to their corresponding key "
+                "in the module instead of copying them in place?)",
+                stacklevel=3,
+            )
         source = given.array if isinstance(given, Tensor) else np.asarray(given)
         tensor.array[...] = move(source, *device_of(tensor.array))
         mark_modified(tensor.array, "load_state_dict")

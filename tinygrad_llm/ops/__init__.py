@@ -4,6 +4,7 @@
 from .activation import Elu, Gelu, LeakyRelu, Logsigmoid, Relu, Silu, Softplus
 from .arithmetic import Abs, Add, Div, Mul, Neg, Pow, Reciprocal, Sub
 from .attention import ScaledDotProductAttention
+from .conv import Conv1d
 from .convert import Cast, Clone, Move
 from .dropout import Dropout
 from .elementary import (

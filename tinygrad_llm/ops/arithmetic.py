@@ -14,6 +14,7 @@ BINARY = "x(...) y(...) -> z(...)"
 class Add(Op):
     """z = x + y.   Backward: ∂L/∂x = g,   ∂L/∂y = g.   Saves nothing."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
     in_float32 = True
@@ -28,6 +29,7 @@ class Add(Op):
 class Sub(Op):
     """z = x − y.   Backward: ∂L/∂x = g,   ∂L/∂y = −g.   Saves nothing."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
     in_float32 = True
@@ -42,6 +44,7 @@ class Sub(Op):
 class Mul(Op):
     """z = x·y.   Backward: ∂L/∂x = g·y,   ∂L/∂y = g·x.   Saves the factor that each needs."""
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
     in_float32 = True
@@ -52,6 +55,8 @@ class Mul(Op):
 
     def backward(self, g):
         x, y = self.saved
+        if g.dtype.kind == "c":  # ∂L/∂x = g·(conjugate of y)
+            x, y = (None if a is None else a.conjugate() for a in (x, y))
         return g * y if self.needs[0] else None, g * x if self.needs[1] else None
 
 
@@ -61,6 +66,7 @@ class Div(Op):
     Saves y, and x for ∂L/∂y.
     """
 
+    takes_complex = True
     signature = BINARY
     broadcasts = True
     in_float32 = True
@@ -71,12 +77,16 @@ class Div(Op):
 
     def backward(self, g):
         x, y = self.saved
+        if g.dtype.kind == "c":
+            x, y = (None if a is None else a.conjugate() for a in (x, y))
         gy = -g * self.stored(self.stored(x / y) / y) if self.needs[1] else None
         return g / y if self.needs[0] else None, gy
 
 
 class Neg(Op):
     """y = −x.   Backward: ∂L/∂x = −g.   Saves nothing."""
+
+    takes_complex = True
 
     def forward(self, x):
         return -x

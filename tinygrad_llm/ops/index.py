@@ -27,6 +27,7 @@ class Index(Op):
     Saves the index's arrays.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, index):

@@ -23,6 +23,7 @@ class Sum(Op):
     """y = Σ x over dims.   Backward: ∂L/∂x = g, the same for every element.   Saves nothing."""
 
     in_rows = True
+    takes_complex = True
 
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
@@ -37,6 +38,7 @@ class Mean(Op):
 
     in_rows = True
     in_float32 = True
+    takes_complex = True
 
     def forward(self, x, dims, keepdim=False):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim

@@ -14,6 +14,7 @@ class Reshape(Op):
     Backward: ∂L/∂x = g in x's shape.   Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, shape):
@@ -30,6 +31,7 @@ class Permute(Op):
     Backward: ∂L/∂x = g with the dimensions in the inverse order.   Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, order):
@@ -47,6 +49,7 @@ class Expand(Op):
     Saves nothing.
     """
 
+    takes_complex = True
     views = True
     broadcasts = True
 
@@ -63,6 +66,7 @@ class Cat(Op):
     Backward: ∂L/∂xᵢ = the slice of g at the positions of xᵢ.   Saves nothing.
     """
 
+    takes_complex = True
     signature = "x(...) y(...) -> z(...)"
     in_rows = True
 
@@ -84,6 +88,7 @@ class Split(Op):
     Saves nothing.
     """
 
+    takes_complex = True
     views = True
 
     def forward(self, x, sizes, dim):
@@ -113,6 +118,8 @@ def slices(x, sizes, dim):
 class Flip(Op):
     """y = x in reverse order along dims.   Backward: ∂L/∂x = g reversed.   Saves nothing."""
 
+    takes_complex = True
+
     def forward(self, x, dims):
         self.dims = dims
         return xp_of(x).flip(x, dims).copy(order_of(x))
@@ -129,6 +136,7 @@ class Roll(Op):
     """
 
     in_rows = True
+    takes_complex = True
 
     def forward(self, x, shifts, dims):
         self.shifts, self.dims = shifts, dims

@@ -6,7 +6,10 @@ functions attach. `python tests/tensor_stub.py` writes it.
 
 from . import dtypes
 from .device import device
+from .missing_names import note_missing
 from .size import Size
 from .tensor import Tensor, attach, wrap
+
+note_missing(Tensor)
 
 __all__ = ["Size", "Tensor", "attach", "device", "dtypes", "wrap"]

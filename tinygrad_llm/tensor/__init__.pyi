@@ -20,6 +20,19 @@ from .size import Size as Size
 class Tensor:
     """An array with a gradient."""
 
+    is_sparse: builtins.bool
+    is_sparse_csr: builtins.bool
+    is_quantized: builtins.bool
+    is_mkldnn: builtins.bool
+    is_nested: builtins.bool
+    is_mps: builtins.bool
+    is_xpu: builtins.bool
+    is_xla: builtins.bool
+    is_mtia: builtins.bool
+    is_ipu: builtins.bool
+    is_maia: builtins.bool
+    is_vulkan: builtins.bool
+    layout: Any
     array: Any
     _grad: Tensor | None
     _needs: builtins.bool
@@ -41,6 +54,8 @@ class Tensor:
     def is_cuda(self) -> builtins.bool: ...
     @property
     def is_cpu(self) -> builtins.bool: ...
+    @property
+    def is_meta(self) -> builtins.bool: ...
     def get_device(self) -> builtins.int:
         """The number of the tensor's GPU; -1 on the CPU."""
     @property
@@ -62,11 +77,11 @@ class Tensor:
     def is_contiguous(self, memory_format: Any = None) -> builtins.bool:
         """Whether the elements lie in memory in row order without gaps, or in another format's."""
     def data_ptr(self) -> builtins.int:
-        """The address of the first element."""
+        """The address of the first element; 0 on the meta device."""
     def is_floating_point(self) -> builtins.bool:
         """Whether the dtype is a floating one, which alone can have gradients."""
     def is_complex(self) -> builtins.bool:
-        """False: complex dtypes are not offered here."""
+        """Whether the dtype is a complex one."""
     @property
     def requires_grad(self) -> builtins.bool: ...
     @requires_grad.setter
@@ -106,12 +121,14 @@ class Tensor:
     def _number(self) -> Any:
         """item() for float() and int(), whose error is a ValueError."""
     def __float__(self) -> builtins.float: ...
+    def __complex__(self) -> complex: ...
     def __int__(self) -> builtins.int: ...
     def __index__(self) -> builtins.int: ...
     def __bool__(self) -> builtins.bool: ...
     def __len__(self) -> builtins.int: ...
     def __iter__(self) -> Any: ...
     def __hash__(self) -> builtins.int: ...
+    def __dir__(self) -> list[str]: ...
     def __repr__(self) -> str: ...
     def __format__(self, spec: str) -> str: ...
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor: ...
@@ -730,6 +747,25 @@ class Tensor:
     # functions/properties.py
     def is_nonzero(self) -> builtins.bool:
         """Whether the only element is not 0."""
+    def is_signed(self) -> builtins.bool:
+        """Whether the tensor's dtype has negative numbers."""
+    def is_same_size(self, other: Tensor) -> builtins.bool:
+        """Whether two tensors have the same shape."""
+    def is_set_to(self, tensor: Tensor) -> builtins.bool:
+        """Whether two tensors show the same memory in the same way."""
+    @property
+    def real(self) -> Tensor:
+        """The real parts, a view; a real tensor itself."""
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary parts, a view."""
+    def conj(self) -> Tensor:
+        """a − bi of a + bi; a real tensor itself."""
+    def is_conj(self) -> builtins.bool: ...
+    def is_neg(self) -> builtins.bool: ...
+    def is_shared(self) -> builtins.bool: ...
+    def is_pinned(self) -> builtins.bool: ...
+    def is_distributed(self) -> builtins.bool: ...
 
     # functions/reductions.py
     def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
@@ -898,6 +934,19 @@ class Tensor:
         invert: builtins.bool = False,
     ) -> Tensor:
         """Whether each element is one of test_elements, or is not if `invert`; a bool tensor."""
+    def histc(
+        self, bins: builtins.int = 100, min: builtins.float = 0, max: builtins.float = 0
+    ) -> Tensor:
+        """How many numbers lie in each of `bins` equal intervals from min to max: (bins)."""
+    def histogram(
+        self,
+        bins: Any,
+        *,
+        range: Any = None,
+        weight: Tensor | None = None,
+        density: builtins.bool = False,
+    ) -> Any:
+        """(hist, bin_edges): what lies in each interval, the last one with both ends."""
 
     # functions/selection.py
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
@@ -1005,8 +1054,8 @@ class Tensor:
     # functions/shape/views.py
     def reshape(self, *shape: Any) -> Tensor:
         """The elements in row order in another shape; one size may be −1. A view where possible."""
-    def view(self, *size: Any) -> Tensor:
-        """As reshape, but always a view."""
+    def view(self, *size: Any, dtype: Any = None) -> Tensor:
+        """As reshape, but always a view; with a dtype the bytes as numbers of that dtype."""
     def view_as(self, other: Tensor) -> Tensor:
         """input.view(other.shape)."""
     def reshape_as(self, other: Tensor) -> Tensor:

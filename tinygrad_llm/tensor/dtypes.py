@@ -6,7 +6,8 @@ programs can be compared.
 
 `bfloat16` is stored through the package `ml_dtypes`, imported only when it is first needed. The
 unsigned types above eight bits exist for storage (token files); as in PyTorch they mix with
-nothing but themselves and floating-point types. There are no complex and no quantized types.
+nothing but themselves and floating-point types. The two complex types serve rotary embeddings that
+are written with them (functions/complex_numbers.py). There are no quantized types.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ class dtype:
     """One element type: compare with `is` or `==`, print to get PyTorch's name.
 
     Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_signed`,
-    `is_complex` (always False) and `numpy`, the NumPy dtype that stores it.
+    `is_complex` and `numpy`, the NumPy dtype that stores it.
     """
 
     __slots__ = ("__weakref__", "_numpy", "is_floating_point", "is_signed", "itemsize", "name")
-    is_complex = False
 
     def __init__(self, name: str, itemsize: int, is_floating_point: bool, is_signed: bool) -> None:
         self.name = name
@@ -32,6 +32,11 @@ class dtype:
         self.is_floating_point = is_floating_point
         self.is_signed = is_signed
         self._numpy = None if name == "bfloat16" else np.dtype(name)
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its numbers have an imaginary part."""
+        return self.name.startswith("complex")
 
     @property
     def numpy(self) -> np.dtype:
@@ -52,8 +57,12 @@ class dtype:
         return self._numpy
 
     def to_real(self) -> dtype:
-        """The real type of the same precision: itself, because there are no complex types."""
-        return self
+        """The real type of the same precision: itself, unless it is complex."""
+        return {complex64: float32, complex128: float64}.get(self, self)
+
+    def to_complex(self) -> dtype:
+        """The complex type of the same precision: complex64 unless it is float64 or complex128."""
+        return complex128 if self in (float64, complex128) else complex64
 
     def __repr__(self) -> str:
         return "torch." + self.name
@@ -75,27 +84,30 @@ uint16 = dtype("uint16", 2, False, False)
 uint32 = dtype("uint32", 4, False, False)
 uint64 = dtype("uint64", 8, False, False)
 bool_ = dtype("bool", 1, False, False)
+complex64 = cfloat = dtype("complex64", 8, False, True)
+complex128 = cdouble = dtype("complex128", 16, False, True)
 
-# Every type, and PyTorch's second names (a dict, because builtins are among them).
+# Every real type, and PyTorch's second names (a dict, because builtins are among them).
 ALL = (
     *(bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64),
     *(float16, bfloat16, float32, float64),
 )
-BY_NAME: dict[str, dtype] = {d.name: d for d in ALL}
+COMPLEX = (complex64, complex128)
+BY_NAME: dict[str, dtype] = {d.name: d for d in (*ALL, *COMPLEX)}
 ALIASES: dict[str, dtype] = {
     **{"float": float32, "double": float64, "half": float16},
     **{"int": int32, "long": int64, "short": int16, "bool": bool_},
 }
 
-_OF: dict[np.dtype, dtype] = {np.dtype(d.name): d for d in ALL if d is not bfloat16}
-_PYTHON: dict[type, dtype] = {float: float64, int: int64, bool: bool_}
+_OF: dict[np.dtype, dtype] = {np.dtype(d.name): d for d in (*ALL, *COMPLEX) if d is not bfloat16}
+_PYTHON: dict[type, dtype] = {float: float64, int: int64, bool: bool_, complex: complex128}
 _default = float32
 
 
 def of(numpy_type: np.dtype) -> dtype:
     """The dtype that represents a NumPy dtype.
 
-    Raises: TypeError for a NumPy dtype without one (complex numbers, objects).
+    Raises: TypeError for a NumPy dtype without one (objects, text).
     """
     known = _OF.get(numpy_type)
     return known if known is not None else _of_slowly(numpy_type)
@@ -116,8 +128,8 @@ def _of_slowly(numpy_type: Any) -> dtype:
         )
     raise TypeError(
         f"can't convert np.ndarray of type numpy.{numpy_type.type.__name__}. The only supported "
-        "types are: float64, float32, float16, bfloat16, int64, int32, int16, int8, uint64, "
-        "uint32, uint16, uint8, and bool."
+        "types are: float64, float32, float16, bfloat16, complex64, complex128, int64, int32, "
+        "int16, int8, uint64, uint32, uint16, uint8, and bool."
     )
 
 
@@ -170,36 +182,57 @@ def set_default_dtype(d: dtype) -> None:
 # ---------------------------------------------------------------------------------- promotion
 
 _RANK = {d: rank for rank, d in enumerate((bool_, uint8, int8, int16, int32, int64))}
-_LONE_UNSIGNED = (uint16, uint32, uint64)
-_TITLES = {d: d.name.replace("uint", "UInt").replace("i", "I", 1) for d in _LONE_UNSIGNED} | {
+LONE_UNSIGNED = (uint16, uint32, uint64)
+TITLES = {d: d.name.replace("uint", "UInt").replace("i", "I", 1) for d in LONE_UNSIGNED} | {
     **{bool_: "Bool", uint8: "Byte", int8: "Char", int16: "Short", int32: "Int", int64: "Long"},
     **{float16: "Half", bfloat16: "BFloat16", float32: "Float", float64: "Double"},
+    **{complex64: "ComplexFloat", complex128: "ComplexDouble"},
 }
 
 
 def title(d: dtype) -> str:
     """The type's name in PyTorch's older errors: Float, Long, Byte ..."""
-    return _TITLES[d]
+    return TITLES[d]
+
+
+def of_type_name(name: str) -> tuple[str, dtype]:
+    """(device type, dtype) of "torch.LongTensor", "torch.cuda.FloatTensor" and the like.
+
+    Raises: ValueError if it is not such a name.
+    """
+    *module, last = name.split(".")
+    place = {("torch",): "cpu", ("torch", "cuda"): "cuda"}.get(tuple(module))
+    for d, title in TITLES.items():
+        if place is not None and last == f"{title}Tensor":
+            return place, d
+    raise ValueError(f"invalid type: {name!r}")
 
 
 def _promote(a: dtype, b: dtype) -> dtype | None:
     """The rule behind the table; None where PyTorch refuses."""
     if a is b:
         return a
+    if a.is_complex or b.is_complex:
+        return complex128 if {a, b} & {float64, complex128} else complex64
     if a.is_floating_point and b.is_floating_point:
         if a.itemsize == b.itemsize:  # float16 with bfloat16: neither holds the other
             return float32
         return a if a.itemsize > b.itemsize else b
     if a.is_floating_point or b.is_floating_point:
         return a if a.is_floating_point else b
-    if a in _LONE_UNSIGNED or b in _LONE_UNSIGNED:
+    if a in LONE_UNSIGNED or b in LONE_UNSIGNED:
         return None
     if {a, b} == {uint8, int8}:
         return int16
     return a if _RANK[a] > _RANK[b] else b
 
 
-_TABLE = {(a, b): result for a in ALL for b in ALL if (result := _promote(a, b)) is not None}
+_TABLE = {
+    (a, b): result
+    for a in (*ALL, *COMPLEX)
+    for b in (*ALL, *COMPLEX)
+    if (result := _promote(a, b)) is not None
+}
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:
@@ -218,7 +251,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
             )
     raise RuntimeError(
         "Promotion for uint16, uint32, uint64 types is not supported, "
-        f"attempted to promote {_TITLES[type1]} and {_TITLES[type2]}"
+        f"attempted to promote {TITLES[type1]} and {TITLES[type2]}"
     )
 
 
@@ -226,9 +259,9 @@ def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
     """A category outranks the next unless that is of a higher kind (bool < int < float)."""
     if higher is None or lower is None:
         return higher or lower
-    if higher.is_floating_point:
-        return higher
-    if higher is bool_ or lower.is_floating_point:
+    if higher.is_floating_point or higher.is_complex:
+        return higher.to_complex() if lower.is_complex else higher
+    if higher is bool_ or lower.is_complex or lower.is_floating_point:
         return promote_types(higher, lower)
     return higher
 
@@ -253,6 +286,8 @@ def result_type(*operands: Any) -> dtype:
             numbers = int64 if numbers is None else promote_types(numbers, int64)
         elif kind is bool:
             numbers = numbers or bool_
+        elif kind is complex:
+            numbers = _default.to_complex()
         else:
             try:
                 d, ndim = operand.dtype, operand.ndim
@@ -284,7 +319,9 @@ def can_cast(from_: dtype, to: dtype) -> bool:
                 f"can_cast(): argument '{('from_', 'to')[position - 1]}' (position {position}) "
                 f"must be torch.dtype, not {type(value).__name__}"
             )
-    if from_.is_floating_point and not to.is_floating_point:
+    if from_.is_complex and not to.is_complex:
+        return False
+    if from_.is_floating_point and not (to.is_floating_point or to.is_complex):
         return False
     return to is not bool_ or from_ is bool_
 

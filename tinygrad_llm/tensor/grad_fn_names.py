@@ -16,8 +16,8 @@ __all__ = ["grad_fn_name"]
 _RENAMED = {
     "Cast": "ToCopyBackward0",
     "Clamp": "ClampBackward1",
+    "Conv1d": "ConvolutionBackward0",
     "Dropout": "MulBackward0",
-    "Einsum": "ViewBackward0",
     "LinearCrossEntropy": "NllLossBackward0",
     "LayerNorm": "NativeLayerNormBackward0",
     "Log1p": "Log1PBackward0",
@@ -25,7 +25,6 @@ _RENAMED = {
     "Move": "ToCopyBackward0",
     "Norm": "LinalgVectorNormBackward0",
     "Pad": "ConstantPadNdBackward0",
-    "RmsNorm": "MulBackward0",
     "WriteView": "CopySlices",
 }
 # Losses whose mean or sum is part of the same step in PyTorch.
@@ -37,6 +36,8 @@ def grad_fn_name(tensor: Any) -> str:
     op = tensor.grad_fn
     if hasattr(op, "printed"):  # several ops that are one in PyTorch
         return op.printed
+    if hasattr(op, "rounds"):  # the last step of a function in half precision
+        op = op.edges[0].target
     name = type(op).__name__
     rule = _RULES.get(name)
     return rule(op, tensor) if rule else _RENAMED.get(name, f"{name}Backward0")
@@ -46,6 +47,8 @@ def _before(op: Any, i: int = 0) -> tuple[str, Any]:
     """Name and instance of the op that made input i; ("", None) for a leaf."""
     edge = op.edges[i]
     made_by_op = edge is not None and edge.output is not None
+    if made_by_op and type(edge.target).__name__ == "Cast":
+        return _before(edge.target)
     return (type(edge.target).__name__, edge.target) if made_by_op else ("", None)
 
 
@@ -96,11 +99,6 @@ def _without_ones(shape: tuple[int, ...]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def _permute(op: Any, y: Any) -> str:
-    moved = [i for i, j in enumerate(op.order_back) if i != j]
-    return "TransposeBackward0" if len(moved) == 2 else "PermuteBackward0"
-
-
 def _split(op: Any, y: Any) -> str:
     if len(op.outputs) == 1:
         return "SplitBackward0"
@@ -139,8 +137,18 @@ def _linear(op: Any, y: Any) -> str:
     if y.ndim == 2:
         return "AddmmBackward0" if biased else "MmBackward0"
     if biased:
-        return "ViewBackward0"
+        x = op.saved[0]  # ("freed") after the backward pass
+        return "ViewBackward0" if isinstance(x, str) or x.flags.c_contiguous else "AddBackward0"
     return "SqueezeBackward4" if y.ndim == 1 else "UnsafeViewBackward0"
+
+
+def _remainder(op: Any, y: Any) -> str:
+    name = "Fmod" if op.rounding == "trunc" else "Remainder"
+    return f"{name}Backward{int(op.needs[1])}"
+
+
+def _einsum(op: Any, y: Any) -> str:
+    return "ViewBackward0" if len(op.edges) > 1 else "PermuteBackward0"
 
 
 def _step(op: Any, y: Any) -> str:
@@ -166,6 +174,7 @@ _RULES: dict[str, Callable[[Any, Any], str]] = {
     "Cat": _cat,
     "CrossEntropy": _cross_entropy,
     "Div": lambda op, y: "DivBackward0" if op.needs[0] else "MulBackward0",
+    "Einsum": _einsum,
     "Extreme": _extreme,
     "Index": _index,
     "IndexPut": lambda op, y: "CopySlices",
@@ -173,11 +182,11 @@ _RULES: dict[str, Callable[[Any, Any], str]] = {
     "Matmul": _matmul,
     "Mean": _reduced("Mean"),
     "NllLoss": _nll_loss,
-    "Permute": _permute,
     "Pow": _pow,
     "Prod": lambda op, y: "ProdBackward0" if y.ndim == 0 else "ProdBackward1",
-    "Remainder": lambda op, y: f"RemainderBackward{int(op.needs[1])}",
+    "Remainder": _remainder,
     "Reshape": _reshape,
+    "RmsNorm": lambda op, y: "MulBackward0" if op.half is None else "ToCopyBackward0",
     "ScaledDotProductAttention": _attention,
     "Split": _split,
     "Step": _step,

@@ -105,6 +105,19 @@ def _columns(array: np.ndarray) -> tuple[int, Callable[[Any], str]]:
     return max(len(write(value)) for value in numbers.tolist()), write
 
 
+def _complex_columns(array: np.ndarray) -> tuple[int, Callable[[Any], str]]:
+    """The same for complex numbers: real and imaginary parts have a width each."""
+    real_width, real = _columns(array.real.astype(np.float64))
+    imag_width, imag = _columns(array.imag.astype(np.float64))
+
+    def write(value: complex) -> str:
+        text = imag(value.imag) + "j"
+        sign = "" if text[0] in "+-" else "+"
+        return real(value.real).rjust(real_width) + sign + text
+
+    return real_width + imag_width + 1, write
+
+
 def _whole(value: float) -> str:
     return f"{value:.0f}." if math.isfinite(value) else f"{value:.0f}"
 
@@ -131,16 +144,21 @@ def numbers_str(array: np.ndarray, indent: int = 0) -> str:
     for axis, size in enumerate(array.shape):
         if cut[axis]:
             array = array.take(np.r_[0:edge, size - edge : size], axis)  # (n, ...) -> (2 edge, ...)
-    if array.dtype.kind not in "biu":
-        array = array.astype(np.float64)
-    width, write = _columns(array)
+    if array.dtype.kind == "c":
+        width, write = _complex_columns(array)
+        padded = 0  # the parts are padded
+    else:
+        if array.dtype.kind not in "biu":
+            array = array.astype(np.float64)
+        width, write = _columns(array)
+        padded = width
 
     def nested(part: np.ndarray, indent: int) -> str:
         axis = array.ndim - part.ndim
         if part.ndim == 0:
-            return write(part.item()).rjust(width)
+            return write(part.item()).rjust(padded)
         if part.ndim == 1:
-            cells = [write(value).rjust(width) for value in part.tolist()]
+            cells = [write(value).rjust(padded) for value in part.tolist()]
             if cut[axis]:
                 cells.insert(edge, " ...")
             return _row(cells, indent, width)
@@ -162,18 +180,25 @@ def array_repr(
     device: str | None = None,
     grad_fn: str | None = None,
     requires_grad: bool = False,
+    numbers: bool = True,
 ) -> str:
     """The text of a tensor that holds `array` (NumPy, any shape, any dtype that `dtypes` knows).
 
     device: shown when it is given (for a tensor that is not on the CPU). grad_fn: the name shown
-    in `grad_fn=<...>`; where it is None, `requires_grad=True` is shown if `requires_grad`.
+    in `grad_fn=<...>`; where it is None, `requires_grad=True` is shown if `requires_grad`. numbers
+    False: `...` stands for them, as for a tensor of the meta device.
     """
     d = dtypes.of(array.dtype)
     usual: tuple[dtypes.dtype, ...] = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
+    if d.is_complex and array.size:
+        usual = (usual[0].to_complex(),)
     suffixes = []
     if device is not None:
         suffixes.append(f"device='{device}'")
-    if not array.size:
+    if not numbers:
+        suffixes.append(f"size={tuple(array.shape)}")
+        usual = usual[:1]
+    elif not array.size:
         if array.ndim != 1:
             suffixes.append(f"size={tuple(array.shape)}")
         usual = usual[:1]  # nothing shows whether an empty tensor holds integers or truth values
@@ -187,7 +212,7 @@ def array_repr(
         suffixes.append("requires_grad=True")
 
     indent = len(name) + 1
-    text = f"{name}({numbers_str(array, indent)}"
+    text = f"{name}({numbers_str(array, indent) if numbers else '...'}"
     column = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
         if column + len(suffix) + 2 > _options.linewidth:
@@ -202,8 +227,9 @@ def array_repr(
 def tensor_text(tensor: Any) -> str:
     """The repr of a Tensor or a Parameter."""
     return array_repr(
-        devices.to_numpy(tensor.array),
-        device=str(tensor.device) if tensor.is_cuda else None,
+        tensor.array if tensor.is_meta else devices.to_numpy(tensor.array),
+        device=None if tensor.is_cpu else str(tensor.device),
+        numbers=not tensor.is_meta,
         grad_fn=None if tensor.grad_fn is None else grad_fn_name(tensor),
         requires_grad=tensor.requires_grad,
     )

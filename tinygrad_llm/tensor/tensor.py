@@ -16,10 +16,13 @@ import numpy as np
 from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
 from ..arrays.layout import channels_at_the_end, order_of
+from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
 from .formats import order_named
 from .gradient import check_gradient, refused_type
+from .layout import strided
+from .missing_names import names_of
 from .size import Size
 
 
@@ -34,6 +37,21 @@ class Tensor:
     `Tensor(2, 3)` makes an uninitialised float tensor and `Tensor([1, 2])` a float copy, as in
     PyTorch; `tinygrad_llm.tensor(...)` is the function to use.
     """
+
+    # What tensors of PyTorch can be, and these are not.
+    is_sparse = False
+    is_sparse_csr = False
+    is_quantized = False
+    is_mkldnn = False
+    is_nested = False
+    is_mps = False
+    is_xpu = False
+    is_xla = False
+    is_mtia = False
+    is_ipu = False
+    is_maia = False
+    is_vulkan = False
+    layout: Any = strided
 
     array: Any
     _grad: Tensor | None = None  # .grad, without the property's cost
@@ -73,7 +91,7 @@ class Tensor:
     @property
     def device(self) -> Device:
         kind, index = devices.device_of(self.array)
-        return Device(kind) if kind == "cpu" else Device(kind, index)
+        return Device(kind) if kind != "cuda" else Device(kind, index)
 
     @property
     def ndim(self) -> int:
@@ -86,6 +104,10 @@ class Tensor:
     @property
     def is_cpu(self) -> bool:
         return devices.device_of(self.array)[0] == "cpu"
+
+    @property
+    def is_meta(self) -> bool:
+        return is_meta(self.array)
 
     def get_device(self) -> int:
         """The number of the tensor's GPU; -1 on the CPU."""
@@ -135,7 +157,7 @@ class Tensor:
         Of a contiguous tensor those of row order, also where a size is 1 or 0: NumPy's differ.
         """
         a = self.array
-        if a.flags.c_contiguous:
+        if a.flags.c_contiguous or is_meta(a):
             sizes = [max(n, 1) for n in (*a.shape[1:], 1)]
             steps = tuple(math.prod(sizes[i:]) for i in range(a.ndim))
         else:
@@ -144,12 +166,16 @@ class Tensor:
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in memory in row order without gaps, or in another format's."""
+        if is_meta(self.array):
+            return True
         order = "C" if memory_format is None else order_named(memory_format, self.array.ndim)
         lies = self.array if order != "channels_last" else channels_at_the_end(self.array)
         return bool(lies.flags.c_contiguous)
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
+        """The address of the first element; 0 on the meta device."""
+        if is_meta(self.array):
+            return 0
         if devices.device_of(self.array)[0] == "cuda":
             return self.array.data.ptr
         return self.array.ctypes.data
@@ -159,8 +185,8 @@ class Tensor:
         return self.dtype.is_floating_point
 
     def is_complex(self) -> bool:
-        """False: complex dtypes are not offered here."""
-        return False
+        """Whether the dtype is a complex one."""
+        return self.array.dtype.kind == "c"
 
     # ------------------------------------------------------------------ its place in the graph
     @property
@@ -179,7 +205,7 @@ class Tensor:
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
             )
-        if value and not self.dtype.is_floating_point:
+        if value and not (self.dtype.is_floating_point or self.is_complex()):
             raise RuntimeError(
                 "only Tensors of floating point and complex dtype can require gradients, "
                 f"this one is {self.dtype}: make it with .float() first"
@@ -247,14 +273,15 @@ class Tensor:
         """The numbers as a NumPy array that shares this tensor's memory.
 
         force=True detaches and copies as needed.
-        Raises: without force RuntimeError if the tensor requires grad, TypeError if it is on a GPU.
+        Raises: without force RuntimeError if the tensor requires grad, TypeError if it is on a GPU
+        or the meta device.
         """
         if self._needs and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. "
                 "Use tensor.detach().numpy() instead."
             )
-        if devices.device_of(self.array)[0] == "cuda" and not force:
+        if devices.device_of(self.array)[0] != "cpu" and not force:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
                 "copy the tensor to host memory first."
@@ -287,7 +314,7 @@ class Tensor:
         if self.is_cuda:
             refuse_in_capture("a tensor's value as a Python number (.item(), float(), if)")
         value = self.array.item()
-        return value if isinstance(value, bool | int | float) else float(value)
+        return value if isinstance(value, bool | int | float | complex) else float(value)
 
     def tolist(self) -> Any:
         """The numbers as nested Python lists, or as one Python number for a 0-d tensor."""
@@ -305,6 +332,9 @@ class Tensor:
 
     def __float__(self) -> float:
         return float(self._number())
+
+    def __complex__(self) -> complex:
+        return complex(self._number())
 
     def __int__(self) -> int:
         return int(self._number())
@@ -332,6 +362,9 @@ class Tensor:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*names_of(type(self)), *vars(self)})
 
     def __repr__(self) -> str:
         from . import printing  # when first needed: it takes time to import

@@ -1,5 +1,5 @@
 """PyTorch's utils: data sets and loaders in `utils.data`, less memory with `utils.checkpoint`."""
 
-from . import checkpoint, data
+from . import _pytree, checkpoint, data
 
-__all__ = ["checkpoint", "data"]
+__all__ = ["_pytree", "checkpoint", "data"]

@@ -6,8 +6,9 @@ from typing import Any
 
 from ...arrays.devices import move
 from ...tensor import Tensor, wrap
+from ...tensor.device import defaults
 from ...tensor.numbers import plain
-from ..convert import as_device
+from ..convert import place_of
 
 
 def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
@@ -50,13 +51,14 @@ def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
 
 
 def placed_tensor(array: Any, device: Any, requires_grad: bool) -> Tensor:
-    """The array as a tensor on the device.
+    """The array as a tensor on the device, for None on the default device.
 
     Raises: RuntimeError if an integer or boolean tensor should require a gradient.
     """
-    if device is not None:
-        place = as_device(device)
-        array = move(array, place.type, place.index)
+    if device is not None or defaults.changed:
+        place = place_of(device)
+        if place is not None:
+            array = move(array, place.type, place.index)
     result = wrap(array)
     if requires_grad:
         if array.dtype.kind in "iub":

@@ -9,10 +9,12 @@ import numpy as np
 
 from ...arrays.devices import filled_on_gpu, move, xp_of
 from ...arrays.layout import empty_as
-from ...tensor import Tensor, dtypes
+from ...arrays.meta import is_meta, without_numbers
+from ...tensor import Tensor, dtypes, wrap
+from ...tensor.device import defaults
 from ...tensor.formats import order_named
 from ...tensor.numbers import fitted
-from ..convert import as_device
+from ..convert import as_device, place_of
 from ..method import function, method
 from .arguments import as_number, as_size, placed_tensor
 from .from_data import tensor
@@ -25,22 +27,24 @@ def _filled(
 ) -> Tensor:
     """A tensor of one number; on a GPU it is made there."""
     array_dtype = dtypes.numpy_dtype(dtype)
-    if value == 0 and device is None:
+    if value == 0 and device is None and not defaults.changed:
         return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
+    place = place_of(device)
     if array_dtype == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
         raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):
         value = fitted(value, array_dtype)
-    place = None if device is None else as_device(device)
+    if place is not None and place.type == "meta":
+        return placed_tensor(without_numbers(size, array_dtype), place, requires_grad)
     if place is not None and place.type != "cpu":
         if array_dtype.kind != "V":
             return placed_tensor(
-                filled_on_gpu(size, value, array_dtype, place.index), None, requires_grad
+                filled_on_gpu(size, value, array_dtype, place.index), place, requires_grad
             )
         one = move(np.full((1,) * len(size), value, array_dtype), place.type, place.index)
-        return placed_tensor(xp_of(one).broadcast_to(one, size).copy(), None, requires_grad)
+        return placed_tensor(xp_of(one).broadcast_to(one, size).copy(), place, requires_grad)
     with np.errstate(over="ignore"):
-        return placed_tensor(np.full(size, value, array_dtype), None, requires_grad)
+        return placed_tensor(np.full(size, value, array_dtype), place, requires_grad)
 
 
 # --------------------------------------------------------------------------------- one number
@@ -72,11 +76,12 @@ def empty(
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape whose memory is not initialised: its numbers can be any."""
     shape = as_size("empty", args, size)
-    if device is not None and as_device(device).type != "cpu":
-        return _filled(shape, 0, dtype, device, requires_grad)
+    place = place_of(device)
+    if place is not None and place.type != "cpu":
+        return _filled(shape, 0, dtype, place, requires_grad)
     made = np.empty(shape, dtypes.numpy_dtype(dtype))
     order = order_named(memory_format, made.ndim)
-    return placed_tensor(empty_as(made, order=order) if order else made, None, requires_grad)
+    return placed_tensor(empty_as(made, order=order) if order else made, place, requires_grad)
 
 
 @function
@@ -111,12 +116,16 @@ def _like(
     """A tensor of input's shape, dtype, device, and layout unless a memory format is given."""
     a = input.array
     array_dtype = a.dtype if dtype is None else dtypes.numpy_dtype(dtype)
+    if device is not None and (is_meta(a) or as_device(device).type == "meta"):
+        return _filled(a.shape, value or 0, dtypes.of(array_dtype), device, requires_grad)
     made = empty_as(a, array_dtype, order_named(format, a.ndim))
     if value is not None:
         if value not in (0, 1):
             value = fitted(value, array_dtype)
         made.fill(value)
-    return placed_tensor(made, device, requires_grad)
+    if device is None and not requires_grad:
+        return wrap(made)  # where the input is
+    return placed_tensor(made, input.device if device is None else device, requires_grad)
 
 
 @function

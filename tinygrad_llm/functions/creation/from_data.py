@@ -13,6 +13,8 @@ from ...arrays import devices
 from ...arrays.memory import is_array
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.numbers import fitted
+from ..convert import place_of
+from ..storage import UntypedStorage
 from .arguments import placed_tensor
 
 
@@ -44,7 +46,7 @@ def tensor(
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """As `tensor`, but an array or tensor of that dtype and device is not copied."""
     if isinstance(data, Tensor):
-        return data.to(dtype=dtype, device=device)
+        return data.to(dtype=dtype, device=place_of(device))
     return placed_tensor(_as_array(data, dtype, copy=False), device, False)
 
 
@@ -89,6 +91,36 @@ def from_numpy(ndarray: Any) -> Tensor:
     return wrap(np.asarray(ndarray))
 
 
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """The bytes of a buffer (bytes, bytearray, memoryview) as numbers of dtype, not copied: (n).
+
+    count: how many numbers, −1 for all. offset: the first byte.
+    Raises: ValueError if the buffer is too short or the rest does not fill whole numbers.
+    """
+    kind = dtypes.numpy_dtype(dtype)
+    left = memoryview(buffer).nbytes - offset
+    if left <= 0 or count == 0:
+        raise ValueError("both buffer length and count must not be 0")
+    if (count < 0 and left % kind.itemsize) or count * kind.itemsize > left:
+        raise ValueError(
+            f"buffer of {left} bytes from offset {offset} does not hold {count} numbers of "
+            f"{kind.itemsize} bytes" if count > 0 else
+            f"buffer length ({left} bytes) after offset ({offset} bytes) must be a multiple of "
+            f"element size ({kind.itemsize})"
+        )  # fmt: skip
+    raw = np.frombuffer(buffer, np.uint8, -1 if count < 0 else count * kind.itemsize, offset)
+    if not raw.flags.writeable:
+        warnings.warn(
+            "The given buffer is not writable, and PyTorch does not support non-writable tensors: "
+            "copy it with bytearray(buffer) before you write to the tensor.",
+            stacklevel=2,
+        )
+    result = wrap(raw.view(kind))
+    return result.requires_grad_() if requires_grad else result
+
+
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor sharing the memory of another library's array (anything with `__dlpack__`).
 
@@ -130,7 +162,7 @@ _NUMBERS = {bool, int, float}
 def _is_sequence(value: Any) -> bool:
     if isinstance(value, list | tuple | range):
         return True
-    if isinstance(value, Tensor | str | bytes | dict):
+    if isinstance(value, Tensor | UntypedStorage | str | bytes | dict):
         return False
     if isinstance(value, np.ndarray):
         return value.ndim > 0
@@ -233,7 +265,7 @@ def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
         elif isinstance(value, str):
             raise ValueError("too many dimensions 'str'")
         elif isinstance(value, complex):
-            raise TypeError("there are no complex tensors here: take .real or abs() first")
+            one = dtypes.get_default_dtype().to_complex()
         else:
             raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
         common = one if common is None else dtypes.promote_types(common, one)

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...arrays.devices import range_on_gpu
 from ...tensor import Tensor, dtypes, wrap
-from ..convert import as_device
+from ...tensor.device import defaults
+from ..convert import place_of
 from ..method import function
 from .arguments import as_number, placed_tensor
 
@@ -51,8 +52,8 @@ def arange(
     if array_dtype.kind == "b":
         raise RuntimeError("\"arange_cpu\" not implemented for 'Bool'")
     if array_dtype.kind in "iu":
-        place = None if device is None else as_device(device)
-        if place is not None and place.type != "cpu" and not requires_grad:
+        place = None if device is None and not defaults.changed else place_of(device)
+        if place is not None and place.type == "cuda" and not requires_grad:
             return wrap(range_on_gpu(first, last, by, array_dtype, place.index))
         return placed_tensor(np.arange(first, last, by).astype(array_dtype), device, requires_grad)
     count = math.ceil((last - first) / by)

@@ -20,7 +20,10 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         return ops.Reshape.apply(input, shape=())
     order = list(range(n))
     order[a], order[b] = b, a
-    return ops.Permute.apply(input, order=tuple(order))
+    y = ops.Permute.apply(input, order=tuple(order))
+    if y._op is not None:
+        y._op.printed = "TransposeBackward0"
+    return y
 
 
 swapaxes = swapdims = transpose
@@ -55,7 +58,12 @@ def t(input: Tensor) -> Tensor:
     if input.array.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is "
                            f"{input.array.ndim}D")  # fmt: skip
-    return transpose(input, 0, 1) if input.array.ndim == 2 else input
+    if input.array.ndim < 2:
+        return input
+    y = ops.Permute.apply(input, order=(1, 0))
+    if y._op is not None:
+        y._op.printed = "TBackward0"
+    return y
 
 
 @method

@@ -8,7 +8,8 @@ from typing import Any
 
 from ... import ops
 from ...arrays.memory import storage_of
-from ...tensor import Tensor
+from ...arrays.meta import is_meta
+from ...tensor import Tensor, dtypes, wrap
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
 from ..unrecorded import plain, view_of
@@ -52,20 +53,51 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     return ops.Reshape.apply(input, shape=_inferred(as_shape(shape), input.array))
 
 
+def _viewed_as(input: Tensor, dtype: Any) -> Tensor:
+    """The bytes of the tensor as another dtype, outside the graph; the last dimension may change.
+
+    Raises: RuntimeError if the last dimension does not fit.
+    """
+    a, kind = input.array, dtypes.numpy_dtype(dtype)
+    if a.dtype == kind:
+        return input.reshape(a.shape)
+    if a.itemsize != kind.itemsize:
+        if a.ndim == 0:
+            raise RuntimeError(
+                f"self.dim() cannot be 0 to view {input.dtype} as {dtype} (different element sizes)"
+            )
+        if a.shape[-1] * a.itemsize % kind.itemsize:
+            raise RuntimeError(
+                f"self.size(-1) must be divisible by {kind.itemsize // a.itemsize} to view "
+                f"{input.dtype} as {dtype} (different element sizes), but got {a.shape[-1]}"
+            )
+        if input.stride(-1) != 1:
+            raise RuntimeError(
+                f"self.stride(-1) must be 1 to view {input.dtype} as {dtype} (different element "
+                f"sizes), but got {input.stride(-1)}"
+            )
+    return wrap(a.view(kind))  # (..., n) -> (..., n·itemsize / new itemsize)
+
+
 @method
-def view(input: Tensor, *size: Any) -> Tensor:
-    """As reshape, but always a view.
+def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+    """As reshape, but always a view; with a dtype the bytes as numbers of that dtype.
 
     Raises: RuntimeError if the order of the memory does not allow a view.
     """
+    if dtype is not None:
+        return _viewed_as(input, dtype)
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
+        if isinstance(size[0], dtypes.dtype):
+            return _viewed_as(input, size[0])
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     a = input.array
     sizes = (a.size,) if size == (-1,) and a.size else _inferred(as_shape(size), a)
     if a.flags.c_contiguous and plain(input):
         return view_of(input, a.reshape(sizes))
-    if not a.flags.c_contiguous and a.size and storage_of(a.reshape(sizes)) is not storage_of(a):
+    whole = a.flags.c_contiguous or not a.size or is_meta(a)
+    if not whole and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
             "dimension spans across two contiguous subspaces). Use .reshape(...) instead."

@@ -134,6 +134,28 @@ def embedding(
 
 
 @twin
+def conv1d(
+    x: Tensor, w: Tensor, b: Tensor | None = None, stride: int = 1, padding: int = 0,
+    dilation: int = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Each output is the sum of products of a filter with the part of x that it sees."""
+    outputs, inputs, taps = w.shape
+    zeros = x[..., :1].detach() * 0.0
+    x = cat([*[zeros] * padding, x, *[zeros] * padding], -1)  # (B, C, T + 2p)
+    rows = []
+    for o in range(outputs):
+        first = o // (outputs // groups) * inputs
+        channels = x[:, first : first + inputs]  # (B, I, T + 2p)
+        parts = []
+        for t in range(0, x.shape[-1] - dilation * (taps - 1), stride):
+            seen = channels[..., t : t + dilation * (taps - 1) + 1 : dilation]  # (B, I, K)
+            parts.append((seen * w[o]).sum((-2, -1)))  # (B)
+        row = stack(parts, -1)  # (B, S)
+        rows.append(row if b is None else row + b[o])
+    return stack(rows, 1)  # (B, O, S)
+
+
+@twin
 def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
     return x * _tensor(keep).to(x.dtype) / (1.0 - p) if p < 1.0 else x * 0.0
 

@@ -273,6 +273,14 @@ MORE["linear"] = lambda rng: [
     ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 3)), rng.normal(size=(3,))), {}),
     ((rng.normal(size=(4, 3)), rng.normal(size=(2, 3)), None), {}),
 ]
+MORE["conv1d"] = lambda rng: [
+    ((rng.normal(size=(2, 3, 6)), rng.normal(size=(4, 3, 3)), rng.normal(size=(4,))),
+     {"padding": 1}),
+    ((rng.normal(size=(2, 4, 7)), rng.normal(size=(4, 1, 3)), None),
+     {"groups": 4, "padding": 2}),
+    ((rng.normal(size=(1, 4, 9)), rng.normal(size=(6, 2, 2)), rng.normal(size=(6,))),
+     {"groups": 2, "stride": 2, "dilation": 2, "padding": 1}),
+]  # fmt: skip
 MORE["layer_norm"] = lambda rng: [
     ((rng.normal(size=(4, 3)), None, None), {"eps": 1e-3}),
     ((rng.normal(size=(2, 3, 4)), rng.normal(size=(4,)), rng.normal(size=(4,))), {}),

@@ -265,6 +265,14 @@ example(
     at_gpt2=of("BTC CF", inputs=("btc", "cf"), output="btf"),
 )
 example("linear", X, WEIGHT, a(0.1, -0.2), at_gpt2=of("BTC FC F"), note="feed forward, its first")
+example(
+    "conv1d",
+    a([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 1.5, 2.0]]),
+    a([[1.0, 0.5, -1.0]], [[0.0, 2.0, 1.0]]),
+    options={"groups": 2, "padding": 2},
+    at_gpt2=of("BCT C11", groups=lambda s: s["C"]),
+    note="depthwise, in Mamba and Qwen3.5; GPT-2 has none",
+)
 
 # ----------------------------------------------------------------------------------------- layers
 ROWS = a([1.0, 2.0, 4.0], [0.5, -1.0, 1.0])  # (2, 3)

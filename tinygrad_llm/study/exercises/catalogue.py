@@ -25,9 +25,9 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "remainder cast move"),
     ("Many into one", "sum mean expand cumsum extreme prod var std norm"),
     ("The same numbers elsewhere", "reshape permute cat split flip roll tril triu pad"),
-    ("Products", "matmul linear einsum linear_layer"),
-    ("Picking", "index diagonal index_put gather scatter_add scatter_reduce embedding read_view "
-     "write_view embedding_layer"),
+     ("Products", "matmul linear einsum conv1d linear_layer"),
+     ("Picking", "index diagonal index_put gather scatter_add scatter_reduce embedding read_view "
+      "write_view embedding_layer"),
     ("Activations", "logsigmoid softplus silu elu gelu feed_forward"),
     ("Softmax and losses", "softmax logsumexp log_softmax nll_loss cross_entropy "
      "cross_entropy_loss linear_cross_entropy binary_cross_entropy "

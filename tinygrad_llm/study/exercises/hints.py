@@ -71,6 +71,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "has the letters of xᵢ.",
         "Letters that only xᵢ has are missing there: broadcast along them (xp.broadcast_to).",
     ),
+    "conv1d": (
+        "self.parts returns, for each tap, where x is read (an index) and the tap's weights. Go "
+        "through the taps: each is a matrix product, and you know its backward.",
+        "∂L/∂wₖ = Σ g·xₖᵀ over batch and time: _outer does it. Stack the taps along the last "
+        "dimension and give it w's shape.",
+        "∂L/∂x: add wₖᵀ·g into zeros of x's shape with the padding, at the index that the tap "
+        "read; at the end cut the padding off.",
+        "∂L/∂b is the sum of g over batch and time, if self.needs has a third entry that is True.",
+    ),
     "scaled_dot_product_attention": (
         "A block is some heads, m keys, and the n queries that may see them. One more column holds "
         "−l in q_n and −d in g_n, so self.scores computes s − l, and p is its exp.",

@@ -106,6 +106,7 @@ layer(nn.Dropout, lambda s: nn.Dropout(0.25))
 layer(nn.LayerNorm, lambda s: nn.LayerNorm(s["C"]))
 layer(nn.RMSNorm, lambda s: nn.RMSNorm(s["C"], eps=1e-6))
 layer(nn.Embedding, lambda s: nn.Embedding(s["V"], s["C"]), "BT<V")
+layer(nn.Conv1d, lambda s: nn.Conv1d(s["C"], s["F"], kernel_size=1), "BCT")
 layer(
     nn.Sequential,
     lambda s: nn.Sequential(nn.Linear(s["C"], s["F"]), nn.ReLU(), nn.Linear(s["F"], s["C"])),

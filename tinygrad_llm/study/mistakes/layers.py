@@ -1,4 +1,4 @@
-"""Named mistakes of products, softmax, norms, embedding, dropout and rope."""
+"""Named mistakes of products, softmax, norms, embedding, dropout, convolution and rope."""
 
 from __future__ import annotations
 
@@ -301,6 +301,63 @@ wrong(
     ("scaled the wrong way", "This is g·keep·(1 − p): the scale is 1/(1 − p).",
      lambda op, g: (g * op.given[1] * (1.0 - op.chosen.get("p", 0.5)), None)),
 )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------- convolution
+def _conv1d(fx=None, fw=None):
+    """The true gradients of conv1d, those of x or of w replaced by f(op, g)."""
+
+    def backward(op, g):
+        gx, gw, gb = true(op, g)
+        return fx(op, g) if fx else gx, fw(op, g) if fw else gw, gb
+
+    return backward
+
+
+def _turned_filters(op, g):
+    """∂L/∂x with the taps in the other order."""
+    x, w = op.saved
+    op.saved = x, np.ascontiguousarray(w[..., ::-1])
+    try:
+        return true(op, g)[0]
+    finally:
+        op.saved = x, w
+
+
+def _one_tap(op, g):
+    """∂L/∂x by the first tap alone."""
+    x, w = op.saved
+    first = np.zeros_like(w)
+    first[..., 0] = w[..., 0]
+    op.saved = x, first
+    try:
+        return true(op, g)[0]
+    finally:
+        op.saved = x, w
+
+
+wrong(
+    "conv1d",
+    ("taps in the other order", "The filter is turned round for ∂L/∂x here: tap k of w meets g at "
+     "the place that tap k read, so only the direction of the walk changes.",
+     _conv1d(_turned_filters)),
+    ("only the first tap", "∂L/∂x gets the first tap's part alone: a number is read by as many "
+     "outputs as there are taps, and their gradients add up.", _conv1d(_one_tap)),
+    ("first example of the batch", "∂L/∂w takes the first example alone: the filter is shared by "
+     "the batch, so its gradient is the sum over it.",
+     lambda op, g: (true(op, g)[0], _of_first_example(op, g), true(op, g)[2])),
+    ("mean over time in ∂L/∂b", "∂L/∂b is the mean of g over time here: b is added at each time, "
+     "so it is the sum.",
+     lambda op, g: (*true(op, g)[:2], None if true(op, g)[2] is None else g.mean(2).sum(0))),
+    ("∂L/∂w forgotten", "w gets nothing here: it is a factor like x.",
+     _conv1d(fw=lambda op, g: None)),
+)  # fmt: skip
+
+
+def _of_first_example(op, g):
+    only = np.zeros_like(g)
+    only[:1] = g[:1]
+    return true(op, only)[1]
 
 
 def _turned(op, g, cos=1.0, sin=-1.0, interleaved=None):

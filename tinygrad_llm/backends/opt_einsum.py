@@ -1,0 +1,10 @@
+"""opt_einsum, which orders the products of an einsum: not used here."""
+
+from __future__ import annotations
+
+enabled = False
+
+
+def is_available() -> bool:
+    """False."""
+    return False
