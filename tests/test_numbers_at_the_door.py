@@ -86,7 +86,7 @@ def public() -> dict[str, Any]:
     functions: dict[str, Any] = {}
     for module in (torch, F, Tensor):
         for name in dir(module):
-            function = getattr(module, name)
+            function = getattr(module, name, None)
             plain = inspect.isfunction(function) and "functions" in function.__module__
             if name.startswith("_") or not plain:
                 continue
