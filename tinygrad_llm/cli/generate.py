@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .devices import check_device
+from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
 

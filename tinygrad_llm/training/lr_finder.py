@@ -23,7 +23,7 @@ from ..data.batches import Stream
 from ..nn import Module
 from ..optim import Optimizer
 from .snapshot import restored_afterwards
-from .step import BadLossError, Loss, count_targets, model_loss, update
+from .step import BadLossError, Loss, Setup, count_targets, model_loss
 
 __all__ = ["FoundRate", "find_learning_rate"]
 
@@ -103,6 +103,7 @@ def find_learning_rate(
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be at least 0 and less than 1, got {smoothing}")
     stream = batches if isinstance(batches, Stream) else Stream(batches)
+    setup = Setup(model, optimizer, stream, loss, count, accumulation, clip)
     course = _Course(smoothing)
     factor = (highest / lowest) ** (1.0 / (steps - 1))
     with restored_afterwards(model, optimizer, stream):
@@ -111,10 +112,10 @@ def find_learning_rate(
             rate = lowest * factor**i
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            taken = [stream.next() for _ in range(accumulation)]
+            taken = setup.take()
             try:
                 with np.errstate(all="ignore"):
-                    value, n = update(model, optimizer, taken, loss=loss, count=count, clip=clip)
+                    value, n = setup.update(taken)
             except BadLossError:
                 course.diverged = True
                 break

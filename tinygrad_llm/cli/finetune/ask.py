@@ -7,10 +7,10 @@ import sys
 
 import typer
 
-from ..devices import check_device
+from ...finetune.runs.base import padding_of
+from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
-from .base import padding_of
 
 __all__ = ["HELP", "ask"]
 
