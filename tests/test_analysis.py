@@ -53,7 +53,7 @@ def configs(draw, **fixed):
 @given(configs())
 def test_parameters(config):
     model, counted = GPT(config), gpt_parameters(config)
-    assert counted["total"] == model.num_parameters() == sum(counted.values()) / 2
+    assert counted["total"] == model.n_parameters() == sum(counted.values()) / 2
     assert counted["attention"] == sum(b.att.qkv.weight.numel() + b.att.out_proj.weight.numel() + (
         b.att.out_proj.bias.numel()) + (b.att.qkv.bias.numel() if config.qkv_bias else 0)
         for b in model.trf_blocks)  # fmt: skip

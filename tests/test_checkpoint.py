@@ -166,7 +166,7 @@ def test_a_checkpoint_without_a_known_model_says_so(tmp_path):
     with pytest.raises(StorageError, match="does not say what model"):
         find_checkpoint(tmp_path).build_model()
     save_checkpoint(tmp_path, 2, nn.Linear(1, 1), STATE, {"model": {"class": "os", "config": {}}})
-    with pytest.raises(StorageError, match="'os' that is not known"):
+    with pytest.raises(StorageError, match="a model 'os' is not known here; there are GPT"):
         find_checkpoint(tmp_path).build_model()
 
 

@@ -40,8 +40,8 @@ class Digits:
 
 
 def classifier(**changes):
-    config = {**SHAPE, "pad_token_id": PAD, **changes}
-    return GPTClassifier(config).eval()
+    shape = {name: changes.pop(name, value) for name, value in SHAPE.items()}
+    return GPTClassifier(GPT(shape), **{"pad_token_id": PAD, **changes}).eval()
 
 
 def padded(*texts, T=8):
@@ -64,7 +64,7 @@ def test_padding_changes_nothing(pool, causal):
 def test_last_is_the_last_place_and_padding_counts_if_causal(causal):
     model = classifier(pool="last", causal=causal)
     ids = padded("31415")
-    hidden = model.hidden_states(ids, mask=None if causal else (ids != PAD)[:, None, None, :])
+    hidden = model.model.hidden_states(ids, mask=None if causal else (ids != PAD)[:, None, None, :])
     assert_close(model(ids), model.out_head(hidden[:, -1]))
     assert not np.allclose(model(ids).array, model(ids[:, :5]).array)
 
@@ -77,7 +77,7 @@ def test_the_pools_by_hand():
         ("mean", lambda h, n: h[:n].mean(0)),
     ):
         model = classifier(pool=pool)
-        hidden = model.hidden_states(ids)
+        hidden = model.model.hidden_states(ids)
         expected = torch.stack([pick(hidden[0], 3), pick(hidden[1], 5)])
         assert_close(model.features(ids), expected, rtol=1e-4, atol=1e-6)
 
@@ -132,9 +132,9 @@ def test_from_a_gpt(tied):
     head = torch.nn.Linear(8, 3)
     assert np.array_equal(model.out_head.weight.array, head.weight.array)
     assert np.array_equal(model.out_head.bias.array, head.bias.array)
-    assert model.config.drop_rate == 0.5 and model.config.n_classes == 3
+    assert model.config.model.drop_rate == 0.5 and model.config.n_classes == 3
     ids = torch.tensor([[1, 2, 3]])
-    assert_close(model.eval().hidden_states(ids), gpt.eval().hidden_states(ids))
+    assert_close(model.eval().model.hidden_states(ids), gpt.eval().hidden_states(ids))
     with torch.no_grad():
         for p in model.parameters():
             p.zero_()
@@ -149,12 +149,13 @@ def test_from_a_gpt(tied):
         ({"pool": "middle"}, ValueError, "pool must be last, last_real, first, mean, got 'middle'"),
         ({"pad_token_id": 11}, ValueError, r"a token of the vocabulary, 0 … 10, got 11"),
         ({"causal": 1}, TypeError, "causal must be True or False"),
-        ({"emb_dim": 7}, ValueError, "emb_dim must be a multiple of n_heads"),
+        ({"pad_token_id": -1}, ValueError, r"a token of the vocabulary, 0 … 10, got -1"),
+        ({"model": SHAPE}, TypeError, "model must be a ModelConfig, got {'vocab_size'"),
     ],
 )
 def test_wrong_configs(change, kind, message):
     with pytest.raises(kind, match=message):
-        GPTClassifierConfig(**{**SHAPE, "pad_token_id": PAD, **change})
+        GPTClassifierConfig(**{"model": GPTConfig(**SHAPE), "pad_token_id": PAD, **change})
 
 
 def test_what_a_classifier_refuses():
@@ -167,8 +168,11 @@ def test_what_a_classifier_refuses():
         model(torch.tensor([1, 2]))
     with pytest.raises(IndexError, match="2"):
         model.loss(torch.tensor([[1]]), torch.tensor([2]))
-    with pytest.raises(TypeError, match="expects a GPT, got GPTClassifier"):
-        GPTClassifier.from_gpt(model)
+    for wrong in (model, torch.nn.Linear(8, 11)):
+        with pytest.raises(TypeError, match="expects a language model, got (GPTC|Linear)"):
+            GPTClassifier.from_gpt(wrong)
+        with pytest.raises(TypeError, match="expects a language model, got (GPTC|Linear)"):
+            GPTClassifier(wrong)
 
 
 def test_on_the_gpu(other_device):
@@ -181,18 +185,21 @@ def test_on_the_gpu(other_device):
 def test_train_only_and_freeze():
     model = classifier()
     names = train_only(model, ["trf_blocks.1", "final_norm", "out_head"])
-    assert all(n.startswith(("trf_blocks.1.", "final_norm.", "out_head.")) for n in names)
+    parts = ("model.trf_blocks.1.", "model.final_norm.", "out_head.")
+    assert names and all(n.startswith(parts) for n in names)
+    assert {n.rsplit(".", 1)[0] for n in names} > {"model.final_norm", "out_head"}
     assert {n for n, p in model.named_parameters() if p.requires_grad} == set(names)
     counted = count_parameters(model)
     assert counted["trainable"] == sum(p.numel() for n, p in model.named_parameters() if n in names)
-    assert counted["total"] == model.num_parameters()
+    assert counted["total"] == model.n_parameters()
     gone = freeze(model, "*.bias")
     assert gone and all(n.endswith("bias") for n in gone)
     assert not any(p.requires_grad for n, p in model.named_parameters() if n.endswith("bias"))
 
 
 def test_patterns_that_fit_nothing():
-    with pytest.raises(ValueError, match="no weight is called 'transformer.*'; there are: tok_emb"):
+    message = r"no weight is called 'transformer.\*'; there are: model.tok_emb"
+    with pytest.raises(ValueError, match=message):
         freeze(classifier(), ["tok_emb", "transformer.*"])
 
 
@@ -243,10 +250,10 @@ def test_with_lora_and_back_from_its_checkpoint(tmp_path):
     model = classifier()
     lora.add(model, rank=2, modules_to_save=["out_head"])
     assert not isinstance(model.out_head, lora.LinearWithLoRA)
-    before = model.trf_blocks[0].att.qkv.linear.weight.array.copy()
+    before = model.model.trf_blocks[0].att.qkv.linear.weight.array.copy()
     trainer = classification_trainer(model, dataset(20), lr=1e-2, folder=tmp_path, progress=False)
     trainer.run()
-    assert np.array_equal(before, model.trf_blocks[0].att.qkv.linear.weight.array)
+    assert np.array_equal(before, model.model.trf_blocks[0].att.qkv.linear.weight.array)
     again = find_checkpoint(tmp_path).build_model()
     assert np.array_equal(predict(again, dataset(9)), predict(model, dataset(9)))
     lora.save(model, tmp_path / "adapter")

@@ -472,7 +472,7 @@ class Letters:
 
 def classifying(device):
     torch.manual_seed(3)
-    model = GPTClassifier({**SHAPE, "pad_token_id": 12, "drop_rate": 0.1}).to(device)
+    model = GPTClassifier(GPT({**SHAPE, "drop_rate": 0.1}), pad_token_id=12).to(device)
     texts = ["spam spam", "ham", "more spam", "a ham", "spam", "hams"]
     data = TextClassificationDataset(
         [(t, int("spam" in t)) for t in texts], Letters(), 8, pad_token_id=12

@@ -38,9 +38,9 @@ def ids(*shape, seed=0, vocabulary=11):
     ],
 )
 def test_parameter_counts_of_gpt2(config, tied, untied):
-    assert nn.utils.skip_init(GPT, config).num_parameters() == tied
+    assert nn.utils.skip_init(GPT, config).n_parameters() == tied
     fields = {**vars(config), "tie_weights": False}
-    assert nn.utils.skip_init(GPT, fields).num_parameters() == untied
+    assert nn.utils.skip_init(GPT, fields).n_parameters() == untied
 
 
 def test_the_books_configuration_is_taken():

@@ -212,7 +212,7 @@ def test_only_lora_has_gradients():
 
 def test_counts():
     model = tiny()
-    total = model.num_parameters()
+    total = model.n_parameters()
     lora.add(model, rank=2, names=["qkv"])
     n = 2 * 2 * (12 + 36)  # blocks · rank · (in + out)
     assert lora.count(model) == {"trainable": n, "total": total + n, "lora": n}

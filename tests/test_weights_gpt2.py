@@ -21,7 +21,7 @@ from tinygrad_llm.models import (
     from_pretrained,
     load_gpt2,
     pretrained,
-    save_gpt2,
+    save_pretrained,
 )
 from tinygrad_llm.weights.families.gpt2 import GPT2Weights, to_huggingface, to_openai
 from tinygrad_llm.weights.formats.safetensors import SafeTensorsError, load_file, save, save_file
@@ -74,7 +74,7 @@ def arrays():
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_folder_comes_back_to_the_bit(tmp_path, tied):
     model = tiny(tie_weights=tied, drop_rate=0.2)
-    back = load_gpt2(save_gpt2(model, tmp_path / "made" / "here"))
+    back = load_gpt2(save_pretrained(model, tmp_path / "made" / "here"))
     assert back.config == model.config
     assert not back.training
     assert (back.out_head.weight is back.tok_emb.weight) is tied
@@ -166,7 +166,7 @@ def test_a_head_that_was_untied_later_is_saved(tmp_path):
         layer.lora.lora_B.data = torch.randn(*layer.lora.lora_B.shape)
     lora.merge(model)
     lora.remove(model)
-    back = load_gpt2(save_gpt2(model, tmp_path))
+    back = load_gpt2(save_pretrained(model, tmp_path))
     assert not back.config.tie_weights
     assert_same(model, back)
 
@@ -332,7 +332,7 @@ def test_a_file_of_something_else(tmp_path):
     ],
 )
 def test_a_config_that_does_not_fit(tmp_path, change, message):
-    folder = save_gpt2(tiny(), tmp_path)
+    folder = save_pretrained(tiny(), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(ValueError, match=message):
@@ -343,14 +343,14 @@ def test_a_config_that_does_not_fit(tmp_path, change, message):
     ("text", "message"), [("{", "is not JSON"), ("[]", "should hold one JSON object")]
 )
 def test_a_broken_config(tmp_path, text, message):
-    folder = save_gpt2(tiny(), tmp_path)
+    folder = save_pretrained(tiny(), tmp_path)
     (folder / "config.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         load_gpt2(folder)
 
 
 def test_different_dropout_rates_are_a_choice(tmp_path):
-    folder = save_gpt2(tiny(), tmp_path)
+    folder = save_pretrained(tiny(), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "resid_pdrop": 0.5}))
     assert load_gpt2(folder, drop_rate=0.5).config.drop_rate == 0.5
@@ -440,7 +440,7 @@ def test_a_wrong_file_in_the_cache_is_left_alone(monkeypatch, tmp_path):
 
 def test_unknown_name():
     with pytest.raises(
-        ValueError, match="no pretrained GPT is called 'gpt3'; there are gpt2, gpt2-m"
+        ValueError, match="no pretrained model is called 'gpt3'; there are gpt2, gpt2-m"
     ):
         from_pretrained("gpt3")
 
@@ -460,5 +460,5 @@ def test_weights_as_a_mapping(arrays, tmp_path):
     weights = GPT2Weights(arrays)
     assert len(weights) == 28 and "wte.weight" in weights
     assert weights.fields() == {k: v for k, v in CONFIG.items() if k != "n_heads"}
-    save_gpt2(tiny(), tmp_path)
+    save_pretrained(tiny(), tmp_path)
     assert set(load_file(tmp_path / "model.safetensors")) == set(arrays)

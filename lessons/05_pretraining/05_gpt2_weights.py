@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 
 import tinygrad_llm as tl
 from tinygrad_llm.generation import generate
-from tinygrad_llm.models import GPT, from_pretrained, load_gpt2, save_gpt2
+from tinygrad_llm.models import GPT, from_pretrained, load_gpt2, save_pretrained
 from tinygrad_llm.study.lesson import full_run, save_plot
 from tinygrad_llm.weights import load_file
 
@@ -44,7 +44,7 @@ original = GPT(config).eval()
 with tl.no_grad():
     for p in original.parameters():  # biases that are not 0, so that a forgotten one is noticed
         p.add_(tl.randn(p.shape), alpha=0.1)
-save_gpt2(original, folder)
+save_pretrained(original, folder)
 arrays = load_file(folder / "model.safetensors")
 print(f"{len(arrays)} arrays")
 for name in sorted(arrays)[:13]:
@@ -164,8 +164,8 @@ if full:
 
     tokenizer = GPT2Tokenizer()
     model = from_pretrained("gpt2")
-    print(f"GPT-2: {model.num_parameters():,} parameters")
-    assert model.num_parameters() == 124_439_808
+    print(f"GPT-2: {model.n_parameters():,} parameters")
+    assert model.n_parameters() == 124_439_808
     for prompt in ("Every effort moves you", "The capital of Japan is", "Machine learning is"):
         ids = generate(model, tokenizer.encode(prompt), 25, temperature=0.8, top_k=40, seed=1)
         print("  ", tokenizer.decode(ids.tolist()).replace("\n", " "))

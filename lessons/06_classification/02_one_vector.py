@@ -106,7 +106,8 @@ print(f"loss {loss.item():.3f} (ln 2 = 0.693 for a uniform guess), accuracy {acc
 
 # %% [markdown]
 # ## With the package
-# `GPTClassifier.from_gpt` takes the GPT's weights and draws a new head; `pool` says which vector to take.
+# `GPTClassifier.from_gpt` copies the GPT (its attribute `model`) and draws a new head; `pool` says which vector to
+# take.
 
 # %%
 tl.manual_seed(7)
@@ -128,8 +129,9 @@ train_only(model, ["out_head", "final_norm", "trf_blocks.1"])
 chosen = count_parameters(model)["trainable"]
 print(f"trained: {chosen:,} of {everything:,} parameters")
 model.loss(batch, labels).backward()
-assert model.tok_emb.weight.grad is None and model.trf_blocks[0].ff.layers[0].weight.grad is None
-assert model.trf_blocks[1].ff.layers[0].weight.grad is not None
+blocks = model.model.trf_blocks
+assert model.model.tok_emb.weight.grad is None and blocks[0].ff.layers[0].weight.grad is None
+assert blocks[1].ff.layers[0].weight.grad is not None
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
 image = left.imshow(moved.numpy(), cmap="Blues")

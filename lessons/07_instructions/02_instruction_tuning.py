@@ -64,7 +64,7 @@ steps = 800 if full else 150
 pretraining = Trainer(base, tl.optim.AdamW(base.parameters(), lr=1e-3 if full else 3e-3),
                       TokenBatches(tokenizer.encode(plays), 16, 64), steps=steps, progress=False)
 pretraining.run(plan=False)
-print(f"{base.num_parameters():,} parameters; loss on the plays {pretraining.last_loss:.2f} after {steps} steps")
+print(f"{base.n_parameters():,} parameters; loss on the plays {pretraining.last_loss:.2f} after {steps} steps")
 
 # %% [markdown]
 # ## By hand

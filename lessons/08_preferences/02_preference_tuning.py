@@ -71,7 +71,7 @@ base = GPT(config)
 tuning = instruction_trainer(base, InstructionDataset(examples, tokenizer, style), epochs=3 if full else 2, batch_size=16,
                              lr=1e-3 if full else 4e-3, pad_token_id=END, progress=False)
 tuning.run(plan=False)
-print(f"{base.num_parameters():,} parameters, {len(examples)} examples: loss {tuning.metrics.series('loss')[1][0]:.2f} -> "
+print(f"{base.n_parameters():,} parameters, {len(examples)} examples: loss {tuning.metrics.series('loss')[1][0]:.2f} -> "
       f"{tuning.last_loss:.2f}")
 
 # %% [markdown]

@@ -54,7 +54,7 @@ tl.manual_seed(123)
 base = GPT(config)
 losses = train(base, tokenizer.encode(plays), 400, 3e-3)
 start, _ = evaluate(base, story_val)
-print(f"base: {base.num_parameters():,} parameters, loss on the plays {losses[-1]:.2f}, on Wharton's story {start:.2f}")
+print(f"base: {base.n_parameters():,} parameters, loss on the plays {losses[-1]:.2f}, on Wharton's story {start:.2f}")
 
 # %% [markdown]
 # ## By hand

@@ -14,6 +14,7 @@ from tinygrad_llm.finetune import (  # noqa: E402
     dpo_loss,
     log_probabilities,
 )
+from tinygrad_llm.models import GPT  # noqa: E402
 
 DRAW = np.random.default_rng(5)
 
@@ -65,13 +66,12 @@ def test_dpo(average, smoothing):
 @pytest.mark.parametrize("pool", ["last", "last_real", "first", "mean"])
 def test_the_head_of_a_classifier(pool):
     """The hidden states are the GPT's; the layers after them are checked here, with gradients."""
-    config = dict(vocab_size=12, context_length=6, emb_dim=8, n_heads=2, n_layers=1, drop_rate=0.0,
-                  pool=pool, n_classes=3, pad_token_id=11)  # fmt: skip
-    model = GPTClassifier(config).eval()
+    gpt = GPT({"vocab_size": 12, "context_length": 6, "emb_dim": 8, "n_heads": 2, "n_layers": 1})
+    model = GPTClassifier(gpt, 3, pool, pad_token_id=11).eval()
     ids = np.array([[1, 2, 3, 11, 11, 11], [4, 5, 6, 7, 8, 9]])
     labels = np.array([2, 0])
     hidden = tg.tensor(DRAW.standard_normal((2, 6, 8)).astype(np.float32), requires_grad=True)
-    model.hidden_states = lambda idx, mask=None: hidden[:, : idx.shape[1]]
+    gpt.hidden_states = lambda idx, mask=None: hidden[:, : idx.shape[1]]
     loss = model.loss(tg.tensor(ids), tg.tensor(labels))
     loss.backward()
     x = torch.tensor(hidden.detach().numpy(), requires_grad=True)

@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
-from tinygrad_llm.models import build_gpt2, load_gpt2, save_gpt2  # noqa: E402
+from tinygrad_llm.models import build_gpt2, load_gpt2, save_pretrained  # noqa: E402
 from tinygrad_llm.weights.families.gpt2 import to_huggingface  # noqa: E402
 
 IDS = np.random.default_rng(3).integers(0, 29, (3, 9))
@@ -105,7 +105,7 @@ def test_transformers_reads_what_is_written_here(tmp_path, tied):
     ours = tg.models.GPT(
         tg.models.GPTConfig(29, 12, 24, 3, 2, drop_rate=0.0, tie_weights=tied)
     ).eval()
-    save_gpt2(ours, tmp_path)
+    save_pretrained(ours, tmp_path)
     back, report = transformers.GPT2LMHeadModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert (back.lm_head.weight is back.transformer.wte.weight) is tied

@@ -70,11 +70,11 @@ def generate(
     must_be("prompt", prompt != "", "at least one character", "nothing")
     check_device(device)
     from .. import text
-    from ..models import GPTClassifier
+    from ..models import LanguageModel
 
     saved = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
     model = saved.build_model().to(device)
-    if isinstance(model, GPTClassifier):
+    if not isinstance(model, LanguageModel):
         raise BadValue(
             f"{saved.path} is a classifier, which writes no text: use tinygrad-llm finetune ask"
         )

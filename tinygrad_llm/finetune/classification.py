@@ -101,7 +101,7 @@ def classify(
     Raises: ValueError if the text has no tokens.
     """
     config = model.config
-    limit = config.context_length if max_length is None else min(max_length, config.context_length)
+    limit = model.context_length if max_length is None else min(max_length, model.context_length)
     ids = list(tokenizer.encode(text))[:limit]
     if not ids:
         raise ValueError(f"the text {text!r} has no tokens")

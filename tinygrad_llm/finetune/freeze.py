@@ -15,9 +15,13 @@ __all__ = ["count_parameters", "freeze", "train_only"]
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern matches a parameter's dotted name, or the name of a module around it."""
+    """Whether a pattern matches a parameter's dotted name, or some of its parts that are adjacent.
+
+    "trf_blocks.0" matches model.trf_blocks.0.att.qkv.weight, "qkv" and "att.*" do too.
+    """
     parts = name.split(".")
-    return any(fnmatch.fnmatch(".".join(parts[:n]), pattern) for n in range(1, len(parts) + 1))
+    n = range(len(parts) + 1)
+    return any(fnmatch.fnmatch(".".join(parts[i:j]), pattern) for i in n for j in n[i + 1 :])
 
 
 def _chosen(model: Module, patterns: Sequence[str] | str) -> dict[str, Parameter]:
@@ -28,7 +32,7 @@ def _chosen(model: Module, patterns: Sequence[str] | str) -> dict[str, Parameter
             modules = dict.fromkeys(name.rpartition(".")[0] or name for name in named)
             raise ValueError(
                 f"no weight is called {pattern!r}; there are: {', '.join(modules)} (shell patterns "
-                "such as 'trf_blocks.*' and leading parts such as 'trf_blocks.0' may be used)"
+                "such as 'trf_blocks.*' and parts of a name such as 'trf_blocks.0' may be used)"
             )
     return {n: p for n, p in named.items() if any(_matches(n, pattern) for pattern in patterns)}
 
@@ -36,8 +40,8 @@ def _chosen(model: Module, patterns: Sequence[str] | str) -> dict[str, Parameter
 def freeze(model: Module, patterns: Sequence[str] | str) -> list[str]:
     """Freezes the weights whose names match: they get no gradient. Returns their names.
 
-    patterns: shell patterns of dotted names, or of their leading parts: "trf_blocks.0" means all
-    of the first block.
+    patterns: shell patterns of dotted names, or of adjacent parts of them: "trf_blocks.0" means all
+    of the first block, also in model.trf_blocks.0.
     Raises: ValueError if a pattern matches nothing.
     """
     chosen = _chosen(model, patterns)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.shape.join import cat
-from ..models.base import evaluation
+from ..models.base import LanguageModel, evaluation
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from ..training.step import to_device_of
@@ -83,17 +83,17 @@ def response_log_probabilities(
 ) -> Tensor:
     """`log_probabilities` of a model: (B, T) -> (B), with logits only where a token counts.
 
-    model: a GPT (hidden_states and out_head), or anything with ids (B, T) -> logits (B, T, V).
+    model: a LanguageModel, or any module with ids (B, T) -> logits (B, T, V).
     Prompts are longer than responses, and a row of logits has an element for every token of the
     vocabulary: without the rows that do not count, most of the memory is saved.
     """
-    if not hasattr(model, "hidden_states"):
+    if not isinstance(model, LanguageModel):
         return log_probabilities(model(ids), ids, mask, average)
     counted = _counted(ids, mask)  # (B, T - 1)
     xp = xp_of(counted)
     hidden = model.hidden_states(ids)  # (B, T, C)
     row, place = (wrap(i) for i in xp.nonzero(counted))  # (N) each
-    logits = model.out_head(hidden[row, place])  # (B, T, C) -> (N, C) -> (N, V)
+    logits = model.head(hidden[row, place])  # (B, T, C) -> (N, C) -> (N, V)
     nll = F.cross_entropy(logits, ids[row, place + 1], reduction="none")  # (N)
     n = counted.sum(1)  # (B)
     which = row.array[None, :] == xp.arange(len(n))[:, None]  # (B, N)

@@ -20,7 +20,7 @@ from ..functions.creation.filled import full_like, zeros
 from ..functions.creation.from_data import tensor
 from ..functions.selection import where
 from ..functions.shape.join import cat
-from ..models.base import context_length_of, device_of, evaluation
+from ..models.base import LanguageModel, Model, context_length_of, device_of, evaluation
 from ..random import Generator
 from ..tensor import Tensor
 from ..tensor.dtypes import bool_, int64
@@ -40,6 +40,8 @@ def generate_steps(
     The arguments are checked by the call itself, not at the first step.
     Raises: ValueError if context_length is below 1.
     """
+    if isinstance(model, Model) and not isinstance(model, LanguageModel):
+        raise TypeError(f"a {type(model).__name__} writes no text: pass a language model")
     prompt, _ = _as_batch(idx, model)
     stops = _stop_tokens(stop_tokens)
     _check(max_new_tokens, temperature, top_k, top_p, generator, seed)

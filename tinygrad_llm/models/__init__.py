@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from ..layers.cache import KVCache
+from ..weights.families import gpt2
+from . import registry
+from .base import LanguageModel, Model, ModelConfig
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
-from .pretrained import build_gpt2, from_pretrained, load_gpt2, save_gpt2
+from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+
+registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
+registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
     "GPT",
@@ -13,8 +19,12 @@ __all__ = [
     "GPTClassifierConfig",
     "GPTConfig",
     "KVCache",
+    "LanguageModel",
+    "Model",
+    "ModelConfig",
     "build_gpt2",
     "from_pretrained",
     "load_gpt2",
-    "save_gpt2",
+    "registry",
+    "save_pretrained",
 ]

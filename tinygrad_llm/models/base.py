@@ -1,21 +1,37 @@
-"""What is the same for all models: modes, device, context, and checks of their configs."""
+"""What is the same for all language models: token ids in, logits out.
+
+Training, generation, fine-tuning, LoRA and the instruments ask a LanguageModel only for what is
+declared here; a family writes `hidden_states`, `head` and `new_cache`.
+
+Shapes: B batch, T time (tokens), C channels, V vocabulary.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from .. import random
+from .. import nn, random
+from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
-from ..tensor import device
+from ..functions.creation.ranges import arange
+from ..nn import functional as F
+from ..tensor import Tensor, device, wrap
+from .config import Config, ModelConfig
+
+_Some = TypeVar("_Some", bound="Model")
+_Kind = TypeVar("_Kind", bound="LanguageModel")
 
 __all__ = [
+    "LanguageModel",
+    "Model",
+    "ModelConfig",
     "context_length_of",
     "device_of",
     "evaluation",
-    "require_flags",
-    "require_integers",
+    "matrix_flops_per_token",
     "undisturbed",
 ]
 
@@ -48,22 +64,6 @@ def undisturbed(model: Any) -> Iterator[None]:
         yield
 
 
-def require_integers(owner: str, config: Any, *names: str) -> None:
-    """Raises: TypeError if one of these fields of a config is not an int (a bool is not one)."""
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{owner}: {name} must be an integer, got {value!r}")
-
-
-def require_flags(owner: str, config: Any, *names: str) -> None:
-    """Raises: TypeError if one of these fields of a config is not True or False."""
-    for name in names:
-        value = getattr(config, name)
-        if not isinstance(value, bool):
-            raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
-
-
 def device_of(model: Any) -> device | None:
     """The device of the model's first parameter; None if it has no parameters."""
     first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
@@ -71,5 +71,226 @@ def device_of(model: Any) -> device | None:
 
 
 def context_length_of(model: Any) -> int | None:
-    """The most tokens that the model sees, from its config; None if it does not say."""
-    return getattr(getattr(model, "config", None), "context_length", None)
+    """The most tokens that a model sees; None if it is not one of ours and cannot say."""
+    return model.context_length if isinstance(model, Model) else None
+
+
+def _set_checkpointing(model: nn.Module, on: bool) -> None:
+    for module in model.modules():
+        if isinstance(module, LanguageModel):
+            module.gradient_checkpointing = on
+
+
+def matrix_flops_per_token(model: nn.Module) -> float:
+    """The part of Model.flops_per_token that matrices cost; for any module."""
+    multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    matrices = [
+        p
+        for p in model.parameters()
+        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
+    ]
+    return sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
+
+
+def _counts(padding: Tensor, batch: int) -> Any:
+    """The checked array of `padding`, (B) int64.
+
+    Raises: TypeError if it is not a tensor of integers; ValueError if its shape is not (B,) or a
+    number is negative.
+    """
+    if not isinstance(padding, Tensor) or padding.array.dtype.kind not in "iu":
+        what = padding.dtype if isinstance(padding, Tensor) else type(padding).__name__
+        raise TypeError(f"padding must be a tensor of integers, one for each row, got {what}")
+    if tuple(padding.shape) != (batch,):
+        raise ValueError(
+            f"padding must have one number for each of the {batch} rows, got the shape "
+            f"{tuple(padding.shape)}"
+        )
+    if (padding.array < 0).any():
+        raise ValueError(f"padding must be at least 0, got {padding.array.min()}")
+    return padding.array
+
+
+def _padded_places(columns: Any, padding: Any) -> tuple[Tensor, Tensor]:
+    """Positions (B, T) and mask (B, 1, T, S) of the columns (T) with `padding` (B) at the left."""
+    keys = xp_of(columns).arange(int(columns[-1]) + 1 if len(columns) else 0)  # (S)
+    positions = (columns - padding[:, None]).clip(0, None)  # (T) - (B, 1) -> (B, T)
+    queries = columns[:, None]  # (T, 1)
+    seen = (keys <= queries) & (keys >= padding[:, None, None])  # (T, S), (B, 1, S) -> (B, T, S)
+    seen |= keys == queries  # (T, S): padding looks at itself
+    return wrap(positions), wrap(seen[:, None])  # (B, T), (B, 1, T, S)
+
+
+class Model(nn.Module):
+    """What every model answers, a language model or one that is made of it.
+
+    config: the shape of the model
+    """
+
+    config: Config
+
+    @classmethod
+    def from_config(cls: type[_Some], config: Any) -> _Some:
+        """A new model of this shape, with random weights."""
+        make: Any = cls  # a class whose constructor takes something else replaces this method
+        return make(config)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model sees."""
+        raise NotImplementedError(f"{type(self).__name__} must define context_length")
+
+    def n_parameters(self) -> int:
+        """How many numbers are trained; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self, context_length: int) -> float:
+        """Floating-point operations of forward and backward for one token of a text.
+
+        6·N and what the layers compute between tokens (`flops_between_tokens`), in a text of
+        context_length tokens. N counts the weights that a token is multiplied with (matrices,
+        without embeddings that are only looked up); each costs a multiplication and an addition
+        forward and twice that backward, once for the gradient of the input and once for the
+        gradient of the weight. A frozen matrix needs no gradient: 4 in place of 6.
+        Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022, appendix B.
+        """
+        return matrix_flops_per_token(self) + self.flops_between_tokens(context_length)
+
+    def flops_between_tokens(self, context_length: int) -> float:
+        """The part of flops_per_token that does not come from weights; 0 without attention."""
+        return 0.0
+
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on blocks save only their inputs; the backward pass runs each forward again.
+
+        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
+        """
+        _set_checkpointing(self, True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """From now on blocks save all that the backward pass needs."""
+        _set_checkpointing(self, False)
+
+
+class LanguageModel(Model):
+    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
+
+    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
+    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
+    """
+
+    config: ModelConfig
+    out_head: nn.Module
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model sees."""
+        return self.config.context_length
+
+    @property
+    def head(self) -> nn.Module:
+        """The output layer: hidden states (..., C) to logits (..., V)."""
+        return self.out_head
+
+    def changed(self: _Kind, **fields: Any) -> _Kind:
+        """A copy of the model, with these fields of its config changed, such as drop_rate.
+
+        Raises: TypeError if the config does not have such a field.
+        """
+        config = dataclasses.replace(self.config, **fields)
+        other: _Kind = nn.utils.skip_init(type(self), config)
+        first = next(iter(self.parameters()))
+        for parameter in other.parameters():
+            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
+        other.to(first.dtype).to(first.device)
+        other.load_state_dict(self.state_dict())
+        return other
+
+    def hidden_states(
+        self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The last layer's output for the tokens idx (B, T): (B, T, C), normalised, before `head`.
+
+        cache: what the layers keep of the tokens before idx; that of idx is appended.
+        mask: in place of the causal mask, bool, True where a token may look; broadcasts to
+        (B, H, T, T).
+        padding: int64 (B), how many padding tokens stand at the left of each row, counted from the
+        beginning of the cache, so that the same tensor is passed at every step. Positions begin
+        after the padding and no token looks at it: each row equals itself alone, without padding.
+        Raises: ValueError if idx does not have 2 dimensions or is longer than the context, or if
+        a mask comes together with a cache or with padding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
+
+    def new_cache(self) -> Any:
+        """An empty cache for `forward`, with room for context_length tokens."""
+        raise NotImplementedError(f"{type(self).__name__} must define new_cache")
+
+    def places(
+        self, idx: Tensor, cache: Any, mask: Tensor | None, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
+
+        Positions are (T), or (B, T) with padding: max(0, column − padding). The mask is the one
+        passed; with padding it is (B, 1, T, past + T), causal and without what is padding, except
+        that a padding token looks at itself, because softmax needs a key; otherwise None.
+        Raises: see `hidden_states`.
+        """
+        if mask is not None and cache is not None:
+            raise ValueError("pass a mask or a KV cache, not both: a cache needs the causal mask")
+        if mask is not None and padding is not None:
+            raise ValueError("pass a mask or padding, not both: a mask says what is padding too")
+        if idx.dim() != 2:
+            raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
+        past = 0 if cache is None else len(cache)
+        B, T = idx.shape
+        if past + T > self.context_length:
+            raise ValueError(
+                f"{past + T} tokens are longer than the context_length of {self.context_length}: "
+                "pass the last ones only, idx[:, -context_length:]"
+            )
+        columns = arange(past, past + T, device=idx.device)  # (T)
+        if padding is None:
+            return columns, mask
+        return _padded_places(columns.array, _counts(padding, B))
+
+    def forward(
+        self, idx: Tensor, cache: Any = None, last_only: bool = False, *,
+        padding: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
+
+        cache, padding: see `hidden_states`; `new_cache` makes a cache.
+        last_only: logits of the last token only, (B, 1, V), as generation needs.
+        """
+        x = self.hidden_states(idx, cache, padding=padding)
+        if last_only:
+            x = x[:, -1:]  # (B, 1, C)
+        return self.head(x)
+
+    def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        """The mean cross-entropy of targets (B, T), the tokens that follow idx (B, T); 0-d.
+
+        Equals cross_entropy(model(idx), targets), but the logits of the whole batch are never in
+        memory together. Targets equal to ignore_index do not count.
+        Raises: RuntimeError if the shapes differ.
+        """
+        if tuple(targets.shape) != tuple(idx.shape):
+            raise RuntimeError(
+                f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
+                f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
+            )
+        hidden = self.hidden_states(idx)
+        if not isinstance(self.head, nn.Linear):  # a layer put in its place, such as LoRA's
+            logits = self.head(hidden)  # (B, T, C) -> (B, T, V)
+            return F.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
+            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
+        return F.linear_cross_entropy(hidden, self.head.weight, targets, ignore_index=ignore_index)

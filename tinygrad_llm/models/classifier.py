@@ -1,20 +1,18 @@
-"""A GPT that classifies texts: the output layer has a row for each class.
+"""A language model that classifies texts: a new output layer has a row for each class.
 
-Everything up to the last norm is the GPT that it is made of, under the same names. One vector must
-stand for the whole text; `pool` says which:
+One vector must stand for the whole text; `pool` says which:
 
     "last"       the vector at the last place, T − 1, a token of the text or padding
     "last_real"  the vector of the last token before the padding
     "first"      the vector of the first token; it saw the text only if causal=False
     "mean"       the mean of the vectors of all tokens before the padding
 
-Shapes: B batch, T time (tokens), C channels (emb_dim), K classes.
+Shapes: B batch, T time (tokens), C channels, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -23,8 +21,9 @@ from ..arrays.devices import xp_of
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from .base import require_flags, require_integers
-from .gpt import GPT, GPTConfig
+from . import registry
+from .base import LanguageModel, Model
+from .config import Config, ModelConfig, choice, config_of, flag, integer
 
 __all__ = ["POOLS", "GPTClassifier", "GPTClassifierConfig", "real_lengths"]
 
@@ -45,85 +44,89 @@ def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GPTClassifierConfig(GPTConfig):
-    """The shape of a GPT (see GPTConfig), and what makes it a classifier.
+class GPTClassifierConfig(Config):
+    """The shape of a classifier.
 
+    model           the config of the language model that it is made of
     n_classes       how many classes there are; labels are 0 … n_classes − 1
     pool            which vector stands for the text: "last", "last_real", "first" or "mean"
-    causal          whether a token sees only those before it (as in the GPT) or all of the text;
+    causal          whether a token sees only those before it (as in a GPT) or all of the text;
                     with causal=False no token sees padding
     pad_token_id    the id that pads short texts
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
-    n_classes: int = 2
-    pool: str = "last_real"
-    causal: bool = True
-    pad_token_id: int = END_OF_TEXT
+    model: ModelConfig = config_of(ModelConfig)
+    n_classes: int = integer(2, at_least=2)
+    pool: str = choice(POOLS, "last_real")
+    causal: bool = flag(True)
+    pad_token_id: int = integer(END_OF_TEXT, at_least=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        name = "GPTClassifierConfig"
-        require_integers(name, self, "n_classes", "pad_token_id")
-        if self.n_classes < 2:
-            raise ValueError(f"{name}: n_classes must be at least 2, got {self.n_classes}")
-        if not 0 <= self.pad_token_id < self.vocab_size:
+        if not 0 <= self.pad_token_id < self.model.vocab_size:
             raise ValueError(
-                f"{name}: pad_token_id must be a token of the vocabulary, 0 … "
-                f"{self.vocab_size - 1}, got {self.pad_token_id}"
+                f"GPTClassifierConfig: pad_token_id must be a token of the vocabulary, 0 … "
+                f"{self.model.vocab_size - 1}, got {self.pad_token_id}"
             )
-        if self.pool not in POOLS:
-            raise ValueError(f"{name}: pool must be {', '.join(POOLS)}, got {self.pool!r}")
-        require_flags(name, self, "causal")
 
 
-class GPTClassifier(GPT):
+class GPTClassifier(Model):
     """Token ids (B, T) in, a score for each class out (B, K); `loss` for training.
 
-    config: a GPTClassifierConfig, or a dict of its fields. `GPTClassifier(config)` has random
-    weights; `GPTClassifier.from_gpt(gpt, n_classes=2)` takes those of a trained GPT.
+    model: any language model. It becomes part of the classifier (its attribute `model`) and loses
+    its output layer; `GPTClassifier.from_gpt(model, ...)` takes a copy.
+    n_classes, pool, causal, pad_token_id: see GPTClassifierConfig.
+    The new output layer, out_head, is drawn as nn.Linear draws its weights.
+    Raises: TypeError if `model` is not a language model.
     """
 
     config: GPTClassifierConfig
 
-    def __init__(self, config: GPTClassifierConfig | dict[str, Any]) -> None:
-        if isinstance(config, dict):
-            config = GPTClassifierConfig(**config)
-        super().__init__(config)
-        self._make_head()
+    def __init__(
+        self, model: LanguageModel, n_classes: int = 2, pool: str = "last_real",
+        causal: bool = True, pad_token_id: int = END_OF_TEXT,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        _need_language_model("GPTClassifier", model)
+        self.config = GPTClassifierConfig(model.config, n_classes, pool, causal, pad_token_id)
+        self.model = model
+        self.out_head = nn.Linear(model.config.emb_dim, self.config.n_classes)
+        model.out_head = nn.Identity()
 
-    def _make_head(self) -> None:
-        self.out_head = nn.Linear(self.config.emb_dim, self.config.n_classes)
+    @classmethod
+    def from_config(cls, config: GPTClassifierConfig) -> GPTClassifier:
+        """A new classifier of this shape, its language model too, with random weights."""
+        shape = {each.name: getattr(config, each.name) for each in fields(config)}
+        return cls(**{**shape, "model": registry.build_from(config.model)})
 
     @classmethod
     def from_gpt(
-        cls, gpt: GPT, n_classes: int = 2, pool: str = "last_real", causal: bool = True,
+        cls, gpt: LanguageModel, n_classes: int = 2, pool: str = "last_real", causal: bool = True,
         pad_token_id: int = END_OF_TEXT, drop_rate: float | None = None,
     ) -> GPTClassifier:  # fmt: skip
-        """A classifier with a GPT's weights (copies: the GPT stays as it is) and a new head.
+        """A classifier with a language model's weights (copies: it stays as it is) and a new head.
 
-        drop_rate: dropout in training; None for the GPT's. The head is drawn as nn.Linear draws its
-        weights: after manual_seed(s) it equals nn.Linear(C, n_classes).
-        Raises: TypeError if `gpt` is not a GPT, or is a classifier already.
+        drop_rate: dropout in training; None for the model's. After manual_seed(s) the head equals
+        nn.Linear(C, n_classes).
+        Raises: TypeError if `gpt` is not a language model.
         """
-        if not isinstance(gpt, GPT) or isinstance(gpt, GPTClassifier):
-            raise TypeError(f"GPTClassifier.from_gpt expects a GPT, got {type(gpt).__name__}")
-        shape = asdict(gpt.config)
-        if drop_rate is not None:
-            shape["drop_rate"] = drop_rate
-        config = GPTClassifierConfig(
-            **shape, n_classes=n_classes, pool=pool, causal=causal, pad_token_id=pad_token_id
-        )
-        model = nn.utils.skip_init(cls, config)
-        parameter = gpt.tok_emb.weight
-        model._make_head()
-        model.to(parameter.dtype).to(parameter.device)
-        theirs = dict(gpt.named_parameters())
-        for name, mine in model.named_parameters():
-            if not name.startswith("out_head."):
-                mine.array[...] = theirs[name].array
+        _need_language_model("GPTClassifier.from_gpt", gpt)
+        copy = gpt.changed() if drop_rate is None else gpt.changed(drop_rate=drop_rate)
+        model = cls(copy, n_classes, pool, causal, pad_token_id)
+        parameter = next(iter(gpt.parameters()))
+        model.out_head.to(parameter.dtype).to(parameter.device)
         return model
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model sees."""
+        return self.model.context_length
+
+    def flops_between_tokens(self, context_length: int) -> float:
+        """The language model's."""
+        return self.model.flops_between_tokens(context_length)
 
     def _mask(self, lengths: Tensor, T: int) -> Tensor | None:
         """None for the causal mask; else (B, 1, 1, T): every token may look at all real ones."""
@@ -135,8 +138,8 @@ class GPTClassifier(GPT):
     def features(self, idx: Tensor) -> Tensor:
         """The vector that stands for each text: (B, T) -> (B, C).
 
-        Raises: IndexError or ValueError as GPT.hidden_states does; ValueError for texts without
-        tokens.
+        Raises: IndexError or ValueError as LanguageModel.hidden_states does; ValueError for texts
+        without tokens.
         """
         if idx.dim() == 2 and idx.shape[1] == 0:
             raise ValueError("a text without tokens cannot be classified")
@@ -146,7 +149,7 @@ class GPTClassifier(GPT):
         if pool != "last" and idx.dim() == 2:
             T = max(1, *lengths.tolist())
             idx = idx[:, :T]  # columns of padding alone change nothing
-        x = self.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
+        x = self.model.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
         if pool == "first":
             return x[:, 0]  # (B, C)
         if pool == "last":
@@ -157,7 +160,7 @@ class GPTClassifier(GPT):
         weight = (places < lengths.array[:, None]) / lengths.array[:, None]  # (B, T)
         return (x * wrap(weight[..., None].astype(x.array.dtype))).sum(1)  # (B, T, C) -> (B, C)
 
-    def forward(self, idx: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, idx: Tensor) -> Tensor:
         """The score of each class: (B, T) -> (B, K)."""
         return self.out_head(self.features(idx))
 
@@ -168,6 +171,7 @@ class GPTClassifier(GPT):
         """
         return F.cross_entropy(self(idx), labels, ignore_index=ignore_index)
 
-    def new_cache(self) -> NoReturn:
-        """Raises: TypeError, because a classifier writes no text."""
-        raise TypeError("a classifier writes no text, so it has no KV cache")
+
+def _need_language_model(caller: str, model: object) -> None:
+    if not isinstance(model, LanguageModel):
+        raise TypeError(f"{caller} expects a language model, got {type(model).__name__}")

@@ -12,9 +12,9 @@ The tests compare these formulas with what a trace of the model counts. Letters:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from ..nn import Linear, Module
+from ..nn import Module
+from .base import Model, matrix_flops_per_token
 from .gpt import GPTConfig
 
 __all__ = [
@@ -157,23 +157,7 @@ def gpt_flops(
 
 
 def flops_per_token(model: Module, context_length: int) -> float:
-    """Floating-point operations of forward and backward for one token: 6·N + 6·L·C·T.
-
-    N counts the weights that a token is multiplied with (matrices, without embeddings that are
-    only looked up); each costs a multiplication and an addition forward and twice that backward,
-    once for the gradient of the input and once for the gradient of the weight. A frozen matrix
-    needs no gradient: 4 in place of 6. L·C·T is attention's part, over the half of the positions
-    that a causal mask leaves. Source: Kaplan et al., 2020, table 1, and Chowdhery et al., 2022,
-    appendix B.
-    """
-    config: Any = getattr(model, "config", None)
-    multiplied = {id(m.weight) for m in model.modules() if isinstance(m, Linear)}
-    looked_up = {id(m.weight) for m in model.modules() if hasattr(m, "num_embeddings")}
-    matrices = [
-        p
-        for p in model.parameters()
-        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
-    ]
-    each = sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
-    attention = getattr(config, "n_layers", 0) * getattr(config, "emb_dim", 0) * context_length
-    return each + 6.0 * attention
+    """Model.flops_per_token; of another module only what its matrices cost, 6 per weight."""
+    if isinstance(model, Model):
+        return model.flops_per_token(context_length)
+    return matrix_flops_per_token(model)

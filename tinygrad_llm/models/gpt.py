@@ -15,19 +15,19 @@ from typing import Any
 
 from .. import nn
 from ..functions.creation.filled import ones
-from ..functions.creation.ranges import arange
 from ..layers.cache import KVCache, LayerCache
 from ..nn import functional as F
 from ..tensor import Tensor
 from ..tensor.dtypes import bool_
 from ..utils.checkpoint import checkpoint
-from .base import require_flags, require_integers
+from .base import LanguageModel
+from .config import ModelConfig, flag, fraction, integer
 
 __all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(ModelConfig):
     """The shape of a GPT; the defaults are GPT-2 small with its biases and tied weights.
 
     vocab_size      how many different tokens there are
@@ -42,33 +42,26 @@ class GPTConfig:
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
-    vocab_size: int = 50257
-    context_length: int = 1024
-    emb_dim: int = 768
-    n_heads: int = 12
-    n_layers: int = 12
-    drop_rate: float = 0.1
-    qkv_bias: bool = True
-    tie_weights: bool = True
+    vocab_size: int = integer(50257)
+    context_length: int = integer(1024)
+    emb_dim: int = integer(768)
+    n_heads: int = integer(12)
+    n_layers: int = integer(12)
+    drop_rate: float = fraction(0.1)
+    qkv_bias: bool = flag(True)
+    tie_weights: bool = flag(True)
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")
-        for name in sizes:
-            require_integers("GPTConfig", self, name)
-            if getattr(self, name) < 1:
-                raise ValueError(f"GPTConfig: {name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
         if self.emb_dim % self.n_heads:
             raise ValueError(
-                f"GPTConfig: emb_dim must be a multiple of n_heads, got emb_dim={self.emb_dim} "
-                f"and n_heads={self.n_heads}"
+                f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
+                f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
-        if isinstance(self.drop_rate, bool) or not isinstance(self.drop_rate, int | float):
-            raise TypeError(f"GPTConfig: drop_rate must be a number, got {self.drop_rate!r}")
-        if not 0.0 <= self.drop_rate < 1.0:
-            raise ValueError(
-                f"GPTConfig: drop_rate must be at least 0 and less than 1, got {self.drop_rate}"
-            )
-        require_flags("GPTConfig", self, "qkv_bias", "tie_weights")
+
+    def summary(self) -> str:
+        """Layers, heads, channels and context, for one line of output."""
+        return f"{self.n_layers} layers, {self.n_heads} heads, {super().summary()}"
 
     @classmethod
     def gpt2_small(cls, **changes: Any) -> GPTConfig:
@@ -117,7 +110,9 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             past = cache.length
             keys, values = cache.append(keys, values)  # (B, H, past + T, D)
-            if past and T > 1:  # new token i looks at the past and at new tokens 0 … i
+            if (
+                mask is None and past and T > 1
+            ):  # new token i looks at the past and at new tokens 0 … i
                 mask = ones(T, past + T, dtype=bool_, device=x.device).tril(past)
         context = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask,
@@ -163,7 +158,7 @@ class TransformerBlock(nn.Module):
         return x
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
 
     config: a GPTConfig, or a dict of its fields. Weights start as GPT-2's do: normal(0, 0.02),
@@ -171,12 +166,12 @@ class GPT(nn.Module):
     so that the sum over all blocks has the same size at any depth.
     """
 
+    config: GPTConfig
+
     def __init__(self, config: GPTConfig | dict[str, Any]) -> None:
-        super().__init__()
         if isinstance(config, dict):
             config = GPTConfig(**config)
-        self.config = config
-        self.gradient_checkpointing = False
+        super().__init__(config)
         V, C = config.vocab_size, config.emb_dim
         self.tok_emb = nn.Embedding(V, C)
         self.pos_emb = nn.Embedding(config.context_length, C)
@@ -201,40 +196,13 @@ class GPT(nn.Module):
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
 
-    def gradient_checkpointing_enable(self) -> None:
-        """From now on blocks save only their inputs; the backward pass runs each forward again.
-
-        Less memory for more time, and the same gradients to the last bit (see utils.checkpoint).
-        """
-        self.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """From now on blocks save all that the backward pass needs."""
-        self.gradient_checkpointing = False
-
     def hidden_states(
-        self, idx: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """The blocks' output for the tokens idx (B, T): (B, T, C), normalised, before out_head.
-
-        mask: in place of the causal mask, bool, True where a token may look; broadcasts to
-        (B, H, T, T).
-        Raises: ValueError if idx does not have 2 dimensions or is longer than the context, or if
-        both a mask and a cache are given.
-        """
-        if mask is not None and cache is not None:
-            raise ValueError("pass a mask or a KV cache, not both: a cache needs the causal mask")
-        if idx.dim() != 2:
-            raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
-        past = 0 if cache is None else len(cache)
-        T = idx.shape[1]
-        if past + T > self.config.context_length:
-            raise ValueError(
-                f"{past + T} tokens are longer than the context_length of "
-                f"{self.config.context_length}: pass the last ones only, idx[:, -context_length:]"
-            )
-        positions = arange(past, past + T, device=idx.device)  # (T)
-        x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T, C) -> (B, T, C)
+        self, idx: Tensor, cache: KVCache | None = None, *, mask: Tensor | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The blocks' output for the tokens idx (B, T): (B, T, C); see LanguageModel."""
+        positions, mask = self.places(idx, cache, mask, padding)
+        x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T or B, T, C) -> (B, T, C)
         x = self.drop_emb(x)
         for i, block in enumerate(self.trf_blocks):
             if self.gradient_checkpointing and cache is None:
@@ -243,43 +211,10 @@ class GPT(nn.Module):
                 x = block(x, None if cache is None else cache.layers[i], mask)
         return self.final_norm(x)
 
-    def forward(self, idx: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:
-        """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
-
-        cache: keys and values of the tokens before idx; those of idx are appended (see
-        `new_cache`). last_only: logits of the last token only, (B, 1, V), as generation needs.
-        """
-        x = self.hidden_states(idx, cache)
-        if last_only:
-            x = x[:, -1:]  # (B, 1, C)
-        return self.out_head(x)
-
-    def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
-        """The mean cross-entropy of targets (B, T), the tokens that follow idx (B, T); 0-d.
-
-        Equals cross_entropy(model(idx), targets), but the logits of the whole batch are never in
-        memory together. Targets equal to ignore_index do not count.
-        Raises: RuntimeError if the shapes differ.
-        """
-        if tuple(targets.shape) != tuple(idx.shape):
-            raise RuntimeError(
-                f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
-                f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
-            )
-        hidden = self.hidden_states(idx)
-        if not isinstance(self.out_head, nn.Linear):  # a layer put in its place, such as LoRA's
-            logits = self.out_head(hidden)  # (B, T, C) -> (B, T, V)
-            return F.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
-            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
-        return F.linear_cross_entropy(
-            hidden, self.out_head.weight, targets, ignore_index=ignore_index
-        )
-
     def new_cache(self) -> KVCache:
         """An empty KV cache for `forward`, with room for context_length tokens."""
         return KVCache(self.config.n_layers, self.config.context_length)
 
-    def num_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
-        return sum(p.numel() for p in self.parameters())
+    def flops_between_tokens(self, context_length: int) -> float:
+        """6·L·C·T: attention's scores, over the half of the positions that a causal mask leaves."""
+        return 6.0 * (self.config.n_layers * self.config.emb_dim * context_length)

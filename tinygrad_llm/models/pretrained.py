@@ -1,10 +1,11 @@
-"""GPTs from files: GPT-2's published weights, and folders in Hugging Face's layout.
+"""Models from files: published weights, and folders in Hugging Face's layout.
 
     model = from_pretrained("gpt2")                # downloads once, checks, builds
-    model = load_gpt2("folder/of/gpt2")            # model.safetensors or pytorch_model.bin
-    save_gpt2(model, "my-gpt2")                    # a folder that transformers reads too
+    model = from_pretrained("folder/of/gpt2")      # model.safetensors or pytorch_model.bin
+    save_pretrained(model, "my-gpt2")              # a folder that transformers reads too
 
-The names and layouts are in weights/families/gpt2.py.
+The family is found in models/registry.py, by the model_type of config.json and by the class of the
+model. GPT-2's names and layouts are in weights/families/gpt2.py.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 
 from ..files.atomic import atomic_write
 from ..files.downloads import Progress, RemoteFile, fetch
+from ..files.json_files import read_json_object
 from ..nn.utils import skip_init
 from ..weights.families import gpt2
 from ..weights.formats.safetensors import SafeTensorsFile, save_file
+from .base import LanguageModel
 from .gpt import GPT, GPTConfig
+from .registry import families, of
 
-__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_gpt2"]
+__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
 
 
 def _config(
@@ -113,19 +117,37 @@ def load_gpt2(path: str | Path, **config_changes: Any) -> GPT:
     return _build(weights, stored, config_changes)
 
 
-def save_gpt2(model: GPT, folder: str | Path) -> Path:
+def _load(path: Path, changes: dict[str, Any]) -> LanguageModel:
+    """The language model in a folder or file: its config.json says which; without one a GPT-2."""
+    described = (path if path.is_dir() else path.parent) / "config.json"
+    kind = read_json_object(described).get("model_type") if described.is_file() else None
+    readable = {f.names.MODEL_TYPE: f.load for f in families() if f.names and f.load}
+    if kind is not None and kind not in readable:
+        raise ValueError(
+            f"{described}: model_type is {kind!r}; the models that can be read are "
+            f"{', '.join(readable)}"
+        )
+    model: Any = readable[kind or gpt2.MODEL_TYPE](path, **changes)
+    return model
+
+
+def save_pretrained(model: LanguageModel, folder: str | Path) -> Path:
     """Writes model.safetensors and config.json as transformers reads them; returns their folder.
 
     A file that was there before stays whole until the new one is written.
-    Raises: OSError if the disk refuses.
+    Raises: OSError if the disk refuses; TypeError for a model that transformers does not know.
     """
+    family = of(model)
+    if family is None or family.names is None:
+        raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tied = model.out_head.weight is model.tok_emb.weight
-    arrays = gpt2.to_huggingface(model.state_dict(), tied=tied)
+    named = dict(model.named_parameters())
+    tied = "out_head.weight" not in named  # the second name of one parameter is left out
+    arrays = family.names.to_huggingface(model.state_dict(), tied=tied)
     save_file(arrays, folder / "model.safetensors", {"format": "pt"})
     with atomic_write(folder / "config.json") as file:
-        file.write(gpt2.json_of_fields({**asdict(model.config), "tie_weights": tied}))
+        file.write(family.names.json_of_fields({**asdict(model.config), "tie_weights": tied}))
     return folder
 
 
@@ -177,27 +199,39 @@ PRETRAINED: dict[str, RemoteFile] = {
 
 
 def from_pretrained(
-    name: str, *, progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any
-) -> GPT:
-    """GPT-2 as OpenAI trained it: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl".
+    name: str | Path, *, progress: Progress | None = None, timeout: float = 30.0,
+    **config_changes: Any,
+) -> Any:  # fmt: skip
+    """A language model by its name, or from a folder or file of weights; in evaluation mode.
 
-    The first call downloads 0.5, 1.5, 3.2 or 6.4 GB from Hugging Face into the cache folder (see
-    downloads.cache_folder), later calls read it there. "gpt2" and "gpt2-xl" are checked against
-    their SHA-256. For "gpt2-medium" and "gpt2-large" no checksum is known here: their addresses
-    name one commit, and the size in bytes, the names and the shapes of all weights are checked.
-
+    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them, or a path. In a
+        folder as transformers writes it config.json says which model it is.
     progress, timeout: see downloads.fetch. config_changes: see build_gpt2, e.g. drop_rate=0.0.
-    Raises: ValueError for another name; DownloadError without a network (it says which file to put
-    where) or if the file in the cache is not the right one.
+
+    The first call with a name downloads 0.5, 1.5, 3.2 or 6.4 GB from Hugging Face into the cache
+    folder (see downloads.cache_folder), later calls read it there. "gpt2" and "gpt2-xl" are checked
+    against their SHA-256. For "gpt2-medium" and "gpt2-large" no checksum is known here: their
+    addresses name one commit, and the size in bytes, the names and the shapes of all weights are
+    checked.
+    Raises: ValueError for a name that is not known and not a path, and for a model_type that is not
+    known here; DownloadError without a network (it says which file to put where) or if the file in
+    the cache is not the right one; for a path as load_gpt2.
     """
-    if name not in PRETRAINED:
+    published = {file: family for family in families() for file in family.files}
+    if name not in published:
+        if Path(name).exists():
+            return _load(Path(name), config_changes)
         raise ValueError(
-            f"no pretrained GPT is called {name!r}; there are {', '.join(PRETRAINED)}. For another "
-            "file or folder: load_gpt2(path)"
+            f"no pretrained model is called {str(name)!r}; there are {', '.join(published)}, and "
+            "there is no file or folder of this name"
         )
-    path = fetch(PRETRAINED[name], progress=progress, timeout=timeout)
+    path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
+    return _published_gpt2(str(name), path, config_changes)
+
+
+def _published_gpt2(name: str, path: Path, changes: dict[str, Any]) -> GPT:
+    """GPT-2's file has no config.json: its sizes are those of GPTConfig's class methods."""
     make = getattr(GPTConfig, "gpt2_" + (name.removeprefix("gpt2-") if "-" in name else "small"))
     known = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")
     fields = {field: getattr(make(), field) for field in known}
-    weights = gpt2.GPT2Weights(SafeTensorsFile(path), str(path))
-    return _build(weights, fields, config_changes)
+    return _build(gpt2.GPT2Weights(SafeTensorsFile(path), str(path)), fields, changes)

@@ -44,7 +44,7 @@ def flops_utilization(
     """
     if not 0.0 < peak < math.inf:
         raise ValueError(f"peak must be more than 0 FLOP/s, got {peak}")
-    T = model.config.context_length if context_length is None else context_length
+    T = model.context_length if context_length is None else context_length
     return tokens_per_second * flops_per_token(model, T) / peak
 
 

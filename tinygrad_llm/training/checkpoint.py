@@ -125,19 +125,20 @@ class Checkpoint:
     def build_model(self) -> Module:
         """A new model of the class and config that were saved, with its weights, in eval mode.
 
-        Raises: StorageError if the checkpoint does not name a class of `models`.
+        Raises: StorageError if the checkpoint does not name a class of models/registry.py.
         """
-        from .. import models
+        from ..models import registry
 
         try:
-            name, config = self.config["model"]["class"], self.config["model"]["config"]
-        except (KeyError, TypeError):
+            model: Module = registry.build(self.config["model"])
+        except KeyError as error:
+            if "model" in self.config:
+                raise StorageError(f"{self.path}: {error.args[0]}") from None
             raise StorageError(
                 f"{self.path} does not say what model it is of: build one and use load_into(model)"
             ) from None
-        if name not in models.__all__:
-            raise StorageError(f"{self.path} is of a model {name!r} that is not known here")
-        model: Module = getattr(models, name)(config)
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"{self.path}: the model's config is wrong: {error}") from error
         if "lora" in self.config:
             from ..layers import lora
 

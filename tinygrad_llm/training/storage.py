@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import random
+from ..models import registry
 from .checkpoint import (
     Checkpoint,
     StorageError,
@@ -113,11 +114,8 @@ class Storage:
 
     def _config(self, setup: Setup) -> dict[str, Any]:
         """The caller's settings, and what it takes to build the model again."""
-        config = getattr(setup.model, "config", None)
-        if not dataclasses.is_dataclass(config) or isinstance(config, type):
-            return self.config
-        kind = {"class": type(setup.model).__name__, "config": dataclasses.asdict(config)}
-        return {**self.config, "model": kind}
+        described = registry.describe(setup.model)
+        return self.config if described is None else {**self.config, "model": described}
 
     def check_config(self) -> None:
         """Raises: ValueError if the config holds what JSON cannot, with the place in it."""

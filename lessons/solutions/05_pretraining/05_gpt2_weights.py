@@ -62,7 +62,7 @@ with tl.no_grad():
 
 # %%
 def count(**changes):
-    return skip_init(GPT, GPTConfig.gpt2_small(**changes)).num_parameters()
+    return skip_init(GPT, GPTConfig.gpt2_small(**changes)).n_parameters()
 
 
 tied, book = count(), count(tie_weights=False, qkv_bias=False)

@@ -54,7 +54,7 @@ assert 0.02 < outside < 0.07
 model = GPTClassifier.from_gpt(gpt, pool="mean", pad_token_id=PAD).eval()
 batch = tl.cat([tl.cat([text, tl.full((1, 2), PAD)], dim=1), tl.randint(0, 99, (1, 10))])  # (2, 10)
 with tl.no_grad():
-    hidden = model.hidden_states(batch)  # (B, T, C)
+    hidden = model.model.hidden_states(batch)  # (B, T, C)
     real = (batch != PAD).float().unsqueeze(-1)  # (B, T, 1)
     by_hand = (hidden * real).sum(dim=1) / real.sum(dim=1)  # (B, C)
     difference = (by_hand - model.features(batch)).abs().max().item()

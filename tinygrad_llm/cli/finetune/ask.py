@@ -39,7 +39,7 @@ def ask(
     check_device(device)
     from ... import finetune
     from ... import text as texts
-    from ...models import GPTClassifier
+    from ...models import LanguageModel
     from ...training.progress import printable
 
     must_be("tokens", tokens >= 1, "at least 1", tokens)
@@ -57,7 +57,7 @@ def ask(
         if text == "-" and not line.strip():
             continue
         with blame("TEXT", ValueError):
-            if isinstance(model, GPTClassifier):
+            if not isinstance(model, LanguageModel):
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )

@@ -12,7 +12,7 @@ from ...training.options import OptionError, blame, did_you_mean
 from ...training.runs import newest_checkpoint
 
 if TYPE_CHECKING:
-    from ...models import GPT
+    from ...models import LanguageModel
     from ...text import Tokenizer
     from ...training import Checkpoint
 
@@ -23,7 +23,7 @@ __all__ = ["Base", "load_base", "padding_of", "with_dropout"]
 class Base:
     """A language model with its tokenizer; load_base(name) loads the same weights again."""
 
-    model: GPT
+    model: LanguageModel
     tokenizer: Tokenizer
     name: str
     description: str  # for one line of output
@@ -77,8 +77,9 @@ def _gpt2_files(path: Path) -> Base:
     from ... import models
     from ...text import GPT2Tokenizer
 
+    model: LanguageModel
     with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
-        model = models.load_gpt2(path)
+        model = models.from_pretrained(path)
     tokenizer = GPT2Tokenizer()
     if tokenizer.vocab_size != model.config.vocab_size:
         raise OptionError(
@@ -88,13 +89,13 @@ def _gpt2_files(path: Path) -> Base:
     return Base(model, tokenizer, str(path), str(path))
 
 
-def _language_model(checkpoint: Checkpoint, path: Path) -> GPT:
-    """The GPT in a checkpoint; LoRA layers are merged into its weights."""
+def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
+    """The language model in a checkpoint; LoRA layers are merged into its weights."""
     from ...layers import lora
-    from ...models import GPT, GPTClassifier
+    from ...models import LanguageModel
 
     model = checkpoint.build_model()
-    if isinstance(model, GPTClassifier) or not isinstance(model, GPT):
+    if not isinstance(model, LanguageModel):
         raise OptionError(
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
@@ -131,13 +132,6 @@ def padding_of(tokenizer: Tokenizer) -> int:
     return tokenizer.eot_token
 
 
-def with_dropout(model: GPT, rate: float | None) -> GPT:
+def with_dropout(model: LanguageModel, rate: float | None) -> LanguageModel:
     """The same language model with another dropout rate; None returns the model itself."""
-    from ...models import GPT
-    from ...nn.utils import skip_init
-
-    if rate is None or rate == model.config.drop_rate:
-        return model
-    other = skip_init(GPT, dataclasses.replace(model.config, drop_rate=rate))
-    other.load_state_dict(model.state_dict())
-    return other
+    return model if rate is None else model.changed(drop_rate=rate)

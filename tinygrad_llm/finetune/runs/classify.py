@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ...models.classifier import GPTClassifier, GPTClassifierConfig
+from ...models import GPT, GPTClassifier, GPTConfig
 from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame
@@ -91,18 +91,18 @@ class Classify(Finetuning):
                 self.base.model, len(self.names), o.pool, o.causal, pad, o.drop_rate
             )
         self.tokenizer = self.make_tokenizer()
-        config = GPTClassifierConfig(
+        config = GPTConfig(
             vocab_size=self.tokenizer.vocab_size, context_length=o.context_length,
             emb_dim=o.emb_dim, n_heads=o.n_heads, n_layers=o.n_layers,
-            drop_rate=0.2 if o.drop_rate is None else o.drop_rate, n_classes=len(self.names),
-            pool=o.pool, causal=o.causal, pad_token_id=padding_of(self.tokenizer),
+            drop_rate=0.2 if o.drop_rate is None else o.drop_rate,
         )  # fmt: skip
         self.note(
             f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
             f"base         none: random weights, {o.n_layers} layers, {o.n_heads} heads, "
             f"{o.emb_dim} channels"
         )
-        return GPTClassifier(config)
+        pad = padding_of(self.tokenizer)
+        return GPTClassifier(GPT(config), len(self.names), o.pool, o.causal, pad)
 
     def make_tokenizer(self) -> Tokenizer:
         """The tokenizer of the options, for a classifier without a base.
@@ -123,7 +123,7 @@ class Classify(Finetuning):
         return load_tokenizer(o.tokenizer)
 
     def encode(self) -> None:
-        context, pad = self.model.config.context_length, padding_of(self.tokenizer)
+        context, pad = self.model.context_length, padding_of(self.tokenizer)
         plain = _Plain(self.tokenizer)
         longest = max(len(plain.encode(text)) for text, _ in self.train)
         limit = min(context, longest) if self.o.max_length is None else self.o.max_length

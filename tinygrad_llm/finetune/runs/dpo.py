@@ -6,7 +6,7 @@ import copy
 from functools import partial
 from typing import Any
 
-from ...models import GPT
+from ...models import LanguageModel
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError
 from ...training.progress import duration
@@ -29,7 +29,7 @@ class DPO(Finetuning):
     name = "dpo"
     options = DPOOptions
     o: DPOOptions
-    model: GPT
+    model: LanguageModel
 
     def read_data(self) -> None:
         o = self.o
@@ -55,7 +55,7 @@ class DPO(Finetuning):
             f"validation, {len(self.test):,} for the test{left_out if unusable else ''}"
         )
 
-    def make_model(self) -> GPT:
+    def make_model(self) -> LanguageModel:
         assert self.base is not None
         self.reference = self.base.model
         model = with_dropout(self.base.model, self.o.drop_rate)
@@ -71,7 +71,7 @@ class DPO(Finetuning):
             PreferenceDataset(rows, self.tokenizer, o.style)
             for rows in (self.train, self.val, self.test)
         ]
-        context = self.model.config.context_length
+        context = self.model.context_length
         self.asked = self.test[: o.answers]
         check_prompts(self.asked, self.tokenizer, o.style, context)
         limit = context if o.max_length is None else o.max_length
@@ -113,7 +113,7 @@ class DPO(Finetuning):
         o = self.o
         collate = partial(
             collate_preferences, pad_token_id=padding_of(self.tokenizer),
-            max_length=o.max_length or self.model.config.context_length,
+            max_length=o.max_length or self.model.context_length,
         )  # fmt: skip
         batches = batches_in_order(self.sets[2], collate)
         if batches:

@@ -198,10 +198,8 @@ class Finetuning(ABC):
         self.tokenizer = self.base.tokenizer
         o.base = self.base.name
         padding_of(self.tokenizer)
-        c = self.base.model.config
         self.note(
-            f"base         {self.base.description}: {c.n_layers} layers, {c.n_heads} heads, "
-            f"{c.emb_dim} channels, context {c.context_length:,}, "
+            f"base         {self.base.description}: {self.base.model.config.summary()}, "
             f"{self.tokenizer.vocab_size:,} tokens ({self.tokenizer.name})"
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...data import corpora
-from ...models import GPT
+from ...models import LanguageModel
 from ...nn import Module
 from ...text import Tokenizer
 from ...training.loop import Result, Trainer
@@ -37,7 +37,7 @@ class Instruct(Finetuning):
     name = "instruct"
     options = InstructOptions
     o: InstructOptions
-    model: GPT
+    model: LanguageModel
 
     def read_data(self) -> None:
         o = self.o
@@ -50,7 +50,7 @@ class Instruct(Finetuning):
             f"{len(self.val):,} for validation, {len(self.test):,} for the test"
         )
 
-    def make_model(self) -> GPT:
+    def make_model(self) -> LanguageModel:
         assert self.base is not None
         return with_dropout(self.base.model, self.o.drop_rate)
 
@@ -59,7 +59,7 @@ class Instruct(Finetuning):
         self.sets = [
             InstructionDataset(rows, self.tokenizer, o.style) for rows in (self.train, self.val)
         ]
-        context = self.model.config.context_length
+        context = self.model.context_length
         limit = context if o.max_length is None else o.max_length
         cut = sum(len(ids) > limit for ids, _ in self.sets[0].examples)
         if cut:

@@ -27,8 +27,17 @@ from ...files.json_files import read_json_object
 from ..formats.safetensors import SafeTensorsFile
 from ..formats.torch_file import TorchFile, is_torch_file
 
-__all__ = ["GPT2Weights", "fields_of_json", "json_of_fields", "read", "to_huggingface", "to_openai"]
+__all__ = [
+    "MODEL_TYPE",
+    "GPT2Weights",
+    "fields_of_json",
+    "json_of_fields",
+    "read",
+    "to_huggingface",
+    "to_openai",
+]
 
+MODEL_TYPE = "gpt2"  # in a config.json
 _TOP = {  # Hugging Face's name: (ours, shape)
     "wte.weight": ("tok_emb.weight", "VC"),
     "wpe.weight": ("pos_emb.weight", "TC"),
@@ -214,7 +223,7 @@ _FIELDS = {  # a field of config.json: that of GPTConfig
     "n_layer": "n_layers",
 }
 _FIXED: dict[str, tuple[Any, ...]] = {  # a field of config.json: the values that this GPT can have
-    "model_type": ("gpt2",),
+    "model_type": (MODEL_TYPE,),
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
@@ -313,7 +322,7 @@ def json_of_fields(fields: Mapping[str, Any]) -> bytes:
     """The config.json that transformers reads with the weights, from the fields of GPTConfig."""
     config = {
         "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
+        "model_type": MODEL_TYPE,
         **{theirs: fields[ours] for theirs, ours in _FIELDS.items()},
         "activation_function": "gelu_new",
         "layer_norm_epsilon": 1e-5,

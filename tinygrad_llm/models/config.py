@@ -1,0 +1,129 @@
+"""The shape of a model as a frozen dataclass: each field is declared once, with what it may be.
+
+    @dataclass(frozen=True)
+    class MyConfig(ModelConfig):
+        n_heads: int = integer(4)
+        drop_rate: float = fraction(0.1)
+        tie_weights: bool = flag(True)
+
+`Config` checks every field when a config is made. NumPy's numbers become Python's, so that a config
+can be written as JSON. Fields that depend on each other are checked in the family's
+`__post_init__`, after `super().__post_init__()`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Config", "ModelConfig", "choice", "config_of", "flag", "fraction", "integer"]
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError("True or False")
+    return bool(value)
+
+
+def _fraction(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        raise TypeError("a number")
+    if not 0.0 <= value < 1.0:  # NaN is not either
+        raise ValueError("at least 0 and less than 1")
+    return float(value)
+
+
+def _declare(check: Callable[[Any], Any], default: Any) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+def integer(default: Any = MISSING, *, at_least: int | None = 1) -> Any:
+    """A field for an integer: a size, a number of layers; at_least=None for any integer."""
+
+    def check(value: Any) -> int:
+        try:
+            if isinstance(value, bool | np.bool_):
+                raise TypeError
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError("an integer") from None
+        if at_least is not None and number < at_least:
+            raise ValueError(f"at least {at_least}")
+        return number
+
+    return _declare(check, default)
+
+
+def fraction(default: Any = MISSING) -> Any:
+    """A field for a number of at least 0 and less than 1: a dropout rate."""
+    return _declare(_fraction, default)
+
+
+def flag(default: Any = MISSING) -> Any:
+    """A field for True or False."""
+    return _declare(_flag, default)
+
+
+def choice(options: Sequence[str], default: Any = MISSING) -> Any:
+    """A field for one of these strings."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or value not in options:
+            raise ValueError(", ".join(options))
+        return str(value)
+
+    return _declare(check, default)
+
+
+def config_of(kind: type[Config]) -> Any:
+    """A field, without a default, for a config of this kind."""
+
+    def check(value: Any) -> Config:
+        if not isinstance(value, kind):
+            raise TypeError(f"a {kind.__name__}")
+        return value
+
+    return _declare(check, MISSING)
+
+
+class Config:
+    """What checks the declared fields of a dataclass when one is made."""
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        declared: Any = self  # a subclass is a dataclass
+        for each in fields(declared):
+            value, check = getattr(self, each.name), each.metadata.get("check")
+            if check is None:
+                continue
+            try:
+                object.__setattr__(self, each.name, check(value))  # the dataclass is frozen
+            except (TypeError, ValueError) as expected:
+                text = f"{owner}: {each.name} must be {expected}, got {value!r}"
+                raise type(expected)(text) from None
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """What every language model's config says.
+
+    vocab_size      how many different tokens there are
+    context_length  the most tokens that the model sees
+    emb_dim         channels of a token's vector
+
+    Raises: ValueError or TypeError, which names the wrong value.
+    """
+
+    vocab_size: int = integer()
+    context_length: int = integer()
+    emb_dim: int = integer()
+
+    def summary(self) -> str:
+        """The shape in a few words, for one line of output."""
+        return f"{self.emb_dim} channels, context {self.context_length:,}"

@@ -1,0 +1,155 @@
+"""The models that are known by name: class, config, and how their weights are read and written.
+
+    register(MyModel, MyConfig)            # from now on checkpoints of it can be built again
+    build(describe(model))                 # a new model of the same shape, with random weights
+
+Checkpoints store `describe(model)`; `from_pretrained`, `load` and `save` in models/pretrained.py
+find a family's functions and files here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import ModuleType
+from typing import Any
+
+from ..files.downloads import RemoteFile
+from .base import Model
+from .config import Config
+
+__all__ = [
+    "Family",
+    "build",
+    "build_from",
+    "config_from",
+    "describe",
+    "families",
+    "find",
+    "of",
+    "register",
+]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of a kind of model.
+
+    name        of its class; checkpoints store it
+    model       the class; its `from_config(config)` makes a model
+    config      the class of its config
+    names       the table of its weights' names in published files, a module of weights/families
+    load        load(path, **config_changes) -> model, from such files
+    files       the published weights by name, for from_pretrained
+    """
+
+    name: str
+    model: type[Model]
+    config: type[Config]
+    names: ModuleType | None = None
+    load: Callable[..., Model] | None = None
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
+
+
+_FAMILIES: dict[str, Family] = {}
+
+
+def register(model: type[Model], config: type[Config], **more: Any) -> None:
+    """Adds a class of models with the class of its config; more: the other fields of Family.
+
+    Raises: ValueError if another class of this name is known already.
+    """
+    name = model.__name__
+    if name in _FAMILIES and _FAMILIES[name].model is not model:
+        raise ValueError(
+            f"register: there is another model called {name} ({_FAMILIES[name].model.__module__}): "
+            "give the class another name"
+        )
+    _FAMILIES[name] = Family(name, model, config, **more)
+
+
+def families() -> Iterator[Family]:
+    """All families, in the order in which they were registered."""
+    return iter(tuple(_FAMILIES.values()))
+
+
+def find(name: str) -> Family:
+    """The family whose class has this name.
+
+    Raises: KeyError, which lists the names there are.
+    """
+    if name not in _FAMILIES:
+        raise KeyError(
+            f"a model {name!r} is not known here; there are {', '.join(_FAMILIES)}, and "
+            "models.registry.register adds one"
+        )
+    return _FAMILIES[name]
+
+
+def of(model: object) -> Family | None:
+    """The family of a model; None if its class is not registered."""
+    family = _FAMILIES.get(type(model).__name__)
+    return family if family is not None and family.model is type(model) else None
+
+
+def describe(model: object) -> dict[str, Any] | None:
+    """{"class": name, "config": fields} of a model, as JSON can hold it; None if it is not known.
+
+    Raises: TypeError if a part of its config belongs to a class that is not registered.
+    """
+    family = of(model)
+    if family is None or not isinstance(model, Model):
+        return None
+    return _described(model.config)
+
+
+def build(description: Mapping[str, Any]) -> Model:
+    """A new model as `describe` described one, with random weights.
+
+    Raises: KeyError if its class is not known; ValueError or TypeError if its config is wrong.
+    """
+    return build_from(config_from(description))
+
+
+def build_from(config: Config) -> Model:
+    """A new model of the family that this config belongs to, with random weights.
+
+    Raises: TypeError if the config's class is not registered.
+    """
+    return _family_of(config).model.from_config(config)
+
+
+def config_from(description: Mapping[str, Any]) -> Config:
+    """The config in a description; a described config inside it becomes a config too.
+
+    Raises: as `build`.
+    """
+    if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
+        raise ValueError(f"a model's description has a class and a config, got {description!r}")
+    given = {
+        name: config_from(value) if isinstance(value, Mapping) else value
+        for name, value in description["config"].items()
+    }
+    return find(description["class"]).config(**given)
+
+
+def _family_of(config: Config) -> Family:
+    for family in families():
+        if family.config is type(config):
+            return family
+    raise TypeError(
+        f"{type(config).__name__} belongs to no registered model: call "
+        "models.registry.register(its model's class, its class) first"
+    )
+
+
+def _described(config: Config) -> dict[str, Any]:
+    declared: Any = config  # a subclass of Config is a dataclass
+    values = {each.name: getattr(config, each.name) for each in fields(declared)}
+    return {
+        "class": _family_of(config).name,
+        "config": {
+            name: _described(value) if isinstance(value, Config) else value
+            for name, value in values.items()
+        },
+    }
