@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ..data.batches import IGNORED
 from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
 from ..utils.data import Dataset
@@ -280,7 +281,9 @@ def collate_preferences(
 
     "chosen", "rejected": ids (B, T) int64; "chosen_mask", "rejected_mask": bool (B, T), True for
     the tokens whose log-probability counts: the response, without padding, and with the prompt if
-    mask_prompt is False; "prompt": the prompts' ids, a list of B tensors.
+    mask_prompt is False; "prompt": the prompts' ids, a list of B tensors. The same as one text
+    after the other, first the chosen ones: "ids" (2B, T), and "targets" (2B, T) int64, the token
+    that follows each of them, -100 where it does not count.
 
     T is the longest text's length plus one, so that every text ends with a padding token, or the
     next of the lengths in `buckets`; at most max_length.
@@ -309,4 +312,9 @@ def collate_preferences(
             ids[i, :n] = item[side][:n]
             mask[i, first:n] = True
         out[side], out[f"{side}_mask"] = wrap(ids), wrap(mask)
+    both = np.concatenate([out[side].array for side in sides])  # (2B, T)
+    counted = np.concatenate([out[f"{side}_mask"].array for side in sides])  # (2B, T)
+    targets = np.full_like(both, IGNORED)
+    targets[:, :-1] = np.where(counted[:, 1:], both[:, 1:], IGNORED)
+    out["ids"], out["targets"] = wrap(both), wrap(targets)
     return out
