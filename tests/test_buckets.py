@@ -1,4 +1,4 @@
-"""Fine-tuning with a few lengths of batches: the numbers of the batches as they were, few shapes."""
+"""Fine-tuning with few lengths of batches: few shapes, and the numbers of the usual batches."""
 
 import copy
 import sys
@@ -86,16 +86,20 @@ def test_no_texts_have_no_lengths():
 def classification_case(pool="last_real", causal=True):
     data = TextClassificationDataset(ROWS, Letters(), 40, PAD)
     batch = [data[i] for i in (0, 5, 10)]
-    return classifier(pool, causal), model_loss, lambda buckets: collate_classification(
-        batch, PAD, buckets
+    return (
+        classifier(pool, causal),
+        model_loss,
+        lambda buckets: collate_classification(batch, PAD, buckets),
     )
 
 
 def instruction_case(**options):
     data = InstructionDataset(ENTRIES, Letters())
     batch = [data[i] for i in (0, 5, 11)]
-    return gpt(), model_loss, lambda buckets: collate_instructions(
-        batch, PAD, buckets=buckets, **options
+    return (
+        gpt(),
+        model_loss,
+        lambda buckets: collate_instructions(batch, PAD, buckets=buckets, **options),
     )
 
 
@@ -106,8 +110,10 @@ def preference_case(average=False):
     reference = copy.deepcopy(model)
     for i, parameter in enumerate(model.parameters()):
         parameter.array[...] += 0.01 * (i % 3)  # so that the margins are not 0
-    return model, DPOLoss(reference, average=average), lambda buckets: collate_preferences(
-        batch, PAD, buckets=buckets
+    return (
+        model,
+        DPOLoss(reference, average=average),
+        lambda buckets: collate_preferences(batch, PAD, buckets=buckets),
     )
 
 

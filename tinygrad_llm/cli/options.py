@@ -51,7 +51,7 @@ def command(
 
     It calls run(given, settings of --config, way); `given` has only the options that were given.
     """
-    parameters = {field: _parameter(kind, o) for field, o in kind.declared().items()} | _WAY
+    parameters = {o.field: _parameter(kind, o) for o in kind.shown()} | _WAY
 
     def call(**values: Any) -> None:
         ways = {name: values.pop(name) for name in _WAY}
@@ -76,9 +76,9 @@ def command(
 def _parameter(kind: type[Options], o: Option) -> tuple[Any, Any]:
     """The type of an option and what typer wants to know of it; None stands for not given."""
     hint = o.type | None
-    if o.argument:
-        return hint, typer.Argument(None, help=o.help)
-    help = o.help
+    if o.about.argument:
+        return hint, typer.Argument(None, help=o.about.help)
+    help = o.about.help
     default = shown_default(o)
     if default and o.type is not bool and not _depends_on_preset(kind, o):
         help += f" [{default}]"

@@ -70,6 +70,7 @@ class TuningOptions(OptimizerOptions):
 class ClassificationOptions(TuningOptions):
     """The options of classification_trainer."""
 
+    sample_every: int | None = again(TrainingOptions, "sample_every", None, shown=False)
     batch_size: int = again(OptimizerOptions, "batch_size", 16)
 
 
@@ -88,6 +89,7 @@ class InstructionOptions(TuningOptions):
 class PreferenceOptions(TuningOptions):
     """The options of preference_trainer; see preferences.DPOLoss for the first three."""
 
+    sample_every: int | None = again(TrainingOptions, "sample_every", None, shown=False)
     beta: float = option(0.1, "How close the model stays to the reference.", POSITIVE, "adaptation")
     label_smoothing: float = option(
         0.0, "Share of pairs that may be wrong.",
@@ -106,7 +108,7 @@ class AdaptationOptions(Options):
         None, "A named data set or a file.", None, "data", argument=True,
         about_default="the command's own data set",
     )  # fmt: skip
-    base: str | None = option(None, "The model to start from: see above.", None, "data")
+    base: str | None = option(None, "The model to start from: a run, gpt2, a folder.", None, "data")
     drop_rate: float | None = option(
         None, "Dropout [the base's].", SHARE_BELOW_1, "adaptation", about_default="the base's"
     )

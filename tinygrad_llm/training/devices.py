@@ -49,7 +49,9 @@ class MachineOptions(Options):
     def check(self) -> None:
         """See Options.check; the device must be there, and have the precision."""
         others = vars(self)
-        if others.get("graph") and (self.device == "cpu" or others.get("accumulation", 1) > 1):
+        if others.get("graph") is True and (
+            self.device == "cpu" or others.get("accumulation", 1) > 1
+        ):
             raise OptionError("`graph` needs `device` cuda and `accumulation` 1")
         super().check()
         check_device(self.device, self.precision)

@@ -27,7 +27,7 @@ from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from .checkpoint import Checkpoint
 from .guard import FolderLock, Interruptions
-from .lr_finder import FoundRate, find_learning_rate
+from .lr_finder import FoundRate, search_rates
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
 from .reporting import Pace, Reporter, Reports
@@ -182,10 +182,8 @@ class Trainer:
         )
 
     def find_learning_rate(self, **options: Any) -> FoundRate:
-        """Tries rates on this trainer's batches and puts everything back: see lr_finder."""
-        s = self.setup
-        shared = dict(loss=s.loss, count=s.count, accumulation=s.accumulation, clip=s.clip)
-        return find_learning_rate(s.model, s.optimizer, s.stream, **{**shared, **options})
+        """Tries rates on this trainer's batches and puts everything back: see search_rates."""
+        return search_rates(self.setup, **options)
 
     # -------------------------------------------------------------------------------- the loop
     def run(self, resume: bool | str | Path = False, plan: bool = True) -> Result:

@@ -34,6 +34,7 @@ __all__ = [
     "OptimizerOptions",
     "Rule",
     "TrainingOptions",
+    "About",
     "again",
     "blame",
     "did_you_mean",
@@ -105,50 +106,62 @@ SEED = Rule(lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
 
 
 # --------------------------------------------------------------------------------- declarations
-class Option(NamedTuple):
-    """A declared option.
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What is said of an option where it is declared.
 
-    field: its name in Python; name: its name in files and, with dashes, on the command line; type:
-    with None left out; default; help: one line; group: one of GROUPS; rule: None allows every value
-    of the type; argument: whether the command line takes it without a flag; may_change: whether a
-    resumed run may have another value; about_default: what a default of None means, in words.
+    help: one line; rule: None allows every value of the type; group: one of GROUPS; name: in files
+    and, with dashes, on the command line, None for the field's; argument: whether the command line
+    takes it without a flag; may_change: whether a resumed run may have another value;
+    about_default: what a default of None means, in words; shown: whether commands, files and tables
+    have it.
+    """
+
+    help: str
+    rule: Rule | None = None
+    group: str = "training"
+    name: str | None = None
+    argument: bool = False
+    may_change: bool = False
+    about_default: str = ""
+    shown: bool = True
+
+
+class Option(NamedTuple):
+    """A declared option: its field's name, its type with None left out, its default, whether None
+    is a value of its type, and what was said of it.
     """
 
     field: str
-    name: str
     type: type
     default: Any
-    help: str
-    group: str
-    rule: Rule | None
-    argument: bool
-    may_change: bool
-    about_default: str
-    optional: bool  # whether None is a value of its type
+    optional: bool
+    about: About
+
+    @property
+    def name(self) -> str:
+        """As files spell it."""
+        return self.about.name or self.field
 
     @property
     def flag(self) -> str:
         """As the command line spells it: --batch-size, or CORPUS for an argument."""
-        return self.name.upper() if self.argument else f"--{self.name.replace('_', '-')}"
+        return self.name.upper() if self.about.argument else f"--{self.name.replace('_', '-')}"
 
 
 def option(
-    default: Any, help: str, rule: Rule | None = None, group: str = "training", *,
-    name: str | None = None, argument: bool = False, may_change: bool = False,
-    about_default: str = "",
-) -> Any:  # fmt: skip
-    """A field of an options dataclass; see Option for the arguments."""
-    metadata = dict(
-        help=help, rule=rule, group=group, name=name, argument=argument, may_change=may_change,
-        about_default=about_default,
-    )  # fmt: skip
-    return dataclasses.field(default=default, metadata=metadata)
+    default: Any, help: str, rule: Rule | None = None, group: str = "training", **more: Any
+) -> Any:
+    """A field of an options dataclass; see About for the arguments."""
+    about = About(help, rule, group, **more)
+    return dataclasses.field(default=default, metadata={"about": about})
 
 
 def again(parent: type, name: str, default: Any, **changes: Any) -> Any:
     """An option of `parent` with another default; changes: of help, about_default, ..."""
     field = next(f for f in dataclasses.fields(parent) if f.name == name)
-    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+    about = dataclasses.replace(field.metadata["about"], **changes)
+    return dataclasses.field(default=default, metadata={"about": about})
 
 
 @cache
@@ -157,14 +170,9 @@ def _declared(kind: type) -> dict[str, Option]:
     options = []
     for field in dataclasses.fields(kind):
         kinds = typing.get_args(hints[field.name]) or (hints[field.name],)
-        rest = {k: v for k, v in field.metadata.items() if k != "name"}
-        options.append(
-            Option(
-                field=field.name, name=field.metadata["name"] or field.name, type=kinds[0],
-                default=field.default, optional=type(None) in kinds, **rest,
-            )
-        )  # fmt: skip
-    options.sort(key=lambda o: (GROUPS.index(o.group), o.field == "steps"))
+        about = field.metadata["about"]
+        options.append(Option(field.name, kinds[0], field.default, type(None) in kinds, about))
+    options.sort(key=lambda o: (GROUPS.index(o.about.group), o.field == "steps"))
     return {o.field: o for o in options}
 
 
@@ -182,9 +190,14 @@ class Options:
 
     @classmethod
     def declared(cls) -> dict[str, Option]:
-        """The options by their field's name, group by group."""
+        """The options by their field's name, group by group; those that are not shown too."""
         kind: Any = cls
         return _declared(kind)
+
+    @classmethod
+    def shown(cls) -> list[Option]:
+        """The options that commands, files and tables have, group by group."""
+        return [o for o in cls.declared().values() if o.about.shown]
 
     def check(self) -> None:
         """Turns every value into its type, and looks whether it is allowed.
@@ -194,14 +207,14 @@ class Options:
         for declared in self.declared().values():
             value = converted(declared, getattr(self, declared.field))
             setattr(self, declared.field, value)
-            rule = declared.rule
+            rule = declared.about.rule
             if value is not None and rule is not None and not rule.allows(value):
                 text = f"{value:g}" if isinstance(value, float) else value
                 raise OptionError(f"`{declared.field}` must be {rule.words}, got {text}")
 
     def stored(self) -> dict[str, Any]:
         """The values that a checkpoint and config.json keep: all except None and the folder."""
-        values = {o.name: getattr(self, o.field) for o in self.declared().values()}
+        values = {o.name: getattr(self, o.field) for o in self.shown()}
         return {k: v for k, v in values.items() if v is not None and k != "out"}
 
 

@@ -37,7 +37,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     corpus: str = option(
         "python-reference", "A data set, a file or a folder.", None, "data", argument=True
     )
-    preset: str = option("small", "Size and time: see above.", None, "data")
+    preset: str = option("small", "Size and time: tiny, small, medium, ...", None, "data")
     minutes: float | None = option(
         3.0, "Time to train.", POSITIVE, "length", about_default="the steps say"
     )

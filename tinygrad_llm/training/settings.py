@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def _toml(text: str) -> Any:
 
 def _checked(values: Mapping[str, Any], where: Path, kind: type[Options]) -> dict[str, Any]:
     """Raises: OptionError for a name that is not an option, and for a value of another type."""
-    known = {o.name: o for o in kind.declared().values()}
+    known = {o.name: o for o in kind.shown()}
     right = {}
     for name, value in values.items():
         if name not in known:
@@ -107,7 +108,7 @@ def kept_options(
     stored: dict[str, Any] = checkpoint.config["options"]
     known = kind.declared()
     for name, value in given.items():
-        if not known[name].may_change and value != stored.get(known[name].name):
+        if not known[name].about.may_change and value != stored.get(known[name].name):
             raise OptionError(
                 f"`{name}` {value}: the checkpoint {checkpoint.path} was made with "
                 f"{stored.get(known[name].name, 'none')}, and a resumed run keeps it; leave the "
@@ -127,19 +128,22 @@ def shown_default(option: Option) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def options_table(kind: type[Options], but: type[Options] | None = None) -> str:
+def options_table(kind: type[Options], *without: type[Options]) -> str:
     """A Markdown table of the options of a kind: name, default, allowed values, meaning.
 
-    but: leave out those that this kind has too, with the same default
+    without: leave out those that one of these kinds has too, with the same default
     """
     lines = ["| option | default | allowed | what it is |", "|---|---|---|---|"]
     words = {int: "whole number", float: "number", bool: "true, false", str: "text"}
-    others = {} if but is None else but.declared()
-    for o in kind.declared().values():
-        if o.field in others and others[o.field].default == o.default:
+    others = {(o.field, o.default) for other in without for o in other.declared().values()}
+    for o in kind.shown():
+        if (o.field, o.default) in others:
             continue
         name = f"`{o.field}`" if o.field == o.name else f"`{o.field}` (`{o.name}`)"
-        default = shown_default(o) or (f"none: {o.about_default}" if o.about_default else "none")
-        allowed = words[o.type] + (f", {o.rule.words}" if o.rule is not None else "")
-        lines.append(f"| {name} | {default} | {allowed} | {o.help} |")
+        default = shown_default(o) or (
+            f"none: {o.about.about_default}" if o.about.about_default else "none"
+        )
+        allowed = words[o.type] + (f", {o.about.rule.words}" if o.about.rule is not None else "")
+        help = re.sub(r" \[[^]]*\]", "", o.about.help)  # the default is in a column
+        lines.append(f"| {name} | {default} | {allowed} | {help} |")
     return "\n".join(lines) + "\n"
