@@ -68,8 +68,8 @@ def test_a_default_is_changed_in_one_place(tmp_path):
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "COLUMNS": "100", "PATH": ""},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found, *help_lines = done.stdout.splitlines()
-    *values, row = json.loads(found)
+    first, *help_lines = done.stdout.splitlines()
+    *values, row = json.loads(first)
     assert values == [7, 7, 7] and row.startswith("| `keep` | 7 |")
     shown = [line for line in help_lines if "Checkpoints kept." in line]
     assert len(shown) == 2 and all("[7]" in line for line in shown)

@@ -126,7 +126,10 @@ class AdaptationOptions(Options):
     freeze: str | None = option(None, "Patterns of weights that are frozen.", None, "adaptation")
 
     def check(self) -> None:
-        """See Options.check; only one of LoRA, train_only and freeze says what is trained."""
+        """Also: only one of LoRA, train_only and freeze says what is trained.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         super().check()
         if self.train_only is not None and self.freeze is not None:
             raise OptionError("`train_only` and `freeze` were both given: take one of them")
@@ -166,7 +169,10 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     )
 
     def check(self) -> None:
-        """See Options.check; something must be left to train on."""
+        """Also: something must be left to train on.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         super().check()
         if self.val_fraction + self.test_fraction >= 1:
             raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")

@@ -47,7 +47,10 @@ class MachineOptions(Options):
     )
 
     def check(self) -> None:
-        """See Options.check; the device must be there, and have the precision."""
+        """Also: the device must be there, and have the precision.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         others = vars(self)
         if others.get("graph") is True and (
             self.device == "cpu" or others.get("accumulation", 1) > 1

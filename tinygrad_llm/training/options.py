@@ -292,7 +292,10 @@ class TrainingOptions(Options):
     keep: int = option(3, "Checkpoints kept.", AT_LEAST_1, "files", may_change=True)
 
     def check(self) -> None:
-        """See Options.check; a captured step cannot accumulate."""
+        """Also: a captured step cannot accumulate.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         super().check()
         if self.graph and self.accumulation > 1:
             raise OptionError(f"graph=True needs accumulation=1, got {self.accumulation}")
@@ -329,7 +332,10 @@ class OptimizerOptions(TrainingOptions):
     seed: int = option(123, "Of new weights, data order and dropout.", SEED)
 
     def check(self) -> None:
-        """See Options.check; the rate falls from lr to min_lr."""
+        """Also: the rate falls from lr to min_lr.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         super().check()
         if self.min_lr is not None and self.lr is not None and self.min_lr > self.lr:
             raise OptionError(

@@ -79,7 +79,10 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     graph: bool | None = again(TrainingOptions, "graph", None)
 
     def check(self) -> None:
-        """See Options.check; the heads divide the channels, and the device is there."""
+        """Also: the heads divide the channels, and the device is there.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
         super().check()
         if self.prompt == "":
             raise OptionError("`prompt` must be at least one character")

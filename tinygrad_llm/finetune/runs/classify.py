@@ -36,6 +36,10 @@ class Classify(Finetuning):
         return False
 
     def read_data(self) -> None:
+        """See Finetuning.
+
+        Raises: OptionError for data that cannot be used.
+        """
         o = self.o
         o.data = o.data or "sms-spam"
         if o.data == "sms-spam":

@@ -32,6 +32,10 @@ class DPO(Finetuning):
     model: LanguageModel
 
     def read_data(self) -> None:
+        """See Finetuning.
+
+        Raises: OptionError for data that cannot be used.
+        """
         o = self.o
         o.data = o.data or "instruction-preferences"
         named = o.data == "instruction-preferences"
@@ -48,7 +52,7 @@ class DPO(Finetuning):
         self.train, self.val, self.test = (usable_pairs(p) if skip else p for p in parts)
         unusable = len(entries) - sum(map(len, (self.train, self.val, self.test)))
         if not self.train or not self.val:
-            raise OptionError(f"`data`: {o.data}: no usable pair is left for training or validation")
+            raise OptionError(f"`data`: {o.data}: no pair is left to train or validate with")
         left_out = f"; {unusable} pairs of equal or empty responses are left out"
         self.note(
             f"data         {o.data}: {len(self.train):,} pairs for training, {len(self.val):,} for "

@@ -241,8 +241,8 @@ class Finetuning(ABC):
         if self.resumed is not None and self.resumed.config["data"] != self.facts:
             before = self.resumed.config["data"]["rows"]
             raise OptionError(
-                f"`data`: {self.o.data} has changed since the run began: it had {before:,} rows, it "
-                f"has {len(rows):,}; start another run"
+                f"`data`: {self.o.data} has changed since the run began: it had {before:,} rows, "
+                f"it has {len(rows):,}; start another run"
             )
 
     def more_config(self) -> Mapping[str, Any]:

@@ -129,8 +129,8 @@ def split(entries: list[E]) -> tuple[list[E], list[E], list[E]]:
     for part, rows in zip(("training", "validation", "test"), parts, strict=True):
         if not rows:
             raise OptionError(
-                f"`data`: {len(entries)} entries leave none for {part}: 85 % are for training, 10 % "
-                "for the test and 5 % for validation, so 20 are needed"
+                f"`data`: {len(entries)} entries leave none for {part}: 85 % are for training, "
+                "10 % for the test and 5 % for validation, so 20 are needed"
             )
     return parts
 
