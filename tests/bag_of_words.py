@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinygrad_llm import nn, zeros_like
-from tinygrad_llm.layers.cache import KVCache
+from tinygrad_llm.layers.cache import AttentionCache, Cache
 from tinygrad_llm.models import LanguageModel, ModelConfig
 from tinygrad_llm.models.config import fraction, integer
 from tinygrad_llm.nn import functional as F
@@ -42,7 +42,7 @@ class Bag(LanguageModel):
         past = 0 if cache is None else len(cache)
         x = values = self.drop(self.words(idx))[:, None]  # (B, T) -> (B, 1, T, C)
         if cache is not None:
-            values, _ = cache.layers[0].append(values, values)  # (B, 1, past + T, C)
+            values, _, _ = cache.layers[0].append(values, values)  # (B, 1, past + T, C)
         mean = F.scaled_dot_product_attention(
             zeros_like(x), zeros_like(values), values, attn_mask=mask, is_causal=mask is None,
             offset=past if mask is None else 0,
@@ -50,4 +50,4 @@ class Bag(LanguageModel):
         return self.norm(x[:, 0] + self.mix(mean[:, 0]))  # (B, T, C)
 
     def new_cache(self):
-        return KVCache(1, self.context_length)
+        return Cache([AttentionCache(self.context_length)], self.context_length)

@@ -328,7 +328,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*INSTRUCT, "--base", "text.txt"], "--base: "),
         (["instruct", "none.json", "--base", "runs/base"], "there is no file none.json"),
         (["instruct", "runs", "--base", "runs/base"], "runs is a folder, expected a file"),
-        (["instruct", "rows.csv", "--base", "runs/base"], "rows.csv is not valid JSON"),
+        (["instruct", "rows.csv", "--base", "runs/base"], "rows.csv is not JSON"),
         (["instruct", "pairs.jsonl", "--base", "runs/base", "--style", "llama"],
          "no prompt style is called 'llama'"),
         (["dpo", "entries.json", "--base", "runs/base"], "entry 0 has no 'chosen'; it has instr"),
@@ -407,10 +407,10 @@ def test_bad_tables(cli, text, message):
         ("[]", "x.json holds no entries"),
         ("[1]", "x.json: entry 0 should be an object, it is 1"),
         ('[{"instruction": "a"}]', "entry 0 has no 'output'; it has instruction"),
-        ('[{"instruction": "a", "output": 3}]', "entry 0: 'output' should be a text, got int"),
+        ('[{"instruction": "a", "output": 3}]', "entry 0: 'output' should be a text, got 3"),
         ('[{"instruction": "a", "output": " "}]', "entry 0: 'output' is empty"),
         ('[{"instruction": "a", "output": "b"}]', "1 entries leave none for training"),
-        ('[{"instruction"', "x.json is not valid JSON"),
+        ('[{"instruction"', "x.json is not JSON"),
     ],
 )
 def test_bad_entries(cli, content, message):

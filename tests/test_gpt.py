@@ -184,6 +184,21 @@ def test_loss_equals_cross_entropy_of_the_logits():
     )
 
 
+def test_the_bias_of_a_new_head_counts():
+    model = larger_weights(tiny())
+    model.out_head = nn.Linear(12, 11)
+    model.out_head.bias.array[...] = np.arange(11.0)
+    x, y = ids(3, 8), ids(3, 8, seed=1)
+    loss = model.loss(x, y)
+    loss.backward()
+    grad = model.out_head.bias.grad.array.copy()
+    model.zero_grad()
+    direct = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+    direct.backward()
+    assert loss.item() == pytest.approx(direct.item(), rel=1e-6)
+    np.testing.assert_allclose(grad, model.out_head.bias.grad.array, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"tie_weights": False, "qkv_bias": False}])
 def test_gradients_of_every_parameter(options):
     model = larger_weights(

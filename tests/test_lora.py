@@ -169,6 +169,59 @@ def test_merging_many_times_leaves_no_trace():
     assert weights(model) == before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_merging_keeps_the_dtype_and_rounds_once(dtype):
+    model = shaken(lora_everywhere(tiny(tie_weights=False))).to(dtype)
+    expected = {}
+    for name, layer in lora.named_layers(model):
+        W, A, B = (
+            p.detach().double() for p in (layer.weight, layer.lora.lora_A, layer.lora.lora_B)
+        )
+        expected[name] = (W + B @ A * layer.lora.scaling).to(dtype)
+    lora.merge(model)
+    for name, layer in lora.named_layers(model):
+        assert layer.weight.dtype == dtype, name
+        torch.testing.assert_close(layer.weight.detach(), expected[name], rtol=1e-2, atol=1e-6)
+    lora.remove(model)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("target_merged", [True, False])
+@pytest.mark.parametrize("source_merged", [True, False])
+def test_a_state_holds_each_change_once(source_merged, target_merged):
+    """Whether the models are merged or not when the state is taken and loaded."""
+    source, target = shaken(lora_everywhere(tiny())), lora_everywhere(tiny())
+    logits = array(source(IDS))
+    if source_merged:
+        lora.merge(source)
+    if target_merged:
+        lora.merge(target)
+        target(IDS)  # its sums exist already
+    target.load_state_dict(source.state_dict())
+    np.testing.assert_allclose(array(target(IDS)), logits, atol=1e-6)
+    if target_merged:
+        lora.unmerge(target)
+    assert weights(target) == weights(unmerged(source))
+
+
+def unmerged(model):
+    if lora.layers(model)[0].merged:
+        lora.unmerge(model)
+    return model
+
+
+def test_a_merged_model_follows_its_matrices():
+    model = shaken(lora_everywhere(tiny()))
+    lora.merge(model)
+    before = array(model(IDS)).copy()
+    with torch.no_grad():
+        lora.parameters(model)[1].add_(0.5)
+    after = array(model(IDS)).copy()
+    assert np.abs(after - before).max() > 1e-4
+    lora.unmerge(model)
+    np.testing.assert_allclose(array(model(IDS)), after, atol=1e-5)
+
+
 def test_remove_gives_back_a_plain_model():
     model = tiny()
     names, before, logits = list(model.state_dict()), weights(model), array(model(IDS))

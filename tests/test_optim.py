@@ -541,3 +541,61 @@ def test_each_group_has_its_own_rate():
     scheduler.step()
     assert scheduler.get_last_lr() == [1.0, 0.1]
     assert [g["lr"] for g in optimizer.param_groups] == [1.0, 0.1]
+
+
+# States of older PyTorch versions: what each optimizer's groups and states may lack.
+OLDER = {
+    optim.AdamW: (
+        "decoupled_weight_decay",
+        "maximize",
+        "amsgrad",
+        "foreach",
+        "capturable",
+        "fused",
+    ),
+    optim.Adam: ("decoupled_weight_decay", "maximize", "amsgrad", "foreach", "differentiable"),
+    optim.SGD: ("nesterov", "maximize", "foreach", "differentiable", "fused"),
+    optim.RMSprop: ("momentum", "centered", "maximize", "foreach", "capturable"),
+    optim.Adagrad: ("maximize", "foreach", "differentiable", "fused"),
+}
+
+
+@pytest.mark.parametrize("step_as", [float, int, None])
+@pytest.mark.parametrize("kind", OLDER, ids=lambda kind: kind.__name__)
+def test_states_of_older_versions(kind, step_as):
+    """They continue as the state that lacks nothing does, for any options of the new optimizer."""
+
+    def after(change):
+        p = nn.Parameter(tg.tensor([1.0, 2.0]))
+        first = kind([p], lr=0.1, weight_decay=0.5)
+        for g in (1.0, -2.0):
+            p.grad = tg.full((2,), g)
+            first.step()
+        state = copy.deepcopy(first.state_dict())
+        if change:
+            for name in OLDER[kind]:
+                state["param_groups"][0].pop(name, None)
+            for entry in state["state"].values():
+                if step_as is not None and "step" in entry:
+                    entry["step"] = step_as(entry["step"].item())
+        q = nn.Parameter(p.detach().clone())
+        second = kind([q], lr=0.7, maximize=True)
+        second.load_state_dict(state)
+        for g in (0.5, 0.25):
+            q.grad = tg.full((2,), g)
+            second.step()
+        for entry in second.state_dict()["state"].values():
+            assert "step" not in entry or entry["step"].dtype == tg.float32
+        return q.tolist()
+
+    assert after(change=True) == after(change=False)
+
+
+def test_adamw_stays_adamw():
+    p = nn.Parameter(tg.ones(2))
+    p.grad = tg.ones(2)
+    adam = optim.Adam([p], lr=0.1, weight_decay=0.5)
+    adam.step()
+    adamw = optim.AdamW([p], lr=0.1)
+    adamw.load_state_dict(adam.state_dict())
+    assert adamw.param_groups[0]["decoupled_weight_decay"] is True

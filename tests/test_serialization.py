@@ -346,7 +346,7 @@ def test_storages_are_read_when_touched(tmp_path):
         (b"(ios\nsystem\no", "INST"),
         (b"\x82\x01", "instruction 0x82"),
         (torch_zip.symbol("builtins", "bytearray") + torch_zip.code((10**9,)) + b"R",
-         "bytes made of a int"),
+         "bytes made of 1000000000 by"),
     ],
 )  # fmt: skip
 def test_everything_else_is_refused_by_name(instructions, name, tmp_path, monkeypatch):

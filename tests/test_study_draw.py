@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import tinygrad_llm as torch
 from tinygrad_llm import nn, study
 from tinygrad_llm.autograd.engine import OPS
+from tinygrad_llm.layers.attention import Attention
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.study.common.op_examples import EXAMPLES
 from tinygrad_llm.study.common.source import backward_text
@@ -110,8 +111,8 @@ def test_modules_are_boxes_and_every_node_stands_in_one_row():
     every = list(items(graph.boxes[0]))
     assert sorted(n.id for n in every if isinstance(n, Node)) == [n.id for n in graph.nodes]
     kinds = [b.kind for b in graph.boxes]
-    assert kinds.count("TransformerBlock") == 2 and kinds.count("MultiHeadAttention") == 2
-    attention = next(b for b in graph.boxes if b.kind == "MultiHeadAttention")
+    assert kinds.count("TransformerBlock") == 2 and kinds.count("Attention") == 2
+    attention = next(b for b in graph.boxes if b.kind == "Attention")
     assert attention.label == "att" and attention.parent.label == "trf_blocks.0"
     norm = next(b for b in graph.boxes if b.label == "norm1")
     assert {n.label for n in norm.items} == {
@@ -283,6 +284,25 @@ def test_attention_maps_are_the_weights():
         np.testing.assert_allclose(w.sum(-1), 1.0, rtol=1e-5)
         assert (np.triu(w, 1) == 0).all()
     assert '"tokens":["a","b","c","d","e","f"]' in maps.html()
+
+
+def test_maps_of_a_window_a_past_and_a_softcap():
+    """What the op does with its options, from the definition."""
+    layer = Attention(8, 2, n_kv_heads=1, window=3, softcap=0.7)
+    x = torch.tensor(np.random.default_rng(0).normal(size=(1, 6, 8)).astype("float32"))
+    ((_, whole),) = study.draw_attention(layer, x).maps  # (H, 6, 6)
+    i, j = np.arange(6)[:, None], np.arange(6)
+    seen = (j <= i) & (j > i - 3)
+    assert ((whole > 0) == seen).all()
+    q, k, _ = (layer.qkv(x)[0].detach().numpy()[:, a] for a in np.split(np.arange(16), [8, 12]))
+    scores = np.stack([q[:, h] @ k.T for h in (slice(0, 4), slice(4, 8))]) / 2  # (H, 6, 6)
+    weights = np.where(seen, np.exp(0.7 * np.tanh(scores / 0.7)), 0.0)
+    np.testing.assert_allclose(whole, weights / weights.sum(-1, keepdims=True), rtol=1e-4)
+    with torch.no_grad():
+        cache = layer.new_cache(6)
+        layer(x[:, :4], cache=cache)
+        ((_, last),) = study.draw_attention(lambda x: layer(x, cache=cache), x[:, 4:]).maps
+    np.testing.assert_allclose(last, whole[:, 4:, 2:], rtol=1e-4, atol=1e-7)
 
 
 def test_attention_of_primitives_is_recognised_too():

@@ -6,6 +6,7 @@ file: it gathers the names. Packages such as nn, optim and utils are imported wh
 
 import importlib as _importlib
 from math import e, inf, nan, pi
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
@@ -61,12 +62,8 @@ from .functions.creation.filled import (
     zeros_like,
 )
 from .functions.creation.from_data import as_tensor, asarray, from_dlpack, from_numpy, tensor
-from .functions.creation.grids import cartesian_prod, combinations, meshgrid
 from .functions.creation.ranges import arange, linspace, logspace
 from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
-from .functions.dropout import (
-    dropout,
-)
 from .functions.elementary import (
     cos,
     cosh,
@@ -92,9 +89,6 @@ from .functions.elementary import (
     tan,
     tanh,
     xlogy,
-)
-from .functions.embedding import (
-    embedding,
 )
 from .functions.gather import gather, scatter, scatter_add, take, take_along_dim
 from .functions.index import index_add, index_select, masked_select, narrow, select
@@ -125,11 +119,6 @@ from .functions.logic import (
     logical_not,
     logical_or,
     logical_xor,
-)
-from .functions.norm import (
-    cosine_similarity,
-    layer_norm,
-    rms_norm,
 )
 from .functions.order import argsort, median, quantile, sort, topk
 from .functions.properties import is_floating_point, is_nonzero, is_tensor, numel
@@ -287,12 +276,29 @@ _PACKAGES = (
     "amp arrays backends cuda data files finetune functions generation layers models nn ops optim "
     "serialization study testing text training utils weights"
 ).split()
+# Functions that are not methods of Tensor: their files are imported when first used.
 _ELSEWHERE = {
-    "save": "serialization",
-    "load": "serialization",
+    "cartesian_prod": "functions.creation.grids",
+    "combinations": "functions.creation.grids",
+    "cosine_similarity": "functions.norm",
+    "dropout": "functions.dropout",
+    "embedding": "functions.embedding",
     "gradcheck": "autograd.finite_differences",
+    "layer_norm": "functions.norm",
+    "load": "serialization",
+    "meshgrid": "functions.creation.grids",
+    "rms_norm": "functions.norm",
+    "save": "serialization",
     "set_printoptions": "tensor.printing",
 }
+if _TYPE_CHECKING:
+    from .autograd.finite_differences import gradcheck
+    from .functions.creation.grids import cartesian_prod, combinations, meshgrid
+    from .functions.dropout import dropout
+    from .functions.embedding import embedding
+    from .functions.norm import cosine_similarity, layer_norm, rms_norm
+    from .serialization import load, save
+    from .tensor.printing import set_printoptions
 
 
 def __getattr__(name: str) -> object:

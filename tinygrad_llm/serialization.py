@@ -15,13 +15,15 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .arrays import devices
 from .arrays.availability import is_available
 from .arrays.memory import is_array
+from .files.json_files import levels_in, parse_json
+from .files.untrusted import DEEPEST, describe, element_count, is_flat, translated
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
 from .weights.formats.safetensors import save as save_bytes
@@ -29,11 +31,17 @@ from .weights.formats.torch_file import TorchFile, TorchFileError, is_torch_file
 from .weights.formats.torch_values import StoredTensor
 from .weights.formats.tree import pack, unpack
 
-__all__ = ["load", "save"]
+__all__ = ["LoadError", "load", "save"]
+
+T = TypeVar("T")
 
 _KEY = "tinygrad_llm.structure"
 _KIND = "$type"  # the key that marks a value that JSON does not have
 _LONGEST = 90_000_000  # bytes of JSON; readers allow 100 MB for a file's header
+
+
+class LoadError(RuntimeError):
+    """A file that `load` cannot read: damaged, cut short, of an unknown format, or refused."""
 
 
 # ---------------------------------------------------------------------------------------- saving
@@ -45,7 +53,8 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
     weights) are stored once and share it again when loaded.
     The last two arguments are accepted and unused: no pickle is written.
     Raises: TypeError, with the place, if it holds anything else (of a model, save
-    model.state_dict()); RuntimeError if the folder does not exist; ValueError if obj holds itself.
+    model.state_dict()); RuntimeError if the folder does not exist; ValueError if obj holds itself
+    or is nested too deeply.
     """
     arrays: dict[str, Any] = {}
     try:
@@ -53,6 +62,8 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
     except RecursionError as error:
         raise ValueError("save(): the structure holds itself, or is nested too deeply") from error
     text = json.dumps(structure, separators=(",", ":"), ensure_ascii=False)
+    if levels_in(text) > DEEPEST:
+        raise ValueError(f"save(): the structure is nested too deeply: {DEEPEST} levels at most")
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
         raise ValueError(
             f"save(): {len(text):,} characters of numbers and texts are too many: put long lists "
@@ -159,8 +170,9 @@ def load(
     instead of reading them. weights_only is accepted; False makes no difference: no file runs code.
 
     A safetensors file from elsewhere becomes a dict of tensors.
-    Raises: OSError if f cannot be read; RuntimeError that says what is wrong with the file:
-    damaged, cut short, of an unknown format, or with a value that is refused here.
+    Raises: OSError if f cannot be read; LoadError or TorchFileError (both RuntimeErrors) that say
+    what is wrong with the file: damaged, cut short, of an unknown format, or with a value that is
+    refused here.
     """
     source: Any
     if hasattr(f, "read"):
@@ -173,22 +185,21 @@ def load(
     place = _placing(map_location)
     safetensors = head[8:9] == b"{"
     if not safetensors and is_torch_file(head):
-        return _from_torch(TorchFile(source, mmap=bool(mmap) and source is where), place)
+        with translated(where, TorchFileError):
+            return _from_torch(TorchFile(source, mmap=bool(mmap) and source is where), place)
     if not safetensors and head[:1] == b"\x80":
         raise TorchFileError(
             f"{where} is a pickle, which is not read because reading it can run any code: "
             "load it where you trust it and save its numbers as a safetensors file"
         )
-    try:
+    with translated(
+        where, LoadError, "was written neither by save() nor by PyTorch, or it is damaged"
+    ):
         file = SafeTensorsFile.from_bytes(data) if source is not where else SafeTensorsFile(source)
         if _KEY in file.metadata:
-            structure = json.loads(file.metadata[_KEY])
+            structure = parse_json(file.metadata[_KEY], "its structure")
             return _Builder(file, place).value(unpack(structure, {}))
         return {name: place(wrap(np.array(array)), "cpu") for name, array in file.items()}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise RuntimeError(
-            f"{where} was written neither by save() nor by PyTorch, or it is damaged: {error}"
-        ) from error
 
 
 def _placing(map_location: Any) -> Callable[[Tensor, str], Tensor]:
@@ -239,7 +250,10 @@ class _Builder:
         return self.arrays[name]
 
     def value(self, tree: Any) -> Any:
-        """The value that _Packer.plain turned into `tree`."""
+        """The value that _Packer.plain turned into `tree`.
+
+        Raises: LoadError if it writes no such tree.
+        """
         if isinstance(tree, list | tuple):
             return type(tree)(self.value(item) for item in tree)
         if not isinstance(tree, dict):
@@ -248,56 +262,88 @@ class _Builder:
             return {key: self.value(item) for key, item in tree.items()}
         kind = tree[_KIND]
         if kind in ("Tensor", "Parameter"):
-            array = self.array(tree["name"])
-            tensor = _tensor_of(array, kind == "Parameter", tree.get("requires_grad", False))
-            return self.place(tensor, tree.get("device", "cpu"))
+            array = self.array(_field(tree, "name", str))
+            requires_grad = _field(tree, "requires_grad", bool, False)
+            tensor = _tensor_of(array, kind == "Parameter", requires_grad)
+            return self.place(tensor, _field(tree, "device", str, "cpu"))
         if kind in ("array", "scalar"):
-            return self.array(tree["name"])[() if kind == "scalar" else ...]
+            return self.array(_field(tree, "name", str))[() if kind == "scalar" else ...]
         if kind in ("dict", "OrderedDict"):
             values: dict[Any, Any] = OrderedDict() if kind == "OrderedDict" else {}
-            values.update((key, self.value(item)) for key, item in tree["items"])
+            for key, item in _field(tree, "items", list):
+                values[_flat(key)] = self.value(item)
             return values
-        if kind in ("Size", "set", "frozenset"):
-            container = {"Size": Size, "set": set, "frozenset": frozenset}[kind]
-            return container(self.value(item) for item in tree["items"])
+        if kind == "Size":
+            sizes = _field(tree, "items", list)
+            element_count(sizes)
+            return Size(sizes)
+        if kind in ("set", "frozenset"):
+            container = {"set": set, "frozenset": frozenset}[kind]
+            return container(_flat(self.value(item)) for item in _field(tree, "items", list))
         if kind == "device":
-            return device(tree["name"])
+            return device(_field(tree, "name", str))
         if kind == "dtype":
-            return dtypes.BY_NAME[tree["name"]]
+            return dtypes.BY_NAME[_field(tree, "name", str)]
         if kind == "bytearray":
-            return bytearray(tree["data"])
+            return bytearray(_field(tree, "data", bytes))
         if kind == "complex":
-            return complex(tree["real"], tree["imag"])
-        raise RuntimeError(f"the file holds a {kind}, which this version does not know")
+            return complex(_field(tree, "real", float), _field(tree, "imag", float))
+        raise LoadError(f"the file holds {describe(kind)}, which this version does not know")
+
+
+def _field(tree: dict[Any, Any], name: str, kind: type[T], default: T | None = None) -> T:
+    """An entry of a dict that stands for a value of the file.
+
+    Raises: ValueError if it is not of this type.
+    """
+    value = tree.get(name, default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{name} should be a {kind.__name__}, not {describe(value)}")
+    return value
+
+
+def _flat(key: Any) -> Any:
+    """The key of a dict or member of a set.
+
+    Raises: ValueError if it is nested: to hash it can take forever.
+    """
+    if not is_flat(key):
+        raise ValueError(f"{describe(key)} as a key or a member of a set")
+    return key
 
 
 def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
     """The value in a file of `torch.save`, with its StoredTensors as tensors."""
     known: dict[int, Any] = {}  # by id of the object: some are in two places, and are built once
 
-    def build(value: Any, path: str) -> Any:
-        if isinstance(value, StoredTensor):
-            if id(value) not in known:
-                known[id(value)] = tensor(value, path)
+    def build(value: Any, path: tuple) -> Any:
+        if not isinstance(value, StoredTensor | dict | list | tuple):
+            return value
+        if id(value) in known:
             return known[id(value)]
-        if isinstance(value, dict | list):
-            if id(value) in known:
-                return known[id(value)]
+        if isinstance(value, StoredTensor):
+            known[id(value)] = tensor(value, path)
+        elif isinstance(value, dict | list):
             known[id(value)] = value  # its elements are replaced in place
             container: Any = value
             for key in list(value) if isinstance(value, dict) else range(len(value)):
-                container[key] = build(container[key], f"{path}[{key!r}]")
-        elif type(value) in (tuple, set, frozenset):
-            return type(value)(build(item, f"{path}[{i}]") for i, item in enumerate(value))
-        return value
+                container[key] = build(container[key], (*path, key))
+        elif type(value) is tuple:
+            known[id(value)] = tuple(build(item, (*path, i)) for i, item in enumerate(value))
+        else:
+            return value  # a Size
+        return known[id(value)]
 
-    def tensor(stored: StoredTensor, path: str) -> Tensor:
+    def tensor(stored: StoredTensor, path: tuple) -> Tensor:
         array = stored.array()
         if stored.dtype not in dtypes.BY_NAME:
+            name = "".join(f"[{describe(key)}]" for key in path) or "the tensor"
             raise TorchFileError(
-                f"{file.where}: {path or 'the tensor'} is {stored.dtype}, which no tensor here can "
+                f"{file.where}: {name} is {stored.dtype}, which no tensor here can "
                 "hold; weights.formats.torch_file.TorchFile returns it as an array"
             )
         return place(_tensor_of(array, stored.is_parameter, stored.requires_grad), stored.location)
 
-    return build(file.tree, "")
+    return build(file.tree, ())

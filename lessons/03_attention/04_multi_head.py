@@ -117,9 +117,9 @@ assert torch.allclose(multi_head.out_proj(y.transpose(1, 2).reshape(B, T, C)), m
 # three matrices stacked, the package's layer gives the same result as ours.
 
 # %% tags=["package"]
-from tinygrad_llm.models.gpt import GPTConfig, MultiHeadAttention
+from tinygrad_llm.layers.attention import Attention
 
-layer = MultiHeadAttention(GPTConfig(emb_dim=C, n_heads=H, context_length=16, drop_rate=0.0, qkv_bias=False))
+layer = Attention(C, H, bias=False, out_bias=True)
 with torch.no_grad():
     layer.qkv.weight.copy_(torch.cat([multi_head.W_query.weight, multi_head.W_key.weight, multi_head.W_value.weight]))
     layer.out_proj.load_state_dict(multi_head.out_proj.state_dict())

@@ -77,12 +77,12 @@ print(layers(x)[0, 0, :5])
 assert torch.allclose(own(x), layers(x), atol=1e-6)
 
 # %% [markdown]
-# The package's GPT has exactly this layer, as `models.gpt.FeedForward`.
+# The package's GPT has exactly this layer, as `layers.feed_forward.FeedForward`.
 
 # %% tags=["package"]
-from tinygrad_llm.models.gpt import FeedForward, GPTConfig
+from tinygrad_llm.layers.feed_forward import FeedForward
 
-gpt_layer = FeedForward(GPTConfig(emb_dim=12, n_heads=2))
+gpt_layer = FeedForward(12)
 gpt_layer.layers.load_state_dict(layers.state_dict())
 assert torch.equal(gpt_layer(x), layers(x))
 print(gpt_layer)

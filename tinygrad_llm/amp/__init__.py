@@ -62,7 +62,10 @@ class GradScaler:
 
     # ------------------------------------------------------------------------------- the steps
     def scale(self, outputs: Any) -> Any:
-        """The loss times S, or each of a list or tuple of losses."""
+        """The loss times S, or each of a list or tuple of losses.
+
+        Raises: ValueError if it is neither a tensor nor an iterable of tensors.
+        """
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
@@ -102,7 +105,10 @@ class GradScaler:
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """optimizer.step(), after unscale_ if that was not called; no step if a gradient is
-        infinite or NaN. Raises: RuntimeError if it was called since the last update()."""
+        infinite or NaN.
+
+        Raises: RuntimeError if it was called since the last update().
+        """
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
@@ -116,7 +122,10 @@ class GradScaler:
         return optimizer.step(*args, **kwargs) if finite else None
 
     def update(self, new_scale: Any = None) -> None:
-        """Adjust S after the step, or set it. Raises: RuntimeError without a step or unscale_."""
+        """Adjust S after the step, or set it.
+
+        Raises: RuntimeError without a step or unscale_.
+        """
         if not self._enabled:
             return
         if new_scale is not None:
@@ -180,7 +189,10 @@ class GradScaler:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state_dict(). Raises: RuntimeError if it is empty, from a scaler that was off."""
+        """Load a state_dict().
+
+        Raises: RuntimeError if it is empty, from a scaler that was off.
+        """
         if not self._enabled:
             return
         if not state_dict:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays.devices import asarray, quiet
 from ..tensor import Tensor, wrap
-from ..tensor.missing_names import missing
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .hooks import retain_grad
@@ -126,4 +125,6 @@ def __getattr__(name: str) -> Any:
         function = importlib.import_module(".function", __name__)
         globals().update(Function=function.Function, function=function)
         return globals()[name]
+    from ..tensor.missing_names import missing
+
     raise missing(__name__, name, __all__)

@@ -62,7 +62,10 @@ def current_device() -> int:
 
 
 def set_device(device: Any) -> None:
-    """Make "cuda" stand for this GPU, a number or "cuda:1". Raises: RuntimeError without one."""
+    """Make "cuda" stand for this GPU, a number or "cuda:1".
+
+    Raises: RuntimeError without one.
+    """
     devices.choose_gpu(devices.check_gpu(_index(device)))
 
 

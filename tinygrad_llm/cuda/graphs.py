@@ -69,7 +69,11 @@ class CUDAGraph:
         self._gpu = 0
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
-        """From here to capture_end() launches are recorded and not run."""
+        """From here to capture_end() launches are recorded and not run.
+
+        Raises: RuntimeError if this graph is in use, if another capture is running, or without
+        the GPU's own kernels.
+        """
         xp = devices.cupy()
         if self._graph is not None or self._contexts is not None:
             raise RuntimeError("this CUDAGraph holds a graph already: make another, or reset() it")
@@ -97,7 +101,10 @@ class CUDAGraph:
         _pools.add(memory)
 
     def capture_end(self) -> None:
-        """End the capture: the graph can be replayed from here on."""
+        """End the capture: the graph can be replayed from here on.
+
+        Raises: RuntimeError without capture_begin(), or if something could not be captured.
+        """
         if self._contexts is None:
             raise RuntimeError("capture_end() without capture_begin()")
         capturing.graph = None

@@ -37,11 +37,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with atomic_write("config.json") as file:
             file.write(text.encode())
 
-    After an error (a full disk, Ctrl-C) the temporary file is removed and `path` is as it was.
+    A symbolic link stays one: the file that it points to is replaced. After an error (a full disk,
+    Ctrl-C) the temporary file is removed and `path` is as it was.
     Raises: OSError from the disk, with the name of the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    # Not with the whole name in it: names may have 255 bytes, and this one is longer.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:
             yield file

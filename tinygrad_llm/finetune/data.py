@@ -11,7 +11,8 @@ refuse a text that contains the spelling of a special token, so that none is add
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -54,6 +55,15 @@ class Encoder(Protocol):
         ...
 
 
+@contextmanager
+def _place(where: str) -> Iterator[None]:
+    """Within it a tokenizer's error, such as a character that it does not know, names the row."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 def _check_length(max_length: int | None) -> None:
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length must be at least 1, got {max_length}")
@@ -83,7 +93,10 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
         _check_length(max_length)
         if not rows:
             raise ValueError("there are no rows to classify")
-        encoded = [list(tokenizer.encode(text)) for text, _ in rows]
+        encoded = []
+        for i, (text, _) in enumerate(rows):
+            with _place(f"row {i}"):
+                encoded.append(list(tokenizer.encode(text)))
         for i, ids in enumerate(encoded):
             if not ids:
                 raise ValueError(f"row {i}: the text {rows[i][0]!r} has no tokens")
@@ -168,7 +181,10 @@ class _EntryDataset(Dataset[E]):
     ) -> None:
         self.style = style_of(style)
         self.entries = [_texts(entry, i, self.names) for i, entry in enumerate(entries)]
-        self.examples: list[E] = [self._example(entry, tokenizer) for entry in self.entries]
+        self.examples: list[E] = []
+        for i, entry in enumerate(self.entries):
+            with _place(f"entry {i}"):
+                self.examples.append(self._example(entry, tokenizer))
 
     def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> E:
         raise NotImplementedError(f"{type(self).__name__} must define _example")

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files.json_files import parse_json
+from ..files.untrusted import describe
+
 __all__ = ["class_names", "number_labels", "read_entries", "read_labelled"]
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def _text(path: Path) -> str:
@@ -27,7 +32,7 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
 
 
-def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]:
+def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """The entries of a JSON file (a list of objects) or a JSON-lines file (one object per line).
 
     names: the texts that every entry must have, such as "instruction" and "output"; they must not
@@ -36,10 +41,12 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]
     """
     path = Path(path)
     text = _text(path)
-    try:
-        entries = _lines(text) if path.suffix.lower() in (".jsonl", ".ndjson") else json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        # Only line feeds end a line: JSON leaves U+2028, U+0085 and others in a text as they are.
+        lines = enumerate(text.split("\n"), 1)
+        entries = [parse_json(t, f"{path}, line {n}") for n, t in lines if t.strip()]
+    else:
+        entries = parse_json(text, str(path))
     if not isinstance(entries, list):
         kind = type(entries).__name__
         raise ValueError(f"{path} should hold a list of entries, it holds a {kind}")
@@ -47,29 +54,18 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, str]]
         raise ValueError(f"{path} holds no entries")
     for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise ValueError(f"{path}: entry {i} should be an object, it is {entry!r}"[:200])
+            raise ValueError(f"{path}: entry {i} should be an object, it is {describe(entry)}")
         for name in names:
             if name not in entry:
-                has = ", ".join(entry) or "nothing"
-                raise ValueError(f"{path}: entry {i} has no {name!r}; it has {has}")
+                raise ValueError(f"{path}: entry {i} has no {name!r}; it has {_some(entry)}")
         for name in {*names, "input"} & set(entry):
             if not isinstance(entry[name], str):
-                kind = type(entry[name]).__name__
-                raise ValueError(f"{path}: entry {i}: {name!r} should be a text, got {kind}")
+                raise ValueError(
+                    f"{path}: entry {i}: {name!r} should be a text, got {describe(entry[name])}"
+                )
             if name != "input" and not entry[name].strip():
                 raise ValueError(f"{path}: entry {i}: {name!r} is empty")
     return entries
-
-
-def _lines(text: str) -> list[Any]:
-    values = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                values.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from error
-    return values
 
 
 def read_labelled(
@@ -77,46 +73,119 @@ def read_labelled(
 ) -> list[tuple[str, str]]:
     """(text, label) of every row of a .csv or .tsv file with a header, a .json or a .jsonl file.
 
+    In JSON a text is a text, a label a text or an integer. A .csv file may quote its fields. In a
+    .tsv file, where most programs quote nothing, a quotation mark counts as one only if every field
+    that begins with one ends with one too.
     Raises: ValueError if the file is empty, lacks a column, or a row has too many or too few.
     """
     path = Path(path)
-    columns = (text_column, label_column)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-        for i, entry in enumerate(entries := read_entries(path, ())):
-            for name in columns:
-                if name not in entry:
-                    raise ValueError(f"{path}: entry {i} {_no_column(name, list(entry))}")
-        return [(str(entry[text_column]), str(entry[label_column])) for entry in entries]
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter)
-    header = next(reader, None)
+        return _labelled_entries(path, text_column, label_column)
+    rows = _rows(path)
+    _, header = next(rows, (0, None))
     if header is None:
         raise ValueError(f"{path} is empty")
-    for name in columns:
+    at = []
+    for name in (text_column, label_column):
         if name not in header:
             raise ValueError(f"{path} {_no_column(name, header)}")
-    at = [header.index(name) for name in columns]
-    rows = []
-    for row in reader:
+        if header.count(name) > 1:
+            raise ValueError(f"{path} has the column {name!r} {header.count(name)} times")
+        at.append(header.index(name))
+    labelled = []
+    for line, row in rows:
         if not row:
             continue
         if len(row) != len(header):
             raise ValueError(
-                f"{path}, line {reader.line_num}: {len(row)} columns, the header has {len(header)}"
+                f"{path}, line {line}: {len(row)} columns, the header has {len(header)}"
             )
-        rows.append((row[at[0]], row[at[1]]))
-    return rows
+        labelled.append((row[at[0]], row[at[1]]))
+    return labelled
+
+
+def _labelled_entries(path: Path, text_column: str, label_column: str) -> list[tuple[str, str]]:
+    """(text, label) of every entry of a file of JSON."""
+    labelled = []
+    for i, entry in enumerate(read_entries(path, ())):
+        for name in (text_column, label_column):
+            if name not in entry:
+                raise ValueError(f"{path}: entry {i} {_no_column(name, list(entry))}")
+        text, label = entry[text_column], entry[label_column]
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{path}: entry {i}: {text_column!r} should be a text, got {describe(text)}"
+            )
+        if not isinstance(label, str) and type(label) is not int:
+            raise ValueError(
+                f"{path}: entry {i}: {label_column!r} should be a text or an integer, got "
+                f"{describe(label)}"
+            )
+        labelled.append((text, str(label)))
+    return labelled
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it ends, fields) of every row of a .csv or .tsv file.
+
+    Raises: ValueError with the line if quotation marks are not closed.
+    """
+    text = _text(path)
+    tabs = path.suffix.lower() in (".tsv", ".tab")
+    marks = not tabs or _quoted_throughout(text)
+    longest = csv.field_size_limit(len(text) + 1)  # a text may be longer than csv's 131,072
+    try:
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter="\t" if tabs else ",",
+            quoting=csv.QUOTE_MINIMAL if marks else csv.QUOTE_NONE,
+            strict=True,
+        )
+        begin = 1
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise ValueError(
+                    f"{path}: the row that begins on line {begin} cannot be read: {error}. A field "
+                    'with a quotation mark is written in quotation marks, and the mark twice: """'
+                ) from error
+            begin = reader.line_num + 1
+            yield reader.line_num, row
+    finally:
+        csv.field_size_limit(longest)
+
+
+def _quoted_throughout(text: str) -> bool:
+    """Whether every field of a .tsv file that begins with a quotation mark ends with one too."""
+    for line in text.split("\n"):
+        for field in line.rstrip("\r").split("\t") if '"' in line else ():
+            inner = field[1:-1].replace('""', "")
+            if field.startswith('"') and (len(field) < 2 or field[-1] != '"' or '"' in inner):
+                return False
+    return True
+
+
+def _some(names: Iterable[str], most: int = 20) -> str:
+    """The names for an error message, of many the first ones."""
+    names = list(names)
+    listed = ", ".join(name[:60] for name in names[:most])
+    return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed or "nothing"
 
 
 def _no_column(name: str, columns: Sequence[str]) -> str:
-    has = ", ".join(columns) or "none"
-    return f"has no column {name!r}; it has {has} (choose with --text-column and --label-column)"
+    return (
+        f"has no column {name!r}; it has {_some(columns)} (choose with --text-column and "
+        "--label-column)"
+    )
 
 
 def class_names(rows: Sequence[tuple[str, str]]) -> list[str]:
     """The labels of the rows, in alphabetical order, or in numerical order if all are numbers."""
     labels = {label for _, label in rows}
-    if all(label.lstrip("-").isdecimal() for label in labels):
+    if all(_WHOLE.fullmatch(label) for label in labels):
         return sorted(labels, key=int)
     return sorted(labels)
 
@@ -139,13 +208,14 @@ def number_labels(
         if not label.strip():
             raise ValueError(f"row {i} has no label: {text[:60]!r}")
         if label not in number:
-            raise ValueError(f"row {i} has the label {label!r}, the classes are {', '.join(names)}")
+            raise ValueError(f"row {i} has the label {label!r}, the classes are {_some(names)}")
         numbered.append((text, number[label]))
     if len(names) < 2:
         raise ValueError(
             f"all rows have the label {names[0]!r}: a classifier needs at least two classes"
         )
+    used = {label for _, label in numbered}
     for i, name in enumerate(names):
-        if not any(label == i for _, label in numbered):
+        if i not in used:
             raise ValueError(f"no row has the label {name!r}")
     return numbered

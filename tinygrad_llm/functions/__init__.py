@@ -14,16 +14,13 @@ from . import (
     comparison,
     convert,
     diagonal,
-    dropout,
     elementary,
-    embedding,
     gather,
     index,
     inplace,
     linalg,
     logic,
     next_functions,
-    norm,
     order,
     properties,
     random,
@@ -36,7 +33,7 @@ from . import (
     softmax,
     storage,
 )
-from .creation import filled, from_data, grids, ranges
+from .creation import filled, from_data, ranges
 from .shape import broadcast, join, reorder, repeat, split, views
 
 

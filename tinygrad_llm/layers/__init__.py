@@ -1,1 +1,1 @@
-"""What models are made of: rotary positions, attention's cache, low-rank adapters (LoRA)."""
+"""What models are made of: attention, rotary positions, norms, blocks, heads, caches, LoRA."""

@@ -1,68 +1,245 @@
-"""The KV cache: keys and values of the tokens already seen, so that each is computed once."""
+"""What a model keeps of the tokens already seen, so that each is computed once.
+
+Every layer makes its own part (`layer.new_cache(max_length)`), and a Cache holds one for each layer
+of a model. What generation may ask of either is: its length, truncate(n) and reorder(indices).
+
+Shapes: B batch, H heads of keys and values, T tokens, D head_dim.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 
-__all__ = ["KVCache", "LayerCache"]
+__all__ = ["AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache"]
 
 
-class LayerCache:
-    """Keys and values of one attention layer, (B, H, T, D) each, in memory that grows as needed."""
+class LayerCache(Protocol):
+    """What every layer's part of a cache can do."""
 
-    def __init__(self, max_length: int) -> None:
-        self.max_length = max_length
+    length: int  # tokens in it
+
+    def can_truncate(self, length: int) -> bool:
+        """Whether it can go back to the first `length` tokens."""
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens except the first `length`."""
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was; indices: integers (new B)."""
+
+
+def _arrays(keys: Tensor, values: Tensor) -> tuple[Any, Any]:
+    if keys.requires_grad or values.requires_grad:
+        raise RuntimeError("a KV cache is for generation: call the model under no_grad()")
+    return keys.array, values.array
+
+
+def _rows(indices: Any, stored: Any) -> Any:
+    """The checked indices of `reorder` as an array on the device of what is stored."""
+    xp, n_rows = xp_of(stored), stored.shape[0]
+    rows = indices.array if isinstance(indices, Tensor) else xp.asarray(indices)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(f"reorder: indices must be integers of the shape (B,), got {rows!r}")
+    if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < n_rows):
+        raise IndexError(
+            f"reorder: indices must be rows of the cache, 0 … {n_rows - 1}, got {rows.tolist()}"
+        )
+    return rows
+
+
+class AttentionCache:
+    """Keys (B, H, T, D) and values of one self-attention layer, in memory that grows as needed.
+
+    max_length: the most tokens, in all
+    window: if given, the layer sees the last `window` tokens only, so that no more are kept
+    (besides the tokens of the last call, and as many again so that they need not move each time)
+    """
+
+    def __init__(self, max_length: int, window: int | None = None) -> None:
+        self.max_length, self.window = max_length, window
         self.length = 0
+        self._first = 0  # the position of the first token in memory
         self._keys: Any = None
         self._values: Any = None
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the keys and values of new tokens (B, H, T, D); returns all of them so far.
+    def _oldest(self, position: int) -> int:
+        """The position of the oldest key that the token at `position` sees."""
+        return 0 if self.window is None else max(0, position - self.window + 1)
 
-        Raises: ValueError if they are more than max_length in all, or of another batch size;
-        RuntimeError if they require grad, because the cache is outside the graph.
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Add the keys and values of T new tokens, (B, H, T, D) each.
+
+        Returns all keys and values that the new tokens may see, (B, H, S, D) each, and the position
+        of the first of them: 0, except where a window has dropped some.
+        Raises: ValueError if there are more than max_length tokens in all, or if batch, heads or
+        dtype differ from what is stored; RuntimeError if they require grad, because the cache is
+        outside the graph.
         """
-        if keys.requires_grad or values.requires_grad:
-            raise RuntimeError("a KV cache is for generation: call the model under no_grad()")
-        k, v = keys.array, values.array
-        start, stop = self.length, self.length + k.shape[2]
+        k, v = _arrays(keys, values)
+        past, stop = self.length, self.length + k.shape[2]
         if stop > self.max_length:
             raise ValueError(f"the KV cache holds {self.max_length} tokens, not {stop}")
-        if self._keys is not None and self._keys.shape[:2] != k.shape[:2]:
-            raise ValueError(
-                f"the KV cache holds a batch of {self._keys.shape[0]} with "
-                f"{self._keys.shape[1]} heads, not {k.shape[0]} with {k.shape[1]}"
+        self._check(k)
+        first = self._oldest(past)
+        needed, capacity = stop - first, 0 if self._keys is None else self._keys.shape[2]
+        wished = max(2 * needed, 64)
+        if self.window is not None:
+            wished = min(wished, needed + self.window)
+        if stop - self._first > capacity or (self.window is not None and capacity > 2 * wished):
+            self._keys, self._values = (
+                self._moved(old, new, first, min(self.max_length, wished))
+                for old, new in ((self._keys, k), (self._values, v))
             )
-        if self._keys is None or stop > self._keys.shape[2]:
-            capacity = min(self.max_length, max(2 * stop, 64))
-            self._keys = self._grown(self._keys, k, capacity)
-            self._values = self._grown(self._values, v, capacity)
-        self._keys[:, :, start:stop] = k
-        self._values[:, :, start:stop] = v
+            self._first = first
+        start = self._first
+        self._keys[:, :, past - start : stop - start] = k
+        self._values[:, :, past - start : stop - start] = v
         self.length = stop
-        return wrap(self._keys[:, :, :stop]), wrap(self._values[:, :, :stop])
+        seen = slice(first - start, stop - start)
+        return wrap(self._keys[:, :, seen]), wrap(self._values[:, :, seen]), first
 
-    def _grown(self, old: Any, new: Any, capacity: int) -> Any:
-        """Memory for `capacity` tokens, with the old tokens copied into it."""
+    def _check(self, k: Any) -> None:
+        old = self._keys
+        if old is None:
+            return
+        if old.shape[:2] != k.shape[:2]:
+            raise ValueError(
+                f"the KV cache holds a batch of {old.shape[0]} with {old.shape[1]} heads, "
+                f"not {k.shape[0]} with {k.shape[1]}"
+            )
+        if old.dtype != k.dtype:
+            raise ValueError(f"the KV cache holds {old.dtype}, not {k.dtype}")
+
+    def _moved(self, old: Any, new: Any, first: int, capacity: int) -> Any:
+        """Memory for `capacity` tokens like `new`, with the old tokens from position `first` on."""
         B, H, _, D = new.shape
-        grown = xp_of(new).empty((B, H, capacity, D), new.dtype)
+        memory = xp_of(new).empty((B, H, capacity, D), new.dtype)
         if old is not None:
-            grown[:, :, : self.length] = old[:, :, : self.length]
-        return grown
+            kept = old[:, :, first - self._first : self.length - self._first]
+            memory[:, :, : self.length - first] = kept
+        return memory
+
+    def can_truncate(self, length: int) -> bool:
+        """Whether it can go back to the first `length` tokens: a window may have dropped some.
+
+        It always can go back to any token of the last call.
+        """
+        in_memory = length == 0 or self._oldest(length) >= self._first
+        return 0 <= length <= self.length and in_memory
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens except the first `length`.
+
+        Raises: ValueError if it has fewer, or if a window has dropped some that are needed.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"the KV cache holds {self.length} tokens, it can't keep {length}")
+        if not self.can_truncate(length):
+            raise ValueError(
+                f"the KV cache can't go back to {length} tokens: its window of {self.window} has "
+                f"dropped those before token {self._first}"
+            )
+        self.length = length
+        if length == 0:
+            self._first = 0
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was: for beams; B may change.
+
+        indices: integers (new B), a tensor or a list
+        Raises: IndexError if one of them is not a row.
+        """
+        if self._keys is None:
+            return
+        rows, used = _rows(indices, self._keys), slice(0, self.length - self._first)
+        old = self._keys, self._values
+        for name, stored in zip(("_keys", "_values"), old, strict=True):
+            memory = xp_of(stored).empty((len(rows), *stored.shape[1:]), stored.dtype)
+            memory[:, :, used] = stored[rows][:, :, used]
+            setattr(self, name, memory)
 
 
-class KVCache:
-    """One LayerCache for each layer of a model: `logits = model(idx, cache=cache)`.
+class CrossCache:
+    """Keys and values (B, H, S, D) of the memory that a cross-attention layer looks at.
 
-    With a cache, idx are the tokens that follow those already in it. `len(cache)` is the number
-    of tokens in it; `truncate(n)` forgets all except the first n.
+    They are computed in the first call and stay the same: truncate does not touch them, because a
+    shorter text still looks at the whole memory.
     """
 
-    def __init__(self, n_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(n_layers)]
+    def __init__(self) -> None:
+        self.length = 0
+        self._stored: tuple[Any, Any] | None = None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Keep the memory's keys and values, (B, H, S, D) each; returns them, and 0.
+
+        Raises: RuntimeError if there are some already, or if they require grad.
+        """
+        if self._stored is not None:
+            raise RuntimeError("this cache holds its memory already: make a new one for another")
+        self._stored = _arrays(keys, values)
+        self.length = keys.shape[2]
+        return keys, values, 0
+
+    def stored(self) -> tuple[Tensor, Tensor] | None:
+        """Keys and values, (B, H, S, D) each; None before the first call."""
+        if self._stored is None:
+            return None
+        return wrap(self._stored[0]), wrap(self._stored[1])
+
+    def can_truncate(self, length: int) -> bool:
+        """Always True: the memory does not belong to the text that becomes shorter."""
+        return True
+
+    def truncate(self, length: int) -> None:
+        """Does nothing: the memory stays."""
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was."""
+        if self._stored is not None:
+            rows = _rows(indices, self._stored[0])
+            self._stored = self._stored[0][rows], self._stored[1][rows]
+
+
+class DecoderCache:
+    """The two parts of a block with cross-attention: `own` for the text, `cross` for the memory."""
+
+    def __init__(self, own: AttentionCache, cross: CrossCache) -> None:
+        self.own, self.cross = own, cross
+
+    @property
+    def length(self) -> int:
+        """Tokens of the text."""
+        return self.own.length
+
+    def can_truncate(self, length: int) -> bool:
+        """Whether the text can go back to its first `length` tokens."""
+        return self.own.can_truncate(length)
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens of the text except the first `length`."""
+        self.own.truncate(length)
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was."""
+        self.own.reorder(indices)
+        self.cross.reorder(indices)
+
+
+class Cache:
+    """One part for each layer of a model: `logits = model(idx, cache=cache)`.
+
+    With a cache, idx are the tokens that follow those already in it. `len(cache)` is the number
+    of tokens in it; `truncate(n)` forgets all except the first n; `reorder(indices)` picks rows of
+    the batch. `layers` are the parts, made by the layers' `new_cache`.
+    """
+
+    def __init__(self, layers: Sequence[Any], max_length: int) -> None:
+        self.layers = list(layers)
         self.max_length = max_length
 
     def __len__(self) -> int:
@@ -72,11 +249,20 @@ class KVCache:
         return True  # an empty cache is a cache
 
     def truncate(self, length: int) -> None:
-        """Forget all tokens except the first `length`.
+        """Forget all tokens except the first `length`, in every layer or, if one can't, in none.
 
-        Raises: ValueError if it has fewer.
+        Raises: ValueError if it has fewer, or if a layer's window has dropped some that are needed.
         """
         if not 0 <= length <= len(self):
             raise ValueError(f"the KV cache holds {len(self)} tokens, it can't keep {length}")
+        for layer in sorted(self.layers, key=lambda layer: layer.can_truncate(length)):
+            layer.truncate(length)  # those that can't come first, and raise
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was, in every layer.
+
+        indices: integers (new B), a tensor or a list; rows may repeat, as beams do
+        Raises: IndexError if one of them is not a row.
+        """
         for layer in self.layers:
-            layer.length = length
+            layer.reorder(indices)

@@ -1,13 +1,197 @@
-"""Rotary positions: the angles by which a token's queries and keys are turned."""
+"""Rotary positions: the angles by which a token's queries and keys are turned.
+
+Pair j of a head turns by position·ωⱼ with ωⱼ = base^(−2j/R). A scaling changes the ωⱼ, so that a
+model that was trained on short texts reads longer ones. Names and numbers are those of Hugging
+Face's `rope_parameters` and ROPE_INIT_FUNCTIONS.
+
+Shapes: T tokens, D head_dim, R of its channels are turned (R = D unless partial), R/2 pairs.
+"""
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..arrays.devices import xp_of
+from ..nn import functional as F
 from ..tensor import Tensor, dtypes, wrap
 
-__all__ = ["rope_angles"]
+__all__ = ["SCALINGS", "Rotary", "rope_angles"]
+
+Frequencies = tuple[Any, float]  # ω (R/2) in float32, and the factor of cos and sin
+
+
+def _powers(dim: int, base: float) -> np.ndarray:
+    """base^(2j/dim), j < dim/2, in float32, each rounded once: (dim/2)."""
+    exponents = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)  # (dim/2)
+    return (base ** exponents.astype(np.float64)).astype(np.float32)
+
+
+def default_frequencies(dim: int, base: float) -> Frequencies:
+    """ωⱼ = base^(−2j/dim). Su et al. (2021), "RoFormer", section 3.2.2."""
+    return np.float32(1.0) / _powers(dim, base), 1.0
+
+
+def linear_frequencies(dim: int, base: float, *, factor: float) -> Frequencies:
+    """ωⱼ / factor: positions are pressed together (Chen et al., 2023, "Position Interpolation")."""
+    return default_frequencies(dim, base)[0] / np.float32(factor), 1.0
+
+
+def llama3_frequencies(
+    dim: int, base: float, *, factor: float, low_freq_factor: float, high_freq_factor: float,
+    original_max_position_embeddings: int,
+) -> Frequencies:  # fmt: skip
+    """Slow pairs turn `factor` times slower, fast ones as before, between them a mixture.
+
+    With n = original_max_position_embeddings·ωⱼ/2π, the turns of a pair over the original context:
+    ωⱼ/factor where n < low_freq_factor, ωⱼ where n > high_freq_factor, between them
+    (1 − s)·ωⱼ/factor + s·ωⱼ with s = (n − low)/(high − low).
+    Llama team (2024), "The Llama 3 Herd of Models", section 3.4.
+    """
+    omega = default_frequencies(dim, base)[0]
+    low = np.float32(original_max_position_embeddings / low_freq_factor)
+    high = np.float32(original_max_position_embeddings / high_freq_factor)
+    wavelength = np.float32(2 * math.pi) / omega
+    slow = omega / np.float32(factor)
+    turns = np.float32(original_max_position_embeddings) / wavelength
+    share = (turns - np.float32(low_freq_factor)) / np.float32(high_freq_factor - low_freq_factor)
+    mixture = (np.float32(1.0) - share) * omega / np.float32(factor) + share * omega
+    scaled = np.where(wavelength > low, slow, np.where(wavelength < high, omega, mixture))
+    return scaled.astype(np.float32), 1.0
+
+
+def yarn_frequencies(
+    dim: int, base: float, *, factor: float, original_max_position_embeddings: int,
+    attention_factor: float | None = None, beta_fast: float | None = 32.0,
+    beta_slow: float | None = 1.0, mscale: float | None = None,
+    mscale_all_dim: float | None = None, truncate: bool = True,
+) -> Frequencies:  # fmt: skip
+    """YaRN: pairs that turn beta_slow times or less over the original context are slowed down.
+
+    Those that turn beta_fast times or more stay as they are; between the two a ramp over j.
+    cos and sin are multiplied by attention_factor, 0.1·ln(factor) + 1 unless given.
+    Peng et al. (2023), "YaRN", equations 17 to 22.
+    """
+
+    def ln_factor(scale: float | None) -> float:
+        scale = 1.0 if scale is None else scale
+        return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
+
+    if attention_factor is None:
+        attention_factor = ln_factor(None)
+        if mscale and mscale_all_dim:
+            attention_factor = ln_factor(mscale) / ln_factor(mscale_all_dim)
+
+    def pair_that_turns(times: float) -> float:
+        """j, not rounded, of the pair that turns so often over the original context."""
+        return (dim * math.log(original_max_position_embeddings / (times * 2 * math.pi))) / (
+            2 * math.log(base)
+        )
+
+    low, high = pair_that_turns(beta_fast or 32.0), pair_that_turns(beta_slow or 1.0)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    if low == high:
+        high += 0.001
+    ramp = (np.arange(dim // 2, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+    fast = np.float32(1.0) - ramp.clip(0.0, 1.0)  # (dim/2): 1 where ω stays as it is
+    powers = _powers(dim, base)
+    slow = np.float32(1.0) / (np.float32(factor) * powers)
+    return slow * (np.float32(1.0) - fast) + np.float32(1.0) / powers * fast, attention_factor
+
+
+SCALINGS: dict[str, Callable[..., Frequencies]] = {
+    "default": default_frequencies,
+    "linear": linear_frequencies,
+    "llama3": llama3_frequencies,
+    "yarn": yarn_frequencies,
+}
+
+
+def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
+    """What the function of SCALINGS returns that the mapping names, called with the rest of it."""
+    options = {name: value for name, value in scaling.items() if name != "rope_type"}
+    kind = scaling.get("rope_type", "default")
+    if kind not in SCALINGS:
+        raise ValueError(f"Rotary: rope_type must be {', '.join(SCALINGS)}, got {kind!r}")
+    known = list(inspect.signature(SCALINGS[kind]).parameters.values())[2:]
+    unknown = set(options) - {p.name for p in known}
+    missing = {p.name for p in known if p.default is p.empty} - set(options)
+    if unknown or missing:
+        raise ValueError(
+            f"Rotary: scaling {kind!r} takes {', '.join(p.name for p in known) or 'no numbers'}; "
+            f"unknown: {', '.join(sorted(unknown)) or 'none'}, "
+            f"missing: {', '.join(sorted(missing)) or 'none'}"
+        )
+    for name, value in options.items():
+        number = not isinstance(value, bool) and isinstance(value, int | float)
+        if name == "truncate" or value is None:
+            continue
+        if not number or not 0 < value < math.inf:
+            raise ValueError(f"Rotary: {name} must be a positive number, got {value!r}")
+    return SCALINGS[kind](dim, base, **options)
+
+
+class Rotary:
+    """(xₐ, x_b) -> (xₐ·cos φ − x_b·sin φ, x_b·cos φ + xₐ·sin φ),   φ = position·ωⱼ for pair j.
+
+    head_dim      D, channels of a head
+    base          θ of the paper: how slowly the slowest pair turns
+    partial       the share of D that is turned, its first int(D·partial) channels; the rest stays
+    scaling       None, or what Hugging Face calls rope_parameters: {"rope_type": "llama3", …}, with
+                  "linear", "llama3" or "yarn" and that scaling's numbers (see SCALINGS)
+    interleaved   pairs are neighbours (x₂ⱼ, x₂ⱼ₊₁) as in Meta's files; otherwise (xⱼ, xⱼ₊R/2) as in
+                  Hugging Face's. Weights trained with one do not work with the other
+
+    It has no parameters: layers share one. Angles are computed in float32, as transformers does.
+    Raises: ValueError if the number of turned channels is not even and positive, or if scaling has
+    a wrong name or number. Source: Su et al. (2021), "RoFormer", equation 34.
+    """
+
+    def __init__(
+        self, head_dim: int, base: float = 10000.0, *, partial: float = 1.0,
+        scaling: Mapping[str, Any] | None = None, interleaved: bool = False,
+    ) -> None:  # fmt: skip
+        dim = int(head_dim * partial)
+        if not 0.0 < partial <= 1.0:
+            raise ValueError(f"Rotary: partial must be above 0 and at most 1, got {partial!r}")
+        if dim % 2 or dim < 2:
+            raise ValueError(f"Rotary: dim is {dim}, must be even: it counts pairs")
+        if not 0.0 < base < math.inf:
+            raise ValueError(f"Rotary: base must be a positive number, got {base!r}")
+        self.head_dim, self.dim, self.base, self.interleaved = head_dim, dim, base, interleaved
+        self.scaling = dict(scaling or {})
+        self.frequencies, self.attention_factor = _scaled(dim, base, self.scaling)
+
+    def angles(self, positions: Tensor, dtype: Any = None) -> tuple[Tensor, Tensor]:
+        """(cos φ, sin φ) of every pair, times the attention factor: (..., R/2) each.
+
+        positions: integers (...); dtype: of the result, the default dtype if None
+        """
+        xp = xp_of(positions.array)
+        angle = positions.array[..., None].astype("float32") * xp.asarray(self.frequencies)
+        angle = angle.astype("float64")  # (...) -> (..., R/2); float64 rounds cos and sin once
+        factor, kind = self.attention_factor, dtypes.numpy_dtype(dtype)
+        cos, sin = (f(angle).astype("float32") for f in (xp.cos, xp.sin))
+        return wrap((cos * factor).astype(kind)), wrap((sin * factor).astype(kind))
+
+    def __call__(self, *xs: Tensor, positions: Tensor) -> list[Tensor]:
+        """Each x (B, H, T, D) turned by its positions, (T) or (B, T): the same shape."""
+        cos, sin = self.angles(positions, xs[0].dtype)
+        if positions.dim() == 2:
+            cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (B, T, R/2) -> (B, 1, T, R/2)
+        return [F.rope(x, cos, sin, self.interleaved) for x in xs]
+
+    def __repr__(self) -> str:
+        return (
+            f"Rotary({self.head_dim}, base={self.base:g}, dim={self.dim}, "
+            f"scaling={self.scaling or None}, interleaved={self.interleaved})"
+        )
 
 
 def rope_angles(
@@ -19,10 +203,4 @@ def rope_angles(
     dtype: of the result, the default dtype if None (the angles are computed in float32)
     Raises: ValueError if dim is odd. Su et al. (2021), "RoFormer", section 3.2.2.
     """
-    if dim % 2:
-        raise ValueError(f"rope_angles: dim is {dim}, must be even: it counts pairs")
-    xp = xp_of(positions.array)
-    frequency = 1.0 / (base ** (xp.arange(0, dim, 2).astype("float32") / dim))
-    angle = positions.array.astype("float32")[..., None] * frequency
-    kind = dtypes.numpy_dtype(dtype)
-    return wrap(xp.cos(angle).astype(kind)), wrap(xp.sin(angle).astype(kind))
+    return Rotary(dim, base).angles(positions, dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layers.cache import KVCache
+from ..layers.cache import Cache
 from ..weights.families import gpt2
 from . import registry
 from .base import LanguageModel, Model, ModelConfig
@@ -18,7 +18,7 @@ __all__ = [
     "GPTClassifier",
     "GPTClassifierConfig",
     "GPTConfig",
-    "KVCache",
+    "Cache",
     "LanguageModel",
     "Model",
     "ModelConfig",

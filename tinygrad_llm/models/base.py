@@ -17,8 +17,10 @@ from .. import nn, random
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
-from ..nn import functional as F
+from ..layers.cache import Cache
+from ..layers.head import head_loss
 from ..tensor import Tensor, device, wrap
+from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
 
 _Some = TypeVar("_Some", bound="Model")
@@ -213,7 +215,7 @@ class LanguageModel(Model):
         return other
 
     def hidden_states(
-        self, idx: Tensor, cache: Any = None, *, mask: Tensor | None = None,
+        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The last layer's output for the tokens idx (B, T): (B, T, C), normalised, before `head`.
@@ -229,12 +231,12 @@ class LanguageModel(Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for `forward`, with room for context_length tokens."""
         raise NotImplementedError(f"{type(self).__name__} must define new_cache")
 
     def places(
-        self, idx: Tensor, cache: Any, mask: Tensor | None, padding: Tensor | None
+        self, idx: Tensor, cache: Cache | None, mask: Tensor | None, padding: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
 
@@ -261,8 +263,23 @@ class LanguageModel(Model):
             return columns, mask
         return _padded_places(columns.array, _counts(padding, B))
 
+    def through_blocks(
+        self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any
+    ) -> Tensor:
+        """x (B, T, C) through one block after the other, each with its part of the cache.
+
+        options: what every block gets besides, such as mask and positions. With gradient
+        checkpointing blocks keep their inputs only.
+        """
+        for i, block in enumerate(blocks):
+            if self.gradient_checkpointing and cache is None:
+                x = checkpoint(block, x, **options)
+            else:
+                x = block(x, cache=None if cache is None else cache.layers[i], **options)
+        return x
+
     def forward(
-        self, idx: Tensor, cache: Any = None, last_only: bool = False, *,
+        self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
@@ -287,10 +304,4 @@ class LanguageModel(Model):
                 f"loss: targets must be the tokens that follow idx, of the same shape: idx is "
                 f"{tuple(idx.shape)}, targets is {tuple(targets.shape)}"
             )
-        hidden = self.hidden_states(idx)
-        if not isinstance(self.head, nn.Linear):  # a layer put in its place, such as LoRA's
-            logits = self.head(hidden)  # (B, T, C) -> (B, T, V)
-            return F.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index
-            )  # (B, T, V), (B, T) -> (B·T, V), (B·T) -> ()
-        return F.linear_cross_entropy(hidden, self.head.weight, targets, ignore_index=ignore_index)
+        return head_loss(self.head, self.hidden_states(idx), targets, ignore_index)

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .. import nn
-from ..functions.creation.filled import ones
-from ..layers.cache import KVCache, LayerCache
-from ..nn import functional as F
+from ..layers.attention import Attention
+from ..layers.block import Block
+from ..layers.cache import Cache
+from ..layers.feed_forward import FeedForward
 from ..tensor import Tensor
-from ..tensor.dtypes import bool_
-from ..utils.checkpoint import checkpoint
 from .base import LanguageModel
 from .config import ModelConfig, flag, fraction, integer
 
-__all__ = ["GPT", "FeedForward", "GPTConfig", "MultiHeadAttention", "TransformerBlock"]
+__all__ = ["GPT", "GPTConfig", "TransformerBlock"]
 
 
 @dataclass(frozen=True)
@@ -84,78 +84,16 @@ class GPTConfig(ModelConfig):
         return cls(**{"emb_dim": 1600, "n_heads": 25, "n_layers": 48, **changes})
 
 
-class MultiHeadAttention(nn.Module):
-    """Every token looks at the tokens before it, in n_heads ways in parallel.
+class TransformerBlock(Block):
+    """Attention, then feed forward, each on normalised input and added to its input (pre-norm).
 
-    A token's query is compared with the keys of itself and all tokens before; the softmax of these
-    scores weights their values: softmax(Q·Kᵀ/√D)·V. One matrix computes queries, keys and values.
+    x (B, T, C) -> (B, T, C). Dropout acts on the attention weights and on what is added.
     """
 
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        C = config.emb_dim
-        self.n_heads = config.n_heads
-        self.head_dim = C // config.n_heads
-        self.drop_rate = config.drop_rate
-        self.qkv = nn.Linear(C, 3 * C, bias=config.qkv_bias)
-        self.out_proj = nn.Linear(C, C)
-
-    def forward(
-        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        B, T, C = x.shape
-        H, D = self.n_heads, self.head_dim
-        qkv = self.qkv(x).view(B, T, 3 * H, D).transpose(1, 2)  # (B, T, 3C) -> (B, 3H, T, D)
-        queries, keys, values = qkv.split(H, dim=1)  # (B, H, T, D) each
-        if cache is not None:
-            past = cache.length
-            keys, values = cache.append(keys, values)  # (B, H, past + T, D)
-            if (
-                mask is None and past and T > 1
-            ):  # new token i looks at the past and at new tokens 0 … i
-                mask = ones(T, past + T, dtype=bool_, device=x.device).tril(past)
-        context = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask,
-            dropout_p=self.drop_rate if self.training else 0.0,
-            is_causal=mask is None and T > 1,
-        )  # (B, H, T, D)  # fmt: skip
-        context = context.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
-        return self.out_proj(context)
-
-
-class FeedForward(nn.Module):
-    """Processes each token alone: to four times the channels, GELU, and back to C."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        C = config.emb_dim
-        self.layers = nn.Sequential(
-            nn.Linear(C, 4 * C),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(4 * C, C),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # (B, T, C) -> (B, T, 4C) -> (B, T, C)
-
-
-class TransformerBlock(nn.Module):
-    """Attention, then feed forward, each on normalised input and added to its input."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(config.emb_dim)
-        self.att = MultiHeadAttention(config)
-        self.norm2 = nn.LayerNorm(config.emb_dim)
-        self.ff = FeedForward(config)
-        self.drop_shortcut = nn.Dropout(config.drop_rate)
-
-    def forward(
-        self, x: Tensor, cache: LayerCache | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        x = x + self.drop_shortcut(self.att(self.norm1(x), cache, mask))
-        x = x + self.drop_shortcut(self.ff(self.norm2(x)))
-        return x
+        C, rate = config.emb_dim, config.drop_rate
+        att = Attention(C, config.n_heads, bias=config.qkv_bias, out_bias=True, dropout=rate)
+        super().__init__(att, FeedForward(C), partial(nn.LayerNorm, C), dropout=rate)
 
 
 class GPT(LanguageModel):
@@ -197,23 +135,19 @@ class GPT(LanguageModel):
                 nn.init.normal_(parameter, 0.0, 0.02)
 
     def hidden_states(
-        self, idx: Tensor, cache: KVCache | None = None, *, mask: Tensor | None = None,
+        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The blocks' output for the tokens idx (B, T): (B, T, C); see LanguageModel."""
         positions, mask = self.places(idx, cache, mask, padding)
         x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T or B, T, C) -> (B, T, C)
-        x = self.drop_emb(x)
-        for i, block in enumerate(self.trf_blocks):
-            if self.gradient_checkpointing and cache is None:
-                x = checkpoint(block, x, None, mask)
-            else:
-                x = block(x, None if cache is None else cache.layers[i], mask)
+        x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, mask=mask)
         return self.final_norm(x)
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self) -> Cache:
         """An empty KV cache for `forward`, with room for context_length tokens."""
-        return KVCache(self.config.n_layers, self.config.context_length)
+        n = self.context_length
+        return Cache([block.new_cache(n) for block in self.trf_blocks], n)
 
     def flops_between_tokens(self, context_length: int) -> float:
         """6·L·C·T: attention's scores, over the half of the positions that a causal mask leaves."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .adam import Adam
 from .optimizer import Params
 
@@ -14,6 +16,8 @@ class AdamW(Adam):
     The decay shrinks every weight at the same rate, for small and large gradients alike. Arguments
     and errors as in Adam.
     """
+
+    fixed: ClassVar = {"decoupled_weight_decay": True}
 
     def __init__(
         self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),

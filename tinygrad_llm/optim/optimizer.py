@@ -11,7 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -104,6 +104,21 @@ def full_gradient(g: Any, p: Any, maximize: bool, decay: float) -> Any:
     return g
 
 
+# Hyperparameters that states of older PyTorch versions lack, and what their absence means.
+_ADDED_LATER: dict[str, Any] = {
+    "amsgrad": False,
+    "capturable": False,
+    "centered": False,
+    "decoupled_weight_decay": False,
+    "differentiable": False,
+    "foreach": None,
+    "fused": None,
+    "maximize": False,
+    "momentum": 0,
+    "nesterov": False,
+}
+
+
 class Optimizer:
     """The base of all optimizers.
 
@@ -112,6 +127,8 @@ class Optimizer:
     Raises: ValueError if there are no parameters, one is not a leaf, or one is in two groups;
     TypeError if one is not a tensor.
     """
+
+    fixed: ClassVar[dict[str, Any]] = {}  # hyperparameters that no loaded state changes
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -245,11 +262,16 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state and hyperparameters that `state_dict` returned; tensors are copied.
 
+        A hyperparameter that the state lacks, because PyTorch did not have it yet, is off; a `step`
+        that was kept as a number becomes a tensor.
         Raises: ValueError if groups, their sizes or a tensor's shape differ; then nothing has
         changed.
         """
         saved = [
-            deepcopy({k: v for k, v in g.items() if k != "params"}) | {"params": list(g["params"])}
+            {name: value for name, value in _ADDED_LATER.items() if name in self.defaults}
+            | deepcopy({k: v for k, v in g.items() if k != "params"})
+            | self.fixed
+            | {"params": list(g["params"])}
             for g in state_dict["param_groups"]
         ]
         if len(saved) != len(self.param_groups):
@@ -291,6 +313,8 @@ class Optimizer:
 
 def _loaded(p: Tensor, key: Any, name: str, value: Any) -> Any:
     """One entry of a parameter's state: a copy in the parameter's dtype and on its device."""
+    if name == "step" and isinstance(value, int | float):
+        return wrap(np.asarray(value, np.float32))
     if not isinstance(value, Tensor):
         return deepcopy(value)
     if name == "step":

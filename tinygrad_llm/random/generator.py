@@ -1,4 +1,8 @@
-"""The Generator: a stream of random numbers, and how each distribution uses its bits."""
+"""The Generator: a stream of random numbers, and how each distribution uses its bits.
+
+normal.py and state.py are imported by the methods that need them: a program that only looks up
+names, such as `tinygrad-llm --help`, draws no number.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .normal import fused_multiply_add, log1p, normals32, normals64, pairs64
 from .sequences import cumulative, digits, in_memory_order, representable, shuffled
-from .state import packed_state, unpacked_state
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -73,6 +75,8 @@ class Generator:
 
     def state(self) -> np.ndarray:
         """The generator's whole state in 5056 bytes (uint8), in PyTorch's layout."""
+        from .state import packed_state
+
         inner = self._stream.get_state(legacy=False)["state"]
         return packed_state(self._seed, inner["key"], int(inner["pos"]), self._kept)
 
@@ -82,6 +86,8 @@ class Generator:
         Raises: TypeError if it is not an array or tensor of uint8; RuntimeError if it is not a
         state.
         """
+        from .state import unpacked_state
+
         self._seed, key, position, self._kept = unpacked_state(np.asarray(new_state))
         self._stream.set_state(("MT19937", key, position, 0, 0.0))
 
@@ -126,6 +132,8 @@ class Generator:
         """Uniform numbers in [low, high)."""
         dtype = np.dtype(dtype)
         unit = low == 0.0 and high == 1.0
+        if not unit:
+            from .normal import fused_multiply_add
         if dtype == np.float64:
             out = self._uniform64(_size(shape))
             if not unit:
@@ -148,6 +156,8 @@ class Generator:
 
     def _normal_pairs(self, n: int) -> np.ndarray:
         """n standard normals in float64; the second number of the last pair may be kept."""
+        from .normal import pairs64
+
         values = [] if self._kept is None or n == 0 else [self._kept]
         n -= len(values)
         if values:
@@ -170,6 +180,8 @@ class Generator:
         contiguous: False if they are for memory with gaps or in another order, for which PyTorch
         draws them in pairs (see __init__.py).
         """
+        from .normal import fused_multiply_add, normals32, normals64
+
         dtype = np.dtype(dtype)
         n = _size(shape)
         n_left = n % 16
@@ -210,6 +222,8 @@ class Generator:
         """
         if not lambd > 0.0:
             raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
+        from .normal import log1p
+
         dtype = np.dtype(dtype)
         out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
         log = log1p if dtype == np.float64 else np.log1p

@@ -4,6 +4,7 @@ formats/   the file formats: safetensors, PyTorch's .pth read without pickle, ne
 families/  for each family of models, which published weight has which name here
 """
 
+from .formats import safetensors
 from .formats.safetensors import (
     SafeTensorsError,
     SafeTensorsFile,
@@ -23,6 +24,7 @@ __all__ = [
     "load_file",
     "load_model",
     "pack",
+    "safetensors",
     "save",
     "save_file",
     "save_model",

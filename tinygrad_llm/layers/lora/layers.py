@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
+from ...autograd.inplace_versions import modified_at
 from ...nn import functional as F
 from ...nn import init
 from ...nn.linear import Linear
@@ -46,8 +48,14 @@ class LoRALayer(Module):
         return self.alpha / self.rank
 
     def delta(self) -> Any:
-        """ΔW = (α/r)·B·A as an array (out_features, in_features), outside the graph."""
-        return self.lora_B.array @ self.lora_A.array * self.scaling
+        """ΔW = (α/r)·B·A as an array (out_features, in_features), outside the graph.
+
+        Its dtype is the matrices', but float32 for half precisions: the sum W + ΔW is rounded once.
+        """
+        A, B = self.lora_A.array, self.lora_B.array
+        if A.dtype.itemsize == 2:
+            A, B = A.astype("float32"), B.astype("float32")
+        return B @ A * self.scaling  # (out_features, rank) @ (rank, in_features)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.dropout(x, self.dropout, self.training)
@@ -61,8 +69,9 @@ class LoRALayer(Module):
 class LinearWithLoRA(Module):
     """A frozen Linear and a LoRA layer: linear(x) + lora(x).
 
-    After `merge` the linear has a new weight W + ΔW and the LoRA layer is left out; `unmerge`
-    brings back the weight that was there before, to the last bit. So a weight that other layers
+    After `merge` the layer computes with one matrix, W + ΔW, which is outside of its state:
+    parameters, state_dict() and so checkpoints hold W, A and B, merged or not, and the matrix is
+    computed again when one of them has changed. `unmerge` forgets it. A weight that other layers
     share (an output layer tied to the embedding) stays as it is for them.
     """
 
@@ -78,7 +87,9 @@ class LinearWithLoRA(Module):
             device=weight.device, dtype=weight.dtype,
         )  # fmt: skip
         self.linear = linear.requires_grad_(False)
-        self._before: tuple[Parameter, ...] = ()  # W while merged
+        self.merged = False  # whether the layer computes with W + ΔW
+        # The arrays W, A and B, when the last of them was changed in place, and their W + ΔW
+        self._sum: tuple[list[Any], int, Parameter] | None = None
         self.train(linear.training)
 
     @property
@@ -92,14 +103,9 @@ class LinearWithLoRA(Module):
         return self.linear.out_features
 
     @property
-    def merged(self) -> bool:
-        """Whether the linear's weight holds W + ΔW now."""
-        return bool(self._before)
-
-    @property
     def weight(self) -> Parameter:
-        """The linear's weight, frozen."""
-        return self.linear.weight
+        """The linear's weight W, frozen; W + ΔW while merged."""
+        return self._merged_weight() if self.merged else self.linear.weight
 
     @property
     def bias(self) -> Parameter | None:
@@ -107,29 +113,38 @@ class LinearWithLoRA(Module):
         return self.linear.bias
 
     def merge(self) -> None:
-        """Make the linear's weight W + ΔW.
+        """From now on compute with one matrix, W + ΔW.
 
         Raises: RuntimeError if it is merged already.
         """
         if self.merged:
             raise RuntimeError("this layer is merged already: unmerge it first")
-        before = self.linear.weight
-        self.linear.weight = Parameter(wrap(before.array + self.lora.delta()), False)
-        self._before = (before,)
+        self.merged = True
 
     def unmerge(self) -> None:
-        """Make the linear's weight W again, to the last bit.
+        """From now on compute with W and the LoRA layer again.
 
         Raises: RuntimeError if not merged.
         """
         if not self.merged:
             raise RuntimeError("this layer is not merged")
-        (before,), merged = self._before, self.linear.weight
-        if (before.device, before.dtype) != (merged.device, merged.dtype):  # moved while merged
-            before.data = before.data.to(merged.device).to(merged.dtype)
-        self.linear.weight = before
-        self._before = ()
+        self.merged, self._sum = False, None
+
+    def _merged_weight(self) -> Parameter:
+        """W + ΔW (out_features, in_features) in W's dtype, computed again if one has changed."""
+        parts = [p.array for p in (self.linear.weight, self.lora.lora_A, self.lora.lora_B)]
+        changed = max(map(modified_at, parts))
+        if self._sum is not None:
+            old_parts, old_change, weight = self._sum
+            if old_change == changed and all(map(operator.is_, old_parts, parts)):
+                return weight
+        W = parts[0]
+        total = (W + self.lora.delta()).astype(W.dtype, copy=False)
+        weight = Parameter(wrap(total), False)
+        self._sum = parts, changed, weight
+        return weight
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.linear(x)
-        return y if self.merged else y + self.lora(x)
+        if self.merged:
+            return F.linear(x, self._merged_weight(), self.linear.bias)
+        return self.linear(x) + self.lora(x)

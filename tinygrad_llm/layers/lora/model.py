@@ -161,5 +161,6 @@ def remove(model: Module) -> None:
     """Put the plain Linear layers back, merged or not as they are; everything is trainable then."""
     _layers(model)
     for name, layer in list(named_layers(model)):
+        layer.linear.weight = layer.weight  # W + ΔW if it is merged
         model.set_submodule(name, layer.linear)
     model.requires_grad_(True)

@@ -96,6 +96,10 @@ class Twin:
         return True
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
+        """The kernels' output if they take the call, else the NumPy class's.
+
+        Raises: TypeError if some arrays are on the CPU and others on a GPU.
+        """
         try:
             self.fast = self.takes(*arrays, **options)
             if self.fast:

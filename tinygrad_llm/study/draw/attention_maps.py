@@ -20,6 +20,7 @@ from ..common.watch import Place, Watch
 
 __all__ = ["AttentionMaps", "draw_attention"]
 
+OPTIONS = ("is_causal", "scale", "offset", "window", "softcap")  # what changes the weights
 TOKENS = 64  # how many tokens of a sequence the page shows
 
 
@@ -85,7 +86,7 @@ def attention_weights(inputs: tuple, options: dict[str, Any]) -> np.ndarray:
     n = k.shape[-2]
     eye = xp_of(k).broadcast_to(xp_of(k).eye(n, dtype=k.dtype), (*k.shape[:-2], n, n))
     mask = optional[0] if optional else None
-    passed = {name: v for name, v in options.items() if name in ("is_causal", "scale")}
+    passed = {name: v for name, v in options.items() if name in OPTIONS}
     scale = passed.get("scale")
     passed["scale"] = q.shape[-1] ** -0.5 if scale is None else scale
     op = ScaledDotProductAttention()

@@ -170,9 +170,9 @@ def _(m):
 @check("multi_head_attention", "the same as the model's")
 def _(m):
     torch = _torch()
-    from ...models.gpt import GPTConfig, MultiHeadAttention
+    from ...layers.attention import Attention
 
-    theirs = MultiHeadAttention(GPTConfig(emb_dim=6, n_heads=2, drop_rate=0.0, qkv_bias=True))
+    theirs = Attention(6, 2)
     _same_layer(_named_as(m.MultiHeadAttention(6, 2), theirs), theirs, torch.randn(2, 5, 6),
                 "move the heads before time, and back behind it before you join them")  # fmt: skip
 

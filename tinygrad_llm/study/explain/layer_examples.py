@@ -16,8 +16,12 @@ import numpy as np
 
 from ... import nn
 from ...functions.shape.join import cat
+from ...layers.attention import Attention
+from ...layers.feed_forward import FeedForward, GatedFeedForward
+from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
-from ...models.gpt import GPT, FeedForward, GPTConfig, MultiHeadAttention, TransformerBlock
+from ...layers.norm import OffsetRMSNorm
+from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
 
@@ -145,8 +149,11 @@ layer(
 
 layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
 layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
-layer(MultiHeadAttention, lambda s: MultiHeadAttention(config(s)))
-layer(FeedForward, lambda s: FeedForward(config(s)))
+layer(Attention, lambda s: Attention(s["C"], s["H"]))
+layer(FeedForward, lambda s: FeedForward(s["C"]))
+layer(GatedFeedForward, lambda s: GatedFeedForward(s["C"], s["F"]))
+layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
+layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
 layer(TransformerBlock, lambda s: TransformerBlock(config(s)))
 layer(
     GPT,

@@ -12,14 +12,28 @@ by number, which is how one tensor can be in two places.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Refused", "Symbol", "run"]
+from ...files.untrusted import check_nesting, describe, is_flat
+
+__all__ = ["Refused", "Symbol", "keys", "run"]
 
 
 class Refused(ValueError):
     """The byte code asks for something that this machine does not do."""
+
+
+def keys(values: Iterable[Any]) -> list[Any]:
+    """The values, of which each can be a key of a dict or a member of a set.
+
+    Raises: Refused for a value that is nested: to hash it can take forever.
+    """
+    values = list(values)
+    for value in values:
+        if not is_flat(value):
+            raise Refused(f"{describe(value)} as a key or a member of a set")
+    return values
 
 
 class Symbol:
@@ -74,7 +88,11 @@ _COUNTED: dict[int, tuple[int, Callable[[bytes], Any]]] = {
     0x8B: (4, lambda raw: int.from_bytes(raw, "little", signed=True)),
 }
 _TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
-_FROM_MARK: dict[int, Callable[[list], Any]] = {ord("t"): tuple, ord("l"): list, 0x91: frozenset}
+_FROM_MARK: dict[int, Callable[[list], Any]] = {
+    ord("t"): tuple,
+    ord("l"): list,
+    0x91: lambda values: frozenset(keys(values)),
+}
 _PUT, _GET = {ord("q"): 1, ord("r"): 4}, {ord("h"): 1, ord("j"): 4}
 # Instructions that only objects of other classes need: they are named in the error.
 _OBJECTS = {0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", ord("i"): "INST", ord("o"): "OBJ"}
@@ -91,13 +109,15 @@ def run(
     symbols: what a name like "torch._utils._rebuild_tensor_v2" stands for, a Symbol or a value.
     persistent: returns the value of a reference to outside of the code (a storage).
     state(value, state): whether setting this state on this value can be left out.
-    Raises: Refused if the code asks for anything else; ValueError if the code is broken.
+    Raises: Refused if the code asks for anything else; ValueError if the code is broken or nested
+    too deeply.
     """
     machine = _Machine(code, symbols, persistent, state)
     try:
         return machine.run()
-    except (LookupError, TypeError, AttributeError, OverflowError, struct.error) as error:
-        raise ValueError(f"broken near byte {machine.at:,} ({error})") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise ValueError(f"broken near byte {machine.at:,} ({reason})") from error
 
 
 class _Machine:
@@ -181,7 +201,9 @@ class _Machine:
             elif op in _FROM_MARK:
                 stack.append(_FROM_MARK[op](self.since_mark()))
             elif op == ord("."):
-                return _without_symbols(self.pop())
+                root = _without_symbols(self.pop())
+                check_nesting(root)
+                return root
             else:
                 self.build(op)
 
@@ -198,13 +220,13 @@ class _Machine:
                 stack.append({})
             if len(values) % 2:
                 raise ValueError(f"broken near byte {self.at:,} (a key without a value)")
-            self.top(dict).update(zip(values[::2], values[1::2], strict=True))
+            self.top(dict).update(zip(keys(values[::2]), values[1::2], strict=True))
         elif op in (ord("a"), ord("e")):
             values = [self.pop()] if op == ord("a") else self.since_mark()
             self.top(list).extend(values)
         elif op == 0x90:
             values = self.since_mark()
-            self.top(set).update(values)
+            self.top(set).update(keys(values))
         elif op == ord("0"):
             stack.pop()
         elif op == ord("1"):
@@ -227,6 +249,8 @@ class _Machine:
             arguments, symbol = self.pop(), self.pop()
             if not isinstance(symbol, Symbol) or symbol.build is None:
                 raise Refused(f"{_name(symbol)} is called like a function")
+            if not isinstance(arguments, tuple):
+                raise Refused(f"{symbol.name} is called with {describe(arguments)}")
             stack.append(symbol.build(*arguments))
         elif op == ord("b"):
             state = self.pop()
@@ -240,9 +264,12 @@ class _Machine:
 
     def symbol(self, module: Any, name: Any) -> Any:
         """What a name in the file stands for; Refused if the table does not have it."""
-        symbol = self.symbols.get(f"{module}.{name}")
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused(f"a name that is {describe(module)} and {describe(name)}")
+        full = f"{module}.{name}"
+        symbol = self.symbols.get(full)
         if symbol is None:
-            raise Refused(f"{module}.{name}")
+            raise Refused(full[:200])
         return symbol
 
 

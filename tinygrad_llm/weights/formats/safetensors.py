@@ -12,8 +12,6 @@ contiguous first, and replaces the file in one step (see files/atomic.py).
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +22,8 @@ import numpy as np
 from ...arrays import devices
 from ...arrays.memory import address, is_array
 from ...files.atomic import atomic_write
+from ...files.json_files import json_bytes, no_constants, parse_json
+from ...files.untrusted import element_count
 from ...tensor import wrap
 from .numbers import extended_dtype, itemsize, widened
 
@@ -113,12 +113,16 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
                 f"{len(raw) - 8:,} after the first 8: cut short, or not a safetensors file"
             )
         try:
-            header = json.loads(raw[8 : 8 + length].tobytes(), object_pairs_hook=_no_repeats)
-        except (ValueError, RecursionError) as error:
-            raise SafeTensorsError(f"{where}: the header is not JSON ({error})") from error
+            text = raw[8 : 8 + length].tobytes()
+            header = parse_json(text, f"{where}: the header", numbers=no_constants)
+        except ValueError as error:
+            raise SafeTensorsError(str(error)) from error
         if not isinstance(header, dict):
             raise SafeTensorsError(f"{where}: the header is not a JSON object")
         self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        texts = isinstance(self.metadata, dict) and all(map(_is_text, self.metadata.values()))
+        if not texts:
+            raise SafeTensorsError(f"{where}: its __metadata__ does not map names to texts")
         self._data = raw[8 + length :]
         self._where = where
         self._entries = {name: _entry(where, name, entry) for name, entry in header.items()}
@@ -170,31 +174,33 @@ def _check_length(data: bytes, where: str) -> None:
         )
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        raise ValueError("a name is in it twice")
-    return unique
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _entry(where: str, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """(dtype, shape, begin, end) of one array, checked against each other."""
-    try:
-        tag, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        complete = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
-    except (TypeError, KeyError, ValueError):
-        complete = False
-    if not complete:
+    name = name if len(name) <= 200 else f"{name[:200]}..."
+    entry = entry if isinstance(entry, dict) else {}
+    tag, shape, places = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    kinds = (type(tag), type(shape), type(places))
+    if kinds != (str, list, list) or len(places) != 2 or {type(n) for n in places} != {int}:
         raise SafeTensorsError(f"{where}: {name} lacks a dtype, a shape or two data_offsets")
+    begin, end = places
     if tag not in _PLAIN and tag not in _EXTENDED:
-        raise SafeTensorsError(f"{where}: {name} has the dtype {tag}, which is not supported")
-    n_bytes = math.prod(shape) * itemsize(_PLAIN.get(tag) or _EXTENDED[tag])
+        raise SafeTensorsError(f"{where}: {name} has the dtype {tag[:40]}, which is not supported")
+    try:
+        n_bytes = element_count(shape) * itemsize(_PLAIN.get(tag) or _EXTENDED[tag])
+    except ValueError as error:
+        raise SafeTensorsError(f"{where}: {name} has {error}") from error
+    if not 0 <= begin <= end < 1 << 63:
+        raise SafeTensorsError(f"{where}: {name} has data_offsets outside of the file")
     if end - begin != n_bytes:
         raise SafeTensorsError(
             f"{where}: {name} {list(shape)} of {tag} takes {n_bytes:,} bytes, "
             f"but the header gives it {end - begin:,}"
         )
-    return tag, shape, begin, end
+    return tag, tuple(shape), begin, end
 
 
 def _view(data: np.ndarray, tag: str, where: str) -> np.ndarray:
@@ -260,7 +266,7 @@ def _write(
             "shape": list(array.shape),
             "data_offsets": [ends[name] - array.nbytes, ends[name]],
         }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text = json_bytes(header)
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
@@ -314,8 +320,9 @@ def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None 
 
 
 def load_model(model: Any, path: str | Path) -> None:
-    """Load a file that `save_model` wrote into a model of the same shape.
+    """Load a file that `save_model`, or Hugging Face's own, wrote into a model of the same shape.
 
+    A weight that is not in the file, but is tied in the model to one that is, needs no entry.
     Raises: RuntimeError from load_state_dict, which lists missing and unexpected names and wrong
     shapes; as SafeTensorsFile.
     """
@@ -324,4 +331,12 @@ def load_model(model: Any, path: str | Path) -> None:
     for name, original in file.metadata.items():
         if original in state and name not in state:
             state[name] = state[original]
+    stored: dict[tuple[Any, ...], str] = {}  # the memory of the model's weights: a name in the file
+    own = {name: memory_key(value.array) for name, value in model.state_dict().items()}
+    for name, memory in own.items():
+        if name in state:
+            stored.setdefault(memory, name)
+    for name, memory in own.items():
+        if name not in state and memory in stored:
+            state[name] = state[stored[memory]]
     model.load_state_dict(state)

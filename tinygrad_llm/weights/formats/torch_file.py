@@ -11,6 +11,7 @@ torch_values.py), and refuses everything else by name. Storages are read when th
 
 from __future__ import annotations
 
+import struct
 import sys
 import weakref
 import zipfile
@@ -22,8 +23,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...files.untrusted import describe
 from .numbers import EXTENDED, extended_dtype, itemsize, widened
-from .opcodes import Refused, run
+from .opcodes import Refused, Symbol, run
 from .torch_values import STORAGES, SYMBOLS, Storage, StoredTensor
 
 __all__ = ["TorchFile", "TorchFileError", "is_torch_file"]
@@ -64,6 +66,7 @@ class TorchFile(Mapping[str, Any]):
         if mmap and not isinstance(self._file, Path):
             raise ValueError("mmap=True needs the path of a file, not an open one")
         self._mmap = mmap
+        self._size = self._length()
         self._memory: weakref.WeakValueDictionary[str, np.ndarray] = weakref.WeakValueDictionary()
         head = self._read(0, 16, short=True).tobytes()
         if head.startswith(_OLD):
@@ -76,7 +79,10 @@ class TorchFile(Mapping[str, Any]):
         try:
             with zipfile.ZipFile(path) as archive:
                 self._entries = {entry.filename: entry for entry in archive.infolist()}
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except (
+            zipfile.BadZipFile, NotImplementedError, ValueError, LookupError, ArithmeticError,
+            struct.error,
+        ) as error:  # fmt: skip
             raise TorchFileError(
                 f"{self.where} is cut short or damaged: its table of contents, which is at the "
                 f"end, cannot be read ({error})"
@@ -103,23 +109,35 @@ class TorchFile(Mapping[str, Any]):
                 "because loading anything else can run code. Save the state_dict and plain "
                 "numbers, texts, lists and dicts instead."
             ) from error
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, MemoryError) as error:
             if isinstance(error, TorchFileError):
                 raise
-            raise TorchFileError(f"{self.where}: its structure (data.pkl) is {error}") from error
+            reason = str(error) or type(error).__name__
+            raise TorchFileError(f"{self.where}: its structure (data.pkl) is {reason}") from error
 
     def _storage(self, reference: Any) -> Storage:
         """The storage that ("storage", type, key, location, numel) in the byte code stands for."""
-        kind, symbol, key, location, numel = reference
+        parts = reference if isinstance(reference, tuple) else ()
+        kinds = [type(part) for part in parts]
+        if kinds != [str, Symbol, str, str, int] or parts[0] != "storage" or parts[4] < 0:
+            raise ValueError(f"broken: it refers to {describe(reference)}")
+        _, symbol, key, location, numel = parts
         name = symbol.name.rpartition(".")[2]
-        dtype = "uint8" if name == "UntypedStorage" else STORAGES[name]
-        if kind != "storage" or type(key) is not str or type(numel) is not int:
-            raise ValueError(f"broken: it refers to {reference}")
-        return Storage(self._numbers, key, dtype, numel, str(location))
+        if name not in STORAGES and name != "UntypedStorage":
+            raise ValueError(f"broken: a storage of {name}")
+        return Storage(self._numbers, key, STORAGES.get(name, "uint8"), numel, location)
 
     # -------------------------------------------------------------------------------- its bytes
+    def _length(self) -> int:
+        """How many bytes the file has."""
+        if isinstance(self._file, Path):
+            return self._file.stat().st_size
+        return self._file.seek(0, 2)
+
     def _read(self, start: int, size: int, short: bool = False) -> np.ndarray:
         """`size` bytes from `start` on (uint8); fewer at the end of the file if `short`."""
+        if size > self._size - start and not short:  # before memory for them is allocated
+            raise TorchFileError(f"{self.where} is cut short: {size:,} bytes expected at {start:,}")
         buffer = np.empty(size, np.uint8)
         if isinstance(self._file, Path):
             with open(self._file, "rb") as file:
@@ -145,6 +163,8 @@ class TorchFile(Mapping[str, Any]):
         begin = entry.header_offset + 30 + int.from_bytes(header[26:28], "little")
         begin += int.from_bytes(header[28:30], "little")
         if self._mmap and entry.file_size and not name.endswith(".pkl"):
+            if begin + entry.file_size > self._size:
+                raise TorchFileError(f"{self.where} is cut short: {name} ends after the file")
             return np.memmap(self._file, np.uint8, "c", begin, (entry.file_size,))
         data = self._read(begin, entry.file_size)
         if entry.CRC and zlib.crc32(data.data) != entry.CRC:  # 0: saved without checksums

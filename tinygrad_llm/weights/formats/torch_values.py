@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ...files.untrusted import describe, element_count
 from ...tensor import Size, device, dtypes
 from .numbers import EXTENDED, itemsize
-from .opcodes import Refused, Symbol
+from .opcodes import Refused, Symbol, keys
 
 __all__ = ["STORAGES", "SYMBOLS", "Storage", "StoredTensor"]
 
@@ -27,6 +28,8 @@ _ARRAYS_ONLY = (
     "complex128",
     *EXTENDED,
 )  # dtypes of arrays but (mostly) not of tensors
+_NUMBERS = {*STORAGES.values(), *_ARRAYS_ONLY, *dtypes.BY_NAME}  # every dtype of a stored tensor
+_LATIN1 = ("latin1", "latin-1")
 
 
 # ------------------------------------------------------------------------------------- storages
@@ -60,14 +63,22 @@ class StoredTensor:
     def __init__(
         self, storage: Storage, offset: int, shape: Any, strides: Any, requires_grad: bool = False
     ) -> None:
-        integers = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
-        if not isinstance(storage, Storage) or not integers or len(shape) != len(strides):
-            raise ValueError(f"a tensor of shape {shape} with strides {strides} at {offset}")
+        if not isinstance(storage, Storage) or type(requires_grad) is not bool:
+            raise ValueError(f"a tensor over {describe(storage)}")
+        if not isinstance(shape, tuple | list) or not isinstance(strides, tuple | list):
+            raise ValueError(f"a tensor of shape {describe(shape)}, strides {describe(strides)}")
+        n_bytes = element_count(shape) * itemsize(storage.dtype)
+        places = all(type(n) is int and 0 <= n < 1 << 63 for n in (offset, *strides))
+        if len(shape) != len(strides) or not places or n_bytes >= 1 << 63:
+            raise ValueError(
+                f"a tensor of shape {tuple(shape)} with {len(strides)} strides, at element "
+                f"{describe(offset)}"
+            )
         self.storage, self.offset = storage, offset
         self.shape, self.strides = tuple(shape), tuple(strides)
-        self.requires_grad = bool(requires_grad)
+        self.requires_grad = requires_grad
         end = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if math.prod(shape) and end > storage.numel:
+        if n_bytes and end > storage.numel:
             raise ValueError(
                 f"a tensor of shape {self.shape} that ends at element {end:,} of a storage of "
                 f"{storage.numel:,}"
@@ -126,13 +137,17 @@ def _typed_tensor(
     *marks: Any,
 ) -> StoredTensor:
     """A tensor over raw bytes, with its dtype as an argument."""
-    name = dtype.name.rpartition(".")[2]
+    name = dtype.name.rpartition(".")[2] if isinstance(dtype, Symbol | dtypes.dtype) else ""
+    if not isinstance(storage, Storage) or name not in _NUMBERS:
+        raise ValueError(f"a tensor of {describe(dtype)} over {describe(storage)}")
     numel = storage.numel // itemsize(name)
     typed = Storage(storage.read, storage.key, name, numel, storage.location)
     return _tensor(typed, offset, size, stride, grad, hooks, *marks)
 
 
-def _parameter(data: StoredTensor, requires_grad: bool, *hooks_and_attributes: Any) -> StoredTensor:
+def _parameter(data: Any, requires_grad: Any, *hooks_and_attributes: Any) -> StoredTensor:
+    if not isinstance(data, StoredTensor):
+        raise ValueError(f"a parameter made of {describe(data)}")
     made = StoredTensor(data.storage, data.offset, data.shape, data.strides, requires_grad)
     made.is_parameter = True
     return made
@@ -140,39 +155,67 @@ def _parameter(data: StoredTensor, requires_grad: bool, *hooks_and_attributes: A
 
 def _of_type(function: Any, kind: Any, arguments: tuple, attributes: Any) -> Any:
     """A tensor that had attributes or was a Buffer: the attributes are left out."""
-    if function not in (SYMBOLS[name] for name in _BUILDERS) or kind.name not in _KINDS:
-        raise Refused(f"{kind} made by {function}")
+    known = isinstance(function, Symbol) and function.name in _BUILDERS
+    if not known or not isinstance(kind, Symbol) or kind.name not in _KINDS:
+        raise Refused(f"{_name(kind)} made by {_name(function)}")
+    if not isinstance(arguments, tuple):
+        raise ValueError(f"a tensor made of {describe(arguments)}")
     return function.build(*arguments)
 
 
+def _name(value: Any) -> str:
+    return value.name if isinstance(value, Symbol) else describe(value)
+
+
 def _size(sizes: Any = ()) -> Size:
+    if not isinstance(sizes, tuple | list):
+        raise ValueError(f"a shape that is {describe(sizes)}")
+    element_count(sizes)
     return Size(sizes)
 
 
-def _device(*arguments: Any) -> device:
-    return device(*arguments)
+def _device(kind: Any, index: Any = None) -> device:
+    if type(kind) is not str or not (index is None or type(index) is int):
+        raise ValueError(f"a device of {describe(kind)} and {describe(index)}")
+    return device(kind) if index is None else device(kind, index)
 
 
 def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
     """Bytes: they are saved as text whose characters have the bytes' numbers."""
-    if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"bytes made of a {type(text).__name__} by {encoding!r}")
+    if type(text) is not str or type(encoding) is not str or encoding not in _LATIN1:
+        raise Refused(f"bytes made of {describe(text)} by {describe(encoding)}")
     return text.encode("latin1")
 
 
-def _bytearray(data: bytes | str = b"", encoding: str = "latin1") -> bytearray:
+def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
     return bytearray(data if isinstance(data, bytes) else _bytes(data, encoding))
 
 
-def _set(items: list | tuple = ()) -> set:
-    return set(items)
+def _items(values: Any) -> list[Any]:
+    if not isinstance(values, list | tuple | set | frozenset):
+        raise ValueError(f"a set made of {describe(values)}")
+    return keys(values)
 
 
-def _frozenset(items: list | tuple = ()) -> frozenset:
-    return frozenset(items)
+def _set(items: Any = ()) -> set:
+    return set(_items(items))
 
 
-def _complex(real: float, imaginary: float = 0.0) -> complex:
+def _frozenset(items: Any = ()) -> frozenset:
+    return frozenset(_items(items))
+
+
+def _ordered(pairs: Any = ()) -> OrderedDict:
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise ValueError(f"an OrderedDict made of {describe(pairs)}")
+    return OrderedDict(zip(keys(key for key, _ in pairs), (v for _, v in pairs), strict=True))
+
+
+def _complex(real: Any, imaginary: Any = 0.0) -> complex:
+    if not all(type(part) in (int, float) for part in (real, imaginary)):
+        raise ValueError(f"a complex number of {describe(real)} and {describe(imaginary)}")
     return complex(real, imaginary)
 
 
@@ -188,7 +231,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "torch._tensor._rebuild_from_type_v2": _of_type,
     "torch.Size": _size,
     "torch.device": _device,
-    "collections.OrderedDict": OrderedDict,
+    "collections.OrderedDict": _ordered,
     "_codecs.encode": _bytes,
     **{
         f"{module}.{name}": build

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.memory import is_array
+from ...files.untrusted import check_nesting, describe, is_flat
 from ...tensor import wrap
 
 __all__ = ["pack", "unpack"]
@@ -70,26 +71,44 @@ def _keep(array: Any, path: str, arrays: dict[str, Any]) -> str:
 def unpack(tree: Any, arrays: Mapping[str, Any]) -> Any:
     """The structure that `pack` took apart, with copies of its arrays.
 
-    Raises: KeyError if an array is missing.
+    Raises: KeyError if an array is missing; ValueError if `pack` does not write such a tree.
     """
+    copies: dict[str, np.ndarray] = {}
+    check_nesting(tree)
+    return _unpack(tree, arrays, copies)
+
+
+def _unpack(tree: Any, arrays: Mapping[str, Any], copies: dict[str, np.ndarray]) -> Any:
     if isinstance(tree, list):
-        return [unpack(item, arrays) for item in tree]
+        return [_unpack(item, arrays, copies) for item in tree]
     if not isinstance(tree, dict):
         return tree
-    if len(tree) == 1:
-        ((kind, value),) = tree.items()
+    kind, value = next(iter(tree.items())) if len(tree) == 1 else ("", None)
+    if kind in ("$float", "$bytes", "$scalar", "$array", "$tensor"):
+        if not isinstance(value, str):
+            raise ValueError(f"{kind} should be followed by a text, not {describe(value)}")
         if kind == "$float":
             return float(value)
         if kind == "$bytes":
             return bytes.fromhex(value)
-        if kind == "$scalar":
-            return np.asarray(arrays[value])[()]
-        if kind == "$array":
-            return arrays[value].copy()
-        if kind == "$tensor":
-            return wrap(arrays[value].copy())
+        if value not in copies:
+            copies[value] = arrays[value].copy()
+        array = copies[value]
+        return array[()] if kind == "$scalar" else wrap(array) if kind == "$tensor" else array
+    if kind in ("$tuple", "$dict"):
+        if not isinstance(value, list):
+            raise ValueError(f"{kind} should be followed by a list, not {describe(value)}")
         if kind == "$tuple":
-            return tuple(unpack(item, arrays) for item in value)
-        if kind == "$dict":
-            return {unpack(key, arrays): unpack(item, arrays) for key, item in value}
-    return {key: unpack(item, arrays) for key, item in tree.items()}
+            return tuple(_unpack(item, arrays, copies) for item in value)
+        return dict(_pair(item, arrays, copies) for item in value)
+    return {key: _unpack(item, arrays, copies) for key, item in tree.items()}
+
+
+def _pair(item: Any, arrays: Mapping[str, Any], copies: dict[str, np.ndarray]) -> tuple[Any, Any]:
+    """A key and its value."""
+    if not isinstance(item, list) or len(item) != 2:
+        raise ValueError(f"$dict holds {describe(item)} in place of a key and a value")
+    key, value = (_unpack(part, arrays, copies) for part in item)
+    if not is_flat(key):
+        raise ValueError(f"$dict holds {describe(key)} as a key")
+    return key, value

@@ -1,0 +1,193 @@
+"""Attention: one class for GPT-2, Llama, Qwen, Gemma, encoders and decoders that look at both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..arrays.devices import xp_of
+from ..functions.creation.ranges import arange
+from ..nn import functional as F
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..tensor import Tensor, dtypes, wrap
+from .cache import AttentionCache, CrossCache
+from .rotary import Rotary
+
+__all__ = ["Attention"]
+
+
+class Attention(Module):
+    """y = W_o·concat(softmax(Q·Kᵀ·scale)·V): x (B, T, dim) -> y (B, T, dim).
+
+    Every token looks at the tokens before it and at itself, in H = n_heads ways in parallel. Its
+    query is compared with their keys; the softmax of these scores weights their values.
+
+    dim           channels of x
+    n_heads       H query heads
+    n_kv_heads    KV heads of keys and values, each shared by H/KV query heads; H if None
+    head_dim      D, channels of a head; dim/H if None
+    bias          whether queries, keys and values have a bias; out_bias: the same for `out_proj`,
+                  as bias if None
+    qk_norm       None, or what makes a norm for D channels, such as nn.RMSNorm: queries and keys go
+                  through `q_norm` and `k_norm` before they are turned
+    rotary        a Rotary that turns queries and keys by their positions, or None
+    window        the most keys that a query sees, its own included; None for all before it
+    softcap       c: c·tanh(scores/c) takes the place of the scores
+    scale         of the scores, 1/√D if None
+    causal        False for an encoder: every token looks at all
+    cross         queries come from x, keys and values from another sequence, `memory`
+    dropout       of the weights, in training
+
+    One matrix `qkv` computes queries, keys and values: H·D rows, then KV·D, then KV·D. With cross
+    there are `q` (H·D rows) and `kv` (KV·D rows twice). `out_proj` is W_o.
+    Raises: ValueError if the numbers do not fit each other.
+    Sources: Vaswani et al. (2017), equation 1 and section 3.2.2; grouped queries, Ainslie et al.
+    (2023), "GQA"; windows, Beltagy et al. (2020); qk_norm, Henry et al. (2020).
+    """
+
+    def __init__(
+        self, dim: int, n_heads: int, *, n_kv_heads: int | None = None, head_dim: int | None = None,
+        bias: bool = True, out_bias: bool | None = None,
+        qk_norm: Callable[[int], Module] | None = None, rotary: Rotary | None = None,
+        window: int | None = None, softcap: float | None = None, scale: float | None = None,
+        causal: bool = True, cross: bool = False, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
+        _check(dim, H, KV, head_dim, rotary, window, causal, cross)
+        D = dim // H if head_dim is None else head_dim
+        self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
+        self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
+        self.causal, self.cross, self.dropout = causal and not cross, cross, dropout
+        if cross:
+            self.q = Linear(dim, H * D, bias=bias)
+            self.kv = Linear(dim, 2 * KV * D, bias=bias)
+        else:
+            self.qkv = Linear(dim, (H + 2 * KV) * D, bias=bias)
+        self.q_norm, self.k_norm = (None if qk_norm is None else qk_norm(D) for _ in range(2))
+        self.out_proj = Linear(H * D, dim, bias=bias if out_bias is None else out_bias)
+
+    def forward(
+        self, x: Tensor, *, memory: Tensor | None = None, cache: Any = None,
+        mask: Tensor | None = None, positions: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x (B, T, dim) -> (B, T, dim).
+
+        memory: (B, S, dim), with cross: what x looks at. With a cache it is read once
+        cache: see `new_cache`; x are the tokens that follow those in it
+        mask: in place of the causal mask, bool, True where a token may look, or numbers that are
+        added to the scores; broadcasts to (B, H, T, past + T), with cross to (B, H, T, S). A
+        window holds beside it
+        positions: integers (T) or (B, T) for rotary; past, past + 1, … if None
+        Raises: ValueError if memory is missing, or passed without cross.
+        """
+        if (memory is not None) != self.cross and not (self.cross and cache is not None):
+            what = "needs memory" if self.cross else "takes no memory, only with cross=True"
+            raise ValueError(f"Attention {what}")
+        if self.cross:
+            queries, keys, values = self._from_memory(x, memory, cache)
+            past = start = 0
+        else:
+            past = 0 if cache is None else cache.length
+            queries, keys, values = self._from_x(x, past, positions)
+            start = 0  # the position of the first key
+            if cache is not None:
+                keys, values, start = cache.append(keys, values)  # (B, KV, S, D)
+        B, H, T, D = queries.shape
+        if mask is not None and self.window is not None:
+            mask = self._with_window(mask, past, T, start)  # (..., T, past + T) -> (..., T, S)
+        causal = self.causal and mask is None and T > 1  # one token sees all that are there
+        context = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0, is_causal=causal, scale=self.scale,
+            enable_gqa=self.n_kv_heads != H, offset=past - start if causal else 0,
+            window=self.window if causal else None, softcap=self.softcap,
+        )  # (B, H, T, D)  # fmt: skip
+        return self.out_proj(context.transpose(1, 2).reshape(B, T, H * D))  # (B, T, dim)
+
+    def _from_x(
+        self, x: Tensor, past: int, positions: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, D), keys and values (B, KV, T, D) of x (B, T, dim), turned."""
+        H, KV, D = self.n_heads, self.n_kv_heads, self.head_dim
+        B, T, _ = x.shape
+        qkv = self.qkv(x).view(B, T, H + 2 * KV, D).transpose(1, 2)  # (B, H + 2KV, T, D)
+        queries, keys, values = qkv.split([H, KV, KV], dim=1)  # (B, H, T, D), (B, KV, T, D) twice
+        queries, keys = self._normed(queries, keys)
+        if self.rotary is not None:
+            if positions is None:
+                positions = arange(past, past + T, device=x.device)  # (T)
+            queries, keys = self.rotary(queries, keys, positions=positions)
+        return queries, keys, values
+
+    def _from_memory(
+        self, x: Tensor, memory: Tensor | None, cache: CrossCache | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, D) of x, keys and values (B, KV, S, D) of memory or from the cache."""
+        B, T, _ = x.shape
+        queries = self.q(x).view(B, T, self.n_heads, self.head_dim).transpose(1, 2)
+        stored = None if cache is None else cache.stored()
+        if stored is not None:
+            queries, _ = self._normed(queries, None)
+            return queries, *stored
+        if memory is None:
+            raise ValueError("Attention needs memory: the cache holds none yet")
+        kv = self.kv(memory)  # (B, S, dim) -> (B, S, 2·KV·D)
+        kv = kv.view(B, memory.shape[1], 2 * self.n_kv_heads, self.head_dim).transpose(1, 2)
+        keys, values = kv.split(self.n_kv_heads, dim=1)  # (B, KV, S, D) each
+        queries, keys = self._normed(queries, keys)
+        if cache is not None:
+            keys, values, _ = cache.append(keys, values)
+        return queries, keys, values
+
+    def _normed(self, queries: Tensor, keys: Any) -> tuple[Tensor, Any]:
+        """Queries (B, H, T, D) and keys (B, KV, S, D) or None, normalised over D with a qk_norm."""
+        if self.q_norm is not None and self.k_norm is not None:
+            queries = self.q_norm(queries)
+            keys = None if keys is None else self.k_norm(keys)
+        return queries, keys
+
+    def _with_window(self, mask: Tensor, past: int, T: int, start: int) -> Tensor:
+        """The mask (..., T, past + T) without what the window hides: (..., T, past + T − start)."""
+        xp = xp_of(mask.array)
+        own, keys = xp.arange(past, past + T)[:, None], xp.arange(start, past + T)  # (T, 1), (S)
+        near = wrap((own - keys < self.window) & (keys - own < self.window))  # (T, S)
+        if mask.shape[-1] != 1:
+            mask = mask[..., start:]
+        if mask.dtype is dtypes.bool_:
+            return mask & near
+        return mask.masked_fill(~near, float("-inf"))
+
+    def new_cache(self, max_length: int) -> AttentionCache | CrossCache:
+        """An empty cache for `forward`, with room for max_length tokens, or for a memory."""
+        return CrossCache() if self.cross else AttentionCache(max_length, self.window)
+
+    def extra_repr(self) -> str:
+        options = {
+            "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, "window": self.window,
+            "softcap": self.softcap, "scale": self.scale, "rotary": self.rotary,
+        }  # fmt: skip
+        if self.n_kv_heads == self.n_heads:
+            del options["n_kv_heads"]
+        shown = [f"n_heads={self.n_heads}"]
+        shown += [f"{name}={value}" for name, value in options.items() if value is not None]
+        return ", ".join(shown + [name for name in ("causal", "cross") if getattr(self, name)])
+
+
+def _check(
+    dim: int, H: int, KV: int, head_dim: int | None, rotary: Rotary | None, window: int | None,
+    causal: bool, cross: bool,
+) -> None:  # fmt: skip
+    """Raises: ValueError if the arguments of an Attention do not fit each other."""
+    if head_dim is None and dim % H:
+        raise ValueError(f"Attention: dim must be a multiple of n_heads, got {dim} and {H}")
+    if KV < 1 or H % KV:
+        raise ValueError(f"Attention: n_heads must be a multiple of n_kv_heads, got {H} and {KV}")
+    D = dim // H if head_dim is None else head_dim
+    if rotary is not None and rotary.head_dim != D:
+        raise ValueError(f"Attention: rotary is for a head_dim of {rotary.head_dim}, not {D}")
+    if window is not None and (cross or not causal):
+        raise ValueError("Attention: window needs causal self-attention")
+    if rotary is not None and cross:
+        raise ValueError("Attention: rotary needs self-attention: memory has its own positions")

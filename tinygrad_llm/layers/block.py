@@ -1,0 +1,91 @@
+"""A transformer block: attention and feed forward, each added to its input, and their norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..nn.dropout import Dropout
+from ..nn.module import Module
+from ..tensor import Tensor
+from .cache import DecoderCache
+
+__all__ = ["NORM_PLACES", "Block"]
+
+NORM_PLACES = ("pre", "post", "sandwich")
+
+
+class Block(Module):
+    """x = x + f(x) for f = attention, then feed forward: x (B, T, dim) -> (B, T, dim).
+
+    att           an Attention, or a module that is called as one: (x, cache=, mask=, positions=)
+    ff            a module (B, T, dim) -> (B, T, dim): FeedForward, GatedFeedForward
+    norm          makes a norm over dim, such as partial(nn.LayerNorm, dim)
+    norm_place    "pre": x + f(norm(x)), as in GPT-2 and Llama. "post": norm(x + f(x)), as in the
+                  first Transformer and BERT. "sandwich": x + after(f(norm(x))), as in Gemma 2
+    cross         an Attention with cross=True, which comes between the two and looks at memory
+    dropout       of what is added to x, in training
+
+    Norms are `norm1` (of att), `norm_cross` and `norm2` (of ff); "sandwich" has three more behind
+    these parts, `norm1_after`, `norm_cross_after` and `norm2_after`.
+    Raises: ValueError for another norm_place. Sources: Vaswani et al. (2017), figure 1; pre-norm,
+    Xiong et al. (2020); sandwich, Ding et al. (2021), section 3.4.
+    """
+
+    def __init__(
+        self, att: Module, ff: Module, norm: Callable[[], Module], *, norm_place: str = "pre",
+        cross: Module | None = None, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if norm_place not in NORM_PLACES:
+            raise ValueError(
+                f"Block: norm_place must be {', '.join(NORM_PLACES)}, got {norm_place!r}"
+            )
+        self.norm_place = norm_place
+        self.cross: Module | None = None
+        parts = {"norm1": ("att", att), "norm_cross": ("cross", cross), "norm2": ("ff", ff)}
+        for norm_name, (name, part) in parts.items():
+            if part is None:
+                continue
+            setattr(self, norm_name, norm())
+            setattr(self, name, part)
+            if norm_place == "sandwich":
+                setattr(self, f"{norm_name}_after", norm())
+        self.drop_shortcut = Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, *, memory: Tensor | None = None, cache: Any = None,
+        mask: Tensor | None = None, memory_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x (B, T, dim) -> (B, T, dim).
+
+        memory (B, S, dim) and memory_mask: for cross; cache, mask and positions: see Attention
+        """
+        own, cross = (cache.own, cache.cross) if isinstance(cache, DecoderCache) else (cache, None)
+        x = self._added(
+            x, "norm1", lambda y: self.att(y, cache=own, mask=mask, positions=positions)
+        )
+        attend = self.cross
+        if attend is not None:
+            x = self._added(
+                x, "norm_cross", lambda y: attend(y, memory=memory, cache=cross, mask=memory_mask)
+            )
+        return self._added(x, "norm2", self.ff)
+
+    def _added(self, x: Tensor, norm: str, part: Callable[[Tensor], Tensor]) -> Tensor:
+        """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim)."""
+        if self.norm_place == "post":
+            return getattr(self, norm)(x + self.drop_shortcut(part(x)))
+        y = part(getattr(self, norm)(x))
+        if self.norm_place == "sandwich":
+            y = getattr(self, f"{norm}_after")(y)
+        return x + self.drop_shortcut(y)
+
+    def new_cache(self, max_length: int) -> Any:
+        """An empty cache for `forward`: that of att, or a DecoderCache with that of cross too."""
+        own = self.att.new_cache(max_length)
+        return own if self.cross is None else DecoderCache(own, self.cross.new_cache(max_length))
+
+    def extra_repr(self) -> str:
+        return "" if self.norm_place == "pre" else f"norm_place={self.norm_place!r}"

@@ -1,0 +1,85 @@
+"""Feed forward: each token alone, through a wider layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ..nn import activation as A
+from ..nn.container import Sequential
+from ..nn.linear import Identity, Linear
+from ..nn.module import Module
+from ..tensor import Tensor
+
+__all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module"]
+
+# The names that PyTorch and Hugging Face's configs use.
+ACTIVATIONS: dict[str, Callable[[], Module]] = {
+    "gelu": A.GELU,
+    "gelu_new": partial(A.GELU, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(A.GELU, approximate="tanh"),
+    "leaky_relu": A.LeakyReLU,
+    "linear": Identity,
+    "mish": A.Mish,
+    "relu": A.ReLU,
+    "relu6": A.ReLU6,
+    "sigmoid": A.Sigmoid,
+    "silu": A.SiLU,
+    "swish": A.SiLU,
+    "tanh": A.Tanh,
+}
+
+
+def activation_module(name: str) -> Module:
+    """A new module for an activation's name: "gelu" is exact, "gelu_new" the tanh form.
+
+    Raises: ValueError for another name, with the list of all.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]()
+
+
+class FeedForward(Module):
+    """y = W₂·f(W₁·x + b₁) + b₂, each token alone: x (B, T, dim) -> y (B, T, dim).
+
+    hidden_dim: channels in between, 4·dim if None; activation: the name of f, see ACTIVATIONS
+    W₁ is `layers.0`, W₂ is `layers.2`. Source: Vaswani et al. (2017), equation 2.
+    """
+
+    def __init__(
+        self, dim: int, hidden_dim: int | None = None, *, activation: str = "gelu_new",
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        hidden_dim = 4 * dim if hidden_dim is None else hidden_dim
+        self.layers = Sequential(
+            Linear(dim, hidden_dim, bias=bias),
+            activation_module(activation),
+            Linear(hidden_dim, dim, bias=bias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
+
+
+class GatedFeedForward(Module):
+    """y = W_d·(f(W_g·x)·(W_u·x)), each token alone: x (B, T, dim) -> y (B, T, dim).
+
+    hidden_dim: channels in between; activation: the name of f, "silu" for SwiGLU, see ACTIVATIONS
+    One matrix `gate_up` (2·hidden_dim, dim) computes both factors: its first hidden_dim rows are
+    W_g (Hugging Face's gate_proj), the others W_u (up_proj). W_d is `down` (down_proj).
+    Source: Shazeer (2020), "GLU Variants Improve Transformer", equation 5.
+    """
+
+    def __init__(
+        self, dim: int, hidden_dim: int, *, activation: str = "silu", bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.gate_up = Linear(dim, 2 * hidden_dim, bias=bias)
+        self.activation = activation_module(activation)
+        self.down = Linear(hidden_dim, dim, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)  # (B, T, dim) -> (B, T, hidden_dim) twice
+        return self.down(self.activation(gate) * up)  # (B, T, hidden_dim) -> (B, T, dim)
