@@ -218,6 +218,27 @@ def test_a_graph_needs_few_lengths():
         assert len({width(run.stream.next()) for _ in range(60)}) > 3
 
 
+def test_the_steps_before_a_capture_are_the_usual_ones(other_device):
+    """Tuples and dicts of tensors, and the targets that a reduction sees."""
+    for usual, graphed in zip(
+        trainers(False, other_device), trainers(True, other_device), strict=True
+    ):
+        seen = []
+
+        def reduce(parameters, targets, seen=seen):
+            seen.append(int(targets))
+            return targets
+
+        losses = []
+        for run in (usual, graphed):
+            run.steps = 2
+            run.setup.reduce = reduce
+            run.run(plan=False)
+            losses.append([x["loss"] for x in run.metrics.lines if "loss" in x])
+        assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=1e-4)
+        assert len(seen) == 4 and seen[:2] == seen[2:]
+
+
 @gpu
 def test_a_graph_makes_the_same_steps_of_fine_tuning():
     cuda.fast_dropout()
