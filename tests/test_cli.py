@@ -133,6 +133,11 @@ def test_minutes_choose_the_steps(cli):
     assert code == 0
     steps = int(re.search(r"--steps (\d+) repeats this run", out)[1])
     assert steps >= 10 and find_checkpoint("runs/text.txt-1").step == steps
+    # and it is the run that its config repeats, with its validations
+    every = json.loads(Path("runs/text.txt-1/config.json").read_text())["eval_every"]
+    lines = read_metrics("runs/text.txt-1/metrics.jsonl")
+    validated = [line["step"] for line in lines if "val_loss" in line]
+    assert validated == [*range(0, steps, every), steps]
 
 
 def test_minutes_do_not_train_for_ever_on_a_short_text(cli):

@@ -98,7 +98,7 @@ class Trainer:
     step, tokens = _part("counters.step"), _part("counters.tokens")
     last_loss, val_loss = _part("counters.last_loss"), _part("counters.val_loss")
     steps = _part("options.steps")
-    validation, progress = _part("reporter.validation"), _part("reporter.progress")
+    validation, progress = _part("reporter.validation"), _part("storage.progress")
     folder, metrics = _part("storage.folder"), _part("storage.metrics")
     files, config = _part("storage.files"), _part("storage.config")
     checkpoint, resume_command = _part("storage.checkpoint"), _part("storage.resume_command")

@@ -85,7 +85,11 @@ class Reporter:
     ) -> None:  # fmt: skip
         self.reports, self.options, self.setup = reports, options, setup
         self.storage, self.counters, self.validation = storage, counters, validation
-        self.progress = storage.progress
+
+    @property
+    def progress(self) -> Progress:
+        """What shows the lines of the run."""
+        return self.storage.progress
 
     @property
     def steps_per_epoch(self) -> float | None:
