@@ -44,17 +44,20 @@ def same(a, b, tolerance=1e-12):
     pieces=st.lists(st.integers(1, 9), min_size=1, max_size=9),
     window=st.none() | st.integers(1, 12),
     options=st.sampled_from([{}, {"softcap": 1.5}, {"qk_norm": nn.RMSNorm, "rotary": None}]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_a_text_in_pieces_equals_the_whole(pieces, window, options):
-    layer, n = attention(window=window, **options), sum(pieces)
-    x = inputs(2, n, 12)
+def test_a_text_in_pieces_equals_the_whole(pieces, window, options, dtype):
+    layer, n = attention(window=window, **options).to(dtype), sum(pieces)
+    x = inputs(2, n, 12).to(dtype)
     cache, start, outputs = layer.new_cache(n), 0, []
     with torch.no_grad():
         for piece in pieces:
             outputs.append(layer(x[:, start : start + piece], cache=cache))
             start += piece
         assert cache.length == n
-        same(torch.cat(outputs, 1), layer(x))
+        expected, got = layer(x), torch.cat(outputs, 1)
+        assert got.dtype is dtype
+        same(got, expected, 1e-12 if dtype is torch.float64 else 1e-5 * expected.abs().max().item())
 
 
 def test_truncated_and_continued_equals_never_written():
@@ -255,6 +258,10 @@ def test_no_mask_is_built_in_training():
 
 @pytest.mark.parametrize(("options", "text"), [
     ({"dim": 10, "n_heads": 4}, "dim must be a multiple of n_heads, got 10 and 4"),
+    ({"n_heads": 0}, "n_heads must be an integer of at least 1, got 0"),
+    ({"head_dim": 2.0}, "head_dim must be an integer of at least 1, got 2.0"),
+    ({"window": 0}, "window must be an integer of at least 1, got 0"),
+    ({"softcap": -1.0}, "softcap must be positive and finite, got -1.0"),
     ({"n_kv_heads": 3}, "n_heads must be a multiple of n_kv_heads, got 4 and 3"),
     ({"rotary": Rotary(8)}, "rotary is for a head_dim of 8, not 3"),
     ({"window": 3, "causal": False}, "window needs causal self-attention"),
@@ -282,6 +289,37 @@ def test_dropout_acts_in_training_only():
     same(layer(x), layer(x), 0.0)
     layer.train()
     assert (layer(x) - layer(x)).abs().max().item() > 1e-3
+
+
+def test_on_a_device(device):
+    torch.manual_seed(0)
+    block = Block(
+        attention(window=3, softcap=2.0, qk_norm=OffsetRMSNorm),
+        GatedFeedForward(12, 8),
+        partial(OffsetRMSNorm, 12),
+        cross=attention(cross=True, rotary=None),
+    ).double()
+    head_layer, x, memory = SoftCappedHead(12, 11, 2.0).double(), inputs(2, 7, 12), inputs(2, 4, 12)
+    targets = torch.from_numpy(np.random.default_rng(0).integers(0, 11, (2, 7)))
+    results = []
+    for place in ("cpu", device):
+        for module in (block, head_layer):
+            module.to(place).zero_grad()
+        x, memory, targets = (t.to(place) for t in (x, memory, targets))
+        y = block(x, memory=memory)
+        head_loss(head_layer, y, targets).backward()
+        with torch.no_grad():
+            cache = Cache([block.new_cache(9)], 9)
+            block(x[:, :4], memory=memory, cache=cache.layers[0])
+            cache.reorder([1, 0])
+            flipped = x[torch.tensor([1, 0]).to(place)]
+            rest = block(flipped[:, 4:], cache=cache.layers[0])
+            mask = torch.ones(7, 7, dtype=torch.bool, device=place).tril()
+            masked = block(x, memory=memory, mask=mask)
+        results.append([y, rest, masked, *(p.grad.clone() for p in block.parameters())])
+    for a, b in zip(*results, strict=True):
+        same(a, b.cpu(), 1e-9)
+    same(results[0][0], results[0][2])
 
 
 # -------------------------------------------------------------------------------------- rotary

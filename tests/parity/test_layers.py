@@ -410,6 +410,23 @@ def test_partial_rotary_leaves_the_rest():
     np.testing.assert_array_equal(y.numpy()[..., :8], z.numpy())
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_offset_rms_norm_in_half_precision_rounds_where_gemma_does(dtype):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((40, C)).astype("float32"), 0.1 * rng.standard_normal(C)
+    results = []
+    for lib, layer in ((tg, OffsetRMSNorm(C)), (torch, gemma3.Gemma3RMSNorm(C))):
+        half = getattr(lib, dtype)
+        layer.weight.data = lib.tensor(w).to(half)
+        y = layer(lib.tensor(x).to(half))
+        assert y.dtype is half
+        results.append(y.float().detach().numpy())
+    ours, theirs = results
+    step = {"float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]  # one unit of the last place, relative
+    assert (np.abs(ours - theirs) <= step * np.abs(theirs)).all()
+    assert (ours != theirs).mean() < 1e-3
+
+
 @both_dtypes
 def test_offset_rms_norm_is_gemmas(dtype):
     theirs = fill(gemma3.Gemma3RMSNorm(C, eps=1e-5), dtype)

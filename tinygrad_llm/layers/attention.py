@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,8 @@ class Attention(Module):
         super().__init__()
         H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
         _check(dim, H, KV, head_dim, rotary, window, causal, cross)
+        if softcap is not None and not 0.0 < softcap < math.inf:
+            raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         D = dim // H if head_dim is None else head_dim
         self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
@@ -163,6 +166,19 @@ class Attention(Module):
         """An empty cache for `forward`, with room for max_length tokens, or for a memory."""
         return CrossCache() if self.cross else AttentionCache(max_length, self.window)
 
+    def flops_per_token(self, context_length: int) -> float:
+        """Floating-point operations of scores and weighted sums per token, forward and backward.
+
+        12·H·D for each key that a query sees: two products forward and four backward, each of a
+        multiplication and an addition per channel. On average a query sees T/2 keys in a text of
+        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal.
+        """
+        T, w = context_length, self.window
+        seen = T / 2 if self.causal else T
+        if w is not None and w < T:
+            seen = w - w * w / (2 * T)
+        return 12.0 * self.n_heads * self.head_dim * seen
+
     def extra_repr(self) -> str:
         options = {
             "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, "window": self.window,
@@ -180,9 +196,13 @@ def _check(
     causal: bool, cross: bool,
 ) -> None:  # fmt: skip
     """Raises: ValueError if the arguments of an Attention do not fit each other."""
+    sizes = {"dim": dim, "n_heads": H, "n_kv_heads": KV, "head_dim": head_dim, "window": window}
+    for name, size in sizes.items():
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"Attention: {name} must be an integer of at least 1, got {size!r}")
     if head_dim is None and dim % H:
         raise ValueError(f"Attention: dim must be a multiple of n_heads, got {dim} and {H}")
-    if KV < 1 or H % KV:
+    if H % KV:
         raise ValueError(f"Attention: n_heads must be a multiple of n_kv_heads, got {H} and {KV}")
     D = dim // H if head_dim is None else head_dim
     if rotary is not None and rotary.head_dim != D:

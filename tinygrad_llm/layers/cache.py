@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ..arrays.devices import xp_of
+import numpy as np
+
+from ..arrays.devices import device_of, move, xp_of
 from ..tensor import Tensor, wrap
 
 __all__ = ["AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache"]
@@ -40,15 +42,15 @@ def _arrays(keys: Tensor, values: Tensor) -> tuple[Any, Any]:
 
 def _rows(indices: Any, stored: Any) -> Any:
     """The checked indices of `reorder` as an array on the device of what is stored."""
-    xp, n_rows = xp_of(stored), stored.shape[0]
-    rows = indices.array if isinstance(indices, Tensor) else xp.asarray(indices)
+    n_rows = stored.shape[0]
+    rows = indices.array if isinstance(indices, Tensor) else np.asarray(indices)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise ValueError(f"reorder: indices must be integers of the shape (B,), got {rows!r}")
     if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < n_rows):
         raise IndexError(
             f"reorder: indices must be rows of the cache, 0 … {n_rows - 1}, got {rows.tolist()}"
         )
-    return rows
+    return move(rows, *device_of(stored))
 
 
 class AttentionCache:

@@ -7,7 +7,7 @@ from typing import Any
 from ..nn import functional as F
 from ..nn import init
 from ..nn.norm import RMSNorm
-from ..tensor import Tensor
+from ..tensor import Tensor, dtypes
 
 __all__ = ["OffsetRMSNorm"]
 
@@ -16,7 +16,8 @@ class OffsetRMSNorm(RMSNorm):
     """y = (offset + w)·x/√(mean(x²) + eps): x (..., dim) -> y (..., dim).
 
     The weight (dim) starts at 1 − offset, so that the layer starts as an RMSNorm does. Gemma stores
-    its weights so, with offset 1: weight decay then pulls the factor to one, not to zero.
+    its weights so, with offset 1: weight decay then pulls the factor to one, not to zero. In half
+    precisions it computes in float32 and rounds once, as Gemma does.
     Sources: Zhang and Sennrich (2019), equation 4; Gemma Team (2024), "Gemma".
     """
 
@@ -34,7 +35,10 @@ class OffsetRMSNorm(RMSNorm):
         init.constant_(self.weight, 1.0 - self.offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight + self.offset, self.eps)
+        if x.dtype not in (dtypes.float16, dtypes.bfloat16):
+            return F.rms_norm(x, self.normalized_shape, self.weight + self.offset, self.eps)
+        factor = self.weight.float() + self.offset  # 1 + w in bfloat16 would lose w's digits
+        return F.rms_norm(x.float(), self.normalized_shape, factor, self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, offset={self.offset:g}"

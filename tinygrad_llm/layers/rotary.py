@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import device_of, move, xp_of
 from ..nn import functional as F
 from ..tensor import Tensor, dtypes, wrap
 
@@ -167,14 +167,17 @@ class Rotary:
         self.head_dim, self.dim, self.base, self.interleaved = head_dim, dim, base, interleaved
         self.scaling = dict(scaling or {})
         self.frequencies, self.attention_factor = _scaled(dim, base, self.scaling)
+        self._on_device = {("cpu", 0): self.frequencies}  # copied once to each device
 
     def angles(self, positions: Tensor, dtype: Any = None) -> tuple[Tensor, Tensor]:
         """(cos φ, sin φ) of every pair, times the attention factor: (..., R/2) each.
 
         positions: integers (...); dtype: of the result, the default dtype if None
         """
-        xp = xp_of(positions.array)
-        angle = positions.array[..., None].astype("float32") * xp.asarray(self.frequencies)
+        xp, device = xp_of(positions.array), device_of(positions.array)
+        if device not in self._on_device:
+            self._on_device[device] = move(self.frequencies, *device)
+        angle = positions.array[..., None].astype("float32") * self._on_device[device]
         angle = angle.astype("float64")  # (...) -> (..., R/2); float64 rounds cos and sin once
         factor, kind = self.attention_factor, dtypes.numpy_dtype(dtype)
         cos, sin = (f(angle).astype("float32") for f in (xp.cos, xp.sin))

@@ -125,10 +125,6 @@ class GPTClassifier(Model):
         """The most tokens that the model sees."""
         return self.model.context_length
 
-    def flops_between_tokens(self, context_length: int) -> float:
-        """The language model's."""
-        return self.model.flops_between_tokens(context_length)
-
     def _mask(self, lengths: Tensor, T: int) -> Tensor | None:
         """None for the causal mask; else (B, 1, 1, T): every token may look at all real ones."""
         if self.config.causal:

@@ -1,7 +1,7 @@
 """What the three kinds of fine-tuning runs share: base, data, model, trainer, folder, report.
 
-    run = Classify(resolved(ClassifyOptions, {"data": "reviews.csv"}), progress=False)
-    result = run.run()
+run = Classify(resolved(ClassifyOptions, {"data": "reviews.csv"}), progress=False)
+result = run.run()
 """
 
 from __future__ import annotations

@@ -89,7 +89,6 @@ class Instruct(Finetuning):
         return {"style": self.o.style}
 
     def report(self, result: Result) -> None:
-        o = self.o
         answered = answer_all(self, self.model, self.asked)
         scores = [word_overlap(e["model_response"], e["output"]) for e in answered]
         exact = sum(e["model_response"].strip() == e["output"].strip() for e in answered)

@@ -17,6 +17,7 @@ import numpy as np
 from ... import nn
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
+from ...layers.block import Block
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
@@ -151,6 +152,10 @@ layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
 layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
 layer(Attention, lambda s: Attention(s["C"], s["H"]))
 layer(FeedForward, lambda s: FeedForward(s["C"]))
+layer(
+    Block,
+    lambda s: Block(Attention(s["C"], s["H"]), FeedForward(s["C"]), partial(nn.LayerNorm, s["C"])),
+)
 layer(GatedFeedForward, lambda s: GatedFeedForward(s["C"], s["F"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
 layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
