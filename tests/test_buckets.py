@@ -26,6 +26,7 @@ from tinygrad_llm.finetune import (
 )
 from tinygrad_llm.finetune.buckets import bucket_lengths, padded_length
 from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig
+from tinygrad_llm.training import stepper
 from tinygrad_llm.training.step import model_loss, to_device_of
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -192,8 +193,8 @@ def test_a_captured_step_computes_the_same_loss(name, other_device):
 
 
 # ------------------------------------------------------------------------------------- trainers
-def trainers(graph, device="cpu", drop_rate=0.0):
-    shared = dict(steps=40, batch_size=4, graph=graph, buckets=3, lr=1e-3, progress=False)
+def trainers(graph, device="cpu", drop_rate=0.0, progress=False):
+    shared = dict(steps=40, batch_size=4, graph=graph, buckets=3, lr=1e-3, progress=progress)
     words = Letters()
     yield classification_trainer(
         classifier(drop_rate=drop_rate).to(device),
@@ -237,6 +238,29 @@ def test_the_steps_before_a_capture_are_the_usual_ones(other_device):
             losses.append([x["loss"] for x in run.metrics.lines if "loss" in x])
         assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=1e-4)
         assert len(seen) == 4 and seen[:2] == seen[2:]
+
+
+def test_a_loss_that_cannot_be_captured_is_trained_without_a_graph(monkeypatch, capsys):
+    class Refusing:
+        def __init__(self, setup):
+            pass
+
+        def __call__(self, batch, targets):
+            raise RuntimeError("x cannot be captured in a CUDA graph: do it outside the capture")
+
+    monkeypatch.setattr(stepper, "graphable", lambda *arguments: True)
+    monkeypatch.setattr(stepper, "GraphedStep", Refusing)
+    losses = []
+    for graph in (False, None):
+        run = next(trainers(graph, drop_rate=0.1, progress=True))
+        torch.manual_seed(2)
+        run.run(plan=False)
+        losses.append([x["loss"] for x in run.metrics.lines if "loss" in x])
+    assert losses[0] == losses[1] and len(losses[0]) == 40
+    assert capsys.readouterr().out.count("without a CUDA graph: x cannot be captured") == 1
+    run = next(trainers(True))
+    with pytest.raises(RuntimeError, match="cannot be captured"):
+        run.run(plan=False)
 
 
 @gpu

@@ -150,8 +150,8 @@ PYTORCHS = {
     "Adam", "AdamW", "DataLoader", "EmbeddingBag", "Embedding", "MultiheadAttention", "OneCycleLR",
     "RMSprop",
 }  # fmt: skip
-# One class serves every model, with the arguments' names of the models' configs: each is one fact of
-# the published model, and a layer does not see a config.
+# One class serves every model: each argument is one fact of published models, and a layer does not
+# see a model's config.
 ONE_FOR_ALL_MODELS = {"Attention"}
 # A dataclass of options is the one list of them: who makes one names those that differ.
 OPTIONS = {"Options", "TrainingOptions"}

@@ -111,7 +111,7 @@ class Tuning(Generic[O]):
         config = dict(shared.pop("config", None) or {})
         if has_lora:
             config.setdefault("lora", lora.settings(model))
-        options = dataclasses.replace(o, steps=steps, epochs=epochs, lr=lr, graph=graph)
+        options = dataclasses.replace(o, steps=steps, epochs=epochs, lr=lr)
         return Trainer(
             model, optimizer, batches, options, validation=validation, config=config,
             scheduler=WarmupCosineLR(optimizer, warmup, steps, least), **shared,

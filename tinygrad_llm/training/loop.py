@@ -130,9 +130,9 @@ class Trainer:
             model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler
         )
         self.counters = Counters()
-        self.stepper = Stepper(self.setup, o.graph)
         asked = Reports(**reports)
         self.storage = Storage(o, Stored(**stored), asked.shown())
+        self.stepper = Stepper(self.setup, o.graph, self.storage.progress.note)
         self.reporter = Reporter(asked, o, self.setup, self.storage, self.counters, validation)
         self.measured: Measured | None = None
 

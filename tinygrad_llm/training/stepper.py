@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +33,14 @@ class Step(NamedTuple):
 class Stepper:
     """Makes the steps of a setup, in one launch each where `graph` says so (None: if possible).
 
-    Every loss and gradient norm is checked before the weights change.
+    Every loss and gradient norm is checked before the weights change. note: is called with a line
+    if a part of the step cannot be captured where `graph` is None: steps are then made without one.
     """
 
-    def __init__(self, setup: Setup, graph: bool | None = False) -> None:
-        self.setup = setup
+    def __init__(
+        self, setup: Setup, graph: bool | None = False, note: Callable[[str], None] = print
+    ) -> None:
+        self.setup, self.note = setup, note
         self.graph = graph
         self._graphed: GraphedStep | None = None
         self._last: list[Any] = []  # the batches of the last step
@@ -53,24 +56,42 @@ class Stepper:
         """
         setup = self.setup
         setup.model.train()
-        graph = self.graph
-        if graph is None:
-            graph = graphable(setup.model, setup.optimizer, setup.loss, setup.accumulation)
         self._last = setup.take()
         random_state = random.get_rng_state()
         try:
-            made = self._graph_step() if graph else self._eager_step()
+            made, updated = self._graph_or_eager_step(random_state)
         except BadLossError as error:
             raise self.bad_loss(error, number, checkpoint) from error
         if made.norm is None:
             return made
         if not math.isfinite(made.norm):
             raise self._bad_gradient(made.norm, random_state, number, checkpoint)
-        if not graph:
+        if not updated:
             setup.optimizer.step()
         if setup.scheduler is not None:
             setup.scheduler.step()
         return made
+
+    def _graph_or_eager_step(self, random_state: Any) -> tuple[Step, bool]:
+        """A step, and whether its update was made too.
+
+        Raises: RuntimeError if `graph` is True and a part of the step cannot be captured.
+        """
+        s = self.setup
+        graph = self.graph
+        if graph is None:
+            graph = graphable(s.model, s.optimizer, s.loss, s.accumulation)
+        if not graph:
+            return self._eager_step(), False
+        try:
+            return self._graph_step(), True
+        except RuntimeError as error:
+            if self.graph is not None or "cannot be captured" not in str(error):
+                raise
+            self.note(f"without a CUDA graph: {error}")
+        self.graph = False
+        random.set_rng_state(random_state)
+        return self._eager_step(), False
 
     def _eager_step(self) -> Step:
         """A step up to the update."""
