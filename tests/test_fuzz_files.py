@@ -22,8 +22,6 @@ import pytest
 from mutations import change_bytes, change_json
 
 import tinygrad_llm as torch
-from tinygrad_llm.cli.errors import BadValue
-from tinygrad_llm.cli.options import read_config
 from tinygrad_llm.finetune.files import class_names, number_labels, read_entries, read_labelled
 from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTConfig, load_gpt2, save_pretrained
@@ -31,6 +29,9 @@ from tinygrad_llm.optim import AdamW
 from tinygrad_llm.study.exercises.progress import Progress
 from tinygrad_llm.text import BPETokenizer, CharTokenizer, SimpleTokenizer, load_tokenizer
 from tinygrad_llm.training import StorageError, find_checkpoint, read_metrics, save_checkpoint
+from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.presets import PretrainOptions
+from tinygrad_llm.training.settings import read_config
 from tinygrad_llm.weights import SafeTensorsError
 from tinygrad_llm.weights import save as safetensors
 
@@ -220,7 +221,9 @@ def gpt2(folder: Path) -> Path:
 
 def config(folder: Path) -> Path:
     path = folder / "options.json"
-    path.write_text(json.dumps({"steps": 3, "lr": 0.1, "n-layers": 2, "tokenizer": "bpe"}))
+    path.write_text(
+        json.dumps({"steps": 3, "lr": 0.1, "n-layers": 2, "seed": 5, "tokenizer": "bpe"})
+    )
     return path
 
 
@@ -250,7 +253,7 @@ FILE_READERS = {
     "checkpoint, its state": (checkpoint("state.json"), use_checkpoint, (StorageError,)),
     "checkpoint, its manifest": (checkpoint("manifest.json"), use_checkpoint, (StorageError,)),
     "GPT-2's config": (gpt2, lambda p: load_gpt2(p.parent), (*BAD, TypeError, SafeTensorsError)),
-    "options": (config, read_config, (BadValue,)),
+    "options": (config, lambda p: read_config(p, PretrainOptions), (OptionError,)),
     "metrics": (metrics, read_metrics, BAD),
     "progress": (progress, lambda p: Progress(p.parent).save(), BAD),
 }

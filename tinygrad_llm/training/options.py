@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from ..files.untrusted import describe
+
 __all__ = [
     "GROUPS",
     "Option",
@@ -233,7 +235,7 @@ def converted(declared: Option, value: Any) -> Any:
     else:
         right = isinstance(value, str | os.PathLike)
     if not right:
-        raise OptionError(f"`{declared.field}` should be {_WORDS[kind]}, got {value!r}")
+        raise OptionError(f"`{declared.field}` should be {_WORDS[kind]}, got {describe(value)}")
     return value if kind is str else kind(value)
 
 

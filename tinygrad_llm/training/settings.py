@@ -8,13 +8,14 @@ Also the table of the options of a kind of training, as OPTIONS.md shows it.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..files.json_files import parse_json
+from ..files.untrusted import describe, translated
 from .checkpoint import Checkpoint
 from .options import Option, OptionError, Options, converted, did_you_mean
 
@@ -37,10 +38,8 @@ def read_config(path: str | Path, kind: type[Options]) -> dict[str, Any]:
         raise OptionError(f"`config`: {path} is a folder, not a JSON or TOML file") from None
     except UnicodeDecodeError as error:
         raise OptionError(f"`config`: {path} is not UTF-8 (byte {error.start})") from error
-    try:
-        values = _toml(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except ValueError as error:
-        raise OptionError(f"`config`: {path} cannot be read: {error}") from error
+    with translated(f"`config`: {path} cannot be read:", OptionError, ""):
+        values = _toml(text) if path.suffix.lower() == ".toml" else parse_json(text, "it")
     if not isinstance(values, dict):
         raise OptionError(f"`config`: {path} should hold names and values, one table of them")
     return _checked({key.replace("-", "_"): value for key, value in values.items()}, path, kind)
@@ -60,6 +59,7 @@ def _checked(values: Mapping[str, Any], where: Path, kind: type[Options]) -> dic
     right = {}
     for name, value in values.items():
         if name not in known:
+            name = name[:60]
             raise OptionError(f"{where}: there is no option {name}{did_you_mean(name, known)}")
         try:
             right[known[name].field] = converted(known[name], value)
@@ -106,6 +106,8 @@ def kept_options(
     Raises: OptionError for a given option that differs and is not one of those that may change.
     """
     stored: dict[str, Any] = checkpoint.config["options"]
+    if not isinstance(stored, dict):
+        raise OptionError(f"{checkpoint.path}: its options are {describe(stored)}")
     known = kind.declared()
     for name, value in given.items():
         if not known[name].about.may_change and value != stored.get(known[name].name):
