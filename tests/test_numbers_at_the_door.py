@@ -59,6 +59,14 @@ BY_FUNCTION: dict[str, dict[str, Any]] = {
     "hsplit": {"indices_or_sections": 3}, "vsplit": {"indices_or_sections": 2},
     "dsplit": {"indices_or_sections": 2}, "tensor_split": {"indices_or_sections": 2},
     "expand": {}, "linspace": {"start": 0.0, "end": 1.0}, "logspace": {"start": 0.0, "end": 1.0},
+    "multinomial": {"input": X[0], "num_samples": 2},
+    "isin": {"elements": IDS, "test_elements": IDS[0]},
+    "bucketize": {"boundaries": X[0, 0]}, "cat": {"tensors": [X, X]}, "concat": {"tensors": [X, X]},
+    "stack": {"tensors": [X, X]}, "asarray": {"obj": [1, 2]},
+    "scatter_add": {"index": X.long() * 0, "src": X}, "gather": {"index": X.long() * 0},
+    "scatter": {"index": X.long() * 0, "src": X}, "take_along_dim": {"indices": X.long() * 0},
+    "index_add": {"source": X[:, : IDS[0].numel()]}, "bernoulli": {"p": 0.5},
+    "index_copy": {"source": X[:, : IDS[0].numel()]}, "conv1d": {"weight": X[:, :, :2]},
     "normal": {"mean": 0.0}, "pad": {"pad": (1, 1)},
 }  # fmt: skip
 STARS = {

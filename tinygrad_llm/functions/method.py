@@ -74,18 +74,21 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     first = 0 if 0 in places else 1  # where numbers may begin
     only_numbers = places == tuple(range(first, len(places) + first))
     fits = (PLAIN - {Tensor} if only_numbers else PLAIN).issuperset
+    fit_by_name = (PLAIN - {Tensor} if names else PLAIN).issuperset
     to_look_at = () if only_numbers else places
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not fits(map(type, args[first:])):
-            args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
-        for i in to_look_at:
-            if i >= len(args):
-                break
-            if type(args[i]) is Tensor:
-                args = (*args[:i], number(args[i]), *args[i + 1 :])
-        if kwargs:
+        n = len(args)
+        if n > first:
+            if not fits(map(type, args[1:] if first else args)):
+                args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
+            for i in to_look_at:
+                if i >= n:
+                    break
+                if type(args[i]) is Tensor:
+                    args = (*args[:i], number(args[i]), *args[i + 1 :])
+        if kwargs and not fit_by_name(map(type, kwargs.values())):
             kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)

@@ -119,10 +119,14 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 # --------------------------------------------------------------------------- the blanked backward
-def _backward_of(source: str) -> ast.FunctionDef:
+def _methods_of(source: str) -> dict[str, ast.FunctionDef]:
     cls = ast.parse(source).body[0]
     assert isinstance(cls, ast.ClassDef)
-    return next(n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "backward")
+    return {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
+
+
+def _backward_of(source: str) -> ast.FunctionDef:
+    return _methods_of(source)["backward"]
 
 
 def _blanked(cls: type[Op], source: str) -> str:
@@ -131,7 +135,7 @@ def _blanked(cls: type[Op], source: str) -> str:
     function = _backward_of(source)
     body = function.body
     if cls.name in SCAFFOLD:
-        return _blanked_loop(cls, lines, body)
+        return _blanked_loop(cls, lines, _methods_of(source))
     kept = [s for s in body[:1] if "self.saved" in _text(lines, s) and isinstance(s, ast.Assign)]
     if kept and isinstance(kept[0].targets[0], ast.Tuple | ast.Name):
         first = body[1] if len(body) > 1 else body[0]
@@ -159,8 +163,14 @@ def _grad_inputs(cls: type[Op]) -> list[int]:
     return sorted({i for s in samples(cls.name) for i in s.run(cls).grad_inputs})
 
 
-def _blanked_loop(cls: type[Op], lines: list[str], body: list[ast.stmt]) -> str:
-    loop = next(n for s in body for n in ast.walk(s) if isinstance(n, ast.For))
+def _blanked_loop(cls: type[Op], lines: list[str], methods: dict[str, ast.FunctionDef]) -> str:
+    """The class without the rest of the loop in backward, or in the method that backward calls."""
+    backward = list(ast.walk(methods["backward"]))
+    called = [
+        methods[n.attr] for n in backward if isinstance(n, ast.Attribute) and n.attr in methods
+    ]
+    nodes = [n for f in (methods["backward"], *called) for n in ast.walk(f)]
+    loop = next(n for n in nodes if isinstance(n, ast.For))
     first = loop.body[SCAFFOLD[cls.name]]
     names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _grad_inputs(cls))
     indent = " " * first.col_offset
