@@ -172,7 +172,16 @@ def _renamed(function: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | N
 
 
 _NUMBERS = frozenset(
-    "int float bool int|None float|None bool|None int|Sequence[int] float|Sequence[float]".split()
+    [
+        "int",
+        "float",
+        "bool",
+        "int | None",
+        "float | None",
+        "bool | None",
+        "int | Sequence[int]",
+        "float | Sequence[float]",
+    ]
 )
 # Arguments that are numbers, or several, wherever their annotation does not say so. max and min
 # take a tensor in the place of dim.
@@ -182,12 +191,13 @@ _NAMES_OF_NUMBERS = frozenset(
 )
 
 
+@functools.cache  # of a method once for both of its forms
 def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
     """The positions and the names of a function's arguments that are numbers, never tensors."""
     hints, parameters, star = function.__annotations__, _parameters(function), _star(function)
 
     def is_number(name: str) -> bool:
-        hint = str(hints.get(name, "Any")).replace(" ", "")
+        hint = hints.get(name, "Any")
         if hint == "Any":
             return name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters)
         return hint in _NUMBERS

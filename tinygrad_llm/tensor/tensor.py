@@ -20,7 +20,6 @@ from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
 from .formats import order_named
-from .gradient import check_gradient, refused_type
 from .layout import strided
 from .missing_names import names_of
 from .size import Size
@@ -232,6 +231,8 @@ class Tensor:
         and device.
         """
         if value is not None:
+            from .gradient import check_gradient, refused_type  # imported when first needed
+
             if not isinstance(value, Tensor):
                 raise refused_type(value)
             check_gradient(self, value)
