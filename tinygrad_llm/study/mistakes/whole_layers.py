@@ -200,7 +200,7 @@ wrong_layer(
      {"pairs": lambda self, logits, targets: (logits[:-1], targets[1:])}),
 )  # fmt: skip
 LORA_FACTORS = (
-    ("scale forgotten", "The factor α/r is missing.", {"factor": lambda self, lora: 1.0}),
+    ("scale forgotten", "The factor α/r of the product B·A is missing.", {"factor": lambda self, lora: 1.0}),
     ("scaled by α", "The factor is α: it is α/r, so that another rank needs no other learning "
      "rate.", {"factor": lambda self, lora: lora.alpha}),
     ("scaled by α/√r", "The factor is α/√r, rank-stabilised LoRA's: here it is α/r.",
