@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn, random
+from ...autograd.grad_mode import no_grad
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
@@ -25,7 +26,7 @@ from ...layers.rotary import Rotary
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
 
-__all__ = ["LayerCall", "layer_calls", "same_values"]
+__all__ = ["LayerCall", "largest_difference", "layer_calls", "same_values"]
 
 Use = Callable[..., Tensor]  # (layer or twin, *inputs) -> what is compared
 
@@ -275,3 +276,14 @@ def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
     every = [*_attention_calls(), *_rotary_calls(), *_other_calls(), *_cache_calls()]
     return [call for call in every if name is None or call.layer == name]
+
+
+def largest_difference(name: str) -> float:
+    """Between a layer's outputs and its slow twin's, over all of its calls, in float64."""
+    differences = []
+    for call in layer_calls(name):
+        layer, inputs = call.made()
+        with no_grad():
+            expected, got = call.run(call.twin(layer), inputs), call.run(call.made()[0], inputs)
+        differences.append(float(abs(got.array - expected.array).max(initial=0.0)))
+    return max(differences)
