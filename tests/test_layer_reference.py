@@ -19,8 +19,8 @@ from tinygrad_llm.layers.rotary import Rotary
 from tinygrad_llm.study.check.diagnose_layer import diagnose_layer
 from tinygrad_llm.study.check.layer_reference import LAYER_TWINS, SlowAttention, SlowRotary
 from tinygrad_llm.study.check.layer_samples import SCALINGS, layer_calls, same_values
+from tinygrad_llm.study.common.layer_exercises import EXERCISES_OF
 from tinygrad_llm.study.exercises import exercises
-from tinygrad_llm.study.exercises.layer_names import EXERCISES_OF
 from tinygrad_llm.study.explain.layer_examples import LAYERS
 from tinygrad_llm.study.mistakes.whole_layers import LAYER_MISTAKES
 
@@ -108,7 +108,9 @@ def test_any_attention_equals_the_loop(heads, T, options):
     assert_same(layer(x), SlowAttention(layer)(x), 1e-12, str(options))
 
 
-@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda s: "plain" if s is None else s["rope_type"])
+@pytest.mark.parametrize(
+    "scaling", SCALINGS, ids=lambda s: "plain" if s is None else s["rope_type"]
+)
 @pytest.mark.parametrize("dim", [2, 8, 14, 64])
 def test_frequencies_by_the_definition(scaling, dim):
     rotary = Rotary(dim, 500.0, scaling=scaling)
@@ -176,7 +178,7 @@ def test_what_has_no_name_and_what_has_no_twin():
         type(EVERY[0])("Attention", "n", "s", {"nothing": len}).planted(SlowAttention)
 
 
-# -------------------------------------------------------------------------------- nothing is missing
+# ----------------------------------------------------------------------------- nothing is missing
 def test_every_public_layer_is_taught():
     """A layer without a slow twin, three mistakes, a page or an exercise fails here, by name."""
     public = public_layers()

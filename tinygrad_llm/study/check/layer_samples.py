@@ -95,7 +95,8 @@ def _attention_calls() -> list[LayerCall]:
     rotary = {"rotary": Rotary(4)}
     kinds: list[dict[str, Any]] = [
         {}, {"n_kv_heads": None, "bias": False}, {"n_kv_heads": 1, "causal": False},
-        {"window": 2}, {"window": 3, **rotary}, {"qk_norm": partial(nn.RMSNorm, eps=1e-5), **rotary},
+        {"window": 2}, {"window": 3, **rotary},
+        {"qk_norm": partial(nn.RMSNorm, eps=1e-5), **rotary},
         {"softcap": 0.7, "scale": 0.9},
         {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
     ]  # fmt: skip
@@ -107,10 +108,11 @@ def _attention_calls() -> list[LayerCall]:
         )
     )
     near = wrap(np.eye(5, dtype=bool) | (np.arange(5) % 2 == 0))  # (T, T)
-    for options in ({}, {"window": 3}):
-        calls.append(
-            LayerCall("Attention", partial(_attention, **options), ((2, 5, 6),), {"mask": near})
-        )
+    bias = wrap(np.linspace(-1.0, 2.0, 2 * 4 * 5).reshape(2, 4, 1, 5))  # added to the scores
+    for mask in (near, bias):
+        for options in ({}, {"window": 3}):
+            make = partial(_attention, **options)
+            calls.append(LayerCall("Attention", make, ((2, 5, 6),), {"mask": mask}))
     across = partial(_attention, cross=True, qk_norm=partial(nn.RMSNorm, eps=1e-5))
     calls.append(LayerCall("Attention", across, ((2, 3, 6), (2, 7, 6)), use=_with_memory))
     return calls
@@ -136,7 +138,7 @@ def _turned(layer: Any, x: Tensor) -> Tensor:
 
 
 def _rotary_calls() -> list[LayerCall]:
-    kinds = [{"scaling": s, "base": 500.0} for s in SCALINGS]
+    kinds: list[dict[str, Any]] = [{"scaling": s, "base": 500.0} for s in SCALINGS]
     kinds += [{"interleaved": True}, {"partial": 0.5}, {"partial": 0.75, "interleaved": True}]
     return [LayerCall("Rotary", partial(Rotary, 8, **k), ((2, 3, 5, 8),), use=_turned)
             for k in kinds]  # fmt: skip
@@ -158,6 +160,10 @@ class _HeadLoss:
 
     def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return head_loss(self.head, hidden, targets)
+
+
+def _with_its_loss(make_head: Callable[[], Any]) -> _HeadLoss:
+    return _HeadLoss(make_head())
 
 
 def _tied() -> nn.Linear:
@@ -186,7 +192,7 @@ def _other_calls() -> list[LayerCall]:
     for make_head in (_tied, partial(nn.Linear, 6, 9), partial(SoftCappedHead, 6, 9, 0.8)):
         calls.append(
             LayerCall(
-                "head_loss", lambda make=make_head: _HeadLoss(make()), ((2, 3, 6), (2, 3)),
+                "head_loss", partial(_with_its_loss, make_head), ((2, 3, 6), (2, 3)),
                 ids_below=9,
             )
         )  # fmt: skip

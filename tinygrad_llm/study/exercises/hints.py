@@ -249,7 +249,8 @@ HINTS: dict[str, tuple[str, ...]] = {
         "(targets != ignore_index).sum().",
     ),
     "window_cache": (
-        "What is kept belongs to the last tokens: its first position is length − how many are kept.",
+        "What is kept belongs to the last tokens: its first position is length minus how many are "
+        "kept.",
         "Return all of it with the new ones; keep only the last window − 1 for the next call. A "
         "window of 1 keeps none: compute the start of the slice, [-0:] would be everything.",
     ),

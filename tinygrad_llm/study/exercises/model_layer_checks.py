@@ -81,7 +81,7 @@ def _(m):
     rotary = Rotary(4)
     theirs = _noisy(Attention(8, 2, qk_norm=torch.nn.RMSNorm, rotary=rotary))
     _same_layer(m.NormedAttention(8, 2, rotary), theirs, torch.randn(2, 5, 8),
-                "q_norm and k_norm come before the rotation, and values are left alone")  # fmt: skip
+                "q_norm and k_norm come before the rotation, values stay as they are")  # fmt: skip
 
 
 @check("soft_cap", "between −c and c")
@@ -133,7 +133,8 @@ def _(m):
 @check("cross_attention", "the memory is computed once")
 def _(m):
     torch = _torch()
-    layer, cache = m.CrossAttention(6, 2), {}
+    layer = m.CrossAttention(6, 2)
+    cache: dict[str, Any] = {}
     x, memory = torch.randn(2, 4, 6), torch.randn(2, 5, 6)
     expected = layer(x, memory)
     first = layer(x[:, :1], memory, cache)
@@ -211,7 +212,9 @@ def _(m):
     for place in ("pre", "post", "sandwich"):
         att, ff = nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh())
         theirs = _noisy(Block(_Taking(att), ff, partial(nn.LayerNorm, 6), norm_place=place))
-        mine = m.Block(6, _Taking(nn.Linear(6, 6)), nn.Sequential(nn.Linear(6, 6), nn.Tanh()), place)
+        mine = m.Block(
+            6, _Taking(nn.Linear(6, 6)), nn.Sequential(nn.Linear(6, 6), nn.Tanh()), place
+        )
         _same_layer(mine, theirs, torch.randn(2, 3, 6), f"norm_place {place!r}")
 
 

@@ -11,6 +11,7 @@ from ...autograd.grad_mode import enable_grad
 from ...nn.module import Module
 from ...tensor import Tensor
 from ...tensor.nested import tensors_in
+from ..common.layer_exercises import EXERCISES_OF
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
 from ..memory.at_size import kept_by, letters_of, size_at
@@ -20,7 +21,7 @@ from .op import OneOp, check_rows, gradients_of
 __all__ = ["explain_layer"]
 
 
-def explain_layer(kind: type) -> dict[str, Any]:
+def explain_layer(kind: Any) -> dict[str, Any]:
     """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     data: dict[str, Any] = {
@@ -38,8 +39,8 @@ def explain_layer(kind: type) -> dict[str, Any]:
     }
     example = LAYERS.get(kind.__name__)
     if example is None or example.kind is not kind:
-        forward = source_of(getattr(kind, "forward", None) or kind.__init__)
-        return {**data, "forward": forward, "example": None, "memory": None, "check": []}
+        data["forward"] = source_of(kind.forward)
+        return {**data, "example": None, "memory": None, "check": []}
     data["forward"] = source_of(getattr(kind, example.method))
     if kind.__module__.startswith("tinygrad_llm.layers."):
         data |= _taught(kind.__name__)
@@ -56,7 +57,6 @@ def _taught(name: str) -> dict[str, Any]:
     """The slow twin of a layer of models, its named mistakes and the exercises that build it."""
     from ..check.layer_reference import LAYER_TWINS
     from ..check.layer_samples import largest_difference
-    from ..exercises.layer_names import EXERCISES_OF
     from ..mistakes.whole_layers import LAYER_MISTAKES
 
     return {
@@ -100,6 +100,7 @@ def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
         "ops": [
             {"name": op.name, "outputs": [tuple(y.shape) for y in results]}
             for op, _, results in watch.every
+            if example.gradients
         ],
     }
 

@@ -181,9 +181,9 @@ layer(
     Rotary,
     lambda s: Holding(Rotary(2 * s["R"]), f"Rotary({2 * s['R']})"),
     "BHTR BHTR",
-    call=lambda module, x, y: module.held(
-        cat([x, y], -1), positions=wrap(np.arange(x.shape[2]))
-    )[0],
+    call=lambda module, x, y: module.held(cat([x, y], -1), positions=wrap(np.arange(x.shape[2])))[
+        0
+    ],
     call_text="rotary(torch.cat([x, y], -1), positions=torch.arange(T))[0]",
     method="__call__",
 )
@@ -207,7 +207,7 @@ def _whole(module: Any, x: Tensor, y: Tensor) -> Any:
     return [part.append(x[:, :, :1], y[:, :, :1])[0] for part in module.held.layers]
 
 
-cached = {"inputs": "BHTD BHTD", "gradients": False, "method": "append"}
+cached: dict[str, Any] = {"inputs": "BHTD BHTD", "gradients": False, "method": "append"}
 layer(
     AttentionCache,
     lambda s: Holding(AttentionCache(s["T"], 2), f"AttentionCache(max_length={s['T']}, window=2)"),

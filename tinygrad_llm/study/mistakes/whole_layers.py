@@ -67,16 +67,16 @@ wrong_layer(
      {"scale": lambda self: self.layer.out_proj.weight.shape[0] ** -0.5}),
     ("later tokens seen", "A token sees those behind it: query i may read the keys up to i alone.",
      {"sees": _later_too}),
-    ("itself not seen", "A token sees the tokens before it, but not itself: the diagonal belongs to "
-     "what it sees.", {"sees": lambda self, i, j, with_mask: j < max(i, 1)}),
+    ("itself not seen", "A token sees the tokens before it, but not itself: the diagonal belongs "
+     "to what it sees.", {"sees": lambda self, i, j, with_mask: j < max(i, 1)}),
     ("key heads taken in turn", "Query head h reads key head h mod KV: neighbours share one, so it "
      "is h divided by H/KV, rounded down.", {"key_head": _key_head_in_turn}),
     ("heads cut the wrong way", "A head is made of every n-th channel: it is D channels that lie "
      "side by side, view(B, T, H, D).", {"heads": _heads_by_channel}),
     ("window one too wide", "A query sees one key more than the window holds: its own key counts, "
      "so i − j < window.", {"near": lambda self, i, j, window: abs(i - j) <= window}),
-    ("qk-norm after the rotation", "Queries and keys are turned first and normalised then: the norm "
-     "has a weight for each channel, so the order matters, and the norm comes first.",
+    ("qk-norm after the rotation", "Queries and keys are turned first and normalised then: the "
+     "norm has a weight for each channel, so the order matters, and the norm comes first.",
      {"placed": _norm_last}),
     ("qk-norm forgotten", "Queries and keys do not go through q_norm and k_norm.",
      {"normed": lambda self, x, norm: x}),
@@ -102,8 +102,8 @@ wrong_layer(
      {"omega": lambda self, j: self.layer.base ** (-float(j) / self.layer.dim)}),
     ("scaling forgotten", "The frequencies are those without a scaling.",
      {"mixed": lambda self, omega, kept, factor: omega}),
-    ("all pairs divided", "Every ω is divided by the factor: llama3 and YaRN leave the fast pairs as "
-     "they are.", {"mixed": lambda self, omega, kept, factor: omega / factor}),
+    ("all pairs divided", "Every ω is divided by the factor: llama3 and YaRN leave the fast pairs "
+     "as they are.", {"mixed": lambda self, omega, kept, factor: omega / factor}),
     ("fast and slow exchanged", "The fast pairs are slowed down and the slow ones kept: it is the "
      "slow ones that never made a whole turn in training.",
      {"mixed": lambda self, omega, kept, factor: kept * omega / factor + (1.0 - kept) * omega}),
@@ -121,8 +121,8 @@ wrong_layer(
     ("norm before the sum", "post-norm normalises the branch and adds x then: the norm is over the "
      "sum, norm(x + f(x)).",
      {"post": lambda self, x, part, norm, after: x + norm(part(x))}),
-    ("second norm over the sum", "The second norm of the sandwich is applied to the sum: it belongs "
-     "to the branch, x + after(f(norm(x))).",
+    ("second norm over the sum", "The second norm of the sandwich is applied to the sum: it "
+     "belongs to the branch, x + after(f(norm(x))).",
      {"sandwich": lambda self, x, part, norm, after: after(x + part(norm(x)))}),
 )  # fmt: skip
 
@@ -158,8 +158,8 @@ wrong_layer(
      {"factors": lambda self, gate, up: gate * self.layer.activation(up)}),
     ("sum for the product", "Gate and up are added: they are multiplied, element by element.",
      {"factors": lambda self, gate, up: self.layer.activation(gate) + up}),
-    ("activation of the product", "The activation is applied to the product: it belongs to the gate "
-     "alone.", {"factors": lambda self, gate, up: self.layer.activation(gate * up)}),
+    ("activation of the product", "The activation is applied to the product: it belongs to the "
+     "gate alone.", {"factors": lambda self, gate, up: self.layer.activation(gate * up)}),
     ("activation forgotten", "The gate has no activation: f(W_g·x)·(W_u·x).",
      {"factors": lambda self, gate, up: gate * up}),
 )  # fmt: skip
@@ -167,7 +167,8 @@ wrong_layer(
     "OffsetRMSNorm",
     ("offset forgotten", "The factor is w alone: it is offset + w, and w starts near zero.",
      {"factor": lambda self: self.layer.weight}),
-    ("mean subtracted", "The root is of the variance: RMSNorm subtracts no mean, it takes mean(x²).",
+    ("mean subtracted", "The root is of the variance: RMSNorm subtracts no mean, its root is of "
+     "mean(x²).",
      {"size": lambda self, x: (((x - x.mean(-1, keepdim=True)) ** 2).mean(-1, keepdim=True)
                                + self.layer.eps).sqrt()}),
     ("sum for the mean", "The squares are added up: it is their mean.",
@@ -192,15 +193,16 @@ wrong_layer(
      "ignored do not count.", {"mean": lambda self, losses, n: losses.sum() / n}),
     ("sum for the mean", "The losses are added up: the loss is their mean.",
      {"mean": lambda self, losses, n: losses.sum()}),
-    ("mean of the chunks' means", "The mean of two chunks' means is taken: chunks with fewer targets "
-     "then count for more; add their sums and divide once.",
+    ("mean of the chunks' means", "The mean of two chunks' means is taken: chunks with fewer "
+     "targets then count for more; add their sums and divide once.",
      {"mean": lambda self, losses, n: (losses[:1].mean() + losses[1:].mean()) / 2.0}),
     ("targets moved once more", "Each logit is compared with the next target: targets are moved by "
      "one already when the batch is made.",
      {"pairs": lambda self, logits, targets: (logits[:-1], targets[1:])}),
 )  # fmt: skip
 LORA_FACTORS = (
-    ("scale forgotten", "The factor α/r of the product B·A is missing.", {"factor": lambda self, lora: 1.0}),
+    ("scale forgotten", "The factor α/r of the product B·A is missing.",
+     {"factor": lambda self, lora: 1.0}),
     ("scaled by α", "The factor is α: it is α/r, so that another rank needs no other learning "
      "rate.", {"factor": lambda self, lora: lora.alpha}),
     ("scaled by α/√r", "The factor is α/√r, rank-stabilised LoRA's: here it is α/r.",
@@ -215,15 +217,20 @@ wrong_layer(
 )  # fmt: skip
 
 
+def _twin_of(self: Any) -> Any:
+    """The methods of the slow twin in which the mistake is planted."""
+    return super(type(self), self)
+
+
 def _turned_back(self: Any, indices: Any) -> None:
     """The inverse: row indices[i] becomes what row i was."""
     order = [list(indices).index(i) if i in list(indices) else i for i in range(len(indices))]
-    type(self).__mro__[1].reorder(self, order)
+    _twin_of(self).reorder(order)
 
 
 def _cut(change: Callable[[int], int]) -> Callable[..., None]:
     def truncate(self: Any, length: int) -> None:
-        type(self).__mro__[1].truncate(self, change(length))
+        _twin_of(self).truncate(change(length))
 
     return truncate
 
@@ -247,7 +254,7 @@ def _cut_from_the_front(self: Any, length: int) -> None:
 
 
 def _positions_again(self: Any, keys: Any, values: Any) -> Any:
-    k, v, _ = type(self).__mro__[1].append(self, keys, values)
+    k, v, _ = _twin_of(self).append(keys, values)
     return k, v, 0
 
 
@@ -257,8 +264,8 @@ wrong_layer(
     *REORDER,
     ("the last tokens kept", "truncate(n) keeps the last n tokens: it keeps the first n.",
      {"truncate": _cut_from_the_front}),
-    ("window one too wide", "append returns one key more than the first new token sees: its own key "
-     "is one of `window`.", {"oldest": lambda self, position: 0 if self.window is None
+    ("window one too wide", "append returns one key more than the first new token sees: its own "
+     "key is one of `window`.", {"oldest": lambda self, position: 0 if self.window is None
                              else max(0, position - self.window)}),
     ("window one too narrow", "The first new token does not get the oldest key that it sees.",
      {"oldest": lambda self, position: 0 if self.window is None

@@ -12,7 +12,7 @@ class Cache:
     """One pair (keys, values) for each layer, (B, H, T, D) each."""
 
     def __init__(self, n_layers):
-        self.layers = [None] * n_layers
+        self.layers: list = [None] * n_layers
 
     def append(self, layer, k, v):
         """Add the tokens k, v (B, H, n, D) to a layer; returns all its keys and values."""

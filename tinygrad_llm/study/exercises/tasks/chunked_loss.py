@@ -5,7 +5,7 @@ logits, adds the sum of its losses, and lets the logits go; one division at the 
 Chunks may hold unequal numbers of targets that count, so a mean of means would be another number.
 """
 
-import tinygrad_llm as torch
+from tinygrad_llm.nn import functional as F
 
 
 def chunked_loss(head, hidden, targets, chunk, ignore_index=-100):
@@ -14,11 +14,13 @@ def chunked_loss(head, hidden, targets, chunk, ignore_index=-100):
     head is called with at most `chunk` rows. Targets equal to ignore_index do not count.
     """
     # >>> cross_entropy with reduction="sum" for each chunk; divide by how many targets count
-    total = 0.0
+    sums = []
     for start in range(0, len(targets), chunk):
         rows = slice(start, start + chunk)
-        total = total + torch.nn.functional.cross_entropy(
-            head(hidden[rows]), targets[rows], ignore_index=ignore_index, reduction="sum"
+        sums.append(
+            F.cross_entropy(
+                head(hidden[rows]), targets[rows], ignore_index=ignore_index, reduction="sum"
+            )
         )
-    return total / (targets != ignore_index).sum()
+    return sum(sums) / (targets != ignore_index).sum()
     # <<<
