@@ -21,13 +21,14 @@ WRONG = {
         ("is_causal=True", "is_causal=False", "[later tokens seen]"),
         ("is_causal=True)", "is_causal=True, scale=1.0)", "[scores not scaled]"),
         ("reshape(b, t, h + 2 * kv, self.head_dim).transpose(1, 2)",
-         "reshape(b, t, self.head_dim, h + 2 * kv).permute(0, 3, 1, 2)", "0 … H/KV − 1"),
+         "reshape(b, t, self.head_dim, h + 2 * kv).permute(0, 3, 1, 2)",
+         "[heads cut the wrong way]"),
     ],
     "sliding_window": [
         ("own - other >= window", "own - other > window", "one too wide"),
         ("own - other >= window", "own - other >= window - 1", "one too narrow"),
         ("torch.arange(total - n, total)", "torch.arange(n)", "the first query is token S − T"),
-        ("(other > own) | ", "", "window 1"),
+        ("(other > own) | ", "", "token i sees j with j ≤ i"),
     ],
     "qk_norm": [
         ("        q, k = self.q_norm(q), self.k_norm(k)\n"
@@ -47,7 +48,8 @@ WRONG = {
     "cross_attention": [
         ("(self.heads(self.q(x)), k, v)", "(self.heads(self.q(x)), k, v, is_causal=True)",
          "every query sees the whole memory"),
-        ('        if cache is not None and "memory" in cache:', "        if False:", "'shape'"),
+        ('        if cache is not None and "memory" in cache:', "        if False:",
+         "computes kv again"),
         ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),
         ('cache["memory"] = k, v', "pass", "keep keys and values"),
     ],
@@ -96,10 +98,11 @@ WRONG = {
         ("return x + part(norm(x))", "return part(norm(x))", "[residual forgotten]"),
     ],
     "feed_forward": [
-        ("nn.GELU(), ", "", "its parameters are"),
-        ("nn.GELU()", "nn.ReLU()", "forward"),
+        ("nn.GELU(), ", "", "GELU stands between"),
+        ("nn.GELU()", "nn.ReLU()", "GELU stands between"),
         ("nn.Linear(emb_dim, 4 * emb_dim), nn.GELU(), nn.Linear(4 * emb_dim, emb_dim)",
-         "nn.Linear(emb_dim, 4 * emb_dim), nn.Linear(4 * emb_dim, emb_dim), nn.GELU()", "forward"),
+         "nn.Linear(emb_dim, 4 * emb_dim), nn.Linear(4 * emb_dim, emb_dim), nn.GELU()",
+         "and only there"),
     ],
     "gated_feed_forward": [
         ("silu(gate) * up", "silu(up) * gate", "[gate and up exchanged]"),
@@ -128,7 +131,8 @@ WRONG = {
          "forward"),
     ],
     "lora": [
-        (" * self.scaling\n        # <<<\n\n    def", "\n        # <<<\n\n    def", "α/r is 4 here"),
+        (" * self.scaling\n        # <<<\n\n    def", "\n        # <<<\n\n    def",
+         "α/r is 4 here"),
         ("torch.zeros(n_out, rank)", "torch.randn(n_out, rank)", "B starts at zero"),
         ("parameter.requires_grad = False", "pass", "what learns is"),
         ("alpha / rank", "alpha", "α/r is 4 here"),

@@ -42,7 +42,7 @@ class LayerCall:
     layer: str
     make: Callable[[], Any]
     shapes: tuple[tuple[int, ...], ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Tensor] = field(default_factory=dict)
     use: Use = _called
     ids_below: int = 0  # if positive, the last input are ids, some of them −100
 
@@ -69,8 +69,12 @@ class LayerCall:
         return layer, inputs
 
     def run(self, layer: Any, inputs: list[Tensor]) -> Tensor:
-        """What the layer returns for the inputs."""
-        return self.use(layer, *inputs, **self.options)
+        """What the layer returns for the inputs; masks of numbers get the inputs' dtype."""
+        options = {
+            name: x.to(inputs[0].dtype) if x.is_floating_point() else x
+            for name, x in self.options.items()
+        }
+        return self.use(layer, *inputs, **options)
 
     def twin(self, layer: Any) -> Any:
         """The slow twin of the layer."""

@@ -35,7 +35,7 @@ class SlowAttentionCache:
         return 0 if self.window is None else max(0, position - self.window + 1)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Keys and values (B, H, S, D) that the new tokens may see, and the position of the first."""
+        """Keys and values (B, H, S, D) that the new tokens may see; the first one's place."""
         first = self.oldest(self.length)
         for t in range(keys.shape[2]):
             self.tokens.append((keys[:, :, t : t + 1], values[:, :, t : t + 1]))

@@ -123,7 +123,7 @@ def _(m):
     x = torch.randn(2, 3, 6)
     w1, b1, w2, b2 = layer.parameters()
     expected = torch.nn.functional.gelu(x @ w1.T + b1) @ w2.T + b2
-    same(layer(x), expected, "forward")
+    same(layer(x), expected, "forward", "GELU stands between the two Linear, and only there")
 
 
 @check("cross_entropy_loss", "the same as nn.functional.cross_entropy")

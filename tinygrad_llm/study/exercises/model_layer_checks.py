@@ -40,7 +40,7 @@ def _(m):
     torch = _torch()
     F = torch.nn.functional
     q, k, v = (torch.randn(2, 3, 7, 4) for _ in range(3))
-    for window in (1, 3, 20):
+    for window in (3, 1, 20):
         got = m.windowed_attention(q, k, v, window)
         if got is not None and got.shape == q.shape:
             _one_off(got, lambda w: F.scaled_dot_product_attention(
@@ -142,7 +142,7 @@ def _(m):
         raise Wrong("after the first call the cache is empty: keep keys and values in it")
     calls = []
     layer.kv.register_forward_hook(lambda *_: calls.append(1))
-    rest = layer(x[:, 1:], None, cache)
+    rest = layer(x[:, 1:], memory, cache)
     if calls:
         raise Wrong("the second call computes kv again: take it from the cache")
     same(first, expected[:, :1], "the first token")
@@ -306,10 +306,10 @@ def _(m):
             what = f"window {window}, tokens {start} to {start + n - 1}"
             if not isinstance(got, tuple) or len(got) != 3:
                 raise Wrong("append returns keys, values and the position of the first key")
-            same(got[2], expected[2], f"{what}: the position of the first key",
-                 "tokens that were dropped count too")  # fmt: skip
             hint = "from the oldest that the first new token sees: window − 1 before it"
             same(got[0], expected[0], f"{what}: the keys", hint)
+            same(got[2], expected[2], f"{what}: the position of the first key",
+                 "tokens that were dropped count too")  # fmt: skip
             same(got[1], expected[1], f"{what}: the values", hint)
             start += n
             if mine.length != start:
