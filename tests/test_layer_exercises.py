@@ -17,7 +17,7 @@ WRONG = {
     ],
     "grouped_query_attention": [
         ("y.repeat_interleave(h // kv, dim=1)", "y.repeat(1, h // kv, 1, 1)",
-         "[key heads taken in turn]"),
+         "[key heads interleaved]"),
         ("is_causal=True", "is_causal=False", "[later tokens seen]"),
         ("is_causal=True)", "is_causal=True, scale=1.0)", "[scores not scaled]"),
         ("reshape(b, t, h + 2 * kv, self.head_dim).transpose(1, 2)",

@@ -139,8 +139,8 @@ def test_the_comparison_sees_and_names(mistake):
             continue
         seen = True
         if call.layer != "head_loss":
-            found = diagnose_layer(layer, wrong, *inputs, use=call.use, **call.options)
-            assert mistake in found, found
+            named = diagnose_layer(layer, wrong, *inputs, use=call.use, **call.options)
+            assert mistake in named, named
     assert seen, f"no call of {mistake.layer} shows {mistake.name!r}"
 
 

@@ -299,7 +299,7 @@ class SlowSoftCappedHead:
 
 
 class SlowHeadLoss:
-    """The mean of −log softmax(logits)[target], all logits at once; `layer` is the head."""
+    """The mean of −log softmax(logits)[target], all logits in memory; `layer` is the head."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer

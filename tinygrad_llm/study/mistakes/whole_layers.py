@@ -23,7 +23,10 @@ class LayerMistake:
     methods: dict[str, Callable[..., Any]]
 
     def planted(self, twin: Any) -> Any:
-        """The slow twin, a class, with this mistake in it."""
+        """The slow twin, a class, with this mistake in it.
+
+        Raises: ValueError if the twin has no method of such a name.
+        """
         missing = set(self.methods) - set(dir(twin))
         if missing:
             raise ValueError(f"{twin.__name__} has no method {', '.join(sorted(missing))}")
@@ -69,7 +72,7 @@ wrong_layer(
      {"sees": _later_too}),
     ("itself not seen", "A token sees the tokens before it, but not itself: the diagonal belongs "
      "to what it sees.", {"sees": lambda self, i, j, with_mask: j < max(i, 1)}),
-    ("key heads taken in turn", "Query head h reads key head h mod KV: neighbours share one, so it "
+    ("key heads interleaved", "Query head h reads key head h mod KV: neighbours share one, so it "
      "is h divided by H/KV, rounded down.", {"key_head": _key_head_in_turn}),
     ("heads cut the wrong way", "A head is made of every n-th channel: it is D channels that lie "
      "side by side, view(B, T, H, D).", {"heads": _heads_by_channel}),

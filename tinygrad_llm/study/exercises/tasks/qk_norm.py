@@ -1,6 +1,6 @@
 """qk-norm and rotary positions: queries and keys are normalised, then turned.
 
-Each query and key, D numbers, goes through an RMSNorm of its own kind, q_norm or k_norm, so that no
+Each query and key, D numbers, goes through its own RMSNorm, q_norm or k_norm, so that no
 score can become huge; then the rotary turns it by its position. Values are left as they are.
 `self.rotary(q, k, positions=...)` returns q and k turned; they are (B, H, T, D).
 """
