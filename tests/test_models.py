@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_of_words import Bag, BagConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import Bag, BagConfig, Windowed, WindowedConfig
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
+from tinygrad_llm.layers.attention import Attention
 from tinygrad_llm.models import (
     GPT,
     GPTClassifier,
@@ -27,8 +30,12 @@ from tinygrad_llm.models.costs import flops_per_token
 from tinygrad_llm.nn import functional as F
 
 SHAPE = dict(vocab_size=11, context_length=9, emb_dim=12, n_heads=3, n_layers=2, drop_rate=0.0)
-CONFIGS = [GPTConfig(**SHAPE), BagConfig(11, 9), GPTClassifierConfig(BagConfig(11, 9), 2, "first",
-                                                                     True, 3)]  # fmt: skip
+CONFIGS = [
+    GPTConfig(**SHAPE),
+    BagConfig(11, 9),
+    WindowedConfig(11, 9),
+    GPTClassifierConfig(BagConfig(11, 9), 2, "first", True, 3),
+]
 FIELDS = [(config, each.name) for config in CONFIGS for each in dataclasses.fields(config)]
 INTEGERS = [
     (config, name)
@@ -48,6 +55,14 @@ def gpt(dtype=tg.float64, **changes):
 def bag(dtype=tg.float64, **changes):
     tg.manual_seed(0)
     return Bag({"vocab_size": 11, "context_length": 9, **changes}).to(dtype).eval()
+
+
+def windowed(dtype=tg.float64, **changes):
+    tg.manual_seed(0)
+    return Windowed({"vocab_size": 11, "context_length": 9, **changes}).to(dtype).eval()
+
+
+MODELS = [gpt, bag, windowed]
 
 
 # ------------------------------------------------------------------------------------ configs
@@ -135,7 +150,7 @@ def close(a, b, dtype=tg.float64):
     assert a.shape == b.shape and abs(a - b).max() <= tolerance * abs(b).max()
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("dtype", [tg.float32, tg.float64])
 @pytest.mark.parametrize("lengths", [(7, 3, 1, 6), (4, 5), (5, 5), (1,), (9, 8)])
 def test_each_row_equals_itself_alone(make, lengths, dtype):
@@ -145,10 +160,27 @@ def test_each_row_equals_itself_alone(make, lengths, dtype):
     assert together.dtype == dtype
     for row, logits, n in zip(rows, together, lengths, strict=True):
         close(logits[len(logits) - n :], model(tg.from_numpy(row[None]))[0], dtype)
-    close(model(ids, last_only=True, padding=padding), together[:, -1:], dtype)
+    for integers in (padding, padding.to(tg.int32), padding.to(tg.uint8)):
+        close(model(ids, last_only=True, padding=integers), together[:, -1:], dtype)
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+def test_positions_and_mask_by_hand():
+    model = bag()
+    cache = model.new_cache()
+    with tg.no_grad():
+        model(tg.zeros(2, 2, dtype=tg.int64), cache=cache)
+    ids, padding = tg.zeros(2, 3, dtype=tg.int64), tg.tensor([3, 0])
+    positions, mask = model.places(ids, cache, None, padding)
+    assert positions.dtype == tg.int64 and positions.tolist() == [[0, 0, 1], [2, 3, 4]]
+    assert mask.dtype == tg.bool and mask.shape == (2, 1, 3, 5)
+    assert mask[:, 0].to(tg.int64).tolist() == [
+        [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]],  # column 2 is padding: itself alone
+        [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]],
+    ]
+    assert model.places(ids, None, None, None)[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("pieces", [(7,), (3, 4), (1,) * 7, (5, 1, 1), (1, 6), (2, 3, 2)])
 def test_with_a_cache_in_pieces(make, pieces):
     model = make()
@@ -162,8 +194,9 @@ def test_with_a_cache_in_pieces(make, pieces):
         close(tg.cat(parts, 1) * real, model(ids, padding=padding) * real)
 
 
-def test_steps_after_a_cache_that_was_cut_back():
-    model = gpt()
+@pytest.mark.parametrize("make", MODELS)
+def test_steps_after_a_cache_that_was_cut_back(make):
+    model = make()
     _, ids, padding = padded((6, 2))
     cache = model.new_cache()
     with tg.no_grad():
@@ -173,7 +206,7 @@ def test_steps_after_a_cache_that_was_cut_back():
         close(again, model(ids, padding=padding)[:, 4:])
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 def test_gradients_of_a_padded_batch_are_the_sum_of_its_rows(make):
     model = make()
     lengths = (7, 3, 1)
@@ -190,14 +223,28 @@ def test_gradients_of_a_padded_batch_are_the_sum_of_its_rows(make):
         assert abs(together[name].numpy() - p.grad.numpy()).max() <= limit, name
 
 
+@pytest.mark.parametrize("make", [gpt, windowed])
 @pytest.mark.parametrize("lengths", [(5, 5), (5, 4), (3, 1, 5)])
-def test_gradient_checkpointing_with_padding(lengths):
-    model = gpt()
+def test_gradient_checkpointing_with_padding(make, lengths):
+    model = make()
     _, ids, padding = padded(lengths)
     before = model(ids, padding=padding)
     model.gradient_checkpointing_enable()
     after = model.train()(ids, padding=padding)
     assert np.array_equal(before.detach().numpy(), after.detach().numpy())
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_padding_on_the_gpu(make, other_device):
+    model = make(tg.float32)
+    _, ids, padding = padded((7, 3, 1, 6))
+    expected = model(ids, padding=padding)
+    model, ids, padding = (x.to(other_device) for x in (model, ids, padding))
+    cache = model.new_cache()
+    with tg.no_grad():
+        parts = [model(ids[:, i : i + 4], cache=cache, padding=padding) for i in (0, 4)]
+    real = (tg.arange(7, device=other_device) >= padding[:, None])[..., None]  # (B, T, 1)
+    close((tg.cat(parts, 1) * real).cpu(), expected * real.cpu(), tg.float32)
 
 
 def test_without_padding_no_mask_is_built(monkeypatch):
@@ -209,7 +256,7 @@ def test_without_padding_no_mask_is_built(monkeypatch):
         return attention(*args, attn_mask=attn_mask, **options)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    for make in (gpt, bag):
+    for make in MODELS:
         model = make()
         _, ids, padding = padded((4, 2))
         model(ids), model.loss(ids, ids)
@@ -220,7 +267,7 @@ def test_without_padding_no_mask_is_built(monkeypatch):
         masks.clear()
 
 
-@pytest.mark.parametrize("make", [gpt, bag])
+@pytest.mark.parametrize("make", MODELS)
 def test_wrong_padding(make):
     model = make()
     _, ids, padding = padded((4, 2))
@@ -247,11 +294,12 @@ def known(monkeypatch):
     """Bag is registered, for this test only."""
     monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
     registry.register(Bag, BagConfig)
+    registry.register(Windowed, WindowedConfig)
 
 
 def test_built_again_from_json(known):
     models = [gpt(), bag(), GPTClassifier(gpt(), 3, "mean", False, 2),
-              GPTClassifier(bag(), pad_token_id=0)]  # fmt: skip
+              GPTClassifier(bag(), pad_token_id=0), windowed()]  # fmt: skip
     for model in models:
         described = json.loads(json.dumps(registry.describe(model)))
         again = registry.build(described)
@@ -290,8 +338,10 @@ def test_a_name_is_registered_once(known):
 
 
 def test_a_classifier_of_a_model_that_is_not_registered():
+    model = GPTClassifier(bag(), pad_token_id=0)
+    assert registry.describe(model) is None and registry.describe(bag()) is None
     with pytest.raises(TypeError, match="BagConfig belongs to no registered model"):
-        registry.describe(GPTClassifier(bag(), pad_token_id=0))
+        registry.build_from(model.config)
 
 
 # -------------------------------------------------------------------------- what models answer
@@ -314,6 +364,18 @@ def test_what_every_model_answers():
         assert frozen == 4 * (weights + V * C) + between
     assert context_length_of(nn.Linear(1, 1)) is None
     assert flops_per_token(nn.Linear(3, 4), T) == 6 * 12
+
+
+def test_attention_counts_the_keys_that_a_query_sees():
+    T, sizes = 40, {"dim": 12, "n_heads": 3, "n_kv_heads": 1, "head_dim": 5}
+    q, k = np.arange(T)[:, None], np.arange(T)
+    for options, seen in (
+        ({}, k <= q), ({"window": 7}, (k <= q) & (k > q - 7)), ({"window": 99}, k <= q),
+        ({"causal": False}, np.ones((T, T))),
+    ):  # fmt: skip
+        attention = Attention(**sizes, **options)
+        exact = 12 * 3 * 5 * seen.sum() / T
+        assert attention.flops_per_token(T) == pytest.approx(exact, abs=12 * 3 * 5 / 2)
 
 
 def test_checkpointing_of_the_model_in_a_classifier():
@@ -348,3 +410,18 @@ def test_a_family_that_forgets_a_method_is_named():
         half(tg.tensor([[1]]))
     with pytest.raises(NotImplementedError, match="Half must define new_cache"):
         half.new_cache()
+
+
+def test_no_field_of_a_config_is_guessed():
+    """What a LanguageModel answers is asked of it: no getattr on a config, or for one."""
+    guess = re.compile(r"""(get|has)attr\([\w.]*config\b|(get|has)attr\([\w.]+, "config\"""")
+    for text in ('getattr(config, "n"', 'hasattr(model.config, "n"', 'getattr(m, "config", None'):
+        assert guess.search(text)
+    seen = {
+        f"{path}: {line.strip()}"
+        for path in Path(tg.__file__).parent.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if guess.search(line)
+    }
+    allowed = {"getattr(config, each.name)"}  # every field of a dataclass, in models/
+    assert not {line for line in seen if not any(text in line for text in allowed)}

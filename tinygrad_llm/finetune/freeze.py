@@ -6,35 +6,25 @@ freeze(model, ["tok_emb", "pos_emb"])                              # all except 
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 
+from ..layers.patterns import matches_around
 from ..nn import Module, Parameter
 
 __all__ = ["count_parameters", "freeze", "train_only"]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern matches a parameter's dotted name, or some of its parts that are adjacent.
-
-    "trf_blocks.0" matches model.trf_blocks.0.att.qkv.weight, "qkv" and "att.*" do too.
-    """
-    parts = name.split(".")
-    n = range(len(parts) + 1)
-    return any(fnmatch.fnmatch(".".join(parts[i:j]), pattern) for i in n for j in n[i + 1 :])
 
 
 def _chosen(model: Module, patterns: Sequence[str] | str) -> dict[str, Parameter]:
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     named = dict(model.named_parameters())
     for pattern in patterns:
-        if not any(_matches(name, pattern) for name in named):
+        if not any(matches_around(name, [pattern]) for name in named):
             modules = dict.fromkeys(name.rpartition(".")[0] or name for name in named)
             raise ValueError(
                 f"no weight is called {pattern!r}; there are: {', '.join(modules)} (shell patterns "
                 "such as 'trf_blocks.*' and parts of a name such as 'trf_blocks.0' may be used)"
             )
-    return {n: p for n, p in named.items() if any(_matches(n, pattern) for pattern in patterns)}
+    return {n: p for n, p in named.items() if matches_around(n, patterns)}
 
 
 def freeze(model: Module, patterns: Sequence[str] | str) -> list[str]:

@@ -166,6 +166,19 @@ class Attention(Module):
         """An empty cache for `forward`, with room for max_length tokens, or for a memory."""
         return CrossCache() if self.cross else AttentionCache(max_length, self.window)
 
+    def flops_per_token(self, context_length: int) -> float:
+        """Floating-point operations of scores and weighted sums per token, forward and backward.
+
+        12·H·D for each key that a query sees: two products forward and four backward, each of a
+        multiplication and an addition per channel. On average a query sees T/2 keys in a text of
+        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal.
+        """
+        T, w = context_length, self.window
+        seen = T / 2 if self.causal else T
+        if w is not None and w < T:
+            seen = w - w * w / (2 * T)
+        return 12.0 * self.n_heads * self.head_dim * seen
+
     def extra_repr(self) -> str:
         options = {
             "n_kv_heads": self.n_kv_heads, "head_dim": self.head_dim, "window": self.window,

@@ -1,7 +1,7 @@
 """What is the same for all language models: token ids in, logits out.
 
 Training, generation, fine-tuning, LoRA and the instruments ask a LanguageModel only for what is
-declared here; a family writes `hidden_states`, `head` and `new_cache`.
+declared here; a family writes `hidden_states` and `new_cache`, and its output layer is `out_head`.
 
 Shapes: B batch, T time (tokens), C channels, V vocabulary.
 """
@@ -17,6 +17,7 @@ from .. import nn, random
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
+from ..layers.attention import Attention
 from ..layers.cache import Cache
 from ..layers.head import head_loss
 from ..tensor import Tensor, device, wrap
@@ -111,12 +112,13 @@ def _counts(padding: Tensor, batch: int) -> Any:
         )
     if (padding.array < 0).any():
         raise ValueError(f"padding must be at least 0, got {padding.array.min()}")
-    return padding.array
+    return padding.array.astype("int64", copy=False)
 
 
-def _padded_places(columns: Any, padding: Any) -> tuple[Tensor, Tensor]:
-    """Positions (B, T) and mask (B, 1, T, S) of the columns (T) with `padding` (B) at the left."""
-    keys = xp_of(columns).arange(int(columns[-1]) + 1 if len(columns) else 0)  # (S)
+def _padded_places(past: int, T: int, padding: Any) -> tuple[Tensor, Tensor]:
+    """Positions (B, T) and mask (B, 1, T, S) of T columns after `past`, with `padding` (B)."""
+    keys = xp_of(padding).arange(past + T)  # (S)
+    columns = keys[past:]  # (T)
     positions = (columns - padding[:, None]).clip(0, None)  # (T) - (B, 1) -> (B, T)
     queries = columns[:, None]  # (T, 1)
     seen = (keys <= queries) & (keys >= padding[:, None, None])  # (T, S), (B, 1, S) -> (B, T, S)
@@ -135,8 +137,7 @@ class Model(nn.Module):
     @classmethod
     def from_config(cls: type[_Some], config: Any) -> _Some:
         """A new model of this shape, with random weights."""
-        make: Any = cls  # a class whose constructor takes something else replaces this method
-        return make(config)
+        raise NotImplementedError(f"{cls.__name__} must define from_config")
 
     @property
     def context_length(self) -> int:
@@ -160,8 +161,9 @@ class Model(nn.Module):
         return matrix_flops_per_token(self) + self.flops_between_tokens(context_length)
 
     def flops_between_tokens(self, context_length: int) -> float:
-        """The part of flops_per_token that does not come from weights; 0 without attention."""
-        return 0.0
+        """The part of flops_per_token that does not come from weights: attention's scores."""
+        attentions = [m for m in self.modules() if isinstance(m, Attention)]
+        return float(sum(m.flops_per_token(context_length) for m in attentions))
 
     def gradient_checkpointing_enable(self) -> None:
         """From now on blocks save only their inputs; the backward pass runs each forward again.
@@ -194,6 +196,11 @@ class LanguageModel(Model):
     def context_length(self) -> int:
         """The most tokens that the model sees."""
         return self.config.context_length
+
+    @classmethod
+    def from_config(cls: type[_Kind], config: ModelConfig) -> _Kind:
+        """A new model of this shape, with random weights."""
+        return cls(config)
 
     @property
     def head(self) -> nn.Module:
@@ -258,10 +265,9 @@ class LanguageModel(Model):
                 f"{past + T} tokens are longer than the context_length of {self.context_length}: "
                 "pass the last ones only, idx[:, -context_length:]"
             )
-        columns = arange(past, past + T, device=idx.device)  # (T)
         if padding is None:
-            return columns, mask
-        return _padded_places(columns.array, _counts(padding, B))
+            return arange(past, past + T, device=idx.device), mask  # (T)
+        return _padded_places(past, T, _counts(padding, B))
 
     def through_blocks(
         self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any

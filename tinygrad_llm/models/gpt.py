@@ -148,7 +148,3 @@ class GPT(LanguageModel):
         """An empty KV cache for `forward`, with room for context_length tokens."""
         n = self.context_length
         return Cache([block.new_cache(n) for block in self.trf_blocks], n)
-
-    def flops_between_tokens(self, context_length: int) -> float:
-        """6·L·C·T: attention's scores, over the half of the positions that a causal mask leaves."""
-        return 6.0 * (self.config.n_layers * self.config.emb_dim * context_length)

@@ -127,8 +127,7 @@ def _load(path: Path, changes: dict[str, Any]) -> LanguageModel:
             f"{described}: model_type is {kind!r}; the models that can be read are "
             f"{', '.join(readable)}"
         )
-    model: Any = readable[kind or gpt2.MODEL_TYPE](path, **changes)
-    return model
+    return readable[kind or gpt2.MODEL_TYPE](path, **changes)
 
 
 def save_pretrained(model: LanguageModel, folder: str | Path) -> Path:
@@ -201,7 +200,7 @@ PRETRAINED: dict[str, RemoteFile] = {
 def from_pretrained(
     name: str | Path, *, progress: Progress | None = None, timeout: float = 30.0,
     **config_changes: Any,
-) -> Any:  # fmt: skip
+) -> LanguageModel:  # fmt: skip
     """A language model by its name, or from a folder or file of weights; in evaluation mode.
 
     name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them, or a path. In a
@@ -231,7 +230,17 @@ def from_pretrained(
 
 def _published_gpt2(name: str, path: Path, changes: dict[str, Any]) -> GPT:
     """GPT-2's file has no config.json: its sizes are those of GPTConfig's class methods."""
-    make = getattr(GPTConfig, "gpt2_" + (name.removeprefix("gpt2-") if "-" in name else "small"))
-    known = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers")
-    fields = {field: getattr(make(), field) for field in known}
+    made = {
+        "gpt2": GPTConfig.gpt2_small,
+        "gpt2-medium": GPTConfig.gpt2_medium,
+        "gpt2-large": GPTConfig.gpt2_large,
+        "gpt2-xl": GPTConfig.gpt2_xl,
+    }[name]()
+    fields = {
+        "vocab_size": made.vocab_size,
+        "context_length": made.context_length,
+        "emb_dim": made.emb_dim,
+        "n_heads": made.n_heads,
+        "n_layers": made.n_layers,
+    }
     return _build(gpt2.GPT2Weights(SafeTensorsFile(path), str(path)), fields, changes)

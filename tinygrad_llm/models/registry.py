@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ..files.downloads import RemoteFile
-from .base import Model
+from .base import LanguageModel, Model
 from .config import Config
 
 __all__ = [
@@ -47,7 +47,7 @@ class Family:
     model: type[Model]
     config: type[Config]
     names: ModuleType | None = None
-    load: Callable[..., Model] | None = None
+    load: Callable[..., LanguageModel] | None = None
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
@@ -93,14 +93,11 @@ def of(model: object) -> Family | None:
 
 
 def describe(model: object) -> dict[str, Any] | None:
-    """{"class": name, "config": fields} of a model, as JSON can hold it; None if it is not known.
+    """{"class": name, "config": fields} of a model, as JSON can hold it.
 
-    Raises: TypeError if a part of its config belongs to a class that is not registered.
+    None if its class, or that of a model inside it, is not registered: nothing could build it.
     """
-    family = of(model)
-    if family is None or not isinstance(model, Model):
-        return None
-    return _described(model.config)
+    return _described(model.config) if of(model) and isinstance(model, Model) else None
 
 
 def build(description: Mapping[str, Any]) -> Model:
@@ -116,7 +113,13 @@ def build_from(config: Config) -> Model:
 
     Raises: TypeError if the config's class is not registered.
     """
-    return _family_of(config).model.from_config(config)
+    family = _family_of(config)
+    if family is None:
+        raise TypeError(
+            f"{type(config).__name__} belongs to no registered model: call "
+            "models.registry.register(its model's class, its class) first"
+        )
+    return family.model.from_config(config)
 
 
 def config_from(description: Mapping[str, Any]) -> Config:
@@ -125,7 +128,10 @@ def config_from(description: Mapping[str, Any]) -> Config:
     Raises: as `build`.
     """
     if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
-        raise ValueError(f"a model's description has a class and a config, got {description!r}")
+        kind = type(description).__name__
+        raise ValueError(f"a model's description should have a class and a config, got a {kind}")
+    if not isinstance(description["class"], str) or not isinstance(description["config"], Mapping):
+        raise ValueError("a model's description should have the class's name and an object config")
     given = {
         name: config_from(value) if isinstance(value, Mapping) else value
         for name, value in description["config"].items()
@@ -133,23 +139,17 @@ def config_from(description: Mapping[str, Any]) -> Config:
     return find(description["class"]).config(**given)
 
 
-def _family_of(config: Config) -> Family:
-    for family in families():
-        if family.config is type(config):
-            return family
-    raise TypeError(
-        f"{type(config).__name__} belongs to no registered model: call "
-        "models.registry.register(its model's class, its class) first"
-    )
+def _family_of(config: Config) -> Family | None:
+    return next((family for family in families() if family.config is type(config)), None)
 
 
-def _described(config: Config) -> dict[str, Any]:
+def _described(config: Config) -> dict[str, Any] | None:
     declared: Any = config  # a subclass of Config is a dataclass
     values = {each.name: getattr(config, each.name) for each in fields(declared)}
-    return {
-        "class": _family_of(config).name,
-        "config": {
-            name: _described(value) if isinstance(value, Config) else value
-            for name, value in values.items()
-        },
+    inside = {
+        name: _described(value) for name, value in values.items() if isinstance(value, Config)
     }
+    family = _family_of(config)
+    if family is None or None in inside.values():
+        return None
+    return {"class": family.name, "config": {**values, **inside}}

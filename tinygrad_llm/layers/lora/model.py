@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter
+from ..patterns import matches
 from .layers import LinearWithLoRA, LoRALayer
 
 __all__ = [
@@ -22,11 +22,6 @@ __all__ = [
     "settings",
     "unmerge",
 ]
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a module's dotted name, or its last parts, fits one of the patterns."""
-    return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(name, f"*.{p}") for p in patterns)
 
 
 def add(
@@ -54,7 +49,7 @@ def add(
         for name, module in model.named_modules()
         if isinstance(module, Linear)
         and id(module) not in with_lora
-        and _matches(name, names)
+        and matches(name, names)
         and not any(name == w or name.startswith(f"{w}.") for w in whole)
     ]
     if not chosen:
