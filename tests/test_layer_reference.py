@@ -108,6 +108,17 @@ def test_any_attention_equals_the_loop(heads, T, options):
     assert_same(layer(x), SlowAttention(layer)(x), 1e-12, str(options))
 
 
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize("pieces", [(1, 1, 1, 1, 1, 1, 1), (3, 1, 3), (2, 5)])
+def test_a_text_in_pieces_equals_the_loop_over_all_of_it(window, pieces):
+    torch.manual_seed(0)
+    layer = Attention(5, 4, n_kv_heads=2, head_dim=4, window=window, rotary=Rotary(4)).double()
+    x, cache = torch.randn(2, 7, 5).double(), layer.new_cache(7)
+    with torch.no_grad():
+        got = torch.cat([layer(part, cache=cache) for part in x.split(list(pieces), 1)], 1)
+        assert_same(got, SlowAttention(layer)(x), 1e-12, "pieces")
+
+
 @pytest.mark.parametrize(
     "scaling", SCALINGS, ids=lambda s: "plain" if s is None else s["rope_type"]
 )
