@@ -29,7 +29,6 @@ from ..arrays.reductions import unbroadcast
 from ..arrays.silence import already_silent, silent
 from ..arrays.twins import twins
 from ..tensor import Tensor, attach, shapes, wrap
-from . import on_meta
 from .grad_mode import mode
 from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
@@ -202,8 +201,11 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
     Raises: RuntimeError or TypeError if it fails, with the inputs' shapes and dtypes.
     """
     try:
-        if meta.used and on_meta.any_meta(arrays):
-            return on_meta.forward(op, arrays, options)
+        if meta.used:
+            from . import on_meta  # imported when first needed
+
+            if on_meta.any_meta(arrays):
+                return on_meta.forward(op, arrays, options)
         if options or len(arrays) != 2:
             return silent.run(op.forward, *arrays, **options)
         # without a tuple and a dict to unpack: a tenth of what a small op costs
