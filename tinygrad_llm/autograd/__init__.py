@@ -13,7 +13,6 @@ from ..arrays.devices import asarray, quiet
 from ..tensor import Tensor, wrap
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
-from .hooks import retain_grad
 
 if TYPE_CHECKING:
     from . import function
@@ -87,15 +86,12 @@ def grad(
             before = sums.get(id(tensor))
             sums[id(tensor)] = g.copy() if before is None else asarray(before + g, g)
 
-    undo = [(t, t._op.retained) for t in targets if t._op is not None]
-    for t, _ in undo:
-        retain_grad(t)
-    try:
-        for _ in backward_steps(outputs, grad_outputs, retain_graph, collect):
-            pass
-    finally:
-        for t, before in undo:
-            t._op.retained = before
+    wanted: dict[int, dict[int, Tensor]] = {}
+    for t in targets:
+        if t._op is not None:
+            wanted.setdefault(t._op.order, {})[t._out] = t
+    for _ in backward_steps(outputs, grad_outputs, retain_graph, collect, wanted=wanted):
+        pass
     unused = [i for i, t in enumerate(targets) if id(t) not in sums]
     if unused and not allow_unused:
         raise RuntimeError(
