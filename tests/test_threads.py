@@ -27,7 +27,7 @@ def switch_often():
     sys.setswitchinterval(before)
 
 
-def at_once(work, n=N_THREADS):
+def together(work, n=N_THREADS):
     """Run work(0) ... work(n − 1) in threads that begin together; returns their errors."""
     barrier, errors = threading.Barrier(n), []
 
@@ -51,14 +51,14 @@ def at_once(work, n=N_THREADS):
 def test_two_graphs_into_one_leaf(shape):
     for _ in range(20):
         leaf = torch.ones(shape, dtype=torch.float64, requires_grad=True)
-        assert not at_once(lambda i, leaf=leaf: [(leaf * 3.0).sum().backward() for _ in range(10)])
+        assert not together(lambda i, leaf=leaf: [(leaf * 3.0).sum().backward() for _ in range(10)])
         assert np.array_equal(leaf.grad.array, np.full(shape, 3.0 * 10 * N_THREADS))
 
 
 def test_first_gradients_that_arrive_together():
     for _ in range(300):
         leaf = torch.ones(2, requires_grad=True)
-        assert not at_once(lambda i, leaf=leaf: (leaf * 2.0).sum().backward(), 4)
+        assert not together(lambda i, leaf=leaf: (leaf * 2.0).sum().backward(), 4)
         assert leaf.grad.tolist() == [8.0, 8.0]
 
 
@@ -74,7 +74,7 @@ def test_table_whose_gradient_is_added_in_place():
     step(0)
     expected = table.weight.grad.array * N_THREADS
     table.weight.grad = None
-    assert not at_once(step)
+    assert not together(step)
     np.testing.assert_allclose(table.weight.grad.array, expected, rtol=1e-12)
 
 
@@ -83,7 +83,7 @@ def test_hooks_of_a_shared_leaf():
     leaf.register_hook(lambda g: g * 2)
     seen = []
     leaf.register_post_accumulate_grad_hook(lambda x: seen.append(1))
-    assert not at_once(lambda i: [leaf.sum().backward() for _ in range(50)])
+    assert not together(lambda i: [leaf.sum().backward() for _ in range(50)])
     assert leaf.grad.tolist() == [2.0 * 50 * N_THREADS] * 3 and len(seen) == 50 * N_THREADS
 
 
@@ -92,7 +92,7 @@ def test_retained_gradient_of_a_shared_tensor():
     middle = leaf * 2.0
     middle.retain_grad()
     loss = (middle * 3.0).sum()
-    assert not at_once(lambda i: [loss.backward(retain_graph=True) for _ in range(30)])
+    assert not together(lambda i: [loss.backward(retain_graph=True) for _ in range(30)])
     assert middle.grad.tolist() == [3.0 * 30 * N_THREADS] * 4
     assert leaf.grad.tolist() == [6.0 * 30 * N_THREADS] * 4
 
@@ -109,7 +109,7 @@ def test_one_kept_graph_from_many_threads():
     loss.backward(retain_graph=True)
     once = [p.grad.array.copy() for p in net.parameters()]
     net.zero_grad()
-    assert not at_once(lambda i: [loss.backward(retain_graph=True) for _ in range(20)])
+    assert not together(lambda i: [loss.backward(retain_graph=True) for _ in range(20)])
     for p, expected in zip(net.parameters(), once, strict=True):
         np.testing.assert_allclose(p.grad.array, expected * 20 * N_THREADS, rtol=1e-11, atol=1e-15)
 
@@ -128,7 +128,7 @@ def test_grad_of_one_graph_from_many_threads():
             else:
                 results.append(torch.autograd.grad(loss, [middle, leaf], retain_graph=True))
 
-    assert not at_once(work)
+    assert not together(work)
     assert len(results) == 30 * N_THREADS // 2
     assert all(a.tolist() == [5.0] * 3 and b.tolist() == [10.0] * 3 for a, b in results)
     assert middle.grad is None and leaf.grad.tolist() == [10.0 * 30 * N_THREADS // 2] * 3
@@ -150,7 +150,7 @@ def test_graph_that_is_not_kept():
     for _ in range(60):
         leaf = torch.full((50,), 2.0, requires_grad=True)
         loss = (leaf.exp().log() * leaf).sum()
-        errors = at_once(lambda i, loss=loss: loss.backward(), 4)
+        errors = together(lambda i, loss=loss: loss.backward(), 4)
         assert all("a second time" in str(e) and type(e) is RuntimeError for e in errors)
         assert len(errors) < 4
 
@@ -204,7 +204,7 @@ def test_backward_of_ranks_that_wait_for_each_other():
         y.register_hook(lambda g: barrier.wait(10) * g)
         y.sum().backward()
 
-    assert not at_once(work, 4)
+    assert not together(work, 4)
     assert all(leaf.grad is not None for leaf in leaves)
 
 
@@ -235,7 +235,7 @@ def test_generator_shared_by_threads(name):
             for _ in range(n):
                 drawn.append(tuple(draw(g)))
 
-        assert not at_once(work, 4)
+        assert not together(work, 4)
         assert sorted(drawn) == expected
         assert np.array_equal(shared.state(), alone.state())
 
@@ -243,7 +243,7 @@ def test_generator_shared_by_threads(name):
 def test_new_generator_whose_first_draws_come_together():
     for _ in range(100):
         g, drawn = torch.Generator(), []
-        at_once(lambda i, g=g, drawn=drawn: drawn.append(g.random_int64()), 4)
+        together(lambda i, g=g, drawn=drawn: drawn.append(g.random_int64()), 4)
         assert len(set(drawn)) == 4
 
 
@@ -261,7 +261,7 @@ def test_state_taken_while_others_draw():
             torch.randn(3, generator=g)
             states.append(g.state().tobytes())
 
-    assert not at_once(work, 4)
+    assert not together(work, 4)
     assert set(states) <= possible
 
 
@@ -358,7 +358,7 @@ def test_helpers_are_started_once():
     threads._calls = None
     done = []
     try:
-        assert not at_once(lambda i: threads.work_together(lambda: done.append(i), 3), 6)
+        assert not together(lambda i: threads.work_together(lambda: done.append(i), 3), 6)
         assert len(threads._helpers) == 2
     finally:
         threads._helpers[:], threads._calls = before, calls

@@ -86,11 +86,11 @@ def grad(
             before = sums.get(id(tensor))
             sums[id(tensor)] = g.copy() if before is None else asarray(before + g, g)
 
-    wanted: dict[int, dict[int, Tensor]] = {}
+    extra: dict[int, dict[int, Tensor]] = {}
     for t in targets:
         if t._op is not None:
-            wanted.setdefault(t._op.order, {})[t._out] = t
-    for _ in backward_steps(outputs, grad_outputs, retain_graph, collect, wanted=wanted):
+            extra.setdefault(t._op.order, {})[t._out] = t
+    for _ in backward_steps(outputs, grad_outputs, retain_graph, collect, extra=extra):
         pass
     unused = [i for i, t in enumerate(targets) if id(t) not in sums]
     if unused and not allow_unused:

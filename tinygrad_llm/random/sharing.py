@@ -1,7 +1,7 @@
 """One generator for several threads: one draw at a time, so that no number is lost or repeated.
 
 Which thread gets which numbers of the stream is decided by who comes first, as in PyTorch. A
-process is forked between two draws: its copy of a generator is whole, and can be used at once.
+process is forked between two draws: its copy of a generator is whole, and can be used immediately.
 """
 
 from __future__ import annotations
