@@ -1,7 +1,7 @@
 """Runs a learner's file in a child process, with limits of time, memory, output and file size.
 
 The file may loop for ever, print for ever, end the program or take all memory: that happens in the
-child, and the learner still reads what went wrong. The result comes back in a file of its own with
+child, and the learner still reads what went wrong. The result comes back in a separate file with
 a key that only the grader has: what the learner's code prints is never taken for a result. The
 limits that the operating system sets (memory, file size) exist on Linux, in part on macOS, and not
 on Windows; time and output are limited everywhere.
@@ -83,7 +83,7 @@ def _limit_this_process() -> None:
 
 # ---------------------------------------------------------------------------------- in the parent
 class _Output(threading.Thread):
-    """Reads what the child prints, keeps OUTPUT_LIMIT bytes of it, and ends it if it prints more."""
+    """Reads what the child prints, keeps OUTPUT_LIMIT bytes, and ends it if it prints more."""
 
     def __init__(self, process: subprocess.Popen) -> None:
         super().__init__(daemon=True)
@@ -139,7 +139,7 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
 
 
 def _send(process: subprocess.Popen, line: str) -> None:
-    """Write a line to the child's standard input, and close it; the child may have ended already."""
+    """Write a line to the standard input of the child, which may have ended, and close it."""
     stdin: Any = process.stdin
     with contextlib.suppress(OSError):
         stdin.write(line.encode() + b"\n")
