@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from ..files.plain_text import visible
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import (
     Checkpoint,
@@ -107,6 +108,6 @@ def _explain_usage(error: Any) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Prints one line on stderr; returns the exit code."""
-    line = " ".join(message.split())
+    line = visible(" ".join(message.split()))
     print(f"tinygrad-llm: {line}", file=sys.stderr)
     return code

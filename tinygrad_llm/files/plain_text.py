@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = ["visible"]
 
 _KEPT = "\n\t"  # the layout of a text
-# Characters that change the direction of what follows, with which a text can look like another one.
-_TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Characters that turn the direction of what follows, with which a text can look like another one.
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *map(ord, _TURNS)]
 
 

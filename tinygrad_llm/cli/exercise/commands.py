@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from ...files.plain_text import visible
 from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
@@ -141,11 +142,11 @@ def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
 def show(report: Report) -> None:
     """Print a report: one line per aspect, and what the file printed."""
     for row in report.rows:
-        lines = row.text.split("\n")
+        lines = visible(row.text).split("\n")
         print(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
         for line in lines[1:]:
             print(f"  {line}")
-    printed = report.printed.strip().splitlines()
+    printed = visible(report.printed.strip()).splitlines()
     if printed:
         print(f"\nYour file printed{' (the last lines)' * (len(printed) > 20)}:")
         for line in printed[-20:]:

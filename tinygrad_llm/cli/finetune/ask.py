@@ -61,7 +61,7 @@ def ask(
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )
-                print(f"{name}  {p:.1%}")
+                print(printable(f"{name}  {p:.1%}"))
             else:
                 response = finetune.respond(
                     model, tokenizer, {"instruction": line, "input": input}, config["style"],
