@@ -15,18 +15,22 @@ from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 if TYPE_CHECKING:
-    from . import function
+    from . import anomaly_mode, function
+    from .anomaly_mode import detect_anomaly, set_detect_anomaly
     from .function import Function
 
 __all__ = [
     "Function",
+    "anomaly_mode",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "function",
     "grad",
     "gradcheck",
     "inference_mode",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
@@ -121,6 +125,9 @@ def __getattr__(name: str) -> Any:
         function = importlib.import_module(".function", __name__)
         globals().update(Function=function.Function, function=function)
         return globals()[name]
+    if name in ("anomaly_mode", "detect_anomaly", "set_detect_anomaly"):
+        anomaly_mode = importlib.import_module(".anomaly_mode", __name__)
+        return anomaly_mode if name == "anomaly_mode" else getattr(anomaly_mode, name)
     from ..tensor.missing_names import missing
 
     raise missing(__name__, name, __all__)
