@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "sync_folder"]
+__all__ = ["atomic_write", "remove_old_parts", "sync_folder"]
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
@@ -44,8 +45,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
-    # Not with the whole name in it: names may have 255 bytes, and this one is longer.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f"{_part(path)}{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -59,3 +59,25 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             error.filename = str(path)  # a full disk does not say whose file it was
         raise
     sync_folder(path.parent)
+
+
+def _part(path: Path) -> str:
+    """How the names of path's temporary files begin.
+
+    Not with the whole name: names may have 255 bytes, and these are longer.
+    """
+    return f".{path.name[:40]}."
+
+
+def remove_old_parts(path: str | os.PathLike[str], seconds: float = 86400.0) -> None:
+    """Remove the temporary files that killed processes left for `path`.
+
+    Only those that nothing was written to for so many seconds: others may be in use.
+    """
+    path = Path(path)
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if other.name.startswith(_part(path)) and other.suffix == ".part":
+                with suppress(OSError):
+                    if time.time() - other.stat().st_mtime > seconds:
+                        other.unlink()

@@ -109,7 +109,8 @@ class Tensor:
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor: ...
     def __copy__(self) -> Tensor:
         """A leaf that shares the memory, as copy.copy returns in PyTorch."""
-    def __reduce_ex__(self, protocol: Any) -> Any: ...
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How a tensor is sent to another process; to keep it in a file use tinygrad_llm.save."""
 
     # autograd/engine.py
     def backward(

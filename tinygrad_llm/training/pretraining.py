@@ -16,6 +16,7 @@ from .. import random
 from .. import text as texts
 from ..data import corpora
 from ..data.batches import EvaluationBatches, TokenBatches
+from ..files.program import command_line
 from ..generation import generate_steps
 from ..models.gpt import GPT, GPTConfig
 from ..optim import AdamW
@@ -72,7 +73,7 @@ class Pretraining:
         """
         if "options" not in checkpoint.config or "finetune" in checkpoint.config:
             raise OptionError(
-                f"`resume`: {checkpoint.path} was not written by tinygrad-llm pretrain"
+                f"`resume`: {checkpoint.path} was not written by {command_line('pretrain')}"
             )
         base = kept_options(checkpoint, {**config, **given}, PretrainOptions)
         options = resolve(given, config, base)

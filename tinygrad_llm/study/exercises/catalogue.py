@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ...autograd.engine import OPS
+from ...files.program import command_line
 from . import from_op
 from .hints import HINTS
 
@@ -106,5 +107,7 @@ def exercise(name: str) -> Exercise:
     if name not in by_name:
         close = difflib.get_close_matches(name, by_name, n=3)
         near = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise ValueError(f"there is no exercise {name!r}{near}: see tinygrad-llm exercise list")
+        raise ValueError(
+            f"there is no exercise {name!r}{near}: see {command_line('exercise', 'list')}"
+        )
     return by_name[name]
