@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -181,8 +182,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, tmp_path):
     running.send_signal(signal.SIGINT)
     output, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
-    command = re.search(r"to continue: (tinygrad-llm pretrain --resume r)$", output, re.M)
+    command = re.search(r"to continue: (.*)$", output, re.M)
     assert command, output
+    assert shlex.split(command[1])[-5:] == "-m tinygrad_llm.cli pretrain --resume r".split()
+    assert shutil.which(shlex.split(command[1])[0])  # as it was called: it can be typed again
     assert "Traceback" not in err
     step = find_checkpoint("r").step
     assert step >= 1

@@ -60,7 +60,11 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
             raise ValueError(f"optimizer: params is {describe(group.get('params'))}")
         for name, value in group.items():
             parts = value if isinstance(value, tuple) else (value,)
-            if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
+            numbers = not isinstance(optimizer.defaults.get(name), int | float | tuple) or all(
+                isinstance(part, int | float | Tensor) for part in parts
+            )
+            finite = all(math.isfinite(part) for part in parts if isinstance(part, float))
+            if not numbers or not finite:
                 raise ValueError(f"optimizer: {name} is {describe(value)}")
         known = {name: value for name, value in group.items() if name in accepted}
         known.pop("params", None)

@@ -179,9 +179,9 @@ class Storage:
         Raises: StorageError if it is damaged, or belongs to another model or other data.
         """
         state = checkpoint.state()
+        checkpoint.load_into(setup.model)
         with translated(f"{checkpoint.path}: its training state:", StorageError, ""):
             check_state(state, setup)
-        checkpoint.load_into(setup.model)
         with translated(f"{checkpoint.path} belongs to another run:", StorageError, ""):
             setup.optimizer.load_state_dict(state["optimizer"])
             if setup.scheduler is not None and state["scheduler"] is not None:
