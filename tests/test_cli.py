@@ -637,3 +637,18 @@ def test_a_gpu_of_another_number(cli, other_device, fresh_cuda):
     count = tinygrad_llm.cuda.device_count()
     code, _, err = cli("pretrain", "text.txt", "--device", f"cuda:{count}")
     assert code and f"--device cuda:{count}: this machine has {count} GPU(s)" in err
+
+
+def test_a_text_that_moved_resumes(cli, tmp_path):
+    """The same SHA-256 at another place; without the new place the message asks for it."""
+    run = ["pretrain", "text.txt", "--tokenizer", "char", "--steps", "2", "--out", "r", *SMALL]
+    assert cli(*run)[0] == 0
+    os.makedirs("elsewhere")
+    os.rename("text.txt", "elsewhere/moved.txt")
+    code, _, err = cli("pretrain", "--resume", "r", "--steps", "3", "--plain")
+    assert code == 2 and "if the text has moved, name its new place" in err
+    code, _, err = cli(
+        "pretrain", "elsewhere/moved.txt", "--resume", "r", "--steps", "3", "--plain"
+    )
+    assert code == 0, err
+    assert find_checkpoint("r").step == 3

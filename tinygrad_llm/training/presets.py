@@ -35,8 +35,9 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     instead_of_steps: ClassVar[str | None] = "minutes"
 
     corpus: str = option(
-        "python-reference", "A data set, a file or a folder.", None, "data", argument=True
-    )
+        "python-reference", "A data set, a file or a folder.", None, "data", argument=True,
+        may_change=True,  # the file may have moved: its SHA-256 tells
+    )  # fmt: skip
     preset: str = option("small", "Size and time: tiny, small, medium, ...", None, "data")
     minutes: float | None = option(
         3.0, "Time to train.", POSITIVE, "length", about_default="the steps say"

@@ -17,6 +17,7 @@ from .. import text as texts
 from ..data import corpora
 from ..data.batches import EvaluationBatches, TokenBatches
 from ..files.program import command_line
+from ..files.untrusted import describe
 from ..generation import generate_steps
 from ..models.gpt import GPT, GPTConfig
 from ..optim import AdamW
@@ -115,7 +116,14 @@ class Pretraining:
         Raises: OptionError for options that do not fit the text.
         """
         with blame("`corpus`", FileNotFoundError, ValueError):
-            self.corpus = corpora.load(self.o.corpus)
+            try:
+                self.corpus = corpora.load(self.o.corpus)
+            except FileNotFoundError as error:
+                if self.resumed is None:
+                    raise
+                raise FileNotFoundError(
+                    f"{error}; if the text has moved, name its new place beside the run"
+                ) from error
         self.split_and_tokenize()
         self.build()
 
@@ -135,11 +143,13 @@ class Pretraining:
             "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         }
         if self.resumed is not None:
-            before = self.resumed.config["text"]
-            if before["sha256"] != self.text_facts["sha256"]:
+            before = self.resumed.config.get("text")
+            before = before if isinstance(before, dict) else {}
+            if before.get("sha256") != self.text_facts["sha256"]:
                 raise OptionError(
                     f"`corpus`: the text {o.corpus} has changed since the run began: it had "
-                    f"{before['characters']:,} characters, it has {len(text):,}; start another run"
+                    f"{describe(before.get('characters'))} characters, it has {len(text)}; start "
+                    "another run"
                 )
         size = len(train_text.encode("utf-8"))
         if size <= o.context_length:
