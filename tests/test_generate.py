@@ -193,6 +193,220 @@ def test_on_a_device(model, device):
     assert got.cpu().tolist() == expected.tolist()
 
 
+# ---------------------------------------------------------------------------- rows of a batch
+PROMPTS = [[1, 2, 3, 4, 5], [7], [3, 3], list(range(13)) + [5, 4], [0] * 12, [9, 8, 7]]
+CHOICES = [
+    {}, {"temperature": 1.3}, {"temperature": 1.0, "top_k": 5, "top_p": 0.9, "min_p": 0.05},
+    {"repetition_penalty": 1.5}, {"temperature": 2.0, "repetition_penalty": 1.2},
+]  # fmt: skip
+
+
+def equal_alone(model, prompts, new, **options):
+    """Generate for all prompts together and for each alone, and compare.
+
+    seed: one per row, so that each row has its own stream.
+    """
+    seeds = options.pop("seed", None)
+    together = generate(model, prompts, new, seed=seeds, return_logprobs=True, **options)
+    T = max(map(len, prompts))
+    for b, prompt in enumerate(prompts):
+        seed = None if seeds is None else seeds[b]
+        alone = generate(model, prompt, new, seed=seed, return_logprobs=True, **options)
+        n = alone.lengths.item()
+        assert together.lengths[b].item() == n
+        assert together.ids[b, T - len(prompt) : T + n].tolist() == alone.ids.tolist()
+        np.testing.assert_allclose(
+            together.logprobs[b, :n].numpy(), alone.logprobs.numpy(), rtol=1e-4, atol=1e-5
+        )
+    return together
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("context_length", [None, 5])
+@pytest.mark.parametrize("options", CHOICES, ids=str)
+def test_unequal_prompts_equal_each_alone(model, options, context_length, use_cache):
+    """Within the context, at its end, and past it, where the window slides."""
+    seeds = [5, 1, 5, 2, 3, 4] if "temperature" in options else None
+    options = {**options, "use_cache": use_cache, "context_length": context_length, "seed": seeds}
+    equal_alone(model, PROMPTS, 16, **options)
+    equal_alone(model, PROMPTS, 16, stop_tokens=[6, 10], **options)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=14), min_size=1, max_size=4),
+    st.integers(0, 15),
+)
+def test_any_prompts_equal_each_alone(model, prompts, new):
+    equal_alone(model, prompts, new, temperature=1.0, seed=list(range(len(prompts))))
+
+
+def test_padding_is_at_the_left(model):
+    out = generate(model, [[1, 2, 3], [4]], 2, stop_tokens=11)
+    assert out.shape == (2, 5) and out[1, :3].tolist() == [11, 11, 4]
+    assert generate(model, [[1, 2, 3], [4]], 2)[1, :3].tolist() == [0, 0, 4]
+    assert generate(model, [[1, 2], [4]], 0).tolist() == [[1, 2], [0, 4]]
+    kinds = [[(1, 2, 3), (4,)], [np.array([1, 2, 3]), [4]], [tg.tensor([1, 2, 3]), tg.tensor([4])]]
+    for prompts in kinds:
+        assert generate(model, prompts, 2, stop_tokens=11).tolist() == out.tolist()
+
+
+def test_unequal_prompts_on_a_device(model, device):
+    options = dict(temperature=1.0, seed=[3, 4], stop_tokens=2, return_logprobs=True)
+    expected = generate(model, [[1, 2], [3, 4, 5]], 14, **options)
+    try:
+        got = generate(model.to(device), [[1, 2], [3, 4, 5]], 14, **options)
+    finally:
+        model.to("cpu")
+    assert got.ids.cpu().tolist() == expected.ids.tolist()
+    assert got.lengths.device.type == got.logprobs.device.type == device
+
+
+def test_seeds_of_rows(model):
+    """One seed: one stream for the batch, as in torch.multinomial. One per row: one stream each."""
+    rows = [[1, 2], [1, 2], [1, 2]]
+    one = generate(model, rows, 9, temperature=1.5, seed=4).tolist()
+    assert one[0] != one[1]
+    own = generate(model, rows, 9, temperature=1.5, seed=[4, 5, 4]).tolist()
+    assert own[0] == own[2] != own[1]
+    assert own[0] == generate(model, [1, 2], 9, temperature=1.5, seed=4).tolist()
+
+
+class Embedded(Counter):
+    """Counts, and refuses ids that it does not have, as an embedding does."""
+
+    def forward(self, idx):
+        if (idx > 9).any():
+            raise IndexError("no such id")
+        return super().forward(idx)
+
+
+def test_stop_tokens_outside_the_vocabulary():
+    """A finished row is filled with the first stop token, even if the model does not have it."""
+    out = generate(Embedded(), [[3], [0]], 9, stop_tokens=[99, 5])
+    assert out.tolist() == [[3, 4, 5, 99, 99], [0, 1, 2, 3, 4]]
+
+
+# ---------------------------------------------------------------------------- log-probabilities
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_logprobs_are_the_models_own(model, use_cache):
+    """Their sum is the log-probability of the text, with any temperature and filters."""
+    options = dict(temperature=0.7, top_k=6, repetition_penalty=1.3, seed=2, use_cache=use_cache)
+    got = generate(model, [[1, 2, 3], [9, 0, 4]], 9, return_logprobs=True, **options)
+    assert got.ids.tolist() == generate(model, [[1, 2, 3], [9, 0, 4]], 9, **options).tolist()
+    with tg.no_grad():
+        loss = nn.functional.cross_entropy(
+            model(got.ids[:, :-1])[:, 2:].flatten(0, 1), got.ids[:, 3:].flatten(), reduction="none"
+        )  # (2 · 9)
+    np.testing.assert_allclose(got.logprobs.numpy(), -loss.view(2, 9).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got.logprobs.sum().item(), -loss.sum().item(), rtol=1e-5)
+    assert got.logprobs.dtype == tg.float32 and got.lengths.tolist() == [9, 9]
+
+
+def test_logprobs_of_rows_that_end():
+    chances = tg.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    always = Always(*chances.tolist())
+    got = generate(
+        always, [[0]] * 8, 20, temperature=1.0, stop_tokens=2, seed=1, return_logprobs=True
+    )
+    for row, logprobs, n in zip(*(part.tolist() for part in got), strict=True):
+        new = row[1:]
+        assert 2 not in new[:n] and set(new[n:]) <= {2}
+        expected = [chances[t].item() for t in new[: n + 1]] + [0.0] * (len(new) - n - 1)
+        assert logprobs == pytest.approx(expected, abs=1e-6)  # the stop token's is there too
+    assert got.ids.shape[1] == 1 + max(got.lengths.tolist())
+    one = generate(always, [0], 5, stop_tokens=3, return_logprobs=True)
+    assert [part.tolist() for part in one] == [[0], [], 0]
+    none = generate(always, [[0], [1]], 0, return_logprobs=True)
+    assert none.logprobs.shape == (2, 0) and none.lengths.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [tg.float16, tg.float64])
+def test_logprobs_of_other_precisions(dtype):
+    class Half(Always):
+        def forward(self, idx):
+            return super().forward(idx).to(dtype)
+
+    got = generate(Half(1.0, 3.0, 2.0), [0], 1, return_logprobs=True).logprobs
+    assert got.dtype == (tg.float64 if dtype == tg.float64 else tg.float32)
+    assert got.item() == pytest.approx(-math.log(1 + math.exp(-1) + math.exp(-2)), rel=1e-6)
+
+
+# --------------------------------------------------------------------------------- other models
+def test_a_module_without_a_cache_has_the_context_of_its_config(model):
+    class Plain(nn.Module):
+        """A reader's own GPT: a config, no cache."""
+
+        def __init__(self):
+            super().__init__()
+            self.config, self.gpt = model.config, model
+
+        def forward(self, idx):
+            return self.gpt(idx)
+
+    expected = generate(model, [[1, 2], [3, 4]], 20, temperature=1.0, seed=0).tolist()
+    assert generate(Plain(), [[1, 2], [3, 4]], 20, temperature=1.0, seed=0).tolist() == expected
+    with pytest.raises(ValueError, match="prompts have 1 to 3 tokens.* Plain does not take"):
+        generate(Plain(), [[1, 2, 3], [4]], 1)
+
+
+def test_a_function_is_a_model_too():
+    assert generate(lambda idx: Counter()(idx), [[3], [5]], 2).tolist() == [[3, 4, 5], [5, 6, 7]]
+
+
+# ----------------------------------------------------------------------------- ids of all kinds
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        [3, 4], (3, 4), range(3, 5), np.array([3, 4]), np.array([3, 4], np.uint8),
+        tg.tensor([3, 4]),
+        [np.int64(3), np.int32(4)], [tg.tensor(3), 4], tg.tensor([3, 4], dtype=tg.int16),
+        iter([3, 4]), {3: "a", 4: "b"},
+    ],
+    ids=lambda p: type(p).__name__,
+)  # fmt: skip
+def test_ids_of_all_kinds(prompt):
+    assert generate(Counter(), prompt, 2).tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "message"),
+    [
+        ([0.9, 2.7], TypeError, "idx must hold integer token ids, got 0.9"),
+        ([1.0, 2.0], TypeError, "integer token ids, got 1.0"),
+        ([1, 2.0], TypeError, "integer token ids, got 2.0"),
+        ([[1, 2], [3, 0.5]], TypeError, "integer token ids, got 0.5"),
+        ([[1.5], [3, 4]], TypeError, "integer token ids, got 1.5"),
+        (np.array([0.9, 2.7]), TypeError, "integer token ids, got 0.9"),
+        ([np.array([0.9]), np.array([2.7])], TypeError, "integer token ids, got 0.9"),
+        ([np.float32(1.0)], TypeError, "integer token ids, got"),
+        ([tg.tensor(1.5)], TypeError, "integer token ids, got"),
+        ([tg.tensor([1.5]), tg.tensor([2.5])], TypeError, "integer token ids, got 1.5"),
+        (tg.tensor([0.9]), TypeError, "integer token ids, got torch.float32"),
+        ([True, False], TypeError, "integer token ids, got True"),
+        (np.array([True]), TypeError, "integer token ids, got True"),
+        (tg.tensor([True]), TypeError, "integer token ids, got torch.bool"),
+        ([1, None], TypeError, "integer token ids, got None"),
+        ([1, math.nan], TypeError, "integer token ids, got nan"),
+        (["1", "2"], TypeError, "integer token ids, got '1'"),
+        ("Once upon", TypeError, "got the text 'Once upon': encode it"),
+        (b"12", TypeError, "got the text b'12': encode it"),
+        (3, TypeError, "idx must be token ids, a tensor or lists, got 3"),
+        (None, TypeError, "idx must be token ids, a tensor or lists, got None"),
+        (tg.tensor(3), ValueError, r"at least one token, got \(\)"),
+        ([[]], ValueError, "at least one token per row.*: row 0 is empty"),
+        ([[1], []], ValueError, "at least one token per row.*: row 1 is empty"),
+        (np.zeros((0, 3), np.int64), ValueError, "at least one token"),
+        ([[[1]]], ValueError, "three dimensions or more"),
+        ([1, 2**63], IndexError, "idx: index out of range: 9223372036854775808"),
+        ([1, [2]], TypeError, "idx must be token ids, a tensor or lists, got 1"),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_ids_that_are_not_integers(prompt, error, message):
+    with pytest.raises(error, match=message):
+        generate(Counter(), prompt, 1)
+
+
 # -------------------------------------------------------------------------------------- errors
 @pytest.mark.parametrize(
     ("options", "error", "message"),

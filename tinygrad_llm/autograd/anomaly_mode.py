@@ -42,7 +42,10 @@ def _note_call(op: Op, inputs: tuple, results: Any) -> None:
 
 
 def _refuse_nan(op: Op, g: Any, grads: tuple) -> None:
-    """After a backward. Raises: RuntimeError if a gradient that is wanted holds NaN."""
+    """After a backward: check what it returned.
+
+    Raises: RuntimeError if a gradient holds NaN.
+    """
     if not _check:
         return
     for i, (edge, grad) in enumerate(zip(op.edges, grads, strict=False)):

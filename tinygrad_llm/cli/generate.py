@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from .devices import check_device
+from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
 
-__all__ = ["register", "steps"]
+__all__ = ["register"]
 
 _HELP = """Write text with a model that pretrain made.
 
@@ -33,21 +31,6 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
     app.command(name="generate", help=_HELP)(generate)
-
-
-def steps(
-    model: Any, ids: Sequence[int], tokens: int, stop: int | None, seed: int, choice: dict[str, Any]
-) -> Iterator[int]:
-    """The ids that the model writes after `ids`, one by one.
-
-    stop: the id that ends the text, None for no such id; choice: temperature, top_k, top_p.
-    """
-    from ..generation import generate_steps
-
-    for ids_of_step in generate_steps(
-        model, [list(ids)], tokens, stop_tokens=stop, seed=seed, **choice
-    ):
-        yield int(ids_of_step[0].item())
 
 
 def generate(
@@ -70,6 +53,7 @@ def generate(
     must_be("prompt", prompt != "", "at least one character", "nothing")
     check_device(device)
     from .. import text
+    from ..generation import stream_text
     from ..models import LanguageModel
 
     saved = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
@@ -90,12 +74,13 @@ def generate(
     for number in range(samples):
         if samples > 1:
             print(f"--- sample {number + 1} (--seed {first + number})")
-        decoder = tokenizer.stream()
         _show(prompt)
-        choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        for token in steps(model, ids, tokens, tokenizer.eot_token, first + number, choice):
-            _show(decoder.push(token))
-        _show(decoder.finish() + "\n")
+        for piece in stream_text(
+            model, ids, tokens, tokenizer=tokenizer, temperature=temperature, top_k=top_k,
+            top_p=top_p, seed=first + number, stop_tokens=tokenizer.eot_token,
+        ):  # fmt: skip
+            _show(piece)
+        _show("\n")
 
 
 def _random_seed() -> int:

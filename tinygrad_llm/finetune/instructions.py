@@ -41,14 +41,13 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
 
 def respond(
     model: Any, tokenizer: Any, entry: Mapping[str, str], style: str | PromptStyle = "alpaca",
-    max_new_tokens: int = 100, temperature: float = 0.0, top_k: int | None = None,
-    top_p: float | None = None, seed: int | None = None, stop_token: int | None = None,
+    max_new_tokens: int = 100, *, stop_token: int | None = None, **sampling: Any,
 ) -> str:  # fmt: skip
     """The model's response to one entry ("instruction", perhaps "input").
 
     The words that announce a response are part of the prompt here, so that an untuned model can be
-    compared. stop_token: ends the response; None for the tokenizer's <|endoftext|>. For the other
-    arguments see generation.generate.
+    compared. stop_token: ends the response; None for the tokenizer's <|endoftext|>. sampling:
+    keywords of generation.generate, such as temperature, top_k, top_p and seed; greedy by default.
     Raises: ValueError if the prompt fills the whole context.
     """
     style = style_of(style)
@@ -61,10 +60,7 @@ def respond(
             f"{entry['instruction'][:60]!r}"
         )
     stop = getattr(tokenizer, "eot_token", None) if stop_token is None else stop_token
-    out = generate(
-        model, ids, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
-        stop_tokens=stop,
-    )  # fmt: skip
+    out = generate(model, ids, max_new_tokens, stop_tokens=stop, **sampling)
     return extract_response(prompt + tokenizer.decode(out[len(ids) :].tolist()), prompt, style)
 
 

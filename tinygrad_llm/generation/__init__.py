@@ -1,6 +1,21 @@
-"""Text from a language model, one token at a time: greedy, temperature, top-k, top-p."""
+"""Text from a language model: greedy, drawn, by beam search; in whole or as a stream."""
 
-from .decode import generate, generate_steps
-from .sampling import next_token, top_k_filter, top_p_filter
+from .decode import Generated, generate, generate_steps, stream_text
+from .options import Beams, Sampling
+from .sampling import min_p_filter, next_token, repetition_filter, top_k_filter, top_p_filter
+from .streams import TextStream
 
-__all__ = ["generate", "generate_steps", "next_token", "top_k_filter", "top_p_filter"]
+__all__ = [
+    "Beams",
+    "Generated",
+    "Sampling",
+    "TextStream",
+    "generate",
+    "generate_steps",
+    "min_p_filter",
+    "next_token",
+    "repetition_filter",
+    "stream_text",
+    "top_k_filter",
+    "top_p_filter",
+]

@@ -1,177 +1,291 @@
-"""Text from a language model, one token at a time: greedy, temperature, top-k, top-p.
+"""Text from a language model, one token at a time: greedy or drawn, in whole or as a stream.
 
-A step: the model computes a logit for every token of the vocabulary, `next_token` chooses one, it
-is appended to the text, and the next step begins.
+A step: the model computes a logit for every token of the vocabulary, one is chosen as by
+`next_token`, it is appended to the text, and the next step begins.
 
-With a KV cache each step computes the new token alone. A model with absolute positions sees at most
-context_length tokens. When the text gets longer, the window slides: only the last context_length
-tokens are used, every token has a new position, so what is in the cache is no longer valid. From
-there on each step computes the whole window again, as it does without a cache.
+generate        the prompt and the new ids, by steps or by beam search
+generate_steps  the ids of each step, as soon as they are computed
+stream_text     the text of one prompt, piece by piece
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ..autograd.grad_mode import no_grad
-from ..functions.creation.filled import full_like, zeros
 from ..functions.creation.from_data import tensor
-from ..functions.selection import where
+from ..functions.sampling import multinomial
 from ..functions.shape.join import cat
-from ..models.base import LanguageModel, Model, context_length_of, device_of, evaluation
+from ..functions.softmax import log_softmax
+from ..models.base import LanguageModel, Model
 from ..random import Generator
 from ..tensor import Tensor
-from ..tensor.dtypes import bool_, int64
-from .sampling import next_token
+from ..tensor.dtypes import int64
+from .beams import beam_search
+from .logits import NextLogits, check_logits
+from .options import Beams, Sampling, integer, options_of
+from .prompts import Prompts, prompts_of
+from .sampling import in_float32, probabilities_of, repetition_filter
+from .streams import TextStream
 
-__all__ = ["generate", "generate_steps"]
+__all__ = ["Generated", "generate", "generate_steps", "stream_text"]
 
 
-def generate_steps(
-    model: Any, idx: Any, max_new_tokens: int, *, temperature: float = 0.0,
-    top_k: int | None = None, top_p: float | None = None,
-    stop_tokens: int | Iterable[int] | None = None, generator: Generator | None = None,
-    seed: int | None = None, use_cache: bool = True, context_length: int | None = None,
-) -> Iterator[Tensor]:  # fmt: skip
-    """As `generate`, but yields each step's ids, (B) int64, as soon as they are computed.
+class Generated(NamedTuple):
+    """What `generate` returns with return_logprobs=True.
 
-    The arguments are checked by the call itself, not at the first step.
-    Raises: ValueError if context_length is below 1.
+    ids       (B, T + new) int64, as it returns without
+    logprobs  (B, new): the natural logarithm of the probability that the model itself gives to each
+              new token, before penalty, temperature and filters; 0 where a row had already ended
+    lengths   (B) int64: the new tokens of each row, without the stop token
+
+    For a prompt without a batch dimension: (T + new), (new) and ().
     """
-    if isinstance(model, Model) and not isinstance(model, LanguageModel):
-        raise TypeError(f"a {type(model).__name__} writes no text: pass a language model")
-    prompt, _ = _as_batch(idx, model)
-    stops = _stop_tokens(stop_tokens)
-    _check(max_new_tokens, temperature, top_k, top_p, generator, seed)
-    if seed is not None:
-        generator = Generator().manual_seed(seed)
-    if context_length is None:
-        context_length = context_length_of(model)
-    if context_length is not None and context_length < 1:
-        raise ValueError(f"context_length must be at least 1, got {context_length}")
-    return _steps(
-        model, prompt, max_new_tokens, stops, use_cache, context_length,
-        dict(temperature=temperature, top_k=top_k, top_p=top_p, generator=generator),
-    )  # fmt: skip
 
-
-def _steps(
-    model: Any, idx: Tensor, max_new_tokens: int, stops: list[int], use_cache: bool,
-    context_length: int | None, choice: dict[str, Any],
-) -> Iterator[Tensor]:  # fmt: skip
-    cache = model.new_cache() if use_cache and hasattr(model, "new_cache") else None
-    done = zeros(idx.shape[0], 1, dtype=bool_, device=idx.device)  # (B, 1)
-    for _ in range(max_new_tokens):
-        with no_grad():  # only within a step: between steps the caller's code runs
-            with evaluation(model):
-                logits = _last_logits(model, idx, cache, context_length)  # (B, V)
-            if logits.isnan().any():
-                raise RuntimeError("the model's logits are NaN: its weights or inputs are broken")
-            token = next_token(logits, **choice)  # (B, 1)
-            if stops:
-                token = where(done, full_like(token, stops[0]), token)
-                for stop in stops:
-                    done = done | (token == stop)
-                if done.all():
-                    return
-            idx = cat([idx, token], 1)  # (B, T + 1)
-        yield token.squeeze(1)  # (B)
-
-
-def _last_logits(model: Any, idx: Tensor, cache: Any, context_length: int | None) -> Tensor:
-    """The logits of the token that follows idx: (B, T) -> (B, V)."""
-    if cache is not None and (context_length is None or idx.shape[1] <= context_length):
-        return model(idx[:, len(cache) :], cache=cache, last_only=True)[:, -1]  # (B, V)
-    if context_length is not None:
-        idx = idx[:, -context_length:]  # (B, at most context_length)
-    return model(idx)[:, -1]  # (B, T, V) -> (B, V)
+    ids: Tensor
+    logprobs: Tensor
+    lengths: Tensor
 
 
 def generate(
-    model: Any, idx: Any, max_new_tokens: int, *, temperature: float = 0.0,
-    top_k: int | None = None, top_p: float | None = None,
-    stop_tokens: int | Iterable[int] | None = None, generator: Generator | None = None,
-    seed: int | None = None, use_cache: bool = True, context_length: int | None = None,
-) -> Tensor:  # fmt: skip
+    model: Any, idx: Any, max_new_tokens: int, *, sampling: Sampling | None = None,
+    tokenizer: Any = None, generator: Generator | None = None, use_cache: bool = True,
+    context_length: int | None = None, return_logprobs: bool = False, **options: Any,
+) -> Any:  # fmt: skip
     """The prompt idx with up to max_new_tokens tokens after it: (B, T) -> (B, at most T + new).
 
     model           a module: ids (B, T) -> logits (B, T, V). It runs in evaluation mode and no
                     graph is recorded; its mode is restored.
-    idx             token ids, a tensor or lists of ints, (B, T) or (T); T is at least 1. All rows
-                    have the same length: padding would shift the absolute positions. Lists go to
-                    the model's device.
-    temperature     0: always the most likely token (greedy). Otherwise logits are divided by it
-                    and a token is drawn: below 1 more certain, above 1 more varied.
-    top_k, top_p    draw only from the k most likely tokens, or from the fewest most likely ones
-                    whose probabilities add up to p.
-    stop_tokens     an id or several: a row is finished when it draws one. It is padded with the
-                    (first) stop token while other rows continue; when all are finished, generation
-                    ends without the last column. So a single row never shows its stop token.
-    generator, seed where random numbers come from (not both); else the default generator.
+    idx             token ids, a tensor or lists of ints, (B, T) or (T); T is at least 1. Lists go
+                    to the model's device. Lists of unequal length are padded at the left, for a
+                    model that takes `padding`: each row continues as it does alone.
+    sampling        a Sampling; each of its fields can also be given as a keyword, which counts:
+                    temperature, top_k, top_p, min_p, repetition_penalty, stop_tokens, stop_strings,
+                    seed. By default greedy, and no token stops.
+    num_beams, length_penalty, early_stopping   keywords for beam search; see `Beams`. It draws
+                    nothing, so it goes with repetition_penalty, stop_tokens and stop_strings only.
+    tokenizer       needed for stop_strings.
+    generator       where random numbers come from; else sampling.seed, else the default generator.
     use_cache       use the model's KV cache if it has one: the same tokens, faster.
     context_length  the most tokens that the model sees; None for model.config.context_length, if
-                    there is one. Of a longer text it sees the end (see the top of this file).
+                    there is one. Of a longer text it sees the end (see `NextLogits`).
+    return_logprobs return a `Generated`: ids, log-probabilities, lengths.
+
+    A row is finished when it draws a stop token, or the token that completes a stop string in its
+    new text. It is padded with the (first) stop token, or 0 if there is none, while other rows
+    continue; prompts are padded with the same token. When all are finished, generation ends. A
+    last column of stop tokens alone is left out, so a single row never shows its stop token; the
+    tokens of a stop string stay, because a token can begin before it (`stream_text` cuts the text).
 
     Returns ids int64, (T + new) if idx was one row (T). Ids are drawn as torch.multinomial draws
     them.
     Raises: ValueError or TypeError for bad arguments, RuntimeError if logits are NaN.
     """
-    prompt, single = _as_batch(idx, model)
-    steps = generate_steps(
-        model, prompt, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p,
-        stop_tokens=stop_tokens, generator=generator, seed=seed, use_cache=use_cache,
-        context_length=context_length,
-    )  # fmt: skip
-    new = [token.unsqueeze(1) for token in steps]  # (B, 1) each
-    out = cat([prompt, *new], 1)  # (B, T + new)
-    return out[0] if single else out
-
-
-def _as_batch(idx: Any, model: Any) -> tuple[Tensor, bool]:
-    """The prompt as int64 (B, T), and whether it was a single row (T); lists go to the model."""
-    if not isinstance(idx, Tensor):
-        rows = list(idx)
-        if rows and isinstance(rows[0], Sequence):
-            lengths = sorted({len(row) for row in rows})
-            if len(lengths) > 1:
-                raise ValueError(
-                    f"the prompts have {lengths[0]} to {lengths[-1]} tokens: a batch needs prompts "
-                    "of one length, because padding would shift the positions; pass them one by one"
-                )
-        idx = tensor(rows, dtype=int64, device=device_of(model))
-    if idx.array.dtype.kind not in "iu":
-        raise TypeError(f"idx must hold integer token ids, got {idx.dtype}")
-    if idx.dim() not in (1, 2) or idx.shape[-1] == 0:
-        raise ValueError(
-            f"idx must have the shape (batch, time) with at least one token, got {tuple(idx.shape)}"
+    task = _task("generate", model, idx, max_new_tokens, sampling, tokenizer, generator, options)
+    logits = NextLogits(model, task.prompts, use_cache, context_length)
+    if task.beams.num_beams > 1:
+        columns = beam_search(
+            logits, task.prompts, task.max_new_tokens, task.sampling, task.beams, tokenizer
         )
-    single = idx.dim() == 1
-    idx = idx.to(int64)
-    return (idx.unsqueeze(0) if single else idx), single  # (B, T)
+        steps = [Step(*column) for column in columns]
+    else:
+        steps = list(_steps(task, logits, return_logprobs))
+    prompt = task.prompts.shown(task.filler)
+    ids = cat([prompt, *(step.ids.unsqueeze(1) for step in steps)], 1)  # (B, T + new)
+    if not return_logprobs:
+        return ids[0] if task.prompts.single else ids
+    B, device = ids.shape[0], ids.device
+    logprobs = [step.logprobs for step in steps if step.logprobs is not None]  # (B) each
+    lengths = [sum(step.is_text[b] for step in steps) for b in range(B)]
+    results = Generated(
+        ids,
+        cat([p.unsqueeze(1) for p in logprobs], 1) if logprobs else tensor([[]] * B, device=device),
+        tensor(lengths, dtype=int64, device=device),
+    )  # (B, T + new), (B, new), (B)
+    return Generated(*(result[0] for result in results)) if task.prompts.single else results
 
 
-def _stop_tokens(stop_tokens: Any) -> list[int]:
-    stops = [stop_tokens] if isinstance(stop_tokens, int) else list(stop_tokens or ())
-    for stop in stops:
-        if isinstance(stop, bool) or not isinstance(stop, int) or stop < 0:
-            raise ValueError(f"stop_tokens must be token ids, got {stop!r}")
-    return stops
+def generate_steps(
+    model: Any, idx: Any, max_new_tokens: int, *, sampling: Sampling | None = None,
+    tokenizer: Any = None, generator: Generator | None = None, use_cache: bool = True,
+    context_length: int | None = None, **options: Any,
+) -> Iterator[Tensor]:  # fmt: skip
+    """As `generate`, but yields each step's ids, (B) int64, as soon as they are computed.
+
+    The arguments are checked by the call itself, not at the first step.
+    Raises: as `generate`; ValueError for beam search, whose text is known at the end only.
+    """
+    task = _task(
+        "generate_steps", model, idx, max_new_tokens, sampling, tokenizer, generator, options
+    )
+    _refuse_beams(task.beams)
+    logits = NextLogits(model, task.prompts, use_cache, context_length)
+    return (step.ids for step in _steps(task, logits, False))
 
 
-def _check(
-    max_new_tokens: Any, temperature: Any, top_k: Any, top_p: Any, generator: Any, seed: Any
-) -> None:
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int):
-        raise TypeError(f"max_new_tokens must be an integer, got {max_new_tokens!r}")
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens must be at least 0, got {max_new_tokens}")
-    if not (isinstance(temperature, int | float) and 0.0 <= temperature < math.inf):
-        raise ValueError(f"temperature must be a finite number of at least 0, got {temperature!r}")
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}")
-    if top_p is not None and not (isinstance(top_p, int | float) and 0.0 < top_p <= 1.0):
-        raise ValueError(f"top_p must be greater than 0 and at most 1, got {top_p!r}")
-    if seed is not None and generator is not None:
+def stream_text(
+    model: Any, idx: Any, max_new_tokens: int, *, tokenizer: Any, sampling: Sampling | None = None,
+    generator: Generator | None = None, use_cache: bool = True, context_length: int | None = None,
+    **options: Any,
+) -> Iterator[str]:  # fmt: skip
+    """The text after one prompt of ids, in pieces, each as soon as it is certain.
+
+    It ends before the first stop token or stop string. A piece never holds a part of a character
+    or of a stop string. The arguments are those of `generate`, and checked by the call itself.
+    Raises: as `generate`; ValueError for several prompts and for beam search.
+    """
+    task = _task("stream_text", model, idx, max_new_tokens, sampling, tokenizer, generator, options)
+    _refuse_beams(task.beams)
+    if task.prompts.ids.shape[0] != 1:
+        raise ValueError(f"stream_text takes one prompt, got {task.prompts.ids.shape[0]}")
+    logits = NextLogits(model, task.prompts, use_cache, context_length)
+    return _pieces(TextStream(tokenizer, task.sampling.stop_strings), _steps(task, logits, False))
+
+
+def _pieces(text: TextStream, steps: Iterator[Step]) -> Iterator[str]:
+    for step in steps:
+        if piece := text.push(int(step.ids[0].item())):
+            yield piece
+    if piece := text.finish():
+        yield piece
+
+
+# ---------------------------------------------------------------------------------- the arguments
+@dataclass(frozen=True)
+class _Task:
+    """The checked arguments of a call; generators: one for the batch, or one per row."""
+
+    prompts: Prompts
+    max_new_tokens: int
+    sampling: Sampling
+    beams: Beams
+    tokenizer: Any
+    generators: list[Generator | None]
+
+    @property
+    def filler(self) -> int:
+        """The id that stands where a row has no token."""
+        return next(iter(self.sampling.stop_tokens), 0)
+
+
+def _task(
+    function: str, model: Any, idx: Any, max_new_tokens: Any, sampling: Any, tokenizer: Any,
+    generator: Any, options: dict[str, Any],
+) -> _Task:  # fmt: skip
+    if isinstance(model, Model) and not isinstance(model, LanguageModel):
+        raise TypeError(f"a {type(model).__name__} writes no text: pass a language model")
+    prompts = prompts_of(idx, model)
+    max_new_tokens = integer("max_new_tokens", max_new_tokens, 0)
+    sampling, beams = options_of(sampling, options, function)
+    if sampling.seed is not None and generator is not None:
         raise ValueError("pass a seed or a generator, not both")
+    if sampling.stop_strings:
+        if tokenizer is None:
+            raise ValueError("stop_strings need the tokenizer that decodes the ids: tokenizer=...")
+        TextStream(tokenizer)  # raises if it has no stream
+    unused = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.seed)
+    if beams.num_beams > 1 and (unused != (0.0, None, None, None, None) or generator is not None):
+        raise ValueError(
+            "beam search draws nothing: num_beams > 1 goes without temperature, top_k, top_p, "
+            "min_p, seed and generator"
+        )
+    generators = [generator]
+    if isinstance(sampling.seed, tuple):
+        rows = prompts.ids.shape[0]
+        if len(sampling.seed) != rows:
+            raise ValueError(
+                f"seed must be one integer, or one per row: got {len(sampling.seed)} for {rows} "
+                "rows"
+            )
+        generators = [Generator().manual_seed(seed) for seed in sampling.seed]
+    elif sampling.seed is not None:
+        generators = [Generator().manual_seed(sampling.seed)]
+    return _Task(prompts, max_new_tokens, sampling, beams, tokenizer, generators)
+
+
+def _refuse_beams(beams: Beams) -> None:
+    if beams.num_beams > 1:
+        raise ValueError("beam search knows its text at the end only: call generate")
+
+
+# ---------------------------------------------------------------------------------------- a step
+class Step(NamedTuple):
+    """One column of new tokens: ids (B), log-probabilities (B), which ids belong to a text (B)."""
+
+    ids: Tensor
+    logprobs: Tensor | None
+    is_text: list[bool]
+
+
+def _steps(task: _Task, next_logits: NextLogits, with_logprobs: bool) -> Iterator[Step]:
+    idx, sampling = task.prompts.ids, task.sampling
+    B = idx.shape[0]
+    ends = _Ends(task, B) if sampling.stop_tokens or sampling.stop_strings else None
+    is_text = [True] * B
+    for _ in range(task.max_new_tokens):
+        with no_grad():  # only within a step: between steps the caller's code runs
+            logits = next_logits(idx)  # (B, V)
+            ids = token = _choose(logits, idx, sampling, task.generators)  # (B, 1)
+            logprobs = None
+            if with_logprobs:
+                logprobs = log_softmax(in_float32(logits), dim=-1)  # (B, V)
+                logprobs = logprobs.gather(1, token)[:, 0]  # (B, V) -> (B)
+            if ends is not None:
+                done = list(ends.done)
+                ids, is_text = ends.take(token)
+                if ends.all_done and not any(is_text):
+                    return
+                if logprobs is not None and any(done):
+                    logprobs = logprobs.masked_fill(tensor(done, device=token.device), 0.0)
+            idx = cat([idx, token], 1)  # (B, T + 1)
+        yield Step(ids[:, 0], logprobs, is_text)
+        if ends is not None and ends.all_done:
+            return
+
+
+def _choose(
+    logits: Tensor, idx: Tensor, sampling: Sampling, generators: list[Generator | None]
+) -> Tensor:
+    """The next token of each row: logits (B, V), idx (B, T) -> (B, 1)."""
+    if sampling.repetition_penalty != 1.0:
+        logits = repetition_filter(logits, idx, sampling.repetition_penalty)
+    s = sampling
+    largest = check_logits(logits, drawn=s.draws)
+    if not s.draws:
+        return logits.argmax(-1, keepdim=True)
+    p = probabilities_of(logits, largest, s.temperature, s.top_k, s.top_p, s.min_p)  # (B, V)
+    if len(generators) == 1:
+        return multinomial(p, 1, generator=generators[0])
+    rows = zip(p.split(1), generators, strict=True)  # (1, V) each
+    return cat([multinomial(row, 1, generator=generator) for row, generator in rows])  # (B, 1)
+
+
+class _Ends:
+    """Which rows have drawn a stop token or completed a stop string."""
+
+    def __init__(self, task: _Task, rows: int) -> None:
+        self._stops, self._filler = task.sampling.stop_tokens, task.filler
+        strings = task.sampling.stop_strings
+        self._texts = [TextStream(task.tokenizer, strings) for _ in range(rows)] if strings else []
+        self.done = [False] * rows
+
+    @property
+    def all_done(self) -> bool:
+        return all(self.done)
+
+    def take(self, token: Tensor) -> tuple[Tensor, list[bool]]:
+        """The ids to show for the drawn ones, (B, 1), and which of them belong to a text (B)."""
+        ids, is_text = token[:, 0].tolist(), []
+        for b, token_id in enumerate(ids):
+            text = not self.done[b] and token_id not in self._stops
+            is_text.append(text)
+            if self.done[b]:
+                ids[b] = self._filler
+            elif not text:
+                self.done[b] = True
+            elif self._texts:
+                self._texts[b].push(token_id)
+                self.done[b] = self._texts[b].stopped
+        return tensor(ids, device=token.device).unsqueeze(1), is_text

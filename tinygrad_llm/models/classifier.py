@@ -17,7 +17,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from .. import nn
+from ..arrays.capture import capturing
 from ..arrays.devices import xp_of
+from ..arrays.ids import remember_range
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
@@ -142,7 +144,7 @@ class GPTClassifier(Model):
         pool, pad = self.config.pool, self.config.pad_token_id
         lengths = real_lengths(idx, pad)  # (B)
         T = idx.shape[-1]
-        if pool != "last" and idx.dim() == 2:
+        if pool != "last" and idx.dim() == 2 and capturing.graph is None:  # a captured shape stays
             T = max(1, *lengths.tolist())
             idx = idx[:, :T]  # columns of padding alone change nothing
         x = self.model.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
@@ -151,7 +153,9 @@ class GPTClassifier(Model):
         if pool == "last":
             return x[:, -1]  # (B, C)
         if pool == "last_real":
-            return x[arange(x.shape[0], device=x.device), lengths - 1]  # (B, C)
+            last = lengths - 1  # (B)
+            remember_range(last.array, set(), T - 1)  # so that a GPU need not be asked
+            return x[arange(x.shape[0], device=x.device), last]  # (B, C)
         places = xp_of(idx.array).arange(T)  # (T)
         weight = (places < lengths.array[:, None]) / lengths.array[:, None]  # (B, T)
         return (x * wrap(weight[..., None].astype(x.array.dtype))).sum(1)  # (B, T, C) -> (B, C)
