@@ -47,7 +47,7 @@ def test_help_of_users_forward():
             return x
 
     class Borrowed(nn.Module):
-        """Has a forward that is not a function of its own."""
+        """Has the forward of something else."""
 
         forward = max
 
