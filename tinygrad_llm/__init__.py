@@ -317,5 +317,9 @@ def __getattr__(name: str) -> object:
     raise missing("tinygrad_llm", name, __dir__())
 
 
+_ENGINE_ROOM = {"arrays", "files", "functions"}  # packages that a program does not need
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES, *_ELSEWHERE})
+    names = {*globals(), *_PACKAGES, *_ELSEWHERE} - _ENGINE_ROOM
+    return sorted(n for n in names if n.startswith("__") or not n.startswith("_"))

@@ -46,7 +46,7 @@ class GPTConfig(ModelConfig):
     context_length: int = integer(1024)
     emb_dim: int = integer(768)
     n_heads: int = integer(12)
-    n_layers: int = integer(12)
+    n_layers: int = integer(12, at_most=1 << 16)
     drop_rate: float = fraction(0.1)
     qkv_bias: bool = flag(True)
     tie_weights: bool = flag(True)
@@ -58,6 +58,11 @@ class GPTConfig(ModelConfig):
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
+
+    def least_parameters(self) -> int:
+        """The embeddings, and the matrices of the blocks."""
+        C = self.emb_dim
+        return (self.vocab_size + self.context_length) * C + 12 * self.n_layers * C * C
 
     def summary(self) -> str:
         """Layers, heads, channels and context, for one line of output."""

@@ -107,6 +107,9 @@ class ReLU6(Hardtanh):
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
 
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input)
+
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
 

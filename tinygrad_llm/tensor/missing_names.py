@@ -11,6 +11,14 @@ def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
         return AttributeError(f"{package} has no {name!r}")
     import difflib  # here, because its import is slow and rarely needed
 
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    from .out_of_scope import not_done
+
+    part = not_done(name)
+    if part:
+        return AttributeError(
+            f'{package} has no {name!r}: there are no {part} here (README.md, "What it does not '
+            'do")'
+        )
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.76)
     hint = f": the nearest is {near[0]}" if near else ""
     return AttributeError(f"{package} has no {name!r}{hint}")
