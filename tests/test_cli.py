@@ -13,8 +13,9 @@ import pytest
 
 import tinygrad_llm
 from tinygrad_llm.cli import main
-from tinygrad_llm.cli.options import PRESETS, PretrainOptions, read_config, resolve
 from tinygrad_llm.training import find_checkpoint, read_metrics
+from tinygrad_llm.training.presets import PRESETS, PretrainOptions, resolve
+from tinygrad_llm.training.settings import read_config
 
 TEXT = "".join(
     f"Line {i}: the quick brown fox jumps over {i * 7 % 13} lazy dogs.\n" for i in range(99)
@@ -132,6 +133,11 @@ def test_minutes_choose_the_steps(cli):
     assert code == 0
     steps = int(re.search(r"--steps (\d+) repeats this run", out)[1])
     assert steps >= 10 and find_checkpoint("runs/text.txt-1").step == steps
+    # and it is the run that its config repeats, with its validations
+    every = json.loads(Path("runs/text.txt-1/config.json").read_text())["eval_every"]
+    lines = read_metrics("runs/text.txt-1/metrics.jsonl")
+    validated = [line["step"] for line in lines if "val_loss" in line]
+    assert validated == [*range(0, steps, every), steps]
 
 
 def test_minutes_do_not_train_for_ever_on_a_short_text(cli):
@@ -437,8 +443,6 @@ def test_help_names_every_preset_and_the_commands(cli):
 
 
 def test_every_option_of_pretrain_can_stand_in_a_file(cli):
-    import dataclasses
-
     _, out, _ = cli("pretrain", "--help")
     flags = set(re.findall(r"--([a-z0-9-]+)", out.partition("Options:")[2]))
     own = {"config", "resume", "plan", "find-lr", "plain", "help"} | {
@@ -447,7 +451,7 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
         "no-gradient-checkpointing",
         "no-graph",
     }
-    fields = {f.name.replace("_", "-") for f in dataclasses.fields(PretrainOptions)} - {"corpus"}
+    fields = {o.flag.lstrip("-") for o in PretrainOptions.shown()} - {"CORPUS"}
     assert flags - own == fields
 
 
@@ -461,11 +465,11 @@ def test_layers_of_options(tmp_path, suffix):
         path.write_text(json.dumps(values))
     else:
         path.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
-    made = resolve({"emb_dim": 64, "n_heads": 8}, read_config(path))
+    made = resolve({"emb_dim": 64, "n_heads": 8}, read_config(path, PretrainOptions))
     assert (made.emb_dim, made.n_heads, made.n_layers) == (64, 8, 2)  # line, line, preset
     assert (made.lr, made.steps, made.minutes, made.tie_weights) == (1.0, 7, None, False)
     assert isinstance(made.lr, float)
-    assert resolve({"minutes": 2.0}, read_config(path)).steps is None
+    assert resolve({"minutes": 2.0}, read_config(path, PretrainOptions)).steps is None
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -72,7 +72,7 @@ def test_solution_and_errors(capsys, tmp_path, monkeypatch):
     (tmp_path / "exercises").mkdir()
     (tmp_path / "exercises" / "progress.json").write_text("{")
     code, _, err = run(capsys, "list")
-    assert code == 2 and "not valid JSON" in err
+    assert code == 2 and "is not JSON" in err
 
 
 def test_progress_goes_round(tmp_path):

@@ -17,10 +17,11 @@ from data import data_file
 
 import tinygrad_llm
 from tinygrad_llm.cli import main
-from tinygrad_llm.cli.finetune.options import ClassifyOptions, resolve
+from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig, save_pretrained
 from tinygrad_llm.training import find_checkpoint, read_metrics
+from tinygrad_llm.training.settings import resolved
 
 ROOT = Path(tinygrad_llm.__file__).parent.parent
 COLOURS = ["red", "blue", "green", "pink", "gold"]
@@ -526,7 +527,7 @@ def test_only_a_learning_rate(cli):
 
 
 def test_layers_of_options():
-    o = resolve(ClassifyOptions, {"lr": 1.0, "steps": 5}, {"epochs": 2.0})
+    o = resolved(ClassifyOptions, {"lr": 1.0, "steps": 5}, {"epochs": 2.0})
     assert (o.lr, o.steps, o.epochs, o.pool) == (1.0, None, 2.0, ClassifyOptions().pool)
 
 

@@ -145,6 +145,73 @@ def test_no_function_is_too_long():
     assert not functions, "too long: give names to their parts"
 
 
+MOST_ARGUMENTS = 10
+PYTORCHS = {
+    "Adam", "AdamW", "DataLoader", "EmbeddingBag", "Embedding", "MultiheadAttention", "OneCycleLR",
+    "RMSprop",
+}  # fmt: skip
+# One class serves every model: each argument is one fact of published models, and a layer does not
+# see a model's config.
+ONE_FOR_ALL_MODELS = {"Attention"}
+# A dataclass of options is the one list of them: who makes one names those that differ.
+OPTIONS = {"Options", "TrainingOptions"}
+
+
+def classes_of(path: Path) -> list[tuple[str, list[str], list[str]]]:
+    """(class, its bases, the arguments of its constructor) of every class of a file.
+
+    A dataclass without an __init__ has one argument for each of its fields, those of its bases
+    aside.
+    """
+    classes = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+        written = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
+        if written:
+            a = written[0].args
+            names = [x.arg for x in [*a.posonlyargs, *a.args, *a.kwonlyargs]][1:]
+        else:
+            names = [
+                ast.unparse(field.target)
+                for field in node.body
+                if isinstance(field, ast.AnnAssign)
+                and any("dataclass" in ast.unparse(mark) for mark in node.decorator_list)
+                and "ClassVar" not in ast.unparse(field.annotation)
+                and "init=False" not in ast.unparse(field.value or field.target)
+            ]
+        classes.append((node.name, bases, names))
+    return classes
+
+
+def test_no_constructor_takes_many_arguments():
+    classes = [(name_of(path), *each) for path in FILES for each in classes_of(path)]
+    options, before = set(OPTIONS), 0
+    while len(options) > before:
+        before = len(options)
+        options |= {name for _, name, bases, _ in classes if options & set(bases)}
+    wide = [
+        f"{file}: {name}({len(names)})"
+        for file, name, _, names in classes
+        if len(names) > MOST_ARGUMENTS and name not in PYTORCHS | ONE_FOR_ALL_MODELS | options
+    ]
+    assert not wide, "too many arguments: group them in a dataclass of options"
+    assert len(options) > 10 and "PretrainOptions" in options
+
+
+def test_no_command_takes_many_arguments():
+    """Also the functions that cli/options.py gives the flags of a dataclass."""
+    wide = [
+        f"{name_of(path)}: {node.name}({len(node.args.args + node.args.kwonlyargs)})"
+        for path in sorted((ROOT / "cli").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) > MOST_ARGUMENTS
+    ]
+    assert not wide, wide
+
+
 def test_no_statement_hides_in_an_expression():
     """`f(x) if y else g(x)` and `y and f(x)` as statements are if statements."""
     hidden = [

@@ -495,6 +495,78 @@ def test_bad_numbers_in_the_plan_are_reported_in_the_same_way(tmp_path):
         spoiled(tmp_path, [200.0, 1, 1], at=1).run()
 
 
+def diverging(folder=None, at=2, **options):
+    """A run whose weights are finite and as large as 1e30 after a step: its next loss is NaN."""
+    run = trainer(folder, steps=6, **options)
+    before = run.optimizer.step
+
+    def step(*arguments):
+        before(*arguments)
+        if run.step + 1 == at:
+            for p in run.model.parameters():
+                p.array[...] *= np.float32(1e30)
+
+    run.optimizer.step = step
+    return run
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path):
+    run = diverging(tmp_path, eval_every=2, checkpoint_every=1)
+    message = (
+        r"step 2: in validation the loss is nan. First made by \w+ .*The weights have diverged"
+    )
+    with pytest.raises(NonFiniteError, match=message) as error:
+        run.run(plan=False)
+    assert error.value.step == 2 and error.value.op
+    assert error.value.checkpoint == find_checkpoint(tmp_path).path
+    assert error.value.checkpoint.name == "step-00000001"
+    assert not any(math.isnan(line.get("val_loss", 0.0)) for line in run.metrics.lines)
+
+
+def test_a_sample_of_a_model_that_diverged_is_not_the_error():
+    def sample(model):
+        raise RuntimeError("the model's logits are NaN")
+
+    run = diverging(eval_every=99, sample=sample, sample_every=2)
+    with pytest.raises(NonFiniteError, match="step 2: the loss is nan.*have diverged"):
+        run.run(plan=False)
+    run = trainer(steps=6, sample=sample, sample_every=2)  # another reason stays what it is
+    with pytest.raises(RuntimeError, match="logits are NaN"):
+        run.run(plan=False)
+
+
+def test_a_weight_that_is_not_finite_is_not_saved(tmp_path):
+    run = trainer(tmp_path, steps=6, eval_every=99, checkpoint_every=2)
+    before = run.optimizer.step
+
+    def step(*arguments):
+        before(*arguments)
+        if run.step + 1 == 4:
+            run.model.final_norm.bias.array[0] = np.inf
+
+    run.optimizer.step = step
+    with pytest.raises(NonFiniteError, match="step 4: the weight final_norm.bias is not finite"):
+        run.run(plan=False)
+    assert find_checkpoint(tmp_path).step == 2
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"clip": math.inf}, r"config\['clip'\] is inf, which a checkpoint cannot hold"),
+        ({"a": [1, {"b": math.nan}]}, r"config\['a'\]\[1\]\['b'\] is nan"),
+        ({"a": {1, 2}}, r"config\['a'\] is \{1, 2\}.* store it as a text"),
+    ],
+)
+def test_a_config_that_a_checkpoint_cannot_hold_is_refused_before_the_run(
+    tmp_path, config, message
+):
+    run = trainer(tmp_path / "run", steps=2, config=config)
+    with pytest.raises(ValueError, match=message):
+        run.run()
+    assert run.step == 0 and not (tmp_path / "run").exists()
+
+
 # ---------------------------------------------------------------------------------- the disk
 class Notes(PlainProgress):
     def __init__(self):

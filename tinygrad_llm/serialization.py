@@ -1,16 +1,16 @@
 """save and load: nested dicts, lists, numbers and tensors in one file that cannot run code.
 
-`save` writes a safetensors file: the tensors under the names of their places in the structure, and
-the structure itself as JSON in the file's metadata. So a plain state_dict becomes a file that every
-safetensors reader opens. `load` reads it back, any other safetensors file as a dict of tensors, and
-the files that PyTorch's `torch.save` writes, by a reader that builds tensors and plain containers
-and refuses everything else by name (see weights/formats/torch_file.py).
+`save` writes what PyTorch's `torch.load(weights_only=True)` reads: a zip archive of numbers and of
+byte code that only builds tensors and plain containers (see weights/formats/torch_writer.py).
+`load` reads it back, and so it does the files of PyTorch's `torch.save`: a reader that refuses
+everything else by name (weights/formats/torch_file.py). A safetensors file becomes a dict of
+tensors, or what was saved, if it is one that `save` wrote in its first form: the structure as JSON
+in the file's metadata. For safetensors files use weights.save_file and save_model.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,15 +21,15 @@ import numpy as np
 
 from .arrays import devices
 from .arrays.availability import is_available
-from .arrays.memory import is_array
-from .files.json_files import levels_in, parse_json
-from .files.untrusted import DEEPEST, describe, element_count, is_flat, translated
+from .files.atomic import atomic_write
+from .files.json_files import parse_json
+from .files.untrusted import describe, element_count, is_flat, translated
 from .tensor import Size, Tensor, device, dtypes, wrap
-from .weights.formats.safetensors import SafeTensorsFile, memory_key, save_file
-from .weights.formats.safetensors import save as save_bytes
+from .weights.formats.safetensors import SafeTensorsFile
 from .weights.formats.torch_file import TorchFile, TorchFileError, is_torch_file
-from .weights.formats.torch_values import StoredTensor
-from .weights.formats.tree import pack, unpack
+from .weights.formats.torch_values import StoredArray, StoredDtype, StoredTensor
+from .weights.formats.torch_writer import write_torch_file
+from .weights.formats.tree import unpack
 
 __all__ = ["LoadError", "load", "save"]
 
@@ -37,7 +37,6 @@ T = TypeVar("T")
 
 _KEY = "tinygrad_llm.structure"
 _KIND = "$type"  # the key that marks a value that JSON does not have
-_LONGEST = 90_000_000  # bytes of JSON; readers allow 100 MB for a file's header
 
 
 class LoadError(RuntimeError):
@@ -50,106 +49,23 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
 
     obj: tensors, parameters, dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None,
     Size, device, dtypes and NumPy arrays, nested. Tensors that are the same memory (tied
-    weights) are stored once and share it again when loaded.
-    The last two arguments are accepted and unused: no pickle is written.
+    weights) are stored once and share it again when loaded. PyTorch reads the file with
+    torch.load; with weights_only=True if there is no NumPy array and no frozenset in it.
+    The last two arguments are accepted and unused: the file's form is fixed.
     Raises: TypeError, with the place, if it holds anything else (of a model, save
-    model.state_dict()); RuntimeError if the folder does not exist; ValueError if obj holds itself
-    or is nested too deeply.
+    model.state_dict()); RuntimeError if the folder does not exist; ValueError if obj is nested too
+    deeply.
     """
-    arrays: dict[str, Any] = {}
-    try:
-        structure, _ = pack(_Packer(arrays).plain(obj, ""))
-    except RecursionError as error:
-        raise ValueError("save(): the structure holds itself, or is nested too deeply") from error
-    text = json.dumps(structure, separators=(",", ":"), ensure_ascii=False)
-    if levels_in(text) > DEEPEST:
-        raise ValueError(f"save(): the structure is nested too deeply: {DEEPEST} levels at most")
-    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
-        raise ValueError(
-            f"save(): {len(text):,} characters of numbers and texts are too many: put long lists "
-            "of numbers into tensors"
-        )
     if hasattr(f, "write"):
-        f.write(save_bytes(arrays, {_KEY: text}))
+        buffer = io.BytesIO()
+        write_torch_file(obj, buffer)
+        f.write(buffer.getvalue())
         return
     path = Path(f)
     if not path.absolute().parent.is_dir():
         raise RuntimeError(f"Parent directory {path.parent} does not exist.")
-    save_file(arrays, path, {_KEY: text})
-
-
-class _Packer:
-    """Replaces everything that `tree.pack` does not know by a dict {"$type": ...}."""
-
-    def __init__(self, arrays: dict[str, Any]) -> None:
-        self.arrays = arrays
-        self.names: dict[Any, str] = {}  # memory_key of an array: its name
-
-    def plain(self, value: Any, path: str) -> Any:
-        """The value, made only of dicts, lists, tuples, numbers, texts and bytes."""
-        if value is None or isinstance(value, str | bytes | bool | int | float):
-            return value
-        if isinstance(value, Tensor):
-            return self.tensor(value, path)
-        if is_array(value) or isinstance(value, np.generic):
-            kind = "scalar" if isinstance(value, np.generic) else "array"
-            return {_KIND: kind, "name": self.keep(np.asarray(value), path)}
-        if isinstance(value, Size | set | frozenset):
-            items = [self.plain(item, f"{path}.{i}") for i, item in enumerate(value)]
-            return {_KIND: type(value).__name__, "items": items}
-        if isinstance(value, device | dtypes.dtype):
-            return {_KIND: type(value).__name__, "name": str(value).removeprefix("torch.")}
-        if isinstance(value, bytearray):
-            return {_KIND: "bytearray", "data": bytes(value)}
-        if isinstance(value, complex):
-            return {_KIND: "complex", "real": value.real, "imag": value.imag}
-        if type(value) in (list, tuple):
-            items = [self.plain(item, f"{path}.{i}") for i, item in enumerate(value)]
-            return type(value)(items)
-        if isinstance(value, Mapping):
-            items = [
-                (key, self.plain(item, f"{path}.{key}" if path else str(key)))
-                for key, item in value.items()
-            ]
-            if type(value) is dict and _KIND not in value:
-                return dict(items)
-            kind = "OrderedDict" if isinstance(value, OrderedDict) else "dict"
-            return {_KIND: kind, "items": items}
-        raise TypeError(self.refusal(value, path))
-
-    def tensor(self, value: Tensor, path: str) -> dict[str, Any]:
-        """The dict that stands for a tensor."""
-        fields: dict[str, Any] = {_KIND: "Tensor", "name": self.keep(value.array, path)}
-        if type(value).__name__ == "Parameter":
-            fields[_KIND] = "Parameter"
-        if value.requires_grad:
-            fields["requires_grad"] = True
-        if value.is_cuda:
-            fields["device"] = str(value.device)
-        return fields
-
-    def keep(self, array: Any, path: str) -> str:
-        """Store an array under its place in the structure, once for each piece of memory."""
-        memory = memory_key(array)
-        known = self.names.get(memory) if array.size else None
-        if known is not None:
-            return known
-        name = path or "tensor"
-        while name in self.arrays or name == "__metadata__":
-            name += "'"
-        self.arrays[name] = array
-        self.names[memory] = name
-        return name
-
-    def refusal(self, value: Any, path: str) -> str:
-        """The error message for a value that is not saved."""
-        where = f"save(): {path or 'obj'} is a {type(value).__name__}"
-        if hasattr(value, "state_dict"):
-            return f"{where}, which is not saved whole: save its state_dict() instead"
-        return (
-            f"{where}, which is not saved: tensors, dicts, lists, tuples, sets, numbers, texts, "
-            "bytes and None are"
-        )
+    with atomic_write(path) as file:
+        write_torch_file(obj, file)
 
 
 # --------------------------------------------------------------------------------------- loading
@@ -237,7 +153,7 @@ def _tensor_of(array: np.ndarray, parameter: bool, requires_grad: bool) -> Tenso
 
 
 class _Builder:
-    """Builds the values again that _Packer replaced."""
+    """Builds the value that a safetensors file of `save`'s first form holds."""
 
     def __init__(self, file: SafeTensorsFile, place: Callable[[Tensor, str], Tensor]) -> None:
         self.file, self.place = file, place
@@ -250,9 +166,9 @@ class _Builder:
         return self.arrays[name]
 
     def value(self, tree: Any) -> Any:
-        """The value that _Packer.plain turned into `tree`.
+        """The value that `tree` stands for: a dict {"$type": ...} is a value that JSON lacks.
 
-        Raises: LoadError if it writes no such tree.
+        Raises: LoadError for a type that is not known.
         """
         if isinstance(tree, list | tuple):
             return type(tree)(self.value(item) for item in tree)
@@ -319,6 +235,10 @@ def _from_torch(file: TorchFile, place: Callable[[Tensor, str], Tensor]) -> Any:
     known: dict[int, Any] = {}  # by id of the object: some are in two places, and are built once
 
     def build(value: Any, path: tuple) -> Any:
+        if isinstance(value, StoredArray):
+            return value.array()
+        if isinstance(value, StoredDtype):
+            raise TorchFileError(f"{file.where}: refused a NumPy dtype as a value")
         if not isinstance(value, StoredTensor | dict | list | tuple):
             return value
         if id(value) in known:

@@ -28,6 +28,7 @@ from tinygrad_llm.layers import lora
 from tinygrad_llm.study.lesson import save_plot
 from tinygrad_llm.text import CharTokenizer
 from tinygrad_llm.training import EvaluationBatches, TokenBatches, Trainer, evaluate
+from tinygrad_llm.weights import save_model
 
 # %% [markdown]
 # ## A base
@@ -134,7 +135,7 @@ with tl.no_grad():
 
 folder = Path(tempfile.mkdtemp())
 lora.save(model, folder / "wharton", base_model="a little Shakespeare")
-tl.save(base.state_dict(), folder / "base.safetensors")
+save_model(base, folder / "base.safetensors")
 sizes = {p.name: p.stat().st_size for p in (folder / "wharton" / "adapter_model.safetensors", folder / "base.safetensors")}
 print("bytes:", sizes)
 again = fresh()

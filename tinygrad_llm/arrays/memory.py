@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["address", "is_array", "ndarray", "storage_of"]
+__all__ = ["address", "is_array", "memory_key", "ndarray", "storage_of"]
 
 ndarray = np.ndarray
 
@@ -30,3 +30,9 @@ def address(array: Any) -> int:
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
     return array.data.ptr
+
+
+def memory_key(array: Any) -> tuple[Any, ...]:
+    """Equal for two arrays that are the same memory, as the arrays of tied weights are."""
+    strides = None if array.flags.c_contiguous else array.strides
+    return address(array), array.shape, strides, str(array.dtype)

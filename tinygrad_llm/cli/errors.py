@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import typer
 
+from ..training import runs
 from ..training.autopsy import NonFiniteError
-from ..training.checkpoint import (
-    Checkpoint,
-    StorageError,
-    explain_os_error,
-    find_checkpoint,
-)
+from ..training.checkpoint import Checkpoint, StorageError, explain_os_error
+from ..training.options import OptionError, Options, blame
 
-__all__ = ["BadValue", "blame", "did_you_mean", "newest_checkpoint", "run"]
+__all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "run"]
 
 # The base of what typer raises for options that it cannot read: typer does not export it.
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
 
-class BadValue(ValueError):
+class BadValue(OptionError):
     """A value that the user gave and that cannot be used: its message is the line to print."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean ...?)", or a list of the known words if none is similar."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else f"; known: {', '.join(known)}"
-
-
 def newest_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """`find_checkpoint`, and a line on stderr for every newer checkpoint that is damaged."""
-    checkpoint = find_checkpoint(os.fspath(path))
-    for problem in checkpoint.passed_over:
-        _fail(f"{problem}; going back to {checkpoint.path}", 0)
-    return checkpoint
-
-
-@contextmanager
-def blame(option: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Within it, an error of these kinds becomes a BadValue whose line begins with the option.
-
-    Raises: BadValue in place of such an error.
-    """
-    try:
-        yield
-    except BadValue:
-        raise
-    except kinds as error:
-        raise BadValue(f"{option}: {error}") from error
+    """The newest valid one, and a line on stderr for every newer checkpoint that is damaged."""
+    return runs.newest_checkpoint(os.fspath(path), print_error)
 
 
 def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
@@ -83,7 +53,9 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
 def _explain(error: Exception) -> int:
     if isinstance(error, _UsageError):
         return _explain_usage(error)
-    if isinstance(error, (BadValue, StorageError)):
+    if isinstance(error, OptionError):
+        return _fail(error.spelled(_flag), 2)
+    if isinstance(error, StorageError):
         return _fail(str(error), 2)
     if isinstance(error, NonFiniteError):
         return _fail(str(error), 1)
@@ -105,8 +77,25 @@ def _explain_usage(error: Any) -> int:
     return _fail(f"{error.format_message()} (see {path} --help)", 2)
 
 
-def _fail(message: str, code: int) -> int:
-    """Prints one line on stderr; returns the exit code."""
+def _flag(name: str) -> str:
+    """How the command line spells an option: --batch-size, or CORPUS."""
+    from ..finetune.options import COMMANDS
+    from ..training.presets import PretrainOptions
+
+    kinds: tuple[type[Options], ...] = (PretrainOptions, *COMMANDS)
+    for kind in kinds:
+        if name in kind.declared():
+            return kind.declared()[name].flag
+    return f"--{name.replace('_', '-')}"
+
+
+def print_error(message: str) -> None:
+    """Prints one line on stderr."""
     line = " ".join(message.split())
     print(f"tinygrad-llm: {line}", file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    """Prints one line on stderr; returns the exit code."""
+    print_error(message)
     return code

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from .devices import check_device
+from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
 
-__all__ = ["register", "steps"]
+__all__ = ["register"]
 
 _HELP = """Write text with a model that pretrain made.
 
@@ -33,19 +31,6 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
     app.command(name="generate", help=_HELP)(generate)
-
-
-def steps(
-    model: Any, ids: Sequence[int], tokens: int, stop: int | None, seed: int, choice: dict[str, Any]
-) -> Iterator[int]:
-    """The ids that the model writes after `ids`, one by one.
-
-    stop: the id that ends the text, None for no such id; choice: temperature, top_k, top_p.
-    """
-    from ..generation import generate_steps
-
-    for ids_of_step in generate_steps(model, ids, tokens, stop_tokens=stop, seed=seed, **choice):
-        yield int(ids_of_step[0].item())
 
 
 def generate(

@@ -127,7 +127,7 @@ def element_count(shape: Sequence[Any]) -> int:
 
 @contextmanager
 def translated(where: str, kind: type[Exception], fault: str = "is damaged") -> Iterator[None]:
-    """Within it every failure of a reader becomes an error of `kind`, with `where` and the cause.
+    """Within it every failure of a reader becomes an error of `kind`: where, fault and the cause.
 
     An error of `kind` passes as it is, and so does OSError, the disk's.
     Raises: `kind`.
@@ -140,4 +140,4 @@ def translated(where: str, kind: type[Exception], fault: str = "is damaged") -> 
         reason = str(error).removeprefix(f"{where}: ")[:300]
         if not isinstance(error, ValueError):
             reason = f"{type(error).__name__}: {reason}"
-        raise kind(f"{where} {fault}: {reason}") from error
+        raise kind(f"{where} {fault}: {reason}" if fault else f"{where} {reason}") from error

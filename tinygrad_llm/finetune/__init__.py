@@ -8,11 +8,13 @@ from .data import (
     InstructionDataset,
     PreferenceDataset,
     TextClassificationDataset,
+    collate_classification,
     collate_instructions,
     collate_preferences,
 )
 from .freeze import count_parameters, freeze, train_only
 from .instructions import extract_response, respond, respond_to_all, word_overlap
+from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
 from .preferences import (
     DPOLoss,
     DPOOutput,
@@ -36,19 +38,23 @@ from .trainers import classification_trainer, instruction_trainer, preference_tr
 
 __all__ = [
     "STYLES",
+    "ClassificationOptions",
     "ClassificationReport",
     "DPOLoss",
     "DPOOutput",
     "GPTClassifier",
     "GPTClassifierConfig",
     "InstructionDataset",
+    "InstructionOptions",
     "PreferenceDataset",
+    "PreferenceOptions",
     "PromptStyle",
     "TextClassificationDataset",
     "accuracy",
     "balanced",
     "classification_trainer",
     "classify",
+    "collate_classification",
     "collate_instructions",
     "collate_preferences",
     "confusion_matrix",

@@ -17,9 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ..data.batches import IGNORED
 from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
 from ..utils.data import Dataset
+from .buckets import padded_length
 from .prompts import PromptStyle, style_of
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "InstructionDataset",
     "PreferenceDataset",
     "TextClassificationDataset",
+    "collate_classification",
     "collate_instructions",
     "collate_preferences",
     "real_lengths",
@@ -123,6 +126,23 @@ class TextClassificationDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.ids)
 
 
+def collate_classification(
+    batch: Sequence[tuple[Tensor, Tensor]],
+    pad_token_id: int = END_OF_TEXT,
+    buckets: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(ids (B, T), labels (B)) of examples of TextClassificationDataset, int64.
+
+    buckets: T is cut to the next of these lengths, see buckets.py; None for the data set's length
+    """
+    ids = np.stack([ids.array for ids, _ in batch])  # (B, T)
+    labels = np.stack([label.array for _, label in batch])  # (B)
+    if buckets is not None:
+        longest = int(real_lengths(wrap(ids), pad_token_id).max().item())
+        ids = ids[:, : padded_length(longest, buckets)].copy()  # padding alone is cut off
+    return wrap(ids), wrap(labels)
+
+
 # ------------------------------------------------------------------------------ instructions
 def _texts(entry: Any, i: int, names: Sequence[str]) -> Mapping[str, str]:
     if not isinstance(entry, Mapping):
@@ -201,6 +221,7 @@ def collate_instructions(
     ignore_index: int = -100,
     max_length: int | None = None,
     mask_instruction: bool = False,
+    buckets: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(inputs (B, T), targets (B, T)) of examples, int64; targets are the inputs shifted by one.
 
@@ -209,6 +230,7 @@ def collate_instructions(
     ignore_index: the target that does not count in the loss: all padding except the first, which is
         the end that the model should learn; with mask_instruction also the prompt's tokens
     max_length: T at most; longer texts are cut at the end
+    buckets: T is the next of these lengths, see buckets.py; None for the longest text's
 
     For a DataLoader: functools.partial(collate_instructions, max_length=1024).
     Raises: ValueError for an empty text, or if no target of the whole batch would count (its mean
@@ -216,7 +238,8 @@ def collate_instructions(
     """
     _check_length(max_length)
     pairs = [item if isinstance(item, tuple) else (item, 0) for item in batch]
-    T = max((len(ids) for ids, _ in pairs), default=0)
+    longest = max((len(ids) for ids, _ in pairs), default=0)
+    T = padded_length(longest, buckets)
     inputs = np.full((len(pairs), T), pad_token_id, np.int64)  # (B, T)
     targets = np.full((len(pairs), T), ignore_index, np.int64)  # (B, T)
     for i, (ids, prompt_length) in enumerate(pairs):
@@ -268,15 +291,18 @@ def collate_preferences(
     pad_token_id: int = END_OF_TEXT,
     max_length: int | None = None,
     mask_prompt: bool = True,
+    buckets: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """A batch of preferences, all texts padded to one length T.
 
     "chosen", "rejected": ids (B, T) int64; "chosen_mask", "rejected_mask": bool (B, T), True for
     the tokens whose log-probability counts: the response, without padding, and with the prompt if
-    mask_prompt is False; "prompt": the prompts' ids, a list of B tensors.
+    mask_prompt is False; "prompt": the prompts' ids, a list of B tensors. The same as one text
+    after the other, first the chosen ones: "ids" (2B, T), and "targets" (2B, T) int64, the token
+    that follows each of them, -100 where it does not count.
 
-    T is the longest text's length plus one, so that every text ends with a padding token; at most
-    max_length.
+    T is the longest text's length plus one, so that every text ends with a padding token, or the
+    next of the lengths in `buckets`; at most max_length.
     Raises: ValueError for an empty batch, or if nothing of a response is left when its text is cut
     at max_length.
     """
@@ -284,7 +310,8 @@ def collate_preferences(
     if not batch:
         raise ValueError("an empty batch has no preferences")
     sides = ("chosen", "rejected")
-    T = 1 + max(len(item[side]) for item in batch for side in sides)
+    longest = 1 + max(len(item[side]) for item in batch for side in sides)
+    T = padded_length(longest, buckets)
     T = T if max_length is None else min(T, max_length)
     out: dict[str, Any] = {"prompt": [wrap(np.array(i["prompt"], np.int64)) for i in batch]}
     for side in sides:
@@ -301,4 +328,9 @@ def collate_preferences(
             ids[i, :n] = item[side][:n]
             mask[i, first:n] = True
         out[side], out[f"{side}_mask"] = wrap(ids), wrap(mask)
+    both = np.concatenate([out[side].array for side in sides])  # (2B, T)
+    counted = np.concatenate([out[f"{side}_mask"].array for side in sides])  # (2B, T)
+    targets = np.full_like(both, IGNORED)
+    targets[:, :-1] = np.where(counted[:, 1:], both[:, 1:], IGNORED)
+    out["ids"], out["targets"] = wrap(both), wrap(targets)
     return out

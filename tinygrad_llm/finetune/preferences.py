@@ -21,8 +21,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ..arrays.capture import capturing
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
+from ..data.batches import IGNORED
 from ..functions.shape.join import cat
 from ..models.base import LanguageModel, evaluation
 from ..nn import functional as F
@@ -36,6 +38,7 @@ __all__ = [
     "log_probabilities",
     "preference_metrics",
     "response_log_probabilities",
+    "target_log_probabilities",
 ]
 
 
@@ -99,6 +102,25 @@ def response_log_probabilities(
     which = row.array[None, :] == xp.arange(len(n))[:, None]  # (B, N)
     weight = -(which / n[:, None] if average else which).astype(nll.array.dtype)
     return wrap(weight.astype(nll.array.dtype)) @ nll  # (B, N) @ (N) -> (B)
+
+
+def target_log_probabilities(
+    model: Any, ids: Tensor, targets: Tensor, average: bool = False
+) -> Tensor:
+    """The same from targets (B, T): the token after each of ids, -100 where it does not count.
+
+    Every shape follows from ids (B, T) and nothing is read from a GPU, so that a CUDA graph can
+    capture it; the price is a row of logits for tokens that do not count too. Returns (B).
+    """
+    B, T = ids.shape
+    logits = model(ids)  # (B, T, V)
+    rows = logits.reshape(B * T, -1)  # (B, T, V) -> (B·T, V)
+    nll = F.cross_entropy(rows, targets.reshape(-1), reduction="none")  # (B·T)
+    total = -nll.reshape(B, T).sum(1)  # (B·T) -> (B, T) -> (B)
+    if not average:
+        return total
+    n = (targets.array != IGNORED).sum(1)  # (B, T) -> (B)
+    return total / wrap(n.astype(total.array.dtype))
 
 
 class DPOOutput(NamedTuple):
@@ -177,12 +199,22 @@ class DPOLoss:
 
     def output(self, model: Any, batch: Mapping[str, Any]) -> DPOOutput:
         """Loss and rewards of a batch; only `model` gets gradients."""
+        B = batch["chosen"].shape[0]
+        if capturing.graph is not None:
+            ids, targets = batch["ids"], batch["targets"]  # (2B, T) each
+            policy = target_log_probabilities(model, ids, targets, self.average)  # (2B)
+            with no_grad(), evaluation(self.reference):
+                ref = target_log_probabilities(self.reference, ids, targets, self.average)  # (2B)
+            return self._output(policy, ref, B)
         ids = cat([batch["chosen"], batch["rejected"]])  # (2B, T)
         mask = cat([batch["chosen_mask"], batch["rejected_mask"]])  # (2B, T)
-        B = batch["chosen"].shape[0]
         policy = response_log_probabilities(model, ids, mask, self.average)  # (2B)
         with no_grad(), evaluation(self.reference):
             ref = response_log_probabilities(self.reference, ids, mask, self.average)  # (2B)
+        return self._output(policy, ref, B)
+
+    def _output(self, policy: Tensor, ref: Tensor, B: int) -> DPOOutput:
+        """policy, ref: log-probabilities (2B), the chosen responses' first."""
         return dpo_loss(policy[:B], policy[B:], ref[:B], ref[B:], self.beta, self.label_smoothing)
 
     def __call__(self, model: Any, batch: Mapping[str, Any]) -> Tensor:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from .. import nn
+from ..arrays.capture import capturing
 from ..arrays.devices import xp_of
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
@@ -142,7 +143,7 @@ class GPTClassifier(Model):
         pool, pad = self.config.pool, self.config.pad_token_id
         lengths = real_lengths(idx, pad)  # (B)
         T = idx.shape[-1]
-        if pool != "last" and idx.dim() == 2:
+        if pool != "last" and idx.dim() == 2 and capturing.graph is None:  # a captured shape stays
             T = max(1, *lengths.tolist())
             idx = idx[:, :T]  # columns of padding alone change nothing
         x = self.model.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)

@@ -128,7 +128,10 @@ def config_from(description: Mapping[str, Any]) -> Config:
     Raises: as `build`.
     """
     if not isinstance(description, Mapping) or not {"class", "config"} <= set(description):
-        raise ValueError(f"a model's description has a class and a config, got {description!r}")
+        kind = type(description).__name__
+        raise ValueError(f"a model's description should have a class and a config, got a {kind}")
+    if not isinstance(description["class"], str) or not isinstance(description["config"], Mapping):
+        raise ValueError("a model's description should have the class's name and an object config")
     given = {
         name: config_from(value) if isinstance(value, Mapping) else value
         for name, value in description["config"].items()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.json_files import read_json_object
+from ..files.untrusted import describe
 from .merges import FIRST_MERGE, Pair, apply_merges, learn_merges
 from .split import count_pieces, split_in_blocks
 from .tokenizer import (
@@ -56,7 +57,7 @@ class BPETokenizer(Tokenizer):
         name: str = "bpe",
     ) -> None:
         if byte_order not in ("value", "gpt2"):
-            raise ValueError(f'byte_order must be "value" or "gpt2", got {byte_order!r}')
+            raise ValueError(f'byte_order must be "value" or "gpt2", got {describe(byte_order)}')
         self.byte_order = byte_order
         order = range(256) if byte_order == "value" else gpt2_byte_order()
         self._tokens = [bytes([byte]) for byte in order]
@@ -276,10 +277,13 @@ def _merges_from_spelled(lines: Sequence[str], byte_order: str, source: str) -> 
         for part in (left, right):
             if part not in ids:
                 raise ValueError(
-                    f"{source}: merge {i} is {line!r}, but nothing before it makes {part!r}"
+                    f"{source}: merge {i} is {describe(line)}, but nothing before it makes "
+                    f"{describe(part)}"
                 )
         if left + right in ids:
-            raise ValueError(f"{source}: merge {i}, {line!r}, makes a token that exists already")
+            raise ValueError(
+                f"{source}: merge {i}, {describe(line)}, makes a token that exists already"
+            )
         merges.append((ids[left], ids[right]))
         ids[left + right] = FIRST_MERGE + i
     return merges

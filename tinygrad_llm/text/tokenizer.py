@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from ..files.json_files import read_json_object, write_json
+from ..files.untrusted import describe
 
 __all__ = [
     "END_OF_TEXT",
@@ -295,7 +296,7 @@ class TokenizerFields(dict[str, Any]):
         if not isinstance(value, kind):
             raise ValueError(
                 f"{self.path}: the tokenizer's {name!r} should be a {kind.__name__}, "
-                f"got {value!r:.60}"
+                f"got {describe(value)}"
             )
         return value
 
@@ -334,13 +335,14 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise ValueError(f'not a tokenizer file: {path} lacks "format": "{FORMAT}"')
     if fields.get("version") != VERSION:
         raise ValueError(
-            f"{path} is a tokenizer file of version {fields.get('version')!r}; this release reads "
-            f"version {VERSION}"
+            f"{path} is a tokenizer file of version {describe(fields.get('version'))}; this "
+            f"release reads version {VERSION}"
         )
     kind = KINDS.get(str(fields.get("kind")))
     if kind is None:
         raise ValueError(
-            f"{path} holds a tokenizer of kind {fields.get('kind')!r}; known are {sorted(KINDS)}"
+            f"{path} holds a tokenizer of kind {describe(fields.get('kind'))}; known are "
+            f"{sorted(KINDS)}"
         )
     name = fields.get_as("name", str)
     try:

@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint, StorageError, find_checkpoint, save_checkpoi
 from .loop import Result, Trainer
 from .lr_finder import FoundRate, find_learning_rate
 from .metrics import Metrics, read_metrics
+from .options import OptionError, TrainingOptions
 from .plan import Plan
 from .plots import plot_losses, plot_schedule
 from .step import add_gradients, evaluate
@@ -31,11 +32,13 @@ __all__ = [
     "FoundRate",
     "Metrics",
     "NonFiniteError",
+    "OptionError",
     "Plan",
     "Result",
     "Stream",
     "TokenBatches",
     "Trainer",
+    "TrainingOptions",
     "add_gradients",
     "decay_groups",
     "evaluate",

@@ -15,6 +15,9 @@ __all__ = [
     "NonFiniteError",
     "arrays_of",
     "describe",
+    "diagnose_gradient",
+    "diagnose_loss",
+    "diagnose_weights",
     "first_bad_backward",
     "first_bad_forward",
     "made_here",
@@ -26,17 +29,20 @@ class NonFiniteError(FloatingPointError):
 
     what: the loss or the gradient norm; op: the name of the op that made the first such number, or
     None if the number was there before any op; origin: the op and its inputs in words; step: the
-    step that failed; checkpoint: the last good one, or None.
+    step that failed; checkpoint: the last good one, or None; updated: whether that step's update
+    was made, so that its weights are the cause.
     """
 
     def __init__(
-        self, what: str, op: str | None, origin: str, step: int, checkpoint: Path | None
-    ) -> None:
+        self, what: str, op: str | None, origin: str, step: int, checkpoint: Path | None,
+        updated: bool = False,
+    ) -> None:  # fmt: skip
         good = "no checkpoint was written before"
         if checkpoint is not None:
             good = f"the last good checkpoint is {checkpoint}"
+        state = "The weights have diverged" if updated else "The weights were not updated"
         super().__init__(
-            f"step {step}: {what}. First made by {origin}. The weights were not updated; {good}. "
+            f"step {step}: {what}. First made by {origin}. {state}; {good}. "
             "A lower learning rate or gradient clipping often helps"
         )
         self.step, self.op, self.checkpoint = step, op, checkpoint
@@ -115,6 +121,14 @@ def diagnose_gradient(
         if op is not None:
             break
     return f"the gradient norm is {norm}", op, origin
+
+
+def diagnose_weights(model: Any) -> tuple[str, str | None, str] | None:
+    """The same for a model with a weight that is NaN or infinite; None if all are finite."""
+    for name, parameter in model.named_parameters():
+        if not _finite(parameter.array):
+            return f"the weight {name} is not finite", None, f"the update of {name}"
+    return None
 
 
 def first_bad_forward(compute: Callable[[], Any]) -> tuple[str | None, str]:

@@ -15,7 +15,6 @@ each folder of that name is whole. The older ones are removed only after that, t
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -27,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import sync_folder
+from ..files.json_files import json_bytes, read_json_object
+from ..files.untrusted import describe, translated
 from ..nn import Module
-from ..weights import SafeTensorsError, load_file, pack, unpack
+from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
 from ..weights.formats.safetensors import load_model, save_file, save_model
 
 __all__ = [
@@ -82,33 +83,45 @@ class Checkpoint:
         Raises: StorageError if a file is missing, cut short or damaged, or has another format.
         """
         path = Path(path)
-        try:
-            manifest = json.loads((path / "manifest.json").read_text("utf-8"))
-            files = manifest["files"]
-            if manifest["format"] != _FORMAT:
+        with translated(f"{path} is not a complete checkpoint:", StorageError, ""):
+            try:
+                manifest = read_json_object(path / "manifest.json")
+                if manifest.get("format") != _FORMAT:
+                    raise StorageError(
+                        f"{path} has the format {describe(manifest.get('format'))}; this version "
+                        f"reads {_FORMAT}"
+                    )
+                for name, (size, checksum) in _files_of(manifest).items():
+                    if (path / name).stat().st_size != size:
+                        raise StorageError(f"{path / name} should have {size:,} bytes: cut short")
+                    if _crc(path / name) != checksum:
+                        raise StorageError(f"{path / name} is damaged: its CRC-32 is wrong")
+                tree = read_json_object(path / "state.json")
+            except OSError as error:
+                raise StorageError(f"{path} is not a complete checkpoint: {error}") from error
+            step, config = tree.get("step"), tree.get("config")
+            if type(step) is not int or step < 0 or not isinstance(config, dict):
                 raise StorageError(
-                    f"{path} has the format {manifest['format']}; this version reads {_FORMAT}"
+                    f"{path / 'state.json'} should hold a step and a config, not {describe(step)} "
+                    f"and {describe(config)}"
                 )
-            for name, (size, checksum) in files.items():
-                if (path / name).stat().st_size != size:
-                    raise StorageError(f"{path / name} should have {size:,} bytes: cut short")
-                if _crc(path / name) != checksum:
-                    raise StorageError(f"{path / name} is damaged: its CRC-32 is wrong")
-            tree = json.loads((path / "state.json").read_text("utf-8"))
-            return cls(path, tree["step"], tree["config"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{path} is not a complete checkpoint: {error}") from error
+            return cls(path, step, config)
 
     def state(self) -> dict[str, Any]:
         """Everything except the weights, as it was passed to `save_checkpoint`.
 
         Raises: StorageError if it cannot be read.
         """
-        try:
-            tree = json.loads((self.path / "state.json").read_text("utf-8"))
-            return unpack(tree["state"], load_file(self.path / "training.safetensors"))
-        except (OSError, ValueError, KeyError) as error:
-            raise StorageError(f"{self.path}: the training state is damaged: {error}") from error
+        with translated(f"{self.path}: the training state", StorageError):
+            try:
+                tree = read_json_object(self.path / "state.json")
+                arrays = load_file(self.path / "training.safetensors")
+            except OSError as error:
+                raise StorageError(f"{self.path}: the training state: {error}") from error
+            state = unpack(tree.get("state"), arrays)
+            if not isinstance(state, dict):
+                raise StorageError(f"{self.path}: the training state is {describe(state)}")
+            return state
 
     def load_into(self, model: Module) -> None:
         """Copies the weights into a model.
@@ -129,22 +142,82 @@ class Checkpoint:
         """
         from ..models import registry
 
-        try:
-            model: Module = registry.build(self.config["model"])
-        except KeyError as error:
-            if "model" in self.config:
-                raise StorageError(f"{self.path}: {error.args[0]}") from None
+        if "model" not in self.config:
             raise StorageError(
                 f"{self.path} does not say what model it is of: build one and use load_into(model)"
-            ) from None
-        except (TypeError, ValueError) as error:
-            raise StorageError(f"{self.path}: the model's config is wrong: {error}") from error
+            )
+        with translated(f"{self.path}: the model's config is wrong:", StorageError, ""):
+            try:
+                config = registry.config_from(self.config["model"])
+            except KeyError as error:
+                raise StorageError(f"{self.path}: {error.args[0]}") from None
+            self._check_sizes(config)
+            model: Module = registry.build_from(config)
         if "lora" in self.config:
             from ..layers import lora
 
-            lora.add(model, **self.config["lora"])
+            with translated(f"{self.path}: its LoRA layers:", StorageError, ""):
+                lora.add(model, **_lora_settings(self.config["lora"]))
         self.load_into(model)
         return model.eval()
+
+    def _check_sizes(self, config: Any) -> None:
+        """Before memory is allocated: a model of these sizes can have the weights in the file.
+
+        Raises: StorageError if a size in the config is larger than any in the file.
+        """
+        try:
+            file = SafeTensorsFile(self.path / "model.safetensors")
+        except (SafeTensorsError, OSError) as error:
+            raise StorageError(str(error)) from error
+        largest = max((n for name in file for n in file.shape(name)), default=0)
+        sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(file)}
+        configs = [config]
+        while configs:
+            fields = vars(configs.pop())
+            configs += [value for value in fields.values() if hasattr(value, "vocab_size")]
+            for name, most in sizes.items():
+                if fields.get(name, 0) > most:
+                    raise StorageError(
+                        f"{self.path}: {name} is {fields[name]:,} in the config, but the weights "
+                        f"are of a smaller model"
+                    )
+
+
+def _files_of(manifest: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """(size, CRC-32) of each file, by its name.
+
+    Raises: StorageError if a name is not that of a file in the folder, or a file is left out.
+    """
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise StorageError(f"manifest.json: 'files' should be an object, not {describe(files)}")
+    for name, entry in files.items():
+        if name in ("", ".", "..") or set(name) & set("/\\\0:"):
+            raise StorageError(f"manifest.json names {describe(name)}, not a file in its folder")
+        integers = isinstance(entry, list) and [type(n) for n in entry] == [int, int]
+        if not integers or not all(0 <= n < 1 << 63 for n in entry):
+            raise StorageError(f"manifest.json should give {describe(name)} a size and a CRC-32")
+    missing = {"model.safetensors", "training.safetensors", "state.json"} - set(files)
+    if missing:
+        raise StorageError(f"manifest.json does not name {', '.join(sorted(missing))}")
+    return {name: (size, checksum) for name, (size, checksum) in files.items()}
+
+
+def _lora_settings(stored: Any) -> dict[str, Any]:
+    """The arguments of lora.add, out of a file.
+
+    Raises: ValueError if one has another name or type.
+    """
+    kinds = {"rank": (int,), "alpha": (int, float), "dropout": (int, float), "names": (list,),
+             "modules_to_save": (list,)}  # fmt: skip
+    if not isinstance(stored, dict) or not set(stored) <= set(kinds):
+        raise ValueError(f"they should be an object of {', '.join(kinds)}, not {describe(stored)}")
+    for name, value in stored.items():
+        texts = not isinstance(value, list) or all(isinstance(item, str) for item in value)
+        if type(value) not in kinds[name] or not texts:
+            raise ValueError(f"{name} is {describe(value)}")
+    return stored
 
 
 def _crc(path: Path) -> int:
@@ -245,7 +318,7 @@ def save_checkpoint(
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    return json_bytes(value, indent=1) + b"\n"
 
 
 def _write(path: Path, data: bytes) -> None:

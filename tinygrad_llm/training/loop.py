@@ -5,35 +5,37 @@
 
 A run that was stopped, by Ctrl-C or by force, continues from its last checkpoint,
 equal to the last bit: `trainer.run(resume=True)` on a trainer that was built in the same way.
+
+Its parts: a Setup (step.py) is what makes a step, a Stepper (stepper.py) makes it and explains
+numbers that are not finite, a Reporter (reporting.py) shows, a Storage (storage.py) writes and
+resumes, and plan.py measures what a run will cost.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..data.batches import ExampleBatches, Stream
 from ..models.base import context_length_of
 from ..nn import Module
-from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
-from .autopsy import NonFiniteError, diagnose_gradient, diagnose_loss
-from .graphed_step import GraphedStep
+from .checkpoint import Checkpoint
 from .guard import FolderLock, Interruptions
-from .lr_finder import FoundRate, find_learning_rate
+from .lr_finder import FoundRate, search_rates
+from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
-from .progress import Progress, make_progress
-from .reporting import Pace, ReportedRun
-from .step import BadLossError, Loss, add_gradients, count_targets, model_loss, to_device_of
+from .reporting import Pace, Reporter, Reports
+from .step import BadLossError, Loss, Setup, count_targets, model_loss
+from .stepper import Stepper
+from .storage import Counters, Storage, Stored
 
-__all__ = ["Result", "Trainer"]
+__all__ = ["KEYWORDS", "Result", "Trainer"]
 
 
 @dataclasses.dataclass
@@ -49,85 +51,105 @@ class Result:
     plot: Path | None = None
 
 
-class Trainer(ReportedRun):
+def _names(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+_KINDS = (TrainingOptions, Reports, Stored)
+KEYWORDS: tuple[str, ...] = tuple(name for kind in _KINDS for name in _names(kind))
+
+
+def _part(path: str) -> Any:
+    """A property that is the attribute of a part of the trainer: "setup.model"."""
+    part, name = path.split(".")
+
+    def read(self: Any) -> Any:
+        return getattr(getattr(self, part), name)
+
+    def write(self: Any, value: Any) -> None:
+        setattr(getattr(self, part), name, value)
+
+    return property(read, write)
+
+
+class Trainer:
     """Trains a model: accumulation, clipping, validation, samples, metrics, plot, checkpoints.
 
     model, optimizer    as in PyTorch; a step is zero_grad, gradients, clip, step
     batches             training batches: TokenBatches, a DataLoader, or a list of batches. Each
                         is moved to the model's device just before it is used
-    steps               optimizer steps in all
-    folder              where metrics.jsonl, loss.png and checkpoints/ go; None writes nothing
+    options             TrainingOptions: steps, accumulation, clip, ...; OPTIONS.md lists them
     scheduler           learning-rate schedule, stepped after the optimizer
     validation          batches for the validation loss (a sequence; all of them each time)
     loss, count         (model, batch) -> mean loss; batch -> how many targets that is the mean of.
                         The defaults are a language model's: model.loss(inputs, targets), and the
                         targets that are not -100
-    accumulation        batches in a step, weighted by their targets
-    clip                largest gradient norm; None does not clip
-    graph               on a GPU, make a step one launch (`cuda.graphed`), which is faster where
-                        launching takes longer than computing: small models. For accumulation=1,
-                        Adam or AdamW; batches whose shapes change run without it
-    eval_every          steps between validations; sample_every between calls of sample(model)
-    checkpoint_every    steps between checkpoints; the newest `keep` are kept
-    files               more files for each checkpoint by name (bytes), such as the tokenizer
-    config              settings to keep in the checkpoint (what JSON holds)
-    bytes_per_token     of the validation text: then bits per byte are reported as well
-    report              model -> more numbers by name, at every validation; they are drawn too. The
-                        model is in evaluation mode, and no graph is recorded
-    unit                what `count` counts, in the singular, for printed lines and pictures
-    flops               batch -> floating-point operations of a step, for the plan; None computes
-                        them from the number of tokens
-    progress            None: a bar in a terminal, plain lines elsewhere. True: plain lines.
-                        False: nothing
-    resume_command      what the user should type after Ctrl-C to continue
+    keywords            any field of TrainingOptions, in place of `options` or over it, of Reports
+                        (sample, report, progress, ...) and of Stored (files, config, ...)
 
     The random state, the data order and the weights are untouched by plan, validation and samples.
+    Raises: TypeError for a keyword that is none of those, without `steps`, and if the model has no
+    `loss` and none is passed; OptionError, a ValueError, for a value that is not allowed.
     """
 
-    def __init__(
-        self, model: Module, optimizer: Optimizer, batches: Iterable[Any], *, steps: int,
-        folder: str | Path | None = None, scheduler: LRScheduler | None = None,
-        validation: Sequence[Any] | None = None, loss: Loss = model_loss,
-        count: Callable[[Any], int] = count_targets, accumulation: int = 1,
-        clip: float | None = 1.0, graph: bool = False, eval_every: int | None = None,
-        sample: Callable[[Any], str] | None = None, sample_every: int | None = None,
-        checkpoint_every: int = 100, keep: int = 3, files: Mapping[str, bytes] | None = None,
-        config: Mapping[str, Any] | None = None, bytes_per_token: float | None = None,
-        report: Callable[[Any], Mapping[str, float]] | None = None, unit: str = "token",
-        flops: Callable[[Any], float] | None = None, progress: bool | Progress | None = None,
-        resume_command: str = "run it again with trainer.run(resume=True)",
-    ) -> None:  # fmt: skip
-        _at_least_one(
-            steps=steps, accumulation=accumulation, eval_every=eval_every,
-            sample_every=sample_every, checkpoint_every=checkpoint_every, keep=keep,
-        )  # fmt: skip
-        if graph and accumulation > 1:
-            raise ValueError(f"graph=True needs accumulation=1, got {accumulation}")
-        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
-        self.graph = graph
-        self._graphed: GraphedStep | None = None  # made at the first step
-        self.stream = Stream(batches)
-        self.steps = steps
-        self.validation = validation
-        self.loss, self.count = loss, count
-        self.accumulation, self.clip = accumulation, clip
-        self.eval_every = eval_every
-        self.sample, self.sample_every = sample, sample_every
-        self.checkpoint_every, self.keep = checkpoint_every, keep
-        self.files, self.config = dict(files or {}), dict(config or {})
-        self.bytes_per_token = bytes_per_token
-        self.report, self.unit, self.flops = report, unit, flops
-        self.progress = make_progress(progress)
-        self.progress.unit = f"{unit}s"
-        self.resume_command = resume_command
+    model, optimizer, stream = _part("setup.model"), _part("setup.optimizer"), _part("setup.stream")
+    loss, count = _part("setup.loss"), _part("setup.count")
+    scheduler, accumulation = _part("setup.scheduler"), _part("setup.accumulation")
+    step, tokens = _part("counters.step"), _part("counters.tokens")
+    last_loss, val_loss = _part("counters.last_loss"), _part("counters.val_loss")
+    steps = _part("options.steps")
+    validation, progress = _part("reporter.validation"), _part("storage.progress")
+    folder, metrics = _part("storage.folder"), _part("storage.metrics")
+    files, config = _part("storage.files"), _part("storage.config")
+    checkpoint, resume_command = _part("storage.checkpoint"), _part("storage.resume_command")
 
-        self.set_folder(folder)
-        self.step = self.tokens = 0
-        self.seconds = 0.0
-        self.last_loss = math.nan
-        self.val_loss = None
-        self.checkpoint = None
+    def __init__(
+        self, model: Module, optimizer: Optimizer, batches: Iterable[Any],
+        options: TrainingOptions | None = None, *, scheduler: LRScheduler | None = None,
+        validation: Sequence[Any] | None = None, loss: Loss = model_loss,
+        count: Callable[[Any], int] = count_targets, **keywords: Any,
+    ) -> None:  # fmt: skip
+        if loss is model_loss and not callable(getattr(model, "loss", None)):
+            raise TypeError(
+                f"{type(model).__name__} has no method loss(inputs, targets): pass loss=, a "
+                "function (model, batch) -> mean loss as a 0-d tensor, and count=, batch -> the "
+                "number of its targets"
+            )
+        for name in keywords:
+            if name not in KEYWORDS:
+                known = [*KEYWORDS, "scheduler", "validation", "loss", "count"]
+                raise TypeError(f"Trainer has no option {name!r}{did_you_mean(name, known)}")
+        plain, reports, stored = (
+            {k: v for k, v in keywords.items() if k in _names(kind)} for kind in _KINDS
+        )
+        self.options = from_keywords("Trainer", TrainingOptions, options, plain)
+        if self.options.steps is None:
+            raise TypeError("Trainer needs steps, the number of optimizer steps: steps=500")
+        o = self.options
+        self.setup = Setup(
+            model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler
+        )
+        self.counters = Counters()
+        asked = Reports(**reports)
+        self.storage = Storage(o, Stored(**stored), asked.shown())
+        self.stepper = Stepper(self.setup, o.graph, self.storage.progress.note)
+        self.reporter = Reporter(asked, o, self.setup, self.storage, self.counters, validation)
         self.measured: Measured | None = None
+
+    def set_folder(self, folder: str | Path | None) -> None:
+        """Where the files of the run go, if it was not known before."""
+        self.storage.set_folder(folder)
+
+    def refuse_old_run(self) -> None:
+        """Raises: StorageError if the folder holds checkpoints: a new run may not hide them."""
+        self.storage.refuse_old_run()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over weights, optimizer, schedule, data order and random state of a checkpoint.
+
+        Raises: StorageError if it is damaged, or belongs to another model or other data.
+        """
+        self.storage.restore(checkpoint, self.setup, self.counters)
 
     # ------------------------------------------------------------------------------- the plan
     def measure(self) -> Measured:
@@ -136,42 +158,32 @@ class Trainer(ReportedRun):
         Raises: NonFiniteError if a loss is infinite or NaN.
         """
         if self.measured is None:
+            sizes_differ = isinstance(self.stream.batches, ExampleBatches)
+            flops = self.reporter.reports.flops
             try:
-                self.measured = measure(
-                    self.model,
-                    self.optimizer,
-                    self.stream,
-                    loss=self.loss,
-                    count=self.count,
-                    accumulation=self.accumulation,
-                    clip=self.clip,
-                    flops=self.flops,
-                    repeats=8 if isinstance(self.stream.batches, ExampleBatches) else 3,
-                )
+                self.measured = measure(self.setup, flops, repeats=8 if sizes_differ else 3)
             except BadLossError as error:
-                raise self._bad_loss(error) from error
+                raise self.stepper.bad_loss(error, self.step + 1, self.checkpoint) from error
         return self.measured
 
     def plan(self) -> Plan:
         """What the steps that are left will cost on this machine, as just measured."""
         measured = self.measure()
-        evaluations = (self.steps - self.step) // self._eval_every + 1
+        left = self.steps - self.step
+        evaluations = left // self.options.validation_steps + 1
         batches = evaluations * len(self.validation) if self.validation is not None else 0
         return make_plan(
             self.model,
-            self.steps - self.step,
+            left,
             context_length_of(self.model) or 0,
             measured,
             forward_passes=batches / self.accumulation,
-            unit=f"{self.unit}s",
+            unit=f"{self.reporter.reports.unit}s",
         )
 
     def find_learning_rate(self, **options: Any) -> FoundRate:
-        """Tries rates on this trainer's batches and puts everything back: see lr_finder."""
-        shared: dict[str, Any] = dict(
-            loss=self.loss, count=self.count, accumulation=self.accumulation, clip=self.clip
-        )
-        return find_learning_rate(self.model, self.optimizer, self.stream, **{**shared, **options})
+        """Tries rates on this trainer's batches and puts everything back: see search_rates."""
+        return search_rates(self.setup, **options)
 
     # -------------------------------------------------------------------------------- the loop
     def run(self, resume: bool | str | Path = False, plan: bool = True) -> Result:
@@ -180,17 +192,19 @@ class Trainer(ReportedRun):
         resume: True continues from the newest valid checkpoint of `folder` if there is one; a path
         names the checkpoint. plan: measure and print the plan first. Ctrl-C (or a SIGTERM) ends
         the step, saves, and raises KeyboardInterrupt (SystemExit); a second one stops immediately.
-        Raises: NonFiniteError if a loss or a gradient is NaN or infinite; StorageError if the last
-        checkpoint could not be written, or there is nothing to resume.
+        Raises: NonFiniteError if a loss, a gradient or a saved weight is NaN or infinite;
+        StorageError if the last checkpoint could not be written, or there is nothing to resume;
+        ValueError if the config holds what a checkpoint cannot.
         """
-        self._graphed = None  # weights and state may have moved since
+        self.storage.check_config()
+        self.stepper.forget_graphs()
         with (
             FolderLock(self.folder),
             Interruptions(self.progress.note) as interruptions,
             np.errstate(all="ignore"),  # every loss and gradient norm is checked here
         ):
             if resume:
-                self._resume(resume)
+                self.storage.resume(resume, self.setup, self.counters)
             elif self.checkpoint is None:
                 self.refuse_old_run()
             self.metrics.truncate(self.step if self.checkpoint else -1)
@@ -202,104 +216,71 @@ class Trainer(ReportedRun):
             finally:
                 self.progress.stop()
                 self.metrics.close()
-            plot = self._plot()
+            plot = self.reporter.plot()
+            c = self.counters
             return Result(
-                self.step,
-                self.last_loss,
-                self.val_loss,
-                self.tokens,
-                self.seconds,
-                self.checkpoint,
-                plot,
+                c.step, c.last_loss, c.val_loss, c.tokens, c.seconds, self.checkpoint, plot
             )
 
     def _loop(self, interruptions: Interruptions) -> None:
+        options = self.options
         if self.step == 0 and self.checkpoint is None:
             self._validate()
             self._save()  # so that there is one from the first moment on
         first = self.step
-        pace = Pace(self.tokens, self.seconds)
+        pace = Pace(self.tokens, self.counters.seconds)
         while self.step < self.steps:
             lr = self.optimizer.param_groups[0]["lr"]
             norm = self._train_step()
-            self._report_step(lr, norm, pace, first)
+            self.reporter.step(lr, norm, pace, first)
             last = self.step == self.steps
-            if last or self.step % self._eval_every == 0:
+            if last or self.step % options.validation_steps == 0:
                 self._validate()
-            if self.sample is not None and not last and self.step % self._sample_every == 0:
+            if not last and self.step % options.sample_steps == 0:
                 self._sample()
             if interruptions.signal is not None:
                 self._save(final=True)
-                self._plot()
+                self.reporter.plot()
                 interruptions.stop(f"saved {self.checkpoint or 'nothing'}", self.resume_command)
-            if last or self.step % self.checkpoint_every == 0:
+            if last or self.step % options.checkpoint_every == 0:
                 self._save(final=last)
 
     def _train_step(self) -> float | None:
         """One update; returns the gradient's norm before clipping, None if no target counted."""
-        self.model.train()
-        loss, norm, targets = self._graphed_step() if self.graph else self._eager_step()
-        if norm is not None:
-            if self.scheduler is not None:
-                self.scheduler.step()
-            self.last_loss = loss
+        made = self.stepper.step(self.step + 1, self.checkpoint)
+        if made.norm is not None:
+            self.last_loss = made.loss
         self.step += 1
-        self.tokens += targets
-        return norm
+        self.tokens += made.targets
+        return made.norm
 
-    def _eager_step(self) -> tuple[float, float | None, int]:
-        """(loss, gradient's norm, targets); without a target the norm is None."""
-        self.optimizer.zero_grad()
-        batches = [self.stream.next() for _ in range(self.accumulation)]
-        random_state = random.get_rng_state()
+    def _validate(self) -> None:
+        """Raises: NonFiniteError if the validation loss is NaN or infinite."""
+        if not self.reporter.validate():
+            self._stop_if_diverged(self.validation)
+
+    def _sample(self) -> None:
+        """Shows a text by the model.
+
+        Raises: NonFiniteError in place of the error of a sample by a model that has diverged.
+        """
+        if self.reporter.reports.sample is None:
+            return
+        self._stop_if_diverged(())
         try:
-            loss, targets = add_gradients(self.model, batches, self.loss, self.count)
-        except BadLossError as error:
-            raise self._bad_loss(error) from error
-        if not targets:
-            return loss, None, 0
-        largest = math.inf if self.clip is None else self.clip
-        norm = float(clip_grad_norm_(self.model.parameters(), largest).item())
-        if not math.isfinite(norm):
-            raise self._bad_gradient(norm, batches, random_state)
-        self.optimizer.step()
-        return loss, norm, targets
+            self.reporter.sample()
+        except (RuntimeError, ValueError, ArithmeticError):
+            self._stop_if_diverged(None)
+            raise
 
-    def _graphed_step(self) -> tuple[float, float | None, int]:
-        """As _eager_step, in one launch; the CPU waits for the GPU once."""
-        batch = self.stream.next()
-        targets = self.count(batch)
-        if not targets:
-            return math.nan, None, 0
-        random_state = random.get_rng_state()
-        if self._graphed is None:
-            self._graphed = GraphedStep(self.model, self.optimizer, self.loss, self.clip)
-        loss, norm = self._graphed(batch)
-        if not math.isfinite(norm):
-            if not math.isfinite(loss):
-                batch = to_device_of(self.model, batch)
-                raise self._bad_loss(BadLossError(loss, batch, random_state))
-            raise self._bad_gradient(norm, [batch], random_state)
-        return loss, norm, targets
+    def _save(self, final: bool = False) -> None:
+        """Raises: NonFiniteError if a weight is NaN or infinite: every checkpoint is a good one."""
+        if self.folder is not None:
+            self._stop_if_diverged(())
+            self.storage.save(self.setup, self.counters, final)
 
-    def _bad_loss(self, error: BadLossError) -> NonFiniteError:
-        def again() -> None:
-            random.set_rng_state(error.random_state)
-            self.loss(self.model, error.batch)
-
-        return NonFiniteError(*diagnose_loss(error.value, again), self.step + 1, self.checkpoint)
-
-    def _bad_gradient(
-        self, norm: float, batches: Sequence[Any], random_state: Any
-    ) -> NonFiniteError:
-        """random_state: the default generator's before the batches' losses were computed."""
-        random.set_rng_state(random_state)
-        batches = [to_device_of(self.model, batch) for batch in batches if self.count(batch)]
-        diagnosis = diagnose_gradient(norm, lambda batch: self.loss(self.model, batch), batches)
-        return NonFiniteError(*diagnosis, self.step + 1, self.checkpoint)
-
-
-def _at_least_one(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    def _stop_if_diverged(self, batches: Sequence[Any] | None) -> None:
+        """Raises: NonFiniteError if the weights or the losses of these batches are not finite."""
+        error = self.stepper.diverged(self.step, self.checkpoint, batches)
+        if error is not None:
+            raise error

@@ -23,9 +23,9 @@ from ..data.batches import Stream
 from ..nn import Module
 from ..optim import Optimizer
 from .snapshot import restored_afterwards
-from .step import BadLossError, Loss, count_targets, model_loss, update
+from .step import BadLossError, Loss, Setup, count_targets, model_loss
 
-__all__ = ["FoundRate", "find_learning_rate"]
+__all__ = ["FoundRate", "find_learning_rate", "search_rates"]
 
 
 @dataclass
@@ -91,9 +91,24 @@ def find_learning_rate(
 ) -> FoundRate:  # fmt: skip
     """Makes up to `steps` steps with rates from `lowest` to `highest` and puts everything back.
 
-    batches: what Trainer takes, or its `stream`. smoothing: how much of the last average the next
-    one keeps. The search ends early when the smoothed loss is 1.5 times its lowest and above the
-    first, or is NaN or infinite. progress is called as progress(done, steps).
+    batches: what Trainer takes, or its `stream`; loss, count, accumulation, clip: see Trainer; the
+    other arguments: see search_rates.
+    Raises: ValueError for rates or steps that make no sense, or if no loss was finite.
+    """
+    stream = batches if isinstance(batches, Stream) else Stream(batches)
+    setup = Setup(model, optimizer, stream, loss, count, accumulation, clip)
+    return search_rates(setup, lowest, highest, steps, smoothing, progress)
+
+
+def search_rates(
+    setup: Setup, lowest: float = 1e-6, highest: float = 1.0, steps: int = 100,
+    smoothing: float = 0.9, progress: Callable[[int, int], None] | None = None,
+) -> FoundRate:  # fmt: skip
+    """The same with the steps of a setup.
+
+    smoothing: how much of the last average the next one keeps. The search ends early when the
+    smoothed loss is 1.5 times its lowest and above the first, or is NaN or infinite. progress is
+    called as progress(done, steps).
     Raises: ValueError for rates or steps that make no sense, or if no loss was finite.
     """
     if not 0.0 < lowest < highest < math.inf:
@@ -102,19 +117,18 @@ def find_learning_rate(
         raise ValueError(f"steps must be at least 10, got {steps}")
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be at least 0 and less than 1, got {smoothing}")
-    stream = batches if isinstance(batches, Stream) else Stream(batches)
     course = _Course(smoothing)
     factor = (highest / lowest) ** (1.0 / (steps - 1))
-    with restored_afterwards(model, optimizer, stream):
-        model.train()
+    with restored_afterwards(setup.model, setup.optimizer, setup.stream):
+        setup.model.train()
         for i in range(steps):
             rate = lowest * factor**i
-            for group in optimizer.param_groups:
+            for group in setup.optimizer.param_groups:
                 group["lr"] = rate
-            taken = [stream.next() for _ in range(accumulation)]
+            taken = setup.take()
             try:
                 with np.errstate(all="ignore"):
-                    value, n = update(model, optimizer, taken, loss=loss, count=count, clip=clip)
+                    value, n = setup.update(taken)
             except BadLossError:
                 course.diverged = True
                 break

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import atomic_write
+from ..files.json_files import parse_json
 
 __all__ = ["Metrics", "read_metrics"]
 
@@ -19,12 +20,12 @@ __all__ = ["Metrics", "read_metrics"]
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a metrics file; a last line that was cut short by a kill is left out."""
     lines = []
-    for text in Path(path).read_text("utf-8", errors="replace").splitlines():
+    for text in Path(path).read_text("utf-8", errors="replace").split("\n"):
         try:
-            line = json.loads(text)
+            line = parse_json(text, str(path))
         except ValueError:
             continue
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and type(line.get("step")) is int:
             lines.append(line)
     return lines
 

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.batches import Stream
 from ..models.costs import flops_per_token
 from ..nn import Module
-from ..optim import Optimizer
 from .progress import duration
 from .snapshot import restored_afterwards
-from .step import Loss, count_targets, model_loss, update
+from .step import Setup
 
 __all__ = ["Measured", "Plan", "make_plan", "measure"]
 
@@ -81,36 +79,36 @@ def _megabytes(n: int) -> str:
 
 
 def measure(
-    model: Module, optimizer: Optimizer, stream: Stream, *, loss: Loss = model_loss,
-    count: Callable[[Any], int] = count_targets, accumulation: int = 1, clip: float | None = 1.0,
-    flops: Callable[[Any], float] | None = None, repeats: int = 3, patience: float = 5.0,
+    setup: Setup, flops: Callable[[Any], float] | None = None, repeats: int = 3,
+    patience: float = 5.0,
 ) -> Measured:  # fmt: skip
     """Times a few real steps and puts everything back: weights, optimizer, random state, data.
 
-    The first step is traced for its memory and warms the machine up; up to `repeats` more are
-    timed, as long as `patience` (seconds) is not used up. The result has their median, or their
-    mean where batches differ in size.
+    flops: batch -> floating-point operations of its part of a step. The first step is traced for
+    its memory and warms the machine up; up to `repeats` more are timed, as long as `patience`
+    (seconds) is not used up. The result has their median, or their mean where batches differ in
+    size.
     """
     tokens: list[int] = []
     costs: list[float] = []
 
     def step() -> float:
-        batches = [stream.next() for _ in range(accumulation)]
-        tokens.append(sum(count(batch) for batch in batches))
+        batches = setup.take()
+        tokens.append(sum(setup.count(batch) for batch in batches))
         costs.extend(flops(batch) for batch in batches if flops is not None)
         began = time.perf_counter()
-        update(model, optimizer, batches, loss=loss, count=count, clip=clip)
+        setup.update(batches)
         return time.perf_counter() - began
 
-    with restored_afterwards(model, optimizer, stream):
-        for group in optimizer.param_groups:
+    with restored_afterwards(setup.model, setup.optimizer, setup.stream):
+        for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
-        model.train()
+        setup.model.train()
         first, peak = _traced(step)
         times = [step()]
         while len(times) < repeats and first + sum(times) + times[-1] < patience:
             times.append(step())
-    alike = len(set(tokens)) == 1 and len(set(costs)) <= accumulation
+    alike = len(set(tokens)) == 1 and len(set(costs)) <= setup.accumulation
     return Measured(
         statistics.median(times) if alike else statistics.fmean(times),
         round(statistics.fmean(tokens)),

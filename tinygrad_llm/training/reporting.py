@@ -5,14 +5,43 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..models.base import undisturbed
-from .step import Loss, evaluate
-from .storage import StoredRun
+from .options import TrainingOptions
+from .progress import Progress, make_progress
+from .step import Setup, evaluate
+from .storage import Counters, Storage
 
-__all__ = ["Pace", "ReportedRun"]
+__all__ = ["Pace", "Reporter", "Reports"]
+
+
+@dataclass
+class Reports:
+    """What the caller wants to see of a run, beside its losses.
+
+    sample: model -> a text by it; report: model -> more numbers by name, at every validation, which
+    are drawn too. For both the model is in evaluation mode and no graph is recorded. unit: what the
+    loss is a mean over, in the singular; bytes_per_token: of the validation text, then bits per
+    byte are reported as well; flops: batch -> floating-point operations of a step, for the plan,
+    None computes them from the number of tokens; progress: None a bar in a terminal and plain lines
+    elsewhere, True plain lines, False nothing.
+    """
+
+    sample: Callable[[Any], str] | None = None
+    report: Callable[[Any], Mapping[str, float]] | None = None
+    unit: str = "token"
+    bytes_per_token: float | None = None
+    flops: Callable[[Any], float] | None = None
+    progress: bool | Progress | None = None
+
+    def shown(self) -> Progress:
+        """What shows the run's lines, in the unit."""
+        progress = make_progress(self.progress)
+        progress.unit = f"{self.unit}s"
+        return progress
 
 
 class Pace:
@@ -43,88 +72,99 @@ class Pace:
         return (self.seconds - self._earlier) / max(1, done) * steps
 
 
-class ReportedRun(StoredRun):
-    """A run that validates, writes samples, and keeps and draws its numbers; see Trainer."""
+class Reporter:
+    """Validates, writes samples, and keeps, shows and draws the numbers of a run.
 
-    validation: Sequence[Any] | None
-    loss: Loss
-    count: Callable[[Any], int]
-    eval_every: int | None
-    sample: Callable[[Any], str] | None
-    sample_every: int | None
-    bytes_per_token: float | None
-    report: Callable[[Any], Mapping[str, float]] | None
-    unit: str
-    accumulation: int
+    storage: has the metrics and the folder; counters: of the run, of which the reporter sets the
+    seconds and the validation loss.
+    """
+
+    def __init__(
+        self, reports: Reports, options: TrainingOptions, setup: Setup, storage: Storage,
+        counters: Counters, validation: Sequence[Any] | None,
+    ) -> None:  # fmt: skip
+        self.reports, self.options, self.setup = reports, options, setup
+        self.storage, self.counters, self.validation = storage, counters, validation
+
+    @property
+    def progress(self) -> Progress:
+        """What shows the lines of the run."""
+        return self.storage.progress
 
     @property
     def steps_per_epoch(self) -> float | None:
         """Steps in which all of the training data is gone through, None where it does not say."""
-        batches = self.stream.batches
-        return len(batches) / self.accumulation if hasattr(batches, "__len__") else None
+        batches = self.setup.stream.batches
+        return len(batches) / self.setup.accumulation if hasattr(batches, "__len__") else None
 
-    @property
-    def _eval_every(self) -> int:
-        return self.eval_every or max(1, self.steps // 10)
-
-    @property
-    def _sample_every(self) -> int:
-        return self.sample_every or max(1, self.steps // 5)
-
-    def _report_step(self, lr: float, norm: float | None, pace: Pace, first: int) -> None:
+    def step(self, lr: float, norm: float | None, pace: Pace, first: int) -> None:
         """Keeps and shows the numbers of the step that was just made.
 
         lr: its learning rate; norm: its gradient's norm, None if no target counted; first: the
         step at which the pace began.
         """
-        pace.update(self.tokens)
-        self.seconds = pace.seconds
-        numbers = {"step": self.step, "tokens": self.tokens, "loss": self.last_loss, "lr": lr}
+        c = self.counters
+        pace.update(c.tokens)
+        c.seconds = pace.seconds
         if norm is not None:
-            self.metrics.log(**numbers, grad_norm=norm, seconds=round(self.seconds, 3))
-        left = pace.left(self.step - first, self.steps - self.step)
-        self.progress.step(self.step, self.last_loss, lr, pace.rate, left)
+            self.storage.metrics.log(
+                step=c.step, tokens=c.tokens, loss=c.last_loss, lr=lr, grad_norm=norm,
+                seconds=round(c.seconds, 3),
+            )  # fmt: skip
+        left = pace.left(c.step - first, (self.options.steps or 0) - c.step)
+        self.progress.step(c.step, c.last_loss, lr, pace.rate, left)
 
-    def _validate(self) -> None:
-        """Measures the validation loss, and asks `report`; both are kept and shown."""
+    def validate(self) -> bool:
+        """Measures the validation loss, and asks `report`; both are kept and shown.
+
+        Returns whether the loss is a finite number, or there is nothing to measure.
+        """
+        c = self.counters
         if self.validation is None:
-            return
-        self.val_loss, _ = evaluate(self.model, self.validation, self.loss, self.count)
-        numbers = {"step": self.step, "tokens": self.tokens, "val_loss": self.val_loss}
-        text = f"step {self.step}: validation loss {self.val_loss:.4f}"
-        if self.bytes_per_token:
-            bits = self.val_loss / math.log(2.0) / self.bytes_per_token
+            return True
+        value, targets = evaluate(
+            self.setup.model, self.validation, self.setup.loss, self.setup.count
+        )
+        if targets and not math.isfinite(value):
+            return False
+        c.val_loss = value
+        numbers = {"step": c.step, "tokens": c.tokens, "val_loss": value}
+        text = f"step {c.step}: validation loss {value:.4f}"
+        if self.reports.bytes_per_token:
+            bits = value / math.log(2.0) / self.reports.bytes_per_token
             numbers["bits_per_byte"] = bits
             text += f", {bits:.3f} bits per byte"
-        for name, value in self._reported().items():
-            numbers[name] = value
-            text += f", {name.removeprefix('val_').replace('_', ' ')} {value:.4f}"
-        self.metrics.log(**numbers, seconds=round(self.seconds, 3))
+        for name, number in self._reported().items():
+            numbers[name] = number
+            text += f", {name.removeprefix('val_').replace('_', ' ')} {number:.4f}"
+        self.storage.metrics.log(**numbers, seconds=round(c.seconds, 3))
         self.progress.note(text)
+        return True
 
     def _reported(self) -> Mapping[str, float]:
-        if self.report is None:
+        if self.reports.report is None:
             return {}
-        with undisturbed(self.model):
-            return self.report(self.model)
+        with undisturbed(self.setup.model):
+            return self.reports.report(self.setup.model)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
         """Shows a text by the model."""
-        assert self.sample is not None
-        with undisturbed(self.model):
-            text = self.sample(self.model)
+        assert self.reports.sample is not None
+        with undisturbed(self.setup.model):
+            text = self.reports.sample(self.setup.model)
         self.progress.sample(text)
 
-    def _plot(self) -> Path | None:
+    def plot(self) -> Path | None:
         """Draws the losses so far; the picture's path, None if there is none."""
-        if self.folder is None or not self.metrics.lines:
+        folder, metrics = self.storage.folder, self.storage.metrics
+        if folder is None or not metrics.lines:
             return None
         from .plots import plot_losses
 
         try:
-            title = f"{self.folder.name}, step {self.step}"
+            title = f"{folder.name}, step {self.counters.step}"
             return plot_losses(
-                self.metrics.lines, self.folder / "loss.png", title, unit=self.unit,
+                metrics.lines, folder / "loss.png", title, unit=self.reports.unit,
                 steps_per_epoch=self.steps_per_epoch,
             )  # fmt: skip
         except (OSError, ImportError) as error:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import random
-from ..data.batches import IGNORED
+from ..data.batches import IGNORED, Stream
 from ..models.base import device_of, undisturbed
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler
 from ..tensor import Tensor
 
 __all__ = [
     "BadLossError",
     "Loss",
+    "Setup",
     "add_gradients",
     "count_targets",
     "evaluate",
     "model_loss",
+    "reduce_gradients",
     "to_device_of",
-    "update",
 ]
 
 Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
@@ -104,21 +107,65 @@ def add_gradients(
     return mean, total
 
 
-def update(
-    model: Module, optimizer: Optimizer, batches: Sequence[Any], *, loss: Loss = model_loss,
-    count: Callable[[Any], int] = count_targets, clip: float | None = None,
-) -> tuple[float, int]:  # fmt: skip
-    """One step of training: gradients, clipping, optimizer. Returns what add_gradients returns.
+def reduce_gradients(parameters: Iterable[Tensor], targets: Any) -> Any:
+    """The one place where the gradients of a step are combined: after the backward pass of all its
+    batches, before clipping and the update.
 
-    clip: the largest gradient norm; None or 0 does not clip. Without a target nothing changes.
+    parameters: their gradients are those of the mean loss over the `targets` targets of this
+    process. A function in its place (Setup.reduce) that combines several processes weights each
+    process's gradients by its targets, leaves the gradients of the mean over all targets, and
+    returns the number of all targets. One process has nothing to combine. In a captured step
+    `targets` is a 0-d tensor.
     """
-    optimizer.zero_grad()
-    mean, targets = add_gradients(model, batches, loss, count)
-    if targets:
-        if clip:
-            clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-    return mean, targets
+    return targets
+
+
+@dataclass
+class Setup:
+    """What makes a step of training, and what it changes.
+
+    model, optimizer; stream: where the batches come from; loss: (model, batch) -> mean loss; count:
+    batch -> how many targets that is the mean of; accumulation: batches in a step; clip: the
+    largest gradient norm, None or 0 does not clip; scheduler: stepped after the optimizer; reduce:
+    see reduce_gradients.
+    """
+
+    model: Module
+    optimizer: Optimizer
+    stream: Stream
+    loss: Loss = model_loss
+    count: Callable[[Any], int] = count_targets
+    accumulation: int = 1
+    clip: float | None = None
+    scheduler: LRScheduler | None = None
+    reduce: Callable[[Iterable[Tensor], Any], Any] = reduce_gradients
+
+    @property
+    def largest_norm(self) -> float:
+        """The gradient norm above which a step is clipped; infinite for none."""
+        return self.clip or math.inf
+
+    def take(self) -> list[Any]:
+        """The batches of the next step."""
+        return [self.stream.next() for _ in range(self.accumulation)]
+
+    def gradients(self, batches: Sequence[Any]) -> tuple[float, int]:
+        """Sets the gradients of a step; (mean loss, targets), and no gradients for no target.
+
+        Raises: BadLossError before the backward pass of a loss that is not finite.
+        """
+        self.optimizer.zero_grad()
+        mean, targets = add_gradients(self.model, batches, self.loss, self.count)
+        return mean, self.reduce(self.model.parameters(), targets)
+
+    def update(self, batches: Sequence[Any]) -> tuple[float, int]:
+        """One step without its checks: gradients, clipping, optimizer. Returns as `gradients`."""
+        mean, targets = self.gradients(batches)
+        if targets:
+            if self.clip:
+                clip_grad_norm_(self.model.parameters(), self.clip)
+            self.optimizer.step()
+        return mean, targets
 
 
 def evaluate(

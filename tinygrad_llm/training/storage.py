@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import random
-from ..data.batches import Stream
 from ..models import registry
-from ..nn import Module
-from ..optim import Optimizer
-from ..optim.lr_scheduler import LRScheduler
 from .checkpoint import (
     Checkpoint,
     StorageError,
@@ -20,31 +20,50 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .metrics import Metrics
+from .options import TrainingOptions
 from .progress import Progress
+from .step import Setup
 
-__all__ = ["StoredRun"]
+__all__ = ["Counters", "Storage", "Stored"]
 
 
-class StoredRun:
-    """The part of a run that its checkpoints hold. The attributes are set by Trainer."""
+@dataclasses.dataclass
+class Counters:
+    """How far a run is: steps made, tokens trained on, seconds of training, its last losses."""
 
-    model: Module
-    optimizer: Optimizer
-    scheduler: LRScheduler | None
-    stream: Stream
-    steps: int
-    checkpoint_every: int
-    keep: int
-    files: dict[str, bytes]
-    config: dict[str, Any]
-    progress: Progress
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    last_loss: float = math.nan
+    val_loss: float | None = None
 
-    step: int  # how many were made
-    tokens: int  # how many were trained on
-    seconds: float  # of training so far
-    last_loss: float
-    val_loss: float | None
-    checkpoint: Path | None  # the last one that was written or read
+
+@dataclasses.dataclass
+class Stored:
+    """What the caller adds to the files of a run.
+
+    files: more files for each checkpoint by name, such as the tokenizer; config: settings to keep
+    in the checkpoint (what JSON holds); resume_command: what the user should type to continue.
+    """
+
+    files: Mapping[str, bytes] | None = None
+    config: Mapping[str, Any] | None = None
+    resume_command: str = "run it again with trainer.run(resume=True)"
+
+
+class Storage:
+    """The files of a run: checkpoints and metrics in its folder, or nothing without a folder.
+
+    `checkpoint` is the last one that was written or read.
+    """
+
+    def __init__(self, options: TrainingOptions, stored: Stored, progress: Progress) -> None:
+        self.options, self.progress = options, progress
+        self.files = dict(stored.files or {})
+        self.config = dict(stored.config or {})
+        self.resume_command = stored.resume_command
+        self.checkpoint: Path | None = None
+        self.set_folder(options.folder)
 
     def set_folder(self, folder: str | Path | None) -> None:
         """Where the files of the run go, if it was not known before."""
@@ -57,7 +76,7 @@ class StoredRun:
         return None if self.folder is None else self.folder / "checkpoints"
 
     # ------------------------------------------------------------------------------- writing
-    def _save(self, final: bool = False) -> None:
+    def save(self, setup: Setup, counters: Counters, final: bool = False) -> None:
         """Writes a checkpoint. A disk that is full stops the run only at its end.
 
         Raises: StorageError if `final` and it could not be written.
@@ -65,19 +84,19 @@ class StoredRun:
         if self.checkpoint_folder is None:
             return
         state = {
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "last_loss": self.last_loss,
-            "val_loss": self.val_loss,
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "tokens": counters.tokens,
+            "seconds": counters.seconds,
+            "last_loss": counters.last_loss,
+            "val_loss": counters.val_loss,
+            "optimizer": setup.optimizer.state_dict(),
+            "scheduler": None if setup.scheduler is None else setup.scheduler.state_dict(),
             "random": random.get_rng_state(),
-            "data": self.stream.state_dict(),
+            "data": setup.stream.state_dict(),
         }
         try:
             self.checkpoint = save_checkpoint(
-                self.checkpoint_folder, self.step, self.model, state, self._config(),
-                files=self.files, keep=self.keep,
+                self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
+                files=self.files, keep=self.options.keep,
             )  # fmt: skip
             self.metrics.recover()
             if self.metrics.problem is not None:
@@ -87,15 +106,20 @@ class StoredRun:
             last = f"the last one is {self.checkpoint}" if self.checkpoint else "there is none yet"
             if final:
                 raise StorageError(f"{error}; {last}") from error
+            again = min(self.options.steps or 0, counters.step + self.options.checkpoint_every)
             self.progress.note(
-                f"{error}; {last}. Training continues and tries again at step "
-                f"{min(self.steps, self.step + self.checkpoint_every)}: make room until then"
+                f"{error}; {last}. Training continues and tries again at step {again}: make room "
+                "until then"
             )
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, setup: Setup) -> dict[str, Any]:
         """The caller's settings, and what it takes to build the model again."""
-        described = registry.describe(self.model)
+        described = registry.describe(setup.model)
         return self.config if described is None else {**self.config, "model": described}
+
+    def check_config(self) -> None:
+        """Raises: ValueError if the config holds what JSON cannot, with the place in it."""
+        _check_json(self.config, "config")
 
     def refuse_old_run(self) -> None:
         """Raises: StorageError if the folder holds checkpoints: a new run may not hide them."""
@@ -107,8 +131,11 @@ class StoredRun:
             )
 
     # ------------------------------------------------------------------------------- resuming
-    def _resume(self, where: bool | str | Path) -> None:
-        """Goes to the place where a checkpoint was taken."""
+    def resume(self, where: bool | str | Path, setup: Setup, counters: Counters) -> None:
+        """Goes to the place where a checkpoint was taken.
+
+        Raises: StorageError if there is none, unless `where` is True and nothing was saved yet.
+        """
         path = self.folder if where is True else Path(str(where))
         if path is None:
             raise StorageError("there is nothing to resume: the trainer has no folder")
@@ -118,25 +145,43 @@ class StoredRun:
             if where is not True or checkpoints_in(path / "checkpoints"):
                 raise  # there are checkpoints, but all are damaged: the user must know
             return  # nothing was saved yet: begin at the beginning
-        self.restore(checkpoint)
-        self.progress.note(f"resuming {checkpoint.path} at step {self.step}")
+        self.restore(checkpoint, setup, counters)
+        self.progress.note(f"resuming {checkpoint.path} at step {counters.step}")
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint, setup: Setup, counters: Counters) -> None:
         """Takes over weights, optimizer, schedule, data order and random state of a checkpoint.
 
         Raises: StorageError if it is damaged, or belongs to another model or other data.
         """
         state = checkpoint.state()
-        checkpoint.load_into(self.model)
+        checkpoint.load_into(setup.model)
         try:
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None and state["scheduler"] is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-            self.stream.load_state_dict(state["data"])
+            setup.optimizer.load_state_dict(state["optimizer"])
+            if setup.scheduler is not None and state["scheduler"] is not None:
+                setup.scheduler.load_state_dict(state["scheduler"])
+            setup.stream.load_state_dict(state["data"])
         except (KeyError, ValueError, TypeError) as error:
             raise StorageError(f"{checkpoint.path} belongs to another run: {error}") from error
         random.set_rng_state(state["random"])
-        self.step, self.tokens = checkpoint.step, state["tokens"]
-        self.seconds, self.last_loss = state["seconds"], state["last_loss"]
-        self.val_loss = state["val_loss"]
+        counters.step = checkpoint.step
+        for name in ("tokens", "seconds", "last_loss", "val_loss"):
+            setattr(counters, name, state[name])
         self.checkpoint = checkpoint.path
+
+
+def _check_json(value: Any, where: str) -> None:
+    """Raises: ValueError with the place of the first value that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_json(inner, f"{where}[{name!r}]")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _check_json(inner, f"{where}[{i}]")
+    else:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"{where} is {value!r}, which a checkpoint cannot hold: JSON has texts, finite "
+                "numbers, true, false, null, lists and objects; leave it out, or store it as a text"
+            ) from None

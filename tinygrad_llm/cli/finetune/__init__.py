@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import typer
 
-from . import ask, classify, dpo, instruct
-from .options import command
-from .run import run
+from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
+from ...training.options import Options
+from ...training.settings import resolved
+from ..errors import newest_checkpoint
+from ..options import Way, command, shell
+from . import ask, help
 
 __all__ = ["register"]
 
 _HELP = """Train a model further: to classify texts, follow instructions, learn preferences."""
 
+_COMMANDS: dict[str, tuple[type[Options], str]] = {
+    "classify": (ClassifyOptions, help.CLASSIFY),
+    "instruct": (InstructOptions, help.INSTRUCT),
+    "dpo": (DPOOptions, help.DPO),
+}
+
 
 def register(app: typer.Typer) -> None:
     """Adds the group of commands to the application."""
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
-    for module, kind in (
-        (classify, classify.Classify),
-        (instruct, instruct.Instruct),
-        (dpo, dpo.DPO),
-    ):
-        function = command(kind.options, partial(run, kind))
-        group.command(name=kind.name, help=module.HELP)(function)
+    for name, (kind, text) in _COMMANDS.items():
+        group.command(name=name, help=text)(command(kind, partial(finetune, name)))
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")
+
+
+def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
+    """Starts a run with the given options over those of --config, or continues one.
+
+    Raises: OptionError for options that are not allowed, or a run of another command.
+    """
+    from ...finetune.runs import DPO, Classify, Finetuning, Instruct
+
+    kinds: dict[str, type[Finetuning]] = {"classify": Classify, "instruct": Instruct, "dpo": DPO}
+    kind = kinds[name]
+    if way.resume is None:
+        run = kind(resolved(kind.options, settings, given), way.progress)
+    else:
+        run = kind.continued(newest_checkpoint(way.resume), given, settings, way.progress)
+    if way.plan:
+        run.plan()
+    elif way.find_lr:
+        run.find_learning_rate()
+    else:
+        run.run()
+        folder = shell(run.folder)
+        run.note(f'next              tinygrad-llm finetune ask {folder} "..."')
+        if name == "instruct":
+            run.note(f"                  tinygrad-llm finetune dpo --base {folder}")

@@ -7,10 +7,9 @@ import sys
 
 import typer
 
-from ..devices import check_device
+from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
-from .base import padding_of
 
 __all__ = ["HELP", "ask"]
 
@@ -39,6 +38,7 @@ def ask(
     check_device(device)
     from ... import finetune
     from ... import text as texts
+    from ...finetune.runs.base import padding_of
     from ...models import LanguageModel
     from ...training.progress import printable
 

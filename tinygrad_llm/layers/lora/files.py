@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...files.json_files import read_json_object, write_json
+from ...files.untrusted import describe
 from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter
@@ -103,14 +104,26 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     config = read_json_object(path)
     if config.get("peft_type") != "LORA":
-        raise ValueError(f"{folder}: peft_type is {config.get('peft_type')!r}, expected 'LORA'")
+        kind = describe(config.get("peft_type"))
+        raise ValueError(f"{folder}: peft_type is {kind}, expected 'LORA'")
     for name, plain in (("use_rslora", False), ("use_dora", False), ("bias", "none"),
                         ("rank_pattern", {}), ("alpha_pattern", {})):  # fmt: skip
         if config.get(name, plain) not in (plain, None):
-            raise ValueError(f"{folder}: {name}={config[name]!r} is not supported, only {plain!r}")
+            raise ValueError(
+                f"{folder}: {name}={describe(config[name])} is not supported, only {plain!r}"
+            )
     for name in ("r", "lora_alpha", "lora_dropout"):
         if name not in config:
             raise ValueError(f"{path} has no {name!r}")
+        if type(config[name]) not in ((int,) if name == "r" else (int, float)):
+            raise ValueError(f"{path}: {name!r} should be a number, got {describe(config[name])}")
+    if not 1 <= config["r"] < 1 << 31:
+        raise ValueError(f"{path}: 'r' should be a rank of 1 or more, got {describe(config['r'])}")
+    whole = config.get("modules_to_save")
+    if whole is not None and not (
+        isinstance(whole, list) and all(isinstance(module, str) for module in whole)
+    ):
+        raise ValueError(f"{path}: 'modules_to_save' should be a list, got {describe(whole)}")
     return config
 
 

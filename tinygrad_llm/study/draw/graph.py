@@ -35,11 +35,12 @@ class Node:
     dtype: str
     op: Op | None = None
     tensor: Tensor | None = None
-    values: list[Any] = field(default_factory=list)  # arrays, where they are known
-    names: list[str] = field(default_factory=list)  # variables that hold an output
-    others: list[str] = field(default_factory=list)  # inputs that get no gradient
-    box: Box | None = None
-    order: int = 0
+    # What is known once its place in the graph is.
+    values: list[Any] = field(default_factory=list, init=False)  # arrays, where they are known
+    names: list[str] = field(default_factory=list, init=False)  # variables that hold an output
+    others: list[str] = field(default_factory=list, init=False)  # inputs that get no gradient
+    box: Box | None = field(default=None, init=False)
+    order: int = field(default=0, init=False)
 
 
 @dataclass(eq=False)

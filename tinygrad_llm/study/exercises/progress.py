@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ...files.atomic import atomic_write
+from ...files.json_files import read_json_object, write_json
 from .catalogue import Exercise, exercises
 
 __all__ = ["Progress"]
@@ -20,27 +19,34 @@ class Progress:
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / "progress.json"
-        data: dict[str, Any] = {}
+        self.done: list[str] = []
+        self.hints: dict[str, int] = {}
+        self.current: str | None = None
         try:
-            data = json.loads(self.path.read_text("utf-8"))
+            self._take(read_json_object(self.path))
         except FileNotFoundError:
             pass
-        except ValueError:
+        except ValueError as error:
             raise ValueError(
-                f"{self.path} is not valid JSON: correct it, or delete it to start again (your "
-                "exercise files stay)"
+                f"{error}: correct it, or delete it to start again (your exercise files stay)"
             ) from None
-        known = data if isinstance(data, dict) else {}
-        self.done: list[str] = list(known.get("done", []))
-        self.hints: dict[str, int] = dict(known.get("hints", {}))
-        self.current: str | None = known.get("current")
+
+    def _take(self, data: dict[str, Any]) -> None:
+        """The entries of the file; ValueError if one is of another type."""
+        done, hints, current = data.get("done", []), data.get("hints", {}), data.get("current")
+        if not isinstance(done, list) or not all(isinstance(name, str) for name in done):
+            raise ValueError(f"{self.path} is not valid: 'done' should be a list of names")
+        if not isinstance(hints, dict) or not all(type(n) is int for n in hints.values()):
+            raise ValueError(f"{self.path} is not valid: 'hints' should map names to numbers")
+        if not isinstance(current, str | None):
+            raise ValueError(f"{self.path} is not valid: 'current' should be a name")
+        self.done, self.hints, self.current = done, hints, current
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = {"done": self.done, "hints": self.hints, "current": self.current}
-        with atomic_write(self.path) as file:
-            file.write(json.dumps(data, indent=1).encode())
+        write_json(self.path, data)
 
     def passed(self, name: str) -> None:
         """Note that an exercise was passed."""

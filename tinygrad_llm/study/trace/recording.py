@@ -42,17 +42,18 @@ class OpRecord:
     outputs: tuple[tuple[int, ...], ...]  # shapes
     dtype: str
     forward: float
-    saved: int  # bytes that it keeps for backward
-    new: int  # of these, bytes that no earlier op keeps
-    zeros: float  # share of the output's elements that are 0
-    largest: float  # largest |output|
     tracked: bool  # whether it takes part in backward
-    flops: int = 0  # of matrix products, forward
-    backward: float | None = None
-    grad_in: float | None = None  # norm of ∂L/∂outputs, which arrives
-    grad_out: float | None = None  # norm of ∂L/∂inputs, which leaves
-    grad_zeros: float | None = None  # share of 0 in ∂L/∂inputs
-    grad_largest: float | None = None  # largest |element| of ∂L/∂inputs
+    saved: int = 0  # bytes that it keeps for backward
+    # What is computed from its outputs, and later from its gradients.
+    new: int = field(default=0, init=False)  # of `saved`, bytes that no earlier op keeps
+    zeros: float = field(default=0.0, init=False)  # share of the output's elements that are 0
+    largest: float = field(default=0.0, init=False)  # largest |output|
+    flops: int = field(default=0, init=False)  # of matrix products, forward
+    backward: float | None = field(default=None, init=False)
+    grad_in: float | None = field(default=None, init=False)  # norm of ∂L/∂outputs, which arrives
+    grad_out: float | None = field(default=None, init=False)  # norm of ∂L/∂inputs, which leaves
+    grad_zeros: float | None = field(default=None, init=False)  # share of 0 in ∂L/∂inputs
+    grad_largest: float | None = field(default=None, init=False)  # largest |∂L/∂inputs|
 
 
 @dataclass
@@ -180,12 +181,11 @@ class Trace(Watch):
             tuple(tuple(a.shape) for a in arrays),
             str(arrays[0].dtype) if arrays else "",
             place.seconds,
-            saved,
-            new,
-            _mean([zeros(a) for a in arrays]),
-            max((largest(a) for a in arrays), default=0.0),
             tracked,
+            saved,
         )
+        record.new, record.zeros = new, _mean([zeros(a) for a in arrays])
+        record.largest = max((largest(a) for a in arrays), default=0.0)
         record.flops = product_flops(op.name, record.inputs, record.outputs, place.options)
         self.ops.append(record)
         self._record_of[op] = record

@@ -24,6 +24,7 @@ import numpy as np
 
 from ...arrays.devices import to_numpy
 from ...files.json_files import read_json_object
+from ...files.untrusted import describe
 from ..formats.safetensors import SafeTensorsFile
 from ..formats.torch_file import TorchFile, is_torch_file
 
@@ -241,17 +242,31 @@ def fields_of_json(path: Path) -> dict[str, Any]:
     for name, possible in _FIXED.items():
         if config.get(name, possible[0]) not in possible:
             allowed = " or ".join(map(repr, possible))
-            raise ValueError(f"{path}: {name} is {config[name]!r}, but this GPT has {allowed}")
-    fields = {ours: config[theirs] for theirs, ours in _FIELDS.items() if theirs in config}
+            raise ValueError(
+                f"{path}: {name} is {describe(config[name])}, but this GPT has {allowed}"
+            )
+    fields: dict[str, Any] = {}
+    for theirs, ours in _FIELDS.items():
+        if theirs in config:
+            fields[ours] = _number(path, theirs, config[theirs], int)
     inner = config.get("n_inner")
-    if inner is not None and inner != 4 * config.get("n_embd", 768):
-        raise ValueError(f"{path}: n_inner is {inner}, but this GPT has 4·n_embd")
-    rates = {config[n] for n in ("embd_pdrop", "attn_pdrop", "resid_pdrop") if n in config}
+    if inner is not None and inner != 4 * fields.get("emb_dim", 768):
+        raise ValueError(f"{path}: n_inner is {describe(inner)}, but this GPT has 4·n_embd")
+    names = [n for n in ("embd_pdrop", "attn_pdrop", "resid_pdrop") if n in config]
+    rates = {_number(path, name, config[name], float) for name in names}
     if len(rates) == 1:
         fields["drop_rate"] = rates.pop()
     elif rates:
         fields["drop_rate"] = None  # this GPT has one rate: the caller has to choose
     return fields
+
+
+def _number(path: Path, name: str, value: Any, kind: type) -> Any:
+    """The value of a field, if it is a number of this kind (an int is a float too)."""
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        words = "an integer" if kind is int else "a number"
+        raise ValueError(f"{path}: {name} should be {words}, got {describe(value)}")
+    return value
 
 
 def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:

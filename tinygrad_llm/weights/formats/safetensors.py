@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...arrays import devices
-from ...arrays.memory import address, is_array
+from ...arrays.memory import is_array, memory_key
 from ...files.atomic import atomic_write
 from ...files.json_files import json_bytes, no_constants, parse_json
 from ...files.untrusted import element_count
@@ -33,7 +33,6 @@ __all__ = [
     "load",
     "load_file",
     "load_model",
-    "memory_key",
     "save",
     "save_file",
     "save_model",
@@ -294,12 +293,6 @@ def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) 
 
 
 # -------------------------------------------------------------------------------------- models
-def memory_key(array: Any) -> tuple[Any, ...]:
-    """Equal for two arrays that are the same memory, as the arrays of tied weights are."""
-    strides = None if array.flags.c_contiguous else array.strides
-    return address(array), array.shape, strides, str(array.dtype)
-
-
 def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write model.state_dict() to a safetensors file; weights that are tied are stored once.
 

@@ -16,7 +16,6 @@ import sys
 import weakref
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +25,7 @@ import numpy as np
 from ...files.untrusted import describe
 from .numbers import EXTENDED, extended_dtype, itemsize, widened
 from .opcodes import Refused, Symbol, run
-from .torch_values import STORAGES, SYMBOLS, Storage, StoredTensor
+from .torch_values import STORAGES, SYMBOLS, Storage, StoredArray, StoredTensor, set_state
 
 __all__ = ["TorchFile", "TorchFileError", "is_torch_file"]
 
@@ -102,7 +101,7 @@ class TorchFile(Mapping[str, Any]):
         """The saved value, with a StoredTensor for every tensor."""
         code = self._entry(self._folder + "data.pkl").tobytes()
         try:
-            return run(code, SYMBOLS, self._storage, lambda value, _: type(value) is OrderedDict)
+            return run(code, SYMBOLS, self._storage, set_state)
         except Refused as error:
             raise TorchFileError(
                 f"{self.where}: refused {error}. Only tensors and plain containers are built here, "
@@ -199,7 +198,7 @@ class TorchFile(Mapping[str, Any]):
     # ----------------------------------------------------------------------------- as a mapping
     def __getitem__(self, name: str) -> Any:
         value = self._dict()[name]
-        return value.array() if isinstance(value, StoredTensor) else value
+        return value.array() if isinstance(value, StoredTensor | StoredArray) else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,15 @@ from ...tensor import Size, device, dtypes
 from .numbers import EXTENDED, itemsize
 from .opcodes import Refused, Symbol, keys
 
-__all__ = ["STORAGES", "SYMBOLS", "Storage", "StoredTensor"]
+__all__ = [
+    "STORAGES",
+    "SYMBOLS",
+    "Storage",
+    "StoredArray",
+    "StoredDtype",
+    "StoredTensor",
+    "set_state",
+]
 
 STORAGES = {  # the name of a storage's class: the dtype of its numbers
     **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16"},
@@ -111,7 +120,82 @@ class StoredTensor:
         return f"StoredTensor(shape={self.shape}, dtype={self.dtype})"
 
 
+class StoredArray:
+    """A NumPy array in a file: `array()` returns it. `fill` gets what NumPy stored."""
+
+    def __init__(self) -> None:
+        self._array: np.ndarray | None = None
+
+    def array(self) -> np.ndarray:
+        """The array, writable.
+
+        Raises: ValueError if the file does not say what is in it.
+        """
+        if self._array is None:
+            raise ValueError("a NumPy array without its numbers")
+        return self._array
+
+    def fill(self, shape: Any, dtype: Any, data: Any, fortran: Any = False) -> None:
+        """Set the numbers, bytes in row-major order, or column by column if `fortran`.
+
+        Raises: ValueError if shape, dtype and data do not fit together.
+        """
+        if not isinstance(shape, tuple) or not isinstance(dtype, StoredDtype):
+            raise ValueError(f"a NumPy array of {describe(shape)} and {describe(dtype)}")
+        if type(data) is not bytes or type(fortran) is not bool:
+            raise ValueError(f"a NumPy array of {describe(data)}, in order {describe(fortran)}")
+        if element_count(shape) * dtype.numbers.itemsize != len(data):
+            raise ValueError(f"a NumPy array of shape {shape} with {len(data):,} bytes")
+        flat = np.frombuffer(data, dtype.numbers)
+        self._array = flat.reshape(shape, order="F" if fortran else "C").copy()
+
+
+class StoredDtype:
+    """A dtype of NumPy in a file, of numbers only."""
+
+    def __init__(self, code: str) -> None:
+        self.numbers = np.dtype(code)
+
+
 # ------------------------------------------------------------------- what the byte code may build
+def _numpy_dtype(code: Any, align: Any = False, copy: Any = True) -> StoredDtype:
+    if type(code) is not str or not re.fullmatch(r"b1|[iuf][1248]|c8|c16", code):
+        raise Refused(f"a NumPy dtype {describe(code)}, which does not hold numbers")
+    return StoredDtype(code)
+
+
+def _numpy_array(kind: Any, shape: Any, code: Any) -> StoredArray:
+    if kind is not SYMBOLS["numpy.ndarray"]:
+        raise Refused(f"a NumPy array that is {_name(kind)}")
+    return StoredArray()
+
+
+def _numpy_scalar(dtype: Any, data: Any) -> Any:
+    stored = StoredArray()
+    stored.fill((), dtype, data)
+    return stored.array()[()]
+
+
+def set_state(value: Any, state: Any) -> bool:
+    """Give a value the state that follows it in the file; False if its kind takes none.
+
+    Raises: ValueError if the state is not one that its kind has.
+    """
+    if isinstance(value, StoredArray):
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ValueError(f"a NumPy array with the state {describe(state)}")
+        _, shape, dtype, fortran, data = state
+        value.fill(shape, dtype, data, fortran)
+        return True
+    if isinstance(value, StoredDtype):
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in ("<", ">", "|", "="):
+            raise ValueError(f"a NumPy dtype with the state {describe(state)}")
+        value.numbers = value.numbers.newbyteorder(order)
+        return True
+    return type(value) is OrderedDict
+
+
 def _tensor(
     storage: Any,
     offset: Any,
@@ -233,6 +317,12 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "torch.device": _device,
     "collections.OrderedDict": _ordered,
     "_codecs.encode": _bytes,
+    "numpy.dtype": _numpy_dtype,
+    **{
+        f"{module}.multiarray.{name}": build
+        for module in ("numpy._core", "numpy.core")
+        for name, build in (("_reconstruct", _numpy_array), ("scalar", _numpy_scalar))
+    },
     **{
         f"{module}.{name}": build
         for module in ("builtins", "__builtin__")
@@ -245,7 +335,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
 # What every name that the byte code may use stands for: a Symbol, or a dtype of this package.
 SYMBOLS: dict[str, Any] = {
     **{name: Symbol(name, build) for name, build in (*_BUILDERS.items(), *_PLAIN.items())},
-    **{name: Symbol(name) for name in (*_KINDS, "torch.storage.UntypedStorage")},
+    **{name: Symbol(name) for name in (*_KINDS, "torch.storage.UntypedStorage", "numpy.ndarray")},
     **{f"torch.{name}": Symbol(f"torch.{name}") for name in (*STORAGES, *_ARRAYS_ONLY)},
     **{f"torch.{name}": dtype for name, dtype in dtypes.BY_NAME.items()},
 }

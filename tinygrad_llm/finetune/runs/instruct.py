@@ -1,50 +1,34 @@
-"""tinygrad-llm finetune instruct: a language model learns to follow instructions."""
+"""A run in which a language model learns to follow instructions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ..errors import BadValue
-from ..runs import counting
+from ...data import corpora
+from ...models import LanguageModel
+from ...nn import Module
+from ...text import Tokenizer
+from ...training.loop import Result, Trainer
+from ...training.options import OptionError
+from ...training.progress import duration
+from ...training.runs import counting
+from ..data import InstructionDataset
+from ..files import read_entries
+from ..instructions import respond, respond_to_all, word_overlap
+from ..options import InstructOptions
+from ..prompts import style_of
+from ..splits import split_in_order
+from ..trainers import instruction_trainer
+from ..tuning import LARGE
 from .base import padding_of, with_dropout
-from .options import InstructOptions
-from .run import LARGE, Finetuning
+from .finetuning import Finetuning
 
-if TYPE_CHECKING:
-    from ...models import LanguageModel
-    from ...nn import Module
-    from ...text import Tokenizer
-    from ...training import Result, Trainer
-
-__all__ = ["HELP", "Instruct", "answer_all", "check_prompts", "data_file", "show_answers", "split"]
+__all__ = ["Instruct", "answer_all", "check_prompts", "data_file", "show_answers", "split"]
 
 E = TypeVar("E")
 Entry = Mapping[str, str]  # the texts of an example, by name
-
-HELP = """Tune a language model on instructions and their responses.
-
-DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
-with "instruction", "output" and perhaps "input". --base is the model to start from: a run of
-tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
-weights. In their order, 85 % of the entries are for training, 10 % for the test and 5 % for
-validation.
-
-\b
-Examples:
-  tinygrad-llm pretrain --context-length 256 --out runs/base
-  tinygrad-llm finetune instruct --base runs/base
-  tinygrad-llm finetune instruct --base runs/base --lora --lora-rank 16
-  tinygrad-llm finetune instruct my_data.json --base gpt2 --style phi3 --mask-instruction
-  tinygrad-llm finetune instruct --resume runs/instruct-instruction-data-1
-  tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
-
-A base that was trained here in minutes learns the form of an answer, not what is true.
-
-Every option can also be in a JSON or TOML file, --config FILE; the command line takes
-precedence.
-"""
 
 
 class Instruct(Finetuning):
@@ -54,13 +38,8 @@ class Instruct(Finetuning):
     options = InstructOptions
     o: InstructOptions
     model: LanguageModel
-    rates = (2e-3, 5e-5)
-    lora_rates = (2e-3, 2e-4)
-    rounds = (10.0, 2.0)
 
     def read_data(self) -> None:
-        from ...finetune.files import read_entries
-
         o = self.o
         o.data = o.data or "instruction-data"
         entries = read_entries(data_file(o.data, "instruction-data"), ("instruction", "output"))
@@ -76,8 +55,6 @@ class Instruct(Finetuning):
         return with_dropout(self.base.model, self.o.drop_rate)
 
     def encode(self) -> None:
-        from ...finetune import InstructionDataset
-
         o = self.o
         self.sets = [
             InstructionDataset(rows, self.tokenizer, o.style) for rows in (self.train, self.val)
@@ -90,19 +67,15 @@ class Instruct(Finetuning):
         self.asked = self.test if o.answers is None else self.test[: o.answers]
         check_prompts(self.asked, self.tokenizer, o.style, context)
 
-    def make_trainer(self, **shared: Any) -> Trainer:
-        from ...finetune import instruction_trainer
-
-        o = self.o
+    def make_trainer(self) -> Trainer:
         return instruction_trainer(
-            self.model, *self.sets, max_length=o.max_length, mask_instruction=o.mask_instruction,
-            pad_token_id=padding_of(self.tokenizer), sample=self.sample, **shared,
+            self.model, self.sets[0],
+            self.sets[1], self.o, pad_token_id=padding_of(self.tokenizer),
+            sample=self.sample, progress=self.progress,
         )  # fmt: skip
 
     def sample(self, model: Any) -> str:
         """The response to the first validation instruction."""
-        from ...finetune import respond
-
         entry = self.val[0] if self.val else self.train[0]
         try:
             response = respond(
@@ -116,10 +89,6 @@ class Instruct(Finetuning):
         return {"style": self.o.style}
 
     def report(self, result: Result) -> None:
-        from ...finetune import word_overlap
-        from ...training.progress import duration
-
-        o = self.o
         answered = answer_all(self, self.model, self.asked)
         scores = [word_overlap(e["model_response"], e["output"]) for e in answered]
         exact = sum(e["model_response"].strip() == e["output"].strip() for e in answered)
@@ -140,56 +109,46 @@ class Instruct(Finetuning):
             f"validation loss   {result.val_loss:.4f} (nats per token) after "
             f"{duration(result.seconds)} of training\n"
             f"plot              {result.plot}\n"
-            f"checkpoint        {result.checkpoint}\n"
-            f'next              tinygrad-llm finetune ask {o.out} "..."\n'
-            f"                  tinygrad-llm finetune dpo --base {o.out}"
+            f"checkpoint        {result.checkpoint}"
         )
 
 
 # ----------------------------------------------------------------------- shared with dpo
 def data_file(name: str, named: str) -> str | Path:
     """The file of the data set `named` if that is the name, else the name as a path."""
-    from ...data import corpora
-
     return corpora.path(name) if name == named else name
 
 
 def split(entries: list[E]) -> tuple[list[E], list[E], list[E]]:
     """(train, validation, test) in their order.
 
-    Raises: BadValue if one would be empty.
+    Raises: OptionError if one would be empty.
     """
-    from ...finetune import split_in_order
-
     parts = split_in_order(entries)
     for part, rows in zip(("training", "validation", "test"), parts, strict=True):
         if not rows:
-            raise BadValue(
-                f"DATA: {len(entries)} entries leave none for {part}: 85 % are for training, 10 % "
-                "for the test and 5 % for validation, so 20 are needed"
+            raise OptionError(
+                f"`data`: {len(entries)} entries leave none for {part}: 85 % are for training, "
+                "10 % for the test and 5 % for validation, so 20 are needed"
             )
     return parts
 
 
 def check_prompts(entries: Sequence[Entry], tokenizer: Tokenizer, style: str, context: int) -> None:
-    """Raises: BadValue for a prompt that leaves no room for an answer in the context."""
-    from ...finetune.prompts import style_of
-
+    """Raises: OptionError for a prompt that leaves no room for an answer in the context."""
     words = style_of(style)
     for entry in entries:
         n = len(tokenizer.encode(words.prompt(entry) + words.answer("")))
         if n >= context:
-            raise BadValue(
-                f"--base: its context of {context} tokens has no room for an answer after a prompt "
+            raise OptionError(
+                f"`base`: its context of {context} tokens has no room for an answer after a prompt "
                 f"of {n} tokens ({entry['instruction'][:50]!r}): take a base with a longer "
-                "--context-length"
+                "`context_length`"
             )
 
 
 def answer_all(run: Finetuning, model: Module, entries: Sequence[Entry]) -> list[dict[str, str]]:
     """The entries with the model's greedy responses; every few seconds a line says how many."""
-    from ...finetune import respond_to_all
-
     return respond_to_all(
         model, run.tokenizer, entries, run.o.style, max_new_tokens=run.o.answer_tokens,
         progress=counting(run.note, "answering    {done} of {of}"),

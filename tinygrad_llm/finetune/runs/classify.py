@@ -1,50 +1,27 @@
-"""tinygrad-llm finetune classify: train a classifier of texts."""
+"""A run that trains a classifier of texts, with a base or from random weights."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import BadValue, blame
+from ...models import GPT, GPTClassifier, GPTConfig
+from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
+from ...training.loop import Result, Trainer
+from ...training.options import OptionError, blame
+from ...training.progress import duration
+from ..classification import evaluate_classifier
+from ..data import TextClassificationDataset
+from ..files import class_names, number_labels, read_labelled
+from ..options import ClassifyOptions
+from ..report import plot_confusion
+from ..splits import balanced, random_split, read_sms_spam
+from ..trainers import classification_trainer
 from .base import padding_of
-from .options import ClassifyOptions
-from .run import Finetuning
+from .finetuning import Finetuning
 
-if TYPE_CHECKING:
-    from ...models import GPTClassifier
-    from ...text import BPETokenizer, Tokenizer
-    from ...training import Result, Trainer
-
-__all__ = ["HELP", "Classify"]
-
-HELP = """Train a classifier of texts: spam or not, the subject, the mood.
-
-DATA is sms-spam (the default), or a .csv, .tsv, .json or .jsonl file with a column of texts and one
-of labels. Without --base all weights start at random and a tokenizer is learned from the training
-texts: on sms-spam, half of it spam, that takes about half a minute, and the test accuracy is above
-95 %.
-
-\b
-Examples:
-  tinygrad-llm finetune classify
-  tinygrad-llm finetune classify reviews.csv --text-column review --label-column mood
-  tinygrad-llm finetune classify --base runs/python-reference-1 --lora
-  tinygrad-llm finetune classify --base gpt2 --train-only trf_blocks.11,final_norm,out_head
-  tinygrad-llm finetune classify --pool first --no-causal
-  tinygrad-llm finetune classify --resume runs/classify-sms-spam-1
-  tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize"
-
-\b
-The vector that the classifier uses (--pool):
-  last_real   of the last token of the text (the default)
-  mean        the mean over all its tokens
-  last        of the last place, a token or padding
-  first       of its first token, which sees the text only with --no-causal
-
-Every option can also be in a JSON or TOML file, --config FILE; the command line takes
-precedence.
-"""
+__all__ = ["Classify"]
 
 
 class Classify(Finetuning):
@@ -54,66 +31,62 @@ class Classify(Finetuning):
     options = ClassifyOptions
     o: ClassifyOptions
     model: GPTClassifier
-    rates = (1e-3, 5e-5)
-    lora_rates = (2e-3, 2e-4)
-    rounds = (5.0, 5.0)
 
     def needs_base(self) -> bool:
         return False
 
     def read_data(self) -> None:
-        from ... import finetune
-        from ...finetune.files import class_names, number_labels, read_labelled
+        """See Finetuning.
 
+        Raises: OptionError for data that cannot be used.
+        """
         o = self.o
         o.data = o.data or "sms-spam"
         if o.data == "sms-spam":
             names = ["ham", "spam"]
-            rows = finetune.read_sms_spam()
+            rows = read_sms_spam()
             labelled = [(text, names[label]) for text, label in rows]
-            balance = True if o.balance is None else o.balance
+            equal = True if o.balance is None else o.balance
         else:
             labelled = read_labelled(o.data, o.text_column, o.label_column)
-            balance = bool(o.balance)
+            equal = bool(o.balance)
         if o.classes is not None:
             self.names = [name.strip() for name in o.classes.split(",")]
             if len(set(self.names)) < len(self.names) or "" in self.names:
-                raise BadValue(
-                    f"--classes {o.classes}: the labels must differ, and none may be empty"
+                raise OptionError(
+                    f"`classes` {o.classes}: the labels must differ, and none may be empty"
                 )
         else:
             self.names = class_names(labelled)
         numbered = number_labels(labelled, self.names)
         self.same_data(labelled)
-        if balance:
-            numbered = finetune.balanced(numbered, seed=o.seed)
-        self.train, self.val, self.test = finetune.random_split(
+        if equal:
+            numbered = balanced(numbered, seed=o.seed)
+        self.train, self.val, self.test = random_split(
             numbered, 1.0 - o.val_fraction - o.test_fraction, o.val_fraction, o.seed
         )
         self.check_parts()
         counts = Counter(label for _, label in numbered)
         classes = ", ".join(f"{counts[i]:,} {name}" for i, name in enumerate(self.names))
         self.note(
-            f"data         {o.data}: {classes}{' (balanced)' if balance else ''}; "
+            f"data         {o.data}: {classes}{' (balanced)' if equal else ''}; "
             f"{len(self.train):,} for training, {len(self.val):,} for validation, "
             f"{len(self.test):,} for the test"
         )
 
     def check_parts(self) -> None:
-        """Raises: BadValue if a part is empty, or no training text has some class."""
+        """Raises: OptionError if a part is empty, or no training text has some class."""
         parts = (("training", self.train), ("validation", self.val), ("test", self.test))
         for part, rows in parts:
             counts = Counter(label for _, label in rows)
             missing = [name for i, name in enumerate(self.names) if not counts[i]]
             if missing and (part == "training" or not rows):
-                raise BadValue(
-                    f"DATA: the {part} part of {len(rows):,} rows has no text of the class "
+                raise OptionError(
+                    f"`data`: the {part} part of {len(rows):,} rows has no text of the class "
                     f"{missing[0]}: more rows are needed, or other fractions"
                 )
 
     def make_model(self) -> GPTClassifier:
-        from ...models import GPT, GPTClassifier, GPTConfig
-
         o = self.o
         if o.base is not None:
             assert self.base is not None
@@ -136,28 +109,24 @@ class Classify(Finetuning):
         return GPTClassifier(GPT(config), len(self.names), o.pool, o.causal, pad)
 
     def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer of --tokenizer, for a classifier without a base.
+        """The tokenizer of the options, for a classifier without a base.
 
-        Raises: BadValue if --tokenizer is neither a name nor a file.
+        Raises: OptionError if it is neither a name nor a file.
         """
-        from ... import text
-
         o = self.o
         if o.tokenizer == "bpe":
             texts = [text for text, _ in self.train]
             if o.vocab_size is None:
                 return _largest(texts)
-            with blame("--vocab-size", ValueError):
-                return text.BPETokenizer.train(texts, o.vocab_size)
+            with blame("`vocab_size`", ValueError):
+                return BPETokenizer.train(texts, o.vocab_size)
         if o.tokenizer == "gpt2":
-            return text.GPT2Tokenizer()
+            return GPT2Tokenizer()
         if not Path(o.tokenizer).is_file():
-            raise BadValue(f"--tokenizer: {o.tokenizer} is neither bpe or gpt2 nor a file")
-        return text.load_tokenizer(o.tokenizer)
+            raise OptionError(f"`tokenizer`: {o.tokenizer} is neither bpe or gpt2 nor a file")
+        return load_tokenizer(o.tokenizer)
 
     def encode(self) -> None:
-        from ...finetune import TextClassificationDataset
-
         context, pad = self.model.context_length, padding_of(self.tokenizer)
         plain = _Plain(self.tokenizer)
         longest = max(len(plain.encode(text)) for text, _ in self.train)
@@ -170,18 +139,15 @@ class Classify(Finetuning):
         longer = f"; {cut:,} of the training texts are longer and are cut" if cut else ""
         self.note(f"texts        of at most {limit:,} tokens{longer}")
 
-    def make_trainer(self, **shared: Any) -> Trainer:
-        from ...finetune import classification_trainer
-
-        return classification_trainer(self.model, self.sets[0], self.sets[1], **shared)
+    def make_trainer(self) -> Trainer:
+        return classification_trainer(
+            self.model, self.sets[0], self.sets[1], self.o, progress=self.progress
+        )
 
     def more_config(self) -> dict[str, Any]:
         return {"classes": self.names, "max_length": self.sets[0].max_length}
 
     def report(self, result: Result) -> None:
-        from ...finetune import evaluate_classifier, plot_confusion
-        from ...training.progress import duration
-
         test = self.sets[2]
         report = evaluate_classifier(self.model, test, self.names)
         picture = plot_confusion(report, self.folder / "confusion.png")
@@ -202,15 +168,12 @@ class Classify(Finetuning):
             f"\ntest accuracy     {report.accuracy:.2%} after {duration(result.seconds)} of "
             f"training\n"
             f"plots             {result.plot}, {picture}\n"
-            f"checkpoint        {result.checkpoint}\n"
-            f'next              tinygrad-llm finetune ask {self.o.out} "..."'
+            f"checkpoint        {result.checkpoint}"
         )
 
 
 def _largest(texts: list[str]) -> BPETokenizer:
     """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
-    from ...text import BPETokenizer
-
     merges = 1024 - 257  # after 256 bytes and <|endoftext|>
     while True:
         try:

@@ -1,38 +1,26 @@
-"""tinygrad-llm finetune dpo: a tuned model learns which of two responses is preferred."""
+"""A run in which a tuned model learns which of two responses is preferred."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from functools import partial
+from typing import Any
 
-from ..errors import BadValue
+from ...models import LanguageModel
+from ...training.loop import Result, Trainer
+from ...training.options import OptionError
+from ...training.progress import duration
+from ..data import PreferenceDataset, collate_preferences
+from ..files import read_entries
+from ..options import DPOOptions
+from ..preferences import preference_metrics
+from ..splits import usable_pairs
+from ..trainers import batches_in_order, preference_trainer
 from .base import load_base, padding_of, with_dropout
+from .finetuning import Finetuning
 from .instruct import answer_all, check_prompts, data_file, show_answers, split
-from .options import DPOOptions
-from .run import Finetuning
 
-if TYPE_CHECKING:
-    from ...models import LanguageModel
-    from ...training import Result, Trainer
-
-__all__ = ["DPO", "HELP"]
-
-HELP = """Tune a model on preferences: pairs of a chosen and a rejected response (DPO).
-
-DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl file of entries
-with "instruction", "chosen", "rejected" and perhaps "input". --base is the model to start from,
-usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference. The first loss
-is ln 2 = 0.6931, because at first the model and the reference agree; then the margins grow.
-
-\b
-Examples:
-  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1
-  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1 --beta 0.5 --lora
-  tinygrad-llm finetune dpo pairs.jsonl --base gpt2 --average --label-smoothing 0.1
-  tinygrad-llm finetune dpo --resume runs/dpo-instruction-preferences-1
-
-Every option can also be in a JSON or TOML file, --config FILE; the command line takes
-precedence.
-"""
+__all__ = ["DPO"]
 
 
 class DPO(Finetuning):
@@ -42,14 +30,12 @@ class DPO(Finetuning):
     options = DPOOptions
     o: DPOOptions
     model: LanguageModel
-    rates = (5e-5, 5e-6)
-    lora_rates = (5e-4, 5e-5)
-    rounds = (1.0, 1.0)
 
     def read_data(self) -> None:
-        from ...finetune import usable_pairs
-        from ...finetune.files import read_entries
+        """See Finetuning.
 
+        Raises: OptionError for data that cannot be used.
+        """
         o = self.o
         o.data = o.data or "instruction-preferences"
         named = o.data == "instruction-preferences"
@@ -60,13 +46,13 @@ class DPO(Finetuning):
             for i, entry in enumerate(entries):
                 for key in ("chosen", "rejected"):
                     if not isinstance(entry.get(key), str):
-                        raise BadValue(f"DATA: {o.data}: entry {i} has no {key!r}")
+                        raise OptionError(f"`data`: {o.data}: entry {i} has no {key!r}")
         self.same_data(entries)
         parts = split(entries)
         self.train, self.val, self.test = (usable_pairs(p) if skip else p for p in parts)
         unusable = len(entries) - sum(map(len, (self.train, self.val, self.test)))
         if not self.train or not self.val:
-            raise BadValue(f"DATA: {o.data}: no usable pair is left for training or validation")
+            raise OptionError(f"`data`: {o.data}: no pair is left to train or validate with")
         left_out = f"; {unusable} pairs of equal or empty responses are left out"
         self.note(
             f"data         {o.data}: {len(self.train):,} pairs for training, {len(self.val):,} for "
@@ -78,14 +64,10 @@ class DPO(Finetuning):
         self.reference = self.base.model
         model = with_dropout(self.base.model, self.o.drop_rate)
         if model is self.reference:
-            import copy
-
             model = copy.deepcopy(model)
         return model
 
     def encode(self) -> None:
-        from ...finetune import PreferenceDataset
-
         o = self.o
         if self.resumed is not None:
             self.load_reference()
@@ -104,26 +86,22 @@ class DPO(Finetuning):
     def load_reference(self) -> None:
         """Loads the base again.
 
-        Raises: BadValue if its weights are not the same as before.
+        Raises: OptionError if its weights are not the same as before.
         """
         assert self.o.base is not None and self.resumed is not None
         base = load_base(self.o.base, self.note)
         if base.fingerprint != self.resumed.config["reference"]:
-            raise BadValue(
-                f"--resume: the weights of the base {self.o.base}, the reference of this run, have "
+            raise OptionError(
+                f"`resume`: the weights of the base {self.o.base}, the reference of this run, have "
                 "changed since the run began"
             )
         self.reference = base.model
 
-    def make_trainer(self, **shared: Any) -> Trainer:
-        from ...finetune import preference_trainer
-
-        o = self.o
-        self.reference.to(o.device)
+    def make_trainer(self) -> Trainer:
+        self.reference.to(self.o.device)
         return preference_trainer(
-            self.model, self.reference, self.sets[0], self.sets[1], beta=o.beta,
-            label_smoothing=o.label_smoothing, average=o.average, max_length=o.max_length,
-            pad_token_id=padding_of(self.tokenizer), **shared,
+            self.model, self.reference, self.sets[0], self.sets[1], self.o,
+            pad_token_id=padding_of(self.tokenizer), progress=self.progress,
         )  # fmt: skip
 
     def more_config(self) -> dict[str, Any]:
@@ -136,11 +114,6 @@ class DPO(Finetuning):
 
     def report_test(self) -> None:
         """Measures the test pairs, if there are any."""
-        from functools import partial
-
-        from ...finetune import collate_preferences, preference_metrics
-        from ...finetune.trainers import batches_in_order
-
         o = self.o
         collate = partial(
             collate_preferences, pad_token_id=padding_of(self.tokenizer),
@@ -159,8 +132,6 @@ class DPO(Finetuning):
             )
 
     def report(self, result: Result) -> None:
-        from ...training.progress import duration
-
         self.report_test()
         before = answer_all(self, self.reference, self.asked)
         after = answer_all(self, self.model, self.asked)
@@ -177,6 +148,5 @@ class DPO(Finetuning):
             f"\nvalidation loss   {result.val_loss:.4f} (nats per pair; ln 2 = 0.6931 at first) "
             f"after {duration(result.seconds)} of training\n"
             f"plot              {result.plot}\n"
-            f"checkpoint        {result.checkpoint}\n"
-            f'next              tinygrad-llm finetune ask {self.o.out} "..."'
+            f"checkpoint        {result.checkpoint}"
         )

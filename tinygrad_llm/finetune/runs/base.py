@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadValue, blame, did_you_mean, newest_checkpoint
+from ...training.options import OptionError, blame, did_you_mean
+from ...training.runs import newest_checkpoint
 
 if TYPE_CHECKING:
     from ...models import LanguageModel
@@ -41,7 +42,7 @@ def load_base(name: str, note: Callable[[str], None] = print) -> Base:
     """The base of this name: a run, a checkpoint, "gpt2" …, or a folder of GPT-2's weights.
 
     note: is called with a line before a download.
-    Raises: BadValue, which says what is wrong with it, or which names there are.
+    Raises: OptionError, which says what is wrong with it, or which names there are.
     """
     from ... import models
     from ...models.pretrained import PRETRAINED
@@ -55,14 +56,14 @@ def load_base(name: str, note: Callable[[str], None] = print) -> Base:
         return Base(models.from_pretrained(name), GPT2Tokenizer(), name, name)
     if not path.exists():
         near = did_you_mean(name, PRETRAINED) if name.startswith("gpt") else ""
-        raise BadValue(
-            f"--base: {name} does not exist{near}: give a run of tinygrad-llm pretrain (such as "
+        raise OptionError(
+            f"`base`: {name} does not exist{near}: give a run of tinygrad-llm pretrain (such as "
             "runs/python-reference-1), one of its checkpoints, gpt2, or a folder with GPT-2's "
             "weights"
         )
     if path.is_file() or (path / "config.json").is_file() and _holds_gpt2(path):
         return _gpt2_files(path)
-    checkpoint = newest_checkpoint(path)
+    checkpoint = newest_checkpoint(path, note)
     model = _language_model(checkpoint, path)
     name = str(checkpoint.path)
     return Base(model, _tokenizer(checkpoint.path), name, f"{name}, step {checkpoint.step:,}")
@@ -77,12 +78,12 @@ def _gpt2_files(path: Path) -> Base:
     from ...text import GPT2Tokenizer
 
     model: LanguageModel
-    with blame("--base", ValueError, TypeError, FileNotFoundError, RuntimeError):
+    with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
         model = models.from_pretrained(path)
     tokenizer = GPT2Tokenizer()
     if tokenizer.vocab_size != model.config.vocab_size:
-        raise BadValue(
-            f"--base: {path} has {model.config.vocab_size:,} tokens and no tokenizer: "
+        raise OptionError(
+            f"`base`: {path} has {model.config.vocab_size:,} tokens and no tokenizer: "
             f"GPT-2's, with {tokenizer.vocab_size:,} tokens, does not fit"
         )
     return Base(model, tokenizer, str(path), str(path))
@@ -95,8 +96,8 @@ def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
 
     model = checkpoint.build_model()
     if not isinstance(model, LanguageModel):
-        raise BadValue(
-            f"--base: {path} is a classifier, which writes no text and has its classes: take the "
+        raise OptionError(
+            f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
         )
     if lora.layers(model):
@@ -108,12 +109,12 @@ def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
 def _tokenizer(path: Path) -> Tokenizer:
     from ... import text
 
-    with blame("--base", ValueError):
+    with blame("`base`", ValueError):
         try:
             return text.load_tokenizer(path / "tokenizer.json")
         except FileNotFoundError:
-            raise BadValue(
-                f"--base: {path} holds no tokenizer.json, so its model cannot read text: take a "
+            raise OptionError(
+                f"`base`: {path} holds no tokenizer.json, so its model cannot read text: take a "
                 "run that tinygrad-llm pretrain wrote"
             ) from None
 
@@ -121,10 +122,10 @@ def _tokenizer(path: Path) -> Tokenizer:
 def padding_of(tokenizer: Tokenizer) -> int:
     """The id that ends texts and pads them.
 
-    Raises: BadValue if the tokenizer has none.
+    Raises: OptionError if the tokenizer has none.
     """
     if tokenizer.eot_token is None:
-        raise BadValue(
+        raise OptionError(
             f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and pads "
             "them: take a base that was trained with --tokenizer bpe or gpt2"
         )

@@ -1,60 +1,46 @@
-"""What pretrain and finetune share: a run's folder, resuming it, the search for a rate."""
+"""What runs of pretraining and of fine-tuning share: a folder, resuming, the search for a rate."""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files.json_files import write_json
-from .errors import BadValue
-
-if TYPE_CHECKING:
-    from ..nn import Module
-    from ..text import Tokenizer
-    from ..training import Checkpoint, Trainer
+from ..nn import Module
+from ..optim.lr_scheduler import WarmupCosineLR
+from ..text import Tokenizer
+from .checkpoint import Checkpoint, find_checkpoint
+from .guard import FolderLock
+from .loop import Trainer
+from .options import OptionError, TrainingOptions
 
 __all__ = [
+    "RunFacts",
     "check_disk",
     "counting",
     "folder_of",
-    "kept_options",
+    "newest_checkpoint",
     "prepare_folder",
-    "refuse_search",
     "search_rate",
     "set_total_steps",
 ]
 
 
+def newest_checkpoint(path: str | Path, note: Callable[[str], None]) -> Checkpoint:
+    """`find_checkpoint`; note is called with a line for every newer checkpoint that is damaged."""
+    checkpoint = find_checkpoint(path)
+    for problem in checkpoint.passed_over:
+        note(f"{problem}; going back to {checkpoint.path}")
+    return checkpoint
+
+
 # ------------------------------------------------------------------------------ resuming a run
-def refuse_search(find_lr: bool) -> None:
-    """Raises: BadValue if --find-lr was given with --resume."""
-    if find_lr:
-        raise BadValue("--find-lr is for a run that has not begun: leave --resume out")
-
-
-def kept_options(
-    checkpoint: Checkpoint, given: Mapping[str, Any], may_change: Collection[str]
-) -> dict[str, Any]:
-    """The options that a run was started with.
-
-    Raises: BadValue for a given option that differs and is not one of those that may change.
-    """
-    options = checkpoint.config["options"]
-    for name, value in given.items():
-        if name not in may_change and value != options.get(name):
-            raise BadValue(
-                f"--{name.replace('_', '-')} {value}: the checkpoint {checkpoint.path} was made "
-                f"with {options.get(name, 'none')}, and a resumed run keeps it; leave the "
-                "option out, or start another run"
-            )
-    return options
-
-
 def folder_of(checkpoint: Checkpoint) -> Path:
     """The run's folder that a checkpoint is in."""
     path = checkpoint.path
@@ -66,15 +52,13 @@ def set_total_steps(trainer: Trainer) -> None:
 
     A resumed run may train for more steps than were planned when its checkpoint was written.
     """
-    from ..optim.lr_scheduler import WarmupCosineLR
-
     assert isinstance(trainer.scheduler, WarmupCosineLR)
     trainer.scheduler.total_steps = trainer.steps
 
 
 # ------------------------------------------------------------------------------------ its folder
-def check_disk(out: str | None, keep: int, model: Module) -> None:
-    """Raises: BadValue without room for checkpoints: weights and two moments, `keep` + 1 times."""
+def check_disk(out: str | Path | None, keep: int, model: Module) -> None:
+    """Raises: OptionError without room for `keep` + 1 checkpoints: weights and two moments each."""
     place = Path(out or "runs").absolute()
     while not place.exists():
         place = place.parent
@@ -82,31 +66,41 @@ def check_disk(out: str | None, keep: int, model: Module) -> None:
     needed = (keep + 1) * each
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise BadValue(
-            f"--out: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
-            f"{needed / 1e6:,.0f} MB; take a lower --keep or another disk"
+        raise OptionError(
+            f"`folder`: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
+            f"{needed / 1e6:,.0f} MB; take a lower `keep` or another disk"
         )
 
 
+@dataclasses.dataclass
+class RunFacts:
+    """What the files of a run say beside its options.
+
+    name: of a folder in runs/ where none is given; command: what --resume is added to, such as
+    "finetune dpo"; tokenizer: stored in every checkpoint; facts: more entries for its config.
+    """
+
+    name: str
+    command: str
+    tokenizer: Tokenizer
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def prepare_folder(
-    trainer: Trainer, options: Any, *, name: str, command: str, facts: Mapping[str, Any],
-    tokenizer: Tokenizer, resumed: bool,
-) -> None:  # fmt: skip
+    trainer: Trainer, options: TrainingOptions, run: RunFacts, resumed: bool
+) -> None:
     """Makes the run's folder and writes its config.json, which --config can read.
 
-    options: a dataclass with `out`, which becomes the folder; name: of a folder in runs/ where
-    `out` is not given; command: what --resume is added to; facts: what else the checkpoints say.
+    options: their `folder` is set to it.
+    Raises: StorageError if another run is in it.
     """
-    from ..training.guard import FolderLock
-
-    folder = Path(options.out) if options.out else _new_folder(Path("runs"), name)
-    options.out = str(folder)
-    values = dataclasses.asdict(options)
-    values = {k: v for k, v in values.items() if v is not None and k != "out"}
+    folder = Path(options.folder) if options.folder else _new_folder(Path("runs"), run.name)
+    options.folder = folder
+    values = options.stored()
     trainer.set_folder(folder)
-    trainer.config = {**trainer.config, "options": values, **facts}
-    trainer.files = {"tokenizer.json": _tokenizer_file(tokenizer)}
-    trainer.resume_command = f"tinygrad-llm {command} --resume {folder}"
+    trainer.config = {**trainer.config, "options": values, **run.facts}
+    trainer.files = {"tokenizer.json": _tokenizer_file(run.tokenizer)}
+    trainer.resume_command = f"tinygrad-llm {run.command} --resume {shlex.quote(str(folder))}"
     with FolderLock(folder):
         if not resumed:
             trainer.refuse_old_run()
@@ -145,7 +139,7 @@ def counting(note: Callable[[str], None], text: str) -> Callable[[int, int], Non
     return progress
 
 
-def search_rate(trainer: Trainer, out: str | None, name: str) -> None:
+def search_rate(trainer: Trainer, out: str | Path | None, name: str) -> None:
     """Tries learning rates, says which is good, and draws the losses."""
     note = trainer.progress.note
     rate = trainer.find_learning_rate(progress=counting(note, "trying       {done} of {of} rates"))

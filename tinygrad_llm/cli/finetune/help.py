@@ -1,0 +1,74 @@
+"""The help of finetune classify, instruct and dpo."""
+
+from __future__ import annotations
+
+__all__ = ["CLASSIFY", "DPO", "INSTRUCT"]
+
+CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
+
+DATA is sms-spam (the default), or a .csv, .tsv, .json or .jsonl file with a column of texts and one
+of labels. Without --base all weights start at random and a tokenizer is learned from the training
+texts: on sms-spam, half of it spam, that takes about half a minute, and the test accuracy is above
+95 %.
+
+\b
+Examples:
+  tinygrad-llm finetune classify
+  tinygrad-llm finetune classify reviews.csv --text-column review --label-column mood
+  tinygrad-llm finetune classify --base runs/python-reference-1 --lora
+  tinygrad-llm finetune classify --base gpt2 --train-only trf_blocks.11,final_norm,out_head
+  tinygrad-llm finetune classify --pool first --no-causal
+  tinygrad-llm finetune classify --resume runs/classify-sms-spam-1
+  tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize"
+
+\b
+The vector that the classifier uses (--pool):
+  last_real   of the last token of the text (the default)
+  mean        the mean over all its tokens
+  last        of the last place, a token or padding
+  first       of its first token, which sees the text only with --no-causal
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+INSTRUCT = """Tune a language model on instructions and their responses.
+
+DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
+with "instruction", "output" and perhaps "input". --base is the model to start from: a run of
+tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
+weights. In their order, 85 % of the entries are for training, 10 % for the test and 5 % for
+validation.
+
+\b
+Examples:
+  tinygrad-llm pretrain --context-length 256 --out runs/base
+  tinygrad-llm finetune instruct --base runs/base
+  tinygrad-llm finetune instruct --base runs/base --lora --lora-rank 16
+  tinygrad-llm finetune instruct my_data.json --base gpt2 --style phi3 --mask-instruction
+  tinygrad-llm finetune instruct --resume runs/instruct-instruction-data-1
+  tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
+
+A base that was trained here in minutes learns the form of an answer, not what is true.
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+DPO = """Tune a model on preferences: pairs of a chosen and a rejected response (DPO).
+
+DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl file of entries
+with "instruction", "chosen", "rejected" and perhaps "input". --base is the model to start from,
+usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference. The first loss
+is ln 2 = 0.6931, because at first the model and the reference agree; then the margins grow.
+
+\b
+Examples:
+  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1
+  tinygrad-llm finetune dpo --base runs/instruct-instruction-data-1 --beta 0.5 --lora
+  tinygrad-llm finetune dpo pairs.jsonl --base gpt2 --average --label-smoothing 0.1
+  tinygrad-llm finetune dpo --resume runs/dpo-instruction-preferences-1
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""

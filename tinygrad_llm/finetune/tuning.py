@@ -1,0 +1,118 @@
+"""What the three trainers for fine-tuning share: from options and examples to a Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ..data.batches import ExampleBatches
+from ..layers import lora
+from ..models.base import context_length_of
+from ..nn import Module
+from ..optim import AdamW
+from ..optim.lr_scheduler import WarmupCosineLR
+from ..training.graphed_step import graphable
+from ..training.loop import KEYWORDS, Trainer
+from ..training.options import did_you_mean, from_keywords
+from ..training.step import model_loss
+from ..training.weight_decay import decay_groups
+from .buckets import bucket_lengths
+from .data import Examples
+from .options import TuningOptions
+
+__all__ = ["LARGE", "Rates", "TrainingData", "Tuning"]
+
+O = TypeVar("O", bound=TuningOptions)
+
+LARGE = 20_000_000  # parameters: a model of this size or more gets GPT-2's learning rates
+
+
+class Rates(NamedTuple):
+    """What follows from a model's size where it is not given: (of a small, of a large model).
+
+    lr: learning rates; lora_lr: those of LoRA layers; epochs.
+    """
+
+    lr: tuple[float, float]
+    lora_lr: tuple[float, float]
+    epochs: tuple[float, float]
+
+
+class TrainingData(NamedTuple):
+    """Examples, how they become batches, their lengths in tokens, and whether batches may be
+    padded to another length (they always may where padding is ignored).
+    """
+
+    examples: Examples
+    collate: Callable[..., Any]
+    lengths: Sequence[int]
+    pads: bool = True
+
+
+class Tuning(Generic[O]):
+    """The options of a trainer for fine-tuning, and the trainer that follows from them.
+
+    owner: the function that is called; kind: of its options; keywords: fields of the options, or
+    what else Trainer takes.
+    Raises: TypeError for a keyword that is neither; OptionError for a value that is not allowed.
+    """
+
+    def __init__(
+        self, owner: str, kind: type[O], options: O | None, keywords: Mapping[str, Any]
+    ) -> None:
+        ours = {k: v for k, v in keywords.items() if k in kind.declared()}
+        self.others = {k: v for k, v in keywords.items() if k not in ours}
+        self.options = from_keywords(owner, kind, options, ours)
+        for name in self.others:
+            if name not in KEYWORDS:
+                known = [*kind.declared(), *KEYWORDS]
+                raise TypeError(f"{owner} has no option {name!r}{did_you_mean(name, known)}")
+
+    def trainer(
+        self, model: Module, data: TrainingData, validation: list[Any] | None, rates: Rates,
+        **shared: Any,
+    ) -> Trainer:  # fmt: skip
+        """Batches, AdamW and schedule of the options.
+
+        shared: more arguments of Trainer.
+        Raises: ValueError without examples, or if every weight is frozen.
+        """
+        o = self.options
+        if not len(data.examples):
+            raise ValueError("the training data has no examples")
+        trained = [p for p in model.parameters() if p.requires_grad]
+        if not trained:
+            raise ValueError("every weight of the model is frozen: there is nothing to train")
+        size = int(sum(p.numel() for p in model.parameters()) >= LARGE)
+        has_lora = any(True for _ in lora.named_layers(model))
+        lr = (rates.lora_lr if has_lora else rates.lr)[size] if o.lr is None else o.lr
+        optimizer = AdamW(decay_groups(trained, o.weight_decay), lr=lr, betas=(o.beta1, o.beta2))
+        graph = o.graph
+        if graph is None:
+            loss = shared.get("loss", model_loss)
+            graph = graphable(model, optimizer, loss, o.accumulation)
+        collate = data.collate
+        if data.pads and graph:
+            longest = context_length_of(model)
+            buckets = bucket_lengths(data.lengths, o.buckets, longest)
+            collate = partial(collate, buckets=buckets)
+        batches = ExampleBatches(
+            data.examples, o.batch_size, collate, seed=o.seed, lengths=data.lengths
+        )
+        steps, epochs = o.steps, o.epochs
+        if steps is None:
+            epochs = rates.epochs[size] if epochs is None else epochs
+            steps = max(1, round(epochs * len(batches) / o.accumulation))
+        warmup = steps // 10 if o.warmup is None else min(o.warmup, steps - 1)
+        least = lr / 10.0 if o.min_lr is None else o.min_lr
+        shared |= self.others
+        config = dict(shared.pop("config", None) or {})
+        if has_lora:
+            config.setdefault("lora", lora.settings(model))
+        options = dataclasses.replace(o, steps=steps, epochs=epochs, lr=lr)
+        return Trainer(
+            model, optimizer, batches, options, validation=validation, config=config,
+            scheduler=WarmupCosineLR(optimizer, warmup, steps, least), **shared,
+        )  # fmt: skip

@@ -1,0 +1,301 @@
+"""A run of pretraining from its options: text, tokenizer, model, trainer, and its results.
+
+run = Pretraining(resolve({"corpus": "notes.txt", "steps": 500}, {}), progress=False)
+result = run.run()
+run.sample(0)                                   # a text by the model
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from typing import Any
+
+from .. import random
+from .. import text as texts
+from ..data import corpora
+from ..data.batches import EvaluationBatches, TokenBatches
+from ..generation import generate_steps
+from ..models.gpt import GPT, GPTConfig
+from ..optim import AdamW
+from ..optim.lr_scheduler import WarmupCosineLR
+from ..text import Tokenizer
+from .analysis import perplexity
+from .checkpoint import Checkpoint
+from .devices import on_device, set_precision
+from .loop import Result, Trainer
+from .options import OptionError, blame
+from .presets import PretrainOptions, model_shape, resolve
+from .progress import Progress, make_progress
+from .runs import (
+    RunFacts,
+    check_disk,
+    folder_of,
+    prepare_folder,
+    search_rate,
+    set_total_steps,
+)
+from .settings import kept_options
+from .weight_decay import decay_groups
+
+__all__ = ["Pretraining"]
+
+_VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+_PASSES = 30  # over the text at most, when the steps are chosen by time
+
+
+class Pretraining:
+    """One run: text, tokenizer, model and trainer from the options, then the report at its end.
+
+    options: checked; a run without a folder gets a new one in runs/. progress: see make_progress;
+    resumed: the checkpoint from which the run continues, see `continued`.
+    """
+
+    def __init__(
+        self, options: PretrainOptions, progress: bool | Progress | None = None,
+        resumed: Checkpoint | None = None,
+    ) -> None:  # fmt: skip
+        self.began = time.perf_counter()
+        self.o = options
+        self.resumed = resumed
+        self.progress = make_progress(progress)
+
+    @classmethod
+    def continued(
+        cls, checkpoint: Checkpoint, given: dict[str, Any], config: dict[str, Any],
+        progress: bool | Progress | None = None,
+    ) -> Pretraining:  # fmt: skip
+        """The run of a checkpoint, from there on, with the given options over those of a file.
+
+        Raises: OptionError if it is not a run of pretraining, or for an option that may not change.
+        """
+        if "options" not in checkpoint.config or "finetune" in checkpoint.config:
+            raise OptionError(
+                f"`resume`: {checkpoint.path} was not written by tinygrad-llm pretrain"
+            )
+        base = kept_options(checkpoint, {**config, **given}, PretrainOptions)
+        options = resolve(given, config, base)
+        if options.steps is not None and options.steps < checkpoint.step:
+            raise OptionError(
+                f"`steps` {options.steps}: the run is at step {checkpoint.step} already"
+            )
+        options.folder = folder_of(checkpoint)
+        return cls(options, progress, checkpoint)
+
+    def run(self) -> Result:
+        """Trains, and returns the result; what it did is shown.
+
+        Raises: OptionError for options that do not fit the text; what Trainer.run raises.
+        """
+        self.prepare()
+        self.choose_steps()
+        check_disk(self.o.folder, self.o.keep, self.model)
+        facts = RunFacts(self.corpus.name, "pretrain", self.tokenizer, {"text": self.text_facts})
+        prepare_folder(self.trainer, self.o, facts, self.resumed is not None)
+        result = self.trainer.run()
+        self.report(result)
+        return result
+
+    def plan(self) -> None:
+        """Shows what the run would cost; nothing is written."""
+        self.prepare()
+        self.choose_steps()
+        self.progress.note(str(self.trainer.plan()))
+
+    def find_learning_rate(self) -> None:
+        """Shows which learning rate is good, and draws the losses of those that were tried."""
+        self.prepare()
+        search_rate(self.trainer, self.o.folder, self.corpus.name)
+
+    def prepare(self) -> None:
+        """Text, tokenizer, model and trainer.
+
+        Raises: OptionError for options that do not fit the text.
+        """
+        with blame("`corpus`", FileNotFoundError, ValueError):
+            self.corpus = corpora.load(self.o.corpus)
+        self.split_and_tokenize()
+        self.build()
+
+    # -------------------------------------------------------------------------- text to tokens
+    def split_and_tokenize(self) -> None:
+        """The last part of the text is for validation; the tokenizer learns from the first part.
+
+        Raises: OptionError if a part is too short for the context, or the text has changed since
+        the run began.
+        """
+        o, text = self.o, self.corpus.text
+        cut = round(len(text) * (1.0 - o.val_fraction))
+        train_text, self.val_text = text[:cut], text[cut:]
+        self.text_facts = {
+            "name": self.corpus.name,
+            "characters": len(text),
+            "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        }
+        if self.resumed is not None:
+            before = self.resumed.config["text"]
+            if before["sha256"] != self.text_facts["sha256"]:
+                raise OptionError(
+                    f"`corpus`: the text {o.corpus} has changed since the run began: it had "
+                    f"{before['characters']:,} characters, it has {len(text):,}; start another run"
+                )
+        size = len(train_text.encode("utf-8"))
+        if size <= o.context_length:
+            raise OptionError(
+                f"`context_length` {o.context_length} is too long for this text: its training "
+                f"part has {size:,} bytes, and a token is a byte or more; take a shorter context "
+                "or a longer text"
+            )
+        self.tokenizer = self.make_tokenizer(train_text)
+        with blame("`tokenizer`", ValueError):
+            self.train_ids = self.tokenizer.encode_to_array(train_text, disallowed_special=())
+            self.val_ids = self.tokenizer.encode_to_array(self.val_text, disallowed_special=())
+        if len(self.train_ids) <= o.context_length:
+            raise OptionError(
+                f"`context_length` {o.context_length} is too long for this text: its training "
+                f"part has {len(self.train_ids):,} tokens, and one more than the context is "
+                "needed; take a shorter context or a longer text"
+            )
+        if len(self.val_ids) < 2:
+            raise OptionError(
+                f"`val_fraction` {o.val_fraction:g} of this text leaves {len(self.val_ids)} tokens "
+                "for validation, 2 are needed; take a larger fraction or a longer text"
+            )
+        with blame("`prompt`", ValueError):
+            self.tokenizer.encode(o.prompt or "", disallowed_special=())
+        self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
+        self.progress.note(
+            f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
+            f"tokenizer    {o.tokenizer}, {self.tokenizer.vocab_size:,} tokens; the text is "
+            f"{len(self.train_ids):,} for training and {len(self.val_ids):,} for validation"
+        )
+        if self.resumed is not None:
+            self.progress.note(f"resuming     {self.resumed.path}, step {self.resumed.step:,}")
+            if o.steps == self.resumed.step:
+                self.progress.note(
+                    f"finished     all {o.steps:,} steps were done before; a larger --steps "
+                    "trains on"
+                )
+
+    def make_tokenizer(self, train_text: str) -> Tokenizer:
+        """The tokenizer of the options, or the one that a resumed run has.
+
+        Raises: OptionError if there is none of this name.
+        """
+        o = self.o
+        if self.resumed is not None:
+            return texts.load_tokenizer(self.resumed.path / "tokenizer.json")
+        if o.tokenizer == "bpe":
+            with blame("`vocab_size`", ValueError):
+                return texts.BPETokenizer.train(train_text, o.vocab_size)
+        if o.tokenizer == "char":
+            return texts.CharTokenizer.train(self.corpus.text)
+        if o.tokenizer == "gpt2":
+            return texts.GPT2Tokenizer()
+        with blame("`tokenizer`", ValueError, OSError):
+            try:
+                return texts.load_tokenizer(o.tokenizer)
+            except FileNotFoundError:
+                raise OptionError(
+                    f"`tokenizer`: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+                ) from None
+
+    # ------------------------------------------------------------------------ model and trainer
+    def build(self) -> None:
+        """Model, optimizer and trainer. Every random number follows from the seed."""
+        o = self.o
+        random.manual_seed(o.seed)
+        shape = model_shape(o)
+        self.model = GPT(GPTConfig(vocab_size=self.tokenizer.vocab_size, **shape))
+        on_device(self.model, o.device)
+        if o.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        groups = decay_groups(self.model.parameters(), o.weight_decay)
+        self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+        self.trainer = Trainer(
+            self.model,
+            self.optimizer,
+            TokenBatches(self.train_ids, o.batch_size, o.context_length, seed=o.seed),
+            o,
+            steps=o.steps or 1,
+            validation=EvaluationBatches(
+                self.val_ids[:_VALIDATION_TOKENS], o.batch_size, o.context_length
+            ),
+            sample=lambda model: self.sample(0),
+            bytes_per_token=self.bytes_per_token,
+            progress=self.progress,
+        )
+        set_precision(self.trainer, o.precision)
+
+    def choose_steps(self) -> None:
+        """Sets as many steps as fit into the minutes, as measured, and the schedule for them."""
+        o, trainer = self.o, self.trainer
+        if o.steps is None:
+            assert o.minutes is not None
+            seconds = trainer.measure().seconds
+            left = o.minutes * 60.0 - (time.perf_counter() - self.began)
+            # The cost of a validation in steps; all validations together get a tenth of the time.
+            assert trainer.validation is not None
+            validation = len(trainer.validation) / o.accumulation / 3.0
+            validations = max(1, min(10, int(0.1 * left / seconds / validation)))
+            if o.eval_every is None:
+                left -= (validations + 1) * validation * seconds
+            o.steps = max(10, int(left / seconds) // 10 * 10)
+            a_pass = len(self.train_ids) / trainer.measure().tokens  # in steps
+            most = max(200, round(_PASSES * a_pass))
+            if o.steps > most:
+                o.steps = most
+                self.progress.note(
+                    f"note         the text is short: {most} steps pass over it "
+                    f"{most / a_pass:.0f} times, with more the model would memorize it; --steps "
+                    "trains for longer"
+                )
+            o.eval_every = o.eval_every or -(-o.steps // validations)
+            o.minutes = None
+            self.progress.note(f"steps        {o.steps:,} (--steps {o.steps} repeats this run)")
+        assert o.lr is not None
+        trainer.steps = o.steps
+        trainer.options.eval_every = o.eval_every
+        least = o.lr / 10.0 if o.min_lr is None else o.min_lr
+        warmup = min(o.warmup, o.steps // 10)
+        trainer.scheduler = WarmupCosineLR(self.optimizer, warmup, o.steps, least)
+        if self.resumed is not None:
+            trainer.restore(self.resumed)
+            set_total_steps(trainer)
+
+    # ------------------------------------------------------------------------------ its results
+    def sample(self, number: int) -> str:
+        """A text by the model. The prompts are the beginnings of lines of the validation text."""
+        o = self.o
+        prompt = o.prompt if o.prompt is not None else _prompt(self.val_text, number)
+        ids = self.tokenizer.encode(prompt, disallowed_special=())
+        new = generate_steps(
+            self.model, [ids], o.sample_tokens, temperature=o.temperature, top_k=o.top_k,
+            seed=o.seed + number, stop_tokens=self.tokenizer.eot_token,
+        )  # fmt: skip
+        return prompt + self.tokenizer.decode([int(ids_of_step[0].item()) for ids_of_step in new])
+
+    def report(self, result: Result) -> None:
+        """Prints the last lines: loss, samples, the places of plot and checkpoint."""
+        assert result.val_loss is not None
+        note = self.progress.note
+        for number in range(3):
+            note(f"\nsample {number + 1}")
+            self.progress.sample(self.sample(number))
+        bits = result.val_loss / math.log(2.0) / self.bytes_per_token
+        note(
+            f"\nvalidation loss   {result.val_loss:.4f} (nats per token)\n"
+            f"perplexity        {perplexity(result.val_loss):,.1f}\n"
+            f"bits per byte     {bits:.4f}\n"
+            f"plot              {result.plot}\n"
+            f"checkpoint        {result.checkpoint}"
+        )
+
+
+def _prompt(text: str, number: int) -> str:
+    """The first three words of a line, from a place in the text that depends on the number."""
+    rows = [line.split(" ") for line in text.splitlines()]
+    prose = [words for words in rows if len(words) >= 5 and words[0].isalpha()]
+    usable = prose or [words for words in rows if "".join(words)] or [[text or "\n"]]
+    return " ".join(usable[(2 * number + 1) * len(usable) // 6 % len(usable)][:3])
