@@ -51,8 +51,8 @@ class LoRALayer(Module):
     """x·Aᵀ·Bᵀ·(α/r): x (..., in_features) -> (..., out_features), with dropout on x in training.
 
     lora_A (rank, in_features) starts as a Linear's weight, lora_B (out_features, rank) at zero.
-    Raises: ValueError if rank is not a positive integer or larger than both sizes and 256, alpha not
-    positive, or dropout outside [0, 1).
+    Raises: ValueError if rank is not a positive integer or larger than both sizes and 256, alpha
+    not positive, or dropout outside [0, 1).
     """
 
     def __init__(
