@@ -174,7 +174,7 @@ def test_on_a_device(device):
         {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}, {"seed": 1},
         {"generator": tg.Generator()},
     ],
-    ids=str,
+    ids=lambda options: next(iter(options)),
 )  # fmt: skip
 def test_nothing_is_drawn(options):
     with pytest.raises(ValueError, match="beam search draws nothing: num_beams > 1 goes without"):

@@ -19,6 +19,7 @@ import numpy as np
 from .. import nn
 from ..arrays.capture import capturing
 from ..arrays.devices import xp_of
+from ..arrays.ids import remember_range
 from ..functions.creation.ranges import arange
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
@@ -152,7 +153,9 @@ class GPTClassifier(Model):
         if pool == "last":
             return x[:, -1]  # (B, C)
         if pool == "last_real":
-            return x[arange(x.shape[0], device=x.device), lengths - 1]  # (B, C)
+            last = lengths - 1  # (B)
+            remember_range(last.array, set(), T - 1)  # so that a GPU need not be asked
+            return x[arange(x.shape[0], device=x.device), last]  # (B, C)
         places = xp_of(idx.array).arange(T)  # (T)
         weight = (places < lengths.array[:, None]) / lengths.array[:, None]  # (B, T)
         return (x * wrap(weight[..., None].astype(x.array.dtype))).sum(1)  # (B, T, C) -> (B, C)

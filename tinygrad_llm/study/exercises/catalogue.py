@@ -28,14 +28,17 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
     ("Products", "matmul linear einsum solve logabsdet linear_layer"),
     ("Picking", "index index_put gather scatter_add embedding read_view write_view "
      "embedding_layer"),
-    ("Activations", "logsigmoid softplus silu elu gelu feed_forward"),
+    ("Activations", "logsigmoid softplus silu elu gelu feed_forward gated_feed_forward"),
     ("Softmax and losses", "softmax logsumexp log_softmax nll_loss cross_entropy "
      "cross_entropy_loss linear_cross_entropy binary_cross_entropy "
      "binary_cross_entropy_with_logits kl_div"),
-    ("Norms and dropout", "layer_norm_layer rms_norm layer_norm dropout dropout_layer"),
-    ("Attention", "causal_attention scaled_dot_product_attention multi_head_attention rope "
-     "kv_cache"),
-    ("Models and training", "transformer_block tied_weights lora gradient_clipping adamw_step"),
+    ("Norms and dropout", "layer_norm_layer rms_norm offset_rms_norm layer_norm dropout "
+     "dropout_layer"),
+    ("Attention", "causal_attention sliding_window soft_cap scaled_dot_product_attention "
+     "multi_head_attention grouped_query_attention cross_attention rotary_positions "
+     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows"),
+    ("Models and training", "transformer_block norm_places tied_weights chunked_loss lora "
+     "gradient_clipping adamw_step"),
 )  # fmt: skip
 
 

@@ -200,4 +200,62 @@ HINTS: dict[str, tuple[str, ...]] = {
         "In place: m *= β₁, then m += (1 − β₁)·g. `m = ...` only binds the name to a new array.",
         "t counts from 1: divide by 1 − β₁**t and 1 − β₂**t.",
     ),
+    "grouped_query_attention": (
+        "reshape to (B, T, H + 2·KV, D) and move the heads before time; torch.split(heads, [H, KV, "
+        "KV], dim=1) returns q, k, v.",
+        "repeat_interleave(H // KV, dim=1) writes each key head H/KV times, one after the other: "
+        "0 0 1 1. `repeat` would write 0 1 0 1, which is another model.",
+    ),
+    "sliding_window": (
+        "Query i is token own = S − T + i. Hidden are keys j > own, and those too far back.",
+        "Too far back: own − j ≥ window. Then masked_fill with −∞, softmax, product.",
+    ),
+    "qk_norm": (
+        "The norms are over one head: nn.RMSNorm(head_dim), one for queries, one for keys.",
+        "q = q_norm(q) first, then q, k = rotary(q, k, positions=torch.arange(t)).",
+    ),
+    "soft_cap": (
+        "c·tanh(x/c): divide, bend, multiply.",
+        "In attention the cap comes before the mask: tanh(−∞) would be −1, a visible key.",
+    ),
+    "cross_attention": (
+        "q of x, kv of memory: torch.chunk(self.kv(memory), 2, dim=-1) are keys and values.",
+        "Without is_causal. In a later call take k and v from cache['memory'].",
+    ),
+    "rotary_positions": (
+        "torch.arange(0, dim, 2) is 2j: base ** (−2j / D).",
+        "positions.unsqueeze(1) * ω are the angles (T, D/2), which broadcast over B and H.",
+        "Interleaved: a = x[..., 0::2]; torch.stack([a', b'], −1).reshape brings them back side by "
+        "side. Half-split: a = x[..., :D/2]; torch.cat along the last dimension.",
+    ),
+    "rotary_scaling": (
+        "n = original·ω/2π: fast pairs have a large n and stay as they are.",
+        "torch.clamp((n − low)/(high − low), 0.0, 1.0) is s, at both ends too.",
+    ),
+    "norm_places": (
+        "Copy the three formulas: in two of them x itself is added, in post the sum is normalised.",
+    ),
+    "gated_feed_forward": (
+        "gate_up is (C) to (2·hidden), down is (hidden) to (C), bias=False.",
+        "torch.chunk(y, 2, dim=-1) returns gate and up: silu belongs to the gate.",
+    ),
+    "offset_rms_norm": (
+        "nn.Parameter(torch.zeros(dim)): the factor is 1 + w.",
+        "(x·x).mean(−1, keepdim=True) + ε, then the root; x is divided by it.",
+    ),
+    "chunked_loss": (
+        "range(0, len(targets), chunk) and slices of hidden and targets.",
+        'cross_entropy(..., reduction="sum") adds up what counts; the divisor is '
+        "(targets != ignore_index).sum().",
+    ),
+    "window_cache": (
+        "What is kept belongs to the last tokens: its first position is length minus how many are "
+        "kept.",
+        "Return all of it with the new ones; keep only the last window − 1 for the next call. A "
+        "window of 1 keeps none: compute the start of the slice, [-0:] would be everything.",
+    ),
+    "cache_rows": (
+        "k[:, :, :n] are the first n tokens, k[indices] are the rows.",
+        "Do it for keys and values of every layer: [(f(k), f(v)) for k, v in self.layers].",
+    ),
 }

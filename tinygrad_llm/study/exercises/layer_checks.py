@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..check.diagnose_layer import diagnose_layer
+from ..mistakes.whole_layers import LAYER_MISTAKES
 from .task_checks import Wrong, check, same
 
 
@@ -25,8 +27,24 @@ def _copy(mine: Any, theirs: Any) -> None:
     mine.load_state_dict(state)
 
 
-def _same_layer(mine: Any, theirs: Any, x: Any, hint: str = "") -> None:
-    """Equal outputs, and equal gradients of x and of every parameter."""
+def named(layer: Any, output: Any, *inputs: Any, use: Any = None, hint: str = "") -> str:
+    """The sentence of the planted mistake that this output is, with its name; hint if of none.
+
+    layer: the true one, with the learner's parameters; output: the learner's
+    """
+    if output is None or type(layer).__name__ not in LAYER_MISTAKES:
+        return hint
+    mistakes = diagnose_layer(layer, output, *inputs, **({"use": use} if use else {}))
+    return f"{mistakes[0].sentence} [{mistakes[0].name}]" if mistakes else hint
+
+
+def _same_layer(
+    mine: Any, theirs: Any, x: Any, hint: str = "", use: Any = None, more: tuple = ()
+) -> None:
+    """Equal outputs, and equal gradients of x and of every parameter.
+
+    use: use(layer, x, *more) calls either, if layer(x) is not enough
+    """
     _copy(mine, theirs)
     results = []
     for layer in (mine, theirs):
@@ -34,14 +52,14 @@ def _same_layer(mine: Any, theirs: Any, x: Any, hint: str = "") -> None:
         own_x = x.detach().clone()
         floating = own_x.dtype.is_floating_point
         own_x.requires_grad = floating
-        y = layer(own_x)
+        y = use(layer, own_x, *more) if use else layer(own_x)
         if y is None:
             raise Wrong("forward: None was returned")
         (y * y).sum().backward()
         grads = {n: p.grad for n, p in layer.named_parameters()}
         results.append((y, own_x.grad if floating else None, grads))
     (y, gx, grads), (y2, gx2, grads2) = results
-    same(y, y2, "forward", hint)
+    same(y, y2, "forward", named(theirs, y, x, *more, use=use, hint=hint))
     if gx2 is not None:
         same(gx, gx2, "the gradient of x")
     for name, g in grads2.items():
@@ -105,7 +123,7 @@ def _(m):
     x = torch.randn(2, 3, 6)
     w1, b1, w2, b2 = layer.parameters()
     expected = torch.nn.functional.gelu(x @ w1.T + b1) @ w2.T + b2
-    same(layer(x), expected, "forward")
+    same(layer(x), expected, "forward", "GELU stands between the two Linear, and only there")
 
 
 @check("cross_entropy_loss", "the same as nn.functional.cross_entropy")

@@ -31,7 +31,8 @@ def same(got: Any, expected: Any, what: str, hint: str = "") -> None:
     a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (got, expected))
     if a.shape != b.shape:
         raise Wrong(f"{what}: shape {a.shape}, should be {b.shape}{_hint(hint)}")
-    if not np.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True):
+    largest = float(np.abs(b[np.isfinite(b)]).max(initial=1.0))  # a sum that cancels keeps noise
+    if not np.allclose(a, b, rtol=1e-4, atol=1e-5 * largest, equal_nan=True):
         at = np.unravel_index(int(np.nan_to_num(abs(a - b), nan=np.inf).argmax()), a.shape)
         place = f" at [{', '.join(map(str, map(int, at)))}]" if at else ""
         raise Wrong(f"{what}{place}: {a[at]:.6g}, should be {b[at]:.6g}{_hint(hint)}")

@@ -19,7 +19,7 @@ from ...autograd.engine import Op
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from ..common.terminal import Text
-from .names import lookup
+from .names import layers, lookup
 
 __all__ = ["Explanation", "explain"]
 
@@ -88,7 +88,7 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
         return Explanation(explain_op(kind, arrays or None, **options))
     if inputs or options:
         raise TypeError("explain: inputs and options can be given for an op only")
-    if issubclass(kind, Module):
+    if issubclass(kind, Module) or kind in layers().values():
         from .layer import explain_layer
 
         return Explanation(explain_layer(kind))

@@ -11,6 +11,7 @@ from ...autograd.grad_mode import enable_grad
 from ...nn.module import Module
 from ...tensor import Tensor
 from ...tensor.nested import tensors_in
+from ..common.layer_exercises import EXERCISES_OF
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
 from ..memory.at_size import kept_by, letters_of, size_at
@@ -20,8 +21,8 @@ from .op import OneOp, check_rows, gradients_of
 __all__ = ["explain_layer"]
 
 
-def explain_layer(kind: type[Module]) -> dict[str, Any]:
-    """Everything about a class of modules as a dict of texts, numbers and arrays."""
+def explain_layer(kind: Any) -> dict[str, Any]:
+    """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     data: dict[str, Any] = {
         "kind": "layer",
@@ -32,11 +33,17 @@ def explain_layer(kind: type[Module]) -> dict[str, Any]:
         "title": doc.partition("\n")[0],
         "doc": doc,
         "constructor": constructor_of(kind),
-        "forward": source_of(kind.forward),
+        "twin": None,
+        "mistakes": [],
+        "exercises": [],
     }
     example = LAYERS.get(kind.__name__)
     if example is None or example.kind is not kind:
+        data["forward"] = source_of(kind.forward)
         return {**data, "example": None, "memory": None, "check": []}
+    data["forward"] = source_of(getattr(kind, example.method))
+    if kind.__module__.startswith("tinygrad_llm.layers."):
+        data |= _taught(kind.__name__)
     with random.fork_rng():
         random.manual_seed(0)
         module = example.make(SMALL).double()
@@ -46,16 +53,29 @@ def explain_layer(kind: type[Module]) -> dict[str, Any]:
     return data
 
 
-def _leaves(inputs: list[Tensor]) -> list[Tensor]:
+def _taught(name: str) -> dict[str, Any]:
+    """The slow twin of a layer of models, its named mistakes and the exercises that build it."""
+    from ..check.layer_reference import LAYER_TWINS
+    from ..check.layer_samples import largest_difference
+    from ..mistakes.whole_layers import LAYER_MISTAKES
+
+    return {
+        "twin": {"source": source_of(LAYER_TWINS[name]), "difference": largest_difference(name)},
+        "mistakes": [{"name": m.name, "sentence": m.sentence} for m in LAYER_MISTAKES[name]],
+        "exercises": list(EXERCISES_OF[name]),
+    }
+
+
+def _leaves(example: LayerExample, inputs: list[Tensor]) -> list[Tensor]:
     for x in inputs:
-        if x.is_floating_point():
+        if x.is_floating_point() and example.gradients:
             x.requires_grad = True
     return inputs
 
 
 def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     """Forward and backward of the small module."""
-    inputs = _leaves(example.arguments(SMALL))
+    inputs = _leaves(example, example.arguments(SMALL))
     watch = OneOp()
     random.manual_seed(1)
     with enable_grad(), watch:
@@ -80,6 +100,7 @@ def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
         "ops": [
             {"name": op.name, "outputs": [tuple(y.shape) for y in results]}
             for op, _, results in watch.every
+            if example.gradients
         ],
     }
 
@@ -92,7 +113,7 @@ def _check(module: Module, example: LayerExample) -> list[dict[str, Any]]:
         return example.run(module, *inputs)
 
     fn.__name__ = type(module).__name__
-    inputs = _leaves(example.arguments(SMALL))
+    inputs = _leaves(example, example.arguments(SMALL))
     if not any(x.requires_grad for x in inputs) and not list(module.parameters()):
         return []
     comparisons = compare_gradients(fn, *inputs, parameters=dict(module.named_parameters()))
@@ -102,7 +123,7 @@ def _check(module: Module, example: LayerExample) -> list[dict[str, Any]]:
 def _memory(example: LayerExample) -> dict[str, Any]:
     """Parameters, and what each op keeps, at GPT-2's sizes; measured at small ones."""
     module = example.make(LAYER_PRIMES)
-    inputs = _leaves(example.arguments(LAYER_PRIMES, "float32"))
+    inputs = _leaves(example, example.arguments(LAYER_PRIMES, "float32"))
     watch = OneOp()
     with enable_grad(), watch:
         example.run(module, *inputs)

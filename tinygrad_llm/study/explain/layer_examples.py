@@ -18,10 +18,12 @@ from ... import nn
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
+from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.norm import OffsetRMSNorm
+from ...layers.rotary import Rotary
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
@@ -29,20 +31,25 @@ from ..common.op_examples import array_of, shape_of
 __all__ = ["LAYERS", "LAYER_PRIMES", "SMALL", "LayerExample"]
 
 Sizes = Mapping[str, int]
-SMALL = {"B": 1, "T": 3, "C": 4, "H": 2, "D": 2, "F": 3, "V": 5}
-LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "V": 31}  # C = H·D
+SMALL = {"B": 1, "T": 3, "C": 4, "H": 2, "D": 2, "F": 3, "R": 2, "V": 5}
+LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "R": 7, "V": 31}  # C = H·D
 
 
 @dataclass
 class LayerExample:
-    """How to build a module, and the inputs for its call."""
+    """How to build a module, and the inputs for its call.
 
-    kind: type[nn.Module]
+    A layer that is not a Module, such as a cache, is made inside a Holding.
+    """
+
+    kind: type
     make: Callable[[Sizes], nn.Module]
     inputs: str
     domain: str = "real"  # or "share": numbers between 0 and 1 that sum to 1 along the last axis
     call: Callable[..., Any] | None = None  # (module, *inputs), if calling it is not enough
     call_text: str = ""
+    method: str = "forward"  # the one whose code is shown
+    gradients: bool = True  # whether it is part of the graph
 
     def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Tensor]:
         """The inputs at these sizes, the same in every call."""
@@ -62,6 +69,17 @@ class LayerExample:
     def run(self, module: nn.Module, *inputs: Tensor) -> Any:
         """The module's output for these inputs."""
         return self.call(module, *inputs) if self.call else module(*inputs)
+
+
+class Holding(nn.Module):
+    """A module that holds something which is not one, and is shown as `text`."""
+
+    def __init__(self, held: Any, text: str) -> None:
+        super().__init__()
+        self.held, self.text = held, text
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 LAYERS: dict[str, LayerExample] = {}
@@ -163,6 +181,73 @@ layer(
 layer(GatedFeedForward, lambda s: GatedFeedForward(s["C"], s["F"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
 layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
+layer(
+    Rotary,
+    lambda s: Holding(Rotary(2 * s["R"]), f"Rotary({2 * s['R']})"),
+    "BHTR BHTR",
+    call=lambda module, x, y: module.held(cat([x, y], -1), positions=wrap(np.arange(x.shape[2])))[
+        0
+    ],
+    call_text="rotary(torch.cat([x, y], -1), positions=torch.arange(T))[0]",
+    method="__call__",
+)
+
+
+def _with_window(cache: Any, keys: Tensor, values: Tensor) -> Any:
+    """All tokens except the last one, then the last one: what append returns for it."""
+    cache.append(keys[:, :, :-1], values[:, :, :-1])
+    return cache.append(keys[:, :, -1:], values[:, :, -1:])[:2]
+
+
+def _decoder(module: Any, x: Tensor, y: Tensor) -> Any:
+    module.held.cross.append(y, y)
+    return module.held.own.append(x, x)[0], module.held.cross.stored()[0]
+
+
+def _whole(module: Any, x: Tensor, y: Tensor) -> Any:
+    for part in module.held.layers:
+        part.append(x, y)
+    module.held.truncate(1)
+    return [part.append(x[:, :, :1], y[:, :, :1])[0] for part in module.held.layers]
+
+
+cached: dict[str, Any] = {"inputs": "BHTD BHTD", "gradients": False, "method": "append"}
+layer(
+    AttentionCache,
+    lambda s: Holding(AttentionCache(s["T"], 2), f"AttentionCache(max_length={s['T']}, window=2)"),
+    call=lambda module, x, y: _with_window(module.held, x, y),
+    call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
+    "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    CrossCache,
+    lambda s: Holding(CrossCache(), "CrossCache()"),
+    call=lambda module, x, y: (module.held.append(x, y), module.held.stored())[1],
+    call_text="cache.append(x, y)\ncache.stored()",
+    **cached,
+)
+layer(
+    DecoderCache,
+    lambda s: Holding(
+        DecoderCache(AttentionCache(s["T"]), CrossCache()),
+        f"DecoderCache(AttentionCache({s['T']}), CrossCache())",
+    ),
+    call=_decoder,
+    call_text="cache.cross.append(y, y)\ncache.own.append(x, x)[0], cache.cross.stored()[0]",
+    **{**cached, "method": "reorder"},
+)
+layer(
+    Cache,
+    lambda s: Holding(
+        Cache([AttentionCache(s["T"]) for _ in range(2)], s["T"]),
+        f"Cache([AttentionCache({s['T']}), AttentionCache({s['T']})], {s['T']})",
+    ),
+    call=_whole,
+    call_text="for layer in cache.layers: layer.append(x, y)\ncache.truncate(1)\n"
+    "[layer.append(x[:, :, :1], y[:, :, :1])[0] for layer in cache.layers]",
+    **{**cached, "method": "truncate"},
+)
 layer(TransformerBlock, lambda s: TransformerBlock(config(s)))
 layer(
     GPT,

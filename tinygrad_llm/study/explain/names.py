@@ -24,8 +24,8 @@ def catalogue() -> dict[str, list[tuple[str, str]]]:
                 (name, first_line(op))
             )
     for name, kind in sorted(layers().items()):
-        family = kind.__module__.removeprefix("tinygrad_llm.").removeprefix("nn.")
-        word = "layers" if kind.__module__.startswith("tinygrad_llm.nn") else "models"
+        family = kind.__module__.removeprefix("tinygrad_llm.").removesuffix(".layers")
+        word = "layers" if family.startswith(("nn.", "layers.")) else "models"
         families.setdefault(f"{word}: {family.rpartition('.')[2]}", []).append(
             (name, first_line(kind))
         )

@@ -283,6 +283,25 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         )
     result.append(Section("What it keeps for backward", _memory(_shortened(memory))))
     result.append(Section("Gradient check", _check(data["check"])))
+    return result + _taught(data)
+
+
+def _taught(data: dict[str, Any]) -> list[Section]:
+    """Of a layer of models: its slow twin, mistakes, and where to build it yourself."""
+    twin, result = data["twin"], []
+    if twin:
+        difference = number_text(twin["difference"], 3)
+        parts = [
+            Code("every part by its definition; the layer is compared with it", twin["source"]),
+            Prose(f"largest difference between the two on their samples, in float64: {difference}"),
+        ]
+        result.append(Section("The same by the definition: the slow twin", parts))
+    table = [[m["name"], m["sentence"]] for m in data["mistakes"]]
+    if table:
+        result.append(Section("Mistakes that people make here", [Grid(("", ""), table)]))
+    if data["exercises"]:
+        lines = [f"tinygrad-llm exercise start {name}" for name in data["exercises"]]
+        result.append(Section("Build it yourself", [Prose("\n".join(lines))]))
     return result
 
 

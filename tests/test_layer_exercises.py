@@ -1,0 +1,156 @@
+"""Three wrong answers to each exercise on the layers of models: each gets a message that helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinygrad_llm.study.common.layer_exercises import EXERCISES_OF
+from tinygrad_llm.study.exercises import exercise
+from tinygrad_llm.study.exercises.grading import grade
+
+# exercise: (a text of the solution, what a learner wrote instead, words of the message)
+WRONG = {
+    "multi_head_attention": [
+        ("is_causal=True", "is_causal=False", "[later tokens seen]"),
+        ("is_causal=True)", "is_causal=True, scale=1.0)", "[scores not scaled]"),
+        ("is_causal=True)", "is_causal=True, scale=c**-0.5)", "[scaled by the width]"),
+    ],
+    "grouped_query_attention": [
+        ("y.repeat_interleave(h // kv, dim=1)", "y.repeat(1, h // kv, 1, 1)",
+         "[key heads interleaved]"),
+        ("is_causal=True", "is_causal=False", "[later tokens seen]"),
+        ("is_causal=True)", "is_causal=True, scale=1.0)", "[scores not scaled]"),
+        ("reshape(b, t, h + 2 * kv, self.head_dim).transpose(1, 2)",
+         "reshape(b, t, self.head_dim, h + 2 * kv).permute(0, 3, 1, 2)",
+         "[heads cut the wrong way]"),
+    ],
+    "sliding_window": [
+        ("own - other >= window", "own - other > window", "one too wide"),
+        ("own - other >= window", "own - other >= window - 1", "one too narrow"),
+        ("torch.arange(total - n, total)", "torch.arange(n)", "the first query is token S − T"),
+        ("(other > own) | ", "", "token i sees j with j ≤ i"),
+    ],
+    "qk_norm": [
+        ("        q, k = self.q_norm(q), self.k_norm(k)\n"
+         "        q, k = self.rotary(q, k, positions=torch.arange(t))\n",
+         "        q, k = self.rotary(q, k, positions=torch.arange(t))\n"
+         "        q, k = self.q_norm(q), self.k_norm(k)\n", "[qk-norm after the rotation]"),
+        ("q, k = self.q_norm(q), self.k_norm(k)", "pass", "[qk-norm forgotten]"),
+        ("q, k = self.rotary(q, k, positions=torch.arange(t))", "pass", "[not turned]"),
+    ],
+    "soft_cap": [
+        ("torch.tanh(x / c) * c", "torch.tanh(x / c)", "c·tanh(x/c)"),
+        ("torch.tanh(x / c) * c", "torch.clamp(x, -c, c)", "[cut instead of bent]"),
+        ("soft_cap(scores, c).masked_fill(future, -math.inf)",
+         "soft_cap(scores.masked_fill(future, -math.inf), c)", "−∞ becomes −c"),
+        ("return soft_cap(self.linear(x), self.c)", "return self.linear(x)", "[cap forgotten]"),
+    ],
+    "cross_attention": [
+        ("(self.heads(self.q(x)), k, v)", "(self.heads(self.q(x)), k, v, is_causal=True)",
+         "every query sees the whole memory"),
+        ('        if cache is not None and "memory" in cache:', "        if False:",
+         "computes kv again"),
+        ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),
+        ('cache["memory"] = k, v', "pass", "keep keys and values"),
+    ],
+    "rotary_positions": [
+        ("a * cos - b * sin, b * cos + a * sin], dim=-1)\n",
+         "a * cos + b * sin, b * cos - a * sin], dim=-1)\n", "[rotation with the wrong sign]"),
+        ("torch.arange(0, dim, 2).float()", "torch.arange(0, dim // 2).float()", "base^(−2j/D)"),
+        ("if interleaved:", "if not interleaved:", "[layouts exchanged]"),
+    ],
+    "rotary_scaling": [
+        ("return omega / factor\n", "return omega * factor\n", "every ω is divided"),
+        ("s * omega + (1.0 - s) * omega / factor", "s * omega / factor + (1.0 - s) * omega",
+         "fast and slow pairs are exchanged"),
+        ("torch.clamp((turns - low) / (high - low), 0.0, 1.0)", "(turns - low) / (high - low)",
+         "never outside [0, 1]"),
+    ],
+    "kv_cache": [
+        ("diagonal=total - n + 1", "diagonal=1", "the new positions come after"),
+        ("self.keys, self.values = k, v", "pass", "the new positions come after"),
+        ("diagonal=total - n + 1", "diagonal=total", "is the mask causal?"),
+    ],
+    "window_cache": [
+        ("(self.window - 1)", "self.window", "window − 1 before it"),
+        ("first = self.length - n_kept", "first = 0", "tokens that were dropped count too"),
+        ("k.shape[2] - (self.window - 1)", "0", "oldest that the first new token sees"),
+        ("v[:, :, start:]", "k[:, :, start:]", "the values"),
+    ],
+    "cache_rows": [
+        ("k[:, :, :n], v[:, :, :n]", "k[:, :, : n + 1], v[:, :, : n + 1]", "keeps 4"),
+        ("k[:, :, :n], v[:, :, :n]", "k[:, :, -n:], v[:, :, -n:]", "the first 3 tokens stay"),
+        ("[(k[indices], v[indices])", "[(k, v)", "row i becomes what row indices[i] was"),
+        ("k[indices], v[indices]", "k[torch.argsort(indices)], v[torch.argsort(indices)]",
+         "row i becomes what row indices[i] was"),
+    ],
+    "transformer_block": [
+        ("x = x + self.attention(self.norm1(x))", "x = self.norm1(x + self.attention(x))",
+         "x + f(norm(x)), twice"),
+        ("x = x + self.attention(", "x = self.norm1(x) + self.attention(", "x + f(norm(x))"),
+        ("return x + self.feed", "return self.feed", "x + f(norm(x))"),
+    ],
+    "norm_places": [
+        ("return x + part(norm(x))", "return norm(x) + part(norm(x))",
+         "[residual taken after the norm]"),
+        ("return norm(x + part(x))", "return x + norm(part(x))", "[norm before the sum]"),
+        ("x + after(part(norm(x)))", "after(x + part(norm(x)))", "[second norm over the sum]"),
+        ("return x + part(norm(x))", "return part(norm(x))", "[residual forgotten]"),
+    ],
+    "feed_forward": [
+        ("nn.GELU(), ", "", "GELU stands between"),
+        ("nn.GELU()", "nn.ReLU()", "GELU stands between"),
+        ("nn.Linear(emb_dim, 4 * emb_dim), nn.GELU(), nn.Linear(4 * emb_dim, emb_dim)",
+         "nn.Linear(emb_dim, 4 * emb_dim), nn.Linear(4 * emb_dim, emb_dim), nn.GELU()",
+         "and only there"),
+    ],
+    "gated_feed_forward": [
+        ("silu(gate) * up", "silu(up) * gate", "[gate and up exchanged]"),
+        ("silu(gate) * up", "silu(gate * up)", "[activation of the product]"),
+        ("silu(gate) * up", "silu(gate) + up", "[sum for the product]"),
+        ("2 * hidden, bias=False", "2 * hidden", "its parameters are"),
+    ],
+    "offset_rms_norm": [
+        ("torch.zeros(dim)", "torch.ones(dim)", "w starts at zero"),
+        ("(1.0 + self.weight)", "self.weight", "[offset forgotten]"),
+        ("(x * x).mean(-1", "(x * x).sum(-1", "[sum for the mean]"),
+        ("(x * x).mean(-1", "((x - x.mean(-1, keepdim=True)) ** 2).mean(-1", "[mean subtracted]"),
+    ],
+    "chunked_loss": [
+        ("(targets != ignore_index).sum()", "len(targets)", "by the targets that count"),
+        ("(targets != ignore_index).sum()", "1", "divide once"),
+        ("chunk):\n        rows = slice(start, start + chunk)",
+         "len(targets)):\n        rows = slice(0, len(targets))", "at most 3 are allowed"),
+    ],
+    "tied_weights": [
+        ("self.out_head.weight = self.tok_emb.weight",
+         "self.out_head.weight.data = self.tok_emb.weight.data", "assign the parameter"),
+        ("self.out_head.weight = self.tok_emb.weight",
+         "self.out_head.weight = nn.Parameter(self.tok_emb.weight.detach())", "different objects"),
+        ("self.out_head(self.body(self.tok_emb(ids)))", "self.out_head(self.tok_emb(ids))",
+         "forward"),
+    ],
+    "lora": [
+        (" * self.scaling\n        # <<<\n\n    def", "\n        # <<<\n\n    def",
+         "α/r is 4 here"),
+        ("torch.zeros(n_out, rank)", "torch.randn(n_out, rank)", "B starts at zero"),
+        ("parameter.requires_grad = False", "pass", "what learns is"),
+        ("alpha / rank", "alpha", "α/r is 4 here"),
+    ],
+}  # fmt: skip
+EVERY = [(name, *one) for name, several in WRONG.items() for one in several]
+
+
+def test_every_exercise_on_a_layer_has_three_wrong_answers():
+    assert set(WRONG) == {name for names in EXERCISES_OF.values() for name in names}
+    assert {name: len(several) for name, several in WRONG.items() if len(several) < 3} == {}
+
+
+@pytest.mark.parametrize("name, right, wrong, words", EVERY)
+def test_a_wrong_answer_gets_a_message_that_helps(name, right, wrong, words, tmp_path):
+    solution = exercise(name).solution()
+    assert right in solution
+    path = tmp_path / f"{name}.py"
+    path.write_text(solution.replace(right, wrong), "utf-8")
+    failed = [row["text"] for row in grade(name, path) if not row["ok"]]
+    assert failed and any(words in text for text in failed), failed

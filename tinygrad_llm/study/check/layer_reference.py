@@ -1,0 +1,378 @@
+"""The slow twin of each layer of models: the same numbers by the definition.
+
+A twin is made from a layer, `LAYER_TWINS["Attention"](layer)`, uses its parameters and is called as
+the layer is. It has no blocks, no fused op and no cache memory: attention is a loop over heads and
+queries, a rotation is a 2 × 2 matrix for each pair, and a cache keeps a list of all tokens. Its
+parts are methods, and a planted mistake (study/mistakes/whole_layers.py) replaces one of them.
+
+Shapes: B batch, T tokens of x, S tokens that it looks at, C channels, D head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...functions.creation.ranges import arange
+from ...functions.selection import where
+from ...functions.shape.join import cat, stack
+from ...tensor import Tensor, wrap
+from .slow_caches import SlowAttentionCache, SlowCache, SlowCrossCache, SlowDecoderCache
+
+__all__ = ["LAYER_TWINS"]
+
+
+def product(x: Tensor, linear: Any) -> Tensor:
+    """x·Wᵀ + b: (..., in) -> (..., out)."""
+    y = x @ linear.weight.T  # (..., in) -> (..., out)
+    return y if linear.bias is None else y + linear.bias
+
+
+class SlowRotary:
+    """Each pair of channels times its rotation matrix: x (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def omega(self, j: int) -> float:
+        """By how much pair j turns from one position to the next."""
+        scaling, omega = self.layer.scaling, self.layer.base ** (-2.0 * j / self.layer.dim)
+        kind, factor = scaling.get("rope_type", "default"), scaling.get("factor", 1.0)
+        return omega if kind == "default" else self.mixed(omega, self.kept(kind, j, omega), factor)
+
+    def mixed(self, omega: float, kept: float, factor: float) -> float:
+        """A share `kept` of ω as it is, the rest divided by factor."""
+        return kept * omega + (1.0 - kept) * omega / factor
+
+    def kept(self, kind: str, j: int, omega: float) -> float:
+        """The share of ω that the scaling leaves as it is: 0 slow pairs, 1 fast ones."""
+        scaling = self.layer.scaling
+        if kind == "linear":
+            return 0.0
+        turns = scaling["original_max_position_embeddings"] * omega / (2.0 * math.pi)
+        if kind == "llama3":
+            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+            return min(max((turns - low) / (high - low), 0.0), 1.0)
+        first, last = (
+            self.layer.dim * math.log(scaling["original_max_position_embeddings"]
+                                      / (times * 2.0 * math.pi)) / (2.0 * math.log(self.layer.base))
+            for times in (scaling.get("beta_fast", 32.0), scaling.get("beta_slow", 1.0))
+        )  # fmt: skip
+        first = max(math.floor(first), 0)
+        last = min(math.ceil(last), self.layer.dim - 1)
+        return 1.0 - min(max((j - first) / max(last - first, 0.001), 0.0), 1.0)
+
+    def pair(self, j: int) -> tuple[int, int]:
+        """The two channels of pair j."""
+        return (2 * j, 2 * j + 1) if self.layer.interleaved else (j, j + self.layer.dim // 2)
+
+    def matrix(self, cos: Any, sin: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """The rotation matrix, its two rows."""
+        return (cos, -sin), (sin, cos)
+
+    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x (B, T, D) turned by its positions, (T) or (B, T)."""
+        channels = [x[..., i] for i in range(x.shape[-1])]  # (B, T) each
+        for j in range(self.layer.dim // 2):
+            angle = positions.numpy().astype("float32") * np.float32(self.omega(j))  # (T) or (B, T)
+            factor = self.layer.attention_factor
+            wide = angle.astype("float64")
+            cos, sin = (
+                wrap((f(wide).astype("float32") * factor).astype(x.array.dtype))
+                for f in (np.cos, np.sin)
+            )  # as the layer: angles in float32
+            a, b = self.pair(j)
+            (aa, ab), (ba, bb) = self.matrix(cos, sin)
+            old_a, old_b = x[..., a], x[..., b]
+            channels[a], channels[b] = aa * old_a + ab * old_b, ba * old_a + bb * old_b
+        return stack(channels, -1)  # D times (B, T) -> (B, T, D)
+
+    def __call__(self, *xs: Tensor, positions: Tensor) -> list[Tensor]:
+        """As the layer: each x is (B, H, T, D)."""
+        return [
+            stack([self.turned(x[:, h], positions) for h in range(x.shape[1])], 1) for x in xs
+        ]  # H times (B, T, D) -> (B, H, T, D)
+
+
+class _SameOmega(SlowRotary):
+    """With the layer's own ω, which are rounded to float32: for comparisons to 1e-12."""
+
+    def omega(self, j: int) -> float:
+        return float(self.layer.frequencies[j])
+
+
+class SlowAttention:
+    """A loop over heads and queries: a weight for each key that the query sees, then their sum."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def projected(self, x: Tensor, memory: Tensor | None) -> list[list[Tensor]]:
+        """Queries (B, T, D), keys and values (B, S, D), each a list with one entry per head."""
+        L = self.layer
+        H, KV = L.n_heads, L.n_kv_heads
+        if memory is not None:
+            rows = [*self.heads(product(x, L.q), H), *self.heads(product(memory, L.kv), 2 * KV)]
+        else:
+            rows = self.heads(product(x, L.qkv), H + 2 * KV)
+        return [rows[:H], rows[H : H + KV], rows[H + KV :]]
+
+    def heads(self, x: Tensor, n: int) -> list[Tensor]:
+        """Channels (B, T, n·D) cut into n heads of D neighbours, (B, T, D) each."""
+        D = self.layer.head_dim
+        return [x[..., h * D : (h + 1) * D] for h in range(n)]
+
+    def key_head(self, h: int) -> int:
+        """The key head that query head h reads: H/KV neighbours share one."""
+        return h // (self.layer.n_heads // self.layer.n_kv_heads)
+
+    def placed(self, x: Tensor, norm: Any, positions: Tensor) -> Tensor:
+        """A query or key (B, T, D): first its norm, then its rotation."""
+        return self.turned(self.normed(x, norm), positions)
+
+    def normed(self, x: Tensor, norm: Any) -> Tensor:
+        """x (B, T, D) through the qk_norm, if there is one."""
+        return x if norm is None else norm(x)
+
+    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
+        """x (B, T, D) turned by its positions, if the layer has a rotary."""
+        rotary = self.layer.rotary
+        return x if rotary is None else _SameOmega(rotary).turned(x, positions)
+
+    def scale(self) -> float:
+        """The factor of the scores, 1/√D unless given."""
+        given = self.layer.scale
+        return self.layer.head_dim**-0.5 if given is None else given
+
+    def capped(self, scores: Tensor) -> Tensor:
+        """c·tanh(scores/c), if there is a soft cap c."""
+        cap = self.layer.softcap
+        return scores if cap is None else (scores / cap).tanh() * cap
+
+    def sees(self, i: int, j: int, with_mask: bool) -> bool:
+        """Whether token i may look at token j, a mask aside."""
+        L = self.layer
+        near = L.window is None or self.near(i, j, L.window)
+        return near and (with_mask or not L.causal or j <= i)
+
+    def near(self, i: int, j: int, window: int) -> bool:
+        """Whether j is one of the `window` tokens that end in i."""
+        return abs(i - j) < window
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """softmax of the scores of one query, (B, keys that it sees)."""
+        e = (scores - scores.detach().max(-1, keepdim=True)[0]).exp()
+        return e / e.sum(-1, keepdim=True)
+
+    def head(self, h: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """One head: q (B, T, D), k and v (B, S, D) -> (B, T, D). Every query sees some key."""
+        B, T, S = q.shape[0], q.shape[1], k.shape[1]
+        if mask is not None:
+            mask = mask.expand(B, self.layer.n_heads, T, S)[:, h]  # (B, T, S)
+        rows = []
+        for i in range(T):
+            seen = [j for j in range(S) if self.sees(i, j, mask is not None)]
+            scores = (q[:, i : i + 1] * k[:, seen]).sum(-1) * self.scale()  # (B, seen)
+            scores = self.capped(scores)
+            if mask is not None:
+                own = mask[:, i][:, seen]
+                is_bool = own.numpy().dtype == bool
+                scores = where(own, scores, -math.inf) if is_bool else scores + own
+            weights = self.weights(scores)
+            rows.append((weights.unsqueeze(-1) * v[:, seen]).sum(1))  # (B, seen, D) -> (B, D)
+        return stack(rows, 1)  # T times (B, D) -> (B, T, D)
+
+    def __call__(
+        self, x: Tensor, *, memory: Tensor | None = None, mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """As the layer: x (B, T, C) -> (B, T, C)."""
+        L = self.layer
+        queries, keys, values = self.projected(x, memory)
+        if positions is None:
+            positions = arange(0, x.shape[1])
+        queries = [self.placed(q, L.q_norm, positions) for q in queries]
+        keys = [self.placed(k, L.k_norm, positions) for k in keys]
+        outputs = [
+            self.head(h, q, keys[self.key_head(h)], values[self.key_head(h)], mask)
+            for h, q in enumerate(queries)
+        ]
+        return product(cat(outputs, -1), L.out_proj)  # (B, T, H·D) -> (B, T, C)
+
+
+class SlowBlock:
+    """x = x + f(x) for each part f, with the norms written where norm_place wants them."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def pre(self, x: Tensor, part: Callable[[Tensor], Tensor], norm: Any, after: Any) -> Tensor:
+        """x + part(norm(x))."""
+        return x + part(norm(x))
+
+    def post(self, x: Tensor, part: Callable[[Tensor], Tensor], norm: Any, after: Any) -> Tensor:
+        """norm(x + part(x))."""
+        return norm(x + part(x))
+
+    def sandwich(
+        self, x: Tensor, part: Callable[[Tensor], Tensor], norm: Any, after: Any
+    ) -> Tensor:
+        """x + after(part(norm(x)))."""
+        return x + after(part(norm(x)))
+
+    def __call__(self, x: Tensor, *, memory: Tensor | None = None) -> Tensor:
+        """As the layer: x (B, T, C) -> (B, T, C)."""
+        L = self.layer
+        add = {"pre": self.pre, "post": self.post, "sandwich": self.sandwich}[L.norm_place]
+        x = add(x, L.att, L.norm1, getattr(L, "norm1_after", None))
+        if L.cross is not None:
+            after = getattr(L, "norm_cross_after", None)
+            x = add(x, lambda y: L.cross(y, memory=memory), L.norm_cross, after)
+        return add(x, L.ff, L.norm2, getattr(L, "norm2_after", None))
+
+
+class SlowFeedForward:
+    """W₂·f(W₁·x + b₁) + b₂, one token after the other."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def token(self, x: Tensor) -> Tensor:
+        """One token: (B, C) -> (B, C)."""
+        first, f, second = self.layer.layers
+        return product(f(product(x, first)), second)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: x (B, T, C) -> (B, T, C)."""
+        return stack([self.token(x[:, t]) for t in range(x.shape[1])], 1)
+
+
+class SlowGatedFeedForward(SlowFeedForward):
+    """W_d·(f(W_g·x)·(W_u·x)), one token after the other."""
+
+    def factors(self, gate: Tensor, up: Tensor) -> Tensor:
+        """The product of the two: f of the gate, the other as it is."""
+        return self.layer.activation(gate) * up
+
+    def token(self, x: Tensor) -> Tensor:
+        both = product(x, self.layer.gate_up)  # (B, C) -> (B, 2·F)
+        F = both.shape[-1] // 2
+        return product(self.factors(both[:, :F], both[:, F:]), self.layer.down)
+
+
+class SlowOffsetRMSNorm:
+    """(offset + w)·x/√(mean(x²) + eps)."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def factor(self) -> Tensor:
+        """offset + w, (C)."""
+        return self.layer.weight + self.layer.offset
+
+    def size(self, x: Tensor) -> Tensor:
+        """√(mean(x²) + eps) of each row, (..., 1)."""
+        return ((x * x).mean(-1, keepdim=True) + self.layer.eps).sqrt()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: (..., C) -> (..., C)."""
+        return self.factor() * (x / self.size(x))
+
+
+class SlowSoftCappedHead:
+    """c·tanh(logits/c)."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def capped(self, logits: Tensor, c: float) -> Tensor:
+        """The logits between −c and c, tanh as (e²ᶻ − 1)/(e²ᶻ + 1)."""
+        e = (logits * (2.0 / c)).exp()
+        return (e - 1.0) / (e + 1.0) * c
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: (..., C) -> (..., V)."""
+        return self.capped(product(x, self.layer.linear), self.layer.softcap)
+
+
+class SlowHeadLoss:
+    """The mean of −log softmax(logits)[target], all logits in memory; `layer` is the head."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def counts(self, targets: Tensor, ignore_index: int) -> Tensor:
+        """Which targets count, (N)."""
+        return targets != ignore_index
+
+    def mean(self, losses: Tensor, n: int) -> Tensor:
+        """The mean of the losses (N) that count; n targets were there."""
+        return losses.sum() / len(losses)
+
+    def pairs(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Which logits (N, V) belong to which targets (N)."""
+        return logits, targets
+
+    def __call__(self, hidden: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        """As head_loss(head, ...): hidden (B, T, C), targets (B, T) -> ()."""
+        logits = self.layer(hidden).flatten(0, -2)  # (B, T, C) -> (N, V)
+        logits, targets = self.pairs(logits, targets.flatten())
+        chosen = [n for n, counts in enumerate(self.counts(targets, ignore_index)) if counts]
+        losses = []
+        for n in chosen:
+            row = logits[n]  # (V)
+            biggest = row.detach().max()
+            losses.append((row - biggest).exp().sum().log() + biggest - row[int(targets[n])])
+        return self.mean(stack(losses), len(targets))
+
+
+class SlowLoRALayer:
+    """x·ΔWᵀ with the whole matrix ΔW = (α/r)·B·A."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def factor(self, lora: Any) -> float:
+        """α/r."""
+        return lora.alpha / lora.rank
+
+    def delta(self, lora: Any) -> Tensor:
+        """ΔW (out_features, in_features)."""
+        return (lora.lora_B @ lora.lora_A) * self.factor(lora)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: (..., in) -> (..., out)."""
+        return x @ self.delta(self.layer).T
+
+
+class SlowLinearWithLoRA(SlowLoRALayer):
+    """x·(W + ΔW)ᵀ + b: one matrix."""
+
+    def weight(self) -> Tensor:
+        """W + ΔW (out_features, in_features)."""
+        return self.layer.linear.weight + self.delta(self.layer.lora)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y, bias = x @ self.weight().T, self.layer.linear.bias
+        return y if bias is None else y + bias
+
+
+LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
+    "Attention": SlowAttention,
+    "AttentionCache": SlowAttentionCache,
+    "Block": SlowBlock,
+    "Cache": SlowCache,
+    "CrossCache": SlowCrossCache,
+    "DecoderCache": SlowDecoderCache,
+    "FeedForward": SlowFeedForward,
+    "GatedFeedForward": SlowGatedFeedForward,
+    "LinearWithLoRA": SlowLinearWithLoRA,
+    "LoRALayer": SlowLoRALayer,
+    "OffsetRMSNorm": SlowOffsetRMSNorm,
+    "Rotary": SlowRotary,
+    "SoftCappedHead": SlowSoftCappedHead,
+    "head_loss": SlowHeadLoss,
+}

@@ -1,0 +1,299 @@
+"""Calls on which a layer of models is compared with its slow twin: small, odd shapes, every option.
+
+Shapes: B batch, T tokens, S tokens of a memory, C channels, H heads, D head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import nn, random
+from ...autograd.grad_mode import no_grad
+from ...functions.shape.join import cat
+from ...layers.attention import Attention
+from ...layers.block import Block
+from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache
+from ...layers.feed_forward import FeedForward, GatedFeedForward
+from ...layers.head import SoftCappedHead, head_loss
+from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.norm import OffsetRMSNorm
+from ...layers.rotary import Rotary
+from ...tensor import Tensor, dtypes, wrap
+from .layer_reference import LAYER_TWINS
+
+__all__ = ["LayerCall", "largest_difference", "layer_calls", "same_values"]
+
+Use = Callable[..., Tensor]  # (layer or twin, *inputs) -> what is compared
+
+
+def _called(layer: Any, *inputs: Tensor, **options: Any) -> Tensor:
+    return layer(*inputs, **options)
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call: `make` builds the layer; `use(layer, *inputs, **options)` calls it or its twin."""
+
+    layer: str
+    make: Callable[[], Any]
+    shapes: tuple[tuple[int, ...], ...]
+    options: dict[str, Tensor] = field(default_factory=dict)
+    use: Use = _called
+    ids_below: int = 0  # if positive, the last input are ids, some of them −100
+
+    def made(self, dtype: str = "float64") -> tuple[Any, list[Tensor]]:
+        """The layer, its parameters random, and its inputs; the same in every call."""
+        with random.fork_rng():
+            random.manual_seed(3)
+            layer = self.make()
+        rng = np.random.default_rng(5)
+        module = getattr(layer, "head", layer)
+        if isinstance(module, nn.Module):
+            module.to(dtype=dtypes.float64 if dtype == "float64" else dtypes.float32)
+            for p in module.parameters():
+                values = rng.standard_normal(p.shape) * (0.5 if p.dim() > 1 else 0.8)
+                p.data = wrap(values.astype(dtype))
+        inputs = [
+            wrap((rng.standard_normal(s) * 1.3).astype(dtype))
+            for s in self.shapes[: len(self.shapes) - bool(self.ids_below)]
+        ]
+        if self.ids_below:
+            ids = rng.integers(0, self.ids_below, self.shapes[-1])
+            ids.flat[1] = -100
+            inputs.append(wrap(ids))
+        return layer, inputs
+
+    def run(self, layer: Any, inputs: list[Tensor]) -> Tensor:
+        """What the layer returns for the inputs; masks of numbers get the inputs' dtype."""
+        options = {
+            name: x.to(inputs[0].dtype) if x.is_floating_point() else x
+            for name, x in self.options.items()
+        }
+        return self.use(layer, *inputs, **options)
+
+    def twin(self, layer: Any) -> Any:
+        """The slow twin of the layer."""
+        return LAYER_TWINS[self.layer](getattr(layer, "head", layer))
+
+
+def same_values(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
+    """Equal in shape, and to `tolerance` of the largest entry of b."""
+    a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (a, b))
+    return a.shape == b.shape and bool(
+        np.allclose(a, b, rtol=0, atol=tolerance * max(float(abs(b).max(initial=0.0)), 1e-30))
+    )
+
+
+# -------------------------------------------------------------------------------------- attention
+def _attention(**options: Any) -> Attention:
+    options = {"n_kv_heads": 2, "head_dim": 4, **options}
+    return Attention(6, 4, **options).eval()
+
+
+def _attention_calls() -> list[LayerCall]:
+    rotary = {"rotary": Rotary(4)}
+    kinds: list[dict[str, Any]] = [
+        {}, {"n_kv_heads": None, "bias": False}, {"n_kv_heads": 1, "causal": False},
+        {"window": 2}, {"window": 3, **rotary},
+        {"qk_norm": partial(nn.RMSNorm, eps=1e-5), **rotary},
+        {"softcap": 0.7, "scale": 0.9},
+        {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
+    ]  # fmt: skip
+    calls = [LayerCall("Attention", partial(_attention, **o), ((2, 5, 6),)) for o in kinds]
+    positions = wrap(np.array([[0, 0, 1, 2, 3], [0, 1, 2, 3, 4]]))
+    calls.append(
+        LayerCall(
+            "Attention", partial(_attention, **rotary), ((2, 5, 6),), {"positions": positions}
+        )
+    )
+    near = wrap(np.eye(5, dtype=bool) | (np.arange(5) % 2 == 0))  # (T, T)
+    bias = wrap(np.linspace(-1.0, 2.0, 2 * 4 * 5).reshape(2, 4, 1, 5))  # added to the scores
+    for mask in (near, bias):
+        for options in ({}, {"window": 3}):
+            make = partial(_attention, **options)
+            calls.append(LayerCall("Attention", make, ((2, 5, 6),), {"mask": mask}))
+    across = partial(_attention, cross=True, qk_norm=partial(nn.RMSNorm, eps=1e-5))
+    calls.append(LayerCall("Attention", across, ((2, 3, 6), (2, 7, 6)), use=_with_memory))
+    return calls
+
+
+def _with_memory(layer: Any, x: Tensor, memory: Tensor) -> Tensor:
+    return layer(x, memory=memory)
+
+
+# ----------------------------------------------------------------------------------------- rotary
+SCALINGS: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"rope_type": "linear", "factor": 4.0},
+    {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+     "original_max_position_embeddings": 64},
+    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+)  # fmt: skip
+
+
+def _turned(layer: Any, x: Tensor) -> Tensor:
+    (y,) = layer(x, positions=wrap(np.array([0, 1, 5, 11, 30])))
+    return y
+
+
+def _rotary_calls() -> list[LayerCall]:
+    kinds: list[dict[str, Any]] = [{"scaling": s, "base": 500.0} for s in SCALINGS]
+    kinds += [{"interleaved": True}, {"partial": 0.5}, {"partial": 0.75, "interleaved": True}]
+    return [LayerCall("Rotary", partial(Rotary, 8, **k), ((2, 3, 5, 8),), use=_turned)
+            for k in kinds]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- blocks and others
+def _block(place: str, cross: bool = False) -> Block:
+    return Block(
+        Attention(6, 2), GatedFeedForward(6, 5), partial(nn.RMSNorm, 6, eps=1e-5),
+        norm_place=place, cross=Attention(6, 3, cross=True) if cross else None,
+    ).eval()  # fmt: skip
+
+
+class _HeadLoss:
+    """head_loss with its head."""
+
+    def __init__(self, head: nn.Module) -> None:
+        self.head = head
+
+    def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return head_loss(self.head, hidden, targets)
+
+
+def _with_its_loss(make_head: Callable[[], Any]) -> _HeadLoss:
+    return _HeadLoss(make_head())
+
+
+def _tied() -> nn.Linear:
+    """An output layer whose weight is an embedding's."""
+    head = nn.Linear(6, 9, bias=False)
+    head.weight = nn.Embedding(9, 6).weight
+    return head
+
+
+def _other_calls() -> list[LayerCall]:
+    x = ((2, 3, 6),)
+    calls = [LayerCall("Block", partial(_block, p), x) for p in ("pre", "post", "sandwich")]
+    calls += [
+        LayerCall("Block", partial(_block, p, True), ((2, 3, 6), (2, 4, 6)), use=_with_memory)
+        for p in ("pre", "sandwich")
+    ]
+    for activation in ("gelu_new", "relu", "silu"):
+        make = partial(FeedForward, 6, 5, activation=activation, bias=activation != "silu")
+        calls.append(LayerCall("FeedForward", make, x))
+        gated = partial(GatedFeedForward, 6, 5, activation=activation, bias=activation == "relu")
+        calls.append(LayerCall("GatedFeedForward", gated, x))
+    calls += [LayerCall("OffsetRMSNorm", partial(OffsetRMSNorm, 6, eps, offset), x)
+              for eps, offset in ((1e-6, 1.0), (0.1, 0.5))]  # fmt: skip
+    calls += [LayerCall("SoftCappedHead", partial(SoftCappedHead, 6, 9, cap, bias), x)
+              for cap, bias in ((0.8, False), (3.0, True))]  # fmt: skip
+    for make_head in (_tied, partial(nn.Linear, 6, 9), partial(SoftCappedHead, 6, 9, 0.8)):
+        calls.append(
+            LayerCall(
+                "head_loss", partial(_with_its_loss, make_head), ((2, 3, 6), (2, 3)),
+                ids_below=9,
+            )
+        )  # fmt: skip
+    calls.append(LayerCall("LoRALayer", lambda: LoRALayer(6, 5, rank=3, alpha=8.0), x))
+    calls += [
+        LayerCall(
+            "LinearWithLoRA",
+            partial(lambda bias: LinearWithLoRA(nn.Linear(6, 5, bias=bias), 3, 8.0), bias),
+            x,
+        )
+        for bias in (True, False)
+    ]
+    return calls
+
+
+# ----------------------------------------------------------------------------------------- caches
+def _text(cache: Any, x: Tensor, order: tuple[int, ...] = (2, 0, 1)) -> Tensor:
+    """What append returns while a text (B, H, 9, D) is written, shortened, moved and continued."""
+    results = [_appended(cache, x[:, :, :4])]
+    results.append(_appended(cache, x[:, :, 4:7]))
+    cache.truncate(5)
+    results.append(_appended(cache, x[:, :, 7:8]))
+    cache.reorder(list(order))
+    results.append(_appended(cache, x[:, :, 8:]))
+    return cat([*results, _number(cache.length, x)])
+
+
+def _appended(cache: Any, keys: Tensor) -> Tensor:
+    """Keys, values (−keys) and the first position of an append, as one row of numbers."""
+    keys, values, first = cache.append(keys, -keys)
+    return cat([keys.flatten(), values.flatten(), _number(first, keys), _number(keys.shape[2],
+                                                                                keys)])  # fmt: skip
+
+
+def _number(n: int, like: Tensor) -> Tensor:
+    return wrap(np.array([n], like.array.dtype))
+
+
+def _memory_kept(cache: Any, x: Tensor) -> Tensor:
+    first = _appended(cache, x)
+    cache.truncate(1)
+    cache.reorder([1, 1, 0, 2])
+    stored = cache.stored()
+    if stored is None:
+        return first
+    return cat([first, *(s.flatten() for s in stored), _number(cache.length, x)])
+
+
+def _decoder(cache: Any, x: Tensor) -> Tensor:
+    cache.cross.append(x[:, :, :3], x[:, :, 2:5])
+    cache.own.append(x[:, :, :4], x[:, :, 1:5])
+    cache.truncate(2)
+    cache.reorder([2, 0, 1])
+    memory = [s.flatten() for s in cache.cross.stored()]
+    return cat([_appended(cache.own, x[:, :, 5:]), *memory, _number(cache.length, x)])
+
+
+def _model(cache: Any, x: Tensor) -> Tensor:
+    for n, layer in enumerate(cache.layers):
+        layer.append(x[:, :, :5] * (n + 1.0), x[:, :, :5])
+    cache.truncate(3)
+    cache.reorder([2, 0, 1])
+    results = [_appended(layer, x[:, :, 5:]) for layer in cache.layers]
+    return cat([*results, _number(len(cache), x)])
+
+
+def _cache_calls() -> list[LayerCall]:
+    x = ((3, 2, 9, 4),)
+    calls = [
+        LayerCall("AttentionCache", partial(AttentionCache, 20, window), x, use=_text)
+        for window in (None, 3, 5)
+    ]
+    calls.append(LayerCall("CrossCache", CrossCache, x, use=_memory_kept))
+    calls.append(
+        LayerCall(
+            "DecoderCache", lambda: DecoderCache(AttentionCache(20), CrossCache()), x, use=_decoder
+        )
+    )
+    calls.append(
+        LayerCall("Cache", lambda: Cache([AttentionCache(20, w) for w in (None, 4)], 20), x,
+                  use=_model)
+    )  # fmt: skip
+    return calls
+
+
+def layer_calls(name: str | None = None) -> list[LayerCall]:
+    """The calls of the layer of this name, or of all layers."""
+    every = [*_attention_calls(), *_rotary_calls(), *_other_calls(), *_cache_calls()]
+    return [call for call in every if name is None or call.layer == name]
+
+
+def largest_difference(name: str) -> float:
+    """Between a layer's outputs and its slow twin's, over all of its calls, in float64."""
+    differences = []
+    for call in layer_calls(name):
+        layer, inputs = call.made()
+        with no_grad():
+            expected, got = call.run(call.twin(layer), inputs), call.run(call.made()[0], inputs)
+        differences.append(float(abs(got.array - expected.array).max(initial=0.0)))
+    return max(differences)

@@ -1,0 +1,29 @@
+"""Which exercises build each layer of models."""
+
+from __future__ import annotations
+
+__all__ = ["EXERCISES_OF"]
+
+EXERCISES_OF: dict[str, tuple[str, ...]] = {
+    "Attention": (
+        "multi_head_attention",
+        "grouped_query_attention",
+        "sliding_window",
+        "qk_norm",
+        "soft_cap",
+        "cross_attention",
+    ),
+    "AttentionCache": ("kv_cache", "window_cache"),
+    "Block": ("transformer_block", "norm_places"),
+    "Cache": ("cache_rows",),
+    "CrossCache": ("cross_attention",),
+    "DecoderCache": ("cache_rows",),
+    "FeedForward": ("feed_forward",),
+    "GatedFeedForward": ("gated_feed_forward",),
+    "LinearWithLoRA": ("lora",),
+    "LoRALayer": ("lora",),
+    "OffsetRMSNorm": ("offset_rms_norm",),
+    "Rotary": ("rotary_positions", "rotary_scaling"),
+    "SoftCappedHead": ("soft_cap",),
+    "head_loss": ("tied_weights", "chunked_loss"),
+}
