@@ -138,7 +138,8 @@ def load(
         remote = NAMED[name_or_path]
         file = path(name_or_path, progress=progress, timeout=timeout)
         return Corpus(_read(file), name_or_path, remote.addresses[0], remote.licence)
-    place, skipped = Path(name_or_path).expanduser(), ()
+    skipped: tuple[str, ...] = ()
+    place = Path(name_or_path).expanduser()
     if place.is_dir():
         text, skipped = _read_folder(place)
     elif place.exists():
