@@ -39,7 +39,7 @@ amp
 cuda.amp
 cuda
 backends
-nn  optim  utils
+nn  optim  utils  linalg
 serialization  testing
 layers
 weights.families  text  data

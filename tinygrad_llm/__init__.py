@@ -106,6 +106,8 @@ from .functions.linalg import (
     tensordot,
     vdot,
 )
+from .functions.linear_algebra import det, logdet, slogdet
+from .functions.linear_algebra import inv as inverse
 from .functions.logic import (
     all,
     any,
@@ -175,6 +177,7 @@ from .functions.rounding import (
     signbit,
     trunc,
 )
+from .functions.running import cummax, cummin, cumprod, cumulative_trapezoid, trapezoid
 from .functions.search import (
     argwhere,
     bincount,
@@ -269,16 +272,18 @@ strided = "strided"
 FloatTensor = Tensor
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
+trapz = trapezoid
 
 __version__ = "0.1.0"
 
 _PACKAGES = (
-    "amp arrays backends cuda data files finetune functions generation layers models nn ops optim "
-    "serialization study testing text training utils weights"
+    "amp arrays backends cuda data files finetune functions generation layers linalg models nn ops "
+    "optim serialization study testing text training utils weights"
 ).split()
 # Functions that are not methods of Tensor: their files are imported when first used.
 _ELSEWHERE = {
     "cartesian_prod": "functions.creation.grids",
+    "cdist": "functions.distances",
     "combinations": "functions.creation.grids",
     "cosine_similarity": "functions.norm",
     "dropout": "functions.dropout",
@@ -294,6 +299,7 @@ _ELSEWHERE = {
 if _TYPE_CHECKING:
     from .autograd.finite_differences import gradcheck
     from .functions.creation.grids import cartesian_prod, combinations, meshgrid
+    from .functions.distances import cdist
     from .functions.dropout import dropout
     from .functions.embedding import embedding
     from .functions.norm import cosine_similarity, layer_norm, rms_norm

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["atomic_write", "remove_old_parts", "sync_folder"]
+
+_PAUSES = (0.01, 0.05, 0.2, 0.5)  # seconds between attempts to replace a file on Windows
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
@@ -29,6 +32,31 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """os.replace; Windows refuses while anybody has the file open or mapped, so it is tried again.
+
+    A virus scanner or an indexer lets go within a second; a memory map of this process when the
+    arrays that were read from the file are gone.
+    Raises: OSError from the disk; on Windows PermissionError that says what holds the file.
+    """
+    for pause in _PAUSES if sys.platform == "win32" else ():
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(pause)
+    try:
+        os.replace(temporary, path)
+    except PermissionError as error:
+        if sys.platform != "win32":
+            raise
+        raise PermissionError(
+            error.errno,
+            "Windows does not replace a file that is open or mapped: close what reads it, delete "
+            "the tensors that were loaded from it, or write to another name",
+            str(path),
+        ) from error
 
 
 @contextmanager
@@ -51,7 +79,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()

@@ -20,6 +20,7 @@ from ..layers.block import Block
 from ..layers.cache import Cache
 from ..layers.feed_forward import FeedForward
 from ..tensor import Tensor
+from ..weights.families.gpt2 import module_names
 from .base import LanguageModel
 from .config import ModelConfig, flag, fraction, integer
 
@@ -148,6 +149,13 @@ class GPT(LanguageModel):
         x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T or B, T, C) -> (B, T, C)
         x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, mask=mask)
         return self.final_norm(x)
+
+    def published_modules(self) -> dict[str, tuple[str, bool]]:
+        """Our name of each module -> (transformers' name, whether its matrix is transposed).
+
+        LoRA adapters for the published GPT-2 are read and written under these names.
+        """
+        return module_names(self.config.n_layers)
 
     def new_cache(self) -> Cache:
         """An empty KV cache for `forward`, with room for context_length tokens."""

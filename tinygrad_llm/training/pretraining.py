@@ -44,6 +44,7 @@ from .weight_decay import decay_groups
 __all__ = ["Pretraining"]
 
 _VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+_NAMED_FILES = 8  # of a folder's files that are left out
 _PASSES = 30  # over the text at most, when the steps are chosen by time
 
 
@@ -124,6 +125,11 @@ class Pretraining:
                 raise FileNotFoundError(
                     f"{error}; if the text has moved, name its new place beside the run"
                 ) from error
+        for line in self.corpus.skipped[:_NAMED_FILES]:
+            self.progress.note(f"left out     {line}")
+        if len(self.corpus.skipped) > _NAMED_FILES:
+            n = len(self.corpus.skipped) - _NAMED_FILES
+            self.progress.note(f"left out     and {n:,} more")
         self.split_and_tokenize()
         self.build()
 

@@ -17,6 +17,7 @@ from ... import random
 from ...files.json_files import write_json
 from ...files.untrusted import describe
 from ...layers import lora
+from ...models.pretrained import PRETRAINED
 from ...nn import Module
 from ...text import Tokenizer, load_tokenizer
 from ...training.checkpoint import Checkpoint
@@ -265,5 +266,8 @@ class Finetuning(ABC):
     def save_adapter(self) -> None:
         """Writes the LoRA layers, if there are any, in PEFT's format."""
         if lora.layers(self.model):
-            lora.save(self.model, self.folder / "adapter", base_model=self.o.base)
+            published = self.o.base in PRETRAINED and self.name != "classify"
+            lora.save(
+                self.model, self.folder / "adapter", base_model=self.o.base, published=published
+            )
             self.note(f"adapter      {self.folder / 'adapter'}, in PEFT's format")

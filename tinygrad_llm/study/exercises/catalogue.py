@@ -24,9 +24,9 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
     ("The engine", "topological_order accumulation no_grad unbroadcast"),
     ("Kinks and choices", "abs step where maximum minimum masked_fill clamp relu leaky_relu "
      "remainder cast move"),
-    ("Many into one", "sum mean expand cumsum extreme prod var std norm"),
+    ("Many into one", "sum mean expand cumsum cumprod extreme prod var std norm"),
     ("The same numbers elsewhere", "reshape permute cat split flip roll tril triu pad"),
-    ("Products", "matmul linear einsum linear_layer"),
+    ("Products", "matmul linear einsum solve logabsdet linear_layer"),
     ("Picking", "index index_put gather scatter_add embedding read_view write_view "
      "embedding_layer"),
     ("Activations", "logsigmoid softplus silu elu gelu feed_forward gated_feed_forward"),
