@@ -278,6 +278,14 @@ def _prod(d: Draw) -> Call:
 
 
 row(ops.Prod, _prod, lambda x, dim, keepdim: x.prod(dim, keepdims=keepdim))
+
+
+def _cumprod(d: Draw) -> Call:
+    (x,), options = along()(d)
+    return [np.asarray(x * d.mask(x.shape, 0.8))], options  # zeros among them
+
+
+row(ops.Cumprod, _cumprod, lambda x, dim: x.cumprod(dim))
 row(ops.Cumsum, along(), lambda x, dim: x.cumsum(dim))
 
 
@@ -509,6 +517,22 @@ def _matmul(d: Draw) -> Call:
 
 
 row(ops.Matmul, _matmul, np.matmul)
+
+
+def _invertible(d: Draw, lead: Any, n: int) -> Any:
+    """Matrices whose singular values are between 0.5 and 2, det of either sign."""
+    q, r = (np.linalg.qr(d.real((*lead, n, n)))[0] for _ in range(2))
+    return np.asarray((q * d.rng.uniform(0.5, 2.0, (*lead, 1, n))) @ r)
+
+
+def _solve(d: Draw) -> Call:
+    lead, n = d.shape(0, 2), d.size(1, 4)
+    return [_invertible(d, lead, n), d.real((*lead, n, d.size(1, 3)))], {}
+
+
+row(ops.Solve, _solve, lambda a, b: np.linalg.inv(a) @ b)
+row(ops.Logabsdet, lambda d: ([_invertible(d, d.shape(0, 2), d.size(1, 4))], {}),
+    lambda a: np.log(np.abs(np.linalg.det(a))))  # fmt: skip
 
 _EQUATIONS = (
     "ij,jk->ik", "bij,bjk->bik", "bhqd,bhkd->bhqk", "i,i->", "i,j->ij", "ij->ji", "ij->i", "ij->",

@@ -42,9 +42,7 @@ amp  _dynamo
 cuda.amp  compiler
 cuda
 backends  distributions
-distributions
-optim  utils
-nn
+nn  optim  utils  linalg
 serialization  testing
 layers
 weights.families  text  data

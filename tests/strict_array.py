@@ -75,7 +75,8 @@ def _inner(value: Any, where: str) -> Any:
 def _outer(value: Any) -> Any:
     """NumPy's result as a strict array, or several; views know their owner."""
     if isinstance(value, tuple | list):
-        return type(value)(_outer(v) for v in value)
+        items = [_outer(v) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
@@ -377,6 +378,12 @@ def get_array_module(*args: Any) -> Any:
     """This module if any argument is one of its arrays, else numpy."""
     return _module if builtins.any(isinstance(a, ndarray) for a in args) else np
 
+
+linalg = types.SimpleNamespace(
+    LinAlgError=np.linalg.LinAlgError,
+    **{name: _function(name, getattr(np.linalg, name))
+       for name in ("det", "eigh", "inv", "qr", "slogdet", "solve", "svd")},
+)  # fmt: skip
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -181,8 +182,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(cli, tmp_path):
     running.send_signal(signal.SIGINT)
     output, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
-    command = re.search(r"to continue: (tinygrad-llm pretrain --resume r)$", output, re.M)
+    command = re.search(r"to continue: (.*)$", output, re.M)
     assert command, output
+    assert shlex.split(command[1])[-5:] == "-m tinygrad_llm.cli pretrain --resume r".split()
+    assert shutil.which(shlex.split(command[1])[0])  # as it was called: it can be typed again
     assert "Traceback" not in err
     step = find_checkpoint("r").step
     assert step >= 1
@@ -634,3 +637,18 @@ def test_a_gpu_of_another_number(cli, other_device, fresh_cuda):
     count = tinygrad_llm.cuda.device_count()
     code, _, err = cli("pretrain", "text.txt", "--device", f"cuda:{count}")
     assert code and f"--device cuda:{count}: this machine has {count} GPU(s)" in err
+
+
+def test_a_text_that_moved_resumes(cli, tmp_path):
+    """The same SHA-256 at another place; without the new place the message asks for it."""
+    run = ["pretrain", "text.txt", "--tokenizer", "char", "--steps", "2", "--out", "r", *SMALL]
+    assert cli(*run)[0] == 0
+    os.makedirs("elsewhere")
+    os.rename("text.txt", "elsewhere/moved.txt")
+    code, _, err = cli("pretrain", "--resume", "r", "--steps", "3", "--plain")
+    assert code == 2 and "if the text has moved, name its new place" in err
+    code, _, err = cli(
+        "pretrain", "elsewhere/moved.txt", "--resume", "r", "--steps", "3", "--plain"
+    )
+    assert code == 0, err
+    assert find_checkpoint("r").step == 3

@@ -83,6 +83,31 @@ def test_a_folder(tmp_path):
     assert corpus.name == tmp_path.name and corpus.source == str(tmp_path)
 
 
+def test_what_is_not_a_text_and_old_runs_are_left_out_of_a_folder(tmp_path):
+    for name, data in [
+        ("a.txt", b"first"), ("b.png", b"\x89PNG\r\n\0\0\0"), 
+        ("late.bin", b"x" * (1 << 20) + b"\0"),
+        ("notes/manifest.txt", b"second"), ("runs/r1/losses.jsonl", b"{}"),
+        ("runs/r1/checkpoints/step-1/manifest.json", b"{}"), ("kept/manifest.json", b"{}"),
+        ("runs/r1/checkpoints/step-1/model.safetensors", b"12345678{}"), ("z.md", b"third"),
+    ]:  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(data)
+    corpus = corpora.load(tmp_path)
+    assert corpus.text == "first\n\nsecond\n\nthird\n"
+    assert {line.replace("\\", "/") for line in corpus.skipped} == {
+        "b.png (not a text)", "late.bin (not a text)", "runs/r1 (the folder of a run)",
+        "kept (the folder of a run)",
+    }  # fmt: skip
+
+
+def test_a_folder_of_runs_alone(tmp_path):
+    (tmp_path / "checkpoints" / "step-3").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-3" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds no texts, only .*the folder of a run"):
+        corpora.load(tmp_path)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no corpus and no file is called .*none.txt"):
         corpora.load(tmp_path / "none.txt")

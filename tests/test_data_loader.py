@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 import time
 
@@ -170,3 +172,187 @@ def test_a_loader_feeds_a_training_loop():
     seen = [b for (b,) in DataLoader(TensorDataset(x), batch_size=4, shuffle=True)]
     assert [tuple(b.shape) for b in seen] == [(4, 2), (2, 2)]
     assert sorted(tg.cat(seen).tolist()) == x.tolist()
+
+
+# ------------------------------------------------------------------ StopIteration that is an error
+class Stopping(Dataset):
+    """Example 3 raises StopIteration, as a forgotten next() of an iterator that has ended does."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return next(iter([])) if i == 3 else i
+
+
+class StoppingInOneCall(Stopping):
+    def __getitems__(self, indices):
+        return [self[i] for i in indices]
+
+
+class StoppingStream(IterableDataset):
+    def __iter__(self):
+        yield from (0, 1, 2)
+        yield next(iter([]))
+        yield 4
+
+
+class StreamThatDoesNotBegin(IterableDataset):
+    def __iter__(self):
+        return next(iter([]))
+
+
+class Range(Dataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return i
+
+
+def stop_at_three(batch):
+    """A collate_fn, of a list or of one example."""
+    if 3 in (batch if isinstance(batch, list) else [batch]):
+        raise StopIteration
+    return batch
+
+
+STOPS = {
+    "example": (Stopping(), {}),
+    "examples in one call": (StoppingInOneCall(), {}),
+    "stream": (StoppingStream(), {}),
+    "a stream that does not begin": (StreamThatDoesNotBegin(), {}),
+    "collate_fn": (Range(), {"collate_fn": stop_at_three}),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("size", [1, 2, 4, None])
+@pytest.mark.parametrize("name", STOPS)
+def test_stop_iteration_loses_no_batch_in_silence(name, size, workers):
+    data, options = STOPS[name]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(DataLoader(data, size, num_workers=workers, **options))
+
+
+def test_stop_iteration_of_worker_init_fn():
+    with pytest.raises(RuntimeError, match="worker_init_fn raised StopIteration"):
+        list(DataLoader(Range(), 2, num_workers=2, worker_init_fn=lambda i: next(iter([]))))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_ends_as_before(workers):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            me = get_worker_info()
+            return iter(range(5) if me is None or me.id == 0 else range(10, 13))
+
+    for size, last, n in [(2, False, 5), (2, True, 3), (None, False, 8), (100, True, 0)]:
+        batches = list(DataLoader(Stream(), size, num_workers=workers, drop_last=last))
+        assert len(batches) == (n if workers else {(2, False): 3, (2, True): 2}.get(
+            (size, last), 5 if size is None else 0
+        ))  # fmt: skip
+
+
+# ------------------------------------------------------------------------ errors and the rest
+@pytest.mark.parametrize("workers", [0, 1, 2, 5])
+def test_every_batch_after_errors_comes(workers):
+    """As many errors as there are batches made ahead do not use up what is left."""
+
+    class Bad(Range):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, i):
+            if i % 2:
+                raise ValueError(f"example {i}")
+            return i
+
+    batches = iter(DataLoader(Bad(), batch_size=None, num_workers=workers))
+    seen, errors = [], 0
+    while True:
+        try:
+            seen.append(next(batches))
+        except StopIteration:
+            break
+        except ValueError:
+            errors += 1
+    assert seen == list(range(0, 40, 2)) and errors == 20
+
+
+def test_a_pass_that_timed_out_does_not_look_like_one_that_ended():
+    leave = threading.Event()
+
+    class Waiting(Range):
+        def __getitem__(self, i):
+            leave.wait(10)
+            return i
+
+    batches = iter(DataLoader(Waiting(), 2, num_workers=1, timeout=0.05))
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="timed out after 0.05 seconds"):
+            next(batches)
+    leave.set()
+
+
+def test_loaders_in_threads_share_a_generator():
+    """Their base seeds and orders come from one stream, and none is drawn twice."""
+    generator = tg.Generator().manual_seed(4)
+    seeds = []
+
+    def work():
+        for _ in range(20):
+            batches = iter(DataLoader(Range(), 2, shuffle=True, generator=generator))
+            assert sorted(x for b in batches for x in b.tolist()) == list(range(6))
+            seeds.append(batches.base_seed)
+
+    pool = [threading.Thread(target=work) for _ in range(6)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join()
+    assert len(set(seeds)) == 6 * 20
+
+
+# ----------------------------------------------------------------------------------- forking
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_fork_with_a_live_loader(taken):
+    """The child reads a clear error from the inherited pass, begins its own, and ends."""
+    loader = DataLoader(Slow(12), 2, num_workers=3)
+    batches = iter(loader)
+    for _ in range(taken):
+        next(batches)
+
+    def child():
+        nonlocal batches
+        try:
+            next(batches)
+        except RuntimeError as error:
+            assert "before the process was forked" in str(error)
+        else:
+            raise AssertionError
+        assert [x for b in loader for x in b.tolist()] == list(range(12))
+        batches = None
+        gc.collect()
+
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            child()
+            code = 0
+        finally:
+            os._exit(code)
+    for _ in range(1000):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        pytest.fail("the child hangs")
+    assert status == 0
+    assert [x for b in batches for x in b.tolist()] == list(range(2 * taken, 12))

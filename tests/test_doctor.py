@@ -271,3 +271,19 @@ def test_exit_codes(monkeypatch, capsys, severity, options, code):
     with pytest.raises(SystemExit) as end:
         main(["doctor", *options])
     assert end.value.code == code and capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("there", "uv", "expected"), [
+    ({"pip"}, None, "-m pip install cupy"), ({"pip"}, "/bin/uv", "-m pip install cupy"),
+    ({"ensurepip"}, "/bin/uv", "uv pip install --python "),
+    ({"ensurepip"}, None, "-m ensurepip && "),
+    (set(), None, ""),
+])  # fmt: skip
+def test_what_is_recommended_is_there(monkeypatch, there, uv, expected):
+    """An environment without pip is not sent to pip."""
+    from tinygrad_llm.study.doctor import finding
+
+    monkeypatch.setattr(finding, "installed", there.__contains__)
+    monkeypatch.setattr(finding.shutil, "which", lambda name: uv)
+    command = finding.pip_install("cupy")
+    assert expected in command and bool(command) is bool(expected)

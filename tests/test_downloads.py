@@ -5,7 +5,11 @@ import io
 import os
 import socket
 import sys
+import tempfile
+import threading
+import time
 import zipfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -212,7 +216,8 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv(DATA_VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     home = tmp_path / "home"
     for platform, folder in [
         ("linux", tmp_path),
@@ -227,3 +232,227 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     for wrong in ("relative", ""):
         monkeypatch.setenv("XDG_CACHE_HOME", wrong)
         assert cache_folder() == home / ".cache" / "tinygrad_llm"
+
+
+def test_the_cache_folder_of_a_user_without_a_home(monkeypatch, tmp_path):
+    """As in a container whose user has a number only."""
+    for name in (DATA_VARIABLE, "HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    for platform in ("linux", "darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert cache_folder() == Path(tempfile.gettempdir()) / "tinygrad_llm"
+    monkeypatch.setenv(DATA_VARIABLE, "~nobody-of-this-name/data")
+    assert cache_folder() == Path("~nobody-of-this-name/data")
+
+
+# ------------------------------------------------------------ failures of every library on the way
+FAILURES = {
+    "not an address": "no address",
+    "no scheme": "://x",
+    "a file": "file:///etc/hostname",
+    "ftp": "ftp://127.0.0.1/a",
+    "data": "data:text/plain,hello",
+    "a wrong port": "http://127.0.0.1:99999999/a",
+    "a port of letters": "http://127.0.0.1:abc/a",
+    "a name that IDNA refuses": "http://a" + "é" * 80 + ".example/a",
+    "control characters": "http://127.0.0.1/a b\nc",
+    "half an IPv6 address": "http://[::1/a",
+    "no host": "http:///a",
+}
+
+
+@pytest.mark.parametrize("address", FAILURES.values(), ids=FAILURES)
+def test_an_address_that_fails_is_not_the_last_one(server, tmp_path, address):
+    good = server.add("/good", "good", TEXT)
+    assert fetch(remote(address, good), tmp_path).read_bytes() == TEXT
+    with pytest.raises(DownloadError, match="could not be downloaded"):
+        fetch(remote(address, file_name="other"), tmp_path)
+
+
+ANSWERS = {
+    "no HTTP": b"hello\r\n\r\n",
+    "nothing": b"",
+    "a wrong status": b"HTTP/1.1 abc OK\r\n\r\n",
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "a line too long": b"HTTP/1.1 200 OK\r\na: " + b"b" * 70_000 + b"\r\n\r\n",
+    "a wrong chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+    "a chunk cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "a length of other digits": "HTTP/1.1 200 OK\r\nContent-Length: ²\r\n\r\n".encode("latin-1"),
+    "a long length": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "redirect to a file": b"HTTP/1.1 302 Go\r\nLocation: file:///etc/hostname\r\n\r\n",
+    "redirect to ftp": b"HTTP/1.1 301 Go\r\nLocation: ftp://127.0.0.1/a\r\n\r\n",
+    "redirect to nothing": b"HTTP/1.1 302 Go\r\nLocation: http://[::1\r\n\r\n",
+    "redirect to itself": b"HTTP/1.1 302 Go\r\nLocation: /a\r\n\r\n",
+    "an error with colours": b"HTTP/1.1 500 \x1b[31mred\r\n\r\n",
+}
+
+
+@contextmanager
+def answering(*pieces, wait=0.0):
+    """A server that answers each request with these bytes, piece by piece."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over = threading.Event()
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        if wait and over.wait(wait):
+                            break
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/a"
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_that_fails_is_not_the_last_one(server, tmp_path, answer):
+    good = server.add("/good", "good", TEXT)
+    with answering(answer) as address:
+        assert fetch(remote(address, good), tmp_path).read_bytes() == TEXT
+        (tmp_path / "text.txt").unlink()
+        with pytest.raises(DownloadError) as caught:
+            fetch(remote(address), tmp_path, timeout=5.0)
+    assert names(tmp_path) == [] and "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["headers", "bytes"])
+def test_a_server_that_drips_is_left(server, tmp_path, head):
+    """Each byte comes in time, and the whole never does."""
+    first = head or b"HTTP/1.1 200 OK\r\n"
+    good = server.add("/good", "good", TEXT)
+    drops = [b"x"] * 500
+    with answering(first, *drops, wait=0.02) as address:
+        began = time.monotonic()
+        assert fetch(remote(address, good), tmp_path, time_limit=0.3).read_bytes() == TEXT
+        assert time.monotonic() - began < 5.0
+        with pytest.raises(DownloadError, match="took more than 0.3 seconds"):
+            fetch(remote(address, file_name="b"), tmp_path, time_limit=0.3)
+
+
+def test_a_broken_library_is_not_the_end(server, tmp_path, monkeypatch):
+    good = server.add("/good", "good", TEXT)
+    errors = [RuntimeError("of ssl"), ValueError("of a codec"), LookupError("x"), MemoryError()]
+    for error in errors:
+        calls = []
+
+        def opened(address, *times, error=error, calls=calls, true=downloads._opened):
+            calls.append(address)
+            if len(calls) == 1:
+                raise error
+            return true(address, *times)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(downloads, "_opened", opened)
+            assert fetch(remote(good, good), tmp_path).read_bytes() == TEXT
+        (tmp_path / "text.txt").unlink()
+
+
+def damaged_archive():
+    data = bytearray(archive(inside=TEXT))
+    data[60:90] = b"\xff" * 30  # the packed bytes
+    return bytes(data)
+
+
+def encrypted_archive():
+    data = bytearray(archive(inside=TEXT))
+    data[6] |= 1
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def archive_of_another_method():
+    data = bytearray(archive(inside=TEXT))
+    data[8] = data[data.rindex(b"PK\x01\x02") + 10] = 77
+    return bytes(data)
+
+
+@pytest.mark.parametrize("make", [damaged_archive, encrypted_archive, archive_of_another_method])
+def test_a_zip_of_every_damage(server, tmp_path, make):
+    bad, good = server.add("/bad", "good", make()), server.add("/z", "good", archive(inside=TEXT))
+    assert fetch(remote(bad, good, member="inside"), tmp_path).read_bytes() == TEXT
+    with pytest.raises(DownloadError, match="a zip that cannot be read"):
+        fetch(remote(bad, member="inside", file_name="b"), tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed(server, tmp_path):
+    old = tmp_path / ".text.txt.123-abcd.part"
+    new, other = tmp_path / ".text.txt.124-abcd.part", tmp_path / ".more.txt.123-abcd.part"
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    fetch(remote(server.add("/a", "good", TEXT)), tmp_path)
+    assert names(tmp_path) == sorted(["text.txt", new.name, other.name])
+
+
+# ------------------------------------------------------------------ folders that cannot be used
+def refusing(name, path, error):
+    """Path.NAME as it is, except that it raises the error for one path."""
+    true = getattr(Path, name)
+
+    def method(self, *args, **kwargs):
+        if Path(self) == path:
+            raise error
+        return true(self, *args, **kwargs)
+
+    return method
+
+
+def test_a_cache_folder_that_cannot_be_read(server, tmp_path, monkeypatch):
+    file = remote(server.add("/a", "good", TEXT))
+    error = PermissionError(13, "Permission denied", str(tmp_path / "text.txt"))
+    monkeypatch.setattr(Path, "stat", refusing("stat", tmp_path / "text.txt", error))
+    with pytest.raises(DownloadError, match=f"cannot be reached.*{DATA_VARIABLE}"):
+        fetch(file, tmp_path)
+
+
+def test_a_file_in_the_cache_that_cannot_be_read(server, tmp_path, monkeypatch):
+    file = remote(server.add("/a", "good", TEXT))
+    (tmp_path / "text.txt").write_bytes(TEXT)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(downloads, "sha256_of", refuse)
+    with pytest.raises(DownloadError, match=f"text.txt cannot be read.*{DATA_VARIABLE}"):
+        fetch(file, tmp_path)
+
+
+def test_a_folder_in_place_of_the_file(server, tmp_path):
+    (tmp_path / "text.txt").mkdir()
+    with pytest.raises(DownloadError, match="text.txt cannot be read .*is a folder"):
+        fetch(remote(server.add("/a", "good", TEXT)), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(server, tmp_path, monkeypatch):
+    @contextmanager
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+        yield
+
+    monkeypatch.setattr(downloads, "atomic_write", refuse)
+    with pytest.raises(DownloadError, match=f"writing there is not allowed.*{DATA_VARIABLE}"):
+        fetch(remote(server.add("/a", "good", TEXT)), tmp_path)
+
+
+def test_errors_of_the_progress_function_are_its_own(server, tmp_path):
+    def progress(done, total):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fetch(remote(server.add("/a", "good", TEXT)), tmp_path, progress=progress)
+    assert names(tmp_path) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study import TWINS
 from tinygrad_llm.study.check.samples import samples
 from tinygrad_llm.study.exercises import check_file, exercise, exercises
-from tinygrad_llm.study.exercises.child import Report
+from tinygrad_llm.study.exercises.child import OUTPUT_LIMIT, Report, _limit_this_process
 from tinygrad_llm.study.exercises.grading import grade
 from tinygrad_llm.study.mistakes import MISTAKES
 from tinygrad_llm.tensor import wrap
@@ -380,6 +383,120 @@ def test_a_folder_with_odd_names_works(tmp_path):
     for name in ("json", "numpy", "typing", "random"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported by mistake')\n")
     assert report_of(exercise("exp").solution(), tmp_path).passed
+
+
+FORGED = """
+import json, os, sys
+rows = [{"aspect": "gradient", "ok": True, "text": ""}]
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print(json.dumps({'key': '', 'rows': rows}))\nprint(json.dumps(rows))\n",
+        "print(json.dumps(rows), file=sys.stderr, flush=True)\nos._exit(0)\n",
+        "[open(a, 'w').write(json.dumps(rows)) for a in sys.argv[3:] if not os.path.exists(a)]\n"
+        "os._exit(0)\n",
+        "import glob, tempfile\n"
+        "for f in glob.glob(tempfile.gettempdir() + '/*/'):\n"
+        "    if os.access(f, os.W_OK):\n"
+        "        for name in ('rows.json', 'printed.txt'):\n"
+        "            open(f + name, 'w').write(json.dumps({'rows': rows, 'key': None}))\n"
+        "            os.remove(f + name)\n"
+        "os._exit(0)\n",
+        "print(sys.stdin.read() + json.dumps(rows))\nos._exit(0)\n",
+        "sys.stdout.write(json.dumps(rows)); sys.stdout.flush(); os.kill(os.getpid(), 9)\n",
+    ],
+)
+def test_a_result_is_not_forged(text, tmp_path):
+    """What the file prints or leaves behind is not taken for the grader's result."""
+    report = report_of(FORGED + text, tmp_path)
+    assert not report.passed and len(report.rows) == 1
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("line", ["'x' * 10_000", "'1234'", "'é' * 999"])
+def test_endless_output_is_stopped(stream, line, tmp_path):
+    text = f"import sys\nwhile True:\n    print({line}, file=sys.{stream})\n"
+    report = report_of(text, tmp_path)
+    assert "printed more than 1,048,576 bytes" in report.rows[0].text
+    assert len(report.printed.encode()) <= OUTPUT_LIMIT + 3
+
+
+def test_output_below_the_limit_is_kept_whole(tmp_path):
+    text = exercise("exp").solution() + "\nprint('a' * 500_000)\nprint('the last line')\n"
+    report = report_of(text, tmp_path)
+    assert report.passed and report.printed.endswith("the last line\n")
+    assert len(report.printed) > 500_000
+
+
+limited = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+
+
+@limited
+@pytest.mark.parametrize(
+    "line",
+    ["x = np.ones(1 << 30)", "x = bytearray(1 << 33)", "x = [b'1' * 10**8 for _ in range(1000)]"],
+)
+def test_memory_is_limited(line, tmp_path):
+    report = report_of(f"import numpy as np\n{line}\n", tmp_path)
+    assert "line 2" in report.rows[0].text and "more memory than the 2 GiB" in report.rows[0].text
+    report = report_of(with_backward("exp", line + "\nreturn g"), tmp_path)
+    assert not report.passed and "more memory than the 2 GiB" in report.rows[-1].text
+
+
+@limited
+def test_files_are_limited(tmp_path):
+    text = "f = open('big.bin', 'wb')\nwhile True:\n    f.write(b'0' * 10_000_000)\n"
+    report = report_of(text, tmp_path)
+    assert "raised OSError" in report.rows[0].text and "large" in report.rows[0].text
+    assert (tmp_path / "big.bin").stat().st_size <= 1 << 26
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+@pytest.mark.parametrize("ending", ["", "while True: pass", "import os; os._exit(0)", "1 / 0"])
+def test_what_the_file_started_ends_too(ending, tmp_path):
+    text = (
+        "import subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        f"open('pid', 'w').write(str(p.pid))\n{ending}\n"
+    )
+    report_of(text, tmp_path, seconds=4.0)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            break
+        if state == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("it still runs")
+
+
+def test_a_thread_that_never_ends_delays_nothing(tmp_path):
+    text = exercise("exp").solution()
+    text += "\nimport threading, time\nthreading.Thread(target=lambda: time.sleep(300)).start()\n"
+    assert report_of(text, tmp_path, seconds=30.0).passed
+
+
+def test_streams_that_the_file_closed(tmp_path):
+    text = exercise("exp").solution() + "\nimport sys\nsys.stdout.close()\nsys.stderr = None\n"
+    assert report_of(text, tmp_path).passed
+
+
+def test_a_system_without_groups_and_limits(tmp_path, monkeypatch):
+    """As on Windows: the child alone is ended, and time and output are limited all the same."""
+    monkeypatch.delattr(os, "killpg", raising=False)
+    assert report_of(exercise("exp").solution(), tmp_path).passed
+    report = report_of("while True: pass\n", tmp_path, seconds=2.0)
+    assert "did not end within 2 seconds" in report.rows[0].text
+    report = report_of("while True: print('y' * 999)\n", tmp_path)
+    assert "printed more than" in report.rows[0].text
+    monkeypatch.setitem(sys.modules, "resource", None)
+    _limit_this_process()  # nothing to do, and no error
 
 
 def test_no_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -502,3 +503,60 @@ def test_an_adapter_cut_short(tmp_path):
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(ValueError, match="adapter_model.safetensors"):
         lora.load(tiny(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"2"', "rank must be a positive integer, got '2'"),
+        ("2.0", "rank must be a positive integer"),
+        ("true", "rank must be a positive integer"),
+        ("null", "rank must be a positive integer, got None"),
+        ("-1", "rank must be a positive integer"),
+        ("[2]", "rank must be a positive integer, got a list of 1"),
+        ("1" + "0" * 300, "rank must be at most .* got an int of"),
+        ("100000000", "lora_A has shape|rank must be at most"),
+    ],
+)
+def test_a_rank_that_cannot_be(tmp_path, text, message):
+    refused(tmp_path, "r", text, message)
+
+
+@pytest.mark.parametrize("text", ["null", '"16"', "NaN", "Infinity", "-1", "0", "true", "[]", "{}",
+                                  "1" + "0" * 400])  # fmt: skip
+def test_an_alpha_that_cannot_be(tmp_path, text):
+    refused(tmp_path, "lora_alpha", text, "alpha")
+
+
+@pytest.mark.parametrize("text", ["null", '"0"', "NaN", "1", "-0.5", "1e400", "false", "[0.1]"])
+def test_a_dropout_that_cannot_be(tmp_path, text):
+    refused(tmp_path, "lora_dropout", text, "dropout")
+
+
+@pytest.mark.parametrize("text", ['"final_norm"', "[1]", "[null]", '[["final_norm"]]', "3", "{}"])
+def test_names_that_are_none(tmp_path, text):
+    refused(tmp_path, "modules_to_save", text, "modules_to_save")
+
+
+def refused(tmp_path, name, text, message):
+    """An adapter whose config has this text as a value changes no model, with or without LoRA."""
+    path = adapter(tmp_path) / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config[name] = "HERE"
+    path.write_text(json.dumps(config).replace('"HERE"', text))
+    for model in (tiny(), lora_everywhere(tiny())):
+        before = [(layer.lora.rank, layer.lora.alpha) for layer in lora.layers(model)]
+        with pytest.raises(ValueError, match=message):
+            lora.load(model, tmp_path)
+        assert [(layer.lora.rank, layer.lora.alpha) for layer in lora.layers(model)] == before
+
+
+@pytest.mark.parametrize("options", [
+    {"rank": "8"}, {"rank": 10**9}, {"alpha": None}, {"alpha": math.nan}, {"alpha": math.inf},
+    {"alpha": "16"}, {"dropout": None}, {"dropout": math.nan}, {"dropout": True},
+])  # fmt: skip
+def test_settings_are_checked_before_memory_is_taken(options):
+    model = tiny()
+    with pytest.raises(ValueError, match=f"LoRA: {next(iter(options))} must be"):
+        lora.add(model, **options)
+    assert not lora.layers(model)

@@ -123,6 +123,8 @@ from .functions.linalg import (
     tensordot,
     vdot,
 )
+from .functions.linear_algebra import det, logdet, slogdet
+from .functions.linear_algebra import inv as inverse
 from .functions.logic import (
     all,
     any,
@@ -192,6 +194,7 @@ from .functions.rounding import (
     signbit,
     trunc,
 )
+from .functions.running import cummax, cummin, cumprod, cumulative_trapezoid, trapezoid
 from .functions.search import (
     argwhere,
     bincount,
@@ -298,15 +301,17 @@ short, int, long = int16, int32, int64
 newaxis = None
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
+trapz = trapezoid
 
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends compiler cuda data distributed distributions files "
-    "finetune functions generation layers models multiprocessing nn ops optim random serialization "
-    "study testing text training utils version weights"
+    "finetune functions generation layers linalg models multiprocessing nn ops optim random "
+    "serialization study testing text training utils version weights"
 ).split()
 # Functions that are not methods of Tensor: their files are imported when first used.
 _ELSEWHERE = {
     "cartesian_prod": "functions.creation.grids",
+    "cdist": "functions.distances",
     "combinations": "functions.creation.grids",
     "cosine_similarity": "functions.norm",
     "dropout": "functions.dropout",
@@ -349,6 +354,7 @@ _ELSEWHERE = {
 if _TYPE_CHECKING:
     from .autograd.finite_differences import gradcheck
     from .functions.creation.grids import cartesian_prod, combinations, meshgrid
+    from .functions.distances import cdist
     from .functions.dropout import dropout
     from .functions.embedding import embedding
     from .functions.norm import cosine_similarity, layer_norm, rms_norm
@@ -372,5 +378,9 @@ def __getattr__(name: str) -> object:
     raise missing("tinygrad_llm", name, __dir__())
 
 
+_ENGINE_ROOM = {"arrays", "files", "functions"}  # packages that a program does not need
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES, *_ELSEWHERE})
+    names = {*globals(), *_PACKAGES, *_ELSEWHERE} - _ENGINE_ROOM
+    return sorted(n for n in names if n.startswith("__") or not n.startswith("_"))

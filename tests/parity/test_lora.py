@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,99 @@ def test_modules_that_are_trained_whole_go_both_ways(tmp_path):
     ours = program(tg)
     assert lora.load(ours, tmp_path / "theirs") == ["first"]
     np.testing.assert_allclose(ours(tg.from_numpy(X)).detach().numpy(), expected, atol=1e-5)
+
+
+# --------------------------------------------------------------- transformers' GPT-2 as the base
+transformers = pytest.importorskip("transformers")
+IDS = np.random.default_rng(2).integers(0, 21, (2, 7))
+HF = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
+
+
+def two_gpt2(tmp_path):
+    """(ours, transformers') with the same weights, tiny and random."""
+    config = transformers.GPT2Config(
+        n_layer=2, n_embd=12, n_head=3, vocab_size=21, n_positions=9, bos_token_id=20,
+        eos_token_id=20, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    theirs.save_pretrained(tmp_path / "base")
+    return tg.models.from_pretrained(tmp_path / "base").eval(), theirs
+
+
+def logits_of(theirs):
+    with torch.no_grad():
+        return theirs(torch.from_numpy(IDS)).logits.numpy()
+
+
+def close(ours, expected):
+    logits = ours(tg.from_numpy(IDS)).detach().numpy()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("targets,whole", [
+    (["c_attn"], None), (HF, None), (["h.1.attn.c_attn", "mlp.c_proj"], ["ln_f"]),
+    (["c_attn", "lm_head"], None), (["c_fc"], ["h.0.mlp.c_proj", "h.1.ln_1"]),
+], ids=str)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_of_peft_for_gpt2_loads_here(tmp_path, targets, whole):
+    ours, base = two_gpt2(tmp_path)
+    config = peft.LoraConfig(r=3, lora_alpha=7, target_modules=targets, modules_to_save=whole,
+                             fan_in_fan_out=True)  # fmt: skip
+    theirs = peft.get_peft_model(base, config).eval()
+    before = logits_of(theirs)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                p.normal_()
+    expected = logits_of(theirs)
+    assert np.abs(expected - before).max() > 0.1
+    theirs.save_pretrained(tmp_path / "adapter")
+    assert lora.load(ours, tmp_path / "adapter")
+    close(ours, expected)
+    lora.merge(ours)
+    close(ours, expected)
+    lora.unmerge(ours)
+    lora.save(ours, tmp_path / "again", published=True)
+    again = peft.PeftModel.from_pretrained(two_gpt2(tmp_path / "b")[1], tmp_path / "again").eval()
+    close(ours, logits_of(again))
+
+
+@pytest.mark.parametrize("names,whole", [
+    (["qkv"], []), (["*"], []), (["ff.layers.0", "out_head"], ["final_norm"]),
+    (["att.*"], ["trf_blocks.0.ff.layers.2"]),
+], ids=str)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_made_here_loads_in_peft_for_gpt2(tmp_path, names, whole):
+    ours, base = two_gpt2(tmp_path)
+    lora.add(ours, rank=2, alpha=5, dropout=0.1, names=names, modules_to_save=whole)
+    ours.eval()
+    with tg.no_grad():
+        for layer in lora.layers(ours):
+            layer.lora.lora_B.normal_()
+        for name in whole:
+            ours.get_submodule(name).weight.normal_()
+    lora.save(ours, tmp_path / "adapter", "gpt2", published=True)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert all(n.startswith("transformer.h.") or n == "lm_head" for n in config["target_modules"])
+    theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    close(ours, logits_of(theirs))
+    ours_again, _ = two_gpt2(tmp_path / "again")
+    lora.load(ours_again, tmp_path / "adapter")
+    close(ours_again, logits_of(theirs))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_with_another_base_weight_is_refused(tmp_path):
+    ours, base = two_gpt2(tmp_path)
+    config = peft.LoraConfig(r=2, target_modules=["lm_head"])
+    theirs = peft.get_peft_model(base, config)
+    theirs.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    with tg.no_grad():
+        ours.tok_emb.weight.mul_(2.0)
+    with pytest.raises(ValueError, match="another base model"):
+        lora.load(ours, tmp_path / "adapter")
+    with pytest.raises(ValueError, match="no published names"):
+        net = program(tg)
+        lora.add(net)
+        lora.save(net, tmp_path / "x", published=True)

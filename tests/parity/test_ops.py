@@ -25,7 +25,7 @@ ELSEWHERE = set(
     "relu leaky_relu elu gelu silu softplus logsigmoid softmax log_softmax layer_norm rms_norm "
     "linear embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
     "nll_loss mse_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div pad "
-    "write_view read_view move conv1d".split()
+    "write_view read_view move conv1d solve logabsdet".split()
 )
 
 pytestmark = [
@@ -334,6 +334,13 @@ def _cumsum(d, name, dtype):
     x = real(d, d.shape(), dtype) if d.bool() else d.whole(d.shape(), -3, 4)
     dim = any_dim(d, x.ndim)
     return [x], lambda t, x: x.cumsum(dim)
+
+
+@row("cumprod")
+def _cumprod(d, name, dtype):
+    x = real(d, d.shape(), dtype) if d.bool() else d.whole(d.shape(), -3, 4)
+    dim = any_dim(d, x.ndim)
+    return [x], lambda t, x: x.cumprod(dim)
 
 
 @row("prod")

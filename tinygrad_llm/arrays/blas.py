@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -61,5 +62,14 @@ class _OneThread:
             if not self.inside and controls is not None:
                 controls[1](self.before)
 
+    def forget(self) -> None:
+        """In a forked process the threads that were inside do not exist: they leave now."""
+        self.lock = threading.Lock()
+        if self.inside:
+            self.inside = 1
+            self.__exit__()
+
 
 one_thread = _OneThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=one_thread.forget)

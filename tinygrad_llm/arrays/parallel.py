@@ -24,6 +24,7 @@ import importlib
 import itertools
 import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -59,8 +60,15 @@ Decorator = Callable[[Callable[..., Any]], Any]  # runs a function, and returns 
 _threads = 0  # 0: not yet counted
 
 
+def has_threads() -> bool:
+    """Whether a thread can be started: not in a browser (Pyodide) nor under WASI."""
+    return sys.platform not in ("emscripten", "wasi")
+
+
 def core_count() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use; 1 where no thread can be started."""
+    if not has_threads():
+        return 1
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -81,7 +89,7 @@ def set_thread_count(n: int) -> None:
     global _threads
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    _threads = n
+    _threads = n if has_threads() else 1
     try:
         limits = importlib.import_module("threadpoolctl").threadpool_limits
     except ImportError:

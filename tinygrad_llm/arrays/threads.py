@@ -19,6 +19,7 @@ __all__ = ["work_together"]
 
 _helpers: list[threading.Thread] = []
 _calls: Any = None  # a queue of _Share, made when first needed
+_starting = threading.Lock()  # held while helpers are started
 
 
 class _Share:
@@ -60,13 +61,27 @@ def _help() -> None:
 
 def _forget() -> None:
     """In a forked process the threads no longer exist: the next call starts new ones."""
-    global _calls
+    global _calls, _starting
     _helpers.clear()
-    _calls = None
+    _calls, _starting = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def _start_helpers(n: int) -> None:
+    """Start threads until there are n."""
+    global _calls
+    with _starting:
+        if _calls is None:
+            from queue import SimpleQueue  # here, because it is slow to import
+
+            _calls = SimpleQueue()
+        while len(_helpers) < n:
+            helper = threading.Thread(target=_help, name="tinygrad_llm", daemon=True)
+            helper.start()
+            _helpers.append(helper)
 
 
 def work_together(work: Callable[[], Any], n: int) -> None:
@@ -77,15 +92,8 @@ def work_together(work: Callable[[], Any], n: int) -> None:
 
     Raises: the error of any of the threads, after all have ended.
     """
-    global _calls
-    if _calls is None:
-        from queue import SimpleQueue  # here, because it is slow to import
-
-        _calls = SimpleQueue()
-    while len(_helpers) < n - 1:
-        helper = threading.Thread(target=_help, name="tinygrad_llm", daemon=True)
-        _helpers.append(helper)
-        helper.start()
+    if len(_helpers) < n - 1:
+        _start_helpers(n - 1)
     shares = [_Share(work) for _ in range(n - 1)]
     with blas.one_thread:
         for share in shares:

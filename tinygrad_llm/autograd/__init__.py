@@ -13,21 +13,24 @@ from ..arrays.devices import asarray, quiet
 from ..tensor import Tensor, wrap
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
-from .hooks import retain_grad
 
 if TYPE_CHECKING:
-    from . import function
+    from . import anomaly_mode, function
+    from .anomaly_mode import detect_anomaly, set_detect_anomaly
     from .function import Function
 
 __all__ = [
     "Function",
+    "anomaly_mode",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "function",
     "grad",
     "gradcheck",
     "inference_mode",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
@@ -87,15 +90,12 @@ def grad(
             before = sums.get(id(tensor))
             sums[id(tensor)] = g.copy() if before is None else asarray(before + g, g)
 
-    undo = [(t, t._op.retained) for t in targets if t._op is not None]
-    for t, _ in undo:
-        retain_grad(t)
-    try:
-        for _ in backward_steps(outputs, grad_outputs, retain_graph, collect):
-            pass
-    finally:
-        for t, before in undo:
-            t._op.retained = before
+    extra: dict[int, dict[int, Tensor]] = {}
+    for t in targets:
+        if t._op is not None:
+            extra.setdefault(t._op.order, {})[t._out] = t
+    for _ in backward_steps(outputs, grad_outputs, retain_graph, collect, extra=extra):
+        pass
     unused = [i for i, t in enumerate(targets) if id(t) not in sums]
     if unused and not allow_unused:
         raise RuntimeError(
@@ -125,6 +125,9 @@ def __getattr__(name: str) -> Any:
         function = importlib.import_module(".function", __name__)
         globals().update(Function=function.Function, function=function)
         return globals()[name]
+    if name in ("anomaly_mode", "detect_anomaly", "set_detect_anomaly"):
+        anomaly_mode = importlib.import_module(".anomaly_mode", __name__)
+        return anomaly_mode if name == "anomaly_mode" else getattr(anomaly_mode, name)
     from ..tensor.missing_names import missing
 
     raise missing(__name__, name, __all__)

@@ -12,11 +12,18 @@ is *owned*, and later arrivals are added to it in place. An array that `backward
 is owned from the beginning.
 
 There is no double backward: gradients are plain arrays, outside the graph.
+
+Several threads may run backward at the same time. Gradients that arrive at one leaf are added one
+after the other, so none is lost. Two walks through one graph must keep it (retain_graph=True): one
+that finds, before or after an op's backward, that the other has freed what the op saved raises an
+error, and delivers nothing from that op.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
@@ -270,6 +277,7 @@ def backward_steps(
     retain_graph: bool = False,
     deliver: Deliver | None = None,
     add_in_place: bool = False,
+    extra: dict[int, dict[int, Tensor]] | None = None,
 ) -> Iterator[tuple[Op, Any, tuple]]:
     """Walk from the root to the leaves, one op per step: yields (op, ∂L/∂output, ∂L/∂inputs).
 
@@ -277,11 +285,11 @@ def backward_steps(
     ∂L/∂root, needed unless root has one element. Saved arrays are dropped as the walk passes
     unless retain_graph. Copy what you want to keep of a step: later steps may add to it in place.
     `deliver(leaf, gradient, owned)` replaces accumulation into .grad. add_in_place: nobody looks
-    at the steps, so an op may add to the .grad of a leaf itself (see Op.adder).
+    at the steps, so an op may add to the .grad of a leaf itself (see Op.adder). extra: outputs of
+    ops whose gradients this walk delivers too, by the op's order and the output's place.
     Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
-    to_leaf: Any = deliver or accumulate
-    to_leaf = LeafHooks(to_leaf) if leaf_hooks else to_leaf
+    to_leaf: Any = LeafHooks(deliver or accumulate) if leaf_hooks else deliver or accumulate
     arrivals = _start(root, gradient, to_leaf)
     while arrivals.waiting:
         op, g = arrivals.newest()
@@ -289,17 +297,20 @@ def backward_steps(
             raise RuntimeError(_SECOND_TIME.format(op.name))
         if modified and op.saved:
             check_unmodified(op)
-        if op.hooks or op.retained:
+        if op.hooks or op.retained or extra:
             g = pass_hooks(op, g)
-            deliver_retained(op, g, to_leaf)
+            deliver_retained(op, g, to_leaf, extra)
         if op.gpu is not None:
             use_gpu(op.gpu)
-        if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
-            grads: Any = (None,)
-        else:
-            grads = op.backward(g)
-            grads = grads if type(grads) is tuple else (grads,)
-        several = type(g) is tuple  # several outputs
+        try:
+            if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
+                grads: Any = (None,)
+            else:
+                grads = op.backward(g)
+                grads = grads if type(grads) is tuple else (grads,)
+        finally:
+            if op.saved is FREED:  # by another thread, meanwhile
+                raise RuntimeError(_SECOND_TIME.format(op.name))
         for watch in backward_observers:
             watch(op, g, grads)
         for edge, grad in zip(op.edges, grads):  # noqa: B905
@@ -308,7 +319,7 @@ def backward_steps(
             to, output, shape, dtype = edge
             if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
                 grad = _fitted(grad, edge, op, g)
-            owned = grad.base is None and grad is not g and not (several and _one_of(grad, g))
+            owned = grad.base is None and grad is not g and not _one_of(grad, g)
             if output is None:
                 to_leaf(to, grad, owned)
             else:
@@ -433,7 +444,7 @@ def _fitted(grad: Any, edge: Edge, op: Op, g: Any) -> Any:
 
 def _one_of(grad: Any, g: Any) -> bool:
     """Whether a gradient is one of those that arrived at an op with several outputs."""
-    return any(grad is arrived for arrived in g)
+    return type(g) is tuple and any(grad is arrived for arrived in g)
 
 
 def _added_to_leaf(op: Op, g: Any) -> bool:
@@ -445,18 +456,33 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
     edge = None if backward_observers else op.edges[0]
     if edge is None or edge.output is not None or edge.target.grad is None:
         return False
-    return op.adder(g, edge.target.grad.array)
+    with _adding[id(edge.target) % 61]:
+        return op.adder(g, edge.target.grad.array)
 
 
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
     """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
-    if leaf._grad is None:
-        if not same_layout(g, leaf.array):
-            g, owned = _laid_out_as(leaf.array, g)
-        leaf._grad = wrap(g if owned else copied(g))
-    else:
-        total = leaf._grad.array
-        total += g
+    with _adding[id(leaf) % 61]:
+        if leaf._grad is None:
+            if not same_layout(g, leaf.array):
+                g, owned = _laid_out_as(leaf.array, g)
+            leaf._grad = wrap(g if owned else copied(g))
+        else:
+            total = leaf._grad.array
+            total += g
+
+
+_adding: list[Any] = []  # locks; a leaf has one of them, and few leaves share one
+
+
+def _new_locks() -> None:
+    """Also in a forked process, where nobody would release those that other threads hold."""
+    _adding[:] = [threading.Lock() for _ in range(61)]
+
+
+_new_locks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_locks)
 
 
 def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:

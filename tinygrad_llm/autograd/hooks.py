@@ -65,11 +65,18 @@ def pass_hooks(op: Any, g: Any) -> Any:
     return gs if several else gs[0]
 
 
-def deliver_retained(op: Any, g: Any, deliver: Callable[[Tensor, Any, bool], None]) -> None:
-    """Deliver the gradients of an op's outputs whose .grad was asked for with retain_grad()."""
+def deliver_retained(
+    op: Any, g: Any, deliver: Callable[[Tensor, Any, bool], None],
+    extra: dict[int, dict[int, Tensor]] | None = None,
+) -> None:  # fmt: skip
+    """Deliver the gradients of an op's outputs whose .grad was asked for with retain_grad().
+
+    extra: other outputs that are delivered, by the op's order and the output.
+    """
     gs = g if type(g) is tuple else (g,)
-    for output, reference in (op.retained or {}).items():
-        tensor = reference()
+    tensors = {output: reference() for output, reference in (op.retained or {}).items()}
+    tensors.update((extra or {}).get(op.order, {}))
+    for output, tensor in tensors.items():
         if tensor is not None and gs[output] is not None:
             deliver(tensor, gs[output], False)
 

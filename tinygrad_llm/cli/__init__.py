@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -74,6 +75,9 @@ register_doctor(app)
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 failed, 2 bad value, 130 stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # a file on Windows may not know Greek letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments  # at any place
     arguments = [argument for argument in arguments if argument != "--debug"]

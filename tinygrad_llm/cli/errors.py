@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from ..files.plain_text import visible
+from ..files.program import program
 from ..training import runs
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import Checkpoint, StorageError, explain_os_error
@@ -35,7 +37,7 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
     """
     command = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name="tinygrad-llm", standalone_mode=False)
+        code = command.main(arguments, prog_name=program(), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
         return error.exit_code
@@ -73,7 +75,7 @@ def _explain_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # no command: its message is the help
         print(error.format_message(), file=sys.stderr)
         return 2
-    path = error.ctx.command_path if error.ctx is not None else "tinygrad-llm"
+    path = error.ctx.command_path if error.ctx is not None else program()
     return _fail(f"{error.format_message()} (see {path} --help)", 2)
 
 
@@ -90,9 +92,9 @@ def _flag(name: str) -> str:
 
 
 def print_error(message: str) -> None:
-    """Prints one line on stderr."""
-    line = " ".join(message.split())
-    print(f"tinygrad-llm: {line}", file=sys.stderr)
+    """Prints a message on stderr, with its line breaks."""
+    lines = (" ".join(line.split()) for line in visible(message).split("\n"))
+    print("tinygrad-llm: " + "\n".join(line for line in lines if line), file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

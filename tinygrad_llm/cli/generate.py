@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from ..files.program import command_line
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
@@ -60,7 +61,8 @@ def generate(
     model = saved.build_model().to(device)
     if not isinstance(model, LanguageModel):
         raise BadValue(
-            f"{saved.path} is a classifier, which writes no text: use tinygrad-llm finetune ask"
+            f"{saved.path} is a classifier, which writes no text: use "
+            f"{command_line('finetune', 'ask')}"
         )
     with blame("--prompt", ValueError):
         try:
@@ -105,6 +107,6 @@ def _latest_run(folder: Path) -> Path:
     if not saved:
         raise BadValue(
             f"there is no trained model in {folder.absolute()}: name a run's folder, or make one "
-            "with tinygrad-llm pretrain"
+            f"with {command_line('pretrain')}"
         )
     return max(saved, key=lambda path: path.stat().st_mtime).parent.parent.parent

@@ -6,10 +6,11 @@ from typing import Any
 
 import typer
 
+from ..files.program import command_line
 from ..training.options import OptionError
 from ..training.presets import PretrainOptions, presets_table, resolve
 from .errors import newest_checkpoint
-from .options import Way, command, shell
+from .options import Way, command
 
 __all__ = ["register"]
 
@@ -58,8 +59,8 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
         if "finetune" in checkpoint.config:
             name = checkpoint.config["finetune"]
             raise OptionError(
-                f"`resume`: {checkpoint.path} belongs to finetune: tinygrad-llm finetune {name} "
-                f"--resume {shell(way.resume)} continues it"
+                f"`resume`: {checkpoint.path} belongs to finetune: "
+                f"{command_line('finetune', name, '--resume', way.resume)} continues it"
             )
         run = Pretraining.continued(checkpoint, given, settings, way.progress)
     if way.find_lr:
@@ -69,5 +70,5 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
     else:
         run.run()
         run.progress.note(
-            f'next              tinygrad-llm generate {shell(run.o.folder)} --prompt "..."'
+            f'next              {command_line("generate", run.o.folder)} --prompt "..."'
         )

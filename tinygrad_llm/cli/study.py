@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..files.program import command_line
 from .errors import BadValue
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def study(
             _say(json.dumps(families, ensure_ascii=False, indent=1))
             return
         _say(listing(width, _colors()))
-        _say("\ntinygrad-llm study NAME explains one of them")
+        _say(f"\n{command_line('study')} NAME explains one of them")
         return
     try:
         explanation = explain(name)

@@ -62,8 +62,11 @@ def tokenize(
         return
     loaded = _load(tokenizer or "gpt2")
     if decode is not None:
+        from ..training.progress import printable
+
         with blame("--decode", ValueError, IndexError):
-            print(loaded.decode([_id(word) for word in decode.replace(",", " ").split()]))
+            ids_given = [_id(word) for word in decode.replace(",", " ").split()]
+            print(printable(loaded.decode(ids_given)))
         return
     if file is not None:
         from ..data import corpora

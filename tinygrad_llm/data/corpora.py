@@ -80,6 +80,7 @@ class Corpus:
     name:    the set's name, or the name of the file or folder
     source:  where it comes from: an address or a path
     licence: of a named set; "unknown" for the user's files
+    skipped: of a folder, the files that were left out: "a.png (not a text)"
     n_bytes: the length of the text in UTF-8 (computed)
     """
 
@@ -87,6 +88,7 @@ class Corpus:
     name: str
     source: str
     licence: str
+    skipped: tuple[str, ...] = ()
     n_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +123,9 @@ def load(
 
     A name takes precedence over a file of the same name: write ./NAME for the file. Of a folder,
     all files are joined in the order of their paths, with an empty line between two; those whose
-    name or folder starts with a dot are left out. \\r\\n and \\r become \\n, and a byte order mark
+    name or folder starts with a dot are left out, and so are, with a line in `skipped`, files that
+    are not texts (a zero byte is in them) and the folders of earlier runs. \\r\\n and
+    \\r become \\n, and a byte order mark
     at the start of a file is dropped.
 
     Raises: FileNotFoundError if there is no such name or file; ValueError if a file is not UTF-8
@@ -134,14 +138,10 @@ def load(
         remote = NAMED[name_or_path]
         file = path(name_or_path, progress=progress, timeout=timeout)
         return Corpus(_read(file), name_or_path, remote.addresses[0], remote.licence)
+    skipped: tuple[str, ...] = ()
     place = Path(name_or_path).expanduser()
     if place.is_dir():
-        files = sorted(f for f in place.rglob("*") if f.is_file() and not _hidden(f, place))
-        if not files:
-            raise ValueError(
-                f"the folder {place} holds no files (those that start with a dot do not count)"
-            )
-        text = "\n\n".join(_read(file).strip("\n") for file in files) + "\n"
+        text, skipped = _read_folder(place)
     elif place.exists():
         text = _read(place)
     else:
@@ -151,7 +151,48 @@ def load(
         )
     if not text.strip():
         raise ValueError(f"{place} is empty: there is no text in it")
-    return Corpus(text, place.resolve().name, str(place.resolve()), "unknown")
+    return Corpus(text, place.resolve().name, str(place.resolve()), "unknown", skipped)
+
+
+def _read_folder(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """(the texts in a folder, joined; what was left out and why).
+
+    Raises: ValueError if there are no texts, or one is not UTF-8.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f, folder))
+    if not files:
+        raise ValueError(
+            f"the folder {folder} holds no files (those that start with a dot do not count)"
+        )
+    runs = {f.parent for f in files if f.name == "manifest.json"}
+    runs |= {f.parent.parent for f in runs if f.parent.name == "checkpoints"}
+    runs.discard(folder)
+    texts, skipped, binary = [], [], []
+    for run in sorted(runs):
+        if not any(run.is_relative_to(other) for other in runs - {run}):
+            skipped.append(f"{run.relative_to(folder)} (the folder of a run)")
+    for file in files:
+        if any(file.is_relative_to(run) for run in runs):
+            continue
+        if _is_binary(file):
+            binary.append(file)
+            skipped.append(f"{file.relative_to(folder)} (not a text)")
+        else:
+            texts.append(_read(file).strip("\n"))
+    if not texts and binary:
+        _read(binary[0])  # says where it is not UTF-8
+    if not texts:
+        raise ValueError(f"the folder {folder} holds no texts, only {_list(skipped[:3])}")
+    return "\n\n".join(texts) + "\n", tuple(skipped)
+
+
+def _is_binary(file: Path) -> bool:
+    """Whether a zero byte is in a file: a text has none, nearly every other format does."""
+    with open(file, "rb") as data:
+        while block := data.read(1 << 20):
+            if b"\0" in block:
+                return True
+    return False
 
 
 def _python_reference() -> Corpus:

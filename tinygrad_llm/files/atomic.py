@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["atomic_write", "sync_folder"]
+__all__ = ["atomic_write", "remove_old_parts", "sync_folder"]
+
+_PAUSES = (0.01, 0.05, 0.2, 0.5)  # seconds between attempts to replace a file on Windows
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
@@ -28,6 +32,31 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """os.replace; Windows refuses while anybody has the file open or mapped, so it is tried again.
+
+    A virus scanner or an indexer lets go within a second; a memory map of this process when the
+    arrays that were read from the file are gone.
+    Raises: OSError from the disk; on Windows PermissionError that says what holds the file.
+    """
+    for pause in _PAUSES if sys.platform == "win32" else ():
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(pause)
+    try:
+        os.replace(temporary, path)
+    except PermissionError as error:
+        if sys.platform != "win32":
+            raise
+        raise PermissionError(
+            error.errno,
+            "Windows does not replace a file that is open or mapped: close what reads it, delete "
+            "the tensors that were loaded from it, or write to another name",
+            str(path),
+        ) from error
 
 
 @contextmanager
@@ -44,14 +73,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
-    # Not with the whole name in it: names may have 255 bytes, and this one is longer.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f"{_part(path)}{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -59,3 +87,25 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             error.filename = str(path)  # a full disk does not say whose file it was
         raise
     sync_folder(path.parent)
+
+
+def _part(path: Path) -> str:
+    """How the names of path's temporary files begin.
+
+    Not with the whole name: names may have 255 bytes, and these are longer.
+    """
+    return f".{path.name[:40]}."
+
+
+def remove_old_parts(path: str | os.PathLike[str], seconds: float = 86400.0) -> None:
+    """Remove the temporary files that killed processes left for `path`.
+
+    Only those that nothing was written to for so many seconds: others may be in use.
+    """
+    path = Path(path)
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if other.name.startswith(_part(path)) and other.suffix == ".part":
+                with suppress(OSError):
+                    if time.time() - other.stat().st_mtime > seconds:
+                        other.unlink()

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files.plain_text import visible
+
 __all__ = ["ClassificationReport", "confusion_matrix", "plot_confusion"]
 
 
@@ -153,5 +155,5 @@ def plot_confusion(report: ClassificationReport, path: str | Path, title: str = 
     axes.set_yticks(range(K), report.names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title or f"accuracy {report.accuracy:.2%}", fontsize=10)
+    axes.set_title(visible(title) if title else f"accuracy {report.accuracy:.2%}", fontsize=10)
     return save_figure(figure, path)

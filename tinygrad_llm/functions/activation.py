@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
-from .checks import need_floating
+from .checks import need_floating, need_same_dtype
 from .elementary import tanh
 from .half_precision import rounded_once
 from .inplace import change_in_place, write
@@ -191,3 +191,24 @@ def softsign(input: Tensor) -> Tensor:
 def tanhshrink(input: Tensor) -> Tensor:
     """x − tanh x."""
     return input - tanh(input)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, else weight·x; weight (1), or (C) for an input (B, C, ...).
+
+    He et al. (2015).
+    Raises: RuntimeError if weight has neither one element nor one per channel.
+    """
+    need_floating("prelu", input, weight)
+    need_same_dtype("prelu", input=input, weight=weight)
+    n, ndim = weight.array.size, input.array.ndim
+    if n != 1:
+        channels = input.array.shape[1] if ndim > 1 else 1
+        if channels != n:
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+                f"{n} and channel size = {channels}."
+            )
+        weight = weight.reshape(1, n, *[1] * (ndim - 2))  # (C) -> (1, C, 1, ...)
+    positive = input > 0
+    return where(positive, input, weight * input.masked_fill(positive, 0.0))

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from .. import ops
+from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .method import function
+from .reductions import var_mean
 from .selection import clamp_min
 from .shape.broadcast import broadcast_tensors
 
@@ -93,3 +95,89 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     need_floating("cosine_similarity", x1, x2)
     x1, x2 = broadcast_tensors(x1, x2)
     return (normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps)).sum(dim)
+
+
+def _several_values(count: int, shape: Any) -> None:
+    if count == 1:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got input size "
+            f"torch.Size({list(shape)})"
+        )
+
+
+def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """weight·x + bias, both (C), for x (B, C, ...)."""
+    ones = [1] * (x.array.ndim - 2)
+    x = x if weight is None else x * weight.reshape(-1, *ones)  # (C) -> (C, 1, ...)
+    return x if bias is None else x + bias.reshape(-1, *ones)  # (C) -> (C, 1, ...)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """weight·(x − μ)/√(σ² + eps) + bias for x (B, C, ...); μ and σ² over a group of C/num_groups
+    channels and all positions. Wu and He (2018).
+
+    Raises: RuntimeError if the groups do not divide C; ValueError if a group has one value.
+    """
+    need_floating("group_norm", input)
+    shape = input.array.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received "
+                           f"{len(shape)}")  # fmt: skip
+    if num_groups < 1 or shape[1] % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            f"shape {list(shape)} and num_groups={num_groups}"
+        )
+    for name, p in (("weight", weight), ("bias", bias)):
+        if p is not None and p.array.shape != (shape[1],):
+            raise RuntimeError(
+                f"Expected {name} to be a vector of size equal to the number of channels in input, "
+                f"but got {name} of shape {list(p.array.shape)} and input of shape {list(shape)}"
+            )
+    size = math.prod(shape[1:]) // num_groups
+    _several_values(size * shape[0], shape)
+    groups = input.reshape(shape[0], num_groups, size)  # (B, C, ...) -> (B, G, C/G·...)
+    return _scaled(layer_norm(groups, (size,), eps=eps).reshape(shape), weight, bias)
+
+
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """weight·(x − μ)/√(σ² + eps) + bias for x (B, C, ...), each channel by its own μ and σ².
+
+    training: they are the batch's, over B and all positions, and running_mean and running_var move
+    towards them by the share `momentum` (the variance with n − 1); otherwise they are the running
+    ones. Ioffe and Szegedy (2015).
+    Raises: ValueError if training with one value per channel; RuntimeError if a shape disagrees.
+    """
+    need_floating("batch_norm", input)
+    shape = input.array.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"batch_norm: expected an input (B, C, ...), got shape {list(shape)}")
+    for name, p in (("running_mean", running_mean), ("running_var", running_var),
+                    ("weight", weight), ("bias", bias)):  # fmt: skip
+        if p is not None and p.array.shape != (shape[1],):
+            raise RuntimeError(f"{name} should contain {shape[1]} elements not {p.array.size}")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when "
+                               "training=False")  # fmt: skip
+        scale = (running_var + eps).rsqrt()
+        centred = _scaled(input, None, -running_mean)
+        return _scaled(centred, scale if weight is None else scale * weight, bias)
+    n = math.prod(shape) // max(shape[1], 1)
+    _several_values(n, shape)
+    channels = input.transpose(0, 1)  # (B, C, ...) -> (C, B, ...)
+    rows = channels.reshape(shape[1], n)  # (C, B, ...) -> (C, B·...)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            var, mean = var_mean(rows.detach(), -1)
+            for running, new in ((running_mean, mean), (running_var, var)):
+                running.mul_(1.0 - momentum).add_(new.to(running.dtype), alpha=momentum)
+    normal = layer_norm(rows, (n,), eps=eps).reshape(channels.array.shape)  # (C, B, ...)
+    return _scaled(normal.transpose(0, 1), weight, bias)  # (C, B, ...) -> (B, C, ...)

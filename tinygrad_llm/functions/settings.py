@@ -11,7 +11,12 @@ from ..tensor.device import default_device, set_default
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """The model itself: nothing is compiled here. As a decorator, the function itself."""
+    """The model itself, unchanged: nothing is compiled here. As a decorator, the function itself.
+
+    PyTorch's options (backend, mode, fullgraph, dynamic ...) are accepted and make no difference:
+    programs that call it run, as fast as without it. What it is for is done elsewhere: the ops are
+    fused already, and on a GPU `cuda.CUDAGraph` repeats the launches of a whole step.
+    """
     return as_it_is(model)
 
 

@@ -43,8 +43,13 @@ def _declare(check: Callable[[Any], Any], default: Any) -> Any:
     return field(default=default, metadata={"check": check})
 
 
-def integer(default: Any = MISSING, *, at_least: int | None = 1) -> Any:
-    """A field for an integer: a size, a number of layers; at_least=None for any integer."""
+MOST_PARAMETERS = 1 << 44  # 70 terabytes of float32: more than the memory of any machine
+
+
+def integer(
+    default: Any = MISSING, *, at_least: int | None = 1, at_most: int | None = 1 << 31
+) -> Any:
+    """A field for an integer: a size, a number of layers; None for no limit."""
 
     def check(value: Any) -> int:
         try:
@@ -55,6 +60,8 @@ def integer(default: Any = MISSING, *, at_least: int | None = 1) -> Any:
             raise TypeError("an integer") from None
         if at_least is not None and number < at_least:
             raise ValueError(f"at least {at_least}")
+        if at_most is not None and number > at_most:
+            raise ValueError(f"at most {at_most:,}")
         return number
 
     return _declare(check, default)
@@ -105,7 +112,9 @@ class Config:
             try:
                 object.__setattr__(self, each.name, check(value))  # the dataclass is frozen
             except (TypeError, ValueError) as expected:
-                text = f"{owner}: {each.name} must be {expected}, got {value!r}"
+                long = isinstance(value, int) and value.bit_length() > 999
+                shown = f"an integer of {value.bit_length()} bits" if long else repr(value)
+                text = f"{owner}: {each.name} must be {expected}, got {shown}"
                 raise type(expected)(text) from None
 
 
@@ -123,6 +132,19 @@ class ModelConfig(Config):
     vocab_size: int = integer()
     context_length: int = integer()
     emb_dim: int = integer()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = self.least_parameters()
+        if n > MOST_PARAMETERS:
+            raise ValueError(
+                f"{type(self).__name__}: a model of these sizes has at least {float(n):.1e} "
+                f"parameters, which fit no memory: {self.summary()}"
+            )
+
+    def least_parameters(self) -> int:
+        """A number of parameters that the model has at least, without making it."""
+        return self.vocab_size * self.emb_dim
 
     def summary(self) -> str:
         """The shape in a few words, for one line of output."""

@@ -20,6 +20,7 @@ from ..layers.block import Block
 from ..layers.cache import Cache
 from ..layers.feed_forward import FeedForward
 from ..tensor import Tensor
+from ..weights.families.gpt2 import module_names
 from .base import LanguageModel
 from .config import ModelConfig, flag, fraction, integer
 
@@ -46,7 +47,7 @@ class GPTConfig(ModelConfig):
     context_length: int = integer(1024)
     emb_dim: int = integer(768)
     n_heads: int = integer(12)
-    n_layers: int = integer(12)
+    n_layers: int = integer(12, at_most=1 << 16)
     drop_rate: float = fraction(0.1)
     qkv_bias: bool = flag(True)
     tie_weights: bool = flag(True)
@@ -58,6 +59,11 @@ class GPTConfig(ModelConfig):
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
+
+    def least_parameters(self) -> int:
+        """The embeddings, and the matrices of the blocks."""
+        C = self.emb_dim
+        return (self.vocab_size + self.context_length) * C + 12 * self.n_layers * C * C
 
     def summary(self) -> str:
         """Layers, heads, channels and context, for one line of output."""
@@ -143,6 +149,13 @@ class GPT(LanguageModel):
         x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T or B, T, C) -> (B, T, C)
         x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, mask=mask)
         return self.final_norm(x)
+
+    def published_modules(self) -> dict[str, tuple[str, bool]]:
+        """Our name of each module -> (transformers' name, whether its matrix is transposed).
+
+        LoRA adapters for the published GPT-2 are read and written under these names.
+        """
+        return module_names(self.config.n_layers)
 
     def new_cache(self) -> Cache:
         """An empty KV cache for `forward`, with room for context_length tokens."""

@@ -17,6 +17,7 @@ from .activation import (
     LogSigmoid,
     LogSoftmax,
     Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -29,6 +30,7 @@ from .activation import (
     Tanhshrink,
 )
 from .attention import MultiheadAttention
+from .batchnorm import BatchNorm1d
 from .container import (
     Flatten,
     ModuleDict,
@@ -58,14 +60,15 @@ from .loss import (
     TripletMarginLoss,
 )
 from .module import Module
-from .norm import LayerNorm, RMSNorm
+from .norm import GroupNorm, LayerNorm, RMSNorm
 from .parallel import DataParallel
 from .parameter import Parameter
-from .sparse import Embedding
+from .sparse import Embedding, EmbeddingBag
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "CELU",
     "Conv1d",
     "CosineEmbeddingLoss",
@@ -75,9 +78,11 @@ __all__ = [
     "Dropout",
     "ELU",
     "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GELU",
     "GLU",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -98,6 +103,7 @@ __all__ = [
     "ModuleList",
     "MultiheadAttention",
     "NLLLoss",
+    "PReLU",
     "PairwiseDistance",
     "Parameter",
     "ParameterDict",

@@ -14,6 +14,7 @@ from ..functions.activation import (
     leaky_relu,
     logsigmoid,
     mish,
+    prelu,
     relu,
     relu6,
     relu_,
@@ -27,7 +28,7 @@ from ..functions.attention import rope, scaled_dot_product_attention
 from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
-from ..functions.embedding import embedding, one_hot
+from ..functions.embedding import embedding, embedding_bag, one_hot
 from ..functions.linear import linear
 from ..functions.losses.classification import (
     binary_cross_entropy,
@@ -44,12 +45,20 @@ from ..functions.losses.pairs import (
     triplet_margin_loss,
 )
 from ..functions.losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from ..functions.norm import cosine_similarity, layer_norm, normalize, rms_norm
+from ..functions.norm import (
+    batch_norm,
+    cosine_similarity,
+    group_norm,
+    layer_norm,
+    normalize,
+    rms_norm,
+)
 from ..functions.shape.padding import pad
 from ..functions.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from ..tensor.missing_names import missing
 
 __all__ = [
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -60,8 +69,10 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "embedding_bag",
     "gelu",
     "glu",
+    "group_norm",
     "gumbel_softmax",
     "hardsigmoid",
     "hardswish",
@@ -83,6 +94,7 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "prelu",
     "relu",
     "relu6",
     "relu_",

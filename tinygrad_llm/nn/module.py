@@ -9,6 +9,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -73,6 +74,13 @@ class Module(ModuleTree):
         super().__init__()
         hooks: dict[str, Any] = {name: {} for name in _HOOKS}
         self.__dict__.update(training=True, **hooks)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let help(layer.forward) describe the layer, where forward has no docstring."""
+        super().__init_subclass__(**kwargs)
+        forward = cls.__dict__.get("forward")
+        if isinstance(forward, FunctionType) and forward.__doc__ is None:
+            forward.__doc__ = cls.__dict__.get("__doc__")
 
     # --------------------------------------------------------------------------- calling it
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from .elementary import (
 )  # fmt: skip
 from .embedding import Embedding
 from .index import Diagonal, Gather, Index, IndexPut, ReadView, ScatterAdd, ScatterReduce, WriteView
+from .linalg import Logabsdet, Solve
 from .linear import Linear
 from .loss import (
     BinaryCrossEntropy, BinaryCrossEntropyWithLogits, CrossEntropy, KlDiv, LinearCrossEntropy,
@@ -19,7 +20,7 @@ from .loss import (
 )  # fmt: skip
 from .matmul import Einsum, Matmul
 from .norm import LayerNorm, RmsNorm
-from .reduce import Cumsum, Extreme, Mean, Norm, Prod, Std, Sum, Var
+from .reduce import Cumprod, Cumsum, Extreme, Mean, Norm, Prod, Std, Sum, Var
 from .rope import Rope
 from .rounding import Remainder, Step
 from .selection import Clamp, MaskedFill, Maximum, Minimum, Where

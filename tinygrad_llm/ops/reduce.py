@@ -190,6 +190,29 @@ class Cumsum(Op):
         return flip(flip(g, self.dim).cumsum(self.dim, dtype=g.dtype), self.dim)
 
 
+class Cumprod(Op):
+    """yᵢ = x₁·…·xᵢ along dim.
+
+    Backward: xⱼ is a factor of yⱼ and of every y behind it, so with Pⱼ = x₁·…·xⱼ₋₁
+        ∂L/∂xⱼ = Pⱼ·(gⱼ + gⱼ₊₁·xⱼ₊₁ + gⱼ₊₂·xⱼ₊₁·xⱼ₊₂ + …) = Pⱼ·tⱼ,   tⱼ = gⱼ + xⱼ₊₁·tⱼ₊₁
+    (Σ g·y over i ≥ j, divided by xⱼ, would be shorter, and wrong where xⱼ = 0.) Saves x.
+    """
+
+    def forward(self, x, dim):
+        self.dim = dim
+        self.saved = (x,)
+        return x.cumprod(dim, dtype=x.dtype if x.dtype.kind == "f" else "int64")
+
+    def backward(self, g):
+        (x,) = self.saved
+        xp = xp_of(x)
+        rows, t = xp.moveaxis(x, self.dim, 0), xp.moveaxis(g, self.dim, 0).copy()  # (n, ...)
+        for j in range(len(rows) - 2, -1, -1):
+            t[j] += rows[j + 1] * t[j + 1]
+        t[1:] *= rows[:-1].cumprod(0)
+        return xp.moveaxis(t, 0, self.dim)
+
+
 class Norm(Op):
     """y = √(Σ x²) over dims, the Euclidean length.
 

@@ -26,6 +26,7 @@ or more, which may differ in the last bit or two.
 generator.py   the Generator: seeds, states, distributions
 normal.py      normal numbers from uniform ones
 sequences.py   permutations, bounds, cumulative sums, order in memory
+sharing.py     one generator for several threads, and for a forked process
 state.py       the bytes of a state, as PyTorch writes them
 """
 

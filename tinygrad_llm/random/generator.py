@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .sequences import cumulative, digits, in_memory_order, representable, shuffled
+from .sharing import new_lock, one_at_a_time
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -31,8 +32,10 @@ Shape = int | tuple[int, ...]
 class Generator:
     """A stream of random numbers: `Generator().manual_seed(123).randn((2, 3))`.
 
-    Every method that draws takes a shape and a NumPy dtype, and returns a NumPy array. Threads must
-    not share a generator. device: "cpu" or "cuda"; a GPU gets the numbers of the CPU.
+    Every method that draws takes a shape and a NumPy dtype, and returns a NumPy array. Threads may
+    share a generator: each call draws alone, so that no number is lost or repeated; which thread
+    gets which numbers depends on who comes first. device: "cpu" or "cuda"; a GPU gets the numbers
+    of the CPU.
     Raises: RuntimeError for another device.
     """
 
@@ -43,9 +46,19 @@ class Generator:
                 f"Expected one of cpu, cuda device type at start of device string: {device}"
             )
         self._device = str(device)
+        self._lock = new_lock()
         self.manual_seed(_FIRST_SEED)
 
+    def __getstate__(self) -> tuple[str, np.ndarray]:
+        """For copy.deepcopy and for other processes: the device and the state."""
+        return self._device, self.state()
+
+    def __setstate__(self, copied: tuple[str, np.ndarray]) -> None:
+        self.__init__(copied[0])  # type: ignore[misc]
+        self.set_state(copied[1])
+
     # ------------------------------------------------------------------------- seed and state
+    @one_at_a_time
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of `seed`, from −2⁶³ to 2⁶⁴ − 1; returns the generator.
 
@@ -64,6 +77,7 @@ class Generator:
         self._kept: float | None = None  # the second number of a pair of normals
         return self
 
+    @one_at_a_time
     def seed(self) -> int:
         """Begin an unpredictable stream; returns its seed, of 64 bits."""
         self.manual_seed(int.from_bytes(os.urandom(8), "little"))
@@ -73,6 +87,7 @@ class Generator:
         """The seed that the stream began with."""
         return self._seed
 
+    @one_at_a_time
     def state(self) -> np.ndarray:
         """The generator's whole state in 5056 bytes (uint8), in PyTorch's layout."""
         from .state import packed_state
@@ -80,6 +95,7 @@ class Generator:
         inner = self._stream.get_state(legacy=False)["state"]
         return packed_state(self._seed, inner["key"], int(inner["pos"]), self._kept)
 
+    @one_at_a_time
     def set_state(self, new_state: Any) -> None:
         """Continue from a state that `state()`, or PyTorch's get_state, returned.
 
@@ -112,6 +128,7 @@ class Generator:
             return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
         return self._stream.randint(0, 1 << 64, n, np.uint64)
 
+    @one_at_a_time
     def random_int64(self) -> int:
         """An integer in [0, 2⁶³): PyTorch's torch.empty((), dtype=int64).random_().item()."""
         return int(self._draw64(1)[0]) & ((1 << 63) - 1)
@@ -131,6 +148,7 @@ class Generator:
         """Uniform numbers in [0, 1)."""
         return self.uniform(shape, 0.0, 1.0, dtype)
 
+    @one_at_a_time
     def uniform(
         self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = np.float32
     ) -> np.ndarray:
@@ -176,6 +194,7 @@ class Generator:
         """Standard normal numbers."""
         return self.normal(shape, 0.0, 1.0, dtype)
 
+    @one_at_a_time
     def normal(
         self, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = np.float32,
         contiguous: bool = True,
@@ -218,6 +237,7 @@ class Generator:
         return _narrowed(out, dtype).reshape(shape)
 
     # ------------------------------------------------------------------------- other densities
+    @one_at_a_time
     def exponential(
         self, shape: Shape, lambd: float = 1.0, dtype: DTypeLike = np.float32
     ) -> np.ndarray:
@@ -237,6 +257,7 @@ class Generator:
             np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
         return _narrowed(out, dtype).reshape(shape)
 
+    @one_at_a_time
     def bernoulli(
         self, p: float | np.ndarray, shape: Shape | None = None, dtype: DTypeLike = np.float32
     ) -> np.ndarray:
@@ -269,6 +290,7 @@ class Generator:
             else:
                 part[:] = True
 
+    @one_at_a_time
     def randint(
         self, low: int, high: int | None, shape: Shape, dtype: DTypeLike = np.int64
     ) -> np.ndarray:
@@ -280,6 +302,7 @@ class Generator:
         low, high = representable(low, high, dtype)
         return self._modulo(high - low, low, shape, dtype, high - low >= 1 << 28)
 
+    @one_at_a_time
     def random(self, shape: Shape, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Integers from 0 to the largest of dtype, or to 2^(bits of the mantissa) for floats."""
         dtype = np.dtype(dtype)
@@ -291,6 +314,7 @@ class Generator:
             modulus = (1 << digits(dtype)) + 1
         return self._modulo(modulus, 0, shape, dtype, modulus >= 1 << 53)
 
+    @one_at_a_time
     def random_full(self, shape: Shape, dtype: DTypeLike = np.int64) -> np.ndarray:
         """Integers from −2⁶³ to 2⁶³ − 1."""
         return self._draw64(_size(shape)).view(np.int64).astype(dtype).reshape(shape)
@@ -314,6 +338,7 @@ class Generator:
                 part[:] = numbers
         return out.reshape(shape)
 
+    @one_at_a_time
     def randperm(self, n: int, dtype: DTypeLike = np.int64) -> np.ndarray:
         """The numbers 0, ..., n − 1 in random order: (n).
 
@@ -348,6 +373,7 @@ class Generator:
             return q.argmax(-1)[..., None] if q.size else np.empty((*q.shape[:-1], 1), np.int64)
         return np.argsort(-q, axis=-1, kind="stable")[..., :n]
 
+    @one_at_a_time
     def _with_replacement(self, probs: np.ndarray, n: int) -> np.ndarray:
         """multinomial for n > 1: uniforms, looked up in the cumulative sums."""
         sums = cumulative(probs.reshape(-1, probs.shape[-1]))  # (V) -> (1, V)

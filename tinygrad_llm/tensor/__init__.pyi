@@ -11,6 +11,7 @@ from typing import Any
 from . import dtypes as dtypes
 from ..autograd.hooks import Hook
 from ..autograd.hooks import HookHandle
+from ..functions.return_types import Slogdet
 from ..functions.return_types import ValuesIndices
 from ..functions.storage import UntypedStorage
 from .device import device as _device
@@ -134,7 +135,8 @@ class Tensor:
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor: ...
     def __copy__(self) -> Tensor:
         """A leaf that shares the memory, as copy.copy returns in PyTorch."""
-    def __reduce_ex__(self, protocol: Any) -> Any: ...
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How a tensor is sent to another process; to keep it in a file use tinygrad_llm.save."""
 
     # autograd/engine.py
     def backward(
@@ -643,6 +645,16 @@ class Tensor:
     def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
         """beta·input + alpha·(batch1·batch2), batch by batch."""
 
+    # functions/linear_algebra.py
+    def inverse(self) -> Tensor:
+        """The inverse of each matrix (..., N, N), the solution of A·X = 1."""
+    def slogdet(self) -> Slogdet:
+        """(sign, logabsdet) of each matrix (..., N, N): the determinant's sign and log |det A|."""
+    def logdet(self) -> Tensor:
+        """log det A of each matrix: nan where the determinant is negative."""
+    def det(self) -> Tensor:
+        """The determinant of each matrix (..., N, N); a singular one has no gradient here."""
+
     # functions/logic.py
     def logical_and(self, other: Tensor) -> Tensor:
         """Whether both are true (not 0), element by element; a bool tensor."""
@@ -884,6 +896,14 @@ class Tensor:
     def __ifloordiv__(self, other: Any) -> Tensor:
         """floor_divide in place: the result is written into this tensor."""
     def __rfloordiv__(self, other: Any) -> Tensor: ...
+
+    # functions/running.py
+    def cumprod(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        """Running products along dim. Integers and booleans become int64."""
+    def cummax(self, dim: builtins.int) -> ValuesIndices:
+        """(values, indices): the largest element up to each place along dim, the last of equals."""
+    def cummin(self, dim: builtins.int) -> ValuesIndices:
+        """(values, indices): the smallest element up to each place along dim, the last of equals."""
 
     # functions/sampling.py
     def bernoulli(self, p: Any = None, *, generator: Any = None) -> Tensor:

@@ -66,6 +66,14 @@ def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
     """The AttributeError for `package.name`, with the nearest of the names that exist."""
     if name.startswith("__"):  # what import itself asks for
         return AttributeError(f"{package} has no {name!r}")
+    from .out_of_scope import not_done
+
+    part = not_done(name)
+    if part:
+        return AttributeError(
+            f'{package} has no {name!r}: there are no {part} here (README.md, "What it does not '
+            'do")'
+        )
     near = _nearest(name, known)
     hint = f": the nearest is {near}" if near else ""
     return AttributeError(f"{package} has no {name!r}{hint}")
@@ -75,7 +83,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like a name; "" if none is."""
     import difflib  # here, because its import is slow and rarely needed
 
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.76)
     return near[0] if near else ""
 
 

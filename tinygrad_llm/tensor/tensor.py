@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import devices
 from ..arrays.capture import refuse_in_capture
-from ..arrays.layout import channels_at_the_end, order_of
+from ..arrays.layout import channels_at_the_end
 from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
@@ -378,32 +378,25 @@ class Tensor:
         return object.__format__(self, spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._op is not None:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                "protocol at the moment: use .detach().clone()"
-            )
-        copy = object.__new__(type(self))
-        memo[id(self)] = copy
-        devices.use_gpu_of(self.array)
-        copy.array = self.array.copy(order_of(self.array))
-        copy._needs = self._needs
-        if self._grad is not None:
-            copy._grad = wrap(self._grad.array.copy())
-        return copy
+        from .copies import deep
+
+        return deep(self, memo)
 
     def __copy__(self) -> Tensor:
         """A leaf that shares the memory, as copy.copy returns in PyTorch."""
+        from .copies import own_attributes
+
         copy = object.__new__(type(self))
         copy.array = self.array
         copy._needs = self._needs
+        copy.__dict__.update(own_attributes(self))
         return copy
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            "a Tensor cannot be pickled: tinygrad_llm.save(obj, path) writes a safe format, "
-            "and .numpy() returns an array"
-        )
+        """How a tensor is sent to another process; to keep it in a file use tinygrad_llm.save."""
+        from .copies import in_pieces, rebuilt
+
+        return rebuilt, in_pieces(self)
 
 
 attached: dict[str, Any] = {}  # name: the method, operator or property that a higher floor attached

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CACHE_WORDS = 1 << 18
+MOST_TOKEN_BYTES = 1 << 28  # of all tokens together; GPT-2's have 320,000
 
 
 class BPETokenizer(Tokenizer):
@@ -62,11 +63,18 @@ class BPETokenizer(Tokenizer):
         order = range(256) if byte_order == "value" else gpt2_byte_order()
         self._tokens = [bytes([byte]) for byte in order]
         self._byte_ids = {byte: i for i, byte in enumerate(order)}
+        n_bytes = 0
         for i, (left, right) in enumerate(merges):
             if not (0 <= left < FIRST_MERGE + i and 0 <= right < FIRST_MERGE + i):
                 raise ValueError(
                     f"merge {i} joins the ids {left} and {right}, "
                     f"but only 0 .. {FIRST_MERGE + i - 1} exist"
+                )
+            n_bytes += len(self._tokens[left]) + len(self._tokens[right])
+            if n_bytes > MOST_TOKEN_BYTES:  # each merge may double the length of the last
+                raise ValueError(
+                    f"the tokens of the first {i + 1} merges have more than {MOST_TOKEN_BYTES:,} "
+                    "bytes in all: these are not the merges of a text"
                 )
             self._tokens.append(self._tokens[left] + self._tokens[right])
         if len(set(self._tokens)) < len(self._tokens):
@@ -157,7 +165,8 @@ class BPETokenizer(Tokenizer):
                     f"{vocab_bpe} it should be {i}"
                 )
         if len(encoder) != len(expected):
-            extra = next(token for token in encoder if token not in set(expected))
+            known = set(expected)
+            extra = next(token for token in encoder if token not in known)
             raise ValueError(f"{encoder_json} has a token that no merge makes: {extra!r}")
         return tokenizer
 

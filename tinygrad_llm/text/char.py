@@ -35,7 +35,7 @@ class CharTokenizer(Tokenizer):
         check_text(self.characters)
         self._ids = {c: i for i, c in enumerate(self.characters)}
         if len(self._ids) < len(self.characters):
-            twice = next(c for c in self.characters if self.characters.count(c) > 1)
+            twice = next(c for i, c in enumerate(self.characters) if self._ids[c] != i)
             raise ValueError(f"the character {twice!r} is given more than once")
         super().__init__(name, number_special_tokens(special_tokens, len(self.characters)))
         self._bytes = [t.encode("utf-8") for t in [*self.characters, *self.special_tokens]]

@@ -57,7 +57,9 @@ def explain_os_error(error: OSError, path: str | Path) -> str:
     if error.errno == errno.EFBIG:
         return f"{path}: the file is larger than this file system or process may write"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path}: writing is not allowed"
+        hidden = not os.access(os.path.dirname(os.path.abspath(path)), os.X_OK)
+        unreadable = hidden or (os.path.lexists(path) and not os.access(path, os.R_OK))
+        return f"{path}: {'reading' if unreadable else 'writing'} is not allowed"
     return f"{path}: {error.strerror or error}"
 
 

@@ -12,9 +12,13 @@ from .checkpoint import StorageError, explain_os_error
 
 __all__ = ["FolderLock", "Interruptions"]
 
+# Signals that end a program: a kill, and a terminal that is closed (Windows has no SIGHUP)
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_STOPPING = (signal.SIGINT, *_ENDINGS)
+
 
 class Interruptions:
-    """Within it, the first SIGINT or SIGTERM is only stored in `signal`; a second one stops.
+    """Within it, the first SIGINT, SIGTERM or SIGHUP is stored in `signal`; a second one stops.
 
     note: is called with a line for the user. Only the main thread may set handlers; in another
     thread nothing changes.
@@ -27,7 +31,7 @@ class Interruptions:
 
     def __enter__(self) -> Interruptions:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _STOPPING:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -40,11 +44,11 @@ class Interruptions:
     def stop(self, saved: str, command: str) -> None:
         """Ends the program as the signal asked.
 
-        Raises: SystemExit(143) after SIGTERM, else KeyboardInterrupt.
+        Raises: SystemExit(143) after SIGTERM, SystemExit(129) after SIGHUP, else KeyboardInterrupt.
         """
         self.note(f"{saved}; to continue: {command}")
-        if self.signal == signal.SIGTERM:
-            raise SystemExit(143)
+        if self.signal is not None and self.signal in _ENDINGS:
+            raise SystemExit(128 + self.signal)
         raise KeyboardInterrupt
 
     def __exit__(self, *exc: Any) -> None:

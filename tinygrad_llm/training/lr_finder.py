@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..data.batches import Stream
+from ..files.plain_text import visible
 from ..nn import Module
 from ..optim import Optimizer
 from .snapshot import restored_afterwards
@@ -79,7 +80,7 @@ class FoundRate:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
         if title:
-            axes.set_title(title, fontsize=10)
+            axes.set_title(visible(title), fontsize=10)
         return save_figure(figure, path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.atomic import atomic_write
+from ..files.plain_text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +93,7 @@ def plot_losses(
     below = f"epochs of {steps_per_epoch:,.4g} steps" if steps_per_epoch else "steps"
     grid[-1, 0].set_xlabel(below)
     if title:
-        grid[0, 0].set_title(title, fontsize=10)
+        grid[0, 0].set_title(visible(title), fontsize=10)
     return save_figure(figure, path)
 
 
@@ -150,5 +151,5 @@ def plot_schedule(
     if any(named):
         axes.legend(loc="best")
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(visible(title), fontsize=10)
     return save_figure(figure, path)

@@ -6,6 +6,8 @@ Three layers, each over the one before: the preset, a configuration file, what i
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -35,8 +37,9 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     instead_of_steps: ClassVar[str | None] = "minutes"
 
     corpus: str = option(
-        "python-reference", "A data set, a file or a folder.", None, "data", argument=True
-    )
+        "python-reference", "A data set, a file or a folder.", None, "data", argument=True,
+        may_change=True,  # the file may have moved: its SHA-256 tells
+    )  # fmt: skip
     preset: str = option("small", "Size and time: tiny, small, medium, ...", None, "data")
     minutes: float | None = option(
         3.0, "Time to train.", POSITIVE, "length", about_default="the steps say"
@@ -79,7 +82,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     graph: bool | None = again(TrainingOptions, "graph", None)
 
     def check(self) -> None:
-        """Also: the heads divide the channels, and the device is there.
+        """Also: the heads divide the channels, the model fits the machine, the device is there.
 
         Raises: OptionError for the first value that is not allowed.
         """
@@ -87,12 +90,39 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         if self.prompt == "":
             raise OptionError("`prompt` must be at least one character")
         if self.emb_dim % self.n_heads:
-            near = [h for h in range(1, self.emb_dim + 1) if self.emb_dim % h == 0]
-            best = min(near, key=lambda h: abs(h - self.n_heads))
+            best = nearest_divisor(self.emb_dim, self.n_heads)
             raise OptionError(
                 f"`n_heads` {self.n_heads} does not divide `emb_dim` {self.emb_dim}: each head "
                 f"takes an equal share of the channels; {best} heads are possible"
             )
+        C, memory = self.emb_dim, machine_memory()
+        n = (self.vocab_size + self.context_length) * C + 12 * self.n_layers * C * C
+        if not self.device.startswith("cuda") and memory is not None and 16 * n > memory:
+            raise OptionError(
+                f"`emb_dim` {C} and `n_layers` {self.n_layers} make a model whose weights, "
+                f"gradients and moments take {16 * n >> 30:,} GiB in training, and this machine "
+                f"has {memory >> 30:,} GiB"
+            )
+
+
+def nearest_divisor(number: int, near: int) -> int:
+    """A divisor of `number` that is near: the nearest, unless it is more than 10,000 away.
+
+    Of two that are equally near the smaller one is returned.
+    """
+    for distance in range(min(near, 10_000)):
+        for divisor in (near - distance, near + distance):
+            if divisor <= number and number % divisor == 0:
+                return divisor
+    return math.gcd(number, near)
+
+
+def machine_memory() -> int | None:
+    """The bytes of this machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -16,6 +16,8 @@ from .. import random
 from .. import text as texts
 from ..data import corpora
 from ..data.batches import EvaluationBatches, TokenBatches
+from ..files.program import command_line
+from ..files.untrusted import describe
 from ..generation import generate_steps
 from ..models.gpt import GPT, GPTConfig
 from ..optim import AdamW
@@ -42,6 +44,7 @@ from .weight_decay import decay_groups
 __all__ = ["Pretraining"]
 
 _VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+_NAMED_FILES = 8  # of a folder's files that are left out
 _PASSES = 30  # over the text at most, when the steps are chosen by time
 
 
@@ -72,7 +75,7 @@ class Pretraining:
         """
         if "options" not in checkpoint.config or "finetune" in checkpoint.config:
             raise OptionError(
-                f"`resume`: {checkpoint.path} was not written by tinygrad-llm pretrain"
+                f"`resume`: {checkpoint.path} was not written by {command_line('pretrain')}"
             )
         base = kept_options(checkpoint, {**config, **given}, PretrainOptions)
         options = resolve(given, config, base)
@@ -114,7 +117,19 @@ class Pretraining:
         Raises: OptionError for options that do not fit the text.
         """
         with blame("`corpus`", FileNotFoundError, ValueError):
-            self.corpus = corpora.load(self.o.corpus)
+            try:
+                self.corpus = corpora.load(self.o.corpus)
+            except FileNotFoundError as error:
+                if self.resumed is None:
+                    raise
+                raise FileNotFoundError(
+                    f"{error}; if the text has moved, name its new place beside the run"
+                ) from error
+        for line in self.corpus.skipped[:_NAMED_FILES]:
+            self.progress.note(f"left out     {line}")
+        if len(self.corpus.skipped) > _NAMED_FILES:
+            n = len(self.corpus.skipped) - _NAMED_FILES
+            self.progress.note(f"left out     and {n:,} more")
         self.split_and_tokenize()
         self.build()
 
@@ -134,11 +149,13 @@ class Pretraining:
             "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
         }
         if self.resumed is not None:
-            before = self.resumed.config["text"]
-            if before["sha256"] != self.text_facts["sha256"]:
+            before = self.resumed.config.get("text")
+            before = before if isinstance(before, dict) else {}
+            if before.get("sha256") != self.text_facts["sha256"]:
                 raise OptionError(
                     f"`corpus`: the text {o.corpus} has changed since the run began: it had "
-                    f"{before['characters']:,} characters, it has {len(text):,}; start another run"
+                    f"{describe(before.get('characters'))} characters, it has {len(text)}; start "
+                    "another run"
                 )
         size = len(train_text.encode("utf-8"))
         if size <= o.context_length:

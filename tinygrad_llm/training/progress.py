@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..files.plain_text import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
@@ -15,9 +17,13 @@ __all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progre
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
-    """The text with "?" for the characters that a stream cannot write; None: standard output."""
+    """The text as a stream can show it; None: standard output.
+
+    Control characters become signs (see files/plain_text.py), and characters that the stream's
+    encoding does not have become "?".
+    """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
+    return visible(text).encode(encoding, "replace").decode(encoding)
 
 
 def duration(seconds: float) -> str:
@@ -101,7 +107,7 @@ class RichProgress(Progress):
         self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def start(self, step: int, steps: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -131,7 +137,7 @@ class RichProgress(Progress):
         from rich.panel import Panel
         from rich.text import Text
 
-        self.console.print(Panel(Text(text), title="sample", style="dim"))
+        self.console.print(Panel(Text(visible(text)), title="sample", style="dim"))
 
     def stop(self) -> None:
         if self._live is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import shutil
 import tempfile
 import time
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..files.json_files import write_json
+from ..files.program import command_line
 from ..nn import Module
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..text import Tokenizer
-from .checkpoint import Checkpoint, find_checkpoint
+from .checkpoint import Checkpoint, checkpoints_in, find_checkpoint
 from .guard import FolderLock
 from .loop import Trainer
 from .options import OptionError, TrainingOptions
@@ -58,16 +58,22 @@ def set_total_steps(trainer: Trainer) -> None:
 
 # ------------------------------------------------------------------------------------ its folder
 def check_disk(out: str | Path | None, keep: int, model: Module) -> None:
-    """Raises: OptionError without room for `keep` + 1 checkpoints: weights and two moments each."""
+    """Checks that the disk has room for `keep` + 1 checkpoints: weights and two moments each.
+
+    Those that are there already, of a run that is resumed, need no room any more.
+    Raises: OptionError without it.
+    """
     place = Path(out or "runs").absolute()
+    there = len(checkpoints_in(place / "checkpoints"))
     while not place.exists():
         place = place.parent
     each = sum(p.nbytes * (3 if p.requires_grad else 1) for p in model.parameters())
-    needed = (keep + 1) * each
+    count = max(1, keep + 1 - there)
+    needed = count * each
     free = shutil.disk_usage(place).free
     if needed > free:
         raise OptionError(
-            f"`folder`: {place} has {free / 1e6:,.0f} MB free, and {keep + 1} checkpoints take "
+            f"`folder`: {place} has {free / 1e6:,.0f} MB free, and {count} checkpoints take "
             f"{needed / 1e6:,.0f} MB; take a lower `keep` or another disk"
         )
 
@@ -100,7 +106,7 @@ def prepare_folder(
     trainer.set_folder(folder)
     trainer.config = {**trainer.config, "options": values, **run.facts}
     trainer.files = {"tokenizer.json": _tokenizer_file(run.tokenizer)}
-    trainer.resume_command = f"tinygrad-llm {run.command} --resume {shlex.quote(str(folder))}"
+    trainer.resume_command = command_line(*run.command.split(), "--resume", folder)
     with FolderLock(folder):
         if not resumed:
             trainer.refuse_old_run()

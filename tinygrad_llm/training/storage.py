@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import random
+from ..files.untrusted import translated
 from ..models import registry
 from .checkpoint import (
     Checkpoint,
@@ -22,6 +23,7 @@ from .checkpoint import (
 from .metrics import Metrics
 from .options import TrainingOptions
 from .progress import Progress
+from .state_check import check_state
 from .step import Setup
 
 __all__ = ["Counters", "Storage", "Stored"]
@@ -94,6 +96,7 @@ class Storage:
             "data": setup.stream.state_dict(),
         }
         try:
+            self._leave_newer()
             self.checkpoint = save_checkpoint(
                 self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
                 files=self.files, keep=self.options.keep,
@@ -111,6 +114,28 @@ class Storage:
                 f"{error}; {last}. Training continues and tries again at step {again}: make room "
                 "until then"
             )
+
+    def _leave_newer(self) -> None:
+        """After going back to an older checkpoint: moves the newer ones out of the way.
+
+        Otherwise the new ones would count as older, and be removed first.
+        """
+        folder = self.checkpoint_folder
+        if folder is None or self.checkpoint is None or self.checkpoint.parent != folder:
+            return
+        paths = checkpoints_in(folder)
+        newer = paths[paths.index(self.checkpoint) + 1 :] if self.checkpoint in paths else []
+        if not newer:
+            return
+        number = 1
+        while (aside := folder.with_name(f"checkpoints-left-{number}")).exists():
+            number += 1
+        aside.mkdir()
+        for path in newer:
+            path.rename(aside / path.name)
+        self.progress.note(
+            f"{len(newer)} newer checkpoint{'s' * (len(newer) != 1)} of this run: moved to {aside}"
+        )
 
     def _config(self, setup: Setup) -> dict[str, Any]:
         """The caller's settings, and what it takes to build the model again."""
@@ -155,14 +180,14 @@ class Storage:
         """
         state = checkpoint.state()
         checkpoint.load_into(setup.model)
-        try:
+        with translated(f"{checkpoint.path}: its training state:", StorageError, ""):
+            check_state(state, setup)
+        with translated(f"{checkpoint.path} belongs to another run:", StorageError, ""):
             setup.optimizer.load_state_dict(state["optimizer"])
             if setup.scheduler is not None and state["scheduler"] is not None:
                 setup.scheduler.load_state_dict(state["scheduler"])
             setup.stream.load_state_dict(state["data"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise StorageError(f"{checkpoint.path} belongs to another run: {error}") from error
-        random.set_rng_state(state["random"])
+            random.set_rng_state(state["random"])
         counters.step = checkpoint.step
         for name in ("tokens", "seconds", "last_loss", "val_loss"):
             setattr(counters, name, state[name])

@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from ...files.program import command_line
+
 __all__ = ["register"]
 
 _HELP = """Write the backward pass of every op yourself, and see what is wrong with it.
@@ -38,6 +40,6 @@ def exercise(context: typer.Context) -> None:
             stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
     arguments = context.args or ["--help"]
-    code = command.main(arguments, prog_name="tinygrad-llm exercise", standalone_mode=False)
+    code = command.main(arguments, prog_name=command_line("exercise"), standalone_mode=False)
     if isinstance(code, int) and code:
         raise typer.Exit(code)

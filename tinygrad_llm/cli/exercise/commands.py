@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from ...files.plain_text import visible
+from ...files.program import command_line
 from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
@@ -45,7 +47,7 @@ def list_(
         raise _bad(f"no chapter's name contains {chapter!r}")
     print(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
     following = progress.next_exercise(progress.current)
-    print(f"; next: tinygrad-llm exercise start {following.name}" if following else "")
+    print(f"; next: {command_line('exercise', 'start', following.name)}" if following else "")
 
 
 @app.command()
@@ -78,7 +80,7 @@ def start(
     progress.current = e.name
     progress.save()
     print(f"{e.name}: {e.title}")
-    print("Write the lines marked `your lines`, then: tinygrad-llm exercise check")
+    print(f"Write the lines marked `your lines`, then: {command_line('exercise', 'check')}")
 
 
 @app.command()
@@ -102,13 +104,17 @@ def check(
         following = progress.next_exercise(e.name)
         print(f"\nPassed: {len(progress.done)} of {len(exercises())}.", end=" ")
         if following:
-            print(f"Next: tinygrad-llm exercise start {following.name}   ({following.title})")
+            print(
+                f"Next: {command_line('exercise', 'start', following.name)}   ({following.title})"
+            )
         else:
             print("That was the last one.")
         return
     progress.save()
     n = len(e.hints()) - progress.hints.get(e.name, 0)
-    print(f"\nNot yet. {n} hint{'s' * (n != 1)} left: tinygrad-llm exercise hint" if n else "")
+    print(
+        f"\nNot yet. {n} hint{'s' * (n != 1)} left: {command_line('exercise', 'hint')}" if n else ""
+    )
     raise typer.Exit(1)
 
 
@@ -127,7 +133,9 @@ def hint(
     for i, text in enumerate(hints[:n]):
         print(f"{i + 1}/{len(hints)}  {text}")
     if n == before:
-        print(f"There are no more. To see the answer: tinygrad-llm exercise solution {e.name}")
+        print(
+            f"There are no more. To see the answer: {command_line('exercise', 'solution', e.name)}"
+        )
     progress.hints[e.name] = n
     progress.save()
 
@@ -141,11 +149,11 @@ def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
 def show(report: Report) -> None:
     """Print a report: one line per aspect, and what the file printed."""
     for row in report.rows:
-        lines = row.text.split("\n")
+        lines = visible(row.text).split("\n")
         print(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
         for line in lines[1:]:
             print(f"  {line}")
-    printed = report.printed.strip().splitlines()
+    printed = visible(report.printed.strip()).splitlines()
     if printed:
         print(f"\nYour file printed{' (the last lines)' * (len(printed) > 20)}:")
         for line in printed[-20:]:
@@ -176,12 +184,12 @@ def _exercise(name: str) -> Exercise:
 
 def _current(progress: Progress) -> str:
     if progress.current is None:
-        raise _bad("name an exercise, or start one: tinygrad-llm exercise start")
+        raise _bad(f"name an exercise, or start one: {command_line('exercise', 'start')}")
     return progress.current
 
 
 def _path(folder: str, e: Exercise) -> Path:
     path = Path(folder) / f"{e.name}.py"
     if not path.is_file():
-        raise _bad(f"there is no {path}: start with tinygrad-llm exercise start {e.name}")
+        raise _bad(f"there is no {path}: start with {command_line('exercise', 'start', e.name)}")
     return path

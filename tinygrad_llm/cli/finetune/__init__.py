@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from ...files.program import command_line
 from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
 from ...training.options import Options
 from ...training.settings import resolved
@@ -53,7 +54,6 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         run.find_learning_rate()
     else:
         run.run()
-        folder = shell(run.folder)
-        run.note(f'next              tinygrad-llm finetune ask {folder} "..."')
+        run.note(f'next              {command_line("finetune", "ask", run.folder)} "..."')
         if name == "instruct":
-            run.note(f"                  tinygrad-llm finetune dpo --base {folder}")
+            run.note(f"                  {command_line('finetune', 'dpo', '--base', run.folder)}")

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from ...files.program import command_line
 from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
@@ -48,7 +49,8 @@ def ask(
     config = checkpoint.config
     if "finetune" not in config:
         raise BadValue(
-            f"{checkpoint.path} was not fine-tuned: tinygrad-llm generate {run} writes text with it"
+            f"{checkpoint.path} was not fine-tuned: {command_line('generate', run)} writes text "
+            "with it"
         )
     model = checkpoint.build_model().to(device)
     tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
@@ -61,7 +63,7 @@ def ask(
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )
-                print(f"{name}  {p:.1%}")
+                print(printable(f"{name}  {p:.1%}"))
             else:
                 response = finetune.respond(
                     model, tokenizer, {"instruction": line, "input": input}, config["style"],

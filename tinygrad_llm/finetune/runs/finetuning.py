@@ -15,7 +15,9 @@ from typing import Any
 
 from ... import random
 from ...files.json_files import write_json
+from ...files.untrusted import describe
 from ...layers import lora
+from ...models.pretrained import PRETRAINED
 from ...nn import Module
 from ...text import Tokenizer, load_tokenizer
 from ...training.checkpoint import Checkpoint
@@ -238,11 +240,12 @@ class Finetuning(ABC):
         """
         data = json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self.facts = {"rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}
-        if self.resumed is not None and self.resumed.config["data"] != self.facts:
-            before = self.resumed.config["data"]["rows"]
+        if self.resumed is not None and self.resumed.config.get("data") != self.facts:
+            before = self.resumed.config.get("data")
+            n_rows = before.get("rows") if isinstance(before, dict) else None
             raise OptionError(
-                f"`data`: {self.o.data} has changed since the run began: it had {before:,} rows, "
-                f"it has {len(rows):,}; start another run"
+                f"`data`: {self.o.data} has changed since the run began: it had "
+                f"{describe(n_rows)} rows, it has {len(rows)}; start another run"
             )
 
     def more_config(self) -> Mapping[str, Any]:
@@ -263,5 +266,8 @@ class Finetuning(ABC):
     def save_adapter(self) -> None:
         """Writes the LoRA layers, if there are any, in PEFT's format."""
         if lora.layers(self.model):
-            lora.save(self.model, self.folder / "adapter", base_model=self.o.base)
+            published = self.o.base in PRETRAINED and self.name != "classify"
+            lora.save(
+                self.model, self.folder / "adapter", base_model=self.o.base, published=published
+            )
             self.note(f"adapter      {self.folder / 'adapter'}, in PEFT's format")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.devices import to_numpy
 from ...files.json_files import read_json_object, write_json
 from ...files.untrusted import describe
 from ...nn.linear import Linear
@@ -15,7 +16,7 @@ from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ...tensor import Tensor, wrap
 from ...weights.formats.safetensors import load_file, save_file
-from .layers import LinearWithLoRA
+from .layers import LinearWithLoRA, check_settings
 from .model import add, named_layers, settings
 
 __all__ = ["load", "save"]
@@ -23,24 +24,35 @@ __all__ = ["load", "save"]
 _PREFIX = "base_model.model."
 
 
-def save(model: Module, folder: str | Path, base_model: str | None = None) -> Path:
+def save(
+    model: Module, folder: str | Path, base_model: str | None = None, *, published: bool = False
+) -> Path:
     """Write only the LoRA matrices, in PEFT's format; returns the folder.
 
     It holds adapter_model.safetensors and adapter_config.json. Modules that are trained as they are
     (see `add`) are in it too.
     base_model: the name of the model that the adapter belongs to, for the record
-    Raises: ValueError if the layers differ in rank, alpha or dropout, which PEFT's file can't hold.
+    published: under the names of transformers' model ("transformer.h.0.attn.c_attn"), so that PEFT
+    can load it into that; otherwise under our names. `load` reads both.
+    Raises: ValueError if the layers differ in rank, alpha or dropout, which PEFT's file can't hold,
+    or if the model has no published names.
     """
     options = settings(model)
+    table = _published(model) if published else {}
+    if published and not table:
+        raise ValueError(f"{type(model).__name__} has no published names: save it with ours")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for name, layer in named_layers(model):
-        arrays[f"{_PREFIX}{name}.lora_A.weight"] = layer.lora.lora_A
-        arrays[f"{_PREFIX}{name}.lora_B.weight"] = layer.lora.lora_B
+        theirs, _ = table.get(name, (name, False))
+        arrays[f"{_PREFIX}{theirs}.lora_A.weight"] = layer.lora.lora_A
+        arrays[f"{_PREFIX}{theirs}.lora_B.weight"] = layer.lora.lora_B
     for name in options["modules_to_save"]:
+        theirs, transposed = table.get(name, (name, False))
         for own, parameter in model.get_submodule(name).named_parameters(recurse=False):
-            arrays[f"{_PREFIX}{name}.{own}"] = parameter
+            turned = transposed and own == "weight"
+            arrays[f"{_PREFIX}{theirs}.{own}"] = parameter.detach().T if turned else parameter
     save_file(arrays, folder / "adapter_model.safetensors", {"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -49,10 +61,11 @@ def save(model: Module, folder: str | Path, base_model: str | None = None) -> Pa
         "r": options["rank"],
         "lora_alpha": options["alpha"],
         "lora_dropout": options["dropout"],
-        "target_modules": sorted(options["names"]),
-        "modules_to_save": options["modules_to_save"] or None,
+        "target_modules": sorted(table.get(n, (n, False))[0] for n in options["names"]),
+        "modules_to_save": [table.get(n, (n, False))[0] for n in options["modules_to_save"]]
+        or None,
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": any(table.get(n, (n, False))[1] for n in options["names"]),
         "inference_mode": True,
         "init_lora_weights": True,
         "use_rslora": False,
@@ -64,14 +77,16 @@ def save(model: Module, folder: str | Path, base_model: str | None = None) -> Pa
 def load(model: Module, folder: str | Path) -> list[str]:
     """Read an adapter in PEFT's format into a model; returns the names of the layers it changed.
 
-    Layers without LoRA get it, with the file's rank, alpha and dropout.
+    Layers without LoRA get it, with the file's rank, alpha and dropout. The names in the file are
+    ours or those of transformers' model.
     Raises: FileNotFoundError if a file is missing; ValueError that names what is missing, of the
     wrong shape, or not supported (rsLoRA, DoRA, biases); RuntimeError if a layer is merged.
     """
     folder = Path(folder)
     config = _read_config(folder)
     arrays = load_file(folder / "adapter_model.safetensors")
-    whole = _take_whole(model, folder, config.get("modules_to_save") or [], arrays)
+    names = _our_names(model, folder, config.get("modules_to_save") or [], arrays)
+    whole = _take_whole(model, folder, names, arrays)
     pairs = _pairs(model, folder, config["r"], arrays)
     known = dict(model.named_modules())
     without_lora = [name for name in pairs if isinstance(known[name], Linear)]
@@ -81,8 +96,9 @@ def load(model: Module, folder: str | Path) -> list[str]:
         layer = model.get_submodule(name)
         if layer.merged:
             raise RuntimeError(f"{name} is merged: lora.unmerge(model) before loading an adapter")
-        layer.lora.rank, layer.lora.alpha = config["r"], float(config["lora_alpha"])
-        layer.lora.dropout = float(config["lora_dropout"])
+        layer.lora.rank, layer.lora.alpha, layer.lora.dropout = check_settings(
+            config["r"], config["lora_alpha"], config["lora_dropout"]
+        )
         for matrix, array in pair.items():
             parameter = getattr(layer.lora, matrix)
             parameter.data = _like(parameter, array)
@@ -115,16 +131,58 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for name in ("r", "lora_alpha", "lora_dropout"):
         if name not in config:
             raise ValueError(f"{path} has no {name!r}")
-        if type(config[name]) not in ((int,) if name == "r" else (int, float)):
-            raise ValueError(f"{path}: {name!r} should be a number, got {describe(config[name])}")
-    if not 1 <= config["r"] < 1 << 31:
-        raise ValueError(f"{path}: 'r' should be a rank of 1 or more, got {describe(config['r'])}")
+    try:
+        check_settings(config["r"], config["lora_alpha"], config["lora_dropout"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     whole = config.get("modules_to_save")
     if whole is not None and not (
         isinstance(whole, list) and all(isinstance(module, str) for module in whole)
     ):
         raise ValueError(f"{path}: 'modules_to_save' should be a list, got {describe(whole)}")
     return config
+
+
+def _published(model: Module) -> dict[str, tuple[str, bool]]:
+    """Our name of each module -> (its published name, whether its matrix is transposed there)."""
+    names = getattr(model, "published_modules", None)
+    return names() if callable(names) else {}
+
+
+def _our_names(
+    model: Module, folder: Path, whole: Sequence[str], arrays: dict[str, np.ndarray]
+) -> list[str]:
+    """Rename the arrays of an adapter for transformers' model, in place; returns modules_to_save.
+
+    PEFT's modules_to_save are names or their last parts. A matrix that transformers stores as
+    (in, out) is transposed; lora_A and lora_B are stored alike in both.
+    Raises: ValueError if the adapter holds another base weight than the model has.
+    """
+    ours = {theirs: (name, turned) for name, (theirs, turned) in _published(model).items()}
+    if not any(key.removeprefix(_PREFIX).startswith("transformer.") or "lm_head." in key
+               for key in arrays) or not ours:  # fmt: skip
+        return list(whole)
+    for key in list(arrays):
+        name, _, rest = key.removeprefix(_PREFIX).partition(".lora_")
+        if rest:
+            module, own = name, f"lora_{rest}"
+        else:
+            module, _, own = name.rpartition(".")
+        base = module.removesuffix(".base_layer")
+        if base not in ours:
+            continue
+        name, turned = ours[base]
+        array = arrays.pop(key)
+        array = array.T if turned and own == "weight" else array  # (in, out) -> (out, in)
+        if base == module:
+            arrays[f"{_PREFIX}{name}.{own}"] = array
+        elif not np.array_equal(array, to_numpy(getattr(model.get_submodule(name), own).array)):
+            raise ValueError(f"{folder}: {key} differs from the model's: another base model")
+    return [
+        name
+        for theirs, (name, _) in ours.items()
+        if any(theirs == part or theirs.endswith(f".{part}") for part in whole)
+    ]
 
 
 def _pairs(

@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 from ...autograd.inplace_versions import modified_at
+from ...files.untrusted import describe
 from ...nn import functional as F
 from ...nn import init
 from ...nn.linear import Linear
@@ -17,12 +18,41 @@ from ...tensor import Tensor, wrap
 __all__ = ["LinearWithLoRA", "LoRALayer"]
 
 
+_LARGEST_ALPHA = 1e30  # α/r is still a float32
+_SMALL_RANK = 256  # allowed in a layer of any size
+
+
+def check_settings(
+    rank: Any, alpha: Any, dropout: Any, most: int = 1 << 31
+) -> tuple[int, float, float]:
+    """(rank, alpha, dropout) as numbers, if they can be a LoRA layer's; they may come from a file.
+
+    most: the largest rank. More than min(in_features, out_features) adds nothing to ΔW.
+    Raises: ValueError if rank is not an integer from 1 to most, alpha not a positive number, or
+    dropout not a number in [0, 1).
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"LoRA: rank must be a positive integer, got {describe(rank)}")
+    if rank > most:
+        raise ValueError(f"LoRA: rank must be at most {most:,} here, got {describe(rank)}")
+    for name, value in (("alpha", alpha), ("dropout", dropout)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"LoRA: {name} must be a number, got {describe(value)}")
+    if not 0 < alpha <= _LARGEST_ALPHA:
+        raise ValueError(f"LoRA: alpha must be positive, got {describe(alpha)}")
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"LoRA: dropout must be at least 0 and less than 1, got {describe(dropout)}"
+        )
+    return rank, float(alpha), float(dropout)
+
+
 class LoRALayer(Module):
     """x·Aᵀ·Bᵀ·(α/r): x (..., in_features) -> (..., out_features), with dropout on x in training.
 
     lora_A (rank, in_features) starts as a Linear's weight, lora_B (out_features, rank) at zero.
-    Raises: ValueError if rank is not a positive integer, alpha not positive, or dropout outside
-    [0, 1).
+    Raises: ValueError if rank is not a positive integer or larger than both sizes and 256, alpha
+    not positive, or dropout outside [0, 1).
     """
 
     def __init__(
@@ -30,13 +60,8 @@ class LoRALayer(Module):
         dropout: float = 0.0, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise ValueError(f"LoRA: rank must be a positive integer, got {rank!r}")
-        if not alpha > 0:
-            raise ValueError(f"LoRA: alpha must be positive, got {alpha!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"LoRA: dropout must be at least 0 and less than 1, got {dropout!r}")
-        self.rank, self.alpha, self.dropout = rank, float(alpha), float(dropout)
+        most = max(in_features, out_features, _SMALL_RANK)
+        self.rank, self.alpha, self.dropout = check_settings(rank, alpha, dropout, most)
         self.lora_A = new_parameter(rank, in_features, device=device, dtype=dtype)
         self.lora_B = new_parameter(out_features, rank, device=device, dtype=dtype)
         init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))

@@ -218,6 +218,10 @@ MORE["prod"] = lambda rng: [
 ]
 MORE["softmax"] = MORE["log_softmax"] = lambda rng: [((rng.normal(size=(4, 2, 3)),), {"dim": 1})]
 MORE["logsumexp"] = lambda rng: [((rng.normal(size=(4, 2, 3)),), {"dim": (0, 2), "keepdim": True})]
+MORE["cumprod"] = lambda rng: [
+    ((np.array([[2.0, 0.0, -1.5], [0.5, 3.0, 1.0]]),), {"dim": 1}),
+    ((rng.normal(size=(4, 3)),), {"dim": 0}),
+]
 MORE["cumsum"] = lambda rng: [((rng.normal(size=(4, 3)),), {"dim": 0})]
 MORE["permute"] = lambda rng: [
     ((rng.normal(size=(3, 3, 3)),), {"order": (1, 2, 0)}),
@@ -264,6 +268,11 @@ MORE["matmul"] = lambda rng: [
     ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 2))), {}),
     ((rng.normal(size=(1, 2, 4, 3)), rng.normal(size=(3, 1, 3, 2))), {}),
 ]
+MORE["solve"] = lambda rng: [
+    ((rng.normal(size=(3, 3)) + 2.0 * np.eye(3), rng.normal(size=(3, 2))), {}),
+    ((rng.normal(size=(2, 4, 4)) + 3.0 * np.eye(4), rng.normal(size=(2, 4, 1))), {}),
+]
+MORE["logabsdet"] = lambda rng: [((rng.normal(size=(2, 3, 3)) + 2.0 * np.eye(3),), {})]
 MORE["einsum"] = lambda rng: [
     ((rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 5, 4))),
      {"inputs": ("bik", "bjk"), "output": "bij"}),

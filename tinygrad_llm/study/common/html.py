@@ -13,11 +13,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...files.plain_text import visible
+
 __all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
 
 FilePath = str | os.PathLike[str]
 
-escape = html.escape
+
+def escape(text: str) -> str:
+    """A text for a page or a drawing: it can neither end an element nor an attribute.
+
+    Control characters, which XML does not have, and halves of characters are shown as signs.
+    """
+    return html.escape(visible(text))
 
 
 def asset(name: str) -> str:
@@ -41,7 +49,8 @@ def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence
 def data(name: str, value: Any) -> str:
     """A value for the page's script, as JSON with an id; NaN and infinities become strings."""
     text = json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = text.replace("</", "<\\/")  # a text that ends the script element must not end it
+    text = text.replace("<", "\\u003c")  # no text can end the script element, or begin a comment
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a character becomes \\ud800
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 

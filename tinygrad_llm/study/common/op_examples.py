@@ -149,6 +149,7 @@ example(
     at_gpt2=of("BTC", dims=(2,), largest=True),
 )
 example("prod", X, options={"dim": 1}, at_gpt2=of("BTC", dim=2))
+example("cumprod", X, options={"dim": 1}, at_gpt2=of("BTC", dim=1))
 example("cumsum", X, options={"dim": 1}, at_gpt2=of("BTC", dim=1))
 example("softmax", X, options={"dim": -1}, at_gpt2=of("BHTT", dim=-1), note="plain attention")
 example("log_softmax", X, options={"dim": -1}, at_gpt2=of("BTV", dim=-1))
@@ -273,6 +274,9 @@ example(
     at_gpt2=of("BCT C11", groups=lambda s: s["C"]),
     note="depthwise, in Mamba and Qwen3.5; GPT-2 has none",
 )
+SQUARE = a([2.0, 1.0], [-0.5, 1.0])  # (2, 2)
+example("solve", SQUARE, X, at_gpt2=of("BTT BTC"), note="in no language model")
+example("logabsdet", SQUARE, at_gpt2=of("BTT"), note="in no language model")
 
 # ----------------------------------------------------------------------------------------- layers
 ROWS = a([1.0, 2.0, 4.0], [0.5, -1.0, 1.0])  # (2, 3)

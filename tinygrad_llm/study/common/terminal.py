@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from typing import Any
+
+from ...files.plain_text import visible
 
 __all__ = ["Text", "render", "terminal_width"]
 
@@ -34,5 +37,10 @@ def render(*parts: Any, width: int | None = None, color: bool = False) -> Text:
     )
     for part in parts:
         console.print(part)
-    lines = out.getvalue().split("\n")
+    text = out.getvalue()
+    pieces = (
+        re.split(r"(\x1b\[[0-9;]*m)", text) if color else [text]
+    )  # at odd places rich's colours
+    shown = "".join(p if i % 2 else visible(p) for i, p in enumerate(pieces))
+    lines = shown.split("\n")
     return Text("\n".join(line if color else line.rstrip() for line in lines).rstrip("\n"))

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -71,13 +72,23 @@ def version(distribution: str) -> str:
 
 
 def pip_install(*packages: str) -> str:
-    """The command that installs packages for this Python."""
+    """The command that installs packages for this Python; "" where nothing here could install them.
+
+    An environment made by uv has no pip, and a Python of Linux distributions no ensurepip.
+    """
     python = sys.executable or "python"
     relative = os.path.relpath(python) if os.name != "nt" else python
     inside = len(relative) < len(python) and not relative.startswith("..")
     short = relative if inside else python
     quoted = [f"'{p}'" if "[" in p else p for p in packages]
-    return f"{short} -m pip install {' '.join(quoted)}"
+    words = " ".join(quoted)
+    if installed("pip"):
+        return f"{short} -m pip install {words}"
+    if shutil.which("uv"):
+        return f"uv pip install --python {short} {words}"
+    if installed("ensurepip"):
+        return f"{short} -m ensurepip && {short} -m pip install {words}"
+    return ""
 
 
 def run_python(

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ...autograd.engine import OPS
+from ...files.program import command_line
 from . import from_op
 from .hints import HINTS
 
@@ -23,9 +24,9 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
     ("The engine", "topological_order accumulation no_grad unbroadcast"),
     ("Kinks and choices", "abs step where maximum minimum masked_fill clamp relu leaky_relu "
      "remainder cast move"),
-    ("Many into one", "sum mean expand cumsum extreme prod var std norm"),
+    ("Many into one", "sum mean expand cumsum cumprod extreme prod var std norm"),
     ("The same numbers elsewhere", "reshape permute cat split flip roll tril triu pad"),
-    ("Products", "matmul linear einsum conv1d linear_layer"),
+    ("Products", "matmul linear einsum solve logabsdet conv1d linear_layer"),
     ("Picking", "index diagonal index_put gather scatter_add scatter_reduce embedding read_view "
      "write_view embedding_layer"),
     ("Activations", "logsigmoid softplus silu elu gelu feed_forward gated_feed_forward"),
@@ -109,5 +110,7 @@ def exercise(name: str) -> Exercise:
     if name not in by_name:
         close = difflib.get_close_matches(name, by_name, n=3)
         near = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise ValueError(f"there is no exercise {name!r}{near}: see tinygrad-llm exercise list")
+        raise ValueError(
+            f"there is no exercise {name!r}{near}: see {command_line('exercise', 'list')}"
+        )
     return by_name[name]

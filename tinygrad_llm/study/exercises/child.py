@@ -1,25 +1,34 @@
-"""Runs a learner's file in a child process, with a time limit.
+"""Runs a learner's file in a child process, with limits of time, memory, output and file size.
 
-The file may loop for ever, end the program or take all memory: that happens in the child, and the
-learner still reads what went wrong.
+The file may loop for ever, print for ever, end the program or take all memory: that happens in the
+child, and the learner still reads what went wrong. The result comes back in a separate file with
+a key that only the grader has: what the learner's code prints is never taken for a result. The
+limits that the operating system sets (memory, file size) exist on Linux, in part on macOS, and not
+on Windows; time and output are limited everywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .grading import Row, grade
+from .grading import MEMORY_LIMIT, Row, grade
 
-__all__ = ["TIME_LIMIT", "Report", "check_file", "main"]
+__all__ = ["OUTPUT_LIMIT", "TIME_LIMIT", "Report", "check_file", "main"]
 
 TIME_LIMIT = 60.0  # seconds; a correct answer takes about one
+OUTPUT_LIMIT = 1 << 20  # bytes that the file may print
+FILE_LIMIT = 1 << 26  # bytes of a file that it may write
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _CODE += "from tinygrad_llm.study.exercises.child import main; main(*sys.argv[2:])"
 
@@ -38,10 +47,61 @@ class Report:
         return all(row.ok for row in self.rows)
 
 
-def main(name: str, path: str, result: str) -> None:
-    """In the child: grade the file and write the rows to `result`, as JSON."""
+# ----------------------------------------------------------------------------------- in the child
+def main(name: str, path: str) -> None:
+    """In the child: grade the file, write the rows and the key as JSON, and end the process.
+
+    Where to write them, and the key, come from standard input.
+    """
+    answer = json.loads(sys.stdin.readline())
+    sys.stdin.close()
+    sys.stdin = open(os.devnull)  # noqa: SIM115, it stays open
+    _limit_this_process()
     rows = grade(name, Path(path))
-    Path(result).write_text(json.dumps(rows), "utf-8")
+    text = json.dumps({"key": answer["key"], "rows": rows})
+    Path(answer["result"]).write_text(text, "utf-8")
+    with contextlib.suppress(Exception):  # the file may have closed them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)  # without waiting for threads that the file has started
+
+
+def _limit_this_process() -> None:
+    """Limit memory and the size of files, where the operating system offers it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": FILE_LIMIT}
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limits["RLIMIT_AS"] = pages * resource.getpagesize() + MEMORY_LIMIT
+    for name, limit in limits.items():
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+
+
+# ---------------------------------------------------------------------------------- in the parent
+class _Output(threading.Thread):
+    """Reads what the child prints, keeps OUTPUT_LIMIT bytes, and ends it if it prints more."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        super().__init__(daemon=True)
+        self.process, self.kept, self.too_long = process, bytearray(), False
+        self.start()
+
+    def run(self) -> None:
+        stream: Any = self.process.stdout
+        while chunk := stream.read1(1 << 16):
+            self.kept += chunk[: OUTPUT_LIMIT - len(self.kept)]
+            if len(self.kept) == OUTPUT_LIMIT and not self.too_long:
+                self.too_long = True
+                _end(self.process)
+
+    def text(self) -> str:
+        """What was printed; a process that left the child's group may hold the pipe open."""
+        self.join(2.0)
+        return bytes(self.kept).decode("utf-8", errors="replace")
 
 
 def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
@@ -53,32 +113,53 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
     path = Path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with tempfile.TemporaryDirectory() as folder:
-        result, output = Path(folder) / "rows.json", Path(folder) / "printed.txt"
-        where = json.dumps([p or os.getcwd() for p in sys.path])
-        command = [sys.executable, "-I", "-X", "utf8", "-c", _CODE, where]
-        with output.open("wb") as out:
-            process = subprocess.Popen(
-                [*command, name, str(path), str(result)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                cwd=path.parent, start_new_session=True,
-            )  # fmt: skip
-            try:
-                code = process.wait(time_limit)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                _end(process)
-        printed = output.read_text("utf-8", errors="replace")
+    key = secrets.token_hex(16)
+    where = json.dumps([p or os.getcwd() for p in sys.path])
+    command = [sys.executable, "-I", "-X", "utf8", "-c", _CODE, where, name, str(path)]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = Path(folder) / secrets.token_hex(8)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=path.parent, start_new_session=True,
+            env={**os.environ, "TINYGRAD_LLM_KEEP_MEMORY": "0"},
+        )  # fmt: skip
+        output, code = _Output(process), None
         try:
-            rows = tuple(Row(**row) for row in json.loads(result.read_text("utf-8")))
-        except (OSError, ValueError):
-            return Report(name, (Row("the file", False, _why(code, time_limit, printed)),))
+            _send(process, json.dumps({"result": str(result), "key": key}))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(time_limit)
+        finally:
+            _end(process)
+        printed = output.text()
+        rows = _rows(result, key) if code == 0 and not output.too_long else None
+    if rows is None:
+        why = _TOO_LONG if output.too_long else _why(code, time_limit, printed)
+        rows = (Row("the file", False, why),)
     return Report(name, rows, printed)
 
 
+def _send(process: subprocess.Popen, line: str) -> None:
+    """Write a line to the standard input of the child, which may have ended, and close it."""
+    stdin: Any = process.stdin
+    with contextlib.suppress(OSError):
+        stdin.write(line.encode() + b"\n")
+    with contextlib.suppress(OSError):
+        stdin.close()
+
+
+def _rows(result: Path, key: str) -> tuple[Row, ...] | None:
+    """The rows that the grader wrote; None if the file is not there or not the grader's."""
+    try:
+        answer = json.loads(result.read_text("utf-8"))
+        if answer["key"] != key:
+            return None
+        return tuple(Row(**row) for row in answer["rows"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def _end(process: subprocess.Popen) -> None:
-    """End the child and every process that it started."""
+    """End the child and every process of its group, that is those that it started."""
     try:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -89,6 +170,12 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
+_TOO_LONG = (
+    f"it printed more than {OUTPUT_LIMIT:,} bytes and was stopped: is there a print in an endless "
+    "loop?"
+)
+
+
 def _why(code: int | None, time_limit: float, printed: str) -> str:
     if code is None:
         return (
@@ -96,6 +183,7 @@ def _why(code: int | None, time_limit: float, printed: str) -> str:
             "loop?"
         )
     if code < 0:
-        return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+        names = {int(s): f" ({s.name})" for s in signal.Signals}
+        return f"it was ended by signal {-code}{names.get(-code, '')}"
     last = printed.strip().splitlines()[-1:] or ["nothing was printed"]
     return f"it ended the process itself (exit code {code}): {last[0]}"

@@ -22,7 +22,9 @@ from . import layer_checks, model_layer_checks  # noqa: F401, they enter their c
 from .catalogue import exercise
 from .task_checks import CHECKS, Wrong
 
-__all__ = ["Row", "grade"]
+__all__ = ["MEMORY_LIMIT", "Row", "grade"]
+
+MEMORY_LIMIT = 1 << 31  # bytes that a learner's file may take, where the system can limit it
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ def words_of(error: BaseException, path: Path) -> str:
         return f"{where}calls itself endlessly (RecursionError)"
     if isinstance(error, SystemExit):
         return f"{where}ends the program (SystemExit): remove that"
+    if isinstance(error, MemoryError):
+        gib = MEMORY_LIMIT / (1 << 30)
+        return f"{where}needs more memory than the {gib:g} GiB of an exercise (MemoryError)"
     message = " ".join(str(error).split())
     return f"{where}raised {type(error).__name__}{': ' if message else ''}{message}"
 

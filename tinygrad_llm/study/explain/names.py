@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from ...autograd.engine import OPS
+from ...files.program import command_line
 from ..common.source import first_line
 
 __all__ = ["catalogue", "layers", "lookup", "optimizers"]
@@ -94,7 +95,11 @@ def lookup(name: str) -> type[Any]:
         difflib.get_close_matches(last, names, n=3, cutoff=0.5)
         or [n for n in names if _bare(last) and _bare(last) in _bare(n)][:3]
     )
-    hint = f"did you mean {', '.join(near)}?" if near else "`tinygrad-llm study` lists every name"
+    hint = (
+        f"did you mean {', '.join(near)}?"
+        if near
+        else f"`{command_line('study')}` lists every name"
+    )
     raise ValueError(f"explain: nothing is called {name!r}: {hint}")
 
 

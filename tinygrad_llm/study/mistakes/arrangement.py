@@ -119,6 +119,31 @@ wrong(
      "too.", _before),
     no_g("∂y/∂xᵢ, the product of the others,"),
 )  # fmt: skip
+
+
+def _products_over_x(op, g):
+    x = op.given[0]
+    sums = np.flip(np.flip(g * x.cumprod(op.dim), op.dim).cumsum(op.dim), op.dim)
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(sums / x, posinf=0, neginf=0)
+
+
+def _products_before(op):
+    """The product of all before each element; 1 for the first."""
+    rows = np.moveaxis(op.given[0], op.dim, -1)
+    before = np.ones_like(rows)
+    before[..., 1:] = rows[..., :-1].cumprod(-1)
+    return np.moveaxis(before, -1, op.dim)
+
+
+def _sum_behind(op, g):
+    """tⱼ = gⱼ + xⱼ₊₁·tⱼ₊₁."""
+    rows, t = (np.moveaxis(a, op.dim, 0) for a in (op.given[0], g.copy()))
+    for j in range(len(t) - 2, -1, -1):
+        t[j] += rows[j + 1] * t[j + 1]
+    return np.moveaxis(t, 0, op.dim)
+
+
 wrong(
     "cumsum",
     ("summed from the front", "This is the running sum of g from the front: xᵢ is in yᵢ and all "
@@ -126,6 +151,16 @@ wrong(
     ("its own output alone", "This is g: xᵢ is also part of every y behind yᵢ.", lambda op, g: g),
     ("its own output left out", "This sums the gradients behind i: yᵢ itself contains xᵢ too.",
      lambda op, g: np.asarray(true(op, g)[0] - g)),
+)  # fmt: skip
+wrong(
+    "cumprod",
+    ("g·y summed and divided by x", "This is the sum of g·y from behind, divided by x: where x = 0 "
+     "the gradient is lost.", _products_over_x),
+    ("its own output alone", "This is g·(product of those before xⱼ): xⱼ is also a factor of every "
+     "y behind yⱼ.", lambda op, g: g * _products_before(op)),
+    ("those before left out", "This multiplies by the factors behind xⱼ alone: those before it are "
+     "in every y too.", lambda op, g: _sum_behind(op, g)),
+    no_g("Σ ∂y/∂xⱼ"),
 )  # fmt: skip
 wrong(
     "norm",

@@ -43,6 +43,40 @@ wrong(
 )  # fmt: skip
 
 
+def _solve(f):
+    """The backward that f(a, x, g) returns, x the solution."""
+    return lambda op, g: f(*op.given, np.linalg.solve(*op.given), g)
+
+
+def _transposed(a):
+    return a.swapaxes(-1, -2)
+
+
+wrong(
+    "solve",
+    ("transpose forgotten", "∂L/∂B is A⁻¹·g here: it is A⁻ᵀ·g.", _solve(
+        lambda a, b, x, g: (-(np.linalg.solve(a, g) @ _transposed(x)), np.linalg.solve(a, g)))),
+    ("sign forgotten", "∂L/∂A has the wrong sign: if A grows, X = A⁻¹·B shrinks.",
+     lambda op, g: (-true(op, g)[0], true(op, g)[1])),
+    ("B for X", "∂L/∂A is −A⁻ᵀ·g·Bᵀ here: dA is multiplied by the solution X.",
+     lambda op, g: (-(true(op, g)[1] @ _transposed(op.given[1])), true(op, g)[1])),
+    ("A forgotten", "A gets nothing here: the solution depends on it too.",
+     lambda op, g: (None, true(op, g)[1])),
+    no_g("of the sum of X"),
+)  # fmt: skip
+wrong(
+    "logabsdet",
+    ("transpose forgotten", "This is g·A⁻¹: the gradient is g·A⁻ᵀ.",
+     lambda op, g: _transposed(true(op, g)[0])),
+    ("the determinant's gradient", "This is g·det A·A⁻ᵀ, the gradient of det A: the logarithm "
+     "divides by det A.",
+     lambda op, g: true(op, g)[0] * np.linalg.det(op.given[0])[..., None, None]),
+    ("diagonal alone", "Only the diagonal gets a gradient here: every element moves the "
+     "determinant.", lambda op, g: true(op, g)[0] * np.eye(op.given[0].shape[-1])),
+    no_g("A⁻ᵀ"),
+)  # fmt: skip
+
+
 def _others_forgotten(op, g):
     """The true backward, all inputs taken as 1."""
     given, op.saved = op.saved, tuple(np.ones_like(x) for x in op.saved)

@@ -9,6 +9,7 @@ order.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -53,8 +54,10 @@ class DataLoader(Generic[T]):
     shuffle         a new random order for each pass
     sampler         indices, in the order to use; batch_sampler: lists of indices, whole batches
     num_workers     threads that prepare batches ahead, in the same order. Their errors are raised
-                    when the batch is asked for. Use none if the data set draws from the default
-                    generator, because it is not known which thread draws first
+                    when the batch is asked for, and the next call returns the batch after it. Use
+                    none if the data set draws from the default generator, because it is not known
+                    which thread draws first. A process that is forked meanwhile has no threads:
+                    there a new pass must begin
     collate_fn      makes a batch of a list of examples; default: `default_collate`
     drop_last       leave out the last batch if it is smaller than the others
     timeout         seconds to wait for a worker's batch before RuntimeError; 0: no limit
@@ -201,22 +204,38 @@ class _Fetcher:
             self.stream = iter(loader.dataset)
 
     def __call__(self, indices: Any) -> Any:
-        """The batch.
-
-        Raises: StopIteration if the stream is exhausted.
-        """
+        """The batch, or _ENDED if the stream is exhausted."""
         if self.stream is not None:
             if not self.batched:
-                return self.collate(next(self.stream))
+                example = next(self.stream, _ENDED)
+                return _ENDED if example is _ENDED else self.collate(example)
             examples = [x for _, x in zip(indices, self.stream)]  # noqa: B905
             if not examples or (self.drop_last and len(examples) < len(indices)):
-                raise StopIteration
+                return _ENDED
             return self.collate(examples)
         if not self.batched:
             return self.collate(self.dataset[indices])
         if hasattr(self.dataset, "__getitems__"):
             return self.collate(self.dataset.__getitems__(indices))
         return self.collate([self.dataset[i] for i in indices])
+
+
+_ENDED = object()
+
+
+def _made(make: Callable[..., Any], *args: Any) -> Any:
+    """make(*args), whose StopIteration must not end the pass as if nothing were missing.
+
+    Raises: RuntimeError in place of StopIteration, as Python does for generators.
+    """
+    try:
+        return make(*args)
+    except StopIteration as error:
+        raise RuntimeError(
+            "the data set, collate_fn or worker_init_fn raised StopIteration while a batch was "
+            "made: it does not end the pass. An IterableDataset ends by returning from __iter__; "
+            "a data set with [i] has as many examples as its len() says"
+        ) from error
 
 
 class _Pass:
@@ -239,13 +258,13 @@ class _OneByOne(_Pass):
 
     def __init__(self, loader: DataLoader) -> None:
         super().__init__(loader)
-        self.fetch = _Fetcher(loader)
+        self.fetch = _made(_Fetcher, loader)
 
     def __next__(self) -> Any:
-        return self.fetch(next(self.indices))
-
-
-_ENDED = object()
+        batch = _made(self.fetch, next(self.indices))
+        if batch is _ENDED:
+            raise StopIteration
+        return batch
 
 
 class _Ahead(_Pass):
@@ -257,6 +276,7 @@ class _Ahead(_Pass):
     def __init__(self, loader: DataLoader) -> None:
         super().__init__(loader)
         n = loader.num_workers
+        self.process, self.timed_out = os.getpid(), ""
         self.workers = [ThreadPoolExecutor(1, f"DataLoader worker {i}") for i in range(n)]
         self.fetchers: list[Any] = [None] * n
         self.active = [True] * n
@@ -287,23 +307,30 @@ class _Ahead(_Pass):
             if loader.worker_init_fn is not None:
                 loader.worker_init_fn(worker)
             self.fetchers[worker] = _Fetcher(loader)
-        try:
-            return self.fetchers[worker](indices)
-        except StopIteration:
-            return _ENDED
+        return self.fetchers[worker](indices)
 
     def __next__(self) -> Any:
+        if self.process != os.getpid():
+            raise RuntimeError(
+                "this pass over a DataLoader with workers began before the process was forked, "
+                "and its threads are not here: begin a new pass, iter(loader), in this process"
+            )
+        if self.timed_out:
+            raise RuntimeError(self.timed_out)
         while self.due:
             worker, future = self.due.popleft()
             try:
-                batch = future.result(self.loader.timeout or None)
+                batch = _made(future.result, self.loader.timeout or None)
             except _TimeoutError:
                 if future.done():
+                    self._ask()
                     raise  # a TimeoutError of the data set
                 self.close()
-                raise RuntimeError(
-                    f"DataLoader timed out after {self.loader.timeout} seconds"
-                ) from None
+                self.timed_out = f"DataLoader timed out after {self.loader.timeout} seconds"
+                raise RuntimeError(self.timed_out) from None
+            except BaseException:
+                self._ask()  # who catches the error finds the other batches
+                raise
             self.active[worker] = self.active[worker] and batch is not _ENDED
             self._ask()
             if batch is not _ENDED:
@@ -314,8 +341,10 @@ class _Ahead(_Pass):
     def close(self) -> None:
         """Let the threads end; the batches that they are making are finished and dropped."""
         self.due.clear()
-        for worker in self.workers:
-            worker.shutdown(wait=False, cancel_futures=True)
+        if self.process == os.getpid():  # a forked process has none of them
+            for worker in self.workers:
+                worker.shutdown(wait=False, cancel_futures=True)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "due"):  # else its __init__ has failed
+            self.close()

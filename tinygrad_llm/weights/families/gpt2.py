@@ -33,6 +33,7 @@ __all__ = [
     "GPT2Weights",
     "fields_of_json",
     "json_of_fields",
+    "module_names",
     "read",
     "to_huggingface",
     "to_openai",
@@ -70,6 +71,19 @@ def _names(n_layers: int) -> dict[str, tuple[str, str, bool]]:
     for i in range(n_layers):
         for theirs, (ours, shape) in _BLOCK.items():
             names[f"h.{i}.{theirs}"] = (f"trf_blocks.{i}.{ours}", shape, len(shape) == 2)
+    return names
+
+
+def module_names(n_layers: int) -> dict[str, tuple[str, bool]]:
+    """Our name of each module -> (its name in GPT2LMHeadModel, whether its matrix is transposed).
+
+    These are the names in an adapter of PEFT: "transformer.h.0.attn.c_attn".
+    """
+    names = {"out_head": (_HEAD.removesuffix(".weight"), False)}
+    for theirs, (ours, _, transposed) in _names(n_layers).items():
+        if theirs.endswith(".weight"):
+            module = "transformer." + theirs.removesuffix(".weight")
+            names[ours.removesuffix(".weight")] = module, transposed
     return names
 
 

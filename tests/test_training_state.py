@@ -1,0 +1,105 @@
+"""A run that goes back, and training states that are edited: nothing is lost, nothing believed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+
+import pytest
+
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+from tinygrad_llm.training import StorageError, Trainer, find_checkpoint, save_checkpoint
+
+NAN = torch.full((1, 2), math.nan)
+
+
+def first(state):
+    """The moments of the first parameter."""
+    return state["optimizer"]["state"][0]
+
+
+def group(state):
+    """The hyperparameters of the only group."""
+    return state["optimizer"]["param_groups"][0]
+
+
+def long_run(folder, steps, **options):
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    batches = [torch.full((3, 2), float(i)) for i in range(4)]
+    return Trainer(
+        model, optimizer, batches, steps=steps, folder=folder, progress=False, checkpoint_every=1,
+        loss=lambda m, x: m(x).pow(2).mean(), count=len, keep=3, **options,
+    )  # fmt: skip
+
+
+def test_going_back_keeps_the_new_line_and_the_old_one(tmp_path):
+    long_run(tmp_path, 6).run(plan=False)
+    folder = tmp_path / "checkpoints"
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["step-00000004", "step-00000005", "step-00000006"]
+    long_run(tmp_path, 5).run(resume=folder / "step-00000004", plan=False)
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000004", "step-00000005"]
+    aside = tmp_path / "checkpoints-left-1"
+    assert sorted(p.name for p in aside.iterdir()) == names[1:]
+    assert find_checkpoint(tmp_path).step == 5  # the new line
+    assert find_checkpoint(aside).step == 6  # the old one can still be resumed
+    again = long_run(tmp_path, 8)
+    again.run(resume=True, plan=False)
+    assert sorted(p.name for p in folder.iterdir()) == [f"step-0000000{n}" for n in (6, 7, 8)]
+    again = long_run(tmp_path, 7)
+    again.run(resume=folder / "step-00000006", plan=False)
+    assert (tmp_path / "checkpoints-left-2").is_dir()
+
+
+STATES = {
+    "tokens of minus one": lambda s: s.update(tokens=-1),
+    "tokens of a text": lambda s: s.update(tokens="1"),
+    "seconds of NaN": lambda s: s.update(seconds=math.nan),
+    "no seconds": lambda s: s.pop("seconds"),
+    "a last loss of a text": lambda s: s.update(last_loss="1.5"),
+    "an optimizer of a list": lambda s: s.update(optimizer=[]),
+    "groups of a text": lambda s: s["optimizer"].update(param_groups="x"),
+    "a rate of NaN": lambda s: group(s).update(lr=math.nan),
+    "a rate of minus one": lambda s: group(s).update(lr=-1.0),
+    "a rate of a text": lambda s: group(s).update(lr="0.1"),
+    "betas above one": lambda s: group(s).update(betas=(1.5, 0.9)),
+    "params of a number": lambda s: group(s).update(params=7),
+    "a step of minus five": lambda s: first(s).update(step=torch.tensor(-5.0)),
+    "a step of NaN": lambda s: first(s).update(step=torch.tensor(math.nan)),
+    "moments of NaN": lambda s: first(s).update(exp_avg=NAN),
+    "squares below zero": lambda s: first(s).update(exp_avg_sq=torch.full((1, 2), -1.0)),
+    "moments of another shape": lambda s: first(s).update(exp_avg=torch.ones(3)),
+    "moments of a text": lambda s: first(s).update(exp_avg="x"),
+    "random numbers of a list": lambda s: s.update(random=[1, 2]),
+    "random numbers cut short": lambda s: s.update(random=s["random"][:10]),
+    "data of a number": lambda s: s.update(data=7),
+    "data without its place": lambda s: s.update(data={}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_training_state_is_checked(tmp_path, name):
+    run = long_run(tmp_path / "first", 2)
+    run.run(plan=False)
+    state = find_checkpoint(tmp_path / "first").state()
+    STATES[name](state)
+    save_checkpoint(tmp_path / "second" / "checkpoints", 2, run.model, state, {})
+    with pytest.raises(StorageError, match="step-00000002"):
+        long_run(tmp_path / "second", 3).run(resume=True, plan=False)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_that_ends_the_program_saves_first(tmp_path, name, code):
+    def send(model):
+        os.kill(os.getpid(), getattr(signal, name))
+        return ""
+
+    run = long_run(tmp_path, 50, sample=send, sample_every=3)
+    with pytest.raises(SystemExit) as raised:
+        run.run(plan=False)
+    assert raised.value.code == code and find_checkpoint(tmp_path).step == 3

@@ -1,0 +1,112 @@
+"""The training state of a checkpoint is checked before it is believed.
+
+The file may be whole and still wrong: written by another program, edited, or of a run that had
+diverged. A wrong number in it (a NaN among AdamW's moments, a step of −5) would show much later.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..files.untrusted import describe
+from ..nn.parameter import Parameter
+from ..optim import Optimizer
+from ..tensor import Tensor, wrap
+from .step import Setup
+
+__all__ = ["check_state"]
+
+
+def check_state(state: Mapping[str, Any], setup: Setup) -> None:
+    """Check what a checkpoint says about a run, except its weights.
+
+    Raises: ValueError with the entry that is missing, of another type, or impossible.
+    """
+    for name in ("tokens", "seconds", "last_loss", "val_loss", "optimizer", "random", "data"):
+        if name not in state:
+            raise ValueError(f"{name} is missing")
+    if type(state["tokens"]) is not int or state["tokens"] < 0:
+        raise ValueError(f"tokens is {describe(state['tokens'])}")
+    if not _is_number(state["seconds"]) or not 0.0 <= state["seconds"] < math.inf:
+        raise ValueError(f"seconds is {describe(state['seconds'])}")
+    for name in ("last_loss", "val_loss"):
+        if state[name] is not None and not _is_number(state[name]):
+            raise ValueError(f"{name} is {describe(state[name])}")
+    _check_optimizer(state["optimizer"], setup.optimizer)
+    if setup.scheduler is not None and state.get("scheduler") is not None:
+        _check_like(state["scheduler"], setup.scheduler.state_dict(), "scheduler")
+    _check_like(state["data"], setup.stream.state_dict(), "data")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
+    """Raises: ValueError for hyperparameters that the constructor refuses, and broken moments."""
+    if not isinstance(state, dict) or not {"state", "param_groups"} <= set(state):
+        raise ValueError(f"optimizer is {describe(state)}")
+    groups, entries = state["param_groups"], state["state"]
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError(f"optimizer: param_groups is {describe(groups)}")
+    accepted = inspect.signature(type(optimizer).__init__).parameters
+    for group in groups:
+        if not isinstance(group.get("params"), list):
+            raise ValueError(f"optimizer: params is {describe(group.get('params'))}")
+        for name, value in group.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            numbers = not isinstance(optimizer.defaults.get(name), int | float | tuple) or all(
+                isinstance(part, int | float | Tensor) for part in parts
+            )
+            finite = all(math.isfinite(part) for part in parts if isinstance(part, float))
+            if not numbers or not finite:
+                raise ValueError(f"optimizer: {name} is {describe(value)}")
+        known = {name: value for name, value in group.items() if name in accepted}
+        known.pop("params", None)
+        type(optimizer)([Parameter(wrap(np.zeros(1, np.float32)))], **known)
+    if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
+        raise ValueError(f"optimizer: state is {describe(entries)}")
+    for number, entry in entries.items():
+        for name, value in entry.items():
+            where = f"optimizer: {name} of parameter {describe(number)}"
+            array = value.array if isinstance(value, Tensor) else np.asarray(value)
+            if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+                raise ValueError(f"{where} is {describe(value)}")
+            if not np.isfinite(
+                array.astype(np.float32) if array.dtype.kind == "V" else array
+            ).all():
+                raise ValueError(f"{where} is infinite or not a number")
+            if name in ("step", "exp_avg_sq", "square_avg", "sum") and (array < 0).any():
+                raise ValueError(f"{where} is negative")
+
+
+def _check_like(value: Any, expected: Any, where: str) -> None:
+    """Check that a value has the types of another one, and finite numbers.
+
+    Raises: ValueError with the place of the first that differs.
+    """
+    if isinstance(expected, dict):
+        if not isinstance(value, dict) or set(value) != set(expected):
+            raise ValueError(f"{where} should hold {', '.join(map(str, expected)) or 'nothing'}")
+        for name in expected:
+            _check_like(value[name], expected[name], f"{where}: {name}")
+    elif isinstance(expected, list | tuple):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} is {describe(value)}")
+        for item in value:
+            if expected:
+                _check_like(item, expected[0], where)
+    elif _is_number(expected):
+        if (
+            not _is_number(value)
+            or not math.isfinite(value)
+            or (isinstance(expected, int) and isinstance(value, float) and not value.is_integer())
+        ):
+            raise ValueError(f"{where} is {describe(value)}")
+    elif expected is not None and value is not None and type(value) is not type(expected):
+        raise ValueError(f"{where} is {describe(value)}")
