@@ -21,15 +21,12 @@ error, and delivers nothing from that op.
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
-from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import generic, is_array, ndarray, storage_of
 from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
@@ -40,6 +37,7 @@ from .grad_mode import mode
 from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
+from .leaves import accumulate, lock_of
 
 Deliver = Callable[[Tensor, Any, bool], None]  # (leaf, gradient, whether the gradient is owned)
 
@@ -456,42 +454,8 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
     edge = None if backward_observers else op.edges[0]
     if edge is None or edge.output is not None or edge.target.grad is None:
         return False
-    with _adding[id(edge.target) % 61]:
+    with lock_of(edge.target):
         return op.adder(g, edge.target.grad.array)
-
-
-def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
-    """leaf.grad += g. An owned array becomes .grad itself; a borrowed one is copied."""
-    with _adding[id(leaf) % 61]:
-        if leaf._grad is None:
-            if not same_layout(g, leaf.array):
-                g, owned = _laid_out_as(leaf.array, g)
-            leaf._grad = wrap(g if owned else copied(g))
-        else:
-            total = leaf._grad.array
-            total += g
-
-
-_adding: list[Any] = []  # locks; a leaf has one of them, and few leaves share one
-
-
-def _new_locks() -> None:
-    """Also in a forked process, where nobody would release those that other threads hold."""
-    _adding[:] = [threading.Lock() for _ in range(61)]
-
-
-_new_locks()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_locks)
-
-
-def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:
-    """g in the leaf's layout, or in row order if that has gaps, and whether it was copied."""
-    laid_out = empty_as(array, order=None if is_dense(array) else "C")
-    if same_layout(g, laid_out):
-        return g, False
-    laid_out[...] = g
-    return laid_out, True
 
 
 @quiet

@@ -198,6 +198,9 @@ class Cumprod(Op):
     (Σ g·y over i ≥ j, divided by xⱼ, would be shorter, and wrong where xⱼ = 0.) Saves x.
     """
 
+    in_rows = True
+    in_float32 = True
+
     def forward(self, x, dim):
         self.dim = dim
         self.saved = (x,)

@@ -8,7 +8,8 @@ __all__ = ["not_done"]
 
 _PARTS = {
     "convolutions and pooling": r"""
-        (lazy)?_?conv(_?transpose|_tbc)?([123]d)? | (lazy)?instance_?norm([123]d)?
+        (lazy)?_?conv(_?transpose|_tbc)?[23]d | conv_?transpose1d | lazy_?conv.*
+        | (lazy)?instance_?norm([123]d)?
         | (lazy)?batch_?norm[23]d | sync_?batch_?norm
         | (adaptive_?|fractional_?)?(max|avg|lp)_?(un)?pool([123]d)?(_with_indices)?
         | fold | unfold | upsample.* | interpolate | grid_sample | affine_grid | .*pad[123]d
