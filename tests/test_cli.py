@@ -1,5 +1,6 @@
 """The command line as people type it: what it prints and leaves, and what it says when wrong."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 import tinygrad_llm
 from tinygrad_llm.cli import main
+from tinygrad_llm.generation import Sampling
 from tinygrad_llm.training import find_checkpoint, read_metrics
 from tinygrad_llm.training.presets import PRESETS, PretrainOptions, resolve
 from tinygrad_llm.training.settings import read_config
@@ -263,11 +265,15 @@ BAD = [
     (["pretrain", "--resume", "."], "holds no checkpoint"),
     (["generate"], "there is no trained model in .*pretrain"),
     (["generate", "nowhere"], "nowhere does not exist"),
-    (["generate", "--temperature", "-0.5"], "--temperature must be 0 or more, got -0.5"),
-    (["generate", "--temperature", "nan"], "--temperature must be 0 or more, got nan"),
+    (["generate", "--temperature", "-0.5"], "--temperature must be a finite .*, got -0.5"),
+    (["generate", "--temperature", "nan"], "--temperature must be a finite number.*, got nan"),
     (["generate", "--tokens", "0"], "--tokens must be at least 1"),
-    (["generate", "--top-k", "0"], "--top-k must be at least 1"),
-    (["generate", "--top-p", "1.1"], "--top-p must be more than 0 and at most 1"),
+    (["generate", "--top-k", "0"], "--top-k must be an integer of at least 1, got 0"),
+    (["generate", "--top-p", "1.1"], "--top-p must be greater than 0 and at most 1, got 1.1"),
+    (["generate", "--min-p", "-0.1"], "--min-p must be at least 0 and at most 1, got -0.1"),
+    (["generate", "--repetition-penalty", "0"], "--repetition-penalty must be .* above 0, got 0"),
+    (["generate", "--stop", ""], "--stop must be texts of at least one character, got ''"),
+    (["generate", "--seed", "-1"], "--seed must be 0 or more"),
     (["generate", "--samples", "-2"], "--samples must be at least 1"),
     (["generate", "--prompt", ""], "--prompt must be at least one character"),
     (["tokenize"], "give one of TEXT, --file, --decode and --train, got none"),
@@ -502,6 +508,29 @@ def test_generate_takes_the_latest_run_and_repeats_a_seed(cli, trained, monkeypa
     assert greedy[0] == greedy[1]
     _, out, _ = cli("generate", "--samples", 3, "--tokens", 30, "--top-k", 5, "--top-p", 0.9)
     assert len(re.findall(r"^--- sample \d \(--seed \d+\)$", out, re.M)) == 3
+
+
+def test_generate_has_a_flag_for_each_option_of_sampling(cli):
+    out = cli("generate", "--help")[1]
+    names = {f.name for f in dataclasses.fields(Sampling)} - {"stop_tokens", "stop_strings"}
+    for flag in {name.replace("_", "-") for name in names} | {"stop"}:
+        assert re.search(rf"^ *--{flag} ", out, re.M), flag
+
+
+def test_generate_filters_penalises_and_stops(cli, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    seeded = ["generate", "runs/a", "--prompt", "Line 7: ", "--tokens", 24, "--seed", 3]
+    drawn = cli(*seeded)[1]
+    greedy = cli(*seeded, "--temperature", 0)[1]
+    assert cli(*seeded, "--min-p", 1)[1] == greedy != drawn  # only the likeliest is left
+    penalty = ["--temperature", 0, "--repetition-penalty", 50]
+    assert cli(*seeded, *penalty)[1] != greedy
+    text = drawn.removeprefix("Line 7: ").rstrip("\n")
+    stops = [text[8:11], text[4:6]]
+    code, out, err = cli(*seeded, "--stop", stops[0], "--stop", stops[1])
+    assert (code, err) == (0, "")
+    first = min((text.index(stop) + len(stop), text.index(stop)) for stop in stops)[1]
+    assert out == "Line 7: " + text[:first] + "\n"
 
 
 def test_tokenize_shows_saves_and_reverses(cli, trained):

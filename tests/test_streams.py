@@ -216,3 +216,22 @@ def test_bad_arguments(options, error, message):
 def test_a_vocabulary_larger_than_the_tokenizers():
     with pytest.raises(IndexError, match="token id 399 .* is not in this tokenizer's vocabulary"):
         list(text_of(Script([399]), 1, CHAR))
+
+
+def test_ids_that_the_tokenizer_lacks_have_no_text():
+    """A model's vocabulary may be padded: with stop strings these ids are kept, in beams too."""
+    from tinygrad_llm import manual_seed
+    from tinygrad_llm.generation import generate
+    from tinygrad_llm.models import GPT, GPTConfig
+    from tinygrad_llm.text import CharTokenizer
+
+    manual_seed(0)
+    model = GPT(GPTConfig(9, context_length=12, emb_dim=8, n_heads=2, n_layers=1, drop_rate=0.0))
+    options = {"tokenizer": CharTokenizer.train("abc"), "stop_strings": "b"}
+    for drawn in ({}, {"temperature": 2.0, "seed": 1}, {"num_beams": 3}):
+        free = generate(model, [0, 1], 8, **drawn).tolist()
+        assert max(free) > 2
+        ids = generate(model, [0, 1], 8, **drawn, **options).tolist()
+        if "num_beams" not in drawn:
+            end = free.index(1, 2) + 1 if 1 in free[2:] else len(free)
+            assert ids == free[:end]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import typer
 
+<<<<<<< HEAD
 from ..files.program import command_line
+=======
+from ..generation import Sampling
+>>>>>>> h-critic13
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
@@ -26,32 +33,81 @@ Examples:
   tinygrad-llm generate runs/first --prompt "The with statement" --tokens 200
   tinygrad-llm generate --temperature 0                  always the likeliest token
   tinygrad-llm generate --top-p 0.9 --samples 3 --seed 7
+  tinygrad-llm generate --min-p 0.05 --repetition-penalty 1.1 --stop "."
 """
+
+
+# Type, default and help of each option of Sampling; stop_tokens are the tokenizer's. The defaults
+# are Sampling's, except that a command draws.
+_SAMPLING: dict[str, tuple[Any, str]] = {
+    "temperature": (float, "0 is greedy; a higher value is more varied."),
+    "top_k": (int | None, "Choose from the k likeliest."),
+    "top_p": (float | None, "Choose from the likeliest, up to this sum."),
+    "min_p": (float | None, "Choose from those at least so likely, per the likeliest."),
+    "repetition_penalty": (float, "Above 1, tokens of the text so far become less likely."),
+    "stop_strings": (list[str] | None, "The text ends before this; may be repeated."),
+    "seed": (int | None, "The same seed writes the same text."),
+}
+_FLAGS = {"stop_strings": "--stop"}
+_DEFAULTS = {f.name: f.default for f in fields(Sampling)} | {
+    "temperature": 0.8, "stop_strings": None
+}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(name="generate", help=_HELP)(generate)
+    app.command(name="generate", help=_HELP)(_with_sampling(generate))
+
+
+def _with_sampling(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer should see it: with a flag for each option of Sampling."""
+
+    def call(**values: Any) -> None:
+        function(**values)
+
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for name, (hint, help) in _SAMPLING.items():
+        value = typer.Option(_DEFAULTS[name], _flag(name), help=help)
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hint)
+        )
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _sampling(options: dict[str, Any]) -> Sampling:
+    """The options as a Sampling.
+
+    Raises: BadValue with the flag if one is not allowed.
+    """
+    try:
+        return Sampling(**options)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise BadValue(f"{_flag(name)} {rest}") from None
 
 
 def generate(
     checkpoint: str | None = typer.Argument(None, help="A run or a checkpoint."),
     prompt: str = typer.Option("\n", help="How the text begins."),
     tokens: int = typer.Option(200, help="Tokens to write."),
-    temperature: float = typer.Option(0.8, help="0 is greedy; a higher value is more varied."),
-    top_k: int | None = typer.Option(None, help="Choose from the k likeliest."),
-    top_p: float | None = typer.Option(None, help="Choose from the likeliest, up to this sum."),
-    seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     samples: int = typer.Option(1, help="Texts to write."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
+    **sampling: Any,
 ) -> None:
     must_be("tokens", tokens >= 1, "at least 1", tokens)
     must_be("samples", samples >= 1, "at least 1", samples)
-    must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
-    must_be("top-k", top_k is None or top_k >= 1, "at least 1", top_k)
-    must_be("top-p", top_p is None or 0 < top_p <= 1, "more than 0 and at most 1", top_p)
+    seed = sampling["seed"]
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     must_be("prompt", prompt != "", "at least one character", "nothing")
+    options = _sampling(sampling)
     check_device(device)
     from .. import text
     from ..generation import stream_text
@@ -78,8 +134,8 @@ def generate(
             print(f"--- sample {number + 1} (--seed {first + number})")
         _show(prompt)
         for piece in stream_text(
-            model, ids, tokens, tokenizer=tokenizer, temperature=temperature, top_k=top_k,
-            top_p=top_p, seed=first + number, stop_tokens=tokenizer.eot_token,
+            model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
+            stop_tokens=tokenizer.eot_token,
         ):  # fmt: skip
             _show(piece)
         _show("\n")

@@ -269,6 +269,7 @@ class _Ends:
         self._stops, self._filler = task.sampling.stop_tokens, task.filler
         strings = task.sampling.stop_strings
         self._texts = [TextStream(task.tokenizer, strings) for _ in range(rows)] if strings else []
+        self._vocab_size = task.tokenizer.vocab_size if strings else 0
         self.done = [False] * rows
 
     @property
@@ -285,7 +286,7 @@ class _Ends:
                 ids[b] = self._filler
             elif not text:
                 self.done[b] = True
-            elif self._texts:
+            elif self._texts and token_id < self._vocab_size:  # others have no text
                 self._texts[b].push(token_id)
                 self.done[b] = self._texts[b].stopped
         return tensor(ids, device=token.device).unsqueeze(1), is_text
