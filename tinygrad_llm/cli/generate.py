@@ -11,11 +11,8 @@ from typing import Any
 
 import typer
 
-<<<<<<< HEAD
 from ..files.program import command_line
-=======
 from ..generation import Sampling
->>>>>>> h-critic13
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be
