@@ -525,9 +525,10 @@ def test_generate_filters_penalises_and_stops(cli, trained, monkeypatch):
     assert cli(*seeded, "--min-p", 1)[1] == greedy != drawn  # only the likeliest is left
     penalty = ["--temperature", 0, "--repetition-penalty", 50]
     assert cli(*seeded, *penalty)[1] != greedy
-    text = drawn.removeprefix("Line 7: ").rstrip("\n")
+    text = greedy.removeprefix("Line 7: ").rstrip("\n")
     stops = [text[8:11], text[4:6]]
-    code, out, err = cli(*seeded, "--stop", stops[0], "--stop", stops[1])
+    assert text.isprintable() and all(stops), text
+    code, out, err = cli(*seeded, "--temperature", 0, "--stop", stops[0], "--stop", stops[1])
     assert (code, err) == (0, "")
     first = min((text.index(stop) + len(stop), text.index(stop)) for stop in stops)[1]
     assert out == "Line 7: " + text[:first] + "\n"

@@ -493,5 +493,5 @@ def test_nothing_later_reaches_an_earlier_row(precision, length, channels, which
     if which in "qg":  # a query has no part in the keys after it
         for a, b in zip(got[2:], expected[2:], strict=True):
             np.testing.assert_allclose(a[0, 0, at + 1 :], b[0, 0, at + 1 :], tolerance, tolerance)
-    else:
+    elif np.isnan(value):  # the weight of an infinite key may be 0
         assert not np.isfinite(got[0][0, 0, at:]).all()

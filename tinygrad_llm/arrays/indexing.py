@@ -11,7 +11,7 @@ from .devices import to_numpy, xp_of
 from .memory import is_array
 from .twins import twins
 
-__all__ = ["index_add", "is_basic", "multiply_at", "scatter_add_rows", "take_along"]
+__all__ = ["index_add", "is_basic", "extreme_at", "multiply_at", "scatter_add_rows", "take_along"]
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
@@ -65,15 +65,23 @@ def index_add(out: Any, index: Any, values: Any) -> None:
 
 
 def multiply_at(out: Any, index: Any, values: Any) -> None:
-    """out[index] *= values in place, where the index may pick an element more than once.
+    """out[index] *= values in place, where the index may pick an element more than once."""
+    _combine_at(np.multiply, out, index, values)
 
-    CuPy has no multiply.at: there the products are computed on the CPU.
-    """
+
+def extreme_at(out: Any, index: Any, values: Any, largest: bool) -> None:
+    """out[index] = the larger (or smaller) of it and values, in place, as multiply_at."""
+    _combine_at(np.maximum if largest else np.minimum, out, index, values)
+
+
+def _combine_at(ufunc: np.ufunc, out: Any, index: Any, values: Any) -> None:
+    """ufunc.at. CuPy has none for products, and rounds float64 to float32 in those of extremes:
+    numbers on a GPU are combined on the CPU."""
     if isinstance(out, np.ndarray):
-        np.multiply.at(out, index, values)
+        ufunc.at(out, index, values)
         return
     on_cpu = to_numpy(out).copy()
-    np.multiply.at(on_cpu, tuple(to_numpy(i) for i in index), to_numpy(values))
+    ufunc.at(on_cpu, tuple(to_numpy(i) for i in index), to_numpy(values))
     out[...] = xp_of(out).asarray(on_cpu)
 
 

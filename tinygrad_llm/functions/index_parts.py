@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays.devices import xp_of
+from ..arrays.ids import id_ranges, ids_in_range
 from ..arrays.memory import is_array
 from ..arrays.meta import is_meta
 from ..tensor import Tensor
@@ -290,6 +291,8 @@ def checked(picked: tuple, x: Any) -> tuple:
         n = x.shape[dim]
         if n == 0 and math.prod(shape):
             raise IndexError("index is out of bounds for dimension with size 0")
+        if id_ranges and ids_in_range(p, n, None, "index"):
+            continue  # known without asking a GPU
         low, high = int(p.min()), int(p.max())
         if low < -n or high >= n:
             if not empty:

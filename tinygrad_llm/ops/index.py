@@ -1,7 +1,7 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import index_add, multiply_at, take_along
+from ..arrays.indexing import extreme_at, index_add, multiply_at, take_along
 from ..arrays.layout import in_rows
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
@@ -189,8 +189,7 @@ class ScatterReduce(Op):
         if reduce == "prod":
             multiply_at(y, index, v)
         else:
-            xp = xp_of(x)
-            (xp.maximum if reduce == "amax" else xp.minimum).at(y, index, v)
+            extreme_at(y, index, v, reduce == "amax")
         self.saved = (x, v, y, *index)
         return y
 
