@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import on_gpu, xp_of
+from ..arrays.ids import id_ranges, ids_in_range
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_blocks, row_blocks
@@ -27,9 +28,10 @@ class Targets:
 
     def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
         self.shape, self.reduction, self.w = t.shape, reduction, w
+        known = id_ranges and ids_in_range(t, n_classes, ignore_index)  # without asking a GPU
         t = t.reshape(-1)  # (...) -> (N)
         kept, wrong = t != ignore_index, (t < 0) | (t >= n_classes)
-        if wrong.any() and (wrong := wrong & kept).any():
+        if not known and wrong.any() and (wrong := wrong & kept).any():
             raise IndexError(
                 f"{name}: Target {int(t[wrong][0])} is out of bounds: "
                 f"expected 0 <= target < {n_classes}, or ignore_index={ignore_index}"
