@@ -79,9 +79,7 @@ class Targets:
 
     def losses(self, scores: Any, log_total: Any) -> Any:
         """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x: (n), (n) -> (n)."""
-        losses = self.weight * log_total - scores
-        losses[self.ignored] = 0.0  # 0·∞ among them
-        return losses
+        return selected(self.weight * log_total - scores, ~self.ignored)  # 0·∞ among the others
 
     def gradient(self, z: Any, total: Any, g: Any) -> Any:
         """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.
