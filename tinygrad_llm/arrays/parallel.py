@@ -42,6 +42,7 @@ __all__ = [
     "MEMORY_BYTES",
     "along",
     "core_count",
+    "machine_memory",
     "each",
     "on_every_core",
     "over_blocks",
@@ -63,6 +64,14 @@ _threads = 0  # 0: not yet counted
 def has_threads() -> bool:
     """Whether a thread can be started: not in a browser (Pyodide) nor under WASI."""
     return sys.platform not in ("emscripten", "wasi")
+
+
+def machine_memory() -> int | None:
+    """The bytes of this machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def core_count() -> int:

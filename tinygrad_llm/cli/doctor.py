@@ -97,5 +97,4 @@ def _colored() -> bool:
 
 
 def _say(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stdout.write(f"{text}\n")

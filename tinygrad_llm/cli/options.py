@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from ..training.presets import PRESETS
 from ..training.settings import read_config, shown_default
 from .errors import BadValue
 
-__all__ = ["Way", "command", "must_be", "shell"]
+__all__ = ["Way", "command", "must_be"]
 
 
 class Way(NamedTuple):
@@ -97,8 +96,3 @@ def must_be(flag: str, allowed: bool, expected: str, value: Any) -> None:
     """Raises: BadValue unless `allowed`; the line says what the option must be."""
     if not allowed:
         raise BadValue(f"--{flag} must be {expected}, got {value}")
-
-
-def shell(path: Any) -> str:
-    """A path as a shell takes it: in quotes where it needs them."""
-    return shlex.quote(str(path))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ..arrays.parallel import machine_memory
 from .devices import MachineOptions
 from .options import (
     AT_LEAST_1,
@@ -115,14 +115,6 @@ def nearest_divisor(number: int, near: int) -> int:
             if divisor <= number and number % divisor == 0:
                 return divisor
     return math.gcd(number, near)
-
-
-def machine_memory() -> int | None:
-    """The bytes of this machine's memory; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -35,9 +35,6 @@ def register(app: typer.Typer) -> None:
 def exercise(context: typer.Context) -> None:
     from .commands import app
 
-    for stream in (sys.stdout, sys.stderr):  # a terminal may not have every letter of a formula
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
     command = typer.main.get_command(app)
     arguments = context.args or ["--help"]
     code = command.main(arguments, prog_name=command_line("exercise"), standalone_mode=False)

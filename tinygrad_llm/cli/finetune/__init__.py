@@ -12,7 +12,7 @@ from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
 from ...training.options import Options
 from ...training.settings import resolved
 from ..errors import newest_checkpoint
-from ..options import Way, command, shell
+from ..options import Way, command
 from . import ask, help
 
 __all__ = ["register"]

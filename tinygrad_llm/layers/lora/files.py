@@ -96,9 +96,8 @@ def load(model: Module, folder: str | Path) -> list[str]:
         layer = model.get_submodule(name)
         if layer.merged:
             raise RuntimeError(f"{name} is merged: lora.unmerge(model) before loading an adapter")
-        layer.lora.rank, layer.lora.alpha, layer.lora.dropout = check_settings(
-            config["r"], config["lora_alpha"], config["lora_dropout"]
-        )
+        layer.lora.rank, layer.lora.alpha = config["r"], config["lora_alpha"]
+        layer.lora.dropout = config["lora_dropout"]
         for matrix, array in pair.items():
             parameter = getattr(layer.lora, matrix)
             parameter.data = _like(parameter, array)
@@ -132,7 +131,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if name not in config:
             raise ValueError(f"{path} has no {name!r}")
     try:
-        check_settings(config["r"], config["lora_alpha"], config["lora_dropout"])
+        config["r"], config["lora_alpha"], config["lora_dropout"] = check_settings(
+            config["r"], config["lora_alpha"], config["lora_dropout"]
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     whole = config.get("modules_to_save")

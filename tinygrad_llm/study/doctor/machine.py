@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...arrays.parallel import core_count
+from ...arrays.parallel import core_count, machine_memory
 from .environment import Variable, slowing, unset_command, without
 from .finding import Finding, installed, pip_install, run_python
 
@@ -54,11 +54,8 @@ def memory() -> tuple[int, int] | None:
         return rows["MemTotal"], rows["MemAvailable"]
     except (OSError, ValueError, KeyError, IndexError):
         pass
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return total, total
-    except (AttributeError, ValueError, OSError):
-        return None
+    total = machine_memory()
+    return None if total is None else (total, total)
 
 
 def look_at_machine() -> list[Finding]:
