@@ -15,7 +15,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["can_hold", "one_thread"]
+__all__ = ["FEW", "can_hold", "one_thread"]
+
+FEW = 1024  # numbers whose product with a vector OpenBLAS computes on one thread anyway
 
 
 @functools.cache

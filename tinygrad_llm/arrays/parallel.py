@@ -34,7 +34,8 @@ import numpy as np
 
 from . import blas
 from .allocator import keep_memory
-from .devices import NUMPY_TYPES, quiet, xp_of
+from .devices import NUMPY_TYPES, xp_of
+from .silence import quiet
 from .threads import work_together
 
 __all__ = [
@@ -112,9 +113,6 @@ MEMORY_BYTES = 1 << 26  # the same on a GPU, at least
 BLOCK_BYTES = 1536 * 1024  # of one array in a block of over_rows; smaller ones cost more overhead
 
 
-_FEW = 1024  # numbers whose products are too small for OpenBLAS to share among its threads
-
-
 def row_blocks(x: Any, n_bytes: int | None = None) -> list[slice]:
     """Slices of x's first axis of about n_bytes (CACHE_BYTES) each, and at least one row.
 
@@ -141,9 +139,16 @@ def over_rows(*arrays: Any) -> Decorator:
     return functools.partial(_run_over_rows, arrays)
 
 
-@quiet
 def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
-    rows = [a if a is None or a.ndim == 2 else _as_rows(a) for a in arrays]
+    first = arrays[0]
+    if type(first) is np.ndarray and first.size < blas.FEW:
+        return function(*_as_rows(arrays))
+    return _run_over_many_rows(arrays, function)
+
+
+@quiet
+def _run_over_many_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
+    rows = _as_rows(arrays)
     first = rows[0]
     n = len(first)
     if not isinstance(first, np.ndarray):
@@ -151,8 +156,6 @@ def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
     row_bytes = max([a.strides[0] if a.shape[1] else 0 for a in rows if a is not None])
     step = max(1, min(n, BLOCK_BYTES // max(abs(row_bytes), 1)))
     if n <= step:
-        if first.size < _FEW:
-            return function(*rows)
         with blas.one_thread:
             return function(*rows)
     cores = thread_count()
@@ -164,8 +167,14 @@ def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
     return functools.reduce(_add_up, _run_over_blocks(blocks, rows, function))
 
 
-def _as_rows(a: Any) -> Any:
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])  # (..., C) -> (N, C)
+def _as_rows(arrays: Sequence[Any]) -> list:
+    """Each array as a matrix, whose rows are its last axis: (..., C) -> (N, C); None stays None."""
+    return [
+        a if a is None or a.ndim == 2
+        else a[None] if a.ndim == 1  # (C) -> (1, C)
+        else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        for a in arrays
+    ]  # fmt: skip
 
 
 def _add_up(total: Any, part: Any) -> Any:
@@ -179,7 +188,15 @@ def _add_up(total: Any, part: Any) -> Any:
 
 
 def over_elements(*arrays: Any) -> Decorator:
-    """A decorator like over_rows, for element-wise functions: arrays of any one shape."""
+    """A decorator like over_rows, for element-wise functions: arrays of any one shape.
+
+    The results come last. One that does not lie in row order is viewed in the order of its memory,
+    the others too: as rows it would be a copy, and what is written would be lost.
+    """
+    result = next(a for a in reversed(arrays) if a is not None)
+    if result.ndim > 2 and not result.flags.c_contiguous:
+        order = sorted(range(result.ndim), key=lambda dim: -result.strides[dim])
+        arrays = tuple([None if a is None else a.transpose(order) for a in arrays])
     columns = [a if a is None or a.ndim > 1 else a.reshape(-1, 1) for a in arrays]
     return functools.partial(_run_over_rows, columns)
 
@@ -191,12 +208,15 @@ def along(dim: int, *arrays: Any) -> Decorator:
     """
 
     def run(function: Callable[..., Any]) -> None:
-        if not arrays[0].size:
+        first = arrays[0]
+        if not first.size:
             return
-        if dim in (-1, arrays[0].ndim - 1):
-            _run_over_rows(arrays, functools.partial(function, dim=-1))
+        if dim not in (-1, first.ndim - 1):
+            function(*arrays, dim)
+        elif type(first) is np.ndarray and first.size < blas.FEW:
+            function(*_as_rows(arrays), -1)
         else:
-            function(*arrays, dim=dim)
+            _run_over_many_rows(arrays, functools.partial(function, dim=-1))
 
     return run
 
@@ -238,7 +258,7 @@ def each(work: Callable[[Any], Any], parts: Sequence[Any], like: Any = None) -> 
     Which core does what differs from run to run; the order of the results does not. The parts
     follow one another on this core if `like` is an array on a GPU.
     """
-    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < _FEW:
+    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < blas.FEW:
         return [work(parts[0])]
     if len(parts) < 2 or thread_count() == 1 or not isinstance(like, NUMPY_TYPES + (type(None),)):
         with blas.one_thread:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import quiet, use_gpu_of, xp_of
+from ..arrays.devices import use_gpu_of, xp_of
+from ..arrays.silence import quiet
 from ..arrays.twins import twins
 from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
