@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["FEW", "can_hold", "one_thread"]
 
-FEW = 1024  # numbers whose product with a vector OpenBLAS computes on one thread anyway
+FEW = 8192  # numbers whose product with a vector OpenBLAS computes on one thread anyway
 
 
 @functools.cache

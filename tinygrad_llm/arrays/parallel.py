@@ -13,7 +13,7 @@ to the sum of what the function returned for the blocks, here None, and not to t
     over_rows       functions of rows, (..., C)
     over_elements   element-wise functions, of arrays of any shape
     along           functions along one dimension: in blocks if it is the last one
-    over_blocks     functions of blocks that the caller chooses
+    over_blocks     functions of blocks that the caller chooses; over_row_blocks: of some rows
     each            what they are made of: a list of parts, shared among the cores
 """
 
@@ -48,6 +48,7 @@ __all__ = [
     "on_every_core",
     "over_blocks",
     "over_elements",
+    "over_row_blocks",
     "over_rows",
     "row_blocks",
     "set_thread_count",
@@ -231,6 +232,16 @@ def over_blocks(blocks: Sequence[Any], *arrays: Any) -> Decorator:
     return functools.partial(_run_over_blocks, blocks, arrays)
 
 
+def over_row_blocks(like: Any, *arrays: Any) -> Decorator:
+    """A decorator: over_blocks with blocks of like's rows that fit the cache, one if they are few.
+
+    The arrays may have any number of dimensions, of which the first is cut.
+    """
+    if type(like) is np.ndarray and like.size < blas.FEW:
+        return lambda function: [function(*arrays)]
+    return over_blocks(row_blocks(like), *arrays)
+
+
 def _run_over_blocks(
     blocks: Sequence[Any], arrays: Sequence[Any], function: Callable[..., Any]
 ) -> list:
@@ -252,13 +263,16 @@ def times(a: Any, b: Any) -> Any:
 
 
 # ------------------------------------------------------------------------- parts, on every core
+_SMALL = 1024  # numbers whose products are too small for OpenBLAS to share among its threads
+
+
 def each(work: Callable[[Any], Any], parts: Sequence[Any], like: Any = None) -> list:
     """[work(part) for part in parts], on every core: NumPy releases the interpreter meanwhile.
 
     Which core does what differs from run to run; the order of the results does not. The parts
     follow one another on this core if `like` is an array on a GPU.
     """
-    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < blas.FEW:
+    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < _SMALL:
         return [work(parts[0])]
     if len(parts) < 2 or thread_count() == 1 or not isinstance(like, NUMPY_TYPES + (type(None),)):
         with blas.one_thread:

@@ -138,7 +138,9 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
     be too coarse. On a GPU the maximum is always subtracted, because reading Σ would mean waiting
     for the GPU. A row of −∞ becomes NaN.
     """
-    if isinstance(x, np.ndarray) and x.dtype.itemsize > 2 and x.size:
+    if not x.size:
+        return x, x.sum(dim, keepdims=True)
+    if isinstance(x, np.ndarray) and x.dtype.itemsize > 2:
         total = sum_along(np.exp(x, out), dim)
         if total.size > _SHORT:
             if total.min() > 1e-3 and total.max() < largest:

@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
+from ..arrays.ids import INT64, all_within, smallest_and_largest
 from ..arrays.indexing import take_along
-from ..arrays.memory import ndarray
 from ..arrays.meta import is_meta
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
@@ -60,7 +60,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
     Raises: RuntimeError if indices does not hold int64 or has another number of dimensions.
     """
-    if indices.array.dtype.name != "int64":
+    if indices.array.dtype != INT64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
             f"{dtypes.title(indices.dtype)}"
@@ -91,13 +91,10 @@ def _check_dtype(name: str, index: Tensor) -> None:
 
 def _check_range(ids: Any, n: int, dim: int) -> None:
     """Raises: RuntimeError for an index outside [0, n)."""
-    if ids.size and not is_meta(ids):
-        if type(ids) is ndarray and ids.dtype.itemsize == 8 and ids.view("uint64").max() < n:
-            return  # one pass: negative numbers are large ones there
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= n:
-            wrong = low if low < 0 else high
-            raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    if not is_meta(ids) and not all_within(ids, n):
+        low, high = smallest_and_largest(ids)
+        wrong = low if low < 0 else high
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 
 
 def _check_sizes(input: Tensor, dim: int, ids: Any, src: Any) -> None:
