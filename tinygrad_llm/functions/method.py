@@ -16,6 +16,8 @@ from ..tensor.numbers import PLAIN, number, plain
 from .printed_names import named
 
 F = TypeVar("F", bound=Callable[..., Any])
+_NUMBER = PLAIN - {Tensor}  # what is passed on as it is where a number is expected
+_POSITIONS = 64  # arguments by position that are looked at
 
 
 @overload
@@ -72,24 +74,23 @@ def guarded(function: F, arguments_before: int = 0) -> F:
 
     places, names = _takes_numbers(function)
     first = 0 if 0 in places else 1  # where numbers may begin
-    only_numbers = places == tuple(range(first, len(places) + first))
-    fits = (PLAIN - {Tensor} if only_numbers else PLAIN).issuperset
-    fit_by_name = (PLAIN - {Tensor} if names else PLAIN).issuperset
-    to_look_at = () if only_numbers else places
+    # the types that each argument may have as it is: by position from `first` on, and by name
+    types = [_NUMBER if i in places else PLAIN for i in range(first, _POSITIONS)]
+    second, unlike = first + 1, _unlike(types[1:])
+    types_by_name = dict.fromkeys(names, _NUMBER).get
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
-        if n > first:
-            if not fits(map(type, args[1:] if first else args)):
-                args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
-            for i in to_look_at:
-                if i >= n:
+        if n > first and (
+            type(args[first]) not in types[0] or (n > second and unlike(args[second:]))
+        ):
+            args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
+        if kwargs:
+            for name, a in kwargs.items():
+                if type(a) not in types_by_name(name, PLAIN):
+                    kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
                     break
-                if type(args[i]) is Tensor:
-                    args = (*args[:i], number(args[i]), *args[i + 1 :])
-        if kwargs and not fit_by_name(map(type, kwargs.values())):
-            kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:
@@ -110,6 +111,14 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         return result
 
     return cast(F, call)
+
+
+def _unlike(types: Sequence[set[type]]) -> Callable[[Sequence[Any]], bool]:
+    """A function: whether one of some values has none of the types that fit its position."""
+    if all(fitting is types[0] for fitting in types):
+        fits = types[0].issuperset
+        return lambda values: not fits(map(type, values))
+    return lambda values: any([type(v) not in fit for v, fit in zip(values, types)])  # noqa: B905
 
 
 def _use_gpu_of_arguments(args: tuple, kwargs: dict) -> None:
@@ -206,7 +215,7 @@ def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
     positional = _positional(function)
     places = [i for i, n in enumerate(positional) if n in names]
     if star in ("args", "dims", "shape", "size", "sizes", "repeats"):
-        places += range(len(positional), 16)
+        places += range(len(positional), _POSITIONS)
     return tuple(places), names
 
 
