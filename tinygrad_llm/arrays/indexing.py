@@ -32,9 +32,12 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     if out.dtype == np.float16:  # rounded at each sum, as PyTorch and bfloat16's sums are
         np.add.at(out, ids, rows)
         return
-    order = np.argsort(ids, kind="stable")
+    order = ids.argsort(kind="stable")
     ordered = ids[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (number of distinct ids)
+    first = np.empty(n, bool)
+    first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    starts = first.nonzero()[0]  # (number of distinct ids)
     if len(starts) == n:  # no id repeats
         out[ids] += rows
         return
@@ -44,7 +47,12 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 def is_basic(index: Any) -> bool:
     """Whether an index has only integers, slices, None and ..., and so picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
+    if _BASIC.issuperset(map(type, parts)):
+        return True
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
+
+
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
 
 def index_add(out: Any, index: Any, values: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["is_silent", "quiet", "silent"]
+__all__ = ["is_silent", "quiet", "silent", "silently"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,6 +41,11 @@ class _Silent(threading.local):
 
 
 silent = _Silent()
+
+
+def silently(function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), such as a ufunc of NumPy's, without a warning."""
+    return function(*args) if is_silent() else silent.run(function, *args)
 
 
 def quiet(function: F) -> F:

@@ -261,8 +261,10 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
 def _note_views(x: Tensor, results: list[Tensor]) -> None:
     """Note which results show x's memory, or that of the tensor whose view x is."""
     base = x if x._view_of is None else x._view_of
+    memory = base.array
     for y in results:
-        if storage_of(y.array) is storage_of(base.array):
+        shown = type(memory) is ndarray and y.array.base is memory
+        if shown or storage_of(y.array) is storage_of(memory):
             y._view_of, y._tick = base, next(clock)
 
 

@@ -1,7 +1,7 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import extreme_at, index_add, multiply_at, take_along
+from ..arrays.indexing import extreme_at, index_add, is_basic, multiply_at, take_along
 from ..arrays.layout import in_rows
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
@@ -12,7 +12,8 @@ from ..autograd.engine import Op
 def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
-    return (None, parts) if any(is_array(p) for p in parts) else (index, ())
+    has_arrays = not is_basic(parts) and any([is_array(p) for p in parts])
+    return (None, parts) if has_arrays else (index, ())
 
 
 def picked_array(x, index):
