@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,7 +12,15 @@ from .devices import to_numpy, xp_of
 from .memory import is_array
 from .twins import twins
 
-__all__ = ["index_add", "is_basic", "extreme_at", "multiply_at", "scatter_add_rows", "take_along"]
+__all__ = [
+    "extreme_at",
+    "index_add",
+    "is_basic",
+    "multiply_at",
+    "scatter_add_rows",
+    "stable_order",
+    "take_along",
+]
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
@@ -95,10 +104,21 @@ def _combine_at(ufunc: np.ufunc, out: Any, index: Any, values: Any) -> None:
 
 def take_along(x: Any, ids: Any, dim: int) -> tuple:
     """The index tuple with which x[...] picks ids along dim; ids may be smaller in other dims."""
-    xp = xp_of(x)
-    grid = [
-        xp.arange(n).reshape([-1 if i == d else 1 for i in range(ids.ndim)])
-        for d, n in enumerate(ids.shape)
-    ]
-    grid[dim] = ids
-    return tuple(grid)
+    steps = _steps if type(x) is np.ndarray and ids.size < 1024 else _new_steps
+    xp, ndim = xp_of(x), ids.ndim
+    return tuple([ids if d == dim else steps(xp, n, d, ndim) for d, n in enumerate(ids.shape)])
+
+
+def _new_steps(xp: Any, n: int, dim: int, ndim: int) -> Any:
+    """0 … n − 1 along one of ndim dimensions: (1, ..., n, ..., 1)."""
+    return xp.arange(n).reshape([-1 if i == dim else 1 for i in range(ndim)])
+
+
+_steps = functools.lru_cache(256)(_new_steps)  # nobody writes into them
+
+
+def stable_order(x: Any, dim: int) -> Any:
+    """The positions that sort x along dim, equal elements in their order, NaN the largest."""
+    if type(x) is np.ndarray:
+        return x.argsort(dim, kind="stable")
+    return xp_of(x).argsort(x, axis=dim, kind="stable")

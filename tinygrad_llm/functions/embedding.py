@@ -75,7 +75,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"Class values must be smaller than num_classes: {largest} is not below {num_classes}"
         )
     xp = xp_of(ids)
-    return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64", "C"))
+    rows = xp.zeros((*ids.shape, num_classes), INT64)  # (..., num_classes)
+    rows.reshape(-1)[xp.arange(0, rows.size, num_classes or 1) + ids.reshape(-1)] = 1
+    return wrap(rows)
 
 
 def _bag_of_each(offsets: Tensor, n: int, include_last: bool) -> tuple[Any, int]:

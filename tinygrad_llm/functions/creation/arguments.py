@@ -10,7 +10,6 @@ from ...tensor.device import defaults
 from ...tensor.numbers import plain
 from ..convert import place_of
 
-
 _INT = frozenset({int})
 
 
