@@ -20,6 +20,12 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
+    if type(array) is ndarray:  # as nearly always, in two steps
+        base = array.base
+        if base is None:
+            return array
+        if type(base) is ndarray and base.base is None:
+            return base
     base = None if type(array) is MetaArray else getattr(array, "base", None)
     while base is not None and (type(base) is ndarray or is_array(base)):
         array = base

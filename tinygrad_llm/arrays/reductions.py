@@ -116,8 +116,10 @@ def max_along(x: Any, dim: int = -1) -> Any:
 
 def sum_along(x: Any, dim: int = -1) -> Any:
     """Σ x along dim, which is kept with size 1: contiguous rows as a product with ones."""
-    if dim == -1 and x.dtype.itemsize > 2:
+    if dim == -1 and x.itemsize > 2:
         if isinstance(x, np.ndarray) and x.flags.c_contiguous:  # BLAS reads memory fastest
+            if x.ndim == 2 and x.size > 1:
+                return x.dot(_ones(x.shape[1], x.dtype))[:, None]  # see _times_vector
             return _times_vector(x, _ones(x.shape[-1], x.dtype))[..., None]
         return xp_of(x).einsum("...c->...", x)[..., None]
     return x.sum(dim, keepdims=True)
@@ -140,7 +142,7 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
     """
     if not x.size:
         return x, x.sum(dim, keepdims=True)
-    if isinstance(x, np.ndarray) and x.dtype.itemsize > 2:
+    if isinstance(x, np.ndarray) and x.itemsize > 2:
         total = sum_along(np.exp(x, out), dim)
         if total.size > _SHORT:
             if total.min() > 1e-3 and total.max() < largest:
@@ -164,7 +166,7 @@ def row_dot(a: Any, b: Any, dim: int = -1) -> Any:
     product with ones."""
     if dim != -1:
         return (a * b).sum(dim, keepdims=True)
-    if isinstance(a, np.ndarray) and a.dtype.itemsize > 2:
+    if isinstance(a, np.ndarray) and a.itemsize > 2:
         short = a.shape[-1] < 64
         if short:
             return _times_vector(a * b, _ones(a.shape[-1], a.dtype))[..., None]

@@ -3,7 +3,7 @@
 from ..arrays.devices import xp_of
 from ..arrays.indexing import extreme_at, index_add, is_basic, multiply_at, take_along
 from ..arrays.layout import in_rows
-from ..arrays.memory import is_array
+from ..arrays.memory import is_array, ndarray
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -12,8 +12,9 @@ from ..autograd.engine import Op
 def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
-    has_arrays = not is_basic(parts) and any([is_array(p) for p in parts])
-    return (None, parts) if has_arrays else (index, ())
+    if ndarray in map(type, parts):
+        return None, parts
+    return (index, ()) if is_basic(parts) or not any(map(is_array, parts)) else (None, parts)
 
 
 def picked_array(x, index):

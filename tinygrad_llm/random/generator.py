@@ -340,7 +340,8 @@ class Generator:
             numbers = numbers.view(np.int64)
             if base:
                 numbers += base
-            return numbers.astype(dtype, copy=False).reshape(shape)
+            numbers = numbers.astype(dtype, copy=False)
+            return numbers if shape == numbers.shape else numbers.reshape(shape)
         out = np.empty(n, dtype)
         kind: Any = np.uint64 if wide else np.uint32
         divisor = kind(modulus) if modulus < 1 << (64 if wide else 32) else None
