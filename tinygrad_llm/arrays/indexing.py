@@ -67,16 +67,14 @@ _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 def index_add(out: Any, index: Any, values: Any) -> None:
     """out[index] += values in place, where the index may pick an element more than once."""
     first = index[0] if isinstance(index, tuple) and len(index) == 1 else index
-    if is_basic(index):
-        out[index] = values  # `out` is fresh zeros wherever this is called
-    elif is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
+    if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
         ids = first.reshape(-1)
         scatter_add_rows(
             out.reshape(rows, width), ids % rows if rows else ids, values.reshape(ids.size, width)
         )
-    elif is_array(first) and first.dtype.kind == "b":
-        out[first] = values
+    elif (is_array(first) and first.dtype.kind == "b") or is_basic(index):
+        out[index] = values  # `out` is fresh zeros wherever this is called
     else:
         xp_of(out).add.at(out, index, values)
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from .meta import MetaArray, is_meta
 
-__all__ = ["address", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
+__all__ = ["address", "as_array", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
 
-ndarray, generic = np.ndarray, np.generic
+ndarray, generic, as_array = np.ndarray, np.generic, np.asarray
 
 
 def is_array(value: Any) -> bool:

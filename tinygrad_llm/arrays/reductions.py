@@ -37,6 +37,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     extra = g.ndim - len(shape)
     if extra:
         g = sum_over(g, tuple(range(extra)))  # (copies, *shape) -> (*shape)
+        if type(g) is np.ndarray and g.shape == shape:
+            return g
     repeated = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     if repeated:
         g = sum_over(g, repeated, keepdim=True)

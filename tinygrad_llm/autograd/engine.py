@@ -27,7 +27,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, use_gpu, xp_of
-from ..arrays.memory import generic, is_array, ndarray, storage_of
+from ..arrays.memory import as_array, generic, is_array, ndarray, storage_of
 from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import is_silent, quiet, silent
@@ -174,7 +174,7 @@ class Op:
                 _check_shapes(cls, key)
         out = _forward(op, arrays, options)
         if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
-            out = asarray(out, out)
+            out = as_array(out)
         if type(out) is ndarray:  # one output, as nearly always
             if cls.in_rows and not out.flags.c_contiguous:
                 out = out.copy()

@@ -86,8 +86,8 @@ def randn(
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
     """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
     names = [key for key in given if given[key] is None]
-    if len(names) == len(given) and len(args) + 1 in (len(names), len(names) + 1):
-        low, high, *rest = args if len(args) == len(names) else (0, *args)
+    if len(names) == len(given) and len(given) - 2 < len(args) <= len(given):
+        low, high, *rest = args if len(args) == len(given) else (0, *args)
         return (integer(name, "low", low), integer(name, "high", high), *rest)
     if "low" in names and len(args) < len(names):
         names.remove("low")
