@@ -5,6 +5,8 @@ The checks of test_ops run here with loops, for every op that has them.
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
 
@@ -167,6 +169,53 @@ def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+# -------------------------------------------------------------------------------- the functions
+def exact(name: str, x: float) -> float:
+    if name == "exp":
+        return math.exp(x) if x < 709.7 else math.inf
+    return 1 / (1 + exact("exp", -x))
+
+
+@pytest.mark.parametrize("char", "fd")
+@pytest.mark.parametrize("name, units", [("exp", 2), ("sigmoid", 4)])
+def test_functions_are_right_to_a_few_units(name, units, char, loops):
+    """Over the whole range, with results below the smallest normal number; and at the edges."""
+    from tinygrad_llm.ops.loops import elementary
+
+    function = getattr(elementary, name).compiled(char)
+    dtype = np.dtype(char).type
+    least, most = (-104, 88.7) if char == "f" else (-745.2, 709.7)
+    if name == "sigmoid":  # below, e⁻ˣ is infinite
+        least = -most
+    rng = np.random.default_rng(0)
+    spread = [rng.uniform(least, most, 4000), rng.standard_normal(4000), np.linspace(-1, 1, 999)]
+    for x in np.concatenate([*spread, rng.uniform(-1e-6, 1e-6, 99)]).astype(dtype):
+        expected = exact(name, float(x))
+        unit = float(np.spacing(dtype(expected)))
+        assert abs(float(function(x)) - expected) <= units * unit, (x, expected)
+    edges = {"exp": (0.0, 1.0, math.inf), "sigmoid": (0.0, 0.5, 1.0)}[name]
+    for x, expected in zip((-math.inf, 0.0, math.inf), edges, strict=True):
+        assert function(dtype(x)) == expected
+    for x, expected in zip((-1e30, 1e-42, 1e30), edges, strict=True):
+        assert function(dtype(x)) == expected
+    assert math.isnan(function(dtype(math.nan)))
+    if name == "exp":
+        assert math.isinf(function(dtype(most + 0.3))) and function(dtype(least - 0.4)) == 0
+
+
+@pytest.mark.parametrize("char", "fd")
+def test_the_largest_of_a_row(char, loops):
+    from tinygrad_llm.ops.loops import elementary
+
+    largest, rng = elementary.largest.compiled(char), np.random.default_rng(0)
+    for n in (1, 2, 15, 100):
+        for shift in (-9, 0, 9):
+            row = (rng.standard_normal(n) + shift).astype(char)
+            assert largest(row) == row.max()
+    for row in ([-0.0, -1.0], [-np.inf, -3.0], [np.inf, 3.0], [-np.inf, -np.inf], [1e-42, 0.0]):
+        assert largest(np.array(row, char)) == np.array(row, char).max()
+
+
 # ----------------------------------------------------------------------------------- the choice
 def norm_of(n: int):
     x = tg.ones(n, 64, requires_grad=True)
@@ -189,8 +238,6 @@ def test_switch(loops):
 
 def program(code: str, **environment: str) -> str:
     """What a new process prints."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, text=True,
         capture_output=True, check=True,

@@ -10,7 +10,9 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     compiling     `kernel`: compiling, caching; `shared`: a range of rows for each core
     elementary    exp and others as polynomials
     twin          which arrays a twin takes
-    norm          layer norm
+    norm          layer norm, RMS norm
+    activation    GELU, SiLU
+    softmax       softmax, log-softmax
 
 How to add a loop:
     1. Write the kernel: the formula in its docstring; arrays first, results among them, then Python
@@ -28,6 +30,8 @@ Traps:
     over a row, which stays in the cache, with up to about five arrays each. To see it:
     `llvmlite.binding.set_option("", "--debug-only=loop-vectorize")` or
     `kernel.compiled(*args).inspect_asm()` (look for zmm or ymm).
+    In `for i in range(start, stop)` i may be negative for all that LLVM knows, and x[i] then counts
+    from the end: ten times slower. Take slices first, `x = x[start:stop]`, and go from 0.
     A division by zero raises in Python, and the test for it stops vectorisation: error_model is
     "numpy". math.exp and its kin are calls: take those of `elementary`.
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
@@ -47,13 +51,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...arrays.twins import CpuTwins, twins
-from ..norm import LayerNorm
+from ..activation import Gelu, Silu
+from ..norm import LayerNorm, RmsNorm
+from ..softmax import LogSoftmax, Softmax
+from .activation import LoopGelu, LoopSilu
 from .compiling import missing
-from .norm import LoopLayerNorm
+from .norm import LoopLayerNorm, LoopRmsNorm
+from .softmax import LoopLogSoftmax, LoopSoftmax
 
 __all__ = ["install"]
 
-TWINS: dict[type, Any] = {LayerNorm: LoopLayerNorm}
+TWINS: dict[type, Any] = {
+    LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
+    Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
+}  # fmt: skip
 
 
 def install() -> str | None:

@@ -21,8 +21,9 @@ from ...arrays.parallel import each, thread_count
 __all__ = ["Kernel", "helper", "kernel", "missing", "precise_helper", "shared"]
 
 OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
-# What LLVM may change in a sum or product. NaN and infinities keep their meaning.
-FAST = {"contract", "reassoc", "nsz", "arcp"}
+# What LLVM may change in a sum or product. NaN and infinities keep their meaning; with "arcp" it
+# takes an estimate of 1/√x and improves it by Newton's formula, which makes 1/√∞ = 0 a NaN.
+FAST = {"contract", "reassoc", "nsz"}
 PRECISE = {"contract", "nsz"}  # for a function whose order of operations is its precision
 SHARE = 1 << 15  # numbers that are worth waking another core for
 

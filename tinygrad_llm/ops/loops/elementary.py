@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiling import precise_helper
 
-__all__ = ["exp", "sigmoid"]
+__all__ = ["exp", "largest", "sigmoid"]
 
 f: Any = np.float64
 whole: Any = np.int64
@@ -63,5 +63,27 @@ def exp(x):
 
 @precise_helper
 def sigmoid(x):
-    """σ(x) = 1/(1 + e⁻ˣ): 0 and 1 for −∞ and ∞, with small results to their last digits."""
+    """σ(x) = 1/(1 + e⁻ˣ), to the last digits also where it is small; 0 where e⁻ˣ is infinite."""
     return f(1.0) / (f(1.0) + exp(-x))
+
+
+@precise_helper
+def largest(row):
+    """The largest number of a row: the maximum of integers in the same order as the numbers.
+
+    LLVM does not vectorise a maximum of floats unless it may ignore NaN. The bits of a float, read
+    as an integer, are in order if it is positive; the lower bits of a negative one are reversed. A
+    NaN comes out first or last: what subtracts this maximum from the row is NaN there anyway.
+    """
+    bits = row.view(whole)
+    most = ordered(bits[0])
+    for j in range(bits.size):
+        most = max(most, ordered(bits[j]))
+    return whole(ordered(most)).view(f)
+
+
+@precise_helper
+def ordered(b):
+    """The bits of a float as an integer in the order of the floats, and from there to the bits."""
+    sign = whole(b >> whole(63 if DOUBLE else 31))  # −1 for a negative number, else 0
+    return whole(b ^ whole(sign & whole(0x7FFFFFFFFFFFFFFF if DOUBLE else 0x7FFFFFFF)))

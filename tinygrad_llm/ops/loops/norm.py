@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..norm import LayerNorm
+from ..norm import LayerNorm, RmsNorm
 from .compiling import kernel, shared
 from .twin import Loop, dense, in_rows, rows, vector
 
-__all__ = ["LoopLayerNorm"]
+__all__ = ["LoopLayerNorm", "LoopRmsNorm"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 
@@ -69,6 +69,42 @@ def strips(n: int) -> tuple[int, int]:
     return strip, -(-n // strip)
 
 
+@kernel
+def rms_norm(x, w, y, r, eps, start, stop):
+    """y = w·x̂,   x̂ = x·r,   r = 1/√(mean(x²) + ε)."""
+    n = f(x.shape[1])
+    for i in range(start, stop):
+        xi, yi = x[i], y[i]
+        squares = f(0.0)
+        for j in range(xi.size):
+            squares += xi[j] * xi[j]
+        ri = f(1.0) / np.sqrt(squares / n + f(eps))
+        r[i] = ri
+        for j in range(xi.size):
+            yi[j] = xi[j] * ri * w[j]
+
+
+@kernel
+def rms_norm_back(g, x, r, w, gx, part, strip, start, stop):
+    """∂L/∂x = r·(u − x·r²·mean(u·x)),   u = g·w;   part: Σ g·x·r of each strip."""
+    n = f(g.shape[1])
+    for s in range(start, stop):
+        gw = part[s]
+        gw[:] = f(0.0)
+        for i in range(s * strip, min(s * strip + strip, g.shape[0])):
+            gi, hi, xi, ri = g[i], x[i], gx[i], r[i]
+            total = f(0.0)
+            for j in range(gi.size):
+                u = gi[j] * w[j]
+                xi[j] = u
+                total += u * hi[j]
+            scale = ri * ri * (total / n)
+            for j in range(gi.size):
+                xi[j] = ri * (xi[j] - hi[j] * scale)
+            for j in range(gi.size):
+                gw[j] += gi[j] * hi[j] * ri
+
+
 class LoopLayerNorm(Loop, LayerNorm):
     """Saves what the NumPy class saves."""
 
@@ -94,3 +130,28 @@ class LoopLayerNorm(Loop, LayerNorm):
         shared(layer_norm_back, count, g.size, *args)
         gw, gb = (part[i].sum(0) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
         return gx if needs[0] else None, gw, gb
+
+
+class LoopRmsNorm(Loop, RmsNorm):
+    """Saves what the NumPy class saves."""
+
+    @classmethod
+    def takes(cls, x, w=None, eps=1e-6):
+        return x.size > 0 and dense(x, w)
+
+    def forward(self, x, w=None, eps=1e-6):
+        y, r = np.empty(x.shape, x.dtype), np.empty(x.shape[:-1] + (1,), x.dtype)
+        args = rows(x), vector(w, x.shape[-1], 1.0, x), rows(y), r.reshape(-1), float(eps)
+        shared(rms_norm, r.size, x.size, *args)
+        self.saved = x, r, w
+        return y
+
+    def backward(self, g):
+        x, r, w = self.saved
+        needs = [*self.needs, False]
+        g, gx, c = in_rows(g), np.empty(g.shape, g.dtype), g.shape[-1]
+        strip, count = strips(r.size)
+        part = np.empty((count, c), g.dtype)
+        args = rows(g), rows(x), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
+        shared(rms_norm_back, count, g.size, *args)
+        return gx if needs[0] else None, part.sum(0) if needs[1] else None  # (strips, C) -> (C)
