@@ -18,25 +18,26 @@ __all__ = ["LoopGelu", "LoopSilu"]
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
 Q0, Q1, Q2, Q3, Q4, Q5, Q6 = CDF_COEFFICIENTS
-SLOPE = 2 * math.sqrt(2 / math.pi)  # 2c, c as in Gelu
+TWO_C = 2 * math.sqrt(2 / math.pi)  # c as in Gelu
 CUBE = 0.044715
 
 
 @kernel
-def gelu_tanh(x, y, derivative, start, stop):
+def gelu_tanh(x, y, derivative, both, start, stop):
     """y = x·Φ,   f′ = Φ + x·Φ·(1 − Φ)·2u′,   Φ = (1 + tanh u)/2 = σ(2u),   u = c·(x + a·x³)."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
         a = x[i]
         square = a * a
-        cdf = sigmoid(f(SLOPE) * a * (f(1.0) + f(CUBE) * square))
+        cdf = sigmoid(f(TWO_C) * a * (f(1.0) + f(CUBE) * square))
         y[i] = a * cdf
-        slope = f(SLOPE) * (f(1.0) + f(3 * CUBE) * square)
-        derivative[i] = cdf + a * cdf * (f(1.0) - cdf) * slope
+        inner = f(TWO_C) * (f(1.0) + f(3 * CUBE) * square)  # 2u′
+        if both:
+            derivative[i] = cdf + a * cdf * (f(1.0) - cdf) * inner
 
 
 @kernel
-def gelu_erf(x, y, derivative, start, stop):
+def gelu_erf(x, y, derivative, both, start, stop):
     """y = x·Φ,   f′ = Φ + x·φ,   φ = exp(−x²/2)/√(2π),   Φ as arrays.special computes it."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
@@ -53,17 +54,19 @@ def gelu_erf(x, y, derivative, start, stop):
             q = f(Q0) + q * square
             cdf = sigmoid(f(2.0) * a * q)  # (1 + tanh(x·q))/2
         y[i] = a * cdf
-        derivative[i] = cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
+        if both:
+            derivative[i] = cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
 
 
 @kernel
-def silu(x, y, derivative, start, stop):
+def silu(x, y, derivative, both, start, stop):
     """y = x·σ(x),   f′ = σ + y·(1 − σ)."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
         s = sigmoid(x[i])
         y[i] = x[i] * s
-        derivative[i] = s + x[i] * s * (f(1.0) - s)
+        if both:
+            derivative[i] = s + x[i] * s * (f(1.0) - s)
 
 
 @kernel
@@ -79,13 +82,13 @@ class _Activation(Loop):
 
     needs: Any
 
-    def both(self, loop, x):
-        """y by the loop; f′ is saved if a gradient is wanted, else it is written over by y."""
+    def run(self, loop, x):
+        """y by the loop; f′ is computed and saved if a gradient is wanted."""
         y = np.empty(x.shape, x.dtype)
-        derivative = np.empty(x.shape, x.dtype) if self.needs[0] else None
-        second = np.empty(x.shape, x.dtype) if derivative is None else derivative
-        shared(loop, x.size, x.size, *(a.reshape(-1) for a in (x, y, second)))
-        self.saved = (derivative,)
+        derivative = np.empty(x.shape if self.needs[0] else 0, x.dtype)
+        self.saved = (derivative,) if self.needs[0] else ()
+        args = x.reshape(-1), y.reshape(-1), derivative.reshape(-1)
+        shared(loop, x.size, x.size, *args, int(self.needs[0]))
         return y
 
     def backward(self, g):
@@ -103,11 +106,11 @@ class LoopGelu(_Activation, Gelu):
         return dense(x)
 
     def forward(self, x, approximate="none"):
-        return self.both(gelu_tanh if approximate == "tanh" else gelu_erf, x)
+        return self.run(gelu_tanh if approximate == "tanh" else gelu_erf, x)
 
 
 class LoopSilu(_Activation, Silu):
     """SiLU, also called swish."""
 
     def forward(self, x):
-        return self.both(silu, x)
+        return self.run(silu, x)
