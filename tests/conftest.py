@@ -117,3 +117,15 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compiling, "SHARE", 4)
     monkeypatch.setattr(parallel, "_threads", 2)
     yield
+
+
+@pytest.fixture(params=["numpy", "loops"])
+def numpy_or_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything on the CPU by NumPy alone, and then by compiled loops wherever there are any."""
+    from tinygrad_llm.arrays import twins
+
+    if request.param == "loops":
+        request.getfixturevalue("loops")
+    else:
+        monkeypatch.setattr(twins.large, "least", twins.NEVER)
+    return request.param

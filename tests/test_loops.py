@@ -29,7 +29,7 @@ from hypothesis import given, settings
 
 import tinygrad_llm as tg
 from tinygrad_llm import backends
-from tinygrad_llm.arrays import twins
+from tinygrad_llm.arrays import indexing, twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import loops as folder
@@ -167,6 +167,43 @@ def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
     for others in results[1:]:
         for a, b in zip(results[0], others, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+# ------------------------------------------------------------------------ what is not an op
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("maker", [tg.optim.Adam, tg.optim.AdamW])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "betas": (0.8, 0.95)}])
+def test_adam(maker, options, dtype, loops, monkeypatch):
+    """Ten steps, with loops and without."""
+    results = []
+    for least in (0, twins.NEVER):
+        monkeypatch.setattr(twins.large, "least", least)
+        rng = np.random.default_rng(0)
+        p = tg.nn.Parameter(tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype)))
+        optimizer = maker([p], lr=0.01, **options)
+        for _ in range(10):
+            p.grad = tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype))
+            optimizer.step()
+        state = optimizer.state[p]
+        results.append([t.detach().numpy() for t in (p, state["exp_avg"], state["exp_avg_sq"])])
+    for got, expected in zip(*results, strict=True):
+        bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
+        assert got.dtype == dtype and abs(got - expected).max() <= bound * abs(expected).max()
+    assert dtype in {str(key[0]) for key in folder.update.adam_loop.by_types}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ids", ["int64", "int32"])
+def test_rows_added_to_a_table(ids, dtype, loops):
+    rng = np.random.default_rng(0)
+    for n, v, c in ((1, 1, 1), (50, 7, 33), (7, 50, 5), (0, 3, 4)):
+        index, rows = rng.integers(0, v, n).astype(ids), rng.standard_normal((n, c)).astype(dtype)
+        out = rng.standard_normal((v, c)).astype(dtype)
+        expected = out.astype("float64")
+        np.add.at(expected, index, rows)
+        indexing.scatter_add_rows(out, index, rows)
+        np.testing.assert_allclose(out, expected, atol=1e-5 if dtype == "float32" else 1e-13)
+    assert dtype in {str(key[0]) for key in folder.update.scatter_loop.by_types}
 
 
 # -------------------------------------------------------------------------------- the functions

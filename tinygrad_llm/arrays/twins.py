@@ -3,7 +3,7 @@
 The ops and the functions of this package in their NumPy form are the definition. A folder of faster
 code fills the slots of a `GpuTwins` (ops/cuda: kernels for a GPU) or of a `CpuTwins` (ops/loops:
 compiled loops for NumPy's arrays). The engine and the functions look into `twins.gpu`, and ask
-`cpu_twins(n)` for n numbers on the CPU. Deleting such a folder changes speed only.
+`cpu_twins(array)` for a large array on the CPU. Deleting such a folder changes speed only.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class CpuTwins:
     sum_rows: Callable[[Any], Any] | None = None  # (N, C) -> (C)
     takes_scatter: Callable[[Any, Any, Any], bool] | None = None
     scatter_add_rows: Callable[[Any, Any, Any], None] | None = None  # out[ids[i]] += rows[i]
-    takes_update: Callable[..., bool] | None = None
-    # (the optimizer's name, p, g, its state's arrays, its numbers): one step of one parameter
-    update: Callable[..., None] | None = None
+    takes_update: Callable[..., bool] | None = None  # an optimizer's: p, g and its state's arrays
+    adam: Callable[..., None] | None = None  # p, g, m, v and the numbers of one step
     takes_norm: Callable[[Sequence[Any]], bool] | None = None
     gradient_norm: Callable[[Sequence[Any]], Any] | None = None
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
@@ -107,12 +106,12 @@ def switch(on: bool, least: int = LEAST) -> None:
     large.least = least if on and large.missing is None else NEVER
 
 
-def cpu_twins(n: int) -> CpuTwins | None:
-    """The compiled loops, for n numbers on the CPU; None for few, and where there are no loops.
+def cpu_twins(array: Any) -> CpuTwins | None:
+    """The compiled loops, for a large NumPy array; None for others, and where there are no loops.
 
-    The first call for many numbers loads them.
+    The first call for a large array loads them.
     """
-    if n < large.least:
+    if type(array) is not np.ndarray or array.size < large.least:
         return None
     if twins.cpu is None:
         large.missing = "the folder ops/loops is not there"
@@ -125,7 +124,7 @@ def cpu_twins(n: int) -> CpuTwins | None:
 
 def cpu_op(cls: type, arrays: Sequence[Any], options: dict[str, Any]) -> Any:
     """A new op for inputs on the CPU: the twin if the first is a large array and it takes them."""
-    cpu = cpu_twins(arrays[0].size) if arrays and type(arrays[0]) is np.ndarray else None
+    cpu = cpu_twins(arrays[0]) if arrays else None
     twin = None if cpu is None else cpu.ops.get(cls)
     if twin is None:
         return cls()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..arrays.twins import NEVER, cpu_twins, large, switch
 
 __all__ = ["loops"]
@@ -26,7 +28,7 @@ class _Loops:
         """Whether the loops can be compiled here: imports Numba. They need not be enabled."""
         before, large.least = large.least, 0
         try:
-            return cpu_twins(0) is not None
+            return cpu_twins(np.empty(0)) is not None
         finally:
             large.least = before if large.missing is None else NEVER
 

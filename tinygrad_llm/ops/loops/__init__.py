@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    update        Adam, rows added to a table
 
 How to add a loop:
     1. Write the kernel: the formula in its docstring; arrays first, results among them, then Python
@@ -58,6 +59,7 @@ from .activation import LoopGelu, LoopSilu
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .softmax import LoopLogSoftmax, LoopSoftmax
+from .update import adam, scatter_add_rows, takes_scatter, takes_update
 
 __all__ = ["install"]
 
@@ -71,5 +73,11 @@ def install() -> str | None:
     """Register these in arrays.twins; why it is not possible, or None."""
     why = missing()
     if why is None:
-        twins.cpu = CpuTwins(TWINS)
+        twins.cpu = CpuTwins(
+            TWINS,
+            takes_scatter=takes_scatter,
+            scatter_add_rows=scatter_add_rows,
+            takes_update=takes_update,
+            adam=adam,
+        )
     return why

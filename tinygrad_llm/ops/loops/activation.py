@@ -81,6 +81,7 @@ class _Activation(Loop):
     """An element-wise op: saves f′, as the NumPy class does."""
 
     needs: Any
+    saved: Any
 
     def run(self, loop, x):
         """y by the loop; f′ is computed and saved if a gradient is wanted."""

@@ -63,7 +63,7 @@ def _stamp() -> str:
     return f"{zlib.crc32(text):08x}"
 
 
-def _for_dtype(function: Any, char: str) -> Any:
+def _for_dtype(function: Any, char: str, label: str = "") -> Any:
     """A copy of a function in which the words of WORDS and the helpers are those of one dtype."""
     names = {**function.__globals__, **WORDS[char]}
     for name in function.__code__.co_names:
@@ -74,7 +74,7 @@ def _for_dtype(function: Any, char: str) -> Any:
     copy.__module__ = function.__module__
     # Numba names its files by this; a file then holds one signature, so that processes that
     # compile at the same time cannot mix them up
-    copy.__qualname__ = f"{function.__name__}_{char}_{_stamp()}"
+    copy.__qualname__ = f"{function.__name__}_{label or char}_{_stamp()}"
     return copy
 
 
@@ -116,7 +116,7 @@ class Kernel:
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        self.by_dtype: dict[Any, Callable[..., None]] = {}
+        self.by_types: dict[Any, Callable[..., None]] = {}
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
     def __call__(self, *args: Any) -> None:
@@ -125,17 +125,19 @@ class Kernel:
 
     def compiled(self, *args: Any) -> Callable[..., None]:
         """The machine code for arguments like these."""
-        dtype = args[0].dtype
-        if dtype not in self.by_dtype:
+        # a signature with an integer would take 0.1 as 0: so the numbers' types count too
+        key = args[0].dtype, *map(type, args)
+        if key not in self.by_types:
             with _compiling:
-                if dtype not in self.by_dtype:
-                    self.by_dtype[dtype] = self._compile(dtype.char, args)
-        return self.by_dtype[dtype]
+                if key not in self.by_types:
+                    self.by_types[key] = self._compile(args[0].dtype.char, args)
+        return self.by_types[key]
 
     def _compile(self, char: str, args: tuple) -> Callable[..., None]:
         global _seconds, _announced
         started = time.perf_counter()
-        function = _for_dtype(self.function, char)
+        kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
+        function = _for_dtype(self.function, char, f"{char}_{kinds}")
         signature = numba.void(*[numba.typeof(a) for a in args])
         options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.reductions import row_sum
 from ..norm import LayerNorm, RmsNorm
 from .compiling import kernel, shared
 from .twin import Loop, dense, in_rows, rows, vector
@@ -64,8 +65,11 @@ def layer_norm_back(g, xhat, r, w, gx, part, strip, start, stop):
 
 
 def strips(n: int) -> tuple[int, int]:
-    """(rows of a strip, number of strips): from n alone, and so a sum over strips too."""
-    strip = max(32, -(-n // 64))
+    """(rows of a strip, number of strips): from n alone, and so a sum over strips too.
+
+    A strip's rows are added one after another, the strips in groups: few enough to keep the digits.
+    """
+    strip = min(max(32, -(-n // 64)), 1024)
     return strip, -(-n // strip)
 
 
@@ -128,7 +132,7 @@ class LoopLayerNorm(Loop, LayerNorm):
         part = np.empty((2, count, c), g.dtype)
         args = rows(g), rows(xhat), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
         shared(layer_norm_back, count, g.size, *args)
-        gw, gb = (part[i].sum(0) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
+        gw, gb = (row_sum(part[i]) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
         return gx if needs[0] else None, gw, gb
 
 
@@ -154,4 +158,4 @@ class LoopRmsNorm(Loop, RmsNorm):
         part = np.empty((count, c), g.dtype)
         args = rows(g), rows(x), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
         shared(rms_norm_back, count, g.size, *args)
-        return gx if needs[0] else None, part.sum(0) if needs[1] else None  # (strips, C) -> (C)
+        return gx if needs[0] else None, row_sum(part) if needs[1] else None  # (strips, C) -> (C)
