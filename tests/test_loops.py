@@ -300,6 +300,28 @@ def test_the_environment_turns_loops_off():
     assert program(LARGE, TINYGRAD_LLM_LOOPS="0").split() == ["False", "False", "norm"]
 
 
+COMPILED = """
+import tinygrad_llm as tg
+x = tg.arange(40000.0).view(400, 100).DTYPE() / 40000
+print(float(tg.nn.functional.softmax(x, -1).sum()))
+"""
+
+
+def test_processes_that_compile_at_the_same_time(loops, tmp_path):
+    """Four with one empty cache folder: each has the right numbers, and so has one that follows."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    codes = [COMPILED.replace("DTYPE", dtype) for dtype in ("float", "double") * 2]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+        for code in codes
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    outputs.append(program(codes[0], NUMBA_CACHE_DIR=str(tmp_path)))
+    assert all(abs(float(output) - 400) < 1e-3 for output in outputs)
+    files = [path.name for path in tmp_path.rglob("softmax.softmax_*.nbc")]
+    assert len(files) == 2  # one for each dtype, which the last process only read
+
+
 @pytest.mark.parametrize("version", ["missing", "0.50.1", "broken"])
 def test_without_numba_the_op_runs_in_silence(version, tmp_path):
     """Also with one that is too old, and one that refuses to be imported."""

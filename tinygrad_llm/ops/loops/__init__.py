@@ -37,10 +37,11 @@ Traps:
     "numpy". math.exp and its kin are calls: take those of `elementary`.
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
     flags are chosen one by one. "reassoc" lets it change the order of a sum, which a compensated
-    sum, or ln 2 in two parts, does not survive: `precise_helper` is without it.
+    sum, ln 2 in two parts, and (x − m) − log Σ do not survive: `precise_helper` is without it.
     The sum over rows (∂L/∂w) is computed for strips of rows, whose number depends on the number of
     rows alone: so results do not depend on the number of cores. A sum along a row belongs to one
     core.
+    A number is compiled as what it is: 0 as an integer, 0.1 as a float. Pass float(x).
     An argument of another type (None, a read-only array, another layout) would be another
     compilation: pass arrays of ones or zeros for None, and refuse the others in `takes`.
     Numba looks for changes in the kernel's own file only; `_stamp` adds the files that kernels

@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiling import precise_helper
 
-__all__ = ["exp", "largest", "sigmoid"]
+__all__ = ["exp", "largest", "less_both", "sigmoid"]
 
 f: Any = np.float64
 whole: Any = np.int64
@@ -87,3 +87,9 @@ def ordered(b):
     """The bits of a float as an integer in the order of the floats, and from there to the bits."""
     sign = whole(b >> whole(63 if DOUBLE else 31))  # −1 for a negative number, else 0
     return whole(b ^ whole(sign & whole(0x7FFFFFFFFFFFFFFF if DOUBLE else 0x7FFFFFFF)))
+
+
+@precise_helper
+def less_both(x, a, b):
+    """(x − a) − b, in this order: x − (a + b), which LLVM prefers in a loop, loses b's digits."""
+    return (x - a) - b

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..softmax import LogSoftmax, Softmax
 from .compiling import kernel, shared
-from .elementary import exp, largest
+from .elementary import exp, largest, less_both
 from .twin import Loop, dense, in_rows, rows
 
 __all__ = ["LoopLogSoftmax", "LoopSoftmax"]
@@ -55,7 +55,7 @@ def log_softmax(x, y, start, stop):
             total += exp(xi[j] - m)
         log_total = np.log(total)
         for j in range(xi.size):
-            yi[j] = (xi[j] - m) - log_total
+            yi[j] = less_both(xi[j], m, log_total)
 
 
 @kernel
