@@ -12,12 +12,10 @@ from typing import Any, TypeVar, cast, overload
 
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
-from ..tensor.numbers import PLAIN, number, plain
-from .printed_names import named
+from ..tensor.numbers import NUMBERS, PLAIN, number, plain
+from .printed_names import named, passed_off_as
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NUMBER = PLAIN - {Tensor}  # what is passed on as it is where a number is expected
-_POSITIONS = 64  # arguments by position that are looked at
 
 
 @overload
@@ -49,6 +47,10 @@ def function(function: F) -> F:
     return guarded(named(function))
 
 
+_are_plain = PLAIN.issuperset
+_are_numbers = NUMBERS.issuperset
+
+
 def guarded(function: F, arguments_before: int = 0) -> F:
     """The function behind the one wrapper between the caller and every function.
 
@@ -74,23 +76,27 @@ def guarded(function: F, arguments_before: int = 0) -> F:
 
     places, names = _takes_numbers(function)
     first = 0 if 0 in places else 1  # where numbers may begin
-    # the types that each argument may have as it is: by position from `first` on, and by name
-    types = [_NUMBER if i in places else PLAIN for i in range(first, _POSITIONS)]
-    second, unlike = first + 1, _unlike(types[1:])
-    types_by_name = dict.fromkeys(names, _NUMBER).get
+    only_numbers = bool(places) and places == tuple(range(first, len(places) + first))
+    fits = _are_numbers if only_numbers else _are_plain
+    first_fits = NUMBERS if first in places else PLAIN
+    fit_by_name = _are_numbers if names else _are_plain
+    to_look_at = () if only_numbers else [i for i in places if i > first]
+    second = first + 1
 
-    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
-        if n > first and (
-            type(args[first]) not in types[0] or (n > second and unlike(args[second:]))
-        ):
-            args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
-        if kwargs:
-            for name, a in kwargs.items():
-                if type(a) not in types_by_name(name, PLAIN):
-                    kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+        if n > first:
+            if type(args[first]) not in first_fits or (
+                n > second and not fits(map(type, args[second:]))
+            ):
+                args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
+            for i in to_look_at:
+                if i >= n:
                     break
+                if type(args[i]) is Tensor:
+                    args = (*args[:i], number(args[i]), *args[i + 1 :])
+        if kwargs and not fit_by_name(map(type, kwargs.values())):
+            kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:
@@ -110,15 +116,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
             raise error or TypeError(f"{function.__name__}(): got arguments that it does not know")
         return result
 
-    return cast(F, call)
-
-
-def _unlike(types: Sequence[set[type]]) -> Callable[[Sequence[Any]], bool]:
-    """A function: whether one of some values has none of the types that fit its position."""
-    if all(fitting is types[0] for fitting in types):
-        fits = types[0].issuperset
-        return lambda values: not fits(map(type, values))
-    return lambda values: any([type(v) not in fit for v, fit in zip(values, types)])  # noqa: B905
+    return cast(F, passed_off_as(function, call))
 
 
 def _use_gpu_of_arguments(args: tuple, kwargs: dict) -> None:
@@ -204,19 +202,19 @@ _NAMES_OF_NUMBERS = frozenset(
 def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
     """The positions and the names of a function's arguments that are numbers, never tensors."""
     hints, parameters, star = function.__annotations__, _parameters(function), _star(function)
-
-    def is_number(name: str) -> bool:
+    names = []
+    for name in parameters:
         hint = hints.get(name, "Any")
         if hint == "Any":
-            return name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters)
-        return hint in _NUMBERS
-
-    names = frozenset(n for n in parameters if is_number(n))
+            if name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters):
+                names.append(name)
+        elif hint in _NUMBERS:
+            names.append(name)
     positional = _positional(function)
     places = [i for i, n in enumerate(positional) if n in names]
     if star in ("args", "dims", "shape", "size", "sizes", "repeats"):
-        places += range(len(positional), _POSITIONS)
-    return tuple(places), names
+        places += range(len(positional), 16)
+    return tuple(places), frozenset(names)
 
 
 # ------------------------------------------------------------------------------------ what is wrong

@@ -17,14 +17,15 @@ from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.device import defaults
-from ..tensor.numbers import PLAIN
+from ..tensor.numbers import NUMBERS, PLAIN
 from .convert import place_of
 from .inplace import refuse_leaf, write
 from .method import method
 
 __all__ = ["bernoulli", "multinomial"]
 
-PLAIN.add(Generator)  # an argument that is passed on as it is
+for _plain in (PLAIN, NUMBERS):
+    _plain.add(Generator)  # an argument that is passed on as it is
 
 
 # ----------------------------------------------------------------------------------- arguments

@@ -22,6 +22,7 @@ PLAIN: set[type] = {
     *(Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice),
     *(dtype, device, Size),
 }
+NUMBERS = PLAIN - {Tensor}  # the same where a number is expected
 
 
 def plain(value: Any) -> Any:
