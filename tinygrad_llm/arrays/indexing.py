@@ -14,9 +14,11 @@ from .twins import cpu_twins, twins
 
 __all__ = [
     "extreme_at",
+    "has_arrays",
     "index_add",
     "is_basic",
     "multiply_at",
+    "row_starts",
     "scatter_add_rows",
     "stable_order",
     "take_along",
@@ -55,6 +57,11 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
         out[ids] += rows
         return
     out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def has_arrays(parts: tuple) -> bool:
+    """Whether one part of an index is an array."""
+    return np.ndarray in map(type, parts) or (not is_basic(parts) and any(map(is_array, parts)))
 
 
 def is_basic(index: Any) -> bool:
@@ -117,6 +124,19 @@ def _new_steps(xp: Any, n: int, dim: int, ndim: int) -> Any:
 
 
 _steps = functools.lru_cache(256)(_new_steps)  # nobody writes into them
+
+
+def row_starts(x: Any) -> Any:
+    """Where the rows of a matrix begin, counted in elements: (N, C) -> (N). Not to be changed."""
+    n, width = x.shape
+    if type(x) is np.ndarray and n <= 1024:
+        return _starts(n, width)
+    return xp_of(x).arange(0, x.size, width)
+
+
+@functools.lru_cache(256)
+def _starts(n: int, width: int) -> np.ndarray:
+    return np.arange(0, n * width, width)
 
 
 def stable_order(x: Any, dim: int) -> Any:

@@ -1,9 +1,9 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import extreme_at, index_add, is_basic, multiply_at, take_along
+from ..arrays.indexing import extreme_at, has_arrays, index_add, multiply_at, take_along
 from ..arrays.layout import in_rows
-from ..arrays.memory import is_array, ndarray
+from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -12,9 +12,7 @@ from ..autograd.engine import Op
 def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
-    if ndarray in map(type, parts):
-        return None, parts
-    return (index, ()) if is_basic(parts) or not any(map(is_array, parts)) else (None, parts)
+    return (None, parts) if has_arrays(parts) else (index, ())
 
 
 def picked_array(x, index):

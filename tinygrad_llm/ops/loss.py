@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from ..arrays.devices import on_gpu, xp_of
 from ..arrays.ids import all_within, id_ranges, ids_in_range
+from ..arrays.indexing import row_starts
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
-from ..arrays.memory import ndarray
 from ..arrays.parallel import over_row_blocks, row_blocks
 from ..arrays.reductions import bounded, exp_total, max_along, sum_along
 from ..arrays.special import sigmoid
@@ -89,9 +86,7 @@ class Targets:
 
     def positions(self, z: Any) -> Any:
         """Where the targets stand in z (n, C), counted through all of its elements: (n)."""
-        n, width = z.shape
-        few = n <= 1024 and type(z) is ndarray
-        return (_row_starts(n, width) if few else xp_of(z).arange(0, z.size, width)) + self.t
+        return row_starts(z) + self.t
 
     def scores(self, x: Any) -> Any:
         """Σ q·x, over the classes: (n, C) -> (n)."""
@@ -129,7 +124,7 @@ class Targets:
 
 def _all_count(t: Any, n_classes: int, ignore_index: int) -> bool:
     """Whether all targets are classes that are not ignored. On a GPU it is not known."""
-    if type(t) is not ndarray or not t.size or 0 <= ignore_index < n_classes:
+    if on_gpu([t]) or not t.size or 0 <= ignore_index < n_classes:
         return False
     return all_within(t, n_classes)
 
@@ -139,12 +134,6 @@ def _joined(blocks: list) -> tuple:
     if len(blocks) == 1:
         return blocks[0]
     return tuple([xp_of(parts[0]).concatenate(parts) for parts in zip(*blocks, strict=True)])
-
-
-@lru_cache(64)
-def _row_starts(n: int, width: int) -> np.ndarray:
-    """Where each of n rows begins, counted in elements: nobody writes into it."""
-    return np.arange(0, n * width, width)
 
 
 class CrossEntropy(Op):

@@ -258,7 +258,8 @@ class Generator:
         """
         if not lambd > 0.0:
             raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-        dtype, log = np.dtype(dtype), np.log1p
+        dtype = np.dtype(dtype)
+        log: Any = np.log1p
         if dtype == np.float64:
             from .normal import log1p as log
         out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
