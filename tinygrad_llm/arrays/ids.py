@@ -25,6 +25,7 @@ __all__ = [
     "ids_in_range",
     "remember_ids",
     "remember_range",
+    "seen_within",
     "smallest_and_largest",
 ]
 
@@ -69,6 +70,11 @@ def all_within(ids: Any, n: int) -> bool:
         return True
     smallest, largest = smallest_and_largest(ids)
     return smallest >= 0 and largest < n
+
+
+def seen_within(ids: Any, n: int) -> bool:
+    """As all_within on the CPU; False for ids on a GPU, because to look at them is to wait."""
+    return type(ids) is np.ndarray and all_within(ids, n)
 
 
 def smallest_and_largest(ids: Any) -> tuple[int, int]:

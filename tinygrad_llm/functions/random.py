@@ -86,9 +86,8 @@ def randn(
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
     """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
     names = [key for key in given if given[key] is None]
-    if len(names) == len(given) and len(given) - 2 < len(args) <= len(given):
-        low, high, *rest = args if len(args) == len(given) else (0, *args)
-        return (integer(name, "low", low), integer(name, "high", high), *rest)
+    if len(args) == len(names) == len(given):  # all by position
+        return (integer(name, "low", args[0]), integer(name, "high", args[1]), *args[2:])
     if "low" in names and len(args) < len(names):
         names.remove("low")
     if len(args) != len(names):

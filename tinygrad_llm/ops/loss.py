@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..arrays.devices import on_gpu, xp_of
-from ..arrays.ids import all_within, id_ranges, ids_in_range
+from ..arrays.ids import id_ranges, ids_in_range, seen_within
 from ..arrays.indexing import row_starts
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
@@ -124,9 +124,8 @@ class Targets:
 
 def _all_count(t: Any, n_classes: int, ignore_index: int) -> bool:
     """Whether all targets are classes that are not ignored. On a GPU it is not known."""
-    if on_gpu([t]) or not t.size or 0 <= ignore_index < n_classes:
-        return False
-    return all_within(t, n_classes)
+    ignored = 0 <= ignore_index < n_classes
+    return not ignored and t.size > 0 and seen_within(t, n_classes)
 
 
 def _joined(blocks: list) -> tuple:
