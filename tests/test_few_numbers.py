@@ -83,7 +83,7 @@ def test_sort_topk_and_gather_are_the_same_with_and_without_a_gradient(shape):
 
 
 def test_what_is_remembered_is_not_handed_out():
-    """Steps and row starts are kept for the next call: a result has memory of its own."""
+    """Steps and row starts are kept for the next call: a result shares no memory with them."""
     x = tl.randn(4, 5)
     index = tl.tensor([[0], [1], [2], [3]])
     first = x.gather(1, index)
