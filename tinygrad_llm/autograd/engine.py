@@ -166,7 +166,7 @@ class Op:
             needs.append(False)
             edges.append(None)
         chosen = half_op(cls, arrays, options) if two_bytes and cls.in_float32 else cls
-        many = arrays and type(arrays[0]) is ndarray and arrays[0].size >= large.least
+        many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
         if cls._sizes_named:
