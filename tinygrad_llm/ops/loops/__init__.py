@@ -54,9 +54,9 @@ from typing import Any
 
 from ...arrays.twins import CpuTwins, twins
 from ..activation import Gelu, Silu
+from ..attention import ScaledDotProductAttention
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
-from ..attention import ScaledDotProductAttention
 from .activation import LoopGelu, LoopSilu
 from .attention import LoopAttention
 from .compiling import missing

@@ -17,6 +17,7 @@ from .twin import FLOATS, Loop
 __all__ = ["LoopAttention"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
+whole: Any = np.int64
 
 
 # What a kernel knows of the shapes: `sizes` is (H, R, L, S, E, D, causal, offset, window, size of a
@@ -92,32 +93,39 @@ def clear(array, at, rows, columns, step):
 @helper
 def spoilt(array, at, rows, columns, step):
     """Whether some number is NaN or infinite."""
-    total = f(0.0)
+    count = whole(0)
     for i in range(rows):
         row = array[at + i * step : at + i * step + columns]
         for j in range(columns):
-            total += row[j] - row[j]
-    return total != f(0.0)
+            count += whole(0) if abs(row[j]) < f(np.inf) else whole(1)
+    return count > 0
 
 
 @helper
-def softmax_rows(p, m, lo, block, rows, totals, log_sum, l_at, mask, mask_at, mask_row, mask_step,
-                 keep, keep_at, has_mask, has_keep, keep_scale, least, tiny, sizes):  # fmt: skip
-    """From scores (rows, m) of keys lo … lo + m to e = exp(s − m); Σ e to totals, and l."""
+def softmax_rows(p, m, lo, first, rows, totals, log_sum, mask, keep, at, steps, sizes, has_mask,
+                 has_keep, keep_scale, least, tiny):  # fmt: skip
+    """From scores (rows, m) of keys lo … lo + m to e = exp(s − m); Σ e to totals, and l.
+
+    at: where the row of query `first` begins in each array.
+    """
     for i in range(rows):
-        a, b = first_key(block + i, sizes) - lo, end_of_keys(block + i, sizes) - lo
-        clear(p, i * m, 1, min(a, m), 0)
-        clear(p, i * m + b, 1, m - b, 0)
+        a, b = first_key(first + i, sizes) - lo, end_of_keys(first + i, sizes) - lo
+        if a > 0:
+            clear(p, i * m, 1, a, 0)
+        if b < m:
+            clear(p, i * m + b, 1, m - b, 0)
         row = p[i * m + a : i * m + b]
         if has_mask:
-            add_mask(row, mask, mask_at + i * mask_row + a * mask_step, mask_step)
+            step = steps[MASK, 4]
+            add_mask(row, mask, at[MASK] + i * steps[MASK, 3] + (lo + a) * step, step)
         top, total = exp_row(row, least)
         if total < tiny:  # every key is masked
             total = tiny
-        log_sum[l_at + i] = top + np.log(total)
+        log_sum[at[LOG_SUM] + i * steps[LOG_SUM, 3]] = top + np.log(total)
         totals[i] = total
         if has_keep:
-            drop_row(row, keep[keep_at + i * sizes[3] + a : keep_at + i * sizes[3] + b], keep_scale)
+            start = at[KEEP] + i * steps[KEEP, 3] + lo
+            drop_row(row, keep[start + a : start + b], keep_scale)
 
 
 @kernel
@@ -130,30 +138,26 @@ def attend(q, k, v, y, log_sum, mask, keep, bad, sizes, steps, gemm_at, has_mask
     H, R, L, S, E, D, size = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[9]
     p, totals = np.empty(size * S, q.dtype), np.empty(size, q.dtype)
     for u in range(start, stop):
+        head = u // H * steps[:, 0] + u % H * steps[:, 1]
         for r in range(R):
-            at = u // H * steps[:, 0] + u % H * steps[:, 1] + r * steps[:, 2]
-            for block in range(0, L, size):
-                rows = min(size, L - block)
-                lo = first_key(block, sizes)
-                m = end_of_keys(block + rows - 1, sizes) - lo
-                y_at = at[Y] + block * steps[Y, 3]
-                gemm(gemm_at, PLAIN, TRANSPOSED, rows, m, E, f(scale),
-                     q, at[Q] + block * steps[Q, 3], steps[Q, 3],
-                     k, at[K] + lo * steps[K, 3], steps[K, 3], f(0.0), p, 0, m)  # fmt: skip
-                softmax_rows(
-                    p, m, lo, block, rows, totals, log_sum, at[LOG_SUM] + block,
-                    mask, at[MASK] + block * steps[MASK, 3] + lo * steps[MASK, 4], steps[MASK, 3],
-                    steps[MASK, 4], keep, at[KEEP] + block * S + lo, has_mask, has_keep,
-                    f(keep_scale), f(least), f(tiny), sizes)  # fmt: skip
+            for first in range(0, L, size):
+                rows = min(size, L - first)
+                lo = first_key(first, sizes)
+                m = end_of_keys(first + rows - 1, sizes) - lo
+                at = head + r * steps[:, 2] + first * steps[:, 3]
+                gemm(gemm_at, PLAIN, TRANSPOSED, rows, m, E, f(scale), q, at[Q], steps[Q, 3],
+                     k, head[K] + lo * steps[K, 3], steps[K, 3], f(0.0), p, 0, m)  # fmt: skip
+                softmax_rows(p, m, lo, first, rows, totals, log_sum, mask, keep, at, steps, sizes,
+                             has_mask, has_keep, f(keep_scale), f(least), f(tiny))  # fmt: skip
                 gemm(gemm_at, PLAIN, PLAIN, rows, D, m, f(1.0), p, 0, m,
-                     v, at[V] + lo * steps[V, 3], steps[V, 3],
-                     f(0.0), y, y_at, steps[Y, 3])  # fmt: skip
+                     v, head[V] + lo * steps[V, 3], steps[V, 3],
+                     f(0.0), y, at[Y], steps[Y, 3])  # fmt: skip
                 for i in range(rows):
-                    row = y[y_at + i * steps[Y, 3] : y_at + i * steps[Y, 3] + D]
+                    row = y[at[Y] + i * steps[Y, 3] : at[Y] + i * steps[Y, 3] + D]
                     weight = f(1.0) / totals[i]
                     for j in range(D):
                         row[j] *= weight
-            if spoilt(y, at[Y], L, D, steps[Y, 3]):
+            if spoilt(y, head[Y] + r * steps[Y, 2], L, D, steps[Y, 3]):
                 bad[u] = 1
 
 
@@ -190,26 +194,32 @@ def weigh(row, back, keep, has_keep, keep_scale, log_sum, d):
 
 
 @helper
-def weigh_rows(s, back, first, cols, lo, m, log_sum, l_at, d, mask, mask_at, mask_row, mask_step,
-               keep, keep_at, has_mask, has_keep, keep_scale, sizes):  # fmt: skip
-    """weigh, for queries lo … lo + m and keys first … first + cols; 0 where nothing is seen."""
+def weigh_rows(s, back, first, cols, lo, m, log_sum, d, mask, keep, at, steps, sizes, has_mask,
+               has_keep, keep_scale):  # fmt: skip
+    """weigh, for queries lo … lo + m and keys first … first + cols; 0 where nothing is seen.
+
+    at: where the row of query lo begins in each array.
+    """
     for i in range(m):
         a = max(first_key(lo + i, sizes) - first, 0)
         b = min(end_of_keys(lo + i, sizes) - first, cols)
-        for array in (s, back):
-            clear(array, i * cols, 1, a, 0)
-            clear(array, i * cols + b, 1, cols - b, 0)
+        if a > 0 or b < cols:
+            for array in (s, back):
+                clear(array, i * cols, 1, a, 0)
+                clear(array, i * cols + b, 1, cols - b, 0)
         row = s[i * cols + a : i * cols + b]
         if has_mask:
-            add_mask(row, mask, mask_at + i * mask_row + a * mask_step, mask_step)
-        kept = keep[keep_at + i * sizes[3] + a : keep_at + i * sizes[3] + b] if has_keep else keep
+            step = steps[MASK, 4]
+            add_mask(row, mask, at[MASK] + i * steps[MASK, 3] + (first + a) * step, step)
+        start = at[KEEP] + i * steps[KEEP, 3] + first
+        kept = keep[start + a : start + b] if has_keep else keep
         weigh(row, back[i * cols + a : i * cols + b], kept, has_keep, keep_scale,
-              log_sum[l_at + i], d[lo + i])  # fmt: skip
+              log_sum[at[LOG_SUM] + i * steps[LOG_SUM, 3]], d[lo + i])  # fmt: skip
 
 
 @kernel
-def attend_back(q, k, v, y, log_sum, mask, keep, g, gq, gk, gv, bad, sizes, steps, gemm_at, has_mask,
-                has_keep, scale, keep_scale, start, stop):  # fmt: skip
+def attend_back(q, k, v, y, log_sum, mask, keep, g, gq, gk, gv, bad, sizes, steps, gemm_at,
+                has_mask, has_keep, scale, keep_scale, start, stop):  # fmt: skip
     """∂L/∂v = pᵀ·g,   ∂L/∂s = p·(g·vᵀ − d),   ∂L/∂q = ∂L/∂s·k·scale,   ∂L/∂k = ∂L/∂sᵀ·q·scale.
 
     d = Σ g·y over a row. One head of keys after another, in blocks of keys.
@@ -235,17 +245,17 @@ def attend_back(q, k, v, y, log_sum, mask, keep, g, gq, gk, gv, bad, sizes, step
                      k, key[K], steps[K, 3], f(0.0), s, 0, cols)  # fmt: skip
                 gemm(gemm_at, PLAIN, TRANSPOSED, m, cols, D, f(1.0), g, at[G], steps[G, 3],
                      v, key[V], steps[V, 3], f(0.0), back, 0, cols)  # fmt: skip
-                weigh_rows(
-                    s, back, first, cols, lo, m, log_sum, at[LOG_SUM], d[r * L : r * L + L],
-                    mask, at[MASK] + first * steps[MASK, 4], steps[MASK, 3], steps[MASK, 4],
-                    keep, at[KEEP] + first, has_mask, has_keep, f(keep_scale), sizes)  # fmt: skip
+                weigh_rows(s, back, first, cols, lo, m, log_sum, d[r * L : r * L + L], mask, keep,
+                           at, steps, sizes, has_mask, has_keep, f(keep_scale))  # fmt: skip
                 gemm(gemm_at, TRANSPOSED, PLAIN, cols, D, m, f(1.0), s, 0, cols,
                      g, at[G], steps[G, 3], f(1.0), gv, key[GV], steps[GV, 3])  # fmt: skip
                 gemm(gemm_at, TRANSPOSED, PLAIN, cols, E, m, f(scale), back, 0, cols,
                      q, at[Q], steps[Q, 3], f(1.0), gk, key[GK], steps[GK, 3])  # fmt: skip
                 gemm(gemm_at, PLAIN, PLAIN, m, E, cols, f(scale), back, 0, cols,
                      k, key[K], steps[K, 3], f(1.0), gq, at[GQ], steps[GQ, 3])  # fmt: skip
-        spoils = spoilt(gk, head[GK], S, E, steps[GK, 3]) or spoilt(gv, head[GV], S, D, steps[GV, 3])
+        spoils = spoilt(gk, head[GK], S, E, steps[GK, 3]) or spoilt(
+            gv, head[GV], S, D, steps[GV, 3]
+        )
         for r in range(R):
             spoils = spoils or spoilt(gq, head[GQ] + r * steps[GQ, 2], L, E, steps[GQ, 3])
         if spoils:
@@ -269,13 +279,19 @@ class LoopAttention(Loop, ScaledDotProductAttention):
         arrays = [q, k, v, y, log_sum, mask, keep]
         if not self.served(*arrays):
             return super().all_heads(q, k, v, mask, keep, y, log_sum)
-        spoils = self.run(attend, arrays, float(np.finfo(q.dtype).min), float(np.finfo(q.dtype).tiny))
+        spoils = self.run(
+            attend, arrays, float(np.finfo(q.dtype).min), float(np.finfo(q.dtype).tiny)
+        )
         if spoils and self.causal:
             super().all_heads(q, k, v, mask, keep, y, log_sum)
 
     def all_heads_back(self, q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm):
         arrays = [q, k, v, y, log_sum, mask, keep, g, gq, gk, gv]
-        if gm is not None or not self.served(*arrays) or (self.run(attend_back, arrays) and self.causal):
+        if (
+            gm is not None
+            or not self.served(*arrays)
+            or (self.run(attend_back, arrays) and self.causal)
+        ):
             super().all_heads_back(q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm)
 
     def served(self, q, k, v, y, log_sum, mask, keep, *gradients):
@@ -300,6 +316,7 @@ class LoopAttention(Loop, ScaledDotProductAttention):
         steps = np.array([_steps(a, i in (K, V, GK, GV)) for i, a in enumerate(arrays)])
         given = [np.zeros(1, bool if i == KEEP else q.dtype) if a is None else _flat(a)
                  for i, a in enumerate(arrays)]  # fmt: skip
+        given[MASK].flags.writeable = False  # a broadcast one is read-only, so all are
         with blas.one_thread:
             shared(loop, units, units * R * L * S, *given, bad, np.array(sizes), steps,
                    product_address(q.dtype.char), arrays[MASK] is not None,

@@ -60,7 +60,9 @@ def _stamp() -> str:
     Numba looks at a kernel's own file only, to see whether what it has cached is out of date.
     """
     here = Path(__file__).parent
-    text = b"".join((here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py"))
+    text = b"".join(
+        (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
+    )
     integers = [found and found[1] for found in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
 

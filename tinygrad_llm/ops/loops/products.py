@@ -29,7 +29,7 @@ class _Gemm(Helper):
         return self.by_dtype[char]
 
 
-gemm = _Gemm(lambda: None)
+gemm = _Gemm(_Gemm, set())
 
 
 def product_address(char: str) -> int | None:
