@@ -13,6 +13,7 @@ from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
 from .operands import binary, differentiated, unary
+from .printed_names import printed_as
 from .rounding import whole_quotient
 from .selection import where
 
@@ -176,7 +177,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
     From a weight of ½ on it is end − (end − input)·(1 − weight), so that weight 1 is exactly end.
     """
-    return _lerp(input, end, weight, fused=is_half(input.array.dtype))
+    y = _lerp(input, end, weight, fused=is_half(input.array.dtype))
+    return printed_as(f"LerpBackward{int(isinstance(weight, Tensor))}", y)
 
 
 @rounded_once
