@@ -174,7 +174,7 @@ VIEWS = {
     "einsum view": lambda L, F, x: L.einsum("...ij->...ji", x),
 }  # fmt: skip
 
-# PyTorch's result is not contiguous here and ours is, which no program misses: its columns are
+# PyTorch's result is not contiguous here and ours is, which breaks no program: its columns are
 # written one by one (nonzero), the input's layout is kept (sort, argsort), the picked dimensions are
 # moved behind the others and back (index tensors, masks), the product is permuted (einsum).
 LENIENT = (
