@@ -10,7 +10,7 @@ from ..autograd.half_precision import is_half
 from ..tensor import Tensor, wrap
 from .inplace import in_place
 from .method import method
-from .operands import differentiated, pair
+from .operands import as_operand, differentiated, pair
 
 
 def _step(name: str, input: Tensor) -> Tensor:
@@ -121,7 +121,9 @@ def _whole(both: tuple[Tensor, Tensor], other: Any, rounding: str) -> Any:
         raise NotImplementedError(f"\"div_{rounding}_cpu\" not implemented for 'Bool'")
     if not is_half(a.dtype):
         return asarray(_quotient(a, b, rounding), a)
-    number = other.item() if isinstance(other, Tensor) and not other.array.ndim else other
+    number = as_operand(other)
+    if isinstance(number, Tensor) and not number.array.ndim:
+        number = number.item()
     return _half_quotient(a, b if isinstance(number, Tensor) else number, rounding)
 
 
