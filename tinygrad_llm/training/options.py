@@ -236,7 +236,12 @@ def converted(declared: Option, value: Any) -> Any:
         right = isinstance(value, str | os.PathLike)
     if not right:
         raise OptionError(f"`{declared.field}` should be {_WORDS[kind]}, got {describe(value)}")
-    return value if kind is str else kind(value)
+    try:
+        return value if kind is str else kind(value)
+    except OverflowError:  # an int of a thousand digits as a float
+        raise OptionError(
+            f"`{declared.field}` should be {_WORDS[kind]}, got {describe(value)}"
+        ) from None
 
 
 def from_keywords(owner: str, kind: type[O], options: O | None, keywords: Mapping[str, Any]) -> O:

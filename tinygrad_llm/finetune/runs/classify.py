@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
+from ...files.paths import local_path
 from ...models import GPT, GPTClassifier, GPTConfig
 from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
 from ...training.loop import Result, Trainer
@@ -122,7 +122,7 @@ class Classify(Finetuning):
                 return BPETokenizer.train(texts, o.vocab_size)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
-        if not Path(o.tokenizer).is_file():
+        if not local_path(o.tokenizer).is_file():
             raise OptionError(f"`tokenizer`: {o.tokenizer} is neither bpe or gpt2 nor a file")
         return load_tokenizer(o.tokenizer)
 

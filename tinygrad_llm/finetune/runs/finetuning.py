@@ -15,6 +15,7 @@ from typing import Any
 
 from ... import random
 from ...files.json_files import write_json
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from ...layers import lora
 from ...models.pretrained import PRETRAINED
@@ -141,7 +142,7 @@ class Finetuning(ABC):
     @property
     def folder_name(self) -> str:
         """The beginning of the name of a new folder in runs/."""
-        return f"{self.name}-{Path(self.o.data).stem}"
+        return f"{self.name}-{local_path(self.o.data).stem}"
 
     def prepare(self) -> None:
         """Data, base, model and trainer.
@@ -255,7 +256,7 @@ class Finetuning(ABC):
     @property
     def folder(self) -> Path:
         """The run's folder, once it has been made."""
-        return Path(self.o.folder or "runs")
+        return local_path(self.o.folder or "runs")
 
     def write(self, name: str, value: Any) -> Path:
         """A JSON file in the run's folder; its path."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files.paths import local_path
 from .grading import MEMORY_LIMIT, Row, grade
 
 __all__ = ["OUTPUT_LIMIT", "TIME_LIMIT", "Report", "check_file", "main"]
@@ -110,7 +111,7 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
     An error in the child becomes a row of the report.
     Raises: FileNotFoundError if there is no such file.
     """
-    path = Path(path).resolve()
+    path = local_path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     key = secrets.token_hex(16)
