@@ -16,6 +16,7 @@ from ..data import TextClassificationDataset
 from ..files import class_names, number_labels, read_labelled
 from ..options import ClassifyOptions
 from ..report import plot_confusion
+from ..sample import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam
 from ..trainers import classification_trainer
 from .base import padding_of
@@ -41,12 +42,14 @@ class Classify(Finetuning):
         Raises: OptionError for data that cannot be used.
         """
         o = self.o
-        o.data = o.data or "sms-spam"
+        o.data = o.data or self.published_or_sample("sms-spam")
         if o.data == "sms-spam":
             names = ["ham", "spam"]
             rows = read_sms_spam()
             labelled = [(text, names[label]) for text, label in rows]
             equal = True if o.balance is None else o.balance
+        elif o.data == SAMPLE:
+            labelled, equal = labelled_texts(), bool(o.balance)
         else:
             labelled = read_labelled(o.data, o.text_column, o.label_column)
             equal = bool(o.balance)
