@@ -63,7 +63,8 @@ DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl
 with "instruction", "chosen", "rejected" and perhaps "input", or sample: simple pairs made by this
 package, which are also taken if instruction-preferences cannot be downloaded. --base is the model
 to start from, usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference.
-The first loss is ln 2 = 0.6931, because at first the model and the reference agree; then the margins grow.
+The first loss is ln 2 = 0.6931, because at first the model and the reference agree; then the
+margins grow.
 
 \b
 Examples:
