@@ -77,6 +77,9 @@ def _check_group(group: dict[str, Any], optimizer: Optimizer) -> set[str]:
     """
     if not isinstance(group.get("params"), list):
         raise ValueError(f"optimizer: params is {describe(group.get('params'))}")
+    for name, default in optimizer.defaults.items():  # flags came with later versions of PyTorch
+        if type(default) in (int, float, tuple) and name not in group:
+            raise ValueError(f"optimizer: {name} is missing")
     for name, value in group.items():
         default = optimizer.defaults.get(name)
         parts = value if isinstance(value, tuple) else (value,)
