@@ -41,13 +41,13 @@ def trainer(kind: str, steps: int, folder=None) -> Trainer:
     )  # fmt: skip
 
 
-def containers(value, found):
+def containers(value, places):
     """Every dict and list inside a state."""
     if isinstance(value, dict | list):
-        found.append(value)
+        places.append(value)
         for item in value.values() if isinstance(value, dict) else value:
-            containers(item, found)
-    return found
+            containers(item, places)
+    return places
 
 
 def bad_value(old, rng):
