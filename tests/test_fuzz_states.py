@@ -1,7 +1,7 @@
 """Training states that are edited at random: resumed and trained on, or refused by name.
 
 CI takes 2,000 of them, `-m slow` 20,000: an edit deletes a value, renames it, puts a bad one in its
-place, or changes numbers inside a tensor. Whatever is believed must train a step.
+place, or changes numbers inside a tensor. Each state that is believed must train a step.
 """
 
 from __future__ import annotations
