@@ -108,7 +108,7 @@ def _check_entry(name: Any, value: Any, where: str) -> None:
     if value is None and name == "momentum_buffer":
         return  # PyTorch writes it before the first step
     array = value.array if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
         raise ValueError(f"{where} is {describe(value)}")
     finite = np.isfinite(array.astype(np.float32) if array.dtype.kind == "V" else array)
     if not finite.all():

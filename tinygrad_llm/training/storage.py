@@ -187,6 +187,8 @@ class Storage:
             setup.optimizer.load_state_dict(state["optimizer"])
             if setup.scheduler is not None and state["scheduler"] is not None:
                 setup.scheduler.load_state_dict(state["scheduler"])
+                if hasattr(setup.scheduler, "get_lr"):
+                    setup.scheduler.get_lr()  # numbers with which it cannot compute fail here
             setup.stream.load_state_dict(state["data"])
             random.set_rng_state(state["random"])
         counters.step = checkpoint.step
