@@ -112,13 +112,13 @@ def test_a_signal_that_ends_the_program_saves_first(tmp_path, name, code):
         ("exp_avg_sq of parameter 0 is None", lambda s: first(s).pop("exp_avg_sq")),
         ("exp_avg of parameter 1 is 5", lambda s: s["optimizer"]["state"][1].update(exp_avg=5)),
         ("of shape", lambda s: first(s).update(step=torch.ones(2))),
-        ("step of parameter 0 is", lambda s: first(s).update(step=torch.tensor(True))),
+        ("'step' of parameter 0 is", lambda s: first(s).update(step=torch.tensor(True))),
         ("is True", lambda s: group(s).update(amsgrad=True)),
         ("amsgrad.* is 'x'", lambda s: group(s).update(amsgrad="x")),
     ],
 )
 def test_a_part_of_what_a_step_keeps_is_not_enough(tmp_path, name, edit):
-    """Kinds that a fuzzer found: each of them failed in the next step, with an error from within."""
+    """A fuzzer's finds: each failed in the next step with an error from deep inside."""
     run = long_run(tmp_path / "first", 2)
     run.run(plan=False)
     state = find_checkpoint(tmp_path / "first").state()
