@@ -22,6 +22,31 @@ FEW = 8192  # numbers whose product with a vector OpenBLAS computes on one threa
 
 
 @functools.cache
+def _library() -> Any:
+    """The file of NumPy that does its products, with the libraries that it links; or None."""
+    try:
+        return ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+    except (KeyError, OSError):
+        return None
+
+
+@functools.cache
+def product(dtype: str) -> tuple[int, int] | None:
+    """Where OpenBLAS's C ← αA·B + βC lies (cblas_sgemm, cblas_dgemm), and the bits of its integers.
+
+    dtype: "f" for float32, "d" for float64. None with other libraries than OpenBLAS.
+    """
+    library = _library() if can_hold() else None
+    for prefix, suffix, bits in (("scipy_", "64_", 64), ("scipy_", "", 32), ("", "64_", 64),
+                                 ("", "", 32)):  # fmt: skip
+        name = f"{prefix}cblas_{'s' if dtype == 'f' else 'd'}gemm{suffix}"
+        function = getattr(library, name, None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value or 0, bits
+    return None
+
+
+@functools.cache
 def _controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """OpenBLAS's functions that get and set its number of threads; None with other libraries."""
     library = _library()
