@@ -6,11 +6,13 @@ from .arithmetic import Abs, Add, Div, Mul, Neg, Pow, Reciprocal, Sub
 from .attention import ScaledDotProductAttention
 from .conv import Conv1d
 from .convert import Cast, Clone, Move
+from .delta_rule import GatedDeltaRule
 from .dropout import Dropout
 from .elementary import (
     Cos, Erf, Exp, Expm1, Log, Log1p, Log2, Log10, Rsqrt, Sigmoid, Sin, Sqrt, Tanh,
 )  # fmt: skip
 from .embedding import Embedding
+from .grouped import GroupedMm
 from .index import Diagonal, Gather, Index, IndexPut, ReadView, ScatterAdd, ScatterReduce, WriteView
 from .linalg import Logabsdet, Solve
 from .linear import Linear
