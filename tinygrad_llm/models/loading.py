@@ -90,7 +90,7 @@ def load_family(
         model: Any = skip_init(family.model, config)
     own = dict(model.named_parameters())
     filled = fill(own, expected, renamed)
-    if not tied and HEAD not in filled:  # a tied head that shall become one of its own
+    if not tied and HEAD not in filled:  # a tied head that becomes separate
         own[HEAD].array[...] = own[EMBEDDING].array
     return model.eval()
 

@@ -123,7 +123,7 @@ def load_gpt2(path: str | Path, *, dtype: dtypes.dtype | None = None, **config_c
 
 
 def open_source(path: str | Path) -> Source:
-    """The weights in a folder or file, whatever its format.
+    """The weights in a folder or a file of any format that can be read.
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """

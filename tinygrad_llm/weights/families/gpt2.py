@@ -75,7 +75,7 @@ def _names(n_layers: int) -> dict[str, tuple[str, str, bool]]:
 
 
 def _weights(V: int, T: int, C: int, n_layers: int, prefix: str = "") -> dict[str, Weight]:
-    """Hugging Face's name -> Weight of a GPT-2 of this size, with an output layer of its own."""
+    """Hugging Face's name -> Weight of a GPT-2 of this size, with a separate output layer."""
     sizes = {"V": V, "T": T, "C": C, "Q": 3 * C, "F": 4 * C}
     named = {
         prefix + name: Weight(ours, tuple(sizes[letter] for letter in letters), turned=turned)
