@@ -6,21 +6,41 @@ Shapes: N tokens, C channels (dim), F hidden_dim, E experts, k experts per token
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..arrays.devices import xp_of
-from ..autograd.grad_mode import no_grad
 from ..nn import functional as F
 from ..nn import init
 from ..nn.linear import Linear
 from ..nn.module import Module
-from ..nn.parameter import Parameter
-from ..functions.creation.filled import empty
-from ..tensor import Tensor, wrap
+from ..nn.parameter import new_parameter
+from ..tensor import Tensor, dtypes, wrap
 from .feed_forward import activation_module
 
-__all__ = ["Experts", "MixtureOfExperts", "load_balancing_loss"]
+__all__ = ["Experts", "MixtureOfExperts", "collected_router_logits", "load_balancing_loss"]
+
+_HALVES = (dtypes.float16, dtypes.bfloat16)
+_lists = threading.local()  # .current: the list that collects router logits, or None
+
+
+@contextmanager
+def collected_router_logits() -> Iterator[list[Tensor]]:
+    """Within it each MixtureOfExperts appends its scores (N, E), with their graph, to the list.
+
+    with collected_router_logits() as logits:
+        y = model(ids)
+    loss = loss_of(y) + 0.001 * load_balancing_loss(logits, n_experts_per_token)
+    """
+    before = getattr(_lists, "current", None)
+    collected: list[Tensor] = []
+    _lists.current = collected
+    try:
+        yield collected
+    finally:
+        _lists.current = before
 
 
 class Experts(Module):
@@ -35,8 +55,8 @@ class Experts(Module):
         self, dim: int, hidden_dim: int, n_experts: int, *, activation: str = "silu"
     ) -> None:
         super().__init__()
-        self.gate_up = Parameter(empty(n_experts, 2 * hidden_dim, dim))
-        self.down = Parameter(empty(n_experts, dim, hidden_dim))
+        self.gate_up = new_parameter(n_experts, 2 * hidden_dim, dim)
+        self.down = new_parameter(n_experts, dim, hidden_dim)
         self.activation = activation_module(activation)
         self.reset_parameters()
 
@@ -68,8 +88,8 @@ class MixtureOfExperts(Module):
                     False: softmax over the k largest scores, as in Mixtral; their sum is 1
     activation      the name of f, see layers.feed_forward.ACTIVATIONS
 
-    `router` is a Linear (E, dim) without bias, `experts` an Experts. The last call's scores are
-    `router_logits` (N, E), for load_balancing_loss and the instruments.
+    `router` is a Linear (E, dim) without bias, `experts` an Experts. `tokens_per_expert` (E) counts
+    the tokens of the last call, for the instruments; `collected_router_logits` collects the scores.
     Raises: ValueError unless 1 <= n_experts_per_token <= n_experts.
     Sources: Shazeer et al. (2017), section 2; Fedus et al. (2021), "Switch Transformers".
     """
@@ -88,18 +108,21 @@ class MixtureOfExperts(Module):
         self.norm_topk_prob, self.softmax_first = norm_topk_prob, softmax_first
         self.router = Linear(dim, n_experts, bias=False)
         self.experts = Experts(dim, hidden_dim, n_experts, activation=activation)
-        self.router_logits: Tensor | None = None
+        self.tokens_per_expert: Any = None  # an array (E) after the first call
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(0, -2)  # (..., C) -> (N, C)
-        self.router_logits = self.router(rows)  # (N, E)
-        weights, chosen = self.routed(self.router_logits)
+        rows = x.reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
+        logits = self.router(rows)  # (N, C) -> (N, E)
+        if getattr(_lists, "current", None) is not None:
+            _lists.current.append(logits)
+        weights, chosen = self.routed(logits)
+        self.tokens_per_expert = counted(chosen.array, self.n_experts)
         return dispatched(rows, weights, chosen, self.experts).view(x.shape)  # (N, C) -> (..., C)
 
     def routed(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The weights of the chosen experts and which they are, (N, k) each, from scores (N, E)."""
         k = self.n_experts_per_token
-        wide = logits.float() if logits.dtype.itemsize == 2 else logits
+        wide = logits.float() if logits.dtype in _HALVES else logits
         if self.softmax_first:
             weights, chosen = F.softmax(wide, dim=-1).topk(k, dim=-1)  # (N, E) -> (N, k) twice
             if self.norm_topk_prob:
@@ -109,22 +132,16 @@ class MixtureOfExperts(Module):
             weights = F.softmax(best, dim=-1)
         return weights.to(logits.dtype), chosen
 
-    def tokens_per_expert(self) -> list[int]:
-        """How many tokens of the last call each expert got.
-
-        Raises: RuntimeError if there was no call.
-        """
-        if self.router_logits is None:
-            raise RuntimeError("MixtureOfExperts.tokens_per_expert: call the layer first")
-        with no_grad():
-            chosen = self.routed(self.router_logits.detach())[1].array.ravel()  # (N·k)
-        return xp_of(chosen).bincount(chosen, minlength=self.n_experts).tolist()
-
     def extra_repr(self) -> str:
         return (
             f"n_experts_per_token={self.n_experts_per_token}, "
             f"norm_topk_prob={self.norm_topk_prob}, softmax_first={self.softmax_first}"
         )
+
+
+def counted(chosen: Any, n_experts: int) -> Any:
+    """How often each expert is in the array of ids `chosen`: (E)."""
+    return xp_of(chosen).bincount(chosen.ravel(), minlength=n_experts)
 
 
 def dispatched(x: Tensor, weights: Tensor, chosen: Tensor, experts: Experts) -> Tensor:
@@ -138,7 +155,7 @@ def dispatched(x: Tensor, weights: Tensor, chosen: Tensor, experts: Experts) -> 
     order = xp.argsort(flat, kind="stable")  # (N·k), by expert
     back = xp.empty_like(order)
     back[order] = xp.arange(len(order))
-    ends = xp.cumsum(xp.bincount(flat, minlength=experts.down.shape[0]))  # (E)
+    ends = xp.cumsum(counted(flat, experts.down.shape[0]))  # (E)
     rows = experts(x[wrap(order // k)], wrap(ends))  # (N·k, C), sorted by expert
     rows = rows[wrap(back)].view(N, k, x.shape[1])  # (N·k, C) -> (N, k, C), by token
     return (weights.unsqueeze(1) @ rows).squeeze(1)  # (N, 1, k) @ (N, k, C) -> (N, C)
@@ -162,12 +179,12 @@ def load_balancing_loss(
     xp = xp_of(router_logits[0].array)
     counts, total, n = xp.zeros(E), None, 0
     for logits in router_logits:
-        p = F.softmax(logits.float() if logits.dtype.itemsize == 2 else logits, dim=-1)  # (N, E)
+        p = F.softmax(logits.float() if logits.dtype in _HALVES else logits, dim=-1)  # (N, E)
         chosen = p.detach().topk(n_experts_per_token, dim=-1)[1].array  # (N, k)
         if mask is not None:
             rows = mask.flatten()
             p, chosen = p[rows], chosen[rows.array]  # (n, E), (n, k)
-        counts = counts + xp.bincount(chosen.ravel(), minlength=E)  # (E)
+        counts = counts + counted(chosen, E)  # (E)
         total = p.sum(0) if total is None else total + p.sum(0)  # (E)
         n += len(p)
     assert total is not None
