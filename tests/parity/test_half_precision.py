@@ -196,6 +196,8 @@ row("conv1d", SUMMED, lambda L, F, x, w, b: F.conv1d(x, w, b, padding=2, dilatio
     (3, 6, 40), (10, 6, 3), (10,), backward=STORED)  # fmt: skip
 row("conv1d", SUMMED, lambda L, F, x, w: F.conv1d(x, w, padding=3, groups=30),
     (3, 30, 40), (30, 1, 4), label="depthwise", backward=STORED)  # fmt: skip
+
+
 def _grouped(L: Any, F: Any, x: Any, w: Any) -> Any:
     ends = L.tensor([7, 7, 64], dtype=L.int32)
     if L is tg:

@@ -67,7 +67,8 @@ class GatedDeltaNet(Module):
         """Draw A = exp(A_log) uniformly from [0.01, 16); dt_bias becomes one."""
         init.ones_(self.dt_bias)
         init.uniform_(self.A_log, 0.01, 16.0)
-        self.A_log.data = self.A_log.data.log()
+        if not init.skipping:  # otherwise weights are loaded later
+            self.A_log.data = self.A_log.data.log()
 
     def forward(
         self, x: Tensor, *, cache: RecurrentCache | None = None, mask: Tensor | None = None,

@@ -280,7 +280,8 @@ example(
     a([[1.0, 0.5], [-1.0, 2.0]], [[9.0, 9.0], [9.0, 9.0]], [[0.0, 1.0], [1.0, -2.0]]),
     np.array([2, 2, 3]),
     at_gpt2=lambda s: (
-        [array_of("TC", s), array_of("HCF", s), np.linspace(0, s["T"], s["H"]).astype(int)], {}
+        [array_of("TC", s), array_of("HCF", s), np.linspace(0, s["T"], s["H"]).astype(int)],
+        {},
     ),
     note="the experts of a mixture; GPT-2 has none",
 )
