@@ -7,7 +7,6 @@ Shapes: B batch, T time (tokens), C channels (emb_dim).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from ..layers.attention import Attention
 from ..layers.block import Block
 from ..layers.feed_forward import GatedFeedForward
 from ..layers.rotary import Rotary
-from .config import integer, mapping, optional, positive
+from .config import integer, positive
 from .decoder import Decoder
 from .mixed import SlidingConfig
 
@@ -31,12 +30,11 @@ _YARN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Olmo3Config(SlidingConfig):
-    """The shape of an Olmo 3: SlidingConfig's fields, of which the defaults are Olmo 3 7B."""
+    """The shape of an Olmo 3: SlidingConfig's fields; the defaults are Olmo 3 7B without YaRN."""
 
     vocab_size: int = integer(100278)
     context_length: int = integer(65536)
     rope_base: float = positive(500000.0)
-    rope_scaling: Mapping[str, Any] | None = optional(mapping(_YARN))
     norm_eps: float = positive(1e-6)
     local_rope_base: float = positive(500000.0)
 
@@ -75,9 +73,9 @@ class Olmo3(Decoder):
 
 
 PRESETS: dict[str, Olmo3Config] = {
-    "tiny": Olmo3Config(512, 64, 64, 176, 4, 4, 2, rope_scaling=None, window=16),
-    "olmo3-7b": Olmo3Config(),
+    "tiny": Olmo3Config(512, 64, 64, 176, 4, 4, 2, window=16),
+    "olmo3-7b": Olmo3Config(rope_scaling=_YARN),
     "olmo3-32b": Olmo3Config(
-        emb_dim=5120, hidden_dim=27648, n_layers=64, n_heads=40, n_kv_heads=8
+        rope_scaling=_YARN, emb_dim=5120, hidden_dim=27648, n_layers=64, n_heads=40, n_kv_heads=8
     ),
 }  # fmt: skip
