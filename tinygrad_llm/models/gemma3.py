@@ -49,7 +49,7 @@ class Gemma3Config(SlidingConfig):
     norm_eps: float = positive(1e-6)
     tie_weights: bool = flag(True)
     window: int = integer(512)
-    query_pre_attn_scalar: float = positive(256.0)
+    query_pre_attn_scalar: int = integer(256)
 
 
 class Gemma3Block(Block):
@@ -91,7 +91,7 @@ class Gemma3(Decoder):
 
 
 PRESETS: dict[str, Gemma3Config] = {
-    "tiny": Gemma3Config(512, 64, 64, 176, 6, 4, 2, 32, window=16, query_pre_attn_scalar=32.0),
+    "tiny": Gemma3Config(512, 64, 64, 176, 6, 4, 2, 32, window=16, query_pre_attn_scalar=32),
     "gemma3-270m": Gemma3Config(),
     "gemma3-1b": Gemma3Config(emb_dim=1152, hidden_dim=6912, n_layers=26),
 }

@@ -135,17 +135,14 @@ class Qwen35(Decoder):
         return self.final_norm(x)
 
 
-_WIDE: dict[str, Any] = dict(n_heads=16, n_kv_heads=4, linear_n_heads=32)
-
 PRESETS: dict[str, Qwen35Config] = {
     "tiny": Qwen35Config(
         512, 64, 64, 176, 4, 4, 2, 32, linear_n_heads=4, linear_n_key_heads=2, linear_head_dim=16,
         linear_key_head_dim=16,
     ),
     "qwen3.5-0.8b": Qwen35Config(),
-    "qwen3.5-2b": Qwen35Config(emb_dim=2048, hidden_dim=6144),
-    "qwen3.5-4b": Qwen35Config(emb_dim=2560, hidden_dim=9216, n_layers=32, **_WIDE),
     "qwen3.5-9b": Qwen35Config(
-        emb_dim=4096, hidden_dim=12288, n_layers=32, tie_weights=False, **_WIDE
+        emb_dim=4096, hidden_dim=12288, n_layers=32, n_heads=16, n_kv_heads=4, linear_n_heads=32,
+        tie_weights=False,
     ),
 }  # fmt: skip

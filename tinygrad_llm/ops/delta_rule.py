@@ -26,8 +26,9 @@ class GatedDeltaRule(Op):
         ∂L/∂Q = exp(b)·g·Sᵀ + (∂L/∂P∘Γ)·K
         ∂L/∂K = (∂L/∂P∘Γ)ᵀ·Q + X·K + Xᵀ·K + exp(b_C − b)·Δ·Gᵀ − exp(b)·β·r·Sᵀ,  X = ∂L/∂A∘Γ·β
         ∂L/∂β = r·(V − exp(b)·K·S) + ∂L/∂A·(K·Kᵀ∘Γ)           (sums over each row)
-    bᵢ is in the exponent of every factor, so ∂L/∂b is that factor's gradient times the factor, and
-    ∂L/∂gᵢ is the sum of ∂L/∂bⱼ over the chunk's tokens j ≥ i.
+    gᵢ is in the exponent of all that passes from before i to i or later: of Γⱼₗ for l < i ≤ j, of
+    exp(bⱼ) for j ≥ i, of Lₗ for l < i, and of exp(b_C). ∂L/∂gᵢ is the sum of their gradients times
+    themselves; as differences of ∂L/∂b it would be rounding where the memory is soon forgotten.
     Saves its inputs, Δ, (1 + A)⁻¹ and the memory at each chunk's start: K·D numbers for C tokens.
     Source: Yang et al. (2024), "Gated Delta Networks", equations 8 to 10.
     """
@@ -67,11 +68,10 @@ class GatedDeltaRule(Op):
         g_k = swap(p) @ q + (x + swap(x)) @ k - e * (g_v @ swap(states))
         g_k += xp.exp(b[..., -1:] - b)[..., None] * (delta @ swap(after))
         g_beta = (back * (v - f.early_k @ states)).sum(-1) + (g_a * f.kk).sum(-1)
-        in_exponent = g_p * f.P + g_a * f.kk * beta[..., None]
-        g_b = in_exponent.sum(-1) - in_exponent.sum(-2)
-        g_b += read.sum(-1) - wrong.sum(-1) - kept.sum(-1)  # (B, H, N, C)
-        g_b[..., -1] += kept.sum((-1, -2)) + (f.end * after * states).sum((-1, -2))
-        g_g = xp.flip(xp.cumsum(xp.flip(g_b, -1), -1), -1)
+        across = g_p * f.P + g_a * f.kk * beta[..., None]  # of Γⱼₗ (B, H, N, C, C)
+        g_g = xp.tril(before(across)).sum(-2)  # Σ over l < i, then over j ≥ i: (B, H, N, C)
+        g_g += xp.flip(xp.cumsum(xp.flip((read - wrong).sum(-1), -1), -1), -1)
+        g_g += before(kept.sum(-1)) + (f.end * after * states).sum((-1, -2))[..., None]
         return tuple(joined(a, T) for a in (g_q, g_k, g_v, g_g, g_beta))
 
 
@@ -90,6 +90,13 @@ class Factors(NamedTuple):
 def swap(a: Any) -> Any:
     """The transpose of each matrix: (..., n, m) -> (..., m, n)."""
     return a.swapaxes(-1, -2)
+
+
+def before(a: Any) -> Any:
+    """The sum of the elements before each along the last dimension, which begins with zero."""
+    total = xp_of(a).zeros_like(a)
+    total[..., 1:] = xp_of(a).cumsum(a[..., :-1], -1)
+    return total
 
 
 def factors(parts: tuple) -> Factors:

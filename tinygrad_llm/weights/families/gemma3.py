@@ -51,7 +51,7 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     plain = {**BEFORE, **config, "rope_parameters": None, "rope_scaling": None}
     fields = llama.read_common(plain, where, "this Gemma 3", FIXED)
     window = config_json.numbers(where, config, {"sliding_window": ("window", int, 4096)})
-    scalar = {"query_pre_attn_scalar": ("query_pre_attn_scalar", float, 256.0)}
+    scalar = {"query_pre_attn_scalar": ("query_pre_attn_scalar", int, 256)}
     return {
         **fields,
         **ropes,
