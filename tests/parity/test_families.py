@@ -55,7 +55,7 @@ MIXED = {
 DELTA = {
     "num_hidden_layers": 3, "layer_types": ["linear_attention", "full_attention", "linear_attention"],
     "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-    "linear_key_head_dim": 5, "linear_value_head_dim": 6, "initializer_range": 0.2,
+    "linear_key_head_dim": 5, "linear_value_head_dim": 6, "initializer_range": 0.05,
 }  # fmt: skip
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"head_dim": 10}),
