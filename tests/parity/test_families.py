@@ -53,7 +53,8 @@ MIXED = {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }  # fmt: skip
 DELTA = {
-    "num_hidden_layers": 3, "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
     "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     "linear_key_head_dim": 5, "linear_value_head_dim": 6, "initializer_range": 0.05,
 }  # fmt: skip
@@ -105,8 +106,8 @@ BY_LENGTH = ("llama, dynamic", "llama, longrope, long")  # angles change with th
 T = 13
 IDS = np.random.default_rng(3).integers(0, 29, (2, T))
 some_families = pytest.mark.parametrize("name", [
-    "llama, llama3", "mistral", "qwen2 with windows", "qwen3", "qwen3 with experts", "gemma3", "olmo3",
-    "cohere2", "qwen3.5", "qwen3.5, key heads",
+    "llama, llama3", "mistral", "qwen2 with windows", "qwen3", "qwen3 with experts", "gemma3",
+    "olmo3", "cohere2", "qwen3.5", "qwen3.5, key heads",
 ])  # fmt: skip
 every_family = pytest.mark.parametrize("name", FAMILIES)
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -131,7 +132,7 @@ def theirs(name, dtype="float32", **changes):
 
 
 def exact(model):
-    """Norms, softmax and the like in the model's dtype; cosines rounded to float32 once, as here."""
+    """Norms, softmax and the like in the model's dtype; cosines rounded to float32 once."""
     forward = model.forward
     for module in model.modules():
         if type(module).__name__.endswith("RotaryEmbedding"):
@@ -180,8 +181,9 @@ def by_expert(gradients):
             named[name] = gradient
             continue
         for e, one in enumerate(gradient):
-            parts = zip(("gate", "up"), one.chunk(2)) if kind == "gate_up_proj" else [("down", one)]
-            named |= {f"{place}.{e}.{part}_proj.weight": rows for part, rows in parts}
+            parts = ("gate", "up") if kind == "gate_up_proj" else ("down",)
+            for part, rows in zip(parts, one.chunk(len(parts)), strict=True):
+                named[f"{place}.{e}.{part}_proj.weight"] = rows
     return named
 
 

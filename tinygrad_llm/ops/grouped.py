@@ -1,4 +1,4 @@
-"""Groups of rows, each multiplied by a matrix of its own: what a mixture of experts computes."""
+"""Rows in groups, a matrix for each group: what a mixture of experts computes."""
 
 from typing import Any
 

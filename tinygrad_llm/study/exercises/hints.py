@@ -265,6 +265,20 @@ HINTS: dict[str, tuple[str, ...]] = {
         "gate_up is (C) to (2·hidden), down is (hidden) to (C), bias=False.",
         "torch.chunk(y, 2, dim=-1) returns gate and up: silu belongs to the gate.",
     ),
+    "mixture_of_experts": (
+        "torch.topk returns the k largest probabilities and which experts they are; divide by "
+        "weights.sum(dim=−1, keepdim=True).",
+        "torch.nonzero(chosen == e, as_tuple=True) are the tokens of expert e and the place among "
+        "their k: weights[token, place] are its weights.",
+        "y = y.index_add(0, token, rows) adds the rows at their tokens. An expert that nobody "
+        "chose must not compute.",
+    ),
+    "delta_memory": (
+        "decay and beta are (B, H): .unsqueeze(−1).unsqueeze(−1) makes decay fit the memory.",
+        "(state * k.unsqueeze(−1)).sum(dim=−2) is Sᵀ·k: what is predicted after forgetting. What "
+        "is missing is v minus that.",
+        "k.unsqueeze(−1) * new.unsqueeze(−2) is k·newᵀ (K, D). Read with q after writing.",
+    ),
     "offset_rms_norm": (
         "nn.Parameter(torch.zeros(dim)): the factor is 1 + w.",
         "(x·x).mean(−1, keepdim=True) + ε, then the root; x is divided by it.",

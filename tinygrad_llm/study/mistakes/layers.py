@@ -413,8 +413,8 @@ wrong(
     "grouped_mm",
     ("the matrix of another group", "∂L/∂x uses the matrix of the group before: each row goes back "
      "through the matrix that it met.", _of_other_matrix),
-    ("one gradient for all groups", "Every matrix gets the sum over all rows here: it learns from "
-     "the rows of its own group only.", _same_for_all),
+    ("one gradient for all groups", "Every matrix gets the sum over all rows here: it learns "
+     "from the rows of its group only.", _same_for_all),
     ("mean over the rows", "∂L/∂w[e] is the mean over the group's rows here: it is their sum.",
      _means),
     ("∂L/∂w forgotten", "w gets nothing here: it is a factor like x.",
