@@ -19,6 +19,7 @@ from ..files.untrusted import describe
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families import gpt2
+from ..weights.families.llama_meta import PARAMS, MetaFolder
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
 from .base import LanguageModel
@@ -127,6 +128,8 @@ def open_source(path: str | Path) -> Source:
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """
+    if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
+        return MetaFolder(path)
     return open_huggingface(path)
 
 
