@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
+from tinygrad_llm.cli import main
 from tinygrad_llm.generation import generate
 from tinygrad_llm.layers import lora
 from tinygrad_llm.layers.rotary import Rotary
 from tinygrad_llm.models import (
     GPT,
+    Decoder,
     GPTConfig,
     LlamaConfig,
     from_pretrained,
     registry,
     save_pretrained,
 )
+from tinygrad_llm.training import find_checkpoint
 from tinygrad_llm.weights.families.llama_meta import half_split
 from tinygrad_llm.weights.formats.safetensors import load_file, save_file
 
-DECODERS = {f.name: f for f in registry.families() if f.presets}
+DECODERS = {f.name: f for f in registry.families() if issubclass(f.model, Decoder)}
 PRESETS = [(f.name, name) for f in DECODERS.values() for name in f.presets]
 every_decoder = pytest.mark.parametrize("family", DECODERS)
 PUBLISHED = {
@@ -576,3 +579,55 @@ def test_gradient_checkpointing_changes_nothing(family):
         grads.append([p.grad.array.copy() for p in model.parameters()])
     for a, b in zip(*grads, strict=True):
         assert np.array_equal(a, b)
+
+
+# --------------------------------------------------------------------------------- the commands
+def run(*words):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return end.value.code or 0
+
+
+def pretrain(*options):
+    words = ["pretrain", "the-verdict", "--preset", "tiny", "--vocab-size", "300", "--plain"]
+    return run(*words, "--sample-tokens", "4", *options)
+
+
+@every_decoder
+def test_pretraining_is_stopped_resumed_and_generates(tmp_path, monkeypatch, capsys, family):
+    monkeypatch.chdir(tmp_path)
+    options = ["--model", family.lower(), "--context-length", "16", "--batch-size", "4"]
+    options += ["--emb-dim", "32", "--checkpoint-every", "4", "--drop-rate", "0.1"]
+    assert pretrain(*options, "--steps", "8", "--out", "whole") == 0
+    assert pretrain(*options, "--steps", "4", "--out", "part") == 0
+    assert run("pretrain", "--resume", "part", "--steps", "8", "--plain") == 0
+    whole, part = (find_checkpoint(tmp_path / name).build_model() for name in ("whole", "part"))
+    assert type(whole).__name__ == family and whole.config == part.config
+    assert whole.config.emb_dim == 32 and whole.config.vocab_size == 300
+    capsys.readouterr()
+    assert run("generate", "part", "--tokens", "5", "--seed", "1", "--prompt", "He") == 0
+    assert capsys.readouterr().out.startswith("He")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "lama"], "there is no model lama (did you mean llama?); there are gpt, llama"),
+        (["--model", "llama", "--emb-dim", "20", "--n-heads", "4"], "must be an even number"),
+        (["--model", "qwen3", "--qkv-bias"], "--qkv-bias is a choice of gpt only"),
+    ],
+)
+def test_models_that_cannot_be_pretrained(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert pretrain(*options, "--steps", "4") != 0
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_that_are_not_named_follow():
+    config = DECODERS["Llama"].presets["tiny"].resized(emb_dim=96, n_heads=6, n_layers=3)
+    assert (config.head_dim, config.n_kv_heads, config.hidden_dim) == (16, 3, 264)
+    assert config.resized(n_heads=3, emb_dim=6, hidden_dim=10).n_kv_heads == 1
+    shape = dict(vocab_size=19, context_length=8, emb_dim=12, n_heads=3, n_layers=1)
+    assert registry.find("GPT").presets["tiny"].resized(**shape) == GPTConfig(**shape)
