@@ -3,7 +3,7 @@
 Three things differ. The names. The rows of queries and keys: rotary pairs are neighbours there,
 (x₂ⱼ, x₂ⱼ₊₁), and halves here, (xⱼ, xⱼ₊D/2), so the rows of each head are put into that order. And
 large models are in several files, each with a part of every matrix.
-Source: Meta, "llama-models", models/llama3/model.py.
+Source: Meta, "llama-models", class Transformer of Llama 3.
 """
 
 from __future__ import annotations
