@@ -631,3 +631,24 @@ def test_sizes_that_are_not_named_follow():
     assert config.resized(n_heads=3, emb_dim=6, hidden_dim=10).n_kv_heads == 1
     shape = dict(vocab_size=19, context_length=8, emb_dim=12, n_heads=3, n_layers=1)
     assert registry.find("GPT").presets["tiny"].resized(**shape) == GPTConfig(**shape)
+
+
+DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "original_max_position_embeddings": 5}
+
+
+@pytest.mark.parametrize("scaling", [None, DYNAMIC], ids=["plain", "dynamic"])
+@every_decoder
+def test_on_every_device(device, family, scaling):
+    model = tiny(family, rope_scaling=scaling)
+    there = tiny(family, rope_scaling=scaling).to(device)
+    ids = tg.tensor([[3, 1, 7, 2, 8, 4, 0], [9, 4, 1, 2, 3, 5, 18]])
+    mask = tg.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
+    grads = []
+    for one, place in ((model, "cpu"), (there, device)):
+        result = one(ids.to(place), attention_mask=mask.to(place))
+        result[:, 2:].square().mean().backward()
+        grads.append([p.grad.cpu().array for p in one.parameters()])
+        grads[-1].append(result[:, 2:].detach().cpu().array)
+    for a, b in zip(*grads, strict=True):
+        assert np.abs(a - b).max() <= 2e-5 * np.abs(a).max() + 1e-7
+    assert generate(there, ids.to(device), 4).shape == (2, 11)
