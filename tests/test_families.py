@@ -410,6 +410,25 @@ def test_changes_that_cannot_be(folder, change, kind, message):
         from_pretrained(folder, **change)
 
 
+def test_weights_without_a_config(folder):
+    (folder / "config.json").unlink()
+    message = "there is no config.json beside .*not a GPT-2; there are: lm_head.weight, model.embed"
+    with pytest.raises(ValueError, match=message):
+        from_pretrained(folder)
+
+
+def test_the_ids_of_special_tokens_are_kept(folder, tmp_path):
+    assert json.loads((folder / "config.json").read_text())["eos_token_id"] is None
+    edit(folder, eos_token_id=[3, 7], bos_token_id=1)
+    again = save_pretrained(from_pretrained(folder).changed(drop_rate=0.1), tmp_path / "again")
+    config = json.loads((again / "config.json").read_text())
+    assert (config["eos_token_id"], config["bos_token_id"], config["pad_token_id"]) == (
+        [3, 7],
+        1,
+        None,
+    )
+
+
 def test_an_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="neither model.safetensors nor pytorch_model.bin"):
         from_pretrained(tmp_path)

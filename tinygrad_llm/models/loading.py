@@ -29,6 +29,7 @@ __all__ = ["SHARD_BYTES", "default_dtype", "load_family", "save_family"]
 
 SHARD_BYTES = 5_000_000_000  # of one file of weights: more goes into the next
 HEAD, EMBEDDING = "out_head.weight", "tok_emb.weight"
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")  # of config.json
 
 
 @contextmanager
@@ -92,6 +93,7 @@ def load_family(
     filled = fill(own, expected, renamed)
     if not tied and HEAD not in filled:  # a tied head that becomes separate
         own[HEAD].array[...] = own[EMBEDDING].array
+    model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
 
 
@@ -180,7 +182,8 @@ def save_family(
     state = model.state_dict()
     write_weights(folder, weights, state, shard_bytes)
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
-    write_config(folder, {**names.write_config(stored), "dtype": dtype})
+    tokens = {**dict.fromkeys(TOKEN_IDS), **model.token_ids}  # null: not the family's default
+    write_config(folder, {**tokens, **names.write_config(stored), "dtype": dtype})
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
