@@ -157,7 +157,7 @@ def ours(model, folder, dtype="float32", **changes):
 
 
 def assert_close(a, b, dtype, name="", least=0.0):
-    """Equal as DESIGN.md says: relative to the largest entry."""
+    """The largest difference, relative to the largest entry."""
     tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
     a, b = (x.detach().numpy() if hasattr(x, "detach") else x for x in (a, b))
     assert a.shape == b.shape and a.dtype == b.dtype == dtype, (name, a.dtype, b.dtype)
@@ -200,13 +200,13 @@ def test_logits_and_every_gradient(tmp_path, name, tied, dtype):
     upstream = np.random.default_rng(1).standard_normal(logits.shape).astype("float32")
     (logits * torch.tensor(upstream)).sum().backward()
     (own_logits * tg.tensor(upstream.astype(dtype))).sum().backward()
-    found = gradients(here)
+    got = gradients(here)
     expected = by_expert({n: p.grad for n, p in model.named_parameters()})
-    assert found.keys() == expected.keys()
+    assert got.keys() == expected.keys()
     for weight, gradient in expected.items():
         if ".experts." not in weight:  # some experts nobody chose
             assert np.abs(gradient.numpy()).max() > 1e-4, weight
-        assert_close(found[weight], gradient.type(getattr(torch, dtype)), dtype, weight, least=1e-7)
+        assert_close(got[weight], gradient.type(getattr(torch, dtype)), dtype, weight, least=1e-7)
 
 
 @every_family

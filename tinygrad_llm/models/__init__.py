@@ -21,6 +21,7 @@ from .decoder import Decoder
 from .gemma3 import PRESETS as GEMMA3_PRESETS
 from .gemma3 import Gemma3, Gemma3Config
 from .gpt import GPT, GPTConfig
+from .gpt import PRESETS as GPT_PRESETS
 from .llama import PRESETS as LLAMA_PRESETS
 from .llama import Llama, LlamaConfig
 from .olmo3 import PRESETS as OLMO3_PRESETS
@@ -35,7 +36,7 @@ from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
 
-registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
+registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
 registry.register(Llama, LlamaConfig, names=llama_names, presets=LLAMA_PRESETS)
 registry.register(Qwen2, Qwen2Config, names=qwen2_names, presets=QWEN2_PRESETS)
 registry.register(Qwen3, Qwen3Config, names=qwen3_names, presets=QWEN3_PRESETS)

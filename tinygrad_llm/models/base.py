@@ -169,6 +169,7 @@ class LanguageModel(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.token_ids: dict[str, Any] = {}  # those of a config.json, which save_pretrained writes
         self.gradient_checkpointing = False
 
     @property
@@ -198,6 +199,7 @@ class LanguageModel(Model):
             parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
         other.to(first.dtype).to(first.device)
         other.load_state_dict(self.state_dict())
+        other.token_ids = dict(self.token_ids)
         return other
 
     def hidden_states(

@@ -19,6 +19,8 @@ from ..files.untrusted import describe
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families import gpt2
+from ..weights.families.llama_meta import PARAMS, MetaFolder
+from ..weights.families.table import listed
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
 from .base import LanguageModel
@@ -127,6 +129,8 @@ def open_source(path: str | Path) -> Source:
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """
+    if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
+        return MetaFolder(path)
     return open_huggingface(path)
 
 
@@ -159,6 +163,12 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any) -> LanguageModel:
     """The language model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
     family = _family_for(source)
+    if family is None and not any("wte" in name for name in source.names()):
+        raise ValueError(
+            f"{source.where}: there is no config.json beside the weights, and without one they are "
+            f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
+            f"{listed(sorted(source.names())) or 'no arrays at all'}"
+        )
     if family is None or family.load is not None:
         return load_gpt2(path, dtype=dtype, **changes)
     return load_family(family, source, changes, dtype)

@@ -40,8 +40,8 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "multi_head_attention grouped_query_attention cross_attention rotary_positions "
      "rotary_scaling rope qk_norm kv_cache window_cache cache_rows delta_memory "
      "gated_delta_rule"),
-    ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights chunked_loss lora "
-     "gradient_clipping adamw_step"),
+    ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights "
+     "chunked_loss lora gradient_clipping adamw_step"),
 )  # fmt: skip
 
 
