@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.generation import generate  # noqa: E402
+from tinygrad_llm.layers.moe import collected_router_logits, load_balancing_loss  # noqa: E402
 from tinygrad_llm.models import from_pretrained, registry, save_pretrained  # noqa: E402
 from tinygrad_llm.weights.families.table import to_huggingface  # noqa: E402
 
@@ -346,3 +347,104 @@ def test_half_precision_files(tmp_path, stored):
     assert all(p.dtype is getattr(torch, stored) for p in back.parameters())
     for a, b in zip(back.parameters(), model.parameters(), strict=True):
         assert torch.equal(a.float(), b)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_balance_of_experts_is_transformers(tmp_path, masked):
+    """The loss in training, and the gradients that the routers get from it."""
+    model = theirs("qwen3 with experts", output_router_logits=True, router_aux_loss_coef=0.25)
+    here = ours(model, tmp_path).train()
+    assert here.config.router_aux_loss_coef == 0.25
+    ids, targets = IDS[:, :-1], IDS[:, 1:]
+    if masked:
+        mask = np.ones_like(ids)
+        mask[1, :4] = 0
+        expected = model(torch.tensor(ids), attention_mask=torch.tensor(mask)).aux_loss
+        with collected_router_logits() as logits:
+            here(tg.tensor(ids), attention_mask=tg.tensor(mask))
+        loss = load_balancing_loss(logits, 2, tg.tensor(mask) == 1)
+    else:
+        out = model(torch.tensor(ids))
+        flat = torch.nn.functional.cross_entropy(
+            out.logits.flatten(0, 1), torch.tensor(targets).flatten()
+        )
+        expected, loss = flat + 0.25 * out.aux_loss, here.loss(tg.tensor(ids), tg.tensor(targets))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()
+    loss.backward()
+    routers = {n: p.grad for n, p in model.named_parameters() if n.endswith("mlp.gate.weight")}
+    got = [p.grad for n, p in here.named_parameters() if n.endswith("ff.router.weight")]
+    for (name, gradient), own in zip(routers.items(), got, strict=True):
+        assert_close(own, gradient, "float32", name, least=1e-7)
+
+
+def test_a_qwen3_5_that_sees_pictures_is_read_as_text(tmp_path):
+    """Its config has a text_config, its names have language_model, vision and mtp are left out."""
+    from safetensors.torch import load_file, save_file
+
+    model = theirs("qwen3.5", tie_word_embeddings=True)
+    here = ours(model, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    named = {n.replace("model.", "model.language_model.", 1): w for n, w in weights.items()}
+    named |= {"model.visual.patch_embed.proj.bias": torch.ones(3), "mtp.norm.weight": torch.ones(2)}
+    save_file(named, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    del text["tie_word_embeddings"]
+    text["rope_parameters"] |= {"mrope_section": [1, 0, 0], "mrope_interleaved": True}
+    whole = {"model_type": "qwen3_5", "text_config": text, "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    again = from_pretrained(tmp_path)
+    assert again.config == here.config
+    for a, b in zip(again.parameters(), here.parameters(), strict=True):
+        assert np.array_equal(a.array, b.array)
+
+
+OLD = {  # what transformers 4 wrote in place of layer_types and rope_parameters
+    "gemma3, scaled": {"rope_theta": 100.0, "rope_local_base_freq": 20.0,
+                       "rope_scaling": {"rope_type": "linear", "factor": 3.0}},
+    "olmo3": {"rope_theta": 50.0, "rope_scaling": {n: v for n, v in YARN.items()
+                                                   if n != "rope_theta"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_kinds_of_blocks_in_the_spelling_of_transformers_4(tmp_path, name):
+    layers = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+    model = theirs(name, num_hidden_layers=4, layer_types=layers)
+    here = ours(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for field in ("rope_parameters", "layer_types"):
+        del config[field]
+    config |= {**OLD[name], "sliding_window_pattern": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert from_pretrained(tmp_path).config == here.config
+
+
+BROKEN = {
+    "gemma3": [("final_logit_softcapping", 30.0, "this Gemma 3 has None"),
+               ("layer_types", "full", "a list of names"),
+               ("sliding_window", "many", "should be an integer")],
+    "olmo3": [("rope_parameters", [3], "should be an object"),
+              ("rope_parameters", {"full_attention": 3}, "should have objects"),
+              ("rope_parameters", {"sliding_attention": {"rope_type": "linear", "factor": 2.0}},
+               "only full blocks are scaled"),
+              ("layer_types", ["full_attention"], "for each of the 3 blocks, got 1")],
+    "cohere2": [("logit_scale", "big", "should be a number"), ("use_qk_norm", True, "has False"),
+                ("layer_types", ["linear_attention"] * 3, "must be full_attention or sliding")],
+    "qwen3 with experts": [("mlp_only_layers", [1], r"has \[\]"), ("num_local_experts", None, "has no num_"),
+                           ("decoder_sparse_step", 2, "has 1")],
+    "qwen3.5": [("text_config", 3, "should be an object"),
+                ("layer_types", ["sliding_attention"] * 3, "has 'sliding_attention'"),
+                ("linear_num_key_heads", 3, r"expected \(54, 24\)")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_a_newer_family_cannot_be(tmp_path, name):
+    model = theirs(name)
+    model.save_pretrained(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    for field, value, words in BROKEN[name]:
+        (tmp_path / "config.json").write_text(json.dumps({**whole, field: value}))
+        with pytest.raises(ValueError, match=words):
+            from_pretrained(tmp_path)
