@@ -59,6 +59,14 @@ class Qwen35Config(AlternatingConfig):
     linear_key_head_dim: int = integer(128)
     conv_size: int = integer(4)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.linear_n_heads % self.linear_n_key_heads:
+            raise ValueError(
+                f"{type(self).__name__}: linear_n_heads must be a multiple of linear_n_key_heads, "
+                f"got {self.linear_n_heads} and {self.linear_n_key_heads}"
+            )
+
     def rotary(self, **changes: Any) -> Rotary:
         """The angles that all blocks with attention share."""
         return super().rotary(partial=self.partial_rotary, **changes)
