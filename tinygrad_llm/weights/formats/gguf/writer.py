@@ -63,7 +63,7 @@ def write(
         start = b"".join(header)
         file.write(start.ljust(_aligned(len(start)), b"\0"))
         for name, tensor in tensors.items():
-            numbers = _data(name, tensor)
+            numbers = _data(name, tensor).data
             file.write(numbers)
             file.write(bytes(_aligned(len(numbers)) - len(numbers)))
     return path
