@@ -25,6 +25,7 @@ __all__ = [
     "Config",
     "ModelConfig",
     "choice",
+    "choices",
     "config_of",
     "flag",
     "fraction",
@@ -128,6 +129,20 @@ def choice(options: Sequence[str], default: Any = MISSING) -> Any:
         if not isinstance(value, str) or value not in options:
             raise ValueError(", ".join(options))
         return str(value)
+
+    return _declare(check, default)
+
+
+def choices(options: Sequence[str], default: Any = MISSING) -> Any:
+    """A field for a sequence of these strings; the config keeps a tuple."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"a list of {', '.join(options)}")
+        for one in value:
+            if not isinstance(one, str) or one not in options:
+                raise ValueError(f"a list of {', '.join(options)}")
+        return tuple(value)
 
     return _declare(check, default)
 

@@ -125,7 +125,10 @@ def _changed(
     Raises: ValueError if a change would need weights of other shapes.
     """
     names: Any = family.names
-    config = family.config(**stored)
+    try:
+        config = family.config(**stored)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: its config.json describes no model: {error}") from None
     for name, value in changes.items():
         changed = asdict(family.config(**{**stored, name: value}))  # type: ignore[call-overload]
         if names.weights(changed) != names.weights(asdict(config)):  # type: ignore[call-overload]

@@ -94,6 +94,9 @@ def read_common(
     if fields["head_dim"] is None:
         fields["head_dim"] = fields["emb_dim"] // max(1, fields["n_heads"])
     fields["rope_base"], fields["rope_scaling"] = config_json.rope(where, config, base)
+    scaling = fields["rope_scaling"]
+    if scaling and scaling["rope_type"] == "dynamic":  # longer texts are what it is for
+        fields["context_length"] = int(fields["context_length"] * scaling.get("factor", 1.0))
     fields["tie_weights"] = config_json.flag(where, config, "tie_word_embeddings", False)
     return fields
 
