@@ -18,7 +18,10 @@ from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.untrusted import describe
 from ..nn.utils import skip_init
 from ..tensor import dtypes
+from ..weights import packaged
 from ..weights.families import gpt2
+from ..weights.families.gguf_names import GGUFSource
+from ..weights.formats.gguf import is_gguf
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
 from .base import LanguageModel
@@ -127,7 +130,7 @@ def open_source(path: str | Path) -> Source:
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """
-    return open_huggingface(path)
+    return GGUFSource(path) if is_gguf(path) else open_huggingface(path)
 
 
 def _family_for(source: Source) -> Family | None:
@@ -159,7 +162,7 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any) -> LanguageModel:
     """The language model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
     family = _family_for(source)
-    if family is None or family.load is not None:
+    if family is None or (family.load is not None and not isinstance(source, GGUFSource)):
         return load_gpt2(path, dtype=dtype, **changes)
     return load_family(family, source, changes, dtype)
 
@@ -253,9 +256,13 @@ def from_pretrained(
     if name not in published:
         if Path(name).exists():
             return _load(Path(name), config_changes, dtype)
+        if name in packaged.PACKAGED:
+            path = packaged.find(name, progress=progress, timeout=timeout)
+            return _load(path, config_changes, dtype)
+        known = ", ".join([*published, *packaged.PACKAGED])
         raise ValueError(
-            f"no pretrained model is called {str(name)!r}; there are {', '.join(published)}, and "
-            "there is no file or folder of this name"
+            f"no pretrained model is called {str(name)!r}; there are {known}, and there is no file "
+            "or folder of this name"
         )
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
     return _published_gpt2(str(name), path, config_changes, dtype)

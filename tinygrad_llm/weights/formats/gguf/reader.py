@@ -293,29 +293,39 @@ class GGUFFile(Mapping[str, np.ndarray]):
         """The number format of a tensor: its `name` is "F32", "Q4_1" ..."""
         return self._tensors[name].kind
 
-    def raw(self, name: str) -> np.ndarray:
-        """The bytes of a tensor as they are in the file: uint8, read-only, nothing is copied."""
-        tensor = self._tensors[name]
-        return self._bytes[tensor.begin : tensor.end]
+    def raw(self, name: str, index: int | None = None) -> np.ndarray:
+        """The bytes of a tensor as they are in the file: uint8, read-only, nothing is copied.
 
-    def read(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
-        """A tensor in float32 (integers in their own dtype), decoded chunk by chunk.
+        index: one entry along the first axis, None for all
+        """
+        tensor = self._tensors[name]
+        whole = self._bytes[tensor.begin : tensor.end]
+        if index is None:
+            return whole
+        return whole.reshape(tensor.shape[0], -1)[index]  # (bytes) -> (rows, bytes of one)
+
+    def read(
+        self, name: str, out: np.ndarray | None = None, index: int | None = None
+    ) -> np.ndarray:
+        """A tensor in float32 (integers and F64 in their own dtype), decoded chunk by chunk.
 
         out: a contiguous array of the tensor's shape that takes the numbers, rounded to its dtype
+        index: one entry along the first axis, None for all
         Raises: GGUFError if the format needs a package that is not installed; ValueError if `out`
         has another shape or is not contiguous.
         """
         tensor = self._tensors[name]
+        shape = tensor.shape if index is None else tensor.shape[1:]
         if out is None:
             kept = tensor.kind.dtype.kind == "i" or tensor.kind.name == "F64"
-            out = np.empty(tensor.shape, tensor.kind.dtype.newbyteorder("=") if kept else "f4")
-        elif out.shape != tensor.shape or not out.flags.c_contiguous:
+            out = np.empty(shape, tensor.kind.dtype.newbyteorder("=") if kept else "f4")
+        elif out.shape != shape or not out.flags.c_contiguous:
             raise ValueError(
-                f"{name} has shape {tensor.shape}; out must be contiguous and have it, got shape "
+                f"{name} has shape {shape}; out must be contiguous and have it, got shape "
                 f"{out.shape}"
             )
         with translated(f"{self.where}: {name[:200]}", GGUFError, ""):
-            return decode(self.raw(name), tensor.kind, out)
+            return decode(self.raw(name, index), tensor.kind, out)
 
     def __repr__(self) -> str:
         return f"GGUFFile({self.where}, {len(self)} tensors, {self._size:,} bytes)"
