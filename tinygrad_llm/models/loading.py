@@ -25,7 +25,7 @@ from ..weights.sources import INDEX_FILES, WHOLE_FILES, Source
 from .base import LanguageModel
 from .registry import Family
 
-__all__ = ["SHARD_BYTES", "default_dtype", "load_family", "save_family"]
+__all__ = ["SHARD_BYTES", "default_dtype", "load_family", "published", "save_family"]
 
 SHARD_BYTES = 5_000_000_000  # of one file of weights: more goes into the next
 HEAD, EMBEDDING = "out_head.weight", "tok_emb.weight"
@@ -162,6 +162,15 @@ def save_family(
     Weights of more than shard_bytes go into several files with an index.
     Raises: OSError if the disk refuses.
     """
+    weights, config = published(family, model)
+    write_weights(folder, weights, model.state_dict(), shard_bytes)
+    write_config(folder, config)
+
+
+def published(
+    family: Family, model: LanguageModel
+) -> tuple[dict[str, Weight], dict[str, Any]]:
+    """(the family's table for this model, without a tied output layer; the object of config.json)."""
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}
@@ -170,10 +179,8 @@ def save_family(
         for theirs, weight in names.weights(stored).items()
         if not (tied and weight.name == HEAD)
     }
-    state = model.state_dict()
-    write_weights(folder, weights, state, shard_bytes)
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
-    write_config(folder, {**names.write_config(stored), "dtype": dtype})
+    return weights, {**names.write_config(stored), "dtype": dtype}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
