@@ -33,9 +33,18 @@ def greedy(path: Path, ids: Sequence[int], n: int) -> list[dict]:
 
     Skips the test if the package is not installed.
     """
+    return _ask(path, list(map(int, ids)), n)["choices"][0]["logprobs"]["content"]
+
+
+def n_tokens(path: Path, text: str) -> int:
+    """How many tokens llama.cpp makes of a text."""
+    return _ask(path, text, 1)["usage"]["prompt_tokens"]
+
+
+def _ask(path: Path, prompt: str | list[int], n: int) -> dict:
     pytest.importorskip("xllamacpp")
-    command = [sys.executable, "-c", _PROGRAM, str(path), json.dumps(list(map(int, ids))), str(n)]
+    command = [sys.executable, "-c", _PROGRAM, str(path), json.dumps(prompt), str(n)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
     assert lines, f"llama.cpp cannot read {path}: {done.stderr[-2000:]}"
-    return json.loads(lines[0].removeprefix("ANSWER"))["choices"][0]["logprobs"]["content"]
+    return json.loads(lines[0].removeprefix("ANSWER"))

@@ -31,7 +31,7 @@ def save_gguf(
         float32; the embedding and the output layer are Q8_0 where the others have 4 bits; a matrix
         whose rows cannot be cut into blocks of 32 is F16 in their place
     tokenizer: entries of metadata (tokenizer.ggml...), from text.gguf_entries or another file;
-        without them llama.cpp takes and returns ids only
+        without them llama.cpp reads the file, but it has no texts
     Raises: ValueError for another kind, or a model that llama.cpp does not know; OSError if the
     disk refuses.
     """

@@ -167,10 +167,8 @@ def save_family(
     write_config(folder, config)
 
 
-def published(
-    family: Family, model: LanguageModel
-) -> tuple[dict[str, Weight], dict[str, Any]]:
-    """(the family's table for this model, without a tied output layer; the object of config.json)."""
+def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
+    """(the table of this model's weights but a tied output layer; the object of config.json)."""
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}

@@ -162,7 +162,10 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any) -> LanguageModel:
     """The language model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
     family = _family_for(source)
-    if family is None or (family.load is not None and not isinstance(source, GGUFSource)):
+    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
+        fields = gpt2.read_config(source.config, source.where)
+        return _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
+    if family is None or family.load is not None:
         return load_gpt2(path, dtype=dtype, **changes)
     return load_family(family, source, changes, dtype)
 

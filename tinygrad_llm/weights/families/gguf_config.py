@@ -197,7 +197,12 @@ def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name == "gpt2":
         metadata["gpt2.feed_forward_length"] = 4 * config["n_embd"]
         return metadata
-    metadata[f"{name}.attention.value_length"] = config["head_dim"]
+    metadata[f"{name}.attention.value_length"] = head_dim = config["head_dim"]
+    if name == "qwen2" and head_dim * config["num_attention_heads"] != config["hidden_size"]:
+        raise ValueError(
+            f"llama.cpp's qwen2 has heads of emb_dim / n_heads channels, here {head_dim} for "
+            f"{config['num_attention_heads']} heads and {config['hidden_size']} channels"
+        )
     metadata[f"{name}.rope.dimension_count"] = config["head_dim"]
     window = config.get("sliding_window")
     if window is not None and name not in _FULL_EVERY:

@@ -7,7 +7,7 @@ writer.py   a file, tensor by tensor
 
 from .encode import WRITABLE, encode
 from .kinds import KINDS, Kind
-from .reader import Encoded, GGUFError, GGUFFile, is_gguf
+from .reader import Encoded, GGUFError, GGUFFile, is_gguf, tokenizer_entries
 from .writer import Pending, pending, write
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "encode",
     "is_gguf",
     "pending",
+    "tokenizer_entries",
     "write",
 ]

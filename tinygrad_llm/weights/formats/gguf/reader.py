@@ -23,7 +23,7 @@ from ....files.untrusted import describe, element_count, translated
 from .decode import decode
 from .kinds import Kind, kind_of
 
-__all__ = ["Encoded", "GGUFError", "GGUFFile", "is_gguf"]
+__all__ = ["Encoded", "GGUFError", "GGUFFile", "is_gguf", "tokenizer_entries"]
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -329,6 +329,12 @@ class GGUFFile(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         return f"GGUFFile({self.where}, {len(self)} tensors, {self._size:,} bytes)"
+
+
+def tokenizer_entries(path: str | os.PathLike[str]) -> dict[str, Encoded]:
+    """The metadata of a file that describe its tokenizer, for another file with the same one."""
+    metadata = GGUFFile(path).metadata
+    return {key: metadata.encoded(key) for key in metadata if key.startswith("tokenizer.")}
 
 
 def _check_start(cursor: _Cursor) -> None:
