@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ...arrays.twins import twins
+from ...arrays.twins import cpu_twins
 from ..formats.gguf import KINDS, Kind, encode
 from ..formats.gguf.decode import decode
 from .matrix import TILE, QuantizedMatrix, as_rows, picked, tiled
@@ -58,32 +60,35 @@ class Int8Rows(QuantizedMatrix):
 
 
 class _Blocks(QuantizedMatrix):
-    """Blocks of 32 weights along a row: codes, scales d and perhaps offsets m (float16).
+    """Blocks of 32 weights along a row: codes, scales d and perhaps offsets m.
 
-    codes (T, I/32, 32 or 16 bytes, C), scales and offsets (T, I/32, C)
+    codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows. For the
+    compiled loop C is 32 and scales are float32; without it C is larger, and scales are as in GGUF.
     """
 
     middle = 0  # what is taken off the codes
 
     def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
         super().__init__(shape, arrays)
-        self.rows = arrays["codes"].shape[-1]
+        self.group = arrays["codes"].shape[-1]
+        self.per = max(1, TILE // self.group)  # groups of a tile
+        self.rows = self.group * self.per
 
     @classmethod
     def of_gguf(cls, raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> _Blocks:
         """From the bytes of a GGUF tensor (or rows of it): nothing is rounded."""
         blocks = raw.reshape(-1).view(kind.dtype).reshape(shape[0], -1)  # (O, I/32)
-        C = GROUP if twins.cpu.product4 is not None else min(TILE, shape[0])
-        names = {"q": "codes", "d": "scales", "m": "offsets"}
-        fields = kind.dtype.names or ()
-        arrays = {names[field]: tiled(blocks[field], C) for field in fields}
-        arrays = {
-            name: array if name == "codes" else np.ascontiguousarray(array[:, :, 0])
-            for name, array in arrays.items()
-        }  # (T, I/32, 1, C) -> (T, I/32, C)
+        loops = cpu_twins(raw)
+        compiled = issubclass(cls, Blocks4) and loops is not None and loops.product4 is not None
+        C = GROUP if compiled else min(TILE, shape[0])
+        arrays = {"codes": tiled(blocks["q"], C)}
+        for field, name in (("d", "scales"), ("m", "offsets")):
+            if field in (kind.dtype.names or ()):
+                arrays[name] = tiled(blocks[field][:, :, 0], C)  # (O, I/32, 1) -> (G, I/32, C)
         made = cls(shape, arrays)
-        made.kind = kind.name.lower()
-        made.middle = 8 if kind.name == "Q4_0" else 0
+        made.kind, made.middle = kind.name.lower(), 8 if kind.name == "Q4_0" else 0
+        if compiled:
+            made._for_loop()
         return made
 
     @classmethod
@@ -92,34 +97,47 @@ class _Blocks(QuantizedMatrix):
         w = as_rows(values)
         return cls.of_gguf(encode(w, kind), KINDS[kind], w.shape)
 
-    def widened(self, t: int, out: np.ndarray) -> None:
-        """The codes of tile t as floats, into out (I/32, 32, C)."""
+    def _for_loop(self) -> None:
+        """Scales and offsets as the compiled loop takes them: float32, w = d·q + m."""
+        arrays = self.arrays
+        arrays["scales"] = arrays["scales"].astype(np.float32)
+        if "offsets" in arrays:
+            arrays["offsets"] = arrays["offsets"].astype(np.float32)
+        else:
+            arrays["offsets"] = arrays["scales"] * np.float32(-self.middle)
+        self.middle = 0
+
+    def _together(self, name: str, t: int) -> np.ndarray:
+        """The groups of tile t beside each other: (I/32, ..., rows of the tile)."""
+        groups = self.arrays[name][t * self.per : (t + 1) * self.per]
+        if len(groups) == 1:
+            return groups[0]
+        moved = np.moveaxis(groups, 0, -2)  # (groups, I/32, ..., C) -> (I/32, ..., groups, C)
+        return moved.reshape(*moved.shape[:-2], -1)
+
+    def widened(self, t: int) -> np.ndarray:
+        """The codes of tile t as floats: (I/32, 32, rows)."""
         raise NotImplementedError
 
     def scale(self, name: str, t: int) -> np.ndarray:
-        """Scales or offsets of tile t: float32 (I/32, 1, C)."""
-        return self.arrays[name][t].astype(np.float32)[:, None]
-
-    def _buffer(self) -> np.ndarray:
-        return np.empty((self.shape[1] // 32, 32, self.rows), np.float32)
+        """Scales or offsets of tile t: float32 (I/32, 1, rows)."""
+        return self._together(name, t).astype(np.float32)[:, None]
 
     def tile(self, t: int) -> np.ndarray:
-        out = self._buffer()
-        self.widened(t, out)
+        out = self.widened(t)
         out *= self.scale("scales", t)
         if "offsets" in self.arrays:
             out += self.scale("offsets", t)
-        return out.reshape(self.shape[1], self.rows)  # (I/32, 32, C) -> (I, C)
+        return out.reshape(self.shape[1], -1)  # (I/32, 32, rows) -> (I, rows)
 
     def take(self, ids: np.ndarray) -> np.ndarray:
-        N = len(ids)
-        codes = self._wide_rows(picked(self.arrays["codes"], ids))  # (N, I/32, 32)
+        codes = self.wide_rows(picked(self.arrays["codes"], ids))  # (N, I/32, 32)
         codes *= picked(self.arrays["scales"], ids).astype(np.float32)[:, :, None]
         if "offsets" in self.arrays:
             codes += picked(self.arrays["offsets"], ids).astype(np.float32)[:, :, None]
-        return codes.reshape(N, self.shape[1])  # (N, I/32, 32) -> (N, I)
+        return codes.reshape(len(ids), self.shape[1])  # (N, I/32, 32) -> (N, I)
 
-    def _wide_rows(self, codes: np.ndarray) -> np.ndarray:
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, I/32, bytes of a block) as floats (N, I/32, 32)."""
         raise NotImplementedError
 
@@ -128,24 +146,28 @@ class _Blocks(QuantizedMatrix):
         N, nb = len(x), self.shape[1] // 32
         if N > FEW:
             return super().product(x)
-        blocks = np.ascontiguousarray(x.reshape(N, nb, 32).swapaxes(0, 1))  # (N, I) -> (I/32, N, 32)
-        sums = blocks.sum(axis=2).T  # (I/32, N) -> (N, I/32), for the offsets
-        fast = twins.cpu.product4
-        if fast is not None and isinstance(self, Blocks4) and x.dtype == np.float32:
-            return self._compiled(fast, x, sums)
-        wide = self._buffer()
-        y = np.empty((N, self.n_tiles * self.rows), x.dtype)
+        blocks = np.ascontiguousarray(
+            x.reshape(N, nb, 32).swapaxes(0, 1)
+        )  # (N, I) -> (I/32, N, 32)
+        sums = np.ascontiguousarray(blocks.sum(axis=2).T)  # (I/32, N) -> (N, I/32), for offsets
+        if self.group == GROUP and x.dtype == np.float32:
+            loops = cpu_twins(self.arrays["codes"])
+            if loops is not None and loops.product4 is not None:
+                return self._compiled(loops.product4, np.ascontiguousarray(x), sums)
+        y = np.empty((N, len(self.arrays["codes"]) * self.group), x.dtype)
         for t in range(self.n_tiles):
-            self.widened(t, wide)
-            part = (blocks @ wide) * self.scale("scales", t)  # (I/32, N, C)
-            total = part.sum(axis=0)  # (N, C)
+            part = (blocks @ self.widened(t)) * self.scale("scales", t)  # (I/32, N, rows)
+            total = part.sum(axis=0)  # (N, rows)
             if "offsets" in self.arrays:
-                total += sums @ self.scale("offsets", t)[:, 0]  # (N, I/32) @ (I/32, C)
+                total += sums @ self.scale("offsets", t)[:, 0]  # (N, I/32) @ (I/32, rows)
             y[:, t * self.rows : (t + 1) * self.rows] = total
         return y[:, : self.shape[0]]
 
-    def _compiled(self, fast: object, x: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    def _compiled(self, product: Any, x: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        arrays = self.arrays
+        y = np.empty((len(arrays["codes"]), len(x), self.group), x.dtype)  # (G, N, C)
+        product(x, sums, arrays["scales"], arrays["offsets"], y, arrays["codes"])
+        return np.moveaxis(y, 1, 0).reshape(len(x), -1)[:, : self.shape[0]]  # (N, G·C) -> (N, O)
 
 
 class Blocks8(_Blocks):
@@ -153,10 +175,10 @@ class Blocks8(_Blocks):
 
     kind = "q8_0"
 
-    def widened(self, t: int, out: np.ndarray) -> None:
-        np.copyto(out, self.arrays["codes"][t])
+    def widened(self, t: int) -> np.ndarray:
+        return self._together("codes", t).astype(np.float32)
 
-    def _wide_rows(self, codes: np.ndarray) -> np.ndarray:
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
         return codes.astype(np.float32)
 
 
@@ -168,14 +190,16 @@ class Blocks4(_Blocks):
 
     kind = "q4_1"
 
-    def widened(self, t: int, out: np.ndarray) -> None:
-        codes = self.arrays["codes"][t]  # (I/32, 16, C)
+    def widened(self, t: int) -> np.ndarray:
+        codes = self._together("codes", t)  # (I/32, 16, rows)
+        out = np.empty((len(codes), 32, codes.shape[-1]), np.float32)
         np.copyto(out[:, :16], codes & np.uint8(15))
         np.copyto(out[:, 16:], codes >> np.uint8(4))
         if self.middle:
             out -= np.float32(self.middle)
+        return out
 
-    def _wide_rows(self, codes: np.ndarray) -> np.ndarray:
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
         halves = [codes & np.uint8(15), codes >> np.uint8(4)]
         wide = np.concatenate(halves, axis=2).astype(np.float32)  # (N, I/32, 16) twice -> 32
         wide -= np.float32(self.middle)
@@ -199,5 +223,3 @@ class GGUFRows(QuantizedMatrix):
     def _decoded(self, raw: np.ndarray) -> np.ndarray:
         out = np.empty((len(raw), self.shape[1]), np.float32)
         return decode(np.ascontiguousarray(raw).reshape(-1), self.format, out)
-
-
