@@ -23,6 +23,7 @@ from ..weights.families.table import Weight, check, to_huggingface, without_pref
 from ..weights.formats.safetensors import save_file
 from ..weights.sources import INDEX_FILES, WHOLE_FILES, Source
 from .base import LanguageModel
+from .quantizing import fill_quantized
 from .registry import Family
 
 __all__ = ["SHARD_BYTES", "default_dtype", "load_family", "published", "save_family"]
@@ -61,14 +62,20 @@ class _Renamed:
     def read(self, name: str) -> np.ndarray:
         return self.source.read(self._names[name])
 
+    def stored(self, name: str) -> Any:
+        """A GGUFSource's."""
+        return self.source.stored(self._names[name])  # type: ignore[attr-defined]
+
 
 def load_family(
-    family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None
-) -> LanguageModel:
+    family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None,
+    quantize: str | None = None,
+) -> LanguageModel:  # fmt: skip
     """The model of a family with the weights of a source, in evaluation mode.
 
     changes: fields of the family's config, in place of those that config.json says; what the
     weights fix cannot change. dtype: of the parameters, float32 if None.
+    quantize: the format in which matrices stay, see from_pretrained
     Raises: ValueError for missing and unexpected weights, wrong shapes (with both shapes), a broken
     config.json; TypeError for a weight that is not floating-point, or an unknown field.
     """
@@ -88,9 +95,11 @@ def load_family(
     config = _changed(family, stored, {**changes, "tie_weights": tied}, source.where)
     with default_dtype(dtype):
         model: Any = skip_init(family.model, config)
+    if quantize is not None:
+        fill_quantized(model, expected, renamed, quantize)
     own = dict(model.named_parameters())
     filled = fill(own, expected, renamed)
-    if not tied and HEAD not in filled:  # a tied head that becomes separate
+    if not tied and HEAD in own and HEAD not in filled:  # a tied head that becomes separate
         own[HEAD].array[...] = own[EMBEDDING].array
     return model.eval()
 

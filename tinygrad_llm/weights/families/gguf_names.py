@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..formats.gguf import GGUFFile
+from ..formats.gguf import GGUFFile, Kind
 from .config_json import rope
 from .gguf_config import config_of, metadata_of, rope_factors
 
@@ -220,6 +220,30 @@ class GGUFSource:
         shape = shape if place.expert is None else shape[1:]
         return tuple(reversed(shape)) if _is_turned(self.architecture, place.name) else shape
 
+    def stored(self, name: str) -> tuple[np.ndarray, Kind] | None:
+        """(the bytes of a matrix (rows, bytes of a row), their format), with the rows in order.
+
+        None for plain numbers, a matrix that is turned, or one that is not a matrix.
+        """
+        place, arch = self._places[name], self.architecture
+        kind, shape = self.file.kind(place.name), self.shape(name)
+        if kind.is_plain or len(shape) != 2 or _is_turned(arch, place.name):
+            return None
+        rows = self.file.raw(place.name, place.expert).reshape(shape[0], -1)
+        heads = _heads(arch, name, self.config)
+        return (
+            rows if heads is None else _half_split(rows, self._checked(rows, heads, name))
+        ), kind
+
+    def _checked(self, rows: np.ndarray, heads: int, name: str) -> int:
+        """Raises: ValueError if the rows cannot be split into heads."""
+        if len(rows) % (2 * heads):
+            raise ValueError(
+                f"{self.where}: {self._places[name].name} has {len(rows)} rows, which are not "
+                f"{heads} heads"
+            )
+        return heads
+
     def read(self, name: str) -> np.ndarray:
         """A weight in float32, in Hugging Face's layout.
 
@@ -233,11 +257,7 @@ class GGUFSource:
         array = self.file.read(place.name, index=place.expert)
         heads = _heads(arch, name, self.config)
         if heads is not None:
-            if len(array) % (2 * heads):
-                raise ValueError(
-                    f"{self.where}: {place.name} has {len(array)} rows, which are not {heads} heads"
-                )
-            array = _half_split(array, heads)
+            array = _half_split(array, self._checked(array, heads, name))
         if arch.one_plus and name.endswith("norm.weight"):
             array -= 1.0
         return array.T if _is_turned(arch, place.name) else array  # (out, in) -> (in, out)

@@ -17,7 +17,7 @@ from .matrix import QuantizedMatrix
 from .nf4 import NF4
 from .stacked import Stacked
 
-__all__ = ["FORMATS", "QuantizedMatrix", "fits", "from_gguf", "quantize", "stack"]
+__all__ = ["FORMATS", "QuantizedMatrix", "check_format", "fits", "from_gguf", "quantize", "stack"]
 
 FORMATS: dict[str, tuple[int, Callable[[Any], QuantizedMatrix]]] = {  # name: (block, function)
     "int8": (1, Int8Rows.of),

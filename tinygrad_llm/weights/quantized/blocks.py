@@ -9,7 +9,7 @@ import numpy as np
 from ...arrays.twins import cpu_twins
 from ..formats.gguf import KINDS, Kind, encode
 from ..formats.gguf.decode import decode
-from .matrix import TILE, QuantizedMatrix, as_rows, picked, tiled
+from .matrix import TILE, QuantizedMatrix, as_rows, even_rows, picked, tiled
 
 __all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows"]
 
@@ -35,7 +35,7 @@ class Int8Rows(QuantizedMatrix):
         w = as_rows(values)
         scale = np.abs(w).max(axis=1) / 127  # (O, I) -> (O)
         codes = np.rint(w / np.where(scale == 0, np.float32(1), scale)[:, None]).astype(np.int8)
-        C = min(TILE, len(w))
+        C = even_rows(len(w))
         return cls(w.shape, {"codes": tiled(codes, C), "scales": tiled(scale, C)})
 
     def tile(self, t: int) -> np.ndarray:
@@ -80,7 +80,7 @@ class _Blocks(QuantizedMatrix):
         blocks = raw.reshape(-1).view(kind.dtype).reshape(shape[0], -1)  # (O, I/32)
         loops = cpu_twins(raw)
         compiled = issubclass(cls, Blocks4) and loops is not None and loops.product4 is not None
-        C = GROUP if compiled else min(TILE, shape[0])
+        C = GROUP if compiled else even_rows(shape[0])
         arrays = {"codes": tiled(blocks["q"], C)}
         for field, name in (("d", "scales"), ("m", "offsets")):
             if field in (kind.dtype.names or ()):
@@ -211,7 +211,7 @@ class GGUFRows(QuantizedMatrix):
 
     def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray], kind: Kind) -> None:
         super().__init__(shape, arrays)
-        self.format, self.kind, self.rows = kind, kind.name.lower(), min(TILE, shape[0])
+        self.format, self.kind, self.rows = kind, kind.name.lower(), even_rows(shape[0])
 
     def tile(self, t: int) -> np.ndarray:
         raw = self.arrays["raw"][t * self.rows : (t + 1) * self.rows]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["QuantizedMatrix", "TILE", "tiled", "untiled"]
+__all__ = ["TILE", "QuantizedMatrix", "as_rows", "even_rows", "picked", "tiled"]
 
 TILE = 256  # rows of a tile: with 1,000 columns its float32 copy has 1 MB
 
@@ -70,20 +70,19 @@ class QuantizedMatrix:
         return gx
 
 
+def even_rows(n: int) -> int:
+    """How many of n rows a tile has, at most TILE, so that the last tile is nearly full."""
+    return -(-n // -(-n // TILE))
+
+
 def tiled(rows: np.ndarray, C: int) -> np.ndarray:
-    """(O, ...) -> (T, ..., C): tiles of C rows, the rows last; the last tile is filled with zeros."""
+    """(O, ...) -> (T, ..., C): tiles of C rows, the rows last; the last tile ends with zeros."""
     T = -(-len(rows) // C)
     if len(rows) % C:
         full = np.zeros((T * C, *rows.shape[1:]), rows.dtype)
         full[: len(rows)] = rows
         rows = full
     return np.ascontiguousarray(np.moveaxis(rows.reshape(T, C, *rows.shape[1:]), 1, -1))
-
-
-def untiled(tiles: np.ndarray, n: int) -> np.ndarray:
-    """The opposite of `tiled`: (T, ..., C) -> (n, ...)."""
-    rows = np.moveaxis(tiles, -1, 1)  # (T, ..., C) -> (T, C, ...)
-    return rows.reshape(-1, *rows.shape[2:])[:n]
 
 
 def picked(tiles: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .matrix import TILE, QuantizedMatrix, as_rows, picked, tiled
+from .matrix import QuantizedMatrix, as_rows, even_rows, picked, tiled
 
 __all__ = ["BLOCK", "NF4", "NF4_VALUES", "dynamic_values"]
 
@@ -79,7 +79,7 @@ class NF4(QuantizedMatrix):
         normed = blocks / np.where(scale == 0, np.float32(1), scale)[:, :, None]
         codes = _nearest(normed, NF4_VALUES)  # (O, I/64, 64)
         packed = codes[:, :, :32] | (codes[:, :, 32:] << np.uint8(4))  # (O, I/64, 32)
-        arrays = {"codes": tiled(packed, min(TILE, O)), **_double(scale.reshape(-1))}
+        arrays = {"codes": tiled(packed, even_rows(O)), **_double(scale.reshape(-1))}
         return cls(w.shape, arrays)
 
     def _scales(self, start: int, stop: int) -> np.ndarray:
@@ -95,8 +95,8 @@ class NF4(QuantizedMatrix):
     def tile(self, t: int) -> np.ndarray:
         codes = self.arrays["codes"][t]  # (I/64, 32, C)
         out = np.empty((len(codes), BLOCK, self.rows), np.float32)
-        out[:, :32] = NF4_VALUES[codes & np.uint8(15)]
-        out[:, 32:] = NF4_VALUES[codes >> np.uint8(4)]
+        out[:, :32] = NF4_VALUES.take(codes & np.uint8(15), mode="clip")
+        out[:, 32:] = NF4_VALUES.take(codes >> np.uint8(4), mode="clip")
         scales = self._scales(t * self.rows, (t + 1) * self.rows)  # (rows, I/64)
         out[:, :, : len(scales)] *= scales.T[:, None]  # (I/64, 1, rows)
         return out.reshape(self.shape[1], self.rows)  # (I/64, 64, C) -> (I, C)
