@@ -71,6 +71,14 @@ def test_who_imports_cupy(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_who_imports_numba(path):
+    text = path.read_text(encoding="utf-8")
+    if not house.module_of(path).startswith("ops.loops."):
+        assert not any(name.split(".")[0] in ("numba", "llvmlite") for name in imports(path))
+        assert not re.search(r"import_module\(['\"]numba", text)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_pickle_and_no_placeholders(path):
     text = path.read_text(encoding="utf-8")
     for name in imports(path):

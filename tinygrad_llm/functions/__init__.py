@@ -7,6 +7,7 @@ import contextlib as _contextlib
 import importlib as _importlib
 
 from ..arrays.devices import on_first_gpu_use as _on_first_gpu_use
+from ..arrays.twins import twins as _twins
 from . import (
     activation,
     arithmetic,
@@ -47,3 +48,15 @@ def _install_cuda_ops() -> None:
 
 
 _on_first_gpu_use.append(_install_cuda_ops)
+
+
+def _install_loops() -> str | None:
+    """The compiled loops, if ops/loops is there; else why they are not."""
+    try:
+        loops = _importlib.import_module("tinygrad_llm.ops.loops")
+    except ModuleNotFoundError:
+        return "the folder ops/loops is not there"
+    return loops.install()
+
+
+_twins.load_cpu = _install_loops
