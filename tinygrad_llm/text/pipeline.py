@@ -85,6 +85,7 @@ class PipelineTokenizer(Tokenizer):
         self._number_tokens(where)
         self._special = {t.content: t for t in self.added if t.special}
         self.special_tokens = {t.content: t.id for t in self._special.values()}
+        self._special_ids = {i for i, t in enumerate(self._tokens) if t in self._special}
         self._raw = {t.content: t for t in self.added if not (t.special or t.normalized)}
         self._normalized = {
             self._normalize(t.content): t for t in self.added if t.normalized and not t.special
@@ -96,13 +97,13 @@ class PipelineTokenizer(Tokenizer):
 
     def _number_tokens(self, where: str) -> None:
         """id -> token, of the model's vocabulary and the added tokens; checks that they agree."""
-        vocabulary = self.model.vocabulary
-        most = max(chain(vocabulary.values(), (t.id for t in self.added)))
+        vocabulary, names = self.model.vocabulary, self.model.names()
+        most = max(chain(names, (t.id for t in self.added)))
         tokens: list[str | None] = [None] * (most + 1)
-        for token, i in vocabulary.items():
+        for i, token in names.items():
             tokens[i] = token
         for added in self.added:
-            if vocabulary.get(added.content, added.id) != added.id:
+            if names.get(added.id) != added.content and added.content in vocabulary:
                 raise ValueError(
                     f"{where}: the added token {describe(added.content)} has the id {added.id}, in "
                     f"the vocabulary it has {vocabulary[added.content]}"
@@ -236,8 +237,7 @@ class PipelineTokenizer(Tokenizer):
         """
         ids = self._flat(ids)
         if skip_special_tokens:
-            special = set(self.special_tokens.values())
-            ids = [i for i in ids if i not in special]
+            ids = [i for i in ids if i not in self._special_ids]
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Any) -> bytes:
@@ -249,8 +249,7 @@ class PipelineTokenizer(Tokenizer):
 
     def count_bytes(self, ids: Any) -> int:
         """The number of UTF-8 bytes of decode(ids), special tokens left out."""
-        special = set(self.special_tokens.values())
-        return len(self.decode_bytes([i for i in self._flat(ids) if i not in special]))
+        return len(self.decode_bytes([i for i in self._flat(ids) if i not in self._special_ids]))
 
     @property
     def eot_token(self) -> int | None:

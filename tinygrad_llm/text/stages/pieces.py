@@ -39,6 +39,10 @@ class PieceModel:
         self.fuse_unknown = fuse_unknown
         self.bytes = byte_tokens(vocabulary) if byte_fallback else None
 
+    def names(self) -> dict[int, str]:
+        """id -> token."""
+        return {i: token for token, i in self.vocabulary.items()}
+
     def encode(self, piece: str) -> list[int]:
         """The ids of one piece.
 

@@ -89,7 +89,7 @@ def written_description(
     added: Sequence[AddedToken],
 ) -> dict[str, Any]:
     """The description as tokenizer.json holds it."""
-    names = {i: token for token, i in model.vocabulary.items()}
+    names = model.names()
     names.update((token.id, token.content) for token in added)
     processor = description.get("post_processor") or _written_template(template, names)
     return {
@@ -106,8 +106,7 @@ def written_description(
 
 
 def _written_model(model: PieceModel) -> dict[str, Any]:
-    tokens = {i: token for token, i in model.vocabulary.items()}
-    unknown = None if model.unknown is None else tokens[model.unknown]
+    unknown = None if model.unknown is None else model.names()[model.unknown]
     if isinstance(model, Unigram):
         rows = list(zip(model.tokens, model.scores, strict=True))
         return {
