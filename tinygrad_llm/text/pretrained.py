@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files.untrusted import translated
 from .gpt2 import GPT2Tokenizer
 from .readers.gguf_vocabulary import read_gguf_tokenizer
 from .readers.sentencepiece import read_sentencepiece
 from .readers.tiktoken_ranks import looks_like_ranks, read_tiktoken
 from .readers.vocabulary_text import read_merges_folder, read_vocab_txt
+from .stages.part import TokenizerError
 from .tokenizer import Tokenizer, load_tokenizer
 
 __all__ = ["from_pretrained"]
@@ -43,8 +45,6 @@ def from_pretrained(
     path = Path(source)
     if path.is_dir():
         path = _in_folder(path)
-    if path.is_dir():
-        return read_merges_folder(path)
     if not path.exists():
         if str(source) == "gpt2":
             return GPT2Tokenizer()
@@ -73,6 +73,13 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _file(path: Path, ranks: dict[str, Any]) -> Tokenizer:
+    with translated(str(path), TokenizerError, "holds no tokenizer that can be read"):
+        return _read(path, ranks)
+
+
+def _read(path: Path, ranks: dict[str, Any]) -> Tokenizer:
+    if path.is_dir():
+        return read_merges_folder(path)
     if path.suffix == ".json" or path.name == "vocab.bpe":
         return load_tokenizer(path)
     if path.name == "vocab.txt":

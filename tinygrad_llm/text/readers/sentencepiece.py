@@ -12,7 +12,7 @@ from typing import Any
 
 from ...files.untrusted import translated
 from ..pipeline import PipelineTokenizer
-from ..stages.part import MOST_TOKENS
+from ..stages.part import MOST_TOKENS, TokenizerError
 from ..stages.templates import template_of
 from ..stages.written import read_config, read_names
 from .scored import NORMAL, scored_tokenizer
@@ -37,7 +37,7 @@ def read_sentencepiece(path: str | Path) -> PipelineTokenizer:
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: too large for a tokenizer.model")
-    with translated(str(path), ValueError, "is not a SentencePiece model"):
+    with translated(str(path), TokenizerError, "is not a SentencePiece model"):
         return _read(path.read_bytes(), path)
 
 

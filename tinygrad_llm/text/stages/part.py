@@ -7,12 +7,16 @@ from typing import Any, TypeVar
 
 from ...files.untrusted import describe
 
-__all__ = ["MOST_PARTS", "MOST_TOKENS", "Part", "checked_vocabulary"]
+__all__ = ["MOST_PARTS", "MOST_TOKENS", "Part", "TokenizerError", "checked_vocabulary"]
 
 MOST_PARTS = 64  # of a sequence of stages
 MOST_TOKENS = 1 << 22  # of a vocabulary, and the largest id
 _REQUIRED: Any = object()
 T = TypeVar("T")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer's file is damaged, or asks for something that is not known here."""
 
 
 class Part:
