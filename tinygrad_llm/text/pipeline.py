@@ -279,23 +279,24 @@ class PipelineTokenizer(Tokenizer):
         Raises: ImportError without jinja2 (the extra "chat"); ValueError without a template, or
         chat.TemplateError if it is wrong, takes too long or writes too much.
         """
-        from .chat import render_chat
+        from .chat import MARK, render_chat
 
         template = self.names.get("chat_template")
         if template is None:
             raise ValueError(f"the tokenizer {self.name!r} has no chat template")
         values = {**variables, **{k: v for k, v in self.names.items() if k != "chat_template"}}
         values["add_generation_prompt"] = bool(add_generation_prompt)
-        parts = render_chat(template, messages, values, self.special_tokens)
+        text = render_chat(template, messages, values, self.special_tokens)
         if not tokenize:
-            return "".join(text for text, _ in parts)
+            return text.replace(MARK, "")
         ids: list[int] = []
-        for text, is_special in parts:
-            if is_special:
-                ids.append(self.special_tokens[text])
+        for part in cut_at_tokens(text, Finder(self._special), self._special):
+            if isinstance(part, AddedToken):
+                ids.append(part.id)
             else:
-                check_text(text)
-                ids += self._encode_part(text, not ids)
+                part = part.replace(MARK, "")
+                check_text(part)
+                ids += self._encode_part(part, not ids)
         return ids
 
     # -- growing and files -----------------------------------------------------------------
