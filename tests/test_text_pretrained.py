@@ -83,7 +83,9 @@ def bert(lower: bool = True) -> hf.Tokenizer:
 
 def unigram(scheme: str = "always", split: bool = True) -> hf.Tokenizer:
     made = hf.Tokenizer(models.Unigram())
-    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
     made.decoder = decoders.Metaspace(prepend_scheme=scheme)
     made.train_from_iterator(COMMON, trainers.UnigramTrainer(
@@ -105,7 +107,12 @@ def roberta() -> hf.Tokenizer:
 def mixed() -> hf.Tokenizer:
     made = hf.Tokenizer(models.BPE(unk_token="<unk>"))
     made.normalizer = normalizers.Sequence(
-        [normalizers.Strip(), normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
+        [
+            normalizers.Strip(),
+            normalizers.NFD(),
+            normalizers.StripAccents(),
+            normalizers.Lowercase(),
+        ]
     )
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(False)]

@@ -9,6 +9,7 @@ from .base import LanguageModel, Model, ModelConfig
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .gpt import GPT, GPTConfig
 from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
 registry.register(GPTClassifier, GPTClassifierConfig)
@@ -26,5 +27,6 @@ __all__ = [
     "from_pretrained",
     "load_gpt2",
     "registry",
+    "resize_vocabulary",
     "save_pretrained",
 ]

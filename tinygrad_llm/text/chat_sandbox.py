@@ -265,5 +265,3 @@ def _now(form: Any) -> str:
     if not isinstance(form, str) or not _DATE.fullmatch(form):
         raise TemplateError("the chat template asks for the date in a form that is not known here")
     return datetime.datetime.now().strftime(form)
-
-
