@@ -115,6 +115,39 @@ def _counts(padding: Tensor, batch: int) -> Any:
     return padding.array.astype("int64", copy=False)
 
 
+def _padding_of(attention_mask: Tensor, batch: int, time: int) -> Tensor | None:
+    """How many zeros stand at the left of each row of an attention_mask (B, S): (B) int64, or None.
+
+    None if there are none. Zeros at the right hide nothing: no token looks at those after it.
+    Raises: TypeError if it is not a tensor of integers or bools; ValueError if its shape does not
+    fit, if it holds other numbers than 0 and 1, or if zeros stand between ones.
+    """
+    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
+        kind = type(attention_mask).__name__
+        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else kind
+        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
+    if tuple(attention_mask.shape) != (batch, time):
+        raise ValueError(
+            f"attention_mask must have one number for each token, those in the cache too, the shape "
+            f"{(batch, time)}, got {tuple(attention_mask.shape)}"
+        )
+    mask = attention_mask.array
+    real = mask != 0  # (B, S)
+    if mask.dtype.kind != "b" and (mask * mask != mask).any():
+        raise ValueError("attention_mask must hold 0 for padding and 1 for tokens only")
+    if (real[:, 1:] > real[:, :-1]).sum(-1).max(initial=0) > 1 or (
+        (real[:, 1:] > real[:, :-1]).any(-1) & real[:, :1].any(-1)
+    ).any():
+        raise ValueError(
+            "attention_mask must have its zeros at the left or the right of each row, not between "
+            "ones; hidden_states takes any mask"
+        )
+    if bool(real[:, :1].all()):
+        return None
+    zeros = (~real).cumprod(-1).sum(-1)  # (B, S) -> (B): until the first one
+    return wrap(zeros.astype("int64"))
+
+
 def _padded_places(past: int, T: int, padding: Any) -> tuple[Tensor, Tensor]:
     """Positions (B, T) and mask (B, 1, T, S) of T columns after `past`, with `padding` (B)."""
     keys = xp_of(padding).arange(past + T)  # (S)
@@ -286,13 +319,22 @@ class LanguageModel(Model):
 
     def forward(
         self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
-        padding: Tensor | None = None,
+        padding: Tensor | None = None, attention_mask: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
 
         cache, padding: see `hidden_states`; `new_cache` makes a cache.
         last_only: logits of the last token only, (B, 1, V), as generation needs.
+        attention_mask: in place of padding, (B, past + T), 1 for tokens and 0 for padding at the
+        left or the right of each row. Each row's tokens equal itself alone, without padding; the
+        logits of padding mean nothing.
+        Raises: ValueError if both are passed, or zeros stand between ones; as `hidden_states`.
         """
+        if attention_mask is not None:
+            if padding is not None:
+                raise ValueError("pass an attention_mask or padding, not both: they say the same")
+            past = 0 if cache is None else len(cache)
+            padding = _padding_of(attention_mask, idx.shape[0], past + idx.shape[-1])
         x = self.hidden_states(idx, cache, padding=padding)
         if last_only:
             x = x[:, -1:]  # (B, 1, C)

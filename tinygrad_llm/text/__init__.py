@@ -7,10 +7,12 @@ GPT2Tokenizer    GPT-2's, through tiktoken
 PipelineTokenizer  a published model's: Llama, Qwen, Gemma, BERT, T5
 from_pretrained  a published one from its folder or file
 load_tokenizer   any of them from its file
+gguf_entries     one of them as the metadata of a GGUF file
 """
 
 from .bpe import BPETokenizer
 from .char import CharTokenizer
+from .gguf_entries import gguf_entries
 from .gpt2 import GPT2Tokenizer, find_gpt2_files
 from .pipeline import PipelineTokenizer
 from .pretrained import from_pretrained
@@ -28,5 +30,6 @@ __all__ = [
     "Tokenizer",
     "find_gpt2_files",
     "from_pretrained",
+    "gguf_entries",
     "load_tokenizer",
 ]
