@@ -10,17 +10,22 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis import strategies as st
 from tokenizer_texts import CORPUS, drawn, texts
 
 from tinygrad_llm.text import BPETokenizer, PipelineTokenizer, from_pretrained
-from tinygrad_llm.text.readers.tiktoken_ranks import llama3_special_tokens
 from tinygrad_llm.text.readers.sentencepiece import charsmap_of
+from tinygrad_llm.text.readers.tiktoken_ranks import llama3_special_tokens
 from tinygrad_llm.text.stages import patterns
 
 hf = pytest.importorskip("tokenizers")
 from tokenizers import (  # noqa: E402
-    Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
 )  # fmt: skip
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<mask>"]
@@ -38,8 +43,12 @@ def byte_level(pattern: str | None = None, digits: bool = False, prefix: bool = 
     made.pre_tokenizer = pre_tokenizers.Sequence(stages)
     made.decoder = decoders.ByteLevel()
     made.post_processor = processors.ByteLevel(trim_offsets=False)
-    made.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=900, special_tokens=SPECIAL, initial_alphabet=BYTES, show_progress=False))  # fmt: skip
+    made.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=900, special_tokens=SPECIAL, initial_alphabet=BYTES, show_progress=False
+        ),
+    )
     return made
 
 
@@ -49,13 +58,23 @@ def llama() -> hf.Tokenizer:
     made.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-             decoders.Strip(" ", 1, 0)]  # fmt: skip
+    steps = [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
     made.decoder = decoders.Sequence(steps)
     made.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # for the training only
-    made.train_from_iterator([t.lower() for t in CORPUS[:1500]], trainers.BpeTrainer(
-        vocab_size=900, limit_alphabet=150, special_tokens=SPECIAL + byte_tokens,
-        show_progress=False))  # fmt: skip
+    made.train_from_iterator(
+        [t.lower() for t in CORPUS[:1500]],
+        trainers.BpeTrainer(
+            vocab_size=900,
+            limit_alphabet=150,
+            special_tokens=SPECIAL + byte_tokens,
+            show_progress=False,
+        ),
+    )
     made.pre_tokenizer = None
     made.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)]
@@ -79,8 +98,10 @@ def bert(lower: bool = True) -> hf.Tokenizer:
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.decoder = decoders.WordPiece()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(CORPUS, trainers.WordPieceTrainer(
-        vocab_size=1500, special_tokens=names, show_progress=False))  # fmt: skip
+    made.train_from_iterator(
+        CORPUS,
+        trainers.WordPieceTrainer(vocab_size=1500, special_tokens=names, show_progress=False),
+    )
     made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return made
 
@@ -92,9 +113,15 @@ def unigram(scheme: str = "always", split: bool = True) -> hf.Tokenizer:
     )
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
     made.decoder = decoders.Metaspace(prepend_scheme=scheme)
-    made.train_from_iterator(COMMON, trainers.UnigramTrainer(
-        vocab_size=900, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
-        show_progress=False))  # fmt: skip
+    made.train_from_iterator(
+        COMMON,
+        trainers.UnigramTrainer(
+            vocab_size=900,
+            special_tokens=["<pad>", "</s>", "<unk>"],
+            unk_token="<unk>",
+            show_progress=False,
+        ),
+    )
     made.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B:1 </s>:1", special_tokens=[("</s>", 1)]
     )
@@ -106,9 +133,13 @@ def charsmap() -> hf.Tokenizer:
     spm = pytest.importorskip("sentencepiece")
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(t.replace("\0", "") for t in COMMON), model_writer=model,
-        vocab_size=600, minloglevel=2, hard_vocab_limit=False, num_threads=1,
-    )  # fmt: skip
+        sentence_iterator=iter(t.replace("\0", "") for t in COMMON),
+        model_writer=model,
+        vocab_size=600,
+        minloglevel=2,
+        hard_vocab_limit=False,
+        num_threads=1,
+    )
     rules = charsmap_of(model.getvalue())
     made = byte_level()
     made.normalizer = normalizers.Precompiled(rules)
@@ -135,10 +166,19 @@ def mixed() -> hf.Tokenizer:
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(False)]
     )
-    made.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=900, limit_alphabet=200, special_tokens=SPECIAL, show_progress=False))  # fmt: skip
-    made.add_tokens([hf.AddedToken("tokenizer", normalized=True), hf.AddedToken("hello", single_word=True),
-                     hf.AddedToken("of", lstrip=True, rstrip=True, normalized=False)])  # fmt: skip
+    made.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=900, limit_alphabet=200, special_tokens=SPECIAL, show_progress=False
+        ),
+    )
+    made.add_tokens(
+        [
+            hf.AddedToken("tokenizer", normalized=True),
+            hf.AddedToken("hello", single_word=True),
+            hf.AddedToken("of", lstrip=True, rstrip=True, normalized=False),
+        ]
+    )
     return made
 
 

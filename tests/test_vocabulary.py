@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
@@ -27,7 +26,10 @@ def test_old_rows_stay_to_the_last_bit(tied, dtype, rows):
     assert new.shape == (1, 3, 18) and grown.config.vocab_size == 18
     assert np.abs(new[..., :13] - before).max() <= 1e-6 * np.abs(before).max()
     for name in ("tok_emb", "out_head"):
-        w, v = getattr(grown, name).weight.detach().numpy(), getattr(old, name).weight.detach().numpy()
+        w, v = (
+            getattr(grown, name).weight.detach().numpy(),
+            getattr(old, name).weight.detach().numpy(),
+        )
         assert w.dtype == dtype and (w[:13] == v).all()
         spread = np.abs(w[13:] - v.mean(0)).max()
         assert spread < 1e-7 if rows == "mean" else 0 < spread < 0.2

@@ -70,7 +70,7 @@ def linear_of(head: Module) -> Linear:
     Raises: TypeError if the output layer is neither a plain Linear nor a SoftCappedHead.
     """
     linear = head.linear if isinstance(head, SoftCappedHead) else head
-    if not is_plain_linear(linear):
+    if not (isinstance(linear, Linear) and is_plain_linear(linear)):
         raise TypeError(
             f"the output layer is a {type(linear).__name__}, whose rows cannot be counted (LoRA: "
             "merge it first; hooks: remove them)"

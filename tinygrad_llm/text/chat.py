@@ -10,16 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..files.untrusted import check_nesting, describe
-from .stages.added import Finder
-from .stages.part import TokenizerError
+from .stages.added import MARK, Finder
+from .stages.part import TemplateError
 
-__all__ = ["MARK", "TemplateError", "render_chat"]
-
-MARK = "\ufdd0"  # not a character, by Unicode's definition: no text has it
-
-
-class TemplateError(TokenizerError):
-    """A chat template is wrong, refuses the messages, or goes over a limit."""
+__all__ = ["TemplateError", "render_chat"]
 
 
 def render_chat(
@@ -44,15 +38,16 @@ def render_chat(
         ) from error
     from .chat_sandbox import run_template
 
-    if isinstance(messages, str | bytes | Mapping) or not all(
-        isinstance(m, Mapping) for m in messages
-    ):
+    listed = isinstance(messages, Sequence) and not isinstance(messages, str | bytes)
+    if not (listed and all(isinstance(message, Mapping) for message in messages)):
         raise TypeError(
             "messages must be a list of dicts, such as [{'role': 'user', 'content': 'Hello'}], got "
             f"{describe(messages)}"
         )
     finder = Finder([t for t in special_tokens if len(t) > 1])
-    values = {name: value for name, value in variables.items() if isinstance(value, str | bool)}
+    values: dict[str, Any] = {
+        name: value for name, value in variables.items() if isinstance(value, str | bool)
+    }
     data = {name: value for name, value in variables.items() if name not in values}
     for what in (messages, data):
         check_nesting(what, 64)

@@ -1,4 +1,4 @@
-"""Jinja's sandbox with limits: every step counts, and every value that a template makes is measured.
+"""Jinja's sandbox with limits: steps are counted, and each value of a template is measured.
 
 Jinja has no endless loops, but loops in loops, 10 ** 10 ** 10, and a text that doubles a hundred
 times. So the template's tree is changed before it is compiled: a counter at the beginning of each
@@ -25,7 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from ..files.untrusted import translated
-from .chat import MARK, TemplateError
+from .stages.added import MARK
+from .stages.part import TemplateError
 
 __all__ = ["run_template"]
 
@@ -33,7 +34,7 @@ LONGEST_TEMPLATE = 1 << 18  # characters
 MOST_SIZE = 1 << 20  # of one value, and of what is written
 MOST_WORK = 1 << 24  # of all values that are made
 MOST_DEPTH = 64
-SECONDS = 5.0
+SECONDS = 2.0
 _FILTERS = (
     "abs capitalize count d default dictsort e escape first float int items last length list lower "
     "map max min reject rejectattr reverse round safe select selectattr sort string title trim "
@@ -84,7 +85,8 @@ class _Limits:
         self.work += n
         if self.work > MOST_WORK or time.monotonic() > self.end:
             raise TemplateError(
-                f"the chat template was stopped: more than {SECONDS:g} seconds or {MOST_WORK:,} steps"
+                f"the chat template was stopped after more than {SECONDS:g} seconds or "
+                f"{MOST_WORK:,} steps"
             )
 
     def write(self, piece: str) -> None:
@@ -175,7 +177,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.limits = limits
         self.filters = {name: self._measuring(FILTERS[name]) for name in _FILTERS}
         self.filters.update(
-            _step=lambda value: limits.step(),
+            _step=lambda value: limits.step(16),
             _measured=limits.measure,
             _joined=limits.joined,
             join=self._join,
@@ -184,7 +186,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         )
         keep = {name: self.globals[name] for name in ("range", "dict", "namespace")}
         self.globals = {**keep, "raise_exception": _refuse, "strftime_now": _now}
-        self.concat = limits.joined  # type: ignore[assignment]
+        self.concat = limits.joined  # type: ignore[method-assign]
 
     def _measuring(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

@@ -17,7 +17,7 @@ from typing import Any
 from ..files.json_files import write_json
 from ..files.untrusted import describe
 from .letters import spell_text
-from .stages.added import AddedToken, Finder, cut_at_tokens, read_added_tokens
+from .stages.added import MARK, AddedToken, Finder, cut_at_tokens, read_added_tokens
 from .stages.decoders import build_decoder
 from .stages.normalizers import STRIP, build_normalizer
 from .stages.part import MOST_TOKENS, Part
@@ -244,8 +244,8 @@ class PipelineTokenizer(Tokenizer):
         state = _Beginning(self)
         return b"".join(map(state.push, self._flat(ids)))
 
-    def stream(self) -> StreamDecoder:
-        return _PipelineStream(self)
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
+        return _PipelineStream(self, after)
 
     def count_bytes(self, ids: Any) -> int:
         """The number of UTF-8 bytes of decode(ids), special tokens left out."""
@@ -279,7 +279,7 @@ class PipelineTokenizer(Tokenizer):
         Raises: ImportError without jinja2 (the extra "chat"); ValueError without a template, or
         chat.TemplateError if it is wrong, takes too long or writes too much.
         """
-        from .chat import MARK, render_chat
+        from .chat import render_chat
 
         template = self.names.get("chat_template")
         if template is None:
@@ -381,9 +381,11 @@ class _Beginning:
 class _PipelineStream(StreamDecoder):
     """The bytes of whole tokens, with the beginning that decode() has."""
 
-    def __init__(self, tokenizer: PipelineTokenizer) -> None:
+    def __init__(self, tokenizer: PipelineTokenizer, after: Sequence[int]) -> None:
         super().__init__(tokenizer)
         self._state = _Beginning(tokenizer)
+        for token_id in after:
+            self._state.push(token_id)
 
     def push(self, token_id: int) -> str:
         return self._utf8.decode(b"".join(map(self._state.push, self._tokenizer._flat(token_id))))

@@ -7,7 +7,7 @@ Its limits show why others exist: a word that the training text did not have is 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .tokenizer import (
@@ -117,8 +117,8 @@ class SimpleTokenizer(Tokenizer):
             first = False
         return "".join(pieces)
 
-    def stream(self) -> StreamDecoder:
-        return _WordStream(self)
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
+        return _WordStream(self, first=len(after) == 0)
 
     def count_bytes(self, ids: Any) -> int:
         """The number of UTF-8 bytes of decode(ids), special tokens left out."""
@@ -136,9 +136,9 @@ class SimpleTokenizer(Tokenizer):
 class _WordStream(StreamDecoder):
     """Whole words one at a time, with the spaces that decode() puts between them."""
 
-    def __init__(self, tokenizer: SimpleTokenizer) -> None:
+    def __init__(self, tokenizer: SimpleTokenizer, first: bool) -> None:
         self._words = tokenizer
-        self._first = True
+        self._first = first
 
     def push(self, token_id: int) -> str:
         text = self._words._join(self._words._flat(token_id), self._first)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from ..split import SPACE
 from .part import Part
 
-__all__ = ["AddedToken", "Finder", "read_added_tokens"]
+__all__ = ["MARK", "AddedToken", "Finder", "cut_at_tokens", "read_added_tokens"]
 
+MARK = "\ufdd0"  # not a character, by Unicode's definition; keeps a spelled token from being found
 LONGEST = 1024  # characters of an added token
 _WORD = re.compile(r"\w")
 _SPACES_BEFORE = re.compile(rf"[{SPACE}]*\Z")

@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 
 from ...files.untrusted import describe
 
-__all__ = ["MOST_PARTS", "MOST_TOKENS", "Part", "TokenizerError", "checked_vocabulary"]
+__all__ = [
+    "MOST_PARTS",
+    "MOST_TOKENS",
+    "Part",
+    "TemplateError",
+    "TokenizerError",
+    "checked_vocabulary",
+]
 
 MOST_PARTS = 64  # of a sequence of stages
 MOST_TOKENS = 1 << 22  # of a vocabulary, and the largest id
@@ -17,6 +24,10 @@ T = TypeVar("T")
 
 class TokenizerError(ValueError):
     """A tokenizer's file is damaged, or asks for something that is not known here."""
+
+
+class TemplateError(TokenizerError):
+    """A chat template is wrong, refuses the messages, or goes over a limit."""
 
 
 class Part:
