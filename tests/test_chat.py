@@ -109,7 +109,8 @@ def test_a_message_cannot_write_a_special_token():
 
 
 HOSTILE = {
-    "loops in loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "loops in loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+    "{% endfor %}",
     "filtered loops": "{% for a in range(99999) %}{% for b in range(99999) if b < 0 %}{% endfor %}"
     "{% endfor %}",
     "power": "{{ 10 ** 10 ** 10 }}",
@@ -118,16 +119,18 @@ HOSTILE = {
     "times": "{{ 'a' * 10 ** 9 }}",
     "list times": "{{ [1] * 10 ** 9 }}",
     "range": "{{ range(10 ** 9) | list }}",
-    "doubled by ~": "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}"
+    "doubled by ~": "{% set ns = namespace(x='a') %}{% for i in range(99) %}"
+    "{% set ns.x = ns.x ~ ns.x %}"
     "{% endfor %}",
-    "doubled by +": "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}"
+    "doubled by +": "{% set ns = namespace(x='a') %}{% for i in range(99) %}"
+    "{% set ns.x = ns.x + ns.x %}"
     "{% endfor %}",
-    "doubled lists": "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x]"
-    " %}{% endfor %}{{ ns.x }}",
+    "doubled lists": "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}"
+    "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
     "nested": "{% set ns = namespace(x=[1]) %}{% for i in range(999) %}{% set ns.x = [ns.x] %}"
     "{% endfor %}{{ ns.x }}",
-    "doubled blocks": "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x %}{{ ns.x }}"
-    "{{ ns.x }}{% endset %}{% endfor %}",
+    "doubled blocks": "{% set ns = namespace(x='a') %}{% for i in range(99) %}"
+    "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}",
     "output": "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}",
     "macro": "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
     "recursion": "{% for i in range(9) recursive %}{{ loop(range(9)) }}{% endfor %}",

@@ -21,8 +21,8 @@ ODD = [
     " ", "  ", "     ", " " * 90, "\n\n\n", "\r\n", " \n ", "\t\t", "e\u0301", "a\u0308\u0301", "ﬁ",
     "①", "½", "Ⅷ", "²", "٣", "१२", "０１２", "12345678", "007", "3.14", "1,000", "😀", "🇯🇵",
     "\U0001f469\u200d\U0001f469\u200d\U0001f467", "👍🏽", "❤️", "ｶﾞ", "㌔", "İ", "ß", "Σς", "ſ",
-    "'s", "'LL", "don't", "I'VE", "▁", "<s>", "<0x41>", "##", "[UNK]", "<unk>", "_", "--", "...", "a.b",
-    "http://x.y/z?q=1", "def f(x):\n    return x",
+    "'s", "'LL", "don't", "I'VE", "▁", "<s>", "<0x41>", "##", "[UNK]", "<unk>", "_", "...", "a.b",
+    "--", "http://x.y/z?q=1", "def f(x):\n    return x",
 ]  # fmt: skip
 WORDS = (
     "the of and to in a is that for it was on are as with his they be at one have this from or had "

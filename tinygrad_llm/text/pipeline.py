@@ -31,7 +31,7 @@ from .tokenizer import StreamDecoder, Tokenizer, TokenizerFields, check_text
 __all__ = ["PipelineTokenizer"]
 
 CACHE_PIECES = 1 << 17
-LONGEST_CACHED = 64  # characters; longer pieces seldom come twice
+LONGEST_CACHED = 64  # characters; longer pieces rarely come twice
 _MODELS: dict[str, type[BPE] | type[WordPiece] | type[Unigram]] = {
     "BPE": BPE,
     "WordPiece": WordPiece,
@@ -233,7 +233,8 @@ class PipelineTokenizer(Tokenizer):
         """The text of a flat sequence of ids, or of one id.
 
         skip_special_tokens: leave special tokens out; otherwise they are spelled
-        Bytes that are not UTF-8 become U+FFFD. Raises: see Tokenizer.decode.
+        Bytes that are not UTF-8 become U+FFFD.
+        Raises: see Tokenizer.decode.
         """
         ids = self._flat(ids)
         if skip_special_tokens:
@@ -255,8 +256,8 @@ class PipelineTokenizer(Tokenizer):
     def eot_token(self) -> int | None:
         """The id that ends a text: the eos_token of its files, or <|endoftext|>, or None."""
         name = self.names.get("eos_token")
-        found = None if name is None else self.id_of(name)
-        return super().eot_token if found is None else found
+        end_id = None if name is None else self.id_of(name)
+        return super().eot_token if end_id is None else end_id
 
     @property
     def bos_token(self) -> int | None:

@@ -118,7 +118,7 @@ class SimpleTokenizer(Tokenizer):
         return "".join(pieces)
 
     def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
-        return _WordStream(self, first=len(after) == 0)
+        return _WordStream(self)
 
     def count_bytes(self, ids: Any) -> int:
         """The number of UTF-8 bytes of decode(ids), special tokens left out."""
@@ -136,9 +136,9 @@ class SimpleTokenizer(Tokenizer):
 class _WordStream(StreamDecoder):
     """Whole words one at a time, with the spaces that decode() puts between them."""
 
-    def __init__(self, tokenizer: SimpleTokenizer, first: bool) -> None:
+    def __init__(self, tokenizer: SimpleTokenizer) -> None:
         self._words = tokenizer
-        self._first = first
+        self._first = True
 
     def push(self, token_id: int) -> str:
         text = self._words._join(self._words._flat(token_id), self._first)

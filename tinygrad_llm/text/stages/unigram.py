@@ -80,7 +80,7 @@ class Unigram(PieceModel):
         for i, token in enumerate(tokens):
             if token and i not in unused:
                 lengths.setdefault(token[0], set()).add(len(token))
-        return {c: sorted(found) for c, found in lengths.items()}
+        return {c: sorted(different) for c, different in lengths.items()}
 
     def names(self) -> dict[int, str]:
         return dict(enumerate(self.tokens))

@@ -50,14 +50,14 @@ def read_names(folder: Path) -> dict[str, str]:
             names[name] = value
         if template := _default_template(fields.get("chat_template"), folder):
             names["chat_template"] = template
-    beside = folder / "chat_template.jinja"
-    if beside.is_file():
-        if beside.stat().st_size > LONGEST_TEMPLATE:
-            raise ValueError(f"{beside} is larger than {LONGEST_TEMPLATE:,} bytes")
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        if jinja.stat().st_size > LONGEST_TEMPLATE:
+            raise ValueError(f"{jinja} is larger than {LONGEST_TEMPLATE:,} bytes")
         try:
-            names["chat_template"] = beside.read_text("utf-8")
+            names["chat_template"] = jinja.read_text("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{beside} is not UTF-8: {error}") from error
+            raise ValueError(f"{jinja} is not UTF-8: {error}") from error
     return names
 
 
