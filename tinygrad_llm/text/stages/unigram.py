@@ -10,7 +10,7 @@ import ctypes
 import math
 from collections.abc import Sequence
 
-from .part import MOST_TOKENS, Part
+from .part import MOST_TOKENS, Part, check_writable
 from .pieces import PieceModel
 
 __all__ = ["Unigram"]
@@ -68,6 +68,7 @@ class Unigram(PieceModel):
                 raise ValueError(f"{part.where}: row {i} is not a token and its score")
             tokens.append(row[0])
             scores.append(float(row[1]))
+        check_writable(tokens, part.where)
         unknown = part.integer("unk_id", 0, len(tokens) - 1, -1)
         return cls(
             tokens, scores, None if unknown < 0 else unknown, part.get("byte_fallback", bool, False)
