@@ -96,3 +96,36 @@ def _use(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
             monkeypatch.setitem(sys.modules, module, value)
         monkeypatch.setattr(twins, "gpu", None)  # set if CuPy itself was used in this process
     return "cpu" if name == "cpu" else "cuda"
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compiled loops for arrays of every size, shared among two threads; skipped without Numba.
+
+    All processes that test at the same time use one cache of compiled code.
+    """
+    from tinygrad_llm import backends
+    from tinygrad_llm.arrays import parallel, twins
+
+    if not backends.loops.is_available():
+        if os.environ.get("TINYGRAD_LLM_REQUIRE_LOOPS"):
+            pytest.fail(f"the compiled loops are required: {twins.large.missing}")
+        pytest.skip(str(twins.large.missing))
+    from tinygrad_llm.ops.loops import compiling
+
+    monkeypatch.setattr(twins.large, "least", 0)
+    monkeypatch.setattr(compiling, "SHARE", 4)
+    monkeypatch.setattr(parallel, "_threads", 2)
+    yield
+
+
+@pytest.fixture(params=["numpy", "loops"])
+def numpy_or_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything on the CPU by NumPy alone, and then by compiled loops wherever there are any."""
+    from tinygrad_llm.arrays import twins
+
+    if request.param == "loops":
+        request.getfixturevalue("loops")
+    else:
+        monkeypatch.setattr(twins.large, "least", twins.NEVER)
+    return request.param

@@ -33,7 +33,7 @@ arrays.matmul  arrays.attention_blocks
 tensor  random
 autograd
 ops
-ops.cuda
+ops.cuda  ops.loops
 weights.formats
 weights
 functions

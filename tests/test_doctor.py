@@ -177,6 +177,20 @@ def test_missing_packages_are_notes_with_a_command(missing):
         )
 
 
+def test_compiled_loops(monkeypatch):
+    """Numba and its version, the reason why there are no loops, or who turned them off."""
+    monkeypatch.setattr(type(pieces.loops), "is_available", lambda self: False)
+    monkeypatch.setattr(pieces.large, "missing", "Numba 0.1 is too old")
+    (finding,) = pieces.look_at_loops()
+    assert finding.severity == "note" and "Numba 0.1 is too old" in finding.text
+    monkeypatch.setattr(type(pieces.loops), "is_available", lambda self: True)
+    monkeypatch.setattr(pieces, "version", lambda name: "0.68")
+    for enabled, severity in ((True, "ok"), (False, "note")):
+        monkeypatch.setattr(type(pieces.loops), "enabled", enabled)
+        (finding,) = pieces.look_at_loops()
+        assert finding.severity == severity and "Numba 0.68" in finding.text
+
+
 def test_without_a_gpu_nothing_is_wrong(missing, monkeypatch):
     missing("cupy")
     monkeypatch.setattr(pieces, "driver", lambda: None)

@@ -104,7 +104,7 @@ def test_formulas(kind, formula, options, device):
 
 
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES, ids=ids)
-def test_pieces_change_nothing(kind, formula, options):
+def test_pieces_change_nothing(kind, formula, options, numpy_or_loops):
     """Large, transposed and half-precision parameters take other branches: the same numbers."""
     rng = np.random.default_rng(1)
     n = SHARED + 3 * BLOCK + 7

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
+import tinygrad_llm as tg
 from tinygrad_llm.arrays import parallel
 from tinygrad_llm.arrays.threads import work_together
 
@@ -94,6 +95,27 @@ def test_a_function_runs_over_elements_of_any_shape(shape):
         np.add(x, 1, out=y)
 
     np.testing.assert_array_equal(y, np.full(shape, 2.0))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_a_function_runs_over_elements_in_any_order_of_memory(order):
+    """A result that is not in row order gets its numbers too: no copy of it is written."""
+    x = np.arange(60.0).reshape(3, 4, 5).transpose(order)
+    y = np.empty_like(x)
+
+    @parallel.over_elements(x, y, None)
+    def some_elements(x, y, nothing):
+        np.add(x, 1, out=y)
+
+    np.testing.assert_array_equal(y, x + 1)
+    t = tg.from_numpy(x / 30 - 1).requires_grad_()
+    for function in (tg.nn.functional.silu, tg.nn.functional.gelu):
+        in_order = t.detach().contiguous().requires_grad_()
+        function(t).sum().backward()
+        function(in_order).sum().backward()
+        assert tg.allclose(function(t), function(in_order), atol=1e-14)
+        assert tg.allclose(t.grad, in_order.grad, atol=1e-14)
+        t.grad = None
 
 
 @pytest.mark.parametrize("where", ["here", "helper"])

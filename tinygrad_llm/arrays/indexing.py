@@ -9,7 +9,7 @@ import numpy as np
 
 from .devices import to_numpy, xp_of
 from .memory import is_array
-from .twins import twins
+from .twins import cpu_twins, twins
 
 __all__ = ["index_add", "is_basic", "extreme_at", "multiply_at", "scatter_add_rows", "take_along"]
 
@@ -28,6 +28,10 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
         return
     n = len(ids)
     if n == 0 or out.size == 0:
+        return
+    loops = cpu_twins(rows)
+    if loops is not None and loops.takes_scatter and loops.takes_scatter(out, ids, rows):
+        loops.scatter_add_rows(out, ids, rows)  # type: ignore[misc]
         return
     if out.dtype == np.float16:  # rounded at each sum, as PyTorch and bfloat16's sums are
         np.add.at(out, ids, rows)

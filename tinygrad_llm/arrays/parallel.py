@@ -179,9 +179,19 @@ def _add_up(total: Any, part: Any) -> Any:
 
 
 def over_elements(*arrays: Any) -> Decorator:
-    """A decorator like over_rows, for element-wise functions: arrays of any one shape."""
-    columns = [a if a is None or a.ndim > 1 else a.reshape(-1, 1) for a in arrays]
-    return functools.partial(_run_over_rows, columns)
+    """A decorator like over_rows, for element-wise functions: arrays of any one shape.
+
+    The last array must be a result without gaps, in any order of its dimensions; so must others
+    that are results, in the same order.
+    """
+    if arrays[0].ndim < 2:
+        columns = [a if a is None else a.reshape(-1, 1) for a in arrays]
+        return functools.partial(_run_over_rows, columns)
+    result = next(a for a in reversed(arrays) if a is not None)
+    if result.ndim > 2 and not result.flags.c_contiguous:
+        order = sorted(range(result.ndim), key=lambda d: -result.strides[d])
+        arrays = tuple(a if a is None else a.transpose(order) for a in arrays)  # to row order
+    return functools.partial(_run_over_rows, arrays)
 
 
 def along(dim: int, *arrays: Any) -> Decorator:

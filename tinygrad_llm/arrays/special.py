@@ -10,7 +10,15 @@ import numpy as np
 
 from .devices import NUMPY_TYPES, quiet, xp_of
 
-__all__ = ["complement_of_erf", "erf", "erf_of_half", "normal_cdf", "sigmoid", "sigmoid_by_tanh"]
+__all__ = [
+    "CDF_COEFFICIENTS",
+    "complement_of_erf",
+    "erf",
+    "erf_of_half",
+    "normal_cdf",
+    "sigmoid",
+    "sigmoid_by_tanh",
+]
 
 # erf(x) = tanh(x·(q₀ + q₁x² + … + q₆x¹²)) in float32: fitted to atanh(erf(x)) for |x| ≤ 4 by
 # weighted least squares, with larger weights where the error in erf was largest. For larger |x|
@@ -25,7 +33,7 @@ _ERF_Q = (
     1.5896002e-07,
 )
 
-_CDF_Q = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the coefficients for x/√2
+CDF_COEFFICIENTS = [q * 0.5 ** (i + 0.5) for i, q in enumerate(_ERF_Q)]  # the coefficients for x/√2
 
 _erf64 = np.frompyfunc(math.erf, 1, 1)
 _erfc64 = np.frompyfunc(math.erfc, 1, 1)
@@ -94,7 +102,7 @@ def erf_of_half(x: Any) -> Any:
 def normal_cdf(x: Any, square: Any) -> Any:
     """Φ(x) = (1 + erf(x/√2))/2, how much of a normal distribution lies below x, given x²."""
     fast = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim
-    cdf = _tanh_of(_CDF_Q, x, square) if fast else erf(x * math.sqrt(0.5))
+    cdf = _tanh_of(CDF_COEFFICIENTS, x, square) if fast else erf(x * math.sqrt(0.5))
     cdf += 1.0
     cdf *= 0.5
     return cdf

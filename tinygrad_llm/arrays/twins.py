@@ -1,16 +1,21 @@
 """Faster twins: the registry of faster code that may replace the plain code.
 
 The ops and the functions of this package in their NumPy form are the definition. A folder of faster
-code (ops/cuda: kernels for a GPU) fills the slots of a `GpuTwins` when it is installed, and the
-engine and the functions look into `twins.gpu`. Deleting such a folder changes speed only.
+code fills the slots of a `GpuTwins` (ops/cuda: kernels for a GPU) or of a `CpuTwins` (ops/loops:
+compiled loops for NumPy's arrays). The engine and the functions look into `twins.gpu`, and ask
+`cpu_twins(array)` for a large array on the CPU. Deleting such a folder changes speed only.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["GpuTwins", "twins"]
+import numpy as np
+
+__all__ = ["CpuTwins", "GpuTwins", "cpu_op", "cpu_twins", "large", "switch", "twins"]
 
 
 class GpuTwins:
@@ -45,8 +50,86 @@ class GpuTwins:
         self.__dict__.update(slots)
 
 
+class CpuTwins:
+    """What ops/loops offers for NumPy's arrays. A slot that is None is not served.
+
+    A `takes_...` returns whether the loop serves the given arrays: float32 or float64 in row order.
+    """
+
+    ops: dict[type, Any]  # an op's class -> the subclass with compiled loops, with its `takes`
+    takes_rows: Callable[[Any], bool] | None = None
+    sum_rows: Callable[[Any], Any] | None = None  # (N, C) -> (C)
+    takes_scatter: Callable[[Any, Any, Any], bool] | None = None
+    scatter_add_rows: Callable[[Any, Any, Any], None] | None = None  # out[ids[i]] += rows[i]
+    takes_update: Callable[..., bool] | None = None  # an optimizer's: p, g and its state's arrays
+    adam: Callable[..., None] | None = None  # p, g, m, v and the numbers of one step
+    takes_norm: Callable[[Sequence[Any]], bool] | None = None
+    gradient_norm: Callable[[Sequence[Any]], Any] | None = None
+    clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
+    normal: Callable[[Any, Any], None] | None = None  # (uniform bits, out): normal numbers
+    bernoulli: Callable[[Any, float, Any], None] | None = None  # (bits, p, out): a mask
+
+    def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
+        """Fill slots by name.
+
+        Raises: TypeError if one is unknown.
+        """
+        wrong = sorted(slots.keys() - CpuTwins.__annotations__.keys())
+        if wrong:
+            raise TypeError(f"CpuTwins: unknown slots: {', '.join(wrong)}")
+        self.__dict__.update(slots, ops=ops)
+
+
 class _Installed:
     gpu: GpuTwins | None = None  # None until a GPU is used, or if it is too old
+    cpu: CpuTwins | None = None  # None until a large array is used, or without Numba
+    # fills `cpu`, or returns why it cannot; set from above, None where there are no loops
+    load_cpu: Callable[[], str | None] | None = None
 
 
 twins = _Installed()
+
+# -------------------------------------------------------------------- compiled loops on the CPU
+LEAST = 1 << 15  # numbers in an op's first input; few, and starting Numba costs more than it saves
+NEVER = sys.maxsize
+
+
+class large:
+    """From which size on an array on the CPU gets a compiled loop."""
+
+    least = NEVER if os.environ.get("TINYGRAD_LLM_LOOPS", "") == "0" else LEAST
+    missing: str | None = None  # why there are no loops, once they were asked for
+
+
+def switch(on: bool, least: int = LEAST) -> None:
+    """Turn the compiled loops on, for arrays of `least` numbers and more, or off."""
+    large.least = least if on and large.missing is None else NEVER
+
+
+def cpu_twins(array: Any) -> CpuTwins | None:
+    """The compiled loops, for a large NumPy array; None for others, and where there are no loops.
+
+    The first call for a large array loads them.
+    """
+    if type(array) is not np.ndarray or array.size < large.least:
+        return None
+    if twins.cpu is None:
+        large.missing = "the folder ops/loops is not there"
+        if twins.load_cpu is not None:
+            large.missing = twins.load_cpu()
+        if twins.cpu is None:
+            large.least = NEVER
+    return twins.cpu
+
+
+def cpu_op(cls: type, arrays: Sequence[Any], options: dict[str, Any]) -> Any:
+    """A new op for inputs on the CPU: the twin if the first is a large array and it takes them."""
+    cpu = cpu_twins(arrays[0]) if arrays else None
+    twin = None if cpu is None else cpu.ops.get(cls)
+    if twin is None:
+        return cls()
+    try:
+        takes = twin.takes(*arrays, **options)
+    except (AttributeError, TypeError):  # wrong arguments: the op itself explains them
+        takes = False
+    return twin() if takes else cls()

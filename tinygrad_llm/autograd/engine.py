@@ -31,7 +31,7 @@ from ..arrays.memory import generic, is_array, ndarray, storage_of
 from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import already_silent, silent
-from ..arrays.twins import twins
+from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .half_precision import half_op, is_half
@@ -166,7 +166,8 @@ class Op:
             needs.append(False)
             edges.append(None)
         chosen = half_op(cls, arrays, options) if two_bytes and cls.in_float32 else cls
-        op = _gpu_op(chosen, arrays) if gpus.used else chosen()
+        many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
+        op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
         if cls._sizes_named:
             key = tuple([getattr(a, "shape", None) for a in arrays])
@@ -223,10 +224,13 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
     return op.forward(*arrays, **options)  # an op within an op
 
 
-def _gpu_op(cls: type[Op], arrays: list[Any]) -> Op:
-    """The op for arrays of a GPU: a faster twin where there is one, on the GPU that has them."""
-    if not on_gpu(arrays):
-        return cls()
+def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
+    """The op for a large array, or for arrays of a GPU: a faster twin where there is one.
+
+    On a GPU it runs on the one that has the arrays.
+    """
+    if not (gpus.used and on_gpu(arrays)):
+        return cpu_op(cls, arrays, options)
     op = (cls if twins.gpu is None else twins.gpu.ops.get(cls, cls))()
     if gpus.several:
         op.gpu = follow(arrays, cls.name)

@@ -52,6 +52,10 @@ def tokenize(
     vocab_size: int = typer.Option(1024, help="Vocabulary size of bpe."),
     out: str | None = typer.Option(None, help="Where --train writes [tokenizer.json]."),
 ) -> None:
+    """Print a text's tokens, the text of ids, or train a tokenizer.
+
+    Raises: BadValue unless exactly one of these is asked for, or if a file cannot be read.
+    """
     sources = {"TEXT": text, "--file": file, "--decode": decode, "--train": train}
     chosen = [name for name, value in sources.items() if value is not None]
     if len(chosen) != 1:

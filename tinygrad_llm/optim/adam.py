@@ -7,7 +7,7 @@ from typing import Any
 
 from ..arrays.capture import capturing, refuse_in_capture
 from ..arrays.devices import use_gpu, xp_of
-from ..arrays.twins import twins
+from ..arrays.twins import cpu_twins, twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
@@ -116,6 +116,13 @@ class Adam(Optimizer):
         arrays = [state["exp_avg"].array, state["exp_avg_sq"].array]
         if amsgrad:
             arrays.append(state["max_exp_avg_sq"].array)
+        loops = None if amsgrad or group["maximize"] else cpu_twins(p)
+        if loops is not None and loops.adam and loops.takes_update(p, g, *arrays):  # type: ignore
+            loops.adam(
+                p, g, *arrays, 1 - lr * decay if decoupled else 1.0, 0.0 if decoupled else decay,
+                beta1, beta2, eps * correction2, lr * correction2 / correction1,
+            )  # fmt: skip
+            return
         xp = xp_of(p)
 
         def change(g: Any, p: Any, m: Any, v: Any, *largest: Any) -> None:

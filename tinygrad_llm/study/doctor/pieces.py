@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.twins import large
+from ...backends import loops
 from ...data import corpora
 from ...files import downloads
 from ...text import gpt2
 from .finding import Finding, installed, pip_install, run_python, version
 
-__all__ = ["look_at_data", "look_at_gpu", "look_at_mpi", "look_at_packages", "look_at_tokenizers"]
+__all__ = [
+    "look_at_data",
+    "look_at_gpu",
+    "look_at_loops",
+    "look_at_mpi",
+    "look_at_packages",
+    "look_at_tokenizers",
+]
 
 _OPTIONAL = [  # package, distribution, what it is for
     ("matplotlib", "matplotlib", "plots of losses and gradients"),
@@ -63,6 +72,25 @@ def look_at_packages() -> list[Finding]:
                 "needed only for that", pip_install(dist),
             ))  # fmt: skip
     return findings
+
+
+def look_at_loops() -> list[Finding]:
+    """Whether Numba compiles loops for the ops on large arrays."""
+    area, enabled = "Speed", loops.enabled
+    if not loops.is_available():
+        finding = Finding(
+            area, "loops", "note", f"no compiled loops: {large.missing}",
+            "NumPy computes everything; ops other than matrix products are faster with Numba",
+            pip_install("numba"),
+        )  # fmt: skip
+    elif not enabled:
+        finding = Finding(
+            area, "loops", "note", f"Numba {version('numba')} is there, but loops are turned off",
+            "unset TINYGRAD_LLM_LOOPS, or set tinygrad_llm.backends.loops.enabled = True",
+        )  # fmt: skip
+    else:
+        finding = Finding(area, "loops", "ok", f"loops are compiled by Numba {version('numba')}")
+    return [finding]
 
 
 # ------------------------------------------------------------------------------------------ GPU

@@ -72,6 +72,7 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
         ("Python", "gradients", look_at_gradients),
         ("Machine", "machine", machine.look_at_machine),
         ("Speed", "matrix products", partial(machine.look_at_speed, environment)),
+        ("Speed", "loops", pieces.look_at_loops),
         ("GPU", "gpu", pieces.look_at_gpu),
         ("Tokenizers and data", "tokenizers", pieces.look_at_tokenizers),
         ("Tokenizers and data", "data folder", pieces.look_at_data),

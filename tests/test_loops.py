@@ -1,0 +1,340 @@
+"""The compiled loops of ops/loops against the ops that they stand for, and how they are chosen.
+
+The checks of test_ops run here with loops, for every op that has them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cases import CASES, Case
+from checks import (
+    LAYOUTS,
+    Run,
+    check_aliases,
+    check_dtype,
+    check_gradient,
+    check_layouts,
+    check_memory_bill,
+    check_needs,
+    check_pure,
+    check_values,
+)
+from hypothesis import given, settings
+
+import tinygrad_llm as tg
+from tinygrad_llm import backends
+from tinygrad_llm.arrays import indexing, twins
+from tinygrad_llm.autograd import engine
+from tinygrad_llm.nn import functional as F
+from tinygrad_llm.ops import loops as folder
+
+TWINS = folder.TWINS
+every_loop = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.op in TWINS], ids=lambda case: case.id
+)
+
+
+def run(check, case: Case, *more, share: float = 1.0) -> None:
+    """Run the check on several calls; some of them must reach the loop."""
+    reached: list[type] = []
+
+    @settings(max_examples=max(5, int(settings().max_examples * share)))
+    @given(call=case.calls)
+    def on(call):
+        check(case, call, *more)
+
+    def watch(op, inputs, results):
+        reached.append(type(op))
+
+    engine.observers.append(watch)
+    try:
+        on()
+    finally:
+        engine.observers.remove(watch)
+    assert TWINS[case.op] in reached or more, "no call reached the loop"
+
+
+@every_loop
+def test_gradient(case, loops):
+    run(check_gradient, case)
+
+
+@every_loop
+def test_values(case, loops):
+    run(check_values, case)
+
+
+@every_loop
+def test_float32(case, loops):
+    run(check_dtype, case, "float32")
+
+
+@every_loop
+@pytest.mark.parametrize("check", [check_pure, check_aliases, check_needs, check_memory_bill])
+def test_rules_of_an_op(case, check, loops):
+    run(check, case, share=0.5)
+
+
+@every_loop
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(case, layout, loops):
+    run(check_layouts, case, layout, share=0.25)
+
+
+def test_every_loop_has_a_case():
+    assert {case.op for case in CASES} >= set(TWINS)
+    for op, twin in TWINS.items():
+        assert issubclass(twin, op) and twin.name == op.name and twin.__name__ == op.__name__
+
+
+# -------------------------------------------------------------------------- beside the NumPy class
+SHAPES = [(1, 1), (3, 7), (5, 33), (2, 3, 64), (40, 129), (2, 4, 300), (200, 31)]
+
+
+def both(case: Case, call, dtype):
+    """The results and gradients with loops and without, and whether a loop ran."""
+    with_loops = Run(case, call, dtype=dtype)
+    least, twins.large.least = twins.large.least, twins.NEVER
+    try:
+        plain = Run(case, call, dtype=dtype, upstream=with_loops.upstream)
+    finally:
+        twins.large.least = least
+    assert type(with_loops.op) is TWINS[case.op] and type(plain.op) is case.op
+    pairs = zip(with_loops.outputs, plain.outputs, strict=True)
+    numbers = [(a.array, b.array) for a, b in pairs]
+    gradients, expected = with_loops.gradients(), plain.gradients()
+    return numbers, [(gradients[i], expected[i]) for i in with_loops.needs]
+
+
+def options_of(case: Case) -> list[dict]:
+    return {"gelu": [{}, {"approximate": "tanh"}]}.get(case.op.name, [{}])
+
+
+def inputs_of(case: Case, shape, rng) -> list:
+    """Random inputs: x, and what the signature says has C numbers."""
+    count = case.op.signature.partition("->")[0].count("(") - 1
+    rest = shape[-1:] if "C" in case.op.signature else shape
+    return [rng.standard_normal(shape) * 2, *(rng.standard_normal(rest) for _ in range(count))]
+
+
+@every_loop
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_close_to_the_op(case, dtype, loops):
+    bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    rng = np.random.default_rng(5)
+    for shape in SHAPES:
+        for options in options_of(case):
+            values, gradients = both(case, (inputs_of(case, shape, rng), options), dtype)
+            for got, expected in values:
+                assert got.dtype == expected.dtype and got.shape == expected.shape
+                assert abs(got - expected).max() <= bound * abs(expected).max()
+            for got, expected in gradients:
+                assert got.dtype == expected.dtype and got.shape == expected.shape
+                assert abs(got - expected).max() <= bound * abs(expected).max() + 1e-7
+
+
+@every_loop
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("special", ["nan", "inf", "-inf", "1e-42", "-1e-42", "300", "-300", "0"])
+def test_special_numbers(case, dtype, special, loops):
+    """NaN, infinities, denormal and large numbers, among others and alone in a row."""
+    rng = np.random.default_rng(6)
+    for options in options_of(case):
+        first, *rest = inputs_of(case, (9, 40), rng)
+        first[1, 3] = first[4, ::2] = first[7] = float(special)
+        values, gradients = both(case, ([first, *rest], options), dtype)
+        for got, expected in values + gradients:
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+            np.testing.assert_array_equal(np.isinf(got), np.isinf(expected))
+            np.testing.assert_allclose(got, expected, rtol=2e-4, atol=1e-5)
+
+
+@every_loop
+def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
+    rng = np.random.default_rng(7)
+    call = inputs_of(case, (150, 70), rng), {}
+    results = []
+    for n in (1, 2, 3):
+        monkeypatch.setattr("tinygrad_llm.arrays.parallel._threads", n)
+        once = Run(case, call, dtype="float32")
+        results.append([y.array for y in once.outputs] + list(once.gradients().values()))
+    for others in results[1:]:
+        for a, b in zip(results[0], others, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# ------------------------------------------------------------------------ what is not an op
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("maker", [tg.optim.Adam, tg.optim.AdamW])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "betas": (0.8, 0.95)}])
+def test_adam(maker, options, dtype, loops, monkeypatch):
+    """Ten steps, with loops and without."""
+    results = []
+    for least in (0, twins.NEVER):
+        monkeypatch.setattr(twins.large, "least", least)
+        rng = np.random.default_rng(0)
+        p = tg.nn.Parameter(tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype)))
+        optimizer = maker([p], lr=0.01, **options)
+        for _ in range(10):
+            p.grad = tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype))
+            optimizer.step()
+        state = optimizer.state[p]
+        results.append([t.detach().numpy() for t in (p, state["exp_avg"], state["exp_avg_sq"])])
+    for got, expected in zip(*results, strict=True):
+        bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
+        assert got.dtype == dtype and abs(got - expected).max() <= bound * abs(expected).max()
+    assert dtype in {str(key[0]) for key in folder.update.adam_loop.by_types}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ids", ["int64", "int32"])
+def test_rows_added_to_a_table(ids, dtype, loops):
+    rng = np.random.default_rng(0)
+    for n, v, c in ((1, 1, 1), (50, 7, 33), (7, 50, 5), (0, 3, 4)):
+        index, rows = rng.integers(0, v, n).astype(ids), rng.standard_normal((n, c)).astype(dtype)
+        out = rng.standard_normal((v, c)).astype(dtype)
+        expected = out.astype("float64")
+        np.add.at(expected, index, rows)
+        indexing.scatter_add_rows(out, index, rows)
+        np.testing.assert_allclose(out, expected, atol=1e-5 if dtype == "float32" else 1e-13)
+    assert dtype in {str(key[0]) for key in folder.update.scatter_loop.by_types}
+
+
+# -------------------------------------------------------------------------------- the functions
+def exact(name: str, x: float) -> float:
+    if name == "exp":
+        return math.exp(x) if x < 709.7 else math.inf
+    return 1 / (1 + exact("exp", -x))
+
+
+@pytest.mark.parametrize("char", "fd")
+@pytest.mark.parametrize("name, units", [("exp", 2), ("sigmoid", 4)])
+def test_functions_are_right_to_a_few_units(name, units, char, loops):
+    """Over the whole range, with results below the smallest normal number; and at the edges."""
+    from tinygrad_llm.ops.loops import elementary
+
+    function = getattr(elementary, name).compiled(char)
+    dtype = np.dtype(char).type
+    least, most = (-104, 88.7) if char == "f" else (-745.2, 709.7)
+    if name == "sigmoid":  # below, e⁻ˣ is infinite
+        least = -most
+    rng = np.random.default_rng(0)
+    spread = [rng.uniform(least, most, 4000), rng.standard_normal(4000), np.linspace(-1, 1, 999)]
+    for x in np.concatenate([*spread, rng.uniform(-1e-6, 1e-6, 99)]).astype(dtype):
+        expected = exact(name, float(x))
+        unit = float(np.spacing(dtype(expected)))
+        assert abs(float(function(x)) - expected) <= units * unit, (x, expected)
+    edges = {"exp": (0.0, 1.0, math.inf), "sigmoid": (0.0, 0.5, 1.0)}[name]
+    for x, expected in zip((-math.inf, 0.0, math.inf), edges, strict=True):
+        assert function(dtype(x)) == expected
+    for x, expected in zip((-1e30, 1e-42, 1e30), edges, strict=True):
+        assert function(dtype(x)) == expected
+    assert math.isnan(function(dtype(math.nan)))
+    if name == "exp":
+        assert math.isinf(function(dtype(most + 0.3))) and function(dtype(least - 0.4)) == 0
+
+
+@pytest.mark.parametrize("char", "fd")
+def test_the_largest_of_a_row(char, loops):
+    from tinygrad_llm.ops.loops import elementary
+
+    largest, rng = elementary.largest.compiled(char), np.random.default_rng(0)
+    for n in (1, 2, 15, 100):
+        for shift in (-9, 0, 9):
+            row = (rng.standard_normal(n) + shift).astype(char)
+            assert largest(row) == row.max()
+    for row in ([-0.0, -1.0], [-np.inf, -3.0], [np.inf, 3.0], [-np.inf, -np.inf], [1e-42, 0.0]):
+        assert largest(np.array(row, char)) == np.array(row, char).max()
+
+
+# ----------------------------------------------------------------------------------- the choice
+def norm_of(n: int):
+    x = tg.ones(n, 64, requires_grad=True)
+    return type(F.layer_norm(x, (64,))._op)
+
+
+def test_small_arrays_and_other_dtypes_take_the_op(loops, monkeypatch):
+    assert norm_of(600) is TWINS[tg.ops.LayerNorm]
+    monkeypatch.setattr(twins.large, "least", twins.LEAST)
+    assert norm_of(600) is TWINS[tg.ops.LayerNorm] and norm_of(500) is tg.ops.LayerNorm
+
+
+def test_switch(loops):
+    assert backends.loops.enabled
+    backends.loops.enabled = False
+    assert norm_of(600) is tg.ops.LayerNorm and not backends.loops.enabled
+    backends.loops.enabled = True
+    assert norm_of(600) is TWINS[tg.ops.LayerNorm] and twins.large.least == twins.LEAST
+
+
+def program(code: str, **environment: str) -> str:
+    """What a new process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+LARGE = """
+import sys
+import tinygrad_llm as tg
+tg.nn.functional.layer_norm(tg.ones(8, 64), (64,))
+print("numba" in sys.modules)
+y = tg.nn.functional.layer_norm(tg.ones(600, 64, requires_grad=True), (64,))
+print("numba" in sys.modules, type(y._op).__module__.split(".")[2])
+"""
+
+
+def test_numba_is_imported_by_the_first_large_op(loops):
+    assert program(LARGE).split() == ["False", "True", "loops"]
+
+
+def test_the_environment_turns_loops_off():
+    assert program(LARGE, TINYGRAD_LLM_LOOPS="0").split() == ["False", "False", "norm"]
+
+
+COMPILED = """
+import tinygrad_llm as tg
+x = tg.arange(40000.0).view(400, 100).DTYPE() / 40000
+print(float(tg.nn.functional.softmax(x, -1).sum()))
+"""
+
+
+def test_processes_that_compile_at_the_same_time(loops, tmp_path):
+    """Four with one empty cache folder: each has the right numbers, and so has one that follows."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    codes = [COMPILED.replace("DTYPE", dtype) for dtype in ("float", "double") * 2]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+        for code in codes
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    outputs.append(program(codes[0], NUMBA_CACHE_DIR=str(tmp_path)))
+    assert all(abs(float(output) - 400) < 1e-3 for output in outputs)
+    files = [path.name for path in tmp_path.rglob("softmax.softmax_*.nbc")]
+    assert len(files) == 2  # one for each dtype, which the last process only read
+
+
+@pytest.mark.parametrize("version", ["missing", "0.50.1", "broken"])
+def test_without_numba_the_op_runs_in_silence(version, tmp_path):
+    """Also with one that is too old, and one that refuses to be imported."""
+    if version == "missing":
+        start = "import importlib.util as u; f = u.find_spec; u.find_spec = "
+        start += "lambda name, *a: None if name == 'numba' else f(name, *a)"
+    else:
+        (tmp_path / "numba.py").write_text("raise ImportError('needs another NumPy')")
+        number = "0.70.0" if version == "broken" else version
+        start = "import importlib.metadata as m; v = m.version; m.version = "
+        start += f"lambda name: {number!r} if name == 'numba' else v(name)"
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{start}\n{LARGE}"
+    code += "print(tg.backends.loops.is_available(), tg.arrays.twins.large.missing)"
+    output = program(code).split("\n")
+    assert output[1] == "False norm" or output[1] == "True norm"
+    assert output[2].startswith("False Numba")

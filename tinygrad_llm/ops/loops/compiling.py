@@ -1,0 +1,183 @@
+"""How a kernel is compiled, cached, and shared among the cores."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import threading
+import time
+import types
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...arrays.parallel import each, thread_count
+
+__all__ = ["Kernel", "helper", "kernel", "missing", "precise_helper", "shared"]
+
+OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
+# What LLVM may change in a sum or product. NaN and infinities keep their meaning; with "arcp" it
+# takes an estimate of 1/√x and improves it by Newton's formula, which makes 1/√∞ = 0 a NaN.
+FAST = {"contract", "reassoc", "nsz"}
+PRECISE = {"contract", "nsz"}  # for a function whose order of operations is its precision
+SHARE = 1 << 15  # numbers that are worth waking another core for
+
+numba: Any = None
+
+
+def missing() -> str | None:
+    """Import Numba; why it cannot be used, or None."""
+    global numba
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed"
+    version = importlib.metadata.version("numba")
+    if tuple(int(n) for n in version.split(".")[:2] if n.isdigit()) < OLDEST:
+        return f"Numba {version} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed"
+    try:
+        numba = importlib.import_module("numba")
+    except Exception as error:  # it refuses a Python or a NumPy that it does not know
+        return f"Numba {version} cannot be imported: {error}"
+    return None
+
+
+# ------------------------------------------------------------------------------- one for a dtype
+WORDS: dict[str, dict[str, Any]] = {
+    # the words of a kernel that depend on its dtype; see elementary.py
+    "f": {"f": np.float32, "whole": np.int32, "DOUBLE": False, "BITS": 23, "BIAS": 127},
+    "d": {"f": np.float64, "whole": np.int64, "DOUBLE": True, "BITS": 52, "BIAS": 1023},
+}
+
+
+def _stamp() -> str:
+    """A number that changes with the code that every kernel may contain.
+
+    Numba looks at a kernel's own file only, to see whether what it has cached is out of date.
+    """
+    here = Path(__file__).parent
+    text = b"".join((here / name).read_bytes() for name in ("elementary.py", "compiling.py"))
+    return f"{zlib.crc32(text):08x}"
+
+
+def _for_dtype(function: Any, char: str, label: str = "") -> Any:
+    """A copy of a function in which the words of WORDS and the helpers are those of one dtype."""
+    names = {**function.__globals__, **WORDS[char]}
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, _Helper):
+            names[name] = value.compiled(char)
+    copy = types.FunctionType(function.__code__, names, function.__name__)
+    copy.__module__ = function.__module__
+    # Numba names its files by this; a file then holds one signature, so that processes that
+    # compile at the same time cannot mix them up
+    copy.__qualname__ = f"{function.__name__}_{label or char}_{_stamp()}"
+    return copy
+
+
+class _Helper:
+    """A function that kernels call, such as exp: compiled for each dtype, and inlined by LLVM."""
+
+    def __init__(self, function: Any, fast: set[str]) -> None:
+        self.function, self.fast, self.by_dtype = function, fast, {}  # type: ignore[var-annotated]
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compiled(np.asarray(args[0]).dtype.char)(*args)
+
+    def compiled(self, char: str) -> Any:
+        """Numba's function for the dtype."""
+        if char not in self.by_dtype:
+            options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
+            self.by_dtype[char] = numba.njit(**options)(_for_dtype(self.function, char))
+        return self.by_dtype[char]
+
+
+def helper(function: Any) -> Any:
+    """A decorator: a function of numbers that kernels may call."""
+    return _Helper(function, FAST)
+
+
+def precise_helper(function: Any) -> Any:
+    """A decorator like helper, for a function whose operations must stay in their order."""
+    return _Helper(function, PRECISE)
+
+
+class Kernel:
+    """A plain loop, compiled when it is first called with arrays of a dtype.
+
+    Its arrays are in row order and writeable, all of the dtype of the first or integers; numbers
+    are Python's. Numba keeps the result in __pycache__ beside the source, or in the user's cache
+    folder if that cannot be written.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.by_types: dict[Any, Callable[..., None]] = {}
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+
+    def __call__(self, *args: Any) -> None:
+        """Run it: it writes its results into some of the arrays."""
+        self.compiled(*args)(*args)
+
+    def compiled(self, *args: Any) -> Callable[..., None]:
+        """The machine code for arguments like these."""
+        # a signature with an integer would take 0.1 as 0: so the numbers' types count too
+        key = args[0].dtype, *map(type, args)
+        if key not in self.by_types:
+            with _compiling:
+                if key not in self.by_types:
+                    self.by_types[key] = self._compile(args[0].dtype.char, args)
+        return self.by_types[key]
+
+    def _compile(self, char: str, args: tuple) -> Callable[..., None]:
+        global _seconds, _announced
+        started = time.perf_counter()
+        kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
+        function = _for_dtype(self.function, char, f"{char}_{kinds}")
+        signature = numba.void(*[numba.typeof(a) for a in args])
+        options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+        try:
+            made = numba.njit(signature, cache=True, **options)(function)
+        except (OSError, RuntimeError):  # no folder that can be written
+            made = numba.njit(signature, **options)(function)
+        _seconds += time.perf_counter() - started
+        if _seconds > 2.0 and not _announced:
+            _announced = True
+            print(MESSAGE, file=sys.stderr, flush=True)
+        return made
+
+
+MESSAGE = (
+    "tinygrad_llm: compiling loops for this processor, which takes up to 20 seconds the first "
+    "time; TINYGRAD_LLM_LOOPS=0 does without"
+)
+_compiling = threading.RLock()
+_seconds, _announced = 0.0, False
+
+
+def kernel(function: Any) -> Kernel:
+    """A decorator: a loop over rows or elements `start` to `stop`, its last two arguments."""
+    return Kernel(function)
+
+
+def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:
+    """Run loop(*args, start, stop) for all of range(n), on every core.
+
+    size: the numbers that it goes through in all. Few are not shared. What the loop computes for
+    one row must not depend on the others, so that the number of cores changes nothing.
+    """
+    cores = min(thread_count(), size // SHARE, n)
+    run = loop.compiled(*args, 0, n)
+    if cores < 2:
+        run(*args, 0, n)
+        return
+    cuts = [n * i // cores for i in range(cores + 1)]
+
+    def part(i: int) -> None:
+        run(*args, cuts[i], cuts[i + 1])
+
+    each(part, range(cores))

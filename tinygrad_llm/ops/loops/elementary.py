@@ -1,0 +1,95 @@
+"""exp and sigmoid as short polynomials, which LLVM can vectorise; calls of libm it cannot.
+
+Each is written once. In the words `f` (the dtype), `whole` (integers as wide), DOUBLE, BITS (of the
+fraction) and BIAS (of the exponent) the compiled copies differ, one for float32, one for float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .compiling import precise_helper
+
+__all__ = ["exp", "largest", "less_both", "sigmoid"]
+
+f: Any = np.float64
+whole: Any = np.int64
+DOUBLE, BITS, BIAS = True, 52, 1023
+
+
+@precise_helper
+def exp(x):
+    """eˣ = 2ⁿ·eʳ,   n = ⌊x/ln 2 + 1/2⌋,   r = x − n·ln 2,   |r| ≤ 0.35,   eʳ = Σ rᵏ/k!
+
+    ln 2 is subtracted in two parts, of which the first has few digits, so that n times it is exact.
+    2ⁿ is made by writing n into the bits of an exponent; in two factors, so that results below the
+    smallest normal number are rounded and not lost, and those above the largest are infinite. x is
+    first brought into the range where something happens; a NaN is put back at the end.
+    """
+    if DOUBLE:
+        t = x if x > f(-746.0) else f(-746.0)
+        t = t if t < f(710.0) else f(710.0)
+    else:
+        t = x if x > f(-105.0) else f(-105.0)
+        t = t if t < f(89.0) else f(89.0)
+    n = np.floor(t * f(1.4426950408889634) + f(0.5))
+    if DOUBLE:
+        r = (t - n * f(0.6931471803691238)) - n * f(1.9082149292705877e-10)
+        p = r * f(1 / 6227020800) + f(1 / 479001600)
+        p = p * r + f(1 / 39916800)
+        p = p * r + f(1 / 3628800)
+        p = p * r + f(1 / 362880)
+        p = p * r + f(1 / 40320)
+        p = p * r + f(1 / 5040)
+    else:
+        r = (t - n * f(0.693359375)) - n * f(-2.1219444005469057e-4)
+        p = f(1 / 5040)
+    p = p * r + f(1 / 720)
+    p = p * r + f(1 / 120)
+    p = p * r + f(1 / 24)
+    p = p * r + f(1 / 6)
+    p = p * r + f(0.5)
+    p = p * r + f(1.0)
+    p = p * r + f(1.0)
+    k = whole(n)
+    half = whole(k >> whole(1))
+    one = whole(whole(half + whole(BIAS)) << whole(BITS)).view(f)
+    other = whole(whole(k - half + whole(BIAS)) << whole(BITS)).view(f)
+    y = p * one * other
+    return y if x == x else x
+
+
+@precise_helper
+def sigmoid(x):
+    """σ(x) = 1/(1 + e⁻ˣ), to the last digits also where it is small; 0 where e⁻ˣ is infinite."""
+    return f(1.0) / (f(1.0) + exp(-x))
+
+
+@precise_helper
+def largest(row):
+    """The largest number of a row: the maximum of integers in the same order as the numbers.
+
+    LLVM does not vectorise a maximum of floats unless it may ignore NaN. The bits of a float, read
+    as an integer, are in order if it is positive; the lower bits of a negative one are reversed. A
+    NaN comes out first or last: what subtracts this maximum from the row is NaN there anyway.
+    """
+    bits = row.view(whole)
+    most = ordered(bits[0])
+    for j in range(bits.size):
+        most = max(most, ordered(bits[j]))
+    return whole(ordered(most)).view(f)
+
+
+@precise_helper
+def ordered(b):
+    """The bits of a float as an integer in the order of the floats, and from there to the bits."""
+    sign = whole(b >> whole(63 if DOUBLE else 31))  # −1 for a negative number, else 0
+    return whole(b ^ whole(sign & whole(0x7FFFFFFFFFFFFFFF if DOUBLE else 0x7FFFFFFF)))
+
+
+@precise_helper
+def less_both(x, a, b):
+    """(x − a) − b, in this order: x − (a + b), which LLVM prefers in a loop, loses b's digits."""
+    return (x - a) - b

@@ -1,0 +1,161 @@
+"""Layer norm and RMS norm as loops over rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arrays.reductions import row_sum
+from ..norm import LayerNorm, RmsNorm
+from .compiling import kernel, shared
+from .twin import Loop, dense, in_rows, rows, vector
+
+__all__ = ["LoopLayerNorm", "LoopRmsNorm"]
+
+f: Any = np.float64  # in a compiled copy the arrays' dtype
+
+
+@kernel
+def layer_norm(x, w, b, y, xhat, r, eps, start, stop):
+    """y = w·x̂ + b,   x̂ = (x − μ)·r,   r = 1/√(σ² + ε)."""
+    n = f(x.shape[1])
+    for i in range(start, stop):
+        xi, yi, hi = x[i], y[i], xhat[i]
+        total = f(0.0)
+        for j in range(xi.size):
+            total += xi[j]
+        mean = total / n
+        squares = f(0.0)
+        for j in range(xi.size):
+            d = xi[j] - mean
+            squares += d * d
+        ri = f(1.0) / np.sqrt(squares / n + f(eps))
+        r[i] = ri
+        for j in range(xi.size):
+            hi[j] = (xi[j] - mean) * ri
+        for j in range(xi.size):
+            yi[j] = hi[j] * w[j] + b[j]
+
+
+@kernel
+def layer_norm_back(g, xhat, r, w, gx, part, strip, start, stop):
+    """∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂)),   u = g·w;   part: Σ g·x̂ and Σ g of each strip."""
+    n = f(g.shape[1])
+    for s in range(start, stop):
+        gw, gb = part[0, s], part[1, s]
+        gw[:] = f(0.0)
+        gb[:] = f(0.0)
+        for i in range(s * strip, min(s * strip + strip, g.shape[0])):
+            gi, hi, xi = g[i], xhat[i], gx[i]
+            first, second = f(0.0), f(0.0)
+            for j in range(gi.size):
+                u = gi[j] * w[j]
+                xi[j] = u
+                first += u
+                second += u * hi[j]
+            first /= n
+            second /= n
+            for j in range(gi.size):
+                xi[j] = r[i] * (xi[j] - first - hi[j] * second)
+            for j in range(gi.size):
+                gw[j] += gi[j] * hi[j]
+            for j in range(gi.size):
+                gb[j] += gi[j]
+
+
+def strips(n: int) -> tuple[int, int]:
+    """(rows of a strip, number of strips): from n alone, and so a sum over strips too.
+
+    A strip's rows are added one after another, the strips in groups: few enough to keep the digits.
+    """
+    strip = min(max(32, -(-n // 64)), 1024)
+    return strip, -(-n // strip)
+
+
+@kernel
+def rms_norm(x, w, y, r, eps, start, stop):
+    """y = w·x̂,   x̂ = x·r,   r = 1/√(mean(x²) + ε)."""
+    n = f(x.shape[1])
+    for i in range(start, stop):
+        xi, yi = x[i], y[i]
+        squares = f(0.0)
+        for j in range(xi.size):
+            squares += xi[j] * xi[j]
+        ri = f(1.0) / np.sqrt(squares / n + f(eps))
+        r[i] = ri
+        for j in range(xi.size):
+            yi[j] = xi[j] * ri * w[j]
+
+
+@kernel
+def rms_norm_back(g, x, r, w, gx, part, strip, start, stop):
+    """∂L/∂x = r·(u − x·r²·mean(u·x)),   u = g·w;   part: Σ g·x·r of each strip."""
+    n = f(g.shape[1])
+    for s in range(start, stop):
+        gw = part[s]
+        gw[:] = f(0.0)
+        for i in range(s * strip, min(s * strip + strip, g.shape[0])):
+            gi, hi, xi, ri = g[i], x[i], gx[i], r[i]
+            total = f(0.0)
+            for j in range(gi.size):
+                u = gi[j] * w[j]
+                xi[j] = u
+                total += u * hi[j]
+            scale = ri * ri * (total / n)
+            for j in range(gi.size):
+                xi[j] = ri * (xi[j] - hi[j] * scale)
+            for j in range(gi.size):
+                gw[j] += gi[j] * hi[j] * ri
+
+
+class LoopLayerNorm(Loop, LayerNorm):
+    """Saves what the NumPy class saves."""
+
+    @classmethod
+    def takes(cls, x, w=None, b=None, eps=1e-5):
+        return x.size > 0 and dense(x, w, b)
+
+    def forward(self, x, w=None, b=None, eps=1e-5):
+        y, xhat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+        r, c = np.empty(x.shape[:-1] + (1,), x.dtype), x.shape[-1]
+        args = rows(x), vector(w, c, 1.0, x), vector(b, c, 0.0, x)
+        shared(layer_norm, r.size, x.size, *args, rows(y), rows(xhat), r.reshape(-1), float(eps))
+        self.saved = xhat, r, w
+        return y
+
+    def backward(self, g):
+        xhat, r, w = self.saved
+        needs = [*self.needs, False, False]
+        g, gx, c = in_rows(g), np.empty(g.shape, g.dtype), g.shape[-1]
+        strip, count = strips(r.size)
+        part = np.empty((2, count, c), g.dtype)
+        args = rows(g), rows(xhat), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
+        shared(layer_norm_back, count, g.size, *args)
+        gw, gb = (row_sum(part[i]) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
+        return gx if needs[0] else None, gw, gb
+
+
+class LoopRmsNorm(Loop, RmsNorm):
+    """Saves what the NumPy class saves."""
+
+    @classmethod
+    def takes(cls, x, w=None, eps=1e-6):
+        return x.size > 0 and dense(x, w)
+
+    def forward(self, x, w=None, eps=1e-6):
+        y, r = np.empty(x.shape, x.dtype), np.empty(x.shape[:-1] + (1,), x.dtype)
+        args = rows(x), vector(w, x.shape[-1], 1.0, x), rows(y), r.reshape(-1), float(eps)
+        shared(rms_norm, r.size, x.size, *args)
+        self.saved = x, r, w
+        return y
+
+    def backward(self, g):
+        x, r, w = self.saved
+        needs = [*self.needs, False]
+        g, gx, c = in_rows(g), np.empty(g.shape, g.dtype), g.shape[-1]
+        strip, count = strips(r.size)
+        part = np.empty((count, c), g.dtype)
+        args = rows(g), rows(x), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
+        shared(rms_norm_back, count, g.size, *args)
+        return gx if needs[0] else None, row_sum(part) if needs[1] else None  # (strips, C) -> (C)
