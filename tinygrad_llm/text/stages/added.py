@@ -1,4 +1,4 @@
-"""Tokens that are found as they stand in a text: many texts searched for at once."""
+"""Tokens that are found as they stand in a text: a search for many texts together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import NamedTuple
 from ..split import SPACE
 from .part import Part
 
-__all__ = ["AddedToken", "Finder", "read_added_tokens"]
+__all__ = ["MARK", "AddedToken", "Finder", "cut_at_tokens", "read_added_tokens"]
 
+MARK = "\ufdd0"  # not a character, by Unicode's definition; hides a spelled token
 LONGEST = 1024  # characters of an added token
 _WORD = re.compile(r"\w")
 _SPACES_BEFORE = re.compile(rf"[{SPACE}]*\Z")
@@ -79,7 +80,7 @@ class Finder:
         lengths: dict[str, set[int]] = {}
         for text in self.texts:
             lengths.setdefault(text[0], set()).add(len(text))
-        return {c: sorted(found, reverse=True) for c, found in lengths.items()}
+        return {c: sorted(different, reverse=True) for c, different in lengths.items()}
 
     @cached_property
     def _first(self) -> re.Pattern[str]:
