@@ -167,7 +167,9 @@ def _is_published(name: str) -> bool:
 
     path = Path(name)
     if path.is_dir():
-        return any((path / file).is_file() for file in ("config.json", "params.json"))
+        ours = (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
+        theirs = any((path / file).is_file() for file in ("config.json", "params.json"))
+        return theirs and not ours  # a run has a config.json too
     return path.is_file() or name in {**PRETRAINED, **PACKAGED}
 
 
