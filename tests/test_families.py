@@ -743,3 +743,23 @@ def test_a_run_has_no_chat_template(tmp_path, monkeypatch, capsys):
     assert pretrain("--steps", "2", "--out", "made") == 0
     assert run("generate", "made", "--chat", "--prompt", "to") != 0
     assert "has no chat template: leave --chat" in capsys.readouterr().err
+
+
+@every_decoder
+def test_a_classifier_of_any_family(family):
+    from tinygrad_llm.models import GPTClassifier
+
+    model = tiny(family)
+    for causal in (True, False):
+        classifier = GPTClassifier.from_gpt(
+            model, 3, pool="mean", causal=causal, pad_token_id=0, drop_rate=0.1
+        )
+        assert classifier.model.config.drop_rate == 0.1
+        texts = tg.tensor([[3, 1, 7, 2, 0, 0], [9, 4, 1, 2, 3, 5]])
+        classifier.loss(texts, tg.tensor([2, 0])).backward()
+        assert all(p.grad is not None for p in classifier.parameters())
+        classifier.eval()
+        assert np.allclose(
+            classifier(texts).array[0], classifier(texts[:1, :4]).array[0], atol=1e-5
+        )
+    assert np.array_equal(logits(model), logits(tiny(family)))
