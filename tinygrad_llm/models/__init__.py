@@ -35,6 +35,7 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
 registry.register(Llama, LlamaConfig, names=llama_names, presets=LLAMA_PRESETS)
@@ -77,5 +78,6 @@ __all__ = [
     "from_pretrained",
     "load_gpt2",
     "registry",
+    "resize_vocabulary",
     "save_pretrained",
 ]

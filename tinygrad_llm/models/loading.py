@@ -23,9 +23,10 @@ from ..weights.families.table import Weight, check, to_huggingface, without_pref
 from ..weights.formats.safetensors import save_file
 from ..weights.sources import INDEX_FILES, WHOLE_FILES, Source
 from .base import LanguageModel
+from .quantizing import fill_quantized
 from .registry import Family
 
-__all__ = ["SHARD_BYTES", "default_dtype", "load_family", "save_family"]
+__all__ = ["SHARD_BYTES", "default_dtype", "load_family", "published", "save_family"]
 
 SHARD_BYTES = 5_000_000_000  # of one file of weights: more goes into the next
 HEAD, EMBEDDING = "out_head.weight", "tok_emb.weight"
@@ -62,14 +63,20 @@ class _Renamed:
     def read(self, name: str) -> np.ndarray:
         return self.source.read(self._names[name])
 
+    def stored(self, name: str) -> Any:
+        """A GGUFSource's."""
+        return self.source.stored(self._names[name])  # type: ignore[attr-defined]
+
 
 def load_family(
-    family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None
-) -> LanguageModel:
+    family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None,
+    quantize: str | None = None,
+) -> LanguageModel:  # fmt: skip
     """The model of a family with the weights of a source, in evaluation mode.
 
     changes: fields of the family's config, in place of those that config.json says; what the
     weights fix cannot change. dtype: of the parameters, float32 if None.
+    quantize: the format in which matrices stay, see from_pretrained
     Raises: ValueError for missing and unexpected weights, wrong shapes (with both shapes), a broken
     config.json; TypeError for a weight that is not floating-point, or an unknown field.
     """
@@ -89,9 +96,11 @@ def load_family(
     config = _changed(family, stored, {**changes, "tie_weights": tied}, source.where)
     with default_dtype(dtype):
         model: Any = skip_init(family.model, config)
+    if quantize is not None:
+        fill_quantized(model, expected, renamed, quantize)
     own = dict(model.named_parameters())
     filled = fill(own, expected, renamed)
-    if not tied and HEAD not in filled:  # a tied head that becomes separate
+    if not tied and HEAD in own and HEAD not in filled:  # a tied head that becomes separate
         own[HEAD].array[...] = own[EMBEDDING].array
     model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
@@ -171,6 +180,13 @@ def save_family(
     Weights of more than shard_bytes go into several files with an index.
     Raises: OSError if the disk refuses.
     """
+    weights, config = published(family, model)
+    write_weights(folder, weights, model.state_dict(), shard_bytes)
+    write_config(folder, config)
+
+
+def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
+    """(the table of this model's weights but a tied output layer; the object of config.json)."""
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}
@@ -179,11 +195,9 @@ def save_family(
         for theirs, weight in names.weights(stored).items()
         if not (tied and weight.name == HEAD)
     }
-    state = model.state_dict()
-    write_weights(folder, weights, state, shard_bytes)
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
     tokens = {**dict.fromkeys(TOKEN_IDS), **model.token_ids}  # null: not the family's default
-    write_config(folder, {**tokens, **names.write_config(stored), "dtype": dtype})
+    return weights, {**tokens, **names.write_config(stored), "dtype": dtype}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

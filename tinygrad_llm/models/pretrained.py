@@ -16,16 +16,21 @@ from typing import Any
 
 from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.untrusted import describe
+from ..layers.quantized import quantize as quantize_layers
 from ..nn.utils import skip_init
 from ..tensor import dtypes
+from ..weights import packaged
 from ..weights.families import gpt2
+from ..weights.families.gguf_names import GGUFSource
 from ..weights.families.llama_meta import PARAMS, MetaFolder
 from ..weights.families.table import listed
+from ..weights.formats.gguf import is_gguf
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
 from .base import LanguageModel
 from .gpt import GPT, GPTConfig
 from .loading import SHARD_BYTES, default_dtype, load_family, save_family
+from .quantizing import AS_STORED, check_quantize
 from .registry import Family, families, of
 
 __all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
@@ -131,7 +136,7 @@ def open_source(path: str | Path) -> Source:
     """
     if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
         return MetaFolder(path)
-    return open_huggingface(path)
+    return GGUFSource(path) if is_gguf(path) else open_huggingface(path)
 
 
 def _family_for(source: Source) -> Family | None:
@@ -159,9 +164,10 @@ def _family_for(source: Source) -> Family | None:
     return readable[kind]
 
 
-def _load(path: Path, changes: dict[str, Any], dtype: Any) -> LanguageModel:
+def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> LanguageModel:
     """The language model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
+    check_quantize(quantize, source)
     family = _family_for(source)
     if family is None and not any("wte" in name for name in source.names()):
         raise ValueError(
@@ -169,9 +175,20 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any) -> LanguageModel:
             f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
             f"{listed(sorted(source.names())) or 'no arrays at all'}"
         )
+    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
+        fields = gpt2.read_config(source.config, source.where)
+        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
+        return _quantized(model, quantize)
     if family is None or family.load is not None:
-        return load_gpt2(path, dtype=dtype, **changes)
-    return load_family(family, source, changes, dtype)
+        return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
+    return load_family(family, source, changes, dtype, quantize)
+
+
+def _quantized(model: LanguageModel, kind: str | None) -> LanguageModel:
+    """A GPT-2, whose matrices a GGUF file holds turned, with its weights in a format."""
+    if kind is not None:
+        quantize_layers(model, "q8_0" if kind == AS_STORED else kind)
+    return model
 
 
 def save_pretrained(
@@ -240,13 +257,16 @@ PRETRAINED: dict[str, RemoteFile] = {
 
 
 def from_pretrained(
-    name: str | Path, dtype: dtypes.dtype | None = None, *, progress: Progress | None = None,
-    timeout: float = 30.0, **config_changes: Any,
+    name: str | Path, dtype: dtypes.dtype | None = None, *, quantize: str | None = None,
+    progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any,
 ) -> LanguageModel:  # fmt: skip
     """A language model by its name, or from a folder or file of weights; in evaluation mode.
 
-    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them, or a path. In a
-        folder as transformers writes it config.json says which model it is.
+    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them; one of
+        weights.packaged, such as "smollm2-135m-instruct"; or a path. In a folder as transformers
+        writes it config.json says which model it is, in a GGUF file its metadata.
+    quantize: the format in which matrices stay in memory, frozen: "int8", "q8_0", "q4_0", "q4_1",
+        "nf4", or "gguf" as a GGUF file stores them; None for floats
     dtype: of the parameters, float32 if None; progress, timeout: see downloads.fetch
     config_changes: fields of the model's config, e.g. drop_rate=0.0 or a shorter context_length
 
@@ -262,13 +282,18 @@ def from_pretrained(
     published = {file: family for family in families() for file in family.files}
     if name not in published:
         if Path(name).exists():
-            return _load(Path(name), config_changes, dtype)
+            return _load(Path(name), config_changes, dtype, quantize)
+        if name in packaged.PACKAGED:
+            path = packaged.find(name, progress=progress, timeout=timeout)
+            return _load(path, config_changes, dtype, quantize)
+        known = ", ".join([*published, *packaged.PACKAGED])
         raise ValueError(
-            f"no pretrained model is called {str(name)!r}; there are {', '.join(published)}, and "
-            "there is no file or folder of this name"
+            f"no pretrained model is called {str(name)!r}; there are {known}, and there is no file "
+            "or folder of this name"
         )
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
-    return _published_gpt2(str(name), path, config_changes, dtype)
+    check_quantize(quantize, path)
+    return _quantized(_published_gpt2(str(name), path, config_changes, dtype), quantize)
 
 
 def _published_gpt2(
