@@ -18,8 +18,8 @@ FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention
 class AlternatingConfig(DecoderConfig):
     """DecoderConfig's fields and the kind of each block.
 
-    layer_types   for each block "full_attention" or the family's other kind; if None every
-                  FULL_EVERY-th block is full
+    layer_types   for each block "full_attention" or the family's other kind; None if every
+                  FULL_EVERY-th block is full, which a list that says just this becomes
 
     Raises: ValueError if layer_types does not fit n_layers, or names another kind.
     """
@@ -33,10 +33,7 @@ class AlternatingConfig(DecoderConfig):
         super().__post_init__()
         types = self.layer_types
         if types is None:
-            types = tuple(
-                self.OTHER if (i + 1) % self.FULL_EVERY else FULL for i in range(self.n_layers)
-            )
-            object.__setattr__(self, "layer_types", types)  # the dataclass is frozen
+            return
         if len(types) != self.n_layers:
             raise ValueError(
                 f"{type(self).__name__}: layer_types must have one type for each of the "
@@ -47,10 +44,14 @@ class AlternatingConfig(DecoderConfig):
                 f"{type(self).__name__}: layer_types must be {FULL} or {self.OTHER}, got "
                 f"{', '.join(sorted(set(types)))}"
             )
+        if all((kind == FULL) == ((i + 1) % self.FULL_EVERY == 0) for i, kind in enumerate(types)):
+            object.__setattr__(self, "layer_types", None)  # the dataclass is frozen
 
     def is_full(self, i: int) -> bool:
         """Whether block i sees all tokens before it by attention."""
-        return self.layer_types is not None and self.layer_types[i] == FULL
+        if self.layer_types is None:
+            return (i + 1) % self.FULL_EVERY == 0
+        return self.layer_types[i] == FULL
 
 
 @dataclass(frozen=True)

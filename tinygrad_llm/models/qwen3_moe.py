@@ -94,16 +94,11 @@ class Qwen3Moe(Decoder):
         """The mean cross-entropy of targets (B, T); in training with load_balancing_loss; 0-d.
 
         See LanguageModel.loss. In training router_aux_loss_coef·load_balancing_loss is added.
-        Raises: RuntimeError if the shapes differ, or for gradient checkpointing with this loss.
+        Raises: RuntimeError if the shapes differ.
         """
         share = self.config.router_aux_loss_coef
         if not self.training or not share:
             return super().loss(idx, targets, ignore_index)
-        if self.gradient_checkpointing:
-            raise RuntimeError(
-                "the load-balancing loss needs the routers' graph, which gradient checkpointing "
-                "drops: set router_aux_loss_coef=0, or call gradient_checkpointing_disable()"
-            )
         with collected_router_logits() as logits:
             loss = super().loss(idx, targets, ignore_index)
         return loss + load_balancing_loss(logits, self.config.n_experts_per_token) * share

@@ -3,6 +3,7 @@
 Shapes: B batch, H heads, T time, K channels of a key, D channels of a value, N chunks of C tokens.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..arrays.devices import xp_of
@@ -42,7 +43,7 @@ class GatedDeltaRule(Op):
         return y
 
     def backward(self, g):
-        parts, inverse, delta, states = self.saved
+        *parts, inverse, delta, states = self.saved
         q, k, v, b, beta = parts
         T, g = g.shape[2], chunked(g, k.shape[3])  # (B, H, N, C, D)
         f = factors(parts)
@@ -99,7 +100,7 @@ def before(a: Any) -> Any:
     return total
 
 
-def factors(parts: tuple) -> Factors:
+def factors(parts: Sequence[Any]) -> Factors:
     """The factors of chunks (q, k, v, b, β), each (B, H, N, C, ...)."""
     q, k, _, b, _ = parts
     xp = xp_of(k)
@@ -136,7 +137,7 @@ def in_chunks(
         delta[:, :, n] -= known[:, :, n] @ state
         y[:, :, n] = f.early_q[:, :, n] @ state + f.P[:, :, n] @ delta[:, :, n]
         state = f.end[:, :, n] * state + swap(f.late[:, :, n]) @ delta[:, :, n]
-    return joined(y, T), state, (parts, inverse, delta, states)
+    return joined(y, T), state, (*parts, inverse, delta, states)
 
 
 def step(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> tuple[Any, Any]:

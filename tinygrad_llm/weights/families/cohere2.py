@@ -49,7 +49,7 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **written,
         "layer_norm_eps": written.pop("rms_norm_eps"),
-        "layer_types": list(fields["layer_types"]),
+        "layer_types": list(mixed.kinds_of(fields, 4)),
         "sliding_window": fields["window"],
         "logit_scale": fields["logit_scale"],
         "attention_bias": False,

@@ -68,7 +68,7 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
         del written[name]
     return {
         **written,
-        **mixed.write_ropes(fields),
+        **mixed.write_ropes(fields, 6),
         "hidden_activation": FIXED["hidden_activation"][0],
         "query_pre_attn_scalar": fields["query_pre_attn_scalar"],
         "attention_bias": False,

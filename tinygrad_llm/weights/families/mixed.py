@@ -8,7 +8,7 @@ from typing import Any
 from ...files.untrusted import describe
 from .config_json import layer_types, number, rope_of
 
-__all__ = ["FULL", "SLIDING", "kinds", "read_ropes", "write_ropes"]
+__all__ = ["FULL", "SLIDING", "kinds", "kinds_of", "read_ropes", "write_ropes"]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -30,6 +30,13 @@ def kinds(
     if every < 1:
         raise ValueError(f"{where}: {pattern} should be at least 1, got {every}")
     return tuple(other if (i + 1) % every else FULL for i in range(n_layers))
+
+
+def kinds_of(fields: Mapping[str, Any], every: int, other: str = SLIDING) -> tuple[str, ...]:
+    """The kind of each block, from a config's fields: None if each `every`-th is full."""
+    given = fields["layer_types"]
+    count = range(1, fields["n_layers"] + 1)
+    return tuple(given or (FULL if i % every == 0 else other for i in count))
 
 
 def read_ropes(
@@ -64,14 +71,17 @@ def read_ropes(
     return {"rope_base": theta, "rope_scaling": scaling, "local_rope_base": local}
 
 
-def write_ropes(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of config.json for both kinds of blocks, as transformers 5 reads them."""
+def write_ropes(fields: Mapping[str, Any], every: int) -> dict[str, Any]:
+    """The fields of config.json for both kinds of blocks, as transformers 5 reads them.
+
+    every: each how-many-th block is full if the fields do not say it
+    """
     full = {"rope_type": "default", **(fields["rope_scaling"] or {})}
     return {
         "rope_parameters": {
             FULL: {**full, "rope_theta": fields["rope_base"]},
             SLIDING: {"rope_type": "default", "rope_theta": fields["local_rope_base"]},
         },
-        "layer_types": list(fields["layer_types"]),
+        "layer_types": list(kinds_of(fields, every)),
         "sliding_window": fields["window"],
     }

@@ -49,4 +49,4 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     written = llama.write_common({**fields, "rope_scaling": None}, MODEL_TYPES[0], ARCHITECTURES[0])
     for name in ("rope_theta", "rope_scaling"):
         del written[name]
-    return {**written, **mixed.write_ropes(fields), "attention_bias": False}
+    return {**written, **mixed.write_ropes(fields, 4), "attention_bias": False}

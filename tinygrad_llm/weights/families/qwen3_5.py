@@ -73,7 +73,7 @@ def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
         "W": fields["conv_size"],
     }
     named = expanded(llama.TOP, letters, PREFIX)
-    for i, kind in enumerate(fields["layer_types"]):
+    for i, kind in enumerate(mixed.kinds_of(fields, 4, LINEAR)):
         named |= expanded(BLOCKS[kind], letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")
     return named | expanded(llama.HEAD, letters)
 
@@ -120,6 +120,6 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
         **share,
         "rope_parameters": {**written["rope_parameters"], **share},
         "rope_scaling": None,
-        "layer_types": list(fields["layer_types"]),
+        "layer_types": list(mixed.kinds_of(fields, 4, LINEAR)),
         "attention_bias": False,
     }
