@@ -111,7 +111,9 @@ def dynamic_frequencies(
     """A larger base for texts that are longer than the original context, n tokens.
 
     base·(factor·T/n − factor + 1)^(dim/(dim − 2)) for a text of T = max(length, n) tokens, so that
-    shorter texts are as before. Peng et al. (2023), "YaRN", section 3.2 ("Dynamic NTK").
+    shorter texts are as before.
+    Raises: ValueError if dim is less than 4. Peng et al. (2023), "YaRN", section 3.2 ("Dynamic
+    NTK").
     """
     if dim < 4:
         raise ValueError(f"Rotary: scaling 'dynamic' needs at least 4 turned channels, got {dim}")

@@ -12,6 +12,7 @@ from .base import LanguageModel, Model, ModelConfig
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .decoder import Decoder
 from .gpt import GPT, GPTConfig
+from .gpt import PRESETS as GPT_PRESETS
 from .llama import PRESETS as LLAMA_PRESETS
 from .llama import Llama, LlamaConfig
 from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
@@ -20,7 +21,7 @@ from .qwen2 import Qwen2, Qwen2Config
 from .qwen3 import PRESETS as QWEN3_PRESETS
 from .qwen3 import Qwen3, Qwen3Config
 
-registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
+registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
 registry.register(Llama, LlamaConfig, names=llama_names, presets=LLAMA_PRESETS)
 registry.register(Qwen2, Qwen2Config, names=qwen2_names, presets=QWEN2_PRESETS)
 registry.register(Qwen3, Qwen3Config, names=qwen3_names, presets=QWEN3_PRESETS)

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .. import nn, random
-from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..layers.attention import Attention
 from ..layers.cache import Cache
 from ..layers.head import head_loss
-from ..tensor import Tensor, device, wrap
+from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
+from .padding import padded_places, padding_counts, padding_of
 
 _Some = TypeVar("_Some", bound="Model")
 _Kind = TypeVar("_Kind", bound="LanguageModel")
@@ -96,69 +96,6 @@ def matrix_flops_per_token(model: nn.Module) -> float:
     return sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
 
 
-def _counts(padding: Tensor, batch: int) -> Any:
-    """The checked array of `padding`, (B) int64.
-
-    Raises: TypeError if it is not a tensor of integers; ValueError if its shape is not (B,) or a
-    number is negative.
-    """
-    if not isinstance(padding, Tensor) or padding.array.dtype.kind not in "iu":
-        what = padding.dtype if isinstance(padding, Tensor) else type(padding).__name__
-        raise TypeError(f"padding must be a tensor of integers, one for each row, got {what}")
-    if tuple(padding.shape) != (batch,):
-        raise ValueError(
-            f"padding must have one number for each of the {batch} rows, got the shape "
-            f"{tuple(padding.shape)}"
-        )
-    if (padding.array < 0).any():
-        raise ValueError(f"padding must be at least 0, got {padding.array.min()}")
-    return padding.array.astype("int64", copy=False)
-
-
-def _padding_of(attention_mask: Tensor, batch: int, time: int) -> Tensor | None:
-    """How many zeros stand at the left of each row of an attention_mask (B, S): (B) int64, or None.
-
-    None if there are none. Zeros at the right hide nothing: no token looks at those after it.
-    Raises: TypeError if it is not a tensor of integers or bools; ValueError if its shape does not
-    fit, if it holds other numbers than 0 and 1, or if zeros stand between ones.
-    """
-    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
-        kind = type(attention_mask).__name__
-        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else kind
-        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
-    if tuple(attention_mask.shape) != (batch, time):
-        raise ValueError(
-            f"attention_mask must have one number for each token, those in the cache too, the shape "
-            f"{(batch, time)}, got {tuple(attention_mask.shape)}"
-        )
-    mask = attention_mask.array
-    real = mask != 0  # (B, S)
-    if mask.dtype.kind != "b" and (mask * mask != mask).any():
-        raise ValueError("attention_mask must hold 0 for padding and 1 for tokens only")
-    if (real[:, 1:] > real[:, :-1]).sum(-1).max(initial=0) > 1 or (
-        (real[:, 1:] > real[:, :-1]).any(-1) & real[:, :1].any(-1)
-    ).any():
-        raise ValueError(
-            "attention_mask must have its zeros at the left or the right of each row, not between "
-            "ones; hidden_states takes any mask"
-        )
-    if bool(real[:, :1].all()):
-        return None
-    zeros = (~real).cumprod(-1).sum(-1)  # (B, S) -> (B): until the first one
-    return wrap(zeros.astype("int64"))
-
-
-def _padded_places(past: int, T: int, padding: Any) -> tuple[Tensor, Tensor]:
-    """Positions (B, T) and mask (B, 1, T, S) of T columns after `past`, with `padding` (B)."""
-    keys = xp_of(padding).arange(past + T)  # (S)
-    columns = keys[past:]  # (T)
-    positions = (columns - padding[:, None]).clip(0, None)  # (T) - (B, 1) -> (B, T)
-    queries = columns[:, None]  # (T, 1)
-    seen = (keys <= queries) & (keys >= padding[:, None, None])  # (T, S), (B, 1, S) -> (B, T, S)
-    seen |= keys == queries  # (T, S): padding looks at itself
-    return wrap(positions), wrap(seen[:, None])  # (B, T), (B, 1, T, S)
-
-
 class Model(nn.Module):
     """What every model answers, a language model or one that is made of it.
 
@@ -223,6 +160,7 @@ class LanguageModel(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.token_ids: dict[str, Any] = {}  # those of a config.json, which save_pretrained writes
         self.gradient_checkpointing = False
 
     @property
@@ -252,6 +190,7 @@ class LanguageModel(Model):
             parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
         other.to(first.dtype).to(first.device)
         other.load_state_dict(self.state_dict())
+        other.token_ids = dict(self.token_ids)
         return other
 
     def hidden_states(
@@ -300,7 +239,7 @@ class LanguageModel(Model):
             )
         if padding is None:
             return arange(past, past + T, device=idx.device), mask  # (T)
-        return _padded_places(past, T, _counts(padding, B))
+        return padded_places(past, T, padding_counts(padding, B))
 
     def through_blocks(
         self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any
@@ -334,7 +273,7 @@ class LanguageModel(Model):
             if padding is not None:
                 raise ValueError("pass an attention_mask or padding, not both: they say the same")
             past = 0 if cache is None else len(cache)
-            padding = _padding_of(attention_mask, idx.shape[0], past + idx.shape[-1])
+            padding = padding_of(attention_mask, idx.shape[0], past + idx.shape[-1])
         x = self.hidden_states(idx, cache, padding=padding)
         if last_only:
             x = x[:, -1:]  # (B, 1, C)

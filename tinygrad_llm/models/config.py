@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,9 @@ __all__ = [
     "optional",
     "positive",
 ]
+
+
+_Same = TypeVar("_Same", bound="ModelConfig")
 
 
 def _flag(value: Any) -> bool:
@@ -200,6 +203,10 @@ class ModelConfig(Config):
                 f"{type(self).__name__}: a model of these sizes has at least {float(n):.1e} "
                 f"parameters, which fit no memory: {self.summary()}"
             )
+
+    def resized(self: _Same, **sizes: Any) -> _Same:
+        """The config with these fields, and others that must fit them."""
+        return replace(self, **sizes)
 
     def least_parameters(self) -> int:
         """A number of parameters that the model has at least, without making it."""

@@ -6,8 +6,8 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from .. import nn
 from ..layers.cache import Cache
@@ -17,6 +17,9 @@ from .base import LanguageModel
 from .config import Config, ModelConfig, flag, fraction, integer, mapping, optional, positive
 
 __all__ = ["Decoder", "DecoderConfig"]
+
+
+_Same = TypeVar("_Same", bound="DecoderConfig")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,27 @@ class DecoderConfig(ModelConfig):
         """The angles that all blocks share; changes: other arguments of Rotary."""
         options = {"base": self.rope_base, "scaling": self.rope_scaling, **changes}
         return Rotary(self.head_dim, **options)
+
+    def resized(self: _Same, **sizes: Any) -> _Same:
+        """The config with these fields; others keep their proportions to emb_dim and n_heads.
+
+        head_dim becomes emb_dim / n_heads, hidden_dim the nearest multiple of 8, and n_kv_heads the
+        largest divisor of n_heads that is not larger in proportion.
+        Raises: ValueError if emb_dim / n_heads is not an even number.
+        """
+        C, H = sizes.get("emb_dim", self.emb_dim), sizes.get("n_heads", self.n_heads)
+        if C % H or C // H % 2:
+            raise ValueError(
+                f"emb_dim / n_heads must be an even number, because rotary positions turn pairs of "
+                f"channels, got {C} / {H}"
+            )
+        most = max(1, H * self.n_kv_heads // self.n_heads)
+        following = {
+            "head_dim": C // H,
+            "hidden_dim": max(8, round(self.hidden_dim * C / self.emb_dim / 8) * 8),
+            "n_kv_heads": next(n for n in range(most, 0, -1) if H % n == 0),
+        }
+        return replace(self, **{**following, **sizes})
 
     def least_parameters(self) -> int:
         """The embedding, and the matrices of the blocks."""

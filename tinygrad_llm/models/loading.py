@@ -30,6 +30,7 @@ __all__ = ["SHARD_BYTES", "default_dtype", "load_family", "published", "save_fam
 
 SHARD_BYTES = 5_000_000_000  # of one file of weights: more goes into the next
 HEAD, EMBEDDING = "out_head.weight", "tok_emb.weight"
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")  # of config.json
 
 
 @contextmanager
@@ -80,11 +81,11 @@ def load_family(
     config.json; TypeError for a weight that is not floating-point, or an unknown field.
     """
     names: Any = family.names
-    known = {field.name for field in fields(family.config)}  # type: ignore[arg-type]
+    known = [field.name for field in fields(family.config)]  # type: ignore[arg-type]
     for name in changes:
         if name not in known:
             raise TypeError(f"{family.config.__name__} has no {name!r}; it has {', '.join(known)}")
-    stored = names.read_config(source.config, source.where)
+    stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
     expected = names.weights(stored)
     head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
@@ -101,6 +102,7 @@ def load_family(
     filled = fill(own, expected, renamed)
     if not tied and HEAD in own and HEAD not in filled:  # a tied head that becomes separate
         own[HEAD].array[...] = own[EMBEDDING].array
+    model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
 
 
@@ -126,6 +128,17 @@ def _is_tied(
     return bool(changes.get("tie_weights", not own))
 
 
+def _complete(family: Family, stored: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """All fields of the family's config, with those that it derives from others.
+
+    Raises: ValueError if these fields describe no model.
+    """
+    try:
+        return asdict(family.config(**stored))  # type: ignore[call-overload]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: its config.json describes no model: {error}") from None
+
+
 def _changed(
     family: Family, stored: Mapping[str, Any], changes: Mapping[str, Any], where: str
 ) -> Any:
@@ -134,13 +147,9 @@ def _changed(
     Raises: ValueError if a change would need weights of other shapes.
     """
     names: Any = family.names
-    try:
-        config = family.config(**stored)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: its config.json describes no model: {error}") from None
     for name, value in changes.items():
         changed = asdict(family.config(**{**stored, name: value}))  # type: ignore[call-overload]
-        if names.weights(changed) != names.weights(asdict(config)):  # type: ignore[call-overload]
+        if names.weights(changed) != names.weights(stored):
             raise ValueError(
                 f"{where}: {name} is {stored[name]} in the weights and cannot be {value}"
             )
@@ -187,7 +196,8 @@ def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], 
         if not (tied and weight.name == HEAD)
     }
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
-    return weights, {**names.write_config(stored), "dtype": dtype}
+    tokens = {**dict.fromkeys(TOKEN_IDS), **model.token_ids}  # null: not the family's default
+    return weights, {**tokens, **names.write_config(stored), "dtype": dtype}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -202,9 +212,11 @@ def write_weights(
     """Writes model.safetensors, or shards of it and their index."""
     shards = _shards(weights, state, shard_bytes)
     whole, index_file = (folder / name for name in (WHOLE_FILES[0], INDEX_FILES[0]))
+    before = {path for path in folder.glob("model-*-of-*.safetensors") if index_file.is_file()}
     if len(shards) == 1:
         save_file(dict(to_huggingface(weights, state)), whole, {"format": "pt"})
-        index_file.unlink(missing_ok=True)  # of weights that were there before
+        for path in (index_file, *before):  # of weights that were there before
+            path.unlink(missing_ok=True)
         return
     placed: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
@@ -216,7 +228,8 @@ def write_weights(
     index = {"metadata": {"total_size": total}, "weight_map": placed}
     with atomic_write(index_file) as out:
         out.write((json.dumps(index, indent=2) + "\n").encode())
-    whole.unlink(missing_ok=True)  # it would be read in place of the shards
+    for path in (whole, *before - {folder / file for file in placed.values()}):
+        path.unlink(missing_ok=True)  # a whole file would be read in place of the shards
 
 
 def _bytes(weight: Weight, state: Mapping[str, Any]) -> int:

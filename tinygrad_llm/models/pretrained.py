@@ -22,6 +22,8 @@ from ..tensor import dtypes
 from ..weights import packaged
 from ..weights.families import gpt2
 from ..weights.families.gguf_names import GGUFSource
+from ..weights.families.llama_meta import PARAMS, MetaFolder
+from ..weights.families.table import listed
 from ..weights.formats.gguf import is_gguf
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
@@ -132,6 +134,8 @@ def open_source(path: str | Path) -> Source:
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """
+    if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
+        return MetaFolder(path)
     return GGUFSource(path) if is_gguf(path) else open_huggingface(path)
 
 
@@ -169,6 +173,12 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None)
         fields = gpt2.read_config(source.config, source.where)
         model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
         return _quantized(model, quantize)
+    if family is None and not any("wte" in name for name in source.names()):
+        raise ValueError(
+            f"{source.where}: there is no config.json beside the weights, and without one they are "
+            f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
+            f"{listed(sorted(source.names())) or 'no arrays at all'}"
+        )
     if family is None or family.load is not None:
         return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
     return load_family(family, source, changes, dtype, quantize)

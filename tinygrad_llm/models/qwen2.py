@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import nn
 from ..layers.attention import Attention
@@ -21,6 +21,9 @@ from .decoder import Decoder, DecoderConfig
 __all__ = ["LAYER_TYPES", "PRESETS", "Qwen2", "Qwen2Block", "Qwen2Config", "WindowedConfig"]
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+_Same = TypeVar("_Same", bound="WindowedConfig")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class WindowedConfig(DecoderConfig):
             )
         if types is not None and LAYER_TYPES[1] in types and self.window is None:
             raise ValueError(f"{type(self).__name__}: {LAYER_TYPES[1]} needs a window, got None")
+
+    def resized(self: _Same, **sizes: Any) -> _Same:
+        """See DecoderConfig; all blocks are full unless sizes has layer_types."""
+        return super().resized(**{"layer_types": None, **sizes})
 
     def window_of(self, i: int) -> int | None:
         """The window of block i; None if it sees all tokens."""

@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "of",
     "register",
+    "trainable",
 ]
 
 
@@ -93,6 +94,14 @@ def of(model: object) -> Family | None:
     """The family of a model; None if its class is not registered."""
     family = _FAMILIES.get(type(model).__name__)
     return family if family is not None and family.model is type(model) else None
+
+
+def trainable() -> dict[str, Family]:
+    """The families that train from random weights, by the name that commands have for them.
+
+    The name is that of the class in small letters: "gpt", "llama". Their presets have a "tiny".
+    """
+    return {f.name.lower(): f for f in families() if "tiny" in f.presets}
 
 
 def describe(model: object) -> dict[str, Any] | None:

@@ -31,8 +31,9 @@ def number(where: str, name: str, value: Any, kind: Any) -> Any:
 
 
 def numbers(
-    where: str, config: Mapping[str, Any], names: Mapping[str, tuple[str, type, Any]]
-) -> dict[str, Any]:
+    where: str, config: Mapping[str, Any], names: Mapping[str, tuple[str, type, Any]],
+    file: str = "config.json",
+) -> dict[str, Any]:  # fmt: skip
     """Our field -> value of every field in `names`.
 
     names: field of config.json -> (our field, int or float, what its absence or null stands for;
@@ -43,7 +44,7 @@ def numbers(
     for theirs, (ours, kind, default) in names.items():
         value = config.get(theirs)
         if value is None and default is ...:
-            raise ValueError(f"{where}: config.json has no {theirs}")
+            raise ValueError(f"{where}: {file} has no {theirs}")
         fields[ours] = default if value is None else number(where, theirs, value, kind)
     return fields
 
