@@ -242,10 +242,11 @@ def other_functions(tree: ast.Module, module: ModuleType, imports: Imports) -> l
 
 def stub() -> str:
     """The whole text of the stub."""
-    import tinygrad_llm  # attaches the methods
+    from tinygrad_llm import functions
     from tinygrad_llm.tensor import tensor as module
 
-    assert isinstance(module, ModuleType) and tinygrad_llm
+    functions.load_all()  # attaches the methods
+    assert isinstance(module, ModuleType)
     tree = tree_of(str(module.__file__))
     cls = next(node for node in tree.body if isinstance(node, ast.ClassDef))
     names = {node.name for node in cls.body if isinstance(node, ast.FunctionDef)}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizer_files
 from mutations import change_bytes, change_json
 
 import tinygrad_llm as torch
@@ -257,6 +258,8 @@ def progress(folder: Path) -> Path:
 
 BAD = (ValueError, OSError)
 FILE_READERS = {
+    **{name: (write, tokenizer_files.use, BAD) for name, write in tokenizer_files.WRITERS.items()},
+    "tokenizer_config.json": (tokenizer_files.config, tokenizer_files.use_config, BAD),
     "BPE tokenizer": (tokenizer("bpe"), use_tokenizer, BAD),
     "character tokenizer": (tokenizer("char"), use_tokenizer, BAD),
     "word tokenizer": (tokenizer("words"), use_tokenizer, BAD),

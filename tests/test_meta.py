@@ -393,11 +393,6 @@ def test_every_file_says_what_it_holds(path):
     assert not text.strip() or ast.get_docstring(ast.parse(text)), path.name
 
 
-# Folders whose docstrings are not in the form of CONTRIBUTING.md yet.
-RAISES_NOT_DONE = {"cli"}
-RAISES_FILES = [path for path in FILES if path.relative_to(ROOT).parts[0] not in RAISES_NOT_DONE]
-
-
 def raised_in(function: ast.FunctionDef) -> set[str]:
     """What the statements of a function raise, without those of functions and classes within it."""
     raised, nodes = set(), list(function.body)
@@ -425,7 +420,7 @@ def functions_that_raise(tree: ast.Module) -> list[ast.FunctionDef]:
     ]
 
 
-@pytest.mark.parametrize("path", RAISES_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_docstrings_say_what_is_raised(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     silent = [
@@ -436,7 +431,7 @@ def test_docstrings_say_what_is_raised(path):
     assert not silent, silent
 
 
-@pytest.mark.parametrize("path", RAISES_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_raises_begins_a_line(path):
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     inside = [

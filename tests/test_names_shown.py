@@ -1,7 +1,11 @@
 """What help(), dir() and errors say about names."""
 
+import importlib
 import inspect
 import pydoc
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -126,3 +130,57 @@ def test_compile_says_what_it_does():
     assert "nothing is compiled" in torch.compile.__doc__ and "CUDAGraph" in torch.compile.__doc__
     layer = nn.Linear(2, 2)
     assert torch.compile(layer, mode="max-autotune", fullgraph=True) is layer
+
+
+def test_what_is_imported_later_is_where_the_tables_say():
+    from tinygrad_llm import functions, ops
+    from tinygrad_llm.autograd.engine import Op
+    from tinygrad_llm.tensor.tensor import attached
+
+    for name, file in torch._ELSEWHERE.items():
+        module = importlib.import_module(f"tinygrad_llm.{file}")
+        assert getattr(module, name) is getattr(torch, name), name
+    functions.load_all()
+    for file, names in functions._LATER.items():
+        here = f"tinygrad_llm.functions.{file}"
+        assert {n for n, f in attached.items() if getattr(f, "__module__", "") == here} == set(
+            names.split()
+        ), file
+    for file, names in ops._OPS.items():
+        module = importlib.import_module(f"tinygrad_llm.ops.{file}")
+        defined = {
+            name
+            for name, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Op) and name[0] != "_"
+            if value.__module__ == module.__name__
+        }
+        assert defined == set(names.split()), file
+        assert all(getattr(ops, name) is getattr(module, name) for name in defined)
+    with pytest.raises(AttributeError, match="no attribute 'Sofmax'"):
+        ops.Sofmax  # noqa: B018
+    assert {"Softmax", "Add"} <= set(dir(ops))
+
+
+def test_a_method_imports_its_file_and_star_takes_every_function():
+    """In a separate process: here everything has been imported."""
+    code = """
+        import sys
+        from tinygrad_llm import Tensor, tensor
+        assert "tinygrad_llm.functions.order" not in sys.modules
+        assert hasattr(Tensor, "topk") and Tensor.topk.__name__ == "topk"
+        assert "tinygrad_llm.functions.order" in sys.modules
+        x = tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        assert "tinygrad_llm.functions.running" not in sys.modules and "cumprod" in dir(x)
+        assert x.cumprod(1).tolist() == [[3.0, 3.0, 6.0]]
+        class Mine(Tensor): pass
+        assert Mine([2.0, 1.0]).sort().values.tolist() == [1.0, 2.0]
+        names = {}
+        exec("from tinygrad_llm import *", names)
+        assert {"randn", "sort", "Tensor", "save", "relu"} <= set(names) and "nn" not in names
+        from tinygrad_llm.utils.data import RandomSampler
+        import tinygrad_llm as torch
+        assert torch.default_generator.device == torch.device("cpu")
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

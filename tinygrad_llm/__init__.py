@@ -69,8 +69,6 @@ from .functions.creation.from_data import (
     frombuffer,
     tensor,
 )
-from .functions.creation.ranges import arange, linspace, logspace
-from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
 from .functions.elementary import (
     cos,
     cosh,
@@ -97,18 +95,7 @@ from .functions.elementary import (
     tanh,
     xlogy,
 )
-from .functions.gather import gather, scatter, scatter_add, scatter_reduce, take_along_dim
 from .functions.index import narrow, select
-from .functions.index_along import (
-    index_add,
-    index_copy,
-    index_fill,
-    index_put,
-    index_select,
-    masked_scatter,
-    masked_select,
-    take,
-)  # fmt: skip
 from .functions.linalg import (
     addmm,
     baddbmm,
@@ -123,8 +110,6 @@ from .functions.linalg import (
     tensordot,
     vdot,
 )
-from .functions.linear_algebra import det, logdet, slogdet
-from .functions.linear_algebra import inv as inverse
 from .functions.logic import (
     all,
     any,
@@ -139,27 +124,7 @@ from .functions.logic import (
     logical_or,
     logical_xor,
 )
-from .functions.order import argsort, median, quantile, sort, topk
 from .functions.properties import is_complex, is_floating_point, is_nonzero, is_tensor, numel
-from .functions.random import (
-    Generator,
-    bernoulli,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    multinomial,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-    seed,
-    set_rng_state,
-)
 from .functions.reductions import (
     amax,
     amin,
@@ -194,17 +159,6 @@ from .functions.rounding import (
     signbit,
     trunc,
 )
-from .functions.running import cummax, cummin, cumprod, cumulative_trapezoid, trapezoid
-from .functions.search import (
-    argwhere,
-    bincount,
-    bucketize,
-    count_nonzero,
-    isin,
-    nonzero,
-    searchsorted,
-    unique,
-)
 from .functions.selection import (
     clamp,
     clamp_max,
@@ -215,31 +169,7 @@ from .functions.selection import (
     nan_to_num,
     where,
 )
-from .functions.settings import (
-    compile,
-    get_default_device,
-    get_float32_matmul_precision,
-    get_num_threads,
-    set_default_device,
-    set_float32_matmul_precision,
-    set_num_threads,
-)
 from .functions.shape.broadcast import broadcast_shapes, broadcast_tensors, broadcast_to
-from .functions.shape.join import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    block_diag,
-    cat,
-    column_stack,
-    concat,
-    concatenate,
-    dstack,
-    hstack,
-    row_stack,
-    stack,
-    vstack,
-)
 from .functions.shape.reorder import (
     flip,
     fliplr,
@@ -254,8 +184,6 @@ from .functions.shape.reorder import (
     t,
     transpose,
 )
-from .functions.shape.repeat import repeat_interleave, tile
-from .functions.shape.split import chunk, dsplit, hsplit, split, tensor_split, unbind, vsplit
 from .functions.shape.views import flatten, ravel, reshape, squeeze, unflatten, unsqueeze
 from .functions.softmax import log_softmax, logsumexp, softmax
 from .tensor import Size, Tensor, device
@@ -294,72 +222,162 @@ from .tensor.formats import (
     preserve_format,
 )
 from .tensor.layout import layout, strided
-from .version import __version__
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 newaxis = None
 clip, negative, true_divide, divide = clamp, neg, div, div
 multiply, subtract, absolute = mul, sub, abs
-trapz = trapezoid
 
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends compiler cuda data distributed distributions files "
     "finetune functions generation layers linalg models multiprocessing nn ops optim random "
     "serialization study testing text training utils version weights"
 ).split()
-# Functions that are not methods of Tensor: their files are imported when first used.
-_ELSEWHERE = {
-    "cartesian_prod": "functions.creation.grids",
-    "cdist": "functions.distances",
-    "combinations": "functions.creation.grids",
-    "cosine_similarity": "functions.norm",
-    "dropout": "functions.dropout",
-    "embedding": "functions.embedding",
-    "gradcheck": "autograd.finite_differences",
-    "layer_norm": "functions.norm",
-    "load": "serialization",
-    "meshgrid": "functions.creation.grids",
-    "rms_norm": "functions.norm",
-    "save": "serialization",
-    "set_printoptions": "tensor.printing",
-    **dict.fromkeys(
+# Names that are imported when they are first used: the file, and what it has.
+_LATER = {
+    "amp": "GradScaler",
+    "autograd.finite_differences": "gradcheck",
+    "backends.elsewhere": "accelerator mps mtia xpu",
+    "cuda": "Event OutOfMemoryError Stream",
+    "functions.activation": "relu_",
+    "functions.complex_numbers": "complex conj imag polar real view_as_complex view_as_real",
+    "functions.conv": "conv1d",
+    "functions.creation.grids": "cartesian_prod combinations meshgrid",
+    "functions.creation.ranges": "arange linspace logspace",
+    "functions.creation.typed": (
         "FloatTensor DoubleTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor "
-        "CharTensor ByteTensor BoolTensor set_default_tensor_type".split(),
-        "functions.creation.typed",
+        "CharTensor ByteTensor BoolTensor set_default_tensor_type"
     ),
-    **dict.fromkeys(
-        "complex conj imag polar real view_as_complex view_as_real".split(),
-        "functions.complex_numbers",
+    "functions.diagonal": "diag diagonal trace tril tril_indices triu triu_indices",
+    "functions.distances": "cdist",
+    "functions.dropout": "dropout",
+    "functions.embedding": "embedding",
+    "functions.gather": "gather scatter scatter_add scatter_reduce take_along_dim",
+    "functions.index_along": (
+        "index_add index_copy index_fill index_put index_select masked_scatter masked_select take"
     ),
-    "UntypedStorage": "functions.storage",
-    **dict.fromkeys(
-        "use_deterministic_algorithms are_deterministic_algorithms_enabled typename "
-        "is_deterministic_algorithms_warn_only_enabled set_flush_denormal "
-        "get_num_interop_threads set_num_interop_threads".split(),
-        "functions.settings",
+    "functions.linear_algebra": "det inverse logdet slogdet",
+    "functions.norm": "cosine_similarity layer_norm rms_norm",
+    "functions.order": "argsort median quantile sort topk",
+    "functions.properties": "detach is_conj is_neg is_same_size is_signed",
+    "functions.random": (
+        "Generator bernoulli default_generator get_rng_state initial_seed manual_seed multinomial "
+        "normal rand rand_like randint randint_like randn randn_like randperm seed set_rng_state"
     ),
-    **dict.fromkeys("is_conj is_neg is_same_size is_signed".split(), "functions.properties"),
-    **dict.fromkeys("histc histogram".split(), "functions.search"),
-    **dict.fromkeys("Event OutOfMemoryError Stream".split(), "cuda"),
-    "GradScaler": "amp",
-    "conv1d": "functions.conv",
-    "detach": "functions.properties",
-    "relu_": "functions.activation",
-    "accelerator": "backends.elsewhere",
-    "mps": "backends.elsewhere",
-    "mtia": "backends.elsewhere",
-    "xpu": "backends.elsewhere",
+    "functions.running": "cummax cummin cumprod cumulative_trapezoid trapezoid trapz",
+    "functions.search": (
+        "argwhere bincount bucketize count_nonzero histc histogram isin nonzero searchsorted unique"
+    ),
+    "functions.settings": (
+        "are_deterministic_algorithms_enabled compile get_default_device "
+        "get_float32_matmul_precision get_num_interop_threads get_num_threads "
+        "is_deterministic_algorithms_warn_only_enabled set_default_device set_flush_denormal "
+        "set_float32_matmul_precision set_num_interop_threads set_num_threads typename "
+        "use_deterministic_algorithms"
+    ),
+    "functions.shape.join": (
+        "atleast_1d atleast_2d atleast_3d block_diag cat column_stack concat concatenate dstack "
+        "hstack row_stack stack vstack"
+    ),
+    "functions.shape.repeat": "repeat_interleave tile",
+    "functions.shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
+    "functions.storage": "UntypedStorage",
+    "serialization": "load save",
+    "tensor.printing": "set_printoptions",
+    "version": "__version__",
 }
+_ELSEWHERE = {name: file for file, names in _LATER.items() for name in names.split()}
 if _TYPE_CHECKING:
     from .autograd.finite_differences import gradcheck
     from .functions.creation.grids import cartesian_prod, combinations, meshgrid
+    from .functions.creation.ranges import arange, linspace, logspace
+    from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
     from .functions.distances import cdist
     from .functions.dropout import dropout
     from .functions.embedding import embedding
+    from .functions.gather import gather, scatter, scatter_add, scatter_reduce, take_along_dim
+    from .functions.index_along import (
+        index_add,
+        index_copy,
+        index_fill,
+        index_put,
+        index_select,
+        masked_scatter,
+        masked_select,
+        take,
+    )
+    from .functions.linear_algebra import det, inverse, logdet, slogdet
     from .functions.norm import cosine_similarity, layer_norm, rms_norm
+    from .functions.order import argsort, median, quantile, sort, topk
+    from .functions.random import (
+        Generator,
+        bernoulli,
+        default_generator,
+        get_rng_state,
+        initial_seed,
+        manual_seed,
+        multinomial,
+        normal,
+        rand,
+        rand_like,
+        randint,
+        randint_like,
+        randn,
+        randn_like,
+        randperm,
+        seed,
+        set_rng_state,
+    )
+    from .functions.running import (
+        cummax,
+        cummin,
+        cumprod,
+        cumulative_trapezoid,
+        trapezoid,
+        trapz,
+    )
+    from .functions.search import (
+        argwhere,
+        bincount,
+        bucketize,
+        count_nonzero,
+        histc,
+        histogram,
+        isin,
+        nonzero,
+        searchsorted,
+        unique,
+    )
+    from .functions.settings import (
+        compile,
+        get_default_device,
+        get_float32_matmul_precision,
+        get_num_threads,
+        set_default_device,
+        set_float32_matmul_precision,
+        set_num_threads,
+    )
+    from .functions.shape.join import (
+        atleast_1d,
+        atleast_2d,
+        atleast_3d,
+        block_diag,
+        cat,
+        column_stack,
+        concat,
+        concatenate,
+        dstack,
+        hstack,
+        row_stack,
+        stack,
+        vstack,
+    )
+    from .functions.shape.repeat import repeat_interleave, tile
+    from .functions.shape.split import chunk, dsplit, hsplit, split, tensor_split, unbind, vsplit
     from .serialization import load, save
     from .tensor.printing import set_printoptions
+    from .version import __version__
 
 
 def __getattr__(name: str) -> object:
@@ -373,6 +391,8 @@ def __getattr__(name: str) -> object:
         value = getattr(_importlib.import_module(f".{_ELSEWHERE[name]}", __name__), name)
         globals()[name] = value
         return value
+    if name == "__all__":  # what `from tinygrad_llm import *` takes
+        return [n for n in __dir__() if n not in _PACKAGES and not n.startswith("_")]
     from .tensor.missing_names import missing
 
     raise missing("tinygrad_llm", name, __dir__())

@@ -41,6 +41,10 @@ def doctor(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     strict: bool = typer.Option(False, "--strict", help="Exit with 1 if something is slow."),
 ) -> None:
+    """Examine this machine and print the report.
+
+    Raises: typer.Exit with code 1 if something is broken, or with --strict slow.
+    """
     from ..study.doctor import examine
 
     report = examine()

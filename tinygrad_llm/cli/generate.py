@@ -99,6 +99,11 @@ def generate(
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
     **sampling: Any,
 ) -> None:
+    """Print texts of a model as they are written.
+
+    Raises: BadValue if the checkpoint holds no tokenizer or is a classifier, or an option is out of
+    range.
+    """
     must_be("tokens", tokens >= 1, "at least 1", tokens)
     must_be("samples", samples >= 1, "at least 1", samples)
     seed = sampling["seed"]

@@ -68,6 +68,10 @@ def study(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     width: int | None = typer.Option(None, help="Columns of the output [the terminal's]."),
 ) -> None:
+    """Explain one op, layer, loss or optimizer, or list all of them.
+
+    Raises: BadValue if nothing has the name; typer.Exit with code 1 if a gradient is wrong.
+    """
     from ..study.explain.explanation import explain
     from ..study.explain.names import catalogue
     from ..study.explain.text import listing
@@ -105,6 +109,10 @@ def trace_command(
     plot: str | None = typer.Option(None, help="Write the plot to this PNG file."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
+    """Run a script and print what each op took.
+
+    Raises: BadValue if there is no such file, or --by is neither op nor module.
+    """
     from ..study.explain.explanation import plain_data
     from ..study.trace.recording import trace
 
@@ -139,6 +147,11 @@ def draw_command(
     out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
     fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),
 ) -> None:
+    """Draw the graph behind a script's variable, or one of the examples.
+
+    Raises: BadValue if the script has no such variable, the variable no graph, or --out another
+    ending than .svg and .html.
+    """
     from ..study.draw.drawing import draw
     from ..study.draw.graph import Recorder
     from ..study.draw.scenes import SCENES

@@ -1,6 +1,7 @@
 """PyTorch's functions over the ops: importing this package gives Tensor its methods.
 
-Files without a method, such as attention and the losses, are imported where they are used.
+Files without a method, such as attention and the losses, are imported where they are used, and so
+are those whose methods are rarer (`_LATER`): the first use of such a method imports its file.
 """
 
 import contextlib as _contextlib
@@ -8,37 +9,56 @@ import importlib as _importlib
 
 from ..arrays.devices import on_first_gpu_use as _on_first_gpu_use
 from ..arrays.twins import twins as _twins
+from ..tensor import attach_later as _attach_later
 from . import (
     activation,
     arithmetic,
     autocast,
     comparison,
     convert,
-    diagonal,
     elementary,
-    gather,
     index,
-    index_along,
     inplace,
     linalg,
-    linear_algebra,
     logic,
     next_functions,
-    order,
     properties,
-    random,
     reductions,
     rounding,
-    running,
-    sampling,
-    search,
     selection,
-    settings,
     softmax,
     storage,
 )
-from .creation import filled, from_data, ranges
-from .shape import broadcast, join, reorder, repeat, split, views
+from .creation import filled, from_data
+from .shape import broadcast, reorder, views
+
+# File: the methods that it attaches.
+_LATER = {
+    "diagonal": "diag diagonal trace tril triu",
+    "gather": (
+        "gather scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
+        "take_along_dim"
+    ),
+    "index_along": (
+        "index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
+        "index_select masked_scatter masked_scatter_ masked_select put_ take"
+    ),
+    "linear_algebra": "det inverse logdet slogdet",
+    "order": "argsort median quantile sort topk",
+    "running": "cummax cummin cumprod",
+    "sampling": "bernoulli bernoulli_ exponential_ multinomial normal_ random_ uniform_",
+    "search": "argwhere bincount count_nonzero histc histogram isin nonzero unique",
+    "shape.repeat": "repeat repeat_interleave tile",
+    "shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
+}
+for _file, _methods in _LATER.items():
+    _attach_later(f"{__name__}.{_file}", _methods)
+
+
+def load_all() -> None:
+    """Import every file that has methods, for those who list the methods of Tensor."""
+    for file in _LATER:
+        _importlib.import_module(f".{file}", __name__)
 
 
 def _install_cuda_ops() -> None:

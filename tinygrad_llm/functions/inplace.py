@@ -8,7 +8,6 @@ longer compute its backward; inplace_versions.py remembers the change, and backw
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from .. import ops
@@ -23,6 +22,7 @@ from ..tensor import Tensor, attach, dtypes, wrap
 from ..tensor.numbers import fitted
 from .method import method
 from .operands import as_operand, cast
+from .printed_names import passed_off_as
 
 
 def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -> Tensor:
@@ -168,7 +168,7 @@ def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:
         new = function(x, *args, **kwargs)
         return new if new is NotImplemented else write(self, new, name)
 
-    functools.update_wrapper(change, function)
+    passed_off_as(function, change)
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
     return change

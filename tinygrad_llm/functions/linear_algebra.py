@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import ops
 from ..arrays.devices import xp_of
@@ -15,11 +15,56 @@ from .creation.filled import eye
 from .method import function, method
 from .operands import cast
 from .reductions import norm as _vector_norm
-from .return_types import Eigh, Qr, Slogdet, Svd
 from .shape.broadcast import broadcast_shapes
 
 
 # ------------------------------------------------------------------------------------- checks
+def _printed(pair: Any, name: str) -> str:
+    fields = ",\n".join(f"{key}={value!r}" for key, value in pair._asdict().items())
+    return f"torch.return_types.{name}(\n{fields})"
+
+
+class Slogdet(NamedTuple):
+    """The sign of a determinant and the logarithm of its absolute value."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+    def __repr__(self) -> str:
+        return _printed(self, "linalg_slogdet")
+
+
+class Svd(NamedTuple):
+    """A = U·diag(S)·Vh."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+    def __repr__(self) -> str:
+        return _printed(self, "linalg_svd")
+
+
+class Qr(NamedTuple):
+    """A = Q·R."""
+
+    Q: Tensor
+    R: Tensor
+
+    def __repr__(self) -> str:
+        return _printed(self, "linalg_qr")
+
+
+class Eigh(NamedTuple):
+    """The eigenvalues of a symmetric matrix and its eigenvectors, as columns."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+    def __repr__(self) -> str:
+        return _printed(self, "linalg_eigh")
+
+
 def _matrices(name: str, *tensors: Tensor, square: bool = False) -> None:
     """Raises: RuntimeError if one is not a (batch of square) float32 or float64 matrices."""
     for x in tensors:
@@ -186,6 +231,9 @@ def inv(A: Tensor) -> Tensor:
     n = A.array.shape[-1]
     one = eye(n, dtype=A.dtype, device=A.device).expand(A.array.shape)  # (N, N) -> (..., N, N)
     return _solved("linalg.inv", lambda: ops.Solve.apply(A, one))
+
+
+inverse = inv
 
 
 @method

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, overload
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
 from ..tensor.numbers import PLAIN, number, plain
-from .printed_names import named
+from .printed_names import named, passed_off_as
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +47,10 @@ def function(function: F) -> F:
     return guarded(named(function))
 
 
+_are_plain = PLAIN.issuperset
+_are_numbers = (PLAIN - {Tensor}).issuperset
+
+
 def guarded(function: F, arguments_before: int = 0) -> F:
     """The function behind the one wrapper between the caller and every function.
 
@@ -73,11 +77,10 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     places, names = _takes_numbers(function)
     first = 0 if 0 in places else 1  # where numbers may begin
     only_numbers = places == tuple(range(first, len(places) + first))
-    fits = (PLAIN - {Tensor} if only_numbers else PLAIN).issuperset
-    fit_by_name = (PLAIN - {Tensor} if names else PLAIN).issuperset
+    fits = _are_numbers if only_numbers else _are_plain
+    fit_by_name = _are_numbers if names else _are_plain
     to_look_at = () if only_numbers else places
 
-    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
         if n > first:
@@ -109,7 +112,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
             raise error or TypeError(f"{function.__name__}(): got arguments that it does not know")
         return result
 
-    return cast(F, call)
+    return cast(F, passed_off_as(function, call))
 
 
 def _use_gpu_of_arguments(args: tuple, kwargs: dict) -> None:
@@ -195,19 +198,19 @@ _NAMES_OF_NUMBERS = frozenset(
 def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
     """The positions and the names of a function's arguments that are numbers, never tensors."""
     hints, parameters, star = function.__annotations__, _parameters(function), _star(function)
-
-    def is_number(name: str) -> bool:
+    names = []
+    for name in parameters:
         hint = hints.get(name, "Any")
         if hint == "Any":
-            return name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters)
-        return hint in _NUMBERS
-
-    names = frozenset(n for n in parameters if is_number(n))
+            if name in _NAMES_OF_NUMBERS or (name == "dim" and "other" not in parameters):
+                names.append(name)
+        elif hint in _NUMBERS:
+            names.append(name)
     positional = _positional(function)
     places = [i for i, n in enumerate(positional) if n in names]
     if star in ("args", "dims", "shape", "size", "sizes", "repeats"):
         places += range(len(positional), 16)
-    return tuple(places), names
+    return tuple(places), frozenset(names)
 
 
 # ------------------------------------------------------------------------------------ what is wrong

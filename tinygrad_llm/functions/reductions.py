@@ -12,13 +12,11 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
 from .checks import need_floating
-from .gather import gather
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
 from .return_types import Max, Min, returned
 from .selection import where
-from .shape.join import cat
 
 _EMPTY = (
     "{}(): Expected reduction dim to be specified for input.numel() == 0. "
@@ -121,7 +119,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
         return ops.Extreme.apply(input, dims=_dims(input, None), largest=largest)
     find = argmax if largest else argmin
     indices = find(input, dim, keepdim=True)
-    values = gather(input, dim, indices)
+    values = input.gather(dim, indices)
     if not keepdim and input.array.ndim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
     return returned(Max if largest else Min, values, indices)
@@ -264,6 +262,8 @@ def diff(
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     parts = [x for x in (prepend, input, append) if x is not None]
+    from .shape.join import cat  # imported when first needed
+
     whole = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(builtins.min(n, whole.size(dim))):
         n_pairs = whole.size(dim) - 1

@@ -107,6 +107,9 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1.0, dim: int = -
     return _areas("trapezoid", y, x, dx, dim).sum(dim)
 
 
+trapz = trapezoid
+
+
 @function
 def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Any = 1.0, dim: int = -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .creation.ranges import linspace
 from .method import function, method
-from .return_types import Histogram
 
 
 @method
@@ -191,6 +190,16 @@ def _bounds(a: np.ndarray, low: float, high: float, margin: float) -> tuple[Any,
     if low == high:
         low, high = low - margin, high + margin
     return a.dtype.type(low), a.dtype.type(high)
+
+
+class Histogram(NamedTuple):
+    """What histogram returns."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+    def __repr__(self) -> str:
+        return f"torch.return_types.histogram(\nhist={self.hist!r},\nbin_edges={self.bin_edges!r})"
 
 
 @method

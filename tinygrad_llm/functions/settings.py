@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays import devices, parallel
-from ..tensor import device
-from ..tensor import device as _device
 from ..tensor.device import default_device, set_default
+from ..tensor.device import device as _device
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -25,11 +24,11 @@ def as_it_is(function: Any = None) -> Any:
     return (lambda decorated: decorated) if function is None else function
 
 
-def get_default_device() -> device:
+def get_default_device() -> _device:
     """Where this thread makes tensors unless device= is given: the CPU unless it was changed."""
-    place = default_device() or device("cpu")
+    place = default_device() or _device("cpu")
     if place.type == "cuda" and place.index is None:
-        return device("cuda", devices.current_gpu())
+        return _device("cuda", devices.current_gpu())
     return place
 
 

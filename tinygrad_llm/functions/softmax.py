@@ -12,7 +12,6 @@ from .autocast import mixed
 from .checks import need_floating
 from .method import function, method
 from .operands import as_floating, cast
-from .sampling import exponential_
 
 
 def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
@@ -77,7 +76,7 @@ def gumbel_softmax(
     """
     need_floating("gumbel_softmax", logits)
     noise = wrap(xp_of(logits.array).empty_like(logits.array))
-    gumbels = -exponential_(noise).log()
+    gumbels = -noise.exponential_().log()
     soft = softmax((logits + gumbels) / tau, dim)
     if not hard:
         return soft

@@ -20,6 +20,7 @@ from .qwen2 import PRESETS as QWEN2_PRESETS
 from .qwen2 import Qwen2, Qwen2Config
 from .qwen3 import PRESETS as QWEN3_PRESETS
 from .qwen3 import Qwen3, Qwen3Config
+from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
 registry.register(Llama, LlamaConfig, names=llama_names, presets=LLAMA_PRESETS)
@@ -47,5 +48,6 @@ __all__ = [
     "from_pretrained",
     "load_gpt2",
     "registry",
+    "resize_vocabulary",
     "save_pretrained",
 ]

@@ -1,28 +1,53 @@
-"""The derivatives, one class for each op. `tinygrad_llm.functions` adds PyTorch's signatures."""
+"""The derivatives, one class for each op. `tinygrad_llm.functions` adds PyTorch's signatures.
 
-# ruff: noqa: I001 (many names in few lines)
-from .activation import Elu, Gelu, LeakyRelu, Logsigmoid, Relu, Silu, Softplus
-from .arithmetic import Abs, Add, Div, Mul, Neg, Pow, Reciprocal, Sub
-from .attention import ScaledDotProductAttention
-from .conv import Conv1d
-from .convert import Cast, Clone, Move
-from .dropout import Dropout
-from .elementary import (
-    Cos, Erf, Exp, Expm1, Log, Log1p, Log2, Log10, Rsqrt, Sigmoid, Sin, Sqrt, Tanh,
-)  # fmt: skip
-from .embedding import Embedding
-from .index import Diagonal, Gather, Index, IndexPut, ReadView, ScatterAdd, ScatterReduce, WriteView
-from .linalg import Logabsdet, Solve
-from .linear import Linear
-from .loss import (
-    BinaryCrossEntropy, BinaryCrossEntropyWithLogits, CrossEntropy, KlDiv, LinearCrossEntropy,
-    MseLoss, NllLoss,
-)  # fmt: skip
-from .matmul import Einsum, Matmul
-from .norm import LayerNorm, RmsNorm
-from .reduce import Cumprod, Cumsum, Extreme, Mean, Norm, Prod, Std, Sum, Var
-from .rope import Rope
-from .rounding import Remainder, Step
-from .selection import Clamp, MaskedFill, Maximum, Minimum, Where
-from .shape import Cat, Expand, Flip, Pad, Permute, Reshape, Roll, Split, Tril, Triu
-from .softmax import LogSoftmax, Logsumexp, Softmax
+`ops.Softmax` imports softmax.py when it is first asked for: `import tinygrad_llm` costs less.
+"""
+
+import importlib as _importlib
+from typing import Any as _Any
+
+# File: the ops in it.
+_OPS = {
+    "activation": "Elu Gelu LeakyRelu Logsigmoid Relu Silu Softplus",
+    "arithmetic": "Abs Add Div Mul Neg Pow Reciprocal Sub",
+    "attention": "ScaledDotProductAttention",
+    "conv": "Conv1d",
+    "convert": "Cast Clone Move",
+    "dropout": "Dropout",
+    "elementary": "Cos Erf Exp Expm1 Log Log1p Log2 Log10 Rsqrt Sigmoid Sin Sqrt Tanh",
+    "embedding": "Embedding",
+    "index": "Diagonal Gather Index IndexPut ReadView ScatterAdd ScatterReduce WriteView",
+    "linalg": "Logabsdet Solve",
+    "linear": "Linear",
+    "loss": (
+        "BinaryCrossEntropy BinaryCrossEntropyWithLogits CrossEntropy KlDiv LinearCrossEntropy "
+        "MseLoss NllLoss"
+    ),
+    "matmul": "Einsum Matmul",
+    "norm": "LayerNorm RmsNorm",
+    "reduce": "Cumprod Cumsum Extreme Mean Norm Prod Std Sum Var",
+    "rope": "Rope",
+    "rounding": "Remainder Step",
+    "selection": "Clamp MaskedFill Maximum Minimum Where",
+    "shape": "Cat Expand Flip Pad Permute Reshape Roll Split Tril Triu",
+    "softmax": "LogSoftmax Logsumexp Softmax",
+}
+_FILES = {op: file for file, names in _OPS.items() for op in names.split()}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_importlib.import_module(f".{_FILES[name]}", __name__), name)
+    globals()[name] = value  # from now on it is found without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILES})
+
+
+def load_all() -> None:
+    """Import every file, for those who list the ops: autograd.engine.OPS has them all then."""
+    for name in _FILES:
+        __getattr__(name)

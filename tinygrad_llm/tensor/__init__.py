@@ -8,8 +8,8 @@ from . import dtypes
 from .device import device
 from .missing_names import note_missing
 from .size import Size
-from .tensor import Tensor, attach, wrap
+from .tensor import Tensor, attach, attach_later, wrap
 
 note_missing(Tensor)
 
-__all__ = ["Size", "Tensor", "attach", "device", "dtypes", "wrap"]
+__all__ = ["Size", "Tensor", "attach", "attach_later", "device", "dtypes", "wrap"]

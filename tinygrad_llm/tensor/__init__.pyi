@@ -11,7 +11,7 @@ from typing import Any
 from . import dtypes as dtypes
 from ..autograd.hooks import Hook
 from ..autograd.hooks import HookHandle
-from ..functions.return_types import Slogdet
+from ..functions.linear_algebra import Slogdet
 from ..functions.return_types import ValuesIndices
 from ..functions.storage import UntypedStorage
 from .device import device as _device
@@ -1111,6 +1111,9 @@ class Tensor:
 
 def attach(name: str, value: Any) -> None:
     """Give Tensor a method, an operator or a property that a higher floor defines."""
+
+def attach_later(file: str, names: str) -> None:
+    """Give Tensor methods that a file attaches when it is imported; first use imports it."""
 
 def wrap(array: Any) -> Tensor:
     """A tensor outside the graph around an array (0-d arrays included), which is not copied."""

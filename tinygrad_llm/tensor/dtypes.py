@@ -209,7 +209,7 @@ def of_type_name(name: str) -> tuple[str, dtype]:
 
 
 def _promote(a: dtype, b: dtype) -> dtype | None:
-    """The rule behind the table; None where PyTorch refuses."""
+    """The rule of promote_types; None where PyTorch refuses."""
     if a is b:
         return a
     if a.is_complex or b.is_complex:
@@ -227,12 +227,7 @@ def _promote(a: dtype, b: dtype) -> dtype | None:
     return a if _RANK[a] > _RANK[b] else b
 
 
-_TABLE = {
-    (a, b): result
-    for a in (*ALL, *COMPLEX)
-    for b in (*ALL, *COMPLEX)
-    if (result := _promote(a, b)) is not None
-}
+_promoted: dict[tuple[dtype, dtype], dtype] = {}  # the results so far
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:
@@ -240,7 +235,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
 
     Raises: RuntimeError for uint16, uint32 or uint64 with another integer type.
     """
-    result = _TABLE.get((type1, type2))
+    result = _promoted.get((type1, type2))
     if result is not None:
         return result
     for position, value in enumerate((type1, type2), 1):
@@ -249,6 +244,10 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
                 f"promote_types(): argument 'type{position}' (position {position}) must be "
                 f"torch.dtype, not {type(value).__name__}"
             )
+    result = _promote(type1, type2)
+    if result is not None:
+        _promoted[type1, type2] = result
+        return result
     raise RuntimeError(
         "Promotion for uint16, uint32, uint64 types is not supported, "
         f"attempted to promote {TITLES[type1]} and {TITLES[type2]}"

@@ -7,6 +7,7 @@ ways to look at it.
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 from typing import Any
@@ -409,6 +410,29 @@ def attach(name: str, value: Any) -> None:
     """
     attached[name] = value
     setattr(Tensor, name, value)
+
+
+class _Later:
+    """A method whose file is imported when the method is first asked for, and then attaches it."""
+
+    __slots__ = ("file", "name")
+
+    def __init__(self, name: str, file: str) -> None:
+        self.name, self.file = name, file
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        importlib.import_module(self.file)
+        return getattr(owner if instance is None else instance, self.name)
+
+
+def attach_later(file: str, names: str) -> None:
+    """Give Tensor methods that a file attaches when it is imported; first use imports it.
+
+    file: the module's full name. names: of the methods, with spaces between them.
+    """
+    for name in names.split():
+        if name not in attached:
+            setattr(Tensor, name, _Later(name, file))
 
 
 _new = object.__new__

@@ -15,7 +15,7 @@ from .char import CharTokenizer
 from .gguf_entries import gguf_entries
 from .gpt2 import GPT2Tokenizer, find_gpt2_files
 from .pipeline import PipelineTokenizer
-from .pretrained import from_pretrained
+from .pretrained import from_pretrained, is_pretrained
 from .regex import SimpleTokenizer
 from .tokenizer import END_OF_TEXT, StreamDecoder, Tokenizer, load_tokenizer
 
@@ -31,5 +31,6 @@ __all__ = [
     "find_gpt2_files",
     "from_pretrained",
     "gguf_entries",
+    "is_pretrained",
     "load_tokenizer",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 from ..files.json_files import write_json
 from ..files.untrusted import describe
 from .letters import spell_text
-from .stages.added import AddedToken, Finder, cut_at_tokens, read_added_tokens
+from .stages.added import MARK, AddedToken, Finder, cut_at_tokens, read_added_tokens
 from .stages.decoders import build_decoder
 from .stages.normalizers import STRIP, build_normalizer
 from .stages.part import MOST_TOKENS, Part
@@ -31,7 +31,7 @@ from .tokenizer import StreamDecoder, Tokenizer, TokenizerFields, check_text
 __all__ = ["PipelineTokenizer"]
 
 CACHE_PIECES = 1 << 17
-LONGEST_CACHED = 64  # characters; longer pieces seldom come twice
+LONGEST_CACHED = 64  # characters; longer pieces rarely come twice
 _MODELS: dict[str, type[BPE] | type[WordPiece] | type[Unigram]] = {
     "BPE": BPE,
     "WordPiece": WordPiece,
@@ -85,6 +85,7 @@ class PipelineTokenizer(Tokenizer):
         self._number_tokens(where)
         self._special = {t.content: t for t in self.added if t.special}
         self.special_tokens = {t.content: t.id for t in self._special.values()}
+        self._special_ids = {i for i, t in enumerate(self._tokens) if t in self._special}
         self._raw = {t.content: t for t in self.added if not (t.special or t.normalized)}
         self._normalized = {
             self._normalize(t.content): t for t in self.added if t.normalized and not t.special
@@ -96,13 +97,13 @@ class PipelineTokenizer(Tokenizer):
 
     def _number_tokens(self, where: str) -> None:
         """id -> token, of the model's vocabulary and the added tokens; checks that they agree."""
-        vocabulary = self.model.vocabulary
-        most = max(chain(vocabulary.values(), (t.id for t in self.added)))
+        vocabulary, names = self.model.vocabulary, self.model.names()
+        most = max(chain(names, (t.id for t in self.added)))
         tokens: list[str | None] = [None] * (most + 1)
-        for token, i in vocabulary.items():
+        for i, token in names.items():
             tokens[i] = token
         for added in self.added:
-            if vocabulary.get(added.content, added.id) != added.id:
+            if names.get(added.id) != added.content and added.content in vocabulary:
                 raise ValueError(
                     f"{where}: the added token {describe(added.content)} has the id {added.id}, in "
                     f"the vocabulary it has {vocabulary[added.content]}"
@@ -162,7 +163,7 @@ class PipelineTokenizer(Tokenizer):
 
     def _blocks(self, text: str) -> Iterable[str]:
         """The text, cut where no token can cross, if the model looks at whole texts."""
-        if self._cuts.cuts or self._safe_cut is None or len(text) < 32:
+        if self._cuts.cuts or self._safe_cut is None:
             return [text] if text else []
         return self._safe_cut.split(text)
 
@@ -232,32 +233,31 @@ class PipelineTokenizer(Tokenizer):
         """The text of a flat sequence of ids, or of one id.
 
         skip_special_tokens: leave special tokens out; otherwise they are spelled
-        Bytes that are not UTF-8 become U+FFFD. Raises: see Tokenizer.decode.
+        Bytes that are not UTF-8 become U+FFFD.
+        Raises: see Tokenizer.decode.
         """
         ids = self._flat(ids)
         if skip_special_tokens:
-            special = set(self.special_tokens.values())
-            ids = [i for i in ids if i not in special]
+            ids = [i for i in ids if i not in self._special_ids]
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Any) -> bytes:
         state = _Beginning(self)
         return b"".join(map(state.push, self._flat(ids)))
 
-    def stream(self) -> StreamDecoder:
-        return _PipelineStream(self)
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
+        return _PipelineStream(self, after)
 
     def count_bytes(self, ids: Any) -> int:
         """The number of UTF-8 bytes of decode(ids), special tokens left out."""
-        special = set(self.special_tokens.values())
-        return len(self.decode_bytes([i for i in self._flat(ids) if i not in special]))
+        return len(self.decode_bytes([i for i in self._flat(ids) if i not in self._special_ids]))
 
     @property
     def eot_token(self) -> int | None:
         """The id that ends a text: the eos_token of its files, or <|endoftext|>, or None."""
         name = self.names.get("eos_token")
-        found = None if name is None else self.id_of(name)
-        return super().eot_token if found is None else found
+        end_id = None if name is None else self.id_of(name)
+        return super().eot_token if end_id is None else end_id
 
     @property
     def bos_token(self) -> int | None:
@@ -287,16 +287,17 @@ class PipelineTokenizer(Tokenizer):
             raise ValueError(f"the tokenizer {self.name!r} has no chat template")
         values = {**variables, **{k: v for k, v in self.names.items() if k != "chat_template"}}
         values["add_generation_prompt"] = bool(add_generation_prompt)
-        parts = render_chat(template, messages, values, self.special_tokens)
+        text = render_chat(template, messages, values, self.special_tokens)
         if not tokenize:
-            return "".join(text for text, _ in parts)
+            return text.replace(MARK, "")
         ids: list[int] = []
-        for text, is_special in parts:
-            if is_special:
-                ids.append(self.special_tokens[text])
+        for part in cut_at_tokens(text, Finder(self._special), self._special):
+            if isinstance(part, AddedToken):
+                ids.append(part.id)
             else:
-                check_text(text)
-                ids += self._encode_part(text, not ids)
+                part = part.replace(MARK, "")
+                check_text(part)
+                ids += self._encode_part(part, not ids)
         return ids
 
     # -- growing and files -----------------------------------------------------------------
@@ -381,9 +382,11 @@ class _Beginning:
 class _PipelineStream(StreamDecoder):
     """The bytes of whole tokens, with the beginning that decode() has."""
 
-    def __init__(self, tokenizer: PipelineTokenizer) -> None:
+    def __init__(self, tokenizer: PipelineTokenizer, after: Sequence[int]) -> None:
         super().__init__(tokenizer)
         self._state = _Beginning(tokenizer)
+        for token_id in after:
+            self._state.push(token_id)
 
     def push(self, token_id: int) -> str:
         return self._utf8.decode(b"".join(map(self._state.push, self._tokenizer._flat(token_id))))

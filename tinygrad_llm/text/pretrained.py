@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files.untrusted import translated
 from .gpt2 import GPT2Tokenizer
 from .readers.gguf_vocabulary import read_gguf_tokenizer
 from .readers.sentencepiece import read_sentencepiece
 from .readers.tiktoken_ranks import looks_like_ranks, read_tiktoken
 from .readers.vocabulary_text import read_merges_folder, read_vocab_txt
+from .stages.part import TokenizerError
 from .tokenizer import Tokenizer, load_tokenizer
 
-__all__ = ["from_pretrained"]
+__all__ = ["from_pretrained", "is_pretrained"]
 
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
@@ -29,7 +31,7 @@ def from_pretrained(
 
     source: a folder with tokenizer.json, tokenizer.model (SentencePiece's, or tiktoken's ranks as
         Llama 3 has them), vocab.txt, or vocab.json and merges.txt; one of these files; a .gguf
-        file; the metadata of one, a dict; or the name "gpt2"
+        file; the metadata of one, a dict; or a name: "gpt2", or one of weights.packaged
     pattern, special_tokens: for a file of tiktoken's ranks that is not Llama 3's (see
         read_tiktoken)
 
@@ -43,36 +45,66 @@ def from_pretrained(
     path = Path(source)
     if path.is_dir():
         path = _in_folder(path)
-    if path.is_dir():
-        return read_merges_folder(path)
     if not path.exists():
         if str(source) == "gpt2":
             return GPT2Tokenizer()
-        raise FileNotFoundError(
-            f"{path} does not exist: a tokenizer is a folder or file of a published model, or the "
-            'name "gpt2"'
-        )
+        path = _named(str(source))
     return _file(path, ranks)
 
 
-def _in_folder(folder: Path) -> Path:
-    """The file in a folder that says most, or the folder itself for vocab.json and merges.txt."""
-    for name in ("tokenizer.json", *_SENTENCEPIECE, "vocab.txt"):
-        if (folder / name).is_file():
-            return folder / name
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return folder
-    others = [*sorted(folder.glob("*.tiktoken")), folder / "vocab.bpe"]
-    for path in others:
-        if path.is_file():
-            return path
+def _named(name: str) -> Path:
+    """The file of published weights with this name, which holds their tokenizer.
+
+    Raises: FileNotFoundError if there is no such name.
+    """
+    from ..weights.packaged import PACKAGED, find
+
+    if name in PACKAGED:
+        return find(name)
     raise FileNotFoundError(
-        f"{folder} has no tokenizer.json, {', '.join(_SENTENCEPIECE)}, vocab.txt, vocab.json with "
-        "merges.txt, or file of tiktoken's ranks"
+        f"{name[:200]} does not exist: a tokenizer is a folder or file of a published model, or "
+        f"one of the names gpt2, {', '.join(PACKAGED)}"
     )
 
 
+def is_pretrained(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a tokenizer that from_pretrained reads."""
+    return _file_in(Path(folder)) is not None
+
+
+def _file_in(folder: Path) -> Path | None:
+    """The file in a folder that says most, or the folder itself for vocab.json and merges.txt."""
+    others = [*sorted(folder.glob("*.gguf")), *sorted(folder.glob("*.tiktoken"))]
+    names = [folder / name for name in ("tokenizer.json", *_SENTENCEPIECE, "vocab.txt")]
+    for path in (*names, *others[:1], folder / "vocab.bpe"):
+        if path.is_file():
+            return path
+    older = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    return folder if older else None
+
+
+def _in_folder(folder: Path) -> Path:
+    path = _file_in(folder)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer.json, {', '.join(_SENTENCEPIECE)}, vocab.txt, vocab.json "
+            "with merges.txt, .gguf file, or file of tiktoken's ranks"
+        )
+    return path
+
+
 def _file(path: Path, ranks: dict[str, Any]) -> Tokenizer:
+    with translated(str(path), TokenizerError, "holds no tokenizer that can be read"):
+        return _read(path, ranks)
+
+
+def _read(path: Path, ranks: dict[str, Any]) -> Tokenizer:
+    from ..weights.formats.gguf import GGUFFile, is_gguf
+
+    if path.is_dir():
+        return read_merges_folder(path)
+    if is_gguf(path):
+        return read_gguf_tokenizer(GGUFFile(path).metadata, str(path))
     if path.suffix == ".json" or path.name == "vocab.bpe":
         return load_tokenizer(path)
     if path.name == "vocab.txt":

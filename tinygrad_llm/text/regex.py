@@ -7,9 +7,10 @@ Its limits show why others exist: a word that the training text did not have is 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..files.untrusted import describe
 from .tokenizer import (
     END_OF_TEXT,
     StreamDecoder,
@@ -52,7 +53,7 @@ class SimpleTokenizer(Tokenizer):
         self._words = sorted(vocab, key=self.vocab.__getitem__)
         for word in self._words:
             if word not in special and split_words(word) != [word]:
-                raise ValueError(f"{word!r} is not one word: encode() would never find it")
+                raise ValueError(f"{describe(word)} is not one word: encode() would never find it")
         check_text("".join(self._words))
 
     @classmethod
@@ -117,7 +118,7 @@ class SimpleTokenizer(Tokenizer):
             first = False
         return "".join(pieces)
 
-    def stream(self) -> StreamDecoder:
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
         return _WordStream(self)
 
     def count_bytes(self, ids: Any) -> int:

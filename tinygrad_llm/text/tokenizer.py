@@ -201,8 +201,11 @@ class Tokenizer(ABC):
         """The bytes of a flat sequence of ids, exactly."""
         return b"".join(map(self.token_bytes, self._flat(ids)))
 
-    def stream(self) -> StreamDecoder:
-        """A decoder that takes the ids one at a time, as they are generated."""
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder that takes the ids one at a time, as they are generated.
+
+        after: ids that stand before them, such as a prompt: their text is not returned
+        """
         return StreamDecoder(self)
 
     def count_bytes(self, ids: Any) -> int:

@@ -60,7 +60,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class DirectSource(Source, Protocol):
-    """A source that can decode a weight where it belongs, without an array of its own."""
+    """A source that can decode a weight where it belongs, without another array."""
 
     def read_into(self, name: str, out: np.ndarray) -> bool:
         """Write a weight into `out`, rounded to its dtype; False if that is not possible."""

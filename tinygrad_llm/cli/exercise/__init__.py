@@ -33,6 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def exercise(context: typer.Context) -> None:
+    """Run the exercises' own application with the arguments that stand behind `exercise`.
+
+    Raises: typer.Exit with that application's code if it is not 0.
+    """
     from .commands import app
 
     command = typer.main.get_command(app)

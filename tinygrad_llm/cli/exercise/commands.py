@@ -27,12 +27,15 @@ _NAME = typer.Argument(None, help="The exercise; without it, the one started las
 _FOLDER = typer.Option("exercises", "--folder", help="Where your files and your progress are.")
 
 
-@app.command(name="list")
+@app.command(name="list", help="Show all exercises in order, and which of them you have passed.")
 def list_(
     folder: str = _FOLDER,
     chapter: str | None = typer.Option(None, help="Show the chapters whose name contains this."),
 ) -> None:
-    """Show all exercises in order, and which of them you have passed."""
+    """Show all exercises in order, and which of them have been passed.
+
+    Raises: BadValue if no chapter's name contains --chapter.
+    """
     progress = _progress(folder)
     shown = ""
     for e in exercises():
@@ -83,13 +86,17 @@ def start(
     print(f"Write the lines marked `your lines`, then: {command_line('exercise', 'check')}")
 
 
-@app.command()
+@app.command(help="Grade your file: its gradient, dtype, what it changes, shares and saves.")
 def check(
     name: str | None = _NAME,
     folder: str = _FOLDER,
     seconds: float = typer.Option(TIME_LIMIT, help="How long your code may take."),
 ) -> None:
-    """Grade your file: its gradient, dtype, what it changes, shares and saves."""
+    """Grade the file of an exercise.
+
+    Raises: BadValue if it was not started, or --seconds is not positive; typer.Exit with code 1 if
+    it is not right.
+    """
     progress = _progress(folder)
     e = _exercise(name or _current(progress))
     path = _path(folder, e)

@@ -36,6 +36,10 @@ def ask(
     seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
+    """Print what a fine-tuned model answers to a text, or to each line of standard input.
+
+    Raises: BadValue if the run was not fine-tuned, or an option is out of range.
+    """
     check_device(device)
     from ... import finetune
     from ... import text as texts

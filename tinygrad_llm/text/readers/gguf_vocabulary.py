@@ -11,7 +11,7 @@ from typing import Any
 from ...files.untrusted import describe, translated
 from ..pipeline import PipelineTokenizer
 from ..stages import patterns
-from ..stages.part import Part
+from ..stages.part import Part, TokenizerError
 from ..stages.templates import Template, template_of
 from .scored import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, scored_tokenizer
 
@@ -47,7 +47,7 @@ def read_gguf_tokenizer(
     metadata: name -> value as Python values; arrays as lists or NumPy arrays
     Raises: ValueError if a field is missing or wrong, or the model or its `pre` is not known here.
     """
-    with translated(where, ValueError, ""):
+    with translated(where, TokenizerError, "has no tokenizer that can be read"):
         plain = {k: _plain(v) for k, v in metadata.items() if k.startswith("tokenizer.")}
         return _read(Part(plain, where), where)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from ...files.untrusted import translated
 from ..pipeline import PipelineTokenizer
-from ..stages.part import MOST_TOKENS
+from ..stages.part import MOST_TOKENS, TokenizerError
 from ..stages.templates import template_of
 from ..stages.written import read_config, read_names
 from .scored import NORMAL, scored_tokenizer
 
-__all__ = ["read_sentencepiece"]
+__all__ = ["charsmap_of", "read_sentencepiece"]
 
 LARGEST = 1 << 28  # bytes of a file; that of Gemma has 4.7 million
 _UNIGRAM, _BPE = 1, 2
@@ -37,7 +37,7 @@ def read_sentencepiece(path: str | Path) -> PipelineTokenizer:
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: too large for a tokenizer.model")
-    with translated(str(path), ValueError, "is not a SentencePiece model"):
+    with translated(str(path), TokenizerError, "is not a SentencePiece model"):
         return _read(path.read_bytes(), path)
 
 
@@ -61,7 +61,7 @@ def _read(data: bytes, path: Path) -> PipelineTokenizer:
             trainer.update(_named(value, _TRAINER))
         elif number == 3:
             normalizer = _named(value, _NORMALIZER)
-            charsmap = _bytes(dict(_fields(_bytes(value))).get(2, b""))
+            charsmap = _rules(value)
     if trainer["model_type"] not in (_UNIGRAM, _BPE):
         raise ValueError("it is neither a Unigram nor a BPE model")
     settings = {name: bool(normalizer.get(name, 1)) for name in _NORMALIZER.values()}
@@ -81,6 +81,18 @@ def _read(data: bytes, path: Path) -> PipelineTokenizer:
         name=path.parent.name or "sentencepiece",
         where=str(path),
     )
+
+
+def _rules(normalizer: int | bytes) -> bytes:
+    return _bytes(dict(_fields(_bytes(normalizer))).get(2, b""))
+
+
+def charsmap_of(data: bytes) -> bytes:
+    """The precompiled rules of normalisation in the bytes of a tokenizer.model; b"" without any.
+
+    Raises: ValueError if the bytes are not a message.
+    """
+    return next((_rules(value) for number, value in _fields(data) if number == 3), b"")
 
 
 def _template(config: dict[str, Any], ids: dict[str, int], n: int) -> Any:

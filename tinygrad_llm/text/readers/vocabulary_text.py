@@ -20,7 +20,8 @@ def read_vocab_txt(path: str | Path) -> PipelineTokenizer:
     """BERT's tokenizer from vocab.txt, one token per line; its place is its id.
 
     A tokenizer_config.json beside it says do_lower_case, strip_accents, tokenize_chinese_chars and
-    the special tokens. Raises: OSError; ValueError if the file is damaged.
+    the special tokens.
+    Raises: OSError; ValueError if the file is damaged.
     """
     path = Path(path)
     lines = _lines(path)

@@ -1,4 +1,4 @@
-"""Tokens that are found as they stand in a text: many texts searched for at once."""
+"""Tokens that are found as they stand in a text: a search for many texts together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import NamedTuple
 from ..split import SPACE
 from .part import Part
 
-__all__ = ["AddedToken", "Finder", "read_added_tokens"]
+__all__ = ["MARK", "AddedToken", "Finder", "cut_at_tokens", "read_added_tokens"]
 
+MARK = "\ufdd0"  # not a character, by Unicode's definition; hides a spelled token
 LONGEST = 1024  # characters of an added token
 _WORD = re.compile(r"\w")
 _SPACES_BEFORE = re.compile(rf"[{SPACE}]*\Z")
@@ -75,22 +76,33 @@ class Finder:
 
     @cached_property
     def _lengths(self) -> dict[str, list[int]]:
-        """first character -> the lengths of the texts that begin with it, longest first"""
+        """the first two characters -> the lengths of the texts that begin so, longest first"""
         lengths: dict[str, set[int]] = {}
         for text in self.texts:
-            lengths.setdefault(text[0], set()).add(len(text))
-        return {c: sorted(found, reverse=True) for c, found in lengths.items()}
+            lengths.setdefault(text[:2], set()).add(len(text))
+        return {c: sorted(different, reverse=True) for c, different in lengths.items()}
 
     @cached_property
     def _first(self) -> re.Pattern[str]:
-        return re.compile("[" + re.escape("".join(sorted(self._lengths))) + "]")
+        """Where a text can begin: by its first two characters."""
+        seconds: dict[str, set[str]] = {}
+        for begin in self._lengths:
+            seconds.setdefault(begin[0], set()).add(begin[1:])
+        return re.compile(
+            "|".join(
+                re.escape(c) + ("" if "" in after else f"[{re.escape(''.join(sorted(after)))}]")
+                for c, after in sorted(seconds.items())
+            )
+        )
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where each match begins and ends; matches do not overlap."""
         place = 0
         while self.texts and (match := self._first.search(text, place)):
             place = match.start()
-            for n in self._lengths[text[place]]:
+            begins = text[place : place + 2], text[place]
+            candidates = (n for begin in begins for n in self._lengths.get(begin, ()))
+            for n in candidates:
                 if text[place : place + n] in self.texts:
                     yield place, place + n
                     place += n

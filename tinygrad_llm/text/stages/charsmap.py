@@ -61,10 +61,10 @@ class Charsmap:
             i = match.start()
             if i < done:
                 continue
-            found = self._cluster(text, i) if clusters else self._longest_at(text, i)
-            if found is not None:
-                written += [text[done:i], found[0]]
-                done = i + found[1]
+            replacement = self._cluster(text, i) if clusters else self._longest_at(text, i)
+            if replacement is not None:
+                written += [text[done:i], replacement[0]]
+                done = i + replacement[1]
         return "".join([*written, text[done:]])
 
     def _longest_at(self, text: str, i: int) -> tuple[str, int] | None:

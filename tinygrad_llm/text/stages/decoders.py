@@ -1,6 +1,6 @@
 """Decoders: what each token adds to the text. Each is described as in tokenizer.json.
 
-A decoder works token by token, so that a stream of tokens reads as all of them at once: the bytes
+A decoder works token by token, so that a stream of tokens reads as all of them together: the bytes
 of a token depend on the token, on whether it is the first, and on nothing else. Spaces at the very
 beginning are taken away afterwards (`leading`).
 """

@@ -159,26 +159,35 @@ def _sentencepiece(part: Part) -> Normalizer:
     kept = _either(symbols)
     mark = "▁" if escape else " "
 
-    def rules(text: str) -> str:
-        if charsmap is None:
-            return text
-        if kept is None:
-            return charsmap.longest(text)
-        pieces = kept.split(text)  # between the symbols, and the symbols
-        return "".join(p if i % 2 else charsmap.longest(p) for i, p in enumerate(pieces))
+    def rules(text: str) -> list[str]:
+        pieces = kept.split(text) if kept else [text]  # between the symbols, and the symbols
+        if charsmap is not None:
+            pieces[::2] = map(charsmap.longest, pieces[::2])
+        return pieces
 
     def run(text: str) -> str:
-        text = rules(text)
-        if tidy:
-            text = re.sub(" {2,}", " ", text.strip(" "))
-        if not text:
+        new = _single_spaces(rules(text)) if tidy else "".join(rules(text))
+        if not new and (not text or (tidy and all(rules(c) == [" "] for c in text))):
             return ""
-        text = text.replace(" ", mark)
-        if prefix:
-            text = text + mark if suffix else mark + text
-        return text
+        new = new.replace(" ", mark)
+        if prefix and suffix:
+            return new + mark
+        return mark + new if prefix and (new or not tidy) else new
 
     return run
+
+
+def _single_spaces(pieces: list[str]) -> str:
+    """The pieces joined, without spaces at both ends or next to each other; every second piece is a
+    symbol, which keeps the spaces inside."""
+    written = []
+    after_space = True
+    for i, piece in enumerate(pieces):
+        piece = piece if i % 2 else re.sub(" {2,}", " ", piece)
+        piece = piece.lstrip(" ") if after_space else piece
+        written.append(piece)
+        after_space = piece.endswith(" ") if piece else after_space
+    return "".join(written).rstrip(" ")
 
 
 def _either(symbols: list[str]) -> re.Pattern[str] | None:

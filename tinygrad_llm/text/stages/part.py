@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ...files.untrusted import describe
 
-__all__ = ["MOST_PARTS", "MOST_TOKENS", "Part", "checked_vocabulary"]
+__all__ = [
+    "MOST_PARTS",
+    "MOST_TOKENS",
+    "Part",
+    "TemplateError",
+    "TokenizerError",
+    "check_writable",
+    "checked_vocabulary",
+]
 
 MOST_PARTS = 64  # of a sequence of stages
 MOST_TOKENS = 1 << 22  # of a vocabulary, and the largest id
 _REQUIRED: Any = object()
 T = TypeVar("T")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer's file is damaged, or asks for something that is not known here."""
+
+
+class TemplateError(TokenizerError):
+    """A chat template is wrong, refuses the messages, or goes over a limit."""
 
 
 class Part:
@@ -41,6 +57,8 @@ class Part:
             raise ValueError(
                 f"{self.where}: {name!r} should be a {kind.__name__}, got {describe(value)}"
             )
+        if isinstance(value, str):
+            check_writable([value], f"{self.where}, {name}")
         return value  # type: ignore[return-value]
 
     def integer(self, name: str, low: int, high: int, default: int = _REQUIRED) -> int:
@@ -103,7 +121,17 @@ class Part:
         values = self.get(name, list)
         if not all(isinstance(value, str) for value in values):
             raise ValueError(f"{self.where}: {name!r} should be a list of strings")
+        check_writable(values, f"{self.where}, {name}")
         return values
+
+
+def check_writable(texts: Iterable[str], where: str) -> None:
+    """Raises: ValueError if a text has half a character (a lone surrogate)."""
+    try:
+        "".join(texts).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ord(error.object[error.start])
+        raise ValueError(f"{where} has half a character, U+{half:04X}") from error
 
 
 def checked_vocabulary(vocabulary: Mapping[Any, Any], where: str) -> dict[str, int]:
@@ -126,4 +154,5 @@ def checked_vocabulary(vocabulary: Mapping[Any, Any], where: str) -> dict[str, i
                 f"{i}"
             )
         owner[i] = token
+    check_writable(vocabulary, where)
     return dict(vocabulary)

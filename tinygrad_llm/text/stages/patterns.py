@@ -47,7 +47,8 @@ _NAMED = {"s": SPACE, "t": r"\t", "n": r"\n", "r": r"\r", "f": r"\x0c", "v": r"\
 class Pattern:
     """A checked regular expression; `find` cuts a text with it.
 
-    source: as in the file. Raises: ValueError for what is not accepted.
+    source: as in the file.
+    Raises: ValueError for what is not accepted.
     """
 
     def __init__(self, source: str) -> None:

@@ -1,6 +1,6 @@
 """Models that turn one piece of a text into ids: BPE by merges, BPE by scores, WordPiece.
 
-Unigram has a file of its own. A model knows token -> id and what to do with a piece that its
+Unigram has a separate file. A model knows token -> id and what to do with a piece that its
 vocabulary does not cover.
 """
 
@@ -39,12 +39,16 @@ class PieceModel:
         self.fuse_unknown = fuse_unknown
         self.bytes = byte_tokens(vocabulary) if byte_fallback else None
 
+    def names(self) -> dict[int, str]:
+        """id -> token."""
+        return {i: token for token, i in self.vocabulary.items()}
+
     def encode(self, piece: str) -> list[int]:
         """The ids of one piece.
 
         Raises: ValueError if the vocabulary does not cover it and there is no unknown token.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
 
     def _ids(self, symbols: Sequence[str]) -> list[int]:
         """The ids of the symbols that a piece was cut into."""

@@ -61,10 +61,10 @@ def build_template(part: Part | None) -> Template:
     if part is None or part.type == "ByteLevel":
         return Template()
     if part.type == "Sequence":
-        found = [p for p in part.parts("processors") if p.type != "ByteLevel"]
-        if len(found) > 1:
+        others = [p for p in part.parts("processors") if p.type != "ByteLevel"]
+        if len(others) > 1:
             raise ValueError(f"{part.where}: more than one post-processor that adds tokens")
-        return build_template(found[0] if found else None)
+        return build_template(others[0] if others else None)
     if part.type in ("BertProcessing", "RobertaProcessing"):
         return _bert(part, part.type == "RobertaProcessing")
     if part.type != "TemplateProcessing":

@@ -10,8 +10,7 @@ import ctypes
 import math
 from collections.abc import Sequence
 
-from ...files.untrusted import describe
-from .part import MOST_TOKENS, Part, checked_vocabulary
+from .part import MOST_TOKENS, Part, check_writable
 from .pieces import PieceModel
 
 __all__ = ["Unigram"]
@@ -41,7 +40,7 @@ class Unigram(PieceModel):
         single: bool = False,
         bounds: tuple[float, float] | None = None,
     ) -> None:
-        vocabulary = {token: i for i, token in enumerate(tokens)}
+        vocabulary = {token: i for i, token in enumerate(tokens)}  # of equal ones the last counts
         super().__init__(vocabulary, unknown, True, byte_fallback)
         self.tokens, self.scores = list(tokens), list(scores)
         self.single = single
@@ -69,10 +68,7 @@ class Unigram(PieceModel):
                 raise ValueError(f"{part.where}: row {i} is not a token and its score")
             tokens.append(row[0])
             scores.append(float(row[1]))
-        checked_vocabulary({t: i for i, t in enumerate(tokens)}, part.where)
-        if len(set(tokens)) < len(tokens):
-            twice = next(t for i, t in enumerate(tokens) if t in tokens[:i])
-            raise ValueError(f"{part.where}: the token {describe(twice)} is there twice")
+        check_writable(tokens, part.where)
         unknown = part.integer("unk_id", 0, len(tokens) - 1, -1)
         return cls(
             tokens, scores, None if unknown < 0 else unknown, part.get("byte_fallback", bool, False)
@@ -85,7 +81,10 @@ class Unigram(PieceModel):
         for i, token in enumerate(tokens):
             if token and i not in unused:
                 lengths.setdefault(token[0], set()).add(len(token))
-        return {c: sorted(found) for c, found in lengths.items()}
+        return {c: sorted(different) for c, different in lengths.items()}
+
+    def names(self) -> dict[int, str]:
+        return dict(enumerate(self.tokens))
 
     def encode(self, piece: str) -> list[int]:
         return self._ids(self.cut(piece))

@@ -50,14 +50,14 @@ def read_names(folder: Path) -> dict[str, str]:
             names[name] = value
         if template := _default_template(fields.get("chat_template"), folder):
             names["chat_template"] = template
-    beside = folder / "chat_template.jinja"
-    if beside.is_file():
-        if beside.stat().st_size > LONGEST_TEMPLATE:
-            raise ValueError(f"{beside} is larger than {LONGEST_TEMPLATE:,} bytes")
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        if jinja.stat().st_size > LONGEST_TEMPLATE:
+            raise ValueError(f"{jinja} is larger than {LONGEST_TEMPLATE:,} bytes")
         try:
-            names["chat_template"] = beside.read_text("utf-8")
+            names["chat_template"] = jinja.read_text("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{beside} is not UTF-8: {error}") from error
+            raise ValueError(f"{jinja} is not UTF-8: {error}") from error
     return names
 
 
@@ -89,7 +89,7 @@ def written_description(
     added: Sequence[AddedToken],
 ) -> dict[str, Any]:
     """The description as tokenizer.json holds it."""
-    names = {i: token for token, i in model.vocabulary.items()}
+    names = model.names()
     names.update((token.id, token.content) for token in added)
     processor = description.get("post_processor") or _written_template(template, names)
     return {
@@ -106,8 +106,7 @@ def written_description(
 
 
 def _written_model(model: PieceModel) -> dict[str, Any]:
-    tokens = {i: token for token, i in model.vocabulary.items()}
-    unknown = None if model.unknown is None else tokens[model.unknown]
+    unknown = None if model.unknown is None else model.names()[model.unknown]
     if isinstance(model, Unigram):
         rows = list(zip(model.tokens, model.scores, strict=True))
         return {

@@ -18,7 +18,7 @@ from concurrent.futures import TimeoutError as _TimeoutError
 from itertools import repeat
 from typing import Any, Generic, TypeVar
 
-from ...random import Generator, default_generator
+from ...functions.random import Generator, default_generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler

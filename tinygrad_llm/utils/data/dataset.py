@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from ...random import default_generator
+from ...functions.random import default_generator
 from ...tensor import Tensor
 
 T = TypeVar("T", covariant=True)

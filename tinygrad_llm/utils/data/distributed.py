@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sized
 
 from ... import distributed as dist
-from ...random import Generator
+from ...functions.random import Generator
 from .sampler import Sampler
 
 __all__ = ["DistributedSampler"]

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ...random import Generator, default_generator
+from ...functions.random import Generator, default_generator
 
 T = TypeVar("T", covariant=True)
 
