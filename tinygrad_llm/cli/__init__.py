@@ -12,6 +12,7 @@ import typer.core
 from .doctor import register as register_doctor
 from .errors import run
 from .exercise import register as register_exercise
+from .export import register as register_export
 from .finetune import register as register_finetune
 from .generate import register as register_generate
 from .models import register as register_models
@@ -70,6 +71,7 @@ register_finetune(app)
 register_generate(app)
 register_tokenize(app)
 register_models(app)
+register_export(app)
 register_study(app)
 register_exercise(app)
 register_doctor(app)

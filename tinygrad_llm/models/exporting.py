@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .base import LanguageModel
 from .loading import published
 from .registry import of
 
-__all__ = ["FILE_TYPES", "save_gguf"]
+__all__ = ["FILE_TYPES", "compare", "rewrite", "save_gguf"]
 
 # general.file_type, which says how most of the weights are stored (llama.h, llama_ftype)
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
@@ -35,8 +36,7 @@ def save_gguf(
     Raises: ValueError for another kind, or a model that llama.cpp does not know; OSError if the
     disk refuses.
     """
-    if kind not in FILE_TYPES:
-        raise ValueError(f"kind must be {', '.join(FILE_TYPES)}, got {kind!r}")
+    file_type = _file_type(kind)
     family = of(model)
     if family is None or family.names is None or not isinstance(model, LanguageModel):
         raise ValueError(f"save_gguf: there is no table of names for a {type(model).__name__}")
@@ -49,7 +49,7 @@ def save_gguf(
     entries = {
         **metadata,
         "general.name": family.name,
-        "general.file_type": FILE_TYPES[kind],
+        "general.file_type": file_type,
         "general.quantization_version": 2,
         **(tokenizer or {"tokenizer.ggml.model": "no_vocab"}),
     }
@@ -79,3 +79,41 @@ def stored_kind(name: str, shape: tuple[int, ...], kind: str) -> str:
     if name == "position_embd.weight":  # llama.cpp adds it to the embedding in float32
         return "F32"
     return "F16" if kind.startswith("Q") and shape[-1] % 32 else kind
+
+
+def _file_type(kind: str) -> int:
+    """Raises: ValueError if such files cannot be written."""
+    if kind not in FILE_TYPES:
+        raise ValueError(f"kind must be {', '.join(FILE_TYPES)}, got {kind!r}")
+    return FILE_TYPES[kind]
+
+
+def rewrite(source: str | Path, path: str | Path, kind: str) -> Path:
+    """Write a GGUF file again with its tensors in another format; metadata stay as they are.
+
+    kind: as save_gguf's. A tensor that has this format already is copied byte for byte.
+    Raises: ValueError for another kind; GGUFError if the source is damaged.
+    """
+    file_type = _file_type(kind)
+    file = gguf.GGUFFile(source)
+    metadata: dict[str, Any] = {key: file.metadata.encoded(key) for key in file.metadata}
+    metadata |= {"general.file_type": file_type, "general.quantization_version": 2}
+    tensors = {}
+    for name in file:
+        shape, old = file.shape(name), file.kind(name)
+        new = old.name if old.dtype.kind == "i" else stored_kind(name, shape, kind)
+        read = file.raw if new == old.name else file.read
+        tensors[name] = gguf.Pending(shape, new, partial(read, name))
+    return gguf.write(path, metadata, tensors)
+
+
+def compare(before: gguf.GGUFFile, after: gguf.GGUFFile) -> tuple[float, int, int]:
+    """(root mean square of the change over that of the weights, bytes before, bytes after)."""
+    change = size = 0.0
+    for name in before:
+        if name in after and before.kind(name) != after.kind(name):
+            old, new = before[name].astype(np.float64), after[name]
+            change += float(((new - old) ** 2).sum())
+            size += float((old**2).sum())
+    stored = [sum(len(file.raw(name)) for name in file) for file in (before, after)]
+    return (change / size) ** 0.5 if size else 0.0, stored[0], stored[1]

@@ -21,7 +21,7 @@ from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
 from ..weights.formats.safetensors import save_file
-from ..weights.sources import INDEX_FILES, WHOLE_FILES, Source
+from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, Source
 from .base import LanguageModel
 from .quantizing import fill_quantized
 from .registry import Family
@@ -62,6 +62,10 @@ class _Renamed:
 
     def read(self, name: str) -> np.ndarray:
         return self.source.read(self._names[name])
+
+    def read_into(self, name: str, out: np.ndarray) -> bool:
+        inner = self.source
+        return isinstance(inner, DirectSource) and inner.read_into(self._names[name], out)
 
     def stored(self, name: str) -> Any:
         """A GGUFSource's."""
@@ -167,6 +171,12 @@ def fill(own: Mapping[str, Any], expected: Mapping[str, Weight], source: Source)
             continue
         met.add(weight.name)
         part = own[weight.name].array[weight.part]
+        if (
+            isinstance(source, DirectSource)
+            and not weight.turned
+            and source.read_into(theirs, part)
+        ):
+            continue
         array = source.read(theirs)
         part[...] = array.T if weight.turned else array.reshape(part.shape)
     return met

@@ -1,4 +1,4 @@
-"""A tokenizer trained here as the metadata of a GGUF file, so that llama.cpp reads texts too."""
+"""A tokenizer trained here for other programs: llama.cpp (GGUF) and transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .gpt2 import GPT2Tokenizer, find_gpt2_files
 from .letters import spell
 from .tokenizer import Tokenizer
 
-__all__ = ["gguf_entries"]
+__all__ = ["gguf_entries", "huggingface_files"]
 
 _NORMAL, _CONTROL = 1, 3  # types of tokens in GGUF
 
@@ -45,3 +45,35 @@ def gguf_entries(tokenizer: Tokenizer) -> dict[str, Any]:
         entries["tokenizer.ggml.bos_token_id"] = tokenizer.eot_token
         entries["tokenizer.ggml.eos_token_id"] = tokenizer.eot_token
     return entries
+
+
+def huggingface_files(tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """tokenizer.json and tokenizer_config.json as transformers reads them; {} as gguf_entries."""
+    entries = gguf_entries(tokenizer)
+    if not entries:
+        return {}
+    tokens, merges = entries["tokenizer.ggml.tokens"], entries["tokenizer.ggml.merges"]
+    special = [
+        {"id": i, "content": text, "special": True, "normalized": False, "single_word": False,
+         "lstrip": False, "rstrip": False}
+        for text, i in tokenizer.special_tokens.items()
+    ]  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    names = set(tokens)
+    model = {
+        "type": "BPE",
+        "vocab": {token: i for i, token in enumerate(tokens)},
+        "merges": [pair for pair in merges if pair.replace(" ", "") in names],
+    }
+    written: dict[str, Any] = {
+        "version": "1.0",
+        "added_tokens": special,
+        "normalizer": None,
+        "pre_tokenizer": {**byte_level, "use_regex": True},
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": model,
+    }
+    end = next((t for t, i in tokenizer.special_tokens.items() if i == tokenizer.eot_token), None)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "bos_token": end}
+    return {"tokenizer.json": written, "tokenizer_config.json": config}

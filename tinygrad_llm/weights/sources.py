@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,14 @@ from ..files.untrusted import describe
 from .formats.safetensors import SafeTensorsFile
 from .formats.torch_file import TorchFile, is_torch_file
 
-__all__ = ["ArraySource", "HuggingFaceFolder", "Source", "open_huggingface", "read_float"]
+__all__ = [
+    "ArraySource",
+    "DirectSource",
+    "HuggingFaceFolder",
+    "Source",
+    "open_huggingface",
+    "read_float",
+]
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 WHOLE_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -49,6 +56,14 @@ class Source(Protocol):
 
         Raises: TypeError if it is of another kind.
         """
+
+
+@runtime_checkable
+class DirectSource(Source, Protocol):
+    """A source that can decode a weight where it belongs, without another array."""
+
+    def read_into(self, name: str, out: np.ndarray) -> bool:
+        """Write a weight into `out`, rounded to its dtype; False if that is not possible."""
 
 
 def read_float(value: Any, where: str, name: str) -> np.ndarray:

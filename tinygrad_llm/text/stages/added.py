@@ -76,22 +76,33 @@ class Finder:
 
     @cached_property
     def _lengths(self) -> dict[str, list[int]]:
-        """first character -> the lengths of the texts that begin with it, longest first"""
+        """the first two characters -> the lengths of the texts that begin so, longest first"""
         lengths: dict[str, set[int]] = {}
         for text in self.texts:
-            lengths.setdefault(text[0], set()).add(len(text))
+            lengths.setdefault(text[:2], set()).add(len(text))
         return {c: sorted(different, reverse=True) for c, different in lengths.items()}
 
     @cached_property
     def _first(self) -> re.Pattern[str]:
-        return re.compile("[" + re.escape("".join(sorted(self._lengths))) + "]")
+        """Where a text can begin: by its first two characters."""
+        seconds: dict[str, set[str]] = {}
+        for begin in self._lengths:
+            seconds.setdefault(begin[0], set()).add(begin[1:])
+        return re.compile(
+            "|".join(
+                re.escape(c) + ("" if "" in after else f"[{re.escape(''.join(sorted(after)))}]")
+                for c, after in sorted(seconds.items())
+            )
+        )
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Where each match begins and ends; matches do not overlap."""
         place = 0
         while self.texts and (match := self._first.search(text, place)):
             place = match.start()
-            for n in self._lengths[text[place]]:
+            begins = text[place : place + 2], text[place]
+            candidates = (n for begin in begins for n in self._lengths.get(begin, ()))
+            for n in candidates:
                 if text[place : place + n] in self.texts:
                     yield place, place + n
                     place += n

@@ -215,6 +215,20 @@ class GGUFSource:
         shape = shape if place.expert is None else shape[1:]
         return tuple(reversed(shape)) if _is_turned(self.architecture, place.name) else shape
 
+    def read_into(self, name: str, out: np.ndarray) -> bool:
+        """Decode a weight into `out`, chunk by chunk; False if its rows are in another order."""
+        place, arch = self._places[name], self.architecture
+        turned = _is_turned(arch, place.name) or _heads(arch, name, self.config) is not None
+        whole = out.shape == self.shape(name) and out.flags.c_contiguous
+        if turned or not whole or not isinstance(out, np.ndarray):
+            return False
+        if self.file.kind(place.name).dtype.kind == "i":
+            return False
+        self.file.read(place.name, out, place.expert)
+        if arch.one_plus and name.endswith("norm.weight"):
+            out -= 1.0
+        return True
+
     def stored(self, name: str) -> tuple[np.ndarray, Kind] | None:
         """(the bytes of a matrix (rows, bytes of a row), their format), with the rows in order.
 

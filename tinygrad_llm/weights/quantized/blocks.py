@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -108,16 +109,16 @@ class _Blocks(QuantizedMatrix):
         self.middle = 0
 
     def _together(self, name: str, t: int) -> np.ndarray:
-        """The groups of tile t beside each other: (I/32, ..., rows of the tile)."""
+        """The groups of tile t side by side: (I/32, ..., rows of the tile)."""
         groups = self.arrays[name][t * self.per : (t + 1) * self.per]
         if len(groups) == 1:
             return groups[0]
         moved = np.moveaxis(groups, 0, -2)  # (groups, I/32, ..., C) -> (I/32, ..., groups, C)
         return moved.reshape(*moved.shape[:-2], -1)
 
+    @abstractmethod
     def widened(self, t: int) -> np.ndarray:
         """The codes of tile t as floats: (I/32, 32, rows)."""
-        raise NotImplementedError
 
     def scale(self, name: str, t: int) -> np.ndarray:
         """Scales or offsets of tile t: float32 (I/32, 1, rows)."""
@@ -137,9 +138,9 @@ class _Blocks(QuantizedMatrix):
             codes += picked(self.arrays["offsets"], ids).astype(np.float32)[:, :, None]
         return codes.reshape(len(ids), self.shape[1])  # (N, I/32, 32) -> (N, I)
 
+    @abstractmethod
     def wide_rows(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, I/32, bytes of a block) as floats (N, I/32, 32)."""
-        raise NotImplementedError
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """For few rows of x a block's scale multiplies its partial sum: one number, not 32."""

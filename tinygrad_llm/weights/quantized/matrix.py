@@ -6,6 +6,7 @@ axis. A tile is widened into one buffer that stays in the cache, so that no floa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ __all__ = ["TILE", "QuantizedMatrix", "as_rows", "even_rows", "picked", "tiled"]
 TILE = 256  # rows of a tile: with 1,000 columns its float32 copy has 1 MB
 
 
-class QuantizedMatrix:
+class QuantizedMatrix(ABC):
     """A matrix (O, I) in few bits, of which float32 parts are computed when they are needed.
 
     A format has `arrays` (name -> array, all that it stores), `tile` and `take`.
@@ -37,13 +38,13 @@ class QuantizedMatrix:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
+    @abstractmethod
     def tile(self, t: int) -> np.ndarray:
         """Tile t, transposed: float32 (I, C)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, ids: np.ndarray) -> np.ndarray:
         """The rows with these numbers: ids (N) -> float32 (N, I)."""
-        raise NotImplementedError
 
     def dequantize(self) -> np.ndarray:
         """The whole matrix: float32 (O, I)."""

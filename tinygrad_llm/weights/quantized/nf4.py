@@ -14,7 +14,7 @@ from .matrix import QuantizedMatrix, as_rows, even_rows, picked, tiled
 __all__ = ["BLOCK", "NF4", "NF4_VALUES", "dynamic_values"]
 
 BLOCK = 64  # weights that share a scale
-SCALES = 256  # scales that share a scale of their own
+SCALES = 256  # scales that share an outer scale
 # Appendix E of QLoRA, in float32 as bitsandbytes publishes them.
 NF4_VALUES = np.array(
     [

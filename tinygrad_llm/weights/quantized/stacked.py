@@ -25,6 +25,10 @@ class Stacked(QuantizedMatrix):
         self.kind = " and ".join(dict.fromkeys(part.kind for part in parts))
         self._starts = np.cumsum([0, *(part.shape[0] for part in parts)]).tolist()
 
+    def tile(self, t: int) -> np.ndarray:
+        """Raises: TypeError: the parts have tiles of different sizes."""
+        raise TypeError("rows of several formats have no tiles in common")
+
     def dequantize(self) -> np.ndarray:
         return np.concatenate([part.dequantize() for part in self.parts])  # (O, I)
 

@@ -16,7 +16,7 @@ from .kinds import KINDS, Kind
 
 __all__ = ["CODEBOOK", "bits", "decode", "decode_blocks"]
 
-_CHUNK = 1 << 16  # weights decoded at once: their temporaries stay in the cache
+_CHUNK = 1 << 16  # weights decoded in one step: their temporaries stay in the cache
 # The 16 values of a 4-bit code: of IQ4_NL (found by k-means, ggml), and of a 4-bit float, doubled
 CODEBOOK = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 _FLOAT4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)

@@ -14,7 +14,7 @@ from .kinds import KINDS
 
 __all__ = ["WRITABLE", "encode"]
 
-_CHUNK = 1 << 16  # weights encoded at once
+_CHUNK = 1 << 16  # weights encoded in one step
 
 
 def _inverse(d: np.ndarray) -> np.ndarray:

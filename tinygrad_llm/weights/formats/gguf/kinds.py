@@ -53,7 +53,7 @@ class Kind:
 
     @property
     def is_plain(self) -> bool:
-        """Whether each weight is a number of its own, without blocks."""
+        """Whether each weight is a separate number, without blocks."""
         return self.name in PLAIN
 
     def row_bytes(self, n: int) -> int:
