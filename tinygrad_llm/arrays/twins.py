@@ -68,6 +68,7 @@ class CpuTwins:
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
     normal: Callable[[Any, Any], None] | None = None  # (uniform bits, out): normal numbers
     bernoulli: Callable[[Any, float, Any], None] | None = None  # (bits, p, out): a mask
+    product4: Callable[..., None] | None = None  # x·Wᵀ for W of 4 bits, see loops/quantized.py
 
     def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
         """Fill slots by name.

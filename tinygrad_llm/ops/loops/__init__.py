@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    quantized     products with weights of 4 bits
     update        Adam, rows added to a table
 
 How to add a loop:
@@ -61,6 +62,7 @@ from .activation import LoopGelu, LoopSilu
 from .attention import LoopAttention
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
+from .quantized import product4
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .update import adam, scatter_add_rows, takes_scatter, takes_update
 
@@ -83,5 +85,6 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            product4=product4,
         )
     return why
