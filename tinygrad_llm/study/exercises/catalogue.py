@@ -39,6 +39,7 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "multi_head_attention grouped_query_attention cross_attention rotary_positions "
      "rotary_scaling rope qk_norm kv_cache window_cache cache_rows"),
     ("Models and training", "transformer_block norm_places tied_weights chunked_loss lora "
+     "int8_layers "
      "gradient_clipping adamw_step"),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.norm import OffsetRMSNorm
+from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
@@ -181,6 +182,16 @@ layer(
 )
 layer(GatedFeedForward, lambda s: GatedFeedForward(s["C"], s["F"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
+layer(
+    QuantizedLinear,
+    lambda s: QuantizedLinear(nn.Linear(s["C"], s["F"]).weight, kind="int8"),
+)
+layer(
+    QuantizedEmbedding,
+    lambda s: QuantizedEmbedding(nn.Embedding(s["V"], s["C"]).weight, "int8"),
+    "BT<V",
+    gradients=False,
+)
 layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
 layer(
     Rotary,
