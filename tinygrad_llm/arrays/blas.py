@@ -1,4 +1,4 @@
-"""The number of threads that OpenBLAS uses for matrix products, where NumPy runs on OpenBLAS.
+"""OpenBLAS, where NumPy runs on it: its number of threads, and where its matrix product lies.
 
 OpenBLAS's threads keep spinning for a while after each product and so take a core from the next
 operation. Where this package shares work among the cores itself, it limits OpenBLAS to one thread:
@@ -15,18 +15,38 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["can_hold", "one_thread"]
+__all__ = ["can_hold", "one_thread", "product"]
+
+
+@functools.cache
+def _library() -> Any:
+    """The file of NumPy that does its products, with the libraries that it links; or None."""
+    try:
+        return ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+    except (KeyError, OSError):
+        return None
+
+
+@functools.cache
+def product(dtype: str) -> tuple[int, int] | None:
+    """Where OpenBLAS's C ← αA·B + βC lies (cblas_sgemm, cblas_dgemm), and the bits of its integers.
+
+    dtype: "f" for float32, "d" for float64. None with other libraries than OpenBLAS.
+    """
+    library = _library() if can_hold() else None
+    for prefix, suffix, bits in (("scipy_", "64_", 64), ("scipy_", "", 32), ("", "64_", 64),
+                                 ("", "", 32)):  # fmt: skip
+        name = f"{prefix}cblas_{'s' if dtype == 'f' else 'd'}gemm{suffix}"
+        function = getattr(library, name, None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value or 0, bits
+    return None
 
 
 @functools.cache
 def _controls() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """OpenBLAS's functions that get and set its number of threads; None with other libraries."""
-    try:
-        library = ctypes.CDLL(
-            sys.modules["numpy._core._multiarray_umath"].__file__
-        )  # with the libraries it links
-    except (KeyError, OSError):
-        return None
+    library = _library()
     for name in ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads",
                  "openblas_{}_num_threads64_", "openblas_{}_num_threads"):  # fmt: skip
         try:

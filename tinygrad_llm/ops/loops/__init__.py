@@ -55,9 +55,11 @@ from typing import Any
 
 from ...arrays.twins import CpuTwins, twins
 from ..activation import Gelu, Silu
+from ..attention import ScaledDotProductAttention
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
+from .attention import LoopAttention
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .quantized import product4
@@ -69,6 +71,7 @@ __all__ = ["install"]
 TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
+    ScaledDotProductAttention: LoopAttention,
 }  # fmt: skip
 
 
