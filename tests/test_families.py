@@ -55,6 +55,14 @@ SMALL = dict(
     n_kv_heads=1, head_dim=6,
 )  # fmt: skip
 
+OWN = {
+    "Qwen35": dict(
+        partial_rotary=0.67, linear_n_heads=4, linear_n_key_heads=2, linear_head_dim=5,
+        linear_key_head_dim=3,
+    ),
+    "Qwen3Moe": dict(n_experts=4, n_experts_per_token=2),
+}  # fmt: skip
+
 
 def on_meta(config):
     """A model of this shape without numbers."""
@@ -73,7 +81,7 @@ def closed_form(c):
 
 def tiny(family="Llama", **changes):
     """A small model in evaluation mode whose norms are not one and whose biases are not zero."""
-    config = DECODERS[family].config(**{**SMALL, **changes})
+    config = DECODERS[family].config(**{**SMALL, **OWN.get(family, {}), **changes})
     tg.manual_seed(5)
     model = registry.build_from(config).eval()
     for parameter in model.parameters():
@@ -671,3 +679,95 @@ def test_on_every_device(device, family, scaling):
     for a, b in zip(*grads, strict=True):
         assert np.abs(a - b).max() <= 2e-5 * np.abs(a).max() + 1e-7
     assert generate(there, ids.to(device), 4).shape == (2, 11)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzĠ."
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder with a model and a tokenizer of letters, as Hugging Face has them."""
+    vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
+    description = {
+        "added_tokens": [
+            {"id": 28, "content": "<s>", "special": True},
+            {"id": 29, "content": "</s>", "special": True},
+        ],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    }
+    folder = save_pretrained(tiny("Llama", vocab_size=30), tmp_path / "model")
+    (folder / "tokenizer.json").write_text(json.dumps(description))
+    names = {"eos_token": "</s>", "chat_template": "<s>{{ messages[0].content }}."}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    return folder
+
+
+def test_a_published_folder_generates(published, capsys):
+    greedy = ["--tokens", 6, "--temperature", 0]
+    assert run("generate", published, "--prompt", "to be", *greedy) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("to be") and len(shown) > len("to be\n")
+    model, ids = from_pretrained(published), [LETTERS.index(c) for c in "to"]
+    new = generate(model, tg.tensor([[*ids, 26, *[LETTERS.index(c) for c in "be"]]]), 6)[0, 5:]
+    kept = [i for i in new.tolist() if i < 28]
+    if len(kept) == 6:
+        assert shown == "to be" + "".join(LETTERS[i] for i in kept).replace("Ġ", " ") + "\n"
+    assert run("generate", published, "--prompt", "to", "--chat", *greedy) == 0
+    answer = capsys.readouterr().out
+    new = generate(model, tg.tensor([[28, *ids, 27]]), 6)[0, 4:].tolist()
+    new = new[: new.index(29)] if 29 in new else new
+    assert answer == "".join(LETTERS[i] for i in new if i < 28).replace("Ġ", " ") + "\n"
+
+
+def test_an_end_in_config_json_ends_a_text(published, capsys):
+    new = generate(from_pretrained(published), tg.tensor([[19, 14]]), 6)[0, 2:].tolist()
+    edit(published, eos_token_id=[new[2]])
+    greedy = ["--prompt", "to", "--tokens", 6, "--temperature", 0]
+    assert run("generate", published, *greedy) == 0
+    kept = new[: new.index(new[2])]
+    expected = "to" + "".join(LETTERS[i] for i in kept if i < 28).replace("Ġ", " ") + "\n"
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "nothing does not exist"),
+        ("model", "CHECKPOINT: "),
+        ("model/config.json", "CHECKPOINT: "),
+    ],
+)
+def test_models_that_cannot_generate(published, monkeypatch, capsys, name, message):
+    monkeypatch.chdir(published.parent)
+    (published / "tokenizer.json").unlink()
+    assert run("generate", name) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_has_no_chat_template(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert pretrain("--steps", "2", "--out", "made") == 0
+    assert run("generate", "made", "--chat", "--prompt", "to") != 0
+    assert "has no chat template: leave --chat" in capsys.readouterr().err
+
+
+@every_decoder
+def test_a_classifier_of_any_family(family):
+    from tinygrad_llm.models import GPTClassifier
+
+    model = tiny(family)
+    for causal in (True, False)[: 1 if family == "Qwen35" else 2]:  # a DeltaNet is causal
+        classifier = GPTClassifier.from_gpt(
+            model, 3, pool="mean", causal=causal, pad_token_id=0, drop_rate=0.1
+        )
+        assert classifier.model.config.drop_rate == 0.1
+        texts = tg.tensor([[3, 1, 7, 2, 0, 0], [9, 4, 1, 2, 3, 5]])
+        classifier.loss(texts, tg.tensor([2, 0])).backward()
+        assert all(p.grad is not None for p in classifier.parameters())
+        classifier.eval()
+        assert np.allclose(
+            classifier(texts).array[0], classifier(texts[:1, :4]).array[0], atol=1e-5
+        )
+    assert np.array_equal(logits(model), logits(tiny(family)))

@@ -21,6 +21,7 @@ import numpy as np
 from ..formats.gguf import GGUFFile, Kind
 from .config_json import rope
 from .gguf_config import config_of, metadata_of, rope_factors
+from .llama_meta import half_split
 
 __all__ = ["ARCHITECTURES", "Architecture", "GGUFSource", "Named", "to_gguf"]
 
@@ -157,14 +158,8 @@ def _published(arch: Architecture, name: str, shape: tuple[int, ...]) -> Iterato
         yield full.replace("*", str(i)), _Place(name, i)
 
 
-def _half_split(rows: np.ndarray, n_heads: int) -> np.ndarray:
-    """Rows (H·D, ...) in the order of interleaved pairs, in half-split order."""
-    pairs = rows.reshape(n_heads, -1, 2, *rows.shape[1:])  # (H·D, ...) -> (H, D/2, 2, ...)
-    return pairs.swapaxes(1, 2).reshape(rows.shape)  # (H, 2, D/2, ...) -> (H·D, ...)
-
-
 def _interleaved(rows: np.ndarray, n_heads: int) -> np.ndarray:
-    """The opposite of _half_split."""
+    """The opposite of half_split."""
     halves = rows.reshape(n_heads, 2, -1, *rows.shape[1:])  # (H·D, ...) -> (H, 2, D/2, ...)
     return halves.swapaxes(1, 2).reshape(rows.shape)  # (H, D/2, 2, ...) -> (H·D, ...)
 
@@ -245,9 +240,7 @@ class GGUFSource:
             return None
         rows = self.file.raw(place.name, place.expert).reshape(shape[0], -1)
         heads = _heads(arch, name, self.config)
-        return (
-            rows if heads is None else _half_split(rows, self._checked(rows, heads, name))
-        ), kind
+        return (rows if heads is None else half_split(rows, self._checked(rows, heads, name))), kind
 
     def _checked(self, rows: np.ndarray, heads: int, name: str) -> int:
         """Raises: ValueError if the rows cannot be split into heads."""
@@ -271,7 +264,7 @@ class GGUFSource:
         array = self.file.read(place.name, index=place.expert)
         heads = _heads(arch, name, self.config)
         if heads is not None:
-            array = _half_split(array, self._checked(array, heads, name))
+            array = half_split(array, self._checked(array, heads, name))
         if arch.one_plus and name.endswith("norm.weight"):
             array -= 1.0
         return array.T if _is_turned(arch, place.name) else array  # (out, in) -> (in, out)
