@@ -130,6 +130,12 @@ WRONG = {
         ("(x * x).mean(-1", "(x * x).sum(-1", "[sum for the mean]"),
         ("(x * x).mean(-1", "((x - x.mean(-1, keepdim=True)) ** 2).mean(-1", "[mean subtracted]"),
     ],
+    "int8_layers": [
+        ("dim=1, keepdim=True) / 127", "dim=1, keepdim=True) / 128", "one for each row"),
+        ("torch.round(weight / self.scale)", "(weight / self.scale)", "round, do not cut"),
+        (".to(torch.int8)", "", "keep them as torch.int8"),
+        ("* self.rows.scale[ids]", "* self.rows.scale[0]", "pick codes and scales"),
+    ],
     "chunked_loss": [
         ("(targets != ignore_index).sum()", "len(targets)", "by the targets that count"),
         ("(targets != ignore_index).sum()", "1", "divide once"),

@@ -326,6 +326,48 @@ class SlowOffsetRMSNorm:
         return self.factor() * (x / self.size(x))
 
 
+class SlowQuantizedLinear:
+    """x·Ŵᵀ + b, Ŵ the numbers that the codes stand for."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def rows(self) -> Tensor:
+        """What the codes stand for, (O, I)."""
+        return wrap(self.layer.matrix.dequantize())
+
+    def weight(self) -> Tensor:
+        """Ŵ, (O, I)."""
+        return self.rows()
+
+    def shift(self) -> Tensor | float:
+        """b, (O), or 0."""
+        return 0.0 if self.layer.bias is None else self.layer.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: (..., I) -> (..., O)."""
+        return x @ self.weight().to(x.dtype).T + self.shift()  # (..., I) @ (I, O)
+
+
+class SlowQuantizedEmbedding:
+    """The rows of Ŵ with the numbers in ids."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def rows(self) -> Tensor:
+        """What the codes stand for, (V, C)."""
+        return wrap(self.layer.matrix.dequantize())
+
+    def weight(self) -> Tensor:
+        """Ŵ, (V, C)."""
+        return self.rows()
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """As the layer: ids (...) -> (..., C)."""
+        return self.weight()[ids]
+
+
 class SlowSoftCappedHead:
     """c·tanh(logits/c)."""
 
@@ -419,6 +461,8 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "LoRALayer": SlowLoRALayer,
     "MixtureOfExperts": SlowMixtureOfExperts,
     "OffsetRMSNorm": SlowOffsetRMSNorm,
+    "QuantizedEmbedding": SlowQuantizedEmbedding,
+    "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,
     "Rotary": SlowRotary,
     "SoftCappedHead": SlowSoftCappedHead,

@@ -24,6 +24,7 @@ from ...layers.head import SoftCappedHead, head_loss
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
@@ -213,7 +214,34 @@ def _other_calls() -> list[LayerCall]:
         )
         for bias in (True, False)
     ]
+    return calls + _quantized_calls()
+
+
+def _quantized_calls() -> list[LayerCall]:
+    calls = [
+        LayerCall("QuantizedLinear", partial(_quantized_linear, n, kind, bias), ((2, 3, n),))
+        for n, kind, bias in (
+            (6, "int8", True), (32, "q8_0", False), (32, "q4_1", True), (64, "nf4", False)
+        )
+    ]  # fmt: skip
+
+    def rows() -> QuantizedEmbedding:
+        return QuantizedEmbedding(nn.Embedding(9, 6).weight, "int8")
+
+    calls.append(
+        LayerCall("QuantizedEmbedding", rows, ((2, 3, 6), (2, 3)), use=_times_rows, ids_below=9)
+    )
     return calls
+
+
+def _quantized_linear(columns: int, kind: str, bias: bool) -> QuantizedLinear:
+    linear = nn.Linear(columns, 5, bias=bias)
+    return QuantizedLinear(linear.weight, linear.bias, kind)
+
+
+def _times_rows(layer: Any, x: Tensor, ids: Tensor) -> Tensor:
+    """x times the rows of ids, which are at least 0: the gradient of x is the rows."""
+    return x * layer(ids.clamp(min=0)).to(x.dtype)
 
 
 # -------------------------------------------------------------------------- experts and DeltaNets

@@ -26,6 +26,8 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "LoRALayer": ("lora",),
     "MixtureOfExperts": ("mixture_of_experts",),
     "OffsetRMSNorm": ("offset_rms_norm",),
+    "QuantizedEmbedding": ("int8_layers",),
+    "QuantizedLinear": ("int8_layers",),
     "RecurrentCache": ("delta_memory",),
     "Rotary": ("rotary_positions", "rotary_scaling"),
     "SoftCappedHead": ("soft_cap",),

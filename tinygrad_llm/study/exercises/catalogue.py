@@ -41,7 +41,7 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "rotary_scaling rope qk_norm kv_cache window_cache cache_rows delta_memory "
      "gated_delta_rule"),
     ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights "
-     "chunked_loss lora gradient_clipping adamw_step"),
+     "chunked_loss lora int8_layers gradient_clipping adamw_step"),
 )  # fmt: skip
 
 

@@ -283,6 +283,11 @@ HINTS: dict[str, tuple[str, ...]] = {
         "nn.Parameter(torch.zeros(dim)): the factor is 1 + w.",
         "(x·x).mean(−1, keepdim=True) + ε, then the root; x is divided by it.",
     ),
+    "int8_layers": (
+        "One scale for each row: weight.abs().amax(dim=1, keepdim=True) / 127, (O, 1).",
+        "codes = torch.round(weight / scale).to(torch.int8); codes.to(torch.float32) * scale is "
+        "the weight again, nearly.",
+    ),
     "chunked_loss": (
         "range(0, len(targets), chunk) and slices of hidden and targets.",
         'cross_entropy(..., reduction="sum") adds up what counts; the divisor is '

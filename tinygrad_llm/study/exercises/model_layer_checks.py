@@ -321,6 +321,29 @@ def _(m):
         _same_layer(m.OffsetRMSNorm(6, 1e-6), theirs, scale * torch.randn(2, 3, 6))
 
 
+@check("int8_layers", "codes and scales")
+def _(m):
+    torch = _torch()
+    weight = torch.randn(5, 12) * torch.tensor([[1.0], [0.01], [30.0], [2.0], [0.5]])
+    mine = m.QuantizedLinear(weight)
+    if mine.codes.dtype != torch.int8:
+        raise Wrong(f"codes are {mine.codes.dtype}: keep them as torch.int8")
+    same(mine.scale.reshape(5), weight.abs().amax(dim=1) / 127, "scale", "one for each row")
+    same(mine.codes.float(), torch.round(weight / mine.scale.reshape(5, 1)), "codes",
+         "round, do not cut")  # fmt: skip
+
+
+@check("int8_layers", "the same as the model's")
+def _(m):
+    torch = _torch()
+    from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
+
+    weight, x, ids = torch.randn(5, 12), torch.randn(2, 3, 12), torch.tensor([[4, 0], [1, 4]])
+    theirs, rows = QuantizedLinear(weight, kind="int8"), QuantizedEmbedding(weight, "int8")
+    same(m.QuantizedLinear(weight)(x), theirs(x), "x·Ŵᵀ", "codes·scale is the weight")
+    same(m.QuantizedEmbedding(weight)(ids), rows(ids), "rows of Ŵ", "pick codes and scales")
+
+
 def _losses(m: Any, chunk: int) -> tuple[list[Any], list[int]]:
     """[loss, gradients] of the learner's and of the model's, and the rows of each call."""
     torch = _torch()

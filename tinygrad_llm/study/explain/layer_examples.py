@@ -25,6 +25,7 @@ from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
@@ -192,6 +193,16 @@ layer(
 layer(MixtureOfExperts, lambda s: MixtureOfExperts(s["C"], s["F"], 4, 2))
 layer(GatedDeltaNet, lambda s: GatedDeltaNet(s["C"], s["H"], head_dim=s["D"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
+layer(
+    QuantizedLinear,
+    lambda s: QuantizedLinear(nn.Linear(s["C"], s["F"]).weight, kind="int8"),
+)
+layer(
+    QuantizedEmbedding,
+    lambda s: QuantizedEmbedding(nn.Embedding(s["V"], s["C"]).weight, "int8"),
+    "BT<V",
+    gradients=False,
+)
 layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
 layer(
     Rotary,

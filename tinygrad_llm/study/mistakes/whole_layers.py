@@ -180,6 +180,24 @@ wrong_layer(
      {"size": lambda self, x: (x * x).mean(-1, keepdim=True).sqrt() + self.layer.eps}),
 )  # fmt: skip
 wrong_layer(
+    "QuantizedLinear",
+    ("rows exchanged", "Each row has the weights of the row before it: a row and its scale stay "
+     "together.", {"weight": lambda self: self.rows().roll(1, 0)}),
+    ("signs lost", "The codes are read as unsigned numbers: they are signed, or have an offset.",
+     {"weight": lambda self: self.rows().abs()}),
+    ("columns reversed", "The weights of a row are read from its end: the first code belongs to "
+     "the first column.", {"weight": lambda self: self.rows().flip(1)}),
+)  # fmt: skip
+wrong_layer(
+    "QuantizedEmbedding",
+    ("the row before", "The rows are counted from one: id 0 is the first row.",
+     {"weight": lambda self: self.rows().roll(1, 0)}),
+    ("signs lost", "The codes are read as unsigned numbers: they are signed, or have an offset.",
+     {"weight": lambda self: self.rows().abs()}),
+    ("scale forgotten", "The rows are codes: multiply each row by its scale.",
+     {"weight": lambda self: self.rows() / self.rows().abs().amax(1, keepdim=True)}),
+)  # fmt: skip
+wrong_layer(
     "SoftCappedHead",
     ("cap forgotten", "The logits are not capped: c·tanh(logits/c).",
      {"capped": lambda self, logits, c: logits}),
