@@ -8,8 +8,9 @@ textbook loop (text/textbook.py) runs twice: over every word of the text, and ov
 word once with its count, which is half of our method already. All find the same merges.
 
 Encoding uses the trained vocabulary in all, first with an empty word cache, then with a filled
-one; "published" is the same vocabulary as a model's tokenizer.json describes it. Everything here runs in one thread, and seconds are processor time, which other processes on
-the machine change little. Runs that are compared alternate; of several runs the median counts.
+one; "published" is the same vocabulary as a model's tokenizer.json describes it. Everything here
+runs in one thread, and seconds are processor time, which other processes on the machine change
+little. Runs that are compared alternate; of several runs the median counts.
 """
 
 from __future__ import annotations
