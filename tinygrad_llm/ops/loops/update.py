@@ -44,12 +44,37 @@ def adam(p: Any, g: Any, m: Any, v: Any, *numbers: float) -> None:
 
 
 @kernel
-def scatter_loop(out, rows, ids, start, stop):
-    """out[ids[i]] += rows[i] in the columns start to stop: no two cores write into one number."""
+def chains_loop(out, ids, first, following, start, stop):
+    """The places of each id as a chain: i, following[i], ... in their order, −1 behind the last.
+
+    first[v]: the first place of id v, −1 if there is none.
+    """
+    first[:] = -1
+    for back in range(ids.size):
+        i = ids.size - 1 - back
+        following[i] = first[ids[i]]
+        first[ids[i]] = i
+
+
+@kernel
+def scatter_loop(out, rows, ids, first, following, total, start, stop):
+    """out[v] += Σ rows[i] over the chain of v: Σ first, so that it does not depend on out.
+
+    In the columns start to stop: no two cores write into one number.
+    """
     for i in range(ids.size):
-        to, row = out[ids[i], start:stop], rows[i, start:stop]
-        for j in range(row.size):
-            to[j] += row[j]
+        if first[ids[i]] == i:
+            to, row, sums = out[ids[i], start:stop], rows[i, start:stop], total[start:stop]
+            for j in range(row.size):
+                sums[j] = row[j]
+            k = following[i]
+            while k >= 0:
+                row = rows[k, start:stop]
+                for j in range(row.size):
+                    sums[j] += row[j]
+                k = following[k]
+            for j in range(row.size):
+                to[j] += sums[j]
 
 
 def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
@@ -58,7 +83,10 @@ def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
-    """out[ids[i]] += rows[i] for every i, in place, in the order of i."""
+    """out[v] += Σ rows[i] over every i with ids[i] = v, in place, in the order of i."""
     ids = np.array(ids, np.int64).reshape(-1)
     if ids.size:
-        shared(scatter_loop, out.shape[1], rows.size, out, rows, ids)
+        first, following = np.empty(len(out), np.int64), np.empty(ids.size, np.int64)
+        chains_loop(out, ids, first, following, 0, 1)
+        total = np.empty(out.shape[1], out.dtype)
+        shared(scatter_loop, total.size, rows.size, out, rows, ids, first, following, total)
