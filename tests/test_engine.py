@@ -974,7 +974,7 @@ def test_a_table_adds_to_the_gradient_that_is_there():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_a_large_table_gets_the_same_gradient_watched_or_not(dtype, numpy_or_loops):
-    """Ids that repeat: their rows are added up before the sum reaches the gradient that is there."""
+    """The rows of an id are added up before their sum reaches the gradient."""
     rng = np.random.default_rng(1)
     table = rng.standard_normal((2000, 24)).astype(dtype)
     ids = np.r_[rng.integers(0, 2000, 900), rng.integers(0, 5, 800)]

@@ -206,6 +206,36 @@ def test_rows_added_to_a_table(ids, dtype, loops):
     assert dtype in {str(key[0]) for key in folder.update.scatter_loop.by_types}
 
 
+DRAWN = {
+    "randn": lambda g, n: [g.randn(n), g.normal(n, 0.5, 2.0, "float64"), g.randn(n, "float16")],
+    "rand": lambda g, n: [g.rand(n), g.rand(n, "float64"), g.uniform(n, -3.0, 2.0)],
+    "bernoulli": lambda g, n: [g.bernoulli(0.3, n, bool), g.bernoulli(1.0, n), g.bernoulli(0.0, n)],
+    "randint": lambda g, n: [g.randint(-5, 60000, n), g.randint(0, 1 << 40, n), g.randperm(n)],
+    "exponential": lambda g, n: [g.exponential(n)],
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_random_numbers_are_the_same_bits(name, loops, monkeypatch):
+    """Also where a call stops in the midst of the twister's words, and in the state afterwards."""
+    results = []
+    for least in (0, twins.NEVER):
+        monkeypatch.setattr(twins.large, "least", least)
+        g = tg.random.Generator().manual_seed(11)
+        arrays = [a for n in (1, 15, 700, 17, 3000, 140_001) for a in DRAWN[name](g, n)]
+        results.append([*arrays, g.state()])
+    for got, expected in zip(*results, strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    assert folder.twister.twist.by_types and folder.twister._Layout.known
+
+
+def test_a_twister_laid_out_otherwise_is_left_alone(loops, monkeypatch):
+    expected = tg.random.Generator().randn(500)
+    monkeypatch.setattr(folder.twister._Layout, "known", False)
+    np.testing.assert_array_equal(tg.random.Generator().randn(500), expected)
+
+
 # -------------------------------------------------------------------------------- the functions
 def exact(name: str, x: float) -> float:
     if name == "exp":

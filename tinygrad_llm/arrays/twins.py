@@ -66,8 +66,10 @@ class CpuTwins:
     takes_norm: Callable[[Sequence[Any]], bool] | None = None
     gradient_norm: Callable[[Sequence[Any]], Any] | None = None
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
-    normal: Callable[[Any, Any], None] | None = None  # (uniform bits, out): normal numbers
-    bernoulli: Callable[[Any, float, Any], None] | None = None  # (bits, p, out): a mask
+    draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
+    normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers
+    uniforms: Callable[[Any, Any], None] | None = None  # (draws, out): in [0, 1)
+    coins: Callable[[Any, int, Any], None] | None = None  # (pairs of draws, below, out): a mask
 
     def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
         """Fill slots by name.

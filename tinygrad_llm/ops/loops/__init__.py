@@ -14,6 +14,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     activation    GELU, SiLU
     softmax       softmax, log-softmax
     update        Adam, rows added to a table
+    twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
     1. Write the kernel: the formula in its docstring; arrays first, results among them, then Python
@@ -38,6 +39,8 @@ Traps:
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
     flags are chosen one by one. "reassoc" lets it change the order of a sum, which a compensated
     sum, ln 2 in two parts, and (x − m) − log Σ do not survive: `precise_helper` is without it.
+    `exact_kernel` is without all of them, and `fused` is one multiply-add, for results equal to the
+    bit. A slice assigned to a slice is slow: write the loop.
     The sum over rows (∂L/∂w) is computed for strips of rows, whose number depends on the number of
     rows alone: so results do not depend on the number of cores. A sum along a row belongs to one
     core.
@@ -60,6 +63,7 @@ from .activation import LoopGelu, LoopSilu
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .softmax import LoopLogSoftmax, LoopSoftmax
+from .twister import coins, draws, normals, uniforms
 from .update import adam, scatter_add_rows, takes_scatter, takes_update
 
 __all__ = ["install"]
@@ -80,5 +84,9 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            draws=draws,
+            normals=normals,
+            uniforms=uniforms,
+            coins=coins,
         )
     return why
