@@ -283,6 +283,16 @@ def test_the_largest_of_a_row(char, loops):
         assert largest(np.array(row, char)) == np.array(row, char).max()
 
 
+@pytest.mark.parametrize("norm", [F.layer_norm, F.rms_norm])
+def test_a_norm_whose_input_was_changed_in_place_raises(norm, loops):
+    """The loops save x itself, as PyTorch does."""
+    x = tg.ones(5, 8, requires_grad=True) * 2.0
+    y = norm(x, (8,))
+    x += 1.0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 # ----------------------------------------------------------------------------------- the choice
 def norm_of(n: int):
     x = tg.ones(n, 64, requires_grad=True)

@@ -55,6 +55,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
 from ..activation import Gelu, Silu
 from ..norm import LayerNorm, RmsNorm
@@ -78,6 +79,7 @@ def install() -> str | None:
     """Register these in arrays.twins; why it is not possible, or None."""
     why = missing()
     if why is None:
+        keep_memory()  # a fresh page costs more than what a loop does with it
         twins.cpu = CpuTwins(
             TWINS,
             takes_scatter=takes_scatter,
