@@ -117,7 +117,9 @@ def options_of(case: Case) -> list[dict]:
 
 
 def inputs_of(case: Case, shape, rng) -> list:
-    """Random inputs: x, and what the signature says has C numbers."""
+    """Random inputs: x, what the signature says has C numbers, and a mask."""
+    if "keep" in case.op.signature:
+        return [rng.standard_normal(shape) * 2, rng.random(shape) < 0.7]
     count = case.op.signature.partition("->")[0].count("(") - 1
     rest = shape[-1:] if "C" in case.op.signature else shape
     return [rng.standard_normal(shape) * 2, *(rng.standard_normal(rest) for _ in range(count))]

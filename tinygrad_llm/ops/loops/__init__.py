@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    arithmetic    sums, products, ReLU, sigmoid, dropout
     update        Adam, rows added to a table
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
@@ -57,10 +58,14 @@ from typing import Any
 
 from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
-from ..activation import Gelu, Silu
+from ..activation import Gelu, Relu, Silu
+from ..arithmetic import Add, Mul, Sub
+from ..dropout import Dropout
+from ..elementary import Sigmoid
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
+from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .softmax import LoopLogSoftmax, LoopSoftmax
@@ -72,6 +77,8 @@ __all__ = ["install"]
 TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
+    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
+    Dropout: LoopDropout,
 }  # fmt: skip
 
 
