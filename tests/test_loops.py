@@ -172,26 +172,54 @@ def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
 
 
 # ------------------------------------------------------------------------ what is not an op
+OPTIMIZERS = [
+    ("Adam", {}), ("AdamW", {"weight_decay": 0.1, "betas": (0.8, 0.95)}),
+    ("Adam", {"amsgrad": True, "weight_decay": 0.1}), ("AdamW", {"amsgrad": True}),
+    ("SGD", {}), ("SGD", {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}), ("RMSprop", {"weight_decay": 0.1}),
+    ("RMSprop", {"momentum": 0.9}), ("RMSprop", {"centered": True}),
+    ("RMSprop", {"momentum": 0.5, "centered": True}), ("Adagrad", {"weight_decay": 0.1}),
+    ("Adagrad", {"lr_decay": 0.1, "initial_accumulator_value": 0.2}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("maker", [tg.optim.Adam, tg.optim.AdamW])
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "betas": (0.8, 0.95)}])
-def test_adam(maker, options, dtype, loops, monkeypatch):
-    """Ten steps, with loops and without."""
-    results = []
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("name, options", OPTIMIZERS)
+def test_optimizers(name, options, maximize, dtype, loops, monkeypatch):
+    """Ten steps, with loops and without: the parameter, and all that the optimizer keeps."""
+    results, taken = [], []
+    monkeypatch.setattr(
+        folder.optimizers, "shared", lambda loop, *a: taken.append(loop) or run_(loop, *a)
+    )
+    run_ = folder.compiling.shared
     for least in (0, twins.NEVER):
         monkeypatch.setattr(twins.large, "least", least)
         rng = np.random.default_rng(0)
         p = tg.nn.Parameter(tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype)))
-        optimizer = maker([p], lr=0.01, **options)
+        optimizer = getattr(tg.optim, name)([p], lr=0.01, maximize=maximize, **options)
         for _ in range(10):
             p.grad = tg.from_numpy(rng.standard_normal((7, 33)).astype(dtype))
             optimizer.step()
         state = optimizer.state[p]
-        results.append([t.detach().numpy() for t in (p, state["exp_avg"], state["exp_avg_sq"])])
+        kept = [state[k].numpy() for k in sorted(state) if k != "step" and state[k] is not None]
+        results.append([p.detach().numpy(), *kept])
     for got, expected in zip(*results, strict=True):
         bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
         assert got.dtype == dtype and abs(got - expected).max() <= bound * abs(expected).max()
-    assert dtype in {str(key[0]) for key in folder.update.adam_loop.by_types}
+    assert len(taken) == 10
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_a_nan_in_a_gradient_stays_in_the_state(amsgrad, loops):
+    p = tg.nn.Parameter(tg.ones(4, 9))
+    optimizer = tg.optim.Adam([p], amsgrad=amsgrad)
+    for value in (math.nan, 1.0):
+        p.grad = tg.ones(4, 9)
+        p.grad[1, 2] = value
+        optimizer.step()
+    arrays = [p, *(v for k, v in optimizer.state[p].items() if k != "step")]
+    assert all(tg.isnan(a).sum() == 1 and tg.isnan(a[1, 2]) for a in arrays)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

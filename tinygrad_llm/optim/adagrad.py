@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.twins import cpu_twins
 from .optimizer import (
     Optimizer,
     Params,
@@ -50,6 +51,11 @@ class Adagrad(Optimizer):
             state["sum"].array[...] = group["initial_accumulator_value"]
         eps, decay = group["eps"], group["weight_decay"]
         rate = number(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
+        total = state["sum"].array
+        loops = cpu_twins(p)
+        if loops is not None and loops.adagrad and loops.takes_update(p, g, total):  # type: ignore
+            loops.adagrad(p, g, total, -1 if group["maximize"] else 1, decay, eps, rate)
+            return
         xp = xp_of(p)
 
         def change(g: Any, p: Any, total: Any) -> None:
@@ -57,4 +63,4 @@ class Adagrad(Optimizer):
             total += g * g
             p += g * -rate / (xp.sqrt(total) + eps)
 
-        in_blocks(change, g, p, state["sum"].array)
+        in_blocks(change, g, p, total)

@@ -14,7 +14,8 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     activation    GELU, SiLU
     softmax       softmax, log-softmax
     arithmetic    sums, products, ReLU, sigmoid, dropout
-    update        Adam, rows added to a table
+    update        rows added to a table
+    optimizers    Adam, SGD, RMSprop, Adagrad
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
@@ -68,9 +69,10 @@ from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .compiling import missing
 from .norm import LoopLayerNorm, LoopRmsNorm
+from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
-from .update import adam, scatter_add_rows, takes_scatter, takes_update
+from .update import scatter_add_rows, takes_scatter
 
 __all__ = ["install"]
 
@@ -93,6 +95,9 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            sgd=sgd,
+            rmsprop=rmsprop,
+            adagrad=adagrad,
             draws=draws,
             normals=normals,
             uniforms=uniforms,
