@@ -113,11 +113,16 @@ def both(case: Case, call, dtype):
 
 
 def options_of(case: Case) -> list[dict]:
-    return {"gelu": [{}, {"approximate": "tanh"}]}.get(case.op.name, [{}])
+    return {
+        "gelu": [{}, {"approximate": "tanh"}],
+        "cross_entropy": [{"ignore_index": 1}, {"reduction": "none"}, {"reduction": "sum"}],
+    }.get(case.op.name, [{}])
 
 
 def inputs_of(case: Case, shape, rng) -> list:
-    """Random inputs: x, what the signature says has C numbers, and a mask."""
+    """Random inputs: x, what the signature says has C numbers, and a mask or classes."""
+    if case.op is tg.ops.CrossEntropy:
+        return [rng.standard_normal(shape) * 2, rng.integers(0, shape[-1], shape[:-1])]
     if "keep" in case.op.signature:
         return [rng.standard_normal(shape) * 2, rng.random(shape) < 0.7]
     count = case.op.signature.partition("->")[0].count("(") - 1
@@ -135,7 +140,8 @@ def test_close_to_the_op(case, dtype, loops):
             values, gradients = both(case, (inputs_of(case, shape, rng), options), dtype)
             for got, expected in values:
                 assert got.dtype == expected.dtype and got.shape == expected.shape
-                assert abs(got - expected).max() <= bound * abs(expected).max()
+                noise = np.finfo(dtype).eps  # of a loss that is truly 0: of one class
+                assert abs(got - expected).max() <= bound * abs(expected).max() + noise
             for got, expected in gradients:
                 assert got.dtype == expected.dtype and got.shape == expected.shape
                 assert abs(got - expected).max() <= bound * abs(expected).max() + 1e-7

@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    loss          cross-entropy
     arithmetic    sums, products, ReLU, sigmoid, dropout
     update        rows added to a table
     optimizers    Adam, SGD, RMSprop, Adagrad
@@ -63,11 +64,13 @@ from ..activation import Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
 from ..dropout import Dropout
 from ..elementary import Sigmoid
+from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .compiling import missing
+from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
 from .softmax import LoopLogSoftmax, LoopSoftmax
@@ -80,7 +83,7 @@ TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
-    Dropout: LoopDropout,
+    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
 }  # fmt: skip
 
 
