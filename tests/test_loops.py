@@ -32,11 +32,19 @@ from tinygrad_llm import backends
 from tinygrad_llm.arrays import indexing, twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
+from tinygrad_llm.ops import ScaledDotProductAttention
 from tinygrad_llm.ops import loops as folder
 
 TWINS = folder.TWINS
 every_loop = pytest.mark.parametrize(
     "case", [case for case in CASES if case.op in TWINS], ids=lambda case: case.id
+)
+
+# those whose inputs are rows; test_loops_attention has the same for attention
+row_loop = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.op in TWINS and case.op is not ScaledDotProductAttention],
+    ids=lambda case: case.id,
 )
 
 
@@ -130,7 +138,7 @@ def inputs_of(case: Case, shape, rng) -> list:
     return [rng.standard_normal(shape) * 2, *(rng.standard_normal(rest) for _ in range(count))]
 
 
-@every_loop
+@row_loop
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_close_to_the_op(case, dtype, loops):
     bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
@@ -147,7 +155,7 @@ def test_close_to_the_op(case, dtype, loops):
                 assert abs(got - expected).max() <= bound * abs(expected).max() + 1e-7
 
 
-@every_loop
+@row_loop
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("special", ["nan", "inf", "-inf", "1e-42", "-1e-42", "300", "-300", "0"])
 def test_special_numbers(case, dtype, special, loops):
@@ -163,7 +171,7 @@ def test_special_numbers(case, dtype, special, loops):
             np.testing.assert_allclose(got, expected, rtol=2e-4, atol=1e-5)
 
 
-@every_loop
+@row_loop
 def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
     rng = np.random.default_rng(7)
     call = inputs_of(case, (150, 70), rng), {}

@@ -174,7 +174,9 @@ VIEWS = {
     "einsum view": lambda L, F, x: L.einsum("...ij->...ji", x),
 }  # fmt: skip
 
-# PyTorch keeps a layout here, and ours is in row order
+# PyTorch's result is not contiguous here and ours is, which breaks no program. Its columns are
+# written one by one (nonzero), the input's layout is kept (sort, argsort), the dimensions that are
+# picked move behind the others and back (index tensors, masks), the product is permuted (einsum).
 LENIENT = (
     "nonzero", "sort", "argsort", "x[[0, 0]]", "x[:, [0, 0]]", "x[..., [0, 0]]",
     "x[[0, 1], [0, 0]]", "x[[0, 1], :, [0, 1]]", "x[mask]", "x[None, [0, 0]]",

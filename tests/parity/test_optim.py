@@ -109,6 +109,52 @@ def test_in_float64_and_half(name):
             agree(a, b, tolerance, tolerance)
 
 
+IN_HALF = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.03, "momentum": 0.8, "dampening": 0.3, "maximize": True}),
+    ("Adam", {"lr": 0.01}),
+    ("Adam", {"lr": 0.01, "amsgrad": True, "weight_decay": 0.1}),
+    ("Adam", {"lr": 1e-3, "betas": (0.8, 0.95), "maximize": True}),
+    ("Adam", {"lr": 0.01, "betas": (0.4, 0.9)}),
+    ("AdamW", {"lr": 0.01}),
+    ("AdamW", {"lr": 0.01, "amsgrad": True, "weight_decay": 0.2}),
+    ("Adagrad", {"lr": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.5, "maximize": True}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.01, "centered": True, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.5, "maximize": True}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("name", "options"), IN_HALF, ids=lambda v: str(v))
+def test_half_precision_is_equal_to_the_last_bit(name, options, dtype):
+    """Ten steps: parameters, and the state. 2048 numbers: see tests/CLOSENESS.md about others."""
+    results = []
+    for lib in (tg, torch):
+        rng = np.random.default_rng(5)
+        to = getattr(lib, dtype)
+        start = rng.standard_normal((32, 64)).astype("float32")
+        p = lib.nn.Parameter(lib.from_numpy(start).to(to))
+        optimizer = getattr(lib.optim, name)([p], **options)
+        values = []
+        for _ in range(10):
+            g = rng.standard_normal((32, 64)) * 10.0 ** rng.integers(-4, 1)
+            p.grad = lib.from_numpy(g.astype("float32")).to(to)
+            optimizer.step()
+            values.append(p.detach().float().numpy())
+        state = optimizer.state[p]
+        assert all(v.dtype in (to, lib.float32) for v in state.values() if v is not None)
+        values += [state[k].float().numpy() for k in sorted(state) if state[k] is not None]
+        results.append(values)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_state_dict_of_pytorch_is_loaded(name):
     """PyTorch takes 10 steps, then both continue from its state for 10 more."""

@@ -21,18 +21,35 @@ from .special_values import BINARY, GRADIENTS, ROWS, UNARY, draw, draw_rows  # n
 
 CALLS = [(table, name) for table in (UNARY, BINARY, ROWS) for name in table]
 
-# Where PyTorch's own kernels disagree with each other (a vectorised loop and its rest), or where
-# one of the two rounds to 0 or overflows in between; values are compared all the same.
-NO_GRADIENT = set(
-    "div F.selu F.elu F.relu6 F.hardtanh F.hardswish F.hardsigmoid F.celu F.silu F.gelu F.softplus "
-    "softplus_3 gelu_tanh F.mish logit bce_with_logits layer_norm rms_norm cross_entropy amax amin "
-    "amax_dim amin_dim prod prod_dim var std var_dim std_dim var_0 std_0 var_6 var_30 normalize "
-    "cosine matmul sigmoid xlogy logaddexp quantile norm_-1 norm_3 norm_1.5 logsumexp_both".split()
+# Gradients that are not compared, and why. Values are compared all the same.
+NO_GRADIENT = {
+    "F.hardsigmoid": "PyTorch takes 1/6 as float32, for float64 as well",
+    "F.silu": "σ is computed by tanh, which is 0 below -17 in float32: 0 instead of -1e-7",
+    "bce_with_logits": "1 - t - σ(-x) keeps digits for large x, PyTorch's σ(x) - t for tiny t",
+    "logit": "at -0 PyTorch's vectorised loop takes +∞ for the derivative, the rest of it -∞",
+    "xlogy": "PyTorch's backward is xlogy(g, y), which is 0 for g = 0 even where log y is NaN",
+    "var_dim": "x - μ of numbers near ±1e15, whose mean is rounding",
+    "std_dim": "as var_dim",
+    "var_0": "as var_dim",
+    "std_0": "as var_dim",
+    "var": "as var_dim",
+    "std": "as var_dim",
+    "var_6": "as var_dim, times infinity",
+}
+# Values that are not compared: sums of numbers near ±1e15 in another order, whose digits are lost.
+NO_VALUES = set("cumsum_dim sum_dim mean_dim nansum_dim nanmean_dim".split())
+# Where PyTorch's result is NaN (0·∞, ∞ - ∞ or 0/0 on the way to it), ours may be a number:
+# softplus and logaddexp far out, where σ is not quite 0; a row with one infinite gradient in
+# layer_norm and cross_entropy; rows with a NaN in amax, amin and quantile, whose NaN gets the
+# gradient as max's does; an infinity in var_30; gelu(∞), which is NaN in PyTorch's vectorised loop
+# and ∞ in the rest of it.
+FEWER_NANS = set(
+    "F.softplus softplus_3 logaddexp layer_norm cross_entropy amax amin amax_dim amin_dim quantile "
+    "var_30 F.gelu".split()
 )
-NO_VALUES = set(  # cancellation of 1e15, rounding of 0, digits far out
-    "matmul var_30 cumsum_dim sum_dim mean_dim nansum_dim nanmean_dim sum mean nansum nanmean "
-    "F.gelu F.mish".split()
-)
+# The gradient at a NaN is g in PyTorch's vectorised loop and 0 or NaN in the rest of it, or the
+# other way round.
+NOT_AT_NAN = set("F.elu F.selu F.celu F.hardtanh F.relu6 F.hardswish".split())
 
 
 def run(lib: Any, call: Any, arrays: list[np.ndarray], g: np.ndarray) -> tuple[list, list]:
@@ -65,17 +82,22 @@ def check(table: dict, name: str, seed: int) -> None:
     tolerance = 1e-4 if dtype == "float32" else 1e-8
     for y, z in zip(ours, theirs, strict=True):
         assert y.dtype == z.dtype
+        if name in FEWER_NANS:
+            z = np.where(np.isnan(z), y, z)
         if name not in NO_VALUES:
             np.testing.assert_allclose(y, z, tolerance, tolerance * 1e-2, err_msg=str(arrays))
     if name in NO_GRADIENT:
         return
-    for got, expected in zip(grads, their_grads, strict=True):
+    for got, expected, x in zip(grads, their_grads, arrays, strict=True):
         if got is None or expected is None:
             assert got is None or not got.any()
             assert expected is None or not expected.any()
             continue
         # 0 where PyTorch multiplies an infinite gradient by 0: what was not selected gets nothing
-        expected = np.where((got == 0) & np.isnan(expected), 0.0, expected)
+        if name in NOT_AT_NAN:
+            expected = np.where(np.isnan(x), got, expected)
+        free = (got == 0) | (name in FEWER_NANS)
+        expected = np.where(free & np.isnan(expected), got, expected)
         np.testing.assert_allclose(
             got, expected, tolerance, tolerance * 1e-2, err_msg=f"{arrays}, g = {g}"
         )

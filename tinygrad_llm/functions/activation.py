@@ -83,7 +83,7 @@ def logsigmoid(input: Tensor) -> Tensor:
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """x clamped to [min_val, max_val]; at both bounds the gradient is 0."""
+    """x clamped to [min_val, max_val]; at both bounds and outside the gradient is 0."""
     held = clamp(input, min_val, max_val)
     result = where((input > min_val) & (input < max_val), input, held.detach())
     return write(input, result, "hardtanh_") if inplace else result

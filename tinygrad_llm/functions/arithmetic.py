@@ -13,6 +13,7 @@ from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
 from .operands import binary, differentiated, unary
+from .printed_names import printed_as
 from .rounding import whole_quotient
 from .selection import where
 
@@ -171,16 +172,28 @@ def abs(input: Tensor) -> Tensor:
 
 @method
 @quiet
-@rounded_once
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight·(end − input), a number or a tensor of weights.
 
     From a weight of ½ on it is end − (end − input)·(1 − weight), so that weight 1 is exactly end.
     """
+    y = _lerp(input, end, weight, fused=is_half(input.array.dtype))
+    return printed_as(f"LerpBackward{int(isinstance(weight, Tensor))}", y)
+
+
+@rounded_once
+def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
+    """fused: product and sum are rounded together, as PyTorch does beside half precision."""
     a, b = input.array, end.array
     if type(weight) in (int, float) and a.dtype is b.dtype and a.dtype.kind == "f":
-        step = b - a
-        y = a + weight * step if -0.5 < weight < 0.5 else b - step * (1.0 - weight)
+        weight = a.dtype.type(weight)  # it is rounded as the tensors are, and so is 1 − weight
+        step, low = b - a, -0.5 < weight < 0.5
+        times = float(weight if low else weight - 1)
+        to = a if low else b
+        if fused:
+            y = (to.astype("float64") + times * step.astype("float64")).astype(a.dtype)
+        else:
+            y = to + times * step
         w = xp_of(a).full((), weight, a.dtype)
         return differentiated(asarray(y, a), (input, lambda: 1.0 - w), (end, lambda: w))
     before, after = input.detach(), end.detach()
@@ -200,14 +213,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 @rounded_once
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1·tensor2."""
-    return input + value * (tensor1 * tensor2)
+    return input + value * tensor1 * tensor2
 
 
 @method
 @rounded_once
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1 / tensor2."""
-    return input + value * (tensor1 / tensor2)
+    return input + value * tensor1 / tensor2
 
 
 in_place(add, "add_", "__iadd__")

@@ -10,6 +10,7 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .creation.arguments import placed_tensor
 from .method import function, method
+from .printed_names import printed_as
 
 
 @method
@@ -80,7 +81,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     Raises: RuntimeError if input has neither 1 nor 2 dimensions.
     """
     if input.array.ndim == 2:
-        return input.diagonal(diagonal)
+        return printed_as("DiagonalBackward0_copy", input.diagonal(diagonal))
     if input.array.ndim != 1:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.array.ndim}D")
     xp = xp_of(input.array)
@@ -88,7 +89,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     zeros = wrap(xp.zeros((n, n), input.array.dtype))
     i = xp.arange(input.array.size)
     index = (i + max(-diagonal, 0), i + max(diagonal, 0))
-    return ops.IndexPut.apply(zeros, input, index=index)
+    return printed_as("DiagEmbedBackward0", ops.IndexPut.apply(zeros, input, index=index))
 
 
 @method

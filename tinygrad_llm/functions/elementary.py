@@ -164,7 +164,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     inside = (a >= low) & (a <= high)
     if eps is not None:
         return differentiated(y.array, (x, lambda: 1.0 / (a * (1.0 - a)), inside))
-    return _of_dtype(x, y.array, lambda: xp.where(inside, 1.0 / (a * (1.0 - a)), math.nan))
+    # at −0 too the derivative is +∞
+    return _of_dtype(x, y.array, lambda: xp.where(inside, 1.0 / (abs(a) * (1.0 - a)), math.nan))
 
 
 @method

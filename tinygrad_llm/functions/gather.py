@@ -16,6 +16,7 @@ from .index import getitem
 from .index_parts import Parts
 from .inplace import write
 from .method import method
+from .printed_names import printed_as
 from .writes import as_value, put
 
 
@@ -175,6 +176,7 @@ def scatter_(
     x, place, source = _place_and_source(input, dim, index, source)
     if place is not None:
         put(x, Parts(None, place), source, "scatter_")
+        printed_as(_scatter_printed(src), input)
     return input
 
 
@@ -195,7 +197,11 @@ def scatter(
     if place is None:
         return input.clone()
     y = ops.IndexPut.apply(x, source, index=place)
-    return y if input.array.ndim else y.reshape(())
+    return printed_as(_scatter_printed(src), y if input.array.ndim else y.reshape(()))
+
+
+def _scatter_printed(src: Any) -> str:
+    return "ScatterBackward0" if isinstance(src, Tensor) else "ScatterBackward1"
 
 
 def _reduced(input: Tensor, dim: int, index: Tensor, src: Any, reduce: str) -> Tensor:

@@ -22,7 +22,7 @@ from ..tensor import Tensor, attach, dtypes, wrap
 from ..tensor.numbers import fitted
 from .method import method
 from .operands import as_operand, cast
-from .printed_names import passed_off_as
+from .printed_names import passed_off_as, printed_as
 
 
 def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -> Tensor:
@@ -77,6 +77,8 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
         return x
     refuse_repeats(x.array)
     new = (new if same else cast(new, x.array.dtype))._up_to_date()
+    if mode.grad and x._needs and not new._needs:
+        new = _overwritten(x, new, by)
     if new._needs and new._op is None and mode.grad:
         new = ops.Clone.apply(new)  # a leaf's place in the graph is its own
         if by == "copy_":
@@ -106,6 +108,21 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
     if new._op is not None or x._op is not None:
         _take_history(x, new)
     return x
+
+
+# What grad_fn prints for a write of new values that have no gradient.
+_PRINTED = {
+    "bernoulli_": "BernoulliBackward2", "copy_": "CopyBackwards", "fill_": "FillBackward2",
+    "exponential_": "ExponentialBackward0", "normal_": "NormalBackward0",
+    "random_": "RandomBackward2", "uniform_": "UniformBackward0", "zero_": "ZeroBackward0",
+}  # fmt: skip
+
+
+def _overwritten(x: Tensor, new: Tensor, by: str) -> Tensor:
+    """new's values, as a function of x that does not depend on x: its gradient is 0, not absent."""
+    y = ops.Where.apply(wrap(xp_of(x.array).zeros((), bool)), x, new)
+    y._op.printed = _PRINTED.get(by, "CopySlices")
+    return y
 
 
 def _take_history(x: Tensor, new: Tensor) -> None:
@@ -203,21 +220,26 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 @method
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to value, a number or a 0-d tensor."""
+    return _filled(self, value, "fill_")
+
+
+def _filled(self: Tensor, value: Any, by: str) -> Tensor:
     refuse_leaf(self)
     if is_meta(self.array):
         return self
     if isinstance(value, Tensor):
-        return write(self, cast(value, self.array.dtype).expand(self.array.shape), "fill_")
+        write(self, cast(value, self.array.dtype).expand(self.array.shape), by)
+        return printed_as("FillBackward3", self)
     use_gpu_of(self)
     dtype = self.array.dtype
     array = xp_of(self.array).full(self.array.shape, fitted(value, dtype), dtype)
-    return write(self, wrap(array), "fill_")
+    return write(self, wrap(array), by)
 
 
 @method
 def zero_(self: Tensor) -> Tensor:
     """Set every element to 0."""
-    return fill_(self, 0)
+    return _filled(self, 0, "zero_")
 
 
 @method
@@ -230,7 +252,9 @@ def detach_(self: Tensor) -> Tensor:
 @method
 def squeeze_(self: Tensor, dim: Any = None) -> Tensor:
     """squeeze in place: the same memory under another shape."""
-    return _reshaped(self, self.squeeze() if dim is None else self.squeeze(dim))
+    _reshaped(self, self.squeeze() if dim is None else self.squeeze(dim))
+    kind = 3 if dim is None else 4 if isinstance(dim, int) else 5
+    return printed_as(f"SqueezeBackward{kind}", self)
 
 
 @method

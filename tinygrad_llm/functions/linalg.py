@@ -14,6 +14,7 @@ from .autocast import mixed
 from .half_precision import rounded_once
 from .method import function, method
 from .operands import promote
+from .printed_names import printed_as
 
 
 def _same_dtype(name: str, a: Tensor, b: Tensor) -> None:
@@ -47,7 +48,18 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     c = ops.Matmul.apply(row, column)
     if a.ndim == 1:
         c = c.squeeze(-2)  # (..., 1, M) -> (..., M)
-    return c.squeeze(-1) if b.ndim == 1 else c  # (..., N, 1) -> (..., N)
+    if b.ndim == 1:
+        c = c.squeeze(-1)  # (..., N, 1) -> (..., N)
+    return c if c._op is None else printed_as(_printed(a.ndim, b.ndim), c)
+
+
+def _printed(a_dims: int, b_dims: int) -> str:
+    """What grad_fn of a product prints, one factor of which is a vector."""
+    if a_dims > 2 or b_dims > 2:
+        return "UnsafeViewBackward0"
+    if b_dims == 2:
+        return "SqueezeBackward4"
+    return "DotBackward0" if a_dims == 1 else "MvBackward0"
 
 
 @method("__rmatmul__")

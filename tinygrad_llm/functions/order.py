@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from ..arrays.masks import equal_or_nan
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather
 from .method import method
@@ -87,6 +87,9 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     flat = input.reshape(-1) if dim is None or not input.array.ndim else input
     d = 0 if dim is None else normal_dim(dim, input.array.ndim)
     a, xp, n = flat.array, xp_of(flat.array), flat.array.shape[d]
+    if not a.size and dim is None:
+        empty = math.nan if a.dtype.kind in "fV" else dtypes.iinfo(input.dtype).min
+        return wrap(xp.asarray(empty, a.dtype))
     middle = (n - 1) // 2
     order = _sorting_positions(flat, d, False)
     if a.dtype.kind in "fV":

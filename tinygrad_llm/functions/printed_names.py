@@ -1,6 +1,7 @@
 """Functions made of several ops here that are one step in PyTorch: what grad_fn prints for them.
 
-`named` marks the last op of such a function. tensor/grad_fn_names.py has the names of single ops.
+`named` marks the last op of such a function, `printed_as` of one whose name depends on the call.
+tensor/grad_fn_names.py has the names of single ops.
 """
 
 from __future__ import annotations
@@ -9,20 +10,29 @@ from typing import Any
 
 from ..tensor import Tensor
 
-__all__ = ["named", "passed_off_as"]
+__all__ = ["named", "passed_off_as", "printed_as"]
 
 _NAMES = {
     "addbmm": "Addbmm", "addcdiv": "Addcdiv", "addcmul": "Addcmul", "addmm": "Addmm",
-    "baddbmm": "Baddbmm", "bmm": "Bmm", "celu": "Celu", "clamp_min": "ClampMin",
-    "clamp_max": "ClampMax", "cosh": "Cosh", "deg2rad": "Deg2Rad", "diagonal": "Diagonal",
-    "erfc": "Erfc", "exp2": "Exp2", "frac": "Frac", "glu": "Glu", "hardsigmoid": "Hardsigmoid",
-    "hardswish": "Hardswish", "hardtanh": "Hardtanh", "huber_loss": "HuberLoss", "hypot": "Hypot",
-    "index_add": "IndexAdd", "index_select": "IndexSelect", "lerp": "Lerp",
-    "logaddexp": "Logaddexp", "logit": "Logit", "masked_select": "MaskedSelect", "mish": "Mish",
-    "nan_to_num": "NanToNum", "nansum": "Nansum", "rad2deg": "Rad2Deg", "relu6": "Hardtanh",
-    "repeat": "Repeat", "scatter_add": "ScatterAdd", "selu": "Elu", "sinh": "Sinh",
-    "smooth_l1_loss": "SmoothL1Loss", "take": "Take", "tan": "Tan", "tile": "Repeat",
-    "trace": "Trace", "vdot": "Vdot", "xlogy": "Xlogy",
+    "baddbmm": "Baddbmm", "block_diag": "BlockDiag", "bmm": "Bmm", "cdist": "Cdist", "celu": "Celu",
+    "column_stack": "Cat", "cosh": "Cosh", "deg2rad": "Deg2Rad", "det": "LinalgDet",
+    "diagonal": "Diagonal", "dstack": "Cat", "erfc": "Erfc", "exp2": "Exp2", "frac": "Frac",
+    "glu": "Glu", "hardsigmoid": "Hardsigmoid", "hardswish": "Hardswish", "hardtanh": "Hardtanh",
+    "huber_loss": "HuberLoss", "hypot": "Hypot", "index_add": "IndexAdd", "index_add_": "IndexAdd",
+    "index_copy": "IndexCopy", "index_copy_": "IndexCopy", "index_fill": "IndexFill",
+    "index_fill_": "IndexFill", "index_put": "IndexPut", "index_put_": "IndexPut",
+    "index_select": "IndexSelect", "inner": "ViewBackward0", "inv": "LinalgInvEx",
+    "logaddexp": "Logaddexp", "logit": "Logit", "masked_scatter": "MaskedScatter",
+    "masked_scatter_": "MaskedScatter", "masked_select": "MaskedSelect", "mish": "Mish",
+    "nan_to_num": "NanToNum", "nansum": "Nansum", "quantile": "SqueezeBackward4",
+    "rad2deg": "Rad2Deg", "relu6": "Hardtanh", "repeat": "Repeat", "rot90": "Rot90Backward0",
+    "row_stack": "Cat", "scatter_add": "ScatterAdd", "scatter_add_": "ScatterAdd",
+    "scatter_reduce": "ScatterReduce", "scatter_reduce_": "ScatterReduce", "selu": "Elu",
+    "sinh": "Sinh", "slogdet": "LinalgSlogdet", "smooth_l1_loss": "SmoothL1Loss",
+    "solve": "LinalgSolveEx", "std_mean": "StdMean", "take": "Take", "tan": "Tan",
+    "tensor_split": "Slice", "tensordot": "ViewBackward0", "tile": "Repeat", "trace": "Trace",
+    "trapezoid": "MulBackward1", "var_mean": "VarMean", "vdot": "Vdot", "vstack": "Cat",
+    "xlogy": "Xlogy",
 }  # fmt: skip
 
 
@@ -31,16 +41,24 @@ def named(function: Any) -> Any:
     name = _NAMES.get(function.__name__)
     if name is None:
         return function
-    printed = f"{name}Backward0"
+    printed = name if "Backward" in name else f"{name}Backward0"
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        before = [x._op for x in args if isinstance(x, Tensor)]
         result = function(*args, **kwargs)
-        if isinstance(result, Tensor) and result._op is not None:
-            if not any(result is value for value in args):
-                result._op.printed = printed
+        for y in result if isinstance(result, tuple) else (result,):
+            if isinstance(y, Tensor) and all(y._op is not op for op in (None, *before)):
+                y._op.printed = printed
         return result
 
     return passed_off_as(function, call)
+
+
+def printed_as(name: str, result: Tensor) -> Tensor:
+    """The result, whose grad_fn prints as name from now on."""
+    if result._op is not None:
+        result._op.printed = name
+    return result
 
 
 def passed_off_as(function: Any, call: Any) -> Any:

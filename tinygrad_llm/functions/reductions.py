@@ -212,7 +212,7 @@ def norm(
 ) -> Tensor:
     """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf.
 
-    Raises: RuntimeError if p is neither a number nor "fro".
+    Raises: RuntimeError if p is neither a number nor "fro", or inf or negative for no elements.
     """
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
@@ -224,6 +224,11 @@ def norm(
         raise RuntimeError(f"norm: p is {p!r}, expected a number, inf, -inf or 'fro'")
     if p == 2:
         return ops.Norm.apply(input, dims=dims, keepdim=keepdim)
+    if (p == math.inf or p < 0) and not math.prod(input.array.shape[d] for d in dims):
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {p:g} norm on an empty tensor because the "
+            "operation does not have an identity"
+        )
     if p == math.inf:
         return amax(input.abs(), dims, keepdim)
     if p == -math.inf:

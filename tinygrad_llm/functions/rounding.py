@@ -6,10 +6,11 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import asarray, quiet, use_gpu_of, xp_of
+from ..autograd.half_precision import is_half
 from ..tensor import Tensor, wrap
 from .inplace import in_place
 from .method import method
-from .operands import differentiated, pair
+from .operands import as_operand, differentiated, pair
 
 
 def _step(name: str, input: Tensor) -> Tensor:
@@ -101,17 +102,58 @@ def whole_quotient(input: Any, other: Any, rounding: str) -> Any:
     """input / other rounded downwards ("floor") or towards 0 ("trunc"); the gradient is 0.
 
     ⌊x/y⌋ is computed from the remainder: x/y itself may be rounded up to a whole number.
-    Raises: RuntimeError if integers are divided by 0.
+    Raises: RuntimeError if integers are divided by 0, NotImplementedError for two bool tensors.
     """
     both = _dividend_and_divisor(input, other)
     if both is NotImplemented:
         return both
-    a, b = (x.array for x in both)
-    exact = asarray(_quotient(a, b, rounding), a)
-    if a.dtype.kind in "iub":
+    exact = _whole(both, other, rounding)
+    if exact.dtype.kind in "iu":
         return wrap(exact)
-    nowhere = xp_of(a).zeros(exact.shape, bool)
+    nowhere = xp_of(exact).zeros(exact.shape, bool)
     return differentiated(exact, *[(x, None, nowhere) for x in both])
+
+
+def _whole(both: tuple[Tensor, Tensor], other: Any, rounding: str) -> Any:
+    """The whole quotients of a pair whose divisor was given as `other`, as an array."""
+    a, b = (x.array for x in both)
+    if a.dtype.kind == "b":
+        raise NotImplementedError(f"\"div_{rounding}_cpu\" not implemented for 'Bool'")
+    if not is_half(a.dtype):
+        return asarray(_quotient(a, b, rounding), a)
+    number = as_operand(other)
+    if isinstance(number, Tensor) and not number.array.ndim:
+        number = number.item()
+    return _half_quotient(a, b if isinstance(number, Tensor) else number, rounding)
+
+
+@quiet
+def _half_quotient(a: Any, b: Any, rounding: str) -> Any:
+    """⌊a/b⌋ or a/b towards 0 for half precision a, rounded where PyTorch rounds.
+
+    A number b is a float32 number and the result is rounded once. Of two tensors each step of the
+    computation is rounded: the remainder m, a − m, (a − m)/b, and the 1 that is taken off.
+    """
+    xp, dtype, wide = xp_of(a), a.dtype, a.astype("float32")
+    if isinstance(b, int | float):
+        return asarray(_quotient(wide, xp.asarray(b, "float32"), rounding), wide).astype(dtype)
+    if rounding == "trunc" or dtype.kind != "V":
+        return asarray(_quotient(a, b, rounding), a)
+
+    def rounded(x: Any) -> Any:
+        return x.astype(dtype).astype("float32")
+
+    divisor = b.astype("float32")
+    exact = rounded(wide / divisor)
+    rest = xp.fmod(wide, divisor)
+    quotient = rounded(rounded(wide - rest) / divisor)
+    quotient = xp.where(
+        (rest != 0) & ((divisor < 0) != (rest < 0)), rounded(quotient - 1), quotient
+    )
+    whole = xp.floor(quotient)
+    whole = xp.where(quotient - whole > 0.5, rounded(whole + 1), whole)
+    whole = xp.where(quotient == 0, xp.copysign(0.0, exact), whole)
+    return xp.where(divisor == 0, exact, whole).astype(dtype)
 
 
 @quiet
@@ -156,13 +198,10 @@ def fmod(input: Any, other: Any) -> Tensor:
 def floor_divide(input: Any, other: Any) -> Tensor:
     """⌊input / other⌋, outside the graph.
 
-    Raises: RuntimeError if integers are divided by 0.
+    Raises: RuntimeError if integers are divided by 0, NotImplementedError for two bool tensors.
     """
     both = _dividend_and_divisor(input, other)
-    if both is NotImplemented:
-        return both
-    a, b = (x.array for x in both)
-    return wrap(asarray(_quotient(a, b, "floor"), a))
+    return both if both is NotImplemented else wrap(_whole(both, other, "floor"))
 
 
 @method("__rfloordiv__")

@@ -137,7 +137,7 @@ def searchsorted(
     v = input.array if isinstance(input, Tensor) else xp.asarray(input)
     side = "right" if right or side == "right" else "left"
     if s.ndim <= 1:
-        positions = asarray(xp.searchsorted(s, v, side), s)
+        positions = _positions(s, v, side)
     else:
         if v.ndim != s.ndim or v.shape[:-1] != s.shape[:-1]:
             raise RuntimeError(
@@ -147,8 +147,24 @@ def searchsorted(
             )
         positions = xp.empty(v.shape, np.int64)
         for i in np.ndindex(*s.shape[:-1]):
-            positions[i] = xp.searchsorted(s[i], v[i], side)
+            positions[i] = _positions(s[i], v[i], side)
     return wrap(positions.astype(np.int32 if out_int32 else np.int64))
+
+
+def _positions(s: Any, v: Any, side: str) -> Any:
+    """searchsorted of one sequence s (n). Behind and for NaN it goes right, as in PyTorch."""
+    xp = xp_of(s)
+    v = asarray(v, s)
+    if not any(x.dtype.kind in "fV" and bool(xp.isnan(x).any()) for x in (s, v)):
+        return asarray(xp.searchsorted(s, v, side), s)
+    low = xp.zeros(v.shape, np.int64)
+    high = xp.full(v.shape, s.size, np.int64)
+    while (low < high).any():
+        middle = (low + high) // 2
+        there = s[xp.minimum(middle, s.size - 1)]
+        right = ~((there >= v) if side == "left" else (there > v)) & (low < high)
+        low, high = xp.where(right, middle + 1, low), xp.where(right | (low >= high), high, middle)
+    return low
 
 
 @function

@@ -12,6 +12,7 @@ from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
 from .operands import binary, cast, differentiated, promote
+from .printed_names import printed_as
 
 
 @method("clamp", "clip")
@@ -53,19 +54,20 @@ def _between(input: Tensor, low: Any, high: Any) -> Tensor:
         terms.append((high, (x.array > high.array) | crossed))
     y = asarray(y, input.array)
     terms.append((x, inside))
-    return differentiated(y, *[(v, None, xp.broadcast_to(mask, y.shape)) for v, mask in terms])
+    y = differentiated(y, *[(v, None, xp.broadcast_to(mask, y.shape)) for v, mask in terms])
+    return printed_as("ClampBackward0", y)
 
 
 @method
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """max(x, min)."""
-    return clamp(input, min=min)
+    return printed_as(f"ClampMinBackward{int(isinstance(min, Tensor))}", clamp(input, min=min))
 
 
 @method
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """min(x, max)."""
-    return clamp(input, max=max)
+    return printed_as(f"ClampMaxBackward{int(isinstance(max, Tensor))}", clamp(input, max=max))
 
 
 @method

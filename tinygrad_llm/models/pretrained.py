@@ -18,6 +18,8 @@ from typing import Any
 from ..files.atomic import atomic_write
 from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.json_files import read_json_object
+from ..files.paths import local_path
+from ..files.untrusted import describe
 from ..nn.utils import skip_init
 from ..weights.families import gpt2
 from ..weights.formats.safetensors import SafeTensorsFile, save_file
@@ -55,7 +57,7 @@ def _config(
                 f"{weights.where}: {name} is {fields[name]} in the weights and cannot be "
                 f"{changes[name]}"
             )
-    if changes.get("context_length", 0) > fields["context_length"]:
+    if "context_length" in changes and changes["context_length"] > fields["context_length"]:
         raise ValueError(
             f"{weights.where}: there are positions for {fields['context_length']} tokens, "
             f"so context_length cannot be {changes['context_length']}; pass at most "
@@ -124,7 +126,7 @@ def _load(path: Path, changes: dict[str, Any]) -> LanguageModel:
     readable = {f.names.MODEL_TYPE: f.load for f in families() if f.names and f.load}
     if kind is not None and kind not in readable:
         raise ValueError(
-            f"{described}: model_type is {kind!r}; the models that can be read are "
+            f"{described}: model_type is {describe(kind)}; the models that can be read are "
             f"{', '.join(readable)}"
         )
     return readable[kind or gpt2.MODEL_TYPE](path, **changes)
@@ -139,7 +141,7 @@ def save_pretrained(model: LanguageModel, folder: str | Path) -> Path:
     family = of(model)
     if family is None or family.names is None:
         raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
-    folder = Path(folder)
+    folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     named = dict(model.named_parameters())
     tied = "out_head.weight" not in named  # the second name of one parameter is left out
@@ -218,8 +220,8 @@ def from_pretrained(
     """
     published = {file: family for family in families() for file in family.files}
     if name not in published:
-        if Path(name).exists():
-            return _load(Path(name), config_changes)
+        if local_path(name).exists():
+            return _load(local_path(name), config_changes)
         raise ValueError(
             f"no pretrained model is called {str(name)!r}; there are {', '.join(published)}, and "
             "there is no file or folder of this name"

@@ -57,20 +57,22 @@ class Elu(Op):
     """y = x where x > 0, else α·(exp(x) − 1).
 
     Backward: ∂L/∂x = g·f′,   f′ = 1 where x > 0, else α·exp(x).
-    Saves f′. Source: Clevert, Unterthiner, Hochreiter (2015), equation 14.
+    Saves exp(min(x, 0)) and where x > 0. Source: Clevert, Unterthiner, Hochreiter (2015),
+    equation 14.
     """
 
     in_float32 = True
 
     def forward(self, x, alpha=1.0):
-        xp, positive = xp_of(x), x > 0
-        e = xp.expm1(xp.minimum(x, 0.0)) * alpha  # 0 where x > 0
+        xp = xp_of(x)
+        low = xp.minimum(x, 0.0)
         if self.needs[0]:
-            self.saved = ((e + alpha) * ~positive + positive,)
-        return xp.maximum(x, 0.0) + e
+            self.alpha, self.saved = alpha, (xp.exp(low), x > 0)
+        return xp.maximum(x, 0.0) + xp.expm1(low) * alpha  # the second is 0 where x > 0
 
     def backward(self, g):
-        return g * self.saved[0]
+        exponential, positive = self.saved
+        return xp_of(g).where(positive, g, g * self.alpha * exponential)
 
 
 class Gelu(Op):

@@ -71,14 +71,7 @@ class ScaledDotProductAttention(Op):
         log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
 
-        @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum)
-        def some_heads(q, k, v, mask, keep, y, log_sum):
-            q_scaled, v = q * self.scale, xp.ascontiguousarray(v)
-            arrays = q_scaled, k, v, mask, keep, y, log_sum
-            self.attend(*arrays)
-            if attention_blocks.mixes(self.band, y):
-                self.attend(*arrays, size=1)
-
+        self.all_heads(q, k, v, mask, keep, y, log_sum)
         return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
@@ -91,6 +84,28 @@ class ScaledDotProductAttention(Op):
         gq, gk, gv = (a.reshape(n.shape) for a, n in zip(gradients, (q, k, v), strict=True))
         needs_mask = len(self.needs) > 3 and self.needs[3]
         gm = xp.zeros(mask.shape, g.dtype) if needs_mask else None  # (..., H, R, L, S)
+
+        self.all_heads_back(q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm)
+        if gm is not None:
+            gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
+            gm = unbroadcast(gm, self.mask_shape)
+        return *gradients, gm, None
+
+    def all_heads(self, q, k, v, mask, keep, y, log_sum):
+        """Write y and l; the heads are shared among the cores."""
+        xp = xp_of(q)
+
+        @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum)
+        def some_heads(q, k, v, mask, keep, y, log_sum):
+            q_scaled, v = q * self.scale, xp.ascontiguousarray(v)
+            arrays = q_scaled, k, v, mask, keep, y, log_sum
+            self.attend(*arrays)
+            if attention_blocks.mixes(self.band, y):
+                self.attend(*arrays, size=1)
+
+    def all_heads_back(self, q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm):
+        """Write gq, gk, gv and, if it is not None, gm; the heads are shared among the cores."""
+        xp = xp_of(g)
 
         @over_blocks(heads_in_cache(q, k), q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm)
         def some_heads(q, k, v, mask, keep, y, log_sum, g, gq, gk, gv, gm):
@@ -105,11 +120,6 @@ class ScaledDotProductAttention(Op):
                     gm[...] = 0.0
                 self.attend_back(*arrays, size=1)
             gq[...] = gq_sum
-
-        if gm is not None:
-            gm = gm.reshape(*self.q_shape[:-1], self.k_shape[-2])  # (..., L, S)
-            gm = unbroadcast(gm, self.mask_shape)
-        return *gradients, gm, None
 
     def attend(self, q_scaled, k, v, mask, keep, y, log_sum, size=None):
         """y and l of some heads, in blocks of `size` queries (BLOCK_ROWS), in place."""

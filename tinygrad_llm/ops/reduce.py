@@ -61,6 +61,7 @@ class Var(Op):
 
     Backward: ∂L/∂x = g·2·(x − μ) / (n − c).
     x reaches y through μ too, but that path contributes nothing because Σ (x − μ) = 0.
+    Where c ≥ n, and dims are all, PyTorch takes ∂y/∂x as ∞, and NaN where x = μ.
     Saves x − μ.
     """
 
@@ -77,6 +78,10 @@ class Var(Op):
 
     def backward(self, g):
         (centred,) = self.saved
+        if self.divisor <= 0 and len(self.dims) == centred.ndim:
+            xp = xp_of(centred)
+            rate = xp.where(centred == 0, math.nan, math.inf).astype(centred.dtype)
+            return spread(g, centred.shape, self.dims, self.keepdim) * rate
         factor = 2.0 / self.divisor if self.divisor else math.inf
         return spread(self.stored(g * factor), centred.shape, self.dims, self.keepdim) * centred
 

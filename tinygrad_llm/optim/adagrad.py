@@ -6,13 +6,16 @@ from typing import Any
 
 from ..arrays.devices import xp_of
 from ..arrays.twins import cpu_twins
+from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
     Params,
     check_range,
     full_gradient,
     in_blocks,
+    in_tensors,
     number,
+    rounds,
     step_count,
     zeros_like,
 )
@@ -63,4 +66,12 @@ class Adagrad(Optimizer):
             total += g * g
             p += g * -rate / (xp.sqrt(total) + eps)
 
-        in_blocks(change, g, p, total)
+        def rounded(g: Tensor, p: Tensor, total: Tensor) -> None:
+            g = full_gradient(g, p, group["maximize"], decay)
+            total.addcmul_(g, g)
+            p.addcdiv_(g, total.sqrt().add_(eps), value=-rate)
+
+        if rounds(p):
+            in_tensors(rounded, g, p, total)
+        else:
+            in_blocks(change, g, p, total)

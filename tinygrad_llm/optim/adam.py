@@ -15,7 +15,9 @@ from .optimizer import (
     check_range,
     full_gradient,
     in_blocks,
+    in_tensors,
     number,
+    rounds,
     step_count,
     steps_done,
     zeros_like,
@@ -145,4 +147,17 @@ class Adam(Optimizer):
             a *= -lr * correction2 / correction1
             p += a
 
-        in_blocks(change, g, p, *arrays)
+        def rounded(g: Tensor, p: Tensor, m: Tensor, v: Tensor, *largest: Tensor) -> None:
+            if decoupled and decay != 0:
+                p.mul_(1 - lr * decay)
+            g = full_gradient(g, p, group["maximize"], 0 if decoupled else decay)
+            m.lerp_(g, 1 - beta1)
+            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            if amsgrad:
+                v = largest[0].copy_(largest[0].maximum(v))
+            p.addcdiv_(m, (v.sqrt() / correction2).add_(eps), value=-(lr / correction1))
+
+        if rounds(p):
+            in_tensors(rounded, g, p, *arrays)
+        else:
+            in_blocks(change, g, p, *arrays)

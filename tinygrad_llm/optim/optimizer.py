@@ -35,10 +35,10 @@ def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
     """Call change(g, *arrays) on pieces of the arrays, which all have one shape.
 
     An update makes many passes over a piece while it is in the cache, and so only one over memory.
-    Half-precision pieces are passed as float32 copies, and all except the gradient are written
-    back. On a GPU the arrays are passed whole.
+    Half-precision pieces on a GPU are passed as float32 copies, and all except the gradient
+    are written back. On a GPU the arrays are passed whole.
     """
-    if g.dtype.itemsize < 4:
+    if g.dtype.itemsize < 4 and not isinstance(g, np.ndarray):
         change = _in_float32(change)
     pieces = _pieces(g, *arrays)
     if g.size < SHARED or not isinstance(g, np.ndarray):
@@ -56,6 +56,20 @@ def in_blocks(change: Callable[..., None], g: Any, *arrays: Any) -> None:
             change(*piece)
 
     on_every_core(work)
+
+
+def in_tensors(change: Callable[..., None], g: Any, *arrays: Any) -> None:
+    """in_blocks, but the pieces are passed as tensors.
+
+    For half precision on a CPU: PyTorch rounds each of its kernels' results there, and so do the
+    methods of tensors, which an update calls in PyTorch's order.
+    """
+    in_blocks(lambda *pieces: change(*map(wrap, pieces)), g, *arrays)
+
+
+def rounds(p: Any) -> bool:
+    """Whether an update of the array p rounds after each step: in half precision on a CPU."""
+    return p.dtype.itemsize < 4 and isinstance(p, np.ndarray)
 
 
 def _in_float32(change: Callable[..., None]) -> Callable[..., None]:
@@ -106,7 +120,7 @@ def full_gradient(g: Any, p: Any, maximize: bool, decay: float) -> Any:
     if maximize:
         g = -g
     if decay != 0:
-        g = g + p * decay
+        g = g.add(p, alpha=decay) if isinstance(g, Tensor) else g + p * decay
     return g
 
 

@@ -6,13 +6,16 @@ from typing import Any
 
 from ..arrays.devices import xp_of
 from ..arrays.twins import cpu_twins
+from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
     Params,
     check_range,
     full_gradient,
     in_blocks,
+    in_tensors,
     number,
+    rounds,
     step_count,
     zeros_like,
 )
@@ -86,4 +89,21 @@ class RMSprop(Optimizer):
             else:
                 p += g * -lr / scale
 
-        in_blocks(change, g, p, *kept.values())
+        def rounded(g: Tensor, p: Tensor, *tensors: Tensor) -> None:
+            averages = dict(zip(names, tensors, strict=True))
+            g = full_gradient(g, p, group["maximize"], decay)
+            v = averages["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
+            if centered:
+                mean = averages["grad_avg"].lerp_(g, 1 - alpha)
+                v = v.addcmul(mean, mean, value=-1)
+            scale = v.sqrt().add_(eps)
+            if momentum > 0:
+                buffer = averages["momentum_buffer"].mul_(momentum).addcdiv_(g, scale)
+                p.add_(buffer, alpha=-lr)
+            else:
+                p.addcdiv_(g, scale, value=-lr)
+
+        if rounds(p):
+            in_tensors(rounded, g, p, *kept.values())
+        else:
+            in_blocks(change, g, p, *kept.values())

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.twins import cpu_twins
-from .optimizer import Optimizer, Params, check_range, full_gradient, in_blocks, number, zeros_like
+from ..tensor import Tensor
+from .optimizer import (
+    Optimizer,
+    Params,
+    check_range,
+    full_gradient,
+    in_blocks,
+    in_tensors,
+    number,
+    rounds,
+    zeros_like,
+)
 
 __all__ = ["SGD"]
 
@@ -62,4 +73,16 @@ class SGD(Optimizer):
                 g = g + buffer * momentum if group["nesterov"] else buffer
             p += g * -lr
 
-        in_blocks(change, g, p, *kept)
+        def rounded(g: Tensor, p: Tensor, *b: Tensor) -> None:
+            g = full_gradient(g, p, group["maximize"], decay)
+            if momentum != 0:
+                buffer = (
+                    b[0].copy_(g) if first else b[0].mul_(momentum).add_(g, alpha=1 - dampening)
+                )
+                g = g.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+            p.add_(g, alpha=-lr)
+
+        if rounds(p):
+            in_tensors(rounded, g, p, *kept)
+        else:
+            in_blocks(change, g, p, *kept)

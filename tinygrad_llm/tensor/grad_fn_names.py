@@ -78,25 +78,7 @@ def _pow(op: Any, y: Any) -> str:
 
 
 def _reshape(op: Any, y: Any) -> str:
-    before, made = _before(op)
-    shape, new = op.edges[0].shape, tuple(y.shape)
-    if before == "Matmul":  # vectors, which were given a second dimension for the product
-        return (
-            "DotBackward0" if not new else "MvBackward0" if shape[-1] == 1 else "SqueezeBackward4"
-        )
-    if before == "Reshape" and not new and _before(made)[0] == "Matmul":
-        return "DotBackward0"
-    if before == "Split" and len(new) < len(shape):
-        return "UnbindBackward0"
-    if len(new) == len(shape) + 1 and _without_ones(new) == _without_ones(shape):
-        return "UnsqueezeBackward0"
-    if len(new) < len(shape) and _without_ones(new) == _without_ones(shape):
-        return "SqueezeBackward1" if len(new) == len(shape) - 1 else "SqueezeBackward0"
     return "ViewBackward0" if y._view_of is not None else "UnsafeViewBackward0"
-
-
-def _without_ones(shape: tuple[int, ...]) -> list[int]:
-    return [n for n in shape if n != 1]
 
 
 def _split(op: Any, y: Any) -> str:
@@ -105,13 +87,6 @@ def _split(op: Any, y: Any) -> str:
     sizes = [shape[op.dim] for shape, _ in op.outputs]
     even = all(n == sizes[0] for n in sizes[:-1]) and sizes[-1] <= sizes[0]
     return "SplitBackward0" if even else "SplitWithSizesBackward0"
-
-
-def _cat(op: Any, y: Any) -> str:
-    made = [_before(op, i) for i, edge in enumerate(op.edges) if edge is not None]
-    if all(n == "Reshape" and len(o.edges[0].shape) == y.ndim - 1 for n, o in made):
-        return "StackBackward0"
-    return "CatBackward0"
 
 
 def _index(op: Any, y: Any) -> str:
@@ -171,7 +146,6 @@ def _nll_loss(op: Any, y: Any) -> str:
 
 
 _RULES: dict[str, Callable[[Any, Any], str]] = {
-    "Cat": _cat,
     "CrossEntropy": _cross_entropy,
     "Div": lambda op, y: "DivBackward0" if op.needs[0] else "MulBackward0",
     "Einsum": _einsum,

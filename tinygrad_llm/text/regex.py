@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..files.untrusted import describe
 from .tokenizer import (
     END_OF_TEXT,
     StreamDecoder,
@@ -52,7 +53,7 @@ class SimpleTokenizer(Tokenizer):
         self._words = sorted(vocab, key=self.vocab.__getitem__)
         for word in self._words:
             if word not in special and split_words(word) != [word]:
-                raise ValueError(f"{word!r} is not one word: encode() would never find it")
+                raise ValueError(f"{describe(word)} is not one word: encode() would never find it")
         check_text("".join(self._words))
 
     @classmethod
@@ -97,8 +98,9 @@ class SimpleTokenizer(Tokenizer):
             token_id = unknown if token_id is None else token_id
             if token_id is None:
                 raise ValueError(
-                    f"the word {word!r} is not among the {self.vocab_size} that this tokenizer "
-                    f"knows; train it with {UNKNOWN!r} among its special tokens, or on more text"
+                    f"the word {describe(word)} is not among the {self.vocab_size} that this "
+                    f"tokenizer knows; train it with {UNKNOWN!r} among its special tokens, or on "
+                    "more text"
                 )
             ids.append(token_id)
         return ids

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import range_on_gpu
+from ...arrays.devices import quiet, range_on_gpu
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.device import defaults
 from ..convert import place_of
@@ -106,6 +106,7 @@ def _evenly(name: str, start: Any, end: Any, steps: Any, dtype: np.dtype) -> np.
 
 
 @function
+@quiet
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,

@@ -12,6 +12,7 @@ from ..checks import need_floating, need_same_dtype, need_tensor
 from ..linear import linear
 from ..method import function
 from ..operands import promote
+from ..printed_names import printed_as
 from ..softmax import log_softmax
 from .reduction import reduced, reduction_name
 
@@ -125,7 +126,8 @@ def _soft_cross_entropy(
         target = target * (1.0 - label_smoothing) + label_smoothing / n_classes
     if weight is not None:
         target = target * weight.reshape(n_classes, *[1] * (input.array.ndim - dim - 1))
-    return reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
+    loss = reduced(-(log_softmax(input, dim) * target).sum(dim), reduction)
+    return printed_as("DivBackward1" if reduction == "mean" else "NegBackward0", loss)
 
 
 @function

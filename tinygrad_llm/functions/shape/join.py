@@ -13,6 +13,7 @@ from ...tensor import Tensor, wrap
 from ...tensor.shapes import normal_dim
 from ..method import function
 from ..operands import promote
+from ..printed_names import printed_as
 from ..unrecorded import plain
 from .views import unsqueeze
 
@@ -85,7 +86,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         arrays = [x.array[(slice(None),) * dim + (None,)] for x in tensors]
         joined = np.concatenate(arrays, dim)  # n arrays (..., 1, ...) -> (..., n, ...)
         return wrap(in_rows(joined))
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
+    return printed_as("StackBackward0", cat([unsqueeze(x, dim) for x in tensors], dim))
 
 
 @function

@@ -9,6 +9,7 @@ from ...arrays.devices import to_numpy, xp_of
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim
 from ..method import method
+from ..printed_names import printed_as
 from .broadcast import expand
 from .views import as_shape, ravel, reshape
 
@@ -60,4 +61,5 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     import numpy as np
 
     positions = xp_of(input.array).asarray(np.repeat(np.arange(n), times))
-    return ops.Index.apply(input, index=(slice(None),) * dim + (positions,))
+    y = ops.Index.apply(input, index=(slice(None),) * dim + (positions,))
+    return printed_as("ViewBackward0" if isinstance(repeats, int) else "IndexSelectBackward0", y)

@@ -10,6 +10,7 @@ from ... import ops
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim
 from ..method import method
+from ..printed_names import printed_as
 from ..unrecorded import plain, view_of
 from .views import squeeze
 
@@ -121,4 +122,5 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if plain(input):
         array, before = input.array, (slice(None),) * dim
         return tuple([view_of(input, array[before + (i, ...)]) for i in range(n)])
-    return tuple(squeeze(x, dim) for x in split(input, 1, dim)) if n else ()
+    parts = [squeeze(x, dim) for x in split(input, 1, dim)] if n else []
+    return tuple([printed_as("UnbindBackward0", x) for x in parts])

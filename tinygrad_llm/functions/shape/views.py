@@ -12,6 +12,7 @@ from ...arrays.meta import is_meta
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
+from ..printed_names import printed_as
 from ..unrecorded import plain, view_of
 
 
@@ -166,7 +167,10 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     if dim is not None:
         dims = () if dim == () else normal_dims(dim, len(shape))
     kept = [n for i, n in enumerate(shape) if i not in dims or n != 1]
-    return ops.Reshape.apply(input, shape=tuple(kept))
+    y = ops.Reshape.apply(input, shape=tuple(kept))
+    if y._op is None:
+        return y
+    return printed_as(f"SqueezeBackward{0 if dim is None else 1 if isinstance(dim, int) else 2}", y)
 
 
 @method
@@ -174,4 +178,5 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at position dim."""
     shape = input.array.shape
     dim = normal_dim(dim, len(shape) + 1)
-    return ops.Reshape.apply(input, shape=(*shape[:dim], 1, *shape[dim:]))
+    y = ops.Reshape.apply(input, shape=(*shape[:dim], 1, *shape[dim:]))
+    return y if y._op is None else printed_as("UnsqueezeBackward0", y)

@@ -62,6 +62,7 @@ from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
 from ..activation import Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
+from ..attention import ScaledDotProductAttention
 from ..dropout import Dropout
 from ..elementary import Sigmoid
 from ..loss import CrossEntropy
@@ -69,6 +70,7 @@ from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
+from .attention import LoopAttention
 from .compiling import missing
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
@@ -84,6 +86,7 @@ TWINS: dict[type, Any] = {
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
+    ScaledDotProductAttention: LoopAttention,
 }  # fmt: skip
 
 

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import blas
 from ...arrays.parallel import each, thread_count
 
 __all__ = [
-    "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing", "precise_helper", "shared",
+    "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing",
+    "precise_helper", "shared",
 ]  # fmt: skip
 
 OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
@@ -61,8 +63,11 @@ def _stamp() -> str:
     Numba looks at a kernel's own file only, to see whether what it has cached is out of date.
     """
     here = Path(__file__).parent
-    text = b"".join((here / name).read_bytes() for name in ("elementary.py", "compiling.py"))
-    return f"{zlib.crc32(text):08x}"
+    text = b"".join(
+        (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
+    )
+    integers = [found and found[1] for found in map(blas.product, "fd")]  # as wide as BLAS's
+    return f"{zlib.crc32(text + repr(integers).encode()):08x}"
 
 
 def _for_dtype(function: Any, char: str, label: str = "") -> Any:
@@ -70,7 +75,7 @@ def _for_dtype(function: Any, char: str, label: str = "") -> Any:
     names = {**function.__globals__, **WORDS.get(char, {})}
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
-        if isinstance(value, _Helper):
+        if isinstance(value, Helper):
             names[name] = value.compiled(char)
     copy = types.FunctionType(function.__code__, names, function.__name__)
     copy.__module__ = function.__module__
@@ -80,7 +85,7 @@ def _for_dtype(function: Any, char: str, label: str = "") -> Any:
     return copy
 
 
-class _Helper:
+class Helper:
     """A function that kernels call, such as exp: compiled for each dtype, and inlined by LLVM."""
 
     def __init__(self, function: Any, fast: set[str]) -> None:
@@ -100,15 +105,15 @@ class _Helper:
 
 def helper(function: Any) -> Any:
     """A decorator: a function of numbers that kernels may call."""
-    return _Helper(function, FAST)
+    return Helper(function, FAST)
 
 
 def precise_helper(function: Any) -> Any:
     """A decorator like helper, for a function whose operations must stay in their order."""
-    return _Helper(function, PRECISE)
+    return Helper(function, PRECISE)
 
 
-class _Fused(_Helper):
+class _Fused(Helper):
     """fused(x, y, z) = x·y + z, rounded once: one instruction of the processor."""
 
     def __init__(self) -> None:

@@ -45,6 +45,8 @@ __all__ = [
     "WarmupCosineLR",
 ]
 
+_LRScheduler = LRScheduler  # its name before PyTorch 2.0
+
 
 def __getattr__(name: str) -> object:
     raise missing(__name__, name, __all__)

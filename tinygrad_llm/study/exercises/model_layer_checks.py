@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .layer_checks import _same_layer, _torch, named
+from .evidence import seen
+from .layer_checks import _same_layer, _torch, given, named
 from .task_checks import Wrong, check, same
 
 
@@ -133,17 +134,17 @@ def _(m):
 @check("cross_attention", "the memory is computed once")
 def _(m):
     torch = _torch()
-    layer = m.CrossAttention(6, 2)
+    layer = given(m.CrossAttention(6, 2))
     cache: dict[str, Any] = {}
     x, memory = torch.randn(2, 4, 6), torch.randn(2, 5, 6)
     expected = layer(x, memory)
     first = layer(x[:, :1], memory, cache)
-    if not cache:
+    if not seen(bool(cache)):
         raise Wrong("after the first call the cache is empty: keep keys and values in it")
     calls = []
     layer.kv.register_forward_hook(lambda *_: calls.append(1))
     rest = layer(x[:, 1:], memory, cache)
-    if calls:
+    if seen(calls):
         raise Wrong("the second call computes kv again: take it from the cache")
     same(first, expected[:, :1], "the first token")
     same(rest, expected[:, 1:], "the other tokens, with the cache")
@@ -287,7 +288,7 @@ def _(m):
 
 @check("chunked_loss", "few logits at a time")
 def _(m):
-    _, rows = _losses(m, 3)
+    rows = seen(_losses(m, 3)[1])
     if not rows or max(rows) > 3:
         raise Wrong(f"head was called with {max(rows, default=0)} rows, at most 3 are allowed")
 
@@ -312,8 +313,8 @@ def _(m):
                  "tokens that were dropped count too")  # fmt: skip
             same(got[1], expected[1], f"{what}: the values", hint)
             start += n
-            if mine.length != start:
-                raise Wrong(f"{what}: length is {mine.length}, should be {start}")
+            if (length := seen(mine.length)) != start:
+                raise Wrong(f"{what}: length is {length}, should be {start}")
 
 
 @check("window_cache", "old tokens are dropped")
@@ -322,7 +323,7 @@ def _(m):
     cache = m.WindowCache(3)
     for _ in range(30):
         cache.append(torch.randn(1, 1, 1, 4), torch.randn(1, 1, 1, 4))
-    kept = max(cache.keys.shape[2], cache.values.shape[2])
+    kept = seen(max(cache.keys.shape[2], cache.values.shape[2]))
     if kept > 3:
         raise Wrong(f"after 30 tokens {kept} are kept, a window of 3 needs 2")
 
@@ -350,8 +351,8 @@ def _same_rows(cache: Any, expected: list[Any], what: str, hint: str) -> None:
 def _(m):
     cache, tensors = _filled(m)
     cache.truncate(3)
-    if len(cache) != 3:
-        raise Wrong(f"truncate(3) of 5 tokens keeps {len(cache)}")
+    if (kept := seen(len(cache))) != 3:
+        raise Wrong(f"truncate(3) of 5 tokens keeps {kept}")
     expected = [(k[:, :, :3], v[:, :, :3]) for k, v in tensors]
     _same_rows(cache, expected, "after truncate(3)", "the first 3 tokens stay, in every layer")
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from ...files.paths import local_path
 from ..common.numbers import bytes_text, number_text, seconds_text, shape_text
 from ..common.terminal import Text, render, terminal_width
 
@@ -176,7 +177,7 @@ def plot(trace: Any, file: Any = None) -> Any:
     memory.grid(alpha=0.3)
     if file is None:
         return figure
-    figure.savefig(file, dpi=120)
+    figure.savefig(local_path(file), dpi=120)
     return file
 
 

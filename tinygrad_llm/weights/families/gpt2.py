@@ -24,6 +24,7 @@ import numpy as np
 
 from ...arrays.devices import to_numpy
 from ...files.json_files import read_json_object
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from ..formats.safetensors import SafeTensorsFile
 from ..formats.torch_file import TorchFile, is_torch_file
@@ -291,7 +292,7 @@ def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:
     Raises: FileNotFoundError if there is no such file; SafeTensorsError or TorchFileError if it is
     cut short or damaged; ValueError if it does not hold a state dict.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         candidates = [path / "model.safetensors", path / "pytorch_model.bin"]
         present = [file for file in candidates if file.is_file()]
