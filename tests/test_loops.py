@@ -155,6 +155,21 @@ def test_close_to_the_op(case, dtype, loops):
                 assert abs(got - expected).max() <= bound * abs(expected).max() + 1e-7
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout")],
+    ids=lambda case: case.id,
+)
+def test_one_rounding_for_each_operation(case, dtype, loops):
+    """tests/CLOSENESS.md: these loops and NumPy agree to the last bit."""
+    rng = np.random.default_rng(8)
+    for shape in SHAPES:
+        values, gradients = both(case, (inputs_of(case, shape, rng), {}), dtype)
+        for got, expected in values + gradients:
+            np.testing.assert_array_equal(got, expected)
+
+
 @row_loop
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("special", ["nan", "inf", "-inf", "1e-42", "-1e-42", "300", "-300", "0"])

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..arrays.twins import large
+from ..backends import loops as compiled_loops
 from ..nn import Module
 from .base import Model, matrix_flops_per_token
 from .gpt import GPTConfig
@@ -25,6 +27,7 @@ __all__ = [
     "gpt_parameters",
     "kept_by_block",
     "kept_outside",
+    "norms_are_loops",
     "state_items",
 ]
 
@@ -74,13 +77,29 @@ def state_items(config: GPTConfig, moments: int, bytes_per_number: int = 4) -> l
     ]
 
 
+def norms_are_loops(config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4) -> bool:
+    """Whether the layer norms of such a step run as compiled loops on this machine's CPU."""
+    enough = batch * time * config.emb_dim >= large.least
+    return enough and bytes_per_number in (4, 8) and compiled_loops.is_available()
+
+
+def _norm(what: str, times: int, n: int, c: int, size: int, loops: bool) -> Item:
+    """A layer norm: x̂ and r of every row; a compiled loop keeps x, μ and r."""
+    if loops:
+        return Item(f"{what}, x, μ and r", "N·C + 2·N", times, size * (n * c + 2 * n))
+    return Item(f"{what}, x̂ and r", "N·C + N", times, size * (n * c + n))
+
+
 def kept_by_block(
-    config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4
+    config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4, loops: bool = False
 ) -> list[Item]:
-    """What the ops of one block keep for the backward pass of N = batch·time tokens."""
+    """What the ops of one block keep for the backward pass of N = batch·time tokens.
+
+    loops: whether layer norm is a compiled loop
+    """
     N, C, H, size = batch * time, config.emb_dim, config.n_heads, bytes_per_number
     items = [
-        Item("layer_norm, x̂ and r", "N·C + N", 2, size * (N * C + N)),
+        _norm("layer_norm", 2, N, C, size, loops),
         Item("linear qkv, its input", "N·C", 1, size * N * C),
         Item("attention, q, k and v", "3·N·C", 1, size * 3 * N * C),
         Item("attention, y (out_proj's input)", "N·C", 1, size * N * C),
@@ -97,15 +116,20 @@ def kept_by_block(
     return items
 
 
-def kept_outside(config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4) -> list[Item]:
-    """What the ops outside of blocks keep; the first item is what runs before the blocks."""
+def kept_outside(
+    config: GPTConfig, batch: int, time: int, bytes_per_number: int = 4, loops: bool = False
+) -> list[Item]:
+    """What the ops outside of blocks keep; the first item is what runs before the blocks.
+
+    loops: whether layer norm is a compiled loop
+    """
     N, C, V, size = batch * time, config.emb_dim, config.vocab_size, bytes_per_number
     ids = _INDEX * (N + time)
     return [
         Item("ids, dropout's keep", "N + T, N·C", 1, ids + N * C)
         if config.drop_rate
         else Item("embeddings, ids", "N + T", 1, ids),
-        Item("final norm, x̂ and r", "N·C + N", 1, size * (N * C + N)),
+        _norm("final norm", 1, N, C, size, loops),
         Item("head and loss, ∂L/∂x", "N·C", 1, size * N * C),
         Item("head and loss, ∂L/∂W", "V·C", 1, size * V * C),
     ]
@@ -113,10 +137,12 @@ def kept_outside(config: GPTConfig, batch: int, time: int, bytes_per_number: int
 
 def gpt_memory(
     config: GPTConfig, batch_size: int = 1, context_length: int | None = None, moments: int = 2,
-    bytes_per_number: int = 4,
+    bytes_per_number: int = 4, loops: bool | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of a training step, by part and in all.
 
+    loops: whether layer norm is a compiled loop, which keeps one number more per row; None: as on
+        this machine
     weights and gradients P numbers each, optimizer `moments`·P (AdamW and Adam 2, SGD with momentum
     1, plain SGD 0), and activations, what the ops keep for the backward pass: in each layer and for
     each token 16·C + H + 2 numbers (norms 2·C + 2, linear layers 6·C, attention 4·C + H, GELU
@@ -124,8 +150,10 @@ def gpt_memory(
     kept. With dropout a byte for each element that may be dropped, T·T scores included.
     """
     T = config.context_length if context_length is None else context_length
-    block = kept_by_block(config, batch_size, T, bytes_per_number)
-    outside = kept_outside(config, batch_size, T, bytes_per_number)
+    if loops is None:
+        loops = norms_are_loops(config, batch_size, T, bytes_per_number)
+    block = kept_by_block(config, batch_size, T, bytes_per_number, loops)
+    outside = kept_outside(config, batch_size, T, bytes_per_number, loops)
     parts = {item.what: item.total for item in state_items(config, moments, bytes_per_number)}
     parts["activations"] = sum(item.total for item in outside) + config.n_layers * sum(
         item.total for item in block

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...arrays.attention_blocks import BLOCK_ROWS
-from ...models.costs import Item, kept_by_block, kept_outside, state_items
+from ...models.costs import Item, kept_by_block, kept_outside, norms_are_loops, state_items
 from ...models.gpt import GPTConfig
 
 __all__ = ["MemoryBill", "memory_bill"]
@@ -26,6 +26,7 @@ class MemoryBill:
     batch: int
     time: int
     checkpointing: bool
+    loops: bool = False  # whether layer norm is a compiled loop, which keeps its input
     state: list[Item] = field(default_factory=list)  # weights, gradients, optimizer
     block: list[Item] = field(default_factory=list)  # what the ops of one block save
     outside: list[Item] = field(default_factory=list)  # what the ops outside of blocks save
@@ -48,7 +49,10 @@ class MemoryBill:
         if not self.checkpointing:
             return self.held
         last = sum(item.total for item in self.outside[1:])  # gone before the first block
-        return max(self.held, self.held - last + self.one_block)
+        block = self.one_block
+        if self.loops:  # the first norm keeps the block's input, which is there already
+            block -= self.inputs[0].bytes
+        return max(self.held, self.held - last + block)
 
     @property
     def total(self) -> int:
@@ -73,12 +77,14 @@ class MemoryBill:
 
 
 def memory_bill(
-    config: GPTConfig, batch: int, time: int, checkpointing: bool = False, moments: int = 2
-) -> MemoryBill:
+    config: GPTConfig, batch: int, time: int, checkpointing: bool = False, moments: int = 2,
+    loops: bool | None = None,
+) -> MemoryBill:  # fmt: skip
     """The bill of a training step on batch × time tokens in float32.
 
     checkpointing    whether each block is run again in backward
     moments          arrays of the optimizer per weight (AdamW: 2, SGD with momentum: 1)
+    loops            whether layer norm is a compiled loop; None: as on this machine
 
     Raises: ValueError if batch or time is below 1, if time exceeds the context length, or if
     moments is negative.
@@ -90,13 +96,15 @@ def memory_bill(
         )
     if time > config.context_length:
         raise ValueError(f"time {time} exceeds the context length {config.context_length}")
-    block = kept_by_block(config, batch, time)
+    if loops is None:
+        loops = norms_are_loops(config, batch, time)
+    block = kept_by_block(config, batch, time, loops=loops)
     mask = Item("attention, mask of a block", f"{BLOCK_ROWS}·{BLOCK_ROWS}", 1,
                 _NUMBER * BLOCK_ROWS * BLOCK_ROWS)  # fmt: skip
     block.insert(5, mask)  # after attention's other arrays
     layer_input = _NUMBER * batch * time * config.emb_dim
     inputs = [Item("inputs of the blocks", "N·C", config.n_layers, layer_input)]
     return MemoryBill(
-        config, batch, time, checkpointing, state_items(config, moments), block,
-        kept_outside(config, batch, time), inputs if checkpointing else [],
+        config, batch, time, checkpointing, loops, state_items(config, moments), block,
+        kept_outside(config, batch, time, loops=loops), inputs if checkpointing else [],
     )  # fmt: skip
