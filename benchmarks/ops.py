@@ -1,8 +1,10 @@
-"""Each fused op, forward and backward at a GPT's shapes, against PyTorch eager.
+"""Each op that is not one product, forward and backward at a GPT's shapes, against PyTorch eager.
 
     python -m benchmarks ops --against torch
+    python -m benchmarks ops --without-loops     # and beside it the ops without compiled loops
 
-The processes of the two sides alternate; a time is the median of all runs.
+The processes of the sides alternate; a time is the median of all runs. An optimizer's step,
+clipping and random numbers have no backward: theirs stands under forward.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from . import common, machine
 
 B, T, C, H, V = 8, 256, 384, 6, 65  # the `char` model of the train-step benchmark
 BIG_V, BIG_C = 50257, 256
+SIDES = ("ours", "numpy", "torch")
+PARAMETERS = [(BIG_V, BIG_C), (3 * C, C), (4 * C, C), (C, 4 * C), (C,)]  # for an optimizer
 
 
 def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]]:
@@ -31,6 +35,13 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
         "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), [(B, T, 4 * C)]),
         "gelu erf": (F.gelu, [(B, T, 4 * C)]),
         "silu": (F.silu, [(B, T, 4 * C)]),
+        "relu": (F.relu, [(B, T, 4 * C)]),
+        "sigmoid": (torch.sigmoid, [(B, T, 4 * C)]),
+        "tanh": (torch.tanh, [(B, T, 4 * C)]),
+        "silu(x) * y": (lambda x, y: F.silu(x) * y, [(B, T, 4 * C)] * 2),
+        "swiglu of halves": (_swiglu(torch), [(B, T, 8 * C)]),
+        "x + y": (lambda x, y: x + y, [(B, T, C)] * 2),
+        "rotary": (_rotary(torch), [(B, H, T, C // H)]),
         "softmax": (lambda x: torch.softmax(x, -1), [(B, H, T, T)]),
         "log_softmax": (lambda x: torch.log_softmax(x, -1), [(B, H, T, T)]),
         "attention causal": (
@@ -43,9 +54,60 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
         "head + cross_entropy": (
             _head(torch, ids.reshape(-1)), [(B * T, BIG_C), (BIG_V, BIG_C)],
         ),
+        "cross_entropy 50257": (
+            lambda x: F.cross_entropy(x, ids.reshape(-1)[:512]), [(512, BIG_V)],
+        ),
         "composed attention": (_attention(torch), [(B, H, T, C // H)] * 3),
         "composed layer_norm": (_layer_norm, [(B, T, C), (C,), (C,)]),
     }  # fmt: skip
+
+
+def without_backward(torch: Any, rng: Any) -> dict[str, Callable[[], Any]]:
+    """For each name a function of nothing: what changes parameters, and random numbers."""
+
+    def parameters() -> list[Any]:
+        found = []
+        for shape in PARAMETERS:
+            p = torch.nn.Parameter(torch.from_numpy(rng.standard_normal(shape, dtype="float32")))
+            p.grad = torch.from_numpy(rng.standard_normal(shape, dtype="float32"))
+            found.append(p)
+        return found
+
+    few = parameters()
+    clip = torch.nn.utils.clip_grad_norm_
+    return {
+        "AdamW": torch.optim.AdamW(parameters(), lr=1e-4).step,
+        "SGD": torch.optim.SGD(parameters(), lr=1e-4, momentum=0.9).step,
+        "clip_grad_norm_": lambda: clip(few, 1e9),  # the norm alone: nothing is too large
+        "randn": lambda: torch.randn(B, T, 4 * C),
+        "rand": lambda: torch.rand(B, T, 4 * C),
+    }
+
+
+def _swiglu(torch: Any) -> Callable[..., Any]:
+    """The gate as layers.GatedFeedForward has it: both factors are halves of one product."""
+
+    def swiglu(x: Any) -> Any:
+        gate, up = x.chunk(2, dim=-1)  # (B, T, 8C) -> (B, T, 4C) twice
+        return torch.nn.functional.silu(gate) * up
+
+    return swiglu
+
+
+def _rotary(torch: Any) -> Callable[..., Any]:
+    """Rotary embedding: one op here, and in PyTorch as Hugging Face's models compose it."""
+    half = C // H // 2
+    angles = torch.arange(T).float()[:, None] * 0.9 ** torch.arange(half).float()  # (T, half)
+    if torch.__name__ != "torch":
+        cos, sin = angles.cos(), angles.sin()
+        return lambda x: torch.ops.Rope.apply(x, cos, sin)
+    angles = torch.cat([angles, angles], dim=-1)  # (T, half) -> (T, D)
+    cos, sin = angles.cos(), angles.sin()
+
+    def rotary(x: Any) -> Any:
+        return x * cos + torch.cat([-x[..., half:], x[..., :half]], dim=-1) * sin
+
+    return rotary
 
 
 def _attention(torch: Any) -> Callable[..., Any]:
@@ -83,6 +145,8 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
         import torch
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
+
+        torch.backends.loops.enabled = side == "ours"  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
     times: dict[str, dict[str, Any]] = {}
     for name, (function, shapes) in cases(torch).items():
@@ -103,26 +167,44 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
             backward.append(time.perf_counter() - middle)
             forward.append(middle - start)
         times[name] = {"forward": forward[2:], "backward": backward[2:]}
+    for name, call in without_backward(torch, rng).items():
+        taken = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(taken) < 5:
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+        times[name] = {"forward": taken[2:], "backward": [0.0]}
     return times
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("ops", __doc__)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
-    common.two_sides(parser)
+    parser.add_argument("--without-loops", action="store_true",
+                        help="measure ours without compiled loops too")  # fmt: skip
+    common.two_sides(parser, sides=SIDES)
     options = parser.parse_args(argv)
     if options.side:
         print(json.dumps(measure(options.side, options.seconds)))
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
-    sides = common.sides_of(options)
+    sides = [side for side in common.sides_of(options, SIDES)
+             if side != "numpy" or options.without_loops]  # fmt: skip
     rounds = common.run_sides(
         "ops", sides, options.rounds, "--seconds", options.seconds, threads=options.threads
     )
-    print(f"{'milliseconds':22}{'forward':>9}{'backward':>9}" + (
-        f"{'torch':>9}{'torch':>9}{'ratio':>8}" if len(sides) == 2 else ""))  # fmt: skip
-    summary: dict[str, Any] = {"machine": here}
+    return {"machine": here, **table(rounds, sides)}
+
+
+def table(rounds: dict[str, list], sides: list[str]) -> dict[str, dict[str, float]]:
+    """Print a line for each op and return its numbers: milliseconds, and PyTorch's over ours."""
+    heads = {"ours": "ours", "numpy": "no loops", "torch": "torch"}
+    ratios = ["ours", *(["numpy"] if "numpy" in sides else [])] if "torch" in sides else []
+    print(f"{'ms, fwd and bwd':22}" + "".join(f"{heads[s]:>9}{'':9}" for s in sides)
+          + "".join(f"{'ratio' if s == 'ours' else 'no loops':>9}" for s in ratios))  # fmt: skip
+    summary: dict[str, dict[str, float]] = {}
     for name in rounds["ours"][0]:
         row: dict[str, float] = {}
         for side in sides:
@@ -130,11 +212,12 @@ def main(argv: list[str]) -> dict[str, Any] | None:
                 times = [t for r in rounds[side] for t in r[name][which]]
                 row[f"{side} {which}"] = statistics.median(times) * 1e3
         line = f"{name:22}" + "".join(f"{v:9.3f}" for v in row.values())
-        if len(sides) == 2:
-            row["ratio"] = (row["torch forward"] + row["torch backward"]) / (
-                row["ours forward"] + row["ours backward"]
+        for side in ratios:
+            ratio = (row["torch forward"] + row["torch backward"]) / (
+                row[f"{side} forward"] + row[f"{side} backward"]
             )
-            line += f"{row['ratio']:8.2f}"
+            row["ratio" if side == "ours" else "ratio_numpy"] = ratio
+            line += f"{ratio:9.2f}"
         print(line)
         summary[name] = row
     return summary
