@@ -55,8 +55,7 @@ def relu(x, y, positive, start, stop):
     for i in range(x.size):
         a = x[i]
         y[i] = f(0.0) if a <= f(0.0) else a
-    for i in range(positive.size):
-        positive[i] = not x[i] <= f(0.0)
+        positive[i] = not a <= f(0.0)
 
 
 @exact_kernel
@@ -141,8 +140,8 @@ class LoopRelu(Loop, Relu):
 
     def forward(self, x):
         y = np.empty(x.shape, x.dtype)
-        positive = np.empty(x.shape if self.needs[0] else 0, np.bool_)
         if self.needs[0]:
+            positive = np.empty(x.shape, np.bool_)
             self.saved = (positive,)
             arrays = x.reshape(-1), y.reshape(-1), positive.reshape(-1)
             shared(relu, x.size, x.size, *arrays)
