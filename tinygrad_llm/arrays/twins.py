@@ -68,6 +68,7 @@ class CpuTwins:
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
     normal: Callable[[Any, Any], None] | None = None  # (uniform bits, out): normal numbers
     bernoulli: Callable[[Any, float, Any], None] | None = None  # (bits, p, out): a mask
+    decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
 
     def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
         """Fill slots by name.

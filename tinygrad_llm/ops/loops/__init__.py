@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    decoding      a decoder's block for a few new tokens
     update        Adam, rows added to a table
 
 How to add a loop:
@@ -60,6 +61,7 @@ from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
 from .attention import LoopAttention
 from .compiling import missing
+from .decoding import decode_block
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .update import adam, scatter_add_rows, takes_scatter, takes_update
@@ -83,5 +85,6 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            decode_block=decode_block,
         )
     return why
