@@ -28,7 +28,7 @@ KINDS = {
     "one key head, window": (
         dict(n_heads=3, n_kv_heads=1, head_dim=8, window=4,
              rotary=Rotary(8, partial=0.5, interleaved=True)),
-        partial(GatedFeedForward, C, 7, activation="gelu_new"), OffsetRMSNorm, "sandwich",
+        partial(GatedFeedForward, C, 27, activation="gelu_new"), OffsetRMSNorm, "sandwich",
     ),
     "relu": (
         dict(n_heads=2, head_dim=3, scale=0.7, out_bias=False),
@@ -46,7 +46,7 @@ def blocks_of(kind, dtype):
     ]
     for block in blocks:
         for p in block.parameters():
-            p.array[...] = np.random.default_rng(p.array.size).normal(0.2, 0.5, p.array.shape)
+            p.array[...] = np.random.default_rng(p.array.size).normal(0.1, 0.3, p.array.shape)
         block.to(dtype).eval()
     return blocks
 
