@@ -1,8 +1,9 @@
 """A few new tokens through blocks by compiled loops, where the layers are ones that those know.
 
 `through` reads what the layers of a block are, once for a cache, and each later token checks only
-that nothing has changed: the same parameters and submodules, no hooks, no observers. Whatever is
-not known here (another class, an adapter, a quantised matrix) takes the ordinary path.
+that nothing has changed: the same parameters and submodules, no hooks, no observers. A block with
+a layer that is not known here (another class, an adapter, a quantised matrix) takes the ordinary
+path.
 
 Shapes: B batch, T new tokens, C channels, S keys.
 """
@@ -74,7 +75,7 @@ class Plan:
     def __init__(self, blocks: Sequence[Module], dtype: Any) -> None:
         self.dtype = dtype
         self.first = blocks[0]
-        self.places: list[tuple[dict, str, Any, Any]] = []  # a dict, a key, its object, its array
+        self.places: list[Any] = []  # a dict, a key, its object, its array
         self.hooks: list[Any] = []
         self.modules = [m for block in blocks for m in block.modules()]
         for module in self.modules:
@@ -87,11 +88,11 @@ class Plan:
                 raise _NotServed
             for name in module._kinds:  # its parameters and submodules are attributes
                 value = vars(module)[name]
-                array = value.array if isinstance(value, Tensor) else None
+                array = getattr(value, "array", None)
                 self.places.append((vars(module), name, value, array))
         self.dropping = [m for m in self.modules if getattr(m, "p", 0.0) or _rate(m)]
         self.blocks = [_block_plan(block, dtype) for block in blocks]
-        self.decode = cpu_twins(self.blocks[0].qkv[0]).decode_block  # type: ignore[union-attr]
+        self.decode: Any = getattr(cpu_twins(self.blocks[0].qkv[0]), "decode_block", None)
 
     def is_valid(self, blocks: Sequence[Module], dtype: Any) -> bool:
         """Whether it still says what these blocks compute."""
@@ -204,7 +205,7 @@ def _feed_forward(ff: Module) -> tuple[Module, Module, int]:
 
 def _array(array: Any, dtype: Any) -> Any:
     """The array, if a loop can take it and it is large enough or loops take small ones."""
-    flags = getattr(array, "flags", None)
+    flags: Any = getattr(array, "flags", None)
     if type(array) is not np.ndarray or array.dtype != dtype or dtype.char not in "fd":
         raise _NotServed
     if not (flags.c_contiguous and flags.writeable and flags.aligned):
@@ -256,7 +257,7 @@ def _angles(
 ) -> dict[int, tuple[Any, Any]]:
     """For each Rotary of the blocks its cos and sin, (B, T, pairs); none: no pairs."""
     empty = np.empty((B, T, 0), dtype)
-    angles = {id(None): (empty, empty)}
+    angles: dict[int, Any] = {id(None): (empty, empty)}
     for plan in plans:
         if id(plan.rotary) not in angles:
             if positions is None:
