@@ -73,7 +73,7 @@ def generate(
     context_length  the most tokens that the model sees; None for model.config.context_length, if
                     there is one. Of a longer text it sees the end (see `NextLogits`).
     prefill_chunk   with a cache: the most tokens of a prompt that go through the model at a time;
-                    None for all at once. The same text, and less memory for a long prompt.
+                    None for all together. The same text, and less memory for a long prompt.
     return_logprobs return a `Generated`: ids, log-probabilities, lengths.
 
     A row is finished when it draws a stop token, or the token that completes a stop string in its
@@ -144,7 +144,9 @@ def stream_text(
     if task.prompts.ids.shape[0] != 1:
         raise ValueError(f"stream_text takes one prompt, got {task.prompts.ids.shape[0]}")
     logits = NextLogits(model, task.prompts, use_cache, context_length, prefill_chunk)
-    return _pieces(TextStream(tokenizer, task.sampling.stop_strings), _steps(task, logits, False))
+    prompt = task.prompts.ids[0].tolist()
+    text = TextStream(tokenizer, task.sampling.stop_strings, after=prompt)
+    return _pieces(text, _steps(task, logits, False))
 
 
 def _pieces(text: TextStream, steps: Iterator[Step]) -> Iterator[str]:

@@ -12,10 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from .device import device
+from .dtypes import dtype
+from .size import Size
 from .tensor import Tensor
 
 # What is passed on as it is. Another type is looked at, which only costs time.
-PLAIN: set[type] = {Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice}
+PLAIN: set[type] = {
+    *(Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice),
+    *(dtype, device, Size),
+}
+NUMBERS = PLAIN - {Tensor}  # the same where a number is expected
 
 
 def plain(value: Any) -> Any:
