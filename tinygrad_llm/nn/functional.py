@@ -8,6 +8,7 @@ from ..functions.activation import (
     elu,
     gelu,
     glu,
+    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -21,8 +22,10 @@ from ..functions.activation import (
     selu,
     silu,
     softplus,
+    softshrink,
     softsign,
     tanhshrink,
+    threshold,
 )
 from ..functions.attention import rope, scaled_dot_product_attention
 from ..functions.conv import conv1d
@@ -75,6 +78,7 @@ __all__ = [
     "group_norm",
     "gumbel_softmax",
     "hardsigmoid",
+    "hardshrink",
     "hardswish",
     "hardtanh",
     "huber_loss",
@@ -108,9 +112,11 @@ __all__ = [
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
+    "threshold",
     "triplet_margin_loss",
 ]
 
