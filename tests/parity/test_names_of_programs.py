@@ -79,6 +79,22 @@ def test_functions_in_half_precision(name, dtype):
     assert values[0] == values[1]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", "threshold mish hardsigmoid hardswish selu celu silu".split())
+def test_in_place_in_half_precision(name, dtype):
+    values = []
+    for t in (tg, torch):
+        leaf = t.tensor([-1.0, 0.25, 2.0, 5.0]).to(getattr(t, dtype)).requires_grad_()
+        x = leaf * 1
+        options = (0.5, 4.0) if name == "threshold" else ()
+        y = getattr(t.nn.functional, name)(x, *options, inplace=True)
+        assert y is x
+        y.backward(t.ones(4).to(y.dtype))
+        values.append((x.float().tolist(), leaf.grad.float().tolist()))
+    np.testing.assert_allclose(*[v[0] for v in values])
+    np.testing.assert_allclose(*[v[1] for v in values], rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("integers", [np.arange(12).reshape(3, 4) % 5, np.array(3)])
 def test_functions_of_integers(integers):
     for name in ("fmax", "kthvalue", "msort", "aminmax", "unfold apart", "nanmedian"):
