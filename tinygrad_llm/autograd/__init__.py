@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ..arrays.devices import asarray, quiet
+from ..arrays.devices import asarray
+from ..arrays.silence import quiet
 from ..tensor import Tensor, wrap
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled

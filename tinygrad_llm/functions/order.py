@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import xp_of
+from ..arrays.indexing import stable_order
 from ..arrays.masks import equal_or_nan
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
-from .gather import gather
+from .gather import gather, gathered
 from .method import method
 from .return_types import Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
@@ -19,12 +20,11 @@ from .selection import where
 
 def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     """The positions that sort x along dim, equal elements in their order, nan the largest."""
-    a, xp = input.array, xp_of(input.array)
+    a = input.array
     if not descending:
-        return xp.argsort(a, axis=dim, kind="stable")
+        return stable_order(a, dim)
     reverse = (slice(None),) * dim + (slice(None, None, -1),)
-    backwards = a[reverse]  # a stable sort of the reverse, read from its end
-    order = xp.argsort(backwards, axis=dim, kind="stable")[reverse]
+    order = stable_order(a[reverse], dim)[reverse]  # of the reverse, read from its end
     return a.shape[dim] - 1 - order
 
 
@@ -36,8 +36,8 @@ def sort(
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
-    indices = wrap(_sorting_positions(input, dim, descending))
-    return returned(Sort, gather(input, dim, indices), indices)
+    order = _sorting_positions(input, dim, descending)
+    return returned(Sort, gathered(input, dim, order), wrap(order))
 
 
 @method
@@ -66,11 +66,11 @@ def topk(
         chosen = xp.argpartition(side, k - 1, axis=dim)
         chosen = xp.sort(chosen[(slice(None),) * dim + (slice(0, k),)], axis=dim)
         order = xp.argsort(xp.take_along_axis(side, chosen, dim), axis=dim, kind="stable")
-        indices = wrap(xp.take_along_axis(chosen, order, dim))
+        indices = xp.take_along_axis(chosen, order, dim)
     else:
         order = _sorting_positions(input, dim, largest)
-        indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
-    return returned(Topk, gather(input, dim, indices), indices)
+        indices = order[(slice(None),) * dim + (slice(0, k),)]
+    return returned(Topk, gathered(input, dim, indices), wrap(indices))
 
 
 def _partition_orders(a: Any, largest: bool) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import asarray, quiet, xp_of
+from ..arrays.devices import asarray, xp_of
+from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted
 from .comparison import isnan, isneginf, isposinf

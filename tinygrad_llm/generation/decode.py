@@ -141,7 +141,9 @@ def stream_text(
     if task.prompts.ids.shape[0] != 1:
         raise ValueError(f"stream_text takes one prompt, got {task.prompts.ids.shape[0]}")
     logits = NextLogits(model, task.prompts, use_cache, context_length)
-    return _pieces(TextStream(tokenizer, task.sampling.stop_strings), _steps(task, logits, False))
+    prompt = task.prompts.ids[0].tolist()
+    text = TextStream(tokenizer, task.sampling.stop_strings, after=prompt)
+    return _pieces(text, _steps(task, logits, False))
 
 
 def _pieces(text: TextStream, steps: Iterator[Step]) -> Iterator[str]:
