@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.masks import selected
 from ..loss import CrossEntropy, Targets
 from .compiling import kernel, shared
 from .elementary import exp, largest
@@ -59,12 +58,13 @@ class LoopCrossEntropy(Loop, CrossEntropy):
         ids = targets.t.astype(np.int64, copy=False)
         shared(cross_entropy, n, x.size, rows(x), rows(z), total.reshape(-1), losses, ids)
         self.saved = z, total, t, w
-        return targets.reduce(selected(losses, ~targets.ignored))
+        return targets.reduce(targets.counting(losses))
 
     def backward(self, g):
         z, total, t, w = self.saved
         targets = Targets(self.name, z.dtype, z.shape[-1], t, w, *self.options)
-        g = selected(targets.arriving(g)[:, 0], ~targets.ignored).astype(z.dtype, copy=False)
+        g = targets.arriving(g)[:, 0]
+        g = targets.counting(g).astype(z.dtype, copy=False)
         gx, ids = np.empty(z.shape, z.dtype), targets.t.astype(np.int64, copy=False)
         args = rows(z), total.reshape(-1), np.ascontiguousarray(g), rows(gx), ids
         shared(cross_entropy_back, len(g), z.size, *args)
