@@ -21,6 +21,10 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 import strict_array
 
+from tinygrad_llm import ops
+
+ops.load_all()  # every test module finds all ops in engine.OPS, whichever was imported before
+
 _COMMON = {
     "deadline": None,  # a machine shared with others is sometimes slow
     "derandomize": True,  # the same examples in every run: a failure comes from the change

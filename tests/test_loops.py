@@ -34,6 +34,7 @@ from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import ScaledDotProductAttention
 from tinygrad_llm.ops import loops as folder
+from tinygrad_llm.study.lesson import broken
 
 TWINS = folder.TWINS
 every_loop = pytest.mark.parametrize(
@@ -370,6 +371,15 @@ def test_switch(loops):
     assert norm_of(600) is tg.ops.LayerNorm and not backends.loops.enabled
     backends.loops.enabled = True
     assert norm_of(600) is TWINS[tg.ops.LayerNorm] and twins.large.least == twins.LEAST
+
+
+@row_loop
+def test_a_wrong_backward_is_not_hidden_by_a_loop(case, loops):
+    """A class that was given another backward runs itself; afterwards its loop runs again."""
+    call = inputs_of(case, (5, 33), np.random.default_rng(8)), options_of(case)[0]
+    with broken(case.op.name, lambda self, g: g):
+        assert type(Run(case, call, dtype="float32").op) is case.op
+    assert type(Run(case, call, dtype="float32").op) is TWINS[case.op]
 
 
 def program(code: str, **environment: str) -> str:

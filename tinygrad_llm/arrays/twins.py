@@ -70,6 +70,7 @@ class CpuTwins:
     takes_norm: Callable[[Sequence[Any]], bool] | None = None
     gradient_norm: Callable[[Sequence[Any]], Any] | None = None
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
+    decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
     draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
     normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers
     uniforms: Callable[[Any, Any], None] | None = None  # (draws, out): in [0, 1)

@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    decoding      a decoder's block for a few new tokens
     quantized     products with weights of 4 bits
     loss          cross-entropy
     arithmetic    sums, products, ReLU, sigmoid, dropout
@@ -73,6 +74,7 @@ from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
+from .decoding import decode_block
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
@@ -103,6 +105,7 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            decode_block=decode_block,
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,

@@ -66,7 +66,7 @@ def _stamp() -> str:
     text = b"".join(
         (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
     )
-    integers = [found and found[1] for found in map(blas.product, "fd")]  # as wide as BLAS's
+    integers = [p and p[1] for p in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
 
 
