@@ -431,6 +431,14 @@ def test_processes_that_compile_at_the_same_time(loops, tmp_path):
     assert len(files) == 2  # one for each dtype, which the last process only read
 
 
+def test_a_cache_folder_that_cannot_be_written(loops, tmp_path):
+    """The machine code is then kept in another folder or in memory; the numbers are right."""
+    (tmp_path / "file").write_text("a file, so no folder can be made below it")
+    output = program(COMPILED.replace("DTYPE", "float"), NUMBA_CACHE_DIR=str(tmp_path / "file/in"))
+    assert abs(float(output) - 400) < 1e-3
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("version", ["missing", "0.50.1", "broken"])
 def test_without_numba_the_op_runs_in_silence(version, tmp_path):
     """Also with one that is too old, and one that refuses to be imported."""
