@@ -439,6 +439,23 @@ def test_a_cache_folder_that_cannot_be_written(loops, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_without_any_cache_folder_the_code_stays_in_memory(loops, monkeypatch):
+    compiling = folder.compiling
+    njit, refused = compiling.numba.njit, []
+
+    def without_cache(*args, cache=False, **options):
+        if cache:
+            refused.append(args)
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*args, **options)
+
+    monkeypatch.setattr(compiling.numba, "njit", without_cache)
+    add = compiling.Kernel(folder.arithmetic.add.function, set())
+    x = np.arange(5.0)
+    add(x, x, y := np.zeros(5), 0, 5)
+    assert refused and y.tolist() == [0, 2, 4, 6, 8]
+
+
 @pytest.mark.parametrize("version", ["missing", "0.50.1", "broken"])
 def test_without_numba_the_op_runs_in_silence(version, tmp_path):
     """Also with one that is too old, and one that refuses to be imported."""
