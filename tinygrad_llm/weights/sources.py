@@ -17,6 +17,7 @@ import numpy as np
 
 from ..arrays.devices import to_numpy
 from ..files.json_files import read_json_object
+from ..files.paths import local_path
 from ..files.untrusted import describe
 from .formats.safetensors import SafeTensorsFile
 from .formats.torch_file import TorchFile, is_torch_file
@@ -193,7 +194,7 @@ def open_huggingface(path: str | Path) -> Source:
     Raises: FileNotFoundError if there is no such file; ValueError if a file is cut short, damaged,
     or not what it should be.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         names = [WHOLE_FILES[0], INDEX_FILES[0], WHOLE_FILES[1], INDEX_FILES[1]]
         present = [path / name for name in names if (path / name).is_file()]
