@@ -487,9 +487,12 @@ def test_offline(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for arguments, file in (
-        (["classify"], "sms-spam.tsv"),
-        (["instruct", "--base", "runs/base"], "instruction-data.json"),
-        (["dpo", "--base", "runs/base"], "instruction-data-with-preference.json"),
+        (["classify", "sms-spam"], "sms-spam.tsv"),
+        (["instruct", "instruction-data", "--base", "runs/base"], "instruction-data.json"),
+        (
+            ["dpo", "instruction-data-with-preference", "--base", "runs/base"],
+            "instruction-data-with-preference.json",
+        ),
         (["instruct", "entries.json", "--base", "gpt2"], "gpt2.safetensors"),
     ):
         code, _, err = cli("finetune", *arguments)

@@ -49,6 +49,7 @@ def test_a_function_runs_over_blocks_of_rows_and_its_results_are_added_up(monkey
     y = np.empty_like(x)
     monkeypatch.setattr(parallel, "BLOCK_BYTES", 7 * 3 * 8)
     monkeypatch.setattr(parallel, "_threads", 2)
+    monkeypatch.setattr(parallel.blas, "FEW", 0)
 
     @parallel.over_rows(x, None, y)
     def total(x, nothing, y):
