@@ -490,7 +490,7 @@ def test_offline(cli, monkeypatch, tmp_path):
         (["classify", "sms-spam"], "sms-spam.tsv"),
         (["instruct", "instruction-data", "--base", "runs/base"], "instruction-data.json"),
         (
-            ["dpo", "instruction-data-with-preference", "--base", "runs/base"],
+            ["dpo", "instruction-preferences", "--base", "runs/base"],
             "instruction-data-with-preference.json",
         ),
         (["instruct", "entries.json", "--base", "gpt2"], "gpt2.safetensors"),
