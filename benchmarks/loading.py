@@ -2,8 +2,8 @@
 
     python -m benchmarks loading --layers 12
 
-Each way runs in processes of its own. `peak` is what loading adds to the most that the process has
-held (resident), over the bytes of the weights in float32; pages of a file that is mapped count
+Each way runs in a new process each time. `peak` is what loading adds to the most that the process
+has held (resident), over the bytes of the weights in float32; pages of a file that is mapped count
 while they are in memory, though the system may take them back. `own` counts what the program itself
 takes (tracemalloc), without the file: from it one sees how many copies a way makes. The empty
 arrays of a model that waits for its weights count there, and not in `peak`.
@@ -24,7 +24,7 @@ from typing import Any
 from . import common, machine
 
 WAYS = {
-    "all at once": "random weights, then load_state_dict of all arrays of model.safetensors",
+    "whole": "random weights, then load_state_dict of all arrays of model.safetensors",
     "torch file": "the same from a .pth file of torch.save",
     "one by one": "from_pretrained: one array of model.safetensors at a time, mapped",
     "shards": "the same from files of at most a fifth of the weights",
@@ -66,7 +66,7 @@ def load(way: str, folder: Path, layers: int) -> Any:
     from tinygrad_llm.models.pretrained import from_pretrained
     from tinygrad_llm.weights import load_file
 
-    if way == "all at once":
+    if way == "whole":
         model = Llama(config(layers))
         arrays = load_file(folder / "own.safetensors")
         model.load_state_dict({n: torch.tensor(a) for n, a in arrays.items()}, strict=False)
@@ -107,7 +107,7 @@ def resident() -> int:
 
 
 def in_process(way: str, folder: Path, layers: int, traced: bool) -> dict[str, float]:
-    """`measure` in a process of its own."""
+    """`measure` in a new process."""
     code = (
         "import json, sys; from pathlib import Path; from benchmarks.loading import measure; "
         f"print(json.dumps(measure({way!r}, Path(sys.argv[1]), {layers}, {traced})))"
@@ -142,7 +142,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 def rounds(run: Callable[[str, bool], dict[str, float]], n: int) -> dict[str, dict[str, float]]:
-    """The ways in turn: medians of seconds and peak, and `own` of one run that is traced."""
+    """The ways one after the other: medians, and `own` of a run that is traced."""
     times: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(max(1, n)):
         for way in WAYS:

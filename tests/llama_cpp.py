@@ -1,4 +1,4 @@
-"""llama.cpp as an oracle: the package xllamacpp runs it in a process of its own.
+"""llama.cpp as an oracle: the package xllamacpp runs it, in a new process.
 
 greedy("model.gguf", [1, 9690, 198, 2683], 8)    # [(id, log-probability), ...]
 """

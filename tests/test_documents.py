@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_llm import ops as ops_package
 from tinygrad_llm.autograd.engine import OPS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,7 @@ def test_the_twelve_lines_print_what_they_say():
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_table_of_ops(name):
+    ops_package.load_all()
     ops = defaultdict(list)
     for op, cls in OPS.items():
         if cls.__module__.startswith("tinygrad_llm.ops."):

@@ -394,7 +394,7 @@ rows = [{"aspect": "gradient", "ok": True, "text": ""}]
 @pytest.mark.parametrize(
     "text",
     [
-        "print(json.dumps({'key': '', 'rows': rows}))\nprint(json.dumps(rows))\n",
+        "print(json.dumps({'values': [], 'rows': rows}))\nprint(json.dumps(rows))\n",
         "print(json.dumps(rows), file=sys.stderr, flush=True)\nos._exit(0)\n",
         "[open(a, 'w').write(json.dumps(rows)) for a in sys.argv[3:] if not os.path.exists(a)]\n"
         "os._exit(0)\n",

@@ -26,18 +26,42 @@ TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "tinygrad_llm.cli", "pretrain", *map(str, arguments)]
+    return [sys.executable, "-m", "tinygrad_llm.cli", *map(str, arguments)]
 
 
 def new_run(folder, steps):
     text = folder.parent.parent / "text.txt"
     text.write_text(TEXT)
     return command(
-        *(text, "--tokenizer", "char", "--steps", steps, "--checkpoint-every", 1, "--out", folder),
+        *(
+            "pretrain",
+            text,
+            "--tokenizer",
+            "char",
+            "--steps",
+            steps,
+            "--checkpoint-every",
+            1,
+            "--out",
+            folder,
+        ),
         *("--context-length", 16, "--emb-dim", 32, "--n-heads", 2, "--n-layers", 2),
         *("--batch-size", 4, "--accumulation", 2, "--drop-rate", 0.2, "--eval-every", 7),
         *("--sample-every", 11, "--sample-tokens", 5),
     )
+
+
+def new_tuning(folder, steps):
+    """finetune classify with LoRA layers and dropout, on the sample of simple texts."""
+    return command(
+        *("finetune", "classify", "sample", "--steps", steps, "--checkpoint-every", 1),
+        *("--out", folder, "--emb-dim", 16, "--n-heads", 2, "--n-layers", 1, "--batch-size", 4),
+        *("--vocab-size", 300, "--context-length", 48, "--lora", "--lora-dropout", 0.1),
+        *("--accumulation", 2, "--drop-rate", 0.2, "--eval-every", 50),
+    )
+
+
+RUNS = {"pretrain": new_run, "finetune classify": new_tuning}
 
 
 def environment():
@@ -76,10 +100,11 @@ def losses(folder):
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-def kill_and_compare(tmp_path, kills, steps, seed):
+def kill_and_compare(tmp_path, kills, steps, seed, kind="pretrain"):
     whole = tmp_path / "whole" / "run"
     whole.parent.mkdir()
-    finish(new_run(whole, steps))
+    start, resume = RUNS[kind], [*kind.split(), "--resume"]
+    finish(start(whole, steps))
 
     cut = tmp_path / "cut" / "run"
     cut.parent.mkdir()
@@ -87,7 +112,7 @@ def kill_and_compare(tmp_path, kills, steps, seed):
     reached = done = in_writing = 0
     while done < kills:
         begun = (cut / "checkpoints").exists() and checkpoints_in(cut / "checkpoints")
-        arguments = command("--resume", cut) if begun else new_run(cut, steps)
+        arguments = command(*resume, cut) if begun else start(cut, steps)
         code = start_and_kill(arguments, cut, draw.uniform(0.0, 0.06))
         assert code == -signal.SIGKILL, f"ended before the kill {done}; seed {seed}"
         done += 1
@@ -98,7 +123,8 @@ def kill_and_compare(tmp_path, kills, steps, seed):
         assert checkpoint.step >= reached, "progress was lost"
         reached = checkpoint.step
         in_writing += any((cut / "checkpoints").glob(".writing-*"))
-    finish(command("--resume", cut))
+    finish(command(*resume, cut))
+    print(f"{kind}, seed {seed}: {kills} kills, {in_writing} while a checkpoint was written")
 
     a, b = find_checkpoint(whole), find_checkpoint(cut)
     assert a.step == b.step == steps
@@ -112,11 +138,14 @@ def kill_and_compare(tmp_path, kills, steps, seed):
     return in_writing
 
 
-def test_killed_three_times(tmp_path):
-    kill_and_compare(tmp_path, kills=3, steps=50, seed=random.randrange(10**6))
+@pytest.mark.parametrize("kind", RUNS)
+def test_killed_three_times(tmp_path, kind):
+    kill_and_compare(tmp_path, kills=3, steps=50, seed=random.randrange(10**6), kind=kind)
 
 
 @pytest.mark.slow
-def test_killed_fifty_times(tmp_path):
-    in_writing = kill_and_compare(tmp_path, kills=50, steps=700, seed=random.randrange(10**6))
+@pytest.mark.parametrize("kind", RUNS)
+def test_killed_fifty_times(tmp_path, kind):
+    seed = random.randrange(10**6)
+    in_writing = kill_and_compare(tmp_path, kills=50, steps=700, seed=seed, kind=kind)
     assert in_writing >= 5  # enough of them hit the writing of a checkpoint

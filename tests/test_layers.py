@@ -361,7 +361,9 @@ def test_offset_norm_starts_as_rms_norm_and_wrong_names_are_named():
     assert (OffsetRMSNorm(12, offset=0.0).weight == 1).all()
     with pytest.raises(ValueError, match="activation must be gelu, gelu_new, .* got 'gleu'"):
         FeedForward(4, activation="gleu")
-    with pytest.raises(ValueError, match="norm_place must be pre, post, sandwich, got 'mid'"):
+    with pytest.raises(
+        ValueError, match="norm_place must be pre, post, sandwich, after, parallel, got 'mid'"
+    ):
         Block(nn.Identity(), nn.Identity(), nn.Identity, norm_place="mid")
 
 

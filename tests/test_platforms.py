@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import sysconfig
+import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,59 @@ def test_the_table_is_in_both_readmes_and_the_matrix_runs_what_is_expected():
     for word in ("windows-latest", "macos-latest", "ubuntu-latest", '"3.10"', '"3.14"', '"3.14t"',
                  "alpine", "numpy==2.0.*", "pyodide"):  # fmt: skip
         assert word in matrix, word
+
+
+# ------------------------------------------------------------- the threads of matrix products
+def blas_threads():
+    from tinygrad_llm.arrays import blas
+
+    return blas._controls()[0]()
+
+
+@pytest.fixture
+def as_before():
+    before = torch.get_num_threads()
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.set_num_threads(before)
+
+
+def test_openblas_is_set_with_and_without_threadpoolctl(monkeypatch, as_before):
+    from tinygrad_llm.arrays import blas
+
+    if not blas.can_hold():
+        pytest.skip("NumPy does not run on its own OpenBLAS here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.set_num_threads(1)
+        assert blas_threads() == 1 == torch.get_num_threads()
+        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+        torch.set_num_threads(2)
+        assert torch.get_num_threads() == 2
+        if parallel.core_count() > 1:
+            assert blas_threads() == 2
+        with blas.one_thread:  # an op that holds it to one thread: the number comes afterwards
+            torch.set_num_threads(1)
+            assert blas_threads() == 1
+        assert blas_threads() == 1
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_library_that_cannot_be_set_is_named(installed, monkeypatch, as_before):
+    """As with Apple's Accelerate, of which threadpoolctl knows nothing."""
+    from tinygrad_llm.arrays import blas
+
+    class Nothing:
+        def select(self, **_):
+            return []
+
+    stand_in = types.SimpleNamespace(ThreadpoolController=Nothing) if installed else None
+    monkeypatch.setitem(sys.modules, "threadpoolctl", stand_in)
+    monkeypatch.setattr(blas, "_controls", lambda: None)
+    with pytest.warns(UserWarning, match="VECLIB_MAXIMUM_THREADS"):
+        torch.set_num_threads(parallel.core_count() + 1)
+    assert torch.get_num_threads() == parallel.core_count() + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.set_num_threads(parallel.core_count())  # as many as it takes anyway

@@ -103,3 +103,27 @@ def test_a_signal_that_ends_the_program_saves_first(tmp_path, name, code):
     with pytest.raises(SystemExit) as raised:
         run.run(plan=False)
     assert raised.value.code == code and find_checkpoint(tmp_path).step == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("eps is missing", lambda s: group(s).pop("eps")),
+        ("exp_avg_sq of parameter 0 is None", lambda s: first(s).pop("exp_avg_sq")),
+        ("exp_avg of parameter 1 is 5", lambda s: s["optimizer"]["state"][1].update(exp_avg=5)),
+        ("of shape", lambda s: first(s).update(step=torch.ones(2))),
+        ("'step' of parameter 0 is", lambda s: first(s).update(step=torch.tensor(True))),
+        ("is True", lambda s: group(s).update(amsgrad=True)),
+        ("amsgrad.* is 'x'", lambda s: group(s).update(amsgrad="x")),
+    ],
+)
+def test_a_part_of_what_a_step_keeps_is_not_enough(tmp_path, name, edit):
+    """A fuzzer's finds: each failed in the next step with an error from deep inside."""
+    run = long_run(tmp_path / "first", 2)
+    run.run(plan=False)
+    state = find_checkpoint(tmp_path / "first").state()
+    edit(state)
+    save_checkpoint(tmp_path / "second" / "checkpoints", 2, run.model, state, {})
+    message = "max_exp_avg_sq" if name == "is True" else name
+    with pytest.raises(StorageError, match=message):
+        long_run(tmp_path / "second", 3).run(resume=True, plan=False)

@@ -14,7 +14,6 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from .arrays import devices
 from .arrays.availability import is_available
 from .files.atomic import atomic_write
 from .files.json_files import parse_json
+from .files.paths import local_path
 from .files.untrusted import describe, element_count, is_flat, translated
 from .tensor import Size, Tensor, device, dtypes, wrap
 from .weights.formats.safetensors import SafeTensorsFile
@@ -61,7 +61,7 @@ def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: Any = Non
         write_torch_file(obj, buffer)
         f.write(buffer.getvalue())
         return
-    path = Path(f)
+    path = local_path(f)
     if not path.absolute().parent.is_dir():
         raise RuntimeError(f"Parent directory {path.parent} does not exist.")
     with atomic_write(path) as file:
@@ -95,7 +95,7 @@ def load(
         data = f.read()
         source, head, where = io.BytesIO(data), data[:16], getattr(f, "name", "the file")
     else:
-        source = where = os.fspath(f)
+        source = where = os.fspath(local_path(f))
         with open(source, "rb") as opened:
             head = opened.read(16)
     place = _placing(map_location)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["can_hold", "one_thread", "product"]
+__all__ = ["can_hold", "one_thread", "product", "set_threads"]
 
 
 @functools.cache
@@ -89,7 +90,36 @@ class _OneThread:
             self.inside = 1
             self.__exit__()
 
+    def set(self, n: int) -> bool:
+        """Make n the number of threads, now or when the last has left; False if that cannot be."""
+        controls = _controls()
+        if controls is None:
+            return False
+        with self.lock:
+            if self.inside:
+                self.before = n
+            else:
+                controls[1](n)
+        return True
+
 
 one_thread = _OneThread()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=one_thread.forget)
+
+
+def set_threads(n: int) -> bool:
+    """Let matrix products use n threads; False where nothing can set that while a program runs.
+
+    NumPy's own OpenBLAS is set directly, others (MKL, BLIS, another OpenBLAS) through threadpoolctl
+    where it is installed. Apple's Accelerate knows neither.
+    """
+    own = one_thread.set(n)
+    try:
+        control = importlib.import_module("threadpoolctl").ThreadpoolController()
+    except ImportError:
+        return own
+    libraries = control.select(user_api="blas")
+    if not own and len(libraries):
+        libraries.limit(limits=n)
+    return own or len(libraries) > 0

@@ -20,12 +20,12 @@ to the sum of what the function returned for the blocks, here None, and not to t
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 import math
 import os
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -91,19 +91,22 @@ def thread_count() -> int:
 
 
 def set_thread_count(n: int) -> None:
-    """Let n threads share big arrays, and matrix products too where threadpoolctl is installed.
+    """Let n threads share big arrays and matrix products.
 
+    A warning says so where the products' library cannot be set while the program runs.
     Raises: RuntimeError if n is below 1.
     """
     global _threads
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
     _threads = n if has_threads() else 1
-    try:
-        limits = importlib.import_module("threadpoolctl").threadpool_limits
-    except ImportError:
-        return
-    limits(limits=n, user_api="blas")
+    if not blas.set_threads(_threads) and has_threads() and n != core_count():
+        warnings.warn(
+            f"set_num_threads({n}): element-wise work takes {n} threads, matrix products as many "
+            "as before: NumPy's library for them cannot be set while a program runs. Accelerate "
+            "(macOS) reads VECLIB_MAXIMUM_THREADS at its start; for others install threadpoolctl",
+            stacklevel=3,
+        )
 
 
 # ---------------------------------------------------------------------------- blocks of rows

@@ -49,6 +49,7 @@ def export(
     out: str = typer.Argument(..., help="The folder or file to write."),
     kind: str = typer.Option("F16", help=f"Of matrices in gguf: {_KIND}"),
 ) -> None:
+    """Raises: BadValue if FORMAT, MODEL or --kind cannot be used."""
     if format not in ("hf", "gguf"):
         raise BadValue(f"FORMAT must be hf or gguf, got {format}")
     if format == "gguf":
@@ -73,6 +74,7 @@ def quantize(
     out: str = typer.Argument(..., help="The file to write."),
     kind: str = typer.Option("Q8_0", help=f"Of the matrices: {_KIND}"),
 ) -> None:
+    """Raises: BadValue if MODEL, OUT or --kind cannot be used."""
     _to_gguf(model, Path(out), kind)
     from ..weights.formats.gguf import GGUFFile
 

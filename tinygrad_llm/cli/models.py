@@ -115,7 +115,10 @@ def download(
     name: str = typer.Argument(..., help="Its name, as in models list."),
     accept_terms: bool = typer.Option(False, "--accept-terms", help="Accept its terms of use."),
 ) -> None:
-    """The function of `models download`."""
+    """The function of `models download`.
+
+    Raises: BadValue for an unknown name, or terms of use that nobody has accepted.
+    """
     from ..files.downloads import fetch
     from ..weights import packaged
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..files.paths import local_path
 from ..files.program import command_line
 from .errors import BadValue
 
@@ -192,7 +193,7 @@ def _colors() -> bool:
 
 
 def _file(name: str, otherwise: str = "") -> Path:
-    path = Path(name)
+    path = local_path(name)
     if not path.is_file():
         raise BadValue(f"there is no file {name}{otherwise}")
     return path

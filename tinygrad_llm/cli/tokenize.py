@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..files.paths import local_path
 from .errors import BadValue, blame, newest_checkpoint
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def tokenize(
         got = " and ".join(chosen) or "none of them"
         raise BadValue(f"give one of TEXT, --file, --decode and --train, got {got}")
     if train is not None:
-        _train(train, kind, vocab_size, Path(out or "tokenizer.json"))
+        _train(train, kind, vocab_size, local_path(out or "tokenizer.json"))
         return
     loaded = _load(tokenizer or "gpt2")
     if decode is not None:
@@ -76,7 +77,7 @@ def tokenize(
         from ..data import corpora
 
         with blame("--file", FileNotFoundError, ValueError):
-            text = corpora.load(Path(file)).text
+            text = corpora.load(local_path(file)).text
     elif text == "-":
         try:
             text = sys.stdin.buffer.read().decode("utf-8")
@@ -116,7 +117,7 @@ def _id(word: str) -> int:
 def _load(name: str) -> Tokenizer:
     from .. import text
 
-    path = Path(name)
+    path = local_path(name)
     with blame("--tokenizer", ValueError, OSError):
         try:
             if path.is_dir() and not text.is_pretrained(path):

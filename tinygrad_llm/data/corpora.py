@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files.downloads import Progress, RemoteFile, fetch
+from ..files.paths import local_path
 
 DEFAULT = "python-reference"
 
@@ -139,7 +140,7 @@ def load(
         file = path(name_or_path, progress=progress, timeout=timeout)
         return Corpus(_read(file), name_or_path, remote.addresses[0], remote.licence)
     skipped: tuple[str, ...] = ()
-    place = Path(name_or_path).expanduser()
+    place = local_path(name_or_path)
     if place.is_dir():
         text, skipped = _read_folder(place)
     elif place.exists():

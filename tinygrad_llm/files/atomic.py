@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .paths import local_path
+
 __all__ = ["atomic_write", "remove_old_parts", "sync_folder"]
 
 _PAUSES = (0.01, 0.05, 0.2, 0.5)  # seconds between attempts to replace a file on Windows
@@ -70,7 +72,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Ctrl-C) the temporary file is removed and `path` is as it was.
     Raises: OSError from the disk, with the name of the file.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     temporary = path.with_name(f"{_part(path)}{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -102,7 +104,7 @@ def remove_old_parts(path: str | os.PathLike[str], seconds: float = 86400.0) -> 
 
     Only those that nothing was written to for so many seconds: others may be in use.
     """
-    path = Path(path)
+    path = local_path(path)
     with suppress(OSError):
         for other in path.parent.iterdir():
             if other.name.startswith(_part(path)) and other.suffix == ".part":

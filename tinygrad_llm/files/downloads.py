@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import atomic_write, remove_old_parts
+from .paths import home_folder, local_path
 from .plain_text import visible
 
 __all__ = [
@@ -82,21 +83,21 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get(DATA_VARIABLE)
     if chosen:
-        return Path(os.path.expanduser(chosen))
+        return local_path(chosen)
     base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
     if sys.platform == "darwin" or not base.is_absolute():  # XDG: ignore a relative path
-        home = os.path.expanduser("~")
-        if home == "~":
+        home = home_folder()
+        if home is None:
             return Path(tempfile.gettempdir()) / "tinygrad_llm"
         caches = {"win32": "AppData/Local", "darwin": "Library/Caches"}
-        base = Path(home) / caches.get(sys.platform, ".cache")
+        base = home / caches.get(sys.platform, ".cache")
     return base / "tinygrad_llm"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(local_path(path), "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -104,7 +105,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 def check_file(path: str | os.PathLike[str], remote: RemoteFile) -> None:
     """Raises: DownloadError unless the file at `path` has the size and the SHA-256 of `remote`."""
-    path = Path(path)
+    path = local_path(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
@@ -146,7 +147,7 @@ def fetch(
     right bytes (the message says which file to put where), or if writing is not allowed; OSError
     for a full disk.
     """
-    folder = cache_folder() if folder is None else Path(folder)
+    folder = cache_folder() if folder is None else local_path(folder)
     path = folder / remote.file_name
     try:
         there = path.stat() is not None

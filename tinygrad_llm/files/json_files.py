@@ -8,10 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NoReturn
 
 from .atomic import atomic_write
+from .paths import local_path
 from .untrusted import DEEPEST, describe
 
 __all__ = [
@@ -82,10 +82,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises: OSError if the file cannot be read; ValueError, with the path, if it is larger than
     1 GiB, not UTF-8, not JSON, or nested too deeply.
     """
-    size = os.path.getsize(path)
+    path = local_path(path)
+    size = path.stat().st_size
     if size > _LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: too large for a file of JSON")
-    return parse_json(Path(path).read_bytes(), str(path))
+    return parse_json(path.read_bytes(), str(path))
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:

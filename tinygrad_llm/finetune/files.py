@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.json_files import parse_json
+from ..files.paths import local_path
 from ..files.untrusted import describe
 
 __all__ = ["class_names", "number_labels", "read_entries", "read_labelled"]
@@ -39,7 +40,7 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, Any]]
     be empty, except "input"
     Raises: ValueError if the file holds no entries, is not valid JSON, or an entry lacks a text.
     """
-    path = Path(path)
+    path = local_path(path)
     text = _text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         # Only line feeds end a line: JSON leaves U+2028, U+0085 and others in a text as they are.
@@ -78,7 +79,7 @@ def read_labelled(
     that begins with one ends with one too.
     Raises: ValueError if the file is empty, lacks a column, or a row has too many or too few.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         return _labelled_entries(path, text_column, label_column)
     rows = _rows(path)

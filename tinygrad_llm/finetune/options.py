@@ -105,7 +105,7 @@ class AdaptationOptions(Options):
     """What is trained, on what: data, base, LoRA, frozen weights."""
 
     data: str | None = option(
-        None, "A named data set or a file.", None, "data", argument=True,
+        None, "A named data set, sample, or a file.", None, "data", argument=True,
         about_default="the command's own data set", may_change=True,  # as the corpus of pretrain
     )  # fmt: skip
     base: str | None = option(None, "The model to start from: a run, gpt2, a folder.", None, "data")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..data import corpora
+from ..files.paths import local_path
 
 __all__ = [
     "SPAM_LABELS",
@@ -132,7 +133,7 @@ def read_sms_spam(path: str | Path | None = None) -> list[tuple[str, int]]:
     spam.
     Raises: ValueError, which names a line that is not a label, a tab and a message.
     """
-    path = corpora.path("sms-spam") if path is None else Path(path)
+    path = corpora.path("sms-spam") if path is None else local_path(path)
     rows = []
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file, delimiter="\t")

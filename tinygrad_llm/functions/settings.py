@@ -49,7 +49,10 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """How many threads work on big arrays, and on matrix products if threadpoolctl is installed."""
+    """How many threads work on big arrays and on matrix products.
+
+    A warning says so if the library of matrix products cannot be set (Apple's Accelerate).
+    """
     parallel.set_thread_count(int(n))
 
 

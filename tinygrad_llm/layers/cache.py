@@ -14,9 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..arrays.devices import device_of, move, xp_of
+from ..ops import delta_rule
 from ..tensor import Tensor, wrap
 
-__all__ = ["AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache"]
+__all__ = [
+    "AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache", "RecurrentCache",
+]  # fmt: skip
 
 
 class LayerCache(Protocol):
@@ -205,6 +208,104 @@ class CrossCache:
         if self._stored is not None:
             rows = _rows(indices, self._stored[0])
             self._stored = self._stored[0][rows], self._stored[1][rows]
+
+
+class RecurrentCache:
+    """What a GatedDeltaNet keeps: its memory S (B, H, K, D) and the last inputs of its convolution.
+
+    Its size does not grow with the text. max_length: the most tokens, in all; conv_size: taps of
+    the convolution, so that conv_size − 1 inputs are kept. The tokens of the last call are kept
+    too: it can go back to any of them, as after a rejected draft, but not further.
+    """
+
+    def __init__(self, max_length: int, conv_size: int) -> None:
+        self.max_length, self.conv_size = max_length, conv_size
+        self.length = 0
+        self._state: Any = None  # S after `length` tokens
+        self._start, self._start_state = 0, None  # where the last call began, and S there
+        self._last: tuple = ()  # q, k, v, g, β of the last call's tokens
+        self._inputs: Any = None  # (B, channels, conv_size − 1 + T): what the last call convolved
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """x (B, channels, T) with the conv_size − 1 inputs before it, (B, channels, … + T).
+
+        They are zeros at the beginning of a text. Comes before `append`, once in a call.
+        Raises: ValueError if there are more than max_length tokens in all, or another batch.
+        """
+        kept, new = self.conv_size - 1, _arrays(x, x)[0]
+        if self.length + new.shape[2] > self.max_length:
+            total = self.length + new.shape[2]
+            raise ValueError(f"the KV cache holds {self.max_length} tokens, not {total}")
+        old = self._inputs
+        if old is None:
+            old = xp_of(new).zeros((*new.shape[:2], kept), new.dtype)
+        elif old.shape[0] != new.shape[0]:
+            raise ValueError(f"the KV cache holds a batch of {old.shape[0]}, not {new.shape[0]}")
+        old = old[:, :, old.shape[2] - kept :]
+        self._inputs = xp_of(new).concatenate([old, new], 2)
+        return wrap(self._inputs)
+
+    def append(self, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor) -> Tensor:
+        """The outputs (B, H, T, D) of T new tokens, by the gated delta rule; S goes on.
+
+        q, k (B, H, T, K), v (B, H, T, D), decay and beta (B, H, T)
+        Raises: RuntimeError if they require grad, because the cache is outside the graph.
+        """
+        arrays = tuple(_arrays(x, x)[0] for x in (q, k, v, decay, beta))
+        self._start, self._start_state, self._last = self.length, self._state, arrays
+        y, self._state = _advanced(arrays, self._state)
+        self.length += q.shape[2]
+        return wrap(y)
+
+    def can_truncate(self, length: int) -> bool:
+        """Whether it can go back to the first `length` tokens: to none, or within the last call."""
+        return length == 0 or self._start <= length <= self.length
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens except the first `length`.
+
+        Raises: ValueError if it has fewer, or if the last call began after them.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"the KV cache holds {self.length} tokens, it can't keep {length}")
+        if not self.can_truncate(length):
+            raise ValueError(
+                f"a recurrent cache can't go back to {length} tokens: its memory sums up all of "
+                f"them, and only those of the last call, from token {self._start} on, can be "
+                "taken back"
+            )
+        if length == 0:
+            self.__init__(self.max_length, self.conv_size)  # type: ignore[misc]
+        elif length < self.length:
+            n, kept = length - self._start, self.conv_size - 1
+            self._last = tuple(a[:, :, :n] for a in self._last)
+            self._state = self._start_state
+            if n:
+                _, self._state = _advanced(self._last, self._start_state)
+            self._inputs = self._inputs[:, :, : kept + n]
+            self.length = length
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was."""
+        if self._state is None:
+            return
+        rows = _rows(indices, self._state)
+        self._state, self._inputs = self._state[rows], self._inputs[rows]
+        self._last = tuple(a[rows] for a in self._last)
+        if self._start_state is not None:
+            self._start_state = self._start_state[rows]
+
+
+def _advanced(tokens: tuple, state: Any) -> tuple[Any, Any]:
+    """(y (B, H, T, D), S after the tokens q, k, v, g, β); one token alone by the definition."""
+    q, k, v, g, beta = tokens
+    if k.shape[2] == 1 and state is not None:
+        y, state = delta_rule.step(
+            q[:, :, 0], k[:, :, 0], v[:, :, 0], g[:, :, 0], beta[:, :, 0], state
+        )
+        return y[:, :, None], state  # (B, H, D) -> (B, H, 1, D)
+    y, state, _ = delta_rule.in_chunks(q, k, v, g, beta, state)
+    return y, state
 
 
 class DecoderCache:

@@ -97,6 +97,10 @@ class QuantizedEmbedding(Module):
         self.num_embeddings, self.embedding_dim = self.matrix.shape
 
     def forward(self, input: Tensor) -> Tensor:
+        """The rows with these numbers: ids (...) -> (..., embedding_dim).
+
+        Raises: IndexError for an id outside of the table.
+        """
         ids = _numpy(input.array)
         if ids.size and not 0 <= ids.min() <= ids.max() < self.num_embeddings:
             raise IndexError(

@@ -18,7 +18,9 @@ from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..layers.attention import Attention
 from ..layers.cache import Cache
+from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
+from ..layers.moe import MixtureOfExperts
 from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
@@ -93,7 +95,14 @@ def matrix_flops_per_token(model: nn.Module) -> float:
         for p in model.parameters()
         if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
     ]
-    return sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
+    shares = {  # of an expert's weights that a token meets
+        id(p): m.n_experts_per_token / m.n_experts
+        for m in model.modules() if isinstance(m, MixtureOfExperts)
+        for p in m.experts.parameters()
+    }  # fmt: skip
+    return sum(
+        (6.0 if p.requires_grad else 4.0) * p.numel() * shares.get(id(p), 1.0) for p in matrices
+    )
 
 
 class Model(nn.Module):
@@ -132,8 +141,8 @@ class Model(nn.Module):
 
     def flops_between_tokens(self, context_length: int) -> float:
         """The part of flops_per_token that does not come from weights: attention's scores."""
-        attentions = [m for m in self.modules() if isinstance(m, Attention)]
-        return float(sum(m.flops_per_token(context_length) for m in attentions))
+        mixing = [m for m in self.modules() if isinstance(m, Attention | GatedDeltaNet)]
+        return float(sum(m.flops_per_token(context_length) for m in mixing))
 
     def gradient_checkpointing_enable(self) -> None:
         """From now on blocks save only their inputs; the backward pass runs each forward again.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from .. import nn
 from ..layers.cache import Cache
+from ..layers.moe import Experts
 from ..layers.rotary import Rotary
 from ..tensor import Tensor
 from .base import LanguageModel
@@ -138,6 +139,9 @@ class Decoder(LanguageModel):
     def init_weights(self) -> None:
         """Draws the matrices again, from normal(0, 0.02); biases become zero."""
         for module in self.modules():
+            if isinstance(module, Experts):
+                for weight in module.parameters():
+                    nn.init.normal_(weight, 0.0, 0.02)
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, 0.0, 0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.downloads import Progress, RemoteFile, fetch
+from ..files.paths import local_path
 from ..files.untrusted import describe
 from ..layers.quantized import quantize as quantize_layers
 from ..nn.utils import skip_init
@@ -63,7 +64,7 @@ def _config(
                 f"{weights.where}: {name} is {fields[name]} in the weights and cannot be "
                 f"{changes[name]}"
             )
-    if changes.get("context_length", 0) > fields["context_length"]:
+    if "context_length" in changes and changes["context_length"] > fields["context_length"]:
         raise ValueError(
             f"{weights.where}: there are positions for {fields['context_length']} tokens, "
             f"so context_length cannot be {changes['context_length']}; pass at most "
@@ -169,16 +170,16 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None)
     source = open_source(path)
     check_quantize(quantize, source)
     family = _family_for(source)
-    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
-        fields = gpt2.read_config(source.config, source.where)
-        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
-        return _quantized(model, quantize)
     if family is None and not any("wte" in name for name in source.names()):
         raise ValueError(
             f"{source.where}: there is no config.json beside the weights, and without one they are "
             f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
             f"{listed(sorted(source.names())) or 'no arrays at all'}"
         )
+    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
+        fields = gpt2.read_config(source.config, source.where)
+        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
+        return _quantized(model, quantize)
     if family is None or family.load is not None:
         return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
     return load_family(family, source, changes, dtype, quantize)
@@ -203,7 +204,7 @@ def save_pretrained(
     family = of(model)
     if family is None or family.names is None or not isinstance(model, LanguageModel):
         raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
-    folder = Path(folder)
+    folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_family(family, model, folder, shard_bytes)
     return folder
@@ -281,8 +282,8 @@ def from_pretrained(
     """
     published = {file: family for family in families() for file in family.files}
     if name not in published:
-        if Path(name).exists():
-            return _load(Path(name), config_changes, dtype, quantize)
+        if local_path(name).exists():
+            return _load(local_path(name), config_changes, dtype, quantize)
         if name in packaged.PACKAGED:
             path = packaged.find(name, progress=progress, timeout=timeout)
             return _load(path, config_changes, dtype, quantize)

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ..files.downloads import RemoteFile
+from ..files.untrusted import describe as in_words
 from .base import LanguageModel, Model
 from .config import Config, ModelConfig
 
@@ -84,7 +85,7 @@ def find(name: str) -> Family:
     """
     if name not in _FAMILIES:
         raise KeyError(
-            f"a model {name!r} is not known here; there are {', '.join(_FAMILIES)}, and "
+            f"a model {in_words(name)} is not known here; there are {', '.join(_FAMILIES)}, and "
             "models.registry.register adds one"
         )
     return _FAMILIES[name]

@@ -24,12 +24,12 @@ from ..functions.activation import (
     softsign,
     tanhshrink,
 )
-from ..functions.attention import rope, scaled_dot_product_attention
+from ..functions.attention import gated_delta_rule, rope, scaled_dot_product_attention
 from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, embedding_bag, one_hot
-from ..functions.linear import linear
+from ..functions.linear import grouped_mm, linear
 from ..functions.losses.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -70,9 +70,11 @@ __all__ = [
     "elu",
     "embedding",
     "embedding_bag",
+    "gated_delta_rule",
     "gelu",
     "glu",
     "group_norm",
+    "grouped_mm",
     "gumbel_softmax",
     "hardsigmoid",
     "hardswish",

@@ -40,7 +40,7 @@ class Index(Op):
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
-        index_add(gx, self.saved or self.index, g)
+        index_add(gx, tuple(self.saved) or self.index, g)  # a tuple, recomputed or not
         return gx
 
 
@@ -80,7 +80,7 @@ class IndexPut(Op):
 
     def backward(self, g):
         gx = gv = None
-        index = self.saved or self.index
+        index = tuple(self.saved) or self.index  # a tuple, recomputed or not
         if self.needs[0]:
             gx = g.copy()
             gx[index] = 0

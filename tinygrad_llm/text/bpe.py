@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.json_files import read_json_object
+from ..files.paths import local_path
 from ..files.untrusted import describe
 from .letters import gpt2_byte_order
 from .letters import spell as _spell
@@ -80,7 +81,7 @@ class BPETokenizer(Tokenizer):
             self._tokens.append(self._tokens[left] + self._tokens[right])
         if len(set(self._tokens)) < len(self._tokens):
             twice = next(token for token, n in Counter(self._tokens).items() if n > 1)
-            raise ValueError(f"two merges make the same token {twice!r}")
+            raise ValueError(f"two merges make the same token {describe(twice)}")
         self.merges = [(left, right) for left, right in merges]
         self._rank = {pair: FIRST_MERGE + i for i, pair in enumerate(self.merges)}
         super().__init__(name, number_special_tokens(special_tokens, len(self._tokens)))
@@ -145,7 +146,7 @@ class BPETokenizer(Tokenizer):
 
         Raises: FileNotFoundError; ValueError that names the line or the token that is wrong.
         """
-        vocab_bpe = Path(vocab_bpe)
+        vocab_bpe = local_path(vocab_bpe)
         if vocab_bpe.is_dir():
             vocab_bpe = vocab_bpe / "vocab.bpe"
         encoder_json = encoder_json or vocab_bpe.with_name("encoder.json")
@@ -162,13 +163,13 @@ class BPETokenizer(Tokenizer):
         for i, token in enumerate(expected):
             if encoder.get(token) != i:
                 raise ValueError(
-                    f"{encoder_json} gives {token!r} the id {encoder.get(token)}; by the merges in "
-                    f"{vocab_bpe} it should be {i}"
+                    f"{encoder_json} gives {describe(token)} the id "
+                    f"{describe(encoder.get(token))}; by the merges in {vocab_bpe} it should be {i}"
                 )
         if len(encoder) != len(expected):
             known = set(expected)
             extra = next(token for token in encoder if token not in known)
-            raise ValueError(f"{encoder_json} has a token that no merge makes: {extra!r}")
+            raise ValueError(f"{encoder_json} has a token that no merge makes: {describe(extra)}")
         return tokenizer
 
     def to_tiktoken(self, name: str | None = None) -> tiktoken.Encoding:

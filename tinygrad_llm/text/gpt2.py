@@ -24,6 +24,7 @@ from ..files.downloads import (
     check_file,
     fetch,
 )
+from ..files.paths import local_path
 from .bpe import BPETokenizer
 from .tokenizer import Tokenizer, TokenizerFields, check_text
 
@@ -136,7 +137,7 @@ def _places() -> list[tuple[str, Path, Path]]:
     if folder is None:
         folder = os.path.join(tempfile.gettempdir(), "data-gym-cache")
     if folder:  # tiktoken takes "" to mean: no cache
-        cache = Path(folder)
+        cache = local_path(folder)
         label = f"tiktoken's cache {cache}"
         places.append((label, cache / _cache_name(VOCAB_BPE), cache / _cache_name(ENCODER_JSON)))
     data = cache_folder()

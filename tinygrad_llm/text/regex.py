@@ -98,8 +98,9 @@ class SimpleTokenizer(Tokenizer):
             token_id = unknown if token_id is None else token_id
             if token_id is None:
                 raise ValueError(
-                    f"the word {word!r} is not among the {self.vocab_size} that this tokenizer "
-                    f"knows; train it with {UNKNOWN!r} among its special tokens, or on more text"
+                    f"the word {describe(word)} is not among the {self.vocab_size} that this "
+                    f"tokenizer knows; train it with {UNKNOWN!r} among its special tokens, or on "
+                    "more text"
                 )
             ids.append(token_id)
         return ids

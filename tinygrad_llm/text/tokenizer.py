@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from ..files.json_files import read_json_object, write_json
+from ..files.paths import local_path
 from ..files.untrusted import describe
 
 __all__ = [
@@ -340,7 +341,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         vocab.bpe in it) with GPT-2's two files vocab.bpe and encoder.json
     Raises: FileNotFoundError; ValueError that says what is wrong with the file.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist: a tokenizer is a file that save() wrote, or a folder with "

@@ -27,6 +27,7 @@ from typing import Any
 
 from ..files.atomic import sync_folder
 from ..files.json_files import json_bytes, read_json_object
+from ..files.paths import local_path
 from ..files.untrusted import describe, translated
 from ..nn import Module
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
@@ -84,7 +85,7 @@ class Checkpoint:
 
         Raises: StorageError if a file is missing, cut short or damaged, or has another format.
         """
-        path = Path(path)
+        path = local_path(path)
         with translated(f"{path} is not a complete checkpoint:", StorageError, ""):
             try:
                 manifest = read_json_object(path / "manifest.json")
@@ -237,6 +238,7 @@ def _order(path: Path) -> tuple[int, int]:
 
 def checkpoints_in(folder: str | Path) -> list[Path]:
     """The checkpoint folders in a folder, the oldest first; their files are not checked."""
+    folder = local_path(folder)
     try:
         names = os.listdir(folder)
     except OSError:
@@ -251,7 +253,7 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     Damaged ones are passed over, and the result's `passed_over` says what is wrong with each.
     Raises: StorageError if there is none; it says why.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.exists():
         raise StorageError(f"{path} does not exist: give a run's folder or a checkpoint in it")
     if (path / "manifest.json").exists():
@@ -288,7 +290,7 @@ def save_checkpoint(
     can hold; files: more files by name. Returns the new folder.
     Raises: StorageError if the disk refuses; the checkpoints that were there before stay.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     temporary = folder / f".writing-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..files.atomic import atomic_write
 from ..files.json_files import parse_json
+from ..files.paths import local_path
 
 __all__ = ["Metrics", "read_metrics"]
 
@@ -20,7 +21,7 @@ __all__ = ["Metrics", "read_metrics"]
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a metrics file; a last line that was cut short by a kill is left out."""
     lines = []
-    for text in Path(path).read_text("utf-8", errors="replace").split("\n"):
+    for text in local_path(path).read_text("utf-8", errors="replace").split("\n"):
         try:
             line = parse_json(text, str(path))
         except ValueError:
@@ -38,7 +39,7 @@ class Metrics:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else local_path(path)
         self.lines: list[dict[str, Any]] = []
         self.problem: OSError | None = None
         self._file: FileIO | None = None

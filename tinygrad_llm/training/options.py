@@ -100,6 +100,7 @@ class Rule(NamedTuple):
 
 
 AT_LEAST_1 = Rule(lambda v: v >= 1, "at least 1")
+A_MILLION_AT_MOST = Rule(lambda v: 1 <= v <= 10**6, "between 1 and 1,000,000")
 NOT_NEGATIVE = Rule(lambda v: 0 <= v < math.inf, "0 or more")
 POSITIVE = Rule(lambda v: 0 < v < math.inf, "more than 0")
 SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
@@ -236,7 +237,12 @@ def converted(declared: Option, value: Any) -> Any:
         right = isinstance(value, str | os.PathLike)
     if not right:
         raise OptionError(f"`{declared.field}` should be {_WORDS[kind]}, got {describe(value)}")
-    return value if kind is str else kind(value)
+    try:
+        return value if kind is str else kind(value)
+    except OverflowError:  # an int of a thousand digits as a float
+        raise OptionError(
+            f"`{declared.field}` should be {_WORDS[kind]}, got {describe(value)}"
+        ) from None
 
 
 def from_keywords(owner: str, kind: type[O], options: O | None, keywords: Mapping[str, Any]) -> O:
@@ -268,7 +274,7 @@ class TrainingOptions(Options):
     steps: int | None = option(
         None, "Steps to train.", AT_LEAST_1, "length", may_change=True, about_default="required"
     )
-    accumulation: int = option(1, "Batches in a step.", AT_LEAST_1)
+    accumulation: int = option(1, "Batches in a step.", A_MILLION_AT_MOST)
     clip: float | None = option(
         1.0, "Largest gradient norm.", POSITIVE, about_default="does not clip"
     )

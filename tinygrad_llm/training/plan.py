@@ -78,6 +78,9 @@ def _megabytes(n: int) -> str:
     return f"{n / 1e6:,.1f} MB" if n < 1e9 else f"{n / 1e9:,.2f} GB"
 
 
+_FEW_BATCHES = 16  # of a step, that are measured
+
+
 def measure(
     setup: Setup, flops: Callable[[Any], float] | None = None, repeats: int = 3,
     patience: float = 5.0,
@@ -87,18 +90,20 @@ def measure(
     flops: batch -> floating-point operations of its part of a step. The first step is traced for
     its memory and warms the machine up; up to `repeats` more are timed, as long as `patience`
     (seconds) is not used up. The result has their median, or their mean where batches differ in
-    size.
+    size. Of a step that accumulates many batches the first few stand for all.
     """
+    few = min(setup.accumulation, _FEW_BATCHES)
+    share = setup.accumulation / few
     tokens: list[int] = []
     costs: list[float] = []
 
     def step() -> float:
-        batches = setup.take()
+        batches = [setup.stream.next() for _ in range(few)]
         tokens.append(sum(setup.count(batch) for batch in batches))
         costs.extend(flops(batch) for batch in batches if flops is not None)
         began = time.perf_counter()
         setup.update(batches)
-        return time.perf_counter() - began
+        return (time.perf_counter() - began) * share
 
     with restored_afterwards(setup.model, setup.optimizer, setup.stream):
         for group in setup.optimizer.param_groups:
@@ -108,12 +113,12 @@ def measure(
         times = [step()]
         while len(times) < repeats and first + sum(times) + times[-1] < patience:
             times.append(step())
-    alike = len(set(tokens)) == 1 and len(set(costs)) <= setup.accumulation
+    alike = len(set(tokens)) == 1 and len(set(costs)) <= few
     return Measured(
         statistics.median(times) if alike else statistics.fmean(times),
-        round(statistics.fmean(tokens)),
+        round(statistics.fmean(tokens) * share),
         max(0, peak),
-        None if flops is None else sum(costs) / len(tokens),
+        None if flops is None else sum(costs) / len(tokens) * share,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.atomic import atomic_write
+from ..files.paths import local_path
 from ..files.plain_text import visible
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     figure.savefig(buffer, format="png", dpi=120)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
-    return Path(path)
+    return local_path(path)
 
 
 def _smooth(values: Sequence[float], keep: float) -> list[float]:

@@ -109,6 +109,14 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"has {memory >> 30:,} GiB"
             )
         model_config(self, self.vocab_size)
+        layers = 1 if self.gradient_checkpointing else self.n_layers
+        kept = 56 * C * layers * self.batch_size * self.context_length  # for backward
+        if not self.device.startswith("cuda") and memory is not None and kept > memory:
+            raise OptionError(
+                f"`batch_size` {self.batch_size} windows of `context_length` {self.context_length} "
+                f"take {kept >> 30:,} GiB for the backward pass, and this machine has "
+                f"{memory >> 30:,} GiB"
+            )
 
 
 def nearest_divisor(number: int, near: int) -> int:

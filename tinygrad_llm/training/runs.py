@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.json_files import write_json
+from ..files.paths import local_path
 from ..files.program import command_line
 from ..nn import Module
 from ..optim.lr_scheduler import WarmupCosineLR
@@ -63,7 +64,7 @@ def check_disk(out: str | Path | None, keep: int, model: Module) -> None:
     Those that are there already, of a run that is resumed, need no room any more.
     Raises: OptionError without it.
     """
-    place = Path(out or "runs").absolute()
+    place = local_path(out or "runs").absolute()
     there = len(checkpoints_in(place / "checkpoints"))
     while not place.exists():
         place = place.parent
@@ -100,7 +101,7 @@ def prepare_folder(
     options: their `folder` is set to it.
     Raises: StorageError if another run is in it.
     """
-    folder = Path(options.folder) if options.folder else _new_folder(Path("runs"), run.name)
+    folder = local_path(options.folder) if options.folder else _new_folder(Path("runs"), run.name)
     options.folder = folder
     values = options.stored()
     trainer.set_folder(folder)
@@ -149,7 +150,7 @@ def search_rate(trainer: Trainer, out: str | Path | None, name: str) -> None:
     """Tries learning rates, says which is good, and draws the losses."""
     note = trainer.progress.note
     rate = trainer.find_learning_rate(progress=counting(note, "trying       {done} of {of} rates"))
-    folder = Path(out or "runs")
+    folder = local_path(out or "runs")
     folder.mkdir(parents=True, exist_ok=True)
     note(str(rate))
     note(f"plot         {rate.plot(folder / f'{name}-lr.png', f'{name}: loss by learning rate')}")

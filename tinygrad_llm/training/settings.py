@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..files.json_files import parse_json
+from ..files.paths import local_path
 from ..files.untrusted import describe, translated
 from .checkpoint import Checkpoint
 from .options import Option, OptionError, Options, converted, did_you_mean
@@ -29,7 +30,7 @@ def read_config(path: str | Path, kind: type[Options]) -> dict[str, Any]:
 
     Raises: OptionError if it cannot be read, or a name or a type is wrong.
     """
-    path = Path(path)
+    path = local_path(path)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:

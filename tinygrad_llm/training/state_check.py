@@ -21,6 +21,8 @@ from .step import Setup
 
 __all__ = ["check_state"]
 
+_MOST_STEPS = 1e15
+
 
 def check_state(state: Mapping[str, Any], setup: Setup) -> None:
     """Check what a checkpoint says about a run, except its weights.
@@ -54,35 +56,77 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
     groups, entries = state["param_groups"], state["state"]
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ValueError(f"optimizer: param_groups is {describe(groups)}")
-    accepted = inspect.signature(type(optimizer).__init__).parameters
-    for group in groups:
-        if not isinstance(group.get("params"), list):
-            raise ValueError(f"optimizer: params is {describe(group.get('params'))}")
-        for name, value in group.items():
-            parts = value if isinstance(value, tuple) else (value,)
-            numbers = not isinstance(optimizer.defaults.get(name), int | float | tuple) or all(
-                isinstance(part, int | float | Tensor) for part in parts
-            )
-            finite = all(math.isfinite(part) for part in parts if isinstance(part, float))
-            if not numbers or not finite:
-                raise ValueError(f"optimizer: {name} is {describe(value)}")
-        known = {name: value for name, value in group.items() if name in accepted}
-        known.pop("params", None)
-        type(optimizer)([Parameter(wrap(np.zeros(1, np.float32)))], **known)
     if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
         raise ValueError(f"optimizer: state is {describe(entries)}")
+    kept = [_check_group(group, optimizer) for group in groups]
     for number, entry in entries.items():
         for name, value in entry.items():
-            where = f"optimizer: {name} of parameter {describe(number)}"
-            array = value.array if isinstance(value, Tensor) else np.asarray(value)
-            if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
-                raise ValueError(f"{where} is {describe(value)}")
-            if not np.isfinite(
-                array.astype(np.float32) if array.dtype.kind == "V" else array
-            ).all():
-                raise ValueError(f"{where} is infinite or not a number")
-            if name in ("step", "exp_avg_sq", "square_avg", "sum") and (array < 0).any():
-                raise ValueError(f"{where} is negative")
+            _check_entry(name, value, f"optimizer: {describe(name)} of parameter {number!r:.40}")
+    for group, names in zip(groups, kept, strict=True):
+        for number in group["params"]:
+            if isinstance(number, int | str):
+                _check_complete(entries.get(number) or {}, names, number)
+
+
+def _check_group(group: dict[str, Any], optimizer: Optimizer) -> set[str]:
+    """Check the hyperparameters of a group.
+
+    Returns what a step with them keeps of each parameter, by name; nothing for an optimizer that is
+    not of this package, which may need another parameter than the one that is tried here.
+    Raises: ValueError for a hyperparameter of another type, or one that the constructor refuses.
+    """
+    if not isinstance(group.get("params"), list):
+        raise ValueError(f"optimizer: params is {describe(group.get('params'))}")
+    for name, default in optimizer.defaults.items():  # flags came with later versions of PyTorch
+        if type(default) in (int, float, tuple) and name not in group:
+            raise ValueError(f"optimizer: {name} is missing")
+    for name, value in group.items():
+        default = optimizer.defaults.get(name)
+        parts = value if isinstance(value, tuple) else (value,)
+        right = not isinstance(default, int | float | tuple) or all(
+            isinstance(part, int | float) or isinstance(part, Tensor) and part.numel() == 1
+            for part in parts
+        )
+        numbers = [part for part in parts if isinstance(part, int | float | Tensor)]
+        finite = all(math.isfinite(float(part)) for part in numbers)
+        if not right or not finite or isinstance(default, bool) and not isinstance(value, bool):
+            raise ValueError(f"optimizer: {describe(name)} is {describe(value)}")
+    accepted = inspect.signature(type(optimizer).__init__).parameters
+    known = {name: value for name, value in group.items() if name in accepted}
+    known.pop("params", None)
+    parameter = Parameter(wrap(np.zeros(1, np.float32)))
+    trial = type(optimizer)([parameter], **known)
+    if not type(optimizer).__module__.startswith(Optimizer.__module__.partition(".")[0]):
+        return set()
+    parameter.grad = wrap(np.ones(1, np.float32))
+    trial.step()
+    return set(trial.state[parameter])
+
+
+def _check_entry(name: Any, value: Any, where: str) -> None:
+    """Raises: ValueError unless one entry of a parameter's state is finite numbers that fit."""
+    if value is None and name == "momentum_buffer":
+        return  # PyTorch writes it before the first step
+    array = value.array if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+        raise ValueError(f"{where} is {describe(value)}")
+    finite = np.isfinite(array.astype(np.float32) if array.dtype.kind == "V" else array)
+    if not finite.all():
+        raise ValueError(f"{where} is infinite or not a number")
+    if name == "step" and (array.ndim or array > _MOST_STEPS):
+        raise ValueError(f"{where} is {describe(value)} of shape {array.shape}")
+    if name in ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum") and (array < 0).any():
+        raise ValueError(f"{where} is negative")
+
+
+def _check_complete(entry: dict[str, Any], names: set[str], number: int | str) -> None:
+    """Raises: ValueError for a parameter with only a part of what a step keeps of it."""
+    for name in names if entry else ():
+        value = entry.get(name)
+        if name == "momentum_buffer" and value is None:
+            continue  # it is made when it is first needed
+        if name not in entry or name != "step" and not isinstance(value, Tensor):
+            raise ValueError(f"optimizer: {name} of parameter {number!r:.40} is {describe(value)}")
 
 
 def _check_like(value: Any, expected: Any, where: str) -> None:

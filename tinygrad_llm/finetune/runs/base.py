@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...files.paths import local_path
 from ...training.options import OptionError, blame, did_you_mean
 from ...training.runs import newest_checkpoint
 
@@ -47,7 +48,7 @@ def load_base(name: str, note: Callable[[str], None] = print) -> Base:
     from ... import models
     from ...models.pretrained import PRETRAINED
 
-    path = Path(name)
+    path = local_path(name)
     if name in PRETRAINED and not path.exists():
         from ...text import GPT2Tokenizer
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
+from ...files.paths import local_path
 from ...models import GPT, GPTClassifier, GPTConfig
 from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
 from ...training.loop import Result, Trainer
@@ -16,6 +16,7 @@ from ..data import TextClassificationDataset
 from ..files import class_names, number_labels, read_labelled
 from ..options import ClassifyOptions
 from ..report import plot_confusion
+from ..sample import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam
 from ..trainers import classification_trainer
 from .base import padding_of
@@ -41,12 +42,14 @@ class Classify(Finetuning):
         Raises: OptionError for data that cannot be used.
         """
         o = self.o
-        o.data = o.data or "sms-spam"
+        o.data = o.data or self.published_or_sample("sms-spam")
         if o.data == "sms-spam":
             names = ["ham", "spam"]
             rows = read_sms_spam()
             labelled = [(text, names[label]) for text, label in rows]
             equal = True if o.balance is None else o.balance
+        elif o.data == SAMPLE:
+            labelled, equal = labelled_texts(), bool(o.balance)
         else:
             labelled = read_labelled(o.data, o.text_column, o.label_column)
             equal = bool(o.balance)
@@ -122,7 +125,7 @@ class Classify(Finetuning):
                 return BPETokenizer.train(texts, o.vocab_size)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
-        if not Path(o.tokenizer).is_file():
+        if not local_path(o.tokenizer).is_file():
             raise OptionError(f"`tokenizer`: {o.tokenizer} is neither bpe or gpt2 nor a file")
         return load_tokenizer(o.tokenizer)
 

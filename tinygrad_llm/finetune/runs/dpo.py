@@ -14,6 +14,7 @@ from ..data import PreferenceDataset, collate_preferences
 from ..files import read_entries
 from ..options import DPOOptions
 from ..preferences import preference_metrics
+from ..sample import SAMPLE, preferences
 from ..splits import usable_pairs
 from ..trainers import batches_in_order, preference_trainer
 from .base import load_base, padding_of, with_dropout
@@ -37,11 +38,14 @@ class DPO(Finetuning):
         Raises: OptionError for data that cannot be used.
         """
         o = self.o
-        o.data = o.data or "instruction-preferences"
+        o.data = o.data or self.published_or_sample("instruction-preferences")
         named = o.data == "instruction-preferences"
         skip = named if o.skip_unusable is None else o.skip_unusable
         required = ("instruction",) if skip else ("instruction", "chosen", "rejected")
-        entries = read_entries(data_file(o.data, "instruction-preferences"), required)
+        if o.data == SAMPLE:
+            entries = preferences()
+        else:
+            entries = read_entries(data_file(o.data, "instruction-preferences"), required)
         if skip:
             for i, entry in enumerate(entries):
                 for key in ("chosen", "rejected"):

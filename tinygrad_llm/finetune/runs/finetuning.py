@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ... import random
+from ...data import corpora
+from ...files.downloads import DownloadError, cache_folder
 from ...files.json_files import write_json
+from ...files.paths import local_path
+from ...files.program import command_line
 from ...files.untrusted import describe
 from ...layers import lora
 from ...models.pretrained import PRETRAINED
@@ -35,6 +39,7 @@ from ...training.runs import (
 )
 from ...training.settings import kept_options, resolved
 from ..freeze import count_parameters, freeze, train_only
+from ..sample import SAMPLE
 from .base import Base, load_base, padding_of
 
 __all__ = ["Finetuning"]
@@ -141,7 +146,7 @@ class Finetuning(ABC):
     @property
     def folder_name(self) -> str:
         """The beginning of the name of a new folder in runs/."""
-        return f"{self.name}-{Path(self.o.data).stem}"
+        return f"{self.name}-{local_path(self.o.data).stem}"
 
     def prepare(self) -> None:
         """Data, base, model and trainer.
@@ -233,6 +238,26 @@ class Finetuning(ABC):
             f"({part:.1%}{how})"
         )
 
+    def published_or_sample(self, name: str) -> str:
+        """The data set of this name, or the sample (sample.py) if it cannot be downloaded now.
+
+        Raises: DownloadError if a file is there and is the wrong one.
+        """
+        try:
+            corpora.path(name)
+        except DownloadError as error:
+            if (cache_folder() / corpora.NAMED[name].file_name).exists():
+                raise
+            reason = str(error).split("\n")[0].rstrip(":")
+            command = command_line("finetune", self.name, name)
+            self.note(
+                f"data         {reason}.\n             So this run uses a sample: simple texts "
+                f"made by this package, easier than {name}\n"
+                f"             ({command} insists on {name})"
+            )
+            return SAMPLE
+        return name
+
     def same_data(self, rows: Any) -> None:
         """Stores the data's fingerprint.
 
@@ -255,7 +280,7 @@ class Finetuning(ABC):
     @property
     def folder(self) -> Path:
         """The run's folder, once it has been made."""
-        return Path(self.o.folder or "runs")
+        return local_path(self.o.folder or "runs")
 
     def write(self, name: str, value: Any) -> Path:
         """A JSON file in the run's folder; its path."""

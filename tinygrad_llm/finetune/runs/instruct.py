@@ -19,6 +19,7 @@ from ..files import read_entries
 from ..instructions import respond, respond_to_all, word_overlap
 from ..options import InstructOptions
 from ..prompts import style_of
+from ..sample import SAMPLE, instructions
 from ..splits import split_in_order
 from ..trainers import instruction_trainer
 from ..tuning import LARGE
@@ -41,8 +42,11 @@ class Instruct(Finetuning):
 
     def read_data(self) -> None:
         o = self.o
-        o.data = o.data or "instruction-data"
-        entries = read_entries(data_file(o.data, "instruction-data"), ("instruction", "output"))
+        o.data = o.data or self.published_or_sample("instruction-data")
+        if o.data == SAMPLE:
+            entries = instructions()
+        else:
+            entries = read_entries(data_file(o.data, "instruction-data"), ("instruction", "output"))
         self.same_data(entries)
         self.train, self.val, self.test = split(entries)
         self.note(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...arrays.devices import to_numpy
 from ...files.json_files import read_json_object, write_json
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from ...nn.linear import Linear
 from ...nn.module import Module
@@ -41,7 +42,7 @@ def save(
     table = _published(model) if published else {}
     if published and not table:
         raise ValueError(f"{type(model).__name__} has no published names: save it with ours")
-    folder = Path(folder)
+    folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for name, layer in named_layers(model):
@@ -82,7 +83,7 @@ def load(model: Module, folder: str | Path) -> list[str]:
     Raises: FileNotFoundError if a file is missing; ValueError that names what is missing, of the
     wrong shape, or not supported (rsLoRA, DoRA, biases); RuntimeError if a layer is merged.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     config = _read_config(folder)
     arrays = load_file(folder / "adapter_model.safetensors")
     names = _our_names(model, folder, config.get("modules_to_save") or [], arrays)

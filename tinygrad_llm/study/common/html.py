@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...files.paths import local_path
 from ...files.plain_text import visible
 
 __all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
@@ -157,5 +158,5 @@ def _path(places: Sequence[tuple[float, float]], steps: bool) -> list[str]:
 def written(text: str, file: FilePath | None) -> str:
     """The text, which is also written to `file` if there is one."""
     if file is not None:
-        Path(file).write_text(text, "utf-8")
+        local_path(file).write_text(text, "utf-8")
     return text

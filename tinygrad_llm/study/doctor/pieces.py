@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...arrays.twins import large
 from ...backends import loops
 from ...data import corpora
 from ...files import downloads
+from ...files.paths import home_folder
 from ...text import gpt2
 from .finding import Finding, installed, pip_install, run_python, version
 
@@ -219,11 +221,12 @@ def look_at_data() -> list[Finding]:
     facts = {"folder": str(folder), "there": there, "free": free}
     missing = [name for name in corpora.NAMED if name not in there]
     text = f"data sets in {folder}: {', '.join(there) or 'none yet'}"
+    own_folder = (home_folder() or Path(tempfile.gettempdir())) / "tinygrad-llm-data"
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         findings = [Finding(
             area, "data folder", "note" if there else "broken", f"{text}; it can't be written",
             f"downloads need a folder that can be written: set {downloads.DATA_VARIABLE}",
-            f"export {downloads.DATA_VARIABLE}={Path.home() / 'tinygrad-llm-data'}", facts,
+            f"export {downloads.DATA_VARIABLE}={own_folder}", facts,
         )]  # fmt: skip
     else:
         advice = "others are downloaded when a command names them" if missing else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...arrays.devices import xp_of
+from ...files.paths import local_path
 from ...nn.module import Module
 from ...tensor import Tensor
 from ..common.html import FilePath, written
@@ -53,7 +54,7 @@ class Drawing:
 
         Raises: ValueError for another ending.
         """
-        path = Path(file)
+        path = local_path(file)
         if path.suffix not in (".svg", ".html", ""):
             raise ValueError(f"draw writes .svg and .html, not {path.suffix}: {path}")
         endings = [path.suffix] if path.suffix else [".svg", ".html"]

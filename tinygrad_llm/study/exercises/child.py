@@ -1,19 +1,23 @@
 """Runs a learner's file in a child process, with limits of time, memory, output and file size.
 
 The file may loop for ever, print for ever, end the program or take all memory: that happens in the
-child, and the learner still reads what went wrong. The result comes back in a separate file with
-a key that only the grader has: what the learner's code prints is never taken for a result. The
-limits that the operating system sets (memory, file size) exist on Linux, in part on macOS, and not
-on Windows; time and output are limited everywhere.
+child, and the learner still reads what went wrong. The result comes back in a separate file: the
+rows of the report, and the numbers that they were reached from. The file is data from outside, no
+more: the parent reads it with `tinygrad_llm.load`, computes the verdict from the numbers itself
+(`grading.verdict`), and there is no secret in the child that could be found. The limits
+that the operating system sets (memory, file size) exist on Linux, in part on macOS, and not on
+Windows; time and output are limited everywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,13 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .grading import MEMORY_LIMIT, Row, grade
+from ...files.paths import local_path
+from ...serialization import load, save
+from .grading import MEMORY_LIMIT, Row, graded, verdict
 
 __all__ = ["OUTPUT_LIMIT", "TIME_LIMIT", "Report", "check_file", "main"]
 
 TIME_LIMIT = 60.0  # seconds; a correct answer takes about one
 OUTPUT_LIMIT = 1 << 20  # bytes that the file may print
 FILE_LIMIT = 1 << 26  # bytes of a file that it may write
+_LETTERS = 20_000  # of a row's text
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _CODE += "from tinygrad_llm.study.exercises.child import main; main(*sys.argv[2:])"
 
@@ -49,17 +56,16 @@ class Report:
 
 # ----------------------------------------------------------------------------------- in the child
 def main(name: str, path: str) -> None:
-    """In the child: grade the file, write the rows and the key as JSON, and end the process.
+    """In the child: grade the file, write the rows and their values, and end the process.
 
-    Where to write them, and the key, come from standard input.
+    Where to write them comes from standard input.
     """
     answer = json.loads(sys.stdin.readline())
     sys.stdin.close()
     sys.stdin = open(os.devnull)  # noqa: SIM115, it stays open
     _limit_this_process()
-    rows = grade(name, Path(path))
-    text = json.dumps({"key": answer["key"], "rows": rows})
-    Path(answer["result"]).write_text(text, "utf-8")
+    rows, values = graded(name, Path(path))
+    save({"rows": rows, "values": values}, answer["result"])
     with contextlib.suppress(Exception):  # the file may have closed them
         sys.stdout.flush()
         sys.stderr.flush()
@@ -110,10 +116,9 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
     An error in the child becomes a row of the report.
     Raises: FileNotFoundError if there is no such file.
     """
-    path = Path(path).resolve()
+    path = local_path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    key = secrets.token_hex(16)
     where = json.dumps([p or os.getcwd() for p in sys.path])
     command = [sys.executable, "-I", "-X", "utf8", "-c", _CODE, where, name, str(path)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -125,13 +130,14 @@ def check_file(name: str, path: Path, time_limit: float = TIME_LIMIT) -> Report:
         )  # fmt: skip
         output, code = _Output(process), None
         try:
-            _send(process, json.dumps({"result": str(result), "key": key}))
+            _send(process, json.dumps({"result": str(result)}))
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(time_limit)
         finally:
             _end(process)
         printed = output.text()
-        rows = _rows(result, key) if code == 0 and not output.too_long else None
+        sent = _sent(result) if code == 0 and not output.too_long else None
+    rows = None if sent is None else verdict(name, *sent)
     if rows is None:
         why = _TOO_LONG if output.too_long else _why(code, time_limit, printed)
         rows = (Row("the file", False, why),)
@@ -147,14 +153,22 @@ def _send(process: subprocess.Popen, line: str) -> None:
         stdin.close()
 
 
-def _rows(result: Path, key: str) -> tuple[Row, ...] | None:
-    """The rows that the grader wrote; None if the file is not there or not the grader's."""
+def _sent(result: Path) -> tuple[tuple[Row, ...], list[list[Any]]] | None:
+    """(rows, values) of the child's file; None if there is no such file or it is something else."""
     try:
-        answer = json.loads(result.read_text("utf-8"))
-        if answer["key"] != key:
-            return None
-        return tuple(Row(**row) for row in answer["rows"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        status = os.lstat(result)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_LIMIT:
+            return None  # a pipe would be waited for, a link leads elsewhere
+        with open(result, "rb") as file:
+            answer = load(io.BytesIO(file.read(FILE_LIMIT)))
+        rows = tuple(Row(r["aspect"], r["ok"], r["text"][:_LETTERS]) for r in answer["rows"])
+        values = answer["values"]
+        right = all(
+            type(r.ok) is bool and isinstance(r.aspect, str) and isinstance(r.text, str)
+            for r in rows
+        ) and all(isinstance(v, list) for v in values)
+        return (rows, list(values)) if right and rows else None
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""How a learner's file is graded. This runs in the child process, with the learner's code."""
+"""How a learner's file is graded: in the child with the learner's code, then in the parent."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib.util
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import numpy as np
 
 from ...arrays.memory import is_array
 from ...autograd.engine import ENGINE_FIELDS, OPS, Op
-from ..check.diagnose import diagnose
+from ..check.diagnose import close, diagnose
 from ..check.samples import Ran, samples
 from ..common.source import input_name
 from . import layer_checks, model_layer_checks  # noqa: F401, they enter their checks
 from .catalogue import exercise
+from .evidence import Missing, Quiet, recorded, replayed, seen
 from .task_checks import CHECKS, Wrong
 
-__all__ = ["MEMORY_LIMIT", "Row", "grade"]
+__all__ = ["MEMORY_LIMIT", "Row", "graded", "grade", "verdict"]
 
 MEMORY_LIMIT = 1 << 31  # bytes that a learner's file may take, where the system can limit it
 
@@ -42,14 +44,77 @@ class Refused(Exception):
 
 def grade(name: str, path: Path) -> list[dict[str, Any]]:
     """The rows of a learner's file, as plain dictionaries."""
+    return graded(name, path)[0]
+
+
+def graded(name: str, path: Path) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """The rows, and for each of them the values that it was reached from (see evidence.py)."""
     try:
         module = load(path)
     except Refused as error:
-        return [asdict(Row("the file", False, str(error)))]
-    rows = (
-        _grade_op(name, module, path) if exercise(name).is_op else _grade_task(name, module, path)
+        return [asdict(Row("the file", False, str(error)))], [[]]
+    if exercise(name).is_op:
+        values: list[Any] = []
+        rows = _grade_op(name, module, path)
+        if all(row.ok for row in rows):
+            row, values = _recorded("values", partial(_op_values, name, _class(name, module)), path)
+            rows += [] if row.ok else [row]
+        return [asdict(row) for row in rows], [values] + [[] for _ in rows[1:]]
+    pairs = [_recorded(aspect, partial(f, Quiet(module)), path) for aspect, f in CHECKS[name]]
+    return [asdict(row) for row, _ in pairs], [values for _, values in pairs]
+
+
+def verdict(name: str, rows: Sequence[Row], values: Sequence[list[Any]]) -> tuple[Row, ...]:
+    """In the parent: the rows that a child sent, if its values show what they say.
+
+    Rows that are not all right are taken as they are: nobody forges those.
+    """
+    if not all(row.ok for row in rows):
+        return tuple(rows)
+    solution: Any = types.ModuleType("solution")
+    exec(compile(exercise(name).solution(), "<solution>", "exec"), solution.__dict__)
+    checks: list[Callable[[], None]]
+    if exercise(name).is_op:
+        aspects = _OP_ASPECTS
+        checks = [partial(_op_values, name, OPS[name]), *(lambda: None for _ in aspects[1:])]
+    else:
+        aspects = [aspect for aspect, _ in CHECKS[name]]
+        checks = [partial(f, Quiet(solution)) for _, f in CHECKS[name]]
+    if [row.aspect for row in rows] != aspects or len(values) != len(rows):
+        return (Row("the file", False, _NOT_SHOWN.format("other aspects were sent")),)
+    return tuple(
+        _shown(row, check, sent) for row, check, sent in zip(rows, checks, values, strict=True)
     )
-    return [asdict(row) for row in rows]
+
+
+_OP_ASPECTS = ["gradient", "dtype", "nothing changed", "own memory", "memory saved"]
+_NOT_SHOWN = "the results that the checker received do not show that this is right ({})"
+
+
+def _shown(row: Row, check: Callable[[], None], values: list[Any]) -> Row:
+    """The row, or one that says what the values lack."""
+    try:
+        with np.errstate(all="ignore"), replayed(values):
+            check()
+    except (Wrong, Missing) as error:
+        return Row(row.aspect, False, _NOT_SHOWN.format(error))
+    except Exception as error:  # values of any kind were sent
+        return Row(row.aspect, False, _NOT_SHOWN.format(type(error).__name__))
+    return row
+
+
+def _op_values(name: str, cls: type[Op]) -> None:
+    """Raises: Wrong if an output or a gradient of a sample is not the true op's."""
+    for sample in samples(name):
+        ran, true = sample.run(cls), sample.run(OPS[name])
+        for got, output in zip(seen([o.array for o in ran.outputs]), true.outputs, strict=True):
+            if not np.allclose(got, output.array, equal_nan=True):
+                raise Wrong(f"forward of {sample}")
+        expected = true.gradients()
+        got_all = seen([ran.gradients()[i] for i in expected])
+        for i, got in zip(expected, got_all, strict=True):
+            if not close(got, expected[i]):
+                raise Wrong(f"the gradient of {input_name(OPS[name], i)} of {sample}")
 
 
 # --------------------------------------------------------------------------------------- loading
@@ -91,9 +156,12 @@ def words_of(error: BaseException, path: Path) -> str:
 
 
 # -------------------------------------------------------------------------------------------- ops
+def _class(name: str, module: types.ModuleType) -> Any:
+    return getattr(module, OPS[name].__name__, None)
+
+
 def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
-    true = OPS[name]
-    cls = getattr(module, true.__name__, None)
+    true, cls = OPS[name], _class(name, module)
     if not (isinstance(cls, type) and issubclass(cls, Op)):
         return [Row("the file", False, f"it defines no class {true.__name__}(Op)")]
     if "backward" not in vars(cls):
@@ -231,15 +299,13 @@ def _saved_bytes(op: Op) -> int:
 
 
 # ------------------------------------------------------------------------------- things to build
-def _grade_task(name: str, module: types.ModuleType, path: Path) -> list[Row]:
-    rows = []
-    for aspect, check in CHECKS[name]:
+def _recorded(aspect: str, check: Callable[[], None], path: Path) -> tuple[Row, list[Any]]:
+    """The row of a check that runs with the learner's code, and the values that it saw."""
+    with recorded() as values:
         try:
-            check(module)
+            check()
         except Wrong as error:
-            rows.append(Row(aspect, False, str(error)))
+            return Row(aspect, False, str(error)), values
         except Exception as error:
-            rows.append(Row(aspect, False, f"the code {words_of(error, path)}"))
-        else:
-            rows.append(Row(aspect, True))
-    return rows
+            return Row(aspect, False, f"the code {words_of(error, path)}"), values
+    return Row(aspect, True), values

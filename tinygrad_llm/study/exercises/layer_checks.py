@@ -9,6 +9,7 @@ import numpy as np
 
 from ..check.diagnose_layer import diagnose_layer
 from ..mistakes.whole_layers import LAYER_MISTAKES
+from .evidence import seen
 from .task_checks import Wrong, check, same
 
 
@@ -22,9 +23,20 @@ def _torch() -> Any:
 def _copy(mine: Any, theirs: Any) -> None:
     """Copy the parameters of `theirs` into `mine`, which must have the same names."""
     state = theirs.state_dict()
-    if set(mine.state_dict()) != set(state):
-        raise Wrong(f"its parameters are {sorted(mine.state_dict())}, should be {sorted(state)}")
+    if (names := seen(sorted(mine.state_dict()))) != sorted(state):
+        raise Wrong(f"its parameters are {names}, should be {sorted(state)}")
     mine.load_state_dict(state)
+
+
+def given(layer: Any) -> Any:
+    """The learner's layer with numbers that the check draws in every parameter.
+
+    Then what the layer should return can be computed without asking it for its weights.
+    """
+    torch = _torch()
+    for _, p in sorted(layer.named_parameters()):
+        p.data = torch.randn(p.shape) * 0.5
+    return layer
 
 
 def named(layer: Any, output: Any, *inputs: Any, use: Any = None, hint: str = "") -> str:
@@ -101,15 +113,15 @@ def _(m):
 def _(m):
     torch = _torch()
     layer, x = m.Dropout(0.4), torch.ones(20_000)
-    y = layer(x)
+    y = seen(layer(x))
     if y is None:
         raise Wrong("forward: None was returned")
-    dropped = float((y.array == 0).mean())
+    dropped = float((y == 0).mean())
     if not 0.36 < dropped < 0.44:
         raise Wrong(f"p = 0.4, and {dropped:.0%} were dropped")
-    same(y.array[y.array != 0], np.full((y.array != 0).sum(), 1 / 0.6), "what was kept",
+    same(y[y != 0], np.full((y != 0).sum(), 1 / 0.6), "what was kept",
          "it is scaled by 1/(1 − p)")  # fmt: skip
-    if (layer(x).array == y.array).all():
+    if (seen(layer(x)) == y).all():
         raise Wrong("the mask is the same at every call")
 
 
@@ -117,11 +129,13 @@ def _(m):
 def _(m):
     torch = _torch()
     layer = m.FeedForward(6)
-    shapes = [tuple(p.shape) for p in layer.parameters()]
+    shapes = [tuple(p) for p in seen([list(p.shape) for p in layer.parameters()])]
     if shapes != [(24, 6), (24,), (6, 24), (6,)]:
         raise Wrong(f"its parameters are {shapes}, should be [(24, 6), (24,), (6, 24), (6,)]")
     x = torch.randn(2, 3, 6)
-    w1, b1, w2, b2 = layer.parameters()
+    w1, b1, w2, b2 = (torch.randn(p.shape) * 0.5 for p in layer.parameters())
+    for p, w in zip(layer.parameters(), (w1, b1, w2, b2), strict=True):
+        p.data = w.clone()
     expected = torch.nn.functional.gelu(x @ w1.T + b1) @ w2.T + b2
     same(layer(x), expected, "forward", "GELU stands between the two Linear, and only there")
 
@@ -196,8 +210,8 @@ def _(m):
 
 
 def _named_as(mine: Any, theirs: Any) -> Any:
-    if set(mine.state_dict()) != set(theirs.state_dict()):
-        raise Wrong(f"its parameters are {sorted(mine.state_dict())}: keep the given ones")
+    if (names := seen(sorted(mine.state_dict()))) != sorted(theirs.state_dict()):
+        raise Wrong(f"its parameters are {names}: keep the given ones")
     return mine
 
 
@@ -207,12 +221,14 @@ def _(m):
     nn, x = torch.nn, torch.randn(2, 3, 6)
     attention, feed_forward = nn.Linear(6, 6), nn.Linear(6, 6)
     block = m.TransformerBlock(6, attention, feed_forward)
-    for name in ("norm1", "norm2"):
-        if not hasattr(block, name):
+    norms = nn.LayerNorm(6), nn.LayerNorm(6)
+    for name, norm in zip(("norm1", "norm2"), norms, strict=True):
+        if not seen(hasattr(block, name)):
             raise Wrong(f"it has no {name}")
-        getattr(block, name).weight.data = torch.randn(6)
-    middle = x + attention(block.norm1(x))
-    same(block(x), middle + feed_forward(block.norm2(middle)), "forward",
+        norm.weight.data = torch.randn(6)
+        getattr(block, name).weight.data = norm.weight.data.clone()
+    middle = x + attention(norms[0](x))
+    same(block(x), middle + feed_forward(norms[1](middle)), "forward",
          "x + f(norm(x)), twice")  # fmt: skip
 
 
@@ -249,19 +265,21 @@ def _(m):
 def _(m):
     torch = _torch()
     layer = m.LinearWithLoRA(torch.nn.Linear(6, 4), 2, 8.0)
-    learning = {n: tuple(p.shape) for n, p in layer.named_parameters() if p.requires_grad}
+    shapes = {n: list(p.shape) for n, p in layer.named_parameters() if p.requires_grad}
+    learning = {n: tuple(shape) for n, shape in seen(shapes).items()}
     if learning != {"lora_A": (2, 6), "lora_B": (4, 2)}:
         raise Wrong(f"what learns is {learning}, should be lora_A (2, 6) and lora_B (4, 2)")
-    if not layer.lora_A.array.any():
+    if not seen(layer.lora_A).any():
         raise Wrong("A and B are both zero: then neither ever gets a gradient")
 
 
 @check("lora", "with the scale α/r, and merged")
 def _(m):
     torch = _torch()
-    layer, x = m.LinearWithLoRA(torch.nn.Linear(6, 4), 2, 8.0), torch.randn(3, 6)
-    layer.lora_B.data = torch.randn(4, 2)
-    a, b, linear = layer.lora_A, layer.lora_B, layer.linear
+    linear, x = torch.nn.Linear(6, 4), torch.randn(3, 6)
+    a, b = torch.randn(2, 6), torch.randn(4, 2)
+    layer = m.LinearWithLoRA(linear, 2, 8.0)
+    layer.lora_A.data, layer.lora_B.data = a.clone(), b.clone()
     same(layer(x), linear(x) + x @ a.T @ b.T * 4.0, "forward", "α/r is 4 here")
     same(layer.merged_weight(), linear.weight + b @ a * 4.0, "merged_weight")
 
@@ -270,9 +288,9 @@ def _(m):
 def _(m):
     torch = _torch()
     model = m.TiedModel(7, 4, torch.nn.Linear(4, 4))
-    if model.out_head.weight is not model.tok_emb.weight:
+    if not seen(model.out_head.weight is model.tok_emb.weight):
         raise Wrong("the two weights are different objects: assign the parameter, not its values")
-    n = sum(p.numel() for p in model.parameters())
+    n = seen(sum(p.numel() for p in model.parameters()))
     if n != 7 * 4 + 4 * 4 + 4:
         raise Wrong(f"{n} parameters are counted, should be {7 * 4 + 4 * 4 + 4}")
 
@@ -280,14 +298,15 @@ def _(m):
 @check("tied_weights", "the gradient of both uses")
 def _(m):
     torch = _torch()
-    model, ids = m.TiedModel(7, 4, torch.nn.Linear(4, 4)), torch.tensor([[1, 2, 1]])
+    body, ids, table = torch.nn.Linear(4, 4), torch.tensor([[1, 2, 1]]), torch.randn(7, 4)
+    model = m.TiedModel(7, 4, body)
+    model.tok_emb.weight.data = table.clone()
     logits = model(ids)
     if logits is None:
         raise Wrong("forward: None was returned")
     (logits * logits).sum().backward()
-    table = model.tok_emb.weight.detach().clone()
     uses = [table.clone().requires_grad_(), table.clone().requires_grad_()]
-    y = model.body(uses[0][ids]) @ uses[1].T
+    y = body(uses[0][ids]) @ uses[1].T
     same(logits, y, "forward")
     (y * y).sum().backward()
     both = uses[0].grad.array + uses[1].grad.array

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.json_files import read_json_object, write_json
+from ...files.paths import local_path
 from .catalogue import Exercise, exercises
 
 __all__ = ["Progress"]
@@ -18,7 +19,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = Path(folder) / "progress.json"
+        self.path = local_path(folder) / "progress.json"
         self.done: list[str] = []
         self.hints: dict[str, int] = {}
         self.current: str | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from ...files.untrusted import describe
 from .config_json import rope
 
-__all__ = ["config_of", "metadata_of", "rope_factors"]
+__all__ = ["config_of", "head_dim_of", "metadata_of", "rope_factors", "rope_of_full_layers"]
 
 ORIGINAL = "original_max_position_embeddings"
 _COMMON = {  # after "<architecture>.": the field of config.json
@@ -182,6 +182,20 @@ def _llama3(factors: np.ndarray, config: Mapping[str, Any], where: str) -> dict[
 
 
 # --------------------------------------------------------------------------------- writing
+def rope_of_full_layers(config: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
+    """(base, scaling) of rotary positions, in the layers without a window if they differ."""
+    given = config.get("rope_parameters") or {}
+    if "full_attention" not in given:
+        return rope("config.json", config)
+    return rope("config.json", {**config, "rope_parameters": given["full_attention"]})
+
+
+def head_dim_of(config: Mapping[str, Any]) -> int:
+    """The channels of a head; without the field, hidden_size over the heads."""
+    stored = config.get("head_dim")
+    return config["hidden_size"] // config["num_attention_heads"] if stored is None else stored
+
+
 def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The metadata of an architecture for an object of config.json, without the tokenizer's.
 
@@ -197,13 +211,15 @@ def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name == "gpt2":
         metadata["gpt2.feed_forward_length"] = 4 * config["n_embd"]
         return metadata
-    metadata[f"{name}.attention.value_length"] = head_dim = config["head_dim"]
+    head_dim = head_dim_of(config)
+    metadata[f"{name}.attention.key_length"] = head_dim
+    metadata[f"{name}.attention.value_length"] = head_dim
     if name == "qwen2" and head_dim * config["num_attention_heads"] != config["hidden_size"]:
         raise ValueError(
             f"llama.cpp's qwen2 has heads of emb_dim / n_heads channels, here {head_dim} for "
             f"{config['num_attention_heads']} heads and {config['hidden_size']} channels"
         )
-    metadata[f"{name}.rope.dimension_count"] = config["head_dim"]
+    metadata[f"{name}.rope.dimension_count"] = head_dim
     window = config.get("sliding_window")
     if window is not None and name not in _FULL_EVERY:
         raise ValueError(f"llama.cpp's architecture {name} has no windows: sliding_window={window}")
@@ -211,8 +227,11 @@ def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         default = _layer_types(name, config, {})
         if list(config["layer_types"]) != default:
             raise ValueError(f"llama.cpp's {name} has a full layer every {_FULL_EVERY[name]} only")
-    base, scaling = rope("config.json", config)
+    base, scaling = rope_of_full_layers(config)
     metadata[f"{name}.rope.freq_base"] = float(base)
+    local = (config.get("rope_parameters") or {}).get("sliding_attention")
+    if local is not None and name == "gemma3":
+        metadata["gemma3.rope.freq_base_swa"] = float(local["rope_theta"])
     if scaling is not None:
         metadata.update(_scaling_metadata(name, scaling))
     return metadata

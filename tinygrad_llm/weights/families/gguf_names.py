@@ -19,8 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formats.gguf import GGUFFile, Kind
-from .config_json import rope
-from .gguf_config import config_of, metadata_of, rope_factors
+from .gguf_config import (
+    config_of,
+    head_dim_of,
+    metadata_of,
+    rope_factors,
+    rope_of_full_layers,
+)
 from .llama_meta import half_split
 
 __all__ = ["ARCHITECTURES", "Architecture", "GGUFSource", "Named", "to_gguf"]
@@ -309,9 +314,9 @@ def to_gguf(
 
         tensors[ours] = Named(shape, one)
     metadata = metadata_of(config, arch.name)
-    base, scaling = (0.0, None) if arch.name == "gpt2" else rope("config.json", config)
+    base, scaling = (0.0, None) if arch.name == "gpt2" else rope_of_full_layers(config)
     if scaling is not None and scaling["rope_type"] == "llama3":
-        factors = rope_factors(base, config["head_dim"], scaling)
+        factors = rope_factors(base, head_dim_of(config), scaling)
         tensors["rope_freqs.weight"] = Named(factors.shape, lambda: factors)
     return metadata, tensors
 

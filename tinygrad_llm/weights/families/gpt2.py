@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from ..sources import ArraySource, Source, open_huggingface
 from . import config_json, table
@@ -287,7 +288,7 @@ def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:
     Raises: FileNotFoundError if there is no such file; SafeTensorsError or TorchFileError if it is
     cut short or damaged; ValueError if it does not hold a state dict.
     """
-    path = Path(path)
+    path = local_path(path)
     source = open_huggingface(path)
     described = (path if path.is_dir() else path.parent) / "config.json"
     fields = read_config(source.config, str(described)) if described.is_file() else {}

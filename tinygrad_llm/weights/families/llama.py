@@ -66,12 +66,14 @@ def sizes(fields: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def weights(fields: Mapping[str, Any], block: Table = BLOCK) -> dict[str, Weight]:
+def weights(
+    fields: Mapping[str, Any], block: Table = BLOCK, more: Mapping[str, int] | None = None
+) -> dict[str, Weight]:
     """Published name -> Weight of a model with these fields; lm_head.weight too if it is tied.
 
-    block: the table of a block
+    block: the table of a block; more: letters that it has besides those of `sizes`
     """
-    letters = sizes(fields)
+    letters = {**sizes(fields), **(more or {})}
     named = expanded(TOP, letters, PREFIX)
     for i in range(fields["n_layers"]):
         named |= expanded(block, letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")

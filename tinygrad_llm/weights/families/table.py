@@ -73,12 +73,15 @@ def listed(names: Iterable[str]) -> str:
 def without_prefix(names: Iterable[str], prefix: str, ignored: re.Pattern[str]) -> dict[str, str]:
     """The name with the prefix -> the name in the file, of all names that are not ignored.
 
-    A model without its output layer is published without the prefix of the names.
+    A model without its output layer is published without the prefix of the names. A model that
+    sees pictures too has its text's part as language_model, which belongs to no name here.
     """
-    kept = [name for name in names if not ignored.search(name)]
+    kept = {name.replace("language_model.", "", 1): name for name in names
+            if not ignored.search(name)}  # fmt: skip
     bare = not any(name.startswith(prefix) for name in kept)
     return {
-        (prefix + name if bare and not name.startswith("lm_head.") else name): name for name in kept
+        (prefix + name if bare and not name.startswith("lm_head.") else name): stored
+        for name, stored in kept.items()
     }
 
 

@@ -23,6 +23,7 @@ from ...arrays import devices
 from ...arrays.memory import is_array, memory_key
 from ...files.atomic import atomic_write
 from ...files.json_files import json_bytes, no_constants, parse_json
+from ...files.paths import local_path
 from ...files.untrusted import element_count
 from ...tensor import wrap
 from .numbers import extended_dtype, itemsize, widened
@@ -88,7 +89,7 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = local_path(path)
         with open(self.path, "rb") as file:
             head = file.read(8)
         _check_length(head, str(path))

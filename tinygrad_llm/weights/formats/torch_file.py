@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from .numbers import EXTENDED, extended_dtype, itemsize, widened
 from .opcodes import Refused, Symbol, run
@@ -58,7 +59,7 @@ class TorchFile(Mapping[str, Any]):
     """
 
     def __init__(self, path: str | Path | BinaryIO, mmap: bool = False) -> None:
-        self._file = Path(path) if isinstance(path, str | Path) else path
+        self._file = local_path(path) if isinstance(path, str | Path) else path
         self.where = str(
             path if isinstance(path, str | Path) else getattr(path, "name", "the file")
         )

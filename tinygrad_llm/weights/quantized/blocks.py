@@ -14,7 +14,9 @@ from .matrix import TILE, QuantizedMatrix, as_rows, even_rows, picked, tiled
 
 __all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows"]
 
-FEW = 8  # rows of x up to which the scale is multiplied into the sums, not into the weights
+# Rows of x (float32) up to which the scale is multiplied into the sums, not into the weights. In
+# float64 the product is that of the float32 numbers which the codes stand for, to the last digits.
+FEW = 8
 GROUP = 32  # rows of a tile for the compiled loop, which vectorises over them
 
 
@@ -46,7 +48,7 @@ class Int8Rows(QuantizedMatrix):
 
     def product(self, x: np.ndarray) -> np.ndarray:
         codes, scales = self.arrays["codes"], self.arrays["scales"]
-        if len(x) > FEW:
+        if len(x) > FEW or x.dtype != np.float32:
             return super().product(x)
         wide = np.empty(codes.shape[1:], np.float32)
         y = np.empty((len(x), len(codes) * self.rows), x.dtype)
@@ -145,13 +147,13 @@ class _Blocks(QuantizedMatrix):
     def product(self, x: np.ndarray) -> np.ndarray:
         """For few rows of x a block's scale multiplies its partial sum: one number, not 32."""
         N, nb = len(x), self.shape[1] // 32
-        if N > FEW:
+        if N > FEW or x.dtype != np.float32:
             return super().product(x)
         blocks = np.ascontiguousarray(
             x.reshape(N, nb, 32).swapaxes(0, 1)
         )  # (N, I) -> (I/32, N, 32)
         sums = np.ascontiguousarray(blocks.sum(axis=2).T)  # (I/32, N) -> (N, I/32), for offsets
-        if self.group == GROUP and x.dtype == np.float32:
+        if self.group == GROUP:
             loops = cpu_twins(self.arrays["codes"])
             if loops is not None and loops.product4 is not None:
                 return self._compiled(loops.product4, np.ascontiguousarray(x), sums)

@@ -1,9 +1,9 @@
 """Reading a GGUF file: metadata and tensors, over a memory map, each when it is used.
 
-The format (ggml, docs/gguf.md), little-endian: "GGUF", a version, how many tensors and how many
-entries of metadata; the entries (key, type, value); for each tensor its name, its sizes (columns
-first), its number format and its offset; then, from a multiple of the alignment on, the bytes of
-the tensors.
+The format (ggml's specification of GGUF), little-endian: "GGUF", a version, how many tensors and
+how many entries of metadata; the entries (key, type, value); for each tensor its name, its sizes
+(columns first), its number format and its offset; then, from a multiple of the alignment on, the
+bytes of the tensors.
 
 Every count, length, offset and type is checked against the size of the file before it is used.
 """
