@@ -247,8 +247,8 @@ assert torch.equal(smooth[:1], plain[:1]) and torch.allclose(smooth[-1] * 8, pla
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 left.barh(list(counts)[::-1], list(counts.values())[::-1])
 left.set_xlim(min(steps) * 0.9), left.set_xlabel("parameters of the small model")
-right.plot(scores.detach()[:, 0].tolist(), label="turned"), right.axhline((q[0, 0, 0] @ k[0, 0, 0]).item(), ls=":")
-right.set_xlabel("distance of the two tokens"), right.set_ylabel("score of the same two vectors"), right.legend()
+right.plot(scores.detach()[:, 0].tolist())
+right.set_xlabel("distance of the two tokens"), right.set_ylabel("score of the same two vectors, turned")
 save_plot(figure, "01_gpt2_to_llama3")
 
 # %% [markdown]
