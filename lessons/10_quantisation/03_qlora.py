@@ -103,8 +103,8 @@ def train(model, sentence, steps, lr):
     tl.manual_seed(3)
     losses = []
     for _ in range(steps):
-        starts = tl.randint(0, len(ids) - 49, (8,)).tolist()
-        batch = tl.stack([ids[s : s + 49] for s in starts])  # (8, 49)
+        starts = tl.randint(0, len(ids) - 49, (4,)).tolist()
+        batch = tl.stack([ids[s : s + 49] for s in starts])  # (4, 49)
         loss = model.loss(batch[:, :-1], batch[:, 1:])
         optimizer.zero_grad()
         loss.backward()
@@ -115,7 +115,7 @@ def train(model, sentence, steps, lr):
 
 tl.manual_seed(1)
 base = Llama(config)
-losses = train(base, old, 100, 3e-3)
+losses = train(base, old, 90, 5e-3)
 print(f"the base has learned its sentence: loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 state = {name: p.detach().clone() for name, p in base.state_dict().items()}
 
@@ -140,19 +140,19 @@ assert sizes["nf4"] < sizes["q4_1"] < sizes["q8_0"] < sizes["float32"] / 3
 
 # %% [markdown]
 # ## Does it learn as well?
-# The same LoRA layers (the same seed) on a base of 32, 8 and 4 bits, for a new sentence:
+# The same LoRA layers (the same seed) on a base of 32 and of 4 bits, for a new sentence:
 
 # %%
 results, adapted = {}, {}
-for kind in (None, "q8_0", "nf4"):
+for kind in (None, "nf4"):
     model = fresh(kind)
     tl.manual_seed(7)
     lora.add(model, rank=8, alpha=16, names=["trf_blocks.*"])
-    results[kind or "float32"] = train(model, new, 150, 1e-2)
+    results[kind or "float32"] = train(model, new, 70, 1e-2)
     adapted[kind or "float32"] = model
     print(f"{kind or 'float32':8} loss on the new sentence {results[kind or 'float32'][0]:.2f} -> "
           f"{results[kind or 'float32'][-1]:.2f}")
-assert all(r[-1] < 0.25 * r[0] for r in results.values())
+assert all(r[-1] < 0.4 * r[0] for r in results.values())
 assert results["nf4"][-1] < results["float32"][-1] + 0.3
 
 # %% [markdown]
@@ -160,7 +160,7 @@ assert results["nf4"][-1] < results["float32"][-1] + 0.3
 
 # %%
 model = adapted["nf4"]
-ids = tl.tensor([tokenizer.encode(new)])
+ids = tl.tensor([tokenizer.encode(new)[:49]])
 gradients = {}
 for step_name in ("codes", "dequantised"):
     if step_name == "dequantised":
