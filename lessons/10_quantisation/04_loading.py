@@ -23,7 +23,6 @@ import tracemalloc
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 import tinygrad_llm as tl
 from tinygrad_llm.models import Llama, from_pretrained, save_pretrained
@@ -31,7 +30,7 @@ from tinygrad_llm.models.exporting import save_gguf
 from tinygrad_llm.models.llama import LlamaConfig
 from tinygrad_llm.nn.utils import skip_init
 from tinygrad_llm.study.lesson import save_plot
-from tinygrad_llm.weights import load_file, save_model
+from tinygrad_llm.weights import SafeTensorsFile, load_file, save_model
 
 # %% [markdown]
 # A Llama of 17 MB with random weights, written in every format.
@@ -65,6 +64,7 @@ def peak_of(load):
     start = time.perf_counter()
     loaded = load()
     seconds = time.perf_counter() - start
+    gc.collect()
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     with tl.no_grad():
@@ -75,8 +75,8 @@ def peak_of(load):
 def whole():
     """Random weights, then all arrays of the file, then copy."""
     model = Llama(config)
-    arrays = load_file(folder / "own.safetensors")
-    tensors = {name: tl.tensor(np.array(a)) for name, a in arrays.items()}  # a copy of each
+    arrays = load_file(folder / "own.safetensors")  # all of them, in memory
+    tensors = {name: tl.tensor(a) for name, a in arrays.items()}  # a copy of each
     model.load_state_dict(tensors, strict=False)
     return model
 
@@ -84,7 +84,7 @@ def whole():
 def one_by_one():
     """A model without initial weights, and one array at a time."""
     model = skip_init(Llama, config)
-    arrays = load_file(folder / "own.safetensors")  # mapped: nothing is read yet
+    arrays = SafeTensorsFile(folder / "own.safetensors")  # mapped: nothing is read yet
     with tl.no_grad():
         for name, p in model.named_parameters():
             p.array[...] = arrays[name]  # from the file to its place
@@ -128,12 +128,12 @@ assert ways["package"][3] < 1e-6 < ways["GGUF, kept"][3] < 0.05
 
 # %% [markdown]
 # ## What a mapped file is
-# `load_file` took no time and no memory: its arrays are windows onto the file. The bytes are read when they are
-# looked at, and they cannot be written.
+# `SafeTensorsFile` takes no time and no memory: its arrays are windows onto the file. The bytes are read when they are
+# looked at, and they cannot be written. `load_file` copies all of them.
 
 # %%
 tracemalloc.start()
-arrays = load_file(folder / "own.safetensors")
+arrays = SafeTensorsFile(folder / "own.safetensors")
 before = tracemalloc.get_traced_memory()[1]
 total = sum(float(a.sum()) for a in arrays.values())
 after = tracemalloc.get_traced_memory()[1]
