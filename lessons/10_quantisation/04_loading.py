@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # 4. Six ways to load weights, and their peak memory
+# # 4. Seven ways to load weights, and their peak memory
 #
 # **Question.** The weights of a model are 8 GB, and the computer has 16 GB. Why can loading fail?
 #
