@@ -128,12 +128,14 @@ def _memory(example: LayerExample) -> dict[str, Any]:
     with enable_grad(), watch:
         example.run(module, *inputs)
     parameters = []
+    sums: dict[int, str] = {}
     others = dict(example.make(OTHER_PRIMES).named_parameters())
     for name, p in module.named_parameters():
         letters = [
             letters_of_both(n, LAYER_PRIMES, m, OTHER_PRIMES)
             for n, m in zip(p.array.shape, others[name].array.shape, strict=True)
         ]
+        sums |= {n: x for n, x in zip(p.array.shape, letters, strict=True) if " + " in x}
         n = 1
         for letter in letters:
             n *= size_at(letter)
@@ -146,7 +148,7 @@ def _memory(example: LayerExample) -> dict[str, Any]:
         if not any(op.needs):
             continue
         named = {**{input_name(op, i): x for i, x in enumerate(given)}, **owners}
-        for kept in kept_by(op, named, known, LAYER_PRIMES):
+        for kept in kept_by(op, named, known, LAYER_PRIMES, sums):
             is_own = kept.is_input not in owners
             rows.append(
                 {

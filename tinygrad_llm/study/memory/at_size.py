@@ -82,12 +82,15 @@ def kept_by(
     inputs: Mapping[str, Any],
     known: set[int] | None = None,
     primes: Mapping[str, int] = PRIMES,
+    sums: Mapping[int, str] | None = None,
 ) -> list[Kept]:
     """What an op that ran at the primes keeps for backward, each piece of memory once.
 
     inputs    the op's inputs by name: an array that lies in the memory of one is marked so
     known     ids of memory owners to leave out; the owners of these arrays are added
+    sums      the letters of dimensions that are sums at the primes, as letters_of_both found them
     """
+    sums = {} if sums is None else sums
     names = saved_names(type(op))
     owner_of = {
         id(storage_of(x.array if isinstance(x, Tensor) else x)): name
@@ -102,7 +105,7 @@ def kept_by(
             continue
         known.add(id(owner))
         shape = array.shape if array.size == owner.size else owner.shape
-        letters = tuple(letters_of(n, primes) for n in shape)
+        letters = tuple(sums.get(n) or letters_of(n, primes) for n in shape)
         n = owner.itemsize
         for letter in letters:
             n *= size_at(letter)
