@@ -259,6 +259,8 @@ def progress(folder: Path) -> Path:
 BAD = (ValueError, OSError)
 FILE_READERS = {
     **{name: (write, tokenizer_files.use, BAD) for name, write in tokenizer_files.WRITERS.items()},
+    "GGUF's BPE": (tokenizer_files.metadata("gpt2"), tokenizer_files.use_metadata, BAD),
+    "GGUF's scores": (tokenizer_files.metadata("llama"), tokenizer_files.use_metadata, BAD),
     "tokenizer_config.json": (tokenizer_files.config, tokenizer_files.use_config, BAD),
     "BPE tokenizer": (tokenizer("bpe"), use_tokenizer, BAD),
     "character tokenizer": (tokenizer("char"), use_tokenizer, BAD),

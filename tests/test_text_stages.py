@@ -93,7 +93,7 @@ def test_a_whole_text_is_cut_where_no_join_crosses():
     assert ours._safe_cut is not None and len(ours._safe_cut.split("a▁b▁ab▁bbb▁")) < 6
 
 
-def test_saved_beside_a_model_and_loaded(tmp_path):
+def test_a_saved_tokenizer_is_loaded(tmp_path):
     level = {"type": "ByteLevel", "add_prefix_space": False}
     ours = PipelineTokenizer(
         {

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from tinygrad_llm.files.json_files import parse_json
 from tinygrad_llm.text import from_pretrained
 from tinygrad_llm.text.letters import letter_of_byte
 from tinygrad_llm.text.stages import patterns
@@ -150,6 +151,45 @@ def config(folder: Path) -> Path:
     fields = {"bos_token": {"content": "[CLS]"}, "eos_token": "[SEP]", "chat_template": TEMPLATE}
     path.write_text(json.dumps(fields))
     return path
+
+
+def metadata(kind: str):
+    """The metadata of a GGUF file, as JSON, so that its values can be damaged one by one."""
+    letters = ["<unk>", "<s>", "</s>", *letter_of_byte().values(), "th", "the"]
+    names = {"gpt2": letters, "llama": ["<unk>", "<s>", "</s>", "▁the", "th", "t", "h", "e", "▁"]}
+    tokens = names[kind]
+    fields: dict[str, Any] = {
+        "tokenizer.ggml.model": kind,
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, 3, 3] + [1] * (len(tokens) - 3),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.chat_template": TEMPLATE,
+    }
+    if kind == "gpt2":
+        fields["tokenizer.ggml.merges"] = ["t h", "th e"]
+    else:
+        fields["tokenizer.ggml.scores"] = [-float(i) for i in range(len(tokens))]
+
+    def write(folder: Path) -> Path:
+        path = folder / "metadata.json"
+        path.write_text(json.dumps(fields, ensure_ascii=False), "utf-8")
+        return path
+
+    return write
+
+
+def use_metadata(path: Path) -> None:
+    fields = parse_json(path.read_bytes(), str(path))
+    if not isinstance(fields, dict):
+        return
+    tokenizer = from_pretrained(fields)
+    tokenizer.decode(tokenizer.encode("The cat 12", disallowed_special=()))
+    if tokenizer.names.get("chat_template"):
+        tokenizer.chat([{"role": "user", "content": "the cat"}])
 
 
 def use(path: Path) -> None:

@@ -170,16 +170,16 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None)
     source = open_source(path)
     check_quantize(quantize, source)
     family = _family_for(source)
+    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
+        fields = gpt2.read_config(source.config, source.where)
+        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
+        return _quantized(model, quantize)
     if family is None and not any("wte" in name for name in source.names()):
         raise ValueError(
             f"{source.where}: there is no config.json beside the weights, and without one they are "
             f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
             f"{listed(sorted(source.names())) or 'no arrays at all'}"
         )
-    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
-        fields = gpt2.read_config(source.config, source.where)
-        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
-        return _quantized(model, quantize)
     if family is None or family.load is not None:
         return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
     return load_family(family, source, changes, dtype, quantize)

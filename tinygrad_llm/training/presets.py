@@ -108,7 +108,6 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"gradients and moments take {16 * n >> 30:,} GiB in training, and this machine "
                 f"has {memory >> 30:,} GiB"
             )
-        model_config(self, self.vocab_size)
         layers = 1 if self.gradient_checkpointing else self.n_layers
         kept = 56 * C * layers * self.batch_size * self.context_length  # for backward
         if not self.device.startswith("cuda") and memory is not None and kept > memory:
@@ -117,6 +116,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"take {kept >> 30:,} GiB for the backward pass, and this machine has "
                 f"{memory >> 30:,} GiB"
             )
+        model_config(self, self.vocab_size)
 
 
 def nearest_divisor(number: int, near: int) -> int:
