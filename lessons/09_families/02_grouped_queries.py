@@ -45,9 +45,9 @@ def grouped(q, k, v):
 
 
 by_hand = grouped(q, k, v)
-at_once = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+by_package = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
 print("shapes: queries", tuple(q.shape), " keys", tuple(k.shape), " output", tuple(by_hand.shape))
-assert torch.allclose(by_hand, at_once, atol=1e-5)
+assert torch.allclose(by_hand, by_package, atol=1e-5)
 
 # %% [markdown]
 # A trap: the heads of a group are *neighbours*. `repeat` would give query head 1 the second key head.

@@ -20,7 +20,7 @@
 #     y  = Sᵀ·q                                 read
 #
 # In three of four blocks of Qwen3.5 this stands in place of attention (Yang et al., 2024). The loop is slow: one
-# token after the other. The *chunked* form computes 64 tokens at once, with the same result.
+# token after the other. The *chunked* form computes 64 tokens together, with the same result.
 
 # %%
 import time
@@ -71,7 +71,7 @@ assert torch.allclose(S.detach() - beta * S.grad, written, atol=1e-6)
 print("writing = one step of gradient descent with the learning rate β")
 
 # %% [markdown]
-# ## By hand: all tokens of a chunk at once
+# ## By hand: all tokens of a chunk together
 # Each δ depends on those before it: δ_t = β_t·(v_t − prediction from δ_0 … δ_{t−1}). That is a *triangular*
 # system of equations, and a triangular system is solved in one go. With b_t = the sum of log a up to t, and
 # Γ_tj = exp(b_t − b_j) what of token j is left at t:
@@ -95,11 +95,11 @@ inputs = [p.requires_grad_() for p in (q, k, v, a, beta)]
 g = torch.randn(T, D).double()
 loop, _ = recurrent(*inputs)
 grad_loop = torch.autograd.grad((loop * g).sum(), inputs)
-at_once = chunked(*inputs)
-grad_at_once = torch.autograd.grad((at_once * g).sum(), inputs)
-print("output", tuple(loop.shape), " equal:", torch.allclose(loop, at_once, atol=1e-10))
-assert torch.allclose(loop, at_once, atol=1e-10)
-for name, one_by_one, together in zip("qkvaβ", grad_loop, grad_at_once):
+in_a_chunk = chunked(*inputs)
+grad_chunked = torch.autograd.grad((in_a_chunk * g).sum(), inputs)
+print("output", tuple(loop.shape), " equal:", torch.allclose(loop, in_a_chunk, atol=1e-10))
+assert torch.allclose(loop, in_a_chunk, atol=1e-10)
+for name, one_by_one, together in zip("qkvaβ", grad_loop, grad_chunked):
     assert torch.allclose(one_by_one, together, atol=1e-8), name
 print("and the gradients of q, k, v, a, β:", [round(x.norm().item(), 3) for x in grad_loop])
 

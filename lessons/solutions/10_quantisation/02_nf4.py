@@ -8,7 +8,7 @@
 # # Solutions: NF4
 #
 # ## 1. Levels that the data choose
-# Lloyd's algorithm makes the squared error as small as it can be. NF4 is not made for the squared error, but for equal
+# Lloyd's algorithm makes the squared error as small as it can be. NF4 is made for equal
 # shares; the chosen levels are somewhat better.
 
 # %%
