@@ -33,9 +33,9 @@ rng = np.random.default_rng(0)
 w = rng.normal(size=(64, 256)).astype(np.float32)
 change = (rng.normal(size=(64, 4)) @ rng.normal(size=(4, 256)) * 0.02).astype(np.float32)
 base = quantize(w, "nf4").dequantize()
-beside = base + change  # codes and adapter
+with_adapter = base + change  # codes and adapter
 merged = quantize(base + change, "nf4").dequantize()
-lost = np.linalg.norm(merged - beside) / np.linalg.norm(change)
+lost = np.linalg.norm(merged - with_adapter) / np.linalg.norm(change)
 print(f"the change has {np.linalg.norm(change) / np.linalg.norm(w):.0%} of the size of W; "
       f"the new rounding error is {lost:.1f} times the change")
 assert lost > 0.5
