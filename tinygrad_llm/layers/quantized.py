@@ -26,7 +26,7 @@ from .patterns import matches
 __all__ = ["QuantizedEmbedding", "QuantizedLinear", "dequantize", "quantize"]
 
 
-class _Product(Function):
+class QuantizedProduct(Function):
     """y = x·Ŵᵀ for every row of x, where Ŵ is the matrix that the quantised one stands for.
 
     Backward: ∂L/∂x = g·Ŵ. Ŵ is constant, so it has no gradient; nothing is saved but Ŵ's codes.
@@ -72,7 +72,7 @@ class QuantizedLinear(Module):
             self.bias.requires_grad_(False)
 
     def forward(self, input: Tensor) -> Tensor:
-        y: Tensor = _Product.apply(input, self.matrix)
+        y: Tensor = QuantizedProduct.apply(input, self.matrix)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
