@@ -24,7 +24,11 @@ def described(matrix: QuantizedMatrix) -> dict[str, Any]:
     """What JSON can hold of a matrix; with its `arrays` it is all of it."""
     if isinstance(matrix, Stacked):
         return {"class": "Stacked", "parts": [described(part) for part in matrix.parts]}
-    about: dict[str, Any] = {"class": type(matrix).__name__, "kind": matrix.kind, "shape": list(matrix.shape)}
+    about: dict[str, Any] = {
+        "class": type(matrix).__name__,
+        "kind": matrix.kind,
+        "shape": list(matrix.shape),
+    }
     if isinstance(matrix, Blocks4):
         about["middle"] = matrix.middle
     return about
