@@ -231,7 +231,7 @@ def test_an_adapter_of_peft_for_separate_q_k_and_v_loads_here(tmp_path, family, 
             if "lora_B" in name or "modules_to_save" in name:
                 p.normal_()
     expected = logits_of(theirs)
-    assert np.abs(expected - before).max() > 0.1
+    assert np.abs(expected - before).max() > 0.01
     theirs.save_pretrained(tmp_path / "adapter")
     assert lora.load(ours, tmp_path / "adapter")
     assert lora.settings(ours)["rank"] == 3 * k and lora.settings(ours)["alpha"] == 7 * k

@@ -10,7 +10,8 @@ A checkpoint is a folder `step-00000500` with
 quantized.safetensors for weights that are quantised (see layers/quantized.py), which are in no
 state_dict, and files that the caller adds, such as the tokenizer. It is written under a temporary
 name, every file is flushed to the disk, and the folder is renamed: whenever the process or the
-machine dies, each folder of that name is whole. The older ones are removed only after that, the last K stay.
+machine dies, each folder of that name is whole. The older ones are removed only after that, the
+last K stay.
 """
 
 from __future__ import annotations
