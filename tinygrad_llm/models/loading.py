@@ -21,7 +21,7 @@ from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
 from ..weights.formats.safetensors import save_file
-from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, Source
+from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, MappedSource, Source
 from .base import LanguageModel
 from .quantizing import fill_quantized
 from .registry import Family
@@ -66,6 +66,10 @@ class _Renamed:
     def read_into(self, name: str, out: np.ndarray) -> bool:
         inner = self.source
         return isinstance(inner, DirectSource) and inner.read_into(self._names[name], out)
+
+    def drop(self, name: str) -> None:
+        if isinstance(self.source, MappedSource):
+            self.source.drop(self._names[name])
 
     def stored(self, name: str) -> Any:
         """A GGUFSource's."""
@@ -170,16 +174,18 @@ def fill(own: Mapping[str, Any], expected: Mapping[str, Weight], source: Source)
         if weight.name not in own:
             continue
         met.add(weight.name)
-        part = own[weight.name].array[weight.part]
-        if (
-            isinstance(source, DirectSource)
-            and not weight.turned
-            and source.read_into(theirs, part)
-        ):
-            continue
-        array = source.read(theirs)
-        part[...] = array.T if weight.turned else array.reshape(part.shape)
+        _read(source, theirs, weight, own[weight.name].array[weight.part])
+        if isinstance(source, MappedSource):
+            source.drop(theirs)
     return met
+
+
+def _read(source: Source, theirs: str, weight: Weight, part: np.ndarray) -> None:
+    """Read one weight into its part of a parameter."""
+    if isinstance(source, DirectSource) and not weight.turned and source.read_into(theirs, part):
+        return
+    array = source.read(theirs)
+    part[...] = array.T if weight.turned else array.reshape(part.shape)
 
 
 def save_family(
