@@ -131,7 +131,7 @@ class Decoder(LanguageModel):
         self.tok_emb = nn.Embedding(V, C)
         self.trf_blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
-        shared = config.tie_weights and nn.init.skipping  # then a matrix of its own is not needed
+        shared = config.tie_weights and nn.init.skipping  # it needs no memory
         self.out_head = nn.Linear(C, V, bias=False, device="meta" if shared else None)
         if config.tie_weights:
             self.out_head.weight = self.tok_emb.weight

@@ -229,10 +229,10 @@ def _join_parts(
     known = dict(model.named_modules())
     linears = (Linear, LinearWithLoRA, QuantizedLinear)
     sizes = {n: m.out_features for n, m in known.items() if isinstance(m, linears)}
-    found, k = joined(parts, pairs, sizes, str(folder))
+    own_pairs, k = joined(parts, pairs, sizes, str(folder))
     if pairs:
         raise ValueError(f"{folder}: the model has no Linear called {next(iter(pairs))!r}")
-    for name, pair in found.items():
+    for name, pair in own_pairs.items():
         for matrix, array in pair.items():
             arrays[f"{_PREFIX}{name}.{matrix}.weight"] = array
     names, saved = [], {_module_of(key) for key in arrays if ".lora_" not in key}

@@ -1,4 +1,4 @@
-"""Pages of a mapped file that are not needed again: the system takes them back at once.
+"""Pages of a mapped file that are not needed again: the system takes them back immediately.
 
 Without it a file of weights that was read once stays in the memory of the process beside the
 weights, until the system needs the room.
