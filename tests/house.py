@@ -41,7 +41,7 @@ cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
 amp  _dynamo
 cuda.amp  compiler
 cuda
-backends  distributions
+backends  distributions  jit  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing
 layers

@@ -748,7 +748,8 @@ def test_models_that_cannot_generate(published, monkeypatch, capsys, name, messa
 
 def test_a_run_has_no_chat_template(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert pretrain("--steps", "2", "--out", "made") == 0
+    options = ["--context-length", "16", "--emb-dim", "32", "--batch-size", "4"]
+    assert pretrain(*options, "--steps", "2", "--out", "made") == 0
     assert run("generate", "made", "--chat", "--prompt", "to") != 0
     assert "has no chat template: leave --chat" in capsys.readouterr().err
 

@@ -29,7 +29,8 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
 
     out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would add only one row
-    of each repeated id.
+    of each repeated id. On the CPU the rows of an id are added up first, and their sum to out, so
+    that adding to `out` or to zeros makes no difference; in float16 one after another.
     """
     if not isinstance(out, np.ndarray):
         if twins.gpu is not None and twins.gpu.takes_scatter(out, ids, rows):

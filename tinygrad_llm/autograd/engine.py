@@ -92,11 +92,13 @@ class Op:
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
     _sizes_named: ClassVar[bool]
     _shapes_checked: ClassVar[set]
+    _written: ClassVar[tuple]  # forward and backward, as the class's file has them
 
     def __init_subclass__(cls, listed: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
         cls._shapes_checked = set()
+        cls._written = cls.forward, cls.backward
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -225,11 +227,13 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
     """The op for a large array, or for arrays of a GPU: a faster twin where there is one.
 
-    On a GPU it runs on the one that has the arrays.
+    On a GPU it runs on the one that has the arrays. Where somebody gave the class another forward
+    or backward (study.lesson.broken does), the class itself runs: its twins are not its equals.
     """
+    replaced = (cls.forward, cls.backward) != cls._written
     if not (gpus.used and on_gpu(arrays)):
-        return cpu_op(cls, arrays, options)
-    op = (cls if twins.gpu is None else twins.gpu.ops.get(cls, cls))()
+        return cls() if replaced else cpu_op(cls, arrays, options)
+    op = (cls if replaced or twins.gpu is None else twins.gpu.ops.get(cls, cls))()
     if gpus.several:
         op.gpu = follow(arrays, cls.name)
     return op

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, overload
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
 from ..tensor.numbers import NUMBERS, PLAIN, number, plain
+from .out import into_out, takes_out
 from .printed_names import named, passed_off_as
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,6 +66,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     4. NumPy's scalars and, where the function takes a number, 0-d tensors become Python numbers
        (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
 
+    5. A function whose results PyTorch writes into given tensors takes out= (out.py).
+
     Otherwise nothing is examined before something has gone wrong: a good call costs one look at the
     arguments' types, one try and one comparison. On a machine with several GPUs the GPU of the
     first tensor becomes the current one before that.
@@ -102,6 +105,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         try:
             result = function(*args, **kwargs)
         except TypeError:
+            if "out" in kwargs and not arguments_before and takes_out(function):
+                return into_out(call, kwargs.pop("out"), args, kwargs)
             renamed = _renamed(function, args, kwargs)
             if renamed is None:
                 raise

@@ -14,7 +14,7 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather, gathered
 from .method import method
-from .return_types import Median, Sort, Topk, ValuesIndices, returned
+from .return_types import Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
 
 
@@ -79,11 +79,45 @@ def _partition_orders(a: Any, largest: bool) -> bool:
 
 
 @method
+def msort(input: Tensor) -> Tensor:
+    """The elements in order along the first dimension."""
+    return sort(input, 0).values
+
+
+@method
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """(values, indices) of the k-th smallest along dim, counted from 1; nan is the largest.
+
+    Raises: RuntimeError if k is not in [1, n].
+    """
+    dim = normal_dim(dim, input.array.ndim)
+    if not 1 <= k <= (input.array.shape[dim] if input.array.ndim else 1):
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
+    if input.array.ndim == 0:
+        return returned(Kthvalue, *sort(input))
+    indices = wrap(_sorting_positions(input, dim, False)).narrow(dim, k - 1, 1)
+    values = gather(input, dim, indices)
+    if not keepdim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return returned(Kthvalue, values.contiguous(), indices.contiguous())
+
+
+@method
 def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is.
 
     Without dim equal elements share the gradient.
     """
+    return _middle_of(input, dim, keepdim, Median)
+
+
+@method
+def nanmedian(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """median of the elements that are not NaN; NaN if all are."""
+    return _middle_of(input, dim, keepdim, Nanmedian)
+
+
+def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
     flat = input.reshape(-1) if dim is None or not input.array.ndim else input
     d = 0 if dim is None else normal_dim(dim, input.array.ndim)
     a, xp, n = flat.array, xp_of(flat.array), flat.array.shape[d]
@@ -94,7 +128,10 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     order = _sorting_positions(flat, d, False)
     if a.dtype.kind in "fV":
         unknown = xp.isnan(a).sum(d, keepdims=True)  # they come last in order
-        place = xp.where(unknown > 0, n - unknown, middle)
+        if kind is Median:
+            place = xp.where(unknown > 0, n - unknown, middle)
+        else:
+            place = xp.maximum((n - unknown - 1) // 2, 0)
         indices = wrap(xp.take_along_axis(order, place, d))
     else:
         indices = wrap(order).narrow(d, middle, 1)
@@ -105,11 +142,11 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         middle_one = share.sum() if share.requires_grad else values.reshape(())
         middle_one.array[...] = values.array.reshape(())
         if middle_one._op is not None:
-            middle_one._op.printed = "MedianBackward0"
+            middle_one._op.printed = f"{kind.__name__}Backward0"
         return middle_one
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
-    return returned(Median, values.contiguous(), indices.contiguous())
+    return returned(kind, values.contiguous(), indices.contiguous())
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")

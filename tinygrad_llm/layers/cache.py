@@ -85,6 +85,20 @@ class AttentionCache:
         outside the graph.
         """
         k, v = _arrays(keys, values)
+        first = self._oldest(self.length)
+        k_memory, v_memory, start, past = self.reserve(k)
+        k_memory[:, :, past - start : self.length - start] = k
+        v_memory[:, :, past - start : self.length - start] = v
+        seen = slice(first - start, self.length - start)
+        return wrap(k_memory[:, :, seen]), wrap(v_memory[:, :, seen]), first
+
+    def reserve(self, k: Any) -> tuple[Any, Any, int, int]:
+        """Make room for T new tokens, for keys like the array k (B, H, T, D).
+
+        Returns the memory of keys and values, (B, H, room, D) each, the position of its first
+        token, and the position of the first new one, which the caller writes there.
+        Raises: see `append`.
+        """
         past, stop = self.length, self.length + k.shape[2]
         if stop > self.max_length:
             raise ValueError(f"the KV cache holds {self.max_length} tokens, not {stop}")
@@ -96,16 +110,12 @@ class AttentionCache:
             wished = min(wished, needed + self.window)
         if stop - self._first > capacity or (self.window is not None and capacity > 2 * wished):
             self._keys, self._values = (
-                self._moved(old, new, first, min(self.max_length, wished))
-                for old, new in ((self._keys, k), (self._values, v))
+                self._moved(old, k, first, min(self.max_length, wished))
+                for old in (self._keys, self._values)
             )
             self._first = first
-        start = self._first
-        self._keys[:, :, past - start : stop - start] = k
-        self._values[:, :, past - start : stop - start] = v
         self.length = stop
-        seen = slice(first - start, stop - start)
-        return wrap(self._keys[:, :, seen]), wrap(self._values[:, :, seen]), first
+        return self._keys, self._values, self._first, past
 
     def _check(self, k: Any) -> None:
         old = self._keys
@@ -344,6 +354,7 @@ class Cache:
     def __init__(self, layers: Sequence[Any], max_length: int) -> None:
         self.layers = list(layers)
         self.max_length = max_length
+        self.plan: Any = None  # what layers.step has read of the model
 
     def __len__(self) -> int:
         return self.layers[0].length if self.layers else 0

@@ -23,6 +23,7 @@ from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
 from ..layers.moe import MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
+from ..layers.step import through as few_tokens_through
 from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
@@ -261,8 +262,13 @@ class LanguageModel(Model):
         """x (B, T, C) through one block after the other, each with its part of the cache.
 
         options: what every block gets besides, such as mask and positions. With gradient
-        checkpointing blocks keep their inputs only.
+        checkpointing blocks keep their inputs only. A few new tokens after those in a cache go
+        through compiled loops where those know the layers (layers.step).
         """
+        if cache is not None:
+            y = few_tokens_through(blocks, x, cache, options)
+            if y is not None:
+                return y
         for i, block in enumerate(blocks):
             if self.gradient_checkpointing and cache is None:
                 x = checkpoint(block, x, **options)

@@ -8,6 +8,7 @@ from ..functions.activation import (
     elu,
     gelu,
     glu,
+    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -21,8 +22,10 @@ from ..functions.activation import (
     selu,
     silu,
     softplus,
+    softshrink,
     softsign,
     tanhshrink,
+    threshold,
 )
 from ..functions.attention import gated_delta_rule, rope, scaled_dot_product_attention
 from ..functions.conv import conv1d
@@ -77,6 +80,7 @@ __all__ = [
     "grouped_mm",
     "gumbel_softmax",
     "hardsigmoid",
+    "hardshrink",
     "hardswish",
     "hardtanh",
     "huber_loss",
@@ -110,9 +114,11 @@ __all__ = [
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
+    "threshold",
     "triplet_margin_loss",
 ]
 

@@ -102,7 +102,11 @@ class Targets:
         """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x: (n), (n) -> (n)."""
         if self.once:
             return log_total - scores
-        return selected(self.weight * log_total - scores, ~self.ignored)  # 0·∞ among the others
+        return self.counting(self.weight * log_total - scores)  # 0·∞ among the others
+
+    def counting(self, values: Any) -> Any:
+        """The values of rows whose target counts, and 0 in the others: (n) -> (n)."""
+        return values if self.once else selected(values, ~self.ignored)
 
     def gradient(self, z: Any, total: Any, g: Any) -> Any:
         """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.

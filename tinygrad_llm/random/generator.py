@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.silence import silently
+from ..arrays.twins import cpu_twins, large
 from .sequences import check_weights, cumulative, digits, in_memory_order, representable, shuffled
 from .sharing import new_lock, one_at_a_time
 
@@ -122,6 +123,11 @@ class Generator:
         """The next n draws (uint32)."""
         if n <= _FEW:  # the same draws with less overhead
             return self._stream._bit_generator.random_raw(n).astype(np.uint32)
+        if n >= large.least:
+            out = np.empty(n, np.uint32)
+            loops = cpu_twins(out)
+            if loops is not None and loops.draws and loops.draws(self._stream, out):
+                return out
         return self._stream.randint(0, 1 << 32, n, np.uint32)
 
     def _draw64(self, n: int) -> np.ndarray:
@@ -131,6 +137,9 @@ class Generator:
             high = draws[::2] << _BITS32
             high |= draws[1::2]
             return high
+        if n >= large.least:
+            pairs = self._draw32(2 * n).reshape(n, 2).astype(np.uint64)
+            return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
         return self._stream.randint(0, 1 << 64, n, np.uint64)
 
     @one_at_a_time
@@ -178,9 +187,13 @@ class Generator:
             low, high = float(np.float32(low)), float(np.float32(high))
             for part in _parts(out):
                 bits = self._draw32(part.size)
-                bits &= _LOW24
-                np.copyto(part, bits.view(np.int32), casting="unsafe")
-                part *= 2.0**-24
+                loops = cpu_twins(part)
+                if loops is not None and loops.uniforms:
+                    loops.uniforms(bits, part)
+                else:
+                    bits &= _LOW24
+                    np.copyto(part, bits.view(np.int32), casting="unsafe")
+                    part *= 2.0**-24
                 if not unit:
                     part[:] = fused_multiply_add(part, width, low)
             out = _narrowed(out, dtype)
@@ -294,6 +307,10 @@ class Generator:
         """out (1-D, bool) is True where a float64 uniform is below p."""
         below = math.ceil(math.ldexp(p, 53))  # k·2⁻⁵³ < p exactly if k < below
         for part in _parts(out):
+            loops = cpu_twins(part)
+            if loops is not None and loops.coins:
+                loops.coins(self._draw32(2 * part.size), below, part)
+                continue
             bits = self._draw64(part.size)
             bits <<= np.uint64(11)  # the low 53 bits, moved to the top
             if below < 1 << 53:

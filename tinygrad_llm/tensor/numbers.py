@@ -34,9 +34,11 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """As `plain`, and a 0-d tensor as its number."""
+    """As `plain`, and a 0-d tensor or array as its number."""
     if isinstance(value, Tensor):
         return value if value.array.ndim else value.item()
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return value.item()
     return plain(value)
 
 
