@@ -62,8 +62,9 @@ def fill_quantized(
                 module.weight.shape[1], kind, is_table(name, module)
             )  # fmt: skip
             made[key] = _matrix(parts, source, own, module.weight.shape)
-            for theirs, _ in parts if isinstance(source, MappedSource) else []:
-                source.drop(theirs)
+            if isinstance(source, MappedSource):
+                for theirs, _ in parts:
+                    source.drop(theirs)
         matrix = made.get(key)
         if matrix is not None:
             model.set_submodule(name, replacement(module, matrix))
