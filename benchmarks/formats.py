@@ -167,8 +167,8 @@ def child(arguments: list[str], **environment: str) -> dict[str, float] | str:
     )
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it ended early"])[-1][:70]
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    measured: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measured
 
 
 def main(argv: list[str]) -> dict[str, Any]:
