@@ -66,12 +66,12 @@ def without_backward(torch: Any, rng: Any) -> dict[str, Callable[[], Any]]:
     """For each name a function of nothing: what changes parameters, and random numbers."""
 
     def parameters() -> list[Any]:
-        found = []
+        every = []
         for shape in PARAMETERS:
             p = torch.nn.Parameter(torch.from_numpy(rng.standard_normal(shape, dtype="float32")))
             p.grad = torch.from_numpy(rng.standard_normal(shape, dtype="float32"))
-            found.append(p)
-        return found
+            every.append(p)
+        return every
 
     few = parameters()
     clip = torch.nn.utils.clip_grad_norm_
