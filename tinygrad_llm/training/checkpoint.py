@@ -136,7 +136,10 @@ class Checkpoint:
         except (SafeTensorsError, OSError) as error:
             raise StorageError(str(error)) from error
         except RuntimeError as error:
-            raise StorageError(f"{self.path} does not fit the model: {error}") from error
+            lines = str(error)
+            if len(lines) > 1500:  # a name for each weight of a large model
+                lines = f"{lines[:1500]}... ({len(lines) - 1500:,} more characters)"
+            raise StorageError(f"{self.path} does not fit the model: {lines}") from error
 
     def build_model(self) -> Module:
         """A new model of the class and config that were saved, with its weights, in eval mode.
