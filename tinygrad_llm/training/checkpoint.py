@@ -178,6 +178,8 @@ class Checkpoint:
             raise StorageError(str(error)) from error
         largest = max((n for name in file for n in file.shape(name)), default=0)
         sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(file)}
+        if any(name.endswith("pos_emb.weight") for name in file):  # a row for each position
+            sizes["context_length"] = largest
         configs = [config]
         while configs:
             fields = vars(configs.pop())
