@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
+    "loading": ("loading", "six ways to load a model: seconds and peak memory"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),

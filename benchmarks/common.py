@@ -49,15 +49,16 @@ def two_sides(
     parser: argparse.ArgumentParser, rounds: int | None = 3, sides: Sequence[str] = SIDES
 ) -> None:
     """Add the options of a benchmark that runs ours and PyTorch in processes of each side."""
-    parser.add_argument("--against", choices=["torch", "none"], default="torch")
+    against = ["torch", *(["torch-compile"] if "torch-compile" in sides else []), "none"]
+    parser.add_argument("--against", choices=against, default="torch")
     parser.add_argument("--rounds", type=int, default=rounds, help="fresh processes of each side")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
 
 
 def sides_of(options: argparse.Namespace, sides: Sequence[str] = SIDES) -> list[str]:
-    """The sides that take part: without PyTorch's after --against none."""
-    return [side for side in sides if side != "torch" or options.against == "torch"]
+    """The sides that take part: of PyTorch's the one that --against names, or none."""
+    return [side for side in sides if not side.startswith("torch") or side == options.against]
 
 
 def run_sides(

@@ -5,7 +5,8 @@
 Both have the same weights and must write the same tokens. Ours is `generation.generate`; PyTorch
 runs the same model with a cache that is allocated once, inference_mode and its own attention. The
 time of the first token includes the prompt; the rate is that of the tokens after it. `weights read`
-is the rate in bytes: every weight is read once per step.
+is the rate in bytes: every weight is read once per step. `of memory` is its share of the memory's
+bandwidth, which a copy of 128 MB on every core measures here; weights in a cache exceed it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ def measure(side: str, config: str, batches: list[int], prompt: int, new: int) -
             tokens.append(row.tolist())
         spent = np.diff(clock).tolist()
         measured[str(batch)] = {"first": spent[0], "later": spent[1:], "tokens": tokens}
-    return {"batches": measured, "peak": machine.peak_memory()}
+    from tinygrad_llm.arrays.parallel import thread_count
+    from tinygrad_llm.study.doctor.child import bandwidth
+
+    peak = machine.peak_memory()
+    return {"batches": measured, "peak": peak, "bandwidth": bandwidth(thread_count())}
 
 
 def main(argv: list[str]) -> dict[str, Any] | None:
@@ -122,8 +127,9 @@ def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, An
     print(
         f"\n{options.config}: {options.new} tokens after a prompt of {options.prompt}, greedy\n\n"
         f"{'batch':>5}  {'':6}{'first token':>13}{'ms/token':>12}{'tokens/s':>10}"
-        f"{'weights read':>14}{'ratio':>8}"
+        f"{'weights read':>14}{'of memory':>11}{'ratio':>8}"
     )
+    bandwidth = max(r["bandwidth"] for side in sides for r in rounds[side])  # GB/s
     batches: dict[str, Any] = {}
     for batch in map(str, options.batch):
         row: dict[str, Any] = {}
@@ -132,12 +138,13 @@ def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, An
             step = statistics.median(t for run in runs for t in run["later"])
             row[side] = {
                 "first": statistics.median(run["first"] for run in runs), "step": step,
-                "tokens_per_second": int(batch) / step,
+                "tokens_per_second": int(batch) / step, "share": read / step / 1e9 / bandwidth,
             }  # fmt: skip
             ratio = f"{row[side]['step'] / row['ours']['step']:8.2f}"
             print(
                 f"{batch:>5}  {side:6}{row[side]['first'] * 1e3:10.1f} ms{step * 1e3:12.2f}"
-                f"{int(batch) / step:10.1f}{read / step / 1e9:9.1f} GB/s{ratio}"
+                f"{int(batch) / step:10.1f}{read / step / 1e9:9.1f} GB/s"
+                f"{row[side]['share']:10.0%} {ratio}"
             )
         batches[batch] = row
         if len(sides) == 2:
@@ -153,4 +160,5 @@ def summary_of(options: Any, rounds: dict[str, list], here: Any) -> dict[str, An
         print("ratio: PyTorch's time over ours; above 1 ours is faster")
     seconds = {f"{side}: a token, batch {b}": batches[b][side]["step"]
                for b in batches for side in sides}  # fmt: skip
-    return {"config": options.config, "machine": here, "batches": batches, "seconds": seconds}
+    return {"config": options.config, "machine": here, "batches": batches, "seconds": seconds,
+            "bandwidth": bandwidth}  # fmt: skip

@@ -6,6 +6,9 @@ GFLOP/s is shown for ops that are made of matrix products and counts useful ones
 scores that attention computes a second time in backward and without the masked half.
 linear_cross_entropy computes its gradients in forward, while it has the logits. `between ops` is
 the remaining wall time: the engine's loop, sums of gradients, calls of modules.
+
+The floor is what the step's products take, each timed alone at its own shape (attention's too), and
+the bytes that AdamW and the embeddings must move, over the machine's measured bandwidth.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from . import common, machine
+from . import common, floor, machine
 from .configs import CONFIGS, flops_per_step
 from .step import training_of
 
@@ -127,11 +130,8 @@ def show(config: str, profile: dict[str, Any], sgemm: float) -> None:
     print(_row("all ops and between", "", phases["forward"], phases["backward"], total))
     print(_row("optimizer (AdamW)", "", phases["optimizer"], None, total))
     print(_row("zero_grad", "", phases["zero_grad"], None, total))
-    floor = flops / (sgemm * 1e9)
-    print(
-        f"\nthe floor: these products at the machine's {sgemm:.0f} GFLOP/s take "
-        f"{floor * 1e3:.1f} ms; the rest is {(total - floor) * 1e3:.1f} ms"
-    )
+    print()
+    floor.show(profile["floor"], total)
 
 
 def _row(name: str, calls: Any, forward: float, backward: float | None, total: float) -> str:
@@ -149,9 +149,12 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--config", choices=CONFIGS, default="char")
     parser.add_argument("--steps", type=int, default=0, help="steps that count")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--side", choices=["ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["ours", "floor"], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     steps = options.steps or {"char": 15, "mini": 10, "gpt2": 4}[options.config]
+    if options.side == "floor":
+        print(json.dumps(floor.least_time(*floor.calls_of(options.config))))
+        return None
     if options.side:
         print(json.dumps(measure(options.config, steps)))
         return None
@@ -163,6 +166,10 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         threads=options.threads,
     )  # fmt: skip
     result = summary_of(measured["rounds"])
+    result["floor"] = machine.run_child(
+        "benchmarks", "profile", "--config", options.config, "--side", "floor",
+        threads=options.threads,
+    )  # fmt: skip
     show(options.config, result, here["sgemm"])
     seconds = {p: result["phases"][p] for p in ("forward", "backward", "optimizer")}
     return {"config": options.config, "machine": here, "seconds": seconds, "peak": measured["peak"],

@@ -162,7 +162,7 @@ def measure(side: str, seconds: float) -> dict[str, float]:
         torch.set_num_threads(1)
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
-    times = {name: _least(call, seconds, 200) for name, call in calls(torch).items()}
+    times = {name: _least(call, seconds, 40) for name, call in calls(torch).items()}
     return times | {
         name: _least(lambda loop=loop: loop(torch), 10 * seconds, 1)  # type: ignore[misc]
         for name, loop in LOOPS.items()

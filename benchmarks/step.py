@@ -12,13 +12,24 @@ WARM_UP = {"cpu": 2, "cuda": 5}  # steps; kernels are compiled, a graph is captu
 
 
 def training_of(side: str, config: str, device: str = "cpu") -> tuple[Any, Any, Any, Any, Any]:
-    """(library, model, AdamW, idx, targets) of "ours" or "torch"."""
+    """(library, model, AdamW, idx, targets) of a side.
+
+    "ours", "numpy" (ours without compiled loops), "torch" (eager), or "torch-compile".
+    """
     sizes = (GPU_CONFIGS if device == "cuda" else CONFIGS)[config]
-    if side == "torch":
-        from .torch_gpt import training
-    else:
-        from .our_gpt import training
-    return training(sizes, device)
+    if side in ("ours", "numpy"):
+        from .our_gpt import training as ours
+
+        library, *rest = ours(sizes, device)
+        library.backends.loops.enabled = side == "ours"
+        return library, *rest  # type: ignore[return-value]
+    from .torch_gpt import training
+
+    library, model, *rest = training(sizes, device)
+    if side == "torch-compile":
+        mode = "reduce-overhead" if device == "cuda" else "default"
+        model.loss = library.compile(model.loss, mode=mode)
+    return library, model, *rest  # type: ignore[return-value]
 
 
 def stepping(

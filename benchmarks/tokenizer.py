@@ -7,9 +7,10 @@ Training is measured from the text to the merges, with the cutting into pieces, 
 textbook loop (text/textbook.py) runs twice: over every word of the text, and over each different
 word once with its count, which is half of our method already. All find the same merges.
 
-Encoding uses the trained vocabulary in both, first with an empty word cache, then with a filled
-one. Everything here runs in one thread, and seconds are processor time, which other processes on
-the machine change little. Runs that are compared alternate; of several runs the median counts.
+Encoding uses the trained vocabulary in all, first with an empty word cache, then with a filled
+one; "published" is the same vocabulary as a model's tokenizer.json describes it. Everything here
+runs in one thread, and seconds are processor time, which other processes on the machine change
+little. Runs that are compared alternate; of several runs the median counts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_llm.data import corpora
-from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.text import BPETokenizer, PipelineTokenizer
+from tinygrad_llm.text.letters import spell
 from tinygrad_llm.text.merges import Pair
 from tinygrad_llm.text.split import count_pieces, split
 from tinygrad_llm.text.textbook import join, textbook_merges
@@ -91,6 +93,23 @@ def measure_training(
     return BPETokenizer(merges["ours"]), times
 
 
+def published(tokenizer: BPETokenizer) -> PipelineTokenizer:
+    """The same merges, as the tokenizer.json of a published model describes them."""
+    tokens = [spell(tokenizer.token_bytes(i)) for i in range(256 + len(tokenizer.merges))]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    return PipelineTokenizer(
+        {
+            "model": {
+                "type": "BPE",
+                "vocab": {token: i for i, token in enumerate(tokens)},
+                "merges": [[tokens[left], tokens[right]] for left, right in tokenizer.merges],
+            },
+            "pre_tokenizer": level,
+            "decoder": level,
+        }
+    )
+
+
 def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[str, float]:
     """Print and return the seconds of encoding the text, as list and array, against tiktoken."""
     encoding = tokenizer.to_tiktoken()
@@ -99,14 +118,23 @@ def measure_encoding(text: str, tokenizer: BPETokenizer, rounds: int) -> dict[st
         "the ids differ from tiktoken's"
     )
 
+    as_published = published(tokenizer)
+    assert as_published.encode(text) == tokenizer.encode(text), "a published file's ids differ"
+
     def cold() -> None:
         BPETokenizer(tokenizer.merges).encode(text)
+
+    def cold_published() -> None:
+        as_published._cache.clear()
+        as_published.encode(text)
 
     times = by_rounds(
         {
             "tiktoken, list": lambda: encoding.encode_ordinary(text),
             "ours, list, new tokenizer": cold,
             "ours, list": lambda: tokenizer.encode(text),
+            "published, list, empty cache": cold_published,
+            "published, list": lambda: as_published.encode(text),
             "tiktoken, array": lambda: encoding.encode_to_numpy(text),
             "ours, array": lambda: tokenizer.encode_to_array(text),
         },

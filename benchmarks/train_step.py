@@ -1,12 +1,15 @@
 """A training step of a GPT, ours and PyTorch eager's alternately, each in fresh processes.
 
     python -m benchmarks train-step --config char --against torch
-    python -m benchmarks train-step --device cuda --precision tf32 --against torch
+    python -m benchmarks train-step --config char --threads 1 --without-loops
+    python -m benchmarks train-step --device cuda --precision tf32 --against torch-compile
 
 Both do the same: forward, cross-entropy over the vocabulary, backward, AdamW (fused in PyTorch), on
 random tokens, weights tied, no dropout. PyTorch runs its own scaled_dot_product_attention.
 
-On a CPU every step is timed by itself, and the peak is the most that the process has held.
+On a CPU every step is timed by itself, and the peak is the most that the process has held. With
+--without-loops a third side is ours in NumPy alone, without the compiled loops of ops/loops.
+--against torch-compile compiles PyTorch's loss (on a GPU with mode "reduce-overhead").
 
 On a GPU ten steps are timed together, with one synchronisation. Precision: float32; tf32 (float32
 with products in TF32); bfloat16 (autocast with float32 weights). Memory is the most that arrays
@@ -27,6 +30,8 @@ from . import common, machine
 from .configs import CONFIGS, GPU_CONFIGS, flops_per_step
 from .step import WARM_UP, stepping, training_of
 
+SIDES = ("ours", "numpy", "torch", "torch-compile")
+NAMES = {"torch": "PyTorch eager", "torch-compile": "compiled PyTorch"}
 PRECISIONS = ("float32", "tf32", "bfloat16")
 STEPS = {"char": 20, "mini": 12, "gpt2": 4}  # timed in each process on a CPU; 30 on a GPU
 TOGETHER = {"cpu": 1, "cuda": 10}  # steps timed at a time
@@ -39,7 +44,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     step = stepping(torch, *rest, precision=options.precision)
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
-        if options.graph and options.side == "ours":
+        if options.graph and options.side in ("ours", "numpy"):
             step = torch.cuda.graphed(step)
     losses = [step().item() for _ in range(WARM_UP[device])]
     times = []
@@ -53,7 +58,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         memory = gpu_memory(torch, step, losses)
     else:
         memory = {"peak": machine.peak_memory()}
+        if options.side.startswith("torch"):
+            memory["sgemm"] = torch_sgemm(torch)
     return {"times": times, "losses": losses, **memory}
+
+
+def torch_sgemm(torch: Any, n: int = 2048) -> float:
+    """GFLOP/s of PyTorch's n x n float32 product."""
+    a = torch.ones(n, n)
+    times = []
+    for _ in range(12):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / statistics.median(times[2:]) / 1e9
 
 
 def gpu_memory(torch: Any, step: Callable[[], Any], losses: list[float]) -> dict[str, Any]:
@@ -87,17 +105,23 @@ def on_cpu(options: argparse.Namespace, rounds: Callable[[], dict[str, list]]) -
     flops = flops_per_step(config)
     summary: dict[str, Any] = {"config": options.config, "machine": here, "flops": flops}
     print(f"\n{options.config}: {config.n_tokens} tokens and {flops / 1e9:.0f} GFLOP per step\n")
-    print(f"{'':6}{'ms/step':>10}{'tokens/s':>11}{'GFLOP/s':>9}{'of sgemm':>10}{'peak MB':>9}")
+    print(f"{'':14}{'ms/step':>10}{'tokens/s':>11}{'GFLOP/s':>9}{'of sgemm':>10}{'peak MB':>9}")
     for side, runs in results.items():
         row = summary[side] = row_of(runs, config.n_tokens)
         row["gflops"] = flops / row["seconds"] / 1e9
         print(
-            f"{side:6}{row['seconds'] * 1e3:10.1f}{row['tokens_per_second']:11.0f}"
+            f"{side:14}{row['seconds'] * 1e3:10.1f}{row['tokens_per_second']:11.0f}"
             f"{row['gflops']:9.0f}{row['gflops'] / here['sgemm']:10.0%}{row['peak'] / 1e6:9.0f}"
         )
-    if "torch" in results:
-        summary["ratio"] = summary["torch"]["seconds"] / summary["ours"]["seconds"]
-        print(f"\nratio: {summary['ratio']:.2f} times PyTorch eager's speed")
+    if options.against in results:
+        theirs = summary[options.against]["seconds"]
+        summary["ratio"] = theirs / summary["ours"]["seconds"]
+        print(f"\nratio: {summary['ratio']:.2f} times the speed of {NAMES[options.against]}")
+        if "numpy" in results:
+            summary["ratio_numpy"] = theirs / summary["numpy"]["seconds"]
+            print(f"without loops: {summary['ratio_numpy']:.2f}")
+        print(f"products at the libraries' own rates: sgemm 2048 {here['sgemm']:.0f} GFLOP/s here, "
+              f"{results[options.against][0]['sgemm']:.0f} in PyTorch")  # fmt: skip
     return summary
 
 
@@ -110,20 +134,21 @@ def on_gpu(options: argparse.Namespace, rounds: Callable[[], dict[str, list]]) -
     graph = ", ours as a CUDA graph" if options.graph else ""
     print(f"{results['ours'][0]['gpu']}, {options.config}, {options.precision}: "
           f"{tokens} tokens per step{graph}")  # fmt: skip
-    print(f"{'':6}{'ms/step':>9}{'tokens/s':>11}{'launched in':>13}{'peak MB':>9}{'pool MB':>9}"
+    print(f"{'':14}{'ms/step':>9}{'tokens/s':>11}{'launched in':>13}{'peak MB':>9}{'pool MB':>9}"
           f"{'grown':>7}{'first loss':>12}{'last':>9}")  # fmt: skip
     for side, runs in results.items():
         row = summary[side] = row_of(runs, tokens)
         reserved, grown = (max(r[k] for r in runs) for k in ("reserved", "grown"))
-        print(f"{side:6}{row['seconds'] * 1e3:9.2f}{row['tokens_per_second']:11.0f}"
+        print(f"{side:14}{row['seconds'] * 1e3:9.2f}{row['tokens_per_second']:11.0f}"
               f"{runs[0]['launched'] * 1e3:10.2f} ms{row['peak'] / 1e6:9.0f}{reserved / 1e6:9.0f}"
               f"{grown / 1e6:7.0f}{runs[0]['losses'][0]:12.4f}{runs[0]['losses'][-1]:9.4f}"
               )  # fmt: skip
-    if "torch" in results:
-        summary["ratio"] = summary["torch"]["seconds"] / summary["ours"]["seconds"]
-        memory = summary["ours"]["peak"] / summary["torch"]["peak"]
-        print(f"ratio: {summary['ratio']:.2f} times PyTorch eager's speed, {memory:.2f} times its "
-              "memory")  # fmt: skip
+    if options.against in results:
+        theirs = summary[options.against]
+        summary["ratio"] = theirs["seconds"] / summary["ours"]["seconds"]
+        memory = summary["ours"]["peak"] / theirs["peak"]
+        print(f"ratio: {summary['ratio']:.2f} times the speed of {NAMES[options.against]}, "
+              f"{memory:.2f} times its memory")  # fmt: skip
     return summary
 
 
@@ -143,7 +168,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="on a GPU")
     parser.add_argument("--graph", action="store_true", help="replay our step as a CUDA graph")
     parser.add_argument("--profile", action="store_true", help="GPU time of each op, ours alone")
-    common.two_sides(parser, rounds=None)
+    parser.add_argument("--without-loops", action="store_true", help="ours in NumPy alone too")
+    common.two_sides(parser, rounds=None, sides=SIDES)
     options = parser.parse_args(argv)
     on_cuda = options.device == "cuda"
     options.config = options.config or ("gpt2" if on_cuda else "char")
@@ -168,10 +194,12 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         print(json.dumps(measure(options)))
         return None
     more = ["--graph"] if options.graph else []
+    sides = [side for side in common.sides_of(options, SIDES)
+             if side != "numpy" or options.without_loops]  # fmt: skip
 
     def rounds() -> dict[str, list]:
         return common.run_sides(
-            "train-step", common.sides_of(options), options.rounds, "--device", options.device,
+            "train-step", sides, options.rounds, "--device", options.device,
             "--config", options.config, "--precision", options.precision, "--steps", options.steps,
             *more, threads=options.threads,
         )  # fmt: skip

@@ -639,6 +639,26 @@ def _conv1d(d: Draw) -> Call:
 row(ops.Conv1d, _conv1d, twin=True)
 
 
+def _grouped_mm(d: Draw) -> Call:
+    counts = [d.size(0, 3) for _ in range(d.size(1, 4))]
+    k, m = d.size(1, 4), d.size(1, 4)
+    return [d.real((sum(counts), k)), d.real((len(counts), k, m)), np.cumsum(counts)], {}
+
+
+row(ops.GroupedMm, _grouped_mm, twin=True)
+
+
+def _gated_delta_rule(d: Draw) -> Call:
+    shape = (d.size(1, 2), d.size(1, 2), d.size(1, 7))
+    K, D = d.size(1, 3), d.size(1, 3)
+    numbers = [d.real((*shape, n)) * 0.5 for n in (K, K, D)]
+    decay, beta = -d.real(shape, "positive") * 0.2, d.real(shape, "positive") * 0.3
+    return [*numbers, decay, beta], {"chunk": d.one_of(1, 2, 4, 64)}
+
+
+row(ops.GatedDeltaRule, _gated_delta_rule, twin=True)
+
+
 def _dropout(d: Draw) -> Call:
     p = d.one_of(0.0, 0.1, 0.5, 1.0)
     x = d.real(d.shape())

@@ -21,6 +21,10 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 import strict_array
 
+from tinygrad_llm import ops
+
+ops.load_all()  # every test module finds all ops in engine.OPS, whichever was imported before
+
 _COMMON = {
     "deadline": None,  # a machine shared with others is sometimes slow
     "derandomize": True,  # the same examples in every run: a failure comes from the change
@@ -111,10 +115,11 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if os.environ.get("TINYGRAD_LLM_REQUIRE_LOOPS"):
             pytest.fail(f"the compiled loops are required: {twins.large.missing}")
         pytest.skip(str(twins.large.missing))
-    from tinygrad_llm.ops.loops import compiling
+    from tinygrad_llm.ops.loops import arithmetic, compiling
 
     monkeypatch.setattr(twins.large, "least", 0)
     monkeypatch.setattr(compiling, "SHARE", 4)
+    monkeypatch.setattr(arithmetic, "WORTH", 0)
     monkeypatch.setattr(parallel, "_threads", 2)
     yield
 

@@ -41,7 +41,7 @@ cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
 amp  _dynamo
 cuda.amp  compiler
 cuda
-backends  distributions
+backends  distributions  jit  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing
 layers
@@ -70,7 +70,7 @@ SEES_ONLY = {
     "ops": "arrays autograd",
     "optim": "arrays autograd tensor",
     "utils": "arrays autograd distributed functions random tensor",
-    "text": "files",
+    "text": "files weights weights.formats",
     "data": "files random tensor",
 }
 # Modules that use the public face, `import tinygrad_llm`, as a reader's program does.

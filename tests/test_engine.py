@@ -970,3 +970,25 @@ def test_a_table_adds_to_the_gradient_that_is_there():
         tinygrad_llm.from_numpy(ids), held, padding_idx=int(ids[0, 0])
     ).sum().backward()
     assert not held.grad.array[ids[0, 0]].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_a_large_table_gets_the_same_gradient_watched_or_not(dtype, numpy_or_loops):
+    """The rows of an id are added up before their sum reaches the gradient."""
+    rng = np.random.default_rng(1)
+    table = rng.standard_normal((2000, 24)).astype(dtype)
+    ids = np.r_[rng.integers(0, 2000, 900), rng.integers(0, 5, 800)]
+    upstream = tinygrad_llm.from_numpy(rng.standard_normal((2, 1700, 24)).astype(dtype))
+
+    def gradient(walk):
+        w = tinygrad_llm.tensor(table, requires_grad=True)
+        for i in range(2):
+            x = tinygrad_llm.nn.functional.embedding(tinygrad_llm.from_numpy(ids), w)
+            walk((x * upstream[i]).sum())
+        return w.grad.array
+
+    def step(loss):
+        for _ in backward_steps(loss):
+            pass
+
+    np.testing.assert_array_equal(gradient(lambda loss: loss.backward()), gradient(step))

@@ -11,6 +11,7 @@ import json
 import linecache
 import os
 import random
+import tempfile
 import time
 import tracemalloc
 import zipfile
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizer_files
 from mutations import change_bytes, change_json
 
 import tinygrad_llm as torch
@@ -34,6 +36,7 @@ from tinygrad_llm.training.presets import PretrainOptions
 from tinygrad_llm.training.settings import read_config
 from tinygrad_llm.weights import SafeTensorsError
 from tinygrad_llm.weights import save as safetensors
+from tinygrad_llm.weights.formats import gguf
 
 PACKAGE = os.path.dirname(torch.__file__) + os.sep
 SECONDS, BYTES, LETTERS = 20.0, 500e6, 3000  # of one file: time (5 s on a quiet machine), memory
@@ -125,6 +128,19 @@ def new_structure(data: bytes, rng) -> bytes:
     return safetensors({"w": X}, {"tinygrad_llm.structure": change_json(text, rng)})
 
 
+def gguf_file() -> bytes:
+    metadata = {"a.b": "text", "n": 5, "list": ["x", "yy"], "numbers": [1, 2], "f": 0.5}
+    rows = np.arange(64, dtype=np.float32).reshape(2, 32)
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = gguf.pending({"w": rows, "q": rows}, ["F32", "Q4_1"])
+        return gguf.write(Path(folder) / "a.gguf", metadata, tensors).read_bytes()
+
+
+def use_gguf(data: bytes):
+    file = gguf.GGUFFile.from_bytes(data)
+    return dict(file.metadata), dict(file)
+
+
 BYTES_READERS = {
     "torch.save, any byte": (saved_file, change_bytes, load),
     "torch.save, its byte code": (saved_file, new_code, load),
@@ -133,6 +149,7 @@ BYTES_READERS = {
         lambda: safetensors({"w": X, "n": X[0]}, {"format": "pt"}), new_header, load,
     ),
     "the first form, its structure": (first_form, new_structure, load),
+    "GGUF, any byte": (gguf_file, change_bytes, use_gguf),
 }  # fmt: skip
 
 
@@ -143,7 +160,7 @@ def test_damaged_bytes(reader, count):
     read(whole)
     for seed in range(count):
         data = change(whole, random.Random(seed))
-        ends_well(lambda: read(data), (RuntimeError,), f"{reader}, seed {seed}")  # noqa: B023
+        ends_well(lambda: read(data), (RuntimeError, gguf.GGUFError), f"{reader}, seed {seed}")  # noqa: B023
 
 
 TEXT = "the cat sat on the mat, and the dog? It's there -- again. " * 5
@@ -241,6 +258,10 @@ def progress(folder: Path) -> Path:
 
 BAD = (ValueError, OSError)
 FILE_READERS = {
+    **{name: (write, tokenizer_files.use, BAD) for name, write in tokenizer_files.WRITERS.items()},
+    "GGUF's BPE": (tokenizer_files.metadata("gpt2"), tokenizer_files.use_metadata, BAD),
+    "GGUF's scores": (tokenizer_files.metadata("llama"), tokenizer_files.use_metadata, BAD),
+    "tokenizer_config.json": (tokenizer_files.config, tokenizer_files.use_config, BAD),
     "BPE tokenizer": (tokenizer("bpe"), use_tokenizer, BAD),
     "character tokenizer": (tokenizer("char"), use_tokenizer, BAD),
     "word tokenizer": (tokenizer("words"), use_tokenizer, BAD),

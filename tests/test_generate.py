@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
-from tinygrad_llm import nn
+from tinygrad_llm import nn, testing
 from tinygrad_llm.generation import generate, generate_steps, next_token, top_k_filter, top_p_filter
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.random import Generator
@@ -451,3 +451,21 @@ def test_tokens_outside_the_vocabulary_and_nan(model):
         generate(model, [13], 1)
     with pytest.raises(RuntimeError, match="logits are NaN"):
         generate(Always(math.nan, 0.0), [0], 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 9, 50])
+@pytest.mark.parametrize("prompts", [[list(range(9))], [list(range(9)), [3, 1], [5, 6, 7, 8, 9]]])
+def test_a_prompt_in_chunks_is_continued_as_in_whole(prompts, chunk):
+    tg.manual_seed(1)
+    model = GPT(GPTConfig(12, 20, 16, 2, 2, drop_rate=0.0)).eval()
+    for new in (4, 30):  # within the context, and beyond it
+        expected = generate(model, prompts, new, return_logprobs=True)
+        result = generate(model, prompts, new, return_logprobs=True, prefill_chunk=chunk)
+        assert result.ids.tolist() == expected.ids.tolist()
+        testing.assert_close(result.logprobs, expected.logprobs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk, error", [(0, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_prefill_chunk_must_be_a_positive_integer(chunk, error):
+    with pytest.raises(error, match="prefill_chunk"):
+        generate(GPT(GPTConfig(12, 20, 16, 2, 1)), [1], 1, prefill_chunk=chunk)

@@ -262,3 +262,20 @@ def test_the_switch_of_a_model():
     assert not model.gradient_checkpointing and "gradient_checkpointing" not in str(
         model.state_dict().keys()
     )
+
+
+@pytest.mark.parametrize("index", [[2, 0, 2], ([1, 0], [2, 2]), (slice(None), [0, 0])], ids=str)
+def test_arrays_of_an_index_are_computed_again(index):
+    """Index and IndexPut keep their index's arrays, which are dropped and computed again."""
+    grads = []
+    for run in (lambda f, x: f(x), checkpoint):
+        x = torch.arange(12.0).view(4, 3).requires_grad_()
+
+        def picked(x):
+            y = x * 1.0
+            y[index] = y[index] * 3.0
+            return y[index] * x[index]
+
+        run(picked, x).sum().backward()
+        grads.append(x.grad.tolist())
+    assert grads[0] == grads[1]

@@ -110,11 +110,31 @@ WRONG = {
         ("silu(gate) * up", "silu(gate) + up", "[sum for the product]"),
         ("2 * hidden, bias=False", "2 * hidden", "its parameters are"),
     ],
+    "mixture_of_experts": [
+        ("weights / weights.sum(dim=-1, keepdim=True), chosen", "weights, chosen",
+         "divided by the sum of the chosen"),
+        (" * weights[token, place].unsqueeze(-1)", "", "[weights not applied]"),
+        ("sorted(set(chosen.flatten().tolist()))", "range(len(self.down))", "but [0, 1, 2"),
+        ("self.router(x), dim=-1), self.k, dim=-1)",
+         "self.router(x), dim=-1), self.k, dim=-1, largest=False)", "the largest probabilities"),
+    ],
+    "delta_memory": [
+        ("v - (state * k.unsqueeze(-1)).sum(dim=-2)", "v", "what is missing"),
+        (" * torch.exp(decay).unsqueeze(-1).unsqueeze(-1)", "", "forget by exp(decay)"),
+        ("missing * beta.unsqueeze(-1)", "missing", "beta·(k·q)·v"),
+        ("return (self.state * q", "return (state * q", "read after writing"),
+    ],
     "offset_rms_norm": [
         ("torch.zeros(dim)", "torch.ones(dim)", "w starts at zero"),
         ("(1.0 + self.weight)", "self.weight", "[offset forgotten]"),
         ("(x * x).mean(-1", "(x * x).sum(-1", "[sum for the mean]"),
         ("(x * x).mean(-1", "((x - x.mean(-1, keepdim=True)) ** 2).mean(-1", "[mean subtracted]"),
+    ],
+    "int8_layers": [
+        ("dim=1, keepdim=True) / 127", "dim=1, keepdim=True) / 128", "one for each row"),
+        ("torch.round(weight / self.scale)", "(weight / self.scale)", "round, do not cut"),
+        (".to(torch.int8)", "", "keep them as torch.int8"),
+        ("* self.rows.scale[ids]", "* self.rows.scale[0]", "pick codes and scales"),
     ],
     "chunked_loss": [
         ("(targets != ignore_index).sum()", "len(targets)", "by the targets that count"),

@@ -311,7 +311,7 @@ def test_built_again_from_json(known):
 
 def test_what_the_registry_does_not_know(known):
     assert registry.describe(nn.Linear(1, 1)) is None and registry.of(nn.Linear(1, 1)) is None
-    with pytest.raises(KeyError, match="a model 'os' is not known here; there are GPT, GPTClass"):
+    with pytest.raises(KeyError, match="a model 'os' is not known here; there are GPT, .*GPTClass"):
         registry.find("os")
     for wrong in ({}, {"class": "GPT"}, 3, "GPT", None):
         with pytest.raises(ValueError, match="a class and a config, got"):

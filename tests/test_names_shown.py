@@ -122,7 +122,7 @@ def test_names_of_the_package_are_not_taken_for_others():
     names = {*dir(torch), *dir(nn), *dir(F), *names_of(torch.Tensor), *dir(torch.optim)}
     allowed = {"conv1d", "Conv1d", "BatchNorm1d", "is_sparse", "to_dense", "unfold",
                "NonDynamicallyQuantizableLinear", "is_quantized", "sparse",
-               "is_sparse_csr"}  # fmt: skip
+               "is_sparse_csr", "jit"}  # fmt: skip
     assert not {name for name in names if not_done(name)} - allowed
 
 

@@ -95,7 +95,7 @@ from .functions.elementary import (
     tanh,
     xlogy,
 )
-from .functions.index import narrow, select
+from .functions.index import narrow, narrow_copy, select
 from .functions.linalg import (
     addmm,
     baddbmm,
@@ -128,10 +128,12 @@ from .functions.properties import is_complex, is_floating_point, is_nonzero, is_
 from .functions.reductions import (
     amax,
     amin,
+    aminmax,
     argmax,
     argmin,
     cumsum,
     diff,
+    dist,
     max,
     mean,
     min,
@@ -163,6 +165,8 @@ from .functions.selection import (
     clamp,
     clamp_max,
     clamp_min,
+    fmax,
+    fmin,
     masked_fill,
     maximum,
     minimum,
@@ -231,8 +235,8 @@ multiply, subtract, absolute = mul, sub, abs
 
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends compiler cuda data distributed distributions files "
-    "finetune functions generation layers linalg models multiprocessing nn ops optim random "
-    "serialization study testing text training utils version weights"
+    "finetune functions generation jit layers linalg models multiprocessing nn ops optim profiler "
+    "random serialization special study testing text training types utils version weights"
 ).split()
 # Names that are imported when they are first used: the file, and what it has.
 _LATER = {
@@ -240,7 +244,7 @@ _LATER = {
     "autograd.finite_differences": "gradcheck",
     "backends.elsewhere": "accelerator mps mtia xpu",
     "cuda": "Event OutOfMemoryError Stream",
-    "functions.activation": "relu_",
+    "functions.activation": "celu hardshrink prelu relu_ selu threshold",
     "functions.complex_numbers": "complex conj imag polar real view_as_complex view_as_real",
     "functions.conv": "conv1d",
     "functions.creation.grids": "cartesian_prod combinations meshgrid",
@@ -259,7 +263,7 @@ _LATER = {
     ),
     "functions.linear_algebra": "det inverse logdet slogdet",
     "functions.norm": "cosine_similarity layer_norm rms_norm",
-    "functions.order": "argsort median quantile sort topk",
+    "functions.order": "argsort kthvalue median msort nanmedian quantile sort topk",
     "functions.properties": "detach is_conj is_neg is_same_size is_signed",
     "functions.random": (
         "Generator bernoulli default_generator get_rng_state initial_seed manual_seed multinomial "
@@ -309,7 +313,16 @@ if _TYPE_CHECKING:
     )
     from .functions.linear_algebra import det, inverse, logdet, slogdet
     from .functions.norm import cosine_similarity, layer_norm, rms_norm
-    from .functions.order import argsort, median, quantile, sort, topk
+    from .functions.order import (
+        argsort,
+        kthvalue,
+        median,
+        msort,
+        nanmedian,
+        quantile,
+        sort,
+        topk,
+    )
     from .functions.random import (
         Generator,
         bernoulli,

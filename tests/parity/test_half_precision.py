@@ -196,6 +196,34 @@ row("conv1d", SUMMED, lambda L, F, x, w, b: F.conv1d(x, w, b, padding=2, dilatio
     (3, 6, 40), (10, 6, 3), (10,), backward=STORED)  # fmt: skip
 row("conv1d", SUMMED, lambda L, F, x, w: F.conv1d(x, w, padding=3, groups=30),
     (3, 30, 40), (30, 1, 4), label="depthwise", backward=STORED)  # fmt: skip
+
+
+def _grouped(L: Any, F: Any, x: Any, w: Any) -> Any:
+    ends = L.tensor([7, 7, 64], dtype=L.int32)
+    if L is tg:
+        return F.grouped_mm(x, w, offs=ends)
+    return L.cat([x[:7] @ w[0], x[7:] @ w[2]])  # PyTorch's own sums in bfloat16 on some CPUs
+
+
+def _delta_rule(L: Any, F: Any, q: Any, k: Any, v: Any, g: Any, beta: Any) -> Any:
+    """In float32 and rounded once; PyTorch has the steps only."""
+    g, beta = -g.abs(), beta.sigmoid()
+    if L is tg:
+        return F.gated_delta_rule(q, k * 0.25, v, g, beta)
+    dtype = v.dtype
+    q, k, v, g, beta = (x.float() for x in (q, k * 0.25, v, g, beta))
+    state, rows = L.zeros(2, 3, 8, 4), []
+    for t in range(v.shape[2]):
+        state = state * g[:, :, t, None, None].exp()
+        missing = v[:, :, t] - (state * k[:, :, t, :, None]).sum(-2)
+        state = state + k[:, :, t, :, None] * (missing * beta[:, :, t, None])[:, :, None]
+        rows.append((state * q[:, :, t, :, None]).sum(-2))
+    return L.stack(rows, 2).to(dtype)
+
+
+row("grouped_mm", SUMMED, _grouped, (64, 30), (3, 30, 50))
+row("gated_delta_rule", SUMMED, _delta_rule, (2, 3, 20, 8), (2, 3, 20, 8), (2, 3, 20, 4),
+    (2, 3, 20), (2, 3, 20))  # fmt: skip
 row("linear", SUMMED, lambda L, F, x, w, b: F.linear(x, w, b), (4, 33, 300), (50, 300), (50,))
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(
     q, k, v), *[(2, 3, 40, 16)] * 3)  # fmt: skip

@@ -25,7 +25,8 @@ ELSEWHERE = set(
     "relu leaky_relu elu gelu silu softplus logsigmoid softmax log_softmax layer_norm rms_norm "
     "linear embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
     "nll_loss mse_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div pad "
-    "write_view read_view move conv1d solve logabsdet".split()
+    "write_view read_view move conv1d grouped_mm gated_delta_rule "
+    "solve logabsdet".split()
 )
 
 pytestmark = [

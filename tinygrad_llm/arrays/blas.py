@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["can_hold", "one_thread", "product", "set_threads"]
+__all__ = ["FEW", "can_hold", "one_thread", "product", "set_threads"]
+
+FEW = 8192  # numbers whose product with a vector OpenBLAS computes on one thread anyway
 
 
 @functools.cache

@@ -35,7 +35,6 @@ __all__ = [
     "move",
     "on_first_gpu_use",
     "on_gpu",
-    "quiet",
     "range_on_gpu",
     "settings",
     "to_numpy",
@@ -45,9 +44,6 @@ __all__ = [
 ]
 
 NUMPY_TYPES = (np.ndarray, np.generic)
-
-# A decorator for forward: 1/0 is infinite and log(−1) is NaN without a warning, as in PyTorch.
-quiet = np.errstate(all="ignore")
 
 on_first_gpu_use: list[Callable[[], None]] = []  # called once, when CuPy is first used
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,14 +12,25 @@ from .devices import to_numpy, xp_of
 from .memory import is_array
 from .twins import cpu_twins, twins
 
-__all__ = ["index_add", "is_basic", "extreme_at", "multiply_at", "scatter_add_rows", "take_along"]
+__all__ = [
+    "extreme_at",
+    "has_arrays",
+    "index_add",
+    "is_basic",
+    "multiply_at",
+    "row_starts",
+    "scatter_add_rows",
+    "stable_order",
+    "take_along",
+]
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     """out[ids[i]] += rows[i] for every i, in place, where ids may repeat.
 
     out (V, C), ids (N) integers in [0, V), rows (N, C). `out[ids] += rows` would add only one row
-    of each repeated id.
+    of each repeated id. On the CPU the rows of an id are added up first, and their sum to out, so
+    that adding to `out` or to zeros makes no difference; in float16 one after another.
     """
     if not isinstance(out, np.ndarray):
         if twins.gpu is not None and twins.gpu.takes_scatter(out, ids, rows):
@@ -36,34 +48,45 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     if out.dtype == np.float16:  # rounded at each sum, as PyTorch and bfloat16's sums are
         np.add.at(out, ids, rows)
         return
-    order = np.argsort(ids, kind="stable")
+    order = ids.argsort(kind="stable")
     ordered = ids[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (number of distinct ids)
+    first = np.empty(n, bool)
+    first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    starts = first.nonzero()[0]  # (number of distinct ids)
     if len(starts) == n:  # no id repeats
         out[ids] += rows
         return
     out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
 
 
+def has_arrays(parts: tuple) -> bool:
+    """Whether one part of an index is an array."""
+    return np.ndarray in map(type, parts) or (not is_basic(parts) and any(map(is_array, parts)))
+
+
 def is_basic(index: Any) -> bool:
     """Whether an index has only integers, slices, None and ..., and so picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
+    if _BASIC.issuperset(map(type, parts)):
+        return True
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
+
+
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
 
 def index_add(out: Any, index: Any, values: Any) -> None:
     """out[index] += values in place, where the index may pick an element more than once."""
     first = index[0] if isinstance(index, tuple) and len(index) == 1 else index
-    if is_basic(index):
-        out[index] = values  # `out` is fresh zeros wherever this is called
-    elif is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
+    if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
         ids = first.reshape(-1)
         scatter_add_rows(
             out.reshape(rows, width), ids % rows if rows else ids, values.reshape(ids.size, width)
         )
-    elif is_array(first) and first.dtype.kind == "b":
-        out[first] = values
+    elif (is_array(first) and first.dtype.kind == "b") or is_basic(index):
+        out[index] = values  # `out` is fresh zeros wherever this is called
     else:
         xp_of(out).add.at(out, index, values)
 
@@ -91,10 +114,34 @@ def _combine_at(ufunc: np.ufunc, out: Any, index: Any, values: Any) -> None:
 
 def take_along(x: Any, ids: Any, dim: int) -> tuple:
     """The index tuple with which x[...] picks ids along dim; ids may be smaller in other dims."""
-    xp = xp_of(x)
-    grid = [
-        xp.arange(n).reshape([-1 if i == d else 1 for i in range(ids.ndim)])
-        for d, n in enumerate(ids.shape)
-    ]
-    grid[dim] = ids
-    return tuple(grid)
+    steps = _steps if type(x) is np.ndarray and ids.size < 1024 else _new_steps
+    xp, ndim = xp_of(x), ids.ndim
+    return tuple([ids if d == dim else steps(xp, n, d, ndim) for d, n in enumerate(ids.shape)])
+
+
+def _new_steps(xp: Any, n: int, dim: int, ndim: int) -> Any:
+    """0 … n − 1 along one of ndim dimensions: (1, ..., n, ..., 1)."""
+    return xp.arange(n).reshape([-1 if i == dim else 1 for i in range(ndim)])
+
+
+_steps = functools.lru_cache(256)(_new_steps)  # nobody writes into them
+
+
+def row_starts(x: Any) -> Any:
+    """Where the rows of a matrix begin, counted in elements: (N, C) -> (N). Not to be changed."""
+    n, width = x.shape
+    if type(x) is np.ndarray and n <= 1024:
+        return _starts(n, width)
+    return xp_of(x).arange(0, x.size, width)
+
+
+@functools.lru_cache(256)
+def _starts(n: int, width: int) -> np.ndarray:
+    return np.arange(0, n * width, width)
+
+
+def stable_order(x: Any, dim: int) -> Any:
+    """The positions that sort x along dim, equal elements in their order, NaN the largest."""
+    if type(x) is np.ndarray:
+        return x.argsort(dim, kind="stable")
+    return xp_of(x).argsort(x, axis=dim, kind="stable")

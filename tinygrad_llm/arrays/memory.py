@@ -8,9 +8,9 @@ import numpy as np
 
 from .meta import MetaArray, is_meta
 
-__all__ = ["address", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
+__all__ = ["address", "as_array", "generic", "is_array", "memory_key", "ndarray", "storage_of"]
 
-ndarray, generic = np.ndarray, np.generic
+ndarray, generic, as_array = np.ndarray, np.generic, np.asarray
 
 
 def is_array(value: Any) -> bool:
@@ -20,6 +20,12 @@ def is_array(value: Any) -> bool:
 
 def storage_of(array: Any) -> Any:
     """The array that owns the memory: `array` itself, or the one it is a view of."""
+    if type(array) is ndarray:  # as nearly always, in two steps
+        base = array.base
+        if base is None:
+            return array
+        if type(base) is ndarray and base.base is None:
+            return base
     base = None if type(array) is MetaArray else getattr(array, "base", None)
     while base is not None and (type(base) is ndarray or is_array(base)):
         array = base

@@ -13,7 +13,7 @@ to the sum of what the function returned for the blocks, here None, and not to t
     over_rows       functions of rows, (..., C)
     over_elements   element-wise functions, of arrays of any shape
     along           functions along one dimension: in blocks if it is the last one
-    over_blocks     functions of blocks that the caller chooses
+    over_blocks     functions of blocks that the caller chooses; over_row_blocks: of some rows
     each            what they are made of: a list of parts, shared among the cores
 """
 
@@ -34,7 +34,8 @@ import numpy as np
 
 from . import blas
 from .allocator import keep_memory
-from .devices import NUMPY_TYPES, quiet, xp_of
+from .devices import NUMPY_TYPES, xp_of
+from .silence import quiet
 from .threads import work_together
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "on_every_core",
     "over_blocks",
     "over_elements",
+    "over_row_blocks",
     "over_rows",
     "row_blocks",
     "set_thread_count",
@@ -115,9 +117,6 @@ MEMORY_BYTES = 1 << 26  # the same on a GPU, at least
 BLOCK_BYTES = 1536 * 1024  # of one array in a block of over_rows; smaller ones cost more overhead
 
 
-_FEW = 1024  # numbers whose products are too small for OpenBLAS to share among its threads
-
-
 def row_blocks(x: Any, n_bytes: int | None = None) -> list[slice]:
     """Slices of x's first axis of about n_bytes (CACHE_BYTES) each, and at least one row.
 
@@ -144,9 +143,16 @@ def over_rows(*arrays: Any) -> Decorator:
     return functools.partial(_run_over_rows, arrays)
 
 
-@quiet
 def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
-    rows = [a if a is None or a.ndim == 2 else _as_rows(a) for a in arrays]
+    first = arrays[0]
+    if type(first) is np.ndarray and first.size < blas.FEW:
+        return function(*_as_rows(arrays))
+    return _run_over_many_rows(arrays, function)
+
+
+@quiet
+def _run_over_many_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
+    rows = _as_rows(arrays)
     first = rows[0]
     n = len(first)
     if not isinstance(first, np.ndarray):
@@ -154,8 +160,6 @@ def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
     row_bytes = max([a.strides[0] if a.shape[1] else 0 for a in rows if a is not None])
     step = max(1, min(n, BLOCK_BYTES // max(abs(row_bytes), 1)))
     if n <= step:
-        if first.size < _FEW:
-            return function(*rows)
         with blas.one_thread:
             return function(*rows)
     cores = thread_count()
@@ -167,8 +171,14 @@ def _run_over_rows(arrays: Sequence[Any], function: Callable[..., Any]) -> Any:
     return functools.reduce(_add_up, _run_over_blocks(blocks, rows, function))
 
 
-def _as_rows(a: Any) -> Any:
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])  # (..., C) -> (N, C)
+def _as_rows(arrays: Sequence[Any]) -> list:
+    """Each array as a matrix, whose rows are its last axis: (..., C) -> (N, C); None stays None."""
+    return [
+        a if a is None or a.ndim == 2
+        else a[None] if a.ndim == 1  # (C) -> (1, C)
+        else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        for a in arrays
+    ]  # fmt: skip
 
 
 def _add_up(total: Any, part: Any) -> Any:
@@ -204,12 +214,15 @@ def along(dim: int, *arrays: Any) -> Decorator:
     """
 
     def run(function: Callable[..., Any]) -> None:
-        if not arrays[0].size:
+        first = arrays[0]
+        if not first.size:
             return
-        if dim in (-1, arrays[0].ndim - 1):
-            _run_over_rows(arrays, functools.partial(function, dim=-1))
+        if dim not in (-1, first.ndim - 1):
+            function(*arrays, dim)
+        elif type(first) is np.ndarray and first.size < blas.FEW:
+            function(*_as_rows(arrays), -1)
         else:
-            function(*arrays, dim=dim)
+            _run_over_many_rows(arrays, functools.partial(function, dim=-1))
 
     return run
 
@@ -222,6 +235,16 @@ def over_blocks(blocks: Sequence[Any], *arrays: Any) -> Decorator:
     decorated name is bound to the list of what the function returned.
     """
     return functools.partial(_run_over_blocks, blocks, arrays)
+
+
+def over_row_blocks(like: Any, *arrays: Any) -> Decorator:
+    """A decorator: over_blocks with blocks of like's rows that fit the cache, one if they are few.
+
+    The arrays may have any number of dimensions, of which the first is cut.
+    """
+    if type(like) is np.ndarray and like.size < blas.FEW:
+        return lambda function: [function(*arrays)]
+    return over_blocks(row_blocks(like), *arrays)
 
 
 def _run_over_blocks(
@@ -245,13 +268,16 @@ def times(a: Any, b: Any) -> Any:
 
 
 # ------------------------------------------------------------------------- parts, on every core
+_SMALL = 1024  # numbers whose products are too small for OpenBLAS to share among its threads
+
+
 def each(work: Callable[[Any], Any], parts: Sequence[Any], like: Any = None) -> list:
     """[work(part) for part in parts], on every core: NumPy releases the interpreter meanwhile.
 
     Which core does what differs from run to run; the order of the results does not. The parts
     follow one another on this core if `like` is an array on a GPU.
     """
-    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < _FEW:
+    if len(parts) == 1 and isinstance(like, np.ndarray) and like.size < _SMALL:
         return [work(parts[0])]
     if len(parts) < 2 or thread_count() == 1 or not isinstance(like, NUMPY_TYPES + (type(None),)):
         with blas.one_thread:

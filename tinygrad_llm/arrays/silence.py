@@ -1,20 +1,32 @@
 """NumPy's floating-point warnings, which PyTorch does not have: computing without them.
 
 1/0 is infinite and log(−1) is NaN here, in silence. NumPy keeps its settings in a context variable,
-so a function runs silently in a context in which they were set once. That costs a twentieth of
-entering np.errstate, and the caller's own settings stay as they are.
+and setting them for one call (np.errstate) costs more than many a small op. So each thread has a
+context in which they were set once, where the engine runs the ops; and where they are set already,
+a `quiet` function runs as it is. The caller's own settings stay as they are.
 """
 
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["already_silent", "silent"]
+__all__ = ["is_silent", "quiet", "silent", "silently"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_silent = contextvars.ContextVar("silent", default=False)
+is_silent = _silent.get  # is_silent(): whether NumPy's warnings are off here already
+
+
+def _switch_off() -> None:
+    np.seterr(all="ignore")
+    _silent.set(True)
 
 
 class _Silent(threading.local):
@@ -24,13 +36,30 @@ class _Silent(threading.local):
 
     def __init__(self) -> None:
         context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
+        context.run(_switch_off)
         self.run = context.run
 
 
 silent = _Silent()
 
 
-def already_silent(error: RuntimeError) -> bool:
-    """Whether silent.run failed because this thread is in its context: call the function itself."""
-    return str(error).startswith("cannot enter context")
+def silently(function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), such as a ufunc of NumPy's, without a warning."""
+    return function(*args) if is_silent() else silent.run(function, *args)
+
+
+def quiet(function: F) -> F:
+    """A decorator: 1/0 is infinite and log(−1) is NaN in the function without a warning."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if is_silent():
+            return function(*args, **options)
+        before = _silent.set(True)
+        try:
+            with np.errstate(all="ignore"):
+                return function(*args, **options)
+        finally:
+            _silent.reset(before)
+
+    return call  # type: ignore[return-value]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .devices import NUMPY_TYPES, quiet, xp_of
+from .devices import NUMPY_TYPES, xp_of
+from .silence import quiet
 
 __all__ = [
     "CDF_COEFFICIENTS",

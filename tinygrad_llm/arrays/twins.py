@@ -62,12 +62,20 @@ class CpuTwins:
     takes_scatter: Callable[[Any, Any, Any], bool] | None = None
     scatter_add_rows: Callable[[Any, Any, Any], None] | None = None  # out[ids[i]] += rows[i]
     takes_update: Callable[..., bool] | None = None  # an optimizer's: p, g and its state's arrays
-    adam: Callable[..., None] | None = None  # p, g, m, v and the numbers of one step
+    # p, g, the state's arrays (None for one that is not kept), and the numbers of one step
+    adam: Callable[..., None] | None = None
+    sgd: Callable[..., None] | None = None
+    rmsprop: Callable[..., None] | None = None
+    adagrad: Callable[..., None] | None = None
     takes_norm: Callable[[Sequence[Any]], bool] | None = None
     gradient_norm: Callable[[Sequence[Any]], Any] | None = None
     clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
-    normal: Callable[[Any, Any], None] | None = None  # (uniform bits, out): normal numbers
-    bernoulli: Callable[[Any, float, Any], None] | None = None  # (bits, p, out): a mask
+    decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
+    draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
+    normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers
+    uniforms: Callable[[Any, Any], None] | None = None  # (draws, out): in [0, 1)
+    coins: Callable[[Any, int, Any], None] | None = None  # (pairs of draws, below, out): a mask
+    product4: Callable[..., None] | None = None  # x·Wᵀ for W of 4 bits, see loops/quantized.py
 
     def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
         """Fill slots by name.

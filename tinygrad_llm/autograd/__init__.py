@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ..arrays.devices import asarray, quiet
+from ..arrays.devices import asarray
+from ..arrays.silence import quiet
 from ..tensor import Tensor, wrap
 from .engine import accumulate, backward_steps
 from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Function",
+    "Variable",
     "anomaly_mode",
     "backward",
     "detect_anomaly",
@@ -33,6 +35,22 @@ __all__ = [
     "set_detect_anomaly",
     "set_grad_enabled",
 ]
+
+
+class _IsTensor(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor)
+
+
+class Variable(metaclass=_IsTensor):
+    """The name of a tensor with a gradient before PyTorch 0.4: Variable(x) is a tensor of x's data.
+
+    isinstance(x, Variable) is true for every tensor.
+    """
+
+    def __new__(cls, data: Any, requires_grad: bool = False, volatile: Any = None) -> Any:
+        x = data.detach()
+        return x.requires_grad_() if requires_grad else x
 
 
 @quiet

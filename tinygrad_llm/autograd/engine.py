@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
-from ..arrays.devices import asarray, follow, gpus, on_gpu, quiet, use_gpu, xp_of
-from ..arrays.memory import generic, is_array, ndarray, storage_of
+from ..arrays.devices import asarray, follow, gpus, on_gpu, use_gpu, xp_of
+from ..arrays.memory import as_array, generic, is_array, ndarray, storage_of
 from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
-from ..arrays.silence import already_silent, silent
+from ..arrays.silence import is_silent, quiet, silent
 from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
@@ -92,11 +92,13 @@ class Op:
     retained: dict[int, Any] | None = None  # outputs whose .grad is wanted: weak references
     _sizes_named: ClassVar[bool]
     _shapes_checked: ClassVar[set]
+    _written: ClassVar[tuple]  # forward and backward, as the class's file has them
 
     def __init_subclass__(cls, listed: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
         cls._shapes_checked = set()
+        cls._written = cls.forward, cls.backward
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -175,7 +177,7 @@ class Op:
                 _check_shapes(cls, key)
         out = _forward(op, arrays, options)
         if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
-            out = asarray(out, out)
+            out = as_array(out)
         if type(out) is ndarray:  # one output, as nearly always
             if cls.in_rows and not out.flags.c_contiguous:
                 out = out.copy()
@@ -212,26 +214,26 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
 
             if on_meta.any_meta(arrays):
                 return on_meta.forward(op, arrays, options)
+        if is_silent():  # an op within an op
+            return op.forward(*arrays, **options)
         if options or len(arrays) != 2:
             return silent.run(op.forward, *arrays, **options)
         # without a tuple and a dict to unpack: a tenth of what a small op costs
         return silent.run(op.forward, arrays[0], arrays[1])
     except (ValueError, TypeError) as error:
         raise shapes.explained(op.name, op.signature, arrays, error) from error
-    except RuntimeError as error:
-        if not already_silent(error):
-            raise
-    return op.forward(*arrays, **options)  # an op within an op
 
 
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
     """The op for a large array, or for arrays of a GPU: a faster twin where there is one.
 
-    On a GPU it runs on the one that has the arrays.
+    On a GPU it runs on the one that has the arrays. Where somebody gave the class another forward
+    or backward (study.lesson.broken does), the class itself runs: its twins are not its equals.
     """
+    replaced = (cls.forward, cls.backward) != cls._written
     if not (gpus.used and on_gpu(arrays)):
-        return cpu_op(cls, arrays, options)
-    op = (cls if twins.gpu is None else twins.gpu.ops.get(cls, cls))()
+        return cls() if replaced else cpu_op(cls, arrays, options)
+    op = (cls if replaced or twins.gpu is None else twins.gpu.ops.get(cls, cls))()
     if gpus.several:
         op.gpu = follow(arrays, cls.name)
     return op
@@ -267,8 +269,10 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
 def _note_views(x: Tensor, results: list[Tensor]) -> None:
     """Note which results show x's memory, or that of the tensor whose view x is."""
     base = x if x._view_of is None else x._view_of
+    memory = base.array
     for y in results:
-        if storage_of(y.array) is storage_of(base.array):
+        shown = type(memory) is ndarray and y.array.base is memory
+        if shown or storage_of(y.array) is storage_of(memory):
             y._view_of, y._tick = base, next(clock)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import on_gpu, quiet
+from ..arrays.devices import on_gpu
 from ..arrays.memory import is_array
+from ..arrays.silence import quiet
 from ..arrays.twins import twins
 
 __all__ = ["half_op", "is_half"]

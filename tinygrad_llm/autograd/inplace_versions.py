@@ -22,7 +22,8 @@ def mark_modified(array: Any, by: str) -> None:
     """Note that `by` changed the array in place: older ops that saved it refuse backward."""
     owner = storage_of(array)
     key = id(owner)
-    id_ranges.pop(key, None)
+    if id_ranges:
+        id_ranges.pop(key, None)
     known = modified.get(key)
     ref = known[2] if known else weakref.ref(owner, lambda _: modified.pop(key, None))
     modified[key] = (next(clock), by, ref)

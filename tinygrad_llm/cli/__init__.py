@@ -1,4 +1,4 @@
-"""tinygrad-llm pretrain, finetune, generate, tokenize, study, trace, draw, exercise, doctor."""
+"""tinygrad-llm pretrain, finetune, generate, tokenize, models, study, trace, draw, exercise."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import typer.core
 from .doctor import register as register_doctor
 from .errors import run
 from .exercise import register as register_exercise
+from .export import register as register_export
 from .finetune import register as register_finetune
 from .generate import register as register_generate
+from .models import register as register_models
 from .pretrain import register as register_pretrain
 from .study import register as register_study
 from .tokenize import register as register_tokenize
@@ -68,6 +70,8 @@ register_pretrain(app)
 register_finetune(app)
 register_generate(app)
 register_tokenize(app)
+register_models(app)
+register_export(app)
 register_study(app)
 register_exercise(app)
 register_doctor(app)

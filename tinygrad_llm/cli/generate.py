@@ -19,10 +19,11 @@ from .options import must_be
 
 __all__ = ["register"]
 
-_HELP = """Write text with a model that pretrain made.
+_HELP = """Write text with a model that pretrain made, or with a published one.
 
-CHECKPOINT is a run's folder or one of its checkpoints; without it, the run in runs/ that was saved
-last is used.
+CHECKPOINT is a run's folder or one of its checkpoints; a folder in Hugging Face's layout or a .gguf
+file; or the name of a published model (tinygrad-llm models list). Without it, the run in runs/ that
+was saved last is used.
 
 \b
 Examples:
@@ -31,6 +32,7 @@ Examples:
   tinygrad-llm generate --temperature 0                  always the likeliest token
   tinygrad-llm generate --top-p 0.9 --samples 3 --seed 7
   tinygrad-llm generate --min-p 0.05 --repetition-penalty 1.1 --stop "."
+  tinygrad-llm generate smollm2-135m-instruct --chat --prompt "What is the capital of France?"
 """
 
 
@@ -97,6 +99,7 @@ def generate(
     tokens: int = typer.Option(200, help="Tokens to write."),
     samples: int = typer.Option(1, help="Texts to write."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
+    chat: bool = typer.Option(False, "--chat", help="Answer the prompt, by the chat template."),
     **sampling: Any,
 ) -> None:
     """Print texts of a model as they are written.
@@ -111,36 +114,87 @@ def generate(
     must_be("prompt", prompt != "", "at least one character", "nothing")
     options = _sampling(sampling)
     check_device(device)
-    from .. import text
     from ..generation import stream_text
-    from ..models import LanguageModel
 
-    saved = newest_checkpoint(checkpoint or _latest_run(Path("runs")))
-    model = saved.build_model().to(device)
-    if not isinstance(model, LanguageModel):
+    model, tokenizer = _read(checkpoint)
+    model.to(device)
+    with blame("--prompt", ValueError):
+        ids = _prompt_ids(tokenizer, prompt, chat)
+    ends = _ends(model, tokenizer)
+    first = _random_seed() if seed is None else seed
+    for number in range(samples):
+        if samples > 1:
+            print(f"--- sample {number + 1} (--seed {first + number})")
+        _show("" if chat else prompt)
+        for piece in stream_text(
+            model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
+            stop_tokens=ends,
+        ):  # fmt: skip
+            _show(piece)
+        _show("\n")
+
+
+def _read(name: str | None) -> tuple[Any, Any]:
+    """The language model and the tokenizer of a run, a folder, a file, or a published name.
+
+    Raises: BadValue if there is no such model, if it is a classifier, or lacks a tokenizer.
+    """
+    from .. import models, text
+
+    if name is not None and _is_published(name):
+        with blame("CHECKPOINT", ValueError, OSError):
+            return models.from_pretrained(name), text.from_pretrained(name)
+    saved = newest_checkpoint(name or _latest_run(Path("runs")))
+    model = saved.build_model()
+    if not isinstance(model, models.LanguageModel):
         raise BadValue(
             f"{saved.path} is a classifier, which writes no text: use "
             f"{command_line('finetune', 'ask')}"
         )
     with blame("--prompt", ValueError):
         try:
-            tokenizer = text.load_tokenizer(saved.path / "tokenizer.json")
+            return model, text.load_tokenizer(saved.path / "tokenizer.json")
         except FileNotFoundError:
             raise BadValue(
                 f"{saved.path} holds no tokenizer.json: pretrain did not write it"
             ) from None
-        ids = tokenizer.encode(prompt, disallowed_special=())
-    first = _random_seed() if seed is None else seed
-    for number in range(samples):
-        if samples > 1:
-            print(f"--- sample {number + 1} (--seed {first + number})")
-        _show(prompt)
-        for piece in stream_text(
-            model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
-            stop_tokens=tokenizer.eot_token,
-        ):  # fmt: skip
-            _show(piece)
-        _show("\n")
+
+
+def _is_published(name: str) -> bool:
+    """Whether it is a model's folder or file that no run wrote, or the name of a published one."""
+    from ..models.pretrained import PRETRAINED
+    from ..weights.packaged import PACKAGED
+
+    path = Path(name)
+    if path.is_dir():
+        ours = (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
+        theirs = any((path / file).is_file() for file in ("config.json", "params.json"))
+        return theirs and not ours  # a run has a config.json too
+    return path.is_file() or name in {**PRETRAINED, **PACKAGED}
+
+
+def _prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
+    """The ids of a prompt, with what begins a text, or of a message to a chat model.
+
+    Raises: ValueError if the tokenizer cannot write it.
+    """
+    from ..text import PipelineTokenizer
+
+    published = isinstance(tokenizer, PipelineTokenizer)
+    if chat:
+        if not published:
+            raise ValueError(f"the tokenizer {tokenizer.name} has no chat template: leave --chat")
+        ids: list[int] = tokenizer.chat([{"role": "user", "content": prompt}])
+        return ids
+    ids = tokenizer.encode(prompt, disallowed_special=())
+    return tokenizer.with_special_tokens(ids)[0] if published else ids
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """The ids that end a text: the tokenizer's, and those of the model's config.json."""
+    named = model.token_ids.get("eos_token_id")
+    ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
+    return sorted(i for i in ids if isinstance(i, int))
 
 
 def _random_seed() -> int:

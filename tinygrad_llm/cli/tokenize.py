@@ -41,7 +41,7 @@ def tokenize(
     text: str | None = typer.Argument(None, help="The text, or - for standard input."),
     file: str | None = typer.Option(None, help="Read the text from this UTF-8 file."),
     tokenizer: str | None = typer.Option(
-        None, help="gpt2, a tokenizer's file, or a run's folder [gpt2]."
+        None, help="A name, a published model's folder or file, or a run's folder [gpt2]."
     ),
     ids: bool = typer.Option(False, "--ids", help="Print only the ids."),
     as_json: bool = typer.Option(False, "--json", help="Print ids and tokens as JSON."),
@@ -120,11 +120,9 @@ def _load(name: str) -> Tokenizer:
     path = local_path(name)
     with blame("--tokenizer", ValueError, OSError):
         try:
-            if name == "gpt2" and not path.exists():
-                return text.GPT2Tokenizer()
-            if path.is_dir() and not (path / "vocab.bpe").exists():
+            if path.is_dir() and not text.is_pretrained(path):
                 path = newest_checkpoint(path).path / "tokenizer.json"
-            return text.load_tokenizer(path)
+            return text.from_pretrained(path if path.exists() else name)
         except FileNotFoundError:
             raise BadValue(f"--tokenizer: there is no file {path}") from None
 

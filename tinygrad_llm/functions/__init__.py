@@ -44,12 +44,12 @@ _LATER = {
         "index_select masked_scatter masked_scatter_ masked_select put_ take"
     ),
     "linear_algebra": "det inverse logdet slogdet",
-    "order": "argsort median quantile sort topk",
+    "order": "argsort kthvalue median msort nanmedian quantile sort topk",
     "running": "cummax cummin cumprod",
     "sampling": "bernoulli bernoulli_ exponential_ multinomial normal_ random_ uniform_",
     "search": "argwhere bincount count_nonzero histc histogram isin nonzero unique",
     "shape.repeat": "repeat repeat_interleave tile",
-    "shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
+    "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
 }
 for _file, _methods in _LATER.items():
     _attach_later(f"{__name__}.{_file}", _methods)

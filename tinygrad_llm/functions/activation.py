@@ -193,6 +193,41 @@ def tanhshrink(input: Tensor) -> Tensor:
     return input - tanh(input)
 
 
+@function
+@rounded_once
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value, whose gradient is 0."""
+    x = input.clone() if inplace else input
+    return _in_place_if(input, where(x <= threshold, value, x), "threshold", inplace)
+
+
+@method
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    need_floating("hardshrink", input)
+    return where((input >= -lambd) & (input <= lambd), 0.0, input)
+
+
+@function
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, and 0 where |x| ≤ lambd, with a gradient of 0.
+
+    Raises: RuntimeError if lambd is negative.
+    """
+    need_floating("softshrink", input)
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+    x = input.detach()
+    inside = (x >= -lambd) & (x <= lambd)  # in half precision lambd is rounded here, as PyTorch's
+    return differentiated(_shrunk(x, lambd).array, (input, None, (~inside).array))
+
+
+@rounded_once
+def _shrunk(x: Tensor, lambd: float) -> Tensor:
+    inside = (x >= -lambd) & (x <= lambd)
+    return where(inside, x * 0.0, where(x > 0, x - lambd, x + lambd))
+
+
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight·x; weight (1), or (C) for an input (B, C, ...).
 

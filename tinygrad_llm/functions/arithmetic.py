@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import asarray, quiet, xp_of
+from ..arrays.devices import asarray, xp_of
+from ..arrays.silence import quiet
 from ..autograd.half_precision import is_half
-from ..tensor import Tensor, dtypes
+from ..tensor import Tensor
 from ..tensor.numbers import plain
 from .half_precision import rounded_once
 from .inplace import in_place
@@ -23,8 +24,10 @@ def refuse_bool(a: Any, b: Any, sign: str) -> None:
 
     Raises: RuntimeError if one is: booleans have no difference.
     """
-    bools = [isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype is dtypes.bool_)
+    bools = [x.array.dtype.kind == "b" if isinstance(x, Tensor) else x is True or x is False
              for x in (a, b)]  # fmt: skip
+    if True not in bools:
+        return
     if all(bools):
         raise RuntimeError(
             f"Subtraction, the `{sign}` operator, with two bool tensors is not supported. "

@@ -1,4 +1,4 @@
-"""Attention and rotary positions."""
+"""Attention, with all keys or with a memory of fixed size, and rotary positions."""
 
 from __future__ import annotations
 
@@ -132,3 +132,28 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tens
             f"{list(cos.shape)} and {list(sin.shape)} for x {list(x.shape)}"
         )
     return ops.Rope.apply(x, cos.array, sin.array, interleaved=interleaved)
+
+
+@function
+def gated_delta_rule(
+    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, beta: Tensor
+) -> Tensor:
+    """Linear attention with a memory S (K, D): Sₜᵀ·qₜ, see ops.GatedDeltaRule for Sₜ.
+
+    query, key (B, H, T, K), value (B, H, T, D); decay (B, H, T), the logarithm of what the memory
+    keeps at each token, at most 0; beta (B, H, T), the share of what is missing that is written.
+    Returns (B, H, T, D). Yang et al. (2024), "Gated Delta Networks".
+    Raises: RuntimeError if shapes or dtypes do not fit each other.
+    """
+    name = "gated_delta_rule"
+    need_floating(name, query, key, value, decay, beta)
+    need_same_dtype(name, query=query, key=key, value=value, decay=decay, beta=beta)
+    k, v = key.array.shape, value.array.shape
+    sizes = (query.array.shape, k[:3], decay.array.shape, beta.array.shape)
+    if len(k) != 4 or len(v) != 4 or sizes != (k, v[:3], k[:3], k[:3]):
+        raise RuntimeError(
+            f"{name}: expected query and key (B, H, T, K), value (B, H, T, D), decay and beta "
+            f"(B, H, T), got {list(query.shape)}, {list(k)}, {list(v)}, {list(decay.shape)} and "
+            f"{list(beta.shape)}"
+        )
+    return ops.GatedDeltaRule.apply(query, key, value, decay, beta)

@@ -30,7 +30,8 @@ __all__ = ["autocast", "RULES"]
 
 RULES: dict[str, tuple[str, ...]] = {
     "bfloat16": (
-        "linear", "matmul", "conv1d", "scaled_dot_product_attention", "linear_cross_entropy",
+        "linear", "grouped_mm", "matmul", "conv1d", "scaled_dot_product_attention",
+        "linear_cross_entropy",
     ),
     "float32": (
         "layer_norm", "rms_norm", "softmax", "log_softmax", "logsumexp", "cross_entropy",

@@ -23,7 +23,8 @@ def need_floating(name: str, *tensors: Any) -> None:
     or booleans.
     """
     for x in tensors:
-        need_tensor(name, x)
+        if not isinstance(x, Tensor):
+            need_tensor(name, x)
         if x.array.dtype.kind in "iub":
             kind = str(x.dtype).removeprefix("torch.")
             raise NotImplementedError(f'"{name}" not implemented for {kind!r}: call .float() first')

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import asarray, quiet, xp_of
+from ..arrays.devices import asarray, xp_of
+from ..arrays.silence import quiet
 from ..arrays.special import complement_of_erf
 from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor

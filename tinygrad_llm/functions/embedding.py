@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
-from ..arrays.ids import check_ids
+from ..arrays.ids import INT32, INT64, check_ids, smallest_and_largest
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, wrap
 from .checks import need_tensor
@@ -29,7 +29,7 @@ def embedding(
     need_tensor("embedding", input)
     need_tensor("embedding", weight, "weight")
     ids, n = input.array, len(weight.array) if weight.array.ndim else 0
-    if ids.dtype.name not in ("int64", "int32"):
+    if ids.dtype not in (INT64, INT32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
             f"Long, Int; but got {input.dtype} instead: call .long() first"
@@ -59,14 +59,14 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     Raises: RuntimeError for another dtype and for an id outside [0, num_classes).
     """
     ids = tensor.array
-    if ids.dtype.name != "int64":
+    if ids.dtype != INT64:
         raise RuntimeError(
             f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}"
         )
     if not ids.size and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    largest = int(ids.max()) if ids.size else -1
-    if ids.size and int(ids.min()) < 0:
+    smallest, largest = smallest_and_largest(ids) if ids.size else (0, -1)
+    if smallest < 0:
         raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
         num_classes = largest + 1
@@ -75,7 +75,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"Class values must be smaller than num_classes: {largest} is not below {num_classes}"
         )
     xp = xp_of(ids)
-    return wrap((ids[..., None] == xp.arange(num_classes)).astype("int64", "C"))
+    rows = xp.zeros((*ids.shape, num_classes), INT64)  # (..., num_classes)
+    rows.reshape(-1)[xp.arange(0, rows.size, num_classes or 1) + ids.reshape(-1)] = 1
+    return wrap(rows)
 
 
 def _bag_of_each(offsets: Tensor, n: int, include_last: bool) -> tuple[Any, int]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
 from . import operands
+from .inplace import write
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,7 +18,8 @@ def rounded_once(function: F) -> F:
     """Compute a function of half-precision tensors in float32, and round its result once.
 
     A single op does so by itself (Op.in_float32). A function that is composed of several, such as
-    lerp, would round after each. The gradients are rounded once as well, where they leave it.
+    lerp, would round after each. The gradients are rounded once as well, where they leave it. A
+    function that changes its first argument in place (inplace=True) changes the half one.
     """
 
     @functools.wraps(function)
@@ -30,7 +32,10 @@ def rounded_once(function: F) -> F:
             return function(*args, **kwargs)
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
-        return operands.rounded(operands.cast(result, dtype))
+        new = operands.rounded(operands.cast(result, dtype))
+        if result is wide[0]:  # changed in place: so is the tensor that was given
+            return write(args[0], new, f"{function.__name__}_")
+        return new
 
     return cast(F, call)
 

@@ -165,6 +165,12 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 @method
+def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """A contiguous copy of narrow's slices."""
+    return narrow(input, dim, start, length).clone().contiguous()
+
+
+@method
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice number `index` along dim, without the dimension; a view.
 

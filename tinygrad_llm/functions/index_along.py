@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.ids import INT64, all_within, smallest_and_largest
 from ..arrays.meta import is_meta
 from ..tensor import Tensor, dtypes
 from ..tensor.shapes import normal_dim
@@ -25,14 +26,13 @@ def _slices(name: str, input: Tensor, dim: int, index: Tensor, error: Any = Runt
     x = input if input.array.ndim else input.reshape(1)
     ids = index.array.reshape(-1)
     n = x.array.shape[dim]
-    if ids.size and not is_meta(ids):
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= n:
-            wrong = low if low < 0 else high
-            raise error(
-                f"{name}(): index out of range in self: index {wrong} is out of bounds for "
-                f"dimension {dim} with size {n}"
-            )
+    if not is_meta(ids) and not all_within(ids, n):
+        low, high = smallest_and_largest(ids)
+        wrong = low if low < 0 else high
+        raise error(
+            f"{name}(): index out of range in self: index {wrong} is out of bounds for dimension "
+            f"{dim} with size {n}"
+        )
     return x, dim, Parts(None, (slice(None),) * dim + (ids,))
 
 
@@ -92,7 +92,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def _check_positions(name: str, index: Tensor, n: int) -> None:
     """Raises: RuntimeError if index is not int64; IndexError for a position outside n elements."""
     ids = index.array
-    if ids.dtype.name != "int64":
+    if ids.dtype != INT64:
         raise RuntimeError(
             f"{name}(): Expected a long tensor for index, but got {dtypes.title(index.dtype)}"
         )
@@ -100,7 +100,7 @@ def _check_positions(name: str, index: Tensor, n: int) -> None:
         return
     if not n:
         raise IndexError(f"{name}(): tried to {name} from an empty tensor")
-    low, high = int(ids.min()), int(ids.max())
+    low, high = smallest_and_largest(ids)
     if low < -n or high >= n:
         raise IndexError(
             f"out of range: tried to access index {low if low < -n else high} on a tensor of {n} "
@@ -208,7 +208,7 @@ def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tenso
         raise IndexError(
             f"index_copy_(): Index should have dimension 1 or 0 (got {index.array.ndim})"
         )
-    if index.array.dtype.name != "int64":
+    if index.array.dtype != INT64:
         raise RuntimeError(
             f"index_copy_(): Expected a long tensor for index, but got {_title(index)}"
         )
@@ -264,7 +264,7 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
     Raises: IndexError or RuntimeError as index_fill.
     """
-    if index.array.dtype.name != "int64":
+    if index.array.dtype != INT64:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if index.array.ndim > 1:
         raise RuntimeError("Index has to be a vector/scalar")

@@ -76,7 +76,9 @@ def write(x: Tensor, new: Tensor, by: str) -> Tensor:
         _take_history(x, new)
         return x
     refuse_repeats(x.array)
-    new = (new if same else cast(new, x.array.dtype))._up_to_date()
+    new = new if same else cast(new, x.array.dtype)
+    if new._view_of is not None:
+        new._up_to_date()
     if mode.grad and x._needs and not new._needs:
         new = _overwritten(x, new, by)
     if new._needs and new._op is None and mode.grad:

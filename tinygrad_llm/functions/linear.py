@@ -1,8 +1,9 @@
-"""The linear layer's function."""
+"""The linear layer's function, and the same for groups of rows."""
 
 from __future__ import annotations
 
 from .. import ops
+from ..arrays.devices import xp_of
 from ..tensor import Tensor
 from .autocast import mixed
 from .checks import need_same_dtype, need_tensor
@@ -36,3 +37,34 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None or bias.array.shape == w[:1]:
         return ops.Linear.apply(input, weight, bias)
     return ops.Linear.apply(input, weight, None) + bias
+
+
+@mixed
+def grouped_mm(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None) -> Tensor:
+    """mat_a[n] @ mat_b[e] for the rows n of group e, which lie sorted by group.
+
+    mat_a (N, K), mat_b (E, K, M), offs (E) integers: where each group ends, so that its last entry
+    is N; returns (N, M). A group without rows costs nothing.
+    Raises: RuntimeError if shapes or dtypes do not fit, or offs does not rise from 0 to N.
+    """
+    need_tensor("grouped_mm", mat_a)
+    need_tensor("grouped_mm", mat_b, "mat_b")
+    need_same_dtype("grouped_mm", mat_a=mat_a, mat_b=mat_b)
+    a, b = mat_a.array.shape, mat_b.array.shape
+    if len(a) != 2 or len(b) != 3 or a[1] != b[1]:
+        raise RuntimeError(
+            f"grouped_mm: mat_a must be (N, K) and mat_b (E, K, M), got {list(a)} and {list(b)}"
+        )
+    if offs is None or offs.array.dtype.kind not in "iu" or offs.array.shape != b[:1]:
+        shown = None if offs is None else f"{offs.dtype} {list(offs.shape)}"
+        raise RuntimeError(
+            f"grouped_mm: offs must be integers of the shape ({b[0]}), the end of each group, got "
+            f"{shown}"
+        )
+    ends = offs.array.astype("int64")
+    steps = xp_of(ends).diff(ends)
+    if ends.size and (int(ends[0]) < 0 or int(ends[-1]) != a[0] or bool((steps < 0).any())):
+        raise RuntimeError(
+            f"grouped_mm: offs must rise from 0 to the {a[0]} rows of mat_a, got {ends.tolist()}"
+        )
+    return ops.GroupedMm.apply(mat_a, mat_b, ends)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, cast, overload
 
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
-from ..tensor.numbers import PLAIN, number, plain
+from ..tensor.numbers import NUMBERS, PLAIN, number, plain
+from .out import into_out, takes_out
 from .printed_names import named, passed_off_as
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +49,7 @@ def function(function: F) -> F:
 
 
 _are_plain = PLAIN.issuperset
-_are_numbers = (PLAIN - {Tensor}).issuperset
+_are_numbers = NUMBERS.issuperset
 
 
 def guarded(function: F, arguments_before: int = 0) -> F:
@@ -65,6 +66,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     4. NumPy's scalars and, where the function takes a number, 0-d tensors become Python numbers
        (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
 
+    5. A function whose results PyTorch writes into given tensors takes out= (out.py).
+
     Otherwise nothing is examined before something has gone wrong: a good call costs one look at the
     arguments' types, one try and one comparison. On a machine with several GPUs the GPU of the
     first tensor becomes the current one before that.
@@ -76,15 +79,19 @@ def guarded(function: F, arguments_before: int = 0) -> F:
 
     places, names = _takes_numbers(function)
     first = 0 if 0 in places else 1  # where numbers may begin
-    only_numbers = places == tuple(range(first, len(places) + first))
+    only_numbers = bool(places) and places == tuple(range(first, len(places) + first))
     fits = _are_numbers if only_numbers else _are_plain
+    first_fits = NUMBERS if first in places else PLAIN
     fit_by_name = _are_numbers if names else _are_plain
-    to_look_at = () if only_numbers else places
+    to_look_at = () if only_numbers else [i for i in places if i > first]
+    second = first + 1
 
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
         if n > first:
-            if not fits(map(type, args[1:] if first else args)):
+            if type(args[first]) not in first_fits or (
+                n > second and not fits(map(type, args[second:]))
+            ):
                 args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
             for i in to_look_at:
                 if i >= n:
@@ -98,6 +105,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         try:
             result = function(*args, **kwargs)
         except TypeError:
+            if "out" in kwargs and not arguments_before and takes_out(function):
+                return into_out(call, kwargs.pop("out"), args, kwargs)
             renamed = _renamed(function, args, kwargs)
             if renamed is None:
                 raise

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arrays.devices import quiet, use_gpu_of, xp_of
+from ..arrays.devices import use_gpu_of, xp_of
+from ..arrays.silence import quiet
 from ..arrays.twins import twins
 from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
@@ -17,6 +18,7 @@ from .checks import broadcasts
 
 _PYTHON = (bool, int, float)
 _NUMBERS = (*_PYTHON, complex)
+_AS_IT_IS = frozenset({Tensor, *_NUMBERS})
 
 
 def as_operand(value: Any) -> Any:
@@ -97,7 +99,8 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
             else:
                 a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
-    a, b = as_operand(a), as_operand(b)
+    a = a if type(a) in _AS_IT_IS else as_operand(a)
+    b = b if type(b) in _AS_IT_IS else as_operand(b)
     if a is NotImplemented or b is NotImplemented:
         return NotImplemented
     x, number = (a, b) if isinstance(a, Tensor) else (b, a)

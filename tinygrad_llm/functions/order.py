@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import xp_of
+from ..arrays.indexing import stable_order
 from ..arrays.masks import equal_or_nan
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
-from .gather import gather
+from .gather import gather, gathered
 from .method import method
-from .return_types import Median, Sort, Topk, ValuesIndices, returned
+from .return_types import Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
 
 
 def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     """The positions that sort x along dim, equal elements in their order, nan the largest."""
-    a, xp = input.array, xp_of(input.array)
+    a = input.array
     if not descending:
-        return xp.argsort(a, axis=dim, kind="stable")
+        return stable_order(a, dim)
     reverse = (slice(None),) * dim + (slice(None, None, -1),)
-    backwards = a[reverse]  # a stable sort of the reverse, read from its end
-    order = xp.argsort(backwards, axis=dim, kind="stable")[reverse]
+    order = stable_order(a[reverse], dim)[reverse]  # of the reverse, read from its end
     return a.shape[dim] - 1 - order
 
 
@@ -36,8 +36,8 @@ def sort(
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
-    indices = wrap(_sorting_positions(input, dim, descending))
-    return returned(Sort, gather(input, dim, indices), indices)
+    order = _sorting_positions(input, dim, descending)
+    return returned(Sort, gathered(input, dim, order), wrap(order))
 
 
 @method
@@ -66,11 +66,11 @@ def topk(
         chosen = xp.argpartition(side, k - 1, axis=dim)
         chosen = xp.sort(chosen[(slice(None),) * dim + (slice(0, k),)], axis=dim)
         order = xp.argsort(xp.take_along_axis(side, chosen, dim), axis=dim, kind="stable")
-        indices = wrap(xp.take_along_axis(chosen, order, dim))
+        indices = xp.take_along_axis(chosen, order, dim)
     else:
         order = _sorting_positions(input, dim, largest)
-        indices = wrap(order[(slice(None),) * dim + (slice(0, k),)])
-    return returned(Topk, gather(input, dim, indices), indices)
+        indices = order[(slice(None),) * dim + (slice(0, k),)]
+    return returned(Topk, gathered(input, dim, indices), wrap(indices))
 
 
 def _partition_orders(a: Any, largest: bool) -> bool:
@@ -79,11 +79,45 @@ def _partition_orders(a: Any, largest: bool) -> bool:
 
 
 @method
+def msort(input: Tensor) -> Tensor:
+    """The elements in order along the first dimension."""
+    return sort(input, 0).values
+
+
+@method
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """(values, indices) of the k-th smallest along dim, counted from 1; nan is the largest.
+
+    Raises: RuntimeError if k is not in [1, n].
+    """
+    dim = normal_dim(dim, input.array.ndim)
+    if not 1 <= k <= (input.array.shape[dim] if input.array.ndim else 1):
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
+    if input.array.ndim == 0:
+        return returned(Kthvalue, *sort(input))
+    indices = wrap(_sorting_positions(input, dim, False)).narrow(dim, k - 1, 1)
+    values = gather(input, dim, indices)
+    if not keepdim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return returned(Kthvalue, values.contiguous(), indices.contiguous())
+
+
+@method
 def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is.
 
     Without dim equal elements share the gradient.
     """
+    return _middle_of(input, dim, keepdim, Median)
+
+
+@method
+def nanmedian(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """median of the elements that are not NaN; NaN if all are."""
+    return _middle_of(input, dim, keepdim, Nanmedian)
+
+
+def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
     flat = input.reshape(-1) if dim is None or not input.array.ndim else input
     d = 0 if dim is None else normal_dim(dim, input.array.ndim)
     a, xp, n = flat.array, xp_of(flat.array), flat.array.shape[d]
@@ -94,7 +128,10 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     order = _sorting_positions(flat, d, False)
     if a.dtype.kind in "fV":
         unknown = xp.isnan(a).sum(d, keepdims=True)  # they come last in order
-        place = xp.where(unknown > 0, n - unknown, middle)
+        if kind is Median:
+            place = xp.where(unknown > 0, n - unknown, middle)
+        else:
+            place = xp.maximum((n - unknown - 1) // 2, 0)
         indices = wrap(xp.take_along_axis(order, place, d))
     else:
         indices = wrap(order).narrow(d, middle, 1)
@@ -105,11 +142,11 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         middle_one = share.sum() if share.requires_grad else values.reshape(())
         middle_one.array[...] = values.array.reshape(())
         if middle_one._op is not None:
-            middle_one._op.printed = "MedianBackward0"
+            middle_one._op.printed = f"{kind.__name__}Backward0"
         return middle_one
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
-    return returned(Median, values.contiguous(), indices.contiguous())
+    return returned(kind, values.contiguous(), indices.contiguous())
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")

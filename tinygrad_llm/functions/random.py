@@ -86,6 +86,8 @@ def randn(
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
     """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
     names = [key for key in given if given[key] is None]
+    if len(args) == len(names) == len(given):  # all by position
+        return (integer(name, "low", args[0]), integer(name, "high", args[1]), *args[2:])
     if "low" in names and len(args) < len(names):
         names.remove("low")
     if len(args) != len(names):

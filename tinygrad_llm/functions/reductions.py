@@ -15,7 +15,7 @@ from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
-from .return_types import Max, Min, returned
+from .return_types import Aminmax, Max, Min, returned
 from .selection import where
 
 _EMPTY = (
@@ -156,6 +156,13 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return ops.Extreme.apply(input, dims=dims, keepdim=keepdim, largest=False)
 
 
+@method
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Aminmax:
+    """(min, max) over dim or over all; equal elements share the gradient."""
+    dims: Any = () if dim is None else dim
+    return Aminmax(amin(input, dims, keepdim), amax(input, dims, keepdim))
+
+
 def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
     a = input.array
     if dim is None:
@@ -251,6 +258,12 @@ def _root_of_powers(input: Tensor, p: float, dims: tuple[int, ...], keepdim: boo
     total = sum(powers, dims, keepdim)
     nothing = total.eq(0.0 if p > 0 else math.inf)
     return where(nothing, 0.0, where(nothing, 1.0, total) ** (1.0 / p))
+
+
+@method
+def dist(input: Tensor, other: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm of input − other."""
+    return norm(input - other, p)
 
 
 @method

@@ -38,6 +38,24 @@ class Median(ValuesIndices):
     __slots__ = ()
 
 
+class Nanmedian(ValuesIndices):
+    __slots__ = ()
+
+
+class Kthvalue(ValuesIndices):
+    __slots__ = ()
+
+
+class Aminmax(NamedTuple):
+    """What aminmax returns."""
+
+    min: Tensor
+    max: Tensor
+
+    def __repr__(self) -> str:
+        return f"torch.return_types.aminmax(\nmin={self.min!r},\nmax={self.max!r})"
+
+
 class Cummax(ValuesIndices):
     __slots__ = ()
 
@@ -49,5 +67,5 @@ class Cummin(ValuesIndices):
 def returned(kind: Any, values: Tensor, indices: Tensor) -> Any:
     """The pair; grad_fn prints as one step, as in PyTorch, even if it took several ops."""
     if values._op is not None:
-        values._op.printed = f"{kind.__name__}Backward{1 if kind is Median else 0}"
+        values._op.printed = f"{kind.__name__}Backward{1 if kind in (Median, Nanmedian) else 0}"
     return kind(values, indices)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..arrays.devices import asarray, quiet, use_gpu_of, xp_of
+from ..arrays.devices import asarray, use_gpu_of, xp_of
+from ..arrays.silence import quiet
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, wrap
 from .inplace import in_place

@@ -17,11 +17,15 @@ from ..random import Generator, default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.device import defaults
+from ..tensor.numbers import NUMBERS, PLAIN
 from .convert import place_of
 from .inplace import refuse_leaf, write
 from .method import method
 
 __all__ = ["bernoulli", "multinomial"]
+
+for _plain in (PLAIN, NUMBERS):
+    _plain.add(Generator)  # an argument that is passed on as it is
 
 
 # ----------------------------------------------------------------------------------- arguments
@@ -77,6 +81,8 @@ def integer(function: str, name: str, value: Any) -> int:
 
     Raises: TypeError that names the function's argument if it is not an integer.
     """
+    if type(value) is int:
+        return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}(): argument '{name}' must be int, not {type(value).__name__}")
     return value.__index__()

@@ -6,12 +6,13 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import asarray, xp_of
+from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
-from .operands import binary, cast, differentiated, promote
+from .operands import binary, cast, differentiated, pair, promote
 from .printed_names import printed_as
 
 
@@ -80,6 +81,28 @@ def maximum(input: Tensor, other: Tensor) -> Tensor:
 def minimum(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of two, element by element; a tie shares the gradient."""
     return binary(ops.Minimum, input, other)
+
+
+def _number_if_one_is(name: str, input: Tensor, other: Tensor) -> Tensor:
+    """The larger or smaller of two; where one is nan the other. It gets the whole gradient."""
+    a, b = pair(input, other)
+    xp = xp_of(a.array)
+    order = xp.greater_equal if name == "fmax" else xp.less_equal
+    first = order(a.array, b.array) | (b.array != b.array)
+    y = asarray(xp.where(first, a.array, b.array), a.array)
+    return differentiated(y, (a, None, first), (b, None, ~first))
+
+
+@method
+def fmax(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two, element by element; where one is nan, the other. A tie is the first's."""
+    return quiet(_number_if_one_is)("fmax", input, other)
+
+
+@method
+def fmin(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two, element by element; where one is nan, the other. A tie is the first's."""
+    return quiet(_number_if_one_is)("fmin", input, other)
 
 
 @function

@@ -52,7 +52,8 @@ class Generated(NamedTuple):
 def generate(
     model: Any, idx: Any, max_new_tokens: int, *, sampling: Sampling | None = None,
     tokenizer: Any = None, generator: Generator | None = None, use_cache: bool = True,
-    context_length: int | None = None, return_logprobs: bool = False, **options: Any,
+    context_length: int | None = None, prefill_chunk: int | None = None,
+    return_logprobs: bool = False, **options: Any,
 ) -> Any:  # fmt: skip
     """The prompt idx with up to max_new_tokens tokens after it: (B, T) -> (B, at most T + new).
 
@@ -71,6 +72,8 @@ def generate(
     use_cache       use the model's KV cache if it has one: the same tokens, faster.
     context_length  the most tokens that the model sees; None for model.config.context_length, if
                     there is one. Of a longer text it sees the end (see `NextLogits`).
+    prefill_chunk   with a cache: the most tokens of a prompt that go through the model at a time;
+                    None for all together. The same text, and less memory for a long prompt.
     return_logprobs return a `Generated`: ids, log-probabilities, lengths.
 
     A row is finished when it draws a stop token, or the token that completes a stop string in its
@@ -84,7 +87,7 @@ def generate(
     Raises: ValueError or TypeError for bad arguments, RuntimeError if logits are NaN.
     """
     task = _task("generate", model, idx, max_new_tokens, sampling, tokenizer, generator, options)
-    logits = NextLogits(model, task.prompts, use_cache, context_length)
+    logits = NextLogits(model, task.prompts, use_cache, context_length, prefill_chunk)
     if task.beams.num_beams > 1:
         columns = beam_search(
             logits, task.prompts, task.max_new_tokens, task.sampling, task.beams, tokenizer
@@ -110,7 +113,7 @@ def generate(
 def generate_steps(
     model: Any, idx: Any, max_new_tokens: int, *, sampling: Sampling | None = None,
     tokenizer: Any = None, generator: Generator | None = None, use_cache: bool = True,
-    context_length: int | None = None, **options: Any,
+    context_length: int | None = None, prefill_chunk: int | None = None, **options: Any,
 ) -> Iterator[Tensor]:  # fmt: skip
     """As `generate`, but yields each step's ids, (B) int64, as soon as they are computed.
 
@@ -121,14 +124,14 @@ def generate_steps(
         "generate_steps", model, idx, max_new_tokens, sampling, tokenizer, generator, options
     )
     _refuse_beams(task.beams)
-    logits = NextLogits(model, task.prompts, use_cache, context_length)
+    logits = NextLogits(model, task.prompts, use_cache, context_length, prefill_chunk)
     return (step.ids for step in _steps(task, logits, False))
 
 
 def stream_text(
     model: Any, idx: Any, max_new_tokens: int, *, tokenizer: Any, sampling: Sampling | None = None,
     generator: Generator | None = None, use_cache: bool = True, context_length: int | None = None,
-    **options: Any,
+    prefill_chunk: int | None = None, **options: Any,
 ) -> Iterator[str]:  # fmt: skip
     """The text after one prompt of ids, in pieces, each as soon as it is certain.
 
@@ -140,8 +143,10 @@ def stream_text(
     _refuse_beams(task.beams)
     if task.prompts.ids.shape[0] != 1:
         raise ValueError(f"stream_text takes one prompt, got {task.prompts.ids.shape[0]}")
-    logits = NextLogits(model, task.prompts, use_cache, context_length)
-    return _pieces(TextStream(tokenizer, task.sampling.stop_strings), _steps(task, logits, False))
+    logits = NextLogits(model, task.prompts, use_cache, context_length, prefill_chunk)
+    prompt = task.prompts.ids[0].tolist()
+    text = TextStream(tokenizer, task.sampling.stop_strings, after=prompt)
+    return _pieces(text, _steps(task, logits, False))
 
 
 def _pieces(text: TextStream, steps: Iterator[Step]) -> Iterator[str]:

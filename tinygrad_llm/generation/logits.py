@@ -26,17 +26,22 @@ class NextLogits:
     model: ids (B, T) -> logits (B, T, V); with a cache, if it has new_cache() and use_cache is True
     prompts: where rows are padded, the model's forward must take `padding`
     context_length: the most tokens that the model sees; None for that of model.config, if any
-    Raises: ValueError if context_length is below 1, or for padded prompts without `padding`.
+    prefill_chunk: the most new tokens that go through the model at a time, with a cache, or None
+    Raises: ValueError if context_length or prefill_chunk is below 1, or for padded prompts without
+    `padding`.
     """
 
     def __init__(
-        self, model: Any, prompts: Prompts, use_cache: bool, context_length: int | None
-    ) -> None:
+        self, model: Any, prompts: Prompts, use_cache: bool, context_length: int | None,
+        prefill_chunk: int | None = None,
+    ) -> None:  # fmt: skip
         if context_length is None:
             context_length = _context_length_of(model)
         else:
             context_length = integer("context_length", context_length, 1)
-        self.model = model
+        if prefill_chunk is not None:
+            prefill_chunk = integer("prefill_chunk", prefill_chunk, 1)
+        self.model, self.prefill_chunk = model, prefill_chunk
         self.context_length = context_length
         self.padding = prompts.padding
         if self.padding is not None and not _takes_padding(model):
@@ -58,6 +63,10 @@ class NextLogits:
         T, padding = idx.shape[1], self.padding
         if self._cache is not None and (self.context_length is None or T <= self.context_length):
             new, options = idx[:, len(self._cache) :], {"cache": self._cache, "last_only": True}
+            step = self.prefill_chunk or new.shape[1]
+            while new.shape[1] > step:  # the cache keeps what a chunk computes
+                self._run(new[:, :step], padding, **options)
+                new = new[:, step:]
             return self._run(new, padding, **options)
         self._cache = None
         if self.context_length is not None and T > self.context_length:

@@ -12,6 +12,7 @@ class TextStream:
     """The text of ids that come one at a time, up to the first stop string, which is not shown.
 
     tokenizer: any with stream(), as all of tinygrad_llm.text have; stop_strings: texts
+    after: ids that stand before, such as a prompt: with them " Paris" keeps its space
 
     push(id) returns what can be shown now. What could be the beginning of a stop string is held
     until the next ids decide, and so are the bytes of a character that is not complete. The stop
@@ -20,13 +21,15 @@ class TextStream:
     Raises: TypeError if the tokenizer has no stream().
     """
 
-    def __init__(self, tokenizer: Any, stop_strings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, stop_strings: Sequence[str] = (), after: Sequence[int] = ()
+    ) -> None:
         if not hasattr(tokenizer, "stream"):
             raise TypeError(
                 f"tokenizer must be one of tinygrad_llm.text, got {type(tokenizer).__name__}: "
                 "it has no stream()"
             )
-        self._decoder = tokenizer.stream()
+        self._decoder = tokenizer.stream(after) if len(after) else tokenizer.stream()
         self._stop_strings = stop_strings
         self._held = ""
         self.stopped = False

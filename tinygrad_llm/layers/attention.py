@@ -32,6 +32,8 @@ class Attention(Module):
                   as bias if None
     qk_norm       None, or what makes a norm for D channels, such as nn.RMSNorm: queries and keys go
                   through `q_norm` and `k_norm` before they are turned
+    qk_norm_flat  True for norms over all heads together, H·D and KV·D channels (Olmo 2 and 3)
+    gate          True: σ(a gate computed from x) multiplies what goes into W_o (Qwen3.5)
     rotary        a Rotary that turns queries and keys by their positions, or None
     window        the most keys that a query sees, its own included; None for all before it
     softcap       c: c·tanh(scores/c) takes the place of the scores
@@ -41,34 +43,42 @@ class Attention(Module):
     dropout       of the weights, in training
 
     One matrix `qkv` computes queries, keys and values: H·D rows, then KV·D, then KV·D. With cross
-    there are `q` (H·D rows) and `kv` (KV·D rows twice). `out_proj` is W_o.
+    there are `q` (H·D rows) and `kv` (KV·D rows twice). With a gate the D rows of each query head
+    are followed by the D rows of its gate. `out_proj` is W_o.
     Raises: ValueError if the numbers do not fit each other.
     Sources: Vaswani et al. (2017), equation 1 and section 3.2.2; grouped queries, Ainslie et al.
-    (2023), "GQA"; windows, Beltagy et al. (2020); qk_norm, Henry et al. (2020).
+    (2023), "GQA"; windows, Beltagy et al. (2020); qk_norm, Henry et al. (2020); gate, Qiu et al.
+    (2025), "Gated Attention for Large Language Models".
     """
 
     def __init__(
         self, dim: int, n_heads: int, *, n_kv_heads: int | None = None, head_dim: int | None = None,
         bias: bool = True, out_bias: bool | None = None,
-        qk_norm: Callable[[int], Module] | None = None, rotary: Rotary | None = None,
-        window: int | None = None, softcap: float | None = None, scale: float | None = None,
-        causal: bool = True, cross: bool = False, dropout: float = 0.0,
+        qk_norm: Callable[[int], Module] | None = None, qk_norm_flat: bool = False,
+        gate: bool = False, rotary: Rotary | None = None, window: int | None = None,
+        softcap: float | None = None, scale: float | None = None, causal: bool = True,
+        cross: bool = False, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
         _check(dim, H, KV, head_dim, rotary, window, causal, cross)
+        if gate and cross:
+            raise ValueError("Attention: gate needs self-attention")
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         D = dim // H if head_dim is None else head_dim
         self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
         self.causal, self.cross, self.dropout = causal and not cross, cross, dropout
+        self.gate, self.qk_norm_flat = gate, qk_norm_flat
         if cross:
             self.q = Linear(dim, H * D, bias=bias)
             self.kv = Linear(dim, 2 * KV * D, bias=bias)
         else:
-            self.qkv = Linear(dim, (H + 2 * KV) * D, bias=bias)
-        self.q_norm, self.k_norm = (None if qk_norm is None else qk_norm(D) for _ in range(2))
+            self.qkv = Linear(dim, ((2 * H if gate else H) + 2 * KV) * D, bias=bias)
+        self.q_norm, self.k_norm = (
+            None if qk_norm is None else qk_norm(n * D if qk_norm_flat else D) for n in (H, KV)
+        )
         self.out_proj = Linear(H * D, dim, bias=bias if out_bias is None else out_bias)
 
     def forward(
@@ -88,12 +98,13 @@ class Attention(Module):
         if (memory is not None) != self.cross and not (self.cross and cache is not None):
             what = "needs memory" if self.cross else "takes no memory, only with cross=True"
             raise ValueError(f"Attention {what}")
+        gate = None
         if self.cross:
             queries, keys, values = self._from_memory(x, memory, cache)
             past = start = 0
         else:
             past = 0 if cache is None else cache.length
-            queries, keys, values = self._from_x(x, past, positions)
+            queries, keys, values, gate = self._from_x(x, past, positions)
             start = 0  # the position of the first key
             if cache is not None:
                 keys, values, start = cache.append(keys, values)  # (B, KV, S, D)
@@ -107,22 +118,28 @@ class Attention(Module):
             enable_gqa=self.n_kv_heads != H, offset=past - start if causal else 0,
             window=self.window if causal else None, softcap=self.softcap,
         )  # (B, H, T, D)  # fmt: skip
-        return self.out_proj(context.transpose(1, 2).reshape(B, T, H * D))  # (B, T, dim)
+        context = context.transpose(1, 2).reshape(B, T, H * D)  # (B, H, T, D) -> (B, T, H·D)
+        if gate is not None:
+            context = context * gate.transpose(1, 2).reshape(B, T, H * D).sigmoid()
+        return self.out_proj(context)  # (B, T, dim)
 
     def _from_x(
         self, x: Tensor, past: int, positions: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, T, D), keys and values (B, KV, T, D) of x (B, T, dim), turned."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries and gate (B, H, T, D), keys and values (B, KV, T, D) of x (B, T, dim), turned."""
         H, KV, D = self.n_heads, self.n_kv_heads, self.head_dim
         B, T, _ = x.shape
-        qkv = self.qkv(x).view(B, T, H + 2 * KV, D).transpose(1, 2)  # (B, H + 2KV, T, D)
-        queries, keys, values = qkv.split([H, KV, KV], dim=1)  # (B, H, T, D), (B, KV, T, D) twice
+        heads = 2 * H if self.gate else H
+        qkv = self.qkv(x).view(B, T, heads + 2 * KV, D).transpose(1, 2)  # (B, heads + 2KV, T, D)
+        queries, keys, values = qkv.split([heads, KV, KV], dim=1)  # (B, KV, T, D) twice
+        gate = queries[:, 1::2] if self.gate else None  # (B, 2H, T, D) -> (B, H, T, D)
+        queries = queries[:, ::2] if self.gate else queries
         queries, keys = self._normed(queries, keys)
         if self.rotary is not None:
             if positions is None:
                 positions = arange(past, past + T, device=x.device)  # (T)
             queries, keys = self.rotary(queries, keys, positions=positions)
-        return queries, keys, values
+        return queries, keys, values, gate
 
     def _from_memory(
         self, x: Tensor, memory: Tensor | None, cache: CrossCache | None
@@ -145,11 +162,19 @@ class Attention(Module):
         return queries, keys, values
 
     def _normed(self, queries: Tensor, keys: Any) -> tuple[Tensor, Any]:
-        """Queries (B, H, T, D) and keys (B, KV, S, D) or None, normalised over D with a qk_norm."""
+        """Queries (B, H, T, D) and keys (B, KV, S, D) or None, normalised with a qk_norm."""
         if self.q_norm is not None and self.k_norm is not None:
-            queries = self.q_norm(queries)
-            keys = None if keys is None else self.k_norm(keys)
+            queries = self._through(self.q_norm, queries)
+            keys = None if keys is None else self._through(self.k_norm, keys)
         return queries, keys
+
+    def _through(self, norm: Module, x: Tensor) -> Tensor:
+        """x (B, H, T, D) normalised over D channels, or over H·D if qk_norm_flat."""
+        if not self.qk_norm_flat:
+            return norm(x)
+        B, H, T, D = x.shape
+        y = norm(x.transpose(1, 2).reshape(B, T, H * D))  # (B, H, T, D) -> (B, T, H·D)
+        return y.view(B, T, H, D).transpose(1, 2)  # (B, T, H·D) -> (B, H, T, D)
 
     def _with_window(self, mask: Tensor, past: int, T: int, start: int) -> Tensor:
         """The mask (..., T, past + T) without what the window hides: (..., T, past + T − start)."""
@@ -188,7 +213,8 @@ class Attention(Module):
             del options["n_kv_heads"]
         shown = [f"n_heads={self.n_heads}"]
         shown += [f"{name}={value}" for name, value in options.items() if value is not None]
-        return ", ".join(shown + [name for name in ("causal", "cross") if getattr(self, name)])
+        flags = ("causal", "cross", "gate", "qk_norm_flat")
+        return ", ".join(shown + [name for name in flags if getattr(self, name)])
 
 
 def _check(

@@ -12,7 +12,7 @@ from .cache import DecoderCache
 
 __all__ = ["NORM_PLACES", "Block"]
 
-NORM_PLACES = ("pre", "post", "sandwich")
+NORM_PLACES = ("pre", "post", "sandwich", "after", "parallel")
 
 
 class Block(Module):
@@ -22,14 +22,17 @@ class Block(Module):
     ff            a module (B, T, dim) -> (B, T, dim): FeedForward, GatedFeedForward
     norm          makes a norm over dim, such as partial(nn.LayerNorm, dim)
     norm_place    "pre": x + f(norm(x)), as in GPT-2 and Llama. "post": norm(x + f(x)), as in the
-                  first Transformer and BERT. "sandwich": x + after(f(norm(x))), as in Gemma 2
+                  first Transformer and BERT. "sandwich": x + after(f(norm(x))), as in Gemma 2.
+                  "after": x + norm(f(x)), as in Olmo 2. "parallel": x + att(y) + ff(y) with one
+                  y = norm(x) for both, as in Cohere's models
     cross         an Attention with cross=True, which comes between the two and looks at memory
     dropout       of what is added to x, in training
 
     Norms are `norm1` (of att), `norm_cross` and `norm2` (of ff); "sandwich" has three more behind
-    these parts, `norm1_after`, `norm_cross_after` and `norm2_after`.
-    Raises: ValueError for another norm_place. Sources: Vaswani et al. (2017), figure 1; pre-norm,
-    Xiong et al. (2020); sandwich, Ding et al. (2021), section 3.4.
+    these parts, `norm1_after`, `norm_cross_after` and `norm2_after`; "parallel" has `norm1` only.
+    Raises: ValueError for another norm_place, or for "parallel" with cross. Sources: Vaswani et al.
+    (2017), figure 1; pre-norm, Xiong et al. (2020); sandwich, Ding et al. (2021), section 3.4;
+    after, OLMo team (2024), "2 OLMo 2 Furious"; parallel, Wang and Komatsuzaki (2021), "GPT-J".
     """
 
     def __init__(
@@ -41,13 +44,16 @@ class Block(Module):
             raise ValueError(
                 f"Block: norm_place must be {', '.join(NORM_PLACES)}, got {norm_place!r}"
             )
+        if norm_place == "parallel" and cross is not None:
+            raise ValueError("Block: parallel attention and feed forward leave no place for cross")
         self.norm_place = norm_place
         self.cross: Module | None = None
         parts = {"norm1": ("att", att), "norm_cross": ("cross", cross), "norm2": ("ff", ff)}
         for norm_name, (name, part) in parts.items():
             if part is None:
                 continue
-            setattr(self, norm_name, norm())
+            if norm_place != "parallel" or norm_name == "norm1":
+                setattr(self, norm_name, norm())
             setattr(self, name, part)
             if norm_place == "sandwich":
                 setattr(self, f"{norm_name}_after", norm())
@@ -63,6 +69,10 @@ class Block(Module):
         memory (B, S, dim) and memory_mask: for cross; cache, mask and positions: see Attention
         """
         own, cross = (cache.own, cache.cross) if isinstance(cache, DecoderCache) else (cache, None)
+        if self.norm_place == "parallel":
+            y = self.norm1(x)  # (B, T, dim), for both
+            attended = self.att(y, cache=own, mask=mask, positions=positions)
+            return x + self.drop_shortcut(attended) + self.drop_shortcut(self.ff(y))
         x = self._added(
             x, "norm1", lambda y: self.att(y, cache=own, mask=mask, positions=positions)
         )
@@ -77,6 +87,8 @@ class Block(Module):
         """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim)."""
         if self.norm_place == "post":
             return getattr(self, norm)(x + self.drop_shortcut(part(x)))
+        if self.norm_place == "after":
+            return x + self.drop_shortcut(getattr(self, norm)(part(x)))
         y = part(getattr(self, norm)(x))
         if self.norm_place == "sandwich":
             y = getattr(self, f"{norm}_after")(y)

@@ -14,9 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..arrays.devices import device_of, move, xp_of
+from ..ops import delta_rule
 from ..tensor import Tensor, wrap
 
-__all__ = ["AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache"]
+__all__ = [
+    "AttentionCache", "Cache", "CrossCache", "DecoderCache", "LayerCache", "RecurrentCache",
+]  # fmt: skip
 
 
 class LayerCache(Protocol):
@@ -82,6 +85,20 @@ class AttentionCache:
         outside the graph.
         """
         k, v = _arrays(keys, values)
+        first = self._oldest(self.length)
+        k_memory, v_memory, start, past = self.reserve(k)
+        k_memory[:, :, past - start : self.length - start] = k
+        v_memory[:, :, past - start : self.length - start] = v
+        seen = slice(first - start, self.length - start)
+        return wrap(k_memory[:, :, seen]), wrap(v_memory[:, :, seen]), first
+
+    def reserve(self, k: Any) -> tuple[Any, Any, int, int]:
+        """Make room for T new tokens, for keys like the array k (B, H, T, D).
+
+        Returns the memory of keys and values, (B, H, room, D) each, the position of its first
+        token, and the position of the first new one, which the caller writes there.
+        Raises: see `append`.
+        """
         past, stop = self.length, self.length + k.shape[2]
         if stop > self.max_length:
             raise ValueError(f"the KV cache holds {self.max_length} tokens, not {stop}")
@@ -93,16 +110,12 @@ class AttentionCache:
             wished = min(wished, needed + self.window)
         if stop - self._first > capacity or (self.window is not None and capacity > 2 * wished):
             self._keys, self._values = (
-                self._moved(old, new, first, min(self.max_length, wished))
-                for old, new in ((self._keys, k), (self._values, v))
+                self._moved(old, k, first, min(self.max_length, wished))
+                for old in (self._keys, self._values)
             )
             self._first = first
-        start = self._first
-        self._keys[:, :, past - start : stop - start] = k
-        self._values[:, :, past - start : stop - start] = v
         self.length = stop
-        seen = slice(first - start, stop - start)
-        return wrap(self._keys[:, :, seen]), wrap(self._values[:, :, seen]), first
+        return self._keys, self._values, self._first, past
 
     def _check(self, k: Any) -> None:
         old = self._keys
@@ -207,6 +220,104 @@ class CrossCache:
             self._stored = self._stored[0][rows], self._stored[1][rows]
 
 
+class RecurrentCache:
+    """What a GatedDeltaNet keeps: its memory S (B, H, K, D) and the last inputs of its convolution.
+
+    Its size does not grow with the text. max_length: the most tokens, in all; conv_size: taps of
+    the convolution, so that conv_size − 1 inputs are kept. The tokens of the last call are kept
+    too: it can go back to any of them, as after a rejected draft, but not further.
+    """
+
+    def __init__(self, max_length: int, conv_size: int) -> None:
+        self.max_length, self.conv_size = max_length, conv_size
+        self.length = 0
+        self._state: Any = None  # S after `length` tokens
+        self._start, self._start_state = 0, None  # where the last call began, and S there
+        self._last: tuple = ()  # q, k, v, g, β of the last call's tokens
+        self._inputs: Any = None  # (B, channels, conv_size − 1 + T): what the last call convolved
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """x (B, channels, T) with the conv_size − 1 inputs before it, (B, channels, … + T).
+
+        They are zeros at the beginning of a text. Comes before `append`, once in a call.
+        Raises: ValueError if there are more than max_length tokens in all, or another batch.
+        """
+        kept, new = self.conv_size - 1, _arrays(x, x)[0]
+        if self.length + new.shape[2] > self.max_length:
+            total = self.length + new.shape[2]
+            raise ValueError(f"the KV cache holds {self.max_length} tokens, not {total}")
+        old = self._inputs
+        if old is None:
+            old = xp_of(new).zeros((*new.shape[:2], kept), new.dtype)
+        elif old.shape[0] != new.shape[0]:
+            raise ValueError(f"the KV cache holds a batch of {old.shape[0]}, not {new.shape[0]}")
+        old = old[:, :, old.shape[2] - kept :]
+        self._inputs = xp_of(new).concatenate([old, new], 2)
+        return wrap(self._inputs)
+
+    def append(self, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor) -> Tensor:
+        """The outputs (B, H, T, D) of T new tokens, by the gated delta rule; S goes on.
+
+        q, k (B, H, T, K), v (B, H, T, D), decay and beta (B, H, T)
+        Raises: RuntimeError if they require grad, because the cache is outside the graph.
+        """
+        arrays = tuple(_arrays(x, x)[0] for x in (q, k, v, decay, beta))
+        self._start, self._start_state, self._last = self.length, self._state, arrays
+        y, self._state = _advanced(arrays, self._state)
+        self.length += q.shape[2]
+        return wrap(y)
+
+    def can_truncate(self, length: int) -> bool:
+        """Whether it can go back to the first `length` tokens: to none, or within the last call."""
+        return length == 0 or self._start <= length <= self.length
+
+    def truncate(self, length: int) -> None:
+        """Forget all tokens except the first `length`.
+
+        Raises: ValueError if it has fewer, or if the last call began after them.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"the KV cache holds {self.length} tokens, it can't keep {length}")
+        if not self.can_truncate(length):
+            raise ValueError(
+                f"a recurrent cache can't go back to {length} tokens: its memory sums up all of "
+                f"them, and only those of the last call, from token {self._start} on, can be "
+                "taken back"
+            )
+        if length == 0:
+            self.__init__(self.max_length, self.conv_size)  # type: ignore[misc]
+        elif length < self.length:
+            n, kept = length - self._start, self.conv_size - 1
+            self._last = tuple(a[:, :, :n] for a in self._last)
+            self._state = self._start_state
+            if n:
+                _, self._state = _advanced(self._last, self._start_state)
+            self._inputs = self._inputs[:, :, : kept + n]
+            self.length = length
+
+    def reorder(self, indices: Any) -> None:
+        """Row i of the batch becomes what row indices[i] was."""
+        if self._state is None:
+            return
+        rows = _rows(indices, self._state)
+        self._state, self._inputs = self._state[rows], self._inputs[rows]
+        self._last = tuple(a[rows] for a in self._last)
+        if self._start_state is not None:
+            self._start_state = self._start_state[rows]
+
+
+def _advanced(tokens: tuple, state: Any) -> tuple[Any, Any]:
+    """(y (B, H, T, D), S after the tokens q, k, v, g, β); one token alone by the definition."""
+    q, k, v, g, beta = tokens
+    if k.shape[2] == 1 and state is not None:
+        y, state = delta_rule.step(
+            q[:, :, 0], k[:, :, 0], v[:, :, 0], g[:, :, 0], beta[:, :, 0], state
+        )
+        return y[:, :, None], state  # (B, H, D) -> (B, H, 1, D)
+    y, state, _ = delta_rule.in_chunks(q, k, v, g, beta, state)
+    return y, state
+
+
 class DecoderCache:
     """The two parts of a block with cross-attention: `own` for the text, `cross` for the memory."""
 
@@ -243,6 +354,7 @@ class Cache:
     def __init__(self, layers: Sequence[Any], max_length: int) -> None:
         self.layers = list(layers)
         self.max_length = max_length
+        self.plan: Any = None  # what layers.step has read of the model
 
     def __len__(self) -> int:
         return self.layers[0].length if self.layers else 0

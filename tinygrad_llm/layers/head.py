@@ -15,7 +15,7 @@ from ..nn.module import Module
 from ..tensor import Tensor
 from ..utils.checkpoint import checkpoint
 
-__all__ = ["SoftCappedHead", "head_loss", "is_plain_linear"]
+__all__ = ["SoftCappedHead", "head_loss", "is_plain_linear", "linear_of"]
 
 CHUNK = 1 << 22  # logits that exist at a time in a chunked loss of a SoftCappedHead
 
@@ -62,6 +62,20 @@ def is_plain_linear(head: Module) -> bool:
     """Whether calling head is x·Wᵀ + b and nothing else: no hooks, no LoRA, no other forward."""
     plain = isinstance(head, Linear) and type(head).forward is Linear.forward
     return plain and not _is_watched(head)
+
+
+def linear_of(head: Module) -> Linear:
+    """The layer that holds the weight (V, C) of an output layer.
+
+    Raises: TypeError if the output layer is neither a plain Linear nor a SoftCappedHead.
+    """
+    linear = head.linear if isinstance(head, SoftCappedHead) else head
+    if not (isinstance(linear, Linear) and is_plain_linear(linear)):
+        raise TypeError(
+            f"the output layer is a {type(linear).__name__}, whose rows cannot be counted (LoRA: "
+            "merge it first; hooks: remove them)"
+        )
+    return linear
 
 
 def head_loss(head: Module, hidden: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,12 +105,49 @@ def yarn_frequencies(
     return slow * (np.float32(1.0) - fast) + np.float32(1.0) / powers * fast, attention_factor
 
 
+def dynamic_frequencies(
+    dim: int, base: float, *, factor: float, original_max_position_embeddings: int, length: int = 0
+) -> Frequencies:
+    """A larger base for texts that are longer than the original context, n tokens.
+
+    base·(factor·T/n − factor + 1)^(dim/(dim − 2)) for a text of T = max(length, n) tokens, so that
+    shorter texts are as before.
+    Raises: ValueError if dim is less than 4. Peng et al. (2023), "YaRN", section 3.2 ("Dynamic
+    NTK").
+    """
+    if dim < 4:
+        raise ValueError(f"Rotary: scaling 'dynamic' needs at least 4 turned channels, got {dim}")
+    n = original_max_position_embeddings
+    stretched = factor * max(length, n) / n - (factor - 1.0)
+    return default_frequencies(dim, base * stretched ** (dim / (dim - 2)))
+
+
+def longrope_frequencies(
+    dim: int, base: float, *, short_factor: Sequence[float], long_factor: Sequence[float],
+    original_max_position_embeddings: int, factor: float = 1.0,
+    attention_factor: float | None = None, length: int = 0,
+) -> Frequencies:  # fmt: skip
+    """ωⱼ / fⱼ with a factor for each pair: long_factor for texts over the original context of n.
+
+    Other texts have short_factor. cos and sin are multiplied by attention_factor,
+    √(1 + ln(factor)/ln(n)) unless given. Ding et al. (2024), "LongRoPE".
+    """
+    n = original_max_position_embeddings
+    factors = np.asarray(long_factor if length > n else short_factor, np.float32)
+    if attention_factor is None:
+        attention_factor = 1.0 if factor <= 1 else math.sqrt(1.0 + math.log(factor) / math.log(n))
+    return np.float32(1.0) / (factors * _powers(dim, base)), attention_factor
+
+
 SCALINGS: dict[str, Callable[..., Frequencies]] = {
     "default": default_frequencies,
     "linear": linear_frequencies,
+    "dynamic": dynamic_frequencies,
     "llama3": llama3_frequencies,
+    "longrope": longrope_frequencies,
     "yarn": yarn_frequencies,
 }
+LENGTH = "length"  # the argument of those that depend on the text's length
 
 
 def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
@@ -119,7 +156,8 @@ def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
     kind = scaling.get("rope_type", "default")
     if kind not in SCALINGS:
         raise ValueError(f"Rotary: rope_type must be {', '.join(SCALINGS)}, got {kind!r}")
-    known = list(inspect.signature(SCALINGS[kind]).parameters.values())[2:]
+    parameters = list(inspect.signature(SCALINGS[kind]).parameters.values())[2:]
+    known = [p for p in parameters if p.name != LENGTH]
     unknown = set(options) - {p.name for p in known}
     missing = {p.name for p in known if p.default is p.empty} - set(options)
     if unknown or missing:
@@ -129,11 +167,20 @@ def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
             f"missing: {', '.join(sorted(missing)) or 'none'}"
         )
     for name, value in options.items():
-        number = not isinstance(value, bool) and isinstance(value, int | float)
         if name == "truncate" or value is None:
             continue
-        if not number or not 0 < value < math.inf:
-            raise ValueError(f"Rotary: {name} must be a positive number, got {value!r}")
+        if name in ("short_factor", "long_factor"):
+            if not isinstance(value, list | tuple) or len(value) != dim // 2:
+                raise ValueError(
+                    f"Rotary: {name} must be {dim // 2} numbers, one for each pair, got {value!r}"
+                )
+            each: Sequence[Any] = value
+        else:
+            each = (value,)
+        for number in each:
+            numeric = not isinstance(number, bool) and isinstance(number, int | float)
+            if not numeric or not 0 < number < math.inf:
+                raise ValueError(f"Rotary: {name} must be a positive number, got {number!r}")
     return SCALINGS[kind](dim, base, **options)
 
 
@@ -143,12 +190,14 @@ class Rotary:
     head_dim      D, channels of a head
     base          θ of the paper: how slowly the slowest pair turns
     partial       the share of D that is turned, its first int(D·partial) channels; the rest stays
-    scaling       None, or what Hugging Face calls rope_parameters: {"rope_type": "llama3", …}, with
-                  "linear", "llama3" or "yarn" and that scaling's numbers (see SCALINGS)
+    scaling       None, or what Hugging Face calls rope_parameters: {"rope_type": "llama3", …}, a
+                  name in SCALINGS and the numbers of its function
     interleaved   pairs are neighbours (x₂ⱼ, x₂ⱼ₊₁) as in Meta's files; otherwise (xⱼ, xⱼ₊R/2) as in
                   Hugging Face's. Weights trained with one do not work with the other
 
     It has no parameters: layers share one. Angles are computed in float32, as transformers does.
+    With "dynamic" and "longrope" the angles of a text longer than the original context depend on
+    its length, the highest position of a call: keys in a cache stay as they were turned.
     Raises: ValueError if the number of turned channels is not even and positive, or if scaling has
     a wrong name or number. Source: Su et al. (2021), "RoFormer", equation 34.
     """
@@ -168,6 +217,7 @@ class Rotary:
         self.scaling = dict(scaling or {})
         self.frequencies, self.attention_factor = _scaled(dim, base, self.scaling)
         self._on_device = {("cpu", 0): self.frequencies}  # copied once to each device
+        self._by_length = self.scaling.get("rope_type") in ("dynamic", "longrope")
 
     def angles(self, positions: Tensor, dtype: Any = None) -> tuple[Tensor, Tensor]:
         """(cos φ, sin φ) of every pair, times the attention factor: (..., R/2) each.
@@ -175,13 +225,26 @@ class Rotary:
         positions: integers (...); dtype: of the result, the default dtype if None
         """
         xp, device = xp_of(positions.array), device_of(positions.array)
-        if device not in self._on_device:
-            self._on_device[device] = move(self.frequencies, *device)
-        angle = positions.array[..., None].astype("float32") * self._on_device[device]
-        angle = angle.astype("float64")  # (...) -> (..., R/2); float64 rounds cos and sin once
+        if self._by_length:
+            frequencies = move(self._frequencies_for(positions), *device)
+        else:
+            if device not in self._on_device:
+                self._on_device[device] = move(self.frequencies, *device)
+            frequencies = self._on_device[device]
+        angle = positions.array[..., None].astype("float32") * frequencies  # (...) -> (..., R/2)
+        angle = angle.astype("float64")  # so that cos and sin are rounded once
         factor, kind = self.attention_factor, dtypes.numpy_dtype(dtype)
         cos, sin = (f(angle).astype("float32") for f in (xp.cos, xp.sin))
         return wrap((cos * factor).astype(kind)), wrap((sin * factor).astype(kind))
+
+    def _frequencies_for(self, positions: Tensor) -> Any:
+        """ω (R/2) for a text that ends at the highest of these positions."""
+        length = int(positions.array.max()) + 1 if positions.array.size else 0
+        if length <= self.scaling["original_max_position_embeddings"]:
+            return self.frequencies
+        options = {name: value for name, value in self.scaling.items() if name != "rope_type"}
+        make = SCALINGS[self.scaling["rope_type"]]
+        return make(self.dim, self.base, **options, length=length)[0]
 
     def __call__(self, *xs: Tensor, positions: Tensor) -> list[Tensor]:
         """Each x (B, H, T, D) turned by its positions, (T) or (B, T): the same shape."""

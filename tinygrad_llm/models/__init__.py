@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 from ..layers.cache import Cache
+from ..weights.families import cohere2 as cohere2_names
+from ..weights.families import gemma3 as gemma3_names
 from ..weights.families import gpt2
+from ..weights.families import llama as llama_names
+from ..weights.families import olmo3 as olmo3_names
+from ..weights.families import qwen2 as qwen2_names
+from ..weights.families import qwen3 as qwen3_names
+from ..weights.families import qwen3_5 as qwen3_5_names
+from ..weights.families import qwen3_moe as qwen3_moe_names
 from . import registry
 from .base import LanguageModel, Model, ModelConfig
 from .classifier import GPTClassifier, GPTClassifierConfig
+from .cohere2 import PRESETS as COHERE2_PRESETS
+from .cohere2 import Cohere2, Cohere2Config
+from .decoder import Decoder
+from .gemma3 import PRESETS as GEMMA3_PRESETS
+from .gemma3 import Gemma3, Gemma3Config
 from .gpt import GPT, GPTConfig
+from .gpt import PRESETS as GPT_PRESETS
+from .llama import PRESETS as LLAMA_PRESETS
+from .llama import Llama, LlamaConfig
+from .olmo3 import PRESETS as OLMO3_PRESETS
+from .olmo3 import Olmo3, Olmo3Config
 from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+from .qwen2 import PRESETS as QWEN2_PRESETS
+from .qwen2 import Qwen2, Qwen2Config
+from .qwen3 import PRESETS as QWEN3_PRESETS
+from .qwen3 import Qwen3, Qwen3Config
+from .qwen3_5 import PRESETS as QWEN35_PRESETS
+from .qwen3_5 import Qwen35, Qwen35Config
+from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
+from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .vocabulary import resize_vocabulary
 
-registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED)
+registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
+registry.register(Llama, LlamaConfig, names=llama_names, presets=LLAMA_PRESETS)
+registry.register(Qwen2, Qwen2Config, names=qwen2_names, presets=QWEN2_PRESETS)
+registry.register(Qwen3, Qwen3Config, names=qwen3_names, presets=QWEN3_PRESETS)
+registry.register(Cohere2, Cohere2Config, names=cohere2_names, presets=COHERE2_PRESETS)
+registry.register(Gemma3, Gemma3Config, names=gemma3_names, presets=GEMMA3_PRESETS)
+registry.register(Olmo3, Olmo3Config, names=olmo3_names, presets=OLMO3_PRESETS)
+registry.register(Qwen35, Qwen35Config, names=qwen3_5_names, presets=QWEN35_PRESETS)
+registry.register(Qwen3Moe, Qwen3MoeConfig, names=qwen3_moe_names, presets=QWEN3_MOE_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
@@ -19,12 +54,30 @@ __all__ = [
     "GPTClassifierConfig",
     "GPTConfig",
     "Cache",
+    "Cohere2",
+    "Cohere2Config",
+    "Gemma3",
+    "Gemma3Config",
+    "Olmo3",
+    "Olmo3Config",
+    "Qwen35",
+    "Qwen35Config",
+    "Qwen3Moe",
+    "Qwen3MoeConfig",
+    "Decoder",
     "LanguageModel",
+    "Llama",
+    "LlamaConfig",
     "Model",
     "ModelConfig",
+    "Qwen2",
+    "Qwen2Config",
+    "Qwen3",
+    "Qwen3Config",
     "build_gpt2",
     "from_pretrained",
     "load_gpt2",
     "registry",
+    "resize_vocabulary",
     "save_pretrained",
 ]

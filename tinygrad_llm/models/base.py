@@ -14,15 +14,18 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .. import nn, random
-from ..arrays.devices import xp_of
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..layers.attention import Attention
 from ..layers.cache import Cache
+from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
-from ..tensor import Tensor, device, wrap
+from ..layers.moe import MixtureOfExperts
+from ..layers.step import through as few_tokens_through
+from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
+from .padding import padded_places, padding_counts, padding_of
 
 _Some = TypeVar("_Some", bound="Model")
 _Kind = TypeVar("_Kind", bound="LanguageModel")
@@ -93,37 +96,14 @@ def matrix_flops_per_token(model: nn.Module) -> float:
         for p in model.parameters()
         if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
     ]
-    return sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in matrices)
-
-
-def _counts(padding: Tensor, batch: int) -> Any:
-    """The checked array of `padding`, (B) int64.
-
-    Raises: TypeError if it is not a tensor of integers; ValueError if its shape is not (B,) or a
-    number is negative.
-    """
-    if not isinstance(padding, Tensor) or padding.array.dtype.kind not in "iu":
-        what = padding.dtype if isinstance(padding, Tensor) else type(padding).__name__
-        raise TypeError(f"padding must be a tensor of integers, one for each row, got {what}")
-    if tuple(padding.shape) != (batch,):
-        raise ValueError(
-            f"padding must have one number for each of the {batch} rows, got the shape "
-            f"{tuple(padding.shape)}"
-        )
-    if (padding.array < 0).any():
-        raise ValueError(f"padding must be at least 0, got {padding.array.min()}")
-    return padding.array.astype("int64", copy=False)
-
-
-def _padded_places(past: int, T: int, padding: Any) -> tuple[Tensor, Tensor]:
-    """Positions (B, T) and mask (B, 1, T, S) of T columns after `past`, with `padding` (B)."""
-    keys = xp_of(padding).arange(past + T)  # (S)
-    columns = keys[past:]  # (T)
-    positions = (columns - padding[:, None]).clip(0, None)  # (T) - (B, 1) -> (B, T)
-    queries = columns[:, None]  # (T, 1)
-    seen = (keys <= queries) & (keys >= padding[:, None, None])  # (T, S), (B, 1, S) -> (B, T, S)
-    seen |= keys == queries  # (T, S): padding looks at itself
-    return wrap(positions), wrap(seen[:, None])  # (B, T), (B, 1, T, S)
+    shares = {  # of an expert's weights that a token meets
+        id(p): m.n_experts_per_token / m.n_experts
+        for m in model.modules() if isinstance(m, MixtureOfExperts)
+        for p in m.experts.parameters()
+    }  # fmt: skip
+    return sum(
+        (6.0 if p.requires_grad else 4.0) * p.numel() * shares.get(id(p), 1.0) for p in matrices
+    )
 
 
 class Model(nn.Module):
@@ -162,8 +142,8 @@ class Model(nn.Module):
 
     def flops_between_tokens(self, context_length: int) -> float:
         """The part of flops_per_token that does not come from weights: attention's scores."""
-        attentions = [m for m in self.modules() if isinstance(m, Attention)]
-        return float(sum(m.flops_per_token(context_length) for m in attentions))
+        mixing = [m for m in self.modules() if isinstance(m, Attention | GatedDeltaNet)]
+        return float(sum(m.flops_per_token(context_length) for m in mixing))
 
     def gradient_checkpointing_enable(self) -> None:
         """From now on blocks save only their inputs; the backward pass runs each forward again.
@@ -190,6 +170,7 @@ class LanguageModel(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.token_ids: dict[str, Any] = {}  # those of a config.json, which save_pretrained writes
         self.gradient_checkpointing = False
 
     @property
@@ -219,6 +200,7 @@ class LanguageModel(Model):
             parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
         other.to(first.dtype).to(first.device)
         other.load_state_dict(self.state_dict())
+        other.token_ids = dict(self.token_ids)
         return other
 
     def hidden_states(
@@ -267,7 +249,7 @@ class LanguageModel(Model):
             )
         if padding is None:
             return arange(past, past + T, device=idx.device), mask  # (T)
-        return _padded_places(past, T, _counts(padding, B))
+        return padded_places(past, T, padding_counts(padding, B))
 
     def through_blocks(
         self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any
@@ -275,8 +257,13 @@ class LanguageModel(Model):
         """x (B, T, C) through one block after the other, each with its part of the cache.
 
         options: what every block gets besides, such as mask and positions. With gradient
-        checkpointing blocks keep their inputs only.
+        checkpointing blocks keep their inputs only. A few new tokens after those in a cache go
+        through compiled loops where those know the layers (layers.step).
         """
+        if cache is not None:
+            y = few_tokens_through(blocks, x, cache, options)
+            if y is not None:
+                return y
         for i, block in enumerate(blocks):
             if self.gradient_checkpointing and cache is None:
                 x = checkpoint(block, x, **options)
@@ -286,13 +273,22 @@ class LanguageModel(Model):
 
     def forward(
         self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,
-        padding: Tensor | None = None,
+        padding: Tensor | None = None, attention_mask: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
 
         cache, padding: see `hidden_states`; `new_cache` makes a cache.
         last_only: logits of the last token only, (B, 1, V), as generation needs.
+        attention_mask: in place of padding, (B, past + T), 1 for tokens and 0 for padding at the
+        left or the right of each row. Each row's tokens equal itself alone, without padding; the
+        logits of padding mean nothing.
+        Raises: ValueError if both are passed, or zeros stand between ones; as `hidden_states`.
         """
+        if attention_mask is not None:
+            if padding is not None:
+                raise ValueError("pass an attention_mask or padding, not both: they say the same")
+            past = 0 if cache is None else len(cache)
+            padding = padding_of(attention_mask, idx.shape[0], past + idx.shape[-1])
         x = self.hidden_states(idx, cache, padding=padding)
         if last_only:
             x = x[:, -1:]  # (B, 1, C)

@@ -13,14 +13,30 @@ can be written as JSON. Fields that depend on each other are checked in the fami
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Config", "ModelConfig", "choice", "config_of", "flag", "fraction", "integer"]
+__all__ = [
+    "Config",
+    "ModelConfig",
+    "choice",
+    "choices",
+    "config_of",
+    "flag",
+    "fraction",
+    "integer",
+    "mapping",
+    "optional",
+    "positive",
+]
+
+
+_Same = TypeVar("_Same", bound="ModelConfig")
 
 
 def _flag(value: Any) -> bool:
@@ -77,6 +93,38 @@ def flag(default: Any = MISSING) -> Any:
     return _declare(_flag, default)
 
 
+def positive(default: Any = MISSING) -> Any:
+    """A field for a finite number above 0: an ε, a base of frequencies."""
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool | np.bool_) or not isinstance(
+            value, int | float | np.integer | np.floating
+        ):
+            raise TypeError("a number")
+        if not 0.0 < value < math.inf:  # NaN is not either
+            raise ValueError("positive and finite")
+        return float(value)
+
+    return _declare(check, default)
+
+
+def mapping(default: Any = MISSING) -> Any:
+    """A field for a dict from names to values, as JSON has them; the config keeps a copy."""
+
+    def check(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise TypeError("a dict with names as keys")
+        return dict(value)
+
+    return _declare(check, default)
+
+
+def optional(declared: Any) -> Any:
+    """The same field, which may also be None."""
+    check = declared.metadata["check"]
+    return _declare(lambda value: None if value is None else check(value), declared.default)
+
+
 def choice(options: Sequence[str], default: Any = MISSING) -> Any:
     """A field for one of these strings."""
 
@@ -84,6 +132,20 @@ def choice(options: Sequence[str], default: Any = MISSING) -> Any:
         if not isinstance(value, str) or value not in options:
             raise ValueError(", ".join(options))
         return str(value)
+
+    return _declare(check, default)
+
+
+def choices(options: Sequence[str], default: Any = MISSING) -> Any:
+    """A field for a sequence of these strings; the config keeps a tuple."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"a list of {', '.join(options)}")
+        for one in value:
+            if not isinstance(one, str) or one not in options:
+                raise ValueError(f"a list of {', '.join(options)}")
+        return tuple(value)
 
     return _declare(check, default)
 
@@ -141,6 +203,10 @@ class ModelConfig(Config):
                 f"{type(self).__name__}: a model of these sizes has at least {float(n):.1e} "
                 f"parameters, which fit no memory: {self.summary()}"
             )
+
+    def resized(self: _Same, **sizes: Any) -> _Same:
+        """The config with these fields, and others that must fit them."""
+        return replace(self, **sizes)
 
     def least_parameters(self) -> int:
         """A number of parameters that the model has at least, without making it."""

@@ -24,7 +24,7 @@ from ..weights.families.gpt2 import module_names
 from .base import LanguageModel
 from .config import ModelConfig, flag, fraction, integer
 
-__all__ = ["GPT", "GPTConfig", "TransformerBlock"]
+__all__ = ["PRESETS", "GPT", "GPTConfig", "TransformerBlock"]
 
 
 @dataclass(frozen=True)
@@ -161,3 +161,12 @@ class GPT(LanguageModel):
         """An empty KV cache for `forward`, with room for context_length tokens."""
         n = self.context_length
         return Cache([block.new_cache(n) for block in self.trf_blocks], n)
+
+
+PRESETS: dict[str, GPTConfig] = {
+    "tiny": GPTConfig(512, 64, 64, 4, 2),
+    "gpt2": GPTConfig.gpt2_small(),
+    "gpt2-medium": GPTConfig.gpt2_medium(),
+    "gpt2-large": GPTConfig.gpt2_large(),
+    "gpt2-xl": GPTConfig.gpt2_xl(),
+}

@@ -11,21 +11,28 @@ model. GPT-2's names and layouts are in weights/families/gpt2.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..files.atomic import atomic_write
 from ..files.downloads import Progress, RemoteFile, fetch
-from ..files.json_files import read_json_object
 from ..files.paths import local_path
 from ..files.untrusted import describe
+from ..layers.quantized import quantize as quantize_layers
 from ..nn.utils import skip_init
+from ..tensor import dtypes
+from ..weights import packaged
 from ..weights.families import gpt2
-from ..weights.formats.safetensors import SafeTensorsFile, save_file
+from ..weights.families.gguf_names import GGUFSource
+from ..weights.families.llama_meta import PARAMS, MetaFolder
+from ..weights.families.table import listed
+from ..weights.formats.gguf import is_gguf
+from ..weights.formats.safetensors import SafeTensorsFile
+from ..weights.sources import Source, open_huggingface
 from .base import LanguageModel
 from .gpt import GPT, GPTConfig
-from .registry import families, of
+from .loading import SHARD_BYTES, default_dtype, load_family, save_family
+from .quantizing import AS_STORED, check_quantize
+from .registry import Family, families, of
 
 __all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
 
@@ -73,12 +80,16 @@ def _config(
     return GPTConfig(**{**fields, "tie_weights": tied, **changes})
 
 
-def _build(weights: gpt2.GPT2Weights, stored: dict[str, Any], changes: dict[str, Any]) -> GPT:
+def _build(
+    weights: gpt2.GPT2Weights, stored: dict[str, Any], changes: dict[str, Any],
+    dtype: dtypes.dtype | None = None,
+) -> GPT:  # fmt: skip
     """stored: fields of a config.json; changes: the caller's."""
     config = _config(weights, stored, changes)
     context = stored.get("context_length", weights.fields()["context_length"])
     weights.check(config.vocab_size, context, config.emb_dim, config.n_layers)
-    model: GPT = skip_init(GPT, config)
+    with default_dtype(dtype):
+        model: GPT = skip_init(GPT, config)
     own = dict(model.named_parameters())
     for name, array in weights.state(config.n_layers):
         if name == "pos_emb.weight":
@@ -103,52 +114,99 @@ def build_gpt2(weights: Mapping[str, Any], **config_changes: Any) -> GPT:
     return _build(gpt2.GPT2Weights(weights), {}, config_changes)
 
 
-def load_gpt2(path: str | Path, **config_changes: Any) -> GPT:
+def load_gpt2(path: str | Path, *, dtype: dtypes.dtype | None = None, **config_changes: Any) -> GPT:
     """The GPT in a file of GPT-2's weights, or in a folder as transformers writes it.
 
     path: a .safetensors file, a .bin file of torch.save (read without running anything in it), or
         a folder with model.safetensors or pytorch_model.bin. A config.json in the same folder is
         used, and compared with the shapes of the weights.
-    config_changes: see build_gpt2
+    dtype: of the parameters, float32 if None; config_changes: see build_gpt2
 
     Raises: FileNotFoundError if there is no such file; SafeTensorsError, TorchFileError or
     ValueError for a file that is cut short, damaged, or not a GPT-2, with both shapes where a shape
     is wrong.
     """
     weights, stored = gpt2.read(path)
-    return _build(weights, stored, config_changes)
+    return _build(weights, stored, config_changes, dtype)
 
 
-def _load(path: Path, changes: dict[str, Any]) -> LanguageModel:
-    """The language model in a folder or file: its config.json says which; without one a GPT-2."""
-    described = (path if path.is_dir() else path.parent) / "config.json"
-    kind = read_json_object(described).get("model_type") if described.is_file() else None
-    readable = {f.names.MODEL_TYPE: f.load for f in families() if f.names and f.load}
-    if kind is not None and kind not in readable:
+def open_source(path: str | Path) -> Source:
+    """The weights in a folder or a file of any format that can be read.
+
+    Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
+    """
+    if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
+        return MetaFolder(path)
+    return GGUFSource(path) if is_gguf(path) else open_huggingface(path)
+
+
+def _family_for(source: Source) -> Family | None:
+    """The family that config.json names by model_type, or by architectures if it has no such field.
+
+    None if there is no config.json.
+    Raises: ValueError if no family here reads such weights.
+    """
+    if not source.config:
+        return None
+    readable = {kind: f for f in families() if f.names for kind in f.names.MODEL_TYPES}
+    kind = source.config.get("model_type")
+    if kind is None:
+        written = source.config.get("architectures") or [""]
+        first = written[0] if isinstance(written, list) and written else written
+        made = {n: f for f in families() if f.names for n in f.names.ARCHITECTURES}
+        if first in made:
+            return made[first]
+        kind = first
+    if not isinstance(kind, str) or kind not in readable:
         raise ValueError(
-            f"{described}: model_type is {describe(kind)}; the models that can be read are "
+            f"{source.where}: model_type is {describe(kind)}; the models that can be read are "
             f"{', '.join(readable)}"
         )
-    return readable[kind or gpt2.MODEL_TYPE](path, **changes)
+    return readable[kind]
 
 
-def save_pretrained(model: LanguageModel, folder: str | Path) -> Path:
+def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> LanguageModel:
+    """The language model in a folder or file: config.json says which; without one a GPT-2."""
+    source = open_source(path)
+    check_quantize(quantize, source)
+    family = _family_for(source)
+    if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
+        fields = gpt2.read_config(source.config, source.where)
+        model = _build(gpt2.GPT2Weights.of(source), fields, changes, dtype)
+        return _quantized(model, quantize)
+    if family is None and not any("wte" in name for name in source.names()):
+        raise ValueError(
+            f"{source.where}: there is no config.json beside the weights, and without one they are "
+            f"read as a GPT-2's, but wte.weight is missing, so this is not a GPT-2; there are: "
+            f"{listed(sorted(source.names())) or 'no arrays at all'}"
+        )
+    if family is None or family.load is not None:
+        return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
+    return load_family(family, source, changes, dtype, quantize)
+
+
+def _quantized(model: LanguageModel, kind: str | None) -> LanguageModel:
+    """A GPT-2, whose matrices a GGUF file holds turned, with its weights in a format."""
+    if kind is not None:
+        quantize_layers(model, "q8_0" if kind == AS_STORED else kind)
+    return model
+
+
+def save_pretrained(
+    model: LanguageModel, folder: str | Path, shard_bytes: int = SHARD_BYTES
+) -> Path:
     """Writes model.safetensors and config.json as transformers reads them; returns their folder.
 
-    A file that was there before stays whole until the new one is written.
+    A file that was there before stays whole until the new one is written. Weights of more than
+    shard_bytes go into several files, model-00001-of-00002.safetensors and so on, with an index.
     Raises: OSError if the disk refuses; TypeError for a model that transformers does not know.
     """
     family = of(model)
-    if family is None or family.names is None:
+    if family is None or family.names is None or not isinstance(model, LanguageModel):
         raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
     folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = dict(model.named_parameters())
-    tied = "out_head.weight" not in named  # the second name of one parameter is left out
-    arrays = family.names.to_huggingface(model.state_dict(), tied=tied)
-    save_file(arrays, folder / "model.safetensors", {"format": "pt"})
-    with atomic_write(folder / "config.json") as file:
-        file.write(family.names.json_of_fields({**asdict(model.config), "tie_weights": tied}))
+    save_family(family, model, folder, shard_bytes)
     return folder
 
 
@@ -200,14 +258,18 @@ PRETRAINED: dict[str, RemoteFile] = {
 
 
 def from_pretrained(
-    name: str | Path, *, progress: Progress | None = None, timeout: float = 30.0,
-    **config_changes: Any,
+    name: str | Path, dtype: dtypes.dtype | None = None, *, quantize: str | None = None,
+    progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any,
 ) -> LanguageModel:  # fmt: skip
     """A language model by its name, or from a folder or file of weights; in evaluation mode.
 
-    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them, or a path. In a
-        folder as transformers writes it config.json says which model it is.
-    progress, timeout: see downloads.fetch. config_changes: see build_gpt2, e.g. drop_rate=0.0.
+    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them; one of
+        weights.packaged, such as "smollm2-135m-instruct"; or a path. In a folder as transformers
+        writes it config.json says which model it is, in a GGUF file its metadata.
+    quantize: the format in which matrices stay in memory, frozen: "int8", "q8_0", "q4_0", "q4_1",
+        "nf4", or "gguf" as a GGUF file stores them; None for floats
+    dtype: of the parameters, float32 if None; progress, timeout: see downloads.fetch
+    config_changes: fields of the model's config, e.g. drop_rate=0.0 or a shorter context_length
 
     The first call with a name downloads 0.5, 1.5, 3.2 or 6.4 GB from Hugging Face into the cache
     folder (see downloads.cache_folder), later calls read it there. "gpt2" and "gpt2-xl" are checked
@@ -221,16 +283,23 @@ def from_pretrained(
     published = {file: family for family in families() for file in family.files}
     if name not in published:
         if local_path(name).exists():
-            return _load(local_path(name), config_changes)
+            return _load(local_path(name), config_changes, dtype, quantize)
+        if name in packaged.PACKAGED:
+            path = packaged.find(name, progress=progress, timeout=timeout)
+            return _load(path, config_changes, dtype, quantize)
+        known = ", ".join([*published, *packaged.PACKAGED])
         raise ValueError(
-            f"no pretrained model is called {str(name)!r}; there are {', '.join(published)}, and "
-            "there is no file or folder of this name"
+            f"no pretrained model is called {str(name)!r}; there are {known}, and there is no file "
+            "or folder of this name"
         )
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
-    return _published_gpt2(str(name), path, config_changes)
+    check_quantize(quantize, path)
+    return _quantized(_published_gpt2(str(name), path, config_changes, dtype), quantize)
 
 
-def _published_gpt2(name: str, path: Path, changes: dict[str, Any]) -> GPT:
+def _published_gpt2(
+    name: str, path: Path, changes: dict[str, Any], dtype: dtypes.dtype | None
+) -> GPT:
     """GPT-2's file has no config.json: its sizes are those of GPTConfig's class methods."""
     made = {
         "gpt2": GPTConfig.gpt2_small,
@@ -245,4 +314,4 @@ def _published_gpt2(name: str, path: Path, changes: dict[str, Any]) -> GPT:
         "n_heads": made.n_heads,
         "n_layers": made.n_layers,
     }
-    return _build(gpt2.GPT2Weights(SafeTensorsFile(path), str(path)), fields, changes)
+    return _build(gpt2.GPT2Weights(SafeTensorsFile(path), str(path)), fields, changes, dtype)

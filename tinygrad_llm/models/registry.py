@@ -17,7 +17,7 @@ from typing import Any
 from ..files.downloads import RemoteFile
 from ..files.untrusted import describe as in_words
 from .base import LanguageModel, Model
-from .config import Config
+from .config import Config, ModelConfig
 
 __all__ = [
     "Family",
@@ -29,6 +29,7 @@ __all__ = [
     "find",
     "of",
     "register",
+    "trainable",
 ]
 
 
@@ -40,7 +41,9 @@ class Family:
     model       the class; its `from_config(config)` makes a model
     config      the class of its config
     names       the table of its weights' names in published files, a module of weights/families
-    load        load(path, **config_changes) -> model, from such files
+    load        load(path, **config_changes) -> model, from such files; None for the way that most
+                families share, load_family in models/loading.py
+    presets     published sizes by name, and "tiny"
     files       the published weights by name, for from_pretrained
     """
 
@@ -49,6 +52,7 @@ class Family:
     config: type[Config]
     names: ModuleType | None = None
     load: Callable[..., LanguageModel] | None = None
+    presets: Mapping[str, ModelConfig] = field(default_factory=dict)
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
@@ -93,6 +97,14 @@ def of(model: object) -> Family | None:
     return family if family is not None and family.model is type(model) else None
 
 
+def trainable() -> dict[str, Family]:
+    """The families that train from random weights, by the name that commands have for them.
+
+    The name is that of the class in small letters: "gpt", "llama". Their presets have a "tiny".
+    """
+    return {f.name.lower(): f for f in families() if "tiny" in f.presets}
+
+
 def describe(model: object) -> dict[str, Any] | None:
     """{"class": name, "config": fields} of a model, as JSON can hold it.
 
@@ -134,10 +146,14 @@ def config_from(description: Mapping[str, Any]) -> Config:
     if not isinstance(description["class"], str) or not isinstance(description["config"], Mapping):
         raise ValueError("a model's description should have the class's name and an object config")
     given = {
-        name: config_from(value) if isinstance(value, Mapping) else value
+        name: config_from(value) if _is_description(value) else value
         for name, value in description["config"].items()
     }
     return find(description["class"]).config(**given)
+
+
+def _is_description(value: Any) -> bool:
+    return isinstance(value, Mapping) and "class" in value
 
 
 def _family_of(config: Config) -> Family | None:

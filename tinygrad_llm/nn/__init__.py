@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from ..tensor.missing_names import missing
 from . import attention, functional, init, parallel, parameter, utils
 from .activation import (
@@ -10,6 +12,7 @@ from .activation import (
     GELU,
     GLU,
     SELU,
+    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -25,9 +28,11 @@ from .activation import (
     Softmax,
     Softmin,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
     Tanhshrink,
+    Threshold,
 )
 from .attention import MultiheadAttention
 from .batchnorm import BatchNorm1d
@@ -83,6 +88,7 @@ __all__ = [
     "GELU",
     "GLU",
     "GroupNorm",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -119,9 +125,11 @@ __all__ = [
     "Softmax",
     "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "Threshold",
     "TripletMarginLoss",
     "Unflatten",
     "attention",
@@ -134,4 +142,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "modules":
+        return importlib.import_module(".modules", __name__)
     raise missing(__name__, name, __all__)

@@ -8,6 +8,7 @@ from ..functions.activation import (
     elu,
     gelu,
     glu,
+    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -21,15 +22,17 @@ from ..functions.activation import (
     selu,
     silu,
     softplus,
+    softshrink,
     softsign,
     tanhshrink,
+    threshold,
 )
-from ..functions.attention import rope, scaled_dot_product_attention
+from ..functions.attention import gated_delta_rule, rope, scaled_dot_product_attention
 from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, embedding_bag, one_hot
-from ..functions.linear import linear
+from ..functions.linear import grouped_mm, linear
 from ..functions.losses.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -70,11 +73,14 @@ __all__ = [
     "elu",
     "embedding",
     "embedding_bag",
+    "gated_delta_rule",
     "gelu",
     "glu",
     "group_norm",
+    "grouped_mm",
     "gumbel_softmax",
     "hardsigmoid",
+    "hardshrink",
     "hardswish",
     "hardtanh",
     "huber_loss",
@@ -108,9 +114,11 @@ __all__ = [
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
+    "threshold",
     "triplet_margin_loss",
 ]
 

@@ -38,8 +38,11 @@ class Embedding(Op):
 
 
 def _add_to(op, g, total):
-    """Add ∂L/∂W to `total` in place, only to rows that were read. Returns whether it did so."""
-    plain = op.padding_idx is None and not op.scaled
+    """Add ∂L/∂W to `total` in place, only to rows that were read. Returns whether it did so.
+
+    Not in float16, where each row would be rounded into total, and not only the sum of an id's.
+    """
+    plain = op.padding_idx is None and not op.scaled and total.dtype != "float16"
     if plain:
         scatter_add_rows(total, op.saved[0].reshape(-1), g.reshape(-1, op.shape[1]))
     return plain

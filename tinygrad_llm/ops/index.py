@@ -1,7 +1,7 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import extreme_at, index_add, multiply_at, take_along
+from ..arrays.indexing import extreme_at, has_arrays, index_add, multiply_at, take_along
 from ..arrays.layout import in_rows
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
@@ -12,7 +12,7 @@ from ..autograd.engine import Op
 def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
-    return (None, parts) if any(is_array(p) for p in parts) else (index, ())
+    return (None, parts) if has_arrays(parts) else (index, ())
 
 
 def picked_array(x, index):
@@ -40,7 +40,7 @@ class Index(Op):
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)
-        index_add(gx, self.saved or self.index, g)
+        index_add(gx, tuple(self.saved) or self.index, g)  # a tuple, recomputed or not
         return gx
 
 
@@ -80,7 +80,7 @@ class IndexPut(Op):
 
     def backward(self, g):
         gx = gv = None
-        index = self.saved or self.index
+        index = tuple(self.saved) or self.index  # a tuple, recomputed or not
         if self.needs[0]:
             gx = g.copy()
             gx[index] = 0

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from ..arrays.devices import on_gpu, xp_of
-from ..arrays.ids import id_ranges, ids_in_range
+from ..arrays.ids import id_ranges, ids_in_range, seen_within
+from ..arrays.indexing import row_starts
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
-from ..arrays.parallel import over_blocks, row_blocks
+from ..arrays.parallel import over_row_blocks, row_blocks
 from ..arrays.reductions import bounded, exp_total, max_along, sum_along
 from ..arrays.special import sigmoid
 from ..autograd.engine import Op
@@ -24,12 +25,24 @@ class Targets:
     hard = (1 − ε)·w_t and soft = ε/C, both 0 where t = ignore_index; w is 1 without class weights.
     reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
     targets[a:b] are the targets of some rows. Below, n rows of N.
+    Mostly each target counts once, without weights and smoothing: q = onehot(t).
     """
+
+    once = False  # whether q = onehot(t) in every row
+    hard: Any = 1.0
+    soft: Any = None
+    weight: Any = 1.0  # Σ q
+    scale = 1.0
 
     def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
         self.shape, self.reduction, self.w = t.shape, reduction, w
         known = id_ranges and ids_in_range(t, n_classes, ignore_index)  # without asking a GPU
-        t = t.reshape(-1)  # (...) -> (N)
+        self.t = t = t if t.ndim == 1 else t.reshape(-1)  # (...) -> (N)
+        if w is None and not smoothing and _all_count(t, n_classes, ignore_index):
+            self.once = True
+            if reduction == "mean":
+                self.scale = 1.0 / len(t)
+            return
         kept, wrong = t != ignore_index, (t < 0) | (t >= n_classes)
         if not known and wrong.any() and (wrong := wrong & kept).any():
             raise IndexError(
@@ -41,8 +54,7 @@ class Targets:
         self.sum_w = n_classes if w is None else float(w.sum())
         self.hard = of_target * (1.0 - smoothing)
         self.soft = kept * (of_target * 0.0 + smoothing / n_classes) if smoothing else None
-        self.weight = self.hard if self.soft is None else self.hard + self.soft * self.sum_w  # Σ q
-        self.scale = 1.0
+        self.weight = self.hard if self.soft is None else self.hard + self.soft * self.sum_w
         if reduction == "mean":
             total = float(of_target.sum())
             self.scale = 1.0 / total if total else math.nan
@@ -61,25 +73,40 @@ class Targets:
             return self
         some = object.__new__(Targets)
         some.__dict__.update(self.__dict__)
-        some.t, some.hard, some.weight = self.t[rows], self.hard[rows], self.weight[rows]
-        some.ignored = self.ignored[rows]
+        some.t = self.t[rows]
+        if self.once:
+            return some
+        some.hard, some.weight, some.ignored = (
+            self.hard[rows],
+            self.weight[rows],
+            self.ignored[rows],
+        )
         some.soft = None if self.soft is None else self.soft[rows]
         return some
 
     def positions(self, z: Any) -> Any:
         """Where the targets stand in z (n, C), counted through all of its elements: (n)."""
-        return xp_of(z).arange(0, z.size, z.shape[-1]) + self.t
+        return row_starts(z) + self.t
 
     def scores(self, x: Any) -> Any:
         """Σ q·x, over the classes: (n, C) -> (n)."""
-        of_target = self.hard * x.take(self.positions(x))
+        of_target = x.take(self.positions(x))
+        if self.once:
+            return of_target
+        of_target = self.hard * of_target
         if self.soft is None:
             return of_target
         return of_target + self.soft * (x.sum(-1) if self.w is None else x @ self.w)
 
     def losses(self, scores: Any, log_total: Any) -> Any:
         """−Σ q·log p = Σ q·log Σ exp(x) − Σ q·x: (n), (n) -> (n)."""
-        return selected(self.weight * log_total - scores, ~self.ignored)  # 0·∞ among the others
+        if self.once:
+            return log_total - scores
+        return self.counting(self.weight * log_total - scores)  # 0·∞ among the others
+
+    def counting(self, values: Any) -> Any:
+        """The values of rows whose target counts, and 0 in the others: (n) -> (n)."""
+        return values if self.once else selected(values, ~self.ignored)
 
     def gradient(self, z: Any, total: Any, g: Any) -> Any:
         """The factor f and, in place of z, a matrix with f·z = g·(p·Σ q − q), where p = z/total.
@@ -87,6 +114,9 @@ class Targets:
         z (n, C), total and g (n, 1) -> f (n, 1). Since f is one number per row, it need not be
         multiplied with the matrix: f·z·W is f·(z·W).
         """
+        if self.once:  # f = g/Σ z, and f·z = g·(p − onehot(t))
+            z.reshape(-1)[self.positions(z)] -= total[:, 0]
+            return g / total
         weight = self.weight[:, None]  # (n, 1)
         share = total / (weight + (weight == 0))  # where Σ q is 0, f is 0 and z does not matter
         if self.soft is not None:
@@ -94,6 +124,19 @@ class Targets:
             z -= soft if self.w is None else soft * self.w
         z.reshape(-1)[self.positions(z)] -= self.hard * share[:, 0]
         return selected(weight * g, ~self.ignored[:, None]) / total
+
+
+def _all_count(t: Any, n_classes: int, ignore_index: int) -> bool:
+    """Whether all targets are classes that are not ignored. On a GPU it is not known."""
+    ignored = 0 <= ignore_index < n_classes
+    return not ignored and t.size > 0 and seen_within(t, n_classes)
+
+
+def _joined(blocks: list) -> tuple:
+    """What was computed for blocks of rows, for all rows: a list of tuples -> a tuple of arrays."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return tuple([xp_of(parts[0]).concatenate(parts) for parts in zip(*blocks, strict=True)])
 
 
 class CrossEntropy(Op):
@@ -114,16 +157,15 @@ class CrossEntropy(Op):
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
-        logits, z = as_rows(x), xp.empty(x.shape, x.dtype)  # (..., C) -> (N, C)
-        losses, total = xp.empty(len(logits), x.dtype), xp.empty((len(logits), 1), x.dtype)
+        z = xp.empty(x.shape, x.dtype)
+
+        @over_row_blocks(as_rows(z), as_rows(x), targets, as_rows(z))  # (..., C) -> (N, C)
+        def blocks(x, targets, z):
+            shifted, total = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m)
+            return total, targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
+
+        total, losses = _joined(blocks)  # (N, 1), (N)
         self.saved = z, total, t, w
-        z = as_rows(z)
-
-        @over_blocks(row_blocks(z), logits, targets, z, total, losses)
-        def some_rows(x, targets, z, total, losses):
-            shifted, total[...] = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m)
-            losses[...] = targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
-
         return targets.reduce(losses)
 
     def backward(self, g):
@@ -133,7 +175,7 @@ class CrossEntropy(Op):
         gx = xp.array(z)
         rows = as_rows(gx)  # (..., C) -> (N, C)
 
-        @over_blocks(row_blocks(rows), rows, targets, total, g)
+        @over_row_blocks(rows, rows, targets, total, g)
         def some_rows(z, targets, total, g):
             z *= targets.gradient(z, total, g)
 
@@ -174,7 +216,7 @@ class LinearCrossEntropy(Op):
         for rows in blocks:
             z = product(inputs[rows], w.T, b, memory[: rows.stop - rows.start])  # (n, C)
 
-            @over_blocks(row_blocks(z), z, targets[rows], g[rows], losses[rows], f[rows])
+            @over_row_blocks(z, z, targets[rows], g[rows], losses[rows], f[rows])
             def some_rows(z, targets, g, losses, f):
                 if not in_range:
                     z -= max_along(z)
@@ -216,14 +258,15 @@ class NllLoss(Op):
         self.saved, self.options, self.shape = (t, w), (ignore_index, reduction), x.shape
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         losses = as_rows(x)[xp_of(x).arange(len(targets.t)), targets.t] * -targets.hard
-        losses[targets.ignored] = 0.0
+        if not targets.once:
+            losses[targets.ignored] = 0.0
         if self.half is not None and reduction != "none" and not on_gpu([x]):
             return self.reduce_in_half(self.stored(losses), targets)
         return targets.reduce(losses)
 
     def reduce_in_half(self, losses, targets):
         """Σ Lᵢ, or Σ Lᵢ / Σ w_tᵢ, of which PyTorch rounds each sum."""
-        kept = ~targets.ignored
+        kept = xp_of(losses).ones(losses.shape, bool) if targets.once else ~targets.ignored
         total = self.rounded_sum(losses, kept)
         if targets.reduction == "sum":
             return total
@@ -258,8 +301,10 @@ class NllLoss(Op):
         arriving = targets.arriving(g)[:, 0]
         if self.half is not None and targets.reduction == "mean" and not on_gpu([g]):
             arriving = self.stored(g / self.n) if self.n else arriving
-        gt = selected(targets.hard * -arriving, ~targets.ignored)
-        as_rows(gx)[xp.arange(len(gt)), targets.t] = gt
+        gt = targets.hard * -arriving
+        if not targets.once:
+            gt = selected(gt, ~targets.ignored)
+        as_rows(gx)[xp.arange(len(targets.t)), targets.t] = gt
         return gx, None, None
 
 

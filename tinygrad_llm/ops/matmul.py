@@ -45,7 +45,7 @@ class Matmul(Op):
 
 def rows(x):
     """All leading dimensions as one: (..., N, K) -> (…·N, K)."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class Einsum(Op):

@@ -200,7 +200,8 @@ class Cumprod(Op):
 
     Backward: xⱼ is a factor of yⱼ and of every y behind it, so with Pⱼ = x₁·…·xⱼ₋₁
         ∂L/∂xⱼ = Pⱼ·(gⱼ + gⱼ₊₁·xⱼ₊₁ + gⱼ₊₂·xⱼ₊₁·xⱼ₊₂ + …) = Pⱼ·tⱼ,   tⱼ = gⱼ + xⱼ₊₁·tⱼ₊₁
-    (Σ g·y over i ≥ j, divided by xⱼ, would be shorter, and wrong where xⱼ = 0.) Saves x.
+    (Σ g·y over i ≥ j, divided by xⱼ, would be shorter, and wrong where xⱼ = 0.) What is behind a
+    zero factor gets and passes on nothing, even where g is infinite. Saves x.
     """
 
     in_rows = True
@@ -216,8 +217,9 @@ class Cumprod(Op):
         xp = xp_of(x)
         rows, t = xp.moveaxis(x, self.dim, 0), xp.moveaxis(g, self.dim, 0).copy()  # (n, ...)
         for j in range(len(rows) - 2, -1, -1):
-            t[j] += rows[j + 1] * t[j + 1]
-        t[1:] *= rows[:-1].cumprod(0)
+            t[j] += xp.where(rows[j + 1] == 0, 0.0, rows[j + 1] * t[j + 1])
+        behind_zero = (rows[:-1] == 0).cumsum(0) > 0
+        t[1:] = xp.where(behind_zero, 0.0, t[1:] * rows[:-1].cumprod(0))
         return xp.moveaxis(t, 0, self.dim)
 
 

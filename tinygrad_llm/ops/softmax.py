@@ -26,7 +26,7 @@ class Softmax(Op):
         @along(dim, x, y)
         def some_rows(x, y, dim):
             _, total = exp_total(x, y, dim)  # y = exp(x − m)
-            y *= 1.0 / total
+            y *= xp_of(x).reciprocal(total)
 
         self.saved = (y,)
         return y

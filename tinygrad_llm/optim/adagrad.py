@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.twins import cpu_twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
@@ -53,6 +54,11 @@ class Adagrad(Optimizer):
             state["sum"].array[...] = group["initial_accumulator_value"]
         eps, decay = group["eps"], group["weight_decay"]
         rate = number(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
+        total = state["sum"].array
+        loops = cpu_twins(p)
+        if loops is not None and loops.adagrad and loops.takes_update(p, g, total):  # type: ignore
+            loops.adagrad(p, g, total, -1 if group["maximize"] else 1, decay, eps, rate)
+            return
         xp = xp_of(p)
 
         def change(g: Any, p: Any, total: Any) -> None:
@@ -66,6 +72,6 @@ class Adagrad(Optimizer):
             p.addcdiv_(g, total.sqrt().add_(eps), value=-rate)
 
         if rounds(p):
-            in_tensors(rounded, g, p, state["sum"].array)
+            in_tensors(rounded, g, p, total)
         else:
-            in_blocks(change, g, p, state["sum"].array)
+            in_blocks(change, g, p, total)

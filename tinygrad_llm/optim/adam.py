@@ -118,11 +118,12 @@ class Adam(Optimizer):
         arrays = [state["exp_avg"].array, state["exp_avg_sq"].array]
         if amsgrad:
             arrays.append(state["max_exp_avg_sq"].array)
-        loops = None if amsgrad or group["maximize"] else cpu_twins(p)
+        loops = cpu_twins(p)
         if loops is not None and loops.adam and loops.takes_update(p, g, *arrays):  # type: ignore
             loops.adam(
-                p, g, *arrays, 1 - lr * decay if decoupled else 1.0, 0.0 if decoupled else decay,
-                beta1, beta2, eps * correction2, lr * correction2 / correction1,
+                p, g, *(arrays if amsgrad else [*arrays, None]), 1 - lr * decay if decoupled else 1,
+                -1 if group["maximize"] else 1, 0 if decoupled else decay, beta1, beta2,
+                eps * correction2, lr * correction2 / correction1,
             )  # fmt: skip
             return
         xp = xp_of(p)

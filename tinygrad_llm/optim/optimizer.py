@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays.capture import refuse_in_capture
-from ..arrays.devices import device_of, move, quiet, use_gpu_of, xp_of
+from ..arrays.devices import device_of, move, use_gpu_of, xp_of
 from ..arrays.parallel import on_every_core
+from ..arrays.silence import quiet
 from ..autograd.grad_mode import enable_grad
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, wrap

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..arrays.twins import cpu_twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
@@ -57,6 +58,14 @@ class RMSprop(Optimizer):
         for name in names:
             if name not in state:
                 state[name] = zeros_like(p)
+        kept = {n: state[n].array for n in names}
+        loops = cpu_twins(p)
+        if loops is not None and loops.rmsprop and loops.takes_update(p, g, *kept.values()):  # type: ignore
+            loops.rmsprop(
+                p, g, kept["square_avg"], kept.get("momentum_buffer"), kept.get("grad_avg"),
+                -1 if group["maximize"] else 1, decay, alpha, momentum, eps, lr,
+            )  # fmt: skip
+            return
         xp = xp_of(p)
 
         def change(g: Any, p: Any, *arrays: Any) -> None:
@@ -94,8 +103,7 @@ class RMSprop(Optimizer):
             else:
                 p.addcdiv_(g, scale, value=-lr)
 
-        arrays = [state[name].array for name in names]
         if rounds(p):
-            in_tensors(rounded, g, p, *arrays)
+            in_tensors(rounded, g, p, *kept.values())
         else:
-            in_blocks(change, g, p, *arrays)
+            in_blocks(change, g, p, *kept.values())

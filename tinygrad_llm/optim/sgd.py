@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arrays.twins import cpu_twins
 from ..tensor import Tensor
 from .optimizer import (
     Optimizer,
@@ -52,6 +53,13 @@ class SGD(Optimizer):
         if first:
             state["momentum_buffer"] = zeros_like(p)
         kept = [state["momentum_buffer"].array] if momentum != 0 else []
+        loops = cpu_twins(p)
+        if loops is not None and loops.sgd and loops.takes_update(p, g, *kept):  # type: ignore
+            loops.sgd(
+                p, g, kept[0] if kept else None, -1 if group["maximize"] else 1, decay, momentum,
+                1 if first else 1 - dampening, group["nesterov"], lr,
+            )  # fmt: skip
+            return
 
         def change(g: Any, p: Any, *b: Any) -> None:
             g = full_gradient(g, p, group["maximize"], decay)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sequences import cumulative, digits, in_memory_order, representable, shuffled
+from ..arrays.silence import silently
+from ..arrays.twins import cpu_twins, large
+from .sequences import check_weights, cumulative, digits, in_memory_order, representable, shuffled
 from .sharing import new_lock, one_at_a_time
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Generator"]
 
+_FEW = 64  # numbers that are drawn and computed in one piece
 _CHUNK = 1 << 16  # draws handled at a time, so that they stay in the cache
 _LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
+_BITS32 = np.uint64(32)
 _FIRST_SEED = 67280421310721  # the seed of a new Generator in PyTorch
 _LONGEST_PERMUTATION = (1 << 32) // 20
 
@@ -117,14 +121,24 @@ class Generator:
 
     def _draw32(self, n: int) -> np.ndarray:
         """The next n draws (uint32)."""
-        if n <= 64:  # the same draws with less overhead
+        if n <= _FEW:  # the same draws with less overhead
             return self._stream._bit_generator.random_raw(n).astype(np.uint32)
+        if n >= large.least:
+            out = np.empty(n, np.uint32)
+            loops = cpu_twins(out)
+            if loops is not None and loops.draws and loops.draws(self._stream, out):
+                return out
         return self._stream.randint(0, 1 << 32, n, np.uint32)
 
     def _draw64(self, n: int) -> np.ndarray:
         """n pairs of draws (uint64), the first of a pair in the high bits."""
-        if n <= 64:  # as in _draw32
-            pairs = self._stream._bit_generator.random_raw(2 * n).reshape(n, 2)
+        if n <= _FEW:  # as in _draw32
+            draws = self._stream._bit_generator.random_raw(2 * n)
+            high = draws[::2] << _BITS32
+            high |= draws[1::2]
+            return high
+        if n >= large.least:
+            pairs = self._draw32(2 * n).reshape(n, 2).astype(np.uint64)
             return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
         return self._stream.randint(0, 1 << 64, n, np.uint64)
 
@@ -135,6 +149,12 @@ class Generator:
 
     def _uniform64(self, n: int) -> np.ndarray:
         """n float64 uniforms in [0, 1)."""
+        if n <= _FEW:  # the same with less overhead
+            bits = self._draw64(n)
+            bits &= _LOW53
+            few = bits.view(np.int64).astype(np.float64)
+            few *= 2.0**-53
+            return few
         out = np.empty(n)
         for part in _parts(out):
             bits = self._draw64(part.size)
@@ -167,9 +187,13 @@ class Generator:
             low, high = float(np.float32(low)), float(np.float32(high))
             for part in _parts(out):
                 bits = self._draw32(part.size)
-                bits &= _LOW24
-                np.copyto(part, bits.view(np.int32), casting="unsafe")
-                part *= 2.0**-24
+                loops = cpu_twins(part)
+                if loops is not None and loops.uniforms:
+                    loops.uniforms(bits, part)
+                else:
+                    bits &= _LOW24
+                    np.copyto(part, bits.view(np.int32), casting="unsafe")
+                    part *= 2.0**-24
                 if not unit:
                     part[:] = fused_multiply_add(part, width, low)
             out = _narrowed(out, dtype)
@@ -247,11 +271,11 @@ class Generator:
         """
         if not lambd > 0.0:
             raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-        from .normal import log1p
-
         dtype = np.dtype(dtype)
+        log: Any = np.log1p
+        if dtype == np.float64:
+            from .normal import log1p as log
         out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
-        log = log1p if dtype == np.float64 else np.log1p
         for part in _parts(out):
             u = self._uniform64(part.size)
             np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
@@ -283,6 +307,10 @@ class Generator:
         """out (1-D, bool) is True where a float64 uniform is below p."""
         below = math.ceil(math.ldexp(p, 53))  # k·2⁻⁵³ < p exactly if k < below
         for part in _parts(out):
+            loops = cpu_twins(part)
+            if loops is not None and loops.coins:
+                loops.coins(self._draw32(2 * part.size), below, part)
+                continue
             bits = self._draw64(part.size)
             bits <<= np.uint64(11)  # the low 53 bits, moved to the top
             if below < 1 << 53:
@@ -323,7 +351,16 @@ class Generator:
         self, modulus: int, base: int, shape: Shape, dtype: np.dtype, wide: bool
     ) -> np.ndarray:
         """base + draw mod modulus, with two draws per number if `wide`."""
-        out = np.empty(_size(shape), dtype)
+        n = _size(shape)
+        if n <= _FEW and not wide:  # the same with less overhead
+            numbers = self._stream._bit_generator.random_raw(n)
+            numbers %= modulus
+            numbers = numbers.view(np.int64)
+            if base:
+                numbers += base
+            numbers = numbers.astype(dtype, copy=False)
+            return numbers if shape == numbers.shape else numbers.reshape(shape)
+        out = np.empty(n, dtype)
         kind: Any = np.uint64 if wide else np.uint32
         divisor = kind(modulus) if modulus < 1 << (64 if wide else 32) else None
         for part in _parts(out):
@@ -362,13 +399,9 @@ class Generator:
         """
         if n > 1 and replacement:
             return self._with_replacement(probs, n)
-        if not bool(((probs >= 0) & (probs < math.inf)).all()):
-            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        if probs.size and not bool(probs.any(-1).all()):
-            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        check_weights(probs)
         q = in_memory_order(lambda shape: self.exponential(shape, 1.0, probs.dtype), probs)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            np.divide(probs, q, out=q)
+        silently(np.divide, probs, q, q)
         if n == 1:
             return q.argmax(-1)[..., None] if q.size else np.empty((*q.shape[:-1], 1), np.int64)
         return np.argsort(-q, axis=-1, kind="stable")[..., :n]

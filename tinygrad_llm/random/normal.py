@@ -27,6 +27,7 @@ import numpy as np
 
 from ..arrays.allocator import keep_memory
 from ..arrays.parallel import thread_count
+from ..arrays.twins import cpu_twins
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -257,6 +258,12 @@ def normals32(draw: Callable[[int], np.ndarray], out: np.ndarray) -> None:
     """
     global _pool
     step = 2 * PAIRS
+    loops = cpu_twins(out)
+    if loops is not None and loops.normals:
+        for i in range(0, out.size, step):
+            part = out[i : i + step]
+            loops.normals(draw(part.size), part)
+        return
     if out.size < 2 * step or thread_count() == 1:
         for i in range(0, out.size, step):
             part = out[i : i + step]

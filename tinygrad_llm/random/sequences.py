@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,15 @@ import numpy as np
 
 from ..arrays.allocator import keep_memory
 
-__all__ = ["cumulative", "digits", "in_memory_order", "memory_order", "representable", "shuffled"]
+__all__ = [
+    "check_weights",
+    "cumulative",
+    "digits",
+    "in_memory_order",
+    "memory_order",
+    "representable",
+    "shuffled",
+]
 
 
 def digits(dtype: np.dtype) -> int:
@@ -124,6 +133,21 @@ def memory_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
                 break
         order.insert(place, axis)
     return order[::-1]
+
+
+def check_weights(weights: np.ndarray) -> None:
+    """Check that weights are finite, none is negative, and no row (along the last axis) is 0.
+
+    Raises: RuntimeError if not.
+    """
+    if weights.ndim == 1 and 0 < weights.size <= 64:
+        numbers = weights.tolist()  # a list is faster than four arrays
+        if min(numbers) >= 0.0 and 0.0 < sum(numbers) < math.inf:
+            return
+    if not bool(((weights >= 0) & (weights < math.inf)).all()):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if weights.size and not bool(weights.any(-1).all()):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
 def cumulative(weights: np.ndarray) -> np.ndarray:

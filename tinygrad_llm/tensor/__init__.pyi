@@ -12,6 +12,7 @@ from . import dtypes as dtypes
 from ..autograd.hooks import Hook
 from ..autograd.hooks import HookHandle
 from ..functions.linear_algebra import Slogdet
+from ..functions.return_types import Aminmax
 from ..functions.return_types import ValuesIndices
 from ..functions.storage import UntypedStorage
 from .device import device as _device
@@ -163,6 +164,8 @@ class Tensor:
         """max(x, 0); the gradient at 0 is 0. Integers stay integers."""
     def relu_(self) -> Tensor:
         """max(x, 0) in place."""
+    def hardshrink(self, lambd: builtins.float = 0.5) -> Tensor:
+        """x where |x| > lambd, else 0."""
 
     # functions/arithmetic.py
     def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -555,6 +558,8 @@ class Tensor:
         """x[index] = value, in place; value is a number or a tensor that broadcasts to x[index]."""
     def narrow(self, dim: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
         """The slices start … start + length − 1 along dim; a view."""
+    def narrow_copy(self, dim: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
+        """A contiguous copy of narrow's slices."""
     def select(self, dim: builtins.int, index: builtins.int) -> Tensor:
         """The slice number `index` along dim, without the dimension; a view."""
 
@@ -744,8 +749,16 @@ class Tensor:
         sorted: builtins.bool = True,
     ) -> ValuesIndices:
         """(values, indices) of the k largest (or smallest) along dim, in order."""
+    def msort(self) -> Tensor:
+        """The elements in order along the first dimension."""
+    def kthvalue(
+        self, k: builtins.int, dim: builtins.int = -1, keepdim: builtins.bool = False
+    ) -> ValuesIndices:
+        """(values, indices) of the k-th smallest along dim, counted from 1; nan is the largest."""
     def median(self, dim: Any = None, keepdim: builtins.bool = False) -> Any:
         """The middle element, the lower of two; with dim, (values, indices) along it. NaN if one is."""
+    def nanmedian(self, dim: Any = None, keepdim: builtins.bool = False) -> Any:
+        """median of the elements that are not NaN; NaN if all are."""
     def quantile(
         self,
         q: Any,
@@ -814,6 +827,10 @@ class Tensor:
         """The largest elements over dims; equal elements share the gradient."""
     def amin(self, dim: Any = (), keepdim: builtins.bool = False) -> Tensor:
         """The smallest elements over dims; equal elements share the gradient."""
+    def aminmax(
+        self, *, dim: builtins.int | None = None, keepdim: builtins.bool = False
+    ) -> Aminmax:
+        """(min, max) over dim or over all; equal elements share the gradient."""
     def argmax(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:
         """The position of the largest element along dim, or in row order over all; int64."""
     def argmin(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:
@@ -826,6 +843,8 @@ class Tensor:
         self, p: Any = 'fro', dim: Any = None, keepdim: builtins.bool = False, dtype: Any = None
     ) -> Tensor:
         """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf."""
+    def dist(self, other: Tensor, p: builtins.float = 2.0) -> Tensor:
+        """The p-norm of input − other."""
     def diff(
         self,
         n: builtins.int = 1,
@@ -985,6 +1004,10 @@ class Tensor:
         """The larger of two, element by element; a tie shares the gradient."""
     def minimum(self, other: Tensor) -> Tensor:
         """The smaller of two, element by element; a tie shares the gradient."""
+    def fmax(self, other: Tensor) -> Tensor:
+        """The larger of two, element by element; where one is nan, the other. A tie is the first's."""
+    def fmin(self, other: Tensor) -> Tensor:
+        """The smaller of two, element by element; where one is nan, the other. A tie is the first's."""
     def where(self, condition: Tensor, other: Any) -> Tensor: ...
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
         """input with `value` (a number or a 0-d tensor) wherever the boolean mask is True."""
@@ -1049,6 +1072,8 @@ class Tensor:
         """Each element repeated in place: [a, b] twice is [a, a, b, b]."""
 
     # functions/shape/split.py
+    def unfold(self, dimension: builtins.int, size: builtins.int, step: builtins.int) -> Tensor:
+        """The windows of `size` slices along a dimension, one every `step`: (..., n, ...) ->"""
     def tensor_split(
         self,
         indices_or_sections: Any = None,

@@ -153,6 +153,8 @@ def as_dtype(value: Any) -> dtype:
 
 def numpy_dtype(value: Any = None) -> np.dtype:
     """The NumPy dtype of anything that `as_dtype` takes; for None the default dtype's."""
+    if value is None:
+        value = _default
     if value.__class__ is dtype and value._numpy is not None:
         return value._numpy
     return as_dtype(value).numpy

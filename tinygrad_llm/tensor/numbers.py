@@ -12,10 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from .device import device
+from .dtypes import dtype
+from .size import Size
 from .tensor import Tensor
 
 # What is passed on as it is. Another type is looked at, which only costs time.
-PLAIN: set[type] = {Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice}
+PLAIN: set[type] = {
+    *(Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice),
+    *(dtype, device, Size),
+}
+NUMBERS = PLAIN - {Tensor}  # the same where a number is expected
 
 
 def plain(value: Any) -> Any:
@@ -27,9 +34,11 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """As `plain`, and a 0-d tensor as its number."""
+    """As `plain`, and a 0-d tensor or array as its number."""
     if isinstance(value, Tensor):
         return value if value.array.ndim else value.item()
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return value.item()
     return plain(value)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ import numpy as np
 from ..files.json_files import read_json_object
 from ..files.paths import local_path
 from ..files.untrusted import describe
+from .letters import gpt2_byte_order
+from .letters import spell as _spell
 from .merges import FIRST_MERGE, Pair, apply_merges, learn_merges
 from .split import count_pieces, split_in_blocks
 from .tokenizer import (
@@ -250,28 +251,6 @@ def _read_utf8(path: Path) -> str:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
-
-
-@cache
-def gpt2_byte_order() -> tuple[int, ...]:
-    """The bytes in the order of GPT-2's ids 0 .. 255: those that print in Latin-1 come first."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return (*printable, *(byte for byte in range(256) if byte not in printable))
-
-
-@cache
-def _spelling() -> dict[int, str]:
-    """byte -> the one character that stands for it in GPT-2's files: itself, or 256 + its place."""
-    order = gpt2_byte_order()
-    n_printable = 188
-    letters = {byte: chr(byte) for byte in order[:n_printable]}
-    letters.update({byte: chr(256 + i) for i, byte in enumerate(order[n_printable:])})
-    return letters
-
-
-def _spell(token: bytes) -> str:
-    """The bytes of a token in GPT-2's letters: b" the" is "Ġthe"."""
-    return "".join(map(_spelling().__getitem__, token))
 
 
 def _merges_from_spelled(lines: Sequence[str], byte_order: str, source: str) -> list[Pair]:

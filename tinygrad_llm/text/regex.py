@@ -7,7 +7,7 @@ Its limits show why others exist: a word that the training text did not have is 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..files.untrusted import describe
@@ -119,7 +119,7 @@ class SimpleTokenizer(Tokenizer):
             first = False
         return "".join(pieces)
 
-    def stream(self) -> StreamDecoder:
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
         return _WordStream(self)
 
     def count_bytes(self, ids: Any) -> int:

@@ -11,7 +11,7 @@ import codecs
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -96,6 +96,8 @@ class Tokenizer(ABC):
         text: str,
         allowed_special: Collection[str] | str = (),
         disallowed_special: Collection[str] | str = "all",
+        *,
+        add_special_tokens: bool = True,
     ) -> list[int]:
         """The ids of a text.
 
@@ -104,6 +106,8 @@ class Tokenizer(ABC):
         disallowed_special: special tokens that must not be spelled in the text; "all" means all
             that are not allowed, () means none: their spelling is then ordinary text (as in
             tiktoken)
+        add_special_tokens: put around the text what `with_special_tokens` does (for most kinds here
+            nothing; for Llama the token that begins a text)
 
         Raises: ValueError if the text has a disallowed special token, a character that the
         tokenizer does not know, or a lone surrogate (half a character, which UTF-8 cannot write).
@@ -113,8 +117,23 @@ class Tokenizer(ABC):
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids.extend(self.encode_ordinary(part))
-        return ids
+                ids.extend(self._encode_part(part, not ids))
+        return self.with_special_tokens(ids)[0] if add_special_tokens else ids
+
+    def with_special_tokens(
+        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """The ids of a text, or of two, with the special tokens that the model wants around them.
+
+        Returns the ids, and for each the type id: which of the two texts it belongs to. Most kinds
+        here add nothing.
+        """
+        both = [*ids, *(pair_ids or ())]
+        return both, [0] * len(ids) + [1] * (len(both) - len(ids))
+
+    def _encode_part(self, text: str, first: bool) -> list[int]:
+        """The ids of a part between special tokens; first: whether the text begins with it."""
+        return self.encode_ordinary(text)
 
     def encode_to_array(
         self,
@@ -183,8 +202,11 @@ class Tokenizer(ABC):
         """The bytes of a flat sequence of ids, exactly."""
         return b"".join(map(self.token_bytes, self._flat(ids)))
 
-    def stream(self) -> StreamDecoder:
-        """A decoder that takes the ids one at a time, as they are generated."""
+    def stream(self, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder that takes the ids one at a time, as they are generated.
+
+        after: ids that stand before them, such as a prompt: their text is not returned
+        """
         return StreamDecoder(self)
 
     def count_bytes(self, ids: Any) -> int:
@@ -315,8 +337,8 @@ class TokenizerFields(dict[str, Any]):
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer in a file, of any kind.
 
-    path: a file that save() wrote, or a folder (or the vocab.bpe in it) with GPT-2's two files
-        vocab.bpe and encoder.json
+    path: a file that save() wrote, a tokenizer.json of a published model, or a folder (or the
+        vocab.bpe in it) with GPT-2's two files vocab.bpe and encoder.json
     Raises: FileNotFoundError; ValueError that says what is wrong with the file.
     """
     path = local_path(path)
@@ -332,6 +354,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         fields = TokenizerFields(read_json_object(path), path)
     except ValueError as error:
         raise ValueError(f"not a tokenizer file: {error}") from error
+    if "model" in fields and "format" not in fields:  # as `tokenizers` writes it
+        return KINDS["pipeline"]._from_fields(fields)
     if fields.get("format") != FORMAT:
         raise ValueError(f'not a tokenizer file: {path} lacks "format": "{FORMAT}"')
     if fields.get("version") != VERSION:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arrays.parallel import machine_memory
 from .devices import MachineOptions
@@ -22,12 +22,16 @@ from .options import (
     OptionError,
     TrainingOptions,
     again,
+    blame,
     did_you_mean,
     option,
 )
 from .settings import layered
 
-__all__ = ["PRESETS", "PretrainOptions", "model_shape", "presets_table", "resolve"]
+if TYPE_CHECKING:
+    from ..models.config import ModelConfig
+
+__all__ = ["PRESETS", "PretrainOptions", "model_config", "presets_table", "resolve"]
 
 
 @dataclasses.dataclass
@@ -49,6 +53,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         about_default="as many as fit into the minutes",
     )  # fmt: skip
     tokenizer: str = option("bpe", "bpe, char, gpt2, or a file.", None, "model")
+    model: str = option("gpt", "gpt, llama, qwen2, qwen3, ...", None, "model")
     vocab_size: int = option(1024, "Vocabulary size of bpe.", AT_LEAST_1, "model")
     context_length: int = option(128, "Tokens the model sees.", AT_LEAST_1, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")
@@ -111,6 +116,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"take {kept >> 30:,} GiB for the backward pass, and this machine has "
                 f"{memory >> 30:,} GiB"
             )
+        model_config(self, self.vocab_size)
 
 
 def nearest_divisor(number: int, near: int) -> int:
@@ -163,12 +169,29 @@ _ABOUT = {
 }
 
 
-def model_shape(options: PretrainOptions) -> dict[str, Any]:
-    """The fields of GPTConfig that the options have; the vocabulary is the tokenizer's."""
-    names = (
-        "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias", "tie_weights",
-    )  # fmt: skip
-    return {name: getattr(options, name) for name in names}
+def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
+    """The config of the model that the options describe.
+
+    What they do not say (in a Llama the width of the feed forward, the heads of keys) follows from
+    the family's preset "tiny".
+    Raises: OptionError if there is no such model, or it cannot have such a shape.
+    """
+    from ..models.registry import trainable  # the command line reads the options without models
+
+    families = trainable()
+    if options.model not in families:
+        raise OptionError(
+            f"`model`: there is no model {options.model}{did_you_mean(options.model, families)}; "
+            f"there are {', '.join(families)}"
+        )
+    names = ["context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "tie_weights"]
+    if options.model == "gpt":
+        names.append("qkv_bias")
+    elif options.qkv_bias:
+        raise OptionError(f"`qkv_bias` is a choice of gpt only, `model` is {options.model}")
+    sizes = {name: getattr(options, name) for name in names}
+    with blame("`model`", ValueError):
+        return families[options.model].presets["tiny"].resized(vocab_size=vocab_size, **sizes)
 
 
 def presets_table() -> str:

@@ -19,7 +19,7 @@ from ..data.batches import EvaluationBatches, TokenBatches
 from ..files.program import command_line
 from ..files.untrusted import describe
 from ..generation import generate_steps
-from ..models.gpt import GPT, GPTConfig
+from ..models import registry
 from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..text import Tokenizer
@@ -28,7 +28,7 @@ from .checkpoint import Checkpoint
 from .devices import on_device, set_precision
 from .loop import Result, Trainer
 from .options import OptionError, blame
-from .presets import PretrainOptions, model_shape, resolve
+from .presets import PretrainOptions, model_config, resolve
 from .progress import Progress, make_progress
 from .runs import (
     RunFacts,
@@ -223,8 +223,8 @@ class Pretraining:
         """Model, optimizer and trainer. Every random number follows from the seed."""
         o = self.o
         random.manual_seed(o.seed)
-        shape = model_shape(o)
-        self.model = GPT(GPTConfig(vocab_size=self.tokenizer.vocab_size, **shape))
+        config = model_config(o, self.tokenizer.vocab_size)
+        self.model: Any = registry.build_from(config)
         on_device(self.model, o.device)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()

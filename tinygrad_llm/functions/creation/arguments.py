@@ -10,6 +10,8 @@ from ...tensor.device import defaults
 from ...tensor.numbers import plain
 from ..convert import place_of
 
+_INT = frozenset({int})
+
 
 def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
     """The sizes in zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)) as a tuple of ints.
@@ -21,6 +23,8 @@ def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
         size = size[0]
     elif not size:
         raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
+    if _INT.issuperset(map(type, size)) and (not size or min(size) >= 0):
+        return tuple(size)
     result = []
     for i, n in enumerate(size):
         if isinstance(n, bool) or not hasattr(n, "__index__"):

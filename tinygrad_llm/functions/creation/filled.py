@@ -10,6 +10,7 @@ import numpy as np
 from ...arrays.devices import filled_on_gpu, move, xp_of
 from ...arrays.layout import empty_as
 from ...arrays.meta import is_meta, without_numbers
+from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.device import defaults
 from ...tensor.formats import order_named
@@ -43,8 +44,7 @@ def _filled(
             )
         one = move(np.full((1,) * len(size), value, array_dtype), place.type, place.index)
         return placed_tensor(xp_of(one).broadcast_to(one, size).copy(), place, requires_grad)
-    with np.errstate(over="ignore"):
-        return placed_tensor(np.full(size, value, array_dtype), place, requires_grad)
+    return placed_tensor(silently(np.full, size, value, array_dtype), place, requires_grad)
 
 
 # --------------------------------------------------------------------------------- one number

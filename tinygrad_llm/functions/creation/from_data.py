@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...arrays import devices
+from ...arrays.ids import INT64
 from ...arrays.memory import is_array
+from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.numbers import fitted
 from ..convert import place_of
@@ -140,6 +142,8 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
 def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
     """Data as an array of PyTorch's choice of dtype, or of the one given."""
     target = None if dtype is None else dtypes.numpy_dtype(dtype)
+    if type(data) in _PYTHON:
+        return _from_python(data, target)
     if isinstance(data, Tensor):
         data = data.array
     if not is_array(data):
@@ -156,7 +160,9 @@ def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
     return data.copy() if copy else data
 
 
+_BOOL = np.dtype("bool")
 _NUMBERS = {bool, int, float}
+_PYTHON = {bool, int, float, list, tuple}
 
 
 def _is_sequence(value: Any) -> bool:
@@ -173,6 +179,8 @@ def _from_python(data: Any, target: Any) -> Any:
     """A number or nested sequences of numbers as an array."""
     if isinstance(data, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if type(data) is list and (kinds := set(map(type, data))) <= _NUMBERS:  # as nearly always
+        return _numbers(data, _common_dtype(data, kinds) if target is None else target)
     shape: list[int] = []
     level, kinds = [data], {type(data)}
     while level and not kinds <= _NUMBERS and all(map(_is_sequence, _examples(level, kinds))):
@@ -243,7 +251,7 @@ def _common_dtype(values: Sequence[Any], kinds: set[type]) -> np.dtype:
     if kinds <= _NUMBERS:
         if float in kinds or not kinds:
             return dtypes.numpy_dtype(None)
-        return np.dtype(np.int64 if int in kinds else np.bool_)
+        return INT64 if int in kinds else _BOOL
     common: dtypes.dtype | None = None
     for value in values:
         kind = type(value)
@@ -282,8 +290,7 @@ def _numbers(values: list[Any], dtype: np.dtype) -> np.ndarray:
     try:
         if dtype.kind != "f" or dtype.itemsize == 8:
             return np.array(values, dtype)
-        with np.errstate(over="ignore"):
-            return np.array(values, dtype)
+        return silently(np.array, values, dtype)
     except (OverflowError, ValueError, TypeError) as error:
         big = (v for v in values if isinstance(v, int) and not -(2**63) <= v < 2**63)
         if dtype == np.int64 and next(big, None) is not None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import quiet, range_on_gpu
+from ...arrays.devices import range_on_gpu
+from ...arrays.silence import quiet
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.device import defaults
 from ..convert import place_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...arrays.ids import INT64, UINT8
 from ...autograd.half_precision import is_half
 from ...tensor import Tensor
 from ..autocast import mixed
@@ -36,7 +37,7 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
             hint = ": the classes are dimension 1, so flatten both, as in input.flatten(0, -2), "
             hint += "target.flatten()"
         raise RuntimeError(f"Expected target size {list(expected)}, got {list(t)}{hint}")
-    if target.array.dtype.name not in ("int64", "uint8"):
+    if target.array.dtype not in (INT64, UINT8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype}")
     n_classes = x[1] if len(x) > 1 else x[0]
     if weight is not None:

@@ -38,7 +38,7 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
-    return reduced((margin - target * (input1 - input2)).relu(), reduction)
+    return reduced((margin - target * (input1 - input2)).clamp_min(0.0), reduction)
 
 
 @function
@@ -64,7 +64,7 @@ def cosine_embedding_loss(
         product / (((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)).sqrt()
     )
     losses = where(target.eq(1), 1.0 - cosine, 0.0 * cosine)
-    losses = where(target.eq(-1), (cosine - margin).relu(), losses)
+    losses = where(target.eq(-1), (cosine - margin).clamp_min(0.0), losses)
     return reduced(losses, reduction)
 
 
@@ -87,4 +87,4 @@ def triplet_margin_loss(
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return reduced((near - far + margin).relu(), reduction)
+    return reduced((near - far + margin).clamp_min(0.0), reduction)

@@ -6,13 +6,46 @@ import builtins
 import itertools
 from typing import Any
 
+from numpy.lib.stride_tricks import as_strided
+
 from ... import ops
-from ...tensor import Tensor
+from ...arrays.devices import xp_of
+from ...tensor import Tensor, wrap
 from ...tensor.shapes import normal_dim
 from ..method import method
 from ..printed_names import printed_as
 from ..unrecorded import plain, view_of
 from .views import squeeze
+
+
+@method
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """The windows of `size` slices along a dimension, one every `step`: (..., n, ...) ->
+    (..., windows, ..., size). A view if no gradient is recorded, else a copy.
+
+    Raises: RuntimeError if size is negative or more than n, or step is not positive.
+    """
+    x = input if input.array.ndim else input.reshape(1)
+    dim = normal_dim(dimension, x.array.ndim)
+    n = x.array.shape[dim]
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {dim} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    count = (n - size) // step + 1
+    if plain(x):
+        a, along = x.array, x.array.strides[dim]
+        shape = (*a.shape[:dim], count, *a.shape[dim + 1 :], size)
+        strides = (*a.strides[:dim], along * step, *a.strides[dim + 1 :], along)
+        windows = view_of(input, as_strided(a, shape, strides))
+    else:
+        places = xp_of(x.array).arange(count * size)
+        places = places // size * step + places % size  # (windows·size)
+        several = x.index_select(dim, wrap(places)).unflatten(dim, (count, size))
+        windows = several.movedim(dim + 1, -1)  # (..., windows, size, ...) -> (..., size)
+    return windows if input.array.ndim else windows.reshape(size)
 
 
 @method

@@ -14,6 +14,7 @@ from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter, new_parameter
 from ...tensor import Tensor, wrap
+from ..quantized import QuantizedLinear
 
 __all__ = ["LinearWithLoRA", "LoRALayer"]
 
@@ -92,7 +93,7 @@ class LoRALayer(Module):
 
 
 class LinearWithLoRA(Module):
-    """A frozen Linear and a LoRA layer: linear(x) + lora(x).
+    """A frozen Linear and a LoRA layer: linear(x) + lora(x). With a QuantizedLinear it is QLoRA.
 
     After `merge` the layer computes with one matrix, W + ΔW, which is outside of its state:
     parameters, state_dict() and so checkpoints hold W, A and B, merged or not, and the matrix is
@@ -101,15 +102,20 @@ class LinearWithLoRA(Module):
     """
 
     def __init__(
-        self, linear: Linear, rank: int = 8, alpha: float = 16.0, dropout: float = 0.0
+        self,
+        linear: Linear | QuantizedLinear,
+        rank: int = 8,
+        alpha: float = 16.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not isinstance(linear, Linear):
+        if not isinstance(linear, Linear | QuantizedLinear):
             raise TypeError(f"LinearWithLoRA: expected a Linear, got {type(linear).__name__}")
-        weight = linear.weight
+        like: dict[str, Any] = {}
+        if isinstance(linear, Linear):
+            like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
         self.lora = LoRALayer(
-            linear.in_features, linear.out_features, rank, alpha, dropout,
-            device=weight.device, dtype=weight.dtype,
+            linear.in_features, linear.out_features, rank, alpha, dropout, **like
         )  # fmt: skip
         self.linear = linear.requires_grad_(False)
         self.merged = False  # whether the layer computes with W + ΔW
@@ -140,10 +146,14 @@ class LinearWithLoRA(Module):
     def merge(self) -> None:
         """From now on compute with one matrix, W + ΔW.
 
-        Raises: RuntimeError if it is merged already.
+        Raises: RuntimeError if it is merged already, or W is quantised.
         """
         if self.merged:
             raise RuntimeError("this layer is merged already: unmerge it first")
+        if isinstance(self.linear, QuantizedLinear):
+            raise RuntimeError(
+                "W + ΔW has no place in a quantised weight: call layers.quantized.dequantize(model)"
+            )
         self.merged = True
 
     def unmerge(self) -> None:

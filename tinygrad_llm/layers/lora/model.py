@@ -9,6 +9,7 @@ from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ..patterns import matches
+from ..quantized import QuantizedLinear
 from .layers import LinearWithLoRA, LoRALayer
 
 __all__ = [
@@ -47,13 +48,13 @@ def add(
     chosen = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, Linear)
+        if isinstance(module, Linear | QuantizedLinear)
         and id(module) not in with_lora
         and matches(name, names)
         and not any(name == w or name.startswith(f"{w}.") for w in whole)
     ]
     if not chosen:
-        linears = [n for n, m in model.named_modules() if isinstance(m, Linear)]
+        linears = [n for n, m in model.named_modules() if isinstance(m, Linear | QuantizedLinear)]
         raise ValueError(
             f"LoRA: no Linear is called {' or '.join(map(repr, names))}; there are: "
             f"{', '.join(linears) or 'none'}"
@@ -156,6 +157,7 @@ def remove(model: Module) -> None:
     """Put the plain Linear layers back, merged or not as they are; everything is trainable then."""
     _layers(model)
     for name, layer in list(named_layers(model)):
-        layer.linear.weight = layer.weight  # W + ΔW if it is merged
+        if isinstance(layer.linear, Linear):
+            layer.linear.weight = layer.weight  # W + ΔW if it is merged
         model.set_submodule(name, layer.linear)
     model.requires_grad_(True)

@@ -13,7 +13,13 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
-    update        Adam, rows added to a table
+    decoding      a decoder's block for a few new tokens
+    quantized     products with weights of 4 bits
+    loss          cross-entropy
+    arithmetic    sums, products, ReLU, sigmoid, dropout
+    update        rows added to a table
+    optimizers    Adam, SGD, RMSprop, Adagrad
+    twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
     1. Write the kernel: the formula in its docstring; arrays first, results among them, then Python
@@ -38,6 +44,8 @@ Traps:
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
     flags are chosen one by one. "reassoc" lets it change the order of a sum, which a compensated
     sum, ln 2 in two parts, and (x − m) − log Σ do not survive: `precise_helper` is without it.
+    `exact_kernel` is without all of them, and `fused` is one multiply-add, for results equal to the
+    bit. A slice assigned to a slice is slow: write the loop.
     The sum over rows (∂L/∂w) is computed for strips of rows, whose number depends on the number of
     rows alone: so results do not depend on the number of cores. A sum along a row belongs to one
     core.
@@ -52,23 +60,36 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
-from ..activation import Gelu, Silu
+from ..activation import Gelu, Relu, Silu
+from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
+from ..dropout import Dropout
+from ..elementary import Sigmoid
+from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
+from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
+from .decoding import decode_block
+from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
+from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
+from .quantized import product4
 from .softmax import LoopLogSoftmax, LoopSoftmax
-from .update import adam, scatter_add_rows, takes_scatter, takes_update
+from .twister import coins, draws, normals, uniforms
+from .update import scatter_add_rows, takes_scatter
 
 __all__ = ["install"]
 
 TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
+    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
+    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
     ScaledDotProductAttention: LoopAttention,
 }  # fmt: skip
 
@@ -77,11 +98,21 @@ def install() -> str | None:
     """Register these in arrays.twins; why it is not possible, or None."""
     why = missing()
     if why is None:
+        keep_memory()  # a fresh page costs more than what a loop does with it
         twins.cpu = CpuTwins(
             TWINS,
             takes_scatter=takes_scatter,
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            decode_block=decode_block,
+            sgd=sgd,
+            rmsprop=rmsprop,
+            adagrad=adagrad,
+            draws=draws,
+            normals=normals,
+            uniforms=uniforms,
+            coins=coins,
+            product4=product4,
         )
     return why

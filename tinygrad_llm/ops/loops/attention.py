@@ -76,7 +76,7 @@ def end_of_queries(j, sizes):
 
 @helper
 def drop_row(row, keep, keep_scale):
-    """p is multiplied by keep/(1 − dropout_p): what is dropped is 0, whatever it was."""
+    """p is multiplied by keep/(1 − dropout_p): what is dropped is 0, even if it was NaN."""
     for j in range(row.size):
         row[j] = row[j] * keep_scale if keep[j] else f(0.0)
 

@@ -19,7 +19,10 @@ import numpy as np
 from ...arrays import blas
 from ...arrays.parallel import each, thread_count
 
-__all__ = ["Helper", "Kernel", "helper", "kernel", "missing", "precise_helper", "shared"]
+__all__ = [
+    "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing",
+    "precise_helper", "shared",
+]  # fmt: skip
 
 OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
 # What LLVM may change in a sum or product. NaN and infinities keep their meaning; with "arcp" it
@@ -63,13 +66,13 @@ def _stamp() -> str:
     text = b"".join(
         (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
     )
-    integers = [found and found[1] for found in map(blas.product, "fd")]  # as wide as BLAS's
+    integers = [p and p[1] for p in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
 
 
 def _for_dtype(function: Any, char: str, label: str = "") -> Any:
     """A copy of a function in which the words of WORDS and the helpers are those of one dtype."""
-    names = {**function.__globals__, **WORDS[char]}
+    names = {**function.__globals__, **WORDS.get(char, {})}
     for name in function.__code__.co_names:
         value = function.__globals__.get(name)
         if isinstance(value, Helper):
@@ -110,6 +113,28 @@ def precise_helper(function: Any) -> Any:
     return Helper(function, PRECISE)
 
 
+class _Fused(Helper):
+    """fused(x, y, z) = x·y + z, rounded once: one instruction of the processor."""
+
+    def __init__(self) -> None:
+        super().__init__(None, set())
+
+    def compiled(self, char: str) -> Any:
+        if char not in self.by_dtype:
+
+            def fused(context: Any, x: Any, y: Any, z: Any) -> Any:
+                def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                    return builder.fma(*args)
+
+                return x(x, x, x), code
+
+            self.by_dtype[char] = importlib.import_module("numba.extending").intrinsic(fused)
+        return self.by_dtype[char]
+
+
+fused: Any = _Fused()
+
+
 class Kernel:
     """A plain loop, compiled when it is first called with arrays of a dtype.
 
@@ -118,8 +143,8 @@ class Kernel:
     folder if that cannot be written.
     """
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+    def __init__(self, function: Any, fast: set[str]) -> None:
+        self.function, self.fast = function, fast
         self.by_types: dict[Any, Callable[..., None]] = {}
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
@@ -143,7 +168,7 @@ class Kernel:
         kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
         function = _for_dtype(self.function, char, f"{char}_{kinds}")
         signature = numba.void(*[numba.typeof(a) for a in args])
-        options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+        options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
         try:
             made = numba.njit(signature, cache=True, **options)(function)
         except (OSError, RuntimeError):  # no folder that can be written
@@ -165,7 +190,12 @@ _seconds, _announced = 0.0, False
 
 def kernel(function: Any) -> Kernel:
     """A decorator: a loop over rows or elements `start` to `stop`, its last two arguments."""
-    return Kernel(function)
+    return Kernel(function, FAST)
+
+
+def exact_kernel(function: Any) -> Kernel:
+    """A decorator like kernel, for results equal to the bit: every operation is rounded."""
+    return Kernel(function, set())
 
 
 def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:

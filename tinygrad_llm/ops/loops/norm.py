@@ -17,11 +17,11 @@ f: Any = np.float64  # in a compiled copy the arrays' dtype
 
 
 @kernel
-def layer_norm(x, w, b, y, xhat, r, eps, start, stop):
-    """y = w·x̂ + b,   x̂ = (x − μ)·r,   r = 1/√(σ² + ε)."""
+def layer_norm(x, w, b, y, m, r, eps, start, stop):
+    """y = w·x̂ + b,   x̂ = (x − m)·r,   m = mean(x),   r = 1/√(mean((x − m)²) + ε)."""
     n = f(x.shape[1])
     for i in range(start, stop):
-        xi, yi, hi = x[i], y[i], xhat[i]
+        xi, yi = x[i], y[i]
         total = f(0.0)
         for j in range(xi.size):
             total += xi[j]
@@ -31,15 +31,14 @@ def layer_norm(x, w, b, y, xhat, r, eps, start, stop):
             d = xi[j] - mean
             squares += d * d
         ri = f(1.0) / np.sqrt(squares / n + f(eps))
+        m[i] = mean
         r[i] = ri
         for j in range(xi.size):
-            hi[j] = (xi[j] - mean) * ri
-        for j in range(xi.size):
-            yi[j] = hi[j] * w[j] + b[j]
+            yi[j] = (xi[j] - mean) * ri * w[j] + b[j]
 
 
 @kernel
-def layer_norm_back(g, xhat, r, w, gx, part, strip, start, stop):
+def layer_norm_back(g, x, m, r, w, gx, part, strip, start, stop):
     """∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂)),   u = g·w;   part: Σ g·x̂ and Σ g of each strip."""
     n = f(g.shape[1])
     for s in range(start, stop):
@@ -47,19 +46,19 @@ def layer_norm_back(g, xhat, r, w, gx, part, strip, start, stop):
         gw[:] = f(0.0)
         gb[:] = f(0.0)
         for i in range(s * strip, min(s * strip + strip, g.shape[0])):
-            gi, hi, xi = g[i], xhat[i], gx[i]
+            gi, xi, to, mean, ri = g[i], x[i], gx[i], m[i], r[i]
             first, second = f(0.0), f(0.0)
             for j in range(gi.size):
                 u = gi[j] * w[j]
-                xi[j] = u
+                to[j] = u
                 first += u
-                second += u * hi[j]
+                second += u * ((xi[j] - mean) * ri)
             first /= n
             second /= n
             for j in range(gi.size):
-                xi[j] = r[i] * (xi[j] - first - hi[j] * second)
+                to[j] = ri * (to[j] - first - (xi[j] - mean) * ri * second)
             for j in range(gi.size):
-                gw[j] += gi[j] * hi[j]
+                gw[j] += gi[j] * ((xi[j] - mean) * ri)
             for j in range(gi.size):
                 gb[j] += gi[j]
 
@@ -110,28 +109,28 @@ def rms_norm_back(g, x, r, w, gx, part, strip, start, stop):
 
 
 class LoopLayerNorm(Loop, LayerNorm):
-    """Saves what the NumPy class saves."""
+    """Saves x, m and r in place of x̂: a pass less over memory. As in PyTorch x must stay as is."""
 
     @classmethod
     def takes(cls, x, w=None, b=None, eps=1e-5):
         return x.size > 0 and dense(x, w, b)
 
     def forward(self, x, w=None, b=None, eps=1e-5):
-        y, xhat = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-        r, c = np.empty(x.shape[:-1] + (1,), x.dtype), x.shape[-1]
-        args = rows(x), vector(w, c, 1.0, x), vector(b, c, 0.0, x)
-        shared(layer_norm, r.size, x.size, *args, rows(y), rows(xhat), r.reshape(-1), float(eps))
-        self.saved = xhat, r, w
+        y, c = np.empty(x.shape, x.dtype), x.shape[-1]
+        m, r = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], x.dtype)
+        args = rows(x), vector(w, c, 1.0, x), vector(b, c, 0.0, x), rows(y)
+        shared(layer_norm, r.size, x.size, *args, m.reshape(-1), r.reshape(-1), float(eps))
+        self.saved = x, m, r, w
         return y
 
     def backward(self, g):
-        xhat, r, w = self.saved
+        x, m, r, w = self.saved
         needs = [*self.needs, False, False]
         g, gx, c = in_rows(g), np.empty(g.shape, g.dtype), g.shape[-1]
         strip, count = strips(r.size)
         part = np.empty((2, count, c), g.dtype)
-        args = rows(g), rows(xhat), r.reshape(-1), vector(w, c, 1.0, g), rows(gx), part, strip
-        shared(layer_norm_back, count, g.size, *args)
+        args = rows(g), rows(x), m.reshape(-1), r.reshape(-1), vector(w, c, 1.0, g), rows(gx)
+        shared(layer_norm_back, count, g.size, *args, part, strip)
         gw, gb = (row_sum(part[i]) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
         return gx if needs[0] else None, gw, gb
 

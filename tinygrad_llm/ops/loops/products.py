@@ -24,8 +24,8 @@ class _Gemm(Helper):
     def compiled(self, char: str) -> Any:
         """Numba's function for float32 ("f") or float64 ("d")."""
         if char not in self.by_dtype:
-            found = blas.product(char)
-            self.by_dtype[char] = _intrinsic(char, found[1] if found else 64)
+            product = blas.product(char)
+            self.by_dtype[char] = _intrinsic(char, product[1] if product else 64)
         return self.by_dtype[char]
 
 
@@ -34,8 +34,8 @@ gemm = _Gemm(_Gemm, set())
 
 def product_address(char: str) -> int | None:
     """Where the product for "f" or "d" lies, for gemm; None if NumPy does not run on OpenBLAS."""
-    found = blas.product(char)
-    return None if found is None else found[0]
+    product = blas.product(char)
+    return None if product is None else product[0]
 
 
 def _intrinsic(char: str, bits: int) -> Any:

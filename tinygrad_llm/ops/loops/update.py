@@ -1,4 +1,4 @@
-"""Loops that are not ops: a step of Adam, and rows added to rows of a table."""
+"""Rows added to rows of a table."""
 
 from __future__ import annotations
 
@@ -7,49 +7,43 @@ from typing import Any
 import numpy as np
 
 from .compiling import kernel, shared
-from .twin import dense, in_rows
+from .twin import dense
 
-__all__ = ["adam", "scatter_add_rows", "takes_scatter", "takes_update"]
-
-f: Any = np.float64  # in a compiled copy the arrays' dtype
+__all__ = ["scatter_add_rows", "takes_scatter"]
 
 
 @kernel
-def adam_loop(p, g, m, v, keep, decay, beta1, beta2, eps, rate, start, stop):
-    """m ← m + (1 − β₁)·(g − m),   v ← β₂·v + (1 − β₂)·g²,   p ← keep·p − rate·m/(√v + ε).
+def chains_loop(out, ids, first, following, start, stop):
+    """The places of each id as a chain: i, following[i], ... in their order, −1 behind the last.
 
-    g has decay·p added first, unless decay is 0.
+    first[v]: the first place of id v, −1 if there is none.
     """
-    p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
-    for i in range(p.size):
-        gi = g[i]
-        if decay != 0.0:
-            gi += f(decay) * p[i]
-        mi = m[i] + f(1.0 - beta1) * (gi - m[i])
-        vi = v[i] * f(beta2) + f(1.0 - beta2) * gi * gi
-        m[i] = mi
-        v[i] = vi
-        p[i] = p[i] * f(keep) - f(rate) * (mi / (np.sqrt(vi) + f(eps)))
-
-
-def takes_update(p: Any, g: Any, *state: Any) -> bool:
-    """Whether the loops serve a step on these arrays; the gradient may lie in any order."""
-    return type(g) is np.ndarray and g.dtype == p.dtype and dense(p, *state)
-
-
-def adam(p: Any, g: Any, m: Any, v: Any, *numbers: float) -> None:
-    """One step of Adam, in place. numbers: those of adam_loop, from `keep` to `rate`."""
-    arrays = [a.reshape(-1) for a in (p, in_rows(g), m, v)]
-    shared(adam_loop, p.size, p.size, *arrays, *map(float, numbers))
+    first[:] = -1
+    for back in range(ids.size):
+        i = ids.size - 1 - back
+        following[i] = first[ids[i]]
+        first[ids[i]] = i
 
 
 @kernel
-def scatter_loop(out, rows, ids, start, stop):
-    """out[ids[i]] += rows[i] in the columns start to stop: no two cores write into one number."""
+def scatter_loop(out, rows, ids, first, following, total, start, stop):
+    """out[v] += Σ rows[i] over the chain of v: Σ first, so that it does not depend on out.
+
+    In the columns start to stop: no two cores write into one number.
+    """
     for i in range(ids.size):
-        to, row = out[ids[i], start:stop], rows[i, start:stop]
-        for j in range(row.size):
-            to[j] += row[j]
+        if first[ids[i]] == i:
+            to, row, sums = out[ids[i], start:stop], rows[i, start:stop], total[start:stop]
+            for j in range(row.size):
+                sums[j] = row[j]
+            k = following[i]
+            while k >= 0:
+                row = rows[k, start:stop]
+                for j in range(row.size):
+                    sums[j] += row[j]
+                k = following[k]
+            for j in range(row.size):
+                to[j] += sums[j]
 
 
 def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
@@ -58,7 +52,10 @@ def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:
 
 
 def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
-    """out[ids[i]] += rows[i] for every i, in place, in the order of i."""
+    """out[v] += Σ rows[i] over every i with ids[i] = v, in place, in the order of i."""
     ids = np.array(ids, np.int64).reshape(-1)
     if ids.size:
-        shared(scatter_loop, out.shape[1], rows.size, out, rows, ids)
+        first, following = np.empty(len(out), np.int64), np.empty(ids.size, np.int64)
+        chains_loop(out, ids, first, following, 0, 1)
+        total = np.empty(out.shape[1], out.dtype)
+        shared(scatter_loop, total.size, rows.size, out, rows, ids, first, following, total)

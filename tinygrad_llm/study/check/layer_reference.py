@@ -21,6 +21,12 @@ from ...functions.selection import where
 from ...functions.shape.join import cat, stack
 from ...tensor import Tensor, wrap
 from .slow_caches import SlowAttentionCache, SlowCache, SlowCrossCache, SlowDecoderCache
+from .slow_experts import (
+    SlowExperts,
+    SlowGatedDeltaNet,
+    SlowMixtureOfExperts,
+    SlowRecurrentCache,
+)
 
 __all__ = ["LAYER_TWINS"]
 
@@ -117,8 +123,21 @@ class SlowAttention:
         if memory is not None:
             rows = [*self.heads(product(x, L.q), H), *self.heads(product(memory, L.kv), 2 * KV)]
         else:
-            rows = self.heads(product(x, L.qkv), H + 2 * KV)
-        return [rows[:H], rows[H : H + KV], rows[H + KV :]]
+            rows = self.heads(product(x, L.qkv), (2 * H if L.gate else H) + 2 * KV)
+        keys = len(rows) - 2 * KV
+        return [self.queries(rows[:keys]), rows[keys : keys + KV], rows[keys + KV :]]
+
+    def queries(self, rows: list[Tensor]) -> list[Tensor]:
+        """Of the rows before the keys: with a gate each query is followed by its gate."""
+        return rows[::2] if self.layer.gate else rows
+
+    def gated(self, y: Tensor, x: Tensor) -> Tensor:
+        """y (B, T, H·D) times the sigmoid of its gate, if the layer has one."""
+        if not self.layer.gate:
+            return y
+        n = 2 * self.layer.n_heads
+        rows = self.heads(product(x, self.layer.qkv)[..., : n * self.layer.head_dim], n)
+        return y * cat(rows[1::2], -1).sigmoid()
 
     def heads(self, x: Tensor, n: int) -> list[Tensor]:
         """Channels (B, T, n·D) cut into n heads of D neighbours, (B, T, D) each."""
@@ -136,6 +155,10 @@ class SlowAttention:
     def normed(self, x: Tensor, norm: Any) -> Tensor:
         """x (B, T, D) through the qk_norm, if there is one."""
         return x if norm is None else norm(x)
+
+    def normed_together(self, rows: list[Tensor], norm: Any) -> list[Tensor]:
+        """All heads of queries or keys through one norm over all their channels."""
+        return self.heads(norm(cat(rows, -1)), len(rows))
 
     def turned(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (B, T, D) turned by its positions, if the layer has a rotary."""
@@ -194,13 +217,21 @@ class SlowAttention:
         queries, keys, values = self.projected(x, memory)
         if positions is None:
             positions = arange(0, x.shape[1])
-        queries = [self.placed(q, L.q_norm, positions) for q in queries]
-        keys = [self.placed(k, L.k_norm, positions) for k in keys]
+        q_norm, k_norm = L.q_norm, L.k_norm
+        if L.qk_norm_flat and q_norm is not None:
+            queries, keys = (
+                self.normed_together(rows, norm)
+                for rows, norm in ((queries, q_norm), (keys, k_norm))
+            )
+            q_norm = k_norm = None
+        queries = [self.placed(q, q_norm, positions) for q in queries]
+        keys = [self.placed(k, k_norm, positions) for k in keys]
         outputs = [
             self.head(h, q, keys[self.key_head(h)], values[self.key_head(h)], mask)
             for h, q in enumerate(queries)
         ]
-        return product(cat(outputs, -1), L.out_proj)  # (B, T, H·D) -> (B, T, C)
+        y = self.gated(cat(outputs, -1), x)  # (B, T, H·D)
+        return product(y, L.out_proj)  # (B, T, H·D) -> (B, T, C)
 
 
 class SlowBlock:
@@ -223,10 +254,23 @@ class SlowBlock:
         """x + after(part(norm(x)))."""
         return x + after(part(norm(x)))
 
+    def after(self, x: Tensor, part: Callable[[Tensor], Tensor], norm: Any, after: Any) -> Tensor:
+        """x + norm(part(x))."""
+        return x + norm(part(x))
+
+    def parallel(self, x: Tensor, first: Any, second: Any, norm: Any) -> Tensor:
+        """x + first(norm(x)) + second(norm(x))."""
+        return x + first(norm(x)) + second(norm(x))
+
     def __call__(self, x: Tensor, *, memory: Tensor | None = None) -> Tensor:
         """As the layer: x (B, T, C) -> (B, T, C)."""
         L = self.layer
-        add = {"pre": self.pre, "post": self.post, "sandwich": self.sandwich}[L.norm_place]
+        if L.norm_place == "parallel":
+            return self.parallel(x, L.att, L.ff, L.norm1)
+        places = {
+            "pre": self.pre, "post": self.post, "sandwich": self.sandwich, "after": self.after
+        }  # fmt: skip
+        add = places[L.norm_place]
         x = add(x, L.att, L.norm1, getattr(L, "norm1_after", None))
         if L.cross is not None:
             after = getattr(L, "norm_cross_after", None)
@@ -280,6 +324,48 @@ class SlowOffsetRMSNorm:
     def __call__(self, x: Tensor) -> Tensor:
         """As the layer: (..., C) -> (..., C)."""
         return self.factor() * (x / self.size(x))
+
+
+class SlowQuantizedLinear:
+    """x·Ŵᵀ + b, Ŵ the numbers that the codes stand for."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def rows(self) -> Tensor:
+        """What the codes stand for, (O, I)."""
+        return wrap(self.layer.matrix.dequantize())
+
+    def weight(self) -> Tensor:
+        """Ŵ, (O, I)."""
+        return self.rows()
+
+    def shift(self) -> Tensor | float:
+        """b, (O), or 0."""
+        return 0.0 if self.layer.bias is None else self.layer.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: (..., I) -> (..., O)."""
+        return x @ self.weight().to(x.dtype).T + self.shift()  # (..., I) @ (I, O)
+
+
+class SlowQuantizedEmbedding:
+    """The rows of Ŵ with the numbers in ids."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def rows(self) -> Tensor:
+        """What the codes stand for, (V, C)."""
+        return wrap(self.layer.matrix.dequantize())
+
+    def weight(self) -> Tensor:
+        """Ŵ, (V, C)."""
+        return self.rows()
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """As the layer: ids (...) -> (..., C)."""
+        return self.weight()[ids]
 
 
 class SlowSoftCappedHead:
@@ -367,11 +453,17 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Cache": SlowCache,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
+    "Experts": SlowExperts,
     "FeedForward": SlowFeedForward,
+    "GatedDeltaNet": SlowGatedDeltaNet,
     "GatedFeedForward": SlowGatedFeedForward,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
+    "MixtureOfExperts": SlowMixtureOfExperts,
     "OffsetRMSNorm": SlowOffsetRMSNorm,
+    "QuantizedEmbedding": SlowQuantizedEmbedding,
+    "QuantizedLinear": SlowQuantizedLinear,
+    "RecurrentCache": SlowRecurrentCache,
     "Rotary": SlowRotary,
     "SoftCappedHead": SlowSoftCappedHead,
     "head_loss": SlowHeadLoss,

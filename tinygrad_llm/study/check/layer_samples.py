@@ -16,12 +16,15 @@ from ... import nn, random
 from ...autograd.grad_mode import no_grad
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
-from ...layers.block import Block
-from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache
+from ...layers.block import NORM_PLACES, Block
+from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
 from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
@@ -102,6 +105,8 @@ def _attention_calls() -> list[LayerCall]:
         {"window": 2}, {"window": 3, **rotary},
         {"qk_norm": partial(nn.RMSNorm, eps=1e-5), **rotary},
         {"softcap": 0.7, "scale": 0.9},
+        {"gate": True, "bias": False, **rotary}, {"gate": True, "n_kv_heads": 4},
+        {"qk_norm": partial(nn.RMSNorm, eps=1e-5), "qk_norm_flat": True, **rotary},
         {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
     ]  # fmt: skip
     calls = [LayerCall("Attention", partial(_attention, **o), ((2, 5, 6),)) for o in kinds]
@@ -179,7 +184,7 @@ def _tied() -> nn.Linear:
 
 def _other_calls() -> list[LayerCall]:
     x = ((2, 3, 6),)
-    calls = [LayerCall("Block", partial(_block, p), x) for p in ("pre", "post", "sandwich")]
+    calls = [LayerCall("Block", partial(_block, p), x) for p in NORM_PLACES]
     calls += [
         LayerCall("Block", partial(_block, p, True), ((2, 3, 6), (2, 4, 6)), use=_with_memory)
         for p in ("pre", "sandwich")
@@ -209,18 +214,71 @@ def _other_calls() -> list[LayerCall]:
         )
         for bias in (True, False)
     ]
+    return calls + _quantized_calls()
+
+
+def _quantized_calls() -> list[LayerCall]:
+    calls = [
+        LayerCall("QuantizedLinear", partial(_quantized_linear, n, kind, bias), ((2, 3, n),))
+        for n, kind, bias in (
+            (6, "int8", True), (32, "q8_0", False), (32, "q4_1", True), (64, "nf4", False)
+        )
+    ]  # fmt: skip
+
+    def rows() -> QuantizedEmbedding:
+        return QuantizedEmbedding(nn.Embedding(9, 6).weight, "int8")
+
+    calls.append(
+        LayerCall("QuantizedEmbedding", rows, ((2, 3, 6), (2, 3)), use=_times_rows, ids_below=9)
+    )
+    return calls
+
+
+def _quantized_linear(columns: int, kind: str, bias: bool) -> QuantizedLinear:
+    linear = nn.Linear(columns, 5, bias=bias)
+    return QuantizedLinear(linear.weight, linear.bias, kind)
+
+
+def _times_rows(layer: Any, x: Tensor, ids: Tensor) -> Tensor:
+    """x times the rows of ids, which are at least 0: the gradient of x is the rows."""
+    return x * layer(ids.clamp(min=0)).to(x.dtype)
+
+
+# -------------------------------------------------------------------------- experts and DeltaNets
+def _sorted_rows(layer: Any, x: Tensor) -> Tensor:
+    return layer(x, wrap(np.array([2, 2, 5, 7])))
+
+
+def _expert_calls() -> list[LayerCall]:
+    calls = [
+        LayerCall("Experts", partial(Experts, 6, 5, 4, activation=f), ((7, 6),), use=_sorted_rows)
+        for f in ("silu", "gelu_new")
+    ]
+    kinds: list[dict[str, Any]] = [{}, {"norm_topk_prob": False}, {"softmax_first": False}]
+    calls += [
+        LayerCall("MixtureOfExperts", partial(MixtureOfExperts, 6, 5, 4, 2, **k), ((2, 5, 6),))
+        for k in kinds
+    ]
+    sizes: list[dict[str, Any]] = [
+        {"n_key_heads": 2, "head_dim": 3, "key_head_dim": 5},
+        {"head_dim": 2, "conv_size": 2, "norm_eps": 1e-3},
+    ]
+    calls += [
+        LayerCall("GatedDeltaNet", partial(GatedDeltaNet, 6, 4, **k), ((2, 7, 6),)) for k in sizes
+    ]
     return calls
 
 
 # ----------------------------------------------------------------------------------------- caches
-def _text(cache: Any, x: Tensor, order: tuple[int, ...] = (2, 0, 1)) -> Tensor:
+def _text(cache: Any, x: Tensor, append: Any = None) -> Tensor:
     """What append returns while a text (B, H, 9, D) is written, shortened, moved and continued."""
-    results = [_appended(cache, x[:, :, :4])]
-    results.append(_appended(cache, x[:, :, 4:7]))
+    append = append or _appended
+    results = [append(cache, x[:, :, :4])]
+    results.append(append(cache, x[:, :, 4:7]))
     cache.truncate(5)
-    results.append(_appended(cache, x[:, :, 7:8]))
-    cache.reorder(list(order))
-    results.append(_appended(cache, x[:, :, 8:]))
+    results.append(append(cache, x[:, :, 7:8]))
+    cache.reorder([2, 0, 1])
+    results.append(append(cache, x[:, :, 8:]))
     return cat([*results, _number(cache.length, x)])
 
 
@@ -229,6 +287,14 @@ def _appended(cache: Any, keys: Tensor) -> Tensor:
     keys, values, first = cache.append(keys, -keys)
     return cat([keys.flatten(), values.flatten(), _number(first, keys), _number(keys.shape[2],
                                                                                 keys)])  # fmt: skip
+
+
+def _remembered(cache: Any, x: Tensor) -> Tensor:
+    """What a recurrent cache convolves and reads, as one row of numbers."""
+    whole = cache.convolved(x.transpose(2, 3).flatten(1, 2))  # (B, H, T, D) -> (B, H·D, … + T)
+    k = x / ((x * x).sum(-1, keepdim=True) + 1e-6).sqrt()
+    y = cache.append(x, k, -x[..., 1:], -(x[..., 0] * x[..., 0]), x[..., 1].sigmoid())
+    return cat([whole.flatten(), y.flatten()])
 
 
 def _number(n: int, like: Tensor) -> Tensor:
@@ -269,6 +335,13 @@ def _cache_calls() -> list[LayerCall]:
         LayerCall("AttentionCache", partial(AttentionCache, 20, window), x, use=_text)
         for window in (None, 3, 5)
     ]
+    calls += [
+        LayerCall(
+            "RecurrentCache", partial(RecurrentCache, 20, taps), x,
+            use=partial(_text, append=_remembered),
+        )
+        for taps in (3, 1)
+    ]  # fmt: skip
     calls.append(LayerCall("CrossCache", CrossCache, x, use=_memory_kept))
     calls.append(
         LayerCall(
@@ -284,7 +357,9 @@ def _cache_calls() -> list[LayerCall]:
 
 def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
-    every = [*_attention_calls(), *_rotary_calls(), *_other_calls(), *_cache_calls()]
+    every = [
+        *_attention_calls(), *_rotary_calls(), *_other_calls(), *_expert_calls(), *_cache_calls()
+    ]  # fmt: skip
     return [call for call in every if name is None or call.layer == name]
 
 

@@ -156,6 +156,32 @@ def conv1d(
 
 
 @twin
+def grouped_mm(x: Tensor, w: Tensor, offs: Any) -> Tensor:
+    """Row by row: each times its group's matrix."""
+    ends = _tensor(offs).tolist()
+    group = [sum(end <= n for end in ends) for n in range(x.shape[0])]
+    if not group:
+        return x @ w[0]
+    return stack([(x[n].unsqueeze(-1) * w[e]).sum(0) for n, e in enumerate(group)])
+
+
+@twin
+def gated_delta_rule(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, chunk: int = 64
+) -> Tensor:
+    """One token after the other; the chunk changes nothing."""
+    state = k[:, :, 0].unsqueeze(-1) * v[:, :, 0].unsqueeze(-2) * 0.0  # (B, H, K, D)
+    rows = []
+    for t in range(k.shape[2]):
+        now = k[:, :, t].unsqueeze(-1)  # (B, H, K, 1)
+        state = state * g[:, :, t].exp().unsqueeze(-1).unsqueeze(-1)
+        missing = v[:, :, t] - (state * now).sum(-2)  # (B, H, D)
+        state = state + now * (missing * beta[:, :, t].unsqueeze(-1)).unsqueeze(-2)
+        rows.append((state * q[:, :, t].unsqueeze(-1)).sum(-2))
+    return stack(rows, 2)  # (B, H, T, D)
+
+
+@twin
 def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
     return x * _tensor(keep).to(x.dtype) / (1.0 - p) if p < 1.0 else x * 0.0
 

@@ -290,6 +290,15 @@ MORE["conv1d"] = lambda rng: [
     ((rng.normal(size=(1, 4, 9)), rng.normal(size=(6, 2, 2)), rng.normal(size=(6,))),
      {"groups": 2, "stride": 2, "dilation": 2, "padding": 1}),
 ]  # fmt: skip
+MORE["grouped_mm"] = lambda rng: [
+    ((rng.normal(size=(6, 3)), rng.normal(size=(4, 3, 2)), np.array([2, 2, 5, 6])), {}),
+    ((rng.normal(size=(5, 3)), rng.normal(size=(2, 3, 3)), np.array([4, 5])), {}),
+]
+MORE["gated_delta_rule"] = lambda rng: [
+    ((*(rng.normal(size=(1, 2, T, n)) * 0.6 for n in (3, 3, 2)),
+      -rng.random((1, 2, T)), 0.2 + 0.8 * rng.random((1, 2, T))), {"chunk": chunk})
+    for T, chunk in ((5, 2), (4, 64))
+]  # fmt: skip
 MORE["layer_norm"] = lambda rng: [
     ((rng.normal(size=(4, 3)), None, None), {"eps": 1e-3}),
     ((rng.normal(size=(2, 3, 4)), rng.normal(size=(4,)), rng.normal(size=(4,))), {}),

@@ -275,6 +275,35 @@ example(
     at_gpt2=of("BCT C11", groups=lambda s: s["C"]),
     note="depthwise, in Mamba and Qwen3.5; GPT-2 has none",
 )
+example(
+    "grouped_mm",
+    a([1.0, 2.0], [0.5, -1.0], [3.0, 0.25]),
+    a([[1.0, 0.5], [-1.0, 2.0]], [[9.0, 9.0], [9.0, 9.0]], [[0.0, 1.0], [1.0, -2.0]]),
+    np.array([2, 2, 3]),
+    at_gpt2=lambda s: (
+        [array_of("TC", s), array_of("HCF", s), np.linspace(0, s["T"], s["H"]).astype(int)],
+        {},
+    ),
+    note="the experts of a mixture; GPT-2 has none",
+)
+
+
+def _keys_of(sizes: Sizes) -> Call:
+    """Keys of length 1 at most and a memory that decays, so that nothing grows without end."""
+    q, k, v, decay, beta = (array_of(w, sizes) for w in ("BHTD", "BHTD", "BHTD", "BHT", "BHT"))
+    return [q, k / np.float32(math.sqrt(sizes["D"])), v, -decay, beta], {}
+
+
+example(
+    "gated_delta_rule",
+    a([[[1.0, 0.5], [0.0, 1.0], [-1.0, 1.0]]]),
+    a([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]]),
+    a([[[2.0, 1.0], [-1.0, 0.5], [1.0, 3.0]]]),
+    a([[-0.1, -0.5, -0.2]]),
+    a([[0.5, 1.0, 0.25]]),
+    at_gpt2=_keys_of,
+    note="in place of attention, in Qwen3.5; GPT-2 has none",
+)
 SQUARE = a([2.0, 1.0], [-0.5, 1.0])  # (2, 2)
 example("solve", SQUARE, X, at_gpt2=of("BTT BTC"), note="in no language model")
 example("logabsdet", SQUARE, at_gpt2=of("BTT"), note="in no language model")

@@ -26,7 +26,8 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "remainder cast move"),
     ("Many into one", "sum mean expand cumsum cumprod extreme prod var std norm"),
     ("The same numbers elsewhere", "reshape permute cat split flip roll tril triu pad"),
-    ("Products", "matmul linear einsum solve logabsdet conv1d linear_layer"),
+    ("Products", "matmul linear einsum solve logabsdet conv1d grouped_mm "
+     "linear_layer"),
     ("Picking", "index diagonal index_put gather scatter_add scatter_reduce embedding read_view "
      "write_view embedding_layer"),
     ("Activations", "logsigmoid softplus silu elu gelu feed_forward gated_feed_forward"),
@@ -37,9 +38,10 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "dropout_layer"),
     ("Attention", "causal_attention sliding_window soft_cap scaled_dot_product_attention "
      "multi_head_attention grouped_query_attention cross_attention rotary_positions "
-     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows"),
-    ("Models and training", "transformer_block norm_places tied_weights chunked_loss lora "
-     "gradient_clipping adamw_step"),
+     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows delta_memory "
+     "gated_delta_rule"),
+    ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights "
+     "chunked_loss lora int8_layers gradient_clipping adamw_step"),
 )  # fmt: skip
 
 

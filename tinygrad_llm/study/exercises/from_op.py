@@ -164,12 +164,12 @@ def _grad_inputs(cls: type[Op]) -> list[int]:
 
 
 def _blanked_loop(cls: type[Op], lines: list[str], methods: dict[str, ast.FunctionDef]) -> str:
-    """The class without the rest of the loop in backward, or in the method that backward calls."""
-    backward = list(ast.walk(methods["backward"]))
-    called = [
-        methods[n.attr] for n in backward if isinstance(n, ast.Attribute) and n.attr in methods
-    ]
-    nodes = [n for f in (methods["backward"], *called) for n in ast.walk(f)]
+    """The class without the rest of the loop in backward, or in a method that backward calls."""
+    nodes, called = [], ["backward"]
+    for name in called:  # which grows
+        nodes += list(ast.walk(methods[name]))
+        attributes = [n.attr for n in nodes if isinstance(n, ast.Attribute)]
+        called += [a for a in dict.fromkeys(attributes) if a in methods and a not in called]
     loop = next(n for n in nodes if isinstance(n, ast.For))
     first = loop.body[SCAFFOLD[cls.name]]
     names = ", ".join(f"∂L/∂{input_name(cls, i)}" for i in _grad_inputs(cls))

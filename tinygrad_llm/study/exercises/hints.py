@@ -71,6 +71,23 @@ HINTS: dict[str, tuple[str, ...]] = {
         "has the letters of xᵢ.",
         "Letters that only xᵢ has are missing there: broadcast along them (xp.broadcast_to).",
     ),
+    "grouped_mm": (
+        "groups(offs) is the list of (e, rows) for the groups that have rows: within a group this "
+        "is a matrix product, and you know its backward.",
+        "∂L/∂x[rows] = g[rows]·w[e]ᵀ and ∂L/∂w[e] = x[rows]ᵀ·g[rows].",
+        "Begin with zeros for ∂L/∂w: a matrix that no row met keeps them. offs gets None.",
+    ),
+    "gated_delta_rule": (
+        "Read forward's in_chunks first: S is read by the chunk's tokens and by the next chunk, so "
+        "go through the chunks from the last one and carry G = ∂L/∂S′ along.",
+        "Inside a chunk: ∂L/∂Δ = Pᵀ·g + L·G, then r = (1 + A)⁻ᵀ·∂L/∂Δ, then G for the chunk "
+        "before. Keep r and G of each chunk: the rest needs no loop.",
+        "factors(parts) computes Γ, K·Kᵀ∘Γ, P, exp(b)·Q, exp(b)·K, L and exp(b_C) again. xp.tril "
+        "keeps what is on the diagonal and below it, xp.tril(…, -1) what is below.",
+        "∂L/∂b: every factor with b in its exponent gives gradient·factor, with the exponent's "
+        "sign; Γᵢⱼ gives it to bᵢ and takes it from bⱼ; what has b_C goes to the last token. Then "
+        "∂L/∂g is the sum from the token to the chunk's end; joined(a, T) cuts the padding off.",
+    ),
     "conv1d": (
         "self.parts returns, for each tap, where x is read (an index) and the tap's weights. Go "
         "through the taps: each is a matrix product, and you know its backward.",
@@ -248,9 +265,28 @@ HINTS: dict[str, tuple[str, ...]] = {
         "gate_up is (C) to (2·hidden), down is (hidden) to (C), bias=False.",
         "torch.chunk(y, 2, dim=-1) returns gate and up: silu belongs to the gate.",
     ),
+    "mixture_of_experts": (
+        "torch.topk returns the k largest probabilities and which experts they are; divide by "
+        "weights.sum(dim=−1, keepdim=True).",
+        "torch.nonzero(chosen == e, as_tuple=True) are the tokens of expert e and the place among "
+        "their k: weights[token, place] are its weights.",
+        "y = y.index_add(0, token, rows) adds the rows at their tokens. An expert that nobody "
+        "chose must not compute.",
+    ),
+    "delta_memory": (
+        "decay and beta are (B, H): .unsqueeze(−1).unsqueeze(−1) makes decay fit the memory.",
+        "(state * k.unsqueeze(−1)).sum(dim=−2) is Sᵀ·k: what is predicted after forgetting. What "
+        "is missing is v minus that.",
+        "k.unsqueeze(−1) * new.unsqueeze(−2) is k·newᵀ (K, D). Read with q after writing.",
+    ),
     "offset_rms_norm": (
         "nn.Parameter(torch.zeros(dim)): the factor is 1 + w.",
         "(x·x).mean(−1, keepdim=True) + ε, then the root; x is divided by it.",
+    ),
+    "int8_layers": (
+        "One scale for each row: weight.abs().amax(dim=1, keepdim=True) / 127, (O, 1).",
+        "codes = torch.round(weight / scale).to(torch.int8); codes.to(torch.float32) * scale is "
+        "the weight again, nearly.",
     ),
     "chunked_loss": (
         "range(0, len(targets), chunk) and slices of hidden and targets.",

@@ -235,6 +235,74 @@ def _(m):
                 "silu of the first half, times the second")  # fmt: skip
 
 
+@check("mixture_of_experts", "the router")
+def _(m):
+    torch = _torch()
+    mine, x = m.MixtureOfExperts(6, 5, 4, 2), torch.randn(5, 6)
+    weights, chosen = mine.routed(x)
+    p = torch.softmax(mine.router(x), dim=-1)
+    best, expected = torch.topk(p, 2, dim=-1)
+    same(chosen, expected, "the chosen experts", "those with the largest probabilities")
+    same(weights, best / best.sum(dim=-1, keepdim=True), "the weights",
+         "probabilities among all experts, divided by the sum of the chosen")  # fmt: skip
+
+
+@check("mixture_of_experts", "the same as the model's")
+def _(m):
+    torch = _torch()
+    from ...layers.moe import MixtureOfExperts
+
+    theirs, mine = _noisy(MixtureOfExperts(6, 5, 4, 2)), m.MixtureOfExperts(6, 5, 4, 2)
+    mine.router.weight.data = theirs.router.weight.data
+    mine.gate_up.data, mine.down.data = theirs.experts.gate_up.data, theirs.experts.down.data
+    x = torch.randn(7, 6)
+    y = mine(x)
+    same(y, theirs(x), "forward", named(theirs, y, x, hint="Σ weight·expert over the chosen"))
+    (y * y).sum().backward()
+    z = theirs(x)
+    (z * z).sum().backward()
+    for name, a, b in (("router", mine.router.weight, theirs.router.weight),
+                       ("gate_up", mine.gate_up, theirs.experts.gate_up),
+                       ("down", mine.down, theirs.experts.down)):  # fmt: skip
+        same(a.grad, b.grad, f"the gradient of {name}", "the weights must stay in the graph")
+
+
+@check("mixture_of_experts", "experts that nobody chose do not compute")
+def _(m):
+    torch = _torch()
+    mine = m.MixtureOfExperts(6, 5, 9, 2)
+    asked: list[int] = []
+    inner = mine.expert
+
+    def watched(e: int, x: Any) -> Any:
+        asked.append(e)
+        return inner(e, x)
+
+    mine.expert = watched
+    x = torch.randn(1, 6)
+    chosen = mine.routed(x)[1].flatten().tolist()
+    mine(x)
+    if sorted(asked) != sorted(chosen):
+        raise Wrong(f"one token chose {sorted(chosen)}, but {sorted(asked)} computed")
+
+
+@check("delta_memory", "the same as the model's")
+def _(m):
+    torch = _torch()
+    q, k, v = torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4) * 0.5, torch.randn(2, 3, 6, 5)
+    decay, beta = -torch.rand(2, 3, 6), torch.rand(2, 3, 6)
+    expected = torch.nn.functional.gated_delta_rule(q, k, v, decay, beta)
+    memory = m.DeltaMemory(2, 3, 4, 5)
+    first = memory.step(*(a[:, :, 0] for a in (q, k, v, decay, beta)))
+    same(first, expected[:, :, 0], "the first token",
+         "nothing is known yet: beta·(k·q)·v, read after writing")  # fmt: skip
+    second = memory.step(*(a[:, :, 1] for a in (q, k, v, decay, beta)))
+    same(second, expected[:, :, 1], "the second token",
+         "forget by exp(decay), then write the share beta of what is missing")  # fmt: skip
+    got = memory.append(*(a[:, :, 2:] for a in (q, k, v, decay, beta)))
+    same(got, expected[:, :, 2:], "the tokens after it, by append", "one after the other")
+
+
 @check("offset_rms_norm", "starts as an RMSNorm does")
 def _(m):
     torch = _torch()
@@ -251,6 +319,29 @@ def _(m):
     for scale in (1.0, 1e-3):
         theirs = _noisy(OffsetRMSNorm(6, 1e-6))
         _same_layer(m.OffsetRMSNorm(6, 1e-6), theirs, scale * torch.randn(2, 3, 6))
+
+
+@check("int8_layers", "codes and scales")
+def _(m):
+    torch = _torch()
+    weight = torch.randn(5, 12) * torch.tensor([[1.0], [0.01], [30.0], [2.0], [0.5]])
+    mine = m.QuantizedLinear(weight)
+    if mine.codes.dtype != torch.int8:
+        raise Wrong(f"codes are {mine.codes.dtype}: keep them as torch.int8")
+    same(mine.scale.reshape(5), weight.abs().amax(dim=1) / 127, "scale", "one for each row")
+    same(mine.codes.float(), torch.round(weight / mine.scale.reshape(5, 1)), "codes",
+         "round, do not cut")  # fmt: skip
+
+
+@check("int8_layers", "the same as the model's")
+def _(m):
+    torch = _torch()
+    from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
+
+    weight, x, ids = torch.randn(5, 12), torch.randn(2, 3, 12), torch.tensor([[4, 0], [1, 4]])
+    theirs, rows = QuantizedLinear(weight, kind="int8"), QuantizedEmbedding(weight, "int8")
+    same(m.QuantizedLinear(weight)(x), theirs(x), "x·Ŵᵀ", "codes·scale is the weight")
+    same(m.QuantizedEmbedding(weight)(ids), rows(ids), "rows of Ŵ", "pick codes and scales")
 
 
 def _losses(m: Any, chunk: int) -> tuple[list[Any], list[int]]:

@@ -18,11 +18,14 @@ from ... import nn
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
-from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache
+from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
@@ -180,7 +183,26 @@ layer(
     lambda s: Block(Attention(s["C"], s["H"]), FeedForward(s["C"]), partial(nn.LayerNorm, s["C"])),
 )
 layer(GatedFeedForward, lambda s: GatedFeedForward(s["C"], s["F"]))
+layer(
+    Experts,
+    lambda s: Experts(s["C"], s["F"], 2),
+    "TC",
+    call=lambda module, x: module(x, wrap(np.array([1, x.shape[0]]))),
+    call_text="module(x, torch.tensor([1, T]))",
+)
+layer(MixtureOfExperts, lambda s: MixtureOfExperts(s["C"], s["F"], 4, 2))
+layer(GatedDeltaNet, lambda s: GatedDeltaNet(s["C"], s["H"], head_dim=s["D"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
+layer(
+    QuantizedLinear,
+    lambda s: QuantizedLinear(nn.Linear(s["C"], s["F"]).weight, kind="int8"),
+)
+layer(
+    QuantizedEmbedding,
+    lambda s: QuantizedEmbedding(nn.Embedding(s["V"], s["C"]).weight, "int8"),
+    "BT<V",
+    gradients=False,
+)
 layer(SoftCappedHead, lambda s: SoftCappedHead(s["C"], s["V"], softcap=30.0))
 layer(
     Rotary,
@@ -219,6 +241,15 @@ layer(
     call=lambda module, x, y: _with_window(module.held, x, y),
     call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
     "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    RecurrentCache,
+    lambda s: Holding(
+        RecurrentCache(s["T"], 4), f"RecurrentCache(max_length={s['T']}, conv_size=4)"
+    ),
+    call=lambda module, x, y: module.held.append(x, y, y, -x[..., 0], y[..., 0]),
+    call_text="cache.append(x, y, y, -x[..., 0], y[..., 0])",
     **cached,
 )
 layer(

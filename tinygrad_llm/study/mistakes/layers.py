@@ -388,6 +388,73 @@ wrong(
 )  # fmt: skip
 
 
+# -------------------------------------------------------------------------------- groups of rows
+def _of_other_matrix(op, g):
+    x, w, offs = op.saved
+    op.saved = x, np.roll(w, 1, 0), offs
+    try:
+        return true(op, g)[0], true(op, g)[1], None
+    finally:
+        op.saved = x, w, offs
+
+
+def _same_for_all(op, g):
+    gx, gw, _ = true(op, g)
+    return gx, None if gw is None else np.broadcast_to(gw.sum(0), gw.shape).copy(), None
+
+
+def _means(op, g):
+    gx, gw, _ = true(op, g)
+    counts = np.diff(op.saved[2], prepend=0)
+    return gx, None if gw is None else gw / np.maximum(counts, 1)[:, None, None], None
+
+
+wrong(
+    "grouped_mm",
+    ("the matrix of another group", "∂L/∂x uses the matrix of the group before: each row goes back "
+     "through the matrix that it met.", _of_other_matrix),
+    ("one gradient for all groups", "Every matrix gets the sum over all rows here: it learns "
+     "from the rows of its group only.", _same_for_all),
+    ("mean over the rows", "∂L/∂w[e] is the mean over the group's rows here: it is their sum.",
+     _means),
+    ("∂L/∂w forgotten", "w gets nothing here: it is a factor like x.",
+     lambda op, g: (true(op, g)[0], None, None)),
+)  # fmt: skip
+
+
+# -------------------------------------------------------------------------------- the delta rule
+def _delta_rule(i, f):
+    """The true gradients, that of input i replaced by f(it, q, k, v, g, β)."""
+
+    def backward(op, g):
+        grads = true(op, g)
+        grads[i] = None if grads[i] is None else f(grads[i], *op.given)
+        return tuple(grads)
+
+    return backward
+
+
+def _without_later(a, *given):
+    return a - np.concatenate([a[:, :, 1:], 0.0 * a[:, :, :1]], 2)
+
+
+wrong(
+    "gated_delta_rule",
+    ("later tokens forgotten", "∂L/∂g has the token's own part alone: what the memory loses at one "
+     "token is missing at all that follow, so their parts add up.",
+     _delta_rule(3, _without_later)),
+    ("times a once more", "∂L/∂g is multiplied by exp(g) twice: the derivative of a = exp(g) is a.",
+     _delta_rule(3, lambda a, q, k, v, g, beta: a * np.exp(g))),
+    ("β forgotten", "∂L/∂v is r here: only the share β of v is written, so it is β·r.",
+     _delta_rule(2, lambda a, q, k, v, g, beta: a / beta[..., None])),
+    ("the decay forgotten", "g gets nothing here: it says what the memory keeps.",
+     _delta_rule(3, lambda a, *given: None)),
+    ("sign of ∂L/∂β", "∂L/∂β has the wrong sign: it grows with what was missing, v − S·k.",
+     _delta_rule(4, lambda a, *given: -a)),
+    no_g("of the sum of Y"),
+)  # fmt: skip
+
+
 def _of_first_example(op, g):
     only = np.zeros_like(g)
     only[:1] = g[:1]

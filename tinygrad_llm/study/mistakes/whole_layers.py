@@ -6,37 +6,12 @@ else is as in the twin, so what the wrong layer returns is exactly what that mis
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-LAYER_MISTAKES: dict[str, list[LayerMistake]] = {}  # by layer
+from . import experts  # noqa: F401  its mistakes are entered too
+from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
-
-@dataclass(frozen=True)
-class LayerMistake:
-    """A wrong layer; `methods` replace those of the slow twin that have their names."""
-
-    layer: str
-    name: str
-    sentence: str  # what is wrong, for a learner whose layer this is
-    methods: dict[str, Callable[..., Any]]
-
-    def planted(self, twin: Any) -> Any:
-        """The slow twin, a class, with this mistake in it.
-
-        Raises: ValueError if the twin has no method of such a name.
-        """
-        missing = set(self.methods) - set(dir(twin))
-        if missing:
-            raise ValueError(f"{twin.__name__} has no method {', '.join(sorted(missing))}")
-        return type(f"Wrong{twin.__name__}", (twin,), dict(self.methods))
-
-
-def wrong_layer(layer: str, *mistakes: tuple[str, str, dict[str, Callable[..., Any]]]) -> None:
-    """Enter a layer's mistakes in LAYER_MISTAKES: (name, sentence, methods)."""
-    entered = LAYER_MISTAKES.setdefault(layer, [])
-    entered += [LayerMistake(layer, *mistake) for mistake in mistakes]
+__all__ = ["LAYER_MISTAKES", "LayerMistake", "wrong_layer"]
 
 
 def _key_head_in_turn(self: Any, h: int) -> int:
@@ -59,6 +34,12 @@ def _capped_weights(self: Any, scores: Any) -> Any:
 
 def _later_too(self: Any, i: int, j: int, with_mask: bool) -> bool:
     return self.layer.window is None or self.near(i, j, self.layer.window)
+
+
+def _normed_apart(self: Any, rows: list[Any], norm: Any) -> list[Any]:
+    factors = self.heads(norm.weight, len(rows))
+    sizes = [((x * x).mean(-1, keepdim=True) + norm.eps).sqrt() for x in rows]
+    return [x / size * w for x, size, w in zip(rows, sizes, factors, strict=True)]
 
 
 wrong_layer(
@@ -85,6 +66,13 @@ wrong_layer(
      {"normed": lambda self, x, norm: x}),
     ("not turned", "Queries and keys are not turned by their positions: without that a token does "
      "not know where it stands.", {"turned": lambda self, x, positions: x}),
+    ("gate forgotten", "The gate is not applied: its sigmoid multiplies what goes into out_proj.",
+     {"gated": lambda self, y, x: y}),
+    ("queries before all gates", "The first H heads are taken for queries and the next H for "
+     "gates: each query head is followed by its own gate.",
+     {"queries": lambda self, rows: rows[: self.layer.n_heads]}),
+    ("heads normalised apart", "Each head is normalised alone: with qk_norm_flat one norm goes "
+     "over the channels of all heads.", {"normed_together": _normed_apart}),
     ("cap after the softmax", "The soft cap is applied to the weights: it belongs to the scores, "
      "before softmax, and the weights must sum to 1.",
      {"capped": lambda self, scores: scores, "weights": _capped_weights}),
@@ -111,6 +99,13 @@ wrong_layer(
      "slow ones that never made a whole turn in training.",
      {"mixed": lambda self, omega, kept, factor: kept * omega / factor + (1.0 - kept) * omega}),
 )  # fmt: skip
+
+
+def _in_turn(self: Any, x: Any, first: Any, second: Any, norm: Any) -> Any:
+    x = x + first(norm(x))
+    return x + second(norm(x))
+
+
 wrong_layer(
     "Block",
     ("residual taken after the norm", "The normalised x is added instead of x: the path around the "
@@ -121,6 +116,11 @@ wrong_layer(
      {"pre": lambda self, x, part, norm, after: part(norm(x)),
       "post": lambda self, x, part, norm, after: norm(part(x)),
       "sandwich": lambda self, x, part, norm, after: after(part(norm(x)))}),
+    ("norm before the branch", "\"after\" normalises what the branch returns, x + norm(f(x)); here "
+     "its input is normalised.",
+     {"after": lambda self, x, part, norm, after: x + part(norm(x))}),
+    ("one after the other", "The feed forward reads the result of the attention: in parallel both "
+     "read the same norm(x).", {"parallel": _in_turn}),
     ("norm before the sum", "post-norm normalises the branch and adds x then: the norm is over the "
      "sum, norm(x + f(x)).",
      {"post": lambda self, x, part, norm, after: x + norm(part(x))}),
@@ -180,6 +180,24 @@ wrong_layer(
      {"size": lambda self, x: (x * x).mean(-1, keepdim=True).sqrt() + self.layer.eps}),
 )  # fmt: skip
 wrong_layer(
+    "QuantizedLinear",
+    ("rows exchanged", "Each row has the weights of the row before it: a row and its scale stay "
+     "together.", {"weight": lambda self: self.rows().roll(1, 0)}),
+    ("signs lost", "The codes are read as unsigned numbers: they are signed, or have an offset.",
+     {"weight": lambda self: self.rows().abs()}),
+    ("columns reversed", "The weights of a row are read from its end: the first code belongs to "
+     "the first column.", {"weight": lambda self: self.rows().flip(1)}),
+)  # fmt: skip
+wrong_layer(
+    "QuantizedEmbedding",
+    ("the row before", "The rows are counted from one: id 0 is the first row.",
+     {"weight": lambda self: self.rows().roll(1, 0)}),
+    ("signs lost", "The codes are read as unsigned numbers: they are signed, or have an offset.",
+     {"weight": lambda self: self.rows().abs()}),
+    ("scale forgotten", "The rows are codes: multiply each row by its scale.",
+     {"weight": lambda self: self.rows() / self.rows().abs().amax(1, keepdim=True)}),
+)  # fmt: skip
+wrong_layer(
     "SoftCappedHead",
     ("cap forgotten", "The logits are not capped: c·tanh(logits/c).",
      {"capped": lambda self, logits, c: logits}),
@@ -220,44 +238,12 @@ wrong_layer(
 )  # fmt: skip
 
 
-def _twin_of(self: Any) -> Any:
-    """The methods of the slow twin in which the mistake is planted."""
-    return super(type(self), self)
-
-
-def _turned_back(self: Any, indices: Any) -> None:
-    """The inverse: row indices[i] becomes what row i was."""
-    order = [list(indices).index(i) if i in list(indices) else i for i in range(len(indices))]
-    _twin_of(self).reorder(order)
-
-
-def _cut(change: Callable[[int], int]) -> Callable[..., None]:
-    def truncate(self: Any, length: int) -> None:
-        _twin_of(self).truncate(change(length))
-
-    return truncate
-
-
-REORDER = (
-    ("rows not moved", "The rows stay where they were: after a step of beam search row i continues "
-     "what row indices[i] was.", {"reorder": lambda self, indices: None}),
-    ("rows moved the other way", "Row indices[i] becomes what row i was: it is the other way "
-     "around, as in x[indices].", {"reorder": _turned_back}),
-)  # fmt: skip
-TRUNCATE = (
-    ("truncate keeps one too many", "truncate(n) keeps n + 1 tokens.",
-     {"truncate": _cut(lambda n: n + 1)}),
-    ("truncate keeps one too few", "truncate(n) keeps n − 1 tokens.",
-     {"truncate": _cut(lambda n: max(n - 1, 0))}),
-)  # fmt: skip
-
-
 def _cut_from_the_front(self: Any, length: int) -> None:
     self.tokens = self.tokens[len(self.tokens) - length :]
 
 
 def _positions_again(self: Any, keys: Any, values: Any) -> Any:
-    k, v, _ = _twin_of(self).append(keys, values)
+    k, v, _ = twin_of(self).append(keys, values)
     return k, v, 0
 
 

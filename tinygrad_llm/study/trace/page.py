@@ -7,7 +7,16 @@ from typing import Any
 from ..common.html import escape, line_chart, table
 from ..common.html import page as whole
 from ..common.numbers import bytes_text
-from .text import MODULE_HEAD, OP_HEAD, marks, module_rows, op_rows, summary
+from .text import (
+    MODULE_HEAD,
+    OP_HEAD,
+    ROUTER_HEAD,
+    marks,
+    module_rows,
+    op_rows,
+    router_rows,
+    summary,
+)  # fmt: skip
 
 __all__ = ["page"]
 
@@ -45,6 +54,9 @@ def page(trace: Any, title: str = "Trace") -> str:
     if trace.modules:
         rows = [[row[0].replace("  ", "\u2003"), *row[1:]] for row in module_rows(trace)]
         parts += ["<h2>Modules</h2>", table(MODULE_HEAD, rows, (0, 1, 3))]
+    routers = router_rows(trace)
+    if routers:
+        parts += ["<h2>Routers</h2>", table(ROUTER_HEAD, routers, (0, 3))]
     lines = [str(op.line) if op.line else "" for op in trace.ops]
     rows = [[*row, line] for row, line in zip(op_rows(trace), lines, strict=True)]
     parts += ["<h2>Ops</h2>", table((*OP_HEAD, "your line"), rows, (1, 2, 3, 11)), "</main>"]

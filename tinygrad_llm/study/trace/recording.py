@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...autograd.engine import Op
+from ...layers.moe import MixtureOfExperts
 from ...nn.module import Module
 from ...tensor.nested import tensors_in
 from ...training import autopsy
@@ -68,6 +69,7 @@ class ModuleRecord:
     outputs: tuple[tuple[int, ...], ...] = ()  # shapes of its last output
     ops: list[OpRecord] = field(default_factory=list)
     last: list[OpRecord] = field(default_factory=list)  # the ops that made its outputs
+    tokens_per_expert: list[int] | None = None  # of a MixtureOfExperts, over all calls
 
     @property
     def forward(self) -> float:
@@ -209,6 +211,10 @@ class Trace(Watch):
         record.outputs = tuple(tuple(y.shape) for y in tensors)
         ops = [self._record_of.get(y._op) for y in tensors if y._op is not None]
         record.last = [op for op in ops if op is not None] or record.ops[-1:]
+        if isinstance(call.module, MixtureOfExperts):
+            counts = call.module.tokens_per_expert.tolist()
+            before = record.tokens_per_expert or [0] * len(counts)
+            record.tokens_per_expert = [a + b for a, b in zip(before, counts, strict=True)]
 
     def backward_done(self, op: Op, place: Place | None, g: Any, grads: Any, s: float) -> None:
         record = self._record_of.get(op)

@@ -10,7 +10,7 @@ from ...files.paths import local_path
 from ..common.numbers import bytes_text, number_text, seconds_text, shape_text
 from ..common.terminal import Text, render, terminal_width
 
-__all__ = ["as_dict", "module_rows", "op_rows", "plot", "summary", "table"]
+__all__ = ["as_dict", "module_rows", "op_rows", "plot", "router_rows", "summary", "table"]
 
 OP_HEAD = (
     *("#", "module", "op", "output", "fwd ms", "bwd ms", "saved", "grad in", "grad out"),
@@ -20,6 +20,8 @@ MODULE_HEAD = (
     *("module", "class", "calls", "output", "fwd ms", "bwd ms", "saved", "grad in"),
     *("zeros", "largest"),
 )
+
+ROUTER_HEAD = ("router", "experts without a token", "busiest expert", "tokens per expert")
 
 
 def _norm(value: float | None) -> str:
@@ -83,6 +85,20 @@ def module_rows(trace: Any) -> list[list[str]]:
     ]
 
 
+def router_rows(trace: Any) -> list[list[str]]:
+    """One row per mixture of experts, with the columns of ROUTER_HEAD."""
+    rows = []
+    for m in trace.modules.values():
+        counts = m.tokens_per_expert
+        if counts:
+            mean = max(sum(counts) / len(counts), 1e-30)
+            busiest = f"{max(counts) / mean:.2f} × the mean"
+            rows.append(
+                [m.path, str(sum(n == 0 for n in counts)), busiest, " ".join(map(str, counts))]
+            )
+    return rows
+
+
 def summary(trace: Any) -> str:
     """The totals in one line."""
     forward = sum(op.forward for op in trace.ops)
@@ -121,6 +137,8 @@ def table(trace: Any, by: str = "op", width: int | None = None) -> Text:
             row[1], row[2] = shortened(row[1], room, True), shortened(row[2], room)
         shown.add_row(*row)
     parts = [shown, summary(trace)]
+    for path, idle, busiest, counts in router_rows(trace):
+        parts.append(f"{path}: busiest expert {busiest}, {idle} without a token; tokens: {counts}")
     if trace.first_bad is not None:
         parts.append(str(trace.first_bad))
     return render(*parts, width=width)
@@ -139,6 +157,7 @@ def as_dict(trace: Any) -> dict[str, Any]:
             "saved": m.saved,
             "grad_in": m.grad,
             "ops": [op.number for op in m.ops],
+            "tokens_per_expert": m.tokens_per_expert,
         }
         for m in trace.modules.values()
     ]

@@ -14,7 +14,6 @@ Everything here works on arrays; models/pretrained.py makes a GPT of them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,25 +21,27 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import to_numpy
-from ...files.json_files import read_json_object
 from ...files.paths import local_path
 from ...files.untrusted import describe
-from ..formats.safetensors import SafeTensorsFile
-from ..formats.torch_file import TorchFile, is_torch_file
+from ..sources import ArraySource, Source, open_huggingface
+from . import config_json, table
+from .table import Weight, listed
 
 __all__ = [
-    "MODEL_TYPE",
+    "ARCHITECTURES",
+    "MODEL_TYPES",
     "GPT2Weights",
-    "fields_of_json",
-    "json_of_fields",
     "module_names",
     "read",
+    "read_config",
     "to_huggingface",
     "to_openai",
+    "weights",
+    "write_config",
 ]
 
-MODEL_TYPE = "gpt2"  # in a config.json
+MODEL_TYPES = ("gpt2",)  # in a config.json
+ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 _TOP = {  # Hugging Face's name: (ours, shape)
     "wte.weight": ("tok_emb.weight", "VC"),
     "wpe.weight": ("pos_emb.weight", "TC"),
@@ -63,7 +64,6 @@ _BLOCK = {  # the same inside block i; two letters in a block: a matrix that is 
 }
 _HEAD = "lm_head.weight"
 _BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # the causal mask, once stored with them
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def _names(n_layers: int) -> dict[str, tuple[str, str, bool]]:
@@ -73,6 +73,24 @@ def _names(n_layers: int) -> dict[str, tuple[str, str, bool]]:
         for theirs, (ours, shape) in _BLOCK.items():
             names[f"h.{i}.{theirs}"] = (f"trf_blocks.{i}.{ours}", shape, len(shape) == 2)
     return names
+
+
+def _weights(V: int, T: int, C: int, n_layers: int, prefix: str = "") -> dict[str, Weight]:
+    """Hugging Face's name -> Weight of a GPT-2 of this size, with a separate output layer."""
+    sizes = {"V": V, "T": T, "C": C, "Q": 3 * C, "F": 4 * C}
+    named = {
+        prefix + name: Weight(ours, tuple(sizes[letter] for letter in letters), turned=turned)
+        for name, (ours, letters, turned) in _names(n_layers).items()
+    }
+    return {**named, _HEAD: Weight("out_head.weight", (V, C))}
+
+
+def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
+    """Published name -> Weight of a GPT with these fields; lm_head.weight too if it is tied."""
+    return _weights(
+        fields["vocab_size"], fields["context_length"], fields["emb_dim"], fields["n_layers"],
+        "transformer.",
+    )  # fmt: skip
 
 
 def module_names(n_layers: int) -> dict[str, tuple[str, bool]]:
@@ -116,11 +134,6 @@ def _from_openai(variables: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _listed(names: list[str]) -> str:
-    """The first six of the names, and how many more there are."""
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
 # -------------------------------------------------------------------------------- reading
 class GPT2Weights(Mapping[str, np.ndarray]):
     """Arrays under Hugging Face's names without "transformer." and without stored masks.
@@ -131,32 +144,48 @@ class GPT2Weights(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, weights: Mapping[str, Any], where: str = "the weights") -> None:
-        self.where = where
-        self._weights = _from_openai(weights) if any("/" in name for name in weights) else weights
+        renamed = _from_openai(weights) if any("/" in name for name in weights) else weights
+        self._source: Source = ArraySource(renamed, where=where)
+        self._shorten()
+
+    @classmethod
+    def of(cls, source: Source) -> GPT2Weights:
+        """The same over a source of weights."""
+        self = cls.__new__(cls)
+        self._source = source
+        self._shorten()
+        return self
+
+    def _shorten(self) -> None:
+        self.where, self.config = self._source.where, self._source.config
         self._keys: dict[str, str] = {}
-        for name in self._weights:
+        for name in self._source.names():
             short = name.removeprefix("transformer.")
             if _BUFFER.fullmatch(short):
                 continue
             if short in self._keys:
-                raise ValueError(f"{where}: {short} is there twice, as {self._keys[short]} too")
+                raise ValueError(
+                    f"{self.where}: {short} is there twice, as {self._keys[short]} too"
+                )
             self._keys[short] = name
+
+    def names(self) -> list[str]:
+        """The names of all weights, in short."""
+        return list(self._keys)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a weight as it is stored, without reading it if that is possible."""
-        key, weights = self._keys[name], self._weights
-        stored = weights.tree[key] if isinstance(weights, TorchFile) else weights[key]
-        return tuple(getattr(stored, "shape", ()))
+        return self._source.shape(self._keys[name])
+
+    def read(self, name: str) -> np.ndarray:
+        """A weight as it is stored.
+
+        Raises: TypeError if it is not floating-point.
+        """
+        return self._source.read(self._keys[name])
 
     def __getitem__(self, name: str) -> np.ndarray:
-        array = self._weights[self._keys[name]]
-        array = getattr(array, "array", array)
-        dtype = getattr(array, "dtype", type(array).__name__)
-        if str(dtype) not in _FLOATS:
-            raise TypeError(
-                f"{self.where}: {name} is {dtype}, but weights are {', '.join(_FLOATS)}"
-            )
-        return to_numpy(array)
+        return self.read(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -173,7 +202,7 @@ class GPT2Weights(Mapping[str, np.ndarray]):
             if name not in self._keys:
                 raise ValueError(
                     f"{self.where}: {name} is missing, so this is not a GPT-2; there are: "
-                    f"{_listed(sorted(self)) or 'no arrays at all'}"
+                    f"{listed(sorted(self)) or 'no arrays at all'}"
                 )
             if len(self.shape(name)) != 2:
                 raise ValueError(
@@ -200,29 +229,11 @@ class GPT2Weights(Mapping[str, np.ndarray]):
         Raises: ValueError that lists missing and unexpected names, and wrong shapes with both
         shapes.
         """
-        V, T, C = vocab_size, context_length, emb_dim
-        sizes = {"V": V, "T": T, "C": C, "Q": 3 * C, "F": 4 * C}
-        shapes = {
-            name: tuple(sizes[letter] for letter in letters)
-            for name, (_, letters, _) in _names(n_layers).items()
-        }
-        if _HEAD in self._keys:
-            shapes[_HEAD] = (V, C)
-        missing = [name for name in shapes if name not in self._keys]
-        unexpected = [name for name in self if name not in shapes]
-        wrong = [
-            f"{name} has shape {self.shape(name)}, expected {shape}"
-            for name, shape in shapes.items()
-            if name in self._keys and self.shape(name) != shape
-        ]
-        problems = [
-            *([f"missing: {_listed(missing)}"] if missing else []),
-            *([f"unexpected: {_listed(unexpected)}"] if unexpected else []),
-            *wrong[:6],
-            *([f"and {len(wrong) - 6} more wrong shapes"] if len(wrong) > 6 else []),
-        ]
-        if problems:
-            raise ValueError(f"{self.where} is not the GPT-2 expected:\n  " + "\n  ".join(problems))
+        named = _weights(vocab_size, context_length, emb_dim, n_layers)
+        if _HEAD not in self._keys:
+            del named[_HEAD]
+        shapes = {name: weight.shape for name, weight in named.items()}
+        table.check(self, shapes, "the GPT-2")
 
     def state(self, n_layers: int) -> Iterator[tuple[str, np.ndarray]]:
         """(our name, array in our layout) one by one; the head comes last, tied or not."""
@@ -239,7 +250,7 @@ _FIELDS = {  # a field of config.json: that of GPTConfig
     "n_layer": "n_layers",
 }
 _FIXED: dict[str, tuple[Any, ...]] = {  # a field of config.json: the values that this GPT can have
-    "model_type": (MODEL_TYPE,),
+    "model_type": MODEL_TYPES,
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
@@ -248,27 +259,21 @@ _FIXED: dict[str, tuple[Any, ...]] = {  # a field of config.json: the values tha
 }
 
 
-def fields_of_json(path: Path) -> dict[str, Any]:
-    """The fields of GPTConfig in a config.json of transformers.
+def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of GPTConfig in the object of a config.json; where: the file, for messages.
 
-    Raises: ValueError if the file is broken, or describes what this GPT cannot be.
+    Raises: ValueError if it is broken, or describes what this GPT cannot be.
     """
-    config = read_json_object(path)
-    for name, possible in _FIXED.items():
-        if config.get(name, possible[0]) not in possible:
-            allowed = " or ".join(map(repr, possible))
-            raise ValueError(
-                f"{path}: {name} is {describe(config[name])}, but this GPT has {allowed}"
-            )
+    config_json.check_fixed(where, config, _FIXED, "this GPT")
     fields: dict[str, Any] = {}
     for theirs, ours in _FIELDS.items():
         if theirs in config:
-            fields[ours] = _number(path, theirs, config[theirs], int)
+            fields[ours] = config_json.number(where, theirs, config[theirs], int)
     inner = config.get("n_inner")
     if inner is not None and inner != 4 * fields.get("emb_dim", 768):
-        raise ValueError(f"{path}: n_inner is {describe(inner)}, but this GPT has 4·n_embd")
+        raise ValueError(f"{where}: n_inner is {describe(inner)}, but this GPT has 4·n_embd")
     names = [n for n in ("embd_pdrop", "attn_pdrop", "resid_pdrop") if n in config]
-    rates = {_number(path, name, config[name], float) for name in names}
+    rates = {config_json.number(where, name, config[name], float) for name in names}
     if len(rates) == 1:
         fields["drop_rate"] = rates.pop()
     elif rates:
@@ -276,43 +281,18 @@ def fields_of_json(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _number(path: Path, name: str, value: Any, kind: type) -> Any:
-    """The value of a field, if it is a number of this kind (an int is a float too)."""
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        words = "an integer" if kind is int else "a number"
-        raise ValueError(f"{path}: {name} should be {words}, got {describe(value)}")
-    return value
-
-
 def read(path: str | Path) -> tuple[GPT2Weights, dict[str, Any]]:
     """(the weights, fields of GPTConfig in a config.json in the same folder) of a file or folder.
 
-    path: a .safetensors file, a .bin file of torch.save (read without running anything in it), or
-        a folder with model.safetensors or pytorch_model.bin
+    path: as sources.open_huggingface takes it
     Raises: FileNotFoundError if there is no such file; SafeTensorsError or TorchFileError if it is
     cut short or damaged; ValueError if it does not hold a state dict.
     """
     path = local_path(path)
-    if path.is_dir():
-        candidates = [path / "model.safetensors", path / "pytorch_model.bin"]
-        present = [file for file in candidates if file.is_file()]
-        if not present:
-            raise FileNotFoundError(f"{path} has neither model.safetensors nor pytorch_model.bin")
-        path = present[0]
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        head = file.read(16)
-    weights: Mapping[str, Any]
-    if is_torch_file(head):
-        weights = torch_file = TorchFile(path)
-        if not isinstance(torch_file.tree, dict):
-            raise ValueError(f"{path} holds a {type(torch_file.tree).__name__}, not a state dict")
-    else:
-        weights = SafeTensorsFile(path)
-    json_file = path.with_name("config.json")
-    fields = fields_of_json(json_file) if json_file.is_file() else {}
-    return GPT2Weights(weights, str(path)), fields
+    source = open_huggingface(path)
+    described = (path if path.is_dir() else path.parent) / "config.json"
+    fields = read_config(source.config, str(described)) if described.is_file() else {}
+    return GPT2Weights.of(source), fields
 
 
 # -------------------------------------------------------------------------------- writing
@@ -326,17 +306,12 @@ def to_huggingface(
     Without qkv.bias the bias is written as zeros, which computes the same.
     Raises: KeyError if the state dict has not all names of a GPT.
     """
-    own = {name: to_numpy(getattr(value, "array", value)) for name, value in state.items()}
-    n_layers = len({name.split(".")[1] for name in own if name.startswith("trf_blocks.")})
-    renamed = {}
-    for name, (ours, _, transposed) in _names(n_layers).items():
-        if ours.endswith("qkv.bias") and ours not in own:
-            weight = own[ours.replace("bias", "weight")]
-            own[ours] = np.zeros(len(weight), weight.dtype)
-        renamed[prefix + name] = np.ascontiguousarray(own[ours].T if transposed else own[ours])
-    if not tied:
-        renamed[_HEAD] = own["out_head.weight"]
-    return renamed
+    n_layers = len({name.split(".")[1] for name in state if name.startswith("trf_blocks.")})
+    sizes = (*state["tok_emb.weight"].shape, len(state["pos_emb.weight"]))
+    named = _weights(sizes[0], sizes[2], sizes[1], n_layers, prefix)
+    if tied:
+        del named[_HEAD]
+    return dict(table.to_huggingface(named, state))
 
 
 def to_openai(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -348,11 +323,11 @@ def to_openai(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return renamed
 
 
-def json_of_fields(fields: Mapping[str, Any]) -> bytes:
-    """The config.json that transformers reads with the weights, from the fields of GPTConfig."""
-    config = {
+def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The object of config.json that transformers reads with the weights, from GPTConfig's."""
+    return {
         "architectures": ["GPT2LMHeadModel"],
-        "model_type": MODEL_TYPE,
+        "model_type": MODEL_TYPES[0],
         **{theirs: fields[ours] for theirs, ours in _FIELDS.items()},
         "activation_function": "gelu_new",
         "layer_norm_epsilon": 1e-5,
@@ -361,4 +336,3 @@ def json_of_fields(fields: Mapping[str, Any]) -> bytes:
         "bos_token_id": fields["vocab_size"] - 1,
         "eos_token_id": fields["vocab_size"] - 1,
     }
-    return (json.dumps(config, indent=2) + "\n").encode()

@@ -1,0 +1,126 @@
+"""tinygrad-llm export and quantize, checked by transformers and llama.cpp."""
+
+import llama_cpp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tinygrad_llm as torch
+from tinygrad_llm import text
+from tinygrad_llm.cli import app
+from tinygrad_llm.models import registry
+from tinygrad_llm.models.exporting import compare, save_gguf
+from tinygrad_llm.models.pretrained import from_pretrained, save_pretrained
+from tinygrad_llm.training import find_checkpoint, save_checkpoint
+from tinygrad_llm.weights.formats.gguf import GGUFFile
+
+ASCII = text.CharTokenizer([chr(i) for i in range(32, 127)], ["<|endoftext|>"])
+SIZES = {"vocab_size": 96, "context_length": 64, "emb_dim": 64, "hidden_dim": 128, "n_layers": 2,
+         "n_heads": 4, "n_kv_heads": 2, "head_dim": 16}  # fmt: skip
+GPT = {"vocab_size": 96, "context_length": 64, "emb_dim": 64, "n_heads": 2, "n_layers": 2,
+       "drop_rate": 0.0}  # fmt: skip
+CASES = {"GPT": GPT, "Llama": SIZES, "Qwen3": SIZES}
+
+
+def run(tmp_path, name):
+    """A run's folder with one checkpoint of a random model and its tokenizer."""
+    torch.manual_seed(2)
+    family = registry.find(name)
+    model = family.model(family.config(**CASES[name])).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.array[...] *= 4
+    ASCII.save(tmp_path / "tokenizer.json")
+    config = {"model": registry.describe(model), "seed": 1}
+    data = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
+    folder = tmp_path / "run"
+    save_checkpoint(folder / "checkpoints", 5, model, {}, config, files=data)
+    assert find_checkpoint(folder).build_model()
+    return folder, model
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    return done.exit_code, done.output, done.exception
+
+
+def last(model, ids):
+    with torch.no_grad():
+        return torch.log_softmax(model(torch.tensor([ids])), -1)[0, -1].numpy()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_llama_cpp_runs_what_was_trained_here(name, tmp_path):
+    folder, model = run(tmp_path, name)
+    code, output, _ = invoke("export", "gguf", folder, tmp_path / "m.gguf", "--kind", "F32")
+    assert code == 0 and "MB for llama.cpp\n" in output
+    ids = list(ASCII.encode("What is it?"))
+    assert llama_cpp.n_tokens(tmp_path / "m.gguf", "What is it?") == len(ids)
+    ours = last(model, ids)
+    for token in llama_cpp.greedy(tmp_path / "m.gguf", ids, 1)[0]["top_logprobs"]:
+        assert abs(token["logprob"] - ours[token["id"]]) < 5e-3
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_transformers_runs_what_was_trained_here(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    real = pytest.importorskip("torch")
+    folder, model = run(tmp_path, name)
+    code, output, _ = invoke("export", "hf", folder, tmp_path / "hf")
+    assert code == 0 and output.endswith("for transformers\n")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    words = "What is  it? (3)"
+    ids = list(ASCII.encode(words))
+    assert tokenizer(words)["input_ids"] == ids and tokenizer.decode(ids) == words
+    with real.no_grad():
+        expected = real.log_softmax(theirs(real.tensor([ids])).logits, -1)[0, -1].numpy()
+    np.testing.assert_allclose(last(model, ids), expected, atol=1e-5)
+
+
+def test_bpe_files_of_transformers(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    import json
+
+    from tinygrad_llm.text.gguf_entries import huggingface_files
+
+    sentence = "the cat sat on the mat, and the dog? It's there -- again. "
+    ours = text.BPETokenizer.train(sentence * 5, 280)
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(huggingface_files(ours)["tokenizer.json"]))
+    for words in (sentence, "the mat's  cat\n\nthere", "émile 日本 12345"):
+        assert theirs.encode(words).ids == list(ours.encode(words))
+
+
+def test_quantize_keeps_metadata_and_says_what_is_lost(tmp_path):
+    _, model = run(tmp_path, "Llama")
+    path = save_gguf(model, tmp_path / "m.gguf", "F16", text.gguf_entries(ASCII))
+    small = tmp_path / "s.gguf"
+    code, output, _ = invoke("quantize", path, small, "--kind", "Q4_1")
+    before, after = GGUFFile(path), GGUFFile(small)
+    assert code == 0 and "of their size (root mean square)" in output
+    for key in set(before.metadata) - {"general.file_type"}:
+        np.testing.assert_array_equal(before.metadata[key], after.metadata[key])
+    assert after.kind("blk.0.ffn_up.weight").name == "Q4_1"
+    assert after.kind("token_embd.weight").name == "Q8_0"
+    error, old, new = compare(before, after)
+    assert 0.01 < error < 0.1 and new < 0.6 * old
+    same = save_gguf(from_pretrained(path), tmp_path / "t.gguf", "Q4_1")
+    for name in after:
+        np.testing.assert_array_equal(GGUFFile(same).raw(name), after.raw(name))
+
+
+def test_what_cannot_be_exported_is_one_line(tmp_path):
+    folder, model = run(tmp_path, "Llama")
+    path = save_gguf(model, tmp_path / "m.gguf")
+    for words, *arguments in [
+        ("FORMAT must be hf or gguf", "export", "onnx", folder, tmp_path / "x"),
+        ("kind must be F32", "export", "gguf", folder, tmp_path / "x", "--kind", "Q9"),
+        ("kind must be F32", "quantize", path, tmp_path / "x", "--kind", "Q9"),
+        ("OUT is the file that is read", "quantize", path, path),
+    ]:
+        code, _, error = invoke(*arguments)
+        assert code != 0 and words in str(error)
+    assert not (tmp_path / "x").exists()
+    save_pretrained(model, tmp_path / "hf")
+    code, output, _ = invoke("export", "gguf", tmp_path / "hf", tmp_path / "y.gguf")
+    assert code == 0 and "without a tokenizer" in output

@@ -1,0 +1,153 @@
+"""Few numbers take shorter ways through the code: they return what the longer ways return."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as tl
+from tinygrad_llm.arrays import blas, ids, indexing, matmul, parallel, reductions
+from tinygrad_llm.arrays.silence import is_silent, quiet, silently
+
+F = tl.nn.functional
+
+
+# ------------------------------------------------------------------------------------ silence
+def test_quiet_functions_may_be_nested_and_leave_the_callers_settings():
+    zero, seen = np.zeros(2), []
+
+    @quiet
+    def inner():
+        seen.append(is_silent())
+        return 1.0 / zero
+
+    @quiet
+    def outer():
+        return inner()
+
+    with np.errstate(all="warn"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = np.geterr()
+        assert np.isinf(outer()).all()
+        assert np.isinf(inner()).all()
+        assert np.isnan(silently(np.divide, zero, zero)).all()
+        assert seen == [True, True]
+        assert not is_silent()
+        assert np.geterr() == before
+        with pytest.raises(RuntimeWarning):
+            1.0 / zero  # noqa: B018
+
+
+def test_an_error_ends_the_silence():
+    @quiet
+    def failing():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        failing()
+    assert not is_silent()
+
+
+# ---------------------------------------------------------------------------------- ids, index
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("n", [0, 1, 64, 65, 300])
+def test_ids_are_examined_alike_at_any_size(n, dtype):
+    numbers = np.arange(n).astype(dtype) % 7
+    assert ids.all_within(numbers, 7)
+    assert ids.seen_within(numbers, 7)
+    if n:
+        assert ids.smallest_and_largest(numbers) == (0, min(n, 7) - 1)
+        numbers[n // 2] = 7
+        assert not ids.all_within(numbers, 7)
+        if dtype != "uint8":
+            numbers[n // 2] = -1
+            assert not ids.all_within(numbers, 7)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4)])
+def test_sort_topk_and_gather_are_the_same_with_and_without_a_gradient(shape):
+    x = tl.randn(*shape)
+    w = x.clone().requires_grad_()
+    for dim in range(len(shape)):
+        order = x.argsort(dim)
+        calls = [
+            lambda t, dim=dim: tl.sort(t, dim, descending=True),
+            lambda t, dim=dim: tl.topk(t, 2, dim),
+            lambda t, dim=dim, order=order: (t.gather(dim, order), order),
+        ]
+        for call in calls:
+            (values, places), (other, other_places) = call(x), call(w)
+            assert other.requires_grad and not values.requires_grad
+            assert tl.equal(values, other.detach()) and tl.equal(places, other_places)
+            assert values.is_contiguous()
+
+
+def test_what_is_remembered_is_not_handed_out():
+    """Steps and row starts are kept for the next call: a result shares no memory with them."""
+    x = tl.randn(4, 5)
+    index = tl.tensor([[0], [1], [2], [3]])
+    first = x.gather(1, index)
+    first.zero_()
+    assert tl.equal(x.gather(1, index)[:, 0], x[tl.arange(4), tl.arange(4)])
+    assert indexing.row_starts(np.zeros((3, 5))).tolist() == [0, 5, 10]
+
+
+# ------------------------------------------------------------------------------------ products
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n, k, m", [(1, 1, 1), (1, 9, 4), (5, 1, 3), (7, 30, 6), (33, 6, 27)])
+def test_small_products_equal_numpys_to_the_last_bit(n, k, m, dtype):
+    rng = np.random.default_rng(0)
+    for a, b in (
+        (rng.standard_normal((n, k)), rng.standard_normal((k, m))),
+        (rng.standard_normal((k, n)).T, rng.standard_normal((m, k)).T),
+        (rng.standard_normal((n, 2 * k))[:, ::2], rng.standard_normal((k, m))),
+        (np.full((n, k), -0.0), np.ones((k, m))),
+    ):
+        a, b = a.astype(dtype, order="K"), b.astype(dtype, order="K")
+        assert matmul._dot(a, b).tobytes() == (a @ b).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (4, 5), (40, 33), (3000, 7)])
+def test_sums_of_rows_equal_products_with_ones(shape):
+    for x in (np.random.default_rng(1).standard_normal(shape), np.full(shape, -0.0)):
+        expected = (x @ np.ones(shape[1]))[:, None]
+        assert reductions.sum_along(x).tobytes() == expected.tobytes()
+        np.testing.assert_allclose(reductions.row_sum(x), x.sum(0), rtol=1e-10, atol=1e-12)
+
+
+def test_few_rows_are_one_block():
+    def rows_of(n):
+        x = np.zeros((n, 8), np.float32)
+        return parallel.over_row_blocks(x, x, np.zeros(n))(lambda x, y: (len(x), len(y)))
+
+    assert rows_of(3) == [(3, 3)]
+    assert rows_of(blas.FEW) == [(blas.FEW, blas.FEW)]
+    assert sum(n for n, _ in rows_of(100_000)) == 100_000
+
+
+# -------------------------------------------------------------------------------------- losses
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("rows, classes", [(1, 1), (4, 5), (65, 30), (3000, 3)])
+def test_targets_that_all_count_equal_those_of_weight_one(rows, classes, reduction):
+    """Without weights, smoothing and ignored targets no mask is made: equal to the last bit."""
+    tl.manual_seed(rows)
+    x, t = tl.randn(rows, classes) * 5, tl.randint(0, classes, (rows,))
+    upstream = tl.randn(rows) if reduction == "none" else tl.tensor(0.7)
+    results = []
+    for loss in (F.cross_entropy, lambda x, t, **o: F.nll_loss(F.log_softmax(x, 1), t, **o)):
+        for weight in (None, tl.ones(classes)):
+            leaf = x.clone().requires_grad_()
+            y = loss(leaf, t, weight=weight, reduction=reduction)
+            y.backward(upstream)
+            results.append((y.detach(), leaf.grad))
+        (y, g), (expected, expected_g) = results[-2:]
+        assert tl.equal(y, expected) and tl.equal(g, expected_g)
+
+
+def test_an_ignored_target_and_one_that_is_out_of_range_are_still_noticed():
+    x = tl.randn(3, 4)
+    ignored = F.cross_entropy(x, tl.tensor([1, -100, 3]), reduction="none")
+    assert ignored[1].item() == 0.0
+    assert F.cross_entropy(x, tl.tensor([1, 2, 3]), ignore_index=2, reduction="none")[1] == 0.0
+    with pytest.raises(IndexError, match="Target 4 is out of bounds"):
+        F.cross_entropy(x, tl.tensor([1, 4, 3]))

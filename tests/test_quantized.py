@@ -1,0 +1,297 @@
+"""Weights that stay quantised: the formats, the layers, QLoRA, and loading into them."""
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+from tinygrad_llm.arrays.twins import LEAST, large, switch
+from tinygrad_llm.layers import lora
+from tinygrad_llm.layers.quantized import (
+    QuantizedEmbedding,
+    QuantizedLinear,
+    dequantize,
+    quantize,
+)
+from tinygrad_llm.models import registry
+from tinygrad_llm.models.exporting import save_gguf
+from tinygrad_llm.models.pretrained import from_pretrained, save_pretrained
+from tinygrad_llm.weights import quantized
+from tinygrad_llm.weights.formats.gguf import KINDS, GGUFFile, encode
+from tinygrad_llm.weights.formats.gguf.decode import decode
+from tinygrad_llm.weights.quantized.nf4 import NF4_VALUES, dynamic_values
+
+SHAPES = [(1, 64), (3, 64), (40, 128), (257, 64), (600, 192)]
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def close(a, b, limit=2e-6):
+    assert np.abs(a - b).max() <= limit * max(1.0, np.abs(b).max())
+
+
+@pytest.fixture(params=["numpy", "loops"])
+def loops(request):
+    """With the plain code, and with the compiled loop where Numba is installed."""
+    before = large.least
+    if request.param == "loops":
+        pytest.importorskip("numba")
+    switch(request.param == "loops", least=1)
+    yield request.param
+    large.least = before
+
+
+# --------------------------------------------------------------------------------- formats
+@pytest.mark.parametrize("kind", quantized.FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_and_rows_are_those_of_the_dequantised_matrix(kind, shape, loops):
+    w = drawn(*shape) * np.random.default_rng(1).lognormal(size=(shape[0], 1)).astype("f4")
+    w[0, :32] = 0
+    matrix = quantized.quantize(w, kind)
+    whole = matrix.dequantize()
+    assert whole.shape == matrix.shape == shape and whole.dtype == np.float32
+    step = {"int8": 0.02, "q8_0": 0.02, "q4_0": 0.3, "q4_1": 0.25, "nf4": 0.35}[kind]
+    assert np.abs(whole - w).max() <= step * np.abs(w).max()
+    assert not whole[0, :32].any() or kind == "nf4"  # where a scale of 0 is rounded too
+    for n in (1, 3, 20):
+        x, g = drawn(n, shape[1], seed=2), drawn(n, shape[0], seed=3)
+        close(matrix.product(x), x @ whole.T)
+        close(matrix.product_back(g), g @ whole)
+        x64 = x.astype(np.float64)
+        assert matrix.product(x64).dtype == np.float64
+        close(matrix.product(x64), x64 @ whole.T.astype(np.float64), 1e-6)
+    ids = np.array([0, shape[0] - 1, 0])
+    np.testing.assert_array_equal(matrix.take(ids), whole[ids])
+    assert matrix.take(ids[:0]).shape == (0, shape[1])
+
+
+@pytest.mark.parametrize("name", [n for n, kind in KINDS.items() if not kind.is_plain])
+def test_every_format_of_gguf_stays_as_it_is_stored(name, loops):
+    if name.startswith(("IQ1", "IQ2", "IQ3")):
+        pytest.importorskip("gguf")
+    kind = KINDS[name]
+    columns = 2 * kind.weights
+    rng = np.random.default_rng(0)
+    if name in ("Q8_0", "Q4_0", "Q4_1"):
+        raw = encode(drawn(300, columns), name)
+    else:
+        blocks = rng.integers(0, 256, (300, 2 * kind.n_bytes), np.uint8).view(kind.dtype)
+        for field in ("d", "m", "e"):
+            if field in (kind.dtype.names or ()):
+                blocks[field] = 0.01 if field != "e" else 60
+        raw = blocks.view(np.uint8).reshape(-1)
+    expected = decode(raw, kind, np.empty((300, columns), np.float32))
+    if not np.isfinite(expected).all():
+        pytest.skip("random scales of these formats can be infinite")
+    matrix = quantized.from_gguf(raw, kind, (300, columns))
+    np.testing.assert_allclose(matrix.dequantize(), expected, rtol=1e-6, atol=1e-6)
+    x = drawn(2, columns, seed=2)
+    close(matrix.product(x), x @ expected.T, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("int8", 8.1), ("q8_0", 8.5), ("q4_0", 4.5), ("q4_1", 5), ("nf4", 4.13)]
+)
+def test_bits_per_weight(kind, bits):
+    switch(False)
+    try:
+        matrix = quantized.quantize(drawn(512, 1024), kind)
+    finally:
+        switch(True, LEAST)
+    assert 8 * matrix.nbytes / (512 * 1024) == pytest.approx(bits, rel=0.01)
+
+
+def test_nf4_is_the_published_table():
+    """QLoRA, appendix E: quantiles of a normal distribution, 8 below 0, 7 above, scaled to ±1."""
+    from statistics import NormalDist
+
+    offset = 0.9677083
+    normal = NormalDist()
+    above = [normal.inv_cdf(p) for p in np.linspace(offset, 0.5, 9)[:-1]]
+    below = [-normal.inv_cdf(p) for p in np.linspace(offset, 0.5, 8)[:-1]]
+    expected = np.sort([*above, 0.0, *below]) / max(above)
+    np.testing.assert_allclose(NF4_VALUES, expected, atol=2e-7)
+    assert NF4_VALUES[0] == -1 and NF4_VALUES[7] == 0 and NF4_VALUES[15] == 1
+
+
+def test_the_8_bit_numbers_of_scales():
+    values = dynamic_values()
+    assert len(values) == len(set(values.tolist())) == 256 and values[-1] == 1
+    assert 0 in values and (np.diff(values) > 0).all()
+    positive = values[values > 0]
+    assert positive[0] == pytest.approx(0.55e-6, rel=1e-5)
+    assert positive[-2] == pytest.approx(0.9929687, rel=1e-6)
+    assert set(np.round(-values[values < 0], 9)) <= set(np.round(positive, 9))
+
+
+def test_nf4_chooses_the_nearest_number():
+    w = drawn(4, 64)
+    whole = quantized.quantize(w, "nf4").dequantize()
+    scale = np.abs(w).max(axis=1, keepdims=True)
+    distances = np.abs(w[:, :, None] / scale[:, :, None] - NF4_VALUES)
+    nearest = NF4_VALUES[distances.argmin(axis=2)] * scale
+    assert np.abs(whole - nearest).max() < 0.01 * scale.max()  # the scale is rounded to 8 bits
+
+
+def test_what_cannot_be_quantised_is_an_error():
+    with pytest.raises(ValueError, match="format of weights must be int8.*got 'q3'"):
+        quantized.quantize(drawn(4, 64), "q3")
+    with pytest.raises(ValueError, match="rows of 96 weights cannot be nf4"):
+        quantized.quantize(drawn(4, 96), "nf4")
+    with pytest.raises(ValueError, match=r"only a matrix.*\(4,\)"):
+        quantized.quantize(drawn(4), "int8")
+    with pytest.raises(ValueError, match="NaN or an infinite"):
+        quantized.quantize(np.full((2, 64), np.nan, "f4"), "int8")
+    with pytest.raises(ValueError, match=r"matrices of \[32, 64\] columns"):
+        quantized.stack([quantized.quantize(drawn(2, n), "q8_0") for n in (32, 64)])
+
+
+def test_stacked_rows_of_two_formats():
+    parts = [quantized.quantize(drawn(n, 64, seed=n), k) for n, k in ((5, "q8_0"), (3, "nf4"))]
+    both = quantized.stack(parts)
+    whole = both.dequantize()
+    assert both.shape == (8, 64) and both.nbytes == sum(part.nbytes for part in parts)
+    x, g, ids = drawn(2, 64), drawn(2, 8), np.array([7, 0, 4, 5])
+    close(both.product(x), x @ whole.T)
+    close(both.product_back(g), g @ whole)
+    np.testing.assert_array_equal(both.take(ids), whole[ids])
+
+
+# ---------------------------------------------------------------------------------- layers
+def test_layers_compute_with_the_dequantised_weight():
+    linear, table = nn.Linear(64, 10), nn.Embedding(12, 64)
+    small, rows = (
+        QuantizedLinear(linear.weight, linear.bias, "q4_1"),
+        QuantizedEmbedding(table.weight, "q8_0"),
+    )
+    ids = torch.tensor([[3, 0], [11, 3]])
+    np.testing.assert_array_equal(rows(ids).array, rows.matrix.dequantize()[ids.array])
+    x = torch.randn(2, 3, 64)
+    linear.weight.array[...] = small.matrix.dequantize()
+    close(small(x).detach().array, linear(x).detach().array)
+    assert "q4_1" in repr(small) and "12, 64, q8_0" in repr(rows)
+    assert [name for name, _ in small.named_parameters()] == ["bias"]
+    with pytest.raises(IndexError, match="ids must be from 0 to 11, got 3 to 12"):
+        rows(torch.tensor([3, 12]))
+    with pytest.raises(ValueError, match="got 'q9'"):
+        QuantizedLinear(linear.weight, None, "q9")
+
+
+@pytest.mark.parametrize("kind", ["int8", "q4_1", "nf4"])
+def test_qlora_has_the_gradients_of_the_dequantised_base(kind):
+    def model():
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 8, bias=False))
+
+    small, plain = model(), model()
+    quantize(small, kind)
+    for mine, theirs in zip((small[0], small[2]), (plain[0], plain[2]), strict=True):
+        theirs.weight.array[...] = mine.matrix.dequantize()
+    for each in (small, plain):
+        torch.manual_seed(4)
+        lora.add(each, rank=4)
+        for p in lora.parameters(each):
+            p.array[...] = drawn(*p.shape, seed=p.shape[0]) * 0.2
+    x = drawn(2, 5, 64)
+    xs = [torch.from_numpy(x.copy()) for _ in range(2)]
+    upstream = torch.from_numpy(drawn(2, 5, 8, seed=9))
+    for each, given in zip((small, plain), xs, strict=True):
+        given.requires_grad = True
+        each(given).backward(upstream)
+    close(xs[0].grad.array, xs[1].grad.array, 1e-5)
+    assert len(lora.parameters(small)) == 4
+    for mine, theirs in zip(lora.parameters(small), lora.parameters(plain), strict=True):
+        assert np.abs(theirs.grad.array).max() > 0
+        close(mine.grad.array, theirs.grad.array, 1e-5)
+    with pytest.raises(RuntimeError, match="call layers.quantized.dequantize"):
+        lora.merge(small)
+    before = small(xs[0]).detach().array
+    dequantize(small)
+    close(small(xs[0]).detach().array, before, 1e-5)
+    lora.merge(small)
+    close(small(xs[0]).detach().array, before, 1e-5)
+
+
+def test_the_gradient_in_float64():
+    layer = QuantizedLinear(drawn(5, 32), kind="q4_0")
+    x = torch.randn(3, 32, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, (x,))
+
+
+def test_a_base_without_lora_is_frozen_and_learns_with_it():
+    torch.manual_seed(0)
+    model = registry.find("Llama").model(registry.find("Llama").config(**SIZES))
+    names = quantize(model, "nf4")
+    assert "tok_emb" in names and "out_head" in names
+    assert not [p for p in model.parameters() if p.requires_grad]
+    assert model.tok_emb.matrix.kind == "q8_0" and model.trf_blocks[0].ff.down.matrix.kind == "nf4"
+    lora.add(model, rank=4, names=["qkv", "gate_up"])
+    optimizer = torch.optim.AdamW(lora.parameters(model), lr=0.02)
+    ids = torch.tensor([[1, 5, 9, 2, 33, 7, 8, 4]])
+    losses = []
+    for _ in range(15):
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+# --------------------------------------------------------------------------------- loading
+SIZES = {"vocab_size": 96, "context_length": 64, "emb_dim": 64, "hidden_dim": 128, "n_layers": 2,
+         "n_heads": 4, "n_kv_heads": 2, "head_dim": 32}  # fmt: skip
+IDS = torch.tensor([[5, 9, 2, 70, 33]])
+
+
+def llama(**changes):
+    torch.manual_seed(1)
+    family = registry.find("Llama")
+    return family.model(family.config(**{**SIZES, **changes})).eval()
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).array
+
+
+@pytest.mark.parametrize("kind", quantized.FORMATS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_loading_into_a_format_is_quantising_after_loading(kind, tied, tmp_path):
+    save_pretrained(llama(tie_weights=tied), tmp_path)
+    model = from_pretrained(tmp_path, quantize=kind)
+    expected = from_pretrained(tmp_path)
+    quantize(expected, kind)
+    np.testing.assert_array_equal(logits(model), logits(expected))
+    assert not [p for p in model.parameters() if p.requires_grad]
+    assert (model.tok_emb.matrix is model.out_head.matrix) == tied
+    dequantize(model)
+    close(logits(model), logits(expected), 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1"])
+def test_a_gguf_file_stays_as_it_is_stored(kind, tmp_path):
+    path = save_gguf(llama(), tmp_path / "m.gguf", kind)
+    model = from_pretrained(path, quantize="gguf")
+    close(logits(model), logits(from_pretrained(path)), 1e-5)
+    assert model.trf_blocks[1].att.qkv.matrix.kind == kind.lower()
+    stored = sum(len(GGUFFile(path).raw(n)) for n in GGUFFile(path) if "norm" not in n)
+    matrices = {id(m.matrix): m.matrix for m in model.modules() if hasattr(m, "matrix")}
+    assert sum(m.nbytes for m in matrices.values()) <= 1.4 * stored
+
+
+def test_plain_numbers_of_a_gguf_file_stay_floats(tmp_path):
+    path = save_gguf(llama(), tmp_path / "m.gguf", "F16")
+    model = from_pretrained(path, quantize="gguf")
+    assert type(model.trf_blocks[0].att.qkv) is nn.Linear
+    np.testing.assert_array_equal(logits(model), logits(from_pretrained(path)))
+
+
+def test_a_wrong_format_of_loading(tmp_path):
+    save_pretrained(llama(), tmp_path)
+    with pytest.raises(ValueError, match="quantize must be int8.*gguf, got 'q5'"):
+        from_pretrained(tmp_path, quantize="q5")
+    with pytest.raises(ValueError, match='quantize="gguf" keeps the formats of a GGUF file'):
+        from_pretrained(tmp_path, quantize="gguf")

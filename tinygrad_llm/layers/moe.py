@@ -1,0 +1,192 @@
+"""Mixture of experts: a router sends each token to a few of many feed-forward layers.
+
+Shapes: N tokens, C channels (dim), F hidden_dim, E experts, k experts per token.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..arrays.devices import xp_of
+from ..nn import functional as F
+from ..nn import init
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..nn.parameter import new_parameter
+from ..tensor import Tensor, dtypes, wrap
+from .feed_forward import activation_module
+
+__all__ = ["Experts", "MixtureOfExperts", "collected_router_logits", "load_balancing_loss"]
+
+_HALVES = (dtypes.float16, dtypes.bfloat16)
+_lists = threading.local()  # .current: the list that collects router logits, or None
+
+
+@contextmanager
+def collected_router_logits() -> Iterator[list[Tensor]]:
+    """Within it each MixtureOfExperts appends its scores (N, E), with their graph, to the list.
+
+    with collected_router_logits() as logits:
+        y = model(ids)
+    loss = loss_of(y) + 0.001 * load_balancing_loss(logits, n_experts_per_token)
+    """
+    before = getattr(_lists, "current", None)
+    collected: list[Tensor] = []
+    _lists.current = collected
+    try:
+        yield collected
+    finally:
+        _lists.current = before
+
+
+class Experts(Module):
+    """E feed-forward layers W_d·(f(W_g·x)·(W_u·x)): rows sorted by expert (N, dim) -> (N, dim).
+
+    `gate_up` (E, 2·hidden_dim, dim) and `down` (E, dim, hidden_dim) hold the matrices of all
+    experts; expert e's are those of a GatedFeedForward. An expert without rows costs nothing.
+    Source: Shazeer et al. (2017), "Outrageously Large Neural Networks", equation 1.
+    """
+
+    def __init__(
+        self, dim: int, hidden_dim: int, n_experts: int, *, activation: str = "silu"
+    ) -> None:
+        super().__init__()
+        self.gate_up = new_parameter(n_experts, 2 * hidden_dim, dim)
+        self.down = new_parameter(n_experts, dim, hidden_dim)
+        self.activation = activation_module(activation)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as n_experts nn.Linear would be: uniform within 1/√(channels in)."""
+        for weight in (self.gate_up, self.down):
+            bound = 1.0 / math.sqrt(weight.shape[-1])
+            init.uniform_(weight, -bound, bound)
+
+    def forward(self, x: Tensor, ends: Tensor) -> Tensor:
+        """x (N, dim), the rows of expert 0 first; ends (E): where each expert's rows end."""
+        both = F.grouped_mm(x, self.gate_up.transpose(1, 2), offs=ends)  # (N, C) -> (N, 2F)
+        gate, up = both.chunk(2, dim=-1)  # (N, F) each
+        hidden = self.activation(gate) * up
+        return F.grouped_mm(hidden, self.down.transpose(1, 2), offs=ends)  # (N, F) -> (N, C)
+
+    def extra_repr(self) -> str:
+        E, C, hidden = self.down.shape
+        return f"n_experts={E}, dim={C}, hidden_dim={hidden}"
+
+
+class MixtureOfExperts(Module):
+    """y = Σₑ pₑ·expertₑ(x) over the k experts that the router chose: x (..., dim) -> (..., dim).
+
+    hidden_dim      F, channels within an expert
+    n_experts       E; n_experts_per_token: k
+    norm_topk_prob  whether the weights of the chosen experts are divided by their sum
+    softmax_first   True: p = softmax over all E experts, then the k largest, as in Qwen3.
+                    False: softmax over the k largest scores, as in Mixtral; their sum is 1
+    activation      the name of f, see layers.feed_forward.ACTIVATIONS
+
+    `router` is a Linear (E, dim) without bias, `experts` an Experts. `tokens_per_expert` (E) counts
+    the tokens of the last call, for the instruments; `collected_router_logits` collects the scores.
+    Raises: ValueError unless 1 <= n_experts_per_token <= n_experts.
+    Sources: Shazeer et al. (2017), section 2; Fedus et al. (2021), "Switch Transformers".
+    """
+
+    def __init__(
+        self, dim: int, hidden_dim: int, n_experts: int, n_experts_per_token: int, *,
+        norm_topk_prob: bool = True, softmax_first: bool = True, activation: str = "silu",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not 1 <= n_experts_per_token <= n_experts:
+            raise ValueError(
+                f"MixtureOfExperts: n_experts_per_token must be from 1 to the {n_experts} experts, "
+                f"got {n_experts_per_token!r}"
+            )
+        self.n_experts, self.n_experts_per_token = n_experts, n_experts_per_token
+        self.norm_topk_prob, self.softmax_first = norm_topk_prob, softmax_first
+        self.router = Linear(dim, n_experts, bias=False)
+        self.experts = Experts(dim, hidden_dim, n_experts, activation=activation)
+        self.tokens_per_expert: Any = None  # an array (E) after the first call
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
+        logits = self.router(rows)  # (N, C) -> (N, E)
+        if getattr(_lists, "current", None) is not None:
+            _lists.current.append(logits)
+        weights, chosen = self.routed(logits)
+        self.tokens_per_expert = counted(chosen.array, self.n_experts)
+        return dispatched(rows, weights, chosen, self.experts).view(x.shape)  # (N, C) -> (..., C)
+
+    def routed(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights of the chosen experts and which they are, (N, k) each, from scores (N, E)."""
+        k = self.n_experts_per_token
+        wide = logits.float() if logits.dtype in _HALVES else logits
+        if self.softmax_first:
+            weights, chosen = F.softmax(wide, dim=-1).topk(k, dim=-1)  # (N, E) -> (N, k) twice
+            if self.norm_topk_prob:
+                weights = weights / weights.sum(-1, keepdim=True)
+        else:
+            best, chosen = wide.topk(k, dim=-1)  # (N, E) -> (N, k) twice
+            weights = F.softmax(best, dim=-1)
+        return weights.to(logits.dtype), chosen
+
+    def extra_repr(self) -> str:
+        return (
+            f"n_experts_per_token={self.n_experts_per_token}, "
+            f"norm_topk_prob={self.norm_topk_prob}, softmax_first={self.softmax_first}"
+        )
+
+
+def counted(chosen: Any, n_experts: int) -> Any:
+    """How often each expert is in the array of ids `chosen`: (E)."""
+    return xp_of(chosen).bincount(chosen.ravel(), minlength=n_experts)
+
+
+def dispatched(x: Tensor, weights: Tensor, chosen: Tensor, experts: Experts) -> Tensor:
+    """Σ weights·expert(x) over the chosen experts: x (N, C), weights and chosen (N, k) -> (N, C).
+
+    Tokens are sorted by expert, so that each expert that somebody chose computes one product for
+    all of its tokens. The one place where tokens travel to experts and back.
+    """
+    xp, (N, k) = xp_of(chosen.array), chosen.shape
+    flat = chosen.array.reshape(-1)  # (N, k) -> (N·k)
+    order = xp.argsort(flat, kind="stable")  # (N·k), by expert
+    back = xp.empty_like(order)
+    back[order] = xp.arange(len(order))
+    ends = xp.cumsum(counted(flat, experts.down.shape[0]))  # (E)
+    rows = experts(x[wrap(order // k)], wrap(ends))  # (N·k, C), sorted by expert
+    rows = rows[wrap(back)].view(N, k, x.shape[1])  # (N·k, C) -> (N, k, C), by token
+    return (weights.unsqueeze(1) @ rows).squeeze(1)  # (N, 1, k) @ (N, k, C) -> (N, C)
+
+
+def load_balancing_loss(
+    router_logits: Sequence[Tensor], n_experts_per_token: int, mask: Any = None
+) -> Tensor:
+    """E·Σₑ fₑ·Pₑ: small if each expert gets as many tokens as the others; 0-d.
+
+    fₑ is how many of its k experts a token sends to e on average, Pₑ the mean of e's probability;
+    only P has a gradient. Equal shares cost k.
+    router_logits: of each layer, (N, E); the averages are over the tokens of all layers
+    mask: bool, N elements, True for the tokens that count; None for all
+    Raises: ValueError if there are no layers.
+    Source: Fedus et al. (2021), "Switch Transformers", equations 4 to 6.
+    """
+    if not router_logits:
+        raise ValueError("load_balancing_loss: pass the router logits of at least one layer")
+    E = router_logits[0].shape[-1]
+    xp = xp_of(router_logits[0].array)
+    counts, total, n = xp.zeros(E), None, 0
+    for logits in router_logits:
+        p = F.softmax(logits.float() if logits.dtype in _HALVES else logits, dim=-1)  # (N, E)
+        chosen = p.detach().topk(n_experts_per_token, dim=-1)[1].array  # (N, k)
+        if mask is not None:
+            rows = mask.flatten()
+            p, chosen = p[rows], chosen[rows.array]  # (n, E), (n, k)
+        counts = counts + counted(chosen, E)  # (E)
+        total = p.sum(0) if total is None else total + p.sum(0)  # (E)
+        n += len(p)
+    assert total is not None
+    shares = wrap((counts / max(n, 1)).astype(total.array.dtype))  # (E)
+    return (shares * total).sum() * (E / max(n, 1))

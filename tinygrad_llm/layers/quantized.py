@@ -1,0 +1,208 @@
+"""Linear and Embedding whose weight stays quantised in memory, and is frozen.
+
+    quantize(model, "q4_1")        every Linear and Embedding of a model, in place
+    lora.add(model, names=["qkv"]) QLoRA: a frozen 4-bit base, and LoRA layers that are trained
+
+Formats: see tinygrad_llm/weights/quantized. On a CPU only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd.function import Function
+from ..nn.linear import Linear
+from ..nn.module import Module
+from ..nn.parameter import Parameter
+from ..nn.sparse import Embedding
+from ..tensor import Tensor, wrap
+from ..weights.quantized import QuantizedMatrix, check_format, fits
+from ..weights.quantized import quantize as quantize_matrix
+from .patterns import matches
+
+__all__ = ["QuantizedEmbedding", "QuantizedLinear", "dequantize", "quantize"]
+
+
+class _Product(Function):
+    """y = x·Ŵᵀ for every row of x, where Ŵ is the matrix that the quantised one stands for.
+
+    Backward: ∂L/∂x = g·Ŵ. Ŵ is constant, so it has no gradient; nothing is saved but Ŵ's codes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: QuantizedMatrix) -> Tensor:
+        ctx.matrix = matrix
+        rows = _numpy(x.array).reshape(-1, matrix.shape[1])  # (..., I) -> (N, I)
+        return wrap(matrix.product(rows).reshape(*x.shape[:-1], matrix.shape[0]))  # (..., O)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        O, I = ctx.matrix.shape
+        rows = np.ascontiguousarray(g.array).reshape(-1, O)  # (..., O) -> (N, O)
+        return wrap(ctx.matrix.product_back(rows).reshape(*g.shape[:-1], I)), None  # (..., I)
+
+
+def _numpy(array: Any) -> np.ndarray:
+    """Raises: RuntimeError if the array is not NumPy's."""
+    if not isinstance(array, np.ndarray):
+        raise RuntimeError("quantised weights are computed on a CPU: move the model and its input")
+    return array
+
+
+class QuantizedLinear(Module):
+    """y = x·Ŵᵀ + b with a frozen, quantised W: x (..., in_features) -> (..., out_features).
+
+    weight   a Linear's weight (out_features, in_features), or a QuantizedMatrix; see `matrix`
+    bias     (out_features) or None, frozen too
+    kind     the format if weight is not quantised yet: "int8", "q8_0", "q4_0", "q4_1" or "nf4"
+    Raises: ValueError for another format, or rows that do not fill its blocks.
+    """
+
+    def __init__(self, weight: Any, bias: Tensor | None = None, kind: str = "q8_0") -> None:
+        super().__init__()
+        self.matrix = _quantized(weight, kind)
+        self.out_features, self.in_features = self.matrix.shape
+        if bias is None:
+            self.register_parameter("bias", None)
+        else:
+            self.bias = bias if isinstance(bias, Parameter) else Parameter(bias)
+            self.bias.requires_grad_(False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = _Product.apply(input, self.matrix)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, {self.matrix.kind}"
+        )
+
+
+class QuantizedEmbedding(Module):
+    """Rows of a frozen, quantised table: ids (...) -> (..., embedding_dim).
+
+    weight   (num_embeddings, embedding_dim), or a QuantizedMatrix, which an output layer may share
+    kind     as QuantizedLinear's
+    Raises: ValueError for another format, or rows that do not fill its blocks; IndexError for an id
+    outside of the table.
+    """
+
+    def __init__(self, weight: Any, kind: str = "q8_0") -> None:
+        super().__init__()
+        self.matrix = _quantized(weight, kind)
+        self.num_embeddings, self.embedding_dim = self.matrix.shape
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The rows with these numbers: ids (...) -> (..., embedding_dim).
+
+        Raises: IndexError for an id outside of the table.
+        """
+        ids = _numpy(input.array)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.num_embeddings:
+            raise IndexError(
+                f"ids must be from 0 to {self.num_embeddings - 1}, got {ids.min()} to {ids.max()}"
+            )
+        rows = self.matrix.take(ids.reshape(-1))  # (...) -> (N) -> (N, embedding_dim)
+        return wrap(rows.reshape(*ids.shape, self.embedding_dim))  # (..., embedding_dim)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, {self.matrix.kind}"
+
+
+def _quantized(weight: Any, kind: str) -> QuantizedMatrix:
+    if isinstance(weight, QuantizedMatrix):
+        return weight
+    return quantize_matrix(_numpy(getattr(weight, "array", weight)), kind)
+
+
+# ------------------------------------------------------------------------------ whole models
+def chosen_kind(n: int, kind: str, is_table: bool) -> str:
+    """The format of rows of n weights: `kind` if they fill its blocks, otherwise int8 rows.
+
+    is_table: whether they are an embedding or an output layer, which keep 8 bits: with 4 most of
+    the error of a model would come from them
+    """
+    if is_table and check_format(kind) in ("q4_0", "q4_1", "nf4"):
+        kind = "q8_0"
+    return kind if fits(n, kind) else "int8"
+
+
+def is_table(name: str, module: Module) -> bool:
+    """Whether a module is an embedding or a model's output layer."""
+    return isinstance(module, Embedding) or name.rpartition(".")[2] == "out_head"
+
+
+def quantize(model: Module, kind: str, names: Sequence[str] = ("*",)) -> list[str]:
+    """Quantise the Linear and Embedding modules of a model in place; returns their names.
+
+    kind: "int8", "q8_0", "q4_0", "q4_1" or "nf4". Rows that do not fill its blocks become int8;
+        with 4 bits embeddings and output layers are q8_0
+    names: shell patterns of dotted names or of their last parts, as lora.add takes them
+    What is left of the model is frozen. A weight that an output layer shares with the embedding is
+    quantised once, and stays shared.
+    Raises: ValueError for another format, or if no module matches.
+    """
+    check_format(kind)
+    chosen = [
+        (name, module)
+        for name, module in model.named_modules()
+        if name and type(module) in (Linear, Embedding) and matches(name, names)
+    ]
+    if not chosen:
+        raise ValueError(f"quantize: no Linear or Embedding is called {' or '.join(names)}")
+    made: dict[int, QuantizedMatrix] = {}
+    tables = {id(m.weight.array) for name, m in model.named_modules() if _has_table(name, m)}
+    for _, module in chosen:
+        array = module.weight.array
+        if id(array) not in made:
+            own = chosen_kind(array.shape[1], kind, id(array) in tables)
+            made[id(array)] = quantize_matrix(array, own)
+    for name, module in chosen:
+        model.set_submodule(name, replacement(module, made[id(module.weight.array)]))
+    model.requires_grad_(False)
+    return [name for name, _ in chosen]
+
+
+def _has_table(name: str, module: Module) -> bool:
+    return type(module) in (Linear, Embedding) and is_table(name, module)
+
+
+def replacement(module: Module, matrix: QuantizedMatrix) -> Module:
+    """The quantised layer in place of a Linear or Embedding, in the same mode."""
+    if isinstance(module, Linear):
+        return QuantizedLinear(matrix, module.bias).train(module.training)
+    return QuantizedEmbedding(matrix).train(module.training)
+
+
+def dequantize(model: Module) -> None:
+    """Put a Linear or Embedding of float32 in place of every quantised layer, with the same values.
+
+    A matrix that layers share becomes one parameter; LoRA layers stay. All of it is frozen.
+    """
+    made: dict[int, Parameter] = {}
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, QuantizedLinear | QuantizedEmbedding):
+            continue
+        key = id(module.matrix)
+        if key not in made:
+            made[key] = Parameter(wrap(module.matrix.dequantize()), False)
+        model.set_submodule(name, _plain(module, made[key]).train(module.training))
+
+
+def _plain(module: Any, weight: Parameter) -> Module:
+    from ..nn.utils import skip_init
+
+    plain: Any
+    if isinstance(module, QuantizedEmbedding):
+        plain = skip_init(Embedding, 1, module.embedding_dim)
+        plain.num_embeddings = module.num_embeddings
+    else:
+        plain = skip_init(Linear, 1, 1, bias=module.bias is not None)
+        plain.in_features, plain.out_features = module.in_features, module.out_features
+        plain.bias = module.bias
+    plain.weight = weight
+    return plain

@@ -1,0 +1,75 @@
+"""Configs of models in which two kinds of blocks take turns, such as windows and full attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..layers.rotary import Rotary
+from .config import choices, integer, optional, positive
+from .decoder import DecoderConfig
+
+__all__ = ["FULL", "LINEAR", "SLIDING", "AlternatingConfig", "SlidingConfig"]
+
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
+
+@dataclass(frozen=True)
+class AlternatingConfig(DecoderConfig):
+    """DecoderConfig's fields and the kind of each block.
+
+    layer_types   for each block "full_attention" or the family's other kind; None if every
+                  FULL_EVERY-th block is full, which a list that says just this becomes
+
+    Raises: ValueError if layer_types does not fit n_layers, or names another kind.
+    """
+
+    FULL_EVERY: ClassVar[int] = 4
+    OTHER: ClassVar[str] = SLIDING
+
+    layer_types: tuple[str, ...] | None = optional(choices((FULL, SLIDING, LINEAR), None))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        types = self.layer_types
+        if types is None:
+            return
+        if len(types) != self.n_layers:
+            raise ValueError(
+                f"{type(self).__name__}: layer_types must have one type for each of the "
+                f"{self.n_layers} blocks, got {len(types)}"
+            )
+        if set(types) - {FULL, self.OTHER}:
+            raise ValueError(
+                f"{type(self).__name__}: layer_types must be {FULL} or {self.OTHER}, got "
+                f"{', '.join(sorted(set(types)))}"
+            )
+        if all((kind == FULL) == ((i + 1) % self.FULL_EVERY == 0) for i, kind in enumerate(types)):
+            object.__setattr__(self, "layer_types", None)  # the dataclass is frozen
+
+    def is_full(self, i: int) -> bool:
+        """Whether block i sees all tokens before it by attention."""
+        if self.layer_types is None:
+            return (i + 1) % self.FULL_EVERY == 0
+        return self.layer_types[i] == FULL
+
+
+@dataclass(frozen=True)
+class SlidingConfig(AlternatingConfig):
+    """AlternatingConfig's fields and the window of the blocks that are not full.
+
+    window            the most keys that a token sees in these blocks, its own included
+    local_rope_base   rope_base of these blocks; their positions have no scaling
+    """
+
+    window: int = integer(4096)
+    local_rope_base: float = positive(10000.0)
+
+    def window_of(self, i: int) -> int | None:
+        """The window of block i; None if it sees all tokens."""
+        return None if self.is_full(i) else self.window
+
+    def rotaries(self) -> dict[bool, Rotary]:
+        """The angles of full blocks (True) and of the others (False)."""
+        local = self.rotary(base=self.local_rope_base, scaling=None)
+        return {True: self.rotary(), False: local}

@@ -1,0 +1,183 @@
+"""Sums, products, ReLU, sigmoid and dropout: one pass each.
+
+NumPy has such a pass for sums and products too, but on one core: with one core it is taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arrays.parallel import thread_count
+from ..activation import Relu
+from ..arithmetic import Add, Mul, Sub
+from ..dropout import Dropout
+from ..elementary import Sigmoid
+from .compiling import exact_kernel, kernel, shared
+from .elementary import sigmoid
+from .twin import Loop, dense, in_rows
+
+__all__ = ["LoopAdd", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub"]
+
+f: Any = np.float64  # in a compiled copy the arrays' dtype
+WORTH = 1 << 17  # numbers for which one pass is worth waking another core
+
+
+@exact_kernel
+def add(x, y, z, start, stop):
+    """z = x + y."""
+    x, y, z = x[start:stop], y[start:stop], z[start:stop]
+    for i in range(x.size):
+        z[i] = x[i] + y[i]
+
+
+@exact_kernel
+def subtract(x, y, z, start, stop):
+    """z = x − y."""
+    x, y, z = x[start:stop], y[start:stop], z[start:stop]
+    for i in range(x.size):
+        z[i] = x[i] - y[i]
+
+
+@exact_kernel
+def multiply(x, y, z, start, stop):
+    """z = x·y."""
+    x, y, z = x[start:stop], y[start:stop], z[start:stop]
+    for i in range(x.size):
+        z[i] = x[i] * y[i]
+
+
+@exact_kernel
+def relu(x, y, positive, start, stop):
+    """y = max(x, 0); positive: where x > 0, or NaN."""
+    x, y, positive = x[start:stop], y[start:stop], positive[start:stop]
+    for i in range(x.size):
+        a = x[i]
+        y[i] = f(0.0) if a <= f(0.0) else a
+    for i in range(positive.size):
+        positive[i] = not x[i] <= f(0.0)
+
+
+@exact_kernel
+def select(g, keep, gx, start, stop):
+    """∂L/∂x = g where keep, else 0."""
+    g, keep, gx = g[start:stop], keep[start:stop], gx[start:stop]
+    for i in range(g.size):
+        gx[i] = g[i] if keep[i] else f(0.0)
+
+
+@exact_kernel
+def drop(x, keep, y, scale, start, stop):
+    """y = x·keep·scale."""
+    x, keep, y = x[start:stop], keep[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = x[i] * f(keep[i]) * f(scale)
+
+
+@kernel
+def sigmoid_loop(x, y, start, stop):
+    """y = σ(x)."""
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = sigmoid(x[i])
+
+
+@kernel
+def sigmoid_back(g, y, gx, start, stop):
+    """∂L/∂x = g·y·(1 − y)."""
+    g, y, gx = g[start:stop], y[start:stop], gx[start:stop]
+    for i in range(g.size):
+        gx[i] = g[i] * (f(1.0) - y[i]) * y[i]
+
+
+def pass_over(loop: Any, *arrays: Any, numbers: tuple = ()) -> Any:
+    """A new array like the first, which the loop computes from all of them, element by element."""
+    y = np.empty(arrays[0].shape, arrays[0].dtype)
+    shared(loop, y.size, y.size, *(a.reshape(-1) for a in (*arrays, y)), *numbers)
+    return y
+
+
+class _Pair(Loop):
+    """Two arrays of one shape; others are NumPy's."""
+
+    @classmethod
+    def takes(cls, x, y):
+        if thread_count() == 1 or x.size < WORTH or getattr(y, "shape", None) != x.shape:
+            return False
+        return dense(x, y)
+
+
+class LoopAdd(_Pair, Add):
+    """Its gradients are g itself."""
+
+    def forward(self, x, y):
+        return pass_over(add, x, y)
+
+
+class LoopSub(_Pair, Sub):
+    """∂L/∂y = −g is NumPy's."""
+
+    def forward(self, x, y):
+        return pass_over(subtract, x, y)
+
+
+class LoopMul(_Pair, Mul):
+    """Saves what the NumPy class saves."""
+
+    def forward(self, x, y):
+        self.saved = x if self.needs[1] else None, y if self.needs[0] else None
+        return pass_over(multiply, x, y)
+
+    def backward(self, g):
+        x, y = self.saved
+        g = in_rows(g)
+        gx, gy = (None if a is None else pass_over(multiply, g, a) for a in (y, x))
+        return gx, gy
+
+
+class LoopRelu(Loop, Relu):
+    """Saves the mask, as the NumPy class does."""
+
+    def forward(self, x):
+        y = np.empty(x.shape, x.dtype)
+        positive = np.empty(x.shape if self.needs[0] else 0, np.bool_)
+        if self.needs[0]:
+            self.saved = (positive,)
+            arrays = x.reshape(-1), y.reshape(-1), positive.reshape(-1)
+            shared(relu, x.size, x.size, *arrays)
+            return y
+        return np.maximum(x, 0, out=y)
+
+    def backward(self, g):
+        return pass_over(select, in_rows(g), self.saved[0])
+
+
+class LoopDropout(Loop, Dropout):
+    """A mask of bools, of x's shape."""
+
+    @classmethod
+    def takes(cls, x, keep, p=0.5):
+        if type(keep) is not np.ndarray or keep.dtype != np.bool_ or keep.shape != x.shape:
+            return False
+        return keep.flags.c_contiguous and keep.flags.writeable and dense(x)
+
+    def forward(self, x, keep, p=0.5):
+        self.scale = float(x.dtype.type(1.0) / x.dtype.type(1.0 - p)) if p < 1.0 else 0.0
+        self.saved = (keep,)
+        return pass_over(drop, x, keep, numbers=(self.scale,))
+
+    def backward(self, g):
+        return pass_over(drop, in_rows(g), self.saved[0], numbers=(self.scale,)), None
+
+
+class LoopSigmoid(Loop, Sigmoid):
+    """Saves y, as the NumPy class does."""
+
+    def forward(self, x):
+        y = pass_over(sigmoid_loop, x)
+        self.saved = (y,)
+        return y
+
+    def backward(self, g):
+        return pass_over(sigmoid_back, in_rows(g), self.saved[0])

@@ -1,0 +1,67 @@
+"""Weights that stay quantised in memory: 8-bit rows, blocks of 8 and 4 bits, NF4.
+
+matrix.py   what they share: products in tiles     blocks.py   int8, q8_0, q4_0, q4_1, GGUF's others
+nf4.py      QLoRA's numbers                        stacked.py  rows of several formats
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..formats.gguf import Kind
+from .blocks import Blocks4, Blocks8, GGUFRows, Int8Rows
+from .matrix import QuantizedMatrix
+from .nf4 import NF4
+from .stacked import Stacked
+
+__all__ = ["FORMATS", "QuantizedMatrix", "check_format", "fits", "from_gguf", "quantize", "stack"]
+
+FORMATS: dict[str, tuple[int, Callable[[Any], QuantizedMatrix]]] = {  # name: (block, function)
+    "int8": (1, Int8Rows.of),
+    "q8_0": (32, lambda w: Blocks8.of(w, "Q8_0")),
+    "q4_0": (32, lambda w: Blocks4.of(w, "Q4_0")),
+    "q4_1": (32, lambda w: Blocks4.of(w, "Q4_1")),
+    "nf4": (64, NF4.of),
+}
+
+
+def check_format(name: Any) -> str:
+    """Raises: ValueError if there is no such format."""
+    if not isinstance(name, str) or name not in FORMATS:
+        raise ValueError(f"the format of weights must be {', '.join(FORMATS)}, got {name!r}")
+    return name
+
+
+def fits(n: int, name: str) -> bool:
+    """Whether rows of n weights can be cut into the blocks of a format."""
+    return n % FORMATS[check_format(name)][0] == 0
+
+
+def quantize(values: np.ndarray, name: str) -> QuantizedMatrix:
+    """A matrix (O, I) of floats in a format of FORMATS: "int8", "q8_0", "q4_0", "q4_1" or "nf4".
+
+    Raises: ValueError for another format, rows that do not fill its blocks, or numbers that are not
+    finite.
+    """
+    return FORMATS[check_format(name)][1](values)
+
+
+def from_gguf(raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> QuantizedMatrix:
+    """A matrix from the bytes of a GGUF tensor, in the format that they have.
+
+    raw: uint8, the rows one after another; kind: not a plain number
+    """
+    if kind.name == "Q8_0":
+        return Blocks8.of_gguf(raw, kind, shape)
+    if kind.name in ("Q4_0", "Q4_1"):
+        return Blocks4.of_gguf(raw, kind, shape)
+    rows = np.array(raw).reshape(shape[0], -1)  # a copy: the file can be closed
+    return GGUFRows(shape, {"raw": rows}, kind)
+
+
+def stack(parts: list[QuantizedMatrix]) -> QuantizedMatrix:
+    """Matrices with the same columns as one, their rows below each other."""
+    return parts[0] if len(parts) == 1 else Stacked(parts)

@@ -1,0 +1,228 @@
+"""Weights of 8 and 4 bits: one scale per row, or per block of 32 weights as GGUF has them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ...arrays.twins import cpu_twins
+from ..formats.gguf import KINDS, Kind, encode
+from ..formats.gguf.decode import decode
+from .matrix import TILE, QuantizedMatrix, as_rows, even_rows, picked, tiled
+
+__all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows"]
+
+# Rows of x (float32) up to which the scale is multiplied into the sums, not into the weights. In
+# float64 the product is that of the float32 numbers which the codes stand for, to the last digits.
+FEW = 8
+GROUP = 32  # rows of a tile for the compiled loop, which vectorises over them
+
+
+class Int8Rows(QuantizedMatrix):
+    """w ≈ d·q, q of −127 to 127, one d = max|w| / 127 for each row.
+
+    Source: Dettmers et al. (2022), "LLM.int8()", section 2.1 (row-wise, absolute maximum).
+    """
+
+    kind = "int8"
+
+    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
+        super().__init__(shape, arrays)
+        self.rows = arrays["codes"].shape[-1]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Int8Rows:
+        """Quantise a matrix (O, I)."""
+        w = as_rows(values)
+        scale = np.abs(w).max(axis=1) / 127  # (O, I) -> (O)
+        codes = np.rint(w / np.where(scale == 0, np.float32(1), scale)[:, None]).astype(np.int8)
+        C = even_rows(len(w))
+        return cls(w.shape, {"codes": tiled(codes, C), "scales": tiled(scale, C)})
+
+    def tile(self, t: int) -> np.ndarray:
+        wide = self.arrays["codes"][t].astype(np.float32)
+        wide *= self.arrays["scales"][t]  # (I, C) * (C)
+        return wide
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        codes, scales = self.arrays["codes"], self.arrays["scales"]
+        if len(x) > FEW or x.dtype != np.float32:
+            return super().product(x)
+        wide = np.empty(codes.shape[1:], np.float32)
+        y = np.empty((len(x), len(codes) * self.rows), x.dtype)
+        for t in range(len(codes)):
+            np.copyto(wide, codes[t])
+            y[:, t * self.rows : (t + 1) * self.rows] = (x @ wide) * scales[t]  # (N, C)
+        return y[:, : self.shape[0]]
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        scales = picked(self.arrays["scales"], ids)[:, None]  # (N, 1)
+        return picked(self.arrays["codes"], ids).astype(np.float32) * scales
+
+
+class _Blocks(QuantizedMatrix):
+    """Blocks of 32 weights along a row: codes, scales d and perhaps offsets m.
+
+    codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows. For the
+    compiled loop C is 32 and scales are float32; without it C is larger, and scales are as in GGUF.
+    """
+
+    middle = 0  # what is taken off the codes
+
+    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
+        super().__init__(shape, arrays)
+        self.group = arrays["codes"].shape[-1]
+        self.per = max(1, TILE // self.group)  # groups of a tile
+        self.rows = self.group * self.per
+
+    @classmethod
+    def of_gguf(cls, raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> _Blocks:
+        """From the bytes of a GGUF tensor (or rows of it): nothing is rounded."""
+        blocks = raw.reshape(-1).view(kind.dtype).reshape(shape[0], -1)  # (O, I/32)
+        loops = cpu_twins(raw)
+        compiled = issubclass(cls, Blocks4) and loops is not None and loops.product4 is not None
+        C = GROUP if compiled else even_rows(shape[0])
+        arrays = {"codes": tiled(blocks["q"], C)}
+        for field, name in (("d", "scales"), ("m", "offsets")):
+            if field in (kind.dtype.names or ()):
+                arrays[name] = tiled(blocks[field][:, :, 0], C)  # (O, I/32, 1) -> (G, I/32, C)
+        made = cls(shape, arrays)
+        made.kind, made.middle = kind.name.lower(), 8 if kind.name == "Q4_0" else 0
+        if compiled:
+            made._for_loop()
+        return made
+
+    @classmethod
+    def of(cls, values: np.ndarray, kind: str) -> _Blocks:
+        """Quantise a matrix (O, I), of which I is a multiple of 32."""
+        w = as_rows(values)
+        return cls.of_gguf(encode(w, kind), KINDS[kind], w.shape)
+
+    def _for_loop(self) -> None:
+        """Scales and offsets as the compiled loop takes them: float32, w = d·q + m."""
+        arrays = self.arrays
+        arrays["scales"] = arrays["scales"].astype(np.float32)
+        if "offsets" in arrays:
+            arrays["offsets"] = arrays["offsets"].astype(np.float32)
+        else:
+            arrays["offsets"] = arrays["scales"] * np.float32(-self.middle)
+        self.middle = 0
+
+    def _together(self, name: str, t: int) -> np.ndarray:
+        """The groups of tile t side by side: (I/32, ..., rows of the tile)."""
+        groups = self.arrays[name][t * self.per : (t + 1) * self.per]
+        if len(groups) == 1:
+            return groups[0]
+        moved = np.moveaxis(groups, 0, -2)  # (groups, I/32, ..., C) -> (I/32, ..., groups, C)
+        return moved.reshape(*moved.shape[:-2], -1)
+
+    @abstractmethod
+    def widened(self, t: int) -> np.ndarray:
+        """The codes of tile t as floats: (I/32, 32, rows)."""
+
+    def scale(self, name: str, t: int) -> np.ndarray:
+        """Scales or offsets of tile t: float32 (I/32, 1, rows)."""
+        return self._together(name, t).astype(np.float32)[:, None]
+
+    def tile(self, t: int) -> np.ndarray:
+        out = self.widened(t)
+        out *= self.scale("scales", t)
+        if "offsets" in self.arrays:
+            out += self.scale("offsets", t)
+        return out.reshape(self.shape[1], -1)  # (I/32, 32, rows) -> (I, rows)
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        codes = self.wide_rows(picked(self.arrays["codes"], ids))  # (N, I/32, 32)
+        codes *= picked(self.arrays["scales"], ids).astype(np.float32)[:, :, None]
+        if "offsets" in self.arrays:
+            codes += picked(self.arrays["offsets"], ids).astype(np.float32)[:, :, None]
+        return codes.reshape(len(ids), self.shape[1])  # (N, I/32, 32) -> (N, I)
+
+    @abstractmethod
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
+        """Codes (N, I/32, bytes of a block) as floats (N, I/32, 32)."""
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """For few rows of x a block's scale multiplies its partial sum: one number, not 32."""
+        N, nb = len(x), self.shape[1] // 32
+        if N > FEW or x.dtype != np.float32:
+            return super().product(x)
+        blocks = np.ascontiguousarray(
+            x.reshape(N, nb, 32).swapaxes(0, 1)
+        )  # (N, I) -> (I/32, N, 32)
+        sums = np.ascontiguousarray(blocks.sum(axis=2).T)  # (I/32, N) -> (N, I/32), for offsets
+        if self.group == GROUP:
+            loops = cpu_twins(self.arrays["codes"])
+            if loops is not None and loops.product4 is not None:
+                return self._compiled(loops.product4, np.ascontiguousarray(x), sums)
+        y = np.empty((N, len(self.arrays["codes"]) * self.group), x.dtype)
+        for t in range(self.n_tiles):
+            part = (blocks @ self.widened(t)) * self.scale("scales", t)  # (I/32, N, rows)
+            total = part.sum(axis=0)  # (N, rows)
+            if "offsets" in self.arrays:
+                total += sums @ self.scale("offsets", t)[:, 0]  # (N, I/32) @ (I/32, rows)
+            y[:, t * self.rows : (t + 1) * self.rows] = total
+        return y[:, : self.shape[0]]
+
+    def _compiled(self, product: Any, x: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        arrays = self.arrays
+        y = np.empty((len(arrays["codes"]), len(x), self.group), x.dtype)  # (G, N, C)
+        product(x, sums, arrays["scales"], arrays["offsets"], y, arrays["codes"])
+        return np.moveaxis(y, 1, 0).reshape(len(x), -1)[:, : self.shape[0]]  # (N, G·C) -> (N, O)
+
+
+class Blocks8(_Blocks):
+    """Q8_0: w ≈ d·q, q of −127 to 127; 8.5 bits per weight."""
+
+    kind = "q8_0"
+
+    def widened(self, t: int) -> np.ndarray:
+        return self._together("codes", t).astype(np.float32)
+
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
+        return codes.astype(np.float32)
+
+
+class Blocks4(_Blocks):
+    """Q4_0: w ≈ d·(q − 8), 4.5 bits per weight. Q4_1: w ≈ d·q + m, 5 bits. q of 0 to 15.
+
+    Byte j of a block holds weight j in its low half, and weight j + 16 in its high half.
+    """
+
+    kind = "q4_1"
+
+    def widened(self, t: int) -> np.ndarray:
+        codes = self._together("codes", t)  # (I/32, 16, rows)
+        out = np.empty((len(codes), 32, codes.shape[-1]), np.float32)
+        np.copyto(out[:, :16], codes & np.uint8(15))
+        np.copyto(out[:, 16:], codes >> np.uint8(4))
+        if self.middle:
+            out -= np.float32(self.middle)
+        return out
+
+    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
+        halves = [codes & np.uint8(15), codes >> np.uint8(4)]
+        wide = np.concatenate(halves, axis=2).astype(np.float32)  # (N, I/32, 16) twice -> 32
+        wide -= np.float32(self.middle)
+        return wide
+
+
+class GGUFRows(QuantizedMatrix):
+    """Any format of GGUF, as its bytes, a row after the other; decoded when it is needed."""
+
+    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray], kind: Kind) -> None:
+        super().__init__(shape, arrays)
+        self.format, self.kind, self.rows = kind, kind.name.lower(), even_rows(shape[0])
+
+    def tile(self, t: int) -> np.ndarray:
+        raw = self.arrays["raw"][t * self.rows : (t + 1) * self.rows]
+        return self._decoded(raw).T  # (rows, I) -> (I, rows)
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        return self._decoded(self.arrays["raw"][ids])
+
+    def _decoded(self, raw: np.ndarray) -> np.ndarray:
+        out = np.empty((len(raw), self.shape[1]), np.float32)
+        return decode(np.ascontiguousarray(raw).reshape(-1), self.format, out)

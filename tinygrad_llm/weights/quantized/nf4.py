@@ -1,0 +1,122 @@
+"""NF4, the 4-bit numbers of QLoRA: 16 quantiles of a normal distribution, a scale per 64 weights.
+
+With double quantisation the scales are numbers of 8 bits too: 4.127 bits per weight in all.
+Source: Dettmers et al. (2023), "QLoRA", sections 3 and appendix E; the 8-bit numbers of the scales
+are those of Dettmers et al. (2022), "8-bit Optimizers via Block-wise Quantization", appendix F.2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .matrix import QuantizedMatrix, as_rows, even_rows, picked, tiled
+
+__all__ = ["BLOCK", "NF4", "NF4_VALUES", "dynamic_values"]
+
+BLOCK = 64  # weights that share a scale
+SCALES = 256  # scales that share an outer scale
+# Appendix E of QLoRA, in float32 as bitsandbytes publishes them.
+NF4_VALUES = np.array(
+    [
+        -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+        -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
+        0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+        0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+    ],
+    np.float32,
+)  # fmt: skip
+
+
+def dynamic_values() -> np.ndarray:
+    """The 256 numbers of a dynamic 8-bit float in [−0.993, 1], sorted: float32.
+
+    The number of leading zero bits is a power of ten, from 10⁻⁶ to 1; with i of 7 bits left there
+    are 2^i fractions, the midpoints of equal parts of [0.1, 1]; 0 and 1 are added.
+    """
+    values = [0.0, 1.0]
+    for i in range(7):
+        edges = np.linspace(0.1, 1, 2**i + 1, dtype=np.float32)
+        middles = (edges[:-1] + edges[1:]) / 2 * np.float32(10.0 ** (i - 6))
+        values += [*middles.tolist(), *(-middles).tolist()]
+    return np.sort(np.array(values, np.float32))
+
+
+_DYNAMIC = dynamic_values()
+
+
+def _nearest(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The index of the nearest number of a sorted table, the lower one of two as near: uint8."""
+    middles = (table[:-1] + table[1:]) / 2
+    return np.searchsorted(middles, values, side="left").astype(np.uint8)
+
+
+class NF4(QuantizedMatrix):
+    """w ≈ s·v[q]: v the 16 values, s the scale of 64 weights, itself 8 bits.
+
+    codes (T, I/64, 32, C), two in a byte: weight j in the low half, j + 32 in the high half
+    scales (O·I/64): numbers of the dynamic table, in the order of the rows; s = outer·number + mean
+    outer (one for 256 scales), mean (1): float32
+    """
+
+    kind = "nf4"
+
+    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
+        super().__init__(shape, arrays)
+        self.rows = arrays["codes"].shape[-1]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> NF4:
+        """Quantise a matrix (O, I), of which I is a multiple of 64.
+
+        Raises: ValueError if it is not.
+        """
+        w = as_rows(values)
+        O, I = w.shape
+        if I % BLOCK:
+            raise ValueError(f"rows of {I:,} weights cannot be nf4, which has blocks of {BLOCK}")
+        blocks = w.reshape(O, I // BLOCK, BLOCK)
+        scale = np.abs(blocks).max(axis=2)  # (O, I/64)
+        normed = blocks / np.where(scale == 0, np.float32(1), scale)[:, :, None]
+        codes = _nearest(normed, NF4_VALUES)  # (O, I/64, 64)
+        packed = codes[:, :, :32] | (codes[:, :, 32:] << np.uint8(4))  # (O, I/64, 32)
+        arrays = {"codes": tiled(packed, even_rows(O)), **_double(scale.reshape(-1))}
+        return cls(w.shape, arrays)
+
+    def _scales(self, start: int, stop: int) -> np.ndarray:
+        """The scales of rows start to stop: float32 (rows, I/64)."""
+        nb = self.shape[1] // BLOCK
+        places = np.arange(start * nb, min(stop, self.shape[0]) * nb)
+        return self._scales_at(places).reshape(-1, nb)
+
+    def _scales_at(self, places: np.ndarray) -> np.ndarray:
+        numbers = _DYNAMIC[self.arrays["scales"][places]]
+        return numbers * self.arrays["outer"][places // SCALES] + self.arrays["mean"]
+
+    def tile(self, t: int) -> np.ndarray:
+        codes = self.arrays["codes"][t]  # (I/64, 32, C)
+        out = np.empty((len(codes), BLOCK, self.rows), np.float32)
+        out[:, :32] = NF4_VALUES.take(codes & np.uint8(15), mode="clip")
+        out[:, 32:] = NF4_VALUES.take(codes >> np.uint8(4), mode="clip")
+        scales = self._scales(t * self.rows, (t + 1) * self.rows)  # (rows, I/64)
+        out[:, :, : len(scales)] *= scales.T[:, None]  # (I/64, 1, rows)
+        return out.reshape(self.shape[1], self.rows)  # (I/64, 64, C) -> (I, C)
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        nb = self.shape[1] // BLOCK
+        codes = picked(self.arrays["codes"], ids)  # (N, I/64, 32)
+        values = [NF4_VALUES[codes & np.uint8(15)], NF4_VALUES[codes >> np.uint8(4)]]
+        rows = np.concatenate(values, axis=2)  # (N, I/64, 64)
+        scales = self._scales_at(ids[:, None] * nb + np.arange(nb))  # (N, I/64)
+        return (rows * scales[:, :, None]).reshape(len(ids), self.shape[1])  # (N, I)
+
+
+def _double(scale: np.ndarray) -> dict[str, np.ndarray]:
+    """Scales (n) as 8-bit numbers: their mean is taken off, and each 256 share a scale."""
+    mean = scale.mean(dtype=np.float32)
+    rest = np.zeros(-(-len(scale) // SCALES) * SCALES, np.float32)
+    rest[: len(scale)] = scale - mean
+    groups = rest.reshape(-1, SCALES)  # (n) -> (n/256, 256)
+    outer = np.abs(groups).max(axis=1)  # (n/256)
+    normed = groups / np.where(outer == 0, np.float32(1), outer)[:, None]
+    numbers = _nearest(normed, _DYNAMIC).reshape(-1)[: len(scale)]
+    return {"scales": numbers, "outer": outer, "mean": np.array([mean], np.float32)}
