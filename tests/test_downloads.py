@@ -208,6 +208,23 @@ def test_atomic_write(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_what_is_not_a_file_is_written_to_and_stays(tmp_path):
+    """Root who saves to /dev/null must not put a file there, for every program of the machine."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("pipe")
+    for path in (pipe, link):
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with atomic_write(path) as file:
+            file.write(b"header")
+            file.seek(0)
+            file.write(b"H")
+        assert os.read(reader, 99) == b"Header" and pipe.is_fifo() and link.is_symlink()
+        os.close(reader)
+    assert names(tmp_path) == ["link", "pipe"]
+
+
 def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     assert cache_folder() == tmp_path

@@ -17,10 +17,12 @@ from mutations import NASTY
 
 from tinygrad_llm.cli import main
 from tinygrad_llm.finetune.options import ClassifyOptions, DPOOptions, InstructOptions
+from tinygrad_llm.training import presets
 from tinygrad_llm.training.options import OptionError, TrainingOptions, from_keywords
 from tinygrad_llm.training.presets import PretrainOptions
 
-SECONDS, BYTES = 20.0, 500e6  # 5 s on a quiet machine
+SECONDS, BYTES = 5.0, 500e6  # of this process's time: other programs do not count
+MEMORY = 2 << 30  # of the machine: on a large one the largest sizes would really be trained
 TEXT = "the quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 60
 VALUES = [
     "0", "-1", "1", "2", "3", "7", "16", "64", "257", "1000", "65536", "1000000", "2147483648",
@@ -29,8 +31,6 @@ VALUES = [
     "cuda:99", "meta", "float16", "bfloat16", "a,b", ",", "*", "[", "att.*", "../x", "/dev/null",
     "/", ".", "~", "\x1b[31m", "\udcff", "é", "-", "--", "0x10", "1_000", "١٢", "None", "null",
 ]  # fmt: skip
-# These sizes are large and not absurd: a machine with much memory does what is asked.
-SENSIBLE = [value for value in VALUES if value not in ("65536", "1000000")]
 SMALL = {
     "context_length": 16, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "batch_size": 2,
 }  # fmt: skip
@@ -86,13 +86,13 @@ def run(arguments) -> int:
 
 def ends_well(arguments, capsys):
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         code = run(arguments)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     shown = capsys.readouterr()
     what = f"{arguments}: code {code}, {seconds:.1f} s, {peak / 1e6:.0f} MB\n{shown.err[-1500:]}"
     assert code in (0, 1, 2) and "internal error" not in shown.err, what
@@ -109,6 +109,7 @@ def test_options_of_a_training(name, count, made, monkeypatch, capsys, tmp_path)
     known = kind.declared()
     small = {k: v for k, v in SMALL.items() if k in known}
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "machine_memory", lambda: MEMORY)
     for seed in range(count):
         rng = random.Random(seed)
         values = {known[k].flag: str(v) for k, v in small.items()} | {"--steps": "3"}
@@ -119,7 +120,7 @@ def test_options_of_a_training(name, count, made, monkeypatch, capsys, tmp_path)
             if option.type is bool:
                 words.append(rng.choice([option.flag, f"--no-{option.flag[2:]}"]))
             else:
-                values[option.flag] = rng.choice(SENSIBLE if option.type is int else VALUES)
+                values[option.flag] = rng.choice(VALUES)
         words += [word for pair in values.items() for word in pair]
         ends_well(words, capsys)
 
@@ -135,7 +136,7 @@ def test_options_of_other_commands(name, count, made, monkeypatch, capsys, tmp_p
         for flag in rng.sample(flags, rng.randint(1, min(2, len(flags)))):
             words += [f"--{flag}", rng.choice(VALUES)]
         if name == "generate":
-            words += ["--tokens", rng.choice(["3", "0", "x"])]
+            words += ["--tokens", rng.choice(["3", "0", "x"])]  # the last one counts
         ends_well(words, capsys)
 
 
@@ -149,17 +150,17 @@ def test_options_as_keywords(kind, count):
     for seed in range(10 * count):
         rng = random.Random(seed)
         values = {name: rng.choice(NASTY) for name in rng.sample(names, rng.randint(1, 3))}
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             from_keywords("f", kind, None, values)
         except OptionError as error:
             assert len(str(error)) < 3000, values
         except Exception as error:
             raise AssertionError(f"{kind.__name__}({values!r:.300}): {error!r:.300}") from error
-        assert time.perf_counter() - begin < SECONDS
+        assert time.process_time() - begin < SECONDS
 
 
-@pytest.fixture(params=["25", pytest.param("500", marks=[pytest.mark.slow, pytest.mark.ci]),
+@pytest.fixture(params=["25", pytest.param("350", marks=[pytest.mark.slow, pytest.mark.ci]),
                         pytest.param("5000", marks=pytest.mark.slow)])  # fmt: skip
 def count(request) -> int:
     """How many command lines of each command."""

@@ -354,6 +354,8 @@ def test_half_an_adapter(tmp_path, file):
         ({"use_dora": True}, "use_dora=True is not supported"),
         ({"bias": "all"}, "bias='all' is not supported"),
         ({"rank_pattern": {"qkv": 3}}, "rank_pattern"),
+        ({"target_modules": 5}, "'target_modules' should be a list, got 5"),
+        ({"target_modules": ["qkv", None]}, "'target_modules' should be a list, got a list of 2"),
         ({"r": 3}, r"lora_A has shape \(2, 12\), the model expects \(3, 12\)"),
     ],
 )
@@ -369,6 +371,8 @@ def test_adapters_that_are_not_supported(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda a: {n: x.astype("int64") for n, x in a.items()}, "holds int64, expected floating"),
+        (lambda a: {n: x > 0 for n, x in a.items()}, "holds bool, expected floating"),
         (lambda a: {n.replace("qkv", "query"): x for n, x in a.items()}, "no Linear called"),
         (lambda a: dict(list(a.items())[:3]), r"has only \[.*\], expected lora_A and lora_B"),
         (lambda a: {**a, "something.weight": np.ones(2, np.float32)}, "neither a lora_A nor"),

@@ -283,6 +283,7 @@ FAMILY = {
     "index_copy int32": lambda t, x, i, s: x.index_copy(0, i[0].int(), x[1:]),
     "index_fill": lambda t, x, i, s: x.index_fill(1, i[0] - 1, 5),
     "index_fill 0-d": lambda t, x, i, s: x.index_fill(0, i[1], s[0, 0]),
+    "index_fill twice": lambda t, x, i, s: x.index_fill(1, t.cat([i[0], i[0]]), s[0, 0]),
     "index_fill_ vector": lambda t, x, i, s: x.clone().index_fill_(0, i[1], s[0]),
     "index_put": lambda t, x, i, s: x.index_put((i[0], i[1]), s[0]),
     "index_put one": lambda t, x, i, s: x.index_put((i[0],), s[0, 0]),

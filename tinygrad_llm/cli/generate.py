@@ -107,8 +107,8 @@ def generate(
     Raises: BadValue if the checkpoint holds no tokenizer or is a classifier, or an option is out of
     range.
     """
-    must_be("tokens", tokens >= 1, "at least 1", tokens)
-    must_be("samples", samples >= 1, "at least 1", samples)
+    must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
+    must_be("samples", 1 <= samples <= 10_000, "between 1 and 10,000", samples)
     seed = sampling["seed"]
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     must_be("prompt", prompt != "", "at least one character", "nothing")

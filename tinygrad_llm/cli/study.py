@@ -14,6 +14,7 @@ import typer
 from ..files.paths import local_path
 from ..files.program import command_line
 from .errors import BadValue
+from .options import must_be
 
 if TYPE_CHECKING:
     from ..models.gpt import GPT
@@ -73,6 +74,8 @@ def study(
 
     Raises: BadValue if nothing has the name; typer.Exit with code 1 if a gradient is wrong.
     """
+    wide = width is None or 1 <= width <= 10_000
+    must_be("width", wide, "between 1 and 10,000", width)
     from ..study.explain.explanation import explain
     from ..study.explain.names import catalogue
     from ..study.explain.text import listing

@@ -68,11 +68,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with atomic_write("config.json") as file:
             file.write(text.encode())
 
-    A symbolic link stays one: the file that it points to is replaced. After an error (a full disk,
-    Ctrl-C) the temporary file is removed and `path` is as it was.
+    A symbolic link stays one: the file that it points to is replaced. A device or a pipe
+    (/dev/null, /dev/stdout) is written to, never replaced. After an error (a full disk, Ctrl-C) the
+    temporary file is removed and `path` is as it was.
     Raises: OSError from the disk, with the name of the file.
     """
     path = local_path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        import shutil
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:  # has positions, which a pipe has not
+            yield file
+            file.seek(0)
+            with open(path, "wb") as target:
+                shutil.copyfileobj(file, target)
+        return
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     temporary = path.with_name(f"{_part(path)}{os.getpid()}-{secrets.token_hex(4)}.part")

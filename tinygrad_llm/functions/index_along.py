@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arrays.devices import xp_of
 from ..arrays.ids import INT64, all_within, smallest_and_largest
 from ..arrays.meta import is_meta
 from ..tensor import Tensor, dtypes
@@ -276,7 +277,12 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         value = value.to(input.dtype)
     dim = normal_dim(dim, input.array.ndim)
     x = input if input.array.ndim else input.reshape(1)
-    parts = Parts(None, (slice(None),) * dim + (index.array.reshape(-1),))
+    where = index.array.reshape(-1)
+    if isinstance(value, Tensor) and value.requires_grad and ((n := x.array.shape[dim]) > 0):
+        inside = where[(where >= -n) & (where < n)]  # the others: an IndexError in put
+        if inside.size == where.size:
+            where = xp_of(where).unique(inside % n)  # each place has one gradient
+    parts = Parts(None, (slice(None),) * dim + (where,))
     put(x, parts, as_value(value, x), "index_fill_")
     return input
 

@@ -147,7 +147,10 @@ class Checkpoint:
         except (SafeTensorsError, OSError) as error:
             raise StorageError(str(error)) from error
         except RuntimeError as error:
-            raise StorageError(f"{self.path} does not fit the model: {error}") from error
+            lines = str(error)
+            if len(lines) > 1500:  # a name for each weight of a large model
+                lines = f"{lines[:1500]}... ({len(lines) - 1500:,} more characters)"
+            raise StorageError(f"{self.path} does not fit the model: {lines}") from error
 
     def build_model(self) -> Module:
         """A new model of the class and config that were saved, with its weights, in eval mode.
@@ -190,6 +193,8 @@ class Checkpoint:
         if len(files) > 1:  # codes are cut into tiles: no side of an array is the vocabulary
             largest = sum(math.prod(shape) for shape in shapes)
         sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(shapes)}
+        if any(name.endswith("pos_emb.weight") for file in files for name in file):
+            sizes["context_length"] = largest  # a row for each position
         configs = [config]
         while configs:
             fields = vars(configs.pop())

@@ -49,6 +49,7 @@ O = TypeVar("O", bound="Options")
 # The parts into which help and tables are ordered.
 GROUPS = ("data", "length", "model", "adaptation", "training", "report", "machine", "files")
 
+_ENDLESS = re.compile(r"(\S{60})\S{940,}")  # a word that fills the screen
 _NAMED = re.compile(r"`([a-z][a-z0-9_]*)`")
 
 
@@ -56,10 +57,11 @@ class OptionError(ValueError):
     """A value of an option that cannot be used.
 
     message: one line, in which `name` is an option. str() shows the bare names; the command line
-    shows its flags by `spelled`.
+    shows its flags by `spelled`. Of a value of more than 1,000 letters only the first are shown.
     """
 
     def __init__(self, message: str) -> None:
+        message = _ENDLESS.sub(r"\1...", message)
         super().__init__(_NAMED.sub(r"\1", message))
         self.message = message
 

@@ -47,7 +47,7 @@ def ask(
     from ...models import LanguageModel
     from ...training.progress import printable
 
-    must_be("tokens", tokens >= 1, "at least 1", tokens)
+    must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
     checkpoint = newest_checkpoint(run)
     config = checkpoint.config

@@ -188,6 +188,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
         isinstance(whole, list) and all(isinstance(module, str) for module in whole)
     ):
         raise ValueError(f"{path}: 'modules_to_save' should be a list, got {describe(whole)}")
+    names = config.get("target_modules")  # the matrices say it; a text is a pattern
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if names is not None and not texts and not isinstance(names, str):
+        raise ValueError(f"{path}: 'target_modules' should be a list, got {describe(names)}")
     return config
 
 
@@ -302,6 +306,10 @@ def _pairs(
         name, dot, matrix = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
         if not dot or matrix not in ("lora_A", "lora_B"):
             raise ValueError(f"{folder}: {key} is neither a lora_A nor a lora_B matrix")
+        if array.dtype.kind in "biuc":
+            raise ValueError(
+                f"{folder}: {key} holds {array.dtype}, expected floating-point numbers"
+            )
         pairs.setdefault(name, {})[matrix] = array
     known = dict(model.named_modules())
     for name, pair in pairs.items():
