@@ -1,4 +1,4 @@
-"""Text from a language model: greedy, drawn, by beam search, with drafts; in whole or as a stream."""
+"""Text from a language model: greedy, drawn, by beams, with drafts; in whole or as a stream."""
 
 from .decode import Generated, generate, generate_steps, stream_text
 from .options import Beams, Drafts, DraftStatistics, Sampling

@@ -111,12 +111,13 @@ class _ModelDraft:
 
     def propose(self, idx: Tensor, n: int) -> tuple[Tensor, list[Tensor | None]]:
         """n tokens after idx (1, T); see _Draft."""
-        T, q = idx.shape[1], []
+        T, q = idx.shape[1], list[Tensor | None]()
         for _ in range(n):
             logits = self.logits(idx)  # (1, V)
             if self.sampling.draws:
-                q.append(distribution(logits, idx, self.sampling))  # (1, V)
-                token = multinomial(q[-1], 1, generator=self.generator)  # (1, 1)
+                p = distribution(logits, idx, self.sampling)  # (1, V)
+                q.append(p)
+                token = multinomial(p, 1, generator=self.generator)  # (1, 1)
             else:
                 q.append(None)
                 token = likeliest(logits, idx, self.sampling)  # (1, 1)
