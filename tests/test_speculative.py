@@ -68,11 +68,11 @@ PROMPT = [1, 5, 2, 8, 1, 5, 2]
     ([4], 3, 2, []),
 ])  # fmt: skip
 def test_lookup_proposes_what_followed(ids, ngram, n, expected):
-    at_once, by_token = Lookup(ngram), Lookup(ngram)
-    at_once.extend(ids)
+    whole, by_token = Lookup(ngram), Lookup(ngram)
+    whole.extend(ids)
     for token in ids:
         by_token.extend([token])
-    assert at_once.follow(n) == by_token.follow(n) == expected
+    assert whole.follow(n) == by_token.follow(n) == expected
 
 
 # ------------------------------------------------------------------------------------- greedy
@@ -185,10 +185,10 @@ def test_drawn_tokens_have_the_models_distribution(kind, options):
     assert 0.1 * counts.proposed < counts.accepted < 0.9 * counts.proposed
     few = expected * rounds < 5
     cells = np.append(expected[~few], expected[few].sum()) * rounds
-    found = np.append(seen[~few], seen[few].sum())
-    cells, found = cells[cells > 0], found[cells > 0]
+    observed = np.append(seen[~few], seen[few].sum())
+    cells, observed = cells[cells > 0], observed[cells > 0]
     freedom = len(cells) - 1
-    chi = ((found - cells) ** 2 / cells).sum()
+    chi = ((observed - cells) ** 2 / cells).sum()
     assert chi < freedom + 3.5 * (2 * freedom) ** 0.5, (chi, freedom)  # 3.5 standard deviations
 
 

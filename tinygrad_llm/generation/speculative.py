@@ -70,10 +70,10 @@ class Lookup:
     def __init__(self, ngram: int) -> None:
         self.ngram = ngram
         self._ids: list[int] = []
-        self._follows: dict[tuple[int, ...], int] = {}  # where the text goes on after an n-gram
+        self._follows: dict[tuple[int, ...], int] = {}  # where the text continues after an n-gram
 
     def extend(self, ids: list[int]) -> None:
-        """The text goes on with these ids."""
+        """The text continues with these ids."""
         for token in ids:
             at = len(self._ids)
             for n in range(1, min(self.ngram, at) + 1):
@@ -102,7 +102,7 @@ class Lookup:
 
 
 class _ModelDraft:
-    """Drafts what a smaller model writes, with a cache of its own."""
+    """Drafts what a smaller model writes, and keeps its own cache."""
 
     def __init__(
         self, logits: NextLogits, sampling: Sampling, generator: Generator | None
