@@ -19,6 +19,7 @@ COMMANDS = {
     "profile": ("profile", "where a training step goes, op by op"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
     "loading": ("loading", "six ways to load a model: seconds and peak memory"),
+    "formats": ("formats", "SmolLM2 in each format, and beside transformers and llama.cpp"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),

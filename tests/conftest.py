@@ -22,7 +22,9 @@ sys.path.insert(0, os.path.dirname(__file__))
 import strict_array
 
 from tinygrad_llm import ops
+from tinygrad_llm.ops.loops import compiling
 
+compiling._announced = True  # that it compiles: a line in the output that tests compare
 ops.load_all()  # every test module finds all ops in engine.OPS, whichever was imported before
 
 _COMMON = {

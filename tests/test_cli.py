@@ -223,7 +223,10 @@ BAD = [
     (["pretrain", "short.txt"], "too long for this text: its training part has .* bytes"),
     ([*PRETRAIN, "--vocab-size", "9000"], "--vocab-size: vocab_size 9000 is too large for this"),
     ([*PRETRAIN, "--vocab-size", "100"], "--vocab-size: .*at least 257"),
-    ([*CHARS, "--context-length", "50000"], "--context-length 50000 is too long for this text"),
+    (
+        [*CHARS, "--context-length", "50000", "--batch-size", "1"],
+        "--context-length 50000 is too long for this text",
+    ),
     ([*CHARS, "--val-fraction", "0.0001"], "--val-fraction 0.0001 .* leaves [01] tokens"),
     ([*PRETRAIN, "--tokenizer", "nope.json"], "nope.json is neither bpe, char or gpt2 nor a file"),
     ([*PRETRAIN, "--tokenizer", "text.txt"], "not a tokenizer file: text.txt is not JSON"),

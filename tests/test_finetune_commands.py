@@ -16,11 +16,13 @@ import pytest
 from data import data_file
 
 import tinygrad_llm
+import tinygrad_llm as torch
 from tinygrad_llm.cli import main
 from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig, save_pretrained
 from tinygrad_llm.training import find_checkpoint, read_metrics
+from tinygrad_llm.training.checkpoint import checkpoints_in
 from tinygrad_llm.training.settings import resolved
 
 ROOT = Path(tinygrad_llm.__file__).parent.parent
@@ -487,9 +489,12 @@ def test_offline(cli, monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for arguments, file in (
-        (["classify"], "sms-spam.tsv"),
-        (["instruct", "--base", "runs/base"], "instruction-data.json"),
-        (["dpo", "--base", "runs/base"], "instruction-data-with-preference.json"),
+        (["classify", "sms-spam"], "sms-spam.tsv"),
+        (["instruct", "instruction-data", "--base", "runs/base"], "instruction-data.json"),
+        (
+            ["dpo", "instruction-preferences", "--base", "runs/base"],
+            "instruction-data-with-preference.json",
+        ),
         (["instruct", "entries.json", "--base", "gpt2"], "gpt2.safetensors"),
     ):
         code, _, err = cli("finetune", *arguments)
@@ -622,3 +627,133 @@ def test_on_another_device_and_back(cli, name, other_device):
         tinygrad_llm.cuda.fast_dropout(False)
         for run in ("here", "here-on", "there", "there-on"):
             shutil.rmtree(f"runs/{run}", ignore_errors=True)
+
+
+# ------------------------------------------------------------------ published bases, and QLoRA
+@pytest.fixture
+def published(cli):
+    """A tiny Llama in transformers' layout with a byte-level tokenizer and a chat template."""
+    from tinygrad_llm.models import Llama, LlamaConfig
+    from tinygrad_llm.text.letters import spell
+
+    torch.manual_seed(0)
+    model = Llama(LlamaConfig(
+        vocab_size=264, context_length=160, emb_dim=64, hidden_dim=64, n_layers=2, n_heads=2,
+        n_kv_heads=1, head_dim=32, tie_weights=True,
+    ))  # fmt: skip
+    save_pretrained(model, "llama")
+    vocabulary = {spell(bytes([i])): i for i in range(256)}
+    ends = [
+        {"id": 256 + i, "content": name, "special": True, "lstrip": False, "rstrip": False,
+         "normalized": False, "single_word": False}
+        for i, name in enumerate(("<|start|>", "<|end|>"))
+    ]  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                  "use_regex": True}  # fmt: skip
+    Path("llama/tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": ends, "normalizer": None, "pre_tokenizer": byte_level,
+        "post_processor": None, "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": None},
+    }))  # fmt: skip
+    template = (
+        "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+    )
+    Path("llama/tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<|end|>", "chat_template": template})
+    )
+    return cli
+
+
+def test_a_published_base_with_its_chat_template(published):
+    pytest.importorskip("jinja2")
+    code, out, err = published(
+        "finetune", "instruct", "entries.json", "--base", "llama", "--lora", "--steps", 2,
+        "--answers", 1, "--answer-tokens", 3, "--out", "runs/chat", "--mask-instruction",
+    )  # fmt: skip
+    assert (code, err) == (0, ""), err
+    shows(out, "base +llama: 2 layers", "adapter +runs/chat/adapter, in PEFT's format")
+    config = json.loads(Path("runs/chat/config.json").read_text())
+    assert config["style"] == "chat"
+    adapter = json.loads(Path("runs/chat/adapter/adapter_config.json").read_text())
+    assert "model.layers.0.self_attn.q_proj" in adapter["target_modules"]
+    code, out, err = published("finetune", "ask", "runs/chat", "Add <|end|>.", "--tokens", 3)
+    assert (code, err) == (0, "")
+    code, _, err = published(
+        "finetune", "instruct", "entries.json", "--base", "runs/base", "--style", "chat",
+    )  # fmt: skip
+    assert code == 2 and "has no chat template" in err
+
+
+@pytest.mark.parametrize("kind", ["nf4", "q4_1"])
+def test_a_qlora_run_resumes_as_if_nothing_had_happened(published, kind):
+    options = [
+        "finetune", "instruct", "entries.json", "--base", "llama", "--lora", "--quantize", kind,
+        "--style", "alpaca", "--epochs", 1, "--answers", 0, "--checkpoint-every", 2,
+    ]  # fmt: skip
+    code, out, err = published(*options, "--out", "runs/q")
+    assert (code, err) == (0, ""), err
+    shows(out, rf"in LoRA layers on {kind}\)")
+    last = find_checkpoint("runs/q")
+    model = last.build_model()
+    n = model.n_parameters()
+    assert n == sum(p.numel() for p in model.parameters()) + 264 * 64 + 2 * (
+        64 * 128 + 64 * 64 + 3 * 64 * 64
+    )
+    shutil.copytree("runs/q", "runs/cut")
+    for path in checkpoints_in("runs/cut/checkpoints")[1:]:
+        shutil.rmtree(path)
+    code, out, err = published("finetune", "instruct", "--resume", "runs/cut", "--answers", 0)
+    assert (code, err) == (0, ""), err
+    again = find_checkpoint("runs/cut").build_model()
+    for (name, a), (_, b) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy(), name)
+    ids = torch.tensor([[1, 2, 3, 250]])
+    np.testing.assert_array_equal(again(ids).detach().numpy(), model(ids).detach().numpy())
+    code, out, err = published(
+        "finetune", "instruct", "entries.json", "--base", "runs/q", "--steps", 1, "--answers", 0,
+        "--style", "alpaca",
+    )  # fmt: skip
+    assert (code, err) == (0, ""), err
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--quantize", "q9"], "--quantize must be int8, q8_0, q4_0, q4_1, nf4, gguf, got 'q9'"),
+    (["--quantize", "nf4"], "--quantize freezes the base: add --lora"),
+    (["--quantize", "nf4", "--lora", "--drop-rate", 0.1], "--drop-rate cannot change in a qu"),
+    (["--quantize", "gguf", "--lora"], 'quantize="gguf" keeps the formats of a GGUF file'),
+])  # fmt: skip
+def test_a_base_that_cannot_be_quantised(published, options, message):
+    code, _, err = published("finetune", "instruct", "entries.json", "--base", "llama", *options)
+    assert code == 2 and message in err, err
+
+
+def test_damaged_quantised_weights_are_one_clear_line(published):
+    code, out, err = published(
+        "finetune", "instruct", "entries.json", "--base", "llama", "--lora", "--quantize", "nf4",
+        "--style", "alpaca", "--steps", 1, "--answers", 0, "--out", "runs/q",
+    )  # fmt: skip
+    assert (code, err) == (0, ""), err
+    from tinygrad_llm.layers import quantized
+    from tinygrad_llm.weights import SafeTensorsFile, save_file
+
+    checkpoint = find_checkpoint("runs/q")
+    path = checkpoint.path / "quantized.safetensors"
+    model = checkpoint.build_model()
+    file = SafeTensorsFile(path)
+    arrays, about = (
+        {k: np.array(a) for k, a in file.items()},
+        json.loads(file.metadata["quantized"]),
+    )
+    name = next(iter(about["layers"]))
+    for changed, metadata, message in (
+        ({**arrays, "0.codes": arrays["0.codes"][:-1]}, about, "expected shape"),
+        ({k: a for k, a in arrays.items() if k != "0.codes"}, about, "missing"),
+        (arrays, {**about, "layers": {"no.layer": 0}}, "no Linear or Embedding called"),
+        (arrays, {**about, "layers": {name: 99}}, "has the matrix 99"),
+        (arrays, {"matrices": 3}, "should say which matrices"),
+        (arrays, {**about, "matrices": [{"class": "X"}]}, "no kind of matrix"),
+    ):
+        save_file(changed, path, {"quantized": json.dumps(metadata)})
+        with pytest.raises(ValueError, match=message):
+            quantized.load(model, path)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
@@ -84,5 +85,16 @@ def test_a_fresh_process_holds_the_weights_and_the_file_that_it_maps(folder):
     path = folder / "Q8_0.gguf"
     floats = sum(p.numel() for p in Llama(CONFIG).parameters()) * 4
     file = path.stat().st_size
-    assert 0.9 * floats < resident(path) < 1.1 * (floats + file) + 8e6
-    assert resident(path, quantize="gguf") < 2.5 * file + 8e6 < 0.9 * floats
+    assert 0.9 * floats < resident(path) < 1.1 * floats + 8e6
+    assert resident(path, quantize="gguf") < 1.6 * file + 8e6 < 0.9 * floats
+    assert resident(folder / "whole") < 1.1 * floats + 8e6
+
+
+@pytest.mark.parametrize("kind", ["whole", "gguf"])
+def test_a_tied_output_layer_takes_no_memory_while_it_is_loaded(kind, tmp_path):
+    model = Llama(replace(CONFIG, tie_weights=True))
+    path = tmp_path / kind
+    save_gguf(model, path, "Q8_0") if kind == "gguf" else save_pretrained(model, path)
+    peak, n_bytes = peak_and_bytes(path)
+    assert n_bytes == sum(p.nbytes for p in model.parameters())
+    assert n_bytes < peak <= 1.1 * n_bytes

@@ -17,7 +17,7 @@ from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
 from tinygrad_llm.study.common.source import saved_names, statements
 from tinygrad_llm.study.explain.layer_examples import LAYERS
 from tinygrad_llm.study.explain.names import catalogue, layers, lookup, optimizers
-from tinygrad_llm.study.memory.at_size import letters_of, size_at
+from tinygrad_llm.study.memory.at_size import letters_of, letters_of_both, size_at
 
 OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
 _known = {}
@@ -223,6 +223,24 @@ def test_explaining_draws_no_random_numbers():
 def test_the_letters_of_dimensions(n, letters):
     assert letters_of(n) == letters
     assert size_at("B·T") == 1024 and size_at("4·C") == 3072 and size_at("1") == 1
+
+
+def test_a_sum_with_a_letter_as_a_factor_by_chance():
+    sizes, others = {"C": 323, "H": 17, "T": 13}, {"C": 851, "H": 23, "T": 41}
+    assert 4 * 323 + 2 * 17 == 6 * 13 * 17  # at these sizes it looks like 6·T·H
+    letters = letters_of_both(4 * 323 + 2 * 17, sizes, 4 * 851 + 2 * 23, others)
+    assert letters == "4·C + 2·H" and size_at(letters) == 4 * 768 + 2 * 12
+    assert letters_of_both(3 * 323, sizes, 3 * 851, others) == "3·C"
+    assert letters_of_both(4, sizes, 4, others) == "4"
+
+
+def test_a_layer_whose_matrix_has_the_rows_of_two_kinds():
+    memory = study.explain("GatedDeltaNet").data["memory"]
+    rows = {p["name"]: p for p in memory["parameters"]}
+    assert rows["in_proj.weight"]["shape"] == "(4·C + 2·H, C)"
+    assert rows["in_proj.weight"]["elements"] == (4 * 768 + 2 * 12) * 768
+    assert memory["inputs"] == "input 0 (B, T, C)"
+    assert not any("T·H" in a["shape"] for a in memory["arrays"])
 
 
 def test_names_of_saved_arrays_come_from_the_code():

@@ -271,6 +271,33 @@ def test_gemma_continues():
 
 
 @pytest.mark.weights
+@pytest.mark.parametrize("name,options,shown", [
+    ("smollm2-135m-instruct", ["--chat", "--prompt", "What is the capital of France?"],
+     "The capital of France is Paris."),
+    ("gemma-3-270m", ["--prompt", "The capital of France is", "--tokens", "1"],
+     "The capital of France is the"),
+])  # fmt: skip
+def test_published_models_answer_from_the_command_line(name, options, shown, capsys):
+    from tinygrad_llm.cli import main
+
+    installed(name)
+    if "--chat" in options:
+        pytest.importorskip("jinja2")
+    with pytest.raises(SystemExit) as done:
+        main(["generate", name, *options, "--temperature", "0"])
+    assert not done.value.code and capsys.readouterr().out.strip() == shown
+
+
+@pytest.mark.weights
+def test_a_prompt_of_the_command_line_begins_with_one_bos():
+    from tinygrad_llm.cli.generate import _prompt_ids
+
+    tokenizer = text.from_pretrained(installed("gemma-3-270m"))
+    ids = [2, 818, 5279, 529, 7001, 563]
+    assert _prompt_ids(tokenizer, "The capital of France is", False) == ids
+
+
+@pytest.mark.weights
 def test_the_package_reads_the_published_file_as_we_do():
     package = pytest.importorskip("gguf")
     path = installed("smollm2-135m-instruct")

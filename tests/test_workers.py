@@ -48,6 +48,8 @@ def test_a_function_runs_over_blocks_of_rows_and_its_results_are_added_up(monkey
     x, seen = np.arange(60.0).reshape(4, 5, 3), []
     y = np.empty_like(x)
     monkeypatch.setattr(parallel, "BLOCK_BYTES", 7 * 3 * 8)
+    monkeypatch.setattr(parallel, "_threads", 2)
+    monkeypatch.setattr(parallel.blas, "FEW", 0)
 
     @parallel.over_rows(x, None, y)
     def total(x, nothing, y):

@@ -186,3 +186,107 @@ def test_an_adapter_with_another_base_weight_is_refused(tmp_path):
         net = program(tg)
         lora.add(net)
         lora.save(net, tmp_path / "x", published=True)
+
+
+# ------------------------------------------------------------- one matrix here, three in theirs
+LLAMAS = {
+    "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, {}),
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, {}),
+    "gemma3": (
+        transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM, {"tie_word_embeddings": True}
+    ),
+}  # fmt: skip
+
+
+def two_decoders(folder, family="llama"):
+    """(ours, transformers') with the same weights, tiny and random."""
+    config, model, more = LLAMAS[family]
+    sizes = dict(
+        vocab_size=21, hidden_size=12, intermediate_size=20, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=3, num_key_value_heads=1, max_position_embeddings=16,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = model(config(**{**sizes, "tie_word_embeddings": False, **more})).eval()
+    theirs.save_pretrained(folder / "base")
+    return tg.models.from_pretrained(folder / "base").eval(), theirs
+
+
+@pytest.mark.parametrize("family,targets,whole,k", [
+    ("llama", ["q_proj", "v_proj"], None, 2),
+    ("llama", ["k_proj", "down_proj"], None, 1),
+    ("llama", ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj"], ["lm_head"], 3),
+    ("llama", ["up_proj"], ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "norm"], 1),
+    ("qwen2", ["q_proj", "k_proj", "v_proj", "up_proj"], None, 3),
+    ("gemma3", ["q_proj", "v_proj", "o_proj"], None, 2),
+], ids=str)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_of_peft_for_separate_q_k_and_v_loads_here(tmp_path, family, targets, whole, k):
+    ours, base = two_decoders(tmp_path, family)
+    config = peft.LoraConfig(r=3, lora_alpha=7, target_modules=targets, modules_to_save=whole)
+    theirs = peft.get_peft_model(base, config).eval()
+    before = logits_of(theirs)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                p.normal_()
+    expected = logits_of(theirs)
+    assert np.abs(expected - before).max() > 0.01
+    theirs.save_pretrained(tmp_path / "adapter")
+    assert lora.load(ours, tmp_path / "adapter")
+    assert lora.settings(ours)["rank"] == 3 * k and lora.settings(ours)["alpha"] == 7 * k
+    close(ours, expected)
+    lora.merge(ours)
+    close(ours, expected)
+    lora.unmerge(ours)
+    lora.save(ours, tmp_path / "again", published=True)
+    other = two_decoders(tmp_path / "b", family)
+    close(ours, logits_of(peft.PeftModel.from_pretrained(other[1], tmp_path / "again").eval()))
+    lora.load(other[0], tmp_path / "again")  # all A of a layer are the same now
+    assert lora.settings(other[0])["rank"] == 3 * k
+    close(other[0], expected)
+
+
+@pytest.mark.parametrize("family", LLAMAS)
+@pytest.mark.parametrize("names,whole", [
+    (["qkv"], []), (["*"], []), (["ff.*"], ["trf_blocks.1.att.qkv", "final_norm"]),
+], ids=str)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_made_here_loads_in_peft_as_separate_q_k_and_v(tmp_path, family, names, whole):
+    if family == "qwen2" and whole:
+        names, whole = ["att.*"], ["final_norm"]  # the biases of q, k, v are tried above
+    ours, base = two_decoders(tmp_path, family)
+    lora.add(ours, rank=2, alpha=5, dropout=0.1, names=names, modules_to_save=whole)
+    ours.eval()
+    with tg.no_grad():
+        for layer in lora.layers(ours):
+            layer.lora.lora_B.normal_()
+        for name in whole:
+            ours.get_submodule(name).weight.normal_()
+    lora.save(ours, tmp_path / "adapter", "llama", published=True)
+    theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    close(ours, logits_of(theirs))
+    again, _ = two_decoders(tmp_path / "again", family)
+    lora.load(again, tmp_path / "adapter")
+    close(again, logits_of(theirs))
+    assert lora.settings(again)["rank"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_for_q_k_and_v_that_do_not_fit_are_refused(tmp_path):
+    ours, base = two_decoders(tmp_path)
+    theirs = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj", "k_proj"]))
+    theirs.save_pretrained(tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    whole = tg.weights.load_file(file)
+    key = "base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight"
+    short = {**whole, key: whole[key][:-1]}
+    without = {name: array for name, array in whole.items() if name != key}
+    stray = {**whole, key.replace("layers.0", "layers.7"): whole[key]}
+    for arrays, message in (
+        (short, "expected 8 rows"), (without, "has only"), (stray, "no Linear called"),
+    ):  # fmt: skip
+        tg.weights.save_file(arrays, file)
+        with pytest.raises(ValueError, match=message):
+            lora.load(ours, tmp_path / "adapter")
+    assert not lora.layers(ours)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..files.paths import local_path
 from .errors import BadValue, blame, newest_checkpoint
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def export(
     if format not in ("hf", "gguf"):
         raise BadValue(f"FORMAT must be hf or gguf, got {format}")
     if format == "gguf":
-        _to_gguf(model, Path(out), kind)
+        _to_gguf(model, local_path(out), kind)
         return
     from ..models.pretrained import save_pretrained
     from ..text.gguf_entries import huggingface_files
@@ -75,7 +76,7 @@ def quantize(
     kind: str = typer.Option("Q8_0", help=f"Of the matrices: {_KIND}"),
 ) -> None:
     """Raises: BadValue if MODEL, OUT or --kind cannot be used."""
-    _to_gguf(model, Path(out), kind)
+    _to_gguf(model, local_path(out), kind)
     from ..weights.formats.gguf import GGUFFile
 
     path = _gguf_of(model)

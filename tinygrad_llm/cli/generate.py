@@ -226,8 +226,8 @@ def _prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
             raise ValueError(f"the tokenizer {tokenizer.name} has no chat template: leave --chat")
         ids: list[int] = tokenizer.chat([{"role": "user", "content": prompt}])
         return ids
-    ids = tokenizer.encode(prompt, disallowed_special=())
-    return tokenizer.with_special_tokens(ids)[0] if published else ids
+    ids = list(tokenizer.encode(prompt, disallowed_special=()))  # with what begins a text
+    return ids
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:

@@ -200,7 +200,7 @@ class InstructionDataset(_EntryDataset[tuple[list[int], int]]):
     """Example i is (ids of prompt and response as one text, number of ids of the prompt).
 
     entries: dicts with "instruction", "output" and perhaps "input"
-    style: "alpaca", "phi3", or a custom PromptStyle
+    style: "alpaca", "phi3", "chat", or a custom PromptStyle
 
     The prompt ends before the words that announce the response ("### Response:"). Batches are made
     by collate_instructions.
@@ -210,9 +210,8 @@ class InstructionDataset(_EntryDataset[tuple[list[int], int]]):
     names = ("instruction", "output")
 
     def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> tuple[list[int], int]:
-        prompt = self.style.prompt(entry)
-        ids = list(tokenizer.encode(prompt + self.style.answer(entry["output"])))
-        return ids, _shared(ids, tokenizer.encode(prompt))
+        ids, prompt = self.style.example_ids(tokenizer, entry, entry["output"])
+        return ids, _shared(ids, prompt)
 
 
 def collate_instructions(
@@ -266,7 +265,7 @@ class PreferenceDataset(_EntryDataset[dict[str, list[int]]]):
     """Example i is a dict of ids: "prompt", "chosen" and "rejected", the last two with the prompt.
 
     entries: dicts with "instruction", "chosen", "rejected" and perhaps "input"
-    style: "alpaca", "phi3", or a custom PromptStyle
+    style: "alpaca", "phi3", "chat", or a custom PromptStyle
 
     Here the prompt includes the words that announce the response: they are the same in both texts,
     so they would only dilute an average over tokens. Batches are made by collate_preferences.
@@ -276,10 +275,9 @@ class PreferenceDataset(_EntryDataset[dict[str, list[int]]]):
     names = ("instruction", "chosen", "rejected")
 
     def _example(self, entry: Mapping[str, str], tokenizer: Encoder) -> dict[str, list[int]]:
-        prompt = self.style.prompt(entry)
-        start = tokenizer.encode(prompt + self.style.answer(""))
+        start = self.style.prompt_ids(tokenizer, entry)
         chosen, rejected = (
-            list(tokenizer.encode(prompt + self.style.answer(entry[name])))
+            self.style.example_ids(tokenizer, entry, entry[name])[0]
             for name in ("chosen", "rejected")
         )
         n = min(_shared(start, chosen), _shared(start, rejected))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..layers import quantized
 from ..layers.patterns import matches_around
 from ..nn import Module, Parameter
 
@@ -54,9 +55,9 @@ def train_only(model: Module, patterns: Sequence[str] | str) -> list[str]:
 
 
 def count_parameters(model: Module) -> dict[str, int]:
-    """The number of trained weights and of all weights; tied weights count once."""
+    """The number of trained weights and of all, quantised ones too; tied weights count once."""
     parameters = list(model.parameters())
     return {
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "total": sum(p.numel() for p in parameters),
+        "total": sum(p.numel() for p in parameters) + quantized.count(model),
     }

@@ -33,9 +33,9 @@ def extract_response(text: str, prompt: str, style: str | PromptStyle = "alpaca"
     announced = style.response.strip()
     if response.startswith(announced):
         response = response[len(announced) :]
-    next_instruction = style.instruction.strip().splitlines()[-1]  # "### Instruction:"
-    for stop in (next_instruction, announced):
-        response = response.partition(stop)[0]
+    next_instruction = style.instruction.strip().splitlines()[-1:]  # "### Instruction:"
+    for stop in (*next_instruction, announced):
+        response = response.partition(stop)[0] if stop else response
     return response.strip()
 
 
@@ -52,7 +52,7 @@ def respond(
     """
     style = style_of(style)
     prompt = style.prompt(entry) + style.answer("")
-    ids = list(tokenizer.encode(prompt))
+    ids = style.prompt_ids(tokenizer, entry)
     context = context_length_of(model)
     if context is not None and len(ids) >= context:
         raise ValueError(

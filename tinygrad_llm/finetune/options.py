@@ -108,7 +108,12 @@ class AdaptationOptions(Options):
         None, "A named data set, sample, or a file.", None, "data", argument=True,
         about_default="the command's own data set", may_change=True,  # as the corpus of pretrain
     )  # fmt: skip
-    base: str | None = option(None, "The model to start from: a run, gpt2, a folder.", None, "data")
+    base: str | None = option(
+        None, "The model to start from: a run, a name, a folder or file.", None, "data"
+    )
+    quantize: str | None = option(
+        None, "QLoRA: the format of the base, such as nf4.", None, "adaptation"
+    )
     drop_rate: float | None = option(
         None, "Dropout [the base's].", SHARE_BELOW_1, "adaptation", about_default="the base's"
     )
@@ -135,6 +140,21 @@ class AdaptationOptions(Options):
             raise OptionError("`train_only` and `freeze` were both given: take one of them")
         if self.lora and (self.train_only or self.freeze):
             raise OptionError("`lora` freezes the base: leave `train_only` and `freeze` out")
+        if self.quantize is not None:
+            self._check_quantized()
+
+    def _check_quantized(self) -> None:
+        """Raises: OptionError for what a quantised base cannot have."""
+        from ..models.quantizing import AS_STORED
+        from ..weights.quantized import FORMATS
+
+        formats = [*FORMATS, AS_STORED]
+        if self.quantize not in formats:
+            raise OptionError(f"`quantize` must be {', '.join(formats)}, got {self.quantize!r}")
+        if not (self.lora or self.adapter):
+            raise OptionError("`quantize` freezes the base: add `lora`, which is what is trained")
+        if self.drop_rate is not None:
+            raise OptionError("`drop_rate` cannot change in a quantised base: see `lora_dropout`")
 
 
 @dataclasses.dataclass
@@ -182,7 +202,10 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
 class InstructOptions(AdaptationOptions, MachineOptions, InstructionOptions):
     """The options of finetune instruct."""
 
-    style: str = option("alpaca", "Style of prompts: alpaca or phi3.", None, "data")
+    style: str | None = option(
+        None, "Style of prompts: chat, alpaca or phi3.", None, "data",
+        about_default="chat if the base has a chat template, otherwise alpaca",
+    )  # fmt: skip
     answers: int | None = option(
         None, "Test instructions to answer [all].", NOT_NEGATIVE, "report", may_change=True,
         about_default="all",
@@ -194,7 +217,7 @@ class InstructOptions(AdaptationOptions, MachineOptions, InstructionOptions):
 class DPOOptions(AdaptationOptions, MachineOptions, PreferenceOptions):
     """The options of finetune dpo."""
 
-    style: str = again(InstructOptions, "style", "alpaca")
+    style: str | None = again(InstructOptions, "style", None)
     skip_unusable: bool | None = option(
         None, "Leave out equal or empty pairs.", None, "data",
         about_default="only of instruction-preferences",

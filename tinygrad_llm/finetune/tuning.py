@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..data.batches import ExampleBatches
-from ..layers import lora
+from ..layers import lora, quantized
 from ..models.base import context_length_of
 from ..nn import Module
 from ..optim import AdamW
@@ -85,7 +85,7 @@ class Tuning(Generic[O]):
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
             raise ValueError("every weight of the model is frozen: there is nothing to train")
-        size = int(sum(p.numel() for p in model.parameters()) >= LARGE)
+        size = int(sum(p.numel() for p in model.parameters()) + quantized.count(model) >= LARGE)
         has_lora = any(True for _ in lora.named_layers(model))
         lr = (rates.lora_lr if has_lora else rates.lr)[size] if o.lr is None else o.lr
         optimizer = AdamW(decay_groups(trained, o.weight_decay), lr=lr, betas=(o.beta1, o.beta2))

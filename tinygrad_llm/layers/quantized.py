@@ -8,25 +8,39 @@ Formats: see tinygrad_llm/weights/quantized. On a CPU only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..autograd.function import Function
+from ..files.json_files import parse_json
+from ..files.untrusted import describe
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..nn.sparse import Embedding
 from ..tensor import Tensor, wrap
-from ..weights.quantized import QuantizedMatrix, check_format, fits
+from ..weights.formats.safetensors import SafeTensorsFile, save_file
+from ..weights.quantized import QuantizedMatrix, check_format, described, fits, restored
 from ..weights.quantized import quantize as quantize_matrix
 from .patterns import matches
 
-__all__ = ["QuantizedEmbedding", "QuantizedLinear", "dequantize", "quantize"]
+__all__ = [
+    "QuantizedEmbedding",
+    "QuantizedLinear",
+    "count",
+    "dequantize",
+    "load",
+    "matrices",
+    "quantize",
+    "save",
+]
 
 
-class _Product(Function):
+class QuantizedProduct(Function):
     """y = x·Ŵᵀ for every row of x, where Ŵ is the matrix that the quantised one stands for.
 
     Backward: ∂L/∂x = g·Ŵ. Ŵ is constant, so it has no gradient; nothing is saved but Ŵ's codes.
@@ -72,7 +86,7 @@ class QuantizedLinear(Module):
             self.bias.requires_grad_(False)
 
     def forward(self, input: Tensor) -> Tensor:
-        y: Tensor = _Product.apply(input, self.matrix)
+        y: Tensor = QuantizedProduct.apply(input, self.matrix)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
@@ -173,7 +187,7 @@ def _has_table(name: str, module: Module) -> bool:
 
 def replacement(module: Module, matrix: QuantizedMatrix) -> Module:
     """The quantised layer in place of a Linear or Embedding, in the same mode."""
-    if isinstance(module, Linear):
+    if isinstance(module, Linear | QuantizedLinear):
         return QuantizedLinear(matrix, module.bias).train(module.training)
     return QuantizedEmbedding(matrix).train(module.training)
 
@@ -206,3 +220,89 @@ def _plain(module: Any, weight: Parameter) -> Module:
         plain.bias = module.bias
     plain.weight = weight
     return plain
+
+
+# ------------------------------------------------------------------------------ counted and stored
+def _named(model: Module) -> dict[str, Any]:
+    """Every quantised layer by its dotted name."""
+    layers = (QuantizedLinear, QuantizedEmbedding)
+    return {name: module for name, module in model.named_modules() if isinstance(module, layers)}
+
+
+def matrices(model: Module) -> list[QuantizedMatrix]:
+    """The quantised matrices of a model; one that layers share stands there once."""
+    return list({id(layer.matrix): layer.matrix for layer in _named(model).values()}.values())
+
+
+def count(model: Module) -> int:
+    """How many weights of a model are quantised; shared ones count once."""
+    return sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices(model))
+
+
+def save(model: Module, path: str | Path) -> None:
+    """Write the quantised weights, which state_dict() does not hold, to a safetensors file.
+
+    The arrays are those of each matrix, "0.codes" and so on; the metadata says which layer has
+    which matrix, and how it is made of its arrays.
+    Raises: OSError if the disk refuses.
+    """
+    own = matrices(model)
+    number = {id(matrix): i for i, matrix in enumerate(own)}
+    layers = {name: number[id(layer.matrix)] for name, layer in _named(model).items()}
+    arrays = {f"{i}.{k}": a for i, matrix in enumerate(own) for k, a in matrix.arrays.items()}
+    about = {"matrices": [described(matrix) for matrix in own], "layers": layers}
+    save_file(arrays, path, {"quantized": json.dumps(about)})
+
+
+def load(model: Module, path: str | Path) -> None:
+    """Put the quantised weights of a file of `save` into a model, in place of its layers.
+
+    The layers may be Linear, Embedding, or quantised ones; LoRA layers around them stay.
+    Raises: ValueError if the file does not fit the model, or is damaged; as SafeTensorsFile.
+    """
+    file = SafeTensorsFile(path)
+    about = _about(file, str(path))
+    made = []
+    for i, each in enumerate(about["matrices"]):
+        start = f"{i}."
+        arrays = {name.removeprefix(start): np.array(file[name]) for name in file
+                  if name.startswith(start)}  # fmt: skip
+        try:
+            made.append(restored(each, arrays))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: matrix {i}: {error}") from None
+    known = dict(model.named_modules())
+    for name, i in about["layers"].items():
+        module = known.get(name)
+        plain = isinstance(module, Linear | Embedding)
+        if module is None or not (plain or name in _named(model)):
+            raise ValueError(f"{path}: the model has no Linear or Embedding called {name[:80]!r}")
+        if not (type(i) is int and 0 <= i < len(made)):
+            raise ValueError(f"{path}: {name} has the matrix {describe(i)} of {len(made)}")
+        shape = _shape(module)
+        if made[i].shape != shape:
+            raise ValueError(f"{path}: {name} has shape {made[i].shape}, the model expects {shape}")
+        model.set_submodule(name, replacement(module, made[i]))
+    for layer in _named(model).values():
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+
+
+def _about(file: SafeTensorsFile, where: str) -> dict[str, Any]:
+    """Raises: ValueError if a file's metadata does not say what it holds."""
+    try:
+        about = parse_json(file.metadata.get("quantized", ""), where)
+    except ValueError as error:
+        raise ValueError(f"{where} does not say what it holds: {error}") from None
+    matrices = about.get("matrices") if isinstance(about, dict) else None
+    layers = about.get("layers") if isinstance(about, dict) else None
+    if not isinstance(matrices, list) or not isinstance(layers, dict):
+        raise ValueError(f"{where} should say which matrices and layers it holds")
+    return {"matrices": matrices, "layers": layers}
+
+
+def _shape(module: Any) -> tuple[int, int]:
+    """(rows, columns) of the weight of a Linear, an Embedding, or their quantised forms."""
+    if isinstance(module, Embedding | QuantizedEmbedding):
+        return module.num_embeddings, module.embedding_dim
+    return module.out_features, module.in_features

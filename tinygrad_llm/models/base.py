@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 from .. import nn, random
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
+from ..layers import quantized
 from ..layers.attention import Attention
 from ..layers.cache import Cache
 from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
 from ..layers.moe import MixtureOfExperts
+from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
 from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
@@ -101,9 +103,12 @@ def matrix_flops_per_token(model: nn.Module) -> float:
         for m in model.modules() if isinstance(m, MixtureOfExperts)
         for p in m.experts.parameters()
     }  # fmt: skip
-    return sum(
+    total = sum(
         (6.0 if p.requires_grad else 4.0) * p.numel() * shares.get(id(p), 1.0) for p in matrices
     )
+    frozen = {id(m.matrix): m.matrix.shape for m in model.modules()
+              if isinstance(m, QuantizedLinear)}  # fmt: skip
+    return total + sum(4.0 * rows * columns for rows, columns in frozen.values())
 
 
 class Model(nn.Module):
@@ -125,8 +130,8 @@ class Model(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define context_length")
 
     def n_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
-        return sum(p.numel() for p in self.parameters())
+        """How many weights there are, the quantised ones too; tied weights count once."""
+        return sum(p.numel() for p in self.parameters()) + quantized.count(self)
 
     def flops_per_token(self, context_length: int) -> float:
         """Floating-point operations of forward and backward for one token of a text.

@@ -6,7 +6,7 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from .. import nn
@@ -131,7 +131,8 @@ class Decoder(LanguageModel):
         self.tok_emb = nn.Embedding(V, C)
         self.trf_blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
-        self.out_head = nn.Linear(C, V, bias=False)
+        shared = config.tie_weights and nn.init.skipping  # it needs no memory
+        self.out_head = nn.Linear(C, V, bias=False, device="meta" if shared else None)
         if config.tie_weights:
             self.out_head.weight = self.tok_emb.weight
         self.init_weights()
@@ -160,6 +161,27 @@ class Decoder(LanguageModel):
         options: dict[str, Any] = {"mask": mask, "positions": positions}
         x = self.through_blocks(self.trf_blocks, self.embed(idx), cache, **options)
         return self.final_norm(x)
+
+    def published_parts(self) -> dict[str, list[tuple[str, slice]]]:
+        """Our name of each module -> the modules of transformers' model in its rows.
+
+        {"trf_blocks.0.att.qkv": [("model.layers.0.self_attn.q_proj", slice(0, 64)), ...]}; LoRA
+        adapters for published weights are read and written under these names. {} if the family has
+        no table of names.
+        """
+        from .registry import of
+
+        family = of(self)
+        if family is None or family.names is None:
+            return {}
+        parts: dict[str, list[tuple[str, slice]]] = {}
+        for theirs, weight in family.names.weights(asdict(self.config)).items():
+            module, _, own = theirs.rpartition(".")
+            name, _, ours = weight.name.rpartition(".")
+            rows = weight.part[0] if weight.part else slice(None)
+            if own == ours == "weight" and isinstance(rows, slice):
+                parts.setdefault(name, []).append((module, rows))
+        return parts
 
     def new_cache(self) -> Cache:
         """An empty cache for `forward`, with room for context_length tokens."""

@@ -20,14 +20,16 @@ from ..files.atomic import atomic_write
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
+from ..weights.formats.pages import drop_pages
 from ..weights.formats.safetensors import save_file
-from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, Source
+from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, MappedSource, Source
 from .base import LanguageModel
 from .quantizing import fill_quantized
 from .registry import Family
 
 __all__ = ["SHARD_BYTES", "default_dtype", "load_family", "published", "save_family"]
 
+CHUNK_BYTES = 4_000_000  # that are copied before their pages of the file go
 SHARD_BYTES = 5_000_000_000  # of one file of weights: more goes into the next
 HEAD, EMBEDDING = "out_head.weight", "tok_emb.weight"
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")  # of config.json
@@ -66,6 +68,10 @@ class _Renamed:
     def read_into(self, name: str, out: np.ndarray) -> bool:
         inner = self.source
         return isinstance(inner, DirectSource) and inner.read_into(self._names[name], out)
+
+    def drop(self, name: str) -> None:
+        if isinstance(self.source, MappedSource):
+            self.source.drop(self._names[name])
 
     def stored(self, name: str) -> Any:
         """A GGUFSource's."""
@@ -170,16 +176,26 @@ def fill(own: Mapping[str, Any], expected: Mapping[str, Weight], source: Source)
         if weight.name not in own:
             continue
         met.add(weight.name)
-        part = own[weight.name].array[weight.part]
-        if (
-            isinstance(source, DirectSource)
-            and not weight.turned
-            and source.read_into(theirs, part)
-        ):
-            continue
-        array = source.read(theirs)
-        part[...] = array.T if weight.turned else array.reshape(part.shape)
+        _read(source, theirs, weight, own[weight.name].array[weight.part])
+        if isinstance(source, MappedSource):
+            source.drop(theirs)
     return met
+
+
+def _read(source: Source, theirs: str, weight: Weight, part: np.ndarray) -> None:
+    """Read one weight into its part of a parameter."""
+    if isinstance(source, DirectSource) and not weight.turned and source.read_into(theirs, part):
+        return
+    array = source.read(theirs)
+    if weight.turned or not array.ndim:
+        part[...] = array.T if weight.turned else array.reshape(part.shape)
+        return
+    array = array.reshape(part.shape)
+    step = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))  # rows
+    for start in range(0, len(array), step):
+        rows = array[start : start + step]
+        part[start : start + step] = rows
+        drop_pages(rows)
 
 
 def save_family(

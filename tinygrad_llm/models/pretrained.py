@@ -135,7 +135,7 @@ def open_source(path: str | Path) -> Source:
 
     Raises: FileNotFoundError if there is no such file; ValueError if it is damaged.
     """
-    if (Path(path) / PARAMS).is_file() and not (Path(path) / "config.json").is_file():
+    if (local_path(path) / PARAMS).is_file() and not (local_path(path) / "config.json").is_file():
         return MetaFolder(path)
     return GGUFSource(path) if is_gguf(path) else open_huggingface(path)
 

@@ -22,7 +22,7 @@ from ..weights.quantized import (
     quantize,
     stack,
 )
-from ..weights.sources import Source
+from ..weights.sources import MappedSource, Source
 from .base import LanguageModel
 
 __all__ = ["AS_STORED", "check_quantize", "fill_quantized"]
@@ -62,6 +62,9 @@ def fill_quantized(
                 module.weight.shape[1], kind, is_table(name, module)
             )  # fmt: skip
             made[key] = _matrix(parts, source, own, module.weight.shape)
+            if isinstance(source, MappedSource):
+                for theirs, _ in parts:
+                    source.drop(theirs)
         matrix = made.get(key)
         if matrix is not None:
             model.set_submodule(name, replacement(module, matrix))

@@ -11,10 +11,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import Any
 
 from ..files.json_files import write_json
+from ..files.paths import local_path
 from ..files.untrusted import describe
 from .letters import spell_text
 from .stages.added import MARK, AddedToken, Finder, cut_at_tokens, read_added_tokens
@@ -330,7 +330,7 @@ class PipelineTokenizer(Tokenizer):
 
         path: the folder, or the path of tokenizer.json in it
         """
-        path = Path(path)
+        path = local_path(path)
         file = path if path.suffix == ".json" else path / "tokenizer.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, self._fields())

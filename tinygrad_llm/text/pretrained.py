@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files.paths import local_path
 from ..files.untrusted import translated
 from .gpt2 import GPT2Tokenizer
 from .readers.gguf_vocabulary import read_gguf_tokenizer
@@ -42,7 +43,7 @@ def from_pretrained(
     if isinstance(source, Mapping):
         return read_gguf_tokenizer(source)
     ranks = {"pattern": pattern, "special_tokens": special_tokens}
-    path = Path(source)
+    path = local_path(source)
     if path.is_dir():
         path = _in_folder(path)
     if not path.exists():
@@ -69,7 +70,7 @@ def _named(name: str) -> Path:
 
 def is_pretrained(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder holds a tokenizer that from_pretrained reads."""
-    return _file_in(Path(folder)) is not None
+    return _file_in(local_path(folder)) is not None
 
 
 def _file_in(folder: Path) -> Path | None:

@@ -7,14 +7,17 @@ A checkpoint is a folder `step-00000500` with
     state.json             everything else: step, settings, optimizer, schedule, place in the data
     manifest.json          the size and CRC-32 of every file above: written last
 
-and files that the caller adds, such as the tokenizer. It is written under a temporary name, every
-file is flushed to the disk, and the folder is renamed: whenever the process or the machine dies,
-each folder of that name is whole. The older ones are removed only after that, the last K stay.
+quantized.safetensors for weights that are quantised (see layers/quantized.py), which are in no
+state_dict, and files that the caller adds, such as the tokenizer. It is written under a temporary
+name, every file is flushed to the disk, and the folder is renamed: whenever the process or the
+machine dies, each folder of that name is whole. The older ones are removed only after that, the
+last K stay.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -29,6 +32,7 @@ from ..files.atomic import sync_folder
 from ..files.json_files import json_bytes, read_json_object
 from ..files.paths import local_path
 from ..files.untrusted import describe, translated
+from ..layers import quantized
 from ..nn import Module
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
 from ..weights.formats.safetensors import load_model, save_file, save_model
@@ -44,6 +48,7 @@ __all__ = [
 
 _NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
 _FORMAT = 1
+_QUANTIZED = "quantized.safetensors"
 
 
 class StorageError(RuntimeError):
@@ -127,10 +132,16 @@ class Checkpoint:
             return state
 
     def load_into(self, model: Module) -> None:
-        """Copies the weights into a model.
+        """Copies the weights into a model; of a quantised one, those that are quantised too.
 
         Raises: StorageError, which lists what does not fit, or says that the file is damaged.
         """
+        path = self.path / _QUANTIZED
+        if quantized.matrices(model) or path.is_file():
+            try:
+                quantized.load(model, path)
+            except (ValueError, OSError) as error:
+                raise StorageError(f"{self.path}: its quantised weights: {error}") from error
         try:
             load_model(model, self.path / "model.safetensors")
         except (SafeTensorsError, OSError) as error:
@@ -169,12 +180,16 @@ class Checkpoint:
 
         Raises: StorageError if a size in the config is larger than any in the file.
         """
+        names = ["model.safetensors", *([_QUANTIZED] if (self.path / _QUANTIZED).is_file() else [])]
         try:
-            file = SafeTensorsFile(self.path / "model.safetensors")
+            files = [SafeTensorsFile(self.path / name) for name in names]
         except (SafeTensorsError, OSError) as error:
             raise StorageError(str(error)) from error
-        largest = max((n for name in file for n in file.shape(name)), default=0)
-        sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(file)}
+        shapes = [file.shape(name) for file in files for name in file]
+        largest = max((n for shape in shapes for n in shape), default=0)
+        if len(files) > 1:  # codes are cut into tiles: no side of an array is the vocabulary
+            largest = sum(math.prod(shape) for shape in shapes)
+        sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(shapes)}
         configs = [config]
         while configs:
             fields = vars(configs.pop())
@@ -298,6 +313,8 @@ def save_checkpoint(
         temporary.mkdir()
         tree, arrays = pack(state)
         save_model(model, temporary / "model.safetensors")
+        if quantized.matrices(model):
+            quantized.save(model, temporary / _QUANTIZED)
         save_file(arrays, temporary / "training.safetensors")
         contents = {"step": step, "config": config, "state": tree}
         for name, data in {"state.json": _json(contents), **(files or {})}.items():

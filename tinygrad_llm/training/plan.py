@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..layers import quantized
 from ..models.costs import flops_per_token
 from ..nn import Module
 from .progress import duration
@@ -148,7 +149,7 @@ def make_plan(
     tokens = steps * measured.tokens
     seconds = (steps + forward_passes / 3.0) * measured.seconds
     weights = list(model.parameters())
-    parameters = sum(p.numel() for p in weights)
+    parameters = sum(p.numel() for p in weights) + quantized.count(model)
     trainable = sum(p.numel() for p in weights if p.requires_grad)
     flops = measured.flops
     if flops is None:

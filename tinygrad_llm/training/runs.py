@@ -106,7 +106,7 @@ def prepare_folder(
     values = options.stored()
     trainer.set_folder(folder)
     trainer.config = {**trainer.config, "options": values, **run.facts}
-    trainer.files = {"tokenizer.json": _tokenizer_file(run.tokenizer)}
+    trainer.files = _tokenizer_files(run.tokenizer)
     trainer.resume_command = command_line(*run.command.split(), "--resume", folder)
     with FolderLock(folder):
         if not resumed:
@@ -126,10 +126,11 @@ def _new_folder(parent: Path, name: str) -> Path:
             number += 1
 
 
-def _tokenizer_file(tokenizer: Tokenizer) -> bytes:
+def _tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
+    """tokenizer.json, and tokenizer_config.json of a published one, by name."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder, "tokenizer.json"))
-        return Path(folder, "tokenizer.json").read_bytes()
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 # ------------------------------------------------------------------------------- while it works

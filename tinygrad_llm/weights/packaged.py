@@ -24,6 +24,7 @@ from ..files.downloads import (
     fetch,
     sha256_of,
 )
+from ..files.paths import local_path
 
 __all__ = ["PACKAGED", "Packaged", "download", "find", "locate"]
 
@@ -169,8 +170,8 @@ def find(
     Raises: ValueError for a name that is neither; DownloadError if a file is the wrong one, or is
     not on this machine and could not be downloaded: it names the ways to get it.
     """
-    if os.path.exists(name):
-        return Path(name)
+    if (path := local_path(name)).exists():
+        return path
     if name not in PACKAGED:
         raise ValueError(
             f"there are no weights called {str(name)[:200]!r}; there are {', '.join(PACKAGED)}, "

@@ -17,7 +17,9 @@ import numpy as np
 
 from ..arrays.devices import to_numpy
 from ..files.json_files import read_json_object
+from ..files.paths import local_path
 from ..files.untrusted import describe
+from .formats.pages import drop_pages
 from .formats.safetensors import SafeTensorsFile
 from .formats.torch_file import TorchFile, is_torch_file
 
@@ -25,6 +27,7 @@ __all__ = [
     "ArraySource",
     "DirectSource",
     "HuggingFaceFolder",
+    "MappedSource",
     "Source",
     "open_huggingface",
     "read_float",
@@ -56,6 +59,14 @@ class Source(Protocol):
 
         Raises: TypeError if it is of another kind.
         """
+
+
+@runtime_checkable
+class MappedSource(Source, Protocol):
+    """A source whose weights are in a mapped file."""
+
+    def drop(self, name: str) -> None:
+        """Let the pages of a weight go that has been read; it can be read again."""
 
 
 @runtime_checkable
@@ -110,6 +121,11 @@ class ArraySource:
         """
         return read_float(self._weights[name], self.where, name)
 
+    def drop(self, name: str) -> None:
+        """Let the pages of a weight go that has been read from a mapped file."""
+        if isinstance(self._weights, SafeTensorsFile):
+            drop_pages(self._weights[name])
+
 
 class HuggingFaceFolder:
     """A folder in Hugging Face's layout whose weights are in several files (shards).
@@ -158,6 +174,10 @@ class HuggingFaceFolder:
         """
         return self._shards[self._shard_of[name]].read(name)
 
+    def drop(self, name: str) -> None:
+        """Let the pages of a weight go that has been read."""
+        self._shards[self._shard_of[name]].drop(name)
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The object of config.json in a folder; {} if there is none.
@@ -193,7 +213,7 @@ def open_huggingface(path: str | Path) -> Source:
     Raises: FileNotFoundError if there is no such file; ValueError if a file is cut short, damaged,
     or not what it should be.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         names = [WHOLE_FILES[0], INDEX_FILES[0], WHOLE_FILES[1], INDEX_FILES[1]]
         present = [path / name for name in names if (path / name).is_file()]

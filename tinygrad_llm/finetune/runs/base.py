@@ -1,4 +1,4 @@
-"""The model that fine-tuning starts from: a run of pretrain, GPT-2, or a folder of weights."""
+"""The model that fine-tuning starts from: a run, or published weights with their tokenizer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...files.paths import local_path
+from ...layers import quantized
+from ...text.pretrained import is_pretrained
 from ...training.options import OptionError, blame, did_you_mean
 from ...training.runs import newest_checkpoint
+from ...weights.formats.gguf import is_gguf
+from ...weights.sources import INDEX_FILES, WHOLE_FILES
 
 if TYPE_CHECKING:
     from ...models import LanguageModel
@@ -28,66 +32,93 @@ class Base:
     tokenizer: Tokenizer
     name: str
     description: str  # for one line of output
+    published: bool = False  # whether its weights have the names of transformers' model
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of all weights."""
+        """The SHA-256 of all weights, those that are quantised too."""
         digest = hashlib.sha256()
         for name, parameter in self.model.named_parameters():
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().numpy().tobytes())
+        for matrix in quantized.matrices(self.model):
+            for name, array in matrix.arrays.items():
+                digest.update(name.encode())
+                digest.update(array.tobytes())
         return digest.hexdigest()
 
 
-def load_base(name: str, note: Callable[[str], None] = print) -> Base:
-    """The base of this name: a run, a checkpoint, "gpt2" …, or a folder of GPT-2's weights.
+def load_base(name: str, note: Callable[[str], None] = print, quantize: str | None = None) -> Base:
+    """The base of this name: a run, a checkpoint, or published weights by name, folder or file.
 
     note: is called with a line before a download.
+    quantize: the format in which its matrices stay, see models.from_pretrained
     Raises: OptionError, which says what is wrong with it, or which names there are.
     """
-    from ... import models
     from ...models.pretrained import PRETRAINED
+    from ...weights.packaged import PACKAGED
 
     path = local_path(name)
-    if name in PRETRAINED and not path.exists():
-        from ...text import GPT2Tokenizer
-
-        size = PRETRAINED[name].description
+    known: dict[str, Any] = {**PRETRAINED, **PACKAGED}
+    if name in known and not path.exists():
+        size = known[name].description
         note(f"base         {name}: {size} It is downloaded if it is not in the cache folder")
-        return Base(models.from_pretrained(name), GPT2Tokenizer(), name, name)
+        return _published(name, quantize)
     if not path.exists():
-        near = did_you_mean(name, PRETRAINED) if name.startswith("gpt") else ""
+        near = did_you_mean(name, known)
         raise OptionError(
             f"`base`: {name} does not exist{near}: give a run of tinygrad-llm pretrain (such as "
-            "runs/python-reference-1), one of its checkpoints, gpt2, or a folder with GPT-2's "
-            "weights"
+            f"runs/python-reference-1), one of its checkpoints, {', '.join(PACKAGED)}, gpt2, or a "
+            "folder or file of published weights"
         )
-    if path.is_file() or (path / "config.json").is_file() and _holds_gpt2(path):
-        return _gpt2_files(path)
+    if path.is_file() or _holds_weights(path):
+        return _published(path, quantize)
     checkpoint = newest_checkpoint(path, note)
     model = _language_model(checkpoint, path)
+    if quantize is not None:
+        with blame("`quantize`", ValueError):
+            quantized.quantize(model, quantize)
     name = str(checkpoint.path)
     return Base(model, _tokenizer(checkpoint.path), name, f"{name}, step {checkpoint.step:,}")
 
 
-def _holds_gpt2(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
+def _holds_weights(path: Path) -> bool:
+    """Whether a folder is as transformers or Meta write it."""
+    theirs = any((path / name).is_file() for name in (*WHOLE_FILES, *INDEX_FILES, "params.json"))
+    return theirs and not (path / "manifest.json").is_file()
 
 
-def _gpt2_files(path: Path) -> Base:
-    from ... import models
-    from ...text import GPT2Tokenizer
+def _published(name: str | Path, quantize: str | None) -> Base:
+    """Published weights and their tokenizer; GPT-2's where a folder of its weights has none."""
+    from ... import models, text
 
     model: LanguageModel
     with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
-        model = models.from_pretrained(path)
+        model = models.from_pretrained(name, quantize=quantize)
+        path = Path(name)
+        if str(name).startswith("gpt2") and not path.exists():
+            tokenizer: Tokenizer = text.GPT2Tokenizer()
+        elif path.is_dir() and not is_pretrained(path) or path.is_file() and not is_gguf(path):
+            tokenizer = _gpt2_tokenizer(model, path)
+        else:
+            tokenizer = text.from_pretrained(name)
+    return Base(model, tokenizer, str(name), str(name), True)
+
+
+def _gpt2_tokenizer(model: LanguageModel, path: Path) -> Tokenizer:
+    """GPT-2's tokenizer for weights without one.
+
+    Raises: OptionError if it does not fit the model.
+    """
+    from ...text import GPT2Tokenizer
+
     tokenizer = GPT2Tokenizer()
     if tokenizer.vocab_size != model.config.vocab_size:
         raise OptionError(
             f"`base`: {path} has {model.config.vocab_size:,} tokens and no tokenizer: "
             f"GPT-2's, with {tokenizer.vocab_size:,} tokens, does not fit"
         )
-    return Base(model, tokenizer, str(path), str(path))
+    return tokenizer
 
 
 def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
@@ -101,6 +132,7 @@ def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
         )
+    quantized.dequantize(model)  # the base of a QLoRA run
     if lora.layers(model):
         lora.merge(model)
         lora.remove(model)

@@ -14,6 +14,7 @@ from ..data import PreferenceDataset, collate_preferences
 from ..files import read_entries
 from ..options import DPOOptions
 from ..preferences import preference_metrics
+from ..prompts import default_style
 from ..sample import SAMPLE, preferences
 from ..splits import usable_pairs
 from ..trainers import batches_in_order, preference_trainer
@@ -73,15 +74,16 @@ class DPO(Finetuning):
 
     def encode(self) -> None:
         o = self.o
+        o.style = self.style = o.style or default_style(self.tokenizer)
         if self.resumed is not None:
             self.load_reference()
         self.sets = [
-            PreferenceDataset(rows, self.tokenizer, o.style)
+            PreferenceDataset(rows, self.tokenizer, self.style)
             for rows in (self.train, self.val, self.test)
         ]
         context = self.model.context_length
         self.asked = self.test[: o.answers]
-        check_prompts(self.asked, self.tokenizer, o.style, context)
+        check_prompts(self.asked, self.tokenizer, self.style, context)
         limit = context if o.max_length is None else o.max_length
         cut = sum(max(len(e["chosen"]), len(e["rejected"])) > limit for e in self.sets[0].examples)
         if cut:
@@ -93,7 +95,7 @@ class DPO(Finetuning):
         Raises: OptionError if its weights are not the same as before.
         """
         assert self.o.base is not None and self.resumed is not None
-        base = load_base(self.o.base, self.note)
+        base = load_base(self.o.base, self.note, self.o.quantize)
         if base.fingerprint != self.resumed.config["reference"]:
             raise OptionError(
                 f"`resume`: the weights of the base {self.o.base}, the reference of this run, have "
@@ -114,7 +116,7 @@ class DPO(Finetuning):
         else:
             assert self.base is not None
             reference = self.base.fingerprint
-        return {"style": self.o.style, "reference": reference}
+        return {"style": self.style, "reference": reference}
 
     def report_test(self) -> None:
         """Measures the test pairs, if there are any."""

@@ -21,7 +21,6 @@ from ...files.paths import local_path
 from ...files.program import command_line
 from ...files.untrusted import describe
 from ...layers import lora
-from ...models.pretrained import PRETRAINED
 from ...nn import Module
 from ...text import Tokenizer, load_tokenizer
 from ...training.checkpoint import Checkpoint
@@ -56,6 +55,7 @@ class Finetuning(ABC):
     options: Any = None  # the dataclass of its options
 
     tokenizer: Tokenizer
+    style: str  # of prompts; classify has none
     model: Module
     trainer: Trainer
 
@@ -68,6 +68,7 @@ class Finetuning(ABC):
         self.progress = make_progress(progress)
         self.note = self.progress.note
         self.base: Base | None = None
+        self.published = False  # whether the base's weights have the names of transformers' model
         self.facts: dict[str, Any] = {}
 
     @classmethod
@@ -122,7 +123,10 @@ class Finetuning(ABC):
         """
         self.prepare()
         check_disk(self.o.folder, self.o.keep, self.model)
-        facts = {"finetune": self.name, "data": self.facts, **self.more_config()}
+        facts = {
+            "finetune": self.name, "data": self.facts, "published": self.published,
+            **self.more_config(),
+        }  # fmt: skip
         command = f"finetune {self.name}"
         prepare_folder(
             self.trainer, self.o, RunFacts(self.folder_name, command, self.tokenizer, facts),
@@ -155,7 +159,7 @@ class Finetuning(ABC):
         """
         try:
             self._build()
-        except (ValueError, TypeError, FileNotFoundError) as error:
+        except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
             if isinstance(error, (OptionError, UnicodeError)):
                 raise
             raise OptionError(str(error)) from error
@@ -193,6 +197,7 @@ class Finetuning(ABC):
         o = self.o
         if self.resumed is not None:
             self.tokenizer = load_tokenizer(self.resumed.path / "tokenizer.json")
+            self.published = self.resumed.config.get("published") is True
             return
         if o.base is None:
             if self.needs_base():
@@ -201,9 +206,11 @@ class Finetuning(ABC):
                     "runs/python-reference-1), or gpt2"
                 )
             return
-        self.base = load_base(o.base, self.note)
+        if o.quantize is not None and o.device != "cpu":
+            raise OptionError("`quantize` works on a CPU only: leave `device` out")
+        self.base = load_base(o.base, self.note, o.quantize)
         self.tokenizer = self.base.tokenizer
-        o.base = self.base.name
+        o.base, self.published = self.base.name, self.base.published
         padding_of(self.tokenizer)
         self.note(
             f"base         {self.base.description}: {self.base.model.config.summary()}, "
@@ -233,6 +240,8 @@ class Finetuning(ABC):
         counts = count_parameters(self.model)
         part = counts["trainable"] / counts["total"]
         how = ", in LoRA layers" if self.o.lora or self.o.adapter else ""
+        if self.o.quantize is not None:
+            how += f" on {self.o.quantize}"
         self.note(
             f"weights      {counts['total']:,}, {counts['trainable']:,} of them trained "
             f"({part:.1%}{how})"
@@ -291,7 +300,7 @@ class Finetuning(ABC):
     def save_adapter(self) -> None:
         """Writes the LoRA layers, if there are any, in PEFT's format."""
         if lora.layers(self.model):
-            published = self.o.base in PRETRAINED and self.name != "classify"
+            published = self.published and self.name != "classify"
             lora.save(
                 self.model, self.folder / "adapter", base_model=self.o.base, published=published
             )

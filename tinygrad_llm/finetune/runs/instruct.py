@@ -18,7 +18,7 @@ from ..data import InstructionDataset
 from ..files import read_entries
 from ..instructions import respond, respond_to_all, word_overlap
 from ..options import InstructOptions
-from ..prompts import style_of
+from ..prompts import default_style, style_of
 from ..sample import SAMPLE, instructions
 from ..splits import split_in_order
 from ..trainers import instruction_trainer
@@ -60,8 +60,9 @@ class Instruct(Finetuning):
 
     def encode(self) -> None:
         o = self.o
+        o.style = self.style = o.style or default_style(self.tokenizer)
         self.sets = [
-            InstructionDataset(rows, self.tokenizer, o.style) for rows in (self.train, self.val)
+            InstructionDataset(rows, self.tokenizer, self.style) for rows in (self.train, self.val)
         ]
         context = self.model.context_length
         limit = context if o.max_length is None else o.max_length
@@ -69,7 +70,7 @@ class Instruct(Finetuning):
         if cut:
             self.note(f"texts        {cut:,} of the training texts are cut at {limit} tokens")
         self.asked = self.test if o.answers is None else self.test[: o.answers]
-        check_prompts(self.asked, self.tokenizer, o.style, context)
+        check_prompts(self.asked, self.tokenizer, self.style, context)
 
     def make_trainer(self) -> Trainer:
         return instruction_trainer(
@@ -83,14 +84,14 @@ class Instruct(Finetuning):
         entry = self.val[0] if self.val else self.train[0]
         try:
             response = respond(
-                model, self.tokenizer, entry, self.o.style, max_new_tokens=self.o.answer_tokens
+                model, self.tokenizer, entry, self.style, max_new_tokens=self.o.answer_tokens
             )
         except ValueError as error:  # its prompt fills the context
             response = str(error)
         return f"{entry['instruction']} {entry.get('input', '')}\n-> {response}"
 
     def more_config(self) -> dict[str, Any]:
-        return {"style": self.o.style}
+        return {"style": self.style}
 
     def report(self, result: Result) -> None:
         answered = answer_all(self, self.model, self.asked)
@@ -103,7 +104,7 @@ class Instruct(Finetuning):
                 f"\nanswers           {len(answered)} in {path}: {exact} exactly as expected, "
                 f"{sum(scores) / len(scores):.1%} of the words shared (F1)"
             )
-        size = sum(p.numel() for p in self.model.parameters())
+        size = self.model.n_parameters()
         if size < LARGE:
             self.note(
                 f"caution           {size / 1e6:.1f} million weights learn the form of an answer, "
@@ -142,7 +143,7 @@ def check_prompts(entries: Sequence[Entry], tokenizer: Tokenizer, style: str, co
     """Raises: OptionError for a prompt that leaves no room for an answer in the context."""
     words = style_of(style)
     for entry in entries:
-        n = len(tokenizer.encode(words.prompt(entry) + words.answer("")))
+        n = len(words.prompt_ids(tokenizer, entry))
         if n >= context:
             raise OptionError(
                 f"`base`: its context of {context} tokens has no room for an answer after a prompt "
@@ -154,7 +155,7 @@ def check_prompts(entries: Sequence[Entry], tokenizer: Tokenizer, style: str, co
 def answer_all(run: Finetuning, model: Module, entries: Sequence[Entry]) -> list[dict[str, str]]:
     """The entries with the model's greedy responses; every few seconds a line says how many."""
     return respond_to_all(
-        model, run.tokenizer, entries, run.o.style, max_new_tokens=run.o.answer_tokens,
+        model, run.tokenizer, entries, run.style, max_new_tokens=run.o.answer_tokens,
         progress=counting(run.note, "answering    {done} of {of}"),
     )  # fmt: skip
 

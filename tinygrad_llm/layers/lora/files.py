@@ -17,6 +17,8 @@ from ...nn.module import Module
 from ...nn.parameter import Parameter
 from ...tensor import Tensor, wrap
 from ...weights.formats.safetensors import load_file, save_file
+from ..quantized import QuantizedLinear
+from .fused import Parts, joined, joined_whole, split_rows
 from .layers import LinearWithLoRA, check_settings
 from .model import add, named_layers, settings
 
@@ -34,11 +36,15 @@ def save(
     (see `add`) are in it too.
     base_model: the name of the model that the adapter belongs to, for the record
     published: under the names of transformers' model ("transformer.h.0.attn.c_attn"), so that PEFT
-    can load it into that; otherwise under our names. `load` reads both.
+    can load it into that; otherwise under our names. `load` reads both. Our qkv is three modules
+    there, see fused.py.
     Raises: ValueError if the layers differ in rank, alpha or dropout, which PEFT's file can't hold,
     or if the model has no published names.
     """
     options = settings(model)
+    parts = _parts_of(model) if published else {}
+    if parts:
+        return _save_parts(model, local_path(folder), base_model, options, parts)
     table = _published(model) if published else {}
     if published and not table:
         raise ValueError(f"{type(model).__name__} has no published names: save it with ours")
@@ -54,6 +60,18 @@ def save(
         for own, parameter in model.get_submodule(name).named_parameters(recurse=False):
             turned = transposed and own == "weight"
             arrays[f"{_PREFIX}{theirs}.{own}"] = parameter.detach().T if turned else parameter
+    targets = [table.get(n, (n, False))[0] for n in options["names"]]
+    whole = [table.get(n, (n, False))[0] for n in options["modules_to_save"]]
+    turned = any(table.get(n, (n, False))[1] for n in options["names"])
+    return _write(folder, arrays, base_model, options, (targets, whole, turned))
+
+
+def _write(
+    folder: Path, arrays: dict[str, Any], base_model: str | None, options: dict[str, Any],
+    names: tuple[list[str], list[str], bool],
+) -> Path:  # fmt: skip
+    """Write the two files; names: modules with an adapter, those saved whole, if (in, out)."""
+    targets, whole, turned = names
     save_file(arrays, folder / "adapter_model.safetensors", {"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -62,17 +80,37 @@ def save(
         "r": options["rank"],
         "lora_alpha": options["alpha"],
         "lora_dropout": options["dropout"],
-        "target_modules": sorted(table.get(n, (n, False))[0] for n in options["names"]),
-        "modules_to_save": [table.get(n, (n, False))[0] for n in options["modules_to_save"]]
-        or None,
+        "target_modules": sorted(targets),
+        "modules_to_save": whole or None,
         "bias": "none",
-        "fan_in_fan_out": any(table.get(n, (n, False))[1] for n in options["names"]),
+        "fan_in_fan_out": turned,
         "inference_mode": True,
         "init_lora_weights": True,
         "use_rslora": False,
     }
     write_json(folder / "adapter_config.json", config, indent=2)
     return folder
+
+
+def _save_parts(
+    model: Module, folder: Path, base_model: str | None, options: dict[str, Any], parts: Parts
+) -> Path:
+    """`save` for a model of which one matrix may be several published ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {}
+    for name, layer in named_layers(model):
+        A, B = (to_numpy(p.array) for p in (layer.lora.lora_A, layer.lora.lora_B))
+        for theirs, rows in parts[name]:
+            arrays[f"{_PREFIX}{theirs}.lora_A.weight"] = A.copy()
+            arrays[f"{_PREFIX}{theirs}.lora_B.weight"] = split_rows(B, rows)
+    for name in options["modules_to_save"]:
+        for own, parameter in model.get_submodule(name).named_parameters(recurse=False):
+            for theirs, rows in parts[name]:
+                array = split_rows(to_numpy(parameter.array), rows)
+                arrays[f"{_PREFIX}{theirs}.{own}"] = array
+    targets = [theirs for name in options["names"] for theirs, _ in parts[name]]
+    whole = [theirs for name in options["modules_to_save"] for theirs, _ in parts[name]]
+    return _write(folder, arrays, base_model, options, (targets, whole, False))
 
 
 def load(model: Module, folder: str | Path) -> list[str]:
@@ -86,11 +124,19 @@ def load(model: Module, folder: str | Path) -> list[str]:
     folder = local_path(folder)
     config = _read_config(folder)
     arrays = load_file(folder / "adapter_model.safetensors")
-    names = _our_names(model, folder, config.get("modules_to_save") or [], arrays)
+    saved_whole = config.get("modules_to_save") or []
+    parts = _parts_of(model)
+    theirs = {module for each in parts.values() for module, _ in each}
+    if any(_module_of(key) in theirs for key in arrays):
+        names, k = _join_parts(model, folder, saved_whole, arrays, parts)
+        config["r"], config["lora_alpha"] = config["r"] * k, config["lora_alpha"] * k
+    else:
+        names = _our_names(model, folder, saved_whole, arrays)
     whole = _take_whole(model, folder, names, arrays)
     pairs = _pairs(model, folder, config["r"], arrays)
     known = dict(model.named_modules())
-    without_lora = [name for name in pairs if isinstance(known[name], Linear)]
+    plain = (Linear, QuantizedLinear)
+    without_lora = [name for name in pairs if isinstance(known[name], plain)]
     if without_lora:
         add(model, config["r"], config["lora_alpha"], config["lora_dropout"], without_lora)
     for name, pair in pairs.items():
@@ -143,6 +189,66 @@ def _read_config(folder: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path}: 'modules_to_save' should be a list, got {describe(whole)}")
     return config
+
+
+def _module_of(key: str) -> str:
+    """The module of an array in an adapter file."""
+    name, _, rest = key.removeprefix(_PREFIX).partition(".lora_")
+    return (name if rest else name.rpartition(".")[0]).removesuffix(".base_layer")
+
+
+def _parts_of(model: Module) -> Parts:
+    """Our name of each module -> the published modules that it is made of; {} if there are none."""
+    parts = getattr(model, "published_parts", None)
+    return parts() if callable(parts) else {}
+
+
+def _join_parts(
+    model: Module, folder: Path, whole: Sequence[str], arrays: dict[str, np.ndarray], parts: Parts
+) -> tuple[list[str], int]:
+    """Put arrays under our names in place of published ones; (modules_to_save, see fused.joined).
+
+    Raises: ValueError if they do not fit the model.
+    """
+    pairs: dict[str, dict[str, np.ndarray]] = {}
+    for key in list(arrays):
+        name, _, rest = key.removeprefix(_PREFIX).partition(".lora_")
+        if rest:
+            matrix = f"lora_{rest.removesuffix('.weight')}"
+            pairs.setdefault(name, {})[matrix] = arrays.pop(key)
+        elif key.endswith(".base_layer.weight"):
+            array = arrays.pop(key)
+            module = _module_of(key)
+            for ours, each in parts.items():
+                if [module] == [theirs for theirs, _ in each]:
+                    own = to_numpy(model.get_submodule(ours).weight.array)
+                    if not np.array_equal(array, own):
+                        raise ValueError(
+                            f"{folder}: {key} differs from the model's: another base model"
+                        )
+    known = dict(model.named_modules())
+    linears = (Linear, LinearWithLoRA, QuantizedLinear)
+    sizes = {n: m.out_features for n, m in known.items() if isinstance(m, linears)}
+    own_pairs, k = joined(parts, pairs, sizes, str(folder))
+    if pairs:
+        raise ValueError(f"{folder}: the model has no Linear called {next(iter(pairs))!r}")
+    for name, pair in own_pairs.items():
+        for matrix, array in pair.items():
+            arrays[f"{_PREFIX}{name}.{matrix}.weight"] = array
+    names, saved = [], {_module_of(key) for key in arrays if ".lora_" not in key}
+    for missing in (w for w in whole if not any(module.endswith(w) for module in saved)):
+        raise ValueError(
+            f"{folder}: the weights of modules_to_save {describe(missing)} are missing"
+        )
+    for name in known.keys() & parts.keys():
+        if saved.isdisjoint(module for module, _ in parts[name]):
+            continue
+        names.append(name)
+        for own, _ in known[name].named_parameters(recurse=False):
+            value = joined_whole(parts[name], own, arrays, _PREFIX)
+            if value is not None:
+                arrays[f"{_PREFIX}{name}.{own}"] = value
+    return sorted(names), k
 
 
 def _published(model: Module) -> dict[str, tuple[str, bool]]:
@@ -200,7 +306,7 @@ def _pairs(
     known = dict(model.named_modules())
     for name, pair in pairs.items():
         module = known.get(name)
-        if not isinstance(module, Linear | LinearWithLoRA):
+        if not isinstance(module, Linear | QuantizedLinear | LinearWithLoRA):
             raise ValueError(f"{folder}: the model has no Linear called {name!r}")
         if set(pair) != {"lora_A", "lora_B"}:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter
+from .. import quantized
 from ..patterns import matches
 from ..quantized import QuantizedLinear
 from .layers import LinearWithLoRA, LoRALayer
@@ -136,7 +137,7 @@ def count(model: Module) -> dict[str, int]:
     all_parameters = list(model.parameters())
     return {
         "trainable": sum(p.numel() for p in all_parameters if p.requires_grad),
-        "total": sum(p.numel() for p in all_parameters),
+        "total": sum(p.numel() for p in all_parameters) + quantized.count(model),
         "lora": sum(p.numel() for p in parameters(model)),
     }
 

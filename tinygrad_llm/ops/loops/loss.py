@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 
 from ..loss import CrossEntropy, Targets
-from .compiling import kernel, shared
+from .compiling import kernel, precise_helper, shared
 from .elementary import exp, largest
 from .twin import Loop, dense, rows
 
 __all__ = ["LoopCrossEntropy"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
+
+
+@precise_helper
+def minus_log(total, x, m):
+    """log total − (x − m). In another order, a large m would cost digits."""
+    return np.log(total) - (x - m)
 
 
 @kernel
@@ -28,7 +34,7 @@ def cross_entropy(x, z, total, loss, t, start, stop):
             zi[j] = e
             s += e
         total[i] = s
-        loss[i] = np.log(s) - (xi[t[i]] - m)
+        loss[i] = minus_log(s, xi[t[i]], m)
 
 
 @kernel

@@ -14,8 +14,8 @@ from ...tensor.nested import tensors_in
 from ..common.layer_exercises import EXERCISES_OF
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
-from ..memory.at_size import kept_by, letters_of, size_at
-from .layer_examples import LAYER_PRIMES, LAYERS, SMALL, LayerExample
+from ..memory.at_size import kept_by, letters_of, letters_of_both, size_at
+from .layer_examples import LAYER_PRIMES, LAYERS, OTHER_PRIMES, SMALL, LayerExample
 from .op import OneOp, check_rows, gradients_of
 
 __all__ = ["explain_layer"]
@@ -128,8 +128,14 @@ def _memory(example: LayerExample) -> dict[str, Any]:
     with enable_grad(), watch:
         example.run(module, *inputs)
     parameters = []
+    sums: dict[int, str] = {}
+    others = dict(example.make(OTHER_PRIMES).named_parameters())
     for name, p in module.named_parameters():
-        letters = [letters_of(n, LAYER_PRIMES) for n in p.array.shape]
+        letters = [
+            letters_of_both(n, LAYER_PRIMES, m, OTHER_PRIMES)
+            for n, m in zip(p.array.shape, others[name].array.shape, strict=True)
+        ]
+        sums |= {n: x for n, x in zip(p.array.shape, letters, strict=True) if " + " in x}
         n = 1
         for letter in letters:
             n *= size_at(letter)
@@ -142,7 +148,7 @@ def _memory(example: LayerExample) -> dict[str, Any]:
         if not any(op.needs):
             continue
         named = {**{input_name(op, i): x for i, x in enumerate(given)}, **owners}
-        for kept in kept_by(op, named, known, LAYER_PRIMES):
+        for kept in kept_by(op, named, known, LAYER_PRIMES, sums):
             is_own = kept.is_input not in owners
             rows.append(
                 {
@@ -156,7 +162,10 @@ def _memory(example: LayerExample) -> dict[str, Any]:
             )
     return {
         "sizes": GPT2,
-        "inputs": example.inputs,
+        "inputs": "   ".join(
+            f"input {i} ({', '.join(letters_of(n, LAYER_PRIMES) for n in x.shape)})"
+            for i, x in enumerate(inputs)
+        ),
         "parameters": parameters,
         "elements": sum(p["elements"] for p in parameters),
         "arrays": rows,

@@ -31,11 +31,12 @@ from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
 
-__all__ = ["LAYERS", "LAYER_PRIMES", "SMALL", "LayerExample"]
+__all__ = ["LAYERS", "LAYER_PRIMES", "OTHER_PRIMES", "SMALL", "LayerExample"]
 
 Sizes = Mapping[str, int]
 SMALL = {"B": 1, "T": 3, "C": 4, "H": 2, "D": 2, "F": 3, "R": 2, "V": 5}
 LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "R": 7, "V": 31}  # C = H·D
+OTHER_PRIMES = {"B": 3, "T": 41, "C": 851, "H": 23, "D": 37, "F": 43, "R": 5, "V": 47}  # the same
 
 
 @dataclass

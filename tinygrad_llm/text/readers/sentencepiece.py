@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...files.paths import local_path
 from ...files.untrusted import translated
 from ..pipeline import PipelineTokenizer
 from ..stages.part import MOST_TOKENS, TokenizerError
@@ -33,7 +34,7 @@ def read_sentencepiece(path: str | Path) -> PipelineTokenizer:
 
     Raises: OSError; ValueError if the file is damaged, or of a kind other than BPE and Unigram.
     """
-    path = Path(path)
+    path = local_path(path)
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: too large for a tokenizer.model")

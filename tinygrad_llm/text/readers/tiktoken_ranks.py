@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...files.paths import local_path
 from ...files.untrusted import describe
 from ..letters import letter_of_byte, spell
 from ..pipeline import PipelineTokenizer
@@ -50,7 +51,7 @@ def read_tiktoken(
         default Llama 3's, for a file of its 128,000 ranks
     Raises: OSError; ValueError if the file is damaged, or not Llama 3's and no pattern is passed.
     """
-    path = Path(path)
+    path = local_path(path)
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: too large for a file of ranks")

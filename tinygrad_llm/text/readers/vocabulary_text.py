@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.json_files import read_json_object
+from ...files.paths import local_path
 from ..pipeline import PipelineTokenizer
 from ..stages.written import read_config, read_names
 
@@ -23,7 +24,7 @@ def read_vocab_txt(path: str | Path) -> PipelineTokenizer:
     the special tokens.
     Raises: OSError; ValueError if the file is damaged.
     """
-    path = Path(path)
+    path = local_path(path)
     lines = _lines(path)
     vocabulary: dict[str, int] = {}
     for i, line in enumerate(lines):

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formats.gguf import GGUFFile, Kind
+from ..formats.pages import drop_pages
 from .gguf_config import (
     config_of,
     head_dim_of,
@@ -246,6 +247,11 @@ class GGUFSource:
         rows = self.file.raw(place.name, place.expert).reshape(shape[0], -1)
         heads = _heads(arch, name, self.config)
         return (rows if heads is None else half_split(rows, self._checked(rows, heads, name))), kind
+
+    def drop(self, name: str) -> None:
+        """Let the pages of a weight go that has been read."""
+        place = self._places[name]
+        drop_pages(self.file.raw(place.name, place.expert))
 
     def _checked(self, rows: np.ndarray, heads: int, name: str) -> int:
         """Raises: ValueError if the rows cannot be split into heads."""

@@ -2,6 +2,7 @@
 
 matrix.py   what they share: products in tiles     blocks.py   int8, q8_0, q4_0, q4_1, GGUF's others
 nf4.py      QLoRA's numbers                        stacked.py  rows of several formats
+stored.py   a matrix as arrays and a description, for files
 """
 
 from __future__ import annotations
@@ -16,8 +17,19 @@ from .blocks import Blocks4, Blocks8, GGUFRows, Int8Rows
 from .matrix import QuantizedMatrix
 from .nf4 import NF4
 from .stacked import Stacked
+from .stored import described, restored
 
-__all__ = ["FORMATS", "QuantizedMatrix", "check_format", "fits", "from_gguf", "quantize", "stack"]
+__all__ = [
+    "FORMATS",
+    "QuantizedMatrix",
+    "check_format",
+    "described",
+    "fits",
+    "from_gguf",
+    "quantize",
+    "restored",
+    "stack",
+]
 
 FORMATS: dict[str, tuple[int, Callable[[Any], QuantizedMatrix]]] = {  # name: (block, function)
     "int8": (1, Int8Rows.of),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....files.atomic import atomic_write
+from ....files.paths import local_path
 from ....files.untrusted import describe
 from .encode import WRITABLE, encode
 from .kinds import KINDS
@@ -46,7 +47,7 @@ def write(
     Raises: ValueError for a value or format that cannot be written, rows that do not fill blocks,
     or a tensor whose shape is not the one promised; OSError if the disk refuses.
     """
-    path = Path(path)
+    path = local_path(path)
     entries = {key: value for key, value in metadata.items() if key != "general.alignment"}
     header = [MAGIC, pack("<IQQ", 3, len(tensors), len(entries))]
     for key, value in entries.items():
