@@ -274,9 +274,16 @@ BAD = [
     (["generate", "--repetition-penalty", "0"], "--repetition-penalty must be .* above 0, got 0"),
     (["generate", "--stop", ""], "--stop must be texts of at least one character, got ''"),
     (["generate", "--seed", "-1"], "--seed must be 0 or more"),
+<<<<<<< HEAD
     (["generate", "--samples", "-2"], "--samples must be between 1 and 10,000, got -2"),
     (["generate", "--samples", "2147483648"], "--samples must be between 1 and 10,000"),
     (["study", "exp", "--width", "1" + "0" * 400], "--width must be between 1 and 10,000"),
+=======
+    (["generate", "--draft-tokens", "0"], "--draft-tokens must be at least 1"),
+    (["generate", "--draft-tokens", "3"], "--draft-tokens needs --draft lookup"),
+    (["generate", "--prefill-chunk", "0"], "--prefill-chunk must be at least 1"),
+    (["generate", "--samples", "-2"], "--samples must be at least 1"),
+>>>>>>> h-spec
     (["generate", "--prompt", ""], "--prompt must be at least one character"),
     (["tokenize"], "give one of TEXT, --file, --decode and --train, got none"),
     (["tokenize", "a", "--file", "b"], "got TEXT and --file"),
@@ -534,6 +541,18 @@ def test_generate_filters_penalises_and_stops(cli, trained, monkeypatch):
     assert (code, err) == (0, "")
     first = min((text.index(stop) + len(stop), text.index(stop)) for stop in stops)[1]
     assert out == "Line 7: " + text[:first] + "\n"
+
+
+def test_generate_with_drafts_writes_the_same_greedy_text(cli, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    greedy = ["generate", "runs/a", "--prompt", "Line 7: ", "--tokens", 12, "--temperature", 0]
+    expected = cli(*greedy)[1]
+    for draft in ("lookup", "runs/a"):
+        code, out, err = cli(*greedy, "--draft", draft, "--draft-tokens", 3, "--prefill-chunk", 2)
+        assert (code, out) == (0, expected), err
+        assert re.search(r"^drafts: \d+ of \d+ drafted tokens accepted, .* calls of", err), err
+    code, _, err = cli(*greedy, "--draft", "nowhere")
+    assert code != 0 and "nowhere does not exist" in err
 
 
 def test_tokenize_shows_saves_and_reverses(cli, trained):

@@ -32,6 +32,7 @@ Examples:
   tinygrad-llm generate --temperature 0                  always the likeliest token
   tinygrad-llm generate --top-p 0.9 --samples 3 --seed 7
   tinygrad-llm generate --min-p 0.05 --repetition-penalty 1.1 --stop "."
+  tinygrad-llm generate --draft lookup --draft-tokens 3  faster for texts that repeat themselves
   tinygrad-llm generate smollm2-135m-instruct --chat --prompt "What is the capital of France?"
 """
 
@@ -100,18 +101,27 @@ def generate(
     samples: int = typer.Option(1, help="Texts to write."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
     chat: bool = typer.Option(False, "--chat", help="Answer the prompt, by the chat template."),
+    draft: str | None = typer.Option(
+        None, help="lookup, or a smaller model: drafts tokens that the model verifies together."
+    ),
+    draft_tokens: int | None = typer.Option(None, help="With --draft: tokens per draft (4)."),
+    prefill_chunk: int | None = typer.Option(None, help="Tokens of the prompt at a time."),
     **sampling: Any,
 ) -> None:
     """Print texts of a model as they are written.
 
-    Raises: BadValue if the checkpoint holds no tokenizer or is a classifier, or an option is out of
-    range.
+    Raises: BadValue if the checkpoint holds no tokenizer or is a classifier, an option is out of
+    range, or the draft model does not fit.
     """
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("samples", 1 <= samples <= 10_000, "between 1 and 10,000", samples)
     seed = sampling["seed"]
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     must_be("prompt", prompt != "", "at least one character", "nothing")
+    for name, value in {"draft-tokens": draft_tokens, "prefill-chunk": prefill_chunk}.items():
+        must_be(name, value is None or value >= 1, "at least 1", value)
+    if draft is None and draft_tokens is not None:
+        raise BadValue("--draft-tokens needs --draft lookup, or --draft and a model")
     options = _sampling(sampling)
     check_device(device)
     from ..generation import stream_text
@@ -120,18 +130,48 @@ def generate(
     model.to(device)
     with blame("--prompt", ValueError):
         ids = _prompt_ids(tokenizer, prompt, chat)
+    drafts = _drafts(draft, draft_tokens, device, tokenizer, prompt)
     ends = _ends(model, tokenizer)
     first = _random_seed() if seed is None else seed
     for number in range(samples):
         if samples > 1:
             print(f"--- sample {number + 1} (--seed {first + number})")
         _show("" if chat else prompt)
-        for piece in stream_text(
-            model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
-            stop_tokens=ends,
-        ):  # fmt: skip
+        with blame("--draft", ValueError):
+            pieces = stream_text(
+                model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
+                stop_tokens=ends, prefill_chunk=prefill_chunk, **drafts,
+            )  # fmt: skip
+        for piece in pieces:
             _show(piece)
         _show("\n")
+    if drafts:
+        print(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
+
+
+def _drafts(
+    draft: str | None, draft_tokens: int | None, device: str, tokenizer: Any, prompt: str
+) -> dict[str, Any]:
+    """The keywords of stream_text for --draft.
+
+    Raises: BadValue if there is no such model, or its tokenizer cuts the prompt otherwise.
+    """
+    from ..generation import DraftStatistics
+
+    if draft is None:
+        return {}
+    options: dict[str, Any] = {"draft": draft, "draft_statistics": DraftStatistics()}
+    if draft_tokens is not None:
+        options["draft_tokens"] = draft_tokens
+    if draft != "lookup":
+        options["draft"], other = _read(draft)
+        options["draft"].to(device)
+        with blame("--draft", ValueError):
+            if _prompt_ids(other, prompt, False) != _prompt_ids(tokenizer, prompt, False):
+                raise ValueError(
+                    f"{draft} has another tokenizer than the model: they must have the same"
+                )
+    return options
 
 
 def _read(name: str | None) -> tuple[Any, Any]:

@@ -1,12 +1,14 @@
-"""Text from a language model: greedy, drawn, by beam search; in whole or as a stream."""
+"""Text from a language model: greedy, drawn, by beams, with drafts; in whole or as a stream."""
 
 from .decode import Generated, generate, generate_steps, stream_text
-from .options import Beams, Sampling
+from .options import Beams, Drafts, DraftStatistics, Sampling
 from .sampling import min_p_filter, next_token, repetition_filter, top_k_filter, top_p_filter
 from .streams import TextStream
 
 __all__ = [
     "Beams",
+    "DraftStatistics",
+    "Drafts",
     "Generated",
     "Sampling",
     "TextStream",

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.from_data import tensor
-from ..functions.sampling import multinomial
 from ..functions.shape.join import cat
 from ..functions.softmax import log_softmax
 from ..models.base import LanguageModel, Model
@@ -24,10 +23,11 @@ from ..random import Generator
 from ..tensor import Tensor
 from ..tensor.dtypes import int64
 from .beams import beam_search
-from .logits import NextLogits, check_logits
-from .options import Beams, Sampling, integer, options_of
+from .logits import NextLogits
+from .options import Beams, Drafts, Sampling, integer, options_of
 from .prompts import Prompts, prompts_of
-from .sampling import in_float32, probabilities_of, repetition_filter
+from .sampling import chosen, in_float32
+from .speculative import check_draft, speculative_tokens
 from .streams import TextStream
 
 __all__ = ["Generated", "generate", "generate_steps", "stream_text"]
@@ -67,6 +67,8 @@ def generate(
                     seed. By default greedy, and no token stops.
     num_beams, length_penalty, early_stopping   keywords for beam search; see `Beams`. It draws
                     nothing, so it goes with repetition_penalty, stop_tokens and stop_strings only.
+    draft, draft_tokens, draft_ngram, draft_statistics   keywords for speculative decoding of one
+                    prompt, draft="lookup" or a model; see `Drafts` and generation/speculative.py.
     tokenizer       needed for stop_strings.
     generator       where random numbers come from; else sampling.seed, else the default generator.
     use_cache       use the model's KV cache if it has one: the same tokens, faster.
@@ -166,6 +168,7 @@ class _Task:
     max_new_tokens: int
     sampling: Sampling
     beams: Beams
+    drafts: Drafts
     tokenizer: Any
     generators: list[Generator | None]
 
@@ -183,7 +186,7 @@ def _task(
         raise TypeError(f"a {type(model).__name__} writes no text: pass a language model")
     prompts = prompts_of(idx, model)
     max_new_tokens = integer("max_new_tokens", max_new_tokens, 0)
-    sampling, beams = options_of(sampling, options, function)
+    sampling, beams, drafts = options_of(sampling, options, function)
     if sampling.seed is not None and generator is not None:
         raise ValueError("pass a seed or a generator, not both")
     if sampling.stop_strings:
@@ -207,7 +210,9 @@ def _task(
         generators = [Generator().manual_seed(seed) for seed in sampling.seed]
     elif sampling.seed is not None:
         generators = [Generator().manual_seed(sampling.seed)]
-    return _Task(prompts, max_new_tokens, sampling, beams, tokenizer, generators)
+    if drafts.draft is not None:
+        check_draft(drafts.draft, model, prompts, beams)
+    return _Task(prompts, max_new_tokens, sampling, beams, drafts, tokenizer, generators)
 
 
 def _refuse_beams(beams: Beams) -> None:
@@ -225,15 +230,14 @@ class Step(NamedTuple):
 
 
 def _steps(task: _Task, next_logits: NextLogits, with_logprobs: bool) -> Iterator[Step]:
-    idx, sampling = task.prompts.ids, task.sampling
-    B = idx.shape[0]
+    sampling, B = task.sampling, task.prompts.ids.shape[0]
     ends = _Ends(task, B) if sampling.stop_tokens or sampling.stop_strings else None
     is_text = [True] * B
+    tokens = _tokens(task, next_logits)
     for _ in range(task.max_new_tokens):
         with no_grad():  # only within a step: between steps the caller's code runs
-            logits = next_logits(idx)  # (B, V)
-            ids = token = _choose(logits, idx, sampling, task.generators)  # (B, 1)
-            logprobs = None
+            logits, token = next(tokens)  # (B, V), (B, 1)
+            ids, logprobs = token, None
             if with_logprobs:
                 logprobs = log_softmax(in_float32(logits), dim=-1)  # (B, V)
                 logprobs = logprobs.gather(1, token)[:, 0]  # (B, V) -> (B)
@@ -244,27 +248,25 @@ def _steps(task: _Task, next_logits: NextLogits, with_logprobs: bool) -> Iterato
                     return
                 if logprobs is not None and any(done):
                     logprobs = logprobs.masked_fill(tensor(done, device=token.device), 0.0)
-            idx = cat([idx, token], 1)  # (B, T + 1)
         yield Step(ids[:, 0], logprobs, is_text)
         if ends is not None and ends.all_done:
             return
 
 
-def _choose(
-    logits: Tensor, idx: Tensor, sampling: Sampling, generators: list[Generator | None]
-) -> Tensor:
-    """The next token of each row: logits (B, V), idx (B, T) -> (B, 1)."""
-    if sampling.repetition_penalty != 1.0:
-        logits = repetition_filter(logits, idx, sampling.repetition_penalty)
-    s = sampling
-    largest = check_logits(logits, drawn=s.draws)
-    if not s.draws:
-        return logits.argmax(-1, keepdim=True)
-    p = probabilities_of(logits, largest, s.temperature, s.top_k, s.top_p, s.min_p)  # (B, V)
-    if len(generators) == 1:
-        return multinomial(p, 1, generator=generators[0])
-    rows = zip(p.split(1), generators, strict=True)  # (1, V) each
-    return cat([multinomial(row, 1, generator=generator) for row, generator in rows])  # (B, 1)
+def _tokens(task: _Task, next_logits: NextLogits) -> Iterator[tuple[Tensor, Tensor]]:
+    """The model's logits (B, V) and the token (B, 1) chosen by them, one step after the other."""
+    idx, sampling = task.prompts.ids, task.sampling
+    if task.drafts.draft is not None:
+        yield from speculative_tokens(
+            next_logits, task.prompts, task.max_new_tokens, sampling, task.drafts,
+            task.generators[0],
+        )  # fmt: skip
+        return
+    while True:
+        logits = next_logits(idx)  # (B, V)
+        token = chosen(logits, idx, sampling, task.generators)  # (B, 1)
+        yield logits, token
+        idx = cat([idx, token], 1)  # (B, T + 1)
 
 
 class _Ends:

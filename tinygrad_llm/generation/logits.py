@@ -59,6 +59,28 @@ class NextLogits:
         with evaluation(self.model):
             return self._last(idx)
 
+    def after_each(self, idx: Tensor, n: int) -> Tensor:
+        """The logits (B, n, V) after each of the last n tokens of idx (B, T), in one call.
+
+        The text must fit in context_length. With a cache, at most the last n tokens may be new, as
+        they are when the text without them has been through the model, or without all but one.
+        """
+        with evaluation(self.model):
+            if self._cache is None:
+                return self.model(idx)[:, -n:]  # (B, T, V) -> (B, n, V)
+            return self.model(idx[:, len(self._cache) :], cache=self._cache)  # (B, n, V)
+
+    def go_back(self, length: int) -> None:
+        """Forget all tokens of the cache except the first `length`, or all where it cannot.
+
+        A window may have dropped tokens that are needed: then the next call computes the text
+        again, as for a new prompt.
+        """
+        cache = self._cache
+        if cache is not None and length < len(cache):
+            possible = all(layer.can_truncate(length) for layer in cache.layers)
+            cache.truncate(length if possible else 0)
+
     def _last(self, idx: Tensor) -> Tensor:
         T, padding = idx.shape[1], self.padding
         if self._cache is not None and (self.context_length is None or T <= self.context_length):

@@ -1,4 +1,4 @@
-"""What can be asked of generation: how a token is chosen, when a text ends, and how beams search.
+"""What can be asked of generation: how a token is chosen, when a text ends, beams, and drafts.
 
 The one definition of these options, with their checks. `generate` takes them as a `Sampling`, or as
 keywords, from which it builds one.
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Beams", "Sampling", "integer", "options_of"]
+from ..models.base import LanguageModel
+
+__all__ = ["Beams", "DraftStatistics", "Drafts", "Sampling", "integer", "options_of"]
 
 
 @dataclass(frozen=True)
@@ -107,28 +109,92 @@ class Beams:
             )
 
 
-def options_of(sampling: Any, keywords: Mapping[str, Any], function: str) -> tuple[Sampling, Beams]:
+@dataclass
+class DraftStatistics:
+    """What became of the drafts of a text; generation counts here while it writes.
+
+    calls     calls of the model, the one for the prompt included
+    drafts    calls that verified at least one drafted token
+    proposed  drafted tokens
+    accepted  those of them that the model accepted
+    """
+
+    calls: int = 0
+    drafts: int = 0
+    proposed: int = 0
+    accepted: int = 0
+
+    @property
+    def accepted_per_draft(self) -> float:
+        """The mean number of accepted tokens in a draft; 0 without drafts."""
+        return self.accepted / self.drafts if self.drafts else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accepted} of {self.proposed} drafted tokens accepted, "
+            f"{self.accepted_per_draft:.2f} per draft; {self.calls} calls of the model"
+        )
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Speculative decoding: several tokens are drafted, and the model verifies them in one call.
+
+    draft             None: one token per call. "lookup": what followed the last tokens where they
+                      occurred before in the text. A LanguageModel, smaller and with the same
+                      vocabulary: what it writes.
+    draft_tokens      the most tokens of a draft.
+    draft_ngram       for "lookup": the most last tokens that are searched for.
+    draft_statistics  a DraftStatistics, which counts while the text is written.
+
+    Raises: ValueError or TypeError, which names the wrong value.
+    """
+
+    draft: Any = None
+    draft_tokens: int = 4
+    draft_ngram: int = 3
+    draft_statistics: DraftStatistics | None = None
+
+    def __post_init__(self) -> None:
+        draft, counts = self.draft, self.draft_statistics
+        if isinstance(draft, str) and draft != "lookup":
+            raise ValueError(f'draft must be "lookup" or a language model, got {draft!r:.60}')
+        if not (draft is None or isinstance(draft, str | LanguageModel)):
+            raise TypeError(f'draft must be "lookup" or a language model, got {draft!r:.60}')
+        for name in ("draft_tokens", "draft_ngram"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1, ValueError))
+        if not (counts is None or isinstance(counts, DraftStatistics)):
+            raise TypeError(f"draft_statistics must be a DraftStatistics, got {counts!r:.60}")
+
+
+def options_of(
+    sampling: Any, keywords: Mapping[str, Any], function: str
+) -> tuple[Sampling, Beams, Drafts]:
     """The options of a call: those of `sampling`, with the keywords in their place.
 
     sampling: a Sampling, or None for the defaults; function: its name, for the error
     Raises: TypeError for a keyword that is not an option, or a `sampling` of another type; else as
-    Sampling and Beams do.
+    Sampling, Beams and Drafts do.
     """
     if sampling is None:
         sampling = Sampling()
     elif not isinstance(sampling, Sampling):
         raise TypeError(f"sampling must be a Sampling, got {sampling!r:.60}")
-    of_sampling, of_beams = ({f.name for f in dataclasses.fields(c)} for c in (Sampling, Beams))
+    kinds = (Sampling, Beams, Drafts)
+    fields = [{f.name for f in dataclasses.fields(kind)} for kind in kinds]
+    known = sorted(set().union(*fields))
     for name in keywords:
-        if name not in of_sampling | of_beams:
+        if name not in known:
             import difflib  # here, because its import is slow and rarely needed
 
-            close = difflib.get_close_matches(name, sorted(of_sampling | of_beams), n=1)
+            close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-    chosen = {name: value for name, value in keywords.items() if name in of_sampling}
-    beams = Beams(**{name: value for name, value in keywords.items() if name in of_beams})
-    return (dataclasses.replace(sampling, **chosen) if chosen else sampling), beams
+    chosen, of_beams, of_drafts = (
+        {name: value for name, value in keywords.items() if name in names} for names in fields
+    )
+    sampling = dataclasses.replace(sampling, **chosen) if chosen else sampling
+    return sampling, Beams(**of_beams), Drafts(**of_drafts)
 
 
 # ---------------------------------------------------------------------------- numbers at the door

@@ -10,9 +10,12 @@ from ..functions.creation.filled import zeros_like
 from ..functions.order import sort, topk
 from ..functions.sampling import multinomial
 from ..functions.selection import where
+from ..functions.shape.join import cat
 from ..functions.softmax import softmax
 from ..random import Generator
 from ..tensor import Tensor
+from .logits import check_logits
+from .options import Sampling
 
 __all__ = ["min_p_filter", "next_token", "repetition_filter", "top_k_filter", "top_p_filter"]
 
@@ -82,6 +85,49 @@ def next_token(
         logits, logits.amax(-1).tolist(), temperature, top_k, top_p, min_p
     )
     return multinomial(probabilities, 1, generator=generator)  # (B, 1)
+
+
+def chosen(
+    logits: Tensor, idx: Tensor, sampling: Sampling, generators: Sequence[Generator | None]
+) -> Tensor:
+    """The next token of each row, as `sampling` asks: logits (B, V), idx (B, T) -> (B, 1).
+
+    generators: one for the batch, or one per row
+    Raises: RuntimeError if no token can be chosen (see check_logits).
+    """
+    if not sampling.draws:
+        return likeliest(logits, idx, sampling)
+    p = distribution(logits, idx, sampling)  # (B, V)
+    if len(generators) == 1:
+        return multinomial(p, 1, generator=generators[0])  # (B, 1)
+    rows = zip(p.split(1), generators, strict=True)  # (1, V) each
+    return cat([multinomial(row, 1, generator=generator) for row, generator in rows])  # (B, 1)
+
+
+def likeliest(logits: Tensor, idx: Tensor, sampling: Sampling) -> Tensor:
+    """The greedy choice after the penalty: logits (B, V), idx (B, T) -> (B, 1).
+
+    Raises: RuntimeError if a logit is NaN.
+    """
+    logits = _penalised(logits, idx, sampling)
+    check_logits(logits)
+    return logits.argmax(-1, keepdim=True)  # (B, 1)
+
+
+def distribution(logits: Tensor, idx: Tensor, sampling: Sampling) -> Tensor:
+    """The probabilities after penalty, temperature and filters: (B, V), idx (B, T) -> (B, V).
+
+    Raises: RuntimeError if nothing can be drawn from a row (see check_logits).
+    """
+    s, logits = sampling, _penalised(logits, idx, sampling)
+    largest = check_logits(logits, drawn=True)
+    return probabilities_of(logits, largest, s.temperature, s.top_k, s.top_p, s.min_p)  # (B, V)
+
+
+def _penalised(logits: Tensor, idx: Tensor, sampling: Sampling) -> Tensor:
+    if sampling.repetition_penalty == 1.0:
+        return logits
+    return repetition_filter(logits, idx, sampling.repetition_penalty)
 
 
 def probabilities_of(
