@@ -274,16 +274,12 @@ BAD = [
     (["generate", "--repetition-penalty", "0"], "--repetition-penalty must be .* above 0, got 0"),
     (["generate", "--stop", ""], "--stop must be texts of at least one character, got ''"),
     (["generate", "--seed", "-1"], "--seed must be 0 or more"),
-<<<<<<< HEAD
     (["generate", "--samples", "-2"], "--samples must be between 1 and 10,000, got -2"),
     (["generate", "--samples", "2147483648"], "--samples must be between 1 and 10,000"),
     (["study", "exp", "--width", "1" + "0" * 400], "--width must be between 1 and 10,000"),
-=======
     (["generate", "--draft-tokens", "0"], "--draft-tokens must be at least 1"),
     (["generate", "--draft-tokens", "3"], "--draft-tokens needs --draft lookup"),
     (["generate", "--prefill-chunk", "0"], "--prefill-chunk must be at least 1"),
-    (["generate", "--samples", "-2"], "--samples must be at least 1"),
->>>>>>> h-spec
     (["generate", "--prompt", ""], "--prompt must be at least one character"),
     (["tokenize"], "give one of TEXT, --file, --decode and --train, got none"),
     (["tokenize", "a", "--file", "b"], "got TEXT and --file"),
