@@ -1,7 +1,7 @@
 """SmolLM2 in each format: bytes, error, perplexity, tokens/s; and other programs beside it.
 
     python -m benchmarks formats
-    python -m benchmarks formats --tokens 256 --new 64 --others    the numbers of FORMATS.md
+    python -m benchmarks formats --tokens 256 --new 64 --others    the numbers of SPEED.md
 
 Every format is measured in a new process. `error` is the relative error of all matrices,
 |W - W'| / |W| with W the file's. `perplexity` is that of the-verdict.txt, exp of the mean loss in

@@ -372,7 +372,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*CLASSIFY, "--out", "runs/classes"], "runs/classes holds a run already"),
         (["ask", "runs/base", "x"], "was not fine-tuned: tinygrad-llm generate runs/base"),
         (["ask", "runs/none", "x"], "runs/none does not exist"),
-        (["ask", "runs/tuned", "x", "--tokens", 0], "--tokens must be at least 1"),
+        (["ask", "runs/tuned", "x", "--tokens", 0], "--tokens must be between 1 and 1,000,000"),
         (["ask", "runs/tuned", "x" * 500], "leaves no room in the context of 160"),
     ],
 )  # fmt: skip

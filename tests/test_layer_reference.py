@@ -31,7 +31,10 @@ IDS = [f"{call.layer}-{n}" for n, call in enumerate(CALLS)]
 
 
 def public_layers():
-    """The classes and the loss that layers/ offers; a Protocol only says what others do."""
+    """The classes and the loss that layers/ offers; a Protocol only says what others do.
+
+    A named tuple carries arrays from one function to another.
+    """
     names = {"head_loss"}
     prefix = layers_package.__name__ + "."
     for info in pkgutil.walk_packages(layers_package.__path__, prefix):
@@ -39,7 +42,8 @@ def public_layers():
         for name in getattr(module, "__all__", ()):
             kind = getattr(module, name)
             if inspect.isclass(kind) and not getattr(kind, "_is_protocol", False):
-                names.add(name)
+                if not issubclass(kind, tuple):
+                    names.add(name)
     return names
 
 

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CpuTwins", "GpuTwins", "cpu_op", "cpu_twins", "large", "switch", "twins"]
+__all__ = [
+    "CpuTwins",
+    "GpuTwins",
+    "cpu_op",
+    "cpu_twins",
+    "large",
+    "switch",
+    "twins",
+    "without_loops",
+]
 
 
 class GpuTwins:
@@ -112,6 +122,16 @@ class large:
 def switch(on: bool, least: int = LEAST) -> None:
     """Turn the compiled loops on, for arrays of `least` numbers and more, or off."""
     large.least = least if on and large.missing is None else NEVER
+
+
+@contextmanager
+def without_loops() -> Iterator[None]:
+    """Within it the definitions in NumPy run, for those who show or measure what these do."""
+    before, large.least = large.least, NEVER
+    try:
+        yield
+    finally:
+        large.least = before
 
 
 def cpu_twins(array: Any) -> CpuTwins | None:

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from ... import random
+from ...arrays.twins import without_loops
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
 from ...nn.module import Module
@@ -125,7 +126,7 @@ def _memory(example: LayerExample) -> dict[str, Any]:
     module = example.make(LAYER_PRIMES)
     inputs = _leaves(example, example.arguments(LAYER_PRIMES, "float32"))
     watch = OneOp()
-    with enable_grad(), watch:
+    with enable_grad(), without_loops(), watch:
         example.run(module, *inputs)
     parameters = []
     sums: dict[int, str] = {}

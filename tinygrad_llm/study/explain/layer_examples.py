@@ -120,6 +120,10 @@ layer(
     call_text="module(torch.cat([x, y], -1))",
 )
 layer(nn.Softmax, lambda s: nn.Softmax(dim=-1))
+# no example has a number at these corners
+layer(nn.Threshold, lambda s: nn.Threshold(0.45, 0.25))
+layer(nn.Hardshrink, lambda s: nn.Hardshrink(0.45))
+layer(nn.Softshrink, lambda s: nn.Softshrink(0.45))
 layer(nn.Softmin, lambda s: nn.Softmin(dim=-1))
 layer(nn.Unflatten, lambda s: nn.Unflatten(-1, (s["C"], 1)))
 layer(nn.LogSoftmax, lambda s: nn.LogSoftmax(dim=-1))
