@@ -260,7 +260,7 @@ BAD = [
     (["pretrain", "--config", "unknown.json"], "no option emb_dims .did you mean emb_dim"),
     (["pretrain", "--config", "wrong.toml"], "batch_size should be a whole number, got 'big'"),
     (["pretrain", "--config", "list.json"], "list.json should hold names and values"),
-    (["pretrain", "--config", "bad.json"], "--n-layers must be at least 1, got 0"),
+    (["pretrain", "--config", "bad.json"], "--n-layers must be between 1 and 256, got 0"),
     (["pretrain", "--resume", "nowhere"], "nowhere does not exist"),
     (["pretrain", "--resume", "."], "holds no checkpoint"),
     (["generate"], "there is no trained model in .*pretrain"),

@@ -18,6 +18,7 @@ from .options import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE_BELOW_1,
+    UP_TO_256,
     OptimizerOptions,
     OptionError,
     TrainingOptions,
@@ -58,7 +59,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     context_length: int = option(128, "Tokens the model sees.", AT_LEAST_1, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")
     n_heads: int = option(6, "Attention heads.", AT_LEAST_1, "model")
-    n_layers: int = option(4, "Transformer blocks.", AT_LEAST_1, "model")
+    n_layers: int = option(4, "Transformer blocks.", UP_TO_256, "model")
     drop_rate: float = option(0.1, "Dropout.", SHARE_BELOW_1, "model")
     qkv_bias: bool = option(False, "A bias for queries, keys and values.", None, "model")
     tie_weights: bool = option(True, "The output layer is the embedding.", None, "model")
