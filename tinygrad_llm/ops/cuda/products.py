@@ -162,6 +162,8 @@ class CudaMixedLinear(_CudaLinear):
     to bfloat16 in between. Saves x and W in bfloat16.
     """
 
+    in_float32 = False  # it takes bfloat16 as it is
+
     def forward(self, x, w, b=None):
         self.dtypes = x.dtype, w.dtype
         x, w = (a if a.dtype == BF16 else narrowed(a) for a in (x, w))
