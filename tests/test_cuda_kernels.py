@@ -16,7 +16,7 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
-from tinygrad_llm.ops.cuda import launch
+from tinygrad_llm.ops.cuda import launch, products
 from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -28,6 +28,11 @@ def test_every_twin_stands_for_an_op():
     for op, twin in kernels.TWINS.items():
         assert issubclass(twin, op) and twin.name == op.name and op in engine.OPS.values()
     assert set(kernels.NARROW) <= set(kernels.TWINS)
+
+
+def test_the_linear_of_autocast_takes_bfloat16_as_it_is():
+    """Else the engine would widen x and W, and a GPU would multiply in float32."""
+    assert not products.CudaMixedLinear.in_float32
 
 
 def test_kernel_files_are_in_the_package():

@@ -472,9 +472,3 @@ def test_without_numba_the_op_runs_in_silence(version, tmp_path):
     output = program(code).split("\n")
     assert output[1] == "False norm" or output[1] == "True norm"
     assert output[2].startswith("False Numba")
-
-
-def test_the_linear_of_autocast_takes_bfloat16_as_it_is():
-    """Else the engine would widen x and W, and a GPU would multiply in float32."""
-    products = pytest.importorskip("tinygrad_llm.ops.cuda.products")
-    assert not products.CudaMixedLinear.in_float32

@@ -67,8 +67,6 @@ class CpuTwins:
     """
 
     ops: dict[type, Any]  # an op's class -> the subclass with compiled loops, with its `takes`
-    takes_rows: Callable[[Any], bool] | None = None
-    sum_rows: Callable[[Any], Any] | None = None  # (N, C) -> (C)
     takes_scatter: Callable[[Any, Any, Any], bool] | None = None
     scatter_add_rows: Callable[[Any, Any, Any], None] | None = None  # out[ids[i]] += rows[i]
     takes_update: Callable[..., bool] | None = None  # an optimizer's: p, g and its state's arrays
@@ -77,9 +75,6 @@ class CpuTwins:
     sgd: Callable[..., None] | None = None
     rmsprop: Callable[..., None] | None = None
     adagrad: Callable[..., None] | None = None
-    takes_norm: Callable[[Sequence[Any]], bool] | None = None
-    gradient_norm: Callable[[Sequence[Any]], Any] | None = None
-    clip_by_norm: Callable[[Sequence[Any], Any, float], None] | None = None
     decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
     draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
     normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers

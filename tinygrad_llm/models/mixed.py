@@ -9,9 +9,28 @@ from ..layers.rotary import Rotary
 from .config import choices, integer, optional, positive
 from .decoder import DecoderConfig
 
-__all__ = ["FULL", "LINEAR", "SLIDING", "AlternatingConfig", "SlidingConfig"]
+__all__ = [
+    "FULL",
+    "LINEAR",
+    "SLIDING",
+    "AlternatingConfig",
+    "SlidingConfig",
+    "check_one_type_for_each_block",
+]
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
+
+def check_one_type_for_each_block(config: DecoderConfig, types: tuple[str, ...]) -> None:
+    """Check that layer_types names the kind of each block.
+
+    Raises: ValueError if there are more or fewer than n_layers.
+    """
+    if len(types) != config.n_layers:
+        raise ValueError(
+            f"{type(config).__name__}: layer_types must have one type for each of the "
+            f"{config.n_layers} blocks, got {len(types)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,11 +53,7 @@ class AlternatingConfig(DecoderConfig):
         types = self.layer_types
         if types is None:
             return
-        if len(types) != self.n_layers:
-            raise ValueError(
-                f"{type(self).__name__}: layer_types must have one type for each of the "
-                f"{self.n_layers} blocks, got {len(types)}"
-            )
+        check_one_type_for_each_block(self, types)
         if set(types) - {FULL, self.OTHER}:
             raise ValueError(
                 f"{type(self).__name__}: layer_types must be {FULL} or {self.OTHER}, got "

@@ -17,11 +17,9 @@ from ..layers.feed_forward import GatedFeedForward
 from ..layers.rotary import Rotary
 from .config import choices, integer, optional, positive
 from .decoder import Decoder, DecoderConfig
+from .mixed import FULL, SLIDING, check_one_type_for_each_block
 
-__all__ = ["LAYER_TYPES", "PRESETS", "Qwen2", "Qwen2Block", "Qwen2Config", "WindowedConfig"]
-
-LAYER_TYPES = ("full_attention", "sliding_attention")
-
+__all__ = ["PRESETS", "Qwen2", "Qwen2Block", "Qwen2Config", "WindowedConfig"]
 
 _Same = TypeVar("_Same", bound="WindowedConfig")
 
@@ -37,18 +35,16 @@ class WindowedConfig(DecoderConfig):
     """
 
     window: int | None = optional(integer(None))
-    layer_types: tuple[str, ...] | None = optional(choices(LAYER_TYPES, None))
+    layer_types: tuple[str, ...] | None = optional(choices((FULL, SLIDING), None))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         types = self.layer_types
-        if types is not None and len(types) != self.n_layers:
-            raise ValueError(
-                f"{type(self).__name__}: layer_types must have one type for each of the "
-                f"{self.n_layers} blocks, got {len(types)}"
-            )
-        if types is not None and LAYER_TYPES[1] in types and self.window is None:
-            raise ValueError(f"{type(self).__name__}: {LAYER_TYPES[1]} needs a window, got None")
+        if types is None:
+            return
+        check_one_type_for_each_block(self, types)
+        if SLIDING in types and self.window is None:
+            raise ValueError(f"{type(self).__name__}: {SLIDING} needs a window, got None")
 
     def resized(self: _Same, **sizes: Any) -> _Same:
         """See DecoderConfig; all blocks are full unless sizes has layer_types."""
@@ -56,7 +52,7 @@ class WindowedConfig(DecoderConfig):
 
     def window_of(self, i: int) -> int | None:
         """The window of block i; None if it sees all tokens."""
-        sliding = self.layer_types is not None and self.layer_types[i] == LAYER_TYPES[1]
+        sliding = self.layer_types is not None and self.layer_types[i] == SLIDING
         return self.window if sliding else None
 
 
