@@ -143,7 +143,6 @@ def test_the_largest_models_that_people_make_are_fine():
     [
         {"emb_dim": 10**6, "n_heads": 1},
         {"emb_dim": 10**15, "n_heads": 1},
-        {"n_layers": 10**9},
         {"vocab_size": 10**12},
         {"context_length": 10**13},
         {"emb_dim": 6 * 10**900},
@@ -153,6 +152,12 @@ def test_options_that_do_not_fit_the_machine(changes, monkeypatch):
     monkeypatch.setattr(presets, "machine_memory", lambda: 64 << 30)
     with pytest.raises(OptionError, match="GiB in training.* machine has 64 GiB"):
         PretrainOptions(**changes).check()
+
+
+@pytest.mark.parametrize("n_layers", [257, 1000, 10**9, 10**400])
+def test_more_layers_than_any_model_has(n_layers):
+    with pytest.raises(OptionError, match="n_layers must be between 1 and 256"):
+        PretrainOptions(n_layers=n_layers).check()
 
 
 def test_options_that_fit(monkeypatch):
