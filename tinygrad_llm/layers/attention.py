@@ -8,6 +8,7 @@ from typing import Any
 
 from ..arrays.devices import xp_of
 from ..functions.creation.ranges import arange
+from ..functions.selection import where
 from ..nn import functional as F
 from ..nn.linear import Linear
 from ..nn.module import Module
@@ -35,6 +36,9 @@ class Attention(Module):
     qk_norm_flat  True for norms over all heads together, H·D and KV·D channels (Olmo 2 and 3)
     gate          True: σ(a gate computed from x) multiplies what goes into W_o (Qwen3.5)
     rotary        a Rotary that turns queries and keys by their positions, or None
+    position_bias None, or a module that is called with the positions of queries (T) and keys (S)
+                  and returns what is added to the scores, (H, T, S): Alibi, RelativeBias. The
+                  blocks of a model may share one
     window        the most keys that a query sees, its own included; None for all before it
     softcap       c: c·tanh(scores/c) takes the place of the scores
     scale         of the scores, 1/√D if None
@@ -48,22 +52,22 @@ class Attention(Module):
     Raises: ValueError if the numbers do not fit each other.
     Sources: Vaswani et al. (2017), equation 1 and section 3.2.2; grouped queries, Ainslie et al.
     (2023), "GQA"; windows, Beltagy et al. (2020); qk_norm, Henry et al. (2020); gate, Qiu et al.
-    (2025), "Gated Attention for Large Language Models".
+    (2025), "Gated Attention for Large Language Models"; position_bias, Raffel et al. (2019), "T5".
     """
 
     def __init__(
         self, dim: int, n_heads: int, *, n_kv_heads: int | None = None, head_dim: int | None = None,
         bias: bool = True, out_bias: bool | None = None,
         qk_norm: Callable[[int], Module] | None = None, qk_norm_flat: bool = False,
-        gate: bool = False, rotary: Rotary | None = None, window: int | None = None,
-        softcap: float | None = None, scale: float | None = None, causal: bool = True,
-        cross: bool = False, dropout: float = 0.0,
+        gate: bool = False, rotary: Rotary | None = None, position_bias: Module | None = None,
+        window: int | None = None, softcap: float | None = None, scale: float | None = None,
+        causal: bool = True, cross: bool = False, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
         _check(dim, H, KV, head_dim, rotary, window, causal, cross)
-        if gate and cross:
-            raise ValueError("Attention: gate needs self-attention")
+        if cross and (gate or position_bias is not None):
+            raise ValueError("Attention: gate and position_bias need self-attention")
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         D = dim // H if head_dim is None else head_dim
@@ -71,6 +75,7 @@ class Attention(Module):
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
         self.causal, self.cross, self.dropout = causal and not cross, cross, dropout
         self.gate, self.qk_norm_flat = gate, qk_norm_flat
+        self.position_bias = position_bias
         if cross:
             self.q = Linear(dim, H * D, bias=bias)
             self.kv = Linear(dim, 2 * KV * D, bias=bias)
@@ -111,6 +116,8 @@ class Attention(Module):
         B, H, T, D = queries.shape
         if mask is not None and self.window is not None:
             mask = self._with_window(mask, past, T, start)  # (..., T, past + T) -> (..., T, S)
+        if self.position_bias is not None:
+            mask = self._with_bias(queries, mask, past, start)  # (..., T, S) -> (..., H, T, S)
         causal = self.causal and mask is None and T > 1  # one token sees all that are there
         context = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask,
@@ -186,6 +193,23 @@ class Attention(Module):
         if mask.dtype is dtypes.bool_:
             return mask & near
         return mask.masked_fill(~near, float("-inf"))
+
+    def _with_bias(self, queries: Tensor, mask: Tensor | None, past: int, start: int) -> Tensor:
+        """The position bias and the mask (..., T, S), or the causal one if None: (..., H, T, S)."""
+        assert self.position_bias is not None
+        T, device = queries.shape[2], queries.device
+        own, keys = (arange(n, past + T, device=device) for n in (past, start))  # (T), (S)
+        bias = self.position_bias(own, keys, queries.dtype)  # (H, T, S)
+        if mask is None and self.causal:
+            behind = own.unsqueeze(1) - keys  # (T, 1) − (S) -> (T, S)
+            mask = behind >= 0
+            if self.window is not None:
+                mask = mask & (behind < self.window)
+        if mask is None:
+            return bias
+        if mask.dtype is dtypes.bool_:
+            return where(mask, bias, float("-inf"))
+        return bias + mask
 
     def new_cache(self, max_length: int) -> AttentionCache | CrossCache:
         """An empty cache for `forward`, with room for max_length tokens, or for a memory."""

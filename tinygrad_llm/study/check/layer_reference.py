@@ -27,6 +27,12 @@ from .slow_experts import (
     SlowMixtureOfExperts,
     SlowRecurrentCache,
 )
+from .slow_positions import (
+    SlowAlibi,
+    SlowRelativeBias,
+    SlowSinusoidalPositions,
+    bias_twin,
+)
 
 __all__ = ["LAYER_TWINS"]
 
@@ -175,6 +181,14 @@ class SlowAttention:
         cap = self.layer.softcap
         return scores if cap is None else (scores / cap).tanh() * cap
 
+    def biased(self, scores: Tensor, h: int, i: int, keys: list[int]) -> Tensor:
+        """The scores (B, keys) of head h and query i plus the position bias, if there is one."""
+        if self.layer.position_bias is None:
+            return scores
+        twin = bias_twin(self.layer.position_bias)
+        own, others = (wrap(np.array(n)) for n in ([i], keys))
+        return scores + twin(own, others, scores.dtype)[h, 0]  # (H, 1, keys) -> (keys)
+
     def sees(self, i: int, j: int, with_mask: bool) -> bool:
         """Whether token i may look at token j, a mask aside."""
         L = self.layer
@@ -199,7 +213,7 @@ class SlowAttention:
         for i in range(T):
             seen = [j for j in range(S) if self.sees(i, j, mask is not None)]
             scores = (q[:, i : i + 1] * k[:, seen]).sum(-1) * self.scale()  # (B, seen)
-            scores = self.capped(scores)
+            scores = self.biased(self.capped(scores), h, i, seen)
             if mask is not None:
                 own = mask[:, i][:, seen]
                 is_bool = own.numpy().dtype == bool
@@ -447,6 +461,7 @@ class SlowLinearWithLoRA(SlowLoRALayer):
 
 
 LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
+    "Alibi": SlowAlibi,
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
@@ -464,7 +479,9 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "QuantizedEmbedding": SlowQuantizedEmbedding,
     "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,
+    "RelativeBias": SlowRelativeBias,
     "Rotary": SlowRotary,
+    "SinusoidalPositions": SlowSinusoidalPositions,
     "SoftCappedHead": SlowSoftCappedHead,
     "head_loss": SlowHeadLoss,
 }

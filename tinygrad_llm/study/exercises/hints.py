@@ -248,6 +248,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "q of x, kv of memory: torch.chunk(self.kv(memory), 2, dim=-1) are keys and values.",
         "Without is_causal. In a later call take k and v from cache['memory'].",
     ),
+    "sinusoidal_positions": (
+        "torch.arange(0, dim, 2) is 2j: base ** (−2j / C), one for each pair.",
+        "torch.stack([sines, cosines], −1) is (T, C/2, 2); .reshape(T, C) puts them side by side.",
+    ),
+    "position_bias": (
+        "torch.arange(T).unsqueeze(1) − torch.arange(T) is i − j, (T, T); slopes.view(−1, 1, 1).",
+        "Below exact = n_buckets / 2 the distance is the bucket. Above: log(distance/exact) / "
+        "log(max_distance/exact) is the share of the other buckets, rounded down.",
+    ),
     "rotary_positions": (
         "torch.arange(0, dim, 2) is 2j: base ** (−2j / D).",
         "positions.unsqueeze(1) * ω are the angles (T, D/2), which broadcast over B and H.",

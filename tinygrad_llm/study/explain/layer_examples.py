@@ -25,6 +25,7 @@ from ...layers.head import SoftCappedHead
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
@@ -219,6 +220,26 @@ layer(
     call_text="rotary(torch.cat([x, y], -1), positions=torch.arange(T))[0]",
     method="__call__",
 )
+
+
+def _places(x: Tensor) -> Tensor:
+    return wrap(np.arange(x.shape[-2]))
+
+
+layer(
+    SinusoidalPositions,
+    lambda s: SinusoidalPositions(s["C"]),
+    call=lambda module, x: x + module(_places(x), x.dtype),
+    call_text="x + module(torch.arange(T), x.dtype)",
+)
+for bias_kind in (Alibi, RelativeBias):
+    layer(
+        bias_kind,
+        lambda s, bias_kind=bias_kind: bias_kind(s["H"]),
+        "BHTT",
+        call=lambda module, x: x + module(_places(x), _places(x), x.dtype),
+        call_text="x + module(torch.arange(T), torch.arange(T), x.dtype)",
+    )
 
 
 def _with_window(cache: Any, keys: Tensor, values: Tensor) -> Any:
