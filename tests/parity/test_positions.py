@@ -9,7 +9,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
 
-from parity.test_layers import both_dtypes, close, float64_stays  # noqa: E402
 from transformers.models.bloom import modeling_bloom as bloom  # noqa: E402
 from transformers.models.mpt import modeling_mpt as mpt  # noqa: E402
 from transformers.models.t5 import modeling_t5 as t5  # noqa: E402
@@ -17,6 +16,8 @@ from transformers.models.t5 import modeling_t5 as t5  # noqa: E402
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.layers.attention import Attention  # noqa: E402
 from tinygrad_llm.layers.positions import Alibi, RelativeBias  # noqa: E402
+
+from .test_layers import both_dtypes, close, float64_stays  # noqa: E402
 
 B, T, C = 2, 23, 18
 

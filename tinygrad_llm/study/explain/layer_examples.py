@@ -232,10 +232,17 @@ layer(
     call=lambda module, x: x + module(_places(x), x.dtype),
     call_text="x + module(torch.arange(T), x.dtype)",
 )
+
+
+def _bias(kind: Any, sizes: Sizes) -> nn.Module:
+    made: nn.Module = kind(sizes["H"])
+    return made
+
+
 for bias_kind in (Alibi, RelativeBias):
     layer(
         bias_kind,
-        lambda s, bias_kind=bias_kind: bias_kind(s["H"]),
+        partial(_bias, bias_kind),
         "BHTT",
         call=lambda module, x: x + module(_places(x), _places(x), x.dtype),
         call_text="x + module(torch.arange(T), torch.arange(T), x.dtype)",
