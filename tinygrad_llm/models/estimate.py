@@ -14,7 +14,7 @@ channels, H query heads, KV key heads, D head_dim, w window, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -26,17 +26,27 @@ from .base import LanguageModel, matrix_flops_per_token
 from .config import ModelConfig
 from .registry import build_from, families
 
-__all__ = ["BYTES", "COSTS", "Estimate", "LayerCost", "estimate", "find_config", "layer_cost"]
+__all__ = [
+    "BYTES",
+    "COSTS",
+    "Estimate",
+    "LayerCost",
+    "comparison",
+    "estimate",
+    "find_config",
+    "layer_cost",
+]
 
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}  # of a number
 
 
 class LayerCost(NamedTuple):
-    """What one layer that mixes tokens costs, for a text of T tokens.
+    """What one layer that mixes tokens costs, for one text of T tokens.
 
-    what      the layer in words; cache: numbers kept per text, with their formula; scores: forward
-    operations per token that do not come from weights, with their formula
+    what      the layer in words
+    cache     bytes that generation keeps, and their formula; W is the bytes of a number
+    scores    forward operations per token that do not come from weights, and their formula
     """
 
     what: str
@@ -47,37 +57,38 @@ class LayerCost(NamedTuple):
 
 
 # ---------------------------------------------------------------------- a closed form for each kind
-def _attention(m: Any, T: int) -> LayerCost:
+# form(layer, T, W) -> its LayerCost
+def _attention(m: Any, T: int, W: int) -> LayerCost:
     H, KV, D, w = m.n_heads, m.n_kv_heads, m.head_dim, m.window
     seen = T if w is None else min(T, w)
     keys = "T" if w is None else "min(T, w)"
     heads = f"{H} heads of {D}" if KV == H else f"{H} heads of {D}, {KV} of keys"
     return LayerCost(
         f"attention, {heads}" + ("" if w is None else f", window {w:,}"),
-        2 * seen * KV * D, f"2·{keys}·KV·D", 4.0 * H * D * seen, f"4·H·D·{keys}",
+        2 * seen * KV * D * W, f"2·{keys}·KV·D·W", 4.0 * H * D * seen, f"4·H·D·{keys}",
     )  # fmt: skip
 
 
-def _delta_net(m: Any, T: int) -> LayerCost:
+def _delta_net(m: Any, T: int, W: int) -> LayerCost:
+    """Its memory has at least 4 bytes per number; the convolution keeps the last inputs."""
     H, G, D, K, taps = m.n_heads, m.n_key_heads, m.head_dim, m.key_head_dim, m.conv_size
-    channels = 2 * G * K + H * D
     return LayerCost(
-        f"gated DeltaNet, {H} heads, memories of {K} × {D}",
-        H * K * D + (taps - 1) * channels, "H·K·D + (taps − 1)·(2·G·K + H·D)",
-        6.0 * H * K * D, "6·H·K·D",
+        f"gated DeltaNet, {H} heads, memories of {K} x {D}",
+        H * K * D * max(W, 4) + (taps - 1) * (2 * G * K + H * D) * W,
+        "(H·K·D·max(W, 4) + (taps − 1)·(2·G·K + H·D)·W)", 6.0 * H * K * D, "6·H·K·D",
     )  # fmt: skip
 
 
-COSTS: dict[type[Module], Callable[[Any, int], LayerCost]] = {
+COSTS: dict[type[Module], Callable[[Any, int, int], LayerCost]] = {
     Attention: _attention,
     GatedDeltaNet: _delta_net,
 }
 
 
-def layer_cost(layer: Module, context_length: int) -> LayerCost | None:
+def layer_cost(layer: Module, context_length: int, number_bytes: int = 4) -> LayerCost | None:
     """The closed form of a layer for a text of this length; None if it does not mix tokens."""
     form = COSTS.get(type(layer))
-    return None if form is None else form(layer, context_length)
+    return None if form is None else form(layer, context_length, number_bytes)
 
 
 # --------------------------------------------------------------------------------- of a whole model
@@ -134,19 +145,15 @@ class Estimate:
             f"{self.forward_flops / tokens / 1e9:,.3g} GFLOPs per token",
             f"{'training':<12} {round(self.training_flops):>22,} FLOPs   3 x forward",
             "",
-            "layers, cache bytes and FLOPs between tokens:",
+            "layers, their cache, and operations between tokens:",
         ]  # fmt: skip
         for row in self.rows:
             lines.append(f"{row.layers:>6} x {row.what}")
-            lines.append(f"{'':9}cache B·{_product(row.cache_formula)}·bytes: "
-                         f"{row.cache_bytes:,} ({_gigabytes(row.cache_bytes)})")  # fmt: skip
-            lines.append(f"{'':9}forward B·T·{_product(row.scores_formula)}: "
-                         f"{round(row.forward_flops):,}")  # fmt: skip
+            lines.append(f"{'':9}cache B·{row.cache_formula}: "
+                         f"{row.cache_bytes:,} bytes ({_gigabytes(row.cache_bytes)})")  # fmt: skip
+            lines.append(f"{'':9}forward B·T·{row.scores_formula}: "
+                         f"{round(row.forward_flops):,} FLOPs")  # fmt: skip
         return "\n".join(lines)
-
-
-def _product(formula: str) -> str:
-    return f"({formula})" if " + " in formula else formula
 
 
 def _gigabytes(n: int) -> str:
@@ -186,11 +193,11 @@ def _rows(model: LanguageModel, batch: int, T: int, size: int) -> tuple[Row, ...
     """The layers that mix tokens, equal ones together."""
     counted: dict[LayerCost, int] = {}
     for module in model.modules():
-        cost = layer_cost(module, T)
+        cost = layer_cost(module, T, size)
         if cost is not None:
             counted[cost] = counted.get(cost, 0) + 1
     return tuple(
-        Row(n, c.what, c.cache_formula, n * batch * size * c.cache, c.scores_formula,
+        Row(n, c.what, c.cache_formula, n * batch * c.cache, c.scores_formula,
             n * batch * T * c.scores)
         for c, n in counted.items()
     )  # fmt: skip
@@ -212,19 +219,30 @@ def _letters(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
+def comparison(estimates: Mapping[str, Estimate]) -> str:
+    """A table with a line for each estimate, by name."""
+    lines = [f"{'':12}{'parameters':>16}{'weights':>12}{'cache':>12}{'forward FLOPs':>24}"]
+    for name, e in estimates.items():
+        lines.append(
+            f"{name:12}{e.parameters:>16,}{_gigabytes(e.weight_bytes):>12}"
+            f"{_gigabytes(e.cache_bytes):>12}{round(e.forward_flops):>24,}"
+        )
+    return "\n".join(lines)
+
+
 def known_configs() -> dict[str, ModelConfig]:
     """The published sizes of all families and the presets of `pretrain`, by name."""
     return {name: config for family in families() for name, config in family.presets.items()
             if name != "tiny"}  # fmt: skip
 
 
-def find_config(name: str, more: Sequence[tuple[str, ModelConfig]] = ()) -> ModelConfig:
+def find_config(name: str, more: Mapping[str, ModelConfig] | None = None) -> ModelConfig:
     """The config of a published size; dashes, dots and capital letters do not matter.
 
-    more: other (name, config) that are known
-    Raises: ValueError, with the names that there are.
+    more: others that are known, by name
+    Raises: ValueError if there is none, with the names that there are.
     """
-    known = {**known_configs(), **dict(more)}
+    known = {**known_configs(), **(more or {})}
     for each, config in known.items():
         if _letters(each) == _letters(name):
             return config

@@ -35,6 +35,7 @@ __all__ = [
     "attention",
     "balanced",
     "feed_forward",
+    "fields_used",
     "position_layer",
     "real_tokens",
     "shared_positions",
@@ -88,7 +89,6 @@ ATTENTION: dict[str, Kind] = {
     "swa": Kind(("n_kv_heads", "window", "ratio"), _windowed),
     "deltanet": Kind(("n_kv_heads", "ratio"), _delta_net),
 }
-EVERY = ("head_dim",)  # what every kind uses
 
 
 # ---------------------------------------------------------------------------------- feed forward
@@ -153,9 +153,7 @@ class SwitchConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        used = {"attention", "feed_forward", "positions", *EVERY, *ATTENTION[self.attention].uses}
-        if self.feed_forward == "moe":
-            used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance"}
+        used = fields_used(self.attention, self.feed_forward)
         for name, default in switch_defaults().items():
             if name not in used and getattr(self, name) != default:
                 raise ValueError(
@@ -205,6 +203,19 @@ class SwitchConfig(ModelConfig):
         if self.ratio and (i + 1) % (self.ratio + 1) == 0:
             return "gqa" if self.attention == "swa" and self.n_kv_heads else "mha"
         return self.attention
+
+
+def fields_used(attention: str, feed_forward: str) -> set[str]:
+    """The fields of a config with these choices that mean something.
+
+    Raises: KeyError if there is no such attention.
+    """
+    every = {f.name for f in fields(ModelConfig)} | {"n_heads", "n_layers"}
+    used = every | {"attention", "feed_forward", "positions", "head_dim"}
+    used |= set(ATTENTION[attention].uses)
+    if feed_forward == "moe":
+        used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance"}
+    return used
 
 
 def switch_defaults() -> dict[str, Any]:

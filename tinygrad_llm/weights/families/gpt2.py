@@ -95,8 +95,8 @@ def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
     for name, plain in _PLAIN.items():
         if fields.get(name, plain) != plain:
             raise ValueError(
-                f"a GPT with {name}={fields[name]!r} has no place in GPT-2's files; save_checkpoint "
-                "and a training run keep it"
+                f"a GPT with {name}={fields[name]!r} has no place in GPT-2's files: "
+                "save_checkpoint keeps it"
             )
     return _weights(
         fields["vocab_size"], fields["context_length"], fields["emb_dim"], fields["n_layers"],
