@@ -92,7 +92,7 @@ def test_gradients_by_finite_differences(fields):
     parameters = list(dict.fromkeys(model.parameters()))
     picked = [parameters[i] for i in rng.choice(len(parameters), 6, replace=False)]
     for p in parameters:
-        p.data = tg.from_numpy(p.numpy() + 0.05 * rng.standard_normal(p.shape))
+        p.data = tg.from_numpy(p.array + 0.05 * rng.standard_normal(p.shape))
     gradcheck(lambda *_: model.loss(x, targets), picked)
 
 
@@ -101,7 +101,7 @@ def test_every_parameter_learns_and_a_text_is_learnt(fields):
     model = model_of(fields, n_layers=2 if not fields.get("ratio") else 3)
     x = ids(4, 13)
     optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2)
-    before = {n: p.numpy().copy() for n, p in model.named_parameters()}
+    before = {n: p.array.copy() for n, p in model.named_parameters()}
     first = None
     for _ in range(40):
         optimizer.zero_grad()
@@ -110,7 +110,7 @@ def test_every_parameter_learns_and_a_text_is_learnt(fields):
         optimizer.step()
         first = loss.item() if first is None else first
     assert loss.item() < 0.5 * first
-    assert [n for n, p in model.named_parameters() if (p.numpy() == before[n]).all()] == []
+    assert [n for n, p in model.named_parameters() if (p.array == before[n]).all()] == []
 
 
 @every_kind

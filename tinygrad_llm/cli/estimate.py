@@ -104,11 +104,13 @@ def _configs(name: str | None, kinds: list[str], given: dict[str, Any]) -> dict[
 
     if name is not None:
         config = _of_name(name, find_config)
+        if len(kinds) > 1:
+            raise BadValue(f"{name} has one attention: name several without a NAME")
         if kinds != ["mha"]:
             given = {**given, "attention": kinds[0]}
         unknown = given.keys() - {f.name for f in dataclasses.fields(config)}
-        if unknown or len(kinds) > 1:
-            what = ", ".join(sorted(unknown)) or "several kinds of attention"
+        if unknown:
+            what = ", ".join(sorted(unknown))
             raise BadValue(f"{name} ({type(config).__name__}) does not have {what}")
         with blame(name, ValueError, TypeError):
             return {name: dataclasses.replace(config, **given)}

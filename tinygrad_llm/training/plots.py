@@ -49,7 +49,9 @@ def _smooth(values: Sequence[float], keep: float) -> list[float]:
     return out
 
 
-_OWN = {"step", "tokens", "loss", "lr", "grad_norm", "seconds", "val_loss", "bits_per_byte"}
+_OWN = {
+    "step", "tokens", "loss", "lr", "grad_norm", "seconds", "val_loss", "bits_per_byte", "mfu",
+}  # fmt: skip
 
 
 def plot_losses(
