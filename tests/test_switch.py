@@ -89,11 +89,11 @@ def test_gradients_by_finite_differences(fields):
     if fields.get("feed_forward") == "moe":
         model.eval()  # the share of load_balancing_loss has jumps
     rng = np.random.default_rng(0)
-    parameters = list(dict.fromkeys(model.parameters()))
-    picked = [parameters[i] for i in rng.choice(len(parameters), 6, replace=False)]
-    for p in parameters:
-        p.data = tg.from_numpy(p.array + 0.05 * rng.standard_normal(p.shape))
-    gradcheck(lambda *_: model.loss(x, targets), picked)
+    parameters = dict(model.named_parameters())
+    for p in parameters.values():
+        p.array[...] += 0.05 * rng.standard_normal(p.shape)
+    picked = [n for n in parameters if "trf_blocks.1" in n or "pos" in n]
+    gradcheck(lambda: model.loss(x, targets), (), parameters={n: parameters[n] for n in picked})
 
 
 @every_kind
