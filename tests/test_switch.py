@@ -93,7 +93,7 @@ def test_gradients_by_finite_differences(fields):
     for p in parameters.values():
         p.array[...] += 0.05 * rng.standard_normal(p.shape)
     picked = [n for n in parameters if "trf_blocks.1" in n or "pos" in n]
-    gradcheck(lambda: model.loss(x, targets), (), parameters={n: parameters[n] for n in picked})
+    gradcheck(lambda: model.loss(x, targets), parameters={n: parameters[n] for n in picked})
 
 
 @every_kind

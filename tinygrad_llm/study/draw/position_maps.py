@@ -44,7 +44,7 @@ def draw_positions(layer: Any, n: int = 128, file: FilePath | None = None) -> An
     from matplotlib.figure import Figure
 
     pictures = position_pictures(layer, n)
-    figure = Figure(figsize=(5.0 * len(pictures), 4.2), layout="constrained")
+    figure = Figure(figsize=(5.0 * len(pictures), 4.2))
     axes = np.atleast_1d(figure.subplots(1, len(pictures)))
     for place, (title, picture) in zip(axes, pictures.items(), strict=True):
         drawn = place.imshow(picture, aspect="auto", cmap="RdBu" if title == "vectors" else None)
@@ -52,6 +52,7 @@ def draw_positions(layer: Any, n: int = 128, file: FilePath | None = None) -> An
         place.set_xlabel("channel" if title == "vectors" else "position of the key")
         place.set_ylabel("position")
         figure.colorbar(drawn, ax=place)
+    figure.tight_layout()
     if file is None:
         return figure
     figure.savefig(local_path(file), dpi=120)
