@@ -151,6 +151,16 @@ def step(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> tuple[Any, An
     return (q[..., None, :] @ state)[..., 0, :], state
 
 
+def advanced(tokens: tuple, state: Any) -> tuple[Any, Any]:
+    """(y (B, H, T, D), S after the tokens q, k, v, g, β); one token alone by the definition."""
+    q, k, v, g, beta = tokens
+    if k.shape[2] == 1 and state is not None:
+        y, state = step(q[:, :, 0], k[:, :, 0], v[:, :, 0], g[:, :, 0], beta[:, :, 0], state)
+        return y[:, :, None], state  # (B, H, D) -> (B, H, 1, D)
+    y, state, _ = in_chunks(q, k, v, g, beta, state)
+    return y, state
+
+
 def inverse_of_one_plus(a: Any) -> Any:
     """(1 + a)⁻¹ of matrices a (..., n, n) that are zero on and above the diagonal; n = 2ᵐ.
 
