@@ -23,7 +23,7 @@ CHUNK = 64  # tokens that are compared with each other; what came before them is
 
 
 class LinearAttention(Module):
-    """yₜ = Σₛ≤ₜ (φ(qₜ)·φ(kₛ))·vₛ / Σₛ≤ₜ φ(qₜ)·φ(kₛ),   φ(x) = elu(x) + 1: (B, T, dim) -> (B, T, dim).
+    """yₜ = Σₛ≤ₜ (φ(qₜ)·φ(kₛ))·vₛ / Σₛ≤ₜ φ(qₜ)·φ(kₛ),   φ(x) = elu(x) + 1, and W_o of the heads.
 
     The softmax's exp(q·k) is replaced by φ(q)·φ(k), positive too, so that the sums over s can be
     taken first: with vₛ' = (vₛ, 1) and the memory Sₜ = Σₛ≤ₜ φ(kₛ)·vₛ'ᵀ (D, D + 1) both sums are

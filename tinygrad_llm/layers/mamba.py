@@ -6,6 +6,7 @@ Shapes: B batch, T time (tokens), D inner_dim, N state_dim, R dt_rank.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
@@ -66,7 +67,7 @@ class Mamba(Module):
     def reset_steps(self) -> None:
         """A becomes −1 … −N in each channel, D one; Δ begins between 0.001 and 0.1.
 
-        Δ is drawn log-uniformly: dt_proj.bias becomes the inverse of softplus, Δ + log(1 − exp(−Δ)).
+        log Δ is drawn uniformly; dt_proj.bias is softplus⁻¹(Δ) = Δ + log(1 − exp(−Δ)).
         """
         init.ones_(self.D)
         bound = self.dt_rank**-0.5
@@ -75,8 +76,9 @@ class Mamba(Module):
         if init.skipping:  # weights are loaded later
             return
         with no_grad():
-            rates = arange(1, self.state_dim + 1, dtype=self.A_log.dtype, device=self.A_log.device)  # (N)
-            self.A_log.data = rates.log().expand(self.inner_dim, -1).contiguous()
+            like: dict[str, Any] = {"dtype": self.A_log.dtype, "device": self.A_log.device}
+            rates = arange(1, self.state_dim + 1, **like).log()  # (N)
+            self.A_log.data = rates.expand(self.inner_dim, -1).contiguous()  # (N) -> (D, N)
             step = self.dt_proj.bias.exp().clamp(min=1e-4)
             self.dt_proj.bias.data = step + (-(-step).expm1()).log()
 
@@ -119,7 +121,7 @@ class Mamba(Module):
     def new_cache(self, max_length: int) -> RecurrentCache:
         """An empty cache for `forward`, for max_length tokens."""
 
-        def advance(tokens: tuple, state: object) -> tuple:
+        def advance(tokens: tuple, state: Any) -> tuple[Any, Any]:
             with no_grad():
                 a = -self.A_log.to(dtypes.of(tokens[0].dtype)).exp()
             return selective_scan.advanced(tokens, a.array, state)

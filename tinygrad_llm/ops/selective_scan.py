@@ -84,9 +84,7 @@ def in_chunks(
     return y, state, starts
 
 
-def states(
-    delta: Any, x: Any, a: Any, b: Any, start: Any, parallel: bool
-) -> tuple[Any, Any]:
+def states(delta: Any, x: Any, a: Any, b: Any, start: Any, parallel: bool) -> tuple[Any, Any]:
     """(exp(Δ·A), h) of a chunk's tokens, (B, D, L, N) each.
 
     delta, x (B, D, L), a (D, N), b (B, 1, L, N), start (B, D, N): h before the chunk
