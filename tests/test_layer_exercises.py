@@ -118,6 +118,18 @@ WRONG = {
         ("self.router(x), dim=-1), self.k, dim=-1)",
          "self.router(x), dim=-1), self.k, dim=-1, largest=False)", "the largest probabilities"),
     ],
+    "latent_attention": [
+        ("self.kv_norm(self.kv_down(x))  # (B, T, R)", "self.kv_down(x)",
+         "[latent not normalised]"),
+        ("t, h, 2 * d).transpose(1, 2)  # (B, H, T, 2·D)\n"
+         "        k, v = torch.split(both, d, dim=-1)",
+         "t, 2 * h, d).transpose(1, 2)\n        k, v = torch.split(both, h, dim=1)",
+         "[keys of all heads first]"),
+        ("is_causal=True", "is_causal=False", "[later tokens seen]"),
+        ("moved = q @ up[:, :d]", "moved = q @ up[:, d:]", "the same as forward"),
+        ("latents.transpose(1, 2).unsqueeze(1) / d**0.5",
+         "latents.transpose(1, 2).unsqueeze(1) / self.kv_rank**0.5", "the same as forward"),
+    ],
     "delta_memory": [
         ("v - (state * k.unsqueeze(-1)).sum(dim=-2)", "v", "what is missing"),
         (" * torch.exp(decay).unsqueeze(-1).unsqueeze(-1)", "", "forget by exp(decay)"),

@@ -27,6 +27,7 @@ from .slow_experts import (
     SlowMixtureOfExperts,
     SlowRecurrentCache,
 )
+from .slow_variants import SlowLatentAttention, SlowLatentCache
 
 __all__ = ["LAYER_TWINS"]
 
@@ -457,6 +458,8 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "FeedForward": SlowFeedForward,
     "GatedDeltaNet": SlowGatedDeltaNet,
     "GatedFeedForward": SlowGatedFeedForward,
+    "LatentAttention": SlowLatentAttention,
+    "LatentCache": SlowLatentCache,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
     "MixtureOfExperts": SlowMixtureOfExperts,

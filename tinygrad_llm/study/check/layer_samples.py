@@ -21,6 +21,8 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
+from ...layers.latent_attention import LatentAttention
+from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
@@ -129,6 +131,29 @@ def _attention_calls() -> list[LayerCall]:
 
 def _with_memory(layer: Any, x: Tensor, memory: Tensor) -> Tensor:
     return layer(x, memory=memory)
+
+
+def _latent_calls() -> list[LayerCall]:
+    """Both forms, absorbed and expanded, of the same layers."""
+    turned = {"rotary": Rotary(4, interleaved=True)}
+    kinds: list[dict[str, Any]] = [
+        {"head_dim": 4}, {**turned, "q_rank": 4, "bias": True},
+        {**turned, "value_head_dim": 5, "scale": 0.7, "norm_eps": 0.1},
+    ]  # fmt: skip
+    calls = [
+        LayerCall("LatentAttention", partial(LatentAttention, 6, 2, kv_rank=5, absorb=absorb, **k),
+                  ((2, 5, 6),))
+        for k in kinds
+        for absorb in (False, True)
+    ]  # fmt: skip
+    return [*calls, LayerCall("LatentCache", lambda: LatentCache(20), ((3, 2, 9, 4),),
+                              use=partial(_text, append=_latents))]  # fmt: skip
+
+
+def _latents(cache: Any, x: Tensor) -> Tensor:
+    """All tokens of both parts of a latent cache, as one row of numbers."""
+    parts = cache.append(x[:, 0], x[:, 1, :, :3])  # (B, H, T, D) -> (B, T, N) twice
+    return cat([*(p.flatten() for p in parts), _number(cache.length, x)])
 
 
 # ----------------------------------------------------------------------------------------- rotary
@@ -358,7 +383,8 @@ def _cache_calls() -> list[LayerCall]:
 def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
     every = [
-        *_attention_calls(), *_rotary_calls(), *_other_calls(), *_expert_calls(), *_cache_calls()
+        *_attention_calls(), *_latent_calls(), *_rotary_calls(), *_other_calls(),
+        *_expert_calls(), *_cache_calls()
     ]  # fmt: skip
     return [call for call in every if name is None or call.layer == name]
 

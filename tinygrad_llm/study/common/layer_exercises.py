@@ -22,6 +22,8 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "FeedForward": ("feed_forward",),
     "GatedDeltaNet": ("delta_memory",),
     "GatedFeedForward": ("gated_feed_forward",),
+    "LatentAttention": ("latent_attention",),
+    "LatentCache": ("latent_attention",),
     "LinearWithLoRA": ("lora",),
     "LoRALayer": ("lora",),
     "MixtureOfExperts": ("mixture_of_experts",),

@@ -273,6 +273,14 @@ HINTS: dict[str, tuple[str, ...]] = {
         "y = y.index_add(0, token, rows) adds the rows at their tokens. An expert that nobody "
         "chose must not compute.",
     ),
+    "latent_attention": (
+        "c = kv_norm(kv_down(x)) is all that keys and values need; kv_up(c) has 2·D numbers for "
+        "each head, its key first.",
+        "step: up = kv_up.weight.reshape(H, 2·D, R); up[:, :D] belongs to keys, up[:, D:] to "
+        "values. Queries times up[:, :D] have R channels, as the latents do.",
+        "moved @ latents.transpose(1, 2).unsqueeze(1) / D**0.5 are the scores; softmax of them "
+        "times latents.unsqueeze(1), then @ up[:, D:].transpose(1, 2).",
+    ),
     "delta_memory": (
         "decay and beta are (B, H): .unsqueeze(−1).unsqueeze(−1) makes decay fit the memory.",
         "(state * k.unsqueeze(−1)).sum(dim=−2) is Sᵀ·k: what is predicted after forgetting. What "

@@ -22,6 +22,8 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
+from ...layers.latent_attention import LatentAttention
+from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
@@ -182,6 +184,12 @@ layer(
 layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
 layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
 layer(Attention, lambda s: Attention(s["C"], s["H"]))
+layer(
+    LatentAttention,
+    lambda s: LatentAttention(
+        s["C"], s["H"], kv_rank=s["F"], head_dim=s["D"], rotary=Rotary(2 * s["R"]), absorb=False
+    ),
+)
 layer(FeedForward, lambda s: FeedForward(s["C"]))
 layer(
     Block,
@@ -246,6 +254,13 @@ layer(
     call=lambda module, x, y: _with_window(module.held, x, y),
     call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
     "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    LatentCache,
+    lambda s: Holding(LatentCache(s["T"]), f"LatentCache({s['T']})"),
+    call=lambda module, x, y: module.held.append(x[:, 0], y[:, 1]),
+    call_text="cache.append(x[:, 0], y[:, 1])",
     **cached,
 )
 layer(
