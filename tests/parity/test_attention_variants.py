@@ -10,8 +10,12 @@ transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
 
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as deepseek_v3  # noqa: E402
+from transformers.models.deepseek_v32 import modeling_deepseek_v32 as deepseek_v32  # noqa: E402
+from transformers.models.gpt_oss import modeling_gpt_oss as gpt_oss  # noqa: E402
 
 import tinygrad_llm as tg  # noqa: E402
+from tinygrad_llm.layers.attention import Attention  # noqa: E402
+from tinygrad_llm.layers.indexer import Indexer  # noqa: E402
 from tinygrad_llm.layers.latent_attention import LatentAttention  # noqa: E402
 from tinygrad_llm.layers.rotary import Rotary  # noqa: E402
 
@@ -25,6 +29,8 @@ from .test_layers import (  # noqa: E402
     causal_mask,
     fill,
     float64_stays,
+    options,
+    table,
 )
 
 H, R, Q, D, P, W = 3, 11, 13, 5, 6, 7  # heads, kv_rank, q_rank, channels of keys and values
@@ -121,3 +127,54 @@ def test_a_layer_with_deepseeks_cache_writes_the_same_tokens():
                               attention_mask=None, cache=past)[0].numpy()  # fmt: skip
             got = ours(tg.from_numpy(one), cache=cache).numpy()
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * abs(expected).max())
+
+
+@both_dtypes
+@pytest.mark.parametrize("absorb", [False, True])
+def test_deepseek_v32_sparse_attention(dtype, absorb):
+    """Values and gradients with the keys that the indexer chose; the indexer gets no gradient.
+
+    It has many heads, so that no two keys have the score 0, between which any choice is right.
+    """
+    config = deepseek(
+        transformers.DeepseekV32Config, q_lora_rank=Q, index_n_heads=9, index_head_dim=8,
+        index_topk=3,
+    )  # fmt: skip
+    theirs = fill(deepseek_v32.DeepseekV32Attention(config, 0), dtype)
+    indexer = Indexer(C, 9, 8, top_k=3, q_dim=Q, rotary=Rotary(8, partial=P / 8))
+    indexer.rotary.frequencies = Rotary(P).frequencies
+    ours = LatentAttention(
+        C, H, kv_rank=R, q_rank=Q, head_dim=D, value_head_dim=W, absorb=absorb,
+        rotary=Rotary(P, interleaved=True), indexer=indexer,
+    )  # fmt: skip
+    of_indexer = {
+        "q.weight": "wq_b.weight", "k.weight": "wk.weight", "k_norm.weight": "k_norm.weight",
+        "k_norm.bias": "k_norm.bias", "weights.weight": "weights_proj.weight",
+    }  # fmt: skip
+    names = {f"indexer.{a}": [f"indexer.{b}"] for a, b in of_indexer.items()}
+    for p in theirs.indexer.parameters():
+        p.requires_grad_(False)
+        p.grad = torch.zeros_like(p)
+    for p in ours.to(getattr(tg, dtype)).indexer.parameters():
+        p.requires_grad = False
+        p.grad = tg.zeros(*p.shape, dtype=getattr(tg, dtype))
+    run_latent(ours, theirs, {**latent_names(Q, False), **names}, dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("window", [None, 3])
+def test_gpt_oss_attention_with_sinks(dtype, window):
+    kind = "full_attention" if window is None else "sliding_attention"
+    config = transformers.GptOssConfig(**options(
+        attention_bias=True, sliding_window=window or 9, layer_types=[kind] * 2
+    ))  # fmt: skip
+    ours = Attention(C, 6, n_kv_heads=3, head_dim=10, rotary=Rotary(10), window=window, sinks=True)
+    names = {**table(bias=True), "sinks": ["sinks"]}
+    theirs = fill(gpt_oss.GptOssAttention(config, 0), dtype)
+
+    def run_theirs(module, x):
+        turned = tuple(a[..., :5] for a in angles(ours.rotary, tg.arange(T), dtype))
+        return module(x, position_embeddings=turned,
+                      attention_mask=causal_mask(T, dtype, window))[0]  # fmt: skip
+
+    agree(ours, theirs, names, lambda m, x: m(x), run_theirs, [(B, T, C)], dtype)

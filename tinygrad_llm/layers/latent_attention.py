@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arrays.devices import xp_of
+from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..functions.shape.join import cat
 from ..nn import functional as F
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.norm import RMSNorm
-from ..tensor import Tensor
+from ..tensor import Tensor, dtypes, wrap
+from .indexer import Indexer, collecting, index_loss
 from .latent_cache import LatentCache
-from .masks import with_padding
+from .masks import causal_keys, with_padding
 from .rotary import Rotary
 
 __all__ = ["LatentAttention"]
@@ -28,7 +31,7 @@ class LatentAttention(Module):
 
     c = norm(W_kv·x) has R channels, far fewer than the keys and values of all heads; W_up makes
     them from it: head h has the key [W_K,h·c, r] and the value W_V,h·c. A rotation can't pass
-    through W_up, so the position has P channels of its own: r, one key for all heads, turned.
+    through W_up, so the position has P separate channels: r, one key for all heads, turned.
 
         x ──► kv_down ──┬─ R ──► kv_norm ──► c ──► kv_up ──► H keys (D) and H values (W)
                         └─ P ──► rotary  ──► r ──────────►  + the same P channels for each head
@@ -46,6 +49,8 @@ class LatentAttention(Module):
     scale           of the scores, 1/√(D + P) if None
     dropout         of the weights, in training
     absorb          see below; None: the form with less work
+    indexer         an Indexer with q_dim = q_rank, or dim: each query reads only the top_k keys
+                    that it chooses (DeepSeek V3.2); the cache keeps the indexer's key too
 
     Two forms with the same result. *Expanded*: kv_up makes keys and values of all tokens, then
     ordinary attention. *Absorbed*: q·(W_K·c) = (W_Kᵀ·q)·c, so queries move to the R channels of c,
@@ -65,6 +70,7 @@ class LatentAttention(Module):
         head_dim: int | None = None, value_head_dim: int | None = None,
         rotary: Rotary | None = None, bias: bool = False, norm_eps: float = 1e-6,
         scale: float | None = None, dropout: float = 0.0, absorb: bool | None = None,
+        indexer: Indexer | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         sizes = {"dim": dim, "n_heads": n_heads, "kv_rank": kv_rank, "q_rank": q_rank,
@@ -94,6 +100,7 @@ class LatentAttention(Module):
         self.kv_norm = RMSNorm(kv_rank, norm_eps)
         self.kv_up = Linear(kv_rank, H * (D + W), bias=False)
         self.out_proj = Linear(H * W, dim, bias=bias)
+        self.indexer = indexer
 
     def forward(
         self, x: Tensor, *, cache: LatentCache | None = None, mask: Tensor | None = None,
@@ -109,10 +116,19 @@ class LatentAttention(Module):
         B, T, _ = x.shape
         H, W = self.n_heads, self.value_head_dim
         past = 0 if cache is None else cache.length
-        queries, tokens = self._queries_and_tokens(x, past, positions)
+        if positions is None:
+            positions = arange(past, past + T, device=x.device)  # (T)
+        narrow = x if self.q_rank is None else self.q_norm(self.q_down(x))  # (B, T, q_rank)
+        queries, tokens = self._queries_and_tokens(x, narrow, positions)
+        parts = [tokens]
+        if self.indexer is not None:
+            parts.append(self.indexer.keys(x.detach(), positions))  # (B, T, channels of a key)
         if cache is not None:
-            (tokens,) = cache.append(tokens)  # (B, S, R + P)
+            parts = cache.append(*parts)  # (B, S, R + P), (B, S, channels of a key)
+        tokens = parts[0]
         mask = with_padding(mask, past, T)
+        if self.indexer is not None:
+            mask = self._sparse(x, narrow, parts[1], positions, mask, queries, tokens)
         causal = mask is None and T > 1  # one token sees all that are there
         attend = self._absorbed if self._absorbs(T, tokens.shape[1]) else self._expanded
         context = attend(
@@ -122,22 +138,52 @@ class LatentAttention(Module):
         return self.out_proj(context.transpose(1, 2).reshape(B, T, H * W))  # (B, T, dim)
 
     def _queries_and_tokens(
-        self, x: Tensor, past: int, positions: Tensor | None
+        self, x: Tensor, narrow: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Queries (B, H, T, D + P), and what the cache keeps: [c, r] (B, T, R + P); turned."""
         B, T, _ = x.shape
         H, D, P = self.n_heads, self.head_dim, self.rotary_dim
-        narrow = self.q(x) if self.q_rank is None else self.q_up(self.q_norm(self.q_down(x)))
-        queries = narrow.view(B, T, H, D + P).transpose(1, 2)  # (B, H, T, D + P)
+        queries = (self.q if self.q_rank is None else self.q_up)(narrow)
+        queries = queries.view(B, T, H, D + P).transpose(1, 2)  # (B, H, T, D + P)
         c, r = self.kv_down(x).split([self.kv_rank, P], dim=-1)  # (B, T, R), (B, T, P)
         c = self.kv_norm(c)
         if self.rotary is None:
             return queries, c
-        if positions is None:
-            positions = arange(past, past + T, device=x.device)  # (T)
         plain, turned = queries.split([D, P], dim=-1)  # (B, H, T, D), (B, H, T, P)
         turned, r = self.rotary(turned, r.unsqueeze(1), positions=positions)  # (B, 1, T, P)
         return cat([plain, turned], -1), cat([c, r.squeeze(1)], -1)
+
+    def _sparse(
+        self, x: Tensor, narrow: Tensor, keys: Tensor, positions: Tensor, mask: Tensor | None,
+        queries: Tensor, tokens: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Which keys the indexer chose for each query: bool (B, 1, T, S).
+
+        Within collected_index_losses its loss is appended to the list.
+        Raises: ValueError if the mask is of numbers, or not the same for all heads.
+        """
+        assert self.indexer is not None
+        T, S = x.shape[1], tokens.shape[1]
+        if mask is None:
+            mask = wrap(causal_keys(xp_of(x.array), S - T, T))  # (T, S)
+        if mask.dtype is not dtypes.bool_ or (mask.dim() == 4 and mask.shape[1] != 1):
+            raise ValueError("LatentAttention with an indexer takes bool masks (B, 1, T, S) only")
+        scores = self.indexer(x.detach(), narrow.detach(), keys=keys, positions=positions)
+        seen = self.indexer.chosen(scores, mask)
+        losses = collecting()
+        if losses is not None:
+            losses.append(index_loss(scores, self._weights(queries, tokens, seen), seen))
+        return seen
+
+    @no_grad()
+    def _weights(self, queries: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
+        """The weights of the keys that are seen, (B, H, T, S), without a graph."""
+        H, R, D = self.n_heads, self.kv_rank, self.head_dim
+        w_key = self.kv_up.weight.view(H, D + self.value_head_dim, R)[:, :D]  # (H, D, R)
+        plain, turned = queries.split([D, self.rotary_dim], dim=-1)
+        moved = cat([plain @ w_key, turned], -1) if self.rotary_dim else plain @ w_key
+        scores = moved @ tokens.transpose(1, 2).unsqueeze(1) * self.scale  # (B, H, T, S)
+        return F.softmax(scores.masked_fill(~seen, float("-inf")), dim=-1)
 
     def _absorbs(self, T: int, S: int) -> bool:
         """Whether the absorbed form is used for T new tokens among S keys."""
@@ -176,18 +222,27 @@ class LatentAttention(Module):
         return LatentCache(max_length)
 
     def cache_bytes_per_token(self, bytes_per_number: int = 4) -> int:
-        """Bytes that the cache keeps per token and row of the batch: R + P numbers."""
-        return (self.kv_rank + self.rotary_dim) * bytes_per_number
+        """Bytes that the cache keeps per token and row of the batch: R + P numbers.
+
+        With an indexer those of its key too.
+        """
+        own = 0 if self.indexer is None else self.indexer.head_dim
+        return (self.kv_rank + self.rotary_dim + own) * bytes_per_number
 
     def flops_per_token(self, context_length: int) -> float:
         """Floating-point operations of scores and weighted sums per token, forward and backward.
 
         6·H·(D + P + W) for each key that a query sees, in the expanded form: a multiplication and
         an addition per channel, once forward and twice backward. On average a query sees T/2 keys
-        in a text of T = context_length tokens, as in Attention.flops_per_token.
+        in a text of T = context_length tokens, as in Attention.flops_per_token; with an indexer
+        k − k²/2T, and the indexer's own scores, 6·(channels of all its heads) for T/2 keys.
         """
-        channels = self.head_dim + self.rotary_dim + self.value_head_dim
-        return 6.0 * self.n_heads * channels * context_length / 2
+        T, channels = context_length, self.head_dim + self.rotary_dim + self.value_head_dim
+        if self.indexer is None:
+            return 6.0 * self.n_heads * channels * T / 2
+        k, own = self.indexer.top_k, self.indexer.n_heads * self.indexer.head_dim
+        seen = T / 2 if k >= T else k - k * k / (2 * T)
+        return 6.0 * self.n_heads * channels * seen + 6.0 * own * T / 2
 
     def extra_repr(self) -> str:
         options = {

@@ -21,6 +21,7 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
+from ...layers.indexer import Indexer
 from ...layers.latent_attention import LatentAttention
 from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
@@ -28,6 +29,7 @@ from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
+from ...layers.streaming_cache import StreamingCache
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
 
@@ -110,6 +112,8 @@ def _attention_calls() -> list[LayerCall]:
         {"gate": True, "bias": False, **rotary}, {"gate": True, "n_kv_heads": 4},
         {"qk_norm": partial(nn.RMSNorm, eps=1e-5), "qk_norm_flat": True, **rotary},
         {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
+        {"window": 2, "dilation": 2}, {"window": 2, "keep_first": 1},
+        {"sinks": True, "scale": 0.9}, {"sinks": True, "window": 2, **rotary},
     ]  # fmt: skip
     calls = [LayerCall("Attention", partial(_attention, **o), ((2, 5, 6),)) for o in kinds]
     positions = wrap(np.array([[0, 0, 1, 2, 3], [0, 1, 2, 3, 4]]))
@@ -146,6 +150,10 @@ def _latent_calls() -> list[LayerCall]:
         for k in kinds
         for absorb in (False, True)
     ]  # fmt: skip
+    calls += [
+        LayerCall("Indexer", partial(Indexer, 6, 3, 4, top_k=2, rotary=rotary), ((2, 5, 6),))
+        for rotary in (None, Rotary(4, partial=0.5))
+    ]
     return [*calls, LayerCall("LatentCache", lambda: LatentCache(20), ((3, 2, 9, 4),),
                               use=partial(_text, append=_latents))]  # fmt: skip
 
@@ -367,6 +375,10 @@ def _cache_calls() -> list[LayerCall]:
         )
         for taps in (3, 1)
     ]  # fmt: skip
+    calls += [
+        LayerCall("StreamingCache", partial(StreamingCache, 20, window, first), x, use=_text)
+        for window, first in ((2, 1), (3, 2))
+    ]
     calls.append(LayerCall("CrossCache", CrossCache, x, use=_memory_kept))
     calls.append(
         LayerCall(

@@ -13,7 +13,7 @@ from ...functions.shape.join import cat, stack
 from ...tensor import Tensor
 from .slow_caches import picked
 
-__all__ = ["SlowLatentAttention", "SlowLatentCache"]
+__all__ = ["SlowIndexer", "SlowLatentAttention", "SlowLatentCache"]
 
 
 def product(x: Tensor, linear: Any) -> Tensor:
@@ -121,3 +121,47 @@ class SlowLatentCache:
     def reorder(self, indices: Any) -> None:
         """Row i of the batch becomes what row indices[i] was."""
         self.tokens = [tuple(picked(p, indices) for p in one) for one in self.tokens]
+
+
+class SlowIndexer:
+    """A loop over queries and heads: how much each wants every key."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def normed(self, k: Tensor) -> Tensor:
+        """Layer norm of keys (B, T, D)."""
+        norm, mean = self.layer.k_norm, k.mean(-1, keepdim=True)
+        size = (((k - mean) * (k - mean)).mean(-1, keepdim=True) + norm.eps).sqrt()
+        return (k - mean) / size * norm.weight + norm.bias
+
+    def turned(self, x: Tensor) -> Tensor:
+        """x (B, T, D) turned by its positions."""
+        rotary, T = self.layer.rotary, x.shape[1]
+        return x if rotary is None else rotary(x.unsqueeze(1), positions=arange(0, T))[0][:, 0]
+
+    def positive(self, scores: Tensor) -> Tensor:
+        """What counts of the scores: their positive part."""
+        return scores * (scores.detach() > 0).to(scores.dtype)
+
+    def factor(self) -> float:
+        """1/√(D·H)."""
+        return float((self.layer.head_dim * self.layer.n_heads) ** -0.5)
+
+    def weight(self, x: Tensor, j: int) -> Tensor:
+        """How much head j counts for the token x (B, C): (B, 1)."""
+        return x @ self.layer.weights.weight[j : j + 1].T
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the layer: x (B, T, C) -> (B, T, S)."""
+        L = self.layer
+        D, keys = L.head_dim, self.turned(self.normed(product(x, L.k)))  # (B, T, D)
+        every = [self.turned(x @ L.q.weight[j * D : (j + 1) * D].T) for j in range(L.n_heads)]
+        rows = []
+        for t in range(x.shape[1]):
+            row = keys[..., 0] * 0.0  # (B, S)
+            for j, q in enumerate(every):
+                scores = self.positive((q[:, t : t + 1] * keys).sum(-1))  # (B, S)
+                row = row + self.weight(x[:, t], j) * scores
+            rows.append(row * self.factor())
+        return stack(rows, 1)  # T times (B, S) -> (B, T, S)

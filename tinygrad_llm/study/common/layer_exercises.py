@@ -11,6 +11,8 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
         "sliding_window",
         "qk_norm",
         "soft_cap",
+        "attention_sinks",
+        "differential_attention",
         "cross_attention",
     ),
     "AttentionCache": ("kv_cache", "window_cache"),
@@ -22,6 +24,7 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "FeedForward": ("feed_forward",),
     "GatedDeltaNet": ("delta_memory",),
     "GatedFeedForward": ("gated_feed_forward",),
+    "Indexer": ("sparse_keys",),
     "LatentAttention": ("latent_attention",),
     "LatentCache": ("latent_attention",),
     "LinearWithLoRA": ("lora",),
@@ -33,5 +36,6 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "RecurrentCache": ("delta_memory",),
     "Rotary": ("rotary_positions", "rotary_scaling"),
     "SoftCappedHead": ("soft_cap",),
+    "StreamingCache": ("attention_sinks",),
     "head_loss": ("tied_weights", "chunked_loss"),
 }

@@ -22,6 +22,7 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
+from ...layers.indexer import Indexer
 from ...layers.latent_attention import LatentAttention
 from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
@@ -29,6 +30,7 @@ from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
+from ...layers.streaming_cache import StreamingCache
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
@@ -190,6 +192,7 @@ layer(
         s["C"], s["H"], kv_rank=s["F"], head_dim=s["D"], rotary=Rotary(2 * s["R"]), absorb=False
     ),
 )
+layer(Indexer, lambda s: Indexer(s["C"], s["H"], s["D"], top_k=2))
 layer(FeedForward, lambda s: FeedForward(s["C"]))
 layer(
     Block,
@@ -251,6 +254,17 @@ cached: dict[str, Any] = {"inputs": "BHTD BHTD", "gradients": False, "method": "
 layer(
     AttentionCache,
     lambda s: Holding(AttentionCache(s["T"], 2), f"AttentionCache(max_length={s['T']}, window=2)"),
+    call=lambda module, x, y: _with_window(module.held, x, y),
+    call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
+    "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    StreamingCache,
+    lambda s: Holding(
+        StreamingCache(s["T"], 1, 1),
+        f"StreamingCache(max_length={s['T']}, window=1, keep_first=1)",
+    ),
     call=lambda module, x, y: _with_window(module.held, x, y),
     call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
     "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",

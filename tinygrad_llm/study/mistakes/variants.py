@@ -69,3 +69,26 @@ wrong_layer(
     ("past not returned", "append returns the new tokens alone: attention needs all of them.",
      {"append": _last_call_alone}),
 )  # fmt: skip
+
+wrong_layer(
+    "StreamingCache",
+    *TRUNCATE,
+    *REORDER,
+    ("first tokens dropped", "append returns the window alone: the first keep_first tokens stand "
+     "before it.", {"first": lambda self, begin: 0}),
+    ("one too few of the first", "One of the first keep_first tokens is missing.",
+     {"first": lambda self, begin: max(min(self.keep_first, begin) - 1, 0)}),
+)  # fmt: skip
+wrong_layer(
+    "Indexer",
+    ("relu forgotten", "Negative scores take part: only the positive part of q·k counts.",
+     {"positive": lambda self, scores: scores}),
+    ("heads not weighted", "The heads are added up as they are: each token has a weight for every "
+     "head, from `weights`.", {"weight": lambda self, x, j: x[:, :1] * 0.0 + 1.0}),
+    ("keys not normalised", "Keys go into the product as they are: k_norm comes before.",
+     {"normed": lambda self, k: k}),
+    ("not turned", "Queries and keys are not turned by their positions.",
+     {"turned": lambda self, x: x}),
+    ("heads not in the root", "The scores are divided by √D: it is √(D·H).",
+     {"factor": lambda self: self.layer.head_dim**-0.5}),
+)  # fmt: skip
