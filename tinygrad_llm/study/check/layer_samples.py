@@ -21,12 +21,16 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
+from ...layers.indexer import Indexer
+from ...layers.latent_attention import LatentAttention
+from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
+from ...layers.streaming_cache import StreamingCache
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
 
@@ -110,6 +114,8 @@ def _attention_calls() -> list[LayerCall]:
         {"qk_norm": partial(nn.RMSNorm, eps=1e-5), "qk_norm_flat": True, **rotary},
         {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
         {"position_bias": Alibi(4)}, {"position_bias": Alibi(4), "window": 3, "softcap": 0.7},
+        {"window": 2, "dilation": 2}, {"window": 2, "keep_first": 1},
+        {"sinks": True, "scale": 0.9}, {"sinks": True, "window": 2, **rotary},
     ]  # fmt: skip
     calls = [LayerCall("Attention", partial(_attention, **o), ((2, 5, 6),)) for o in kinds]
     for more in ({}, {"causal": False}):
@@ -139,6 +145,33 @@ def _with_table(more: dict[str, Any]) -> Attention:
 
 def _with_memory(layer: Any, x: Tensor, memory: Tensor) -> Tensor:
     return layer(x, memory=memory)
+
+
+def _latent_calls() -> list[LayerCall]:
+    """Both forms, absorbed and expanded, of the same layers."""
+    turned = {"rotary": Rotary(4, interleaved=True)}
+    kinds: list[dict[str, Any]] = [
+        {"head_dim": 4}, {**turned, "q_rank": 4, "bias": True},
+        {**turned, "value_head_dim": 5, "scale": 0.7, "norm_eps": 0.1},
+    ]  # fmt: skip
+    calls = [
+        LayerCall("LatentAttention", partial(LatentAttention, 6, 2, kv_rank=5, absorb=absorb, **k),
+                  ((2, 5, 6),))
+        for k in kinds
+        for absorb in (False, True)
+    ]  # fmt: skip
+    calls += [
+        LayerCall("Indexer", partial(Indexer, 6, 3, 4, top_k=2, rotary=rotary), ((2, 5, 6),))
+        for rotary in (None, Rotary(4, partial=0.5))
+    ]
+    return [*calls, LayerCall("LatentCache", lambda: LatentCache(20), ((3, 2, 9, 4),),
+                              use=partial(_text, append=_latents))]  # fmt: skip
+
+
+def _latents(cache: Any, x: Tensor) -> Tensor:
+    """All tokens of both parts of a latent cache, as one row of numbers."""
+    parts = cache.append(x[:, 0], x[:, 1, :, :3])  # (B, H, T, D) -> (B, T, N) twice
+    return cat([*(p.flatten() for p in parts), _number(cache.length, x)])
 
 
 # ----------------------------------------------------------------------------------------- rotary
@@ -377,6 +410,10 @@ def _cache_calls() -> list[LayerCall]:
         )
         for taps in (3, 1)
     ]  # fmt: skip
+    calls += [
+        LayerCall("StreamingCache", partial(StreamingCache, 20, window, first), x, use=_text)
+        for window, first in ((2, 1), (3, 2))
+    ]
     calls.append(LayerCall("CrossCache", CrossCache, x, use=_memory_kept))
     calls.append(
         LayerCall(
@@ -393,8 +430,8 @@ def _cache_calls() -> list[LayerCall]:
 def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
     every = [
-        *_attention_calls(), *_rotary_calls(), *_position_calls(), *_other_calls(),
-        *_expert_calls(), *_cache_calls(),
+        *_attention_calls(), *_latent_calls(), *_rotary_calls(), *_position_calls(),
+        *_other_calls(), *_expert_calls(), *_cache_calls(),
     ]  # fmt: skip
     return [call for call in every if name is None or call.layer == name]
 
