@@ -19,12 +19,16 @@ from . import common, machine
 
 SHAPE = {"context_length": 128, "emb_dim": 128, "n_heads": 8, "n_layers": 4, "drop_rate": 0.0}
 BATCH, LR, SEED = 16, 2e-3, 1
-HALF = 64  # a window of half the context
 VARIANTS: dict[str, dict[str, Any]] = {
     "mha": {},
     "gqa": {"attention": "gqa", "n_kv_heads": 2},
     "mqa": {"attention": "mqa"},
-    "swa": {"attention": "swa", "window": HALF // 2, "ratio": 3},
+    "swa": {"attention": "swa", "window": 32, "ratio": 3},
+    "mla": {"attention": "mla", "latent_dim": 32},
+    "mla, rotary": {"attention": "mla", "latent_dim": 32, "positions": "rotary", "rope_dim": 8},
+    "sparse": {"attention": "sparse", "latent_dim": 32, "window": 32},
+    "linear": {"attention": "linear"},
+    "mamba": {"attention": "mamba", "positions": "none"},
     "deltanet": {"attention": "deltanet"},
     "deltanet 3:1": {"attention": "deltanet", "ratio": 3},
     "moe": {"feed_forward": "moe", "n_experts": 8, "n_experts_per_token": 2, "expert_dim": 256},

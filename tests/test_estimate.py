@@ -11,6 +11,7 @@ import tinygrad_llm as tg
 from tinygrad_llm import study
 from tinygrad_llm.cli import main
 from tinygrad_llm.layers.cache import AttentionCache, RecurrentCache
+from tinygrad_llm.layers.latent_cache import LatentCache
 from tinygrad_llm.models import GPT, GPTConfig, Llama, registry
 from tinygrad_llm.models.costs import gpt_flops, gpt_memory, gpt_parameters
 from tinygrad_llm.models.estimate import COSTS, estimate, find_config, layer_cost
@@ -27,6 +28,13 @@ KINDS = [
     {"feed_forward": "moe", "n_experts": 5, "expert_dim": 7},
     {"positions": "t5", "tie_weights": False},
     {"positions": "rotary"},
+    {"attention": "mla", "latent_dim": 5},
+    {"attention": "mla", "latent_dim": 5, "positions": "rotary", "rope_dim": 4},
+]
+MEMORIES = [
+    {"attention": "sparse", "latent_dim": 5, "window": 6},
+    {"attention": "linear", "ratio": 3},
+    {"attention": "mamba", "state_dim": 3},
 ]
 
 
@@ -39,6 +47,17 @@ KINDS = [
         ({"attention": "swa", "window": 1024, "ratio": 5}, 3.14),  # 27 windows in 32 layers
         ({"attention": "swa", "window": 1024, "ratio": 5, "n_kv_heads": 8}, 0.78),
         ({"context_length": 8192, "emb_dim": 2064, "n_heads": 24, "n_layers": 48}, 3.25),
+        (
+            {
+                "context_length": 8192,
+                "emb_dim": 2064,
+                "n_heads": 24,
+                "n_layers": 48,
+                "attention": "mla",
+                "latent_dim": 1024,
+            },
+            0.81,
+        ),
     ],
 )
 def test_cache_of_known_sizes(fields, gigabytes):
@@ -63,14 +82,16 @@ def held_bytes(cache, length):
         if isinstance(part, AttentionCache):
             used = length if part.window is None else min(length, part.window)
             total += sum(a[:, :, :used].nbytes for a in (part._keys, part._values))
+        elif isinstance(part, LatentCache):
+            total += sum(a[:, :length].nbytes for a in part._parts)
         else:
             assert isinstance(part, RecurrentCache)
             kept = part.conv_size - 1
-            total += part._state.nbytes + part._inputs[:, :, :kept].nbytes
+            total += part._state.nbytes + (part._inputs[:, :, :kept].nbytes if kept else 0)
     return total
 
 
-@pytest.mark.parametrize("fields", KINDS, ids=str)
+@pytest.mark.parametrize("fields", KINDS + MEMORIES, ids=str)
 def test_weights_and_cache_are_those_of_a_model(fields):
     config, B = GPTConfig(**{**TINY, **fields}), 3
     model = GPT(config).eval()

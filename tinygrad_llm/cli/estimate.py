@@ -52,6 +52,7 @@ def estimate(
     head_dim: int | None = typer.Option(None, help="Channels of a head."),
     latent_dim: int | None = typer.Option(None, help="Of mla: channels that are kept."),
     window: int | None = typer.Option(None, help="Of swa: keys that a token sees."),
+    rope_dim: int | None = typer.Option(None, help="Of mla: channels that turn."),
     ratio: str | None = typer.Option(None, help="K:1: K such blocks, then one that sees all."),
     n_experts: int | None = typer.Option(None, help="Of moe."),
     n_experts_per_token: int | None = typer.Option(None, help="Of moe."),
@@ -68,9 +69,9 @@ def estimate(
     fields = {
         "feed_forward": feed_forward, "positions": positions, "vocab_size": vocab_size,
         "emb_dim": emb_dim, "n_layers": n_layers, "n_heads": n_heads, "n_kv_heads": n_kv_heads,
-        "head_dim": head_dim, "latent_dim": latent_dim, "window": window, "ratio": _ratio(ratio),
-        "n_experts": n_experts, "n_experts_per_token": n_experts_per_token,
-        "expert_dim": expert_dim, "context_length": context_length,
+        "head_dim": head_dim, "latent_dim": latent_dim, "rope_dim": rope_dim,
+        "window": window, "ratio": _ratio(ratio), "n_experts": n_experts,
+        "n_experts_per_token": n_experts_per_token, "expert_dim": expert_dim, "context_length": context_length,
     }  # fmt: skip
     given = {name: value for name, value in fields.items() if value is not None}
     configs = _configs(name, [kind.strip() for kind in attention.split(",")], given)

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 
 from ..layers.attention import Attention
 from ..layers.delta_net import GatedDeltaNet
+from ..layers.latent_attention import LatentAttention
+from ..layers.linear_attention import LinearAttention
+from ..layers.mamba import Mamba
 from ..nn import Module
 from ..tensor import device
 from .base import LanguageModel, matrix_flops_per_token
@@ -65,23 +68,55 @@ def _attention(m: Any, T: int, W: int) -> LayerCost:
     heads = f"{H} heads of {D}" if KV == H else f"{H} heads of {D}, {KV} of keys"
     return LayerCost(
         f"attention, {heads}" + ("" if w is None else f", window {w:,}"),
-        2 * seen * KV * D * W, f"2·{keys}·KV·D·W", 4.0 * H * D * seen, f"4·H·D·{keys}",
+        m.cache_bytes(T, W), f"2·{keys}·KV·D·W", 4.0 * H * D * seen, f"4·H·D·{keys}",
+    )  # fmt: skip
+
+
+def _latent(m: Any, T: int, W: int) -> LayerCost:
+    """In the expanded form, as in training; with an indexer also its scores of all keys."""
+    H, D, R, P, V = m.n_heads, m.head_dim, m.kv_rank, m.rotary_dim, m.value_head_dim
+    cache, what = m.cache_bytes_per_token(W) * T, f"latent attention, {H} heads of {D}, {R} + {P} "
+    if m.indexer is None:
+        scores = 2.0 * H * (D + P + V) * T
+        return LayerCost(what + "kept", cache, "T·(R + P)·W", scores, "2·H·(D + P + V)·T")
+    k, own = m.indexer.top_k, m.indexer.n_heads * m.indexer.head_dim
+    formula = "(2·H·(D + P + V)·min(T, k) + 2·Hᵢ·Dᵢ·T)"
+    return LayerCost(
+        f"{what}kept, {k} keys by an indexer", cache, "T·(R + P + Dᵢ)·W",
+        2.0 * H * (D + P + V) * min(T, k) + 2.0 * own * T, formula,
     )  # fmt: skip
 
 
 def _delta_net(m: Any, T: int, W: int) -> LayerCost:
-    """Its memory has at least 4 bytes per number; the convolution keeps the last inputs."""
-    H, G, D, K, taps = m.n_heads, m.n_key_heads, m.head_dim, m.key_head_dim, m.conv_size
+    H, D, K = m.n_heads, m.head_dim, m.key_head_dim
     return LayerCost(
-        f"gated DeltaNet, {H} heads, memories of {K} x {D}",
-        H * K * D * max(W, 4) + (taps - 1) * (2 * G * K + H * D) * W,
+        f"gated DeltaNet, {H} heads, memories of {K} x {D}", m.cache_bytes(T, W),
         "(H·K·D·max(W, 4) + (taps − 1)·(2·G·K + H·D)·W)", 6.0 * H * K * D, "6·H·K·D",
+    )  # fmt: skip
+
+
+def _linear(m: Any, T: int, W: int) -> LayerCost:
+    H, D = m.n_heads, m.head_dim
+    return LayerCost(
+        f"linear attention, {H} heads of {D}", m.cache_bytes(T, W), "H·D·(D + 1)·max(W, 4)",
+        4.0 * H * D * (D + 1), "4·H·D·(D + 1)",
+    )  # fmt: skip
+
+
+def _mamba(m: Any, T: int, W: int) -> LayerCost:
+    D, N = m.inner_dim, m.state_dim
+    return LayerCost(
+        f"Mamba, {D} channels with {N} numbers", m.cache_bytes(T, W),
+        "(D·N·max(W, 4) + (taps − 1)·D·W)", 7.0 * D * N, "7·D·N",
     )  # fmt: skip
 
 
 COSTS: dict[type[Module], Callable[[Any, int, int], LayerCost]] = {
     Attention: _attention,
+    LatentAttention: _latent,
     GatedDeltaNet: _delta_net,
+    LinearAttention: _linear,
+    Mamba: _mamba,
 }
 
 

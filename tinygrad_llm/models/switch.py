@@ -18,6 +18,10 @@ from .. import nn
 from ..layers.attention import Attention
 from ..layers.delta_net import GatedDeltaNet
 from ..layers.feed_forward import FeedForward
+from ..layers.indexer import Indexer, collected_index_losses
+from ..layers.latent_attention import LatentAttention
+from ..layers.linear_attention import LinearAttention
+from ..layers.mamba import Mamba
 from ..layers.moe import Experts, MixtureOfExperts, collected_router_logits, load_balancing_loss
 from ..layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ..layers.rotary import Rotary
@@ -82,12 +86,37 @@ def _delta_net(c: Any, shared: Shared) -> nn.Module:
     return GatedDeltaNet(c.emb_dim, c.n_heads, n_key_heads=c.n_kv_heads, head_dim=D)
 
 
+def _latent(c: Any, shared: Shared, **more: Any) -> nn.Module:
+    rotary = None if shared.rotary is None else Rotary(c.rope_dim or c.head_width)
+    return LatentAttention(
+        c.emb_dim, c.n_heads, kv_rank=c.latent, head_dim=c.head_dim, rotary=rotary,
+        dropout=c.drop_rate, **more,
+    )  # fmt: skip
+
+
+def _sparse(c: Any, shared: Shared) -> nn.Module:
+    indexer = Indexer(c.emb_dim, 2, c.head_width, top_k=c.seen, rotary=shared.rotary)
+    return _latent(c, shared, indexer=indexer)
+
+
+def _linear(c: Any, shared: Shared) -> nn.Module:
+    return LinearAttention(c.emb_dim, c.n_heads, head_dim=c.head_dim, bias=c.qkv_bias)
+
+
+def _mamba(c: Any, shared: Shared) -> nn.Module:
+    return Mamba(c.emb_dim, state_dim=c.state_dim)
+
+
 ATTENTION: dict[str, Kind] = {
-    "mha": Kind((), _attention),
-    "gqa": Kind(("n_kv_heads",), _grouped),
-    "mqa": Kind((), _one_key_head),
-    "swa": Kind(("n_kv_heads", "window", "ratio"), _windowed),
-    "deltanet": Kind(("n_kv_heads", "ratio"), _delta_net),
+    "mha": Kind(("head_dim",), _attention),
+    "gqa": Kind(("head_dim", "n_kv_heads"), _grouped),
+    "mqa": Kind(("head_dim",), _one_key_head),
+    "swa": Kind(("head_dim", "n_kv_heads", "window", "ratio"), _windowed),
+    "mla": Kind(("head_dim", "latent_dim", "rope_dim"), _latent),
+    "sparse": Kind(("head_dim", "latent_dim", "rope_dim", "window"), _sparse),
+    "linear": Kind(("head_dim", "ratio"), _linear),
+    "deltanet": Kind(("head_dim", "n_kv_heads", "ratio"), _delta_net),
+    "mamba": Kind(("state_dim", "ratio"), _mamba),
 }
 
 
@@ -114,8 +143,8 @@ POSITIONS: dict[str, tuple[Make, Make]] = {
     "t5": (lambda c: None, lambda c: Shared(bias=RelativeBias(c.n_heads))),
     "none": (lambda c: None, lambda c: Shared()),
 }
-IN_BLOCKS = {"rotary": ("mha", "gqa", "mqa", "swa"), "alibi": ("mha", "gqa", "mqa", "swa"),
-             "t5": ("mha", "gqa", "mqa", "swa")}  # fmt: skip
+_SCORES = ("mha", "gqa", "mqa", "swa")  # kinds to whose scores something can be added
+IN_BLOCKS = {"rotary": (*_SCORES, "mla", "sparse"), "alibi": _SCORES, "t5": _SCORES}
 
 
 # ----------------------------------------------------------------------------------- the config
@@ -124,14 +153,21 @@ class SwitchConfig(ModelConfig):
     """The fields that choose the parts of a block; each belongs to some choices only.
 
     attention     "mha", "gqa" (groups of query heads share keys), "mqa" (all share one), "swa" (a
-                  window), "deltanet" (a memory of fixed size)
+                  window), "mla" (keys and values from a latent vector), "sparse" (that, with an
+                  indexer that chooses keys), or a memory of fixed size: "linear", "deltanet",
+                  "mamba"
     feed_forward  "dense", or "moe" (a mixture of experts)
     positions     "learned", "sinusoidal", "rotary", "alibi", "t5", "none"
     head_dim      channels of a head; emb_dim / n_heads if None
     n_kv_heads    heads of keys and values, of gqa, swa and deltanet; if None n_heads, and for gqa
                   the largest divisor of n_heads that is at most half of it
-    window        of swa: the most keys that a token sees; a quarter of the context if None
-    ratio         of swa and deltanet: after so many such blocks one has full attention; 0: none has
+    window        of swa and sparse: the most keys that a token sees; a quarter of the context if
+                  None
+    ratio         of swa, linear, deltanet and mamba: after so many such blocks one has full
+                  attention; 0: none has
+    latent_dim    of mla and sparse: channels of the latent vector; a quarter of emb_dim if None;
+                  rope_dim: channels that turn, with rotary positions; those of a head if None
+    state_dim     of mamba: numbers that a channel keeps
     n_experts     of moe; n_experts_per_token: how many of them a token meets; expert_dim: channels
                   within one, 4·emb_dim if None; balance: how much of load_balancing_loss is added
                   to the loss in training
@@ -146,6 +182,9 @@ class SwitchConfig(ModelConfig):
     n_kv_heads: int | None = optional(integer(None))
     window: int | None = optional(integer(None))
     ratio: int = integer(0, at_least=0, at_most=1 << 16)
+    latent_dim: int | None = optional(integer(None))
+    rope_dim: int | None = optional(integer(None))
+    state_dim: int = integer(16)
     n_experts: int = integer(8)
     n_experts_per_token: int = integer(2)
     expert_dim: int | None = optional(integer(None))
@@ -194,6 +233,11 @@ class SwitchConfig(ModelConfig):
         return self.window or max(1, self.context_length // 4)
 
     @property
+    def latent(self) -> int:
+        """latent_dim, or its default."""
+        return self.latent_dim or max(1, self.emb_dim // 4)
+
+    @property
     def _n_heads(self) -> int:
         heads: int = getattr(self, "n_heads")  # noqa: B009  the family's config declares it
         return heads
@@ -211,8 +255,7 @@ def fields_used(attention: str, feed_forward: str) -> set[str]:
     Raises: KeyError if there is no such attention.
     """
     every = {f.name for f in fields(ModelConfig)} | {"n_heads", "n_layers"}
-    used = every | {"attention", "feed_forward", "positions", "head_dim"}
-    used |= set(ATTENTION[attention].uses)
+    used = every | {"attention", "feed_forward", "positions", *ATTENTION[attention].uses}
     if feed_forward == "moe":
         used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance"}
     return used
@@ -267,22 +310,32 @@ def starts_itself(model: nn.Module) -> set[int]:
     Those of a DeltaNet's convolution and decay, for example: GPT-2 has no rule for them.
     """
     ruled = nn.Linear, nn.Embedding, nn.LayerNorm, Experts
-    return {
-        id(p)
-        for module in model.modules()
-        if not isinstance(module, ruled)
-        for p in module.parameters(recurse=False)
-    }
+    own: set[int] = set()
+    for module in model.modules():
+        if not isinstance(module, ruled):
+            own |= {id(p) for p in module.parameters(recurse=False)}
+        if isinstance(module, Mamba):  # its steps begin between 0.001 and 0.1
+            own |= {id(p) for p in module.dt_proj.parameters()}
+    return own
 
 
 def balanced(model: Any, loss: Callable[[], Tensor]) -> Tensor:
-    """loss(), in training with the share `balance` of load_balancing_loss if there are experts."""
+    """loss(), in training with what its parts add.
+
+    Experts add the share `balance` of load_balancing_loss; the indexers of sparse attention, which
+    no gradient reaches otherwise, their index_loss.
+    """
     c = model.config
-    if c.feed_forward != "moe" or not model.training or not c.balance:
+    balance = c.balance if c.feed_forward == "moe" else 0.0
+    if not model.training or not (balance or c.attention == "sparse"):
         return loss()
-    with collected_router_logits() as logits:
+    with collected_router_logits() as logits, collected_index_losses() as losses:
         value = loss()
-    return value + load_balancing_loss(logits, c.n_experts_per_token) * c.balance
+    for of_block in losses:
+        value = value + of_block
+    if balance:
+        value = value + load_balancing_loss(logits, c.n_experts_per_token) * balance
+    return value
 
 
 def real_tokens(

@@ -63,7 +63,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     drop_rate: float = option(0.1, "Dropout.", SHARE_BELOW_1, "model")
     qkv_bias: bool = option(False, "A bias for queries, keys and values.", None, "model")
     tie_weights: bool = option(True, "The output layer is the embedding.", None, "model")
-    attention: str = option("mha", "mha, gqa, mqa, swa, deltanet, ...", None, "model")
+    attention: str = option("mha", "mha, gqa, mqa, swa, mla, deltanet, ...", None, "model")
     feed_forward: str = option("dense", "dense, or moe: a mixture of experts.", None, "model")
     positions: str = option(
         "learned", "learned, sinusoidal, rotary, alibi, t5 or none.", None, "model"
@@ -74,6 +74,10 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     window: int | None = option(
         None, "Of swa: tokens that a token sees.", AT_LEAST_1, "model",
         about_default="a quarter of the context",
+    )  # fmt: skip
+    latent_dim: int | None = option(
+        None, "Of mla: channels that are kept.", AT_LEAST_1, "model",
+        about_default="a quarter of the channels",
     )  # fmt: skip
     ratio: int = option(0, "So many such blocks, then a full one.", NOT_NEGATIVE, "model")
     n_experts: int = option(8, "Of moe.", UP_TO_256, "model")
@@ -188,7 +192,7 @@ _ABOUT = {
 
 GPT_ONLY = (
     "qkv_bias", "attention", "feed_forward", "positions", "n_kv_heads", "window", "ratio",
-    "n_experts", "n_experts_per_token",
+    "latent_dim", "n_experts", "n_experts_per_token",
 )  # fmt: skip
 
 
