@@ -111,7 +111,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("attention-variants", __doc__)
     parser.add_argument("--only", help=f"some of {', '.join(VARIANTS)}, with commas")
-    parser.add_argument("--steps", type=int, default=500, help="of training, for each model")
+    parser.add_argument("--steps", type=int, default=300, help="of training, for each model")
     parser.add_argument("--text", help="a data set or a file")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--train", choices=VARIANTS, help="train one model in this process")

@@ -11,6 +11,8 @@ import tinygrad_llm as tg
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.generation import generate
 from tinygrad_llm.models import GPT, GPTConfig, registry, save_pretrained, switch
+from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.presets import PretrainOptions, model_config
 
 BASE = dict(vocab_size=11, context_length=24, emb_dim=12, n_heads=6, n_layers=3, drop_rate=0.0)
 KINDS = {
@@ -199,6 +201,20 @@ def test_a_memory_takes_no_mask_and_gpt2s_files_no_other_parts(tmp_path):
     with pytest.raises(ValueError, match="attention='deltanet' has no place in GPT-2's files"):
         save_pretrained(model, tmp_path)
     assert model.published_modules() == {}
+
+
+def test_options_of_pretraining():
+    chosen = {"attention": "swa", "window": 8, "ratio": 3, "positions": "rotary"}
+    config = model_config(PretrainOptions(n_layers=4, **chosen), 100)
+    assert [config.kind_of(i) for i in range(4)] == ["swa", "swa", "swa", "mha"]
+    assert config.window == 8 and config.positions == "rotary"
+    assert not model_config(PretrainOptions(), 100).is_switched
+    with pytest.raises(OptionError, match="attention must be mha, gqa"):
+        model_config(PretrainOptions(attention="gq"), 100)
+    with pytest.raises(OptionError, match="attention is a choice of gpt only, model is llama"):
+        model_config(PretrainOptions(attention="gqa", model="llama"), 100)
+    with pytest.raises(OptionError, match="does not use window"):
+        PretrainOptions(window=4).check()
 
 
 def test_experts_add_their_balance_in_training_only():

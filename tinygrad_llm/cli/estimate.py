@@ -71,7 +71,8 @@ def estimate(
         "emb_dim": emb_dim, "n_layers": n_layers, "n_heads": n_heads, "n_kv_heads": n_kv_heads,
         "head_dim": head_dim, "latent_dim": latent_dim, "rope_dim": rope_dim,
         "window": window, "ratio": _ratio(ratio), "n_experts": n_experts,
-        "n_experts_per_token": n_experts_per_token, "expert_dim": expert_dim, "context_length": context_length,
+        "n_experts_per_token": n_experts_per_token, "expert_dim": expert_dim,
+        "context_length": context_length,
     }  # fmt: skip
     given = {name: value for name, value in fields.items() if value is not None}
     configs = _configs(name, [kind.strip() for kind in attention.split(",")], given)
