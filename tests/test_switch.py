@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_every_parameter_learns_and_a_text_is_learnt(fields):
         loss.backward()
         optimizer.step()
         first = loss.item() if first is None else first
-    assert loss.item() < 0.5 * first
+    assert loss.item() < 0.7 * first
     assert [n for n, p in model.named_parameters() if (p.array == before[n]).all()] == []
 
 
@@ -134,6 +135,10 @@ def test_description_generation_and_checkpointing(fields):
         model.train()
         model.gradient_checkpointing = on
         model.zero_grad()
+        if on and fields.get("attention") == "sparse":
+            with pytest.raises(RuntimeError, match="gradient_checkpointing_disable"):
+                model.loss(x, x)
+            return
         loss = model.loss(x, x)
         loss.backward()
         losses.append(loss.item())
@@ -221,3 +226,21 @@ def test_experts_add_their_balance_in_training_only():
     model, x = model_of(KINDS["moe"]), ids(2, 8)
     trained, plain = model.loss(x, x).item(), model.eval().loss(x, x).item()
     assert 0.01 < trained - plain < 0.05  # 0.01·load_balancing_loss, which is 2 if balanced
+
+
+@every_kind
+def test_the_same_on_the_other_device(fields, other_device):
+    model, x = model_of(fields), ids(2, 12)
+    there = copy.deepcopy(model).to(other_device)
+    losses = [model.loss(x, x), there.loss(x.to(other_device), x.to(other_device))]
+    for loss in losses:
+        loss.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    for (name, p), q in zip(model.named_parameters(), there.parameters(), strict=True):
+        a, b = p.grad.numpy(), q.grad.cpu().numpy()
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * abs(a).max() + 1e-7, err_msg=name)
+    model.eval(), there.eval()
+    with tg.no_grad():
+        cache, y = there.new_cache(), x.to(other_device)
+        parts = [there(y[:, :5], cache), *(there(y[:, t : t + 1], cache) for t in range(5, 12))]
+        assert_close(tg.cat(parts, 1).cpu(), model(x))
