@@ -11,7 +11,14 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.generation import generate
-from tinygrad_llm.models import GPT, GPTConfig, registry, save_pretrained, switch
+from tinygrad_llm.models import (
+    GPT,
+    GPTConfig,
+    from_pretrained,
+    registry,
+    save_pretrained,
+    switch,
+)
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.presets import PretrainOptions, model_config
 
@@ -206,6 +213,10 @@ def test_a_memory_takes_no_mask_and_gpt2s_files_no_other_parts(tmp_path):
     with pytest.raises(ValueError, match="attention='deltanet' has no place in GPT-2's files"):
         save_pretrained(model, tmp_path)
     assert model.published_modules() == {}
+    save_pretrained(model_of({}), tmp_path)
+    for fields in ({"attention": "gqa"}, {"positions": "none"}, {"head_dim": 4}):
+        with pytest.raises(ValueError, match="has no place in GPT-2's files"):
+            from_pretrained(tmp_path, **fields)
 
 
 def test_options_of_pretraining():
