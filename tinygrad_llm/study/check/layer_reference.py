@@ -21,10 +21,11 @@ from ...functions.selection import where
 from ...functions.shape.join import cat, stack
 from ...tensor import Tensor, wrap
 from .slow_caches import SlowAttentionCache, SlowCache, SlowCrossCache, SlowDecoderCache
-from .slow_experts import (
-    SlowExperts,
+from .slow_experts import SlowExperts, SlowMixtureOfExperts
+from .slow_recurrent import (
     SlowGatedDeltaNet,
-    SlowMixtureOfExperts,
+    SlowLinearAttention,
+    SlowMamba,
     SlowRecurrentCache,
 )
 
@@ -457,8 +458,10 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "FeedForward": SlowFeedForward,
     "GatedDeltaNet": SlowGatedDeltaNet,
     "GatedFeedForward": SlowGatedFeedForward,
+    "LinearAttention": SlowLinearAttention,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
+    "Mamba": SlowMamba,
     "MixtureOfExperts": SlowMixtureOfExperts,
     "OffsetRMSNorm": SlowOffsetRMSNorm,
     "QuantizedEmbedding": SlowQuantizedEmbedding,

@@ -38,10 +38,10 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "dropout_layer"),
     ("Attention", "causal_attention sliding_window soft_cap scaled_dot_product_attention "
      "multi_head_attention grouped_query_attention cross_attention rotary_positions "
-     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows delta_memory "
-     "gated_delta_rule selective_scan"),
-    ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights "
-     "chunked_loss lora int8_layers gradient_clipping adamw_step"),
+     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows linear_attention "
+     "delta_memory gated_delta_rule selective_memory selective_scan"),
+    ("Models and training", "mixture_of_experts expert_capacity transformer_block norm_places "
+     "tied_weights chunked_loss lora int8_layers gradient_clipping adamw_step"),
 )  # fmt: skip
 
 

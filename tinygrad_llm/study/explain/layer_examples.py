@@ -22,7 +22,9 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
+from ...layers.linear_attention import LinearAttention
 from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
@@ -197,6 +199,8 @@ layer(
 )
 layer(MixtureOfExperts, lambda s: MixtureOfExperts(s["C"], s["F"], 4, 2))
 layer(GatedDeltaNet, lambda s: GatedDeltaNet(s["C"], s["H"], head_dim=s["D"]))
+layer(LinearAttention, lambda s: LinearAttention(s["C"], s["H"]))
+layer(Mamba, lambda s: Mamba(s["C"], inner_dim=s["F"], state_dim=s["R"], dt_rank=s["H"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
 layer(
     QuantizedLinear,

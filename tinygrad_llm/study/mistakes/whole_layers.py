@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import experts  # noqa: F401  its mistakes are entered too
+from . import experts, recurrent  # noqa: F401  their mistakes are entered too
 from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
 __all__ = ["LAYER_MISTAKES", "LayerMistake", "wrong_layer"]
