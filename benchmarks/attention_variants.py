@@ -3,8 +3,8 @@
     python -m benchmarks attention-variants
     python -m benchmarks attention-variants --only mha,gqa,rotary --steps 1000
 
-Every model has the same seed, batches, width and depth, and runs in another process. The loss is that
-of validation, in nats per token; `peak` is the most that the process has held (resident), or on a
+Every model has the same seed, batches, width and depth, and runs in another process. The loss is
+that of validation, in nats per token; `peak` is the most that the process has held (resident), or on a
 GPU the most that was allocated there. The text is tinyshakespeare where it is (see
 data/corpora.py), otherwise Python's language reference.
 """

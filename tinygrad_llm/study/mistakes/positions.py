@@ -62,6 +62,6 @@ wrong_layer(
      "with the logarithm of the distance.",
      {"grown": lambda self, far, exact, n: exact + (far - exact) * (n - exact)
       // (self.layer.max_distance - exact)}),
-    ("all far keys in one bucket", "Every distance that has no bucket for itself alone falls into the last "
-     "one.", {"grown": lambda self, far, exact, n: n - 1}),
+    ("all far keys in one bucket", "Every distance that has no bucket for itself alone falls into "
+     "the last one.", {"grown": lambda self, far, exact, n: n - 1}),
 )  # fmt: skip
