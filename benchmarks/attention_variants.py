@@ -4,8 +4,8 @@
     python -m benchmarks attention-variants --only mha,gqa,rotary --steps 1000
 
 Every model has the same seed, batches, width and depth, and runs in another process. The loss is
-that of validation, in nats per token; `peak` is the most that the process has held (resident), or on a
-GPU the most that was allocated there. The text is tinyshakespeare where it is (see
+that of validation, in nats per token; `peak` is the most that the process has held (resident), or
+on a GPU the most that was allocated there. The text is tinyshakespeare where it is (see
 data/corpora.py), otherwise Python's language reference.
 """
 
@@ -117,7 +117,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("attention-variants", __doc__)
     parser.add_argument("--only", help=f"some of {', '.join(VARIANTS)}, with commas")
-    parser.add_argument("--steps", type=int, default=300, help="of training, for each model")
+    parser.add_argument("--steps", type=int, default=200, help="of training, for each model")
     parser.add_argument("--text", help="a data set or a file")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=None)
