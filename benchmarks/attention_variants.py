@@ -18,21 +18,21 @@ from typing import Any
 
 from . import common, machine
 
-SHAPE = {"context_length": 128, "emb_dim": 128, "n_heads": 8, "n_layers": 4, "drop_rate": 0.0}
-BATCH, LR, SEED = 16, 2e-3, 1
+SHAPE = {"context_length": 64, "emb_dim": 96, "n_heads": 6, "n_layers": 4, "drop_rate": 0.0}
+BATCH, LR, SEED = 12, 3e-3, 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "mha": {},
     "gqa": {"attention": "gqa", "n_kv_heads": 2},
     "mqa": {"attention": "mqa"},
-    "swa": {"attention": "swa", "window": 32, "ratio": 3},
-    "mla": {"attention": "mla", "latent_dim": 32},
-    "mla, rotary": {"attention": "mla", "latent_dim": 32, "positions": "rotary", "rope_dim": 8},
-    "sparse": {"attention": "sparse", "latent_dim": 32, "window": 32},
+    "swa": {"attention": "swa", "window": 16, "ratio": 3},
+    "mla": {"attention": "mla", "latent_dim": 24},
+    "mla, rotary": {"attention": "mla", "latent_dim": 24, "positions": "rotary", "rope_dim": 8},
+    "sparse": {"attention": "sparse", "latent_dim": 24, "window": 16},
     "linear": {"attention": "linear"},
     "mamba": {"attention": "mamba", "positions": "none"},
     "deltanet": {"attention": "deltanet"},
     "deltanet 3:1": {"attention": "deltanet", "ratio": 3},
-    "moe": {"feed_forward": "moe", "n_experts": 8, "n_experts_per_token": 2, "expert_dim": 256},
+    "moe": {"feed_forward": "moe", "n_experts": 8, "n_experts_per_token": 2, "expert_dim": 192},
     "sinusoidal": {"positions": "sinusoidal"},
     "rotary": {"positions": "rotary"},
     "alibi": {"positions": "alibi"},
@@ -88,7 +88,7 @@ def train(variant: str, steps: int, text: str | None, device: str) -> dict[str, 
         if on_gpu:
             cuda.synchronize()
         times.append(time.perf_counter() - start)
-    validation = EvaluationBatches(ids[cut : cut + 32 * 1024], BATCH, T)
+    validation = EvaluationBatches(ids[cut : cut + 16 * 1024], BATCH, T)
     costs = estimate(config)
     return {
         "loss": evaluate(model, validation)[0], "seconds": statistics.median(times),
@@ -117,7 +117,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("attention-variants", __doc__)
     parser.add_argument("--only", help=f"some of {', '.join(VARIANTS)}, with commas")
-    parser.add_argument("--steps", type=int, default=200, help="of training, for each model")
+    parser.add_argument("--steps", type=int, default=300, help="of training, for each model")
     parser.add_argument("--text", help="a data set or a file")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=None)
