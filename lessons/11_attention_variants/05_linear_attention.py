@@ -90,9 +90,9 @@ n = (fq.unsqueeze(1) @ S).squeeze(1)  # (T, M + 1): both sums
 y = n[:, :M] / n[:, M:]
 G = torch.cat([g, -(g * y).sum(1, keepdim=True)], dim=1) / n[:, M:]  # (T, M + 1)
 R = (fq.unsqueeze(2) * G.unsqueeze(1)).flip(0).cumsum(0).flip(0)  # (T, D, M + 1)
-slope = lambda x: torch.where(x > 0, torch.ones_like(x), x.exp())  # φ′
-g_q = (S @ G.unsqueeze(2)).squeeze(2) * slope(q)  # (T, D)
-g_k = (R @ v1.unsqueeze(2)).squeeze(2) * slope(k)  # (T, D)
+derivative = lambda x: torch.where(x > 0, torch.ones_like(x), x.exp())  # φ′
+g_q = (S @ G.unsqueeze(2)).squeeze(2) * derivative(q)  # (T, D)
+g_k = (R @ v1.unsqueeze(2)).squeeze(2) * derivative(k)  # (T, D)
 g_v = (fk.unsqueeze(1) @ R).squeeze(1)[:, :M]  # (T, M)
 for name, mine, autograd in zip("qkv", (g_q, g_k, g_v), gradients):
     assert torch.allclose(mine, autograd, atol=1e-10), name

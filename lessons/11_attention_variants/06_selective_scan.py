@@ -8,7 +8,7 @@
 # # 6. Mamba: the token decides what is kept
 #
 # **Question.** A recurrence h ← a·h + b·x forgets at a fixed rate. How can it keep one number for a thousand
-# tokens and drop another after one, and still be computed for many tokens at once?
+# tokens and drop another after one, and still be computed for many tokens together?
 #
 # **Predict first.** Two steps of h ← a·h + u in a row are one step of the same form. Which a and u has it?
 #
@@ -53,7 +53,7 @@ drop = one_by_one(x, 9.0 * one, A, one, one) / 9.0
 assert keep[0, -1].item() > 9.9 and abs(drop[0, 3].item() - 3.0) < 0.01  # 7 + 3 are kept; 3 has replaced 7
 
 # %% [markdown]
-# ## By hand: all tokens at once, in log₂ T steps
+# ## By hand: all tokens together, in log₂ T steps
 # Two steps are one: a₂·(a₁·h + u₁) + u₂ = (a₂·a₁)·h + (a₂·u₁ + u₂). So pairs can be joined, then pairs of pairs.
 # After log₂ T rounds each token has the sum over all before it; every round is one operation on whole arrays.
 

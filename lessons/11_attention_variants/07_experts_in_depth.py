@@ -89,7 +89,7 @@ print("tokens per expert:", before.tolist())
 # %% [markdown]
 # ## First cure: a loss
 # E·Σ f_e·P_e, f_e the share of tokens (a count: no gradient), P_e the mean probability (a gradient!). It pushes
-# down the probability of whoever is busy (Fedus et al., 2021). It costs: its gradient disturbs the real one.
+# down the probability of a busy expert (Fedus et al., 2021). It costs: its gradient disturbs the real one.
 
 # %%
 def balance_loss(scores):
@@ -110,8 +110,8 @@ assert history[-1] < history[0] and after.max() < before.max()
 
 # %% [markdown]
 # ## Second cure: a limit
-# An expert takes at most ⌈factor·k·N/E⌉ tokens: all first choices before second ones, earlier tokens first. Whoever
-# finds no room is *dropped*: that expert adds nothing for it. Arrays of equal length please a machine; tokens lose.
+# An expert takes at most ⌈factor·k·N/E⌉ tokens: all first choices before second ones, earlier tokens first. A choice that
+# finds no room is *dropped*: that expert adds nothing for the token. Arrays of equal length please a machine; tokens lose.
 
 # %%
 def with_room(chosen, factor):

@@ -30,7 +30,7 @@ assert torch.isnan(by_division).any() and torch.allclose(h, torch.ones(T))
 # %% [markdown]
 # ## 2. More products, fewer steps
 # The loop needs T − 1 of h's products in T − 1 steps. Doubling needs about T in each of log₂ T rounds for h and as
-# many for the factors. On a machine that does thousands of products at once the number of steps counts.
+# many for the factors. On a machine that does thousands of products together the number of steps counts.
 
 # %%
 def products(T):

@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
+    selective_scan   the scan of a Mamba
     decoding      a decoder's block for a few new tokens
     quantized     products with weights of 4 bits
     loss          cross-entropy
@@ -69,6 +70,7 @@ from ..dropout import Dropout
 from ..elementary import Sigmoid
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
+from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
@@ -79,6 +81,7 @@ from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
 from .quantized import product4
+from .selective_scan import LoopSelectiveScan
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
 from .update import scatter_add_rows, takes_scatter
@@ -90,7 +93,7 @@ TWINS: dict[type, Any] = {
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
-    ScaledDotProductAttention: LoopAttention,
+    ScaledDotProductAttention: LoopAttention, SelectiveScan: LoopSelectiveScan,
 }  # fmt: skip
 
 
