@@ -226,6 +226,7 @@ class Attention(Module):
         Its columns are those of the keys from `start` on, (..., T, S); before them stand those of
         the first keys that are kept.
         """
+        assert self.window is not None
         xp = xp_of(self.qkv.weight.array if mask is None else mask.array)
         if mask is None:
             mask = wrap(causal_keys(xp, past, T))
@@ -255,7 +256,7 @@ class Attention(Module):
         """
         assert self.sinks is not None
         B, H, T, D = queries.shape
-        one = {"dtype": queries.dtype, "device": queries.device}
+        one: dict[str, Any] = {"dtype": queries.dtype, "device": queries.device}
         sinks = (self.sinks * (1.0 / scale)).to(queries.dtype).view(1, H, 1, 1)
         queries = cat([queries, sinks.expand(B, H, T, 1)], -1)  # (B, H, T, D + 1)
         lead = tuple(keys.shape[:2])  # (B, KV)
