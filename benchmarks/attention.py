@@ -1,6 +1,6 @@
 """Nine ways to write multi-head attention, from equal weights, forward and backward.
 
-    python -m benchmarks attention                                       # 4 x 256 tokens, 256 channels
+    python -m benchmarks attention          # 4 x 256 tokens, 256 channels, 8 heads
     python -m benchmarks attention --batch 8 --context 1024 --channels 768 --heads 12
 
 The processes of the sides alternate; a time is the median of all runs. kept is what the backward

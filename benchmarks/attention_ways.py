@@ -95,9 +95,9 @@ def fused_with_mask(b: Built) -> Layer:
 def _module(b: Built, need_weights: bool) -> Layer:
     module = b.torch.nn.MultiheadAttention(b.C, b.H, bias=False, batch_first=True)
     module.in_proj_weight, module.out_proj.weight = b.w_qkv, b.w_out
-    return lambda x: module(
-        x, x, x, attn_mask=b.future, need_weights=need_weights, is_causal=True
-    )[0]
+    return lambda x: module(x, x, x, attn_mask=b.future, need_weights=need_weights, is_causal=True)[
+        0
+    ]
 
 
 def module_with_weights(b: Built) -> Layer:
@@ -113,9 +113,7 @@ def block_mask(b: Built) -> Layer:
         from torch.nn.attention import flex_attention as flex
     else:
         from tinygrad_llm.nn.attention import flex_attention as flex  # type: ignore[no-redef]
-    mask = flex.create_block_mask(
-        lambda i, h, q, k: q >= k, None, None, b.T, b.T, device="cpu"
-    )
+    mask = flex.create_block_mask(lambda i, h, q, k: q >= k, None, None, b.T, b.T, device="cpu")
     return lambda x: b.joined(flex.flex_attention(*b.split(x), block_mask=mask))
 
 

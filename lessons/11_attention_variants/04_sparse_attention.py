@@ -125,17 +125,16 @@ from tinygrad_llm.layers.latent_attention import LatentAttention
 from tinygrad_llm.layers.rotary import Rotary
 
 layer = LatentAttention(32, 4, kv_rank=12, rotary=Rotary(4), indexer=Indexer(32, 2, 8, top_k=6))
-x = torch.randn(2, 30, 32)
+text = torch.randn(2, 30, 32)
 with collected_index_losses() as losses:
-    y = layer(x)
+    y = layer(text)
 (y.pow(2).mean() + losses[0]).backward()
 print("output", tuple(y.shape), " loss of the indexer", round(losses[0].item(), 3))
 assert len(losses) == 1 and all(p.grad is not None for p in layer.parameters())
 cache = layer.new_cache(30)
 with torch.no_grad():
-    pieces = [layer(x[:, t : t + 1], cache=cache) for t in range(30)]
-    assert torch.allclose(torch.cat(pieces, dim=1), layer(x), atol=1e-5)
-dense = LatentAttention(32, 4, kv_rank=12, rotary=Rotary(4))
+    pieces = [layer(text[:, t : t + 1], cache=cache) for t in range(30)]
+    assert torch.allclose(torch.cat(pieces, dim=1), layer(text), atol=1e-5)
 for context in (1024, 32768, 131072):
     sparse = LatentAttention(1024, 128, kv_rank=64, head_dim=128, indexer=Indexer(1024, 64, 128, top_k=2048))
     full = LatentAttention(1024, 128, kv_rank=64, head_dim=128)

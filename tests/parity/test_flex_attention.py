@@ -120,9 +120,12 @@ def test_masks_are_joined_and_made_dense_as_pytorchs():
         ]  # fmt: skip
         assert dense[0].tolist() == dense[1].tolist()
     score = lambda s, b, h, q, k: s.masked_fill(q < k, -math.inf)  # noqa: E731
-    assert ours.create_mask(score, None, None, 5, 6).tolist() == theirs.create_mask(
-        lambda s, b, h, q, k: torch.where(q < k, -math.inf, s), None, None, 5, 6, device="cpu"
-    ).tolist()
+    assert (
+        ours.create_mask(score, None, None, 5, 6).tolist()
+        == theirs.create_mask(
+            lambda s, b, h, q, k: torch.where(q < k, -math.inf, s), None, None, 5, 6, device="cpu"
+        ).tolist()
+    )
 
 
 def test_the_sum_under_softmax_is_pytorchs():

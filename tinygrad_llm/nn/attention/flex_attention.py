@@ -192,10 +192,9 @@ def create_block_mask(
     padded[:, :, :Q_LEN, :KV_LEN] = seen
     counts = padded.reshape(*seen.shape[:2], rows, n, columns, m).sum((3, 5))  # (B, H, rows, …)
     full = counts == n * m if separate_full_blocks else counts < 0
-    parts = [*_ordered((counts > 0) & ~full), *_ordered(full)]
-    if not separate_full_blocks:
-        parts[2:] = [None, None]  # type: ignore[list-item]
-    return BlockMask((Q_LEN, KV_LEN), *parts, BLOCK_SIZE=(n, m), mask_mod=mask_mod)
+    some, whole = _ordered((counts > 0) & ~full), _ordered(full)
+    numbers, indices = whole if separate_full_blocks else (None, None)
+    return BlockMask((Q_LEN, KV_LEN), *some, numbers, indices, BLOCK_SIZE=(n, m), mask_mod=mask_mod)
 
 
 def flex_attention(
