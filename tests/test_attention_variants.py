@@ -298,6 +298,17 @@ def test_what_attention_refuses(options, words):
         Attention(6, 2, **options)
 
 
+def test_the_keys_of_a_pattern_are_counted():
+    """The closed form against the pairs that are seen, which differ by the own key of each."""
+    for window, dilation, first in ((8, 1, 0), (8, 4, 0), (8, 2, 3), (300, 2, 0)):
+        layer = attention(window=window, dilation=dilation, keep_first=first)
+        i, j = np.arange(256)[:, None], np.arange(256)
+        near = (i - j < window * dilation) & ((i - j) % dilation == 0)
+        pairs = ((j <= i) & (near | (j < first))).sum() / 256
+        counted = layer.flops_per_token(256) / (12.0 * 4 * 4)
+        assert abs(counted - pairs) <= 0.6, (window, dilation, first, counted, pairs)
+
+
 # --------------------------------------------------------------------------------- sparse attention
 def test_a_query_reads_the_keys_that_are_chosen_and_no_other_gets_a_gradient():
     layer = sparse()

@@ -283,12 +283,15 @@ class Attention(Module):
 
         12·H·D for each key that a query sees: two products forward and four backward, each of a
         multiplication and an addition per channel. On average a query sees T/2 keys in a text of
-        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal.
+        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal. A
+        dilation d reaches r = w·d tokens back: w − w·r/2T; the n first keys that are kept outside
+        of it add n·(1 − r/T).
         """
         T, w = context_length, self.window
-        seen = T / 2 if self.causal else T
-        if w is not None and w < T:
-            seen = w - w * w / (2 * T)
+        seen = T / (2 * self.dilation) if self.causal else T
+        if w is not None and w * self.dilation < T:
+            reach = w * self.dilation
+            seen = w - w * reach / (2 * T) + self.keep_first * (1.0 - reach / T)
         return 12.0 * self.n_heads * self.head_dim * seen
 
     def extra_repr(self) -> str:
