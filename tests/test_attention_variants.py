@@ -391,7 +391,7 @@ def test_flex_attention_on_another_device(other_device):
 
     def run(device):
         q, k, v = (x.clone().to(device).requires_grad_() for x in arrays)
-        bias = slope.clone().to(device).requires_grad_()
+        bias = factor.clone().to(device).requires_grad_()
         mask = flex_attention.create_block_mask(
             lambda b, h, q, k: (q >= k) & (q - k < 9), None, None, 20, 20, device=device,
             BLOCK_SIZE=4,
@@ -403,7 +403,7 @@ def test_flex_attention_on_another_device(other_device):
         return [y, q.grad, k.grad, v.grad, bias.grad], mask.sparsity()
 
     arrays = [torch.randn(2, heads, 20, 5).double() for heads in (4, 2, 2)]
-    slope = torch.randn(4).double()
+    factor = torch.randn(4).double()
     (here, sparsity), (there, other) = run("cpu"), run("cuda")
     assert sparsity == other > 40
     for a, b in zip(there, here, strict=True):

@@ -126,7 +126,7 @@ print("eight ways: equal outputs", tuple(expected[0].shape), "and equal gradient
 # %% [markdown]
 # ## With the package: the ninth way, a mask in blocks
 # `flex_attention` takes functions: `mask_mod` says who sees whom, `score_mod` changes a score. A BlockMask knows
-# which blocks of keys no query of a block sees. They are never computed, whatever the pattern is.
+# which blocks of keys no query of a block sees. They are never computed, for any pattern.
 
 # %% tags=["package"]
 from tinygrad_llm import study

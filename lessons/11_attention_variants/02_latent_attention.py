@@ -8,7 +8,7 @@
 # # 2. Latent attention: what a token must remember
 #
 # **Question.** A cache keeps the keys and values of every head. Grouped queries keep fewer heads. Can all heads
-# have keys of their own, and the cache still be small?
+# have different keys, and the cache still be small?
 #
 # **Predict first.** 128 heads of 128 channels, keys and values: how many numbers per token? DeepSeek keeps 576.
 #
@@ -65,7 +65,7 @@ for a, b in zip(torch.autograd.grad(one, weights, g), torch.autograd.grad(two, w
 print("expanded and absorbed: equal outputs", tuple(one.shape), "and equal gradients of all four matrices")
 
 # %% [markdown]
-# ## Why the position needs channels of its own
+# ## Why the position needs separate channels
 # A rotation that depends on the position stands between q and k: q·Rot(i − j)·W_K·c. The product W_Kᵀ·Rot·q differs
 # for every pair of positions, so nothing can be absorbed. DeepSeek adds P channels to each query and *one* key of P
 # channels for all heads. They are turned; the others are not.
