@@ -63,7 +63,7 @@ class LayerCost(NamedTuple):
 # form(layer, T, W) -> its LayerCost
 def _attention(m: Any, T: int, W: int) -> LayerCost:
     H, KV, D, w = m.n_heads, m.n_kv_heads, m.head_dim, m.window
-    seen = T if w is None else min(T, w)
+    seen = T if w is None else min(T, w + m.keep_first)
     keys = "T" if w is None else "min(T, w)"
     heads = f"{H} heads of {D}" if KV == H else f"{H} heads of {D}, {KV} of keys"
     return LayerCost(
