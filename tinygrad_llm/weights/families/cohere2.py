@@ -43,7 +43,15 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The object of config.json for a Cohere2Config."""
+    """The object of config.json for a Cohere2Config.
+
+    Raises: ValueError unless heads have emb_dim / n_heads channels, as transformers computes them.
+    """
+    if fields["head_dim"] * fields["n_heads"] != fields["emb_dim"]:
+        raise ValueError(
+            "transformers' Cohere 2 has heads of emb_dim / n_heads channels, but here head_dim="
+            f"{fields['head_dim']}, n_heads={fields['n_heads']} and emb_dim={fields['emb_dim']}"
+        )
     written = llama.write_common(fields, MODEL_TYPES[0], ARCHITECTURES[0])
     del written["head_dim"]
     return {
