@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
+import time
 
 import pytest
 
@@ -103,6 +105,130 @@ def test_a_signal_that_ends_the_program_saves_first(tmp_path, name, code):
     with pytest.raises(SystemExit) as raised:
         run.run(plan=False)
     assert raised.value.code == code and find_checkpoint(tmp_path).step == 3
+
+
+needs_hangup = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+
+
+@needs_hangup
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_hangups_of_the_kernel_and_of_the_shell_are_one(tmp_path, times):
+    def send(model):
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGHUP)
+        return ""
+
+    with pytest.raises(SystemExit) as raised:
+        long_run(tmp_path, 50, sample=send, sample_every=3).run(plan=False)
+    assert raised.value.code == 129 and find_checkpoint(tmp_path).step == 3
+
+
+@needs_hangup
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_while_a_checkpoint_is_written(tmp_path, monkeypatch, name):
+    """At each of the steps that write it: it is written to its end, and the run ends after it."""
+    real = os.replace
+    calls = []
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) == at:
+            os.kill(os.getpid(), getattr(signal, name))
+        return real(source, target)
+
+    for at in (1, 2, 3, 7):
+        calls.clear()
+        folder = tmp_path / str(at)
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(SystemExit) as raised:
+            long_run(folder, 50).run(plan=False)
+        monkeypatch.undo()
+        assert raised.value.code == {"SIGTERM": 143, "SIGHUP": 129}[name]
+        saved = find_checkpoint(folder)
+        assert not list(folder.rglob("*.part"))
+        whole = long_run(tmp_path / f"whole {at}", saved.step + 2)
+        whole.run(plan=False)
+        again = long_run(folder, saved.step + 2)
+        again.run(resume=True, plan=False)
+        assert all(torch.equal(a, b) for a, b in zip(
+            whole.model.parameters(), again.model.parameters(), strict=True))  # fmt: skip
+
+
+@needs_hangup
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM"])
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, name):
+    """nohup ignores SIGHUP for what it starts; a script's background jobs ignore SIGINT."""
+    number = getattr(signal, name)
+
+    def send(model):
+        os.kill(os.getpid(), number)
+        return ""
+
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        long_run(tmp_path, 6, sample=send, sample_every=2).run(plan=False)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert find_checkpoint(tmp_path).step == 6
+
+
+@needs_hangup
+def test_a_signal_while_a_line_is_printed(tmp_path):
+    """Python refuses to print in the middle of printing: the signal is stored all the same."""
+    from tinygrad_llm.training.guard import Interruptions
+
+    def note(text):
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    with Interruptions(note) as interruptions:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruptions.signal == signal.SIGTERM
+
+
+CLOSED = """
+import os, pathlib, sys, time
+import tinygrad_llm as torch
+from tinygrad_llm import nn
+from tinygrad_llm.training import Trainer
+folder = pathlib.Path(sys.argv[1])
+model = nn.Linear(2, 1)
+batches = [torch.full((3, 2), float(i)) for i in range(4)]
+def slowly(model):
+    (folder / "going").touch()
+    time.sleep(0.02)
+    return "sample"
+from tinygrad_llm.training.progress import PlainProgress, RichProgress
+Trainer(model, torch.optim.AdamW(model.parameters(), lr=0.1), batches, steps=100_000,
+        folder=folder / "run", progress=PlainProgress(0.0) if sys.argv[2] == "lines" else None,
+        checkpoint_every=10**6, sample=slowly, sample_every=1,
+        loss=lambda m, x: m(x).pow(2).mean(), count=len).run(plan=False)
+"""
+
+
+@needs_hangup
+@pytest.mark.parametrize("kind", ["lines", "a bar"])
+def test_a_terminal_that_is_closed(tmp_path, kind):
+    """What is printed afterwards fails, and the run is saved all the same."""
+    pty = pytest.importorskip("pty")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED, str(tmp_path), kind])
+    end = time.monotonic() + 60
+    while not (tmp_path / "going").exists() and time.monotonic() < end:
+        os.read(terminal, 1000)
+    os.close(terminal)  # the kernel sends SIGHUP
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise AssertionError("the run went on")
+    assert os.WIFEXITED(status) and find_checkpoint(tmp_path / "run").step >= 1
 
 
 @pytest.mark.parametrize(
