@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from ..files.program import command_line
 from ..files.plain_text import say
+from ..files.program import command_line
 from ..generation import Sampling
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
-from ...files.program import command_line
 from ...files.plain_text import say
+from ...files.program import command_line
 from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
