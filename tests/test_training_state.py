@@ -12,7 +12,13 @@ import pytest
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
-from tinygrad_llm.training import StorageError, Trainer, find_checkpoint, save_checkpoint
+from tinygrad_llm.training import (
+    StorageError,
+    Trainer,
+    find_checkpoint,
+    read_metrics,
+    save_checkpoint,
+)
 
 NAN = torch.full((1, 2), math.nan)
 
@@ -34,7 +40,7 @@ def long_run(folder, steps, **options):
     batches = [torch.full((3, 2), float(i)) for i in range(4)]
     return Trainer(
         model, optimizer, batches, steps=steps, folder=folder, progress=False, checkpoint_every=1,
-        loss=lambda m, x: m(x).pow(2).mean(), count=len, keep=3, **options,
+        loss=lambda m, x: m(x).pow(2).mean(), count=len, **{"keep": 3, **options},
     )  # fmt: skip
 
 
@@ -46,7 +52,7 @@ def test_going_back_keeps_the_new_line_and_the_old_one(tmp_path):
     long_run(tmp_path, 5).run(resume=folder / "step-00000004", plan=False)
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000004", "step-00000005"]
     aside = tmp_path / "checkpoints-left-1"
-    assert sorted(p.name for p in aside.iterdir()) == names[1:]
+    assert sorted(p.name for p in aside.iterdir()) == ["metrics.jsonl", *names[1:]]
     assert find_checkpoint(tmp_path).step == 5  # the new line
     assert find_checkpoint(aside).step == 6  # the old one can still be resumed
     again = long_run(tmp_path, 8)
@@ -55,6 +61,101 @@ def test_going_back_keeps_the_new_line_and_the_old_one(tmp_path):
     again = long_run(tmp_path, 7)
     again.run(resume=folder / "step-00000006", plan=False)
     assert (tmp_path / "checkpoints-left-2").is_dir()
+
+
+def places(folder, name):
+    """The same checkpoint, spelt in ways that a user may spell it."""
+    there = folder / "checkpoints" / name
+    link = folder.parent / "a link"
+    if not link.exists():
+        link.symlink_to(folder, target_is_directory=True)
+    return {
+        "absolute": there.absolute(), "text": str(there), "with dots": folder / ".." / folder.name
+        / "checkpoints" / name, "a link": link / "checkpoints" / name, "a slash": f"{there}/",
+        "relative": os.path.relpath(there),
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("spelling", ["absolute", "text", "with dots", "a link", "a slash",
+                                      "relative"])  # fmt: skip
+@pytest.mark.parametrize("step", [3, 4])
+def test_going_back_to_any_place_of_the_same_checkpoint(tmp_path, monkeypatch, spelling, step):
+    """The new line is newer than what was there, however the checkpoint was named."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    long_run(run, 5).run(plan=False)
+    before = (run / "metrics.jsonl").read_text()
+    where = places(run, f"step-0000000{step}")[spelling]
+    long_run("run", 8).run(resume=where, plan=False)
+    names = [f"step-0000000{n}" for n in (6, 7, 8)]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == names
+    assert find_checkpoint(run).step == 8
+    aside = run / "checkpoints-left-1"
+    assert find_checkpoint(aside).step == 5
+    assert (aside / "metrics.jsonl").read_text() == before
+    steps = [line["step"] for line in read_metrics(run / "metrics.jsonl")]
+    assert steps == sorted(set(steps)) and steps[-1] == 8
+
+
+def test_going_back_and_stopping_before_the_first_checkpoint(tmp_path):
+    """What continues is the line that the user chose, and the command that is printed says so."""
+    long_run(tmp_path, 5).run(plan=False)
+    back = long_run(tmp_path, 9)
+    back.stepper.step = lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        back.run(resume=tmp_path / "checkpoints" / "step-00000003", plan=False)
+    assert find_checkpoint(tmp_path).step == 3
+    again = long_run(tmp_path, 9)
+    again.run(resume=True, plan=False)
+    whole = long_run(tmp_path / "whole", 9)
+    whole.run(plan=False)
+    assert torch.equal(whole.model.weight, again.model.weight)
+
+
+def test_going_back_twice_and_forth(tmp_path):
+    """Each line that was left is complete in its own folder, and can be gone on with."""
+    long_run(tmp_path, 6).run(plan=False)
+    folder = tmp_path / "checkpoints"
+    for number, step in enumerate((4, 4, 4), 1):
+        long_run(tmp_path, 6).run(resume=folder / f"step-{step:08d}", plan=False)
+        assert find_checkpoint(tmp_path / f"checkpoints-left-{number}").step == 6
+        assert find_checkpoint(tmp_path).step == 6
+    other = long_run(tmp_path / "other", 8)
+    other.run(resume=tmp_path / "checkpoints-left-2", plan=False)
+    whole = long_run(tmp_path / "whole", 8)
+    whole.run(plan=False)
+    assert torch.equal(whole.model.weight, other.model.weight)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 5])
+def test_a_resumed_run_has_at_most_one_checkpoint_more(tmp_path, monkeypatch, keep):
+    """The most that lie there at once, while one is written, is keep + 1."""
+    long_run(tmp_path, 6, keep=keep).run(plan=False)
+    folder, most = tmp_path / "checkpoints", []
+    real = os.replace
+
+    def replace(source, target):
+        most.append(len([p for p in folder.iterdir() if any(p.iterdir())]))
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    long_run(tmp_path, 9, keep=keep).run(resume=True, plan=False)
+    assert most and max(most) <= keep + 1
+    assert len(list(folder.iterdir())) == keep
+
+
+def test_a_folder_that_cannot_be_left(tmp_path, monkeypatch):
+    long_run(tmp_path, 5).run(plan=False)
+
+    def refuse(self, target):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    with pytest.raises(StorageError, match="Permission denied|not allowed"):
+        long_run(tmp_path, 9).run(resume=tmp_path / "checkpoints" / "step-00000003", plan=False)
+    monkeypatch.undo()
+    assert find_checkpoint(tmp_path).step == 5
 
 
 STATES = {
