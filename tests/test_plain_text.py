@@ -318,6 +318,31 @@ def test_a_trace(name):
     harmless(*pages)
 
 
+def layer_called(name):
+    """A user's layer with this name, which its docstring and its parameter have too."""
+
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = nn.ModuleDict({name.replace(".", ""): nn.Linear(2, 2)})
+
+        def forward(self, x):
+            return next(iter(self.part.values()))(x)
+
+    Mine.__doc__ = f"{name} is computed.\n\n    {name}\n"
+    Mine.__name__ = Mine.__qualname__ = name.replace(".", "").replace("\0", "")
+    return Mine
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_explanation(name):
+    if "\ud800" in name:
+        pytest.skip("a class cannot have such a name")
+    explained, plain = (study.explain(layer_called(n)) for n in (name, "plain"))
+    harmless(explained.html(), plain.html())
+    assert not BAD.search(str(explained))
+
+
 def test_other_texts_of_pages():
     for name in NAMES:
         table = html.table([name], [[name]])

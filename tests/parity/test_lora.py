@@ -168,7 +168,7 @@ SETTINGS = {  # of PEFT: None if the adapter computes the same here, or why it i
     "LoRA of the embedding": (dict(target_modules=["wte"]), "neither a lora_A nor a lora_B"),
     "some tokens": (dict(trainable_token_indices=[1, 2]), "trainable_token_indices"),
     "PiSSA": (dict(init_lora_weights="pissa"), "has changed the weights of the base model"),
-    "PiSSA in steps": (dict(init_lora_weights="pissa_niter_4"), "has changed the weights of the base model"),
+    "PiSSA in steps": (dict(init_lora_weights="pissa_niter_4"), "has changed the weights of"),
 }  # fmt: skip
 
 
