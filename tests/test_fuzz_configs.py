@@ -51,7 +51,7 @@ def made(name):
 
 
 def use(path):
-    """Load the model, and take a step with a cache of its own."""
+    """Load the model, and take a step with its cache."""
     model = from_pretrained(path)
     with torch.no_grad():
         model(torch.tensor([[1]]), model.new_cache())

@@ -202,8 +202,8 @@ def test_names_in_a_plot_are_no_formulas(tmp_path, label):
     plot_schedule({label: [0.1, 0.2]}, tmp_path / "a.png", title=label)
     lines = [{"step": 1, "loss": 2.0, f"val_{label}": 1.0, "val_loss": 2.0}] * 2
     plot_losses(lines, tmp_path / "b.png", title=label)
-    found = FoundRate([0.1, 0.2, 0.3], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], 0.1, 0.2, False)
-    found.plot(tmp_path / "c.png", title=label)
+    search = FoundRate([0.1, 0.2, 0.3], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], 0.1, 0.2, False)
+    search.plot(tmp_path / "c.png", title=label)
 
 
 def test_a_learners_output(capsys):

@@ -114,7 +114,7 @@ def test_going_back_and_stopping_before_the_first_checkpoint(tmp_path):
 
 
 def test_going_back_twice_and_forth(tmp_path):
-    """Each line that was left is complete in its own folder, and can be gone on with."""
+    """Each line that was left is complete in its own folder, and can be resumed."""
     long_run(tmp_path, 6).run(plan=False)
     folder = tmp_path / "checkpoints"
     for number, step in enumerate((4, 4, 4), 1):
@@ -130,7 +130,7 @@ def test_going_back_twice_and_forth(tmp_path):
 
 @pytest.mark.parametrize("keep", [1, 2, 3, 5])
 def test_a_resumed_run_has_at_most_one_checkpoint_more(tmp_path, monkeypatch, keep):
-    """The most that lie there at once, while one is written, is keep + 1."""
+    """While one is written, the most that lie there together are keep + 1."""
     long_run(tmp_path, 6, keep=keep).run(plan=False)
     folder, most = tmp_path / "checkpoints", []
     real = os.replace
@@ -328,7 +328,7 @@ def test_a_terminal_that_is_closed(tmp_path, kind):
     else:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        raise AssertionError("the run went on")
+        raise AssertionError("the run continued")
     assert os.WIFEXITED(status) and find_checkpoint(tmp_path / "run").step >= 1
 
 

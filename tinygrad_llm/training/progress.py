@@ -21,7 +21,7 @@ __all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progre
 
 @contextmanager
 def lasting() -> Iterator[None]:
-    """Within it a terminal that was closed raises no error: the run goes on, and is saved.
+    """Within it a terminal that was closed raises no error: the run continues, and is saved.
 
     A closed pipe still raises BrokenPipeError.
     """
