@@ -23,7 +23,7 @@ __all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progre
 def lasting() -> Iterator[None]:
     """Within it a terminal that was closed raises no error: the run continues, and is saved.
 
-    A closed pipe still raises BrokenPipeError.
+    Raises: OSError of other kinds, BrokenPipeError for a closed pipe among them.
     """
     try:
         yield

@@ -89,6 +89,7 @@ def read_common(
 
     what: the model here, for messages: "this Llama"; fixed: the values that it can have; base: what
     an absent rope_theta stands for. attention_dropout, which acts in training only, is not read.
+    Raises: ValueError if a field is missing, broken, or out of range.
     """
     config_json.check_fixed(where, config, fixed, what)
     fields = config_json.numbers(where, config, FIELDS)
