@@ -235,10 +235,12 @@ LEAVING = {  # a file that leaves something behind, or hides: what the report sa
         "import subprocess\nsubprocess.Popen(['sleep', '9'], start_new_session=True)\n", None,
     ),
     "a grandchild": (
-        "import os, time\nif os.fork() == 0:\n  os.setsid()\n  time.sleep(9)\n  os._exit(0)\n", None,
+        "import os, time\nif os.fork() == 0:\n  os.setsid()\n  time.sleep(9)\n"
+        "  os._exit(0)\n", None,
     ),
     "signals ignored": (
-        "import signal\nfor s in (1, 2, 15):\n  signal.signal(s, signal.SIG_IGN)\nwhile True: pass\n",
+        "import signal\nfor s in (1, 2, 15):\n  signal.signal(s, signal.SIG_IGN)\n"
+        "while True: pass\n",
         "did not end within",
     ),
     "files closed": (

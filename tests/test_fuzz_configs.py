@@ -205,6 +205,31 @@ def test_yarn_needs_a_base_above_one():
         Rotary(6, 1.0, scaling={"rope_type": "yarn", **SCALINGS["yarn"]})
 
 
+@pytest.mark.parametrize(
+    ("family", "field"),
+    [
+        ("GPT", "embd_pdrop"), ("GPT", "attn_pdrop"), ("GPT", "resid_pdrop"),
+        ("Llama", "rms_norm_eps"), ("Llama", "rope_theta"), ("Qwen2", "rms_norm_eps"),
+        ("Qwen3", "rms_norm_eps"), ("Cohere2", "layer_norm_eps"), ("Cohere2", "logit_scale"),
+        ("Gemma3", "rms_norm_eps"), ("Olmo3", "rms_norm_eps"), ("Qwen35", "rms_norm_eps"),
+        ("Qwen3Moe", "router_aux_loss_coef"),
+    ],
+)  # fmt: skip
+def test_integers_that_no_float_holds(tmp_path, family, field):
+    """A fuzzer's find: float() of such an integer raises an OverflowError."""
+    save_pretrained(made(family), tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    rope = "rope_parameters" if field == "rope_theta" else None
+    for value in (10**400, -(10**309)):
+        changed = {**config, field: value}
+        if rope is not None:
+            changed[rope] = {**config[rope], field: value}
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=f"{field} is too large for a number: an int of"):
+            from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("value", [10**400, -(10**400), math.inf, math.nan, 0])
 def test_positive_fields(value):
     with pytest.raises((ValueError, TypeError), match="norm_eps must be positive and finite"):
