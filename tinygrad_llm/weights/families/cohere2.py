@@ -31,7 +31,8 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises: ValueError if a field is missing or broken, or describes what this model cannot be.
     """
     fixed = {"hidden_act": ("silu", "swish"), "attention_bias": (False,), "use_qk_norm": (False,)}
-    eps = config.get("layer_norm_eps", 1e-5)
+    eps = config.get("layer_norm_eps")
+    eps = 1e-5 if eps is None else config_json.number(where, "layer_norm_eps", eps, float)
     plain = {
         "max_position_embeddings": 8192, "tie_word_embeddings": True, **config, "rms_norm_eps": eps
     }  # fmt: skip
