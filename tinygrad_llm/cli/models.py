@@ -138,7 +138,7 @@ def download(
     finally:
         if sys.stderr.isatty():
             say(file=sys.stderr)
-    say(path)
+    say(str(path))
 
 
 def _accepted() -> bool:
