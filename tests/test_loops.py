@@ -30,6 +30,7 @@ from hypothesis import given, settings
 import tinygrad_llm as tg
 from tinygrad_llm import backends
 from tinygrad_llm.arrays import indexing, twins
+from tinygrad_llm.arrays.silence import quiet
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import ScaledDotProductAttention
@@ -106,6 +107,7 @@ def test_every_loop_has_a_case():
 SHAPES = [(1, 1), (3, 7), (5, 33), (2, 3, 64), (40, 129), (2, 4, 300), (200, 31)]
 
 
+@quiet  # as the engine, which calls forward and backward without NumPy's warnings
 def both(case: Case, call, dtype):
     """The results and gradients with loops and without, and whether a loop ran."""
     with_loops = Run(case, call, dtype=dtype)

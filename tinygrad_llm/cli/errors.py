@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ..files.plain_text import visible
+from ..files.plain_text import say, visible
 from ..files.program import program
 from ..training import runs
 from ..training.autopsy import NonFiniteError
@@ -73,7 +73,7 @@ def _explain(error: Exception) -> int:
 
 def _explain_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # no command: its message is the help
-        print(error.format_message(), file=sys.stderr)
+        say(error.format_message(), file=sys.stderr)
         return 2
     path = error.ctx.command_path if error.ctx is not None else program()
     return _fail(f"{error.format_message()} (see {path} --help)", 2)
@@ -94,7 +94,7 @@ def _flag(name: str) -> str:
 def print_error(message: str) -> None:
     """Prints a message on stderr, with its line breaks."""
     lines = (" ".join(line.split()) for line in visible(message).split("\n"))
-    print("tinygrad-llm: " + "\n".join(line for line in lines if line), file=sys.stderr)
+    say("tinygrad-llm: " + "\n".join(line for line in lines if line), file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

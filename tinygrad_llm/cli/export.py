@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..files.paths import local_path
+from ..files.plain_text import say
 from .errors import BadValue, blame, newest_checkpoint
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def export(
         from ..files.json_files import write_json
 
         write_json(folder / name, data)
-    print(f"{folder}: a {type(loaded).__name__} for transformers{_without(bool(files))}")
+    say(f"{folder}: a {type(loaded).__name__} for transformers{_without(bool(files))}")
 
 
 def quantize(
@@ -84,7 +85,7 @@ def quantize(
         from ..models.exporting import compare
 
         error, before, after = compare(GGUFFile(path), GGUFFile(out))
-        print(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
+        say(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
               f"{error:.2%} of their size (root mean square)")  # fmt: skip
 
 
@@ -98,14 +99,14 @@ def _to_gguf(model: str, out: Path, kind: str) -> None:
             raise BadValue(f"OUT is the file that is read: {out}")
         with blame("--kind", ValueError):
             rewrite(source, out, kind)
-        print(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
+        say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
         return
     loaded, tokenizer = _load(model)
     entries = {} if tokenizer is None else gguf_entries(tokenizer)
     with blame("--kind", ValueError):
         save_gguf(loaded, out, kind, entries)
     size = out.stat().st_size / 1e6
-    print(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
+    say(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
 
 
 def _without(has_tokenizer: bool) -> str:

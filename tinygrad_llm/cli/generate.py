@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from ..files.plain_text import say
 from ..files.program import command_line
 from ..generation import Sampling
 from ..training.devices import check_device
@@ -135,7 +136,7 @@ def generate(
     first = _random_seed() if seed is None else seed
     for number in range(samples):
         if samples > 1:
-            print(f"--- sample {number + 1} (--seed {first + number})")
+            say(f"--- sample {number + 1} (--seed {first + number})")
         _show("" if chat else prompt)
         with blame("--draft", ValueError):
             pieces = stream_text(
@@ -146,7 +147,7 @@ def generate(
             _show(piece)
         _show("\n")
     if drafts:
-        print(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
+        say(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
 
 
 def _drafts(
@@ -244,9 +245,7 @@ def _random_seed() -> int:
 
 
 def _show(text: str) -> None:
-    from ..training.progress import printable
-
-    sys.stdout.write(printable(text))
+    say(text, end="")
     sys.stdout.flush()
 
 

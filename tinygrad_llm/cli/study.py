@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..files.paths import local_path
+from ..files.plain_text import say
 from ..files.program import command_line
 from .errors import BadValue
 from .options import must_be
@@ -213,7 +214,7 @@ def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
         inner = error.__traceback__
         while inner is not None and inner.tb_frame.f_code.co_filename != str(path):
             inner = inner.tb_next
-        traceback.print_exception(type(error), error, inner)
+        say("".join(traceback.format_exception(type(error), error, inner)), "", sys.stderr)
         raise typer.Exit(1) from error
     finally:
         sys.argv, sys.path[:] = before

@@ -13,8 +13,8 @@ can be written as JSON. Fields that depend on each other are checked in the fami
 
 from __future__ import annotations
 
-import math
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -101,7 +101,7 @@ def positive(default: Any = MISSING) -> Any:
             value, int | float | np.integer | np.floating
         ):
             raise TypeError("a number")
-        if not 0.0 < value < math.inf:  # NaN is not either
+        if not 0.0 < value <= sys.float_info.max:  # NaN is not, nor an integer beyond floats
             raise ValueError("positive and finite")
         return float(value)
 

@@ -97,6 +97,7 @@ def load_family(
             raise TypeError(f"{family.config.__name__} has no {name!r}; it has {', '.join(known)}")
     stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
+    _check_counts(stored, renamed)
     expected = names.weights(stored)
     head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
     tied = _is_tied(renamed, stored, changes, head, expected)
@@ -114,6 +115,21 @@ def load_family(
         own[HEAD].array[...] = own[EMBEDDING].array
     model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
+
+
+def _check_counts(stored: Mapping[str, Any], source: Source) -> None:
+    """Before there is a row for each weight: each layer, and each of its experts, has one.
+
+    Raises: ValueError if the fields describe more of them than the source has weights.
+    """
+    layers, experts = stored["n_layers"], stored.get("n_experts", 1)
+    n = len(source.names())
+    if layers * experts > n:
+        of = f" of {experts:,} experts" if "n_experts" in stored else ""
+        raise ValueError(
+            f"{source.where}: its config.json describes {layers:,} layers{of}, but there are only "
+            f"{n:,} weights: some are missing"
+        )
 
 
 def _is_tied(
