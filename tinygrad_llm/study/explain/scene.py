@@ -21,8 +21,8 @@ def drawn_example(name: str, fold: int | None = None) -> Drawing:
     name      as explain takes it: "Attention", "Llama"
     fold      see draw
     The loss is a model's own; of a layer it is Σ y², of all its outputs y.
-    Raises: ValueError, with the nearest names, if the name is unknown, or means what has no graph:
-    an op, an optimizer, a cache.
+    Raises: ValueError, with the nearest names, if the name is unknown; or if it means an op, an
+    optimizer, or a layer without a graph, such as a cache.
     """
     kind: Any = lookup(name)
     example = LAYERS.get(kind.__name__)
