@@ -159,7 +159,7 @@ def make_plan(
         steps=steps,
         tokens=tokens,
         flops=steps * flops,
-        weight_bytes=sum(p.nbytes for p in weights),
+        weight_bytes=sum(w.nbytes for w in [*weights, *quantized.matrices(model)]),
         peak_bytes=measured.peak_bytes,
         seconds=seconds,
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,
