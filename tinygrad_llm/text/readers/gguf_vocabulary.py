@@ -86,9 +86,9 @@ def written_gguf_tokenizer(tokenizer: PipelineTokenizer) -> dict[str, Any]:
         "tokenizer.ggml.add_bos_token": bool(first),
     }
     for name, field in _SPECIAL.items():
-        i = tokenizer.id_of(tokenizer.names.get(name, ""))
-        if i is not None:
-            entries[f"tokenizer.ggml.{field}"] = i
+        named = tokenizer.id_of(tokenizer.names.get(name, ""))
+        if named is not None:
+            entries[f"tokenizer.ggml.{field}"] = named
     if "chat_template" in tokenizer.names:
         entries["tokenizer.chat_template"] = tokenizer.names["chat_template"]
     return entries
