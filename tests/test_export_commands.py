@@ -138,7 +138,8 @@ def test_a_published_tokenizer_goes_into_gguf_and_comes_back(pre, tmp_path):
     ours.save(tmp_path / "hf")
     for tokenizer in (ours, text.from_pretrained(tmp_path / "hf")):
         entries = text.gguf_entries(tokenizer)
-        assert entries["tokenizer.ggml.pre"] == pre
+        assert entries["tokenizer.ggml.pre"] == pre and entries["tokenizer.ggml.add_bos_token"]
+        assert not entries["tokenizer.ggml.add_eos_token"]
         back = text.from_pretrained(entries)
         assert back.vocab_size == ours.vocab_size and back.names == ours.names
         for words in ("the cat the", " the\nthe 123", "then 4 the</s>"):

@@ -76,19 +76,18 @@ def written_gguf_tokenizer(tokenizer: PipelineTokenizer) -> dict[str, Any]:
     for added in tokenizer.added:
         tokens[added.id] = added.content
         types[added.id] = CONTROL if added.special else USER_DEFINED
-    first = tokenizer.template.around([])[0]
+    around = tokenizer.template.around([])[0]
+    ids = {name: tokenizer.id_of(tokenizer.names.get(name, "")) for name in _SPECIAL}
     entries: dict[str, Any] = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": pre,
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": types,
         "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(model)],
-        "tokenizer.ggml.add_bos_token": bool(first),
+        "tokenizer.ggml.add_bos_token": around[:1] == [ids["bos_token"]],
+        "tokenizer.ggml.add_eos_token": around[-1:] == [ids["eos_token"]],
+        **{f"tokenizer.ggml.{_SPECIAL[name]}": i for name, i in ids.items() if i is not None},
     }
-    for name, field in _SPECIAL.items():
-        named = tokenizer.id_of(tokenizer.names.get(name, ""))
-        if named is not None:
-            entries[f"tokenizer.ggml.{field}"] = named
     if "chat_template" in tokenizer.names:
         entries["tokenizer.chat_template"] = tokenizer.names["chat_template"]
     return entries
