@@ -78,14 +78,15 @@ def written_gguf_tokenizer(tokenizer: PipelineTokenizer) -> dict[str, Any]:
         types[added.id] = CONTROL if added.special else USER_DEFINED
     around = tokenizer.template.around([])[0]
     ids = {name: tokenizer.id_of(tokenizer.names.get(name, "")) for name in _SPECIAL}
+    begins = around[:1] == [ids["bos_token"]]
     entries: dict[str, Any] = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": pre,
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": types,
         "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(model)],
-        "tokenizer.ggml.add_bos_token": around[:1] == [ids["bos_token"]],
-        "tokenizer.ggml.add_eos_token": around[-1:] == [ids["eos_token"]],
+        "tokenizer.ggml.add_bos_token": begins,
+        "tokenizer.ggml.add_eos_token": around[begins:][-1:] == [ids["eos_token"]],
         **{f"tokenizer.ggml.{_SPECIAL[name]}": i for name, i in ids.items() if i is not None},
     }
     if "chat_template" in tokenizer.names:
