@@ -29,7 +29,7 @@ MODELS: dict[str, LayerExample] = {}
 
 
 def _model(
-    kind: type[nn.Module], block: type[nn.Module], config: Callable[..., Any],
+    kind: Any, block: type[nn.Module], config: Callable[..., Any],
     made: Callable[[Any], nn.Module],
 ) -> None:  # fmt: skip
     """Enter a model's example and that of its block, which `made` makes from a config."""
