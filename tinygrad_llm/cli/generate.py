@@ -206,8 +206,8 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
         if notice is not None:
             print(notice, file=sys.stderr)
         with blame("CHECKPOINT", ValueError, OSError):
-            model = models.from_pretrained(name, getattr(dtypes, dtype), quantize=quantize)
-            return model, text.from_pretrained(name)
+            loaded = models.from_pretrained(name, getattr(dtypes, dtype), quantize=quantize)
+            return loaded, text.from_pretrained(name)
     saved = newest_checkpoint(name or _latest_run(Path("runs")), or_published=True)
     model = saved.build_model()
     if not isinstance(model, models.LanguageModel):
