@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
+from ..layers import lora, quantized
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
@@ -228,7 +229,15 @@ def save_family(
 
 
 def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
-    """(the table of this model's weights but a tied output layer; the object of config.json)."""
+    """(the table of this model's weights but a tied output layer; the object of config.json).
+
+    Raises: ValueError for a model with LoRA layers or quantised matrices.
+    """
+    if lora.layers(model) or quantized.matrices(model):
+        raise ValueError(
+            f"the {type(model).__name__} has LoRA layers or quantised matrices, which published "
+            "files do not have: call models.exporting.plain(model) first"
+        )
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}

@@ -68,16 +68,19 @@ def sizes(fields: Mapping[str, Any]) -> dict[str, int]:
 
 
 def weights(
-    fields: Mapping[str, Any], block: Table = BLOCK, more: Mapping[str, int] | None = None
-) -> dict[str, Weight]:
+    fields: Mapping[str, Any], block: Table = BLOCK, more: Mapping[str, int] | None = None,
+    others: Mapping[int, Table] | None = None,
+) -> dict[str, Weight]:  # fmt: skip
     """Published name -> Weight of a model with these fields; lm_head.weight too if it is tied.
 
     block: the table of a block; more: letters that it has besides those of `sizes`
+    others: the tables of the blocks that have another one
     """
     letters = {**sizes(fields), **(more or {})}
     named = expanded(TOP, letters, PREFIX)
     for i in range(fields["n_layers"]):
-        named |= expanded(block, letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")
+        table = (others or {}).get(i, block)
+        named |= expanded(table, letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")
     return named | expanded(HEAD, letters)
 
 
