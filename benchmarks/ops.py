@@ -2,8 +2,10 @@
 
     python -m benchmarks ops --against torch
     python -m benchmarks ops --without-loops     # and beside it the ops without compiled loops
+    python -m benchmarks ops --only silu rotary  # rows whose names contain one of these
 
-The processes of the sides alternate; a time is the median of all runs. An optimizer's step,
+The processes of the sides alternate; a time is the median of all runs. A row is repeated for
+--seconds, and five times at least, of which the first two do not count. An optimizer's step,
 clipping and random numbers have no backward: theirs stands under forward.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import common, machine
@@ -20,6 +22,7 @@ from . import common, machine
 B, T, C, H, V = 8, 256, 384, 6, 65  # the `char` model of the train-step benchmark
 BIG_V, BIG_C = 50257, 256
 SIDES = ("ours", "numpy", "torch")
+LEAST, WARM_UP = 5, 2  # runs of a row in a process, of which so many do not count
 PARAMETERS = [(BIG_V, BIG_C), (3 * C, C), (4 * C, C), (C, 4 * C), (C,)]  # for an optimizer
 
 
@@ -137,8 +140,22 @@ def _head(torch: Any, targets: Any) -> Callable[..., Any]:
     return lambda x, w: F.linear_cross_entropy(x, w, targets)
 
 
-def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Times of every case in this process: forward and backward apart, in seconds."""
+def chosen(names: Iterable[str], only: list[str]) -> list[str]:
+    """The names that contain one of the texts in `only`; all of them if it is empty."""
+    return [name for name in names if not only or any(text in name for text in only)]
+
+
+def repeat(seconds: float, once: Callable[[], tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """What once() returned, again and again for `seconds`, at least three times after two."""
+    results = []
+    end = time.perf_counter() + seconds
+    while len(results) < LEAST or time.perf_counter() < end:
+        results.append(once())
+    return results[WARM_UP:]
+
+
+def measure(side: str, seconds: float, only: list[str]) -> dict[str, dict[str, Any]]:
+    """Times of the chosen cases in this process: forward and backward apart, in seconds."""
     import numpy as np
 
     if side == "torch":
@@ -149,32 +166,35 @@ def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
         torch.backends.loops.enabled = side == "ours"  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
     times: dict[str, dict[str, Any]] = {}
-    for name, (function, shapes) in cases(torch).items():
+    every = cases(torch)
+    for name in chosen(every, only):
+        function, shapes = every[name]
         arrays = [rng.standard_normal(s, dtype=np.float32) for s in shapes]
         tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
-        upstream = torch.from_numpy(
-            np.asarray(rng.standard_normal(tuple(function(*tensors).shape)), np.float32)
-        )
-        forward, backward = [], []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(forward) < 5:
+        y = function(*tensors)
+        upstream = torch.from_numpy(np.asarray(rng.standard_normal(tuple(y.shape)), np.float32))
+        del y
+
+        def once(function: Any = function, tensors: Any = tensors, upstream: Any = upstream) -> Any:
             for t in tensors:
                 t.grad = None
             start = time.perf_counter()
             y = function(*tensors)
             middle = time.perf_counter()
             y.backward(upstream)
-            backward.append(time.perf_counter() - middle)
-            forward.append(middle - start)
-        times[name] = {"forward": forward[2:], "backward": backward[2:]}
-    for name, call in without_backward(torch, rng).items():
-        taken = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(taken) < 5:
+            return middle - start, time.perf_counter() - middle
+
+        forward, backward = zip(*repeat(seconds, once), strict=True)
+        times[name] = {"forward": forward, "backward": backward}
+    calls = without_backward(torch, rng)
+    for name in chosen(calls, only):
+
+        def once(call: Any = calls[name]) -> Any:
             start = time.perf_counter()
             call()
-            taken.append(time.perf_counter() - start)
-        times[name] = {"forward": taken[2:], "backward": [0.0]}
+            return (time.perf_counter() - start,)
+
+        times[name] = {"forward": [t for (t,) in repeat(seconds, once)], "backward": [0.0]}
     return times
 
 
@@ -183,18 +203,21 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
     parser.add_argument("--without-loops", action="store_true",
                         help="measure ours without compiled loops too")  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT",
+                        help="only the rows whose names contain one of these texts")  # fmt: skip
     common.two_sides(parser, sides=SIDES)
     options = parser.parse_args(argv)
     if options.side:
-        print(json.dumps(measure(options.side, options.seconds)))
+        print(json.dumps(measure(options.side, options.seconds, options.only)))
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
     sides = [side for side in common.sides_of(options, SIDES)
              if side != "numpy" or options.without_loops]  # fmt: skip
-    rounds = common.run_sides(
-        "ops", sides, options.rounds, "--seconds", options.seconds, threads=options.threads
-    )
+    args = "--seconds", options.seconds, *(["--only", *options.only] if options.only else [])
+    rounds = common.run_sides("ops", sides, options.rounds, *args, threads=options.threads)
+    if not rounds["ours"][0]:
+        raise SystemExit(f"no row has a name that contains {' or '.join(options.only)}")
     return {"machine": here, **table(rounds, sides)}
 
 
