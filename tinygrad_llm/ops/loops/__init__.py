@@ -11,7 +11,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     elementary    exp and others as polynomials
     twin          which arrays a twin takes
     norm          layer norm, RMS norm
-    activation    GELU, SiLU
+    activation    GELU, SiLU, gates of both
     softmax       softmax, log-softmax
     decoding      a decoder's block for a few new tokens
     quantized     products with weights of 4 bits
@@ -62,7 +62,7 @@ from typing import Any
 
 from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
-from ..activation import Gelu, Relu, Silu
+from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..dropout import Dropout
@@ -70,7 +70,7 @@ from ..elementary import Sigmoid
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import LogSoftmax, Softmax
-from .activation import LoopGelu, LoopSilu
+from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
@@ -87,6 +87,7 @@ __all__ = ["install"]
 
 TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
+    GatedActivation: LoopGatedActivation,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,

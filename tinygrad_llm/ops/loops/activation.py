@@ -1,19 +1,19 @@
-"""GELU and SiLU: y and f′(x) in one pass, and backward a product."""
+"""GELU and SiLU: y and f′(x) in one pass, and backward a product; a gate of them in one pass."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...arrays.special import CDF_COEFFICIENTS
-from ..activation import Gelu, Silu
-from .compiling import kernel, shared
+from ..activation import GatedActivation, Gelu, Silu
+from .compiling import helper, kernel, shared
 from .elementary import exp, sigmoid
-from .twin import Loop, dense, in_rows
+from .twin import Loop, dense, in_rows, rows
 
-__all__ = ["LoopGelu", "LoopSilu"]
+__all__ = ["LoopGatedActivation", "LoopGelu", "LoopSilu"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
@@ -22,51 +22,67 @@ TWO_C = 2 * math.sqrt(2 / math.pi)  # c as in Gelu
 CUBE = 0.044715
 
 
+@helper
+def tanh_gate(a):
+    """x·Φ and its derivative Φ + x·Φ·(1 − Φ)·2u′,   Φ = σ(2u),   u = c·(x + a·x³)."""
+    square = a * a
+    cdf = sigmoid(f(TWO_C) * a * (f(1.0) + f(CUBE) * square))
+    inner = f(TWO_C) * (f(1.0) + f(3 * CUBE) * square)  # 2u′
+    return a * cdf, cdf + a * cdf * (f(1.0) - cdf) * inner
+
+
+@helper
+def erf_gate(a):
+    """x·Φ and its derivative Φ + x·φ,   φ = exp(−x²/2)/√(2π),   Φ as arrays.special computes it."""
+    square = a * a
+    if DOUBLE:
+        cdf = f(0.5) + f(0.5) * f(math.erf(a * f(math.sqrt(0.5))))
+    else:
+        q = f(Q5) + f(Q6) * square
+        q = f(Q4) + q * square
+        q = f(Q3) + q * square
+        q = f(Q2) + q * square
+        q = f(Q1) + q * square
+        q = f(Q0) + q * square
+        cdf = sigmoid(f(2.0) * a * q)  # (1 + tanh(x·q))/2
+    return a * cdf, cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
+
+
+@helper
+def silu_gate(a):
+    """x·σ(x) and its derivative σ + x·σ·(1 − σ)."""
+    s = sigmoid(a)
+    return a * s, s + a * s * (f(1.0) - s)
+
+
 @kernel
 def gelu_tanh(x, y, derivative, both, start, stop):
-    """y = x·Φ,   f′ = Φ + x·Φ·(1 − Φ)·2u′,   Φ = (1 + tanh u)/2 = σ(2u),   u = c·(x + a·x³)."""
+    """y and f′ of GELU by tanh."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        a = x[i]
-        square = a * a
-        cdf = sigmoid(f(TWO_C) * a * (f(1.0) + f(CUBE) * square))
-        y[i] = a * cdf
-        inner = f(TWO_C) * (f(1.0) + f(3 * CUBE) * square)  # 2u′
+        y[i], slope = tanh_gate(x[i])
         if both:
-            derivative[i] = cdf + a * cdf * (f(1.0) - cdf) * inner
+            derivative[i] = slope
 
 
 @kernel
 def gelu_erf(x, y, derivative, both, start, stop):
-    """y = x·Φ,   f′ = Φ + x·φ,   φ = exp(−x²/2)/√(2π),   Φ as arrays.special computes it."""
+    """y and f′ of GELU by erf."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        a = x[i]
-        square = a * a
-        if DOUBLE:
-            cdf = f(0.5) + f(0.5) * f(math.erf(a * f(math.sqrt(0.5))))
-        else:
-            q = f(Q5) + f(Q6) * square
-            q = f(Q4) + q * square
-            q = f(Q3) + q * square
-            q = f(Q2) + q * square
-            q = f(Q1) + q * square
-            q = f(Q0) + q * square
-            cdf = sigmoid(f(2.0) * a * q)  # (1 + tanh(x·q))/2
-        y[i] = a * cdf
+        y[i], slope = erf_gate(x[i])
         if both:
-            derivative[i] = cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
+            derivative[i] = slope
 
 
 @kernel
 def silu(x, y, derivative, both, start, stop):
-    """y = x·σ(x),   f′ = σ + y·(1 − σ)."""
+    """y and f′ of SiLU."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        s = sigmoid(x[i])
-        y[i] = x[i] * s
+        y[i], slope = silu_gate(x[i])
         if both:
-            derivative[i] = s + x[i] * s * (f(1.0) - s)
+            derivative[i] = slope
 
 
 @kernel
@@ -75,6 +91,75 @@ def product(g, derivative, gx, start, stop):
     g, derivative, gx = g[start:stop], derivative[start:stop], gx[start:stop]
     for i in range(g.size):
         gx[i] = g[i] * derivative[i]
+
+
+@kernel
+def gelu_tanh_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, slope = tanh_gate(a[j])
+            yi[j] = value * b[j]
+
+
+@kernel
+def gelu_tanh_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, slope = tanh_gate(a[j])
+            ga[j] = gi[j] * b[j] * slope
+            gb[j] = gi[j] * value
+
+
+@kernel
+def gelu_erf_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, slope = erf_gate(a[j])
+            yi[j] = value * b[j]
+
+
+@kernel
+def gelu_erf_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, slope = erf_gate(a[j])
+            ga[j] = gi[j] * b[j] * slope
+            gb[j] = gi[j] * value
+
+
+@kernel
+def silu_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, slope = silu_gate(a[j])
+            yi[j] = value * b[j]
+
+
+@kernel
+def silu_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, slope = silu_gate(a[j])
+            ga[j] = gi[j] * b[j] * slope
+            gb[j] = gi[j] * value
 
 
 class _Activation(Loop):
@@ -115,3 +200,30 @@ class LoopSilu(_Activation, Silu):
 
     def forward(self, x):
         return self.run(silu, x)
+
+
+class LoopGatedActivation(Loop, GatedActivation):
+    """Saves x alone: f and f′ are computed again."""
+
+    loops: ClassVar[dict[str, Any]] = {
+        "gelu": (gelu_erf_times, gelu_erf_times_back),
+        "gelu_tanh": (gelu_tanh_times, gelu_tanh_times_back),
+        "silu": (silu_times, silu_times_back),
+    }
+
+    @classmethod
+    def takes(cls, x, activation="silu"):
+        return x.size > 0 and x.shape[-1] % 2 == 0 and dense(x)
+
+    def forward(self, x, activation="silu"):
+        y = np.empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
+        self.activation, self.saved = activation, (x,) if self.needs[0] else ()
+        shared(self.loops[activation][0], x.size // x.shape[-1], x.size, rows(x), rows(y))
+        return y
+
+    def backward(self, g):
+        (x,) = self.saved
+        g, gx = in_rows(g), np.empty(x.shape, x.dtype)
+        loop = self.loops[self.activation][1]
+        shared(loop, x.size // x.shape[-1], x.size, rows(g), rows(x), rows(gx))
+        return gx
