@@ -124,6 +124,7 @@ def both(case: Case, call, dtype):
 def options_of(case: Case) -> list[dict]:
     return {
         "gelu": [{}, {"approximate": "tanh"}],
+        "gated_activation": [{"activation": name} for name in ("silu", "gelu", "gelu_tanh")],
         "cross_entropy": [{"ignore_index": 1}, {"reduction": "none"}, {"reduction": "sum"}],
     }.get(case.op.name, [{}])
 
@@ -132,6 +133,8 @@ def inputs_of(case: Case, shape, rng) -> list:
     """Random inputs: x, what the signature says has C numbers, and a mask or classes."""
     if case.op is tg.ops.CrossEntropy:
         return [rng.standard_normal(shape) * 2, rng.integers(0, shape[-1], shape[:-1])]
+    if case.op is tg.ops.GatedActivation:
+        shape = (*shape[:-1], 2 * shape[-1])
     if "keep" in case.op.signature:
         return [rng.standard_normal(shape) * 2, rng.random(shape) < 0.7]
     count = case.op.signature.partition("->")[0].count("(") - 1

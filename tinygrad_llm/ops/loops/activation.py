@@ -60,9 +60,9 @@ def gelu_tanh(x, y, derivative, both, start, stop):
     """y and f′ of GELU by tanh."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        y[i], slope = tanh_gate(x[i])
+        y[i], df = tanh_gate(x[i])
         if both:
-            derivative[i] = slope
+            derivative[i] = df
 
 
 @kernel
@@ -70,9 +70,9 @@ def gelu_erf(x, y, derivative, both, start, stop):
     """y and f′ of GELU by erf."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        y[i], slope = erf_gate(x[i])
+        y[i], df = erf_gate(x[i])
         if both:
-            derivative[i] = slope
+            derivative[i] = df
 
 
 @kernel
@@ -80,9 +80,9 @@ def silu(x, y, derivative, both, start, stop):
     """y and f′ of SiLU."""
     x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
     for i in range(x.size):
-        y[i], slope = silu_gate(x[i])
+        y[i], df = silu_gate(x[i])
         if both:
-            derivative[i] = slope
+            derivative[i] = df
 
 
 @kernel
@@ -100,7 +100,7 @@ def gelu_tanh_times(x, y, start, stop):
         yi = y[i]
         a, b = x[i, : yi.size], x[i, yi.size :]
         for j in range(yi.size):
-            value, slope = tanh_gate(a[j])
+            value, df = tanh_gate(a[j])
             yi[j] = value * b[j]
 
 
@@ -111,8 +111,8 @@ def gelu_tanh_times_back(g, x, gx, start, stop):
         gi = g[i]
         a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
         for j in range(gi.size):
-            value, slope = tanh_gate(a[j])
-            ga[j] = gi[j] * b[j] * slope
+            value, df = tanh_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
             gb[j] = gi[j] * value
 
 
@@ -123,7 +123,7 @@ def gelu_erf_times(x, y, start, stop):
         yi = y[i]
         a, b = x[i, : yi.size], x[i, yi.size :]
         for j in range(yi.size):
-            value, slope = erf_gate(a[j])
+            value, df = erf_gate(a[j])
             yi[j] = value * b[j]
 
 
@@ -134,8 +134,8 @@ def gelu_erf_times_back(g, x, gx, start, stop):
         gi = g[i]
         a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
         for j in range(gi.size):
-            value, slope = erf_gate(a[j])
-            ga[j] = gi[j] * b[j] * slope
+            value, df = erf_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
             gb[j] = gi[j] * value
 
 
@@ -146,7 +146,7 @@ def silu_times(x, y, start, stop):
         yi = y[i]
         a, b = x[i, : yi.size], x[i, yi.size :]
         for j in range(yi.size):
-            value, slope = silu_gate(a[j])
+            value, df = silu_gate(a[j])
             yi[j] = value * b[j]
 
 
@@ -157,8 +157,8 @@ def silu_times_back(g, x, gx, start, stop):
         gi = g[i]
         a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
         for j in range(gi.size):
-            value, slope = silu_gate(a[j])
-            ga[j] = gi[j] * b[j] * slope
+            value, df = silu_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
             gb[j] = gi[j] * value
 
 
