@@ -1,4 +1,4 @@
-"""GELU and SiLU: y and f′(x) in one pass, and backward a product; a gate of them in one pass."""
+"""GELU, SiLU, and gates of them: one pass forward and one backward."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from ...arrays.special import CDF_COEFFICIENTS
 from ..activation import GatedActivation, Gelu, Silu
 from .compiling import helper, kernel, shared
-from .elementary import exp, sigmoid
-from .twin import Loop, dense, in_rows, rows
+from .elementary import exp, piece, sigmoid
+from .twin import Loop, dense, even_rows, flat, in_rows, row_steps, rows
 
 __all__ = ["LoopGatedActivation", "LoopGelu", "LoopSilu"]
 
@@ -56,33 +56,60 @@ def silu_gate(a):
 
 
 @kernel
-def gelu_tanh(x, y, derivative, both, start, stop):
-    """y and f′ of GELU by tanh."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        y[i], df = tanh_gate(x[i])
-        if both:
-            derivative[i] = df
+def gelu_tanh(x, y, derivative, both, columns, step, start, stop):
+    """y and f′ of GELU by tanh, for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi, di = x[at : at + n], y[i : i + n], derivative[i : i + n]
+        for j in range(xi.size):
+            yi[j], df = tanh_gate(xi[j])
+            if both:
+                di[j] = df
+        i += n
 
 
 @kernel
-def gelu_erf(x, y, derivative, both, start, stop):
-    """y and f′ of GELU by erf."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        y[i], df = erf_gate(x[i])
-        if both:
-            derivative[i] = df
+def gelu_erf(x, y, derivative, both, columns, step, start, stop):
+    """y and f′ of GELU by erf, for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi, di = x[at : at + n], y[i : i + n], derivative[i : i + n]
+        for j in range(xi.size):
+            yi[j], df = erf_gate(xi[j])
+            if both:
+                di[j] = df
+        i += n
 
 
 @kernel
-def silu(x, y, derivative, both, start, stop):
-    """y and f′ of SiLU."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        y[i], df = silu_gate(x[i])
-        if both:
-            derivative[i] = df
+def silu(x, y, columns, step, start, stop):
+    """y = x·σ(x), for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi = x[at : at + n], y[i : i + n]
+        for j in range(xi.size):
+            yi[j] = xi[j] * sigmoid(xi[j])
+        i += n
+
+
+@kernel
+def silu_back(g, x, gx, columns, step, start, stop):
+    """∂L/∂x = g·f′,   f′ = σ + x·σ·(1 − σ)."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        gi, xi, to = g[i : i + n], x[at : at + n], gx[i : i + n]
+        for j in range(gi.size):
+            value, df = silu_gate(xi[j])
+            to[j] = gi[j] * df
+        i += n
 
 
 @kernel
@@ -162,19 +189,20 @@ def silu_times_back(g, x, gx, start, stop):
             gb[j] = gi[j] * value
 
 
-class _Activation(Loop):
-    """An element-wise op: saves f′, as the NumPy class does."""
+class LoopGelu(Loop, Gelu):
+    """Both approximations. Saves f′, as the NumPy class does."""
 
-    needs: Any
-    saved: Any
+    @classmethod
+    def takes(cls, x, approximate="none"):
+        return even_rows(x)
 
-    def run(self, loop, x):
-        """y by the loop; f′ is computed and saved if a gradient is wanted."""
+    def forward(self, x, approximate="none"):
         y = np.empty(x.shape, x.dtype)
         derivative = np.empty(x.shape if self.needs[0] else 0, x.dtype)
         self.saved = (derivative,) if self.needs[0] else ()
-        args = x.reshape(-1), y.reshape(-1), derivative.reshape(-1)
-        shared(loop, x.size, x.size, *args, int(self.needs[0]))
+        columns, (step,) = row_steps(x)
+        args = flat(x), y.reshape(-1), derivative.reshape(-1), int(self.needs[0]), columns, step
+        shared(gelu_tanh if approximate == "tanh" else gelu_erf, x.size, x.size, *args)
         return y
 
     def backward(self, g):
@@ -184,22 +212,26 @@ class _Activation(Loop):
         return gx
 
 
-class LoopGelu(_Activation, Gelu):
-    """Both approximations."""
+class LoopSilu(Loop, Silu):
+    """SiLU, also called swish. Saves x, which is cheaper than to write and read f′."""
 
     @classmethod
-    def takes(cls, x, approximate="none"):
-        return dense(x)
-
-    def forward(self, x, approximate="none"):
-        return self.run(gelu_tanh if approximate == "tanh" else gelu_erf, x)
-
-
-class LoopSilu(_Activation, Silu):
-    """SiLU, also called swish."""
+    def takes(cls, x):
+        return even_rows(x)
 
     def forward(self, x):
-        return self.run(silu, x)
+        y = np.empty(x.shape, x.dtype)
+        self.saved = (x,) if self.needs[0] else ()
+        columns, (step,) = row_steps(x)
+        shared(silu, x.size, x.size, flat(x), y.reshape(-1), columns, step)
+        return y
+
+    def backward(self, g):
+        (x,) = self.saved
+        g, gx = in_rows(g), np.empty(g.shape, g.dtype)
+        columns, (step,) = row_steps(x)
+        shared(silu_back, g.size, g.size, g.reshape(-1), flat(x), gx.reshape(-1), columns, step)
+        return gx
 
 
 class LoopGatedActivation(Loop, GatedActivation):

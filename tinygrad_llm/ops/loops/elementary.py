@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import precise_helper
+from .compiling import helper, precise_helper
 
-__all__ = ["exp", "largest", "less_both", "sigmoid"]
+__all__ = ["exp", "largest", "less_both", "piece", "sigmoid"]
 
 f: Any = np.float64
 whole: Any = np.int64
@@ -93,3 +93,10 @@ def ordered(b):
 def less_both(x, a, b):
     """(x − a) − b, in this order: x − (a + b), which LLVM prefers in a loop, loses b's digits."""
     return (x - a) - b
+
+
+@helper
+def piece(i, stop, columns):
+    """From element i on: its row, its place in the row, and how many elements follow up to stop."""
+    row, place = i // columns, i % columns
+    return row, place, min(columns - place, stop - i)
