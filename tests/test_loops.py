@@ -125,6 +125,7 @@ def options_of(case: Case) -> list[dict]:
     return {
         "gelu": [{}, {"approximate": "tanh"}],
         "gated_activation": [{"activation": name} for name in ("silu", "gelu", "gelu_tanh")],
+        "rope": [{"interleaved": False}, {"interleaved": True}],
         "cross_entropy": [{"ignore_index": 1}, {"reduction": "none"}, {"reduction": "sum"}],
     }.get(case.op.name, [{}])
 
@@ -135,6 +136,10 @@ def inputs_of(case: Case, shape, rng) -> list:
         return [rng.standard_normal(shape) * 2, rng.integers(0, shape[-1], shape[:-1])]
     if case.op is tg.ops.GatedActivation:
         shape = (*shape[:-1], 2 * shape[-1])
+    if case.op is tg.ops.Rope:
+        shape = (1, *shape) if len(shape) == 1 else shape
+        angle = rng.standard_normal((*shape[-2:-1], shape[-1] // 2))
+        return [rng.standard_normal(shape), np.cos(angle), np.sin(angle)]
     if "keep" in case.op.signature:
         return [rng.standard_normal(shape) * 2, rng.random(shape) < 0.7]
     count = case.op.signature.partition("->")[0].count("(") - 1
@@ -162,7 +167,11 @@ def test_close_to_the_op(case, dtype, loops):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "case",
-    [c for c in CASES if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout")],
+    [
+        c
+        for c in CASES
+        if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout", "rope")
+    ],
     ids=lambda case: case.id,
 )
 def test_one_rounding_for_each_operation(case, dtype, loops):

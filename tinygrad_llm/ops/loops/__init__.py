@@ -16,7 +16,8 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     decoding      a decoder's block for a few new tokens
     quantized     products with weights of 4 bits
     loss          cross-entropy
-    arithmetic    sums, products, ReLU, sigmoid, dropout
+    arithmetic    sums, products, ReLU, sigmoid, tanh, dropout
+    rope          rotary position embedding
     update        rows added to a table
     optimizers    Adam, SGD, RMSprop, Adagrad
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
@@ -69,6 +70,7 @@ from ..dropout import Dropout
 from ..elementary import Sigmoid
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
+from ..rope import Rope
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
@@ -79,6 +81,7 @@ from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
 from .quantized import product4
+from .rope import LoopRope
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
 from .update import scatter_add_rows, takes_scatter
@@ -90,7 +93,7 @@ TWINS: dict[type, Any] = {
     GatedActivation: LoopGatedActivation,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
-    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
+    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy, Rope: LoopRope,
     ScaledDotProductAttention: LoopAttention,
 }  # fmt: skip
 
