@@ -252,6 +252,31 @@ def test_optimizers(name, options, maximize, dtype, loops, monkeypatch):
     assert len(taken) == 10
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("special", [1.0, math.nan, math.inf])
+def test_gradient_clipping(special, dtype, loops, monkeypatch):
+    """The norm, and the gradients that it scales; of a matrix that lies otherwise NumPy's."""
+    results = []
+    for least in (0, twins.NEVER):
+        monkeypatch.setattr(twins.large, "least", least)
+        rng = np.random.default_rng(0)
+        parameters = []
+        for shape in ((7, 33), (1,), (0, 4), (300, 90)):
+            p = tg.nn.Parameter(tg.zeros(*shape, dtype=getattr(tg, dtype)))
+            p.grad = tg.from_numpy(rng.standard_normal(shape).astype(dtype))
+            parameters.append(p)
+        parameters[0].grad = tg.from_numpy(rng.standard_normal((33, 7)).astype(dtype).T)
+        parameters[3].grad[1, 2] = special
+        norm = tg.nn.utils.clip_grad_norm_(parameters, 0.7)
+        results.append([norm.numpy(), *(p.grad.numpy() for p in parameters)])
+    bound = {"float32": 1e-6, "float64": 1e-13}[dtype]
+    for got, expected in zip(*results, strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=bound)
+    assert dtype in {str(key[0]) for key in folder.optimizers.squares.by_types}
+    assert dtype in {str(key[0]) for key in folder.optimizers.scale_loop.by_types}
+
+
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_a_nan_in_a_gradient_stays_in_the_state(amsgrad, loops):
     p = tg.nn.Parameter(tg.ones(4, 9))

@@ -19,7 +19,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     arithmetic    sums, products, ReLU, sigmoid, tanh, dropout
     rope          rotary position embedding
     update        rows added to a table
-    optimizers    Adam, SGD, RMSprop, Adagrad
+    optimizers    Adam, SGD, RMSprop, Adagrad, gradient clipping
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
@@ -79,7 +79,7 @@ from .compiling import missing
 from .decoding import decode_block
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
-from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
+from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
 from .quantized import product4
 from .rope import LoopRope
 from .softmax import LoopLogSoftmax, LoopSoftmax
@@ -113,6 +113,8 @@ def install() -> str | None:
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,
+            square_sum=square_sum,
+            scale=scale,
             draws=draws,
             normals=normals,
             uniforms=uniforms,
