@@ -51,8 +51,11 @@ def add_mask(row, mask, at, step):
 
 
 @helper
-def exp_row(row, least):
-    """e = exp(s − m) in the place of s; returns m and Σ e. m is finite even if all s are −∞."""
+def exp_in_place(row, least):
+    """e = exp(s − m) in the place of s; returns m and Σ e. m is finite even if all s are −∞.
+
+    Not elementary.exp_row: with one array for both, LLVM finds an overlap and does not vectorise.
+    """
     m = max(largest(row), least)
     total = f(0.0)
     for j in range(row.size):
@@ -118,7 +121,7 @@ def softmax_rows(p, m, lo, first, rows, totals, log_sum, mask, keep, at, steps, 
         if has_mask:
             step = steps[MASK, 4]
             add_mask(row, mask, at[MASK] + i * steps[MASK, 3] + (lo + a) * step, step)
-        top, total = exp_row(row, least)
+        top, total = exp_in_place(row, least)
         if total < tiny:  # every key is masked
             total = tiny
         log_sum[at[LOG_SUM] + i * steps[LOG_SUM, 3]] = top + np.log(total)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiling import helper, precise_helper
 
-__all__ = ["exp", "largest", "less_both", "piece", "sigmoid"]
+__all__ = ["exp", "exp_row", "largest", "less_both", "piece", "sigmoid"]
 
 f: Any = np.float64
 whole: Any = np.int64
@@ -87,6 +87,17 @@ def ordered(b):
     """The bits of a float as an integer in the order of the floats, and from there to the bits."""
     sign = whole(b >> whole(63 if DOUBLE else 31))  # −1 for a negative number, else 0
     return whole(b ^ whole(sign & whole(0x7FFFFFFFFFFFFFFF if DOUBLE else 0x7FFFFFFF)))
+
+
+@helper
+def exp_row(x, e, m):
+    """e = exp(x − m), element by element, into another array than x; returns Σ e."""
+    total = f(0.0)
+    for j in range(x.size):
+        t = exp(x[j] - m)
+        e[j] = t
+        total += t
+    return total
 
 
 @precise_helper
