@@ -43,6 +43,8 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
         "tanh": (torch.tanh, [(B, T, 4 * C)]),
         "silu(x) * y": (lambda x, y: F.silu(x) * y, [(B, T, 4 * C)] * 2),
         "swiglu of halves": (_swiglu(torch), [(B, T, 8 * C)]),
+        "gated_activation": (_gate(torch, "silu"), [(B, T, 8 * C)]),
+        "gated gelu tanh": (_gate(torch, "gelu_tanh"), [(B, T, 8 * C)]),
         "x + y": (lambda x, y: x + y, [(B, T, C)] * 2),
         "rotary": (_rotary(torch), [(B, H, T, C // H)]),
         "softmax": (lambda x: torch.softmax(x, -1), [(B, H, T, T)]),
@@ -87,8 +89,23 @@ def without_backward(torch: Any, rng: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
+def _gate(torch: Any, activation: str) -> Callable[..., Any]:
+    """A gate as layers.GatedFeedForward has it, one op; PyTorch composes it."""
+    F = torch.nn.functional
+    if torch.__name__ != "torch":
+        return lambda x: F.gated_activation(x, activation)
+    if activation == "silu":
+        return _swiglu(torch)
+
+    def gate(x: Any) -> Any:
+        a, b = x.chunk(2, dim=-1)  # (B, T, 8C) -> (B, T, 4C) twice
+        return F.gelu(a, approximate="tanh") * b
+
+    return gate
+
+
 def _swiglu(torch: Any) -> Callable[..., Any]:
-    """The gate as layers.GatedFeedForward has it: both factors are halves of one product."""
+    """The gate as a program writes it: both factors are halves of one product."""
 
     def swiglu(x: Any) -> Any:
         gate, up = x.chunk(2, dim=-1)  # (B, T, 8C) -> (B, T, 4C) twice
