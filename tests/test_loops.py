@@ -9,8 +9,6 @@ import math
 import os
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ from hypothesis import given, settings
 
 import tinygrad_llm as tg
 from tinygrad_llm import backends
-from tinygrad_llm.arrays import indexing, parallel, threads, twins
+from tinygrad_llm.arrays import indexing, twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import ScaledDotProductAttention
@@ -390,36 +388,6 @@ def test_a_norm_whose_input_was_changed_in_place_raises(norm, loops):
     x += 1.0
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
-
-
-# ---------------------------------------------------------------------------- threads that wait
-def test_a_signal_is_seen_at_once_and_waiting_ends(loops):
-    signal, waiting = np.zeros(1, np.int64), folder.waiting
-    assert not waiting.watch(signal, 0, 1e-4) and waiting.watch(signal, 1, 1e-4)
-    seen = []
-    thread = threading.Thread(target=lambda: seen.append(waiting.watch(signal, 0, 60.0)))
-    thread.start()
-    signal[0] = 1  # the other thread waits without the interpreter's lock
-    thread.join(timeout=50)
-    assert seen == [True]
-
-
-@pytest.mark.parametrize("watched", [True, False])
-def test_helpers_that_look_out_do_the_same_work(watched, loops, monkeypatch):
-    monkeypatch.setattr(threads.watching, "watch", folder.waiting.watch if watched else None)
-    monkeypatch.setattr("tinygrad_llm.arrays.parallel._threads", 3)
-    for n in range(200):
-        done = []
-        parallel.each(lambda i, done=done: done.append(i), range(7))
-        assert sorted(done) == list(range(7))
-        if n % 50 == 0:
-            time.sleep(2 * threads.LINGER)  # the helpers have gone to sleep
-
-    def fails(i):
-        raise KeyError(i)
-
-    with pytest.raises(KeyError):
-        parallel.each(fails, range(3))
 
 
 # ----------------------------------------------------------------------------------- the choice

@@ -1,12 +1,8 @@
 """Helper threads that share a piece of work with the thread that calls.
 
-The helpers sleep on a queue and wake up in about 20 µs, in a virtual machine in 50. Where there are
-compiled loops (`watch`), a helper looks out for its next share for a moment before it sleeps, and
-the calling thread for the helper's end: ops follow one another faster than threads wake up.
-
-The calling thread works too, and waits only for helpers that have started: if they are late because
-the machine is busy, it does their part itself, so that an op takes longer in proportion to the
-cores that are missing, and no more.
+The helpers sleep on a queue and wake up in about 20 µs. The calling thread works too, and waits
+only for helpers that have started: if they are late because the machine is busy, it does their part
+itself, so that an op takes longer in proportion to the cores that are missing, and no more.
 """
 
 from __future__ import annotations
@@ -17,26 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from . import blas
 
-__all__ = ["watching", "work_together"]
-
-LINGER = 100e-6  # seconds that a helper looks out for a share
-DELAY = 8e-6  # seconds from the signal until the caller has left the interpreter to its helper
-PATIENCE = 200e-6  # seconds that the calling thread looks out for a helper's end
-FEW_HELPERS = 7  # more of them would get into each other's way
-
-
-class watching:
-    """How a thread waits without the interpreter's lock and without sleeping."""
-
-    # watch(signal, seen, seconds, delay): whether signal[0] differs from `seen` before the time is
-    # over; set from above, None where there are no compiled loops
-    watch: Callable[[Any, int, float, float], bool] | None = None
-    posted = np.zeros(1, np.int64)  # how many shares were put on the queue
-
+__all__ = ["work_together"]
 
 _helpers: list[threading.Thread] = []
 _calls: Any = None  # a queue of _Share, made when first needed
@@ -46,14 +25,13 @@ _starting = threading.Lock()  # held while helpers are started
 class _Share:
     """One helper's share of one call: it starts it, or is too late for it."""
 
-    __slots__ = ("context", "done", "ended", "error", "started", "work")
+    __slots__ = ("context", "ended", "error", "started", "work")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work: Callable[[], Any] | None = work
         self.context = contextvars.copy_context()  # np.errstate holds in the other threads too
         self.started, self.ended = threading.Lock(), threading.Lock()
         self.ended.acquire()  # released when the helper has ended
-        self.done = np.zeros(1, np.int64)  # 1 when the helper has ended
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -66,33 +44,19 @@ class _Share:
             self.error = error
         self.work = None  # so that its arrays are freed now
         self.ended.release()
-        self.done[0] = 1
 
     def wait(self) -> None:
         """Wait until the helper has ended; if it has not started, keep it from starting."""
         if self.started.acquire(blocking=False):
             self.work = None
         else:
-            if watching.watch is not None and not self.done[0]:
-                watching.watch(self.done, 0, PATIENCE, 0.0)
             self.ended.acquire()
 
 
 def _help() -> None:
     """What a helper thread does: take shares from the queue, forever."""
     while True:
-        _next_share().run()
-
-
-def _next_share() -> _Share:
-    """The next share from the queue: looked out for, then slept for."""
-    while watching.watch is not None and len(_helpers) <= FEW_HELPERS:
-        seen = watching.posted.item(0)
-        if not _calls.empty():
-            break
-        if not watching.watch(watching.posted, seen, LINGER, DELAY):
-            break
-    return _calls.get()
+        _calls.get().run()
 
 
 def _forget() -> None:
@@ -134,7 +98,6 @@ def work_together(work: Callable[[], Any], n: int) -> None:
     with blas.one_thread:
         for share in shares:
             _calls.put(share)
-            watching.posted[0] += 1
         try:
             work()
         finally:

@@ -20,7 +20,6 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     rope          rotary position embedding
     update        rows added to a table
     optimizers    Adam, SGD, RMSprop, Adagrad, gradient clipping
-    waiting       a thread that waits for another, for some microseconds
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
@@ -63,7 +62,6 @@ from __future__ import annotations
 from typing import Any
 
 from ...arrays.allocator import keep_memory
-from ...arrays.threads import watching
 from ...arrays.twins import CpuTwins, twins
 from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
@@ -87,7 +85,6 @@ from .rope import LoopRope
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
 from .update import scatter_add_rows, takes_scatter
-from .waiting import watch
 
 __all__ = ["install"]
 
@@ -105,7 +102,6 @@ def install() -> str | None:
     """Register these in arrays.twins; why it is not possible, or None."""
     why = missing()
     if why is None:
-        watching.watch = watch
         keep_memory()  # a fresh page costs more than what a loop does with it
         twins.cpu = CpuTwins(
             TWINS,

@@ -30,7 +30,7 @@ OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
 FAST = {"contract", "reassoc", "nsz"}
 PRECISE = {"contract", "nsz"}  # for a function whose order of operations is its precision
 SHARE = 1 << 15  # numbers that are worth waking another core for
-PARTS = 2  # of the work, for each core: a core that wakes late leaves some of its parts to others
+PARTS = 4  # of the work, for each core: a core that wakes late leaves some of its parts to others
 
 numba: Any = None
 
