@@ -30,7 +30,6 @@ OLDEST = (0, 61)  # Numba; older ones do not know NumPy 2.1 and newer
 FAST = {"contract", "reassoc", "nsz"}
 PRECISE = {"contract", "nsz"}  # for a function whose order of operations is its precision
 SHARE = 1 << 15  # numbers that are worth waking another core for
-PARTS = 4  # of the work, for each core: a core that wakes late leaves some of its parts to others
 
 numba: Any = None
 
@@ -211,10 +210,9 @@ def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:
     if cores < 2:
         run(*args, 0, n)
         return
-    parts = min(PARTS * cores, size // SHARE, n)
-    cuts = [n * i // parts for i in range(parts + 1)]
+    cuts = [n * i // cores for i in range(cores + 1)]
 
     def part(i: int) -> None:
         run(*args, cuts[i], cuts[i + 1])
 
-    each(part, range(parts))
+    each(part, range(cores))
