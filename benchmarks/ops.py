@@ -4,6 +4,8 @@
     python -m benchmarks ops --without-loops     # and beside it the ops without compiled loops
     python -m benchmarks ops --only silu rotary  # rows whose names contain one of these
 
+    python -m benchmarks ops --one-process       # run by run in one process, on a busy machine
+
 The processes of the sides alternate; a time is the median of all runs. A row is repeated for
 --seconds, and five times at least, of which the first two do not count. An optimizer's step,
 clipping and random numbers have no backward: theirs stands under forward.
@@ -11,8 +13,8 @@ clipping and random numbers have no backward: theirs stands under forward.
 
 from __future__ import annotations
 
+import functools
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -162,56 +164,77 @@ def chosen(names: Iterable[str], only: list[str]) -> list[str]:
     return [name for name in names if not only or any(text in name for text in only)]
 
 
-def repeat(seconds: float, once: Callable[[], tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """What once() returned, again and again for `seconds`, at least three times after two."""
-    results = []
-    end = time.perf_counter() + seconds
-    while len(results) < LEAST or time.perf_counter() < end:
-        results.append(once())
-    return results[WARM_UP:]
-
-
-def measure(side: str, seconds: float, only: list[str]) -> dict[str, dict[str, Any]]:
-    """Times of the chosen cases in this process: forward and backward apart, in seconds."""
-    import numpy as np
-
+def library(side: str) -> Any:
+    """PyTorch, or this package under its name, with compiled loops or without."""
     if side == "torch":
         import torch
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
 
         torch.backends.loops.enabled = side == "ours"  # type: ignore[attr-defined]
-    rng = np.random.default_rng(0)
-    times: dict[str, dict[str, Any]] = {}
+    return torch
+
+
+def runs_of(side: str, only: list[str]) -> dict[str, Callable[[], tuple[float, ...]]]:
+    """For each chosen row a function that runs it once: seconds forward and, if it has it, back."""
+    import numpy as np
+
+    torch, rng = library(side), np.random.default_rng(0)
+    runs: dict[str, Callable[[], tuple[float, ...]]] = {}
     every = cases(torch)
     for name in chosen(every, only):
         function, shapes = every[name]
         arrays = [rng.standard_normal(s, dtype=np.float32) for s in shapes]
         tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
-        y = function(*tensors)
-        upstream = torch.from_numpy(np.asarray(rng.standard_normal(tuple(y.shape)), np.float32))
-        del y
-
-        def once(function: Any = function, tensors: Any = tensors, upstream: Any = upstream) -> Any:
-            for t in tensors:
-                t.grad = None
-            start = time.perf_counter()
-            y = function(*tensors)
-            middle = time.perf_counter()
-            y.backward(upstream)
-            return middle - start, time.perf_counter() - middle
-
-        forward, backward = zip(*repeat(seconds, once), strict=True)
-        times[name] = {"forward": forward, "backward": backward}
+        runs[name] = functools.partial(both_ways, torch, function, tensors, [])
     calls = without_backward(torch, rng)
     for name in chosen(calls, only):
+        runs[name] = functools.partial(one_way, calls[name])
+    return runs
 
-        def once(call: Any = calls[name]) -> Any:
-            start = time.perf_counter()
-            call()
-            return (time.perf_counter() - start,)
 
-        times[name] = {"forward": [t for (t,) in repeat(seconds, once)], "backward": [0.0]}
+def both_ways(torch: Any, function: Any, tensors: list[Any], kept: list[Any]) -> tuple[float, ...]:
+    """Seconds of function(*tensors) and of its backward; kept: the upstream gradient, made once."""
+    import numpy as np
+
+    for t in tensors:
+        t.grad = None
+    start = time.perf_counter()
+    y = function(*tensors)
+    middle = time.perf_counter()
+    if not kept:
+        numbers = np.random.default_rng(1).standard_normal(tuple(y.shape))
+        kept.append(torch.from_numpy(np.asarray(numbers, np.float32)))
+    again = time.perf_counter()
+    y.backward(kept[0])
+    return middle - start, time.perf_counter() - again
+
+
+def one_way(call: Callable[[], Any]) -> tuple[float, ...]:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start,)
+
+
+def measure(sides: list[str], seconds: float, only: list[str]) -> dict[str, dict[str, Any]]:
+    """For each side the times of each row in this process: forward and backward, in seconds.
+
+    Sides in one process alternate from run to run.
+    """
+    runs = {side: runs_of(side, only) for side in sides}
+    times: dict[str, dict[str, Any]] = {side: {} for side in sides}
+    for name in list(runs[sides[0]]):
+        results: dict[str, list[tuple[float, ...]]] = {side: [] for side in sides}
+        end = time.perf_counter() + seconds * len(sides)
+        while len(results[sides[0]]) < LEAST or time.perf_counter() < end:
+            for side in sides:
+                library(side)
+                results[side].append(runs[side][name]())
+        for side in sides:
+            forward, *backward = zip(*results[side][WARM_UP:], strict=True)
+            times[side][name] = {"forward": forward, "backward": (backward or [(0.0,)])[0]}
+            runs[side].pop(name)  # its arrays
     return times
 
 
@@ -222,24 +245,33 @@ def main(argv: list[str]) -> dict[str, Any] | None:
                         help="measure ours without compiled loops too")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT",
                         help="only the rows whose names contain one of these texts")  # fmt: skip
+    parser.add_argument("--one-process", action="store_true",
+                        help="alternate run by run in one process, for a busy machine; a time is "
+                        "then the lower quartile")  # fmt: skip
     common.two_sides(parser, sides=SIDES)
     options = parser.parse_args(argv)
     if options.side:
-        print(json.dumps(measure(options.side, options.seconds, options.only)))
+        print(json.dumps(measure(options.side.split("+"), options.seconds, options.only)))
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
     sides = [side for side in common.sides_of(options, SIDES)
              if side != "numpy" or options.without_loops]  # fmt: skip
     args = "--seconds", options.seconds, *(["--only", *options.only] if options.only else [])
-    rounds = common.run_sides("ops", sides, options.rounds, *args, threads=options.threads)
+    groups = ["+".join(sides)] if options.one_process else sides
+    done = common.run_sides("ops", groups, options.rounds, *args, threads=options.threads)
+    rounds = {side: [r[side] for group in groups if side in group.split("+") for r in done[group]]
+              for side in sides}  # fmt: skip
     if not rounds["ours"][0]:
         raise SystemExit(f"no row has a name that contains {' or '.join(options.only)}")
-    return {"machine": here, **table(rounds, sides)}
+    return {"machine": here, **table(rounds, sides, 4 if options.one_process else 2)}
 
 
-def table(rounds: dict[str, list], sides: list[str]) -> dict[str, dict[str, float]]:
-    """Print a line for each op and return its numbers: milliseconds, and PyTorch's over ours."""
+def table(rounds: dict[str, list], sides: list[str], part: int) -> dict[str, dict[str, float]]:
+    """Print a line for each op and return its numbers: milliseconds, and PyTorch's over ours.
+
+    part: 2 for the median of the times, 4 for their lower quartile.
+    """
     heads = {"ours": "ours", "numpy": "no loops", "torch": "torch"}
     ratios = ["ours", *(["numpy"] if "numpy" in sides else [])] if "torch" in sides else []
     print(f"{'ms, fwd and bwd':22}" + "".join(f"{heads[s]:>9}{'':9}" for s in sides)
@@ -250,7 +282,7 @@ def table(rounds: dict[str, list], sides: list[str]) -> dict[str, dict[str, floa
         for side in sides:
             for which in ("forward", "backward"):
                 times = [t for r in rounds[side] for t in r[name][which]]
-                row[f"{side} {which}"] = statistics.median(times) * 1e3
+                row[f"{side} {which}"] = sorted(times)[len(times) // part] * 1e3
         line = f"{name:22}" + "".join(f"{v:9.3f}" for v in row.values())
         for side in ratios:
             ratio = (row["torch forward"] + row["torch backward"]) / (
