@@ -40,6 +40,9 @@ Traps:
     `kernel.compiled(*args).inspect_asm()` (look for zmm or ymm).
     In `for i in range(start, stop)` i may be negative for all that LLVM knows, and x[i] then counts
     from the end: ten times slower. Take slices first, `x = x[start:stop]`, and go from 0.
+    An index of the type uint64 counts from the front only, which spares a slice: see rope.
+    A branch between two inner loops can stop the vectorisation of both: write two kernels. One
+    array passed as two arguments does too, for LLVM's test for an overlap then always fails.
     A division by zero raises in Python, and the test for it stops vectorisation: error_model is
     "numpy". math.exp and its kin are calls: take those of `elementary`.
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
