@@ -44,7 +44,8 @@ def _gradients(parameters: Any) -> list[Tensor]:
 def _loops_for(array: Any) -> Any:
     """The compiled loops, if they serve this array; else None."""
     cpu = cpu_twins(array)
-    return cpu if cpu is not None and cpu.takes_update(array, array) else None
+    takes = None if cpu is None else cpu.takes_update
+    return cpu if takes is not None and takes(array, array) else None
 
 
 def _square_sum(array: Any) -> Any:

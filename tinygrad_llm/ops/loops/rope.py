@@ -106,5 +106,6 @@ class LoopRope(Loop, Rope):
         return rotated(x, cos, sin, interleaved, 1.0)
 
     def backward(self, g):
+        cos, sin = self.saved
         g = g if lies_well(g) else g.copy("C")
-        return rotated(g, *self.saved, self.interleaved, -1.0), None, None
+        return rotated(g, cos, sin, self.interleaved, -1.0), None, None
