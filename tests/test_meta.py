@@ -156,7 +156,8 @@ def test_no_function_is_too_long():
 MOST_ARGUMENTS = 10
 PYTORCHS = {
     "Adam", "AdamW", "Conv1d", "DataLoader", "DistributedDataParallel", "EmbeddingBag", "Embedding",
-    "MultiheadAttention", "OneCycleLR", "RMSprop",
+    "MultiheadAttention", "OneCycleLR", "RMSprop", "Transformer", "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
 }  # fmt: skip
 # One class serves every model: each argument is one fact of published models, and a layer does not
 # see a model's config.

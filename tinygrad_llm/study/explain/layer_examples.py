@@ -147,6 +147,34 @@ layer(
     call=lambda module, x: module(x, x, x, need_weights=False)[0],
     call_text="module(x, x, x, need_weights=False)",
 )
+_wide: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True}
+layer(
+    nn.TransformerEncoderLayer,
+    lambda s: nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide),
+)
+layer(
+    nn.TransformerDecoderLayer,
+    lambda s: nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide),
+    "BTC BTC",
+)
+layer(
+    nn.TransformerEncoder,
+    lambda s: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+)
+layer(
+    nn.TransformerDecoder,
+    lambda s: nn.TransformerDecoder(
+        nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+    "BTC BTC",
+)
+layer(
+    nn.Transformer,
+    lambda s: nn.Transformer(s["C"], s["H"], 1, 1, s["F"], **_wide),
+    "BTC BTC",
+)
 layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
 for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimilarity):
