@@ -23,7 +23,7 @@ from ..weights.families.table import Weight, check, to_huggingface, without_pref
 from ..weights.formats.pages import drop_pages
 from ..weights.formats.safetensors import save_file
 from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, MappedSource, Source
-from .base import LanguageModel
+from .base import PretrainedModel
 from .quantizing import fill_quantized
 from .registry import Family
 
@@ -81,7 +81,7 @@ class _Renamed:
 def load_family(
     family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None,
     quantize: str | None = None,
-) -> LanguageModel:  # fmt: skip
+) -> PretrainedModel:  # fmt: skip
     """The model of a family with the weights of a source, in evaluation mode.
 
     changes: fields of the family's config, in place of those that config.json says; what the
@@ -97,10 +97,13 @@ def load_family(
             raise TypeError(f"{family.config.__name__} has no {name!r}; it has {', '.join(known)}")
     stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
-    expected = names.weights(stored)
-    head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
-    tied = _is_tied(renamed, stored, changes, head, expected)
-    if head not in renamed.names() and (tied or stored["tie_weights"]):
+    there = set(renamed.names())
+    expected = {n: w for n, w in names.weights(stored).items() if n in there or not w.copy}
+    head = next((theirs for theirs, weight in expected.items() if weight.name == HEAD), None)
+    tied = stored["tie_weights"] if head is None else _is_tied(
+        renamed, stored, changes, head, expected
+    )  # fmt: skip
+    if head is not None and head not in there and (tied or stored["tie_weights"]):
         del expected[head]
     check(renamed, {n: w.shape for n, w in expected.items()}, f"the {family.name}")
     config = _changed(family, stored, {**changes, "tie_weights": tied}, source.where)
@@ -199,7 +202,7 @@ def _read(source: Source, theirs: str, weight: Weight, part: np.ndarray) -> None
 
 
 def save_family(
-    family: Family, model: LanguageModel, folder: Path, shard_bytes: int = SHARD_BYTES
+    family: Family, model: PretrainedModel, folder: Path, shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Writes a model's weights and config.json into a folder, as transformers reads them.
 
@@ -211,7 +214,7 @@ def save_family(
     write_config(folder, config)
 
 
-def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
+def published(family: Family, model: PretrainedModel) -> tuple[dict[str, Weight], dict[str, Any]]:
     """(the table of this model's weights but a tied output layer; the object of config.json)."""
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
