@@ -16,6 +16,7 @@ from ..weights.families import qwen3 as qwen3_names
 from ..weights.families import qwen3_5 as qwen3_5_names
 from ..weights.families import qwen3_moe as qwen3_moe_names
 from ..weights.families import roberta as roberta_names
+from ..weights.families import t5 as t5_names
 from . import registry
 from .base import LanguageModel, Model, ModelConfig
 from .bert import PRESETS as BERT_PRESETS
@@ -55,6 +56,8 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .t5 import PRESETS as T5_PRESETS
+from .t5 import T5, T5Config
 from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
@@ -82,6 +85,7 @@ registry.register(
 registry.register(
     ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
 )
+registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
@@ -98,7 +102,7 @@ __all__ = [
     "ModernBertForMaskedLM",
     "Roberta",
     "RobertaConfig",
-    "RobertaForMaskedLM",
+    "RobertaForMaskedLM", "T5", "T5Config",
     "GPT",
     "GPTClassifier",
     "GPTClassifierConfig",
