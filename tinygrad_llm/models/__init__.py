@@ -58,6 +58,8 @@ from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
+from .transformer import PRESETS as TRANSFORMER_PRESETS
+from .transformer import Transformer, TransformerConfig
 from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
@@ -86,6 +88,7 @@ registry.register(
     ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
 )
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
+registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
@@ -102,7 +105,11 @@ __all__ = [
     "ModernBertForMaskedLM",
     "Roberta",
     "RobertaConfig",
-    "RobertaForMaskedLM", "T5", "T5Config",
+    "RobertaForMaskedLM",
+    "T5",
+    "T5Config",
+    "Transformer",
+    "TransformerConfig",
     "GPT",
     "GPTClassifier",
     "GPTClassifierConfig",

@@ -100,11 +100,12 @@ def of(model: object) -> Family | None:
 
 
 def trainable() -> dict[str, Family]:
-    """The families that train from random weights, by the name that commands have for them.
+    """The language models that train from random weights, by the name that commands have for them.
 
     The name is that of the class in small letters: "gpt", "llama". Their presets have a "tiny".
     """
-    return {f.name.lower(): f for f in families() if "tiny" in f.presets}
+    return {f.name.lower(): f for f in families()
+            if "tiny" in f.presets and issubclass(f.model, LanguageModel)}  # fmt: skip
 
 
 def describe(model: object) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from .. import nn
 from ..autograd.grad_mode import no_grad
@@ -154,7 +155,12 @@ class T5(EncoderDecoder):
 def _stack(config: T5Config, norm: partial[nn.Module], decodes: bool) -> Stack:
     """The encoder's or the decoder's blocks, which share one RelativeBias, and the last norm."""
     C, H, rate = config.emb_dim, config.n_heads, config.drop_rate
-    shape = {"head_dim": config.head_dim, "bias": False, "scale": 1.0, "dropout": rate}
+    shape: dict[str, Any] = {
+        "head_dim": config.head_dim,
+        "bias": False,
+        "scale": 1.0,
+        "dropout": rate,
+    }
     bias = RelativeBias(
         H, n_buckets=config.n_buckets, max_distance=config.max_distance, bidirectional=not decodes
     )
