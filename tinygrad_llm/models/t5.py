@@ -8,6 +8,7 @@ Shapes: B batch, S source, T target, C channels (emb_dim), H heads, D head_dim, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -152,7 +153,7 @@ class T5(EncoderDecoder):
         return self.out_head
 
 
-def _stack(config: T5Config, norm: partial[nn.Module], decodes: bool) -> Stack:
+def _stack(config: T5Config, norm: Callable[[], nn.Module], decodes: bool) -> Stack:
     """The encoder's or the decoder's blocks, which share one RelativeBias, and the last norm."""
     C, H, rate = config.emb_dim, config.n_heads, config.drop_rate
     shape: dict[str, Any] = {
