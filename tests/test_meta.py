@@ -156,11 +156,12 @@ def test_no_function_is_too_long():
 MOST_ARGUMENTS = 10
 PYTORCHS = {
     "Adam", "AdamW", "Conv1d", "DataLoader", "DistributedDataParallel", "EmbeddingBag", "Embedding",
-    "MultiheadAttention", "OneCycleLR", "RMSprop",
+    "MultiheadAttention", "OneCycleLR", "RMSprop", "Transformer", "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
 }  # fmt: skip
 # One class serves every model: each argument is one fact of published models, and a layer does not
 # see a model's config.
-ONE_FOR_ALL_MODELS = {"Attention"}
+ONE_FOR_ALL_MODELS = {"Attention", "LatentAttention", "MixtureOfExperts"}
 # A dataclass of options is the one list of them: who makes one names those that differ. So is the
 # config of a model, whose fields are those of published files.
 OPTIONS = {"Options", "TrainingOptions", "ModelConfig"}

@@ -20,13 +20,26 @@ from ...functions.creation.ranges import arange
 from ...functions.selection import where
 from ...functions.shape.join import cat, stack
 from ...tensor import Tensor, wrap
-from .slow_caches import SlowAttentionCache, SlowCache, SlowCrossCache, SlowDecoderCache
+from .slow_caches import (
+    SlowAttentionCache,
+    SlowCache,
+    SlowCrossCache,
+    SlowDecoderCache,
+    SlowStreamingCache,
+)
 from .slow_experts import (
     SlowExperts,
     SlowGatedDeltaNet,
     SlowMixtureOfExperts,
     SlowRecurrentCache,
 )
+from .slow_positions import (
+    SlowAlibi,
+    SlowRelativeBias,
+    SlowSinusoidalPositions,
+    bias_twin,
+)
+from .slow_variants import SlowIndexer, SlowLatentAttention, SlowLatentCache
 
 __all__ = ["LAYER_TWINS"]
 
@@ -175,15 +188,33 @@ class SlowAttention:
         cap = self.layer.softcap
         return scores if cap is None else (scores / cap).tanh() * cap
 
+    def biased(self, scores: Tensor, h: int, i: int, keys: list[int]) -> Tensor:
+        """The scores (B, keys) of head h and query i plus the position bias, if there is one."""
+        if self.layer.position_bias is None:
+            return scores
+        twin = bias_twin(self.layer.position_bias)
+        own, others = (wrap(np.array(n)) for n in ([i], keys))
+        return scores + twin(own, others, scores.dtype)[h, 0]  # (H, 1, keys) -> (keys)
+
     def sees(self, i: int, j: int, with_mask: bool) -> bool:
         """Whether token i may look at token j, a mask aside."""
         L = self.layer
-        near = L.window is None or self.near(i, j, L.window)
+        near = L.window is None or self.near(i, j, L.window) or self.first(j)
         return near and (with_mask or not L.causal or j <= i)
 
     def near(self, i: int, j: int, window: int) -> bool:
-        """Whether j is one of the `window` tokens that end in i."""
-        return abs(i - j) < window
+        """Whether j is one of the `window` tokens i, i − d, i − 2d, … with the dilation d."""
+        d = self.layer.dilation
+        return abs(i - j) < window * d and (i - j) % d == 0
+
+    def first(self, j: int) -> bool:
+        """Whether j is one of the first tokens, which every query sees."""
+        return j < self.layer.keep_first
+
+    def with_sink(self, h: int, scores: Tensor) -> Tensor:
+        """The scores (B, seen) of head h and, if it has one, its sink: (B, seen + 1)."""
+        sinks = self.layer.sinks
+        return scores if sinks is None else cat([scores, scores[:, :1] * 0.0 + sinks[h]], 1)
 
     def weights(self, scores: Tensor) -> Tensor:
         """softmax of the scores of one query, (B, keys that it sees)."""
@@ -199,12 +230,12 @@ class SlowAttention:
         for i in range(T):
             seen = [j for j in range(S) if self.sees(i, j, mask is not None)]
             scores = (q[:, i : i + 1] * k[:, seen]).sum(-1) * self.scale()  # (B, seen)
-            scores = self.capped(scores)
+            scores = self.biased(self.capped(scores), h, i, seen)
             if mask is not None:
                 own = mask[:, i][:, seen]
                 is_bool = own.numpy().dtype == bool
                 scores = where(own, scores, -math.inf) if is_bool else scores + own
-            weights = self.weights(scores)
+            weights = self.weights(self.with_sink(h, scores))[:, : len(seen)]
             rows.append((weights.unsqueeze(-1) * v[:, seen]).sum(1))  # (B, seen, D) -> (B, D)
         return stack(rows, 1)  # T times (B, D) -> (B, T, D)
 
@@ -447,6 +478,7 @@ class SlowLinearWithLoRA(SlowLoRALayer):
 
 
 LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
+    "Alibi": SlowAlibi,
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
@@ -457,6 +489,9 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "FeedForward": SlowFeedForward,
     "GatedDeltaNet": SlowGatedDeltaNet,
     "GatedFeedForward": SlowGatedFeedForward,
+    "Indexer": SlowIndexer,
+    "LatentAttention": SlowLatentAttention,
+    "LatentCache": SlowLatentCache,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
     "MixtureOfExperts": SlowMixtureOfExperts,
@@ -464,7 +499,10 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "QuantizedEmbedding": SlowQuantizedEmbedding,
     "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,
+    "RelativeBias": SlowRelativeBias,
     "Rotary": SlowRotary,
+    "SinusoidalPositions": SlowSinusoidalPositions,
     "SoftCappedHead": SlowSoftCappedHead,
+    "StreamingCache": SlowStreamingCache,
     "head_loss": SlowHeadLoss,
 }
