@@ -15,8 +15,6 @@ from .inplace import in_place
 from .method import method
 from .operands import binary, differentiated, unary
 from .printed_names import printed_as
-from .rounding import whole_quotient
-from .selection import where
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
@@ -102,6 +100,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' "
             f"but found '{rounding_mode}'"
         )
+    from .rounding import whole_quotient  # imported when first needed
+
     return whole_quotient(input, other, rounding_mode)
 
 
@@ -203,6 +203,8 @@ def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
     step = after - before
     if isinstance(weight, Tensor):
         w = weight.detach()
+        from .selection import where  # imported when first needed
+
         y = where(abs(w) < 0.5, before + w * step, after - step * (1.0 - w))
     else:
         w = weight
