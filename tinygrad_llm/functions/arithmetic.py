@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
@@ -228,10 +230,10 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     return input + value * tensor1 / tensor2
 
 
-in_place(add, "add_", "__iadd__")
-in_place(sub, "sub_", "subtract_", "__isub__")
-in_place(mul, "mul_", "multiply_", "__imul__")
-in_place(div, "div_", "divide_", "__itruediv__")
+in_place(add, "add_", "__iadd__", ufunc=np.add)
+in_place(sub, "sub_", "subtract_", "__isub__", ufunc=np.subtract)
+in_place(mul, "mul_", "multiply_", "__imul__", ufunc=np.multiply)
+in_place(div, "div_", "divide_", "__itruediv__", ufunc=np.divide)
 in_place(pow, "pow_", "__ipow__")
 for _function in (neg, square, reciprocal, abs, lerp, addcmul, addcdiv):
     in_place(_function, _function.__name__ + "_")

@@ -85,6 +85,8 @@ def randn(
 
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
     """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
+    if len(args) == 2 and type(args[0]) is int and [*given.values()] == [None, None, None]:
+        return 0, *args  # as nearly always: (high, size)
     names = [key for key in given if given[key] is None]
     if len(args) == len(names) == len(given):  # all by position
         return (integer(name, "low", args[0]), integer(name, "high", args[1]), *args[2:])

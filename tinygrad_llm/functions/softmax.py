@@ -17,7 +17,8 @@ from .operands import as_floating, cast
 def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
-    need_floating(name, input)
+    if input.array.dtype.kind in "iub":
+        need_floating(name, input)
     ndim = input.array.ndim
     if dim is None:
         dim = 0 if ndim in (0, 1, 3) else 1  # PyTorch's rule from before dim was an argument

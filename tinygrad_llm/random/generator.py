@@ -26,6 +26,7 @@ __all__ = ["Generator"]
 _FEW = 64  # numbers that are drawn and computed in one piece
 _CHUNK = 1 << 16  # draws handled at a time, so that they stay in the cache
 _LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
+_INT64 = np.dtype("int64")
 _BITS32 = np.uint64(32)
 _FIRST_SEED = 67280421310721  # the seed of a new Generator in PyTorch
 _LONGEST_PERMUTATION = (1 << 32) // 20
@@ -275,7 +276,11 @@ class Generator:
         log: Any = np.log1p
         if dtype == np.float64:
             from .normal import log1p as log
-        out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
+        n, kind = _size(shape), np.float64 if dtype == np.float64 else np.float32
+        if n <= _FEW:  # the same with less overhead
+            few = ((-1.0 / lambd) * log(-self._uniform64(n))).astype(kind, copy=False)
+            return _narrowed(few, dtype).reshape(shape)
+        out = np.empty(n, kind)
         for part in _parts(out):
             u = self._uniform64(part.size)
             np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
@@ -355,10 +360,11 @@ class Generator:
         if n <= _FEW and not wide:  # the same with less overhead
             numbers = self._stream._bit_generator.random_raw(n)
             numbers %= modulus
-            numbers = numbers.view(np.int64)
+            numbers = numbers.view(_INT64)
             if base:
                 numbers += base
-            numbers = numbers.astype(dtype, copy=False)
+            if dtype is not _INT64:
+                numbers = numbers.astype(dtype, copy=False)
             return numbers if shape == numbers.shape else numbers.reshape(shape)
         out = np.empty(n, dtype)
         kind: Any = np.uint64 if wide else np.uint32
