@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+_INT64 = np.dtype("int64")
+
+
 # --------------------------------------------------------------------------------- of a shape
 @function
 def rand(
@@ -85,8 +88,6 @@ def randn(
 
 def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...]:
     """(low, high, ...) from (high, ...) or (low, high, ...), by position or by name."""
-    if len(args) == 2 and type(args[0]) is int and [*given.values()] == [None, None, None]:
-        return 0, *args  # as nearly always: (high, size)
     names = [key for key in given if given[key] is None]
     if len(args) == len(names) == len(given):  # all by position
         return (integer(name, "low", args[0]), integer(name, "high", args[1]), *args[2:])
@@ -111,10 +112,13 @@ def randint(
     int64 unless dtype is given.
     Raises: RuntimeError unless low < high and both fit the dtype.
     """
-    first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
+    if len(args) == 3 and type(args[0]) is type(args[1]) is int and low is high is size is None:
+        first, last, shape = args  # as nearly always
+    else:
+        first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
     if not isinstance(shape, list | tuple):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
-    kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
+    kind = _INT64 if dtype is None else dtypes.numpy_dtype(dtype)
     array = stream(generator, device).randint(first, last, as_size("randint", (shape,)), kind)
     return placed_tensor(array, device, requires_grad)
 

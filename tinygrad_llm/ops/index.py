@@ -3,7 +3,7 @@
 from ..arrays.devices import xp_of
 from ..arrays.indexing import extreme_at, has_arrays, index_add, multiply_at, take_along
 from ..arrays.layout import in_rows
-from ..arrays.memory import is_array
+from ..arrays.memory import is_array, ndarray
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -17,6 +17,10 @@ def apart(index):
 
 def picked_array(x, index):
     """x[index] for an index with arrays: a copy in row order."""
+    ids = index[0] if type(index) is tuple and len(index) == 1 else index
+    if type(ids) is ndarray and ids.dtype.kind == "i" and type(x) is ndarray and x.ndim > 1:
+        if x.flags.c_contiguous:
+            return x.take(ids, 0)  # whole rows: a fifth of the time, if they are few
     return in_rows(x[index])
 
 
@@ -33,10 +37,12 @@ class Index(Op):
     def forward(self, x, index):
         self.shape = x.shape
         self.index, self.saved = apart(index)
+        if self.saved:
+            return picked_array(x, index)
         y = x[index]
         if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-        return in_rows(y) if self.saved else y
+        return y
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)

@@ -70,8 +70,8 @@ class Targets:
 
     def arriving(self, g: Any) -> Any:
         """∂L/∂Lᵢ of every row, (N, 1): 0 if no target counts."""
-        g = g.reshape(-1) * (0.0 if math.isnan(self.scale) else self.scale)
-        return (g if self.reduction == "none" else g.repeat(len(self.t)))[:, None]
+        g = g.reshape(-1) * (0.0 if self.scale != self.scale else self.scale)
+        return (g if self.reduction == "none" else g.repeat(self.t.size))[:, None]
 
     def __getitem__(self, rows: slice) -> Targets:
         if rows.start == 0 and rows.stop >= len(self.t):

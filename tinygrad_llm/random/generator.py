@@ -245,7 +245,11 @@ class Generator:
                 out[n - 16 :] = normals64(self._uniform64(16))
         else:
             out = np.empty(n, np.float32)
-            normals32(self._draw32, out[: n - n_left])
+            if n_left and n < _CHUNK:
+                self._few_normals(dtype, out)
+                n_left = 0
+            else:
+                normals32(self._draw32, out[: n - n_left])
             if n_left:
                 if dtype == np.float32:  # as above; PyTorch does not do it for half precision
                     self._draw32(n_left)
@@ -260,6 +264,20 @@ class Generator:
             for part in _parts(out):
                 part[:] = fused_multiply_add(part, std, mean)
         return _narrowed(out, dtype).reshape(shape)
+
+    def _few_normals(self, dtype: np.dtype, out: np.ndarray) -> None:
+        """Fill `out` as `normal` does, whose last 16 are drawn again; all in one piece."""
+        from .normal import normals32
+
+        whole = out.size - out.size % 16
+        first = self._draw32(whole)
+        if dtype == np.float32:
+            self._draw32(out.size - whole)
+        draws = np.concatenate([first, self._draw32(16)])
+        numbers = np.empty(whole + 16, np.float32)
+        normals32(lambda n: draws, numbers)
+        out[:whole] = numbers[:whole]
+        out[-16:] = numbers[whole:]
 
     # ------------------------------------------------------------------------- other densities
     @one_at_a_time

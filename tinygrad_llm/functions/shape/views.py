@@ -100,9 +100,10 @@ def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     a = input.array
     sizes = (a.size,) if size == (-1,) and a.size else _inferred(as_shape(size), a)
-    if a.flags.c_contiguous and plain(input):
+    in_rows = a.flags.c_contiguous
+    if in_rows and plain(input):
         return view_of(input, a.reshape(sizes))
-    whole = a.flags.c_contiguous or not a.size or is_meta(a)
+    whole = in_rows or not a.size or is_meta(a)
     if not whole and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
