@@ -247,7 +247,7 @@ def test_a_row_that_is_not_there_is_pytorchs_error(wrong):
 
 
 @pytest.mark.parametrize("n", [0, 1, 12, 13, 64, 65])
-def test_ids_outside_are_found_at_any_size(n):
+def test_ids_out_of_range_are_noticed_at_any_size(n):
     for wrong in (-1, 7, 2**40):
         numbers = np.zeros(n, np.int64)
         assert ids.all_within(numbers, 7)

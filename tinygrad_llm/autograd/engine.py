@@ -21,7 +21,6 @@ error, and delivers nothing from that op.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
@@ -62,7 +61,6 @@ class Edge(NamedTuple):
     dtype: Any
 
 
-_new, _shape = object.__new__, operator.attrgetter("shape")
 _new_edge = tuple.__new__  # half the time of calling Edge(...): every op makes one per input
 
 
@@ -174,36 +172,23 @@ class Op:
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
         if cls._sizes_named:
-            key = _shapes(arrays)
+            key = tuple([getattr(a, "shape", None) for a in arrays])
             if key not in cls._shapes_checked:
                 _check_shapes(cls, key)
-        try:
-            if meta.used or is_silent():
-                out = _forward(op, arrays, options)
-            elif options:
-                out = silent.run(op.forward, *arrays, **options)
-            elif len(arrays) == 2:  # without a tuple to unpack: a tenth of what a small op costs
-                out = silent.run(op.forward, arrays[0], arrays[1])
-            else:
-                out = silent.run(op.forward, *arrays)
-        except (ValueError, TypeError) as error:
-            raise shapes.explained(op.name, op.signature, arrays, error) from error
+        out = _forward(op, arrays, options)
         if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
             out = as_array(out)
         if type(out) is ndarray:  # one output, as nearly always
             if cls.in_rows and not out.flags.c_contiguous:
                 out = out.copy()
-            y = _new(Tensor)  # as wrap(out)
-            y.array = out
+            y = wrap(out)
             if True in needs:
                 if out.dtype.kind in "fV":
                     op.edges, op.order = edges, next(clock)
                     y._needs, y._op = True, op
                 elif out.dtype.kind == "c":
                     _record(op, edges, [y])
-            if cls.views and isinstance(inputs[0], Tensor):
-                _note_view(inputs[0], y)
-            if not observers:
+            if not cls.views and not observers:
                 return y
             results = [y]
         else:
@@ -211,34 +196,32 @@ class Op:
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
             if True in needs:
                 _record(op, edges, results)
-            if cls.views and isinstance(inputs[0], Tensor):
-                for y in results:
-                    _note_view(inputs[0], y)
+        if cls.views and isinstance(inputs[0], Tensor):
+            _note_views(inputs[0], results)
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
 
 
 def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
-    """What op.forward returns, without NumPy's warnings; arrays of the meta device have shapes."""
-    if meta.used:
-        from . import on_meta  # imported when first needed
+    """What op.forward returns, without NumPy's warnings.
 
-        if on_meta.any_meta(arrays):
-            return on_meta.forward(op, arrays, options)
-    if is_silent():  # an op within an op
-        return op.forward(*arrays, **options)
-    return silent.run(op.forward, *arrays, **options)
-
-
-def _shapes(arrays: list[Any]) -> tuple:
-    """The shape of each array; None for what is not an array."""
-    if arrays[-1] is None:  # an optional input that was left out
-        return tuple([getattr(a, "shape", None) for a in arrays])
+    Raises: RuntimeError or TypeError if it fails, with the inputs' shapes and dtypes.
+    """
     try:
-        return tuple(map(_shape, arrays))
-    except AttributeError:
-        return tuple([getattr(a, "shape", None) for a in arrays])
+        if meta.used:
+            from . import on_meta  # imported when first needed
+
+            if on_meta.any_meta(arrays):
+                return on_meta.forward(op, arrays, options)
+        if is_silent():  # an op within an op
+            return op.forward(*arrays, **options)
+        if options or len(arrays) != 2:
+            return silent.run(op.forward, *arrays, **options)
+        # without a tuple and a dict to unpack: a tenth of what a small op costs
+        return silent.run(op.forward, arrays[0], arrays[1])
+    except (ValueError, TypeError) as error:
+        raise shapes.explained(op.name, op.signature, arrays, error) from error
 
 
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
@@ -283,13 +266,14 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
             y._needs, y._op, y._out = True, op, i
 
 
-def _note_view(x: Tensor, y: Tensor) -> None:
-    """Note it if y shows x's memory, or that of the tensor whose view x is."""
+def _note_views(x: Tensor, results: list[Tensor]) -> None:
+    """Note which results show x's memory, or that of the tensor whose view x is."""
     base = x if x._view_of is None else x._view_of
     memory = base.array
-    shown = type(memory) is ndarray and y.array.base is memory
-    if shown or storage_of(y.array) is storage_of(memory):
-        y._view_of, y._tick = base, next(clock)
+    for y in results:
+        shown = type(memory) is ndarray and y.array.base is memory
+        if shown or storage_of(y.array) is storage_of(memory):
+            y._view_of, y._tick = base, next(clock)
 
 
 # ------------------------------------------------------------------------------------ backward

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import use_gpu_of
+from ..arrays.layout import picked_array
 from ..arrays.memory import ndarray
-from ..ops.index import picked_array
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .index_parts import Parts, checked, parts_of

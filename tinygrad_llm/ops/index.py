@@ -1,9 +1,15 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import extreme_at, has_arrays, index_add, multiply_at, take_along
-from ..arrays.layout import in_rows
-from ..arrays.memory import is_array, ndarray
+from ..arrays.indexing import (
+    extreme_at,
+    has_arrays,
+    index_add,
+    multiply_at,
+    take_along,
+)
+from ..arrays.layout import picked_array
+from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -13,15 +19,6 @@ def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
     return (None, parts) if has_arrays(parts) else (index, ())
-
-
-def picked_array(x, index):
-    """x[index] for an index with arrays: a copy in row order."""
-    ids = index[0] if type(index) is tuple and len(index) == 1 else index
-    if type(ids) is ndarray and ids.dtype.kind == "i" and type(x) is ndarray and x.ndim > 1:
-        if x.flags.c_contiguous:
-            return x.take(ids, 0)  # whole rows: a fifth of the time, if they are few
-    return in_rows(x[index])
 
 
 class Index(Op):
