@@ -276,6 +276,8 @@ def test_importing_brings_in_nothing_slow():
     slow = {"dataclasses", "difflib", "concurrent.futures", "inspect", "asyncio", "json"}
     assert not added & slow, f"import them where they are used: {added & slow}"
     assert len(added) <= 8, added
+    own = [m for m in out.stdout.split() if m.startswith("tinygrad_llm")]
+    assert len(own) <= 62, "a file that not every program uses is loaded when first used"
 
 
 def test_packages_are_there_after_a_plain_import():
