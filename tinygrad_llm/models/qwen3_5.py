@@ -100,11 +100,9 @@ class Qwen35Block(Block):
         ff = GatedFeedForward(C, c.hidden_dim, activation="silu")
         super().__init__(att, ff, partial(norm, C), dropout=rate)
 
-    def forward(
-        self, x: Tensor, *, real: Tensor | None = None, mask: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        """As Block; real: bool (B, T), False for padding, which is the mask of a DeltaNet."""
-        return super().forward(x, mask=mask if self.is_full else real, **options)
+    def att_mask(self, mask: Tensor | None, real: Tensor | None) -> Tensor | None:
+        """The mask of pairs for attention; for a DeltaNet real, bool (B, T), False for padding."""
+        return mask if self.is_full else real
 
 
 class Qwen35(Decoder):

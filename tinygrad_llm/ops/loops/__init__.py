@@ -13,8 +13,8 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU
     softmax       softmax, log-softmax
-    decoding      a decoder's block for a few new tokens
-    quantized     products with weights of 4 bits
+    decoding      a decoder for a few new tokens, all of it in one call
+    few_rows, packed, lanes   its parts: norms and attention, weights of 4 and 8 bits, vectors
     loss          cross-entropy
     arithmetic    sums, products, ReLU, sigmoid, dropout
     update        rows added to a table
@@ -74,11 +74,10 @@ from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
-from .decoding import decode_block
+from .decoding import Program, packed_product
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
-from .quantized import product4
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
 from .update import scatter_add_rows, takes_scatter
@@ -105,7 +104,8 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
-            decode_block=decode_block,
+            decoder=Program,
+            packed_product=packed_product,
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,
@@ -113,6 +113,5 @@ def install() -> str | None:
             normals=normals,
             uniforms=uniforms,
             coins=coins,
-            product4=product4,
         )
     return why
