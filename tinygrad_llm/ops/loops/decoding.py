@@ -223,7 +223,7 @@ def run(like, room, table, values, counters, yielding):
 
 # ------------------------------------------------------------------------- from stages to a table
 def _at(array: Any) -> int:
-    return 0 if array is None else int(array.ctypes.data)
+    return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
 class Program:
@@ -238,7 +238,8 @@ class Program:
         self.table = np.zeros((len(stages), WIDTH), np.int64)
         self.values = np.zeros((len(stages), NUMBERS))
         self.rows, self.yielding, self.room = R, yielding_address(), 1
-        self.attends: list[tuple[int, Attend]] = []
+        self.attends: list[tuple[int, Attend, Any]] = []  # and new keys, for their shape
+        self.memory: dict[int, Any] = {}  # the keys that an Attend's row points to
         self.owned: list[Any] = []
         self.read = 0  # numbers that the stages read, weights above all
         for i, stage in enumerate(self.stages):
@@ -298,7 +299,7 @@ class Program:
     def attend(self, i: int, s: Attend) -> list[int]:
         T, pairs = s.qkv.shape[1], 0 if s.cos is None else s.cos.shape[-1]
         self.values[i] = s.scale, 0.0 if s.softcap is None else s.softcap
-        self.attends.append((i, s))
+        self.attends.append((i, s, s.qkv[:, :, : s.n_kv_heads].transpose(0, 2, 1, 3)))
         window = (1 << 62) if s.window is None else s.window
         return [ATTEND, s.qkv.shape[0] * s.n_kv_heads, 1, _at(s.qkv), _at(s.y), T, s.n_heads,
                 s.n_kv_heads, s.head_dim, s.gate, _at(s.cos), _at(s.sin), pairs, s.interleaved,
@@ -310,20 +311,19 @@ class Program:
         parts: an AttentionCache for each of the model's layers that has one
         seen: a function of the first position in memory -> None, or bool (B, T, keys in memory)
         """
-        for i, s in self.attends:
-            B, T = s.qkv.shape[:2]
-            k = s.qkv[:, :, : s.n_kv_heads].transpose(0, 2, 1, 3)  # (B, KV, T, D), for its shape
+        table = self.table
+        for i, s, k in self.attends:
             keys, values, start, past = parts[s.part].reserve(k)
-            mask = seen(start)
-            at = past - start
-            row = self.table[i]
-            row[KEYS:] = 0
-            row[KEYS : KEYS + 4] = _at(keys), _at(values), keys.shape[2], at
-            if mask is not None:
-                row[SEEN : SEEN + 2] = _at(mask), mask.shape[-1]
-            seen_keys = at + T if s.window is None else min(at + T, s.window + T)
-            size = 4 * T * s.n_heads * s.head_dim * seen_keys * B
-            row[CHUNKS] = self.chunks(B * s.n_kv_heads, size)
+            mask, at, T = seen(start), past - start, s.qkv.shape[1]
+            table[i, AT] = at
+            if self.memory.get(i) is not keys:  # it has moved
+                self.memory[i] = keys
+                table[i, KEYS : KEYS + 3] = _at(keys), _at(values), keys.shape[2]
+            if mask is not None or table[i, SEEN]:
+                S = 0 if mask is None else mask.shape[-1]
+                table[i, SEEN], table[i, S_ALL] = _at(mask), S
+            n_seen = at + T if s.window is None else min(at + T, s.window + T)
+            table[i, CHUNKS] = self.chunks(len(k) * s.n_kv_heads, 4 * s.y.size * n_seen)
             self.needs(s.head_dim + at + T)
 
     def run(self) -> None:

@@ -14,12 +14,15 @@ import numpy as np
 from ...arrays.special import CDF_COEFFICIENTS
 from .compiling import helper
 from .elementary import exp, largest, sigmoid
+from .lanes import fetch
 
 __all__ = ["activated", "attended", "normed", "one_row", "products", "turned"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
 Q0, Q1, Q2, Q3, Q4, Q5, Q6 = CDF_COEFFICIENTS
+STRIP = 8  # rows of a matrix that are multiplied with all rows of x, one after the other
+LINE = 16  # numbers of float32 in a line of the cache
 TWO_C = 1.5957691216057308  # 2·√(2/π)
 CUBE = 0.044715
 
@@ -94,12 +97,54 @@ def four_rows(w, x, y):
 
 
 @helper
+def eight_rows(w, x, y):
+    """y = x·Wᵀ for eight rows, two rows of W at a time: x (8, C), w (N, C), y (8, N)."""
+    p0, p1, p2, p3, p4, p5, p6, p7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
+    for i in range(0, w.shape[0], 2):
+        k = min(i + 1, w.shape[0] - 1)
+        a, b, zero = w[i], w[k], f(0.0)
+        a0, a1, a2, a3, a4, a5, a6, a7 = zero, zero, zero, zero, zero, zero, zero, zero
+        b0, b1, b2, b3, b4, b5, b6, b7 = zero, zero, zero, zero, zero, zero, zero, zero
+        for j in range(a.size):
+            u, v = a[j], b[j]
+            a0 += u * p0[j]
+            b0 += v * p0[j]
+            a1 += u * p1[j]
+            b1 += v * p1[j]
+            a2 += u * p2[j]
+            b2 += v * p2[j]
+            a3 += u * p3[j]
+            b3 += v * p3[j]
+            a4 += u * p4[j]
+            b4 += v * p4[j]
+            a5 += u * p5[j]
+            b5 += v * p5[j]
+            a6 += u * p6[j]
+            b6 += v * p6[j]
+            a7 += u * p7[j]
+            b7 += v * p7[j]
+        y[0, i], y[1, i], y[2, i], y[3, i] = a0, a1, a2, a3
+        y[4, i], y[5, i], y[6, i], y[7, i] = a4, a5, a6, a7
+        y[0, k], y[1, k], y[2, k], y[3, k] = b0, b1, b2, b3
+        y[4, k], y[5, k], y[6, k], y[7, k] = b4, b5, b6, b7
+
+
+@helper
 def products(w, x, y):
-    """y = x·Wᵀ: x (R, C), w (N, C), y (R, N). Strips of W stay in the cache for all rows."""
-    R = x.shape[0]
-    strip = 16 if R > 1 else w.shape[0]
+    """y = x·Wᵀ: x (R, C), w (N, C), y (R, N). Strips of W stay in the cache for all rows.
+
+    While a strip is multiplied, the next one is on its way from memory.
+    """
+    R, all_of_w = x.shape[0], w.reshape(w.size)
+    if R == 8:
+        eight_rows(w, x, y)
+        return
+    strip = STRIP if R > 1 else w.shape[0]
     for i in range(0, w.shape[0], strip):
         e = min(i + strip, w.shape[0])
+        if e < w.shape[0]:
+            for j in range(e * w.shape[1], min(e + strip, w.shape[0]) * w.shape[1], LINE):
+                fetch(all_of_w, j)
         for r in range(0, R - 3, 4):
             four_rows(w[i:e], x[r : r + 4], y[r : r + 4, i:e])
         for r in range(R // 4 * 4, R):

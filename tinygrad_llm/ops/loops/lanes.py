@@ -13,6 +13,7 @@ instructions in LLVM's language, the same for every processor.
     low_half, high_half       4 bits of each of LANES bytes as numbers; signed: the bytes themselves
     low_entry, high_entry     the numbers of a table of 16 at these 4 bits
     numbers, matrix, flags    the arrays (n), (n, m) of numbers, and (n) of bytes, at an address
+    fetch(array, i)           brings a number into the cache before it is needed
     take, count               the next number of a counter; how far a counter is
     let_others_run            a call of the system's function at this address, if it is not 0
 """
@@ -28,7 +29,7 @@ from typing import Any
 from .compiling import Helper
 
 __all__ = [
-    "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "lanes", "lanes_of",
+    "LANES", "added", "count", "fetch", "flags", "halves", "high_entry", "high_half", "lanes", "lanes_of",
     "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed", "singles",
     "take", "times_added", "yielding_address",
 ]  # fmt: skip
@@ -278,6 +279,23 @@ def high_entry(w):
         return _entries(w, b, b.lshr(_codes(w, b, args), w.constant(32, 4)), args[2])
 
     return w.vector, code
+
+
+@_intrinsic(2)
+def fetch(w):
+    """fetch(array, i): bring array[i] into the cache, where it will soon be needed."""
+
+    def code(context, b, signature, args):
+        array, i = args
+        made = context.make_array(signature.args[0])(context, b, array)
+        byte, whole = w.ir.IntType(8).as_pointer(), w.ir.IntType(32)
+        place = b.bitcast(b.gep(made.data, [i]), byte)
+        kind = w.ir.FunctionType(w.ir.VoidType(), [byte, whole, whole, whole])
+        name = "llvm.prefetch.p0"
+        function = b.module.globals.get(name) or w.ir.Function(b.module, kind, name)
+        b.call(function, [place, whole(0), whole(3), whole(1)])
+
+    return w.types.void, code
 
 
 # --------------------------------------------------------------------------- memory by its address
