@@ -77,6 +77,7 @@ class CpuTwins:
     adagrad: Callable[..., None] | None = None
     decoder: Any = None  # runs arrays.stages: a decoder for a few new tokens
     packed_product: Callable[..., Any] | None = None  # (x, stages.Weights) -> x·Wᵀ for few rows
+    packed_tile: Callable[..., Any] | None = None  # (stages.Weights, first group, groups) -> floats
     draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
     normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers
     uniforms: Callable[[Any, Any], None] | None = None  # (draws, out): in [0, 1)

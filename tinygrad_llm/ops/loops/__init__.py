@@ -74,7 +74,7 @@ from .activation import LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
-from .decoding import Program, packed_product
+from .decoding import Program, packed_product, packed_tile
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
@@ -106,6 +106,7 @@ def install() -> str | None:
             adam=adam,
             decoder=Program,
             packed_product=packed_product,
+            packed_tile=packed_tile,
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...arrays.parallel import on_every_core, thread_count
 from ...arrays.stages import Add, Attend, Gated, Linear, Norm, Weights
-from .compiling import helper, kernel
+from .compiling import helper, kernel, shared
 from .elementary import sigmoid
 from .few_rows import activated, attended, normed, products, turned
 from .lanes import count, flags, let_others_run, matrix, numbers, take, yielding_address
@@ -36,9 +36,10 @@ from .packed import (
     WIDE,
     block_sums,
     packed_group,
+    widened_group,
 )
 
-__all__ = ["Program", "packed_product"]
+__all__ = ["Program", "packed_product", "packed_tile"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 BITS = 52
@@ -221,6 +222,15 @@ def run(like, room, table, values, counters, yielding):
                 let_others_run(yielding)
 
 
+@kernel
+def widen(out, table, values, K, first, start, stop):
+    """The groups first + start … first + stop of packed weights as floats: out (K, 32·groups)."""
+    whole, width = out.reshape(out.size), out.shape[1]
+    for g in range(stop - start):
+        column = 32 * (start + g)
+        widened_group(table[0], f(values[0, 0]), K, first + start + g, whole, column, width)
+
+
 # ------------------------------------------------------------------------- from stages to a table
 def _at(array: Any) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
@@ -349,3 +359,13 @@ def packed_product(x: Any, weights: Weights) -> Any:
     y = np.empty((len(x), weights.shape[0]), x.dtype)
     Program([Linear(x, y, weights)], len(x), x.dtype).run()
     return y
+
+
+def packed_tile(weights: Weights, first: int, groups: int) -> Any:
+    """Some groups of packed weights as float32, transposed: (K, 32·groups)."""
+    K = weights.shape[1]
+    out = np.empty((K, 32 * groups), np.float32)
+    empty = np.empty((1, 1), np.float32)
+    read = Program([Linear(empty, empty, weights)], 1, out.dtype)
+    shared(widen, groups, out.size, out, read.table, read.values, K, first)
+    return out

@@ -14,15 +14,13 @@ import numpy as np
 from ...arrays.special import CDF_COEFFICIENTS
 from .compiling import helper
 from .elementary import exp, largest, sigmoid
-from .lanes import fetch
 
 __all__ = ["activated", "attended", "normed", "one_row", "products", "turned"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
 Q0, Q1, Q2, Q3, Q4, Q5, Q6 = CDF_COEFFICIENTS
-STRIP = 8  # rows of a matrix that are multiplied with all rows of x, one after the other
-LINE = 16  # numbers of float32 in a line of the cache
+STRIP = 16  # rows of a matrix that are multiplied with all rows of x, one after the other
 TWO_C = 1.5957691216057308  # 2·√(2/π)
 CUBE = 0.044715
 
@@ -133,19 +131,19 @@ def eight_rows(w, x, y):
 def products(w, x, y):
     """y = x·Wᵀ: x (R, C), w (N, C), y (R, N). Strips of W stay in the cache for all rows.
 
-    While a strip is multiplied, the next one is on its way from memory.
+    One row of x reads W as fast as memory delivers it, the many do not: they read two rows of W for
+    so long that the processor does not fetch the next ones ahead. So a strip is first multiplied
+    with one row alone, which brings it into the cache.
     """
-    R, all_of_w = x.shape[0], w.reshape(w.size)
-    if R == 8:
-        eight_rows(w, x, y)
-        return
+    R = x.shape[0]
     strip = STRIP if R > 1 else w.shape[0]
     for i in range(0, w.shape[0], strip):
         e = min(i + strip, w.shape[0])
-        if e < w.shape[0]:
-            for j in range(e * w.shape[1], min(e + strip, w.shape[0]) * w.shape[1], LINE):
-                fetch(all_of_w, j)
-        for r in range(0, R - 3, 4):
+        if R > 3:
+            one_row(w[i:e], x[0], y[0, i:e])
+        for r in range(0, R - 7, 8):
+            eight_rows(w[i:e], x[r : r + 8], y[r : r + 8, i:e])
+        for r in range(R // 8 * 8, R - 3, 4):
             four_rows(w[i:e], x[r : r + 4], y[r : r + 4, i:e])
         for r in range(R // 4 * 4, R):
             one_row(w[i:e], x[r], y[r, i:e])

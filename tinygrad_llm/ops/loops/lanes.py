@@ -7,13 +7,12 @@ instructions in LLVM's language, the same for every processor.
 
     lanes(x)                  a vector, all x
     times_added(a, b, c)      a·b + c, vectors; a may be a number
-    added(a, b)               a + b
+    times(a, b), added(a, b)  a·b and a + b
     lanes_of(array, i)        array[i : i + LANES];   put(array, i, v) writes them
     halves, singles           LANES numbers of 16 and 32 bits at an address, from number i on
     low_half, high_half       4 bits of each of LANES bytes as numbers; signed: the bytes themselves
     low_entry, high_entry     the numbers of a table of 16 at these 4 bits
     numbers, matrix, flags    the arrays (n), (n, m) of numbers, and (n) of bytes, at an address
-    fetch(array, i)           brings a number into the cache before it is needed
     take, count               the next number of a counter; how far a counter is
     let_others_run            a call of the system's function at this address, if it is not 0
 """
@@ -29,12 +28,13 @@ from typing import Any
 from .compiling import Helper
 
 __all__ = [
-    "LANES", "added", "count", "fetch", "flags", "halves", "high_entry", "high_half", "lanes", "lanes_of",
+    "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "lanes", "lanes_of",
     "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed", "singles",
-    "take", "times_added", "yielding_address",
+    "take", "times", "times_added", "yielding_address",
 ]  # fmt: skip
 
 LANES = 32
+LOOKUP = True  # whether the processor's own instruction for a table of 16 numbers is used
 _vectors: dict[str, Any] = {}
 
 
@@ -48,6 +48,8 @@ class _Words:
         self.number = self.ir.DoubleType() if char == "d" else self.ir.FloatType()
         self.kind = self.types.float64 if char == "d" else self.types.float32
         self.array = self.types.Array(self.kind, 1, "C")
+        features = importlib.import_module("llvmlite.binding").get_host_cpu_features()
+        self.has_lookup = LOOKUP and bool(features.get("avx512f"))
         if char not in _vectors:
             _vectors[char] = _vector_type(char, self.ir.VectorType(self.number, LANES))
         self.vector = _vectors[char]
@@ -141,6 +143,12 @@ def times_added(w):
         return b.fadd(product, third, flags=("contract",))
 
     return w.vector, code
+
+
+@_intrinsic(2)
+def times(w):
+    """times(a, b) = a·b, vectors, rounded."""
+    return w.vector, lambda context, b, s, args: b.fmul(*args)
 
 
 @_intrinsic(2)
@@ -247,18 +255,38 @@ def signed(w):
 
 
 def _entries(w, b, codes, table):
-    """table[codes] for codes of 0 … 15: the code's bits choose one half after the other."""
-    whole, flag = w.ir.IntType(64), w.constant(32, 0)
-    start = b.inttoptr(table, w.ir.FloatType().as_pointer())
-    values = []
+    """table[codes] for codes of 0 … 15: by the instruction that does so where there is one.
+
+    Elsewhere the code's bits choose one half of the table after the other.
+    """
+    single = w.ir.FloatType()
+    if w.has_lookup:
+        values = _looked_up(w, b, codes, b.inttoptr(table, w.ir.VectorType(single, 16).as_pointer()))
+        return values if w.char == "f" else b.fpext(values, w.vector_of(w.number))
+    start, values = b.inttoptr(table, single.as_pointer()), []
     for i in range(16):
-        one = b.load(b.gep(start, [whole(i)]))
+        one = b.load(b.gep(start, [w.ir.IntType(64)(i)]))
         values.append(w.splat(b, one if w.char == "f" else b.fpext(one, w.number)))
     for bit in (1, 2, 4, 8):
-        is_set = b.icmp_signed("!=", b.and_(codes, w.constant(32, bit)), flag)
+        is_set = b.icmp_signed("!=", b.and_(codes, w.constant(32, bit)), w.constant(32, 0))
         pairs = zip(values[::2], values[1::2], strict=True)
         values = [b.select(is_set, odd, even) for even, odd in pairs]
     return values[0]
+
+
+def _looked_up(w, b, codes, table):
+    """By AVX-512's permutation of 16 numbers, for each half of the codes."""
+    whole, single = w.ir.VectorType(w.ir.IntType(32), 16), w.ir.VectorType(w.ir.FloatType(), 16)
+    index = w.ir.IntType(32)
+    name = "llvm.x86.avx512.permvar.sf.512"
+    kind = w.ir.FunctionType(single, [single, whole])
+    function = b.module.globals.get(name) or w.ir.Function(b.module, kind, name)
+    entries, halves_of = b.load(table, align=4), []
+    for first in (0, 16):
+        places = w.ir.Constant(w.ir.VectorType(index, 16), list(range(first, first + 16)))
+        halves_of.append(b.call(function, [entries, b.shuffle_vector(codes, codes, places)]))
+    both = w.ir.Constant(w.ir.VectorType(index, LANES), list(range(LANES)))
+    return b.shuffle_vector(*halves_of, both)
 
 
 @_intrinsic(3)
@@ -279,23 +307,6 @@ def high_entry(w):
         return _entries(w, b, b.lshr(_codes(w, b, args), w.constant(32, 4)), args[2])
 
     return w.vector, code
-
-
-@_intrinsic(2)
-def fetch(w):
-    """fetch(array, i): bring array[i] into the cache, where it will soon be needed."""
-
-    def code(context, b, signature, args):
-        array, i = args
-        made = context.make_array(signature.args[0])(context, b, array)
-        byte, whole = w.ir.IntType(8).as_pointer(), w.ir.IntType(32)
-        place = b.bitcast(b.gep(made.data, [i]), byte)
-        kind = w.ir.FunctionType(w.ir.VoidType(), [byte, whole, whole, whole])
-        name = "llvm.prefetch.p0"
-        function = b.module.globals.get(name) or w.ir.Function(b.module, kind, name)
-        b.call(function, [place, whole(0), whole(3), whole(1)])
-
-    return w.types.void, code
 
 
 # --------------------------------------------------------------------------- memory by its address

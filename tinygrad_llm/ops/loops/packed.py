@@ -29,10 +29,11 @@ from .lanes import (
     put,
     signed,
     singles,
+    times,
     times_added,
 )
 
-__all__ = ["BITS4", "BITS8", "FLOATS", "NF4", "block_sums", "packed_group"]
+__all__ = ["BITS4", "BITS8", "FLOATS", "NF4", "block_sums", "packed_group", "widened_group"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 FLOATS, BITS4, BITS8, NF4 = 0, 1, 2, 3  # how weights are stored
@@ -223,3 +224,37 @@ def packed_group(x, sums, stage, middle, g, out):
             bits8_one(row, sums[r], stage, middle, g, part)
         else:
             table_one(row, sums[r], stage, middle, g, part)
+
+
+@helper
+def rounded(code, d, m, has_offset):
+    """d·code + m, both rounded, as NumPy computes it."""
+    w = times(code, d)
+    return added(w, m) if has_offset else w
+
+
+@helper
+def widened_group(stage, middle, K, g, out, column, width):
+    """out[k·width + column …] = W[32 rows of group g, k] for every column k: a part of Wᵀ."""
+    codes, scales, offsets, table = stage[CODES], stage[SCALES], stage[OFFSETS], stage[TABLE]
+    wide, block, kind, has_offset = stage[WIDE], stage[BLOCK], stage[FORMAT], offsets != 0
+    nb, half, minus = K // block, block // 2, lanes(-middle)
+    for b in range(nb):
+        i, at = (g * nb + b) * 32, b * block
+        d = singles(scales, i) if wide else halves(scales, i)
+        m = d
+        if has_offset:
+            m = singles(offsets, i) if wide else halves(offsets, i)
+        for j in range(half if kind != BITS8 else block):
+            place = column + (at + j) * width
+            if kind == BITS8:
+                code = signed(codes, (g * nb + b) * block * 32 + 32 * j)
+                put(out, place, rounded(added(code, minus), d, m, has_offset))
+                continue
+            source = (g * nb + b) * half * 32 + 32 * j
+            if kind == BITS4:
+                low, high = low_half(codes, source), high_half(codes, source)
+            else:
+                low, high = low_entry(codes, source, table), high_entry(codes, source, table)
+            put(out, place, rounded(added(low, minus), d, m, has_offset))
+            put(out, place + half * width, rounded(added(high, minus), d, m, has_offset))

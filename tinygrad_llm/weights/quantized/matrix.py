@@ -22,6 +22,7 @@ GROUP = 32  # rows of a group for the compiled loops, which vectorise over them
 # Rows of x (float32) up to which a scale meets the sums and not the weights. In float64 the product
 # is that of the float32 numbers which the codes stand for, to the last digits.
 FEW = 8
+FEW_BY_LOOP = 64  # rows of x up to which the compiled loop is faster than a product of BLAS
 
 
 class QuantizedMatrix(ABC):
@@ -75,36 +76,52 @@ class QuantizedMatrix(ABC):
         out = np.empty(self.shape, np.float32)
         for t in range(self.n_tiles):
             part = out[t * self.rows : (t + 1) * self.rows]
-            part[...] = self.tile(t).T[: len(part)]  # (I, C) -> (rows, I)
+            part[...] = self._tile(t).T[: len(part)]  # (I, C) -> (rows, I)
         return out
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """y = x·Wᵀ: x (N, I) -> (N, O), in the dtype of x."""
-        if 0 < len(x) <= FEW and x.dtype == np.float32:
+        if 0 < len(x) <= FEW_BY_LOOP and x.dtype == np.float32:
             y = self._by_loop(np.ascontiguousarray(x))
             if y is not None:
                 return y
         y = np.empty((len(x), self.shape[0]), x.dtype)
         for t in range(self.n_tiles):
             part = y[:, t * self.rows : (t + 1) * self.rows]
-            part[...] = (x @ self.tile(t))[:, : part.shape[1]]  # (N, I) @ (I, C) -> (N, rows)
+            part[...] = (x @ self._tile(t))[:, : part.shape[1]]  # (N, I) @ (I, C) -> (N, rows)
         return y
 
     def _by_loop(self, x: np.ndarray) -> np.ndarray | None:
         """`product` for few rows by the compiled loop; None without one."""
-        loops = cpu_twins(self.arrays["codes"]) if self.group == GROUP else None
-        if loops is None or loops.packed_product is None or not x.flags.writeable:
+        loops = self._loops()
+        if loops is None or not x.flags.writeable:
             return None
         (weights,) = self.packed()
         y: np.ndarray = loops.packed_product(x, weights)
         return y
+
+    def _loops(self) -> Any:
+        """The compiled loops, if they know this matrix; else None."""
+        loops = cpu_twins(self.arrays["codes"]) if self.group == GROUP else None
+        return None if loops is None or loops.packed_product is None else loops
+
+    def _tile(self, t: int) -> np.ndarray:
+        """Tile t as `tile` returns it, by the compiled loop if there is one."""
+        loops = self._loops()
+        if loops is None:
+            return self.tile(t)
+        (weights,) = self.packed()
+        n_groups = len(self.arrays["codes"])
+        first = t * self.per
+        tile: np.ndarray = loops.packed_tile(weights, first, min(self.per, n_groups - first))
+        return tile
 
     def product_back(self, g: np.ndarray) -> np.ndarray:
         """∂L/∂x = g·W of `product`: g (N, O) -> (N, I)."""
         gx = np.zeros((len(g), self.shape[1]), g.dtype)
         for t in range(self.n_tiles):
             part = g[:, t * self.rows : (t + 1) * self.rows]
-            gx += part @ self.tile(t)[:, : part.shape[1]].T  # (N, rows) @ (rows, I)
+            gx += part @ self._tile(t)[:, : part.shape[1]].T  # (N, rows) @ (rows, I)
         return gx
 
 
