@@ -12,7 +12,7 @@ from ..formats.gguf import KINDS, Kind, encode
 from ..formats.gguf.decode import decode
 from .matrix import FEW, GROUP, TILE, QuantizedMatrix, as_rows, group_rows, picked, tiled
 
-__all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows"]
+__all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows", "of_integers"]
 
 
 class Int8Rows(QuantizedMatrix):
@@ -47,11 +47,11 @@ class Int8Rows(QuantizedMatrix):
         codes, scales = self.arrays["codes"], self.arrays["scales"]
         if len(x) > FEW or x.dtype != np.float32 or self.group == GROUP:
             return super().product(x)
-        wide = np.empty(codes.shape[1:], np.float32)
-        y = np.empty((len(x), len(codes) * self.rows), x.dtype)
+        wide, C = np.empty(codes.shape[1:], np.float32), self.group
+        y = np.empty((len(x), len(codes) * C), x.dtype)
         for t in range(len(codes)):
             np.copyto(wide, codes[t])
-            y[:, t * self.rows : (t + 1) * self.rows] = (x @ wide) * scales[t]  # (N, C)
+            y[:, t * C : (t + 1) * C] = (x @ wide) * scales[t]  # (N, C)
         return y[:, : self.shape[0]]
 
     def take(self, ids: np.ndarray) -> np.ndarray:
@@ -60,11 +60,16 @@ class Int8Rows(QuantizedMatrix):
 
 
 class _Blocks(QuantizedMatrix):
-    """Blocks of 32 weights along a row: codes, scales d and perhaps offsets m.
+    """Blocks of weights along a row, of 32 if not said otherwise: codes, scales d, offsets m if any.
 
     codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows, 32 for
     the compiled loops and more without them.
     """
+
+    @property
+    def block(self) -> int:
+        """Weights that share a scale."""
+        return int(self.shape[1] // self.arrays["scales"].shape[1])
 
     bits = ""  # as arrays.stages.Weights calls it
     middle = 0  # what is taken off the codes
@@ -93,7 +98,8 @@ class _Blocks(QuantizedMatrix):
             return []
         arrays, middle = self.arrays, float(self.middle)
         scales, offsets = arrays["scales"], arrays.get("offsets")
-        return [Weights(self.bits, self.shape, arrays["codes"], scales, offsets, 32, middle)]
+        codes = arrays["codes"]
+        return [Weights(self.bits, self.shape, codes, scales, offsets, self.block, middle)]
 
     @abstractmethod
     def widened(self, t: int) -> np.ndarray:
@@ -164,9 +170,10 @@ class Blocks4(_Blocks):
 
     def widened(self, t: int) -> np.ndarray:
         codes = self._together("codes", t)  # (I/32, 16, rows)
-        out = np.empty((len(codes), 32, codes.shape[-1]), np.float32)
-        np.copyto(out[:, :16], codes & np.uint8(15))
-        np.copyto(out[:, 16:], codes >> np.uint8(4))
+        half = codes.shape[1]
+        out = np.empty((len(codes), 2 * half, codes.shape[-1]), np.float32)
+        np.copyto(out[:, :half], codes & np.uint8(15))
+        np.copyto(out[:, half:], codes >> np.uint8(4))
         if self.middle:
             out -= np.float32(self.middle)
         return out
@@ -176,6 +183,29 @@ class Blocks4(_Blocks):
         wide = np.concatenate(halves, axis=2).astype(np.float32)  # (N, I/32, 16) twice -> 32
         wide -= np.float32(self.middle)
         return wide
+
+
+def of_integers(
+    q: np.ndarray, d: np.ndarray, m: np.ndarray | None, shape: tuple[int, int], kind: str
+) -> Blocks4 | Blocks8:
+    """Weights d·q + m as groups of 32 rows, for the compiled loops: nothing is rounded.
+
+    q (N, parts, weights) integers of at most 8 bits, d and m (N, parts), rows one after another;
+    kind: what the format is called
+    """
+    O, block, C = shape[0], q.shape[2], GROUP
+    codes = q.reshape(O, -1, block)  # (N, parts, block) -> (O, I/block, block)
+    made: Any = Blocks8
+    if q.dtype == np.uint8 and kind in ("q4_k", "q2_k"):
+        made, half = Blocks4, block // 2
+        codes = codes[:, :, :half] | (codes[:, :, half:] << np.uint8(4))  # (O, I/block, block/2)
+    arrays = {"codes": tiled(codes if made is Blocks4 else codes.view(np.int8), C)}
+    for name, numbers in (("scales", d), ("offsets", m)):
+        if numbers is not None:
+            arrays[name] = tiled(numbers.reshape(O, -1), C)  # (N, parts) -> (G, I/block, C)
+    matrix: Blocks4 | Blocks8 = made(shape, arrays)
+    matrix.kind = kind
+    return matrix
 
 
 class GGUFRows(QuantizedMatrix):
