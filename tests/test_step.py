@@ -85,6 +85,27 @@ def test_equals_the_blocks(kind, B, T, dtype, loops):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_float32_is_as_near_to_float64_as_the_ordinary_path(kind, loops):
+    """Both against the same weights in float64, over 24 tokens; these blocks magnify rounding."""
+    errors = {"loops": 0.0, "ordinary": 0.0}
+    exact_blocks, blocks = blocks_of(kind, tg.float64), blocks_of(kind, tg.float32)
+    for mine, other in zip(blocks, exact_blocks, strict=True):
+        for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+            q.array[...] = p.array
+    caches = [Cache([b.new_cache(64) for b in blocks], 64) for _ in range(3)]
+    with tg.no_grad():
+        for _ in range(24):
+            x = tg.randn(2, 1, C)
+            exact = ordinary(exact_blocks, x.double(), caches[0]).array
+            for name, result in (
+                ("loops", step.through(blocks, x, caches[1], {})),
+                ("ordinary", ordinary(blocks, x, caches[2])),
+            ):
+                errors[name] += float(np.square(result.array - exact).sum())
+    assert errors["loops"] <= 1.5**2 * errors["ordinary"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_mask(kind, loops):
     blocks = blocks_of(kind, tg.float64)
     caches = [Cache([b.new_cache(40) for b in blocks], 40) for _ in range(2)]

@@ -68,7 +68,7 @@ def logits_of(model, columns, monkeypatch, padding=None, fused=True):
 @pytest.mark.parametrize("dtype", [tg.float32, tg.float64])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_takes_it_and_computes_the_same(name, dtype, cores, monkeypatch):
-    """Three rows, two of them padded at the left, 50 tokens: windows of 16 roll over three times."""
+    """Three rows, two of them padded at the left; in 50 tokens windows of 16 roll over 3 times."""
     if cores == 2 and dtype == tg.float64:
         pytest.skip("the same code")
     model, rng = model_of(name, dtype), np.random.default_rng(0)
@@ -158,3 +158,28 @@ def test_float16_scales_are_widened_exactly(loops):
     weights = Weights("bits8", (values.size, 1), codes, values)
     result = packed_product(np.ones((1, 1), np.float32), weights)
     np.testing.assert_array_equal(result[0], values.astype(np.float32).reshape(-1))
+
+
+BOTH = """
+def both(out, codes, table):
+    put(out, 0, low(codes, 0, table))
+    put(out, 32, high(codes, 0, table))
+"""
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+def test_a_table_of_16_numbers(lookup, loops, monkeypatch):
+    """By the processor's own instruction where it has one, and by choosing halves."""
+    from tinygrad_llm.ops.loops import compiling, lanes
+
+    monkeypatch.setattr(lanes, "LOOKUP", lookup)
+    low, high = (lanes._Intrinsic(e.build, 3) for e in (lanes.low_entry, lanes.high_entry))
+
+    names = {"put": lanes.put, "low": low, "high": high, "__name__": __name__}
+    exec(BOTH, names)
+    compiled = compiling.numba.njit(compiling._for_dtype(names["both"], "f"))
+    rng = np.random.default_rng(0)
+    codes, table = rng.integers(0, 256, 32, np.uint8), rng.standard_normal(16).astype(np.float32)
+    out = np.empty(64, np.float32)
+    compiled(out, codes.ctypes.data, table.ctypes.data)
+    np.testing.assert_array_equal(out, table[np.concatenate([codes & 15, codes >> 4])])

@@ -38,7 +38,7 @@ class _NotServed(Exception):
     """The loops do not know this layer."""
 
 
-def matrix_of(linear: Module) -> Any:
+def matrix_of(linear: Any) -> Any:
     """The array that holds most of the weights of a Linear or QuantizedLinear; None of others."""
     if type(linear) is QuantizedLinear:
         arrays = linear.matrix.arrays
@@ -152,7 +152,7 @@ class Reader:
             self.stages += [Called(part, x, result, block, cache), Add(result, y)]
 
     # ---------------------------------------------------------------------------------- the layers
-    def norm(self, norm: Module, x: Any, y: Any, add: bool = False, **place: int) -> None:
+    def norm(self, norm: Any, x: Any, y: Any, add: bool = False, **place: int) -> None:
         """y = norm(x), or y += norm(x); place: which groups of channels, see stages.Norm."""
         if type(norm) not in NORMS or len(norm.normalized_shape) != 1:
             raise _NotServed if place else LookupError("a norm that the loops do not know")
@@ -162,11 +162,9 @@ class Reader:
         gain, shift = (None if p is None else self.array(p.array) for p in (weight, bias))
         offset = float(getattr(norm, "offset", 0.0))
         is_rms = NORMS[type(norm)]
-        self.stages.append(
-            Norm(x, y, gain, shift, float(eps), n, offset, is_rms, add, **place)
-        )
+        self.stages.append(Norm(x, y, gain, shift, float(eps), n, offset, is_rms, add, **place))
 
-    def linear(self, linear: Module, x: Any, y: Any, activation: int = 0, add: bool = False) -> None:
+    def linear(self, linear: Any, x: Any, y: Any, activation: int = 0, add: bool = False) -> None:
         """y = f(W·x + b), or y += W·x + b."""
         start = 0
         bias = None if linear.bias is None else self.array(linear.bias.array)
@@ -177,7 +175,7 @@ class Reader:
             start += N
             self.n_known += 1
 
-    def weights(self, linear: Module) -> list[Weights]:
+    def weights(self, linear: Any) -> list[Weights]:
         """The matrix of a Linear, or the matrices below each other of a QuantizedLinear."""
         if type(linear) is Linear:
             w = self.array(linear.weight.array)
@@ -197,7 +195,7 @@ class Reader:
             raise _NotServed
         return array
 
-    def feed_forward(self, ff: Module, x: Any, y: Any, add: bool) -> None:
+    def feed_forward(self, ff: Any, x: Any, y: Any, add: bool) -> None:
         """FeedForward and GatedFeedForward."""
         if type(ff) is FeedForward and len(ff.layers) == 3:
             up, f, down = ff.layers
@@ -219,20 +217,20 @@ class Reader:
             raise _NotServed
         if {name for name in vars(att) if not name.startswith("_")} - KNOWN:
             raise _NotServed
-        H, KV, D, heads = att.n_heads, att.n_kv_heads, att.head_dim, att.n_heads
+        H, KV, D = att.n_heads, att.n_kv_heads, att.head_dim
         heads = 2 * H if att.gate else H
         qkv = self.memory("qkv", (heads + 2 * KV) * D)
         context = self.memory("context", H * D)
         self.linear(att.qkv, x, qkv)
-        if att.q_norm is not None:
+        if att.q_norm is not None and att.k_norm is not None:
             if att.qk_norm_flat and att.gate:
                 raise _NotServed
             keys = dict(start=heads * D, groups=KV, step=D)
             queries = dict(start=0, groups=H, step=heads // H * D)
             if att.qk_norm_flat:
                 keys["groups"] = queries["groups"] = 1
-            self.norm(att.q_norm, qkv, qkv, **queries)
-            self.norm(att.k_norm, qkv, qkv, **keys)
+            self.norm(att.q_norm, qkv, qkv, False, **queries)
+            self.norm(att.k_norm, qkv, qkv, False, **keys)
         cos, sin = self.turns(att.rotary)
         scale = 1.0 / math.sqrt(D) if att.scale is None else float(att.scale)
         B, T = self.B, self.T

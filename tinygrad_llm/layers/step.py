@@ -23,7 +23,7 @@ from ..tensor import Tensor, dtypes, wrap
 from .attention import Attention
 from .block import Block
 from .cache import AttentionCache, DecoderCache
-from .stages_of import Called, Reader, largest_weight, matrix_of
+from .stages_of import Called, Reader, largest_weight
 
 __all__ = ["through"]
 
@@ -57,8 +57,7 @@ class Plan:
             module._backward_pre_hooks,
         )  # fmt: skip
         held = vars(module)
-        self.serves_not = "forward" in held
-        if self.serves_not:
+        if "forward" in held:
             raise LookupError("a forward that was set on the module")
         for name in module._kinds:  # its parameters and submodules are attributes
             self.places.append((held, name, held[name], getattr(held[name], "array", None)))

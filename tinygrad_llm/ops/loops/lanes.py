@@ -82,12 +82,12 @@ def _vector_type(char: str, llvm: Any) -> Any:
     extending = importlib.import_module("numba.extending")
     types = importlib.import_module("numba").types
 
-    class Lanes(types.Type):  # type: ignore[name-defined, misc]
+    class Lanes(types.Type):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__(f"lanes_{char}")
 
     @extending.register_model(Lanes)
-    class Model(extending.models.PrimitiveModel):  # type: ignore[name-defined, misc]
+    class Model(extending.models.PrimitiveModel):  # type: ignore[name-defined]
         def __init__(self, manager: Any, kind: Any) -> None:
             super().__init__(manager, kind, llvm)
 
@@ -261,7 +261,9 @@ def _entries(w, b, codes, table):
     """
     single = w.ir.FloatType()
     if w.has_lookup:
-        values = _looked_up(w, b, codes, b.inttoptr(table, w.ir.VectorType(single, 16).as_pointer()))
+        values = _looked_up(
+            w, b, codes, b.inttoptr(table, w.ir.VectorType(single, 16).as_pointer())
+        )
         return values if w.char == "f" else b.fpext(values, w.vector_of(w.number))
     start, values = b.inttoptr(table, single.as_pointer()), []
     for i in range(16):

@@ -60,7 +60,7 @@ class Int8Rows(QuantizedMatrix):
 
 
 class _Blocks(QuantizedMatrix):
-    """Blocks of weights along a row, of 32 if not said otherwise: codes, scales d, offsets m if any.
+    """Blocks of weights along a row, 32 in most formats: codes, scales d, and offsets m if any.
 
     codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows, 32 for
     the compiled loops and more without them.
