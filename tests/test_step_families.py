@@ -97,7 +97,7 @@ def test_calls_of_different_sizes_and_steps_back(name, loops, monkeypatch):
             close(fused.array, plain.array)
             for cache in caches:
                 cache.truncate(len(cache) - T + kept)
-    assert set(caches[0].plan) == {(1, 1), (1, 4), (1, 5), (1, 8)}
+    assert set(caches[0].plan) == {(1, 12), (1, 1), (1, 4), (1, 5), (1, 8)}
 
 
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "q4_1", "nf4"])
@@ -109,7 +109,7 @@ def test_quantised_weights(kind, cores, monkeypatch):
     rng = np.random.default_rng(0)
     columns = [rng.integers(0, 61, (3, 5)), *rng.integers(0, 61, (4, 3, 1))]
     fused, plans = logits_of(model, columns, monkeypatch)
-    assert len(plans) == 1 and not any(isinstance(s, Called) for s in plans[0].steps)
+    assert plans and not any(isinstance(s, Called) for plan in plans for s in plan.steps)
     plain, _ = logits_of(model, columns, monkeypatch, fused=False)
     quantized.dequantize(model)
     whole, _ = logits_of(model, columns, monkeypatch, fused=False)

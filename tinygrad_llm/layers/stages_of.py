@@ -112,7 +112,10 @@ class Reader:
         return self._memory[name, n]
 
     def block(self, block: Block, i: int) -> None:
-        """x = x + f(x) for both parts, with the norms at their places."""
+        """x = x + f(x) for both parts, with the norms at their places.
+
+        Raises: LookupError if the loops do not know the place or the kind of a norm.
+        """
         place, x, z = block.norm_place, self.x, self.z
         if place == "parallel":
             self.norm(block.norm1, x, z)
@@ -153,7 +156,10 @@ class Reader:
 
     # ---------------------------------------------------------------------------------- the layers
     def norm(self, norm: Any, x: Any, y: Any, add: bool = False, **place: int) -> None:
-        """y = norm(x), or y += norm(x); place: which groups of channels, see stages.Norm."""
+        """y = norm(x), or y += norm(x); place: which groups of channels, see stages.Norm.
+
+        Raises: LookupError or _NotServed (of queries and keys) if the loops do not know it.
+        """
         if type(norm) not in NORMS or len(norm.normalized_shape) != 1:
             raise _NotServed if place else LookupError("a norm that the loops do not know")
         (n,) = norm.normalized_shape
@@ -176,7 +182,10 @@ class Reader:
             self.n_known += 1
 
     def weights(self, linear: Any) -> list[Weights]:
-        """The matrix of a Linear, or the matrices below each other of a QuantizedLinear."""
+        """The matrix of a Linear, or the matrices below each other of a QuantizedLinear.
+
+        Raises: _NotServed if the loops do not know it.
+        """
         if type(linear) is Linear:
             w = self.array(linear.weight.array)
             return [Weights("floats", w.shape, w)]
@@ -187,7 +196,10 @@ class Reader:
         raise _NotServed
 
     def array(self, array: Any) -> Any:
-        """The array, if a loop can take it."""
+        """The array, if a loop can take it.
+
+        Raises: _NotServed if the loops do not know it.
+        """
         flags: Any = getattr(array, "flags", None)
         if type(array) is not np.ndarray or array.dtype != self.dtype:
             raise _NotServed
@@ -196,7 +208,10 @@ class Reader:
         return array
 
     def feed_forward(self, ff: Any, x: Any, y: Any, add: bool) -> None:
-        """FeedForward and GatedFeedForward."""
+        """FeedForward and GatedFeedForward.
+
+        Raises: _NotServed if the loops do not know it.
+        """
         if type(ff) is FeedForward and len(ff.layers) == 3:
             up, f, down = ff.layers
             h = self.memory("hidden", up.out_features)
@@ -212,7 +227,10 @@ class Reader:
         self.linear(down, h, y, 0, add)
 
     def attention(self, att: Module, x: Any, y: Any, part: int, add: bool) -> None:
-        """An Attention with its cache; part: which of the model's."""
+        """An Attention with its cache; part: which of the model's.
+
+        Raises: _NotServed if the loops do not know it.
+        """
         if type(att) is not Attention or not att.causal or att.cross:
             raise _NotServed
         if {name for name in vars(att) if not name.startswith("_")} - KNOWN:
@@ -256,7 +274,10 @@ class Reader:
 
 
 def _channels(block: Block) -> int:
-    """C, from the first norm of a block."""
+    """C, from the first norm of a block.
+
+    Raises: LookupError if the loops do not know the norm.
+    """
     shape = getattr(block.norm1, "normalized_shape", None)
     if shape is None or len(shape) != 1:
         raise LookupError("a norm that the loops do not know")
@@ -264,7 +285,10 @@ def _channels(block: Block) -> int:
 
 
 def _activation(f: Module) -> int:
-    """The number of an activation."""
+    """The number of an activation.
+
+    Raises: _NotServed if the loops do not know it.
+    """
     if type(f) is GELU:
         return ACTIVATIONS["gelu tanh" if f.approximate == "tanh" else "gelu"]
     names = {Identity: "", SiLU: "silu", ReLU: "relu"}

@@ -27,7 +27,7 @@ from .stages_of import Called, Reader, largest_weight
 
 __all__ = ["through"]
 
-MOST_ROWS = 8  # new tokens, B·T; more are faster as one product of BLAS
+MOST_ROWS = 16  # new tokens, B·T; more are faster as products of BLAS
 OPTIONS = {"mask", "positions", "real"}
 
 

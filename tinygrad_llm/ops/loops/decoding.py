@@ -1,4 +1,4 @@
-"""A decoder for a few new tokens: a kernel that runs a list of stages, every core at once.
+"""A decoder for a few new tokens: a kernel that runs a list of stages, all cores together.
 
 At one token the time is that of reading the weights, and of what happens between two products.
 Here nothing happens between them in Python: the stages (arrays.stages) become rows of a table of

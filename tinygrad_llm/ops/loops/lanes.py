@@ -1,4 +1,4 @@
-"""What plain Python cannot say in a kernel: 32 numbers at once, memory by its address, counters.
+"""What plain Python cannot say in a kernel: 32 numbers together, memory by its address, counters.
 
 A kernel that runs a whole model gets the addresses of its arrays in a table, so that one
 compilation serves all models. A vector of LANES numbers stays in the processor's registers from one
@@ -125,7 +125,7 @@ def _intrinsic(n: int) -> Callable[[Any], Any]:
     return lambda build: _Intrinsic(build, n)
 
 
-# ------------------------------------------------------------------------------ 32 numbers at once
+# -------------------------------------------------------------------------- 32 numbers together
 @_intrinsic(1)
 def lanes(w):
     """lanes(x): a vector, all x."""
