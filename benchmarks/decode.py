@@ -4,8 +4,8 @@
     python -m benchmarks decode --model gemma-3-270m --formats gguf,nf4
     python -m benchmarks decode --drafts 4        speculative decoding: what drafts bring
 
-Greedy, after a short prompt, one text; the median time of a token. Every format of --formats is a
-side of its own, in a fresh process; "gguf" has the file's own numbers. MBU is the rate of the bytes
+Greedy, after a short prompt, one text; the median time of a token. Every format of --formats runs
+in a fresh process; "gguf" has the file's own numbers. MBU is the rate of the bytes
 of weights (each is read once per token) over the memory's bandwidth, which a copy of 128 MB
 measures here. llama.cpp comes with the package xllamacpp; the embedding, of which a token reads one
 row, counts for nobody.

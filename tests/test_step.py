@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -154,6 +155,23 @@ def test_a_change_between_two_tokens_counts(change, loops, monkeypatch):
         monkeypatch.setattr(step, "MOST_ROWS", 0)
         tg.manual_seed(5)
         equal(result, model(tg.tensor([[4]]), cache=plain), tg.float32)
+
+
+def test_a_copied_cache_goes_on_alone(loops):
+    """A plan holds addresses: those of the original must not be written by the copy."""
+    model = GPT(GPTConfig(11, 30, 24, 3, 2, drop_rate=0.0)).eval()
+    cache = model.new_cache()
+    with tg.no_grad():
+        model(tg.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10] * 2]), cache=cache)
+        model(tg.tensor([[4]]), cache=cache)
+        copied = copy.deepcopy(cache)
+        expected = model(tg.tensor([[5]]), cache=cache).array
+        cache.truncate(21)
+        model(tg.tensor([[7]]), cache=copied)
+        model(tg.tensor([[8]]), cache=copied)
+        assert len(cache) == 21 and len(copied) == 23
+        equal(model(tg.tensor([[5]]), cache=cache), tg.tensor(expected), tg.float32)
+        assert cache.layers[0]._keys is not copied.layers[0]._keys
 
 
 def test_generation_takes_it_and_writes_the_same(loops, monkeypatch):

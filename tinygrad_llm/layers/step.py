@@ -64,6 +64,9 @@ class Plan:
         if "matrix" in held:  # a quantised one
             self.places.append((held, "matrix", held["matrix"], None))
 
+    def __deepcopy__(self, memo: Any) -> None:
+        """None: the table of a plan has the addresses of its own arrays; a copied cache makes one."""
+
     def is_valid(self, blocks: Sequence[Module], dtype: Any) -> bool:
         """Whether it still says what these blocks compute."""
         if self.dtype != dtype or len(blocks) != self.n_blocks or blocks[0] is not self.first:
