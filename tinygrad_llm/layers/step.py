@@ -65,7 +65,7 @@ class Plan:
             self.places.append((held, "matrix", held["matrix"], None))
 
     def __deepcopy__(self, memo: Any) -> None:
-        """None: the table of a plan has the addresses of its own arrays; a copied cache makes one."""
+        """None: a plan holds the addresses of its arrays; a copied cache makes another."""
 
     def is_valid(self, blocks: Sequence[Module], dtype: Any) -> bool:
         """Whether it still says what these blocks compute."""
