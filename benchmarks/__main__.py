@@ -16,6 +16,7 @@ COMMANDS = {
     "gpu-losses": ("gpu_losses", "300 steps on a GPU in each precision against the CPU's losses"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
     "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
+    "decode": ("decode", "SmolLM2 and Gemma 3 token by token, beside llama.cpp; drafts"),
     "profile": ("profile", "where a training step goes, op by op"),
     "attention-variants": ("attention_variants", "small GPTs with each attention, side by side"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
