@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tinygrad_llm.cli import app
 from tinygrad_llm.files.downloads import DownloadError, RemoteFile
+from tinygrad_llm.models.pretrained import download_notice
 from tinygrad_llm.weights import packaged
 from tinygrad_llm.weights.packaged import PACKAGED, Packaged, find, locate
 
@@ -73,6 +74,18 @@ def test_a_wrong_file_is_an_error_and_stays(folders):
     with pytest.raises(DownloadError, match="w.bin is not the file it should be"):
         find("tiny")
     assert (folders / "cache" / "w.bin").read_bytes() == b"mine"
+
+
+def test_a_notice_before_a_download(folders):
+    notice = download_notice("tiny")
+    assert notice == "tiny is downloaded once: A test. 0 MB, licence Open"
+    assert download_notice("runs/a") is None
+    assert "licence MIT" in download_notice("gpt2")
+    install(folders)
+    assert download_notice("tiny") is None
+    (folders / "cache").mkdir()
+    (folders / "cache" / "gpt2.safetensors").touch()
+    assert download_notice("gpt2") is None
 
 
 def test_without_a_network_the_error_names_every_way(folders):

@@ -75,6 +75,8 @@ class CpuTwins:
     sgd: Callable[..., None] | None = None
     rmsprop: Callable[..., None] | None = None
     adagrad: Callable[..., None] | None = None
+    square_sum: Callable[[Any], float] | None = None  # Σ x² of an array that takes_update takes
+    scale: Callable[[Any, float], None] | None = None  # x ← x·factor, in place, for such an array
     decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
     draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
     normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
+from ..layers import lora, quantized
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
@@ -97,6 +98,7 @@ def load_family(
             raise TypeError(f"{family.config.__name__} has no {name!r}; it has {', '.join(known)}")
     stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
+    _check_counts(stored, renamed)
     expected = names.weights(stored)
     head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
     tied = _is_tied(renamed, stored, changes, head, expected)
@@ -114,6 +116,21 @@ def load_family(
         own[HEAD].array[...] = own[EMBEDDING].array
     model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
+
+
+def _check_counts(stored: Mapping[str, Any], source: Source) -> None:
+    """Before there is a row for each weight: each layer, and each of its experts, has one.
+
+    Raises: ValueError if the fields describe more of them than the source has weights.
+    """
+    layers, experts = stored["n_layers"], stored.get("n_experts", 1)
+    n = len(source.names())
+    if layers * experts > n:
+        of = f" of {experts:,} experts" if "n_experts" in stored else ""
+        raise ValueError(
+            f"{source.where}: its config.json describes {layers:,} layers{of}, but there are only "
+            f"{n:,} weights: some are missing"
+        )
 
 
 def _is_tied(
@@ -212,7 +229,15 @@ def save_family(
 
 
 def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
-    """(the table of this model's weights but a tied output layer; the object of config.json)."""
+    """(the table of this model's weights but a tied output layer; the object of config.json).
+
+    Raises: ValueError for a model with LoRA layers or quantised matrices.
+    """
+    if lora.layers(model) or quantized.matrices(model):
+        raise ValueError(
+            f"the {type(model).__name__} has LoRA layers or quantised matrices, which published "
+            "files do not have: call models.exporting.plain(model) first"
+        )
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}

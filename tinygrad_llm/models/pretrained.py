@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files.downloads import Progress, RemoteFile, fetch
+from ..files.downloads import Progress, RemoteFile, cache_folder, fetch
 from ..files.paths import local_path
 from ..files.untrusted import describe
 from ..layers.quantized import quantize as quantize_layers
@@ -34,7 +34,14 @@ from .loading import SHARD_BYTES, default_dtype, load_family, save_family
 from .quantizing import AS_STORED, check_quantize
 from .registry import Family, families, of
 
-__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
+__all__ = [
+    "PRETRAINED",
+    "build_gpt2",
+    "download_notice",
+    "from_pretrained",
+    "load_gpt2",
+    "save_pretrained",
+]
 
 
 def _config(
@@ -295,6 +302,29 @@ def from_pretrained(
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
     check_quantize(quantize, path)
     return _quantized(_published_gpt2(str(name), path, config_changes, dtype), quantize)
+
+
+def download_notice(name: str | Path) -> str | None:
+    """What somebody should know before from_pretrained(name) downloads: size, licence, terms.
+
+    None if it downloads nothing: the weights are on this machine, or the name is not known.
+    """
+    known: dict[str, Any] = {**PRETRAINED, **packaged.PACKAGED}
+    model = known.get(str(name))
+    if model is None or local_path(name).exists():
+        return None
+    if isinstance(model, RemoteFile):
+        here = (cache_folder() / model.file_name).is_file()
+    else:
+        here = packaged.locate(model) is not None
+    if here:
+        return None
+    size = f"{model.n_bytes / 1e6:,.0f} MB" if model.n_bytes else "size unknown"
+    terms = getattr(model, "terms", None)
+    return (
+        f"{name} is downloaded once: {model.description} {size}, licence {model.licence}"
+        f"{f', terms of use: {terms}' if terms else ''}"
+    )
 
 
 def _published_gpt2(

@@ -99,6 +99,7 @@ class Helper:
         """Numba's function for the dtype."""
         if char not in self.by_dtype:
             options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
+            options["forceinline"] = True  # LLVM would leave large ones as calls, which end a loop
             self.by_dtype[char] = numba.njit(**options)(_for_dtype(self.function, char))
         return self.by_dtype[char]
 
