@@ -667,6 +667,18 @@ def _gated_delta_rule(d: Draw) -> Call:
 row(ops.GatedDeltaRule, _gated_delta_rule, twin=True)
 
 
+def _selective_scan(d: Draw) -> Call:
+    n_rows, D, T, N = d.size(1, 2), d.size(1, 3), d.size(1, 7), d.size(1, 3)
+    delta, a = d.real((n_rows, D, T), "positive") * 0.3, -d.real((D, N), "positive") * 0.5
+    read = [d.real((n_rows, N, T)) * 0.5 for _ in "bc"]
+    return [d.real((n_rows, D, T)), delta, a, *read], {
+        "chunk": d.one_of(1, 2, 4, 16), "parallel": d.bool(),
+    }  # fmt: skip
+
+
+row(ops.SelectiveScan, _selective_scan, twin=True)
+
+
 def _dropout(d: Draw) -> Call:
     p = d.one_of(0.0, 0.1, 0.5, 1.0)
     x = d.real(d.shape())

@@ -342,7 +342,7 @@ def test_a_base_model_without_prefix_and_stored_frequencies(tmp_path):
     ("change", "message"),
     [
         ({"model_type": "gpt_neox"}, "model_type is 'gpt_neox'; the models that can be"),
-        ({"model_type": ..., "architectures": ["BertModel"]}, "model_type is 'BertModel'"),
+        ({"model_type": ..., "architectures": ["XLNetModel"]}, "model_type is 'XLNetModel'"),
         ({"model_type": 3}, "model_type is 3"),
         ({"hidden_size": ...}, "config.json has no hidden_size"),
         ({"hidden_size": "big"}, "hidden_size should be an integer, got 'big'"),

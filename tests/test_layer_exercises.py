@@ -53,6 +53,23 @@ WRONG = {
         ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),
         ('cache["memory"] = k, v', "pass", "keep keys and values"),
     ],
+    "sinusoidal_positions": [
+        ("[torch.sin(angles), torch.cos(angles)]", "[torch.cos(angles), torch.sin(angles)]",
+         "[sine and cosine exchanged]"),
+        ("torch.arange(0, dim, 2)", "torch.arange(0, dim // 2)", "[2 forgotten in the exponent]"),
+        ("torch.stack([torch.sin(angles), torch.cos(angles)], dim=-1).reshape(len(positions), dim)",
+         "torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)",
+         "[sines first, then cosines]"),
+    ],
+    "position_bias": [
+        ("return -slopes", "return slopes", "[near keys are punished]"),
+        ("torch.arange(1, n_heads + 1)", "torch.arange(0, n_heads)", "[slopes from zero]"),
+        ("min(exact + int(share * (n_buckets - exact) + 1e-6), n_buckets - 1)",
+         "n_buckets - 1", "far buckets grow with the logarithm"),
+        ("distance, exact = max(distance, 0)", "distance, exact = abs(distance)",
+         "keys behind the query share bucket 0"),
+        ("distance < exact", "distance < exact // 2", "near keys have a bucket each"),
+    ],
     "rotary_positions": [
         ("a * cos - b * sin, b * cos + a * sin], dim=-1)\n",
          "a * cos + b * sin, b * cos - a * sin], dim=-1)\n", "[rotation with the wrong sign]"),

@@ -156,11 +156,12 @@ def test_no_function_is_too_long():
 MOST_ARGUMENTS = 10
 PYTORCHS = {
     "Adam", "AdamW", "Conv1d", "DataLoader", "DistributedDataParallel", "EmbeddingBag", "Embedding",
-    "MultiheadAttention", "OneCycleLR", "RMSprop",
+    "MultiheadAttention", "OneCycleLR", "RMSprop", "Transformer", "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
 }  # fmt: skip
 # One class serves every model: each argument is one fact of published models, and a layer does not
 # see a model's config.
-ONE_FOR_ALL_MODELS = {"Attention", "LatentAttention"}
+ONE_FOR_ALL_MODELS = {"Attention", "LatentAttention", "MixtureOfExperts"}
 # A dataclass of options is the one list of them: who makes one names those that differ. So is the
 # config of a model, whose fields are those of published files.
 OPTIONS = {"Options", "TrainingOptions", "ModelConfig"}
@@ -275,6 +276,8 @@ def test_importing_brings_in_nothing_slow():
     slow = {"dataclasses", "difflib", "concurrent.futures", "inspect", "asyncio", "json"}
     assert not added & slow, f"import them where they are used: {added & slow}"
     assert len(added) <= 8, added
+    own = [m for m in out.stdout.split() if m.startswith("tinygrad_llm")]
+    assert len(own) <= 62, "a file that not every program uses is loaded when first used"
 
 
 def test_packages_are_there_after_a_plain_import():

@@ -237,6 +237,24 @@ def _delta_rule(L: Any, F: Any, q: Any, k: Any, v: Any, g: Any, beta: Any) -> An
 row("grouped_mm", SUMMED, _grouped, (64, 30), (3, 30, 50))
 row("gated_delta_rule", SUMMED, _delta_rule, (2, 3, 20, 8), (2, 3, 20, 8), (2, 3, 20, 4),
     (2, 3, 20), (2, 3, 20))  # fmt: skip
+
+
+def _scan(L: Any, F: Any, x: Any, delta: Any, a: Any, b: Any, c: Any) -> Any:
+    """In float32 and rounded once; PyTorch has the steps only."""
+    delta, a = delta.abs(), -a.abs()
+    if L is tg:
+        return F.selective_scan(x, delta, a, b, c)
+    dtype = x.dtype
+    x, delta, a, b, c = (v.float() for v in (x, delta, a, b, c))
+    h, rows = L.zeros(2, 6, 4), []
+    for t in range(x.shape[2]):
+        step = delta[:, :, t, None]
+        h = (step * a).exp() * h + step * x[:, :, t, None] * b[:, None, :, t]
+        rows.append((h * c[:, None, :, t]).sum(-1))
+    return L.stack(rows, 2).to(dtype)
+
+
+row("selective_scan", SUMMED, _scan, (2, 6, 20), (2, 6, 20), (6, 4), (2, 4, 20), (2, 4, 20))
 row("linear", SUMMED, lambda L, F, x, w, b: F.linear(x, w, b), (4, 33, 300), (50, 300), (50,))
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(
     q, k, v), *[(2, 3, 40, 16)] * 3)  # fmt: skip

@@ -35,17 +35,21 @@ B, T, C, H, KV, D = 2, 7, 30, 6, 3, 10  # D is not C/H
 @contextlib.contextmanager
 def float64_stays():
     """transformers computes norms and softmax in float32; within this, float64 stays float64."""
-    to, cast, softmax = torch.Tensor.to, torch.Tensor.float, torch.nn.functional.softmax
+    to, kind, cast = torch.Tensor.to, torch.Tensor.type, torch.Tensor.float
+    softmax = torch.nn.functional.softmax
 
     def is_wide(x):
         return x.dtype is torch.float64
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "float", lambda x: x if is_wide(x) else cast(x))
-        patch.setattr(
-            torch.Tensor, "to",
-            lambda x, *a, **k: x if is_wide(x) and torch.float32 in a else to(x, *a, **k),
-        )  # fmt: skip
+        for name, convert in (("to", to), ("type", kind)):
+            patch.setattr(
+                torch.Tensor, name,
+                lambda x, *a, convert=convert, **k: (
+                    x if is_wide(x) and torch.float32 in a else convert(x, *a, **k)
+                ),
+            )  # fmt: skip
         patch.setattr(
             torch.nn.functional, "softmax",
             lambda x, dim, dtype=None: softmax(x, dim, dtype=x.dtype if is_wide(x) else dtype),
@@ -69,38 +73,43 @@ def fill(module, dtype, seed=3):
     return module.eval()
 
 
-def agree(ours, theirs, tables, run_ours, run_theirs, shapes, dtype):
+def agree(ours, theirs, tables, run_ours, run_theirs, shapes, dtype, orders=None, wide=False):
     """Copy theirs into ours by `tables`, run both with one input and upstream, compare everything.
 
     tables: our parameter -> names of theirs, whose rows stand below each other ("name.T" for a
-    transposed one). run_*: (module, *inputs) -> output.
+    transposed one). run_*: (module, *inputs) -> output. orders: our parameter -> which of these
+    rows are its rows, in order. wide: theirs computes in float64, from the same numbers.
     """
 
-    def joined(names, get):
-        parts = [get(n.removesuffix(".T")).detach() for n in names]
-        parts = [p.T if n.endswith(".T") else p for p, n in zip(parts, names, strict=True)]
-        return torch.cat(parts).numpy()
+    def joined(own, get):
+        parts = [get(n.removesuffix(".T")).detach() for n in tables[own]]
+        parts = [p.T if n.endswith(".T") else p for p, n in zip(parts, tables[own], strict=True)]
+        rows = torch.cat(parts)
+        return (rows if orders is None or own not in orders else rows[orders[own]]).numpy()
 
     ours.to(getattr(tg, dtype)).eval()
     named = dict(theirs.named_parameters())
     assert {n for n, _ in ours.named_parameters()} == set(tables)
-    ours.load_state_dict({own: joined(names, named.get) for own, names in tables.items()})
+    state = {own: joined(own, named.get) for own in tables}
+    ours.load_state_dict(ours.state_dict() | state)
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     mine = [tg.tensor(a, requires_grad=True) for a in arrays]
-    other = [torch.tensor(a, requires_grad=True) for a in arrays]
+    kind = torch.float64 if wide else getattr(torch, dtype)
+    theirs.to(kind)
+    other = [torch.tensor(a, dtype=kind, requires_grad=True) for a in arrays]
     y = run_ours(ours, *mine)
     with float64_stays():
         expected = run_theirs(theirs, *other)
         upstream = rng.standard_normal(tuple(expected.shape)).astype(dtype)
-        expected.backward(torch.from_numpy(upstream))
+        expected.backward(torch.from_numpy(upstream).to(kind))
     y.backward(tg.from_numpy(upstream))
-    close(y, expected, dtype, "output")
+    close(y, expected.to(getattr(torch, dtype)), dtype, "output")
     for i, (a, b) in enumerate(zip(mine, other, strict=True)):
-        close(a.grad, b.grad, dtype, f"gradient of input {i}", 1e-30)
-    for own, names in tables.items():
+        close(a.grad, b.grad.to(getattr(torch, dtype)), dtype, f"gradient of input {i}", 1e-30)
+    for own in tables:
         grad = dict(ours.named_parameters())[own].grad
-        merged = torch.from_numpy(joined(names, lambda n: named[n].grad))
+        merged = torch.from_numpy(joined(own, lambda n: named[n].grad).astype(dtype))
         close(grad, merged, dtype, f"gradient of {own}", 1e-30)
 
 

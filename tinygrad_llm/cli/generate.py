@@ -207,7 +207,7 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
         if notice is not None:
             print(notice, file=sys.stderr)
         with blame("CHECKPOINT", ValueError, OSError):
-            loaded = models.from_pretrained(name, getattr(dtypes, dtype), quantize=quantize)
+            loaded = models.language_model(name, dtype=getattr(dtypes, dtype), quantize=quantize)
             return loaded, text.from_pretrained(name)
     saved = newest_checkpoint(name or _latest_run(Path("runs")), or_published=True)
     model = saved.build_model()

@@ -157,3 +157,25 @@ def gated_delta_rule(
             f"{list(beta.shape)}"
         )
     return ops.GatedDeltaRule.apply(query, key, value, decay, beta)
+
+
+@function
+def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """Cₜ·hₜ with hₜ = exp(Δₜ·A)·hₜ₋₁ + Δₜ·xₜ·Bₜ, h₀ = 0; see ops.SelectiveScan.
+
+    x, delta (B, D, T); A (D, N), at most 0, so that what a channel keeps fades; B, C (B, N, T).
+    Returns (B, D, T). Mamba adds x·D to it. Gu and Dao (2023), "Mamba", equation 2.
+    Raises: RuntimeError if shapes or dtypes do not fit each other.
+    """
+    name = "selective_scan"
+    need_floating(name, x, delta, A, B, C)
+    need_same_dtype(name, x=x, delta=delta, A=A, B=B, C=C)
+    lead, a, b = x.array.shape, A.array.shape, B.array.shape
+    fit = len(lead) == 3 and len(a) == 2 and delta.array.shape == lead and C.array.shape == b
+    if not fit or a[0] != lead[1] or b != (lead[0], a[1], lead[2]):
+        raise RuntimeError(
+            f"{name}: expected x and delta (B, D, T), A (D, N), B and C (B, N, T), got "
+            f"{list(lead)}, {list(delta.shape)}, {list(a)}, {list(b)} and {list(C.shape)}"
+        )
+    parallel = x.device.type == "cuda"
+    return ops.SelectiveScan.apply(x, delta, A, B, C, parallel=parallel)

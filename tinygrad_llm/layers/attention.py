@@ -9,6 +9,7 @@ from typing import Any
 from ..arrays.devices import xp_of
 from ..functions.creation.filled import ones, zeros
 from ..functions.creation.ranges import arange
+from ..functions.selection import where
 from ..functions.shape.join import cat
 from ..nn import functional as F
 from ..nn import init
@@ -42,6 +43,9 @@ class Attention(Module):
     qk_norm_flat  True for norms over all heads together, H·D and KV·D channels (Olmo 2 and 3)
     gate          True: σ(a gate computed from x) multiplies what goes into W_o (Qwen3.5)
     rotary        a Rotary that turns queries and keys by their positions, or None
+    position_bias None, or a module that is called with the positions of queries (T) and keys (S)
+                  and returns what is added to the scores, (H, T, S): Alibi, RelativeBias. The
+                  blocks of a model may share one
     window        the most keys that a query sees, its own included; None for all before it
     dilation      d: a window of every d-th key, i, i − d, i − 2d, …; it reaches d times as far
     keep_first    n: with a window, every query also sees the first n keys of the text
@@ -63,7 +67,8 @@ class Attention(Module):
     Sources: Vaswani et al. (2017), equation 1 and section 3.2.2; grouped queries, Ainslie et al.
     (2023), "GQA"; windows, Beltagy et al. (2020); qk_norm, Henry et al. (2020); gate, Qiu et al.
     (2025), "Gated Attention for Large Language Models"; keep_first, Xiao et al. (2023), "Efficient
-    Streaming Language Models with Attention Sinks"; sinks, OpenAI (2025), "gpt-oss".
+    Streaming Language Models with Attention Sinks"; sinks, OpenAI (2025), "gpt-oss"; position_bias,
+    Raffel et al. (2019), "T5".
     """
 
     # set in an instance only where they differ
@@ -75,24 +80,27 @@ class Attention(Module):
         self, dim: int, n_heads: int, *, n_kv_heads: int | None = None, head_dim: int | None = None,
         bias: bool = True, out_bias: bool | None = None,
         qk_norm: Callable[[int], Module] | None = None, qk_norm_flat: bool = False,
-        gate: bool = False, rotary: Rotary | None = None, window: int | None = None,
-        softcap: float | None = None, scale: float | None = None, causal: bool = True,
-        cross: bool = False, dropout: float = 0.0, dilation: int = 1, keep_first: int = 0,
-        sinks: bool = False,
+        gate: bool = False, rotary: Rotary | None = None, position_bias: Module | None = None,
+        window: int | None = None, softcap: float | None = None, scale: float | None = None,
+        causal: bool = True, cross: bool = False, dropout: float = 0.0, dilation: int = 1,
+        keep_first: int = 0, sinks: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
         _check(dim, H, KV, head_dim, rotary, window, causal, cross)
-        if gate and cross:
-            raise ValueError("Attention: gate needs self-attention")
+        if cross and (gate or position_bias is not None):
+            raise ValueError("Attention: gate and position_bias need self-attention")
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         _check_pattern(window, dilation, keep_first, sinks, cross or not causal, softcap)
+        if keep_first and position_bias is not None:
+            raise ValueError("Attention: position_bias has no places for keep_first")
         D = dim // H if head_dim is None else head_dim
         self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
         self.causal, self.cross, self.dropout = causal and not cross, cross, dropout
         self.gate, self.qk_norm_flat = gate, qk_norm_flat
+        self.position_bias = position_bias
         if cross:
             self.q = Linear(dim, H * D, bias=bias)
             self.kv = Linear(dim, 2 * KV * D, bias=bias)
@@ -145,6 +153,8 @@ class Attention(Module):
         B, H, T, D = queries.shape
         if self.window is not None and (mask is not None or self._has_holes):
             mask = self._with_window(mask, past, T, start)  # (..., T, past + T) -> (..., T, S)
+        if self.position_bias is not None:
+            mask = self._with_bias(queries, mask, past, start)  # (..., T, S) -> (..., H, T, S)
         scale, offset = self.scale, past - start
         if self.sinks is not None:
             scale = 1.0 / math.sqrt(D) if scale is None else scale
@@ -230,10 +240,8 @@ class Attention(Module):
         xp = xp_of(self.qkv.weight.array if mask is None else mask.array)
         if mask is None:
             mask = wrap(causal_keys(xp, past, T))
-        own, keys = xp.arange(past, past + T)[:, None], xp.arange(start, past + T)  # (T, 1), (S)
+        own, keys = xp.arange(past, past + T)[:, None], self._places(xp, start, past + T)  # (S)
         kept = min(self.keep_first, start)
-        if kept:
-            keys = xp.concatenate([xp.arange(kept), keys])
         reach = self.window * self.dilation
         seen = (own - keys < reach) & (keys - own < reach)  # (T, S)
         if self.dilation > 1:
@@ -246,6 +254,30 @@ class Attention(Module):
         if mask.dtype is dtypes.bool_:
             return mask & near
         return mask.masked_fill(~near, float("-inf"))
+
+    def _places(self, xp: Any, start: int, stop: int) -> Any:
+        """The positions of the keys: the first ones that are kept, and those from `start` on."""
+        keys = xp.arange(start, stop)
+        kept = min(self.keep_first, start)
+        return xp.concatenate([xp.arange(kept), keys]) if kept else keys
+
+    def _with_bias(self, queries: Tensor, mask: Tensor | None, past: int, start: int) -> Tensor:
+        """The position bias and the mask (..., T, S), or the causal one if None: (..., H, T, S)."""
+        assert self.position_bias is not None
+        xp, T = xp_of(queries.array), queries.shape[2]
+        own = wrap(xp.arange(past, past + T))  # (T)
+        keys = wrap(self._places(xp, start, past + T))  # (S)
+        bias = self.position_bias(own, keys, queries.dtype)  # (H, T, S)
+        if mask is None and self.causal:
+            behind = own.unsqueeze(1) - keys  # (T, 1) − (S) -> (T, S)
+            mask = behind >= 0
+            if self.window is not None:
+                mask = mask & (behind < self.window)
+        if mask is None:
+            return bias
+        if mask.dtype is dtypes.bool_:
+            return where(mask, bias, float("-inf"))
+        return bias + mask
 
     def _with_sink(
         self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
@@ -277,6 +309,16 @@ class Attention(Module):
         if span is not None and self.keep_first:
             return StreamingCache(max_length, span, self.keep_first)
         return AttentionCache(max_length, span)
+
+    def cache_bytes(self, context_length: int, bytes_per_number: int = 4) -> int:
+        """Bytes of the cache per text: keys and values of KV heads, 2·KV·D numbers for each token.
+
+        Tokens are those of the text, or, with a window, those that it reaches.
+        """
+        kept, w = context_length, self.window
+        if w is not None:
+            kept = min(kept, (w - 1) * self.dilation + 1 + self.keep_first)
+        return 2 * kept * self.n_kv_heads * self.head_dim * bytes_per_number
 
     def flops_per_token(self, context_length: int) -> float:
         """Floating-point operations of scores and weighted sums per token, forward and backward.

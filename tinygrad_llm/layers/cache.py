@@ -8,7 +8,7 @@ Shapes: B batch, H heads of keys and values, T tokens, D head_dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -221,19 +221,26 @@ class CrossCache:
 
 
 class RecurrentCache:
-    """What a GatedDeltaNet keeps: its memory S (B, H, K, D) and the last inputs of its convolution.
+    """What a recurrent layer keeps: its memory, and the last inputs of its convolution.
 
-    Its size does not grow with the text. max_length: the most tokens, in all; conv_size: taps of
-    the convolution, so that conv_size − 1 inputs are kept. The tokens of the last call are kept
-    too: it can go back to any of them, as after a rejected draft, but not further.
+    Its size does not grow with the text. The tokens of the last call are kept too: it can go back
+    to any of them, as after a rejected draft, but not further.
+
+    max_length  the most tokens, in all
+    conv_size   taps of the convolution, so that conv_size − 1 inputs are kept; 1 without one
+    advance     (tokens, memory or None) -> (what they read, the memory after them), all arrays (B,
+                ...); time is dimension 2 of each token's array. The gated delta rule unless given
     """
 
-    def __init__(self, max_length: int, conv_size: int) -> None:
-        self.max_length, self.conv_size = max_length, conv_size
+    def __init__(
+        self, max_length: int, conv_size: int = 1,
+        advance: Callable[[tuple, Any], tuple[Any, Any]] = delta_rule.advanced,
+    ) -> None:  # fmt: skip
+        self.max_length, self.conv_size, self.advance = max_length, conv_size, advance
         self.length = 0
-        self._state: Any = None  # S after `length` tokens
-        self._start, self._start_state = 0, None  # where the last call began, and S there
-        self._last: tuple = ()  # q, k, v, g, β of the last call's tokens
+        self._state: Any = None  # the memory after `length` tokens
+        self._start, self._start_state = 0, None  # where the last call began, and the memory there
+        self._last: tuple = ()  # the last call's tokens, such as q, k, v, g, β
         self._inputs: Any = None  # (B, channels, conv_size − 1 + T): what the last call convolved
 
     def convolved(self, x: Tensor) -> Tensor:
@@ -242,30 +249,36 @@ class RecurrentCache:
         They are zeros at the beginning of a text. Comes before `append`, once in a call.
         Raises: ValueError if there are more than max_length tokens in all, or another batch.
         """
-        kept, new = self.conv_size - 1, _arrays(x, x)[0]
-        if self.length + new.shape[2] > self.max_length:
-            total = self.length + new.shape[2]
-            raise ValueError(f"the KV cache holds {self.max_length} tokens, not {total}")
-        old = self._inputs
+        kept, new, old = self.conv_size - 1, _arrays(x, x)[0], self._inputs
+        self._check(new, old)
         if old is None:
             old = xp_of(new).zeros((*new.shape[:2], kept), new.dtype)
-        elif old.shape[0] != new.shape[0]:
-            raise ValueError(f"the KV cache holds a batch of {old.shape[0]}, not {new.shape[0]}")
         old = old[:, :, old.shape[2] - kept :]
         self._inputs = xp_of(new).concatenate([old, new], 2)
         return wrap(self._inputs)
 
-    def append(self, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor) -> Tensor:
-        """The outputs (B, H, T, D) of T new tokens, by the gated delta rule; S goes on.
+    def append(self, *tokens: Tensor) -> Tensor:
+        """What T new tokens read, time as dimension 2; the memory goes on.
 
-        q, k (B, H, T, K), v (B, H, T, D), decay and beta (B, H, T)
-        Raises: RuntimeError if they require grad, because the cache is outside the graph.
+        tokens: what `advance` takes; for the gated delta rule q, k (B, H, T, K), v (B, H, T, D),
+        decay and β (B, H, T)
+        Raises: ValueError if there are more than max_length tokens in all, or another batch;
+        RuntimeError if they require grad, because the cache is outside the graph.
         """
-        arrays = tuple(_arrays(x, x)[0] for x in (q, k, v, decay, beta))
+        arrays = tuple(_arrays(x, x)[0] for x in tokens)
+        self._check(arrays[0], self._state)
         self._start, self._start_state, self._last = self.length, self._state, arrays
-        y, self._state = _advanced(arrays, self._state)
-        self.length += q.shape[2]
+        y, self._state = self.advance(arrays, self._state)
+        self.length += arrays[0].shape[2]
         return wrap(y)
+
+    def _check(self, new: Any, old: Any) -> None:
+        """Raises: ValueError if the tokens `new` (B, ., T, ...) are too many, or of other texts."""
+        total = self.length + new.shape[2]
+        if total > self.max_length:
+            raise ValueError(f"the KV cache holds {self.max_length} tokens, not {total}")
+        if old is not None and old.shape[0] != new.shape[0]:
+            raise ValueError(f"the KV cache holds a batch of {old.shape[0]}, not {new.shape[0]}")
 
     def can_truncate(self, length: int) -> bool:
         """Whether it can go back to the first `length` tokens: to none, or within the last call."""
@@ -285,14 +298,15 @@ class RecurrentCache:
                 "taken back"
             )
         if length == 0:
-            self.__init__(self.max_length, self.conv_size)  # type: ignore[misc]
+            self.__init__(self.max_length, self.conv_size, self.advance)  # type: ignore[misc]
         elif length < self.length:
             n, kept = length - self._start, self.conv_size - 1
             self._last = tuple(a[:, :, :n] for a in self._last)
             self._state = self._start_state
             if n:
-                _, self._state = _advanced(self._last, self._start_state)
-            self._inputs = self._inputs[:, :, : kept + n]
+                _, self._state = self.advance(self._last, self._start_state)
+            if self._inputs is not None:
+                self._inputs = self._inputs[:, :, : kept + n]
             self.length = length
 
     def reorder(self, indices: Any) -> None:
@@ -300,22 +314,12 @@ class RecurrentCache:
         if self._state is None:
             return
         rows = _rows(indices, self._state)
-        self._state, self._inputs = self._state[rows], self._inputs[rows]
+        self._state = self._state[rows]
         self._last = tuple(a[rows] for a in self._last)
+        if self._inputs is not None:
+            self._inputs = self._inputs[rows]
         if self._start_state is not None:
             self._start_state = self._start_state[rows]
-
-
-def _advanced(tokens: tuple, state: Any) -> tuple[Any, Any]:
-    """(y (B, H, T, D), S after the tokens q, k, v, g, β); one token alone by the definition."""
-    q, k, v, g, beta = tokens
-    if k.shape[2] == 1 and state is not None:
-        y, state = delta_rule.step(
-            q[:, :, 0], k[:, :, 0], v[:, :, 0], g[:, :, 0], beta[:, :, 0], state
-        )
-        return y[:, :, None], state  # (B, H, D) -> (B, H, 1, D)
-    y, state, _ = delta_rule.in_chunks(q, k, v, g, beta, state)
-    return y, state
 
 
 class DecoderCache:

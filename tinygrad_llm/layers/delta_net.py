@@ -17,6 +17,7 @@ from ..nn.norm import RMSNorm
 from ..nn.parameter import new_parameter
 from ..tensor import Tensor, dtypes
 from .cache import RecurrentCache
+from .short_convolution import short_convolution
 
 __all__ = ["GatedDeltaNet"]
 
@@ -41,6 +42,8 @@ class GatedDeltaNet(Module):
     Raises: ValueError unless H is a multiple of G.
     Source: Yang et al. (2024), "Gated Delta Networks", section 3.
     """
+
+    is_recurrent = True
 
     def __init__(
         self, dim: int, n_heads: int, *, n_key_heads: int | None = None, head_dim: int = 128,
@@ -86,7 +89,8 @@ class GatedDeltaNet(Module):
         B, T, _ = x.shape
         sizes = [self.conv1d.weight.shape[0], H * D, H, H]
         mixed, z, b, rate = self.in_proj(x).split(sizes, dim=-1)
-        q, k, v = self._heads(self._convolved(mixed, cache))
+        mixed = short_convolution(self.conv1d, mixed.transpose(1, 2), cache)  # (B, channels, T)
+        q, k, v = self._heads(mixed.transpose(1, 2))
         beta, decay = self._beta_and_decay(b, rate)  # (B, H, T) each
         q, k, v = (a.to(decay.dtype) for a in (q, k, v))
         rule = F.gated_delta_rule if cache is None else cache.append
@@ -94,17 +98,6 @@ class GatedDeltaNet(Module):
         y = self.norm(y.transpose(1, 2).to(x.dtype))  # (B, H, T, D) -> (B, T, H, D)
         y = y * F.silu(z.view(B, T, H, D))
         return self.out_proj(y.reshape(B, T, H * D))  # (B, T, H·D) -> (B, T, dim)
-
-    def _convolved(self, mixed: Tensor, cache: RecurrentCache | None) -> Tensor:
-        """silu of the causal convolution: (B, T, channels) -> (B, T, channels)."""
-        T, before = mixed.shape[1], self.conv_size - 1
-        mixed = mixed.transpose(1, 2)  # (B, T, channels) -> (B, channels, T)
-        padding = before if cache is None else 0
-        if cache is not None:
-            mixed = cache.convolved(mixed)  # (B, channels, before + T)
-        weight = self.conv1d.weight
-        y = F.conv1d(mixed, weight, padding=padding, groups=len(weight))  # (B, channels, T + …)
-        return F.silu(y[:, :, :T]).transpose(1, 2)
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys (B, H, T, K) of length 1/√K and 1, values (B, H, T, D)."""
@@ -136,6 +129,15 @@ class GatedDeltaNet(Module):
         and additions per head forward, twice that backward. The context does not matter.
         """
         return 18.0 * self.n_heads * self.key_head_dim * self.head_dim
+
+    def cache_bytes(self, context_length: int, bytes_per_number: int = 4) -> int:
+        """Bytes of the cache per text: H·K·D numbers and the convolution's last inputs.
+
+        The context_length does not matter. The memory has float32 at least.
+        """
+        memory = self.n_heads * self.key_head_dim * self.head_dim
+        inputs = self.conv1d.weight.shape[0] * (self.conv_size - 1)
+        return memory * max(bytes_per_number, 4) + inputs * bytes_per_number
 
     def extra_repr(self) -> str:
         return (

@@ -45,14 +45,16 @@ class FeedForward(Module):
     """y = W₂·f(W₁·x + b₁) + b₂, each token alone: x (B, T, dim) -> y (B, T, dim).
 
     hidden_dim: channels in between, 4·dim if None; activation: the name of f, see ACTIVATIONS
+    dropout: of f's output, in training
     W₁ is `layers.0`, W₂ is `layers.2`. Source: Vaswani et al. (2017), equation 2.
     """
 
     def __init__(
         self, dim: int, hidden_dim: int | None = None, *, activation: str = "gelu_new",
-        bias: bool = True,
+        bias: bool = True, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.dropout = dropout
         hidden_dim = 4 * dim if hidden_dim is None else hidden_dim
         self.layers = Sequential(
             Linear(dim, hidden_dim, bias=bias),
@@ -61,7 +63,10 @@ class FeedForward(Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
+        if not (self.dropout and self.training):
+            return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
+        hidden = self.layers[1](self.layers[0](x))  # (B, T, dim) -> (B, T, hidden_dim)
+        return self.layers[2](F.dropout(hidden, self.dropout))  # (B, T, dim)
 
 
 def gated(both: Tensor, activation: Module) -> Tensor:
@@ -83,19 +88,24 @@ class GatedFeedForward(Module):
     """y = W_d·(f(W_g·x)·(W_u·x)), each token alone: x (B, T, dim) -> y (B, T, dim).
 
     hidden_dim: channels in between; activation: the name of f, "silu" for SwiGLU, see ACTIVATIONS
+    dropout: of the product, in training
     One matrix `gate_up` (2·hidden_dim, dim) computes both factors: its first hidden_dim rows are
     W_g (Hugging Face's gate_proj), the others W_u (up_proj). W_d is `down` (down_proj).
     Source: Shazeer (2020), "GLU Variants Improve Transformer", equation 5.
     """
 
     def __init__(
-        self, dim: int, hidden_dim: int, *, activation: str = "silu", bias: bool = False
-    ) -> None:
+        self, dim: int, hidden_dim: int, *, activation: str = "silu", bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.dropout = dropout
         self.gate_up = Linear(dim, 2 * hidden_dim, bias=bias)
         self.activation = activation_module(activation)
         self.down = Linear(hidden_dim, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        both = self.gate_up(x)  # (B, T, dim) -> (B, T, 2·hidden_dim)
-        return self.down(gated(both, self.activation))  # (B, T, hidden_dim) -> (B, T, dim)
+        hidden = gated(self.gate_up(x), self.activation)  # (B, T, dim) -> (B, T, hidden_dim)
+        if self.dropout and self.training:
+            hidden = F.dropout(hidden, self.dropout)
+        return self.down(hidden)  # (B, T, hidden_dim) -> (B, T, dim)

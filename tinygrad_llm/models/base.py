@@ -21,6 +21,9 @@ from ..layers.attention import Attention
 from ..layers.cache import Cache
 from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
+from ..layers.latent_attention import LatentAttention
+from ..layers.linear_attention import LinearAttention
+from ..layers.mamba import Mamba
 from ..layers.moe import MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
@@ -31,17 +34,23 @@ from .padding import padded_places, padding_counts, padding_of
 
 _Some = TypeVar("_Some", bound="Model")
 _Kind = TypeVar("_Kind", bound="LanguageModel")
+_Published = TypeVar("_Published", bound="PretrainedModel")
 
 __all__ = [
     "LanguageModel",
     "Model",
     "ModelConfig",
+    "PretrainedModel",
     "context_length_of",
     "device_of",
     "evaluation",
     "matrix_flops_per_token",
     "undisturbed",
 ]
+
+
+# Layers in which tokens meet: what this costs does not follow from their weights
+MIXING = (Attention, LatentAttention, GatedDeltaNet, LinearAttention, Mamba)
 
 
 @contextmanager
@@ -85,7 +94,7 @@ def context_length_of(model: Any) -> int | None:
 
 def _set_checkpointing(model: nn.Module, on: bool) -> None:
     for module in model.modules():
-        if isinstance(module, LanguageModel):
+        if isinstance(module, PretrainedModel):
             module.gradient_checkpointing = on
 
 
@@ -147,7 +156,7 @@ class Model(nn.Module):
 
     def flops_between_tokens(self, context_length: int) -> float:
         """The part of flops_per_token that does not come from weights: attention's scores."""
-        mixing = [m for m in self.modules() if isinstance(m, Attention | GatedDeltaNet)]
+        mixing = [m for m in self.modules() if isinstance(m, MIXING)]
         return float(sum(m.flops_per_token(context_length) for m in mixing))
 
     def gradient_checkpointing_enable(self) -> None:
@@ -162,15 +171,13 @@ class Model(nn.Module):
         _set_checkpointing(self, False)
 
 
-class LanguageModel(Model):
-    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
+class PretrainedModel(Model):
+    """A model of token ids whose weights are published in files, see models/pretrained.py.
 
-    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
-    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
+    Its constructor takes the config, or a dict of the config's fields.
     """
 
     config: ModelConfig
-    out_head: nn.Module
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -184,9 +191,19 @@ class LanguageModel(Model):
         return self.config.context_length
 
     @classmethod
-    def from_config(cls: type[_Kind], config: ModelConfig) -> _Kind:
+    def from_config(cls: type[_Published], config: Any) -> _Published:
         """A new model of this shape, with random weights."""
         return cls(config)
+
+
+class LanguageModel(PretrainedModel):
+    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
+
+    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
+    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
+    """
+
+    out_head: nn.Module
 
     @property
     def head(self) -> nn.Module:

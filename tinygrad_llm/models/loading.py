@@ -24,7 +24,7 @@ from ..weights.families.table import Weight, check, to_huggingface, without_pref
 from ..weights.formats.pages import drop_pages
 from ..weights.formats.safetensors import save_file
 from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, MappedSource, Source
-from .base import LanguageModel
+from .base import PretrainedModel
 from .quantizing import fill_quantized
 from .registry import Family
 
@@ -82,7 +82,7 @@ class _Renamed:
 def load_family(
     family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None,
     quantize: str | None = None,
-) -> LanguageModel:  # fmt: skip
+) -> PretrainedModel:  # fmt: skip
     """The model of a family with the weights of a source, in evaluation mode.
 
     changes: fields of the family's config, in place of those that config.json says; what the
@@ -99,10 +99,13 @@ def load_family(
     stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
     _check_counts(stored, renamed)
-    expected = names.weights(stored)
-    head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
-    tied = _is_tied(renamed, stored, changes, head, expected)
-    if head not in renamed.names() and (tied or stored["tie_weights"]):
+    there = set(renamed.names())
+    expected = {n: w for n, w in names.weights(stored).items() if n in there or not w.copy}
+    head = next((theirs for theirs, weight in expected.items() if weight.name == HEAD), None)
+    tied = stored["tie_weights"] if head is None else _is_tied(
+        renamed, stored, changes, head, expected
+    )  # fmt: skip
+    if head is not None and head not in there and (tied or stored["tie_weights"]):
         del expected[head]
     check(renamed, {n: w.shape for n, w in expected.items()}, f"the {family.name}")
     config = _changed(family, stored, {**changes, "tie_weights": tied}, source.where)
@@ -123,7 +126,8 @@ def _check_counts(stored: Mapping[str, Any], source: Source) -> None:
 
     Raises: ValueError if the fields describe more of them than the source has weights.
     """
-    layers, experts = stored["n_layers"], stored.get("n_experts", 1)
+    layers = stored["n_layers"] + stored.get("n_decoder_layers", 0)
+    experts = stored.get("n_experts", 1)
     n = len(source.names())
     if layers * experts > n:
         of = f" of {experts:,} experts" if "n_experts" in stored else ""
@@ -216,7 +220,7 @@ def _read(source: Source, theirs: str, weight: Weight, part: np.ndarray) -> None
 
 
 def save_family(
-    family: Family, model: LanguageModel, folder: Path, shard_bytes: int = SHARD_BYTES
+    family: Family, model: PretrainedModel, folder: Path, shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Writes a model's weights and config.json into a folder, as transformers reads them.
 
@@ -228,7 +232,7 @@ def save_family(
     write_config(folder, config)
 
 
-def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
+def published(family: Family, model: PretrainedModel) -> tuple[dict[str, Weight], dict[str, Any]]:
     """(the table of this model's weights but a tied output layer; the object of config.json).
 
     Raises: ValueError for a model with LoRA layers or quantised matrices.

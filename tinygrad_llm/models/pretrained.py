@@ -28,7 +28,7 @@ from ..weights.families.table import listed
 from ..weights.formats.gguf import is_gguf
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
-from .base import LanguageModel
+from .base import LanguageModel, PretrainedModel
 from .gpt import GPT, GPTConfig
 from .loading import SHARD_BYTES, default_dtype, load_family, save_family
 from .quantizing import AS_STORED, check_quantize
@@ -39,6 +39,7 @@ __all__ = [
     "build_gpt2",
     "download_notice",
     "from_pretrained",
+    "language_model",
     "load_gpt2",
     "save_pretrained",
 ]
@@ -155,15 +156,19 @@ def _family_for(source: Source) -> Family | None:
     """
     if not source.config:
         return None
-    readable = {kind: f for f in families() if f.names for kind in f.names.MODEL_TYPES}
+    readable: dict[str, Family] = {}  # a family's first class: the others name their architectures
+    for family in families():
+        for each in family.names.MODEL_TYPES if family.names else ():
+            readable.setdefault(each, family)
     kind = source.config.get("model_type")
-    if kind is None:
-        written = source.config.get("architectures") or [""]
-        first = written[0] if isinstance(written, list) and written else written
-        made = {n: f for f in families() if f.names for n in f.names.ARCHITECTURES}
-        if first in made:
-            return made[first]
-        kind = first
+    written = source.config.get("architectures") or [""]
+    first = written[0] if isinstance(written, list) and written else written
+    made = {n: f for f in families() if f.names for n in f.names.ARCHITECTURES}
+    if isinstance(first, str) and first in made:
+        named = made[first]
+        if kind is None or (named.names and kind in named.names.MODEL_TYPES):
+            return named
+    kind = first if kind is None else kind
     if not isinstance(kind, str) or kind not in readable:
         raise ValueError(
             f"{source.where}: model_type is {describe(kind)}; the models that can be read are "
@@ -172,8 +177,8 @@ def _family_for(source: Source) -> Family | None:
     return readable[kind]
 
 
-def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> LanguageModel:
-    """The language model in a folder or file: config.json says which; without one a GPT-2."""
+def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> Any:
+    """The model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
     check_quantize(quantize, source)
     family = _family_for(source)
@@ -200,7 +205,7 @@ def _quantized(model: LanguageModel, kind: str | None) -> LanguageModel:
 
 
 def save_pretrained(
-    model: LanguageModel, folder: str | Path, shard_bytes: int = SHARD_BYTES
+    model: PretrainedModel, folder: str | Path, shard_bytes: int = SHARD_BYTES
 ) -> Path:
     """Writes model.safetensors and config.json as transformers reads them; returns their folder.
 
@@ -209,7 +214,7 @@ def save_pretrained(
     Raises: OSError if the disk refuses; TypeError for a model that transformers does not know.
     """
     family = of(model)
-    if family is None or family.names is None or not isinstance(model, LanguageModel):
+    if family is None or family.names is None or not isinstance(model, PretrainedModel):
         raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
     folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -267,8 +272,8 @@ PRETRAINED: dict[str, RemoteFile] = {
 def from_pretrained(
     name: str | Path, dtype: dtypes.dtype | None = None, *, quantize: str | None = None,
     progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any,
-) -> LanguageModel:  # fmt: skip
-    """A language model by its name, or from a folder or file of weights; in evaluation mode.
+) -> Any:  # fmt: skip
+    """A model by its name, or from a folder or file of weights; in evaluation mode.
 
     name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them; one of
         weights.packaged, such as "smollm2-135m-instruct"; or a path. In a folder as transformers
@@ -325,6 +330,19 @@ def download_notice(name: str | Path) -> str | None:
         f"{name} is downloaded once: {model.description} {size}, licence {model.licence}"
         f"{f', terms of use: {terms}' if terms else ''}"
     )
+
+
+def language_model(name: str | Path, **options: Any) -> LanguageModel:
+    """As `from_pretrained`, for what needs a model that writes text; options: its other arguments.
+
+    Raises: ValueError if the model is of another kind, such as an encoder; as from_pretrained.
+    """
+    model = from_pretrained(name, **options)
+    if not isinstance(model, LanguageModel):
+        raise ValueError(
+            f"{name} is a {type(model).__name__}, which writes no text: it needs a language model"
+        )
+    return model
 
 
 def _published_gpt2(

@@ -28,7 +28,12 @@ from ..functions.activation import (
     tanhshrink,
     threshold,
 )
-from ..functions.attention import gated_delta_rule, rope, scaled_dot_product_attention
+from ..functions.attention import (
+    gated_delta_rule,
+    rope,
+    scaled_dot_product_attention,
+    selective_scan,
+)
 from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
@@ -109,6 +114,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
+    "selective_scan",
     "selu",
     "sigmoid",
     "silu",

@@ -31,6 +31,7 @@ _OPS = {
     "rope": "Rope",
     "rounding": "Remainder Step",
     "selection": "Clamp MaskedFill Maximum Minimum Where",
+    "selective_scan": "SelectiveScan",
     "shape": "Cat Expand Flip Pad Permute Reshape Roll Split Tril Triu",
     "softmax": "LogSoftmax Logsumexp Softmax",
 }

@@ -44,7 +44,7 @@ class GatedDeltaRule(Op):
 
     def backward(self, g):
         *parts, inverse, delta, states = self.saved
-        q, k, v, b, beta = parts
+        q, k, v, _, beta = parts
         T, g = g.shape[2], chunked(g, k.shape[3])  # (B, H, N, C, D)
         f = factors(parts)
         xp = xp_of(g)
@@ -64,10 +64,9 @@ class GatedDeltaRule(Op):
         read = f.early_q * (g @ swap(states))  # (B, H, N, C, K)
         wrong = f.early_k * (g_v @ swap(states))
         kept = f.late * (delta @ swap(after))
-        e = xp.exp(b)[..., None]
-        g_q = e * (g @ swap(states)) + p @ k
-        g_k = swap(p) @ q + (x + swap(x)) @ k - e * (g_v @ swap(states))
-        g_k += xp.exp(b[..., -1:] - b)[..., None] * (delta @ swap(after))
+        g_q = f.early * (g @ swap(states)) + p @ k
+        g_k = swap(p) @ q + (x + swap(x)) @ k - f.early * (g_v @ swap(states))
+        g_k += f.left * (delta @ swap(after))
         g_beta = (back * (v - f.early_k @ states)).sum(-1) + (g_a * f.kk).sum(-1)
         across = g_p * f.P + g_a * f.kk * beta[..., None]  # of Γⱼₗ (B, H, N, C, C)
         g_g = xp.tril(before(across)).sum(-2)  # Σ over l < i, then over j ≥ i: (B, H, N, C)
@@ -82,6 +81,8 @@ class Factors(NamedTuple):
     decay: Any  # Γ, zero above the diagonal (C, C)
     kk: Any  # K·Kᵀ∘Γ (C, C)
     P: Any  # Q·Kᵀ∘Γ (C, C)
+    early: Any  # exp(b) (C, 1)
+    left: Any  # exp(b_C − b) (C, 1)
     early_q: Any  # exp(b)·Q (C, K)
     early_k: Any  # exp(b)·K (C, K)
     late: Any  # exp(b_C − b)·K (C, K)
@@ -101,16 +102,20 @@ def before(a: Any) -> Any:
 
 
 def factors(parts: Sequence[Any]) -> Factors:
-    """The factors of chunks (q, k, v, b, β), each (B, H, N, C, ...)."""
-    q, k, _, b, _ = parts
-    xp = xp_of(k)
-    apart = b[..., :, None] - b[..., None, :]  # (B, H, N, C, C)
-    seen = xp.tril(xp.ones(apart.shape[-2:], bool))
-    decay = xp.exp(xp.where(seen, apart, -xp.inf).astype(b.dtype))
-    e = xp.exp(b)[..., None]
-    late = xp.exp(b[..., -1:] - b)[..., None] * k
-    end = xp.exp(b[..., -1])[..., None, None]
-    return Factors(decay, k @ swap(k) * decay, q @ swap(k) * decay, e * q, e * k, late, end)
+    """The factors of chunks (q, k, v, g, β), each (B, H, N, C, ...).
+
+    bᵢ − bⱼ is the sum of g after j up to i, and is added up as that: as a difference of sums from
+    the chunk's first token on it would lose its digits where one token forgets all.
+    """
+    q, k, _, g, _ = parts
+    xp, C = xp_of(k), k.shape[3]
+    after = xp.tril(xp.ones((C, C), bool), -1)
+    apart = xp.cumsum(xp.where(after, g[..., None], xp.zeros_like(g)[..., None]), -2)
+    decay = xp.tril(xp.exp(apart))  # (B, H, N, C, C)
+    early = xp.exp(xp.cumsum(g, -1))[..., None]  # (B, H, N, C, 1)
+    left, end = decay[..., -1, :, None], early[..., -1:, :]  # (…, C, 1), (…, 1, 1)
+    kk, P = k @ swap(k) * decay, q @ swap(k) * decay
+    return Factors(decay, kk, P, early, left, early * q, early * k, left * k, end)
 
 
 def in_chunks(
@@ -123,7 +128,7 @@ def in_chunks(
     xp, T = xp_of(k), k.shape[2]
     chunk = min(chunk, 1 << max(T - 1, 0).bit_length())  # a power of two
     q, k, v, g, beta = (chunked(a, chunk) for a in (q, k, v, g, beta))  # (B, H, N, C, ...)
-    parts = q, k, v, xp.cumsum(g, -1), beta
+    parts = q, k, v, g, beta
     f = factors(parts)
     inverse = inverse_of_one_plus(xp.tril(f.kk * beta[..., None], -1))
     own = inverse @ (v * beta[..., None])  # (B, H, N, C, D)
@@ -149,6 +154,16 @@ def step(q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any) -> tuple[Any, An
     predicted = (k[..., None, :] @ state)[..., 0, :]  # (B, H, 1, K) @ (B, H, K, D) -> (B, H, D)
     state += k[..., None] * (beta[..., None] * (v - predicted))[..., None, :]
     return (q[..., None, :] @ state)[..., 0, :], state
+
+
+def advanced(tokens: tuple, state: Any) -> tuple[Any, Any]:
+    """(y (B, H, T, D), S after the tokens q, k, v, g, β); one token alone by the definition."""
+    q, k, v, g, beta = tokens
+    if k.shape[2] == 1 and state is not None:
+        y, state = step(q[:, :, 0], k[:, :, 0], v[:, :, 0], g[:, :, 0], beta[:, :, 0], state)
+        return y[:, :, None], state  # (B, H, D) -> (B, H, 1, D)
+    y, state, _ = in_chunks(q, k, v, g, beta, state)
+    return y, state
 
 
 def inverse_of_one_plus(a: Any) -> Any:

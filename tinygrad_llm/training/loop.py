@@ -209,7 +209,9 @@ class Trainer:
                 self.refuse_old_run()
             self.storage.begin(self.step)
             if plan and self.step < self.steps:
-                self.progress.note(str(self.plan()))
+                expected = self.plan()
+                self.progress.note(str(expected))
+                self.reporter.utilization_per_rate = expected.utilization_per_rate
             self.progress.start(self.step, self.steps)
             try:
                 self._loop(interruptions)

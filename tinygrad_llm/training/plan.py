@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..layers import quantized
+from ..models.base import device_of
 from ..models.costs import flops_per_token
 from ..nn import Module
+from .analysis import peak_flops
 from .progress import duration
 from .snapshot import restored_afterwards
 from .step import Setup
@@ -24,19 +26,22 @@ class Measured:
     """A few real steps on this machine: seconds and tokens per step, peak bytes beyond weights.
 
     flops: a step's floating-point operations; None where they follow from the number of tokens.
+    peak: FLOP/s of large matrix products on this machine (peak_flops), None where the model is on a
+    GPU.
     """
 
     seconds: float
     tokens: int
     peak_bytes: int
     flops: float | None = None
+    peak: float | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """The cost of a run. Bytes and seconds as measured; flops from the closed form.
 
-    unit: what `tokens` counts, in the plural.
+    unit: what `tokens` counts, in the plural; peak: as in Measured.
     """
 
     parameters: int
@@ -49,6 +54,20 @@ class Plan:
     tokens_per_second: float
     unit: str = "tokens"
     trainable: int | None = None  # where not all parameters are
+    peak: float | None = None
+
+    @property
+    def utilization_per_rate(self) -> float | None:
+        """Model FLOPs utilisation of a run is this times its rate, in units per second."""
+        if self.peak is None or not self.tokens:
+            return None
+        return self.flops / self.tokens / self.peak
+
+    def _of_peak(self) -> str:
+        share = self.utilization_per_rate
+        if share is None:
+            return ""
+        return f", {share * self.tokens_per_second:.0%} of large matrix products (MFU)"
 
     def __str__(self) -> str:
         total = self.weight_bytes + self.peak_bytes
@@ -58,13 +77,20 @@ class Plan:
                 + ("" if self.trainable is None else f", {self.trainable:,} of them trained"),
                 f"{self.unit:<12} {self.tokens:,} in {self.steps:,} steps",
                 f"compute      {_metric(self.flops)}FLOP"
-                + (f", {_metric(self.flops / self.seconds)}FLOP/s" if self.seconds > 0 else ""),
+                + (f", {_metric(self.flops / self.seconds)}FLOP/s" if self.seconds > 0 else "")
+                + self._of_peak(),
                 f"memory       {_megabytes(total)}: weights {_megabytes(self.weight_bytes)}, "
                 f"gradients, optimizer and activations {_megabytes(self.peak_bytes)}",
                 f"time         about {duration(self.seconds)} on this machine as just measured, "
                 f"{self.tokens_per_second:,.0f} {self.unit}/s",
             ]
         )
+
+
+def _peak(model: Module) -> float | None:
+    """FLOP/s of large matrix products here; None if the model is on a GPU, or on none."""
+    where = device_of(model)
+    return peak_flops(seconds=0.1) if where is not None and where.type == "cpu" else None
 
 
 def _metric(value: float) -> str:
@@ -120,6 +146,7 @@ def measure(
         round(statistics.fmean(tokens) * share),
         max(0, peak),
         None if flops is None else sum(costs) / len(tokens) * share,
+        _peak(setup.model),
     )
 
 
@@ -166,4 +193,5 @@ def make_plan(
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,
         unit=unit,
         trainable=None if trainable == parameters else trainable,
+        peak=measured.peak,
     )

@@ -85,6 +85,7 @@ class Reporter:
     ) -> None:  # fmt: skip
         self.reports, self.options, self.setup = reports, options, setup
         self.storage, self.counters, self.validation = storage, counters, validation
+        self.utilization_per_rate: float | None = None  # a Plan's, once there is one
 
     @property
     def progress(self) -> Progress:
@@ -106,10 +107,14 @@ class Reporter:
         c = self.counters
         pace.update(c.tokens)
         c.seconds = pace.seconds
+        share = self.utilization_per_rate
+        self.progress.utilization = None if share is None else share * pace.rate
         if norm is not None:
+            used = self.progress.utilization
+            more = {} if used is None else {"mfu": round(used, 4)}
             self.storage.metrics.log(
                 step=c.step, tokens=c.tokens, loss=c.last_loss, lr=lr, grad_norm=norm,
-                seconds=round(c.seconds, 3),
+                seconds=round(c.seconds, 3), **more,
             )  # fmt: skip
         left = pace.left(c.step - first, (self.options.steps or 0) - c.step)
         self.progress.step(c.step, c.last_loss, lr, pace.rate, left)

@@ -93,7 +93,7 @@ def _published(name: str | Path, quantize: str | None) -> Base:
 
     model: LanguageModel
     with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
-        model = models.from_pretrained(name, quantize=quantize)
+        model = models.language_model(name, quantize=quantize)
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()

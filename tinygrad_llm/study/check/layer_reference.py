@@ -33,6 +33,12 @@ from .slow_experts import (
     SlowMixtureOfExperts,
     SlowRecurrentCache,
 )
+from .slow_positions import (
+    SlowAlibi,
+    SlowRelativeBias,
+    SlowSinusoidalPositions,
+    bias_twin,
+)
 from .slow_variants import SlowIndexer, SlowLatentAttention, SlowLatentCache
 
 __all__ = ["LAYER_TWINS"]
@@ -182,6 +188,14 @@ class SlowAttention:
         cap = self.layer.softcap
         return scores if cap is None else (scores / cap).tanh() * cap
 
+    def biased(self, scores: Tensor, h: int, i: int, keys: list[int]) -> Tensor:
+        """The scores (B, keys) of head h and query i plus the position bias, if there is one."""
+        if self.layer.position_bias is None:
+            return scores
+        twin = bias_twin(self.layer.position_bias)
+        own, others = (wrap(np.array(n)) for n in ([i], keys))
+        return scores + twin(own, others, scores.dtype)[h, 0]  # (H, 1, keys) -> (keys)
+
     def sees(self, i: int, j: int, with_mask: bool) -> bool:
         """Whether token i may look at token j, a mask aside."""
         L = self.layer
@@ -216,7 +230,7 @@ class SlowAttention:
         for i in range(T):
             seen = [j for j in range(S) if self.sees(i, j, mask is not None)]
             scores = (q[:, i : i + 1] * k[:, seen]).sum(-1) * self.scale()  # (B, seen)
-            scores = self.capped(scores)
+            scores = self.biased(self.capped(scores), h, i, seen)
             if mask is not None:
                 own = mask[:, i][:, seen]
                 is_bool = own.numpy().dtype == bool
@@ -464,6 +478,7 @@ class SlowLinearWithLoRA(SlowLoRALayer):
 
 
 LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
+    "Alibi": SlowAlibi,
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
@@ -484,7 +499,9 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "QuantizedEmbedding": SlowQuantizedEmbedding,
     "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,
+    "RelativeBias": SlowRelativeBias,
     "Rotary": SlowRotary,
+    "SinusoidalPositions": SlowSinusoidalPositions,
     "SoftCappedHead": SlowSoftCappedHead,
     "StreamingCache": SlowStreamingCache,
     "head_loss": SlowHeadLoss,

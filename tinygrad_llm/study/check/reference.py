@@ -192,6 +192,22 @@ def gated_delta_rule(
 
 
 @twin
+def selective_scan(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int = 16,
+    parallel: bool = False,
+) -> Tensor:  # fmt: skip
+    """One token after the other; chunk and parallel change nothing."""
+    h = x[:, :, :1] * a * 0.0  # (B, D, N)
+    rows = []
+    for t in range(x.shape[2]):
+        step = delta[:, :, t].unsqueeze(-1)  # (B, D, 1)
+        new = step * x[:, :, t].unsqueeze(-1) * b[:, :, t].unsqueeze(1)
+        h = (step * a).exp() * h + new
+        rows.append((h * c[:, :, t].unsqueeze(1)).sum(-1))
+    return stack(rows, 2)  # (B, D, T)
+
+
+@twin
 def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
     return x * _tensor(keep).to(x.dtype) / (1.0 - p) if p < 1.0 else x * 0.0
 

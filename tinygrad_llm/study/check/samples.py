@@ -303,6 +303,11 @@ MORE["gated_delta_rule"] = lambda rng: [
       -rng.random((1, 2, T)), 0.2 + 0.8 * rng.random((1, 2, T))), {"chunk": chunk})
     for T, chunk in ((5, 2), (4, 64))
 ]  # fmt: skip
+MORE["selective_scan"] = lambda rng: [
+    ((rng.normal(size=(2, 3, T)), rng.random((2, 3, T)), -2.0 * rng.random((3, 2)),
+      *(rng.normal(size=(2, 2, T)) for _ in "bc")), {"chunk": chunk, "parallel": parallel})
+    for T, chunk, parallel in ((5, 2, False), (7, 4, True))
+]  # fmt: skip
 MORE["layer_norm"] = lambda rng: [
     ((rng.normal(size=(4, 3)), None, None), {"eps": 1e-3}),
     ((rng.normal(size=(2, 3, 4)), rng.normal(size=(4,)), rng.normal(size=(4,))), {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["EXERCISES_OF"]
 
 EXERCISES_OF: dict[str, tuple[str, ...]] = {
+    "Alibi": ("position_bias",),
     "Attention": (
         "multi_head_attention",
         "grouped_query_attention",
@@ -34,7 +35,9 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "QuantizedEmbedding": ("int8_layers",),
     "QuantizedLinear": ("int8_layers",),
     "RecurrentCache": ("delta_memory",),
+    "RelativeBias": ("position_bias",),
     "Rotary": ("rotary_positions", "rotary_scaling"),
+    "SinusoidalPositions": ("sinusoidal_positions",),
     "SoftCappedHead": ("soft_cap",),
     "StreamingCache": ("attention_sinks",),
     "head_loss": ("tied_weights", "chunked_loss"),

@@ -310,6 +310,24 @@ example(
     at_gpt2=_keys_of,
     note="in place of attention, in Qwen3.5; GPT-2 has none",
 )
+
+
+def _scanned(sizes: Sizes) -> Call:
+    """C channels that keep R numbers each, with steps and rates at which nothing grows."""
+    x, step, a, b, c = (array_of(w, sizes) for w in ("BCT", "BCT", "CR", "BRT", "BRT"))
+    return [x, abs(step), -abs(a), b, c], {}
+
+
+example(
+    "selective_scan",
+    a([[1.0, -1.0, 2.0], [0.5, 1.0, -2.0]]),
+    a([[0.5, 1.0, 0.25], [1.0, 0.1, 2.0]]),
+    a([-1.0, -0.5], [-2.0, -0.25]),
+    a([[1.0, 0.5, -1.0], [2.0, 1.0, 0.5]]),
+    a([[0.5, 1.0, 1.0], [-1.0, 0.5, 2.0]]),
+    at_gpt2=_scanned,
+    note="in place of attention, in Mamba; GPT-2 has none",
+)
 SQUARE = a([2.0, 1.0], [-0.5, 1.0])  # (2, 2)
 example("solve", SQUARE, X, at_gpt2=of("BTT BTC"), note="in no language model")
 example("logabsdet", SQUARE, at_gpt2=of("BTT"), note="in no language model")

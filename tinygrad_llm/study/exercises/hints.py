@@ -88,6 +88,17 @@ HINTS: dict[str, tuple[str, ...]] = {
         "sign; Γᵢⱼ gives it to bᵢ and takes it from bⱼ; what has b_C goes to the last token. Then "
         "∂L/∂g is the sum from the token to the chunk's end; joined(a, T) cuts the padding off.",
     ),
+    "selective_scan": (
+        "hₜ reaches the loss by yₜ and by hₜ₊₁. So λₜ = ∂L/∂hₜ = gₜ·cₜᵀ + aₜ₊₁·λₜ₊₁: a scan from "
+        "the last token to the first. Go through the chunks from the last one and carry "
+        "a·λ of the chunk's first token to the chunk before.",
+        "states(…, starts[:, :, n], self.parallel) computes a and h of a chunk again; "
+        "scan(ahead(a), λ[:, :, ::-1], self.parallel) turns gₜ·cₜᵀ into λ, in place.",
+        "u = λ·hₜ₋₁·a is ∂L/∂(Δ·A): times A and summed over n it goes to Δ, times Δ and summed "
+        "over batch and time to A. For the chunk's first token hₜ₋₁ is starts[:, :, n].",
+        "Δ·x·b was written: Σₙ λ·b, times Δ for x, times x for Δ; λ·Δ·x summed over channels for "
+        "b. y = Σₙ c·h: g·h summed over channels for c.",
+    ),
     "conv1d": (
         "self.parts returns, for each tap, where x is read (an index) and the tap's weights. Go "
         "through the taps: each is a matrix product, and you know its backward.",
@@ -252,6 +263,15 @@ HINTS: dict[str, tuple[str, ...]] = {
     "cross_attention": (
         "q of x, kv of memory: torch.chunk(self.kv(memory), 2, dim=-1) are keys and values.",
         "Without is_causal. In a later call take k and v from cache['memory'].",
+    ),
+    "sinusoidal_positions": (
+        "torch.arange(0, dim, 2) is 2j: base ** (−2j / C), one for each pair.",
+        "torch.stack([sines, cosines], −1) is (T, C/2, 2); .reshape(T, C) puts them side by side.",
+    ),
+    "position_bias": (
+        "torch.arange(T).unsqueeze(1) − torch.arange(T) is i − j, (T, T); slopes.view(−1, 1, 1).",
+        "Below exact = n_buckets / 2 the distance is the bucket. Above: log(distance/exact) / "
+        "log(max_distance/exact) is the share of the other buckets, rounded down.",
     ),
     "rotary_positions": (
         "torch.arange(0, dim, 2) is 2j: base ** (−2j / D).",

@@ -27,6 +27,7 @@ from ...layers.latent_cache import LatentCache
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...layers.streaming_cache import StreamingCache
@@ -88,6 +89,34 @@ layer(
     lambda s: nn.MultiheadAttention(s["C"], s["H"], batch_first=True),
     call=lambda module, x: module(x, x, x, need_weights=False)[0],
     call_text="module(x, x, x, need_weights=False)",
+)
+_wide: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True}
+layer(
+    nn.TransformerEncoderLayer,
+    lambda s: nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide),
+)
+layer(
+    nn.TransformerDecoderLayer,
+    lambda s: nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide),
+    "BTC BTC",
+)
+layer(
+    nn.TransformerEncoder,
+    lambda s: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+)
+layer(
+    nn.TransformerDecoder,
+    lambda s: nn.TransformerDecoder(
+        nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+    "BTC BTC",
+)
+layer(
+    nn.Transformer,
+    lambda s: nn.Transformer(s["C"], s["H"], 1, 1, s["F"], **_wide),
+    "BTC BTC",
 )
 layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
@@ -168,6 +197,33 @@ layer(
     call_text="rotary(torch.cat([x, y], -1), positions=torch.arange(T))[0]",
     method="__call__",
 )
+
+
+def _places(x: Tensor) -> Tensor:
+    return wrap(np.arange(x.shape[-2]))
+
+
+layer(
+    SinusoidalPositions,
+    lambda s: SinusoidalPositions(s["C"]),
+    call=lambda module, x: x + module(_places(x), x.dtype),
+    call_text="x + module(torch.arange(T), x.dtype)",
+)
+
+
+def _bias(kind: Any, sizes: Sizes) -> nn.Module:
+    made: nn.Module = kind(sizes["H"])
+    return made
+
+
+for bias_kind in (Alibi, RelativeBias):
+    layer(
+        bias_kind,
+        partial(_bias, bias_kind),
+        "BHTT",
+        call=lambda module, x: x + module(_places(x), _places(x), x.dtype),
+        call_text="x + module(torch.arange(T), torch.arange(T), x.dtype)",
+    )
 
 
 def _with_window(cache: Any, keys: Tensor, values: Tensor) -> Any:

@@ -455,6 +455,29 @@ wrong(
 )  # fmt: skip
 
 
+# ---------------------------------------------------------------------------- the selective scan
+def _decay_alone(op, g):
+    grads = true(op, g)
+    x, delta = op.given[:2]
+    return grads[0], grads[1] - x * grads[0] / delta, *grads[2:]
+
+
+wrong(
+    "selective_scan",
+    ("Δ of the decay alone", "∂L/∂Δ has the part of exp(Δ·A) alone: Δ also multiplies x·b.",
+     _decay_alone),
+    ("Δ forgotten", "∂L/∂x is Σ λ·b here: Δ·x·b is what a token writes, so it is Δ times that.",
+     _delta_rule(0, lambda a, x, delta, *given: a / delta)),
+    ("sign of ∂L/∂A", "∂L/∂A has the wrong sign: A is in the exponent as it is.",
+     _delta_rule(2, lambda a, *given: -a)),
+    ("A forgotten", "A gets nothing here: it says how fast each number fades.",
+     _delta_rule(2, lambda a, *given: None)),
+    ("b and c exchanged", "∂L/∂b and ∂L/∂c are exchanged: b writes into h, and c reads it.",
+     lambda op, g: (*true(op, g)[:3], *true(op, g)[:2:-1])),
+    no_g("of the sum of Y"),
+)  # fmt: skip
+
+
 def _of_first_example(op, g):
     only = np.zeros_like(g)
     only[:1] = g[:1]

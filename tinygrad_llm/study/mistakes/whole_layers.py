@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import experts, variants  # noqa: F401  their mistakes are entered too
+from . import positions as _positions  # noqa: F401  and these
 from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
 __all__ = ["LAYER_MISTAKES", "LayerMistake", "wrong_layer"]
@@ -90,6 +91,8 @@ wrong_layer(
      {"normed": lambda self, x, norm: x}),
     ("not turned", "Queries and keys are not turned by their positions: without that a token does "
      "not know where it stands.", {"turned": lambda self, x, positions: x}),
+    ("position bias forgotten", "The position bias is not added to the scores.",
+     {"biased": lambda self, scores, h, i, keys: scores}),
     ("gate forgotten", "The gate is not applied: its sigmoid multiplies what goes into out_proj.",
      {"gated": lambda self, y, x: y}),
     ("queries before all gates", "The first H heads are taken for queries and the next H for "
