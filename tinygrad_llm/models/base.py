@@ -62,12 +62,12 @@ def evaluation(model: Any) -> Iterator[None]:
     modules = list(model.modules()) if getattr(model, "training", False) else []
     before = [module.training for module in modules]
     for module in modules:
-        module.training = False
+        vars(module)["training"] = False  # a flag: what __setattr__ checks would take longer
     try:
         yield
     finally:
         for module, training in zip(modules, before, strict=True):
-            module.training = training
+            vars(module)["training"] = training
 
 
 @contextmanager

@@ -13,8 +13,8 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU, gates of both
     softmax       softmax, log-softmax
-    decoding      a decoder's block for a few new tokens
-    quantized     products with weights of 4 bits
+    decoding      a decoder for a few new tokens, all of it in one call
+    few_rows, packed, lanes   its parts: norms and attention, weights of 4 and 8 bits, vectors
     loss          cross-entropy
     arithmetic    sums, products, ReLU, sigmoid, tanh, dropout
     rope          rotary position embedding
@@ -79,11 +79,10 @@ from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
-from .decoding import decode_block
+from .decoding import Program, packed_product, packed_tile
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
-from .quantized import product4
 from .rope import LoopRope
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
@@ -112,7 +111,9 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
-            decode_block=decode_block,
+            decoder=Program,
+            packed_product=packed_product,
+            packed_tile=packed_tile,
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,
@@ -122,6 +123,5 @@ def install() -> str | None:
             normals=normals,
             uniforms=uniforms,
             coins=coins,
-            product4=product4,
         )
     return why

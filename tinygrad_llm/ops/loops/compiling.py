@@ -64,7 +64,8 @@ def _stamp() -> str:
     """
     here = Path(__file__).parent
     text = b"".join(
-        (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
+        (here / f"{name}.py").read_bytes()
+        for name in ("elementary", "compiling", "products", "lanes", "packed", "few_rows")
     )
     integers = [p and p[1] for p in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
