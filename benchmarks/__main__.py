@@ -15,6 +15,7 @@ COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
     "gpu-losses": ("gpu_losses", "300 steps on a GPU in each precision against the CPU's losses"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
+    "attention": ("attention", "nine ways to write multi-head attention, and what each keeps"),
     "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
     "decode": ("decode", "SmolLM2 and Gemma 3 token by token, beside llama.cpp; drafts"),
     "profile": ("profile", "where a training step goes, op by op"),

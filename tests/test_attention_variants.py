@@ -11,6 +11,7 @@ from tinygrad_llm.layers.indexer import Indexer, collected_index_losses, index_l
 from tinygrad_llm.layers.latent_attention import LatentAttention
 from tinygrad_llm.layers.masks import with_padding
 from tinygrad_llm.layers.rotary import Rotary
+from tinygrad_llm.nn.attention import flex_attention
 
 ROUNDS = 24  # three windows of eight tokens
 
@@ -297,6 +298,17 @@ def test_what_attention_refuses(options, words):
         Attention(6, 2, **options)
 
 
+def test_the_keys_of_a_pattern_are_counted():
+    """The closed form against the pairs that are seen, which differ by the own key of each."""
+    for window, dilation, first in ((8, 1, 0), (8, 4, 0), (8, 2, 3), (300, 2, 0)):
+        layer = attention(window=window, dilation=dilation, keep_first=first)
+        i, j = np.arange(256)[:, None], np.arange(256)
+        near = (i - j < window * dilation) & ((i - j) % dilation == 0)
+        pairs = ((j <= i) & (near | (j < first))).sum() / 256
+        counted = layer.flops_per_token(256) / (12.0 * 4 * 4)
+        assert abs(counted - pairs) <= 0.6, (window, dilation, first, counted, pairs)
+
+
 # --------------------------------------------------------------------------------- sparse attention
 def test_a_query_reads_the_keys_that_are_chosen_and_no_other_gets_a_gradient():
     layer = sparse()
@@ -371,3 +383,28 @@ def test_what_the_indexer_refuses():
     assert layer.cache_bytes_per_token(2) == 2 * (7 + 4 + 4)
     assert layer.flops_per_token(2) == 6.0 * 3 * 13 * 1 + 6.0 * 8 * 1
     assert layer.flops_per_token(30) == 6.0 * 3 * 13 * (3 - 9 / 60) + 6.0 * 8 * 15
+
+
+# ---------------------------------------------------------------------------------- flex attention
+def test_flex_attention_on_another_device(other_device):
+    """Blocks that are skipped, partly seen and wholly seen, and a score_mod that learns."""
+
+    def run(device):
+        q, k, v = (x.clone().to(device).requires_grad_() for x in arrays)
+        bias = factor.clone().to(device).requires_grad_()
+        mask = flex_attention.create_block_mask(
+            lambda b, h, q, k: (q >= k) & (q - k < 9), None, None, 20, 20, device=device,
+            BLOCK_SIZE=4,
+        )  # fmt: skip
+        y = flex_attention.flex_attention(
+            q, k, v, lambda s, b, h, q, k: s + bias[h] * (k - q), mask, enable_gqa=True
+        )
+        (y * y).sum().backward()
+        return [y, q.grad, k.grad, v.grad, bias.grad], mask.sparsity()
+
+    arrays = [torch.randn(2, heads, 20, 5).double() for heads in (4, 2, 2)]
+    factor = torch.randn(4).double()
+    (here, sparsity), (there, other) = run("cpu"), run("cuda")
+    assert sparsity == other > 40
+    for a, b in zip(there, here, strict=True):
+        assert_close(a.cpu(), b)

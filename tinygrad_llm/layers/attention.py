@@ -93,6 +93,8 @@ class Attention(Module):
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         _check_pattern(window, dilation, keep_first, sinks, cross or not causal, softcap)
+        if keep_first and position_bias is not None:
+            raise ValueError("Attention: position_bias has no places for keep_first")
         D = dim // H if head_dim is None else head_dim
         self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale
@@ -234,6 +236,7 @@ class Attention(Module):
         Its columns are those of the keys from `start` on, (..., T, S); before them stand those of
         the first keys that are kept.
         """
+        assert self.window is not None
         xp = xp_of(self.qkv.weight.array if mask is None else mask.array)
         if mask is None:
             mask = wrap(causal_keys(xp, past, T))
@@ -285,7 +288,7 @@ class Attention(Module):
         """
         assert self.sinks is not None
         B, H, T, D = queries.shape
-        one = {"dtype": queries.dtype, "device": queries.device}
+        one: dict[str, Any] = {"dtype": queries.dtype, "device": queries.device}
         sinks = (self.sinks * (1.0 / scale)).to(queries.dtype).view(1, H, 1, 1)
         queries = cat([queries, sinks.expand(B, H, T, 1)], -1)  # (B, H, T, D + 1)
         lead = tuple(keys.shape[:2])  # (B, KV)
@@ -322,12 +325,15 @@ class Attention(Module):
 
         12·H·D for each key that a query sees: two products forward and four backward, each of a
         multiplication and an addition per channel. On average a query sees T/2 keys in a text of
-        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal.
+        T = context_length tokens, w − w²/2T with a window w < T, and T if it is not causal. A
+        dilation d reaches r = w·d tokens back: w − w·r/2T; the n first keys that are kept outside
+        of it add n·(1 − r/T).
         """
         T, w = context_length, self.window
-        seen = T / 2 if self.causal else T
-        if w is not None and w < T:
-            seen = w - w * w / (2 * T)
+        seen = T / (2 * self.dilation) if self.causal else T
+        if w is not None and w * self.dilation < T:
+            reach = w * self.dilation
+            seen = w - w * reach / (2 * T) + self.keep_first * (1.0 - reach / T)
         return 12.0 * self.n_heads * self.head_dim * seen
 
     def extra_repr(self) -> str:

@@ -103,9 +103,9 @@ class Indexer(Module):
             places = arange(T, device=x.device) if positions is None else positions
             (q,) = self.rotary(q, positions=places)
         keys = self.keys(x, positions) if keys is None else keys
-        wanted = F.relu(q @ keys.transpose(1, 2).unsqueeze(1))  # (B, H, T, D) -> (B, H, T, S)
+        agreement = F.relu(q @ keys.transpose(1, 2).unsqueeze(1))  # (B, H, T, D) -> (B, H, T, S)
         w = self.weights(x).transpose(1, 2).unsqueeze(-1)  # (B, T, H) -> (B, H, T, 1)
-        return (w * wanted).sum(1) * (H * D) ** -0.5  # (B, H, T, S) -> (B, T, S)
+        return (w * agreement).sum(1) * (H * D) ** -0.5  # (B, H, T, S) -> (B, T, S)
 
     def chosen(self, scores: Tensor, seen: Tensor) -> Tensor:
         """The k keys with the largest scores among those that a query may see: bool (B, 1, T, S).

@@ -87,9 +87,9 @@ def _(m):
             for t in range(6):
                 order = sorted(range(t + 1), key=lambda s: -float(scores[b, t, s].item()))  # noqa: B023
                 expected = sorted(order[:k])
-                found = [s for s in range(6) if rows[b][t][s]]
-                if found != expected:
-                    raise Wrong(f"query {t}, k = {k}: keys {found}, should be {expected}, the "
+                shown = [s for s in range(6) if rows[b][t][s]]
+                if shown != expected:
+                    raise Wrong(f"query {t}, k = {k}: keys {shown}, should be {expected}, the "
                                 "largest scores among the keys up to its own")  # fmt: skip
 
 

@@ -12,8 +12,8 @@ def index_scores(q, k, w):
     """Σ over heads of w·relu(q·k)/√(D·H): q (B, H, T, D), k (B, S, D), w (B, T, H) -> (B, T, S)."""
     # >>> one key for all heads: k.unsqueeze(1); relu before the weights
     h, d = q.shape[1], q.shape[3]
-    wanted = torch.relu(q @ k.unsqueeze(1).transpose(2, 3))  # (B, H, T, S)
-    return (w.transpose(1, 2).unsqueeze(-1) * wanted).sum(dim=1) / (d * h) ** 0.5
+    agreement = torch.relu(q @ k.unsqueeze(1).transpose(2, 3))  # (B, H, T, S)
+    return (w.transpose(1, 2).unsqueeze(-1) * agreement).sum(dim=1) / (d * h) ** 0.5
     # <<<
 
 
