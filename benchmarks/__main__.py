@@ -15,8 +15,10 @@ COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
     "gpu-losses": ("gpu_losses", "300 steps on a GPU in each precision against the CPU's losses"),
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
+    "attention": ("attention", "nine ways to write multi-head attention, and what each keeps"),
     "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
     "profile": ("profile", "where a training step goes, op by op"),
+    "attention-variants": ("attention_variants", "small GPTs with each attention, side by side"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
     "loading": ("loading", "six ways to load a model: seconds and peak memory"),
     "formats": ("formats", "SmolLM2 in each format, and beside transformers and llama.cpp"),
@@ -33,7 +35,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print("usage: python -m benchmarks COMMAND [options]\n")
         for name, (_, text) in COMMANDS.items():
-            print(f"  {name:12} {text}")
+            print(f"  {name:18} {text}")
         print("\neach: --json FILE, --picture FILE, --beside-load N; --help lists the rest")
         raise SystemExit(0 if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else 2)
     module = importlib.import_module(f".{COMMANDS[sys.argv[1]][0]}", __package__)

@@ -97,7 +97,7 @@ def start_and_kill(arguments, folder, delay):
 
 def losses(folder):
     lines = read_metrics(folder / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "mfu")} for line in lines]
 
 
 def kill_and_compare(tmp_path, kills, steps, seed, kind="pretrain"):

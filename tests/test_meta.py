@@ -160,7 +160,7 @@ PYTORCHS = {
 }  # fmt: skip
 # One class serves every model: each argument is one fact of published models, and a layer does not
 # see a model's config.
-ONE_FOR_ALL_MODELS = {"Attention", "MixtureOfExperts"}
+ONE_FOR_ALL_MODELS = {"Attention", "LatentAttention", "MixtureOfExperts"}
 # A dataclass of options is the one list of them: who makes one names those that differ. So is the
 # config of a model, whose fields are those of published files.
 OPTIONS = {"Options", "TrainingOptions", "ModelConfig"}

@@ -1,4 +1,4 @@
-"""tinygrad-llm pretrain, finetune, generate, tokenize, models, study, trace, draw, exercise."""
+"""tinygrad-llm pretrain, finetune, generate, tokenize, models, estimate, study, exercise, ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer.core
 
 from .doctor import register as register_doctor
 from .errors import run
+from .estimate import register as register_estimate
 from .exercise import register as register_exercise
 from .export import register as register_export
 from .finetune import register as register_finetune
@@ -72,6 +73,7 @@ register_generate(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)
+register_estimate(app)
 register_study(app)
 register_exercise(app)
 register_doctor(app)

@@ -108,20 +108,20 @@ def study(
 def trace_command(
     script: str = typer.Argument(help="A Python file, or gpt."),
     arguments: list[str] | None = typer.Argument(None, help="The script's own arguments."),
-    by: str = typer.Option("op", help="The table's rows: op or module."),
+    by: str = typer.Option("op", help="The table's rows: op, module or flops."),
     html: str | None = typer.Option(None, help="Write a page to this file."),
     plot: str | None = typer.Option(None, help="Write the plot to this PNG file."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
     """Run a script and print what each op took.
 
-    Raises: BadValue if there is no such file, or --by is neither op nor module.
+    Raises: BadValue if there is no such file, or --by is none of op, module and flops.
     """
     from ..study.explain.explanation import plain_data
     from ..study.trace.recording import trace
 
-    if by not in ("op", "module"):
-        raise BadValue(f"--by is op or module, got {by}")
+    if by not in ("op", "module", "flops"):
+        raise BadValue(f"--by is op, module or flops, got {by}")
     if script == "gpt":
         model, inputs, targets = _small_gpt()
         with trace(model) as t:

@@ -18,7 +18,8 @@ NORM_PLACES = ("pre", "post", "sandwich", "after", "parallel")
 class Block(Module):
     """x = x + f(x) for f = attention, then feed forward: x (B, T, dim) -> (B, T, dim).
 
-    att           an Attention, or a module that is called as one: (x, cache=, mask=, positions=)
+    att           an Attention, or a module that is called as one: (x, cache=, mask=, positions=).
+                  One with a memory in place of attention has `is_recurrent = True`
     ff            a module (B, T, dim) -> (B, T, dim): FeedForward, GatedFeedForward
     norm          makes a norm over dim, such as partial(nn.LayerNorm, dim)
     norm_place    "pre": x + f(norm(x)), as in GPT-2 and Llama. "post": norm(x + f(x)), as in the
@@ -47,6 +48,7 @@ class Block(Module):
         if norm_place == "parallel" and cross is not None:
             raise ValueError("Block: parallel attention and feed forward leave no place for cross")
         self.norm_place = norm_place
+        self.is_recurrent = bool(getattr(att, "is_recurrent", False))
         self.cross: Module | None = None
         parts = {"norm1": ("att", att), "norm_cross": ("cross", cross), "norm2": ("ff", ff)}
         for norm_name, (name, part) in parts.items():
@@ -62,12 +64,15 @@ class Block(Module):
     def forward(
         self, x: Tensor, *, memory: Tensor | None = None, cache: Any = None,
         mask: Tensor | None = None, memory_mask: Tensor | None = None,
-        positions: Tensor | None = None,
+        positions: Tensor | None = None, real: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """x (B, T, dim) -> (B, T, dim).
 
         memory (B, S, dim) and memory_mask: for cross; cache, mask and positions: see Attention
+        real: bool (B, T), False for padding: the mask of a recurrent att, which has no other
         """
+        if self.is_recurrent:
+            mask = real
         own, cross = (cache.own, cache.cross) if isinstance(cache, DecoderCache) else (cache, None)
         if self.norm_place == "parallel":
             y = self.norm1(x)  # (B, T, dim), for both

@@ -43,6 +43,8 @@ class GatedDeltaNet(Module):
     Source: Yang et al. (2024), "Gated Delta Networks", section 3.
     """
 
+    is_recurrent = True
+
     def __init__(
         self, dim: int, n_heads: int, *, n_key_heads: int | None = None, head_dim: int = 128,
         key_head_dim: int | None = None, conv_size: int = 4, norm_eps: float = 1e-6,

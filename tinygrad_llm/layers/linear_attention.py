@@ -43,6 +43,8 @@ class LinearAttention(Module):
     Source: Katharopoulos et al. (2020), "Transformers are RNNs", equations 7 to 20.
     """
 
+    is_recurrent = True
+
     def __init__(
         self, dim: int, n_heads: int, *, head_dim: int | None = None, bias: bool = True
     ) -> None:

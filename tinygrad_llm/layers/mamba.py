@@ -44,6 +44,8 @@ class Mamba(Module):
     Source: Gu and Dao (2023), "Mamba", section 3.
     """
 
+    is_recurrent = True
+
     def __init__(
         self, dim: int, *, inner_dim: int | None = None, state_dim: int = 16, conv_size: int = 4,
         dt_rank: int | None = None, bias: bool = False, conv_bias: bool = True,

@@ -37,6 +37,7 @@ MOST_ROWS = 8  # new tokens, B·T; more are faster as one product of BLAS
 KNOWN = {
     "n_heads", "n_kv_heads", "head_dim", "rotary", "window", "softcap", "scale", "causal", "cross",
     "dropout", "gate", "qk_norm_flat", "q_norm", "k_norm", "training", "qkv", "out_proj",
+    "position_bias",
 }  # fmt: skip
 
 Norm = tuple[Any, Any, float, float, int]  # gain (C), shift (C), ε, offset, kind
@@ -165,7 +166,7 @@ def _block_plan(block: Module, dtype: Any) -> BlockPlan:
     att, ff = block.att, block.ff
     if type(att) is not Attention or not att.causal or att.cross or att.softcap is not None:
         raise _NotServed
-    if getattr(att, "gate", False) or att.q_norm is not None:
+    if getattr(att, "gate", False) or att.q_norm is not None or att.position_bias is not None:
         raise _NotServed
     if {name for name in vars(att) if not name.startswith("_")} - KNOWN:
         raise _NotServed

@@ -21,6 +21,9 @@ from ..layers.attention import Attention
 from ..layers.cache import Cache
 from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
+from ..layers.latent_attention import LatentAttention
+from ..layers.linear_attention import LinearAttention
+from ..layers.mamba import Mamba
 from ..layers.moe import MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
@@ -42,6 +45,10 @@ __all__ = [
     "matrix_flops_per_token",
     "undisturbed",
 ]
+
+
+# Layers in which tokens meet: what this costs does not follow from their weights
+MIXING = (Attention, LatentAttention, GatedDeltaNet, LinearAttention, Mamba)
 
 
 @contextmanager
@@ -147,7 +154,7 @@ class Model(nn.Module):
 
     def flops_between_tokens(self, context_length: int) -> float:
         """The part of flops_per_token that does not come from weights: attention's scores."""
-        mixing = [m for m in self.modules() if isinstance(m, Attention | GatedDeltaNet)]
+        mixing = [m for m in self.modules() if isinstance(m, MIXING)]
         return float(sum(m.flops_per_token(context_length) for m in mixing))
 
     def gradient_checkpointing_enable(self) -> None:

@@ -5,6 +5,7 @@
     gpt_flops(config, batch_size=8)["total"]                # of forward and backward
     flops_per_token(model, 1024)                            # of any language model
 
+These are GPT-2's; models/estimate.py has weights, cache and operations of any model.
 The tests compare these formulas with what a trace of the model counts. Letters: B batch, T time
 (tokens), C channels (emb_dim), H heads, L layers, V vocabulary.
 """
@@ -39,7 +40,9 @@ def gpt_parameters(config: GPTConfig) -> dict[str, int]:
 
     token_embedding V·C, position_embedding T·C, attention L·(4·C² + C, and 3·C with qkv_bias),
     feed_forward L·(8·C² + 5·C), norms L·4·C + 2·C, output V·C (0 where it is the embedding).
+    Raises: ValueError for a GPT with other parts than GPT-2's.
     """
+    _only_gpt2(config)
     V, T, C, L = config.vocab_size, config.context_length, config.emb_dim, config.n_layers
     parts = {
         "token_embedding": V * C,
@@ -50,6 +53,15 @@ def gpt_parameters(config: GPTConfig) -> dict[str, int]:
         "output": 0 if config.tie_weights else V * C,
     }
     return {**parts, "total": sum(parts.values())}
+
+
+def _only_gpt2(config: GPTConfig) -> None:
+    """Raises: ValueError for a GPT with other parts than GPT-2's, which these formulas are of."""
+    if config.is_switched:
+        raise ValueError(
+            "this formula is GPT-2's, and the config has another attention, feed forward or "
+            "positions: see models.estimate.estimate"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ def kept_by_block(
 
     loops: whether layer norm is a compiled loop
     """
+    _only_gpt2(config)
     N, C, H, size = batch * time, config.emb_dim, config.n_heads, bytes_per_number
     items = [
         _norm("layer_norm", 2, N, C, size, loops),
@@ -170,7 +183,9 @@ def gpt_flops(
     tokens: attention_projections L·8·C², feed_forward L·16·C², output 2·V·C each; and
     attention_scores L·4·C for each query and each key that it sees: T·(T + 1)/2 pairs per text if
     causal, else T². Backward is twice forward: one product for the gradient of each factor.
+    Raises: ValueError for a GPT with other parts than GPT-2's.
     """
+    _only_gpt2(config)
     T = config.context_length if context_length is None else context_length
     B, C, L = batch_size, config.emb_dim, config.n_layers
     pairs = B * (T * (T + 1) / 2 if causal else T * T)

@@ -15,20 +15,19 @@ from functools import partial
 from typing import Any
 
 from .. import nn
-from ..layers.attention import Attention
 from ..layers.block import Block
 from ..layers.cache import Cache
-from ..layers.feed_forward import FeedForward
 from ..tensor import Tensor
 from ..weights.families.gpt2 import module_names
+from . import switch
 from .base import LanguageModel
-from .config import ModelConfig, flag, fraction, integer
+from .config import flag, fraction, integer
 
 __all__ = ["PRESETS", "GPT", "GPTConfig", "TransformerBlock"]
 
 
 @dataclass(frozen=True)
-class GPTConfig(ModelConfig):
+class GPTConfig(switch.SwitchConfig):
     """The shape of a GPT; the defaults are GPT-2 small with its biases and tied weights.
 
     vocab_size      how many different tokens there are
@@ -40,6 +39,7 @@ class GPTConfig(ModelConfig):
     qkv_bias        whether queries, keys and values have a bias (GPT-2: yes, the book: no)
     tie_weights     whether the output layer shares the token embedding's weight (GPT-2: yes)
 
+    SwitchConfig's fields put other parts into the blocks: attention="gqa", positions="rotary".
     Raises: ValueError or TypeError, which names the wrong value.
     """
 
@@ -54,7 +54,7 @@ class GPTConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.emb_dim % self.n_heads:
+        if self.emb_dim % self.n_heads and self.head_dim is None:
             raise ValueError(
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
@@ -63,6 +63,8 @@ class GPTConfig(ModelConfig):
     def least_parameters(self) -> int:
         """The embeddings, and the matrices of the blocks."""
         C = self.emb_dim
+        if self.is_switched:
+            return self.vocab_size * C
         return (self.vocab_size + self.context_length) * C + 12 * self.n_layers * C * C
 
     def summary(self) -> str:
@@ -94,12 +96,14 @@ class TransformerBlock(Block):
     """Attention, then feed forward, each on normalised input and added to its input (pre-norm).
 
     x (B, T, C) -> (B, T, C). Dropout acts on the attention weights and on what is added.
+    i: which block it is; shared: what the blocks share
     """
 
-    def __init__(self, config: GPTConfig) -> None:
-        C, rate = config.emb_dim, config.drop_rate
-        att = Attention(C, config.n_heads, bias=config.qkv_bias, out_bias=True, dropout=rate)
-        super().__init__(att, FeedForward(C), partial(nn.LayerNorm, C), dropout=rate)
+    def __init__(
+        self, config: GPTConfig, i: int = 0, shared: switch.Shared = switch.Shared()
+    ) -> None:
+        att, ff = switch.attention(config, i, shared), switch.feed_forward(config)
+        super().__init__(att, ff, partial(nn.LayerNorm, config.emb_dim), dropout=config.drop_rate)
 
 
 class GPT(LanguageModel):
@@ -118,9 +122,11 @@ class GPT(LanguageModel):
         super().__init__(config)
         V, C = config.vocab_size, config.emb_dim
         self.tok_emb = nn.Embedding(V, C)
-        self.pos_emb = nn.Embedding(config.context_length, C)
+        self.pos_emb = switch.position_layer(config)
         self.drop_emb = nn.Dropout(config.drop_rate)
-        self.trf_blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        shared = switch.shared_positions(config)
+        blocks = (TransformerBlock(config, i, shared) for i in range(config.n_layers))
+        self.trf_blocks = nn.ModuleList(blocks)
         self.final_norm = nn.LayerNorm(C)
         self.out_head = nn.Linear(C, V, bias=False)
         if config.tie_weights:
@@ -130,12 +136,15 @@ class GPT(LanguageModel):
     def init_weights(self) -> None:
         """Draws all weights again, as GPT-2's were drawn."""
         small = 0.02 / math.sqrt(2 * self.config.n_layers)
+        others = switch.starts_itself(self)
         for name, parameter in self.named_parameters():
+            if id(parameter) in others:
+                continue
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif "norm" in name:
                 nn.init.ones_(parameter)
-            elif name.endswith(("att.out_proj.weight", "ff.layers.2.weight")):
+            elif name.endswith(("att.out_proj.weight", "ff.layers.2.weight", "experts.down")):
                 nn.init.normal_(parameter, 0.0, small)
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
@@ -144,18 +153,29 @@ class GPT(LanguageModel):
         self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """The blocks' output for the tokens idx (B, T): (B, T, C); see LanguageModel."""
-        positions, mask = self.places(idx, cache, mask, padding)
-        x = self.tok_emb(idx) + self.pos_emb(positions)  # (B, T, C) + (T or B, T, C) -> (B, T, C)
-        x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, mask=mask)
+        """The blocks' output for the tokens idx (B, T): (B, T, C); see LanguageModel.
+
+        Raises: ValueError for a mask too if some block has a memory in place of attention.
+        """
+        positions, seen = self.places(idx, cache, mask, padding)
+        x = switch.add_positions(self.tok_emb(idx), self.pos_emb, positions)
+        options: dict[str, Any] = {"mask": seen, "positions": positions}
+        if any(block.is_recurrent for block in self.trf_blocks):
+            options["real"] = switch.real_tokens(idx, cache, mask, padding)  # (B, T)
+        x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, **options)
         return self.final_norm(x)
+
+    def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+        """See LanguageModel.loss; experts in training add balance·load_balancing_loss."""
+        return switch.balanced(self, lambda: super(GPT, self).loss(idx, targets, ignore_index))
 
     def published_modules(self) -> dict[str, tuple[str, bool]]:
         """Our name of each module -> (transformers' name, whether its matrix is transposed).
 
-        LoRA adapters for the published GPT-2 are read and written under these names.
+        LoRA adapters for the published GPT-2 are read and written under these names; {} for a GPT
+        with other parts.
         """
-        return module_names(self.config.n_layers)
+        return {} if self.config.is_switched else module_names(self.config.n_layers)
 
     def new_cache(self) -> Cache:
         """An empty KV cache for `forward`, with room for context_length tokens."""

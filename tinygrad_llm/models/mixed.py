@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..functions.creation.ranges import arange
 from ..layers.rotary import Rotary
+from ..tensor import Tensor
 from .config import choices, integer, optional, positive
 from .decoder import DecoderConfig
 
@@ -16,9 +18,21 @@ __all__ = [
     "AlternatingConfig",
     "SlidingConfig",
     "check_one_type_for_each_block",
+    "real_tokens",
 ]
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
+
+def real_tokens(idx: Tensor, past: int, padding: Tensor | None) -> Tensor | None:
+    """bool (B, T), False where idx (B, T) is padding at the left; None without padding.
+
+    past: tokens in the cache; padding: how many stand at the left of each row, (B)
+    """
+    if padding is None:
+        return None
+    columns = arange(past, past + idx.shape[1], device=idx.device)
+    return columns >= padding.unsqueeze(1)  # (T), (B, 1) -> (B, T)
 
 
 def check_one_type_for_each_block(config: DecoderConfig, types: tuple[str, ...]) -> None:

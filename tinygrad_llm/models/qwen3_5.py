@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 from .. import nn
-from ..functions.creation.ranges import arange
 from ..layers.attention import Attention
 from ..layers.block import Block
 from ..layers.cache import Cache
@@ -24,7 +23,7 @@ from ..layers.rotary import Rotary
 from ..tensor import Tensor
 from .config import flag, integer, optional, positive
 from .decoder import Decoder
-from .mixed import LINEAR, AlternatingConfig
+from .mixed import LINEAR, AlternatingConfig, real_tokens
 
 __all__ = ["PRESETS", "Qwen35", "Qwen35Block", "Qwen35Config"]
 
@@ -85,9 +84,8 @@ class Qwen35Block(Block):
     def __init__(self, config: Qwen35Config, rotary: Rotary, i: int) -> None:
         c, C, rate = config, config.emb_dim, config.drop_rate
         norm = partial(OffsetRMSNorm, eps=c.norm_eps)
-        self.is_full = c.is_full(i)
         att: nn.Module
-        if self.is_full:
+        if c.is_full(i):
             att = Attention(
                 C, c.n_heads, n_kv_heads=c.n_kv_heads, head_dim=c.head_dim, bias=False,
                 qk_norm=norm, gate=True, rotary=rotary, dropout=rate,
@@ -99,12 +97,6 @@ class Qwen35Block(Block):
             )  # fmt: skip
         ff = GatedFeedForward(C, c.hidden_dim, activation="silu")
         super().__init__(att, ff, partial(norm, C), dropout=rate)
-
-    def forward(
-        self, x: Tensor, *, real: Tensor | None = None, mask: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        """As Block; real: bool (B, T), False for padding, which is the mask of a DeltaNet."""
-        return super().forward(x, mask=mask if self.is_full else real, **options)
 
 
 class Qwen35(Decoder):
@@ -133,10 +125,7 @@ class Qwen35(Decoder):
             raise ValueError("Qwen3.5 takes no mask: a DeltaNet sees all tokens before; padding")
         past = 0 if cache is None else len(cache)
         positions, seen = self.places(idx, cache, None, padding)
-        real = None
-        if padding is not None:  # (T), (B) -> (B, T)
-            columns = arange(past, past + idx.shape[1], device=idx.device)
-            real = columns >= padding.unsqueeze(1)
+        real = real_tokens(idx, past, padding)  # (B, T)
         x = self.through_blocks(
             self.trf_blocks, self.embed(idx), cache, mask=seen, real=real, positions=positions
         )

@@ -209,7 +209,10 @@ class Trainer:
                 self.refuse_old_run()
             self.metrics.truncate(self.step if self.checkpoint else -1)
             if plan and self.step < self.steps:
-                self.progress.note(str(self.plan()))
+                expected = self.plan()
+                self.progress.note(str(expected))
+                self.reporter.flops_per_unit = expected.flops / max(1, expected.tokens)
+                self.reporter.peak = self.measure().peak
             self.progress.start(self.step, self.steps)
             try:
                 self._loop(interruptions)

@@ -1,6 +1,7 @@
 """Numbers of a run as JSON lines: one line per step, readable during the run.
 
-{"step": 10, "tokens": 5120, "loss": 4.17, "lr": 0.0003, "grad_norm": 1.2, "seconds": 3.1}
+{"step": 10, "tokens": 5120, "loss": 4.17, "lr": 0.0003, "grad_norm": 1.2, "seconds": 3.1,
+ "mfu": 0.41}
 {"step": 10, "tokens": 5120, "val_loss": 4.21, "seconds": 3.6}
 """
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..layers import quantized
+from ..models.base import device_of
 from ..models.costs import flops_per_token
 from ..nn import Module
+from .analysis import peak_flops
 from .progress import duration
 from .snapshot import restored_afterwards
 from .step import Setup
@@ -24,12 +26,15 @@ class Measured:
     """A few real steps on this machine: seconds and tokens per step, peak bytes beyond weights.
 
     flops: a step's floating-point operations; None where they follow from the number of tokens.
+    peak: FLOP/s of large matrix products on this machine (peak_flops), None where the model is on a
+    GPU.
     """
 
     seconds: float
     tokens: int
     peak_bytes: int
     flops: float | None = None
+    peak: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class Plan:
                 f"{self.tokens_per_second:,.0f} {self.unit}/s",
             ]
         )
+
+
+def _peak(model: Module) -> float | None:
+    """FLOP/s of large matrix products here; None if the model is on a GPU, or on none."""
+    where = device_of(model)
+    return peak_flops(seconds=0.1) if where is not None and where.type == "cpu" else None
 
 
 def _metric(value: float) -> str:
@@ -120,6 +131,7 @@ def measure(
         round(statistics.fmean(tokens) * share),
         max(0, peak),
         None if flops is None else sum(costs) / len(tokens) * share,
+        _peak(setup.model),
     )
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "plot_losses", "plot_schedule", "save_figure"]
+    from ..models.config import ModelConfig
+
+__all__ = ["new_figure", "plot_losses", "plot_memory", "plot_schedule", "save_figure"]
 
 
 def new_figure(width: float = 8.0, height: float = 4.8) -> Figure:
@@ -47,7 +49,9 @@ def _smooth(values: Sequence[float], keep: float) -> list[float]:
     return out
 
 
-_OWN = {"step", "tokens", "loss", "lr", "grad_norm", "seconds", "val_loss", "bits_per_byte"}
+_OWN = {
+    "step", "tokens", "loss", "lr", "grad_norm", "seconds", "val_loss", "bits_per_byte", "mfu",
+}  # fmt: skip
 
 
 def plot_losses(
@@ -153,4 +157,33 @@ def plot_schedule(
         axes.legend(loc="best")
     if title:
         axes.set_title(visible(title), fontsize=10)
+    return save_figure(figure, path)
+
+
+def plot_memory(
+    configs: Mapping[str, ModelConfig], path: str | Path, batch: int = 1, dtype: str = "bfloat16",
+    context_length: int | None = None,
+) -> Path:  # fmt: skip
+    """Draws the bytes of each model's cache against the context to a PNG; returns its path.
+
+    configs: by name; context_length: the longest text, that of the first model if None. A dotted
+    line shows the weights.
+    """
+    from ..models.estimate import estimate
+
+    first = next(iter(configs.values()))
+    longest = first.context_length if context_length is None else context_length
+    lengths = sorted({max(1, longest >> n) for n in range(9)})
+    figure = new_figure()
+    axes = figure.subplots()
+    for name, config in configs.items():
+        made = [estimate(config, batch=batch, context_length=T, dtype=dtype) for T in lengths]
+        (line,) = axes.plot(lengths, [e.cache_bytes / 1e9 for e in made], "o-", label=name)
+        axes.axhline(made[0].weight_bytes / 1e9, color=line.get_color(), ls=":", lw=1)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel(f"tokens of a text, batch {batch}")
+    axes.set_ylabel(f"GB of cache in {dtype}; dotted: weights")
+    axes.grid(alpha=0.3)
+    axes.legend()
     return save_figure(figure, path)

@@ -63,6 +63,25 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     drop_rate: float = option(0.1, "Dropout.", SHARE_BELOW_1, "model")
     qkv_bias: bool = option(False, "A bias for queries, keys and values.", None, "model")
     tie_weights: bool = option(True, "The output layer is the embedding.", None, "model")
+    attention: str = option("mha", "mha, gqa, mqa, swa, mla, deltanet, ...", None, "model")
+    feed_forward: str = option("dense", "dense, or moe: a mixture of experts.", None, "model")
+    positions: str = option(
+        "learned", "learned, sinusoidal, rotary, alibi, t5 or none.", None, "model"
+    )
+    n_kv_heads: int | None = option(
+        None, "Heads of keys and values.", AT_LEAST_1, "model", about_default="by the attention"
+    )
+    window: int | None = option(
+        None, "Of swa: tokens that a token sees.", AT_LEAST_1, "model",
+        about_default="a quarter of the context",
+    )  # fmt: skip
+    latent_dim: int | None = option(
+        None, "Of mla: channels that are kept.", AT_LEAST_1, "model",
+        about_default="a quarter of the channels",
+    )  # fmt: skip
+    ratio: int = option(0, "So many such blocks, then a full one.", NOT_NEGATIVE, "model")
+    n_experts: int = option(8, "Of moe.", UP_TO_256, "model")
+    n_experts_per_token: int = option(2, "Of moe.", AT_LEAST_1, "model")
     gradient_checkpointing: bool = option(
         False, "Less memory, more time, the same numbers.", None, "model", may_change=True
     )
@@ -102,7 +121,8 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"takes an equal share of the channels; {best} heads are possible"
             )
         C, memory = self.emb_dim, machine_memory()
-        n = (self.vocab_size + self.context_length) * C + 12 * self.n_layers * C * C
+        squares = 12 if self.feed_forward == "dense" else 4 + 12 * self.n_experts
+        n = (self.vocab_size + self.context_length) * C + squares * self.n_layers * C * C
         if not self.device.startswith("cuda") and memory is not None and 16 * n > memory:
             raise OptionError(
                 f"`emb_dim` {C} and `n_layers` {self.n_layers} make a model whose weights, "
@@ -170,6 +190,12 @@ _ABOUT = {
 }
 
 
+GPT_ONLY = (
+    "qkv_bias", "attention", "feed_forward", "positions", "n_kv_heads", "window", "ratio",
+    "latent_dim", "n_experts", "n_experts_per_token",
+)  # fmt: skip
+
+
 def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
     """The config of the model that the options describe.
 
@@ -187,9 +213,10 @@ def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
         )
     names = ["context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "tie_weights"]
     if options.model == "gpt":
-        names.append("qkv_bias")
-    elif options.qkv_bias:
-        raise OptionError(f"`qkv_bias` is a choice of gpt only, `model` is {options.model}")
+        names += GPT_ONLY
+    for name in GPT_ONLY:
+        if options.model != "gpt" and getattr(options, name) != options.declared()[name].default:
+            raise OptionError(f"`{name}` is a choice of gpt only, `model` is {options.model}")
     sizes = {name: getattr(options, name) for name in names}
     with blame("`model`", ValueError):
         return families[options.model].presets["tiny"].resized(vocab_size=vocab_size, **sizes)

@@ -41,10 +41,12 @@ def duration(seconds: float) -> str:
 class Progress:
     """Shows nothing: the base of the other two, and what `progress=False` means.
 
-    unit: what the rate counts, "tokens" unless the trainer sets another.
+    unit: what the rate counts, "tokens" unless the trainer sets another; utilization: the share of
+    the machine's matrix products that the model's own operations are (MFU), None if not known.
     """
 
     unit = "tokens"
+    utilization: float | None = None
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -89,8 +91,11 @@ class PlainProgress(Progress):
         width = len(str(self._steps))
         self.note(
             f"step {step:{width}d}/{self._steps}  loss {loss:.4f}  lr {lr:.2e}  "
-            f"{rate:,.0f} {self.unit}/s  {duration(left)} left"
+            f"{rate:,.0f} {self.unit}/s  {self._mfu()}{duration(left)} left"
         )
+
+    def _mfu(self) -> str:
+        return "" if self.utilization is None else f"MFU {self.utilization:.0%}  "
 
     def sample(self, text: str) -> None:
         self.note("\n".join("    | " + line for line in text.splitlines()))
@@ -118,19 +123,26 @@ class RichProgress(Progress):
             BarColumn(bar_width=None),
             TextColumn("loss [bold]{task.fields[loss]}[/]"),
             TextColumn("lr {task.fields[lr]}"),
-            TextColumn("[cyan]{task.fields[rate]}[/] " + f"{self.unit}/s"),
+            TextColumn("[cyan]{task.fields[rate]}[/] " + f"{self.unit}/s" + "{task.fields[used]}"),
             TextColumn("{task.fields[left]} left"),
             console=self.console,
             refresh_per_second=4,
         )
-        fields: dict[str, Any] = {"loss": "...", "lr": "...", "rate": "...", "left": "..."}
+        fields: dict[str, Any] = {
+            "loss": "...",
+            "lr": "...",
+            "rate": "...",
+            "left": "...",
+            "used": "",
+        }
         self._task = self._live.add_task("training", total=steps, completed=step, **fields)
         self._live.start()
 
     def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
         if self._live is not None and self._task is not None:
             fields: dict[str, Any] = {"loss": f"{loss:.4f}", "lr": f"{lr:.1e}"}
-            fields |= {"rate": f"{rate:,.0f}", "left": duration(left)}
+            used = "" if self.utilization is None else f", MFU {self.utilization:.0%}"
+            fields |= {"rate": f"{rate:,.0f}", "used": used, "left": duration(left)}
             self._live.update(self._task, completed=step, **fields)
 
     def sample(self, text: str) -> None:

@@ -85,6 +85,8 @@ class Reporter:
     ) -> None:  # fmt: skip
         self.reports, self.options, self.setup = reports, options, setup
         self.storage, self.counters, self.validation = storage, counters, validation
+        self.flops_per_unit = 0.0  # operations of the model for one token, once there is a plan
+        self.peak: float | None = None  # FLOP/s of large matrix products, if measured
 
     @property
     def progress(self) -> Progress:
@@ -106,10 +108,13 @@ class Reporter:
         c = self.counters
         pace.update(c.tokens)
         c.seconds = pace.seconds
+        used = None if self.peak is None else self.flops_per_unit * pace.rate / self.peak
+        self.progress.utilization = used
         if norm is not None:
+            more = {} if used is None else {"mfu": round(used, 4)}
             self.storage.metrics.log(
                 step=c.step, tokens=c.tokens, loss=c.last_loss, lr=lr, grad_norm=norm,
-                seconds=round(c.seconds, 3),
+                seconds=round(c.seconds, 3), **more,
             )  # fmt: skip
         left = pace.left(c.step - first, (self.options.steps or 0) - c.step)
         self.progress.step(c.step, c.last_loss, lr, pace.rate, left)

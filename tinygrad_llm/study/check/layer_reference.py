@@ -20,14 +20,29 @@ from ...functions.creation.ranges import arange
 from ...functions.selection import where
 from ...functions.shape.join import cat, stack
 from ...tensor import Tensor, wrap
-from .slow_caches import SlowAttentionCache, SlowCache, SlowCrossCache, SlowDecoderCache
+from .slow_caches import (
+    SlowAttentionCache,
+    SlowCache,
+    SlowCrossCache,
+    SlowDecoderCache,
+    SlowStreamingCache,
+)
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
+from .slow_positions import (
+    SameOmega,
+    SlowAlibi,
+    SlowRelativeBias,
+    SlowRotary,
+    SlowSinusoidalPositions,
+    bias_twin,
+)
 from .slow_recurrent import (
     SlowGatedDeltaNet,
     SlowLinearAttention,
     SlowMamba,
     SlowRecurrentCache,
 )
+from .slow_variants import SlowIndexer, SlowLatentAttention, SlowLatentCache
 
 __all__ = ["LAYER_TWINS"]
 
@@ -36,79 +51,6 @@ def product(x: Tensor, linear: Any) -> Tensor:
     """x·Wᵀ + b: (..., in) -> (..., out)."""
     y = x @ linear.weight.T  # (..., in) -> (..., out)
     return y if linear.bias is None else y + linear.bias
-
-
-class SlowRotary:
-    """Each pair of channels times its rotation matrix: x (B, T, D) -> (B, T, D)."""
-
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
-
-    def omega(self, j: int) -> float:
-        """By how much pair j turns from one position to the next."""
-        scaling, omega = self.layer.scaling, self.layer.base ** (-2.0 * j / self.layer.dim)
-        kind, factor = scaling.get("rope_type", "default"), scaling.get("factor", 1.0)
-        return omega if kind == "default" else self.mixed(omega, self.kept(kind, j, omega), factor)
-
-    def mixed(self, omega: float, kept: float, factor: float) -> float:
-        """A share `kept` of ω as it is, the rest divided by factor."""
-        return kept * omega + (1.0 - kept) * omega / factor
-
-    def kept(self, kind: str, j: int, omega: float) -> float:
-        """The share of ω that the scaling leaves as it is: 0 slow pairs, 1 fast ones."""
-        scaling = self.layer.scaling
-        if kind == "linear":
-            return 0.0
-        turns = scaling["original_max_position_embeddings"] * omega / (2.0 * math.pi)
-        if kind == "llama3":
-            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-            return min(max((turns - low) / (high - low), 0.0), 1.0)
-        first, last = (
-            self.layer.dim * math.log(scaling["original_max_position_embeddings"]
-                                      / (times * 2.0 * math.pi)) / (2.0 * math.log(self.layer.base))
-            for times in (scaling.get("beta_fast", 32.0), scaling.get("beta_slow", 1.0))
-        )  # fmt: skip
-        first = max(math.floor(first), 0)
-        last = min(math.ceil(last), self.layer.dim - 1)
-        return 1.0 - min(max((j - first) / max(last - first, 0.001), 0.0), 1.0)
-
-    def pair(self, j: int) -> tuple[int, int]:
-        """The two channels of pair j."""
-        return (2 * j, 2 * j + 1) if self.layer.interleaved else (j, j + self.layer.dim // 2)
-
-    def matrix(self, cos: Any, sin: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-        """The rotation matrix, its two rows."""
-        return (cos, -sin), (sin, cos)
-
-    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
-        """x (B, T, D) turned by its positions, (T) or (B, T)."""
-        channels = [x[..., i] for i in range(x.shape[-1])]  # (B, T) each
-        for j in range(self.layer.dim // 2):
-            angle = positions.numpy().astype("float32") * np.float32(self.omega(j))  # (T) or (B, T)
-            factor = self.layer.attention_factor
-            wide = angle.astype("float64")
-            cos, sin = (
-                wrap((f(wide).astype("float32") * factor).astype(x.array.dtype))
-                for f in (np.cos, np.sin)
-            )  # as the layer: angles in float32
-            a, b = self.pair(j)
-            (aa, ab), (ba, bb) = self.matrix(cos, sin)
-            old_a, old_b = x[..., a], x[..., b]
-            channels[a], channels[b] = aa * old_a + ab * old_b, ba * old_a + bb * old_b
-        return stack(channels, -1)  # D times (B, T) -> (B, T, D)
-
-    def __call__(self, *xs: Tensor, positions: Tensor) -> list[Tensor]:
-        """As the layer: each x is (B, H, T, D)."""
-        return [
-            stack([self.turned(x[:, h], positions) for h in range(x.shape[1])], 1) for x in xs
-        ]  # H times (B, T, D) -> (B, H, T, D)
-
-
-class _SameOmega(SlowRotary):
-    """With the layer's own ω, which are rounded to float32: for comparisons to 1e-12."""
-
-    def omega(self, j: int) -> float:
-        return float(self.layer.frequencies[j])
 
 
 class SlowAttention:
@@ -164,7 +106,7 @@ class SlowAttention:
     def turned(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (B, T, D) turned by its positions, if the layer has a rotary."""
         rotary = self.layer.rotary
-        return x if rotary is None else _SameOmega(rotary).turned(x, positions)
+        return x if rotary is None else SameOmega(rotary).turned(x, positions)
 
     def scale(self) -> float:
         """The factor of the scores, 1/√D unless given."""
@@ -176,15 +118,33 @@ class SlowAttention:
         cap = self.layer.softcap
         return scores if cap is None else (scores / cap).tanh() * cap
 
+    def biased(self, scores: Tensor, h: int, i: int, keys: list[int]) -> Tensor:
+        """The scores (B, keys) of head h and query i plus the position bias, if there is one."""
+        if self.layer.position_bias is None:
+            return scores
+        twin = bias_twin(self.layer.position_bias)
+        own, others = (wrap(np.array(n)) for n in ([i], keys))
+        return scores + twin(own, others, scores.dtype)[h, 0]  # (H, 1, keys) -> (keys)
+
     def sees(self, i: int, j: int, with_mask: bool) -> bool:
         """Whether token i may look at token j, a mask aside."""
         L = self.layer
-        near = L.window is None or self.near(i, j, L.window)
+        near = L.window is None or self.near(i, j, L.window) or self.first(j)
         return near and (with_mask or not L.causal or j <= i)
 
     def near(self, i: int, j: int, window: int) -> bool:
-        """Whether j is one of the `window` tokens that end in i."""
-        return abs(i - j) < window
+        """Whether j is one of the `window` tokens i, i − d, i − 2d, … with the dilation d."""
+        d = self.layer.dilation
+        return abs(i - j) < window * d and (i - j) % d == 0
+
+    def first(self, j: int) -> bool:
+        """Whether j is one of the first tokens, which every query sees."""
+        return j < self.layer.keep_first
+
+    def with_sink(self, h: int, scores: Tensor) -> Tensor:
+        """The scores (B, seen) of head h and, if it has one, its sink: (B, seen + 1)."""
+        sinks = self.layer.sinks
+        return scores if sinks is None else cat([scores, scores[:, :1] * 0.0 + sinks[h]], 1)
 
     def weights(self, scores: Tensor) -> Tensor:
         """softmax of the scores of one query, (B, keys that it sees)."""
@@ -200,12 +160,12 @@ class SlowAttention:
         for i in range(T):
             seen = [j for j in range(S) if self.sees(i, j, mask is not None)]
             scores = (q[:, i : i + 1] * k[:, seen]).sum(-1) * self.scale()  # (B, seen)
-            scores = self.capped(scores)
+            scores = self.biased(self.capped(scores), h, i, seen)
             if mask is not None:
                 own = mask[:, i][:, seen]
                 is_bool = own.numpy().dtype == bool
                 scores = where(own, scores, -math.inf) if is_bool else scores + own
-            weights = self.weights(scores)
+            weights = self.weights(self.with_sink(h, scores))[:, : len(seen)]
             rows.append((weights.unsqueeze(-1) * v[:, seen]).sum(1))  # (B, seen, D) -> (B, D)
         return stack(rows, 1)  # T times (B, D) -> (B, T, D)
 
@@ -448,6 +408,7 @@ class SlowLinearWithLoRA(SlowLoRALayer):
 
 
 LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
+    "Alibi": SlowAlibi,
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
@@ -458,6 +419,9 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "FeedForward": SlowFeedForward,
     "GatedDeltaNet": SlowGatedDeltaNet,
     "GatedFeedForward": SlowGatedFeedForward,
+    "Indexer": SlowIndexer,
+    "LatentAttention": SlowLatentAttention,
+    "LatentCache": SlowLatentCache,
     "LinearAttention": SlowLinearAttention,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
@@ -467,7 +431,10 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "QuantizedEmbedding": SlowQuantizedEmbedding,
     "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,
+    "RelativeBias": SlowRelativeBias,
     "Rotary": SlowRotary,
+    "SinusoidalPositions": SlowSinusoidalPositions,
     "SoftCappedHead": SlowSoftCappedHead,
+    "StreamingCache": SlowStreamingCache,
     "head_loss": SlowHeadLoss,
 }

@@ -21,13 +21,18 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
+from ...layers.indexer import Indexer
+from ...layers.latent_attention import LatentAttention
+from ...layers.latent_cache import LatentCache
 from ...layers.linear_attention import LinearAttention
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
+from ...layers.streaming_cache import StreamingCache
 from ...tensor import Tensor, dtypes, wrap
 from .layer_reference import LAYER_TWINS
 
@@ -110,8 +115,13 @@ def _attention_calls() -> list[LayerCall]:
         {"gate": True, "bias": False, **rotary}, {"gate": True, "n_kv_heads": 4},
         {"qk_norm": partial(nn.RMSNorm, eps=1e-5), "qk_norm_flat": True, **rotary},
         {"rotary": Rotary(4, partial=0.5, interleaved=True), "window": 4, "softcap": 1.5},
+        {"position_bias": Alibi(4)}, {"position_bias": Alibi(4), "window": 3, "softcap": 0.7},
+        {"window": 2, "dilation": 2}, {"window": 2, "keep_first": 1},
+        {"sinks": True, "scale": 0.9}, {"sinks": True, "window": 2, **rotary},
     ]  # fmt: skip
     calls = [LayerCall("Attention", partial(_attention, **o), ((2, 5, 6),)) for o in kinds]
+    for more in ({}, {"causal": False}):
+        calls.append(LayerCall("Attention", partial(_with_table, more), ((2, 5, 6),)))
     positions = wrap(np.array([[0, 0, 1, 2, 3], [0, 1, 2, 3, 4]]))
     calls.append(
         LayerCall(
@@ -129,8 +139,41 @@ def _attention_calls() -> list[LayerCall]:
     return calls
 
 
+def _with_table(more: dict[str, Any]) -> Attention:
+    both = not more.get("causal", True)
+    bias = RelativeBias(4, n_buckets=6, max_distance=4, bidirectional=both)
+    return _attention(position_bias=bias, **more)
+
+
 def _with_memory(layer: Any, x: Tensor, memory: Tensor) -> Tensor:
     return layer(x, memory=memory)
+
+
+def _latent_calls() -> list[LayerCall]:
+    """Both forms, absorbed and expanded, of the same layers."""
+    turned = {"rotary": Rotary(4, interleaved=True)}
+    kinds: list[dict[str, Any]] = [
+        {"head_dim": 4}, {**turned, "q_rank": 4, "bias": True},
+        {**turned, "value_head_dim": 5, "scale": 0.7, "norm_eps": 0.1},
+    ]  # fmt: skip
+    calls = [
+        LayerCall("LatentAttention", partial(LatentAttention, 6, 2, kv_rank=5, absorb=absorb, **k),
+                  ((2, 5, 6),))
+        for k in kinds
+        for absorb in (False, True)
+    ]  # fmt: skip
+    calls += [
+        LayerCall("Indexer", partial(Indexer, 6, 3, 4, top_k=2, rotary=rotary), ((2, 5, 6),))
+        for rotary in (None, Rotary(4, partial=0.5))
+    ]
+    return [*calls, LayerCall("LatentCache", lambda: LatentCache(20), ((3, 2, 9, 4),),
+                              use=partial(_text, append=_latents))]  # fmt: skip
+
+
+def _latents(cache: Any, x: Tensor) -> Tensor:
+    """All tokens of both parts of a latent cache, as one row of numbers."""
+    parts = cache.append(x[:, 0], x[:, 1, :, :3])  # (B, H, T, D) -> (B, T, N) twice
+    return cat([*(p.flatten() for p in parts), _number(cache.length, x)])
 
 
 # ----------------------------------------------------------------------------------------- rotary
@@ -153,6 +196,31 @@ def _rotary_calls() -> list[LayerCall]:
     kinds += [{"interleaved": True}, {"partial": 0.5}, {"partial": 0.75, "interleaved": True}]
     return [LayerCall("Rotary", partial(Rotary, 8, **k), ((2, 3, 5, 8),), use=_turned)
             for k in kinds]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- positions
+def _times_positions(layer: Any, x: Tensor) -> Tensor:
+    return x * layer(wrap(np.array([0, 1, 2, 7, 300])), x.dtype)
+
+
+def _plus_bias(layer: Any, x: Tensor) -> Tensor:
+    """Scores x (H, T, S) of queries and keys at odd places, plus their bias."""
+    queries, keys = (wrap(np.array(n)) for n in ([0, 3, 9, 40], [0, 2, 3, 6, 9, 22, 70]))
+    return x + layer(queries, keys, x.dtype)
+
+
+def _position_calls() -> list[LayerCall]:
+    calls = [LayerCall("SinusoidalPositions", partial(SinusoidalPositions, C, base), ((5, C),),
+                       use=_times_positions) for C, base in ((6, 10000.0), (5, 50.0))]  # fmt: skip
+    calls += [LayerCall("Alibi", partial(Alibi, H), ((H, 4, 7),), use=_plus_bias)
+              for H in (4, 6, 1)]  # fmt: skip
+    kinds: list[dict[str, Any]] = [
+        {}, {"n_buckets": 8, "max_distance": 20},
+        {"n_buckets": 12, "max_distance": 32, "bidirectional": True},
+    ]  # fmt: skip
+    calls += [LayerCall("RelativeBias", partial(RelativeBias, 3, **k), ((3, 4, 7),), use=_plus_bias)
+              for k in kinds]  # fmt: skip
+    return calls
 
 
 # ------------------------------------------------------------------------------- blocks and others
@@ -365,6 +433,10 @@ def _cache_calls() -> list[LayerCall]:
         )
         for taps in (3, 1)
     ]  # fmt: skip
+    calls += [
+        LayerCall("StreamingCache", partial(StreamingCache, 20, window, first), x, use=_text)
+        for window, first in ((2, 1), (3, 2))
+    ]
     calls.append(LayerCall("CrossCache", CrossCache, x, use=_memory_kept))
     calls.append(
         LayerCall(
@@ -381,7 +453,8 @@ def _cache_calls() -> list[LayerCall]:
 def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
     every = [
-        *_attention_calls(), *_rotary_calls(), *_other_calls(), *_expert_calls(), *_cache_calls()
+        *_attention_calls(), *_latent_calls(), *_rotary_calls(), *_position_calls(),
+        *_other_calls(), *_expert_calls(), *_cache_calls(),
     ]  # fmt: skip
     return [call for call in every if name is None or call.layer == name]
 

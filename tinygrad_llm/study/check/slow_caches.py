@@ -13,7 +13,9 @@ import numpy as np
 from ...functions.shape.join import cat
 from ...tensor import Tensor
 
-__all__ = ["SlowAttentionCache", "SlowCache", "SlowCrossCache", "SlowDecoderCache"]
+__all__ = [
+    "SlowAttentionCache", "SlowCache", "SlowCrossCache", "SlowDecoderCache", "SlowStreamingCache",
+]  # fmt: skip
 
 Token = tuple[Tensor, Tensor]  # its key and its value, (B, H, 1, D) each
 
@@ -137,3 +139,23 @@ class SlowCache:
         """Row i of the batch becomes what row indices[i] was, in every layer."""
         for layer in self.layers:
             layer.reorder(indices)
+
+
+class SlowStreamingCache(SlowAttentionCache):
+    """The first tokens and those of the window, out of a list of all."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
+        self.keep_first: int = layer.keep_first
+
+    def first(self, begin: int) -> int:
+        """How many of the first tokens stand before a window that begins at `begin`."""
+        return min(self.keep_first, begin)
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Keys and values (B, H, S, D) of the first tokens and of the window; where it begins."""
+        keys, values, begin = super().append(keys, values)
+        kept = self.tokens[: self.first(begin)]
+        return (
+            cat([*(k for k, _ in kept), keys], 2), cat([*(v for _, v in kept), values], 2), begin
+        )  # fmt: skip

@@ -2,5 +2,6 @@
 
 from .attention_maps import AttentionMaps, draw_attention
 from .drawing import Drawing, draw
+from .position_maps import draw_positions
 
-__all__ = ["AttentionMaps", "Drawing", "draw", "draw_attention"]
+__all__ = ["AttentionMaps", "Drawing", "draw", "draw_attention", "draw_positions"]

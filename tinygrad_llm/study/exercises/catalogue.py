@@ -37,9 +37,10 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
     ("Norms and dropout", "layer_norm_layer rms_norm offset_rms_norm layer_norm dropout "
      "dropout_layer"),
     ("Attention", "causal_attention sliding_window soft_cap scaled_dot_product_attention "
-     "multi_head_attention grouped_query_attention cross_attention rotary_positions "
-     "rotary_scaling rope qk_norm kv_cache window_cache cache_rows linear_attention "
-     "delta_memory gated_delta_rule selective_memory selective_scan"),
+     "multi_head_attention grouped_query_attention cross_attention sinusoidal_positions "
+     "position_bias rotary_positions rotary_scaling rope qk_norm kv_cache window_cache "
+     "cache_rows latent_attention attention_sinks sparse_keys differential_attention "
+     "linear_attention delta_memory gated_delta_rule selective_memory selective_scan"),
     ("Models and training", "mixture_of_experts expert_capacity transformer_block norm_places "
      "tied_weights chunked_loss lora int8_layers gradient_clipping adamw_step"),
 )  # fmt: skip

@@ -22,7 +22,9 @@ from ..common.source import input_name
 from . import (  # noqa: F401, they enter their checks
     layer_checks,
     model_layer_checks,
+    position_checks,
     recurrent_layer_checks,
+    variant_checks,
 )
 from .catalogue import exercise
 from .evidence import Missing, Quiet, recorded, replayed, seen

@@ -259,6 +259,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "q of x, kv of memory: torch.chunk(self.kv(memory), 2, dim=-1) are keys and values.",
         "Without is_causal. In a later call take k and v from cache['memory'].",
     ),
+    "sinusoidal_positions": (
+        "torch.arange(0, dim, 2) is 2j: base ** (−2j / C), one for each pair.",
+        "torch.stack([sines, cosines], −1) is (T, C/2, 2); .reshape(T, C) puts them side by side.",
+    ),
+    "position_bias": (
+        "torch.arange(T).unsqueeze(1) − torch.arange(T) is i − j, (T, T); rates.view(−1, 1, 1).",
+        "Below exact = n_buckets / 2 the distance is the bucket. Above: log(distance/exact) / "
+        "log(max_distance/exact) is the share of the other buckets, rounded down.",
+    ),
     "rotary_positions": (
         "torch.arange(0, dim, 2) is 2j: base ** (−2j / D).",
         "positions.unsqueeze(1) * ω are the angles (T, D/2), which broadcast over B and H.",
@@ -283,6 +292,37 @@ HINTS: dict[str, tuple[str, ...]] = {
         "their k: weights[token, place] are its weights.",
         "y = y.index_add(0, token, rows) adds the rows at their tokens. An expert that nobody "
         "chose must not compute.",
+    ),
+    "latent_attention": (
+        "c = kv_norm(kv_down(x)) is all that keys and values need; kv_up(c) has 2·D numbers for "
+        "each head, its key first.",
+        "step: up = kv_up.weight.reshape(H, 2·D, R); up[:, :D] belongs to keys, up[:, D:] to "
+        "values. Queries times up[:, :D] have R channels, as the latents do.",
+        "moved @ latents.transpose(1, 2).unsqueeze(1) / D**0.5 are the scores; softmax of them "
+        "times latents.unsqueeze(1), then @ up[:, D:].transpose(1, 2).",
+    ),
+    "attention_sinks": (
+        "sinks.reshape(1, H, 1, 1).expand(B, H, T, 1) is the new column; softmax over all S + 1, "
+        "then [..., :-1].",
+        "i = torch.arange(n).unsqueeze(1), j = torch.arange(n): comparisons broadcast to (n, n); "
+        "& and | need brackets around each comparison.",
+        "kept: the window begins at max(0, n − window + 1); before it stand at most that many of "
+        "the first tokens.",
+    ),
+    "sparse_keys": (
+        "q @ k.unsqueeze(1).transpose(2, 3) is (B, H, T, S); w.transpose(1, 2).unsqueeze(−1) fits "
+        "it; sum(dim=1) is over heads.",
+        "torch.zeros(shape).scatter(−1, best, 1.0) > 0 marks the best; & causal takes away what "
+        "topk chose among −∞.",
+        "log_softmax of the hidden scores is −∞, and 0·(−∞) is NaN: fill these places with 0 "
+        "afterwards, and p's zeros with 1 before the log.",
+    ),
+    "differential_attention": (
+        "p has 2·H heads: p[:, 0::2] are the first of each pair, p[:, 1::2] the second.",
+        "Softmax of the causal scores, each on its own, then the difference; the weights may be "
+        "negative.",
+        "rms_norm over the 2·D channels of a head, without weight, then (1 − λ_init); then join "
+        "the heads.",
     ),
     "delta_memory": (
         "decay and beta are (B, H): .unsqueeze(−1).unsqueeze(−1) makes decay fit the memory.",

@@ -22,13 +22,18 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
+from ...layers.indexer import Indexer
+from ...layers.latent_attention import LatentAttention
+from ...layers.latent_cache import LatentCache
 from ...layers.linear_attention import LinearAttention
 from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
+from ...layers.streaming_cache import StreamingCache
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
 from ..common.op_examples import array_of, shape_of
@@ -184,6 +189,13 @@ layer(
 layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
 layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
 layer(Attention, lambda s: Attention(s["C"], s["H"]))
+layer(
+    LatentAttention,
+    lambda s: LatentAttention(
+        s["C"], s["H"], kv_rank=s["F"], head_dim=s["D"], rotary=Rotary(2 * s["R"]), absorb=False
+    ),
+)
+layer(Indexer, lambda s: Indexer(s["C"], s["H"], s["D"], top_k=2))
 layer(FeedForward, lambda s: FeedForward(s["C"]))
 layer(
     Block,
@@ -225,6 +237,33 @@ layer(
 )
 
 
+def _places(x: Tensor) -> Tensor:
+    return wrap(np.arange(x.shape[-2]))
+
+
+layer(
+    SinusoidalPositions,
+    lambda s: SinusoidalPositions(s["C"]),
+    call=lambda module, x: x + module(_places(x), x.dtype),
+    call_text="x + module(torch.arange(T), x.dtype)",
+)
+
+
+def _bias(kind: Any, sizes: Sizes) -> nn.Module:
+    made: nn.Module = kind(sizes["H"])
+    return made
+
+
+for bias_kind in (Alibi, RelativeBias):
+    layer(
+        bias_kind,
+        partial(_bias, bias_kind),
+        "BHTT",
+        call=lambda module, x: x + module(_places(x), _places(x), x.dtype),
+        call_text="x + module(torch.arange(T), torch.arange(T), x.dtype)",
+    )
+
+
 def _with_window(cache: Any, keys: Tensor, values: Tensor) -> Any:
     """All tokens except the last one, then the last one: what append returns for it."""
     cache.append(keys[:, :, :-1], values[:, :, :-1])
@@ -250,6 +289,24 @@ layer(
     call=lambda module, x, y: _with_window(module.held, x, y),
     call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
     "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    StreamingCache,
+    lambda s: Holding(
+        StreamingCache(s["T"], 1, 1),
+        f"StreamingCache(max_length={s['T']}, window=1, keep_first=1)",
+    ),
+    call=lambda module, x, y: _with_window(module.held, x, y),
+    call_text="cache.append(x[:, :, :-1], y[:, :, :-1])\n"
+    "cache.append(x[:, :, -1:], y[:, :, -1:])[:2]",
+    **cached,
+)
+layer(
+    LatentCache,
+    lambda s: Holding(LatentCache(s["T"]), f"LatentCache({s['T']})"),
+    call=lambda module, x, y: module.held.append(x[:, 0], y[:, 1]),
+    call_text="cache.append(x[:, 0], y[:, 1])",
     **cached,
 )
 layer(

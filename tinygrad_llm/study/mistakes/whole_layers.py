@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import experts, recurrent  # noqa: F401  their mistakes are entered too
+from . import experts, recurrent, variants  # noqa: F401  their mistakes are entered too
+from . import positions as _positions  # noqa: F401  and these
 from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
 __all__ = ["LAYER_MISTAKES", "LayerMistake", "wrong_layer"]
+
+
+def _near_without_dilation(self: Any, i: int, j: int, window: int) -> bool:
+    return abs(i - j) < window
+
+
+def _reach_without_dilation(self: Any, i: int, j: int, window: int) -> bool:
+    return abs(i - j) < window and (i - j) % self.layer.dilation == 0
+
+
+def _one_sink(self: Any, h: int, scores: Any) -> Any:
+    return twin_of(self).with_sink(0, scores)
 
 
 def _key_head_in_turn(self: Any, h: int) -> int:
@@ -58,7 +71,19 @@ wrong_layer(
     ("heads cut the wrong way", "A head is made of every n-th channel: it is D channels that lie "
      "side by side, view(B, T, H, D).", {"heads": _heads_by_channel}),
     ("window one too wide", "A query sees one key more than the window holds: its own key counts, "
-     "so i − j < window.", {"near": lambda self, i, j, window: abs(i - j) <= window}),
+     "so i − j < window.", {"near": lambda self, i, j, window:
+                               abs(i - j) <= window * self.layer.dilation
+                               and (i - j) % self.layer.dilation == 0}),
+    ("dilation forgotten", "The window is one run of keys: with a dilation d it is every d-th key.",
+     {"near": _near_without_dilation}),
+    ("window not stretched", "Every d-th key of the last `window` is seen: there are `window` of "
+     "them, so that they reach d times as far.", {"near": _reach_without_dilation}),
+    ("first keys forgotten", "The window alone is seen: the first keep_first keys of the text are "
+     "seen by every query too.", {"first": lambda self, j: False}),
+    ("sink forgotten", "The sink takes no part: its exp belongs to the sum under the softmax.",
+     {"with_sink": lambda self, h, scores: scores}),
+    ("one sink for all heads", "Every head uses the sink of head 0: each has its own.",
+     {"with_sink": _one_sink}),
     ("qk-norm after the rotation", "Queries and keys are turned first and normalised then: the "
      "norm has a weight for each channel, so the order matters, and the norm comes first.",
      {"placed": _norm_last}),
@@ -66,6 +91,8 @@ wrong_layer(
      {"normed": lambda self, x, norm: x}),
     ("not turned", "Queries and keys are not turned by their positions: without that a token does "
      "not know where it stands.", {"turned": lambda self, x, positions: x}),
+    ("position bias forgotten", "The position bias is not added to the scores.",
+     {"biased": lambda self, scores, h, i, keys: scores}),
     ("gate forgotten", "The gate is not applied: its sigmoid multiplies what goes into out_proj.",
      {"gated": lambda self, y, x: y}),
     ("queries before all gates", "The first H heads are taken for queries and the next H for "

@@ -26,7 +26,7 @@ from ..common.numbers import largest, norm, zeros
 from ..common.terminal import Text
 from ..common.watch import Call, Line, Place, Watch
 from ..memory.kept import Ledger
-from .flops import product_flops
+from .flops import conventional_flops, executed_flops, product_flops
 
 __all__ = ["Bad", "ModuleRecord", "OpRecord", "Trace", "trace"]
 
@@ -49,7 +49,10 @@ class OpRecord:
     new: int = field(default=0, init=False)  # of `saved`, bytes that no earlier op keeps
     zeros: float = field(default=0.0, init=False)  # share of the output's elements that are 0
     largest: float = field(default=0.0, init=False)  # largest |output|
-    flops: int = field(default=0, init=False)  # of matrix products, forward
+    flops: int = field(default=0, init=False)  # of matrix products, forward, of what is seen
+    convention: int = field(default=0, init=False)  # the same, masked pairs too
+    executed: int = field(default=0, init=False)  # what it did, forward and, if it ran, backward
+    executed_back: int = field(default=0, init=False)  # what its backward does
     backward: float | None = field(default=None, init=False)
     grad_in: float | None = field(default=None, init=False)  # norm of ∂L/∂outputs, which arrives
     grad_out: float | None = field(default=None, init=False)  # norm of ∂L/∂inputs, which leaves
@@ -137,6 +140,8 @@ class Trace(Watch):
     memory           (seconds, bytes held for backward) at each change; peak, its largest
     first_bad        the first op that made a NaN or an infinity (Bad), or None
     flops            floating-point operations of matrix products, forward
+    convention       as papers count them: with the masked half, and backward twice forward
+    executed         those that were done, forward and backward; see table("flops")
     seconds          how long the context lasted, with the time of the tracing itself
     """
 
@@ -188,7 +193,9 @@ class Trace(Watch):
         )
         record.new, record.zeros = new, _mean([zeros(a) for a in arrays])
         record.largest = max((largest(a) for a in arrays), default=0.0)
-        record.flops = product_flops(op.name, record.inputs, record.outputs, place.options)
+        shapes = op.name, record.inputs, record.outputs, place.options
+        record.flops, record.convention = product_flops(*shapes), conventional_flops(*shapes)
+        record.executed, record.executed_back = executed_flops(*shapes, op.needs)
         self.ops.append(record)
         self._record_of[op] = record
         call = place.call
@@ -228,6 +235,7 @@ class Trace(Watch):
             if a is not None and edge is not None and hasattr(a, "shape")
         ]
         record.backward = (record.backward or 0.0) + s
+        record.executed += record.executed_back
         record.grad_in = norm(*arriving)
         record.grad_out = norm(*leaving)
         record.grad_zeros = _mean([zeros(a) for a in leaving])
@@ -265,8 +273,18 @@ class Trace(Watch):
         """Floating-point operations of the matrix products of all ops, forward."""
         return sum(op.flops for op in self.ops)
 
+    @property
+    def convention(self) -> int:
+        """Operations by convention: three times forward for ops that take part in backward."""
+        return sum(op.convention * (3 if op.tracked else 1) for op in self.ops)
+
+    @property
+    def executed(self) -> int:
+        """Operations that were done, forward and backward."""
+        return sum(op.executed for op in self.ops)
+
     def table(self, by: str = "op", width: int | None = None) -> Text:
-        """A table of the ops (by="op") or of the modules (by="module"), as text."""
+        """A table of the ops (by="op"), the modules ("module") or their operations ("flops")."""
         from .text import table
 
         return table(self, by, width)

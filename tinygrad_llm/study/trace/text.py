@@ -21,6 +21,8 @@ MODULE_HEAD = (
     *("zeros", "largest"),
 )
 
+FLOPS_HEAD = ("op", "calls", "FLOPs by convention", "executed", "executed / convention")
+
 ROUTER_HEAD = ("router", "experts without a token", "busiest expert", "tokens per expert")
 
 
@@ -85,6 +87,24 @@ def module_rows(trace: Any) -> list[list[str]]:
     ]
 
 
+def flops_rows(trace: Any) -> list[list[str]]:
+    """One row per kind of op with matrix products, and their sum: the columns of FLOPS_HEAD."""
+    kinds: dict[str, list[int]] = {}
+    for op in trace.ops:
+        if op.convention:
+            for name in (op.name, "in all"):
+                counts = kinds.setdefault(name, [0, 0, 0])
+                counts[0] += 1
+                counts[1] += op.convention * (3 if op.tracked else 1)
+                counts[2] += op.executed
+    if "in all" in kinds:
+        kinds["in all"] = kinds.pop("in all")  # the last row
+    return [
+        [name, str(calls), f"{convention:,}", f"{executed:,}", f"{executed / convention:.2f}"]
+        for name, (calls, convention, executed) in kinds.items()
+    ]
+
+
 def router_rows(trace: Any) -> list[list[str]]:
     """One row per mixture of experts, with the columns of ROUTER_HEAD."""
     rows = []
@@ -112,14 +132,17 @@ def summary(trace: Any) -> str:
 def table(trace: Any, by: str = "op", width: int | None = None) -> Text:
     """The table of ops or modules with the totals, and the autopsy if a number was not finite.
 
-    Raises: ValueError if `by` is neither "op" nor "module".
+    by="flops": the operations of matrix products instead, by convention and as executed.
+    Raises: ValueError if `by` is none of the three.
     """
     from rich import box
     from rich.table import Table
 
-    if by not in ("op", "module"):
-        raise ValueError(f'table(by={by!r}): by is "op" or "module"')
-    head, rows = (OP_HEAD, op_rows(trace)) if by == "op" else (MODULE_HEAD, module_rows(trace))
+    tables = {"op": (OP_HEAD, op_rows), "module": (MODULE_HEAD, module_rows),
+              "flops": (FLOPS_HEAD, flops_rows)}  # fmt: skip
+    if by not in tables:
+        raise ValueError(f'table(by={by!r}): by is "op", "module" or "flops"')
+    head, rows = tables[by][0], tables[by][1](trace)
     width = width or terminal_width()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     words = {"module", "class", "op", "output"}
@@ -170,6 +193,7 @@ def as_dict(trace: Any) -> dict[str, Any]:
         "peak": trace.peak,
         "first_bad": trace.first_bad and str(trace.first_bad),
         "seconds": trace.seconds,
+        "flops": {"convention": trace.convention, "executed": trace.executed},
     }
 
 

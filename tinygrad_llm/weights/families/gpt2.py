@@ -31,6 +31,7 @@ __all__ = [
     "ARCHITECTURES",
     "MODEL_TYPES",
     "GPT2Weights",
+    "check_parts",
     "module_names",
     "read",
     "read_config",
@@ -42,6 +43,8 @@ __all__ = [
 
 MODEL_TYPES = ("gpt2",)  # in a config.json
 ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+# The fields that put other parts into a GPT, and GPT-2's own
+_PLAIN = {"attention": "mha", "feed_forward": "dense", "positions": "learned", "head_dim": None}
 _TOP = {  # Hugging Face's name: (ours, shape)
     "wte.weight": ("tok_emb.weight", "VC"),
     "wpe.weight": ("pos_emb.weight", "TC"),
@@ -86,11 +89,25 @@ def _weights(V: int, T: int, C: int, n_layers: int, prefix: str = "") -> dict[st
 
 
 def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
-    """Published name -> Weight of a GPT with these fields; lm_head.weight too if it is tied."""
+    """Published name -> Weight of a GPT with these fields; lm_head.weight too if it is tied.
+
+    Raises: see check_parts.
+    """
+    check_parts(fields)
     return _weights(
         fields["vocab_size"], fields["context_length"], fields["emb_dim"], fields["n_layers"],
         "transformer.",
     )  # fmt: skip
+
+
+def check_parts(fields: Mapping[str, Any]) -> None:
+    """Raises: ValueError for a GPT with other parts than GPT-2's, which its files cannot hold."""
+    for name, plain in _PLAIN.items():
+        if fields.get(name, plain) != plain:
+            raise ValueError(
+                f"a GPT with {name}={fields[name]!r} has no place in GPT-2's files: "
+                "save_checkpoint keeps it"
+            )
 
 
 def module_names(n_layers: int) -> dict[str, tuple[str, bool]]:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from ..backends.cuda import allowed_kernels
-from ..functions.creation.filled import zeros
-from ..functions.shape.join import cat
-from ..tensor import Tensor
-from . import functional as F
-from . import init
-from .linear import NonDynamicallyQuantizableLinear
-from .module import Module
-from .parameter import new_parameter
+from ...backends.cuda import allowed_kernels
+from ...functions.creation.filled import zeros
+from ...functions.shape.join import cat
+from ...tensor import Tensor
+from .. import functional as F
+from .. import init
+from ..linear import NonDynamicallyQuantizableLinear
+from ..module import Module
+from ..parameter import new_parameter
 
 __all__ = ["MultiheadAttention", "SDPBackend", "sdpa_kernel"]
 

@@ -1,0 +1,179 @@
+"""tinygrad-llm estimate: what a model costs, in closed form, without making it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .errors import BadValue, blame
+from .options import with_flags
+
+if TYPE_CHECKING:
+    from ..models.config import ModelConfig
+
+__all__ = ["register"]
+
+_HELP = """Memory and operations of a model in closed form: weights, cache, forward, training.
+
+NAME is a published size (gpt2, llama-3.2-1b, qwen3-30b-a3b) or a preset of pretrain (gpt2-124m);
+without it the model is a GPT, 124 million parameters unless the options say otherwise. FLOPs are by
+the usual convention: full T x T attention, backward twice forward.
+
+\b
+Examples:
+  tinygrad-llm estimate llama-3.2-1b --context-length 8192 --batch 4
+  tinygrad-llm estimate --attention gqa --n-kv-heads 8 --n-heads 32 --emb-dim 4096 --n-layers 32
+  tinygrad-llm estimate --attention swa --window 1024 --ratio 5:1 --context-length 32768
+  tinygrad-llm estimate --attention mha,gqa,swa,deltanet --plot memory.png
+"""
+
+
+# Fields of the config that can be given, with their types and help
+_FIELDS: dict[str, tuple[Any, str]] = {
+    "feed_forward": (str | None, "Of a GPT: dense or moe."),
+    "positions": (str | None, "Of a GPT: learned, rotary, alibi, ..."),
+    "context_length": (int | None, "Tokens of a text [the model's]."),
+    "vocab_size": (int | None, "Different tokens."),
+    "emb_dim": (int | None, "Channels."),
+    "n_layers": (int | None, "Blocks."),
+    "n_heads": (int | None, "Query heads."),
+    "n_kv_heads": (int | None, "Heads of keys and values."),
+    "head_dim": (int | None, "Channels of a head."),
+    "latent_dim": (int | None, "Of mla: channels that are kept."),
+    "rope_dim": (int | None, "Of mla: channels that turn."),
+    "window": (int | None, "Of swa: keys that a token sees."),
+    "ratio": (str | None, "K:1: K such blocks, then one that sees all."),
+    "state_dim": (int | None, "Of mamba: numbers that a channel keeps."),
+    "n_experts": (int | None, "Of moe."),
+    "n_experts_per_token": (int | None, "Of moe."),
+    "expert_dim": (int | None, "Of moe: channels within an expert."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    flags = {name: (hint, typer.Option(None, help=help)) for name, (hint, help) in _FIELDS.items()}
+    app.command(name="estimate", help=_HELP)(with_flags(estimate, flags))
+
+
+def estimate(
+    name: str | None = typer.Argument(None, help="A published size, or a preset of pretrain."),
+    attention: str = typer.Option("mha", help="Of a GPT: mha, gqa, mqa, swa, ...; with commas."),
+    batch: int = typer.Option(1, help="Texts."),
+    dtype: str = typer.Option("bfloat16", help="Of weights and cache."),
+    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
+    plot: str | None = typer.Option(None, help="Draw memory against context into this PNG file."),
+    **fields: Any,
+) -> None:
+    """Print what models cost, and draw it with --plot.
+
+    fields: those of _FIELDS, None if not given
+    Raises: BadValue for a name, a size or a choice that cannot be.
+    """
+    from ..models import estimate as costs
+
+    context_length = fields["context_length"]
+    fields["ratio"] = _ratio(fields["ratio"])
+    given = {name: value for name, value in fields.items() if value is not None}
+    configs = _configs(name, [kind.strip() for kind in attention.split(",")], given)
+    with blame("estimate", ValueError):
+        made = {
+            kind: costs.estimate(config, batch=batch, context_length=context_length, dtype=dtype)
+            for kind, config in configs.items()
+        }
+    if as_json:
+        _say(json.dumps({k: e.as_dict() for k, e in made.items()}, ensure_ascii=False, indent=1))
+    else:
+        _say("\n\n".join(map(str, made.values())))
+        if len(made) > 1:
+            _say("\n" + costs.comparison(made))
+    if plot is not None:
+        from ..training.plots import plot_memory
+
+        with blame("`plot`", ValueError):
+            plot_memory(configs, plot, batch, dtype, context_length)
+        if not as_json:
+            _say(f"wrote {plot}")
+
+
+def _configs(name: str | None, kinds: list[str], given: dict[str, Any]) -> dict[str, ModelConfig]:
+    """The configs to estimate, by the name that the table has for them.
+
+    Raises: BadValue for a name, a field or a value that cannot be.
+    """
+    from ..models.estimate import find_config
+    from ..models.gpt import GPTConfig
+
+    if name is not None:
+        config = _of_name(name, find_config)
+        if len(kinds) > 1:
+            raise BadValue(f"{name} has one attention: name several without a NAME")
+        if kinds != ["mha"]:
+            given = {**given, "attention": kinds[0]}
+        unknown = given.keys() - {f.name for f in dataclasses.fields(config)}
+        if unknown:
+            what = ", ".join(sorted(unknown))
+            raise BadValue(f"{name} ({type(config).__name__}) does not have {what}")
+        with blame(name, ValueError, TypeError):
+            return {name: dataclasses.replace(config, **given)}
+    configs: dict[str, ModelConfig] = {}
+    if "head_dim" in given and "emb_dim" not in given:  # the usual width
+        given["emb_dim"] = given["head_dim"] * given.get("n_heads", GPTConfig.n_heads)
+    for kind in kinds:
+        chosen = {"feed_forward": "moe"} if kind == "moe" else {"attention": kind}
+        own = {**given, **chosen}
+        if len(kinds) > 1:  # each takes what it uses
+            own = {k: v for k, v in own.items() if k in _used_by(own)}
+        with blame(f"estimate --attention {kind}", ValueError, TypeError):
+            configs[kind] = GPTConfig(**own)
+    return configs
+
+
+def _of_name(name: str, find_config: Any) -> ModelConfig:
+    """Raises: BadValue if nothing has the name."""
+    from ..training.presets import PRESETS, PretrainOptions, model_config
+
+    presets = {
+        preset: dataclasses.replace(PretrainOptions(), **values)
+        for preset, values in PRESETS.items()
+    }
+    sizes = {
+        preset: model_config(o, 50257 if o.tokenizer == "gpt2" else o.vocab_size)
+        for preset, o in presets.items()
+    }
+    try:
+        config: ModelConfig = find_config(name, sizes)
+    except ValueError as error:
+        raise BadValue(str(error)) from error
+    return config
+
+
+def _used_by(fields: dict[str, Any]) -> set[str]:
+    """The fields that a GPT with these choices uses."""
+    from ..models.switch import fields_used
+
+    try:
+        return fields_used(fields.get("attention", "mha"), fields.get("feed_forward", "dense"))
+    except KeyError:
+        return set(fields)  # the config says what is wrong
+
+
+def _ratio(text: str | None) -> int | None:
+    """K of "K:1".
+
+    Raises: BadValue if it is not written so.
+    """
+    if text is None:
+        return None
+    blocks, _, full = text.partition(":")
+    if not (blocks.isascii() and blocks.isdigit()) or full not in ("", "1"):
+        raise BadValue(f"--ratio is K:1, such as 5:1, got {text}")
+    return int(blocks)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
