@@ -17,6 +17,7 @@ COMMANDS = {
     "ops": ("ops", "each fused op, forward and backward, against PyTorch eager"),
     "attention": ("attention", "nine ways to write multi-head attention, and what each keeps"),
     "generate": ("generate", "tokens/s with the KV cache against PyTorch eager"),
+    "decode": ("decode", "SmolLM2 and Gemma 3 token by token, beside llama.cpp; drafts"),
     "profile": ("profile", "where a training step goes, op by op"),
     "attention-variants": ("attention_variants", "small GPTs with each attention, side by side"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),

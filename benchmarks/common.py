@@ -53,7 +53,7 @@ def two_sides(
     parser.add_argument("--against", choices=against, default="torch")
     parser.add_argument("--rounds", type=int, default=rounds, help="fresh processes of each side")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
 
 
 def sides_of(options: argparse.Namespace, sides: Sequence[str] = SIDES) -> list[str]:

@@ -45,7 +45,7 @@ def ours(config: Config) -> Callable[[Any, int], Iterator[Any]]:
 
     from .our_gpt import model_of
 
-    model = model_of(config)
+    model = model_of(config).eval()
     for name, p in model.named_parameters():
         for here, there in PLACES.items():
             name = name.replace(here, there)
@@ -60,7 +60,7 @@ def pytorch(config: Config) -> Callable[[Any, int], Iterator[Any]]:
     from .torch_cache import generate_steps
     from .torch_gpt import GPT
 
-    model = GPT(*config[:5])
+    model = GPT(*config[:5]).eval()
     for name, p in model.named_parameters():
         p.data.copy_(torch.from_numpy(weight(name, tuple(p.shape))))
     return lambda prompt, new: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -24,12 +25,22 @@ def clean_environment(threads: int | None = None) -> dict[str, str]:
     return env
 
 
+def hold_to(threads: int) -> None:
+    """Hold this process to so many cores: the variables of the environment reach libraries alone.
+
+    This package counts the cores that a process may use.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
 def run_child(module: str, *args: Any, threads: int | None = None, timeout: float = 3600) -> Any:
     """Run `python -m module args` in a fresh process; return its last line of output, from JSON."""
     command = [sys.executable, "-m", module, *map(str, args)]
+    hold = functools.partial(hold_to, threads) if threads and sys.platform == "linux" else None
     done = subprocess.run(
-        command, env=clean_environment(threads), capture_output=True, text=True, timeout=timeout
-    )
+        command, env=clean_environment(threads), capture_output=True, text=True, timeout=timeout,
+        preexec_fn=hold,
+    )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -2,17 +2,21 @@
 
     python -m benchmarks ops --against torch
     python -m benchmarks ops --without-loops     # and beside it the ops without compiled loops
+    python -m benchmarks ops --only silu rotary  # rows whose names contain one of these
 
-The processes of the sides alternate; a time is the median of all runs. An optimizer's step,
+    python -m benchmarks ops --one-process       # run by run in one process, on a busy machine
+
+The processes of the sides alternate; a time is the median of all runs. A row is repeated for
+--seconds, and five times at least, of which the first two do not count. An optimizer's step,
 clipping and random numbers have no backward: theirs stands under forward.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import common, machine
@@ -20,6 +24,7 @@ from . import common, machine
 B, T, C, H, V = 8, 256, 384, 6, 65  # the `char` model of the train-step benchmark
 BIG_V, BIG_C = 50257, 256
 SIDES = ("ours", "numpy", "torch")
+LEAST, WARM_UP = 5, 2  # runs of a row in a process, of which so many do not count
 PARAMETERS = [(BIG_V, BIG_C), (3 * C, C), (4 * C, C), (C, 4 * C), (C,)]  # for an optimizer
 
 
@@ -40,6 +45,8 @@ def cases(torch: Any) -> dict[str, tuple[Callable[..., Any], list[tuple[int, ...
         "tanh": (torch.tanh, [(B, T, 4 * C)]),
         "silu(x) * y": (lambda x, y: F.silu(x) * y, [(B, T, 4 * C)] * 2),
         "swiglu of halves": (_swiglu(torch), [(B, T, 8 * C)]),
+        "gated_activation": (_gate(torch, "silu"), [(B, T, 8 * C)]),
+        "gated gelu tanh": (_gate(torch, "gelu_tanh"), [(B, T, 8 * C)]),
         "x + y": (lambda x, y: x + y, [(B, T, C)] * 2),
         "rotary": (_rotary(torch), [(B, H, T, C // H)]),
         "softmax": (lambda x: torch.softmax(x, -1), [(B, H, T, T)]),
@@ -84,8 +91,23 @@ def without_backward(torch: Any, rng: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
+def _gate(torch: Any, activation: str) -> Callable[..., Any]:
+    """A gate as layers.GatedFeedForward has it, one op; PyTorch composes it."""
+    F = torch.nn.functional
+    if torch.__name__ != "torch":
+        return lambda x: F.gated_activation(x, activation)
+    if activation == "silu":
+        return _swiglu(torch)
+
+    def gate(x: Any) -> Any:
+        a, b = x.chunk(2, dim=-1)  # (B, T, 8C) -> (B, T, 4C) twice
+        return F.gelu(a, approximate="tanh") * b
+
+    return gate
+
+
 def _swiglu(torch: Any) -> Callable[..., Any]:
-    """The gate as layers.GatedFeedForward has it: both factors are halves of one product."""
+    """The gate as a program writes it: both factors are halves of one product."""
 
     def swiglu(x: Any) -> Any:
         gate, up = x.chunk(2, dim=-1)  # (B, T, 8C) -> (B, T, 4C) twice
@@ -137,44 +159,82 @@ def _head(torch: Any, targets: Any) -> Callable[..., Any]:
     return lambda x, w: F.linear_cross_entropy(x, w, targets)
 
 
-def measure(side: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Times of every case in this process: forward and backward apart, in seconds."""
-    import numpy as np
+def chosen(names: Iterable[str], only: list[str]) -> list[str]:
+    """The names that contain one of the texts in `only`; all of them if it is empty."""
+    return [name for name in names if not only or any(text in name for text in only)]
 
+
+def library(side: str) -> Any:
+    """PyTorch, or this package under its name, with compiled loops or without."""
     if side == "torch":
         import torch
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
 
         torch.backends.loops.enabled = side == "ours"  # type: ignore[attr-defined]
-    rng = np.random.default_rng(0)
-    times: dict[str, dict[str, Any]] = {}
-    for name, (function, shapes) in cases(torch).items():
+    return torch
+
+
+def runs_of(side: str, only: list[str]) -> dict[str, Callable[[], tuple[float, ...]]]:
+    """For each chosen row a function that runs it once: seconds forward and, if it has it, back."""
+    import numpy as np
+
+    torch, rng = library(side), np.random.default_rng(0)
+    runs: dict[str, Callable[[], tuple[float, ...]]] = {}
+    every = cases(torch)
+    for name in chosen(every, only):
+        function, shapes = every[name]
         arrays = [rng.standard_normal(s, dtype=np.float32) for s in shapes]
         tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
-        upstream = torch.from_numpy(
-            np.asarray(rng.standard_normal(tuple(function(*tensors).shape)), np.float32)
-        )
-        forward, backward = [], []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(forward) < 5:
-            for t in tensors:
-                t.grad = None
-            start = time.perf_counter()
-            y = function(*tensors)
-            middle = time.perf_counter()
-            y.backward(upstream)
-            backward.append(time.perf_counter() - middle)
-            forward.append(middle - start)
-        times[name] = {"forward": forward[2:], "backward": backward[2:]}
-    for name, call in without_backward(torch, rng).items():
-        taken = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(taken) < 5:
-            start = time.perf_counter()
-            call()
-            taken.append(time.perf_counter() - start)
-        times[name] = {"forward": taken[2:], "backward": [0.0]}
+        runs[name] = functools.partial(both_ways, torch, function, tensors, [])
+    calls = without_backward(torch, rng)
+    for name in chosen(calls, only):
+        runs[name] = functools.partial(one_way, calls[name])
+    return runs
+
+
+def both_ways(torch: Any, function: Any, tensors: list[Any], kept: list[Any]) -> tuple[float, ...]:
+    """Seconds of function(*tensors) and of its backward; kept: the upstream gradient, made once."""
+    import numpy as np
+
+    for t in tensors:
+        t.grad = None
+    start = time.perf_counter()
+    y = function(*tensors)
+    middle = time.perf_counter()
+    if not kept:
+        numbers = np.random.default_rng(1).standard_normal(tuple(y.shape))
+        kept.append(torch.from_numpy(np.asarray(numbers, np.float32)))
+    again = time.perf_counter()
+    y.backward(kept[0])
+    return middle - start, time.perf_counter() - again
+
+
+def one_way(call: Callable[[], Any]) -> tuple[float, ...]:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start,)
+
+
+def measure(sides: list[str], seconds: float, only: list[str]) -> dict[str, dict[str, Any]]:
+    """For each side the times of each row in this process: forward and backward, in seconds.
+
+    Sides in one process alternate from run to run.
+    """
+    runs = {side: runs_of(side, only) for side in sides}
+    times: dict[str, dict[str, Any]] = {side: {} for side in sides}
+    for name in list(runs[sides[0]]):
+        results: dict[str, list[tuple[float, ...]]] = {side: [] for side in sides}
+        end = time.perf_counter() + seconds * len(sides)
+        while len(results[sides[0]]) < LEAST or time.perf_counter() < end:
+            for side in sides:
+                library(side)
+                results[side].append(runs[side][name]())
+        for side in sides:
+            forward, *backward = zip(*results[side][WARM_UP:], strict=True)
+            times[side][name] = {"forward": forward, "backward": (backward or [(0.0,)])[0]}
+            runs[side].pop(name)  # its arrays
     return times
 
 
@@ -183,23 +243,35 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--seconds", type=float, default=0.5, help="for each op in each round")
     parser.add_argument("--without-loops", action="store_true",
                         help="measure ours without compiled loops too")  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT",
+                        help="only the rows whose names contain one of these texts")  # fmt: skip
+    parser.add_argument("--one-process", action="store_true",
+                        help="alternate run by run in one process, for a busy machine; a time is "
+                        "then the lower quartile")  # fmt: skip
     common.two_sides(parser, sides=SIDES)
     options = parser.parse_args(argv)
     if options.side:
-        print(json.dumps(measure(options.side, options.seconds)))
+        print(json.dumps(measure(options.side.split("+"), options.seconds, options.only)))
         return None
     here = machine.run_child("benchmarks.machine", threads=options.threads)
     print(here["text"], f"\nsgemm 2048: {here['sgemm']:.0f} GFLOP/s\n")
     sides = [side for side in common.sides_of(options, SIDES)
              if side != "numpy" or options.without_loops]  # fmt: skip
-    rounds = common.run_sides(
-        "ops", sides, options.rounds, "--seconds", options.seconds, threads=options.threads
-    )
-    return {"machine": here, **table(rounds, sides)}
+    args = "--seconds", options.seconds, *(["--only", *options.only] if options.only else [])
+    groups = ["+".join(sides)] if options.one_process else sides
+    done = common.run_sides("ops", groups, options.rounds, *args, threads=options.threads)
+    rounds = {side: [r[side] for group in groups if side in group.split("+") for r in done[group]]
+              for side in sides}  # fmt: skip
+    if not rounds["ours"][0]:
+        raise SystemExit(f"no row has a name that contains {' or '.join(options.only)}")
+    return {"machine": here, **table(rounds, sides, 4 if options.one_process else 2)}
 
 
-def table(rounds: dict[str, list], sides: list[str]) -> dict[str, dict[str, float]]:
-    """Print a line for each op and return its numbers: milliseconds, and PyTorch's over ours."""
+def table(rounds: dict[str, list], sides: list[str], part: int) -> dict[str, dict[str, float]]:
+    """Print a line for each op and return its numbers: milliseconds, and PyTorch's over ours.
+
+    part: 2 for the median of the times, 4 for their lower quartile.
+    """
     heads = {"ours": "ours", "numpy": "no loops", "torch": "torch"}
     ratios = ["ours", *(["numpy"] if "numpy" in sides else [])] if "torch" in sides else []
     print(f"{'ms, fwd and bwd':22}" + "".join(f"{heads[s]:>9}{'':9}" for s in sides)
@@ -210,7 +282,7 @@ def table(rounds: dict[str, list], sides: list[str]) -> dict[str, dict[str, floa
         for side in sides:
             for which in ("forward", "backward"):
                 times = [t for r in rounds[side] for t in r[name][which]]
-                row[f"{side} {which}"] = statistics.median(times) * 1e3
+                row[f"{side} {which}"] = sorted(times)[len(times) // part] * 1e3
         line = f"{name:22}" + "".join(f"{v:9.3f}" for v in row.values())
         for side in ratios:
             ratio = (row["torch forward"] + row["torch backward"]) / (

@@ -571,6 +571,14 @@ row(ops.LeakyRelu, away(0.0, negative_slope=(0.01, 0.3, 0.0)), twin=True)
 row(ops.Elu, away(0.0, alpha=(1.0, 0.5, 2.0)), twin=True)
 row(ops.Gelu, one(approximate=("none", "tanh")), twin=True)
 row(ops.Silu, one(), twin=True)
+
+
+def _gated(d: Draw) -> Call:
+    x = d.real((*d.shape(0, 2), 2 * d.size(0, 4)))
+    return [x], {"activation": d.one_of("silu", "gelu", "gelu_tanh")}
+
+
+row(ops.GatedActivation, _gated, twin=True)
 row(ops.Softplus, away(2.5, beta=(1.0, 2.0), threshold=(20.0, 5.0)), twin=True)
 row(ops.Logsigmoid, one(), twin=True)
 

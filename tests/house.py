@@ -53,7 +53,8 @@ finetune
 study.common
 study.mistakes  study.memory  study.doctor
 study.check
-study.trace  study.draw  study.explain  study.exercises
+study.trace  study.draw
+study.explain  study.exercises
 study
 cli
 __main__

@@ -277,6 +277,7 @@ BAD = [
     (["generate", "--samples", "-2"], "--samples must be between 1 and 10,000, got -2"),
     (["generate", "--samples", "2147483648"], "--samples must be between 1 and 10,000"),
     (["study", "exp", "--width", "1" + "0" * 400], "--width must be between 1 and 10,000"),
+    (["generate", "--dtype", "float8"], "--dtype must be one of float32, bfloat16, float16, got f"),
     (["generate", "--draft-tokens", "0"], "--draft-tokens must be at least 1"),
     (["generate", "--draft-tokens", "3"], "--draft-tokens needs --draft lookup"),
     (["generate", "--prefill-chunk", "0"], "--prefill-chunk must be at least 1"),
@@ -513,6 +514,20 @@ def test_generate_takes_the_latest_run_and_repeats_a_seed(cli, trained, monkeypa
     assert greedy[0] == greedy[1]
     _, out, _ = cli("generate", "--samples", 3, "--tokens", 30, "--top-k", 5, "--top-p", 0.9)
     assert len(re.findall(r"^--- sample \d \(--seed \d+\)$", out, re.M)) == 3
+
+
+def test_generate_with_weights_of_fewer_bits(cli, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    greedy = ("generate", "runs/a", "--prompt", "Line 7: ", "--tokens", 4, "--temperature", 0)
+    code, plain, _ = cli(*greedy)
+    assert code == 0
+    for options in (("--dtype", "bfloat16"), ("--quantize", "int8"), ("--quantize", "q4_1")):
+        code, out, err = cli(*greedy, *options)
+        assert code == 0 and out.startswith("Line 7: ") and len(out) >= 12, (options, err)
+    assert cli(*greedy, "--dtype", "float32")[1] == plain
+    for kind, words in (("int7", "--quantize: .*int8"), ("gguf", "--quantize: .*int8")):
+        code, _, err = cli(*greedy, "--quantize", kind)
+        assert code == 2 and re.search(words, err), err
 
 
 def test_generate_has_a_flag_for_each_option_of_sampling(cli):

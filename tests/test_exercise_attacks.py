@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import tinygrad_llm as torch
 from tinygrad_llm import random
 from tinygrad_llm.study.exercises import check_file, exercise, exercises
+from tinygrad_llm.study.exercises.child import _LETTERS, OUTPUT_LIMIT
 from tinygrad_llm.study.exercises.evidence import Missing, plain, recorded, replayed, seen
 from tinygrad_llm.study.exercises.grading import Row, graded, verdict
 
@@ -225,3 +228,46 @@ def test_what_is_plain():
             seen(3)
     with pytest.raises(Missing, match="left over"), replayed([7]):
         pass
+
+
+LEAVING = {  # a file that leaves something behind, or hides: what the report says of it
+    "a process in its own session": (
+        "import subprocess\nsubprocess.Popen(['sleep', '9'], start_new_session=True)\n", None,
+    ),
+    "a grandchild": (
+        "import os, time\nif os.fork() == 0:\n  os.setsid()\n  time.sleep(9)\n"
+        "  os._exit(0)\n", None,
+    ),
+    "signals ignored": (
+        "import signal\nfor s in (1, 2, 15):\n  signal.signal(s, signal.SIG_IGN)\n"
+        "while True: pass\n",
+        "did not end within",
+    ),
+    "files closed": (
+        "import os\nfor n in range(3, 20):\n  try: os.close(n)\n  except OSError: pass\n",
+        "defines no class",
+    ),
+    "a long message": ("raise ValueError('x' * 10**7)\n", "raised ValueError"),
+    "an end without words": ("import os\nos._exit(0)\n", "ended the process itself"),
+    "bytes of no text": (
+        "import sys\nsys.stdout.buffer.write(b'\\xff\\x00' * 999)\n", "defines no class",
+    ),
+    "a deep list": (
+        "x = []\nfor i in range(10**5): x = [x]\nprint(repr(x))\n", "calls itself endlessly",
+    ),
+    "another folder": ("import os\nos.chdir('/')\n", "defines no class"),
+    "a question": ("input()\n", "EOFError"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.parametrize("name", LEAVING)
+def test_files_that_hide_or_leave_something_behind(tmp_path, name):
+    code, message = LEAVING[name]
+    (tmp_path / "exp.py").write_text(code)
+    began = time.monotonic()
+    report = check_file("exp", tmp_path / "exp.py", 3.0)
+    assert time.monotonic() - began < 8.0 and not report.passed
+    assert message is None or message in report.rows[0].text
+    assert len(report.rows[0].text) <= _LETTERS and len(report.printed) <= OUTPUT_LIMIT

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import tinygrad_llm as torch
 from tinygrad_llm import text
 from tinygrad_llm.cli import app
+from tinygrad_llm.layers import lora, quantized
 from tinygrad_llm.models import registry
 from tinygrad_llm.models.exporting import compare, save_gguf
 from tinygrad_llm.models.pretrained import from_pretrained, save_pretrained
@@ -89,6 +90,89 @@ def test_bpe_files_of_transformers(tmp_path):
     theirs = tokenizers.Tokenizer.from_str(json.dumps(huggingface_files(ours)["tokenizer.json"]))
     for words in (sentence, "the mat's  cat\n\nthere", "émile 日本 12345"):
         assert theirs.encode(words).ids == list(ours.encode(words))
+
+
+@pytest.mark.parametrize("kind", [None, "int8", "q4_1"])
+def test_a_run_with_lora_layers_is_merged(kind, tmp_path):
+    """Also of a base that is quantised; files never hold such layers themselves."""
+    model = run(tmp_path, "Llama")[1]
+    if kind is not None:
+        quantized.quantize(model, kind)
+    torch.manual_seed(4)
+    lora.add(model, rank=2, alpha=4.0)
+    for layer in lora.layers(model):
+        layer.lora.lora_B.data = 0.1 * torch.randn(*layer.lora.lora_B.shape)
+    ids = [3, 1, 40, 7]
+    expected = last(model, ids)
+    for write in (save_pretrained, save_gguf):
+        with pytest.raises(ValueError, match="LoRA layers or quantised matrices.*plain"):
+            write(model, tmp_path / "refused")
+    config = {"model": registry.describe(model), "lora": lora.settings(model), "seed": 1}
+    data = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
+    save_checkpoint(tmp_path / "tuned" / "checkpoints", 5, model, {}, config, files=data)
+    for form in ("hf", "gguf"):
+        options = ["--kind", "F32"] if form == "gguf" else []
+        code, _, error = invoke("export", form, tmp_path / "tuned", tmp_path / form, *options)
+        assert code == 0, error
+        np.testing.assert_allclose(last(from_pretrained(tmp_path / form), ids), expected, atol=1e-5)
+
+
+def published(tmp_path, pre="smollm"):
+    """A published tokenizer of llama.cpp's kind `pre`, byte-level BPE, with a chat template."""
+    tokens = [chr(c) for c in range(33, 127)] + ["Ġ", "Ċ", "th", "the", "Ġthe", "<s>", "</s>"]
+    return text.from_pretrained({
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": ["t h", "th e", "Ġ the"],
+        "tokenizer.ggml.token_type": [1] * (len(tokens) - 2) + [3, 3],
+        "tokenizer.ggml.bos_token_id": len(tokens) - 2,
+        "tokenizer.ggml.eos_token_id": len(tokens) - 1,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.chat_template": "{{ bos_token }}{{ messages[0].content }}",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2", "gpt-4o"])
+def test_a_published_tokenizer_goes_into_gguf_and_comes_back(pre, tmp_path):
+    ours = published(tmp_path, pre)
+    ours.save(tmp_path / "hf")
+    for tokenizer in (ours, text.from_pretrained(tmp_path / "hf")):
+        entries = text.gguf_entries(tokenizer)
+        assert entries["tokenizer.ggml.pre"] == pre and entries["tokenizer.ggml.add_bos_token"]
+        assert not entries["tokenizer.ggml.add_eos_token"]
+        back = text.from_pretrained(entries)
+        assert back.vocab_size == ours.vocab_size and back.names == ours.names
+        for words in ("the cat the", " the\nthe 123", "then 4 the</s>"):
+            assert list(back.encode(words, allowed_special="all")) == list(
+                ours.encode(words, allowed_special="all")
+            )
+    model = run(tmp_path, "Llama")[1].changed()
+    larger = type(model)(dict(SIZES, vocab_size=ours.vocab_size + 3))  # rows without a token
+    path = save_gguf(larger, tmp_path / "m.gguf", "F32", text.gguf_entries(ours))
+    assert len(GGUFFile(path).metadata["tokenizer.ggml.tokens"]) == ours.vocab_size + 3
+    for words in ("the cat the", " the the 123"):
+        assert llama_cpp.n_tokens(path, words) == len(ours.encode(words))
+
+
+def test_a_published_model_keeps_its_tokenizer(tmp_path):
+    ours = published(tmp_path)
+    model = registry.find("Llama").model(dict(SIZES, vocab_size=ours.vocab_size))
+    save_gguf(model, tmp_path / "m.gguf", "F32", text.gguf_entries(ours))
+    code, output, error = invoke("export", "hf", tmp_path / "m.gguf", tmp_path / "hf")
+    assert code == 0 and output.endswith("a Llama for transformers\n"), error
+    code, output, error = invoke("export", "gguf", tmp_path / "hf", tmp_path / "n.gguf")
+    assert code == 0 and "without a tokenizer" not in output, error
+    for place in ("hf", "n.gguf"):
+        read = text.from_pretrained(tmp_path / place)
+        assert list(read.encode("the cat")) == list(ours.encode("the cat"))
+        assert read.names["chat_template"] == ours.names["chat_template"]
+
+
+def test_a_name_that_is_nearly_one(tmp_path):
+    for command in (("export", "hf"), ("generate",)):
+        code, _, error = invoke(*command, "smollm2", *([tmp_path / "x"] if command[1:] else []))
+        assert code != 0 and "did you mean smollm2-135m-instruct?" in str(error)
+        assert "gemma-3-270m, gpt2" in str(error)
 
 
 def test_quantize_keeps_metadata_and_says_what_is_lost(tmp_path):

@@ -151,3 +151,135 @@ def test_an_ignored_target_and_one_that_is_out_of_range_are_still_noticed():
     assert F.cross_entropy(x, tl.tensor([1, 2, 3]), ignore_index=2, reduction="none")[1] == 0.0
     with pytest.raises(IndexError, match="Target 4 is out of bounds"):
         F.cross_entropy(x, tl.tensor([1, 4, 3]))
+
+
+# ------------------------------------------------------------------------- sums written in place
+IN_PLACE = {
+    "add_": lambda a, b: a + b,
+    "sub_": lambda a, b: a - b,
+    "mul_": lambda a, b: a * b,
+    "div_": lambda a, b: a / b,
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "int8"])
+@pytest.mark.parametrize("other", [3, -2, 0.5, "same", "row", "0-d", "wider"])
+def test_in_place_is_the_function_of_new_tensors(name, dtype, other):
+    """Where NumPy writes the result itself, and where it can't, the numbers are the same."""
+    if dtype.startswith("int") and (name == "div_" or other in (0.5, "wider")):
+        pytest.skip("the result is not an integer")
+    x = tl.tensor([[1, -2, 3], [4, 5, -6]], dtype=getattr(tl, dtype))
+    kinds = {"same": x + 1, "row": x[1], "0-d": x[1, 1], "wider": (x + 1).double()}
+    y = kinds.get(other, other)
+    expected = IN_PLACE[name](x, y).to(x.dtype)
+    address = x.data_ptr()
+    assert getattr(x, name)(y) is x and x.data_ptr() == address
+    assert x.tolist() == expected.tolist() and x.dtype is expected.dtype
+
+
+def test_in_place_reads_before_it_writes():
+    x = tl.arange(6.0)
+    expected = (x[1:] + x[:-1]).tolist()
+    view = x[1:]
+    view += x[:-1]  # the memory is partly the same
+    assert x.tolist() == [0.0, *expected]
+    x *= x
+    assert x.tolist() == [v * v for v in [0.0, *expected]]
+
+
+def test_in_place_is_noted_for_backward():
+    w, x = tl.ones(3, requires_grad=True), tl.arange(3.0)
+    y = (w * x).sum()  # saves x
+    x += 1.0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation: mul saved"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        w += 1.0
+    with tl.no_grad():
+        w += 1.0
+    assert w.tolist() == [2.0] * 3 and w.is_leaf and w.requires_grad
+    z = x * w
+    z += x  # recorded: the sum has a gradient
+    z.sum().backward()
+    assert w.grad.tolist() == x.tolist()
+
+
+def test_in_place_errors_are_those_of_the_longer_way():
+    fixed = np.ones(3, np.float32)
+    fixed.flags.writeable = False
+    with pytest.raises(RuntimeError, match="read-only"):
+        tl.from_numpy(fixed).add_(1.0)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        tl.ones(3).add_(tl.ones(2))
+    with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+        tl.ones(3).mul_(tl.ones(2, 3))
+    with pytest.raises(RuntimeError, match="more than one element"):
+        tl.ones(1).expand(3).add_(1.0)
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        tl.tensor([1, 2]).add_(0.5)
+
+
+# ------------------------------------------------------------------------------ rows by position
+@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 3), (5, 0), (5, 1)])
+@pytest.mark.parametrize("ids", [[0, 4, -1, 4], [[1, 1], [2, -5]], []])
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_are_picked_as_numpy_picks_them(shape, ids, turned):
+    x = np.random.default_rng(0).normal(size=shape)
+    x = np.asfortranarray(x) if turned else x
+    at = np.array(ids, np.int64)
+    assert np.array_equal((tl.from_numpy(x)[tl.from_numpy(at)]).numpy(), x[at])
+    w = tl.from_numpy(x).requires_grad_()
+    y = w[tl.from_numpy(at)]
+    g = np.random.default_rng(1).normal(size=y.shape)
+    y.backward(tl.from_numpy(g))
+    expected = np.zeros(shape)
+    np.add.at(expected, at, g)
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("wrong", [5, -6])
+def test_a_row_that_is_not_there_is_pytorchs_error(wrong):
+    w = tl.ones(5, 3)
+    for x in (w, w.clone().requires_grad_()):
+        with pytest.raises(IndexError, match=f"index {wrong} is out of bounds for dimension 0"):
+            x[tl.tensor([0, wrong])]
+
+
+@pytest.mark.parametrize("n", [0, 1, 12, 13, 64, 65])
+def test_ids_out_of_range_are_noticed_at_any_size(n):
+    for wrong in (-1, 7, 2**40):
+        numbers = np.zeros(n, np.int64)
+        assert ids.all_within(numbers, 7)
+        if n:
+            numbers[-1] = wrong
+            assert not ids.all_within(numbers, 7)
+
+
+# ------------------------------------------------------------------------------- random numbers
+@pytest.mark.parametrize("n", [16, 17, 31, 33, 100, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_few_normal_numbers_leave_the_stream_where_many_do(n, dtype):
+    """The last 16 are drawn again: after whole sixteens, and one draw for each number left."""
+    short, long = (tl.Generator().manual_seed(5) for _ in range(2))
+    values = short.randn(n, np.dtype(dtype))
+    whole = n - n % 16
+    first = long.randn(whole, np.dtype(dtype))
+    if n % 16:
+        if dtype == "float32":
+            long._draw32(n % 16)
+        last = long.randn(16, np.dtype(dtype))
+        assert np.array_equal(values[-16:], last)
+        assert np.array_equal(values[: n - 16], first[: n - 16])
+    else:
+        assert np.array_equal(values, first)
+    assert np.array_equal(short.state(), long.state())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_few_exponential_numbers_are_the_first_of_many(dtype):
+    few, many = (tl.Generator().manual_seed(3) for _ in range(2))
+    expected = many.exponential(200, 1.5, np.dtype(dtype))
+    assert np.array_equal(
+        np.concatenate([few.exponential(50, 1.5, np.dtype(dtype)) for _ in range(4)]), expected
+    )

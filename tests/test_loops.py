@@ -30,6 +30,7 @@ from hypothesis import given, settings
 import tinygrad_llm as tg
 from tinygrad_llm import backends
 from tinygrad_llm.arrays import indexing, twins
+from tinygrad_llm.arrays.silence import quiet
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import ScaledDotProductAttention, SelectiveScan
@@ -110,6 +111,7 @@ def test_every_loop_has_a_case():
 SHAPES = [(1, 1), (3, 7), (5, 33), (2, 3, 64), (40, 129), (2, 4, 300), (200, 31)]
 
 
+@quiet  # as the engine, which calls forward and backward without NumPy's warnings
 def both(case: Case, call, dtype):
     """The results and gradients with loops and without, and whether a loop ran."""
     with_loops = Run(case, call, dtype=dtype)
@@ -128,6 +130,8 @@ def both(case: Case, call, dtype):
 def options_of(case: Case) -> list[dict]:
     return {
         "gelu": [{}, {"approximate": "tanh"}],
+        "gated_activation": [{"activation": name} for name in ("silu", "gelu", "gelu_tanh")],
+        "rope": [{"interleaved": False}, {"interleaved": True}],
         "cross_entropy": [{"ignore_index": 1}, {"reduction": "none"}, {"reduction": "sum"}],
     }.get(case.op.name, [{}])
 
@@ -136,6 +140,12 @@ def inputs_of(case: Case, shape, rng) -> list:
     """Random inputs: x, what the signature says has C numbers, and a mask or classes."""
     if case.op is tg.ops.CrossEntropy:
         return [rng.standard_normal(shape) * 2, rng.integers(0, shape[-1], shape[:-1])]
+    if case.op is tg.ops.GatedActivation:
+        shape = (*shape[:-1], 2 * shape[-1])
+    if case.op is tg.ops.Rope:
+        shape = (1, *shape) if len(shape) == 1 else shape
+        angle = rng.standard_normal((*shape[-2:-1], shape[-1] // 2))
+        return [rng.standard_normal(shape), np.cos(angle), np.sin(angle)]
     if "keep" in case.op.signature:
         return [rng.standard_normal(shape) * 2, rng.random(shape) < 0.7]
     count = case.op.signature.partition("->")[0].count("(") - 1
@@ -163,7 +173,11 @@ def test_close_to_the_op(case, dtype, loops):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "case",
-    [c for c in CASES if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout")],
+    [
+        c
+        for c in CASES
+        if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout", "rope")
+    ],
     ids=lambda case: case.id,
 )
 def test_one_rounding_for_each_operation(case, dtype, loops):
@@ -242,6 +256,31 @@ def test_optimizers(name, options, maximize, dtype, loops, monkeypatch):
         bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
         assert got.dtype == dtype and abs(got - expected).max() <= bound * abs(expected).max()
     assert len(taken) == 10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("special", [1.0, math.nan, math.inf])
+def test_gradient_clipping(special, dtype, loops, monkeypatch):
+    """The norm, and the gradients that it scales; of a matrix that lies otherwise NumPy's."""
+    results = []
+    for least in (0, twins.NEVER):
+        monkeypatch.setattr(twins.large, "least", least)
+        rng = np.random.default_rng(0)
+        parameters = []
+        for shape in ((7, 33), (1,), (0, 4), (300, 90)):
+            p = tg.nn.Parameter(tg.zeros(*shape, dtype=getattr(tg, dtype)))
+            p.grad = tg.from_numpy(rng.standard_normal(shape).astype(dtype))
+            parameters.append(p)
+        parameters[0].grad = tg.from_numpy(rng.standard_normal((33, 7)).astype(dtype).T)
+        parameters[3].grad[1, 2] = special
+        norm = tg.nn.utils.clip_grad_norm_(parameters, 0.7)
+        results.append([norm.numpy(), *(p.grad.numpy() for p in parameters)])
+    bound = {"float32": 1e-6, "float64": 1e-13}[dtype]
+    for got, expected in zip(*results, strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=bound)
+    assert dtype in {str(key[0]) for key in folder.optimizers.squares.by_types}
+    assert dtype in {str(key[0]) for key in folder.optimizers.scale_loop.by_types}
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])

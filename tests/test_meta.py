@@ -156,7 +156,8 @@ def test_no_function_is_too_long():
 MOST_ARGUMENTS = 10
 PYTORCHS = {
     "Adam", "AdamW", "Conv1d", "DataLoader", "DistributedDataParallel", "EmbeddingBag", "Embedding",
-    "MultiheadAttention", "OneCycleLR", "RMSprop",
+    "MultiheadAttention", "OneCycleLR", "RMSprop", "Transformer", "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
 }  # fmt: skip
 # One class serves every model: each argument is one fact of published models, and a layer does not
 # see a model's config.
@@ -275,6 +276,8 @@ def test_importing_brings_in_nothing_slow():
     slow = {"dataclasses", "difflib", "concurrent.futures", "inspect", "asyncio", "json"}
     assert not added & slow, f"import them where they are used: {added & slow}"
     assert len(added) <= 8, added
+    own = [m for m in out.stdout.split() if m.startswith("tinygrad_llm")]
+    assert len(own) <= 62, "a file that not every program uses is loaded when first used"
 
 
 def test_packages_are_there_after_a_plain_import():

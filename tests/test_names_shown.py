@@ -129,7 +129,11 @@ def test_names_of_the_package_are_not_taken_for_others():
 def test_compile_says_what_it_does():
     assert "nothing is compiled" in torch.compile.__doc__ and "CUDAGraph" in torch.compile.__doc__
     layer = nn.Linear(2, 2)
-    assert torch.compile(layer, mode="max-autotune", fullgraph=True) is layer
+    with pytest.warns(UserWarning, match="nothing is compiled here.*stays as it is") as shown:
+        assert torch.compile(layer, mode="max-autotune", fullgraph=True) is layer
+    assert shown[0].filename == __file__  # the line of the program that called it
+    with pytest.warns(UserWarning, match="nothing is compiled here"):
+        assert torch.compile(backend="x")(test_compile_says_what_it_does)
 
 
 def test_what_is_imported_later_is_where_the_tables_say():

@@ -132,6 +132,80 @@ def test_errors_show_names(command, arguments):
     assert out and not BAD.search(out)
 
 
+def test_commands_print_through_one_door():
+    """No command prints a name, a path or an answer as it is (numbers of a download may be)."""
+    import ast
+
+    import tinygrad_llm.cli
+
+    for file in Path(tinygrad_llm.cli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                bare = node.func.id == "print" and "received" not in ast.unparse(node)
+                assert not bare, f"{file}:{node.lineno}: use say() of files/plain_text.py"
+            if isinstance(node, ast.Attribute) and node.attr in ("print_exception", "echo"):
+                raise AssertionError(f"{file}:{node.lineno}: use say() of files/plain_text.py")
+
+
+def test_a_path_that_a_command_prints(command):
+    Path("corpus.txt").write_text("abcdef " * 90)
+    out = command("tokenize", "--train", "corpus.txt", "--kind", "char", "--out", "a\x1b[31mb.json")
+    assert "a␛[31mb.json: 7 tokens" in out and not BAD.search(out)
+    out = command("exercise", "start", "exp", "--folder", "x\x1b[2J")
+    assert "wrote x␛[2J" in out and not BAD.search(out)
+
+
+def test_a_script_that_fails(command):
+    Path("a.py").write_text("raise ValueError('x\\x1b[31my')")
+    out = command("trace", "a.py")
+    assert "ValueError: x␛[31my" in out and not BAD.search(out)
+
+
+def test_what_a_gguf_file_says_of_itself(command, monkeypatch):
+    import numpy as np
+
+    from tinygrad_llm.cli import models
+    from tinygrad_llm.weights.formats import gguf
+
+    tensors = gguf.pending({"w": np.zeros((2, 32), np.float32)}, ["F32"])
+    path = gguf.write(Path("a.gguf"), {"general.architecture": "a\x1b[31m\x07\u202e"}, tensors)
+    monkeypatch.setattr(models, "_places", lambda model: [path])
+    out = command("models", "show", next(iter(models._known())))
+    assert "a␛[31m␇\\u202e" in out and not BAD.search(out)
+
+
+LABELS = ["a\x1b[31m", "$\\frac{$", "$x$", "$", "\\$5", "x\ny\tz", "\ud800", "%s %d {0}", "日本",
+          "\u202e\u2028", "<!--<script>", "_a^b"]  # fmt: skip
+
+
+def test_a_report_of_classes(tmp_path):
+    import numpy as np
+
+    from tinygrad_llm.finetune.report import ClassificationReport, plot_confusion
+
+    K = len(LABELS)
+    rows = np.arange(K)
+    report = ClassificationReport(rows, rows[::-1], np.eye(K), np.arange(K) / K, LABELS)
+    for text in (str(report), report.worst_table(LABELS, K)):
+        assert not BAD.search(text) and len(text.splitlines()) in (K, 2 * K + 5)
+    plot_confusion(report, tmp_path / "a.png", LABELS[1])
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.filterwarnings("error")  # of characters without a picture, of labels left out
+def test_names_in_a_plot_are_no_formulas(tmp_path, label):
+    from tinygrad_llm.training.lr_finder import FoundRate
+    from tinygrad_llm.training.plots import label_text, plot_losses, plot_schedule
+
+    assert not BAD.search(label_text(label)) and "\n" not in label_text(label)
+    plot_schedule({label: [0.1, 0.2]}, tmp_path / "a.png", title=label)
+    lines = [{"step": 1, "loss": 2.0, f"val_{label}": 1.0, "val_loss": 2.0}] * 2
+    plot_losses(lines, tmp_path / "b.png", title=label)
+    search = FoundRate([0.1, 0.2, 0.3], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], 0.1, 0.2, False)
+    search.plot(tmp_path / "c.png", title=label)
+
+
 def test_a_learners_output(capsys):
     show(Report("exp", (Row("gradient", False, "a\x1b[2Jb\nc\x07"),), "x\x1b[31my\n\x9b2J"))
     out = capsys.readouterr().out
@@ -242,6 +316,31 @@ def test_a_trace(name):
         assert not BAD.search(str(t.table()))
         pages.append(t.html())
     harmless(*pages)
+
+
+def layer_called(name):
+    """A user's layer with this name, which its docstring and its parameter have too."""
+
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = nn.ModuleDict({name.replace(".", ""): nn.Linear(2, 2)})
+
+        def forward(self, x):
+            return next(iter(self.part.values()))(x)
+
+    Mine.__doc__ = f"{name} is computed.\n\n    {name}\n"
+    Mine.__name__ = Mine.__qualname__ = name.replace(".", "").replace("\0", "")
+    return Mine
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_explanation(name):
+    if "\ud800" in name:
+        pytest.skip("a class cannot have such a name")
+    explained, plain = (study.explain(layer_called(n)) for n in (name, "plain"))
+    harmless(explained.html(), plain.html())
+    assert not BAD.search(str(explained))
 
 
 def test_other_texts_of_pages():

@@ -178,18 +178,143 @@ def test_free_threaded_python_keeps_its_lock_off():
 
 
 # ---------------------------------------------------------------------------- the table of support
-def test_the_table_is_in_both_readmes_and_the_matrix_runs_what_is_expected():
-    tables = []
-    for name in ("README.md", "README.ja.md"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        rows = re.findall(r"^\| (Python|NumPy|Linux|Windows|macOS|Pyodide)\b", text, re.M)
-        assert {"Python", "NumPy", "Linux", "Windows", "macOS", "Pyodide"} <= set(rows), name
-        tables.append(rows)
-    assert tables[0] == tables[1]
-    matrix = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
-    for word in ("windows-latest", "macos-latest", "ubuntu-latest", '"3.10"', '"3.14"', '"3.14t"',
-                 "alpine", "numpy==2.0.*", "pyodide"):  # fmt: skip
-        assert word in matrix, word
+def table(name="README.md"):
+    """Row -> its three cells: tested, expected to work, refused."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (Python|NumPy|Linux|Windows|macOS|Pyodide) \|(.*)\|$", text, re.M)
+    return {row: [cell.strip() for cell in cells.split(" | ")] for row, cells in rows}
+
+
+def versions(text, pattern=r"\b3\.\d\dt?"):
+    return set(re.findall(pattern, text))
+
+
+def project():
+    """The table [project] of pyproject.toml."""
+    toml = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+MATRIX = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+
+
+def test_both_readmes_have_the_same_rows():
+    tables = [table(name) for name in ("README.md", "README.ja.md")]
+    assert list(tables[0]) == list(tables[1])
+    assert list(tables[0]) == ["Python", "NumPy", "Linux", "Windows", "macOS", "Pyodide"]
+    for row in ("Python", "NumPy"):
+        for ours, theirs in zip(tables[0][row], tables[1][row], strict=True):
+            assert versions(ours, r"\d\.\d+t?") == versions(theirs, r"\d\.\d+t?"), row
+
+
+def test_the_versions_of_python_are_the_same_everywhere():
+    tested, expected, refused = table()["Python"]
+    promised = versions(tested) | versions(expected)
+    declared = project()
+    lowest = re.fullmatch(r">=(3\.\d+)", declared["project"]["requires-python"])[1]
+    assert versions(refused) == {lowest}
+    assert min(promised, key=lambda v: int(v[2:].rstrip("t"))) == lowest
+    listed = {c.rpartition(" ")[2] for c in declared["project"]["classifiers"]
+              if re.search(r"Python :: 3\.\d+$", c)}  # fmt: skip
+    assert listed == {v for v in promised if not v.endswith("t")}
+    runs = set(re.findall(r'"(3\.\d+t?)(?:-dev)?"', MATRIX))
+    assert runs >= promised - {"3.13t"} and runs <= promised  # one free-threaded version is enough
+    assert declared["tool"]["mypy"]["python_version"] == lowest
+    assert declared["tool"]["ruff"]["target-version"] == "py" + lowest.replace(".", "")
+
+
+def test_the_versions_of_numpy_are_the_same_everywhere():
+    tested, expected, refused = table()["NumPy"]
+    promised = versions(tested + expected, r"\b2\.\d")
+    needed = [r for r in project()["project"]["dependencies"] if r.startswith("numpy")]
+    assert needed == [f"numpy>={min(promised)}"] and refused.startswith("1.x")
+    pins = set(re.findall(r"numpy==(2\.\d)\.\*", MATRIX))
+    assert min(promised) in pins and pins <= promised
+    assert 'numpy: ["numpy"]' in MATRIX  # and the newest
+
+
+def test_the_systems_are_the_same_everywhere():
+    for row, word in {"Linux": "ubuntu-latest", "Windows": "windows-latest",
+                      "macOS": "macos-latest", "Pyodide": "pyodide"}.items():  # fmt: skip
+        assert word in MATRIX and any(table()[row][:2]), row
+    assert "musl" in table()["Linux"][1] and "alpine" in MATRIX
+    named = {word for word in re.findall(r"tests/\S+\.py", MATRIX)}
+    assert named and all((ROOT / name).is_file() for name in named)
+
+
+MACHINES = {"x86_64": True, "AMD64": True, "aarch64": True, "arm64": True, "i686": False,
+            "wasm32": False, "riscv64": False}  # fmt: skip
+
+
+def test_numba_is_asked_for_where_it_has_wheels_only():
+    markers = pytest.importorskip("packaging.requirements")
+    (numba,) = project()["project"]["optional-dependencies"]["fast"]
+    marker = markers.Requirement(numba).marker
+    for machine, has in MACHINES.items():
+        for version in ("3.10", "3.11", "3.14", "3.15"):
+            there = {"platform_machine": machine, "python_version": version,
+                     "platform_python_implementation": "CPython"}  # fmt: skip
+            assert marker.evaluate(there) is (has and version != "3.15"), (machine, version)
+            assert not marker.evaluate({**there, "platform_python_implementation": "PyPy"})
+
+
+def locked():
+    """Name -> (version, hashes) of requirements.lock."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.findall(
+        r"^([\w.-]+)==(\S+)((?:\s*\\\n\s+--hash=sha256:[0-9a-f]{64})+)$", text, re.M
+    )
+    assert len(entries) == len(re.findall(r"^[\w.-]+==", text, re.M)), "each has hashes"
+    return {name.lower(): (version, hashes) for name, version, hashes in entries}
+
+
+def test_the_lock_holds_what_ci_installs():
+    """All that the extras name, in a version that they take; PyTorch is the machine's own build."""
+    packaging = pytest.importorskip("packaging.requirements")
+    run, lock = ((ROOT / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "lock"))
+    extras = re.search(r"-e '\.\[([\w,]+)\]'", run)[1].split(",")
+    assert re.findall(r"--extra (\w+)", lock) == extras and "--python-version 3.11" in lock
+    declared = project()["project"]
+    needed = [*declared["dependencies"], *project()["build-system"]["requires"]]
+    needed += [r for extra in extras for r in declared["optional-dependencies"][extra]]
+    here = {"python_version": "3.11", "python_full_version": "3.11.0", "platform_machine": "x86_64",
+            "sys_platform": "linux", "platform_python_implementation": "CPython"}  # fmt: skip
+    versions_locked = locked()
+    for requirement in map(packaging.Requirement, needed):
+        if requirement.marker is not None and not requirement.marker.evaluate(here):
+            continue
+        name = requirement.name.lower().replace("_", "-")
+        if name == "torch":
+            assert f"torch=={versions_of_torch(run)}" in needed and name not in versions_locked
+            continue
+        assert name in versions_locked, f"requirements.lock lacks {name}: run .ci/lock"
+        assert requirement.specifier.contains(versions_locked[name][0]), name
+
+
+def versions_of_torch(run):
+    return re.search(r"pip install -q torch==(\S+)", run)[1]
+
+
+def test_each_locked_package_has_what_it_needs():
+    """Of those that are installed here in the locked version: their dependencies are locked too."""
+    packaging = pytest.importorskip("packaging.requirements")
+    from importlib import metadata
+
+    names = {name.replace("_", "-").replace(".", "-") for name in locked()}
+    looked_at = 0
+    for name, (version, _) in locked().items():
+        try:
+            if metadata.version(name) != version:
+                continue
+        except metadata.PackageNotFoundError:
+            continue
+        looked_at += 1
+        for requirement in map(packaging.Requirement, metadata.requires(name) or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                needed = requirement.name.lower().replace("_", "-").replace(".", "-")
+                assert needed in names | {"torch"}, f"{name} needs {needed}: run .ci/lock"
+    if os.environ.get("TINYGRAD_LLM_REQUIRE_PARITY"):
+        assert looked_at or sys.version_info[:2] != (3, 11)
 
 
 # ------------------------------------------------------------- the threads of matrix products

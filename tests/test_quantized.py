@@ -11,11 +11,13 @@ from tinygrad_llm.layers.quantized import (
     QuantizedEmbedding,
     QuantizedLinear,
     dequantize,
+    matrices,
     quantize,
 )
 from tinygrad_llm.models import registry
 from tinygrad_llm.models.exporting import save_gguf
 from tinygrad_llm.models.pretrained import from_pretrained, save_pretrained
+from tinygrad_llm.training.plan import Measured, make_plan
 from tinygrad_llm.weights import quantized
 from tinygrad_llm.weights.formats.gguf import KINDS, GGUFFile, encode
 from tinygrad_llm.weights.formats.gguf.decode import decode
@@ -238,6 +240,14 @@ def test_a_base_without_lora_is_frozen_and_learns_with_it():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_plan_counts_the_bytes_of_a_quantised_base():
+    model = registry.find("Llama").model(registry.find("Llama").config(**SIZES))
+    quantize(model, "nf4")
+    bare = sum(p.nbytes for p in model.parameters())  # norms
+    plan = make_plan(model, 1, 8, Measured(1.0, 8, 0))
+    assert plan.weight_bytes == bare + sum(m.nbytes for m in matrices(model)) > 10 * bare
 
 
 # --------------------------------------------------------------------------------- loading

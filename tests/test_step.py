@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -85,6 +86,27 @@ def test_equals_the_blocks(kind, B, T, dtype, loops):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_float32_is_as_near_to_float64_as_the_ordinary_path(kind, loops):
+    """Both against the same weights in float64, over 24 tokens; these blocks magnify rounding."""
+    errors = {"loops": 0.0, "ordinary": 0.0}
+    exact_blocks, blocks = blocks_of(kind, tg.float64), blocks_of(kind, tg.float32)
+    for mine, other in zip(blocks, exact_blocks, strict=True):
+        for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+            q.array[...] = p.array
+    caches = [Cache([b.new_cache(64) for b in blocks], 64) for _ in range(3)]
+    with tg.no_grad():
+        for _ in range(24):
+            x = tg.randn(2, 1, C)
+            exact = ordinary(exact_blocks, x.double(), caches[0]).array
+            for name, result in (
+                ("loops", step.through(blocks, x, caches[1], {})),
+                ("ordinary", ordinary(blocks, x, caches[2])),
+            ):
+                errors[name] += float(np.square(result.array - exact).sum())
+    assert errors["loops"] <= 1.5**2 * errors["ordinary"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_mask(kind, loops):
     blocks = blocks_of(kind, tg.float64)
     caches = [Cache([b.new_cache(40) for b in blocks], 40) for _ in range(2)]
@@ -133,6 +155,23 @@ def test_a_change_between_two_tokens_counts(change, loops, monkeypatch):
         monkeypatch.setattr(step, "MOST_ROWS", 0)
         tg.manual_seed(5)
         equal(result, model(tg.tensor([[4]]), cache=plain), tg.float32)
+
+
+def test_a_copied_cache_goes_on_alone(loops):
+    """A plan holds addresses: those of the original must not be written by the copy."""
+    model = GPT(GPTConfig(11, 30, 24, 3, 2, drop_rate=0.0)).eval()
+    cache = model.new_cache()
+    with tg.no_grad():
+        model(tg.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10] * 2]), cache=cache)
+        model(tg.tensor([[4]]), cache=cache)
+        copied = copy.deepcopy(cache)
+        expected = model(tg.tensor([[5]]), cache=cache).array
+        cache.truncate(21)
+        model(tg.tensor([[7]]), cache=copied)
+        model(tg.tensor([[8]]), cache=copied)
+        assert len(cache) == 21 and len(copied) == 23
+        equal(model(tg.tensor([[5]]), cache=cache), tg.tensor(expected), tg.float32)
+        assert cache.layers[0]._keys is not copied.layers[0]._keys
 
 
 def test_generation_takes_it_and_writes_the_same(loops, monkeypatch):

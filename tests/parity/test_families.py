@@ -85,6 +85,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3 with experts": ("Qwen3Moe", EXPERTS),
     "qwen3 with experts, weights of any sum": ("Qwen3Moe", {
         **EXPERTS, "norm_topk_prob": False, "num_experts_per_tok": 4}),
+    "qwen3 with experts, dense blocks": ("Qwen3Moe", {
+        **EXPERTS, "num_hidden_layers": 5, "mlp_only_layers": [1], "decoder_sparse_step": 2}),
     "gemma3": ("Gemma3Text", {"head_dim": 10, **MIXED, "query_pre_attn_scalar": 7}),
     "gemma3, scaled": ("Gemma3Text", {"head_dim": 6, **MIXED, "rope_parameters": {
         "full_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 100.0},
@@ -431,9 +433,11 @@ BROKEN = {
               ("layer_types", ["full_attention"], "for each of the 3 blocks, got 1")],
     "cohere2": [("logit_scale", "big", "should be a number"), ("use_qk_norm", True, "has False"),
                 ("layer_types", ["linear_attention"] * 3, "must be full_attention or sliding")],
-    "qwen3 with experts": [("mlp_only_layers", [1], r"has \[\]"),
+    "qwen3 with experts": [("mlp_only_layers", 1, "should be a list of integers, got 1"),
+                           ("mlp_only_layers", ["1"], "should be a list of integers, got a list"),
                            ("num_local_experts", None, "has no num_local_experts"),
-                           ("decoder_sparse_step", 2, "has 1")],
+                           ("decoder_sparse_step", 0, "should be at least 1, got 0"),
+                           ("decoder_sparse_step", "x", "should be an integer, got 'x'")],
     "qwen3.5": [("text_config", 3, "should be an object"),
                 ("layer_types", ["sliding_attention"] * 3, "has 'sliding_attention'"),
                 ("linear_num_key_heads", 3, "must be a multiple of linear_n_key")],

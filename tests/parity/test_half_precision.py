@@ -105,8 +105,21 @@ row("elu", CURVED, lambda L, F, x: F.elu(x, 1.3))
 row("gelu", CURVED, lambda L, F, x: F.gelu(x))
 row("gelu", CURVED, lambda L, F, x: F.gelu(x, approximate="tanh"), label="tanh")
 row("silu", CURVED, lambda L, F, x: F.silu(x))
+row("gated_activation", CURVED, lambda L, F, x: _gated(L, F, x, "silu"))
+row("gated_activation", CURVED, lambda L, F, x: _gated(L, F, x, "gelu"), label="gelu")
+row("gated_activation", CURVED, lambda L, F, x: _gated(L, F, x, "gelu_tanh"), label="gelu tanh")
 row("softplus", CURVED, lambda L, F, x: F.softplus(x, beta=2.0, threshold=3.0))
 row("logsigmoid", CURVED, lambda L, F, x: F.logsigmoid(x))
+
+
+def _gated(L: Any, F: Any, x: Any, activation: str) -> Any:
+    """PyTorch has its two steps."""
+    if L is tg:
+        return F.gated_activation(x, activation)
+    a, b = x.chunk(2, -1)  # (N, 2F) -> (N, F) twice
+    if activation == "silu":
+        return F.silu(a) * b
+    return F.gelu(a, approximate="tanh" if activation == "gelu_tanh" else "none") * b
 
 
 # ------------------------------------------------------------------------------------ arrangement

@@ -148,6 +148,51 @@ def test_an_adapter_of_peft_for_gpt2_loads_here(tmp_path, targets, whole):
     close(ours, logits_of(again))
 
 
+SETTINGS = {  # of PEFT: None if the adapter computes the same here, or why it is refused
+    "a pattern": (dict(target_modules=r".*\.h\.1\..*c_attn"), None),
+    "all linear": (dict(target_modules="all-linear"), None),
+    "one layer": (dict(layers_to_transform=[1]), None),
+    "without some": (dict(exclude_modules=["mlp.c_proj"]), None),
+    "alpha of a half": (dict(lora_alpha=2.5), None),
+    "drawn from a normal": (dict(init_lora_weights="gaussian"), None),
+    "orthogonal": (dict(init_lora_weights="orthogonal", r=4), None),
+    "without fan_in_fan_out": (dict(fan_in_fan_out=False), None),
+    "embeddings": (dict(modules_to_save=["wte"]), None),
+    "positions and the head": (dict(modules_to_save=["wpe", "lm_head"]), None),
+    "ranks": (dict(rank_pattern={"c_proj": 2}), "rank_pattern"),
+    "alphas": (dict(alpha_pattern={"c_attn": 3}), "alpha_pattern"),
+    "rsLoRA": (dict(use_rslora=True), "use_rslora"),
+    "DoRA": (dict(use_dora=True), "use_dora"),
+    "biases": (dict(bias="all"), "bias='all'"),
+    "biases of LoRA": (dict(lora_bias=True), "lora_bias"),
+    "LoRA of the embedding": (dict(target_modules=["wte"]), "neither a lora_A nor a lora_B"),
+    "some tokens": (dict(trainable_token_indices=[1, 2]), "trainable_token_indices"),
+    "PiSSA": (dict(init_lora_weights="pissa"), "has changed the weights of the base model"),
+    "PiSSA in steps": (dict(init_lora_weights="pissa_niter_4"), "has changed the weights of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.filterwarnings("ignore")
+def test_settings_of_peft_compute_the_same_or_are_refused(tmp_path, name):
+    changes, reason = SETTINGS[name]
+    ours, base = two_gpt2(tmp_path)
+    plain = dict(r=3, lora_alpha=7, target_modules=HF, fan_in_fan_out=True)
+    theirs = peft.get_peft_model(base, peft.LoraConfig(**{**plain, **changes})).eval()
+    with torch.no_grad():
+        for key, p in theirs.named_parameters():
+            if p.requires_grad and not any(n in key for n in ("lora_A", "embedding_A", "magn")):
+                p.normal_()
+    expected = logits_of(theirs)
+    theirs.save_pretrained(tmp_path / "adapter")
+    if reason is not None:
+        with pytest.raises(ValueError, match=reason):
+            lora.load(ours, tmp_path / "adapter")
+        return
+    lora.load(ours, tmp_path / "adapter")
+    close(ours, expected)
+
+
 @pytest.mark.parametrize("names,whole", [
     (["qkv"], []), (["*"], []), (["ff.layers.0", "out_head"], ["final_norm"]),
     (["att.*"], ["trf_blocks.0.ff.layers.2"]),

@@ -91,6 +91,32 @@ def test_activation_in_place(name):
     agree(lambda F, lib, x: getattr(F, name)(x * 2.0, inplace=True) * x, x)
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh"])
+@given(shape=shapes, dtype=dtypes, seed=seeds)
+@quick
+def test_gated_activation(activation, shape, dtype, seed):
+    """PyTorch has its two steps."""
+    x = normal(np.random.default_rng(seed), (*shape[:-1], 2 * shape[-1]), dtype)
+
+    def gate(F, lib, x):
+        if hasattr(F, "gated_activation"):
+            return F.gated_activation(x, activation)
+        a, b = x.chunk(2, -1)  # (..., 2F) -> (..., F) twice
+        if activation == "silu":
+            return F.silu(a) * b
+        return F.gelu(a, approximate="tanh" if activation == "gelu_tanh" else "none") * b
+
+    agree(gate, x, seed=seed)
+
+
+def test_gated_activation_says_what_does_not_fit():
+    x = tg.ones(2, 6)
+    with pytest.raises(RuntimeError, match="even, got 5"):
+        tg_F.gated_activation(x[:, :5])
+    with pytest.raises(ValueError, match="silu, gelu, gelu_tanh, got 'relu'"):
+        tg_F.gated_activation(x, "relu")
+
+
 @given(shape=shapes, dtype=dtypes, seed=seeds, data=st.data())
 @quick
 def test_glu(shape, dtype, seed, data):

@@ -22,7 +22,8 @@ from .compared import agree  # noqa: E402
 
 # Ops that test_nn_ops.py compares, and those that programs of views use (test_inplace.py).
 ELSEWHERE = set(
-    "relu leaky_relu elu gelu silu softplus logsigmoid softmax log_softmax layer_norm rms_norm "
+    "relu leaky_relu elu gelu silu gated_activation softplus logsigmoid softmax log_softmax "
+    "layer_norm rms_norm "
     "linear embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
     "nll_loss mse_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div pad "
     "write_view read_view move conv1d grouped_mm gated_delta_rule "

@@ -62,7 +62,9 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    return np.ndarray in map(type, parts) or (not is_basic(parts) and any(map(is_array, parts)))
+    if _BASIC.issuperset(map(type, parts)):
+        return False
+    return np.ndarray in map(type, parts) or any(map(is_array, parts))
 
 
 def is_basic(index: Any) -> bool:
@@ -73,6 +75,7 @@ def is_basic(index: Any) -> bool:
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
 
 
+_FEW = 512  # numbers that are added one by one sooner than their positions are sorted
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
 
@@ -81,6 +84,10 @@ def index_add(out: Any, index: Any, values: Any) -> None:
     first = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
+        if type(out) is np.ndarray and values.size < _FEW and out.dtype.char in "fd":
+            ids = (first.reshape(-1, 1) % rows) * width + _steps(np, width, 0, 1)  # (N, width)
+            np.add.at(out.reshape(-1), ids.reshape(-1), values.reshape(-1))
+            return
         ids = first.reshape(-1)
         scatter_add_rows(
             out.reshape(rows, width), ids % rows if rows else ids, values.reshape(ids.size, width)

@@ -220,7 +220,7 @@ def along(dim: int, *arrays: Any) -> Decorator:
         if dim not in (-1, first.ndim - 1):
             function(*arrays, dim)
         elif type(first) is np.ndarray and first.size < blas.FEW:
-            function(*_as_rows(arrays), -1)
+            function(*(arrays if first.ndim == 2 else _as_rows(arrays)), -1)
         else:
             _run_over_many_rows(arrays, functools.partial(function, dim=-1))
 

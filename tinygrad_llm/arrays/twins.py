@@ -75,12 +75,15 @@ class CpuTwins:
     sgd: Callable[..., None] | None = None
     rmsprop: Callable[..., None] | None = None
     adagrad: Callable[..., None] | None = None
-    decode_block: Callable[..., None] | None = None  # a block of a decoder for a few new tokens
+    square_sum: Callable[[Any], float] | None = None  # Σ x² of an array that takes_update takes
+    scale: Callable[[Any, float], None] | None = None  # x ← x·factor, in place, for such an array
+    decoder: Any = None  # runs arrays.stages: a decoder for a few new tokens
+    packed_product: Callable[..., Any] | None = None  # (x, stages.Weights) -> x·Wᵀ for few rows
+    packed_tile: Callable[..., Any] | None = None  # (stages.Weights, first group, groups) -> floats
     draws: Callable[[Any, Any], bool] | None = None  # (RandomState, out): whether it filled out
     normals: Callable[[Any, Any], None] | None = None  # (draws, out): normal numbers
     uniforms: Callable[[Any, Any], None] | None = None  # (draws, out): in [0, 1)
     coins: Callable[[Any, int, Any], None] | None = None  # (pairs of draws, below, out): a mask
-    product4: Callable[..., None] | None = None  # x·Wᵀ for W of 4 bits, see loops/quantized.py
 
     def __init__(self, ops: dict[type, Any], **slots: Any) -> None:
         """Fill slots by name.

@@ -149,7 +149,7 @@ class Op:
         record, two_bytes = mode.grad, False
         for x in inputs:
             if isinstance(x, Tensor):
-                if x._view_of is not None and x._view_of._tick > x._tick and record:
+                if record and x._view_of is not None and x._view_of._tick > x._tick:
                     x._refresh_history()
                 array = x.array
                 arrays.append(array)
@@ -408,7 +408,9 @@ def _seed(root: Tensor, gradient: Any) -> Any:
                 "grad can be implicitly created only for real scalar outputs but got torch."
                 + a.dtype.name
             )
-        return xp_of(a).ones_like(a)
+        one = xp_of(a).empty_like(a)
+        one.fill(1)
+        return one
     g = gradient.array if isinstance(gradient, Tensor) else asarray(gradient, a)
     if g.shape != a.shape:
         raise RuntimeError(

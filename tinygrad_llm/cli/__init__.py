@@ -9,6 +9,7 @@ from typing import Any
 import typer
 import typer.core
 
+from ..files.plain_text import say
 from .doctor import register as register_doctor
 from .errors import run
 from .estimate import register as register_estimate
@@ -51,9 +52,9 @@ def _show_version(asked: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"tinygrad-llm {version('tinygrad_llm')}")
+            say(f"tinygrad-llm {version('tinygrad_llm')}")
         except PackageNotFoundError:
-            print("tinygrad-llm, not installed: running from its source")
+            say("tinygrad-llm, not installed: running from its source")
         raise typer.Exit
 
 

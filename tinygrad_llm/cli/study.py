@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..files.paths import local_path
+from ..files.plain_text import say
 from ..files.program import command_line
 from .errors import BadValue
 from .options import must_be
@@ -48,11 +49,13 @@ Examples:
 _DRAW = """Draw the graph behind a loss, and the backward pass through it, as SVG and as a page.
 
 WHAT is a Python file, whose variable `loss` is drawn when it has run (or another one, with
---tensor), or one of the examples: scalar, attention, gpt.
+--tensor), or one of the examples: scalar, attention, gpt, or the name of a layer or a model that
+`study` lists, such as GatedDeltaNet or Llama.
 
 \b
 Examples:
   tinygrad-llm draw attention
+  tinygrad-llm draw Llama
   tinygrad-llm draw train.py --tensor loss --out graph
 """
 
@@ -146,7 +149,7 @@ def trace_command(
 
 
 def draw_command(
-    what: str = typer.Argument(help="A Python file, or scalar, attention, gpt."),
+    what: str = typer.Argument(help="A Python file, or scalar, attention, gpt, a layer, a model."),
     tensor: str = typer.Option("loss", help="The script's variable to draw."),
     out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
     fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),
@@ -159,9 +162,20 @@ def draw_command(
     from ..study.draw.drawing import draw
     from ..study.draw.graph import Recorder
     from ..study.draw.scenes import SCENES
+    from ..study.explain.scene import drawn_example
 
     if what in SCENES:
         drawing = SCENES[what](fold)
+        stem = what
+    elif not what.endswith(".py") and not local_path(what).is_file():
+        try:
+            drawing = drawn_example(what, fold)
+        except ValueError as error:
+            examples = ", ".join(SCENES)
+            text = str(error).removeprefix("explain: ")
+            raise BadValue(
+                f"there is no file {what}, nor an example of this name ({examples}); {text}"
+            ) from error
         stem = what
     else:
         path = _file(what, f", nor an example of this name; the examples: {', '.join(SCENES)}")
@@ -213,7 +227,7 @@ def _run(path: Path, arguments: list[str]) -> dict[str, Any]:
         inner = error.__traceback__
         while inner is not None and inner.tb_frame.f_code.co_filename != str(path):
             inner = inner.tb_next
-        traceback.print_exception(type(error), error, inner)
+        say("".join(traceback.format_exception(type(error), error, inner)), "", sys.stderr)
         raise typer.Exit(1) from error
     finally:
         sys.argv, sys.path[:] = before

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..files.paths import local_path
+from ..files.plain_text import say
 from .errors import BadValue, blame, newest_checkpoint
 
 if TYPE_CHECKING:
@@ -67,11 +68,9 @@ def tokenize(
         return
     loaded = _load(tokenizer or "gpt2")
     if decode is not None:
-        from ..training.progress import printable
-
         with blame("--decode", ValueError, IndexError):
             ids_given = [_id(word) for word in decode.replace(",", " ").split()]
-            print(printable(loaded.decode(ids_given)))
+            say(loaded.decode(ids_given))
         return
     if file is not None:
         from ..data import corpora
@@ -90,19 +89,17 @@ def tokenize(
 
 def _print(tokenizer: Tokenizer, text: str, encoded: list[int], ids: bool, as_json: bool) -> None:
     if ids:
-        print(" ".join(map(str, encoded)))
+        say(" ".join(map(str, encoded)))
         return
     pieces = [tokenizer.token_bytes(i).decode("utf-8", "replace") for i in encoded]
     if as_json:
-        print(json.dumps({"ids": encoded, "tokens": pieces}))
+        say(json.dumps({"ids": encoded, "tokens": pieces}))
         return
-    from ..training.progress import printable
-
     for i, piece in zip(encoded, pieces, strict=True):
-        print(f"{i:>8}  {printable(repr(piece))}")
+        say(f"{i:>8}  {piece!r}")
     n_bytes = len(text.encode("utf-8"))
     each = f", {n_bytes / len(encoded):.2f} bytes per token" if encoded else ""
-    print(f"{len(encoded):,} tokens, {len(text):,} characters{each}")
+    say(f"{len(encoded):,} tokens, {len(text):,} characters{each}")
 
 
 def _id(word: str) -> int:
@@ -145,7 +142,7 @@ def _train(corpus: str, kind: str, vocab_size: int, out: Path) -> None:
     seconds = time.perf_counter() - began
     trained.save(out)
     n = len(trained.encode_to_array(source.text, disallowed_special=()))
-    print(
+    say(
         f"{out}: {trained.vocab_size:,} tokens learned in {seconds:.1f} s; {source.name} becomes "
         f"{n:,} tokens, {source.n_bytes / max(1, n):.2f} bytes per token"
     )

@@ -6,7 +6,10 @@ as they are, control characters can clear the screen, change its title, or write
 
 from __future__ import annotations
 
-__all__ = ["visible"]
+import sys
+from typing import TextIO
+
+__all__ = ["one_line", "printable", "say", "visible"]
 
 _KEPT = "\n\t"  # the layout of a text
 # Characters that turn the direction of what follows, with which a text can look like another one.
@@ -34,3 +37,25 @@ def visible(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    """The same for a name in a table or a plot: line breaks and tabs become signs too."""
+    return visible(text).replace("\n", "␊").replace("\t", "␉")
+
+
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """The text as a stream can show it; None: standard output.
+
+    Control characters become signs, and characters that the stream's encoding does not have "?".
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    return visible(text).encode(encoding, "replace").decode(encoding)
+
+
+def say(text: str = "", end: str = "\n", file: TextIO | None = None) -> None:
+    """Print a line that may hold a text from outside: a name, a path, an answer.
+
+    file: where to; None for standard output
+    """
+    print(printable(text, file), end=end, file=file)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.plain_text import visible
+from ..files.plain_text import one_line
 
 __all__ = ["ClassificationReport", "confusion_matrix", "plot_confusion"]
 
@@ -105,42 +105,44 @@ class ClassificationReport:
     def worst_table(self, texts: Sequence[str], n: int = 5, width: int = 100) -> str:
         """The n texts with the highest loss, a line each: loss, true class, prediction, text."""
         lines = []
-        wide = max(map(len, self.names))
+        names = [one_line(name) for name in self.names]
+        wide = max(map(len, names))
         for i in self.worst(n):
-            true, predicted = self.names[self.labels[i]], self.names[self.predictions[i]]
+            true, predicted = names[self.labels[i]], names[self.predictions[i]]
             p = self.probabilities[i, self.predictions[i]]
             head = f"{self.losses[i]:6.2f}  is {true:<{wide}}  predicted {predicted:<{wide}} "
             head += f"({p:4.0%})  "
-            text = " ".join(texts[i].split())
+            text = one_line(" ".join(texts[i].split()))
             room = max(10, width - len(head))
             lines.append(head + (text if len(text) <= room else text[: room - 1] + "…"))
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        wide = max(9, *map(len, self.names))
+        names = [one_line(name) for name in self.names]
+        wide = max(9, *map(len, names))
         lines = [
             f"accuracy {self.accuracy:.2%} of {len(self.labels):,} texts, loss {self.loss:.4f}",
             "",
             f"{'class':<{wide}}  precision  recall      f1  texts",
         ]
-        for row in self.per_class:
+        for name, row in zip(names, self.per_class, strict=True):
             lines.append(
-                f"{row['name']:<{wide}}  {row['precision']:9.2%} {row['recall']:7.2%} "
+                f"{name:<{wide}}  {row['precision']:9.2%} {row['recall']:7.2%} "
                 f"{row['f1']:7.2%} {row['support']:6,}"
             )
-        cell = max(7, *(len(name) + 2 for name in self.names))
+        cell = max(7, *(len(name) + 2 for name in names))
         lines += [
             "",
-            f"{'true/pred':<{wide}}" + "".join(f"{n:>{cell}}" for n in self.names),
+            f"{'true/pred':<{wide}}" + "".join(f"{n:>{cell}}" for n in names),
         ]
-        for name, counts in zip(self.names, self.confusion, strict=True):
+        for name, counts in zip(names, self.confusion, strict=True):
             lines.append(f"{name:<{wide}}" + "".join(f"{c:>{cell},}" for c in counts))
         return "\n".join(lines)
 
 
 def plot_confusion(report: ClassificationReport, path: str | Path, title: str = "") -> Path:
     """Draws the confusion matrix to a PNG and returns its path. Shades: the share of a row."""
-    from ..training.plots import new_figure, save_figure
+    from ..training.plots import label_text, new_figure, save_figure
 
     matrix, K = report.confusion, len(report.names)
     share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))  # (K, K)
@@ -151,9 +153,10 @@ def plot_confusion(report: ClassificationReport, path: str | Path, title: str = 
         for j in range(K):
             color = "white" if share[i, j] > 0.5 else "black"
             axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color=color)
-    axes.set_xticks(range(K), report.names)
-    axes.set_yticks(range(K), report.names)
+    names = [label_text(name) for name in report.names]
+    axes.set_xticks(range(K), names)
+    axes.set_yticks(range(K), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(visible(title) if title else f"accuracy {report.accuracy:.2%}", fontsize=10)
+    axes.set_title(label_text(title) if title else f"accuracy {report.accuracy:.2%}", fontsize=10)
     return save_figure(figure, path)

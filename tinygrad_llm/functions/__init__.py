@@ -1,7 +1,7 @@
 """PyTorch's functions over the ops: importing this package gives Tensor its methods.
 
 Files without a method, such as attention and the losses, are imported where they are used, and so
-are those whose methods are rarer (`_LATER`): the first use of such a method imports its file.
+are those whose methods not every program uses (`_LATER`): the first use of one imports its file.
 """
 
 import contextlib as _contextlib
@@ -11,30 +11,33 @@ from ..arrays.devices import on_first_gpu_use as _on_first_gpu_use
 from ..arrays.twins import twins as _twins
 from ..tensor import attach_later as _attach_later
 from . import (
-    activation,
     arithmetic,
     autocast,
-    comparison,
     convert,
-    elementary,
     index,
     inplace,
     linalg,
-    logic,
     next_functions,
     properties,
     reductions,
-    rounding,
-    selection,
-    softmax,
-    storage,
 )
 from .creation import filled, from_data
-from .shape import broadcast, reorder, views
+from .shape import reorder, views
 
 # File: the methods that it attaches.
 _LATER = {
+    "activation": "hardshrink relu relu_",
+    "comparison": (
+        "__contains__ __eq__ __ge__ __gt__ __le__ __lt__ __ne__ allclose eq equal ge greater "
+        "greater_equal gt isclose isfinite isinf isnan isneginf isposinf le less less_equal lt ne "
+        "not_equal"
+    ),
     "diagonal": "diag diagonal trace tril triu",
+    "elementary": (
+        "cos cos_ cosh deg2rad erf erf_ erfc exp exp2 exp_ expm1 expm1_ hypot log log10 log10_ "
+        "log1p log1p_ log2 log2_ log_ logaddexp logit rad2deg rsqrt rsqrt_ sigmoid sigmoid_ sin "
+        "sin_ sinh sqrt sqrt_ tan tan_ tanh tanh_ xlogy"
+    ),
     "gather": (
         "gather scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
         "take_along_dim"
@@ -44,12 +47,31 @@ _LATER = {
         "index_select masked_scatter masked_scatter_ masked_select put_ take"
     ),
     "linear_algebra": "det inverse logdet slogdet",
-    "order": "argsort kthvalue median msort nanmedian quantile sort topk",
+    "logic": (
+        "__and__ __iand__ __invert__ __ior__ __ixor__ __lshift__ __or__ __rand__ __ror__ "
+        "__rshift__ __rxor__ __xor__ all any bitwise_and bitwise_and_ bitwise_left_shift "
+        "bitwise_not bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_xor "
+        "bitwise_xor_ logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ "
+        "logical_xor logical_xor_"
+    ),
+    "order": "aminmax argsort kthvalue median msort nanmedian quantile sort topk",
+    "rounding": (
+        "__floordiv__ __ifloordiv__ __imod__ __mod__ __rfloordiv__ __rmod__ ceil ceil_ fix floor "
+        "floor_ floor_divide floor_divide_ fmod fmod_ frac frac_ remainder remainder_ round round_ "
+        "sgn sign sign_ signbit trunc trunc_"
+    ),
     "running": "cummax cummin cumprod",
     "sampling": "bernoulli bernoulli_ exponential_ multinomial normal_ random_ uniform_",
     "search": "argwhere bincount count_nonzero histc histogram isin nonzero unique",
+    "selection": (
+        "clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_ clip clip_ fmax fmin masked_fill "
+        "masked_fill_ maximum minimum nan_to_num where"
+    ),
+    "shape.broadcast": "broadcast_to expand expand_as",
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
+    "softmax": "log_softmax logsumexp softmax",
+    "storage": "storage_offset untyped_storage",
 }
 for _file, _methods in _LATER.items():
     _attach_later(f"{__name__}.{_file}", _methods)

@@ -14,6 +14,8 @@ from .method import function, method
 from .operands import differentiated
 from .selection import clamp, where
 
+GATES = ("silu", "gelu", "gelu_tanh")
+
 
 def _activate(name: str, op: Any, input: Tensor, inplace: bool = False, **options: Any) -> Tensor:
     need_floating(name, input)
@@ -65,6 +67,27 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x·σ(x), also called swish."""
     return _activate("silu", ops.Silu, input, inplace)
+
+
+def gated_activation(input: Tensor, activation: str = "silu") -> Tensor:
+    """f(a)·b for the halves a and b of x along its last dimension: (..., 2F) -> (..., F).
+
+    activation: f, "silu" (SwiGLU), "gelu" or "gelu_tanh" (GeGLU). PyTorch has no such function:
+    it is F.silu(a) * b for a, b = x.chunk(2, -1), without a copy of the halves.
+    Source: Shazeer (2020), "GLU Variants Improve Transformer", equation 5.
+    Raises: RuntimeError if the last dimension is odd, ValueError for another activation.
+    """
+    need_floating("gated_activation", input)
+    if activation not in GATES:
+        raise ValueError(
+            f"gated_activation: activation must be {', '.join(GATES)}, got {activation!r}"
+        )
+    if input.size(-1) % 2:
+        raise RuntimeError(
+            "gated_activation: the last dimension is cut into two halves, so its size must be "
+            f"even, got {input.size(-1)}"
+        )
+    return ops.GatedActivation.apply(input, activation=activation)
 
 
 @function

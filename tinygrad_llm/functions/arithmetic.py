@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
@@ -15,8 +17,6 @@ from .inplace import in_place
 from .method import method
 from .operands import binary, differentiated, unary
 from .printed_names import printed_as
-from .rounding import whole_quotient
-from .selection import where
 
 
 def refuse_bool(a: Any, b: Any, sign: str) -> None:
@@ -102,6 +102,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' "
             f"but found '{rounding_mode}'"
         )
+    from .rounding import whole_quotient  # imported when first needed
+
     return whole_quotient(input, other, rounding_mode)
 
 
@@ -203,6 +205,8 @@ def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
     step = after - before
     if isinstance(weight, Tensor):
         w = weight.detach()
+        from .selection import where  # imported when first needed
+
         y = where(abs(w) < 0.5, before + w * step, after - step * (1.0 - w))
     else:
         w = weight
@@ -226,10 +230,10 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     return input + value * tensor1 / tensor2
 
 
-in_place(add, "add_", "__iadd__")
-in_place(sub, "sub_", "subtract_", "__isub__")
-in_place(mul, "mul_", "multiply_", "__imul__")
-in_place(div, "div_", "divide_", "__itruediv__")
+in_place(add, "add_", "__iadd__", ufunc=np.add)
+in_place(sub, "sub_", "subtract_", "__isub__", ufunc=np.subtract)
+in_place(mul, "mul_", "multiply_", "__imul__", ufunc=np.multiply)
+in_place(div, "div_", "divide_", "__itruediv__", ufunc=np.divide)
 in_place(pow, "pow_", "__ipow__")
 for _function in (neg, square, reciprocal, abs, lerp, addcmul, addcdiv):
     in_place(_function, _function.__name__ + "_")

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import use_gpu_of
+from ..arrays.layout import picked_array
 from ..arrays.memory import ndarray
-from ..ops.index import picked_array
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
 from .index_parts import Parts, checked, parts_of
@@ -27,6 +27,8 @@ def _simple(index: Any) -> Any:
 
     An integer out of range, too many parts and a second Ellipsis pass: NumPy refuses them.
     """
+    if type(index) is int:
+        return index, ...
     parts = index if type(index) is tuple else (index,)
     if not _BASIC.issuperset(map(type, parts)):
         return None
@@ -67,7 +69,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     Raises: IndexError in PyTorch's words if index does not fit x.
     """
     array = input.array
-    simple = _simple(index)
+    simple = None if type(index) is Tensor else _simple(index)
     if simple is not None and type(array) is ndarray and (array.ndim or index == ()):
         if recorded(input):
             try:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..arrays.capture import refuse_in_capture
 from ..arrays.devices import device_of, move, no_data, to_numpy, use_gpu_of, xp_of
 from ..arrays.ids import remember_ids
-from ..arrays.memory import is_array, storage_of
+from ..arrays.memory import is_array, ndarray, storage_of
 from ..arrays.meta import is_meta, meta
+from ..arrays.silence import silently
+from ..arrays.twins import LEAST
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
@@ -23,6 +27,7 @@ from ..tensor.numbers import fitted
 from .method import method
 from .operands import as_operand, cast
 from .printed_names import passed_off_as, printed_as
+from .unrecorded import recorded
 
 
 def change_in_place(x: Tensor, by: str, op: Any, *others: Any, **options: Any) -> Tensor:
@@ -169,19 +174,27 @@ def refuse_repeats(array: Any) -> None:
             )
 
 
-def in_place(function: Any, *names: str, saves_input: bool = False) -> None:
+def in_place(
+    function: Any, *names: str, saves_input: bool = False, ufunc: np.ufunc | None = None
+) -> None:
     """Attach the in-place form of a function to Tensor: x.exp_() is exp(x), written into x.
 
     names: of the method, then of its alias or of its operator ("add_", "__iadd__").
     saves_input: an op within the function saves x, so the function gets a copy of it.
+    ufunc: NumPy's function of two operands that computes the same; it writes where it can.
     """
     for name in names:
-        form = _in_place_form(function, names[0] if name.startswith("__") else name, saves_input)
-        attach(name, form)
+        by = names[0] if name.startswith("__") else name
+        attach(name, _in_place_form(function, by, saves_input, ufunc))
 
 
-def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:
+def _in_place_form(
+    function: Any, name: str, saves_input: bool, ufunc: np.ufunc | None = None
+) -> Any:
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if ufunc is not None and len(args) == 1 and not kwargs:
+            if _computed_in_place(ufunc, self, args[0], name):
+                return self
         refuse_leaf(self)
         x = self.clone() if saves_input and mode.grad else self
         new = function(x, *args, **kwargs)
@@ -191,6 +204,32 @@ def _in_place_form(function: Any, name: str, saves_input: bool) -> Any:
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"{name.strip('_')} in place: the result is written into this tensor."
     return change
+
+
+def _computed_in_place(ufunc: np.ufunc, x: Tensor, other: Any, by: str) -> bool:
+    """x = ufunc(x, other) by NumPy in x's own memory, for few numbers of one dtype that nobody
+    records; whether it was possible. False changes nothing."""
+    a = x.array
+    if type(a) is not ndarray or a.size >= LEAST or recorded(x, other):
+        return False
+    kind = a.dtype.kind
+    if not (a.itemsize > 2 if kind == "f" else kind == "i" and ufunc is not np.divide):
+        return False
+    if isinstance(other, Tensor):
+        b = other.array
+        if type(b) is not ndarray or b.dtype is not a.dtype:
+            return False
+    elif type(other) is float and kind == "f" or type(other) is int and -128 <= other < 128:
+        b = other
+    else:
+        return False
+    refuse_repeats(a)
+    try:
+        silently(ufunc, a, b, a)
+    except ValueError:  # shapes that do not fit, or memory that is read-only: words for it follow
+        return False
+    mark_modified(a, by)
+    return True
 
 
 @method

@@ -14,7 +14,8 @@ from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather, gathered
 from .method import method
-from .return_types import Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
+from .reductions import amax, amin
+from .return_types import Aminmax, Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
 
 
@@ -26,6 +27,13 @@ def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     reverse = (slice(None),) * dim + (slice(None, None, -1),)
     order = stable_order(a[reverse], dim)[reverse]  # of the reverse, read from its end
     return a.shape[dim] - 1 - order
+
+
+@method
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Aminmax:
+    """(min, max) over dim or over all; equal elements share the gradient."""
+    dims: Any = () if dim is None else dim
+    return Aminmax(amin(input, dims, keepdim), amax(input, dims, keepdim))
 
 
 @method

@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+_INT64 = np.dtype("int64")
+
+
 # --------------------------------------------------------------------------------- of a shape
 @function
 def rand(
@@ -109,10 +112,13 @@ def randint(
     int64 unless dtype is given.
     Raises: RuntimeError unless low < high and both fit the dtype.
     """
-    first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
+    if len(args) == 3 and type(args[0]) is type(args[1]) is int and low is high is size is None:
+        first, last, shape = args  # as nearly always
+    else:
+        first, last, shape = _bounds("randint", args, {"low": low, "high": high, "size": size})
     if not isinstance(shape, list | tuple):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
-    kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
+    kind = _INT64 if dtype is None else dtypes.numpy_dtype(dtype)
     array = stream(generator, device).randint(first, last, as_size("randint", (shape,)), kind)
     return placed_tensor(array, device, requires_grad)
 

@@ -15,8 +15,6 @@ from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
-from .return_types import Aminmax, Max, Min, returned
-from .selection import where
 
 _EMPTY = (
     "{}(): Expected reduction dim to be specified for input.numel() == 0. "
@@ -117,6 +115,8 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
         if input.array.size == 0:
             raise RuntimeError(_EMPTY.format(name))
         return ops.Extreme.apply(input, dims=_dims(input, None), largest=largest)
+    from .return_types import Max, Min, returned  # imported when first needed
+
     find = argmax if largest else argmin
     indices = find(input, dim, keepdim=True)
     values = input.gather(dim, indices)
@@ -154,13 +154,6 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     dims = _dims(input, dim)
     _not_empty(input, "amin", dims, dim)
     return ops.Extreme.apply(input, dims=dims, keepdim=keepdim, largest=False)
-
-
-@method
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Aminmax:
-    """(min, max) over dim or over all; equal elements share the gradient."""
-    dims: Any = () if dim is None else dim
-    return Aminmax(amin(input, dims, keepdim), amax(input, dims, keepdim))
 
 
 def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
@@ -252,6 +245,8 @@ def norm(
 @rounded_once
 def _root_of_powers(input: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """(Σ |x|ᵖ)^(1/p), without the infinite derivatives at 0: where x or the norm is 0, it is 0."""
+    from .selection import where  # imported when first needed
+
     size = input.abs()
     zero = size.eq(0.0)
     powers = where(zero, 0.0 if p > 0 else math.inf, where(zero, 1.0, size) ** p)

@@ -157,7 +157,7 @@ def multinomial(
     if input.array.shape[-1] > 1 << 24:
         raise RuntimeError("number of categories cannot exceed 2^24")
     ids = stream(generator).multinomial(to_numpy(input.array), n, replacement)
-    return wrap(in_rows(asarray(ids, input.array)))
+    return wrap(in_rows(ids if type(input.array) is np.ndarray else asarray(ids, input.array)))
 
 
 # -------------------------------------------------------------------------------------- in place

@@ -32,6 +32,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)
 
 
+clip = clamp
+
+
 def _between(input: Tensor, low: Any, high: Any) -> Tensor:
     """clamp between tensors: NaN if one is. The one that is taken gets the gradient."""
     bounds = [b for b in (low, high) if b is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ..arrays import devices, parallel
@@ -14,9 +15,17 @@ def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
 
     PyTorch's options (backend, mode, fullgraph, dynamic ...) are accepted and make no difference:
     programs that call it run, as fast as without it. What it is for is done elsewhere: the ops are
-    fused already, and on a GPU `cuda.CUDAGraph` repeats the launches of a whole step.
+    fused already, and on a GPU `cuda.CUDAGraph` repeats the launches of a whole step. A warning
+    says so.
     """
+    warnings.warn(_NOT_COMPILED, stacklevel=2)
     return as_it_is(model)
+
+
+_NOT_COMPILED = (
+    "torch.compile: nothing is compiled here, the model or function stays as it is. The ops are "
+    "fused already; on a GPU cuda.CUDAGraph repeats the launches of a whole step"
+)
 
 
 def as_it_is(function: Any = None) -> Any:

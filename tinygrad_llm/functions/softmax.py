@@ -4,25 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
+from ..arrays.blas import FEW
 from ..arrays.devices import xp_of
+from ..arrays.memory import ndarray
+from ..arrays.silence import silently
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
 from .checks import need_floating
 from .method import function, method
 from .operands import as_floating, cast
+from .unrecorded import recorded
 
 
 def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
-    need_floating(name, input)
+    if input.array.dtype.kind in "iub":
+        need_floating(name, input)
     ndim = input.array.ndim
     if dim is None:
         dim = 0 if ndim in (0, 1, 3) else 1  # PyTorch's rule from before dim was an argument
     dim = normal_dim(dim, ndim)
     return op.apply(input, dim=dim) if ndim else op.apply(input.reshape(1), dim=0).reshape(())
+
+
+def _of_few(input: Any, dim: int | None) -> Tensor | None:
+    """softmax along the last dimension of a few rows, straight to the arrays; else None.
+
+    Where somebody records the op, observes it or has replaced its forward, it is None too.
+    """
+    if not isinstance(input, Tensor):
+        return None
+    x, op = input.array, ops.Softmax
+    few = type(x) is ndarray and 0 < x.ndim < 3 and 0 < x.size < FEW and x.dtype.char in "fd"
+    if not few or dim not in (-1, x.ndim - 1) or recorded(input):
+        return None
+    if op.forward is not op._written[0]:
+        return None
+    y = np.empty(x.shape, x.dtype)
+    if x.ndim == 1:
+        silently(op.of_rows, x[None], y[None], -1)  # (C) -> (1, C)
+    else:
+        silently(op.of_rows, x, y, -1)
+    return wrap(y)
 
 
 @method
@@ -34,7 +62,8 @@ def softmax(
 
     dtype: cast to it first. A row of −inf alone is nan.
     """
-    return _along_dim("softmax", ops.Softmax, input, dim, dtype)
+    few = _of_few(input, dim) if dtype is None else None
+    return _along_dim("softmax", ops.Softmax, input, dim, dtype) if few is None else few
 
 
 @method

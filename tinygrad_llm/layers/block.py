@@ -69,10 +69,9 @@ class Block(Module):
         """x (B, T, dim) -> (B, T, dim).
 
         memory (B, S, dim) and memory_mask: for cross; cache, mask and positions: see Attention
-        real: bool (B, T), False for padding: the mask of a recurrent att, which has no other
+        real: bool (B, T), False for padding; see `att_mask`
         """
-        if self.is_recurrent:
-            mask = real
+        mask = self.att_mask(mask, real)
         own, cross = (cache.own, cache.cross) if isinstance(cache, DecoderCache) else (cache, None)
         if self.norm_place == "parallel":
             y = self.norm1(x)  # (B, T, dim), for both
@@ -87,6 +86,10 @@ class Block(Module):
                 x, "norm_cross", lambda y: attend(y, memory=memory, cache=cross, mask=memory_mask)
             )
         return self._added(x, "norm2", self.ff)
+
+    def att_mask(self, mask: Tensor | None, real: Tensor | None) -> Tensor | None:
+        """What att gets as its mask: that of pairs, or which tokens are real if it is recurrent."""
+        return real if self.is_recurrent else mask
 
     def _added(self, x: Tensor, norm: str, part: Callable[[Tensor], Tensor]) -> Tensor:
         """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim)."""

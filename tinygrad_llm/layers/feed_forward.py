@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 from ..nn import activation as A
+from ..nn import functional as F
 from ..nn.container import Sequential
 from ..nn.linear import Identity, Linear
-from ..nn.module import Module
+from ..nn.module import Module, is_watched
 from ..tensor import Tensor
 
-__all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module"]
+__all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated"]
 
 # The names that PyTorch and Hugging Face's configs use.
 ACTIVATIONS: dict[str, Callable[[], Module]] = {
@@ -44,14 +45,16 @@ class FeedForward(Module):
     """y = W₂·f(W₁·x + b₁) + b₂, each token alone: x (B, T, dim) -> y (B, T, dim).
 
     hidden_dim: channels in between, 4·dim if None; activation: the name of f, see ACTIVATIONS
+    dropout: of f's output, in training
     W₁ is `layers.0`, W₂ is `layers.2`. Source: Vaswani et al. (2017), equation 2.
     """
 
     def __init__(
         self, dim: int, hidden_dim: int | None = None, *, activation: str = "gelu_new",
-        bias: bool = True,
+        bias: bool = True, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.dropout = dropout
         hidden_dim = 4 * dim if hidden_dim is None else hidden_dim
         self.layers = Sequential(
             Linear(dim, hidden_dim, bias=bias),
@@ -60,26 +63,49 @@ class FeedForward(Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
+        if not (self.dropout and self.training):
+            return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
+        hidden = self.layers[1](self.layers[0](x))  # (B, T, dim) -> (B, T, hidden_dim)
+        return self.layers[2](F.dropout(hidden, self.dropout))  # (B, T, dim)
+
+
+def gated(both: Tensor, activation: Module) -> Tensor:
+    """activation(a)·b for the halves a and b of the last dimension: (..., 2F) -> (..., F).
+
+    One op for SiLU and GELU without hooks on the CPU; other modules are called.
+    """
+    if not (is_watched(activation) or both.is_cuda):
+        if type(activation) is A.SiLU and not activation.inplace:
+            return F.gated_activation(both)
+        if type(activation) is A.GELU:
+            tanh = activation.approximate == "tanh"
+            return F.gated_activation(both, "gelu_tanh" if tanh else "gelu")
+    a, b = both.chunk(2, dim=-1)  # (..., 2F) -> (..., F) twice
+    return activation(a) * b
 
 
 class GatedFeedForward(Module):
     """y = W_d·(f(W_g·x)·(W_u·x)), each token alone: x (B, T, dim) -> y (B, T, dim).
 
     hidden_dim: channels in between; activation: the name of f, "silu" for SwiGLU, see ACTIVATIONS
+    dropout: of the product, in training
     One matrix `gate_up` (2·hidden_dim, dim) computes both factors: its first hidden_dim rows are
     W_g (Hugging Face's gate_proj), the others W_u (up_proj). W_d is `down` (down_proj).
     Source: Shazeer (2020), "GLU Variants Improve Transformer", equation 5.
     """
 
     def __init__(
-        self, dim: int, hidden_dim: int, *, activation: str = "silu", bias: bool = False
-    ) -> None:
+        self, dim: int, hidden_dim: int, *, activation: str = "silu", bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.dropout = dropout
         self.gate_up = Linear(dim, 2 * hidden_dim, bias=bias)
         self.activation = activation_module(activation)
         self.down = Linear(hidden_dim, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)  # (B, T, dim) -> (B, T, hidden_dim) twice
-        return self.down(self.activation(gate) * up)  # (B, T, hidden_dim) -> (B, T, dim)
+        hidden = gated(self.gate_up(x), self.activation)  # (B, T, dim) -> (B, T, hidden_dim)
+        if self.dropout and self.training:
+            hidden = F.dropout(hidden, self.dropout)
+        return self.down(hidden)  # (B, T, hidden_dim) -> (B, T, dim)

@@ -11,7 +11,7 @@ import math
 from ..autograd.grad_mode import is_grad_enabled
 from ..nn import functional as F
 from ..nn.linear import Linear
-from ..nn.module import Module
+from ..nn.module import Module, is_watched
 from ..tensor import Tensor
 from ..utils.checkpoint import checkpoint
 
@@ -47,21 +47,10 @@ class SoftCappedHead(Module):
         return f"softcap={self.softcap:g}"
 
 
-def _is_watched(module: Module) -> bool:
-    """Whether a call does more than the class's forward: hooks, or a forward set on the module."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-    )
-
-
 def is_plain_linear(head: Module) -> bool:
     """Whether calling head is x·Wᵀ + b and nothing else: no hooks, no LoRA, no other forward."""
     plain = isinstance(head, Linear) and type(head).forward is Linear.forward
-    return plain and not _is_watched(head)
+    return plain and not is_watched(head)
 
 
 def linear_of(head: Module) -> Linear:
@@ -89,7 +78,7 @@ def head_loss(head: Module, hidden: Tensor, targets: Tensor, ignore_index: int =
             hidden, head.weight, targets, linear_bias=head.bias, ignore_index=ignore_index
         )
     hidden, targets = hidden.flatten(0, -2), targets.flatten()  # (B, T, C), (B, T) -> (N, C), (N)
-    chunked = isinstance(head, SoftCappedHead) and not _is_watched(head)
+    chunked = isinstance(head, SoftCappedHead) and not is_watched(head)
     rows = max(1, CHUNK // head.linear.out_features) if chunked else len(targets)
     if len(targets) <= rows:
         return F.cross_entropy(head(hidden), targets, ignore_index=ignore_index)  # (N, V), (N)

@@ -20,7 +20,7 @@ from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import new_parameter
 from ..tensor import Tensor, dtypes, wrap
-from .feed_forward import activation_module
+from .feed_forward import activation_module, gated
 from .routing import check_routing, counted, outside_groups, within_capacity
 
 __all__ = [
@@ -75,8 +75,7 @@ class Experts(Module):
     def forward(self, x: Tensor, ends: Tensor) -> Tensor:
         """x (N, dim), the rows of expert 0 first; ends (E): where each expert's rows end."""
         both = F.grouped_mm(x, self.gate_up.transpose(1, 2), offs=ends)  # (N, C) -> (N, 2F)
-        gate, up = both.chunk(2, dim=-1)  # (N, F) each
-        hidden = self.activation(gate) * up
+        hidden = gated(both, self.activation)  # (N, 2F) -> (N, F)
         return F.grouped_mm(hidden, self.down.transpose(1, 2), offs=ends)  # (N, F) -> (N, C)
 
     def extra_repr(self) -> str:

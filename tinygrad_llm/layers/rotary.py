@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import device_of, move, xp_of
+from ..files.untrusted import describe
 from ..nn import functional as F
 from ..tensor import Tensor, dtypes, wrap
 
@@ -50,8 +51,14 @@ def llama3_frequencies(
     With n = original_max_position_embeddings·ωⱼ/2π, the turns of a pair over the original context:
     ωⱼ/factor where n < low_freq_factor, ωⱼ where n > high_freq_factor, between them
     (1 − s)·ωⱼ/factor + s·ωⱼ with s = (n − low)/(high − low).
+    Raises: ValueError unless low_freq_factor < high_freq_factor.
     Llama team (2024), "The Llama 3 Herd of Models", section 3.4.
     """
+    if not low_freq_factor < high_freq_factor:
+        raise ValueError(
+            "Rotary: scaling 'llama3' needs a high_freq_factor above low_freq_factor, got "
+            f"{high_freq_factor} and {low_freq_factor}"
+        )
     omega = default_frequencies(dim, base)[0]
     low = np.float32(original_max_position_embeddings / low_freq_factor)
     high = np.float32(original_max_position_embeddings / high_freq_factor)
@@ -74,8 +81,11 @@ def yarn_frequencies(
 
     Those that turn beta_fast times or more stay as they are; between the two a ramp over j.
     cos and sin are multiplied by attention_factor, 0.1·ln(factor) + 1 unless given.
+    Raises: ValueError unless base is above 1.
     Peng et al. (2023), "YaRN", equations 17 to 22.
     """
+    if not base > 1.0:
+        raise ValueError(f"Rotary: scaling 'yarn' needs a base above 1, got {base}")
 
     def ln_factor(scale: float | None) -> float:
         scale = 1.0 if scale is None else scale
@@ -130,9 +140,14 @@ def longrope_frequencies(
     """ωⱼ / fⱼ with a factor for each pair: long_factor for texts over the original context of n.
 
     Other texts have short_factor. cos and sin are multiplied by attention_factor,
-    √(1 + ln(factor)/ln(n)) unless given. Ding et al. (2024), "LongRoPE".
+    √(1 + ln(factor)/ln(n)) unless given.
+    Raises: ValueError unless n is above 1. Ding et al. (2024), "LongRoPE".
     """
     n = original_max_position_embeddings
+    if not n > 1:
+        raise ValueError(
+            f"Rotary: scaling 'longrope' needs an original_max_position_embeddings above 1, got {n}"
+        )
     factors = np.asarray(long_factor if length > n else short_factor, np.float32)
     if attention_factor is None:
         attention_factor = 1.0 if factor <= 1 else math.sqrt(1.0 + math.log(factor) / math.log(n))
@@ -148,6 +163,7 @@ SCALINGS: dict[str, Callable[..., Frequencies]] = {
     "yarn": yarn_frequencies,
 }
 LENGTH = "length"  # the argument of those that depend on the text's length
+SMALLEST, LARGEST = 1e-30, 1e30  # of a base or a factor: float32 holds what is computed of them
 
 
 def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
@@ -155,7 +171,7 @@ def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
     options = {name: value for name, value in scaling.items() if name != "rope_type"}
     kind = scaling.get("rope_type", "default")
     if kind not in SCALINGS:
-        raise ValueError(f"Rotary: rope_type must be {', '.join(SCALINGS)}, got {kind!r}")
+        raise ValueError(f"Rotary: rope_type must be {', '.join(SCALINGS)}, got {describe(kind)}")
     parameters = list(inspect.signature(SCALINGS[kind]).parameters.values())[2:]
     known = [p for p in parameters if p.name != LENGTH]
     unknown = set(options) - {p.name for p in known}
@@ -172,15 +188,19 @@ def _scaled(dim: int, base: float, scaling: Mapping[str, Any]) -> Frequencies:
         if name in ("short_factor", "long_factor"):
             if not isinstance(value, list | tuple) or len(value) != dim // 2:
                 raise ValueError(
-                    f"Rotary: {name} must be {dim // 2} numbers, one for each pair, got {value!r}"
+                    f"Rotary: {name} must be {dim // 2} numbers, one for each pair, got "
+                    f"{describe(value)}"
                 )
             each: Sequence[Any] = value
         else:
             each = (value,)
         for number in each:
             numeric = not isinstance(number, bool) and isinstance(number, int | float)
-            if not numeric or not 0 < number < math.inf:
-                raise ValueError(f"Rotary: {name} must be a positive number, got {number!r}")
+            if not numeric or not SMALLEST <= number <= LARGEST:
+                raise ValueError(
+                    f"Rotary: {name} must be a positive number, from {SMALLEST:g} to {LARGEST:g}, "
+                    f"got {describe(number)}"
+                )
     return SCALINGS[kind](dim, base, **options)
 
 
@@ -206,13 +226,16 @@ class Rotary:
         self, head_dim: int, base: float = 10000.0, *, partial: float = 1.0,
         scaling: Mapping[str, Any] | None = None, interleaved: bool = False,
     ) -> None:  # fmt: skip
-        dim = int(head_dim * partial)
         if not 0.0 < partial <= 1.0:
             raise ValueError(f"Rotary: partial must be above 0 and at most 1, got {partial!r}")
+        dim = int(head_dim * partial)
         if dim % 2 or dim < 2:
             raise ValueError(f"Rotary: dim is {dim}, must be even: it counts pairs")
-        if not 0.0 < base < math.inf:
-            raise ValueError(f"Rotary: base must be a positive number, got {base!r}")
+        if not SMALLEST <= base <= LARGEST:
+            raise ValueError(
+                f"Rotary: base must be a positive number, from {SMALLEST:g} to {LARGEST:g}, got "
+                f"{describe(base)}"
+            )
         self.head_dim, self.dim, self.base, self.interleaved = head_dim, dim, base, interleaved
         self.scaling = dict(scaling or {})
         self.frequencies, self.attention_factor = _scaled(dim, base, self.scaling)

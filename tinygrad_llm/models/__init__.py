@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from ..layers.cache import Cache
+from ..weights.families import bert as bert_names
 from ..weights.families import cohere2 as cohere2_names
+from ..weights.families import distilbert as distilbert_names
 from ..weights.families import gemma3 as gemma3_names
 from ..weights.families import gpt2
 from ..weights.families import llama as llama_names
+from ..weights.families import modernbert as modernbert_names
 from ..weights.families import olmo3 as olmo3_names
 from ..weights.families import qwen2 as qwen2_names
 from ..weights.families import qwen3 as qwen3_names
 from ..weights.families import qwen3_5 as qwen3_5_names
 from ..weights.families import qwen3_moe as qwen3_moe_names
+from ..weights.families import roberta as roberta_names
+from ..weights.families import t5 as t5_names
 from . import registry
 from .base import LanguageModel, Model, ModelConfig
+from .bert import PRESETS as BERT_PRESETS
+from .bert import (
+    Bert,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    DistilBert,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    Roberta,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .cohere2 import PRESETS as COHERE2_PRESETS
 from .cohere2 import Cohere2, Cohere2Config
@@ -24,9 +43,18 @@ from .gpt import GPT, GPTConfig
 from .gpt import PRESETS as GPT_PRESETS
 from .llama import PRESETS as LLAMA_PRESETS
 from .llama import Llama, LlamaConfig
+from .modernbert import PRESETS as MODERNBERT_PRESETS
+from .modernbert import ModernBert, ModernBertConfig, ModernBertForMaskedLM
 from .olmo3 import PRESETS as OLMO3_PRESETS
 from .olmo3 import Olmo3, Olmo3Config
-from .pretrained import PRETRAINED, build_gpt2, from_pretrained, load_gpt2, save_pretrained
+from .pretrained import (
+    PRETRAINED,
+    build_gpt2,
+    from_pretrained,
+    language_model,
+    load_gpt2,
+    save_pretrained,
+)
 from .qwen2 import PRESETS as QWEN2_PRESETS
 from .qwen2 import Qwen2, Qwen2Config
 from .qwen3 import PRESETS as QWEN3_PRESETS
@@ -35,6 +63,10 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .t5 import PRESETS as T5_PRESETS
+from .t5 import T5, T5Config
+from .transformer import PRESETS as TRANSFORMER_PRESETS
+from .transformer import Transformer, TransformerConfig
 from .vocabulary import resize_vocabulary
 
 registry.register(GPT, GPTConfig, names=gpt2, load=load_gpt2, files=PRETRAINED, presets=GPT_PRESETS)
@@ -46,9 +78,45 @@ registry.register(Gemma3, Gemma3Config, names=gemma3_names, presets=GEMMA3_PRESE
 registry.register(Olmo3, Olmo3Config, names=olmo3_names, presets=OLMO3_PRESETS)
 registry.register(Qwen35, Qwen35Config, names=qwen3_5_names, presets=QWEN35_PRESETS)
 registry.register(Qwen3Moe, Qwen3MoeConfig, names=qwen3_moe_names, presets=QWEN3_MOE_PRESETS)
+registry.register(BertForMaskedLM, BertConfig, names=bert_names, presets=BERT_PRESETS)
+registry.register(RobertaForMaskedLM, RobertaConfig, names=roberta_names)
+registry.register(DistilBertForMaskedLM, DistilBertConfig, names=distilbert_names)
+registry.register(ModernBertForMaskedLM, ModernBertConfig, names=modernbert_names,
+                  presets=MODERNBERT_PRESETS)  # fmt: skip
+without_head = bert_names.without_head
+registry.register(Bert, BertConfig, names=bert_names.ENCODER)
+registry.register(BertForSequenceClassification, BertConfig, names=bert_names.TEXTS)
+registry.register(BertForTokenClassification, BertConfig, names=bert_names.TOKENS)
+registry.register(Roberta, RobertaConfig, names=without_head(roberta_names, "RobertaModel"))
+registry.register(
+    DistilBert, DistilBertConfig, names=without_head(distilbert_names, "DistilBertModel")
+)
+registry.register(
+    ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
+)
+registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
+registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
 
 __all__ = [
+    "Bert",
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "DistilBert",
+    "DistilBertConfig",
+    "DistilBertForMaskedLM",
+    "ModernBert",
+    "ModernBertConfig",
+    "ModernBertForMaskedLM",
+    "Roberta",
+    "RobertaConfig",
+    "RobertaForMaskedLM",
+    "T5",
+    "T5Config",
+    "Transformer",
+    "TransformerConfig",
     "GPT",
     "GPTClassifier",
     "GPTClassifierConfig",
@@ -76,6 +144,7 @@ __all__ = [
     "Qwen3Config",
     "build_gpt2",
     "from_pretrained",
+    "language_model",
     "load_gpt2",
     "registry",
     "resize_vocabulary",

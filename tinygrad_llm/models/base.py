@@ -34,11 +34,13 @@ from .padding import padded_places, padding_counts, padding_of
 
 _Some = TypeVar("_Some", bound="Model")
 _Kind = TypeVar("_Kind", bound="LanguageModel")
+_Published = TypeVar("_Published", bound="PretrainedModel")
 
 __all__ = [
     "LanguageModel",
     "Model",
     "ModelConfig",
+    "PretrainedModel",
     "context_length_of",
     "device_of",
     "evaluation",
@@ -60,12 +62,12 @@ def evaluation(model: Any) -> Iterator[None]:
     modules = list(model.modules()) if getattr(model, "training", False) else []
     before = [module.training for module in modules]
     for module in modules:
-        module.training = False
+        vars(module)["training"] = False  # a flag: what __setattr__ checks would take longer
     try:
         yield
     finally:
         for module, training in zip(modules, before, strict=True):
-            module.training = training
+            vars(module)["training"] = training
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def context_length_of(model: Any) -> int | None:
 
 def _set_checkpointing(model: nn.Module, on: bool) -> None:
     for module in model.modules():
-        if isinstance(module, LanguageModel):
+        if isinstance(module, PretrainedModel):
             module.gradient_checkpointing = on
 
 
@@ -169,15 +171,13 @@ class Model(nn.Module):
         _set_checkpointing(self, False)
 
 
-class LanguageModel(Model):
-    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
+class PretrainedModel(Model):
+    """A model of token ids whose weights are published in files, see models/pretrained.py.
 
-    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
-    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
+    Its constructor takes the config, or a dict of the config's fields.
     """
 
     config: ModelConfig
-    out_head: nn.Module
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -191,9 +191,19 @@ class LanguageModel(Model):
         return self.config.context_length
 
     @classmethod
-    def from_config(cls: type[_Kind], config: ModelConfig) -> _Kind:
+    def from_config(cls: type[_Published], config: Any) -> _Published:
         """A new model of this shape, with random weights."""
         return cls(config)
+
+
+class LanguageModel(PretrainedModel):
+    """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
+
+    A family passes its config up, calls its output layer `out_head`, and writes `hidden_states` and
+    `new_cache`. Its constructor takes the config, or a dict of the config's fields.
+    """
+
+    out_head: nn.Module
 
     @property
     def head(self) -> nn.Module:

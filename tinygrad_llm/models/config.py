@@ -13,8 +13,8 @@ can be written as JSON. Fields that depend on each other are checked in the fami
 
 from __future__ import annotations
 
-import math
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ __all__ = [
     "config_of",
     "flag",
     "fraction",
+    "indices",
     "integer",
     "mapping",
     "optional",
@@ -101,7 +102,7 @@ def positive(default: Any = MISSING) -> Any:
             value, int | float | np.integer | np.floating
         ):
             raise TypeError("a number")
-        if not 0.0 < value < math.inf:  # NaN is not either
+        if not 0.0 < value <= sys.float_info.max:  # NaN is not, nor an integer beyond floats
             raise ValueError("positive and finite")
         return float(value)
 
@@ -146,6 +147,23 @@ def choices(options: Sequence[str], default: Any = MISSING) -> Any:
             if not isinstance(one, str) or one not in options:
                 raise ValueError(f"a list of {', '.join(options)}")
         return tuple(value)
+
+    return _declare(check, default)
+
+
+def indices(default: Any = MISSING) -> Any:
+    """A field for places in a list, such as blocks: different integers from 0, kept in order."""
+
+    def check(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list | tuple):
+            raise TypeError("a list of integers")
+        try:
+            numbers = [operator.index(i) for i in value if not isinstance(i, bool | np.bool_)]
+        except TypeError:
+            raise TypeError("a list of integers") from None
+        if len(set(numbers)) != len(value) or min(numbers, default=0) < 0:
+            raise ValueError("a list of different integers, each at least 0")
+        return tuple(sorted(numbers))
 
     return _declare(check, default)
 

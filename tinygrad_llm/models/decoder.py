@@ -21,6 +21,7 @@ __all__ = ["Decoder", "DecoderConfig"]
 
 
 _Same = TypeVar("_Same", bound="DecoderConfig")
+MOST_HEAD_DIM = 1 << 16  # a config makes the frequencies of each pair of a head's channels
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class DecoderConfig(ModelConfig):
                 )
             object.__setattr__(self, "head_dim", self.emb_dim // self.n_heads)
         super().__post_init__()
+        if self.head_dim > MOST_HEAD_DIM:
+            raise ValueError(
+                f"{type(self).__name__}: head_dim must be at most {MOST_HEAD_DIM:,}, got "
+                f"{self.head_dim}"
+            )
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"{type(self).__name__}: n_heads must be a multiple of n_kv_heads, got "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ..layers import lora, quantized
 from ..weights.families.gguf_names import to_gguf
 from ..weights.families.table import Weight, to_huggingface
 from ..weights.formats import gguf
@@ -16,10 +17,25 @@ from .base import LanguageModel
 from .loading import published
 from .registry import of
 
-__all__ = ["FILE_TYPES", "compare", "rewrite", "save_gguf"]
+__all__ = ["FILE_TYPES", "compare", "plain", "rewrite", "save_gguf"]
+
+_Some = TypeVar("_Some", bound=LanguageModel)
+UNUSED = 5  # a type of tokens in GGUF
 
 # general.file_type, which says how most of the weights are stored (llama.h, llama_ftype)
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
+
+
+def plain(model: _Some) -> _Some:
+    """The same model as one matrix of floats for each layer, changed in place.
+
+    LoRA layers are merged into their layers, and quantised matrices become floats again.
+    """
+    quantized.dequantize(model)
+    if lora.layers(model):
+        lora.merge(model)
+        lora.remove(model)
+    return model
 
 
 def save_gguf(
@@ -33,8 +49,8 @@ def save_gguf(
         whose rows cannot be cut into blocks of 32 is F16 in their place
     tokenizer: entries of metadata (tokenizer.ggml...), from text.gguf_entries or another file;
         without them llama.cpp reads the file, but it has no texts
-    Raises: ValueError for another kind, or a model that llama.cpp does not know; OSError if the
-    disk refuses.
+    Raises: ValueError for another kind, a model that llama.cpp does not know, or one that `plain`
+    has to change first; OSError if the disk refuses.
     """
     file_type = _file_type(kind)
     family = of(model)
@@ -51,13 +67,25 @@ def save_gguf(
         "general.name": family.name,
         "general.file_type": file_type,
         "general.quantization_version": 2,
-        **(tokenizer or {"tokenizer.ggml.model": "no_vocab"}),
+        **_filled(tokenizer or {"tokenizer.ggml.model": "no_vocab"}, model.config.vocab_size),
     }
     stored = {
         name: gguf.Pending(tensor.shape, stored_kind(name, tensor.shape, kind), tensor.read)
         for name, tensor in tensors.items()
     }
     return gguf.write(path, entries, stored)
+
+
+def _filled(entries: Mapping[str, Any], n: int) -> Mapping[str, Any]:
+    """The entries of a tokenizer with n tokens: rows of the embedding that no token has count."""
+    tokens = entries.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list) or len(tokens) >= n:
+        return entries
+    types = entries["tokenizer.ggml.token_type"] + [UNUSED] * (n - len(tokens))
+    more = [f"[UNUSED{i}]" for i in range(len(tokens), n)]
+    return {
+        **entries, "tokenizer.ggml.tokens": tokens + more, "tokenizer.ggml.token_type": types
+    }  # fmt: skip
 
 
 def _reader(weights: Mapping[str, Weight], state: Mapping[str, Any]) -> Callable[[str], np.ndarray]:

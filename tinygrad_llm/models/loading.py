@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
+from ..layers import lora, quantized
 from ..nn.utils import skip_init
 from ..tensor import dtypes
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
 from ..weights.formats.pages import drop_pages
 from ..weights.formats.safetensors import save_file
 from ..weights.sources import INDEX_FILES, WHOLE_FILES, DirectSource, MappedSource, Source
-from .base import LanguageModel
+from .base import PretrainedModel
 from .quantizing import fill_quantized
 from .registry import Family
 
@@ -81,7 +82,7 @@ class _Renamed:
 def load_family(
     family: Family, source: Source, changes: Mapping[str, Any], dtype: dtypes.dtype | None = None,
     quantize: str | None = None,
-) -> LanguageModel:  # fmt: skip
+) -> PretrainedModel:  # fmt: skip
     """The model of a family with the weights of a source, in evaluation mode.
 
     changes: fields of the family's config, in place of those that config.json says; what the
@@ -97,10 +98,14 @@ def load_family(
             raise TypeError(f"{family.config.__name__} has no {name!r}; it has {', '.join(known)}")
     stored = _complete(family, names.read_config(source.config, source.where), source.where)
     renamed = _Renamed(source, without_prefix(source.names(), names.PREFIX, names.IGNORED))
-    expected = names.weights(stored)
-    head = next(theirs for theirs, weight in expected.items() if weight.name == HEAD)
-    tied = _is_tied(renamed, stored, changes, head, expected)
-    if head not in renamed.names() and (tied or stored["tie_weights"]):
+    _check_counts(stored, renamed)
+    there = set(renamed.names())
+    expected = {n: w for n, w in names.weights(stored).items() if n in there or not w.copy}
+    head = next((theirs for theirs, weight in expected.items() if weight.name == HEAD), None)
+    tied = stored["tie_weights"] if head is None else _is_tied(
+        renamed, stored, changes, head, expected
+    )  # fmt: skip
+    if head is not None and head not in there and (tied or stored["tie_weights"]):
         del expected[head]
     check(renamed, {n: w.shape for n, w in expected.items()}, f"the {family.name}")
     config = _changed(family, stored, {**changes, "tie_weights": tied}, source.where)
@@ -114,6 +119,22 @@ def load_family(
         own[HEAD].array[...] = own[EMBEDDING].array
     model.token_ids = {name: source.config.get(name) for name in TOKEN_IDS}
     return model.eval()
+
+
+def _check_counts(stored: Mapping[str, Any], source: Source) -> None:
+    """Before there is a row for each weight: each layer, and each of its experts, has one.
+
+    Raises: ValueError if the fields describe more of them than the source has weights.
+    """
+    layers = stored["n_layers"] + stored.get("n_decoder_layers", 0)
+    experts = stored.get("n_experts", 1)
+    n = len(source.names())
+    if layers * experts > n:
+        of = f" of {experts:,} experts" if "n_experts" in stored else ""
+        raise ValueError(
+            f"{source.where}: its config.json describes {layers:,} layers{of}, but there are only "
+            f"{n:,} weights: some are missing"
+        )
 
 
 def _is_tied(
@@ -199,7 +220,7 @@ def _read(source: Source, theirs: str, weight: Weight, part: np.ndarray) -> None
 
 
 def save_family(
-    family: Family, model: LanguageModel, folder: Path, shard_bytes: int = SHARD_BYTES
+    family: Family, model: PretrainedModel, folder: Path, shard_bytes: int = SHARD_BYTES
 ) -> None:
     """Writes a model's weights and config.json into a folder, as transformers reads them.
 
@@ -211,8 +232,16 @@ def save_family(
     write_config(folder, config)
 
 
-def published(family: Family, model: LanguageModel) -> tuple[dict[str, Weight], dict[str, Any]]:
-    """(the table of this model's weights but a tied output layer; the object of config.json)."""
+def published(family: Family, model: PretrainedModel) -> tuple[dict[str, Weight], dict[str, Any]]:
+    """(the table of this model's weights but a tied output layer; the object of config.json).
+
+    Raises: ValueError for a model with LoRA layers or quantised matrices.
+    """
+    if lora.layers(model) or quantized.matrices(model):
+        raise ValueError(
+            f"the {type(model).__name__} has LoRA layers or quantised matrices, which published "
+            "files do not have: call models.exporting.plain(model) first"
+        )
     names: Any = family.names
     tied = HEAD not in dict(model.named_parameters())  # as merging LoRA may have left it
     stored = {**asdict(model.config), "tie_weights": tied}

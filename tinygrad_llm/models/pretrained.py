@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files.downloads import Progress, RemoteFile, fetch
+from ..files.downloads import Progress, RemoteFile, cache_folder, fetch
 from ..files.paths import local_path
 from ..files.untrusted import describe
 from ..layers.quantized import quantize as quantize_layers
@@ -28,13 +28,21 @@ from ..weights.families.table import listed
 from ..weights.formats.gguf import is_gguf
 from ..weights.formats.safetensors import SafeTensorsFile
 from ..weights.sources import Source, open_huggingface
-from .base import LanguageModel
+from .base import LanguageModel, PretrainedModel
 from .gpt import GPT, GPTConfig
 from .loading import SHARD_BYTES, default_dtype, load_family, save_family
 from .quantizing import AS_STORED, check_quantize
 from .registry import Family, families, of
 
-__all__ = ["PRETRAINED", "build_gpt2", "from_pretrained", "load_gpt2", "save_pretrained"]
+__all__ = [
+    "PRETRAINED",
+    "build_gpt2",
+    "download_notice",
+    "from_pretrained",
+    "language_model",
+    "load_gpt2",
+    "save_pretrained",
+]
 
 
 def _config(
@@ -149,15 +157,19 @@ def _family_for(source: Source) -> Family | None:
     """
     if not source.config:
         return None
-    readable = {kind: f for f in families() if f.names for kind in f.names.MODEL_TYPES}
+    readable: dict[str, Family] = {}  # a family's first class: the others name their architectures
+    for family in families():
+        for each in family.names.MODEL_TYPES if family.names else ():
+            readable.setdefault(each, family)
     kind = source.config.get("model_type")
-    if kind is None:
-        written = source.config.get("architectures") or [""]
-        first = written[0] if isinstance(written, list) and written else written
-        made = {n: f for f in families() if f.names for n in f.names.ARCHITECTURES}
-        if first in made:
-            return made[first]
-        kind = first
+    written = source.config.get("architectures") or [""]
+    first = written[0] if isinstance(written, list) and written else written
+    made = {n: f for f in families() if f.names for n in f.names.ARCHITECTURES}
+    if isinstance(first, str) and first in made:
+        named = made[first]
+        if kind is None or (named.names and kind in named.names.MODEL_TYPES):
+            return named
+    kind = first if kind is None else kind
     if not isinstance(kind, str) or kind not in readable:
         raise ValueError(
             f"{source.where}: model_type is {describe(kind)}; the models that can be read are "
@@ -166,8 +178,8 @@ def _family_for(source: Source) -> Family | None:
     return readable[kind]
 
 
-def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> LanguageModel:
-    """The language model in a folder or file: config.json says which; without one a GPT-2."""
+def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> Any:
+    """The model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
     check_quantize(quantize, source)
     family = _family_for(source)
@@ -194,7 +206,7 @@ def _quantized(model: LanguageModel, kind: str | None) -> LanguageModel:
 
 
 def save_pretrained(
-    model: LanguageModel, folder: str | Path, shard_bytes: int = SHARD_BYTES
+    model: PretrainedModel, folder: str | Path, shard_bytes: int = SHARD_BYTES
 ) -> Path:
     """Writes model.safetensors and config.json as transformers reads them; returns their folder.
 
@@ -203,7 +215,7 @@ def save_pretrained(
     Raises: OSError if the disk refuses; TypeError for a model that transformers does not know.
     """
     family = of(model)
-    if family is None or family.names is None or not isinstance(model, LanguageModel):
+    if family is None or family.names is None or not isinstance(model, PretrainedModel):
         raise TypeError(f"save_pretrained: there is no table of names for a {type(model).__name__}")
     folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -261,8 +273,8 @@ PRETRAINED: dict[str, RemoteFile] = {
 def from_pretrained(
     name: str | Path, dtype: dtypes.dtype | None = None, *, quantize: str | None = None,
     progress: Progress | None = None, timeout: float = 30.0, **config_changes: Any,
-) -> LanguageModel:  # fmt: skip
-    """A language model by its name, or from a folder or file of weights; in evaluation mode.
+) -> Any:  # fmt: skip
+    """A model by its name, or from a folder or file of weights; in evaluation mode.
 
     name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" as OpenAI trained them; one of
         weights.packaged, such as "smollm2-135m-instruct"; or a path. In a folder as transformers
@@ -296,6 +308,42 @@ def from_pretrained(
     path = fetch(published[str(name)].files[str(name)], progress=progress, timeout=timeout)
     check_quantize(quantize, path)
     return _quantized(_published_gpt2(str(name), path, config_changes, dtype), quantize)
+
+
+def download_notice(name: str | Path) -> str | None:
+    """What somebody should know before from_pretrained(name) downloads: size, licence, terms.
+
+    None if it downloads nothing: the weights are on this machine, or the name is not known.
+    """
+    known: dict[str, Any] = {**PRETRAINED, **packaged.PACKAGED}
+    model = known.get(str(name))
+    if model is None or local_path(name).exists():
+        return None
+    if isinstance(model, RemoteFile):
+        here = (cache_folder() / model.file_name).is_file()
+    else:
+        here = packaged.locate(model) is not None
+    if here:
+        return None
+    size = f"{model.n_bytes / 1e6:,.0f} MB" if model.n_bytes else "size unknown"
+    terms = getattr(model, "terms", None)
+    return (
+        f"{name} is downloaded once: {model.description} {size}, licence {model.licence}"
+        f"{f', terms of use: {terms}' if terms else ''}"
+    )
+
+
+def language_model(name: str | Path, **options: Any) -> LanguageModel:
+    """As `from_pretrained`, for what needs a model that writes text; options: its other arguments.
+
+    Raises: ValueError if the model is of another kind, such as an encoder; as from_pretrained.
+    """
+    model = from_pretrained(name, **options)
+    if not isinstance(model, LanguageModel):
+        raise ValueError(
+            f"{name} is a {type(model).__name__}, which writes no text: it needs a language model"
+        )
+    return model
 
 
 def _published_gpt2(

@@ -23,7 +23,7 @@ from ..weights.quantized import (
     stack,
 )
 from ..weights.sources import MappedSource, Source
-from .base import LanguageModel
+from .base import PretrainedModel
 
 __all__ = ["AS_STORED", "check_quantize", "fill_quantized"]
 
@@ -40,7 +40,7 @@ def check_quantize(kind: str | None, source: Any) -> None:
 
 
 def fill_quantized(
-    model: LanguageModel, expected: Mapping[str, Weight], source: Source, kind: str
+    model: PretrainedModel, expected: Mapping[str, Weight], source: Source, kind: str
 ) -> None:
     """Put quantised layers with a source's weights in place of Linear and Embedding modules.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..files.downloads import RemoteFile
 from ..files.untrusted import describe as in_words
+from ..weights.families.table import Names
 from .base import LanguageModel, Model
 from .config import Config, ModelConfig
 
@@ -40,7 +41,8 @@ class Family:
     name        of its class; checkpoints store it
     model       the class; its `from_config(config)` makes a model
     config      the class of its config
-    names       the table of its weights' names in published files, a module of weights/families
+    names       the table of its weights' names in published files: a module of weights/families, or
+                its Names for another head
     load        load(path, **config_changes) -> model, from such files; None for the way that most
                 families share, load_family in models/loading.py
     presets     published sizes by name, and "tiny"
@@ -50,7 +52,7 @@ class Family:
     name: str
     model: type[Model]
     config: type[Config]
-    names: ModuleType | None = None
+    names: ModuleType | Names | None = None
     load: Callable[..., LanguageModel] | None = None
     presets: Mapping[str, ModelConfig] = field(default_factory=dict)
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
@@ -98,11 +100,12 @@ def of(model: object) -> Family | None:
 
 
 def trainable() -> dict[str, Family]:
-    """The families that train from random weights, by the name that commands have for them.
+    """The language models that train from random weights, by the name that commands have for them.
 
     The name is that of the class in small letters: "gpt", "llama". Their presets have a "tiny".
     """
-    return {f.name.lower(): f for f in families() if "tiny" in f.presets}
+    return {f.name.lower(): f for f in families()
+            if "tiny" in f.presets and issubclass(f.model, LanguageModel)}  # fmt: skip
 
 
 def describe(model: object) -> dict[str, Any] | None:
@@ -110,7 +113,9 @@ def describe(model: object) -> dict[str, Any] | None:
 
     None if its class, or that of a model inside it, is not registered: nothing could build it.
     """
-    return _described(model.config) if of(model) and isinstance(model, Model) else None
+    family = of(model)
+    described = _described(model.config) if family and isinstance(model, Model) else None
+    return None if family is None or described is None else {**described, "class": family.name}
 
 
 def build(description: Mapping[str, Any]) -> Model:
@@ -118,7 +123,8 @@ def build(description: Mapping[str, Any]) -> Model:
 
     Raises: KeyError if its class is not known; ValueError or TypeError if its config is wrong.
     """
-    return build_from(config_from(description))
+    config = config_from(description)
+    return find(description["class"]).model.from_config(config)  # several may share its config
 
 
 def build_from(config: Config) -> Model:

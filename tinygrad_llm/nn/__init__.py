@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from ..tensor.missing_names import missing
 from . import attention, functional, init, parallel, parameter, utils
@@ -70,6 +71,15 @@ from .parallel import DataParallel
 from .parameter import Parameter
 from .sparse import Embedding, EmbeddingBag
 
+if TYPE_CHECKING:  # loaded when they are used, see __getattr__
+    from .transformer import (
+        Transformer,
+        TransformerDecoder,
+        TransformerDecoderLayer,
+        TransformerEncoder,
+        TransformerEncoderLayer,
+    )
+
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -130,6 +140,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Unflatten",
     "attention",
@@ -144,4 +159,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name == "modules":
         return importlib.import_module(".modules", __name__)
+    if name.startswith("Transformer") and name in __all__:
+        module = importlib.import_module(".transformer", __name__)
+        globals()[name] = getattr(module, name)
+        return globals()[name]
     raise missing(__name__, name, __all__)

@@ -6,6 +6,7 @@
 from ..functions.activation import (
     celu,
     elu,
+    gated_activation,
     gelu,
     glu,
     hardshrink,
@@ -78,6 +79,7 @@ __all__ = [
     "elu",
     "embedding",
     "embedding_bag",
+    "gated_activation",
     "gated_delta_rule",
     "gelu",
     "glu",

@@ -24,7 +24,7 @@ from .backward_hooks import ModuleHooks
 from .parameter import Parameter
 from .tree import ModuleTree
 
-__all__ = ["IncompatibleKeys", "Module"]
+__all__ = ["IncompatibleKeys", "Module", "is_watched"]
 
 M = TypeVar("M", bound="Module")
 # Each runs a module's call: observer(module, call, *args, **kwargs) returns call(*args, **kwargs).
@@ -387,3 +387,8 @@ class Module(ModuleTree):
         if not below and len(extra) <= 1:
             return f"{self._get_name()}({''.join(extra)})"
         return f"{self._get_name()}(\n  " + "\n  ".join(extra + below) + "\n)"
+
+
+def is_watched(module: Module) -> bool:
+    """Whether a call does more than the class's forward: hooks, or a forward set on the module."""
+    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)

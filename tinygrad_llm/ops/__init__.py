@@ -8,7 +8,7 @@ from typing import Any as _Any
 
 # File: the ops in it.
 _OPS = {
-    "activation": "Elu Gelu LeakyRelu Logsigmoid Relu Silu Softplus",
+    "activation": "Elu GatedActivation Gelu LeakyRelu Logsigmoid Relu Silu Softplus",
     "arithmetic": "Abs Add Div Mul Neg Pow Reciprocal Sub",
     "attention": "ScaledDotProductAttention",
     "conv": "Conv1d",

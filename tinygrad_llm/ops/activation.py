@@ -12,7 +12,7 @@ from typing import Any
 from ..arrays.devices import xp_of
 from ..arrays.layout import empty_as
 from ..arrays.masks import selected
-from ..arrays.parallel import over_elements, times
+from ..arrays.parallel import over_elements, over_rows, times
 from ..arrays.special import erf_of_half, normal_cdf, sigmoid, sigmoid_by_tanh
 from ..autograd.engine import Op
 
@@ -89,25 +89,13 @@ class Gelu(Op):
 
     def forward(self, x, approximate="none"):
         if self.half is not None:
-            return self.as_pytorch(x, approximate)
+            y, derivative = gelu_in_half(self, x, approximate)
+            self.saved = (derivative,)
+            return y
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
         over_elements(x, y, derivative)(gelu_tanh if approximate == "tanh" else gelu_erf)
         return y
-
-    def as_pytorch(self, x, approximate):
-        """y in PyTorch's order of operations: where x is far below 0, 1 + tanh u loses digits."""
-        xp = xp_of(x)
-        if approximate == "tanh":
-            c = math.sqrt(2.0 / math.pi)
-            tail = 1.0 + self.precise(xp.tanh, c * (x + 0.044715 * (x * x * x)))  # 2Φ
-            factor = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
-        else:
-            tail = 1.0 + erf_of_half(x * math.sqrt(0.5))  # 2Φ
-            bell = self.precise(xp.exp, -0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
-            factor = x * bell
-        self.saved = (0.5 * tail + factor,)
-        return 0.5 * x * tail
 
     def backward(self, g):
         (derivative,) = self.saved
@@ -117,6 +105,20 @@ class Gelu(Op):
 def empty_pair(x: Any, second: bool) -> tuple[Any, Any]:
     """Two empty arrays like x; None in place of the second if `second` is False."""
     return empty_as(x), empty_as(x) if second else None
+
+
+def gelu_in_half(op: Op, x: Any, approximate: str) -> tuple[Any, Any]:
+    """y and f′ in PyTorch's order of operations: far below 0, 1 + tanh u loses digits."""
+    xp = xp_of(x)
+    if approximate == "tanh":
+        c = math.sqrt(2.0 / math.pi)
+        tail = 1.0 + op.precise(xp.tanh, c * (x + 0.044715 * (x * x * x)))  # 2Φ
+        factor = 0.5 * x * tail * (2.0 - tail) * c * (1.0 + 3.0 * 0.044715 * (x * x))
+    else:
+        tail = 1.0 + erf_of_half(x * math.sqrt(0.5))  # 2Φ
+        bell = op.precise(xp.exp, -0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+        factor = x * bell
+    return 0.5 * x * tail, 0.5 * tail + factor
 
 
 def gelu_tanh(x: Any, y: Any, derivative: Any) -> None:
@@ -165,21 +167,79 @@ class Silu(Op):
     def forward(self, x):
         y, derivative = empty_pair(x, self.needs[0])
         self.saved = (derivative,)
-
-        @over_elements(x, y, derivative)
-        def some_elements(x, y, derivative):
-            s = sigmoid_by_tanh(x)
-            xp_of(x).multiply(x, s, out=y)
-            if derivative is not None:
-                xp_of(x).subtract(1.0, s, out=derivative)
-                derivative *= y
-                derivative += s
-
+        over_elements(x, y, derivative)(silu)
         return y
 
     def backward(self, g):
         (derivative,) = self.saved
         return times(g, derivative)
+
+
+def silu(x: Any, y: Any, derivative: Any) -> None:
+    """y = x·σ(x) and f′ = σ + y·(1 − σ); the derivative may be None."""
+    s = sigmoid_by_tanh(x)
+    xp_of(x).multiply(x, s, out=y)
+    if derivative is not None:
+        xp_of(x).subtract(1.0, s, out=derivative)
+        derivative *= y
+        derivative += s
+
+
+class GatedActivation(Op):
+    """y = f(a)·b,   a and b the two halves of x along the last axis: the gate and what it lets in.
+
+    f: "silu" (SwiGLU), "gelu" or "gelu_tanh" (GeGLU), as in Silu and Gelu.
+    Backward: ∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a),   written into the halves of ∂L/∂x.
+    Saves b, f(a) and f′(a). Source: Shazeer (2020), "GLU Variants Improve Transformer", equation 5.
+    """
+
+    signature = "x(...,M) -> y(...,F)"
+    in_rows = True
+    in_float32 = True
+
+    def forward(self, x, activation="silu"):
+        a, b = halves(x)
+        y = xp_of(x).empty(a.shape, x.dtype)
+        f, derivative = (empty_as(y) if self.needs[0] else None for _ in range(2))
+        if self.half is not None and activation != "silu":
+            kind = "tanh" if activation == "gelu_tanh" else "none"
+            f, derivative = gelu_in_half(self, a, kind)
+            f = self.stored(f)
+            y = f * b
+        else:
+            function = {"silu": silu, "gelu": gelu_erf, "gelu_tanh": gelu_tanh}[activation]
+
+            @over_rows(a, b, y, f, derivative)
+            def some_rows(a, b, y, f, derivative):
+                f = y if f is None else f
+                function(a, f, derivative)
+                if self.half is not None:
+                    f[...] = self.stored(f)
+                xp_of(y).multiply(f, b, out=y)
+
+        self.saved = (b, f, derivative) if self.needs[0] else ()
+        return y
+
+    def backward(self, g):
+        b, f, derivative = self.saved
+        gx = xp_of(g).empty((*b.shape[:-1], 2 * b.shape[-1]), g.dtype)
+        ga, gb = halves(gx)
+
+        @over_rows(g, b, f, derivative, ga, gb)
+        def some_rows(g, b, f, derivative, ga, gb):
+            xp_of(g).multiply(g, f, out=gb)
+            xp_of(g).multiply(g, b, out=ga)
+            if self.half is not None:
+                ga[...] = self.stored(ga)
+            ga *= derivative
+
+        return gx
+
+
+def halves(x: Any) -> tuple[Any, Any]:
+    """Views of the first and the second half of the last axis: (..., 2F) -> (..., F) twice."""
+    n = x.shape[-1] // 2
+    return x[..., :n], x[..., n:]
 
 
 class Softplus(Op):

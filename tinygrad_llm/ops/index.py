@@ -1,8 +1,14 @@
 """Picking elements by position. An element that is picked twice gets both gradients."""
 
 from ..arrays.devices import xp_of
-from ..arrays.indexing import extreme_at, has_arrays, index_add, multiply_at, take_along
-from ..arrays.layout import in_rows
+from ..arrays.indexing import (
+    extreme_at,
+    has_arrays,
+    index_add,
+    multiply_at,
+    take_along,
+)
+from ..arrays.layout import picked_array
 from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
@@ -13,11 +19,6 @@ def apart(index):
     """(index, ()) if it holds no arrays, else (None, its parts): arrays belong in `saved`."""
     parts = index if isinstance(index, tuple) else (index,)
     return (None, parts) if has_arrays(parts) else (index, ())
-
-
-def picked_array(x, index):
-    """x[index] for an index with arrays: a copy in row order."""
-    return in_rows(x[index])
 
 
 class Index(Op):
@@ -33,10 +34,12 @@ class Index(Op):
     def forward(self, x, index):
         self.shape = x.shape
         self.index, self.saved = apart(index)
+        if self.saved:
+            return picked_array(x, index)
         y = x[index]
         if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-        return in_rows(y) if self.saved else y
+        return y
 
     def backward(self, g):
         gx = xp_of(g).zeros(self.shape, g.dtype)

@@ -11,7 +11,7 @@ from ..arrays.indexing import row_starts
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_row_blocks, row_blocks
-from ..arrays.reductions import bounded, exp_total, max_along, sum_along
+from ..arrays.reductions import bounded, exp_total, max_along, sum_along, total_of
 from ..arrays.special import sigmoid
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
@@ -25,7 +25,8 @@ class Targets:
     hard = (1 − ε)·w_t and soft = ε/C, both 0 where t = ignore_index; w is 1 without class weights.
     reduction: "sum" is Σ Lᵢ, "mean" is Σ Lᵢ / Σ w_tᵢ over the targets that count, "none" is L.
     targets[a:b] are the targets of some rows. Below, n rows of N.
-    Mostly each target counts once, without weights and smoothing: q = onehot(t).
+    Mostly each target counts once, without weights and smoothing: q = onehot(t). once: it is known
+    that it does.
     """
 
     once = False  # whether q = onehot(t) in every row
@@ -34,11 +35,13 @@ class Targets:
     weight: Any = 1.0  # Σ q
     scale = 1.0
 
-    def __init__(self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0):
+    def __init__(
+        self, name, dtype, n_classes, t, w, ignore_index, reduction, smoothing=0.0, once=False
+    ):  # fmt: skip
         self.shape, self.reduction, self.w = t.shape, reduction, w
         known = id_ranges and ids_in_range(t, n_classes, ignore_index)  # without asking a GPU
         self.t = t = t if t.ndim == 1 else t.reshape(-1)  # (...) -> (N)
-        if w is None and not smoothing and _all_count(t, n_classes, ignore_index):
+        if once or (w is None and not smoothing and _all_count(t, n_classes, ignore_index)):
             self.once = True
             if reduction == "mean":
                 self.scale = 1.0 / len(t)
@@ -61,12 +64,14 @@ class Targets:
 
     def reduce(self, losses: Any) -> Any:
         """(N) -> (), or the targets' shape for "none". The mean is NaN if no target counts."""
-        return losses.reshape(self.shape) if self.reduction == "none" else losses.sum() * self.scale
+        if self.reduction == "none":
+            return losses.reshape(self.shape)
+        return total_of(losses) * self.scale
 
     def arriving(self, g: Any) -> Any:
         """∂L/∂Lᵢ of every row, (N, 1): 0 if no target counts."""
-        g = g.reshape(-1) * (0.0 if math.isnan(self.scale) else self.scale)
-        return (g if self.reduction == "none" else g.repeat(len(self.t)))[:, None]
+        g = g.reshape(-1) * (0.0 if self.scale != self.scale else self.scale)
+        return (g if self.reduction == "none" else g.repeat(self.t.size))[:, None]
 
     def __getitem__(self, rows: slice) -> Targets:
         if rows.start == 0 and rows.stop >= len(self.t):
@@ -165,12 +170,12 @@ class CrossEntropy(Op):
             return total, targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
 
         total, losses = _joined(blocks)  # (N, 1), (N)
-        self.saved = z, total, t, w
+        self.saved, self.once = (z, total, t, w), targets.once
         return targets.reduce(losses)
 
     def backward(self, g):
         z, total, t, w = self.saved
-        targets = Targets(self.name, z.dtype, z.shape[-1], t, w, *self.options)
+        targets = Targets(self.name, z.dtype, z.shape[-1], t, w, *self.options, self.once)
         xp, g = xp_of(g), targets.arriving(g)
         gx = xp.array(z)
         rows = as_rows(gx)  # (..., C) -> (N, C)

@@ -2,9 +2,10 @@
 
 import math
 
-from ..arrays.devices import xp_of
+from ..arrays.devices import on_gpu, xp_of
 from ..arrays.layout import order_of
-from ..arrays.regions import concatenated
+from ..arrays.parallel import over_row_blocks
+from ..arrays.regions import adjacent_view
 from ..autograd.engine import Op
 
 
@@ -84,7 +85,7 @@ class Split(Op):
     Backward: ∂L/∂x = the pieces' gradients one after another, 0 for a piece that was not used.
     If these gradients already lie one directly after another in one memory, ∂L/∂x is a view of that
     memory and nothing is copied. Attention returns its ∂L/∂q, ∂L/∂k and ∂L/∂v so when q, k and v
-    are the pieces of one array; `concatenated` (arrays/regions.py) compares the addresses.
+    are the pieces of one array; `adjacent_view` (arrays/regions.py) compares the addresses.
     Saves nothing.
     """
 
@@ -103,7 +104,25 @@ class Split(Op):
             xp.zeros(shape, dtype) if g is None else g
             for g, (shape, dtype) in zip(gs, self.outputs, strict=True)
         ]
-        return concatenated(pieces, self.dim)
+        return joined(pieces, self.dim)
+
+
+def joined(pieces, dim):
+    """The pieces one after another along dim: a view if they are adjacent, else a copy."""
+    whole = adjacent_view(pieces, dim)
+    if whole is not None:
+        return whole
+    xp, first = xp_of(pieces[0]), pieces[0]
+    if on_gpu(pieces) or not dim:
+        return xp.concatenate(pieces, axis=dim)
+    n = sum(a.shape[dim] for a in pieces)
+    whole = xp.empty((*first.shape[:dim], n, *first.shape[dim + 1 :]), first.dtype)
+
+    @over_row_blocks(whole, whole, *pieces)
+    def some_rows(whole, *pieces):
+        xp.concatenate(pieces, axis=dim, out=whole)
+
+    return whole
 
 
 def slices(x, sizes, dim):

@@ -22,14 +22,15 @@ class Softmax(Op):
 
     def forward(self, x, dim=-1):
         self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
-
-        @along(dim, x, y)
-        def some_rows(x, y, dim):
-            _, total = exp_total(x, y, dim)  # y = exp(x − m)
-            y *= xp_of(x).reciprocal(total)
-
+        along(dim, x, y)(self.of_rows)
         self.saved = (y,)
         return y
+
+    @staticmethod
+    def of_rows(x, y, dim):
+        """y = softmax(x) for some rows."""
+        _, total = exp_total(x, y, dim)  # y = exp(x − m)
+        y *= xp_of(x).reciprocal(total)
 
     def backward(self, g):
         (y,) = self.saved

@@ -26,6 +26,7 @@ __all__ = ["Generator"]
 _FEW = 64  # numbers that are drawn and computed in one piece
 _CHUNK = 1 << 16  # draws handled at a time, so that they stay in the cache
 _LOW24, _LOW53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
+_INT64 = np.dtype("int64")
 _BITS32 = np.uint64(32)
 _FIRST_SEED = 67280421310721  # the seed of a new Generator in PyTorch
 _LONGEST_PERMUTATION = (1 << 32) // 20
@@ -244,7 +245,11 @@ class Generator:
                 out[n - 16 :] = normals64(self._uniform64(16))
         else:
             out = np.empty(n, np.float32)
-            normals32(self._draw32, out[: n - n_left])
+            if n_left and n < _CHUNK:
+                self._few_normals(dtype, out)
+                n_left = 0
+            else:
+                normals32(self._draw32, out[: n - n_left])
             if n_left:
                 if dtype == np.float32:  # as above; PyTorch does not do it for half precision
                     self._draw32(n_left)
@@ -259,6 +264,20 @@ class Generator:
             for part in _parts(out):
                 part[:] = fused_multiply_add(part, std, mean)
         return _narrowed(out, dtype).reshape(shape)
+
+    def _few_normals(self, dtype: np.dtype, out: np.ndarray) -> None:
+        """Fill `out` as `normal` does, whose last 16 are drawn again; all in one piece."""
+        from .normal import normals32
+
+        whole = out.size - out.size % 16
+        first = self._draw32(whole)
+        if dtype == np.float32:
+            self._draw32(out.size - whole)
+        draws = np.concatenate([first, self._draw32(16)])
+        numbers = np.empty(whole + 16, np.float32)
+        normals32(lambda n: draws, numbers)
+        out[:whole] = numbers[:whole]
+        out[-16:] = numbers[whole:]
 
     # ------------------------------------------------------------------------- other densities
     @one_at_a_time
@@ -275,7 +294,11 @@ class Generator:
         log: Any = np.log1p
         if dtype == np.float64:
             from .normal import log1p as log
-        out = np.empty(_size(shape), np.float64 if dtype == np.float64 else np.float32)
+        n, kind = _size(shape), np.float64 if dtype == np.float64 else np.float32
+        if n <= _FEW:  # the same with less overhead
+            few = ((-1.0 / lambd) * log(-self._uniform64(n))).astype(kind, copy=False)
+            return _narrowed(few, dtype).reshape(shape)
+        out = np.empty(n, kind)
         for part in _parts(out):
             u = self._uniform64(part.size)
             np.copyto(part, (-1.0 / lambd) * log(-u), casting="same_kind")
@@ -355,10 +378,11 @@ class Generator:
         if n <= _FEW and not wide:  # the same with less overhead
             numbers = self._stream._bit_generator.random_raw(n)
             numbers %= modulus
-            numbers = numbers.view(np.int64)
+            numbers = numbers.view(_INT64)
             if base:
                 numbers += base
-            numbers = numbers.astype(dtype, copy=False)
+            if dtype is not _INT64:
+                numbers = numbers.astype(dtype, copy=False)
             return numbers if shape == numbers.shape else numbers.reshape(shape)
         out = np.empty(n, dtype)
         kind: Any = np.uint64 if wide else np.uint32

@@ -727,6 +727,10 @@ class Tensor:
         """Whether every element over dim (an int, a tuple, None for all) is true; True for none."""
 
     # functions/order.py
+    def aminmax(
+        self, *, dim: builtins.int | None = None, keepdim: builtins.bool = False
+    ) -> Aminmax:
+        """(min, max) over dim or over all; equal elements share the gradient."""
     def sort(
         self,
         dim: builtins.int = -1,
@@ -827,10 +831,6 @@ class Tensor:
         """The largest elements over dims; equal elements share the gradient."""
     def amin(self, dim: Any = (), keepdim: builtins.bool = False) -> Tensor:
         """The smallest elements over dims; equal elements share the gradient."""
-    def aminmax(
-        self, *, dim: builtins.int | None = None, keepdim: builtins.bool = False
-    ) -> Aminmax:
-        """(min, max) over dim or over all; equal elements share the gradient."""
     def argmax(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:
         """The position of the largest element along dim, or in row order over all; int64."""
     def argmin(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:

@@ -8,6 +8,8 @@ from .bpe import BPETokenizer
 from .char import CharTokenizer
 from .gpt2 import GPT2Tokenizer, find_gpt2_files
 from .letters import spell
+from .pipeline import PipelineTokenizer
+from .readers.gguf_vocabulary import written_gguf_tokenizer
 from .tokenizer import Tokenizer
 
 __all__ = ["gguf_entries", "huggingface_files"]
@@ -20,7 +22,10 @@ def gguf_entries(tokenizer: Tokenizer) -> dict[str, Any]:
 
     Byte-level BPE becomes GPT-2's kind with its own merges, and so do characters that are ASCII,
     with no merge that makes a token. Words and characters of several bytes have no counterpart.
+    A published tokenizer is written if it is byte-level BPE and llama.cpp has its way to cut texts.
     """
+    if isinstance(tokenizer, PipelineTokenizer):
+        return written_gguf_tokenizer(tokenizer)
     if isinstance(tokenizer, GPT2Tokenizer):
         tokenizer = BPETokenizer.from_gpt2_files(*find_gpt2_files())
     if isinstance(tokenizer, BPETokenizer):

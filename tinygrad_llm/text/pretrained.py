@@ -50,11 +50,12 @@ def from_pretrained(
         if str(source) == "gpt2":
             return GPT2Tokenizer()
         path = _named(str(source))
+        path = _in_folder(path) if path.is_dir() else path
     return _file(path, ranks)
 
 
 def _named(name: str) -> Path:
-    """The file of published weights with this name, which holds their tokenizer.
+    """The file or folder of published weights with this name, which holds their tokenizer.
 
     Raises: FileNotFoundError if there is no such name.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ __all__ = ["FolderLock", "Interruptions"]
 
 # Signals that end a program: a kill, and a terminal that is closed (Windows has no SIGHUP)
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_HANGUP = getattr(signal, "SIGHUP", None)
 _STOPPING = (signal.SIGINT, *_ENDINGS)
 
 
 class Interruptions:
     """Within it, the first SIGINT, SIGTERM or SIGHUP is stored in `signal`; a second one stops.
 
+    A second SIGHUP does not: a terminal that closes sends it from the kernel and from the shell.
+    A signal that is ignored (SIGHUP under nohup, SIGINT in the background of a script) stays so.
     note: is called with a line for the user. Only the main thread may set handlers; in another
     thread nothing changes.
     """
@@ -32,14 +36,18 @@ class Interruptions:
     def __enter__(self) -> Interruptions:
         if threading.current_thread() is threading.main_thread():
             for number in _STOPPING:
-                self._before[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.signal is not None:
+            if number == _HANGUP:
+                return
             raise KeyboardInterrupt
         self.signal = number
-        self.note("finishing this step, then saving; once more stops without saving")
+        with suppress(RuntimeError):  # it came while a line was being printed
+            self.note("finishing this step, then saving; once more stops without saving")
 
     def stop(self, saved: str, command: str) -> None:
         """Ends the program as the signal asked.

@@ -207,7 +207,7 @@ class Trainer:
                 self.storage.resume(resume, self.setup, self.counters)
             elif self.checkpoint is None:
                 self.refuse_old_run()
-            self.metrics.truncate(self.step if self.checkpoint else -1)
+            self.storage.begin(self.step)
             if plan and self.step < self.steps:
                 expected = self.plan()
                 self.progress.note(str(expected))

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from ..data.batches import Stream
-from ..files.plain_text import visible
 from ..nn import Module
 from ..optim import Optimizer
 from .snapshot import restored_afterwards
@@ -62,7 +61,7 @@ class FoundRate:
 
     def plot(self, path: str | Path, title: str = "") -> Path:
         """Draws loss over rate to a PNG; its path."""
-        from .plots import new_figure, save_figure
+        from .plots import label_text, new_figure, save_figure
 
         figure = new_figure()
         axes = figure.add_subplot()
@@ -80,7 +79,7 @@ class FoundRate:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
         if title:
-            axes.set_title(visible(title), fontsize=10)
+            axes.set_title(label_text(title), fontsize=10)
         return save_figure(figure, path)
 
 

@@ -163,6 +163,7 @@ def make_plan(
     weights = list(model.parameters())
     parameters = sum(p.numel() for p in weights) + quantized.count(model)
     trainable = sum(p.numel() for p in weights if p.requires_grad)
+    stored = sum(matrix.nbytes for matrix in quantized.matrices(model))
     flops = measured.flops
     if flops is None:
         flops = measured.tokens * flops_per_token(model, context_length)
@@ -171,7 +172,7 @@ def make_plan(
         steps=steps,
         tokens=tokens,
         flops=steps * flops,
-        weight_bytes=sum(p.nbytes for p in weights),
+        weight_bytes=sum(p.nbytes for p in weights) + stored,
         peak_bytes=measured.peak_bytes,
         seconds=seconds,
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,

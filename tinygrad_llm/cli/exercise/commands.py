@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ...files.paths import local_path
-from ...files.plain_text import visible
+from ...files.plain_text import say, visible
 from ...files.program import command_line
 from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
@@ -44,14 +44,14 @@ def list_(
             continue
         if e.chapter != shown:
             shown = e.chapter
-            print(f"\n{shown}")
+            say(f"\n{shown}")
         mark = "✓" if e.name in progress.done else "→" if e.name == progress.current else " "
-        print(f"  {mark} {e.name:<34} {_short(e.title, 60)}")
+        say(f"  {mark} {e.name:<34} {_short(e.title, 60)}")
     if not shown:
         raise _bad(f"no chapter's name contains {chapter!r}")
-    print(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
+    say(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
     following = progress.next_exercise(progress.current)
-    print(f"; next: {command_line('exercise', 'start', following.name)}" if following else "")
+    say(f"; next: {command_line('exercise', 'start', following.name)}" if following else "")
 
 
 @app.command()
@@ -67,24 +67,24 @@ def start(
     if name is None:
         following = progress.next_exercise(progress.current)
         if following is None:
-            print("You have passed every exercise.")
+            say("You have passed every exercise.")
             return
         name = following.name
     e = _exercise(name)
     path = local_path(folder) / f"{e.name}.py"
     if path.exists() and not again:
-        print(f"{path} exists already: continue with it, or start again with --again")
+        say(f"{path} exists already: continue with it, or start again with --again")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             path.replace(path.with_suffix(".old.py"))
         path.write_text(e.template(), "utf-8")
         progress.hints.pop(e.name, None)
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     progress.current = e.name
     progress.save()
-    print(f"{e.name}: {e.title}")
-    print(f"Write the lines marked `your lines`, then: {command_line('exercise', 'check')}")
+    say(f"{e.name}: {e.title}")
+    say(f"Write the lines marked `your lines`, then: {command_line('exercise', 'check')}")
 
 
 @app.command(help="Grade your file: its gradient, dtype, what it changes, shares and saves.")
@@ -110,17 +110,15 @@ def check(
         progress.passed(e.name)
         progress.save()
         following = progress.next_exercise(e.name)
-        print(f"\nPassed: {len(progress.done)} of {len(exercises())}.", end=" ")
+        say(f"\nPassed: {len(progress.done)} of {len(exercises())}.", end=" ")
         if following:
-            print(
-                f"Next: {command_line('exercise', 'start', following.name)}   ({following.title})"
-            )
+            say(f"Next: {command_line('exercise', 'start', following.name)}   ({following.title})")
         else:
-            print("That was the last one.")
+            say("That was the last one.")
         return
     progress.save()
     n = len(e.hints()) - progress.hints.get(e.name, 0)
-    print(
+    say(
         f"\nNot yet. {n} hint{'s' * (n != 1)} left: {command_line('exercise', 'hint')}" if n else ""
     )
     raise typer.Exit(1)
@@ -139,11 +137,9 @@ def hint(
     before = min(progress.hints.get(e.name, 0), len(hints))
     n = len(hints) if every else min(before + 1, len(hints))
     for i, text in enumerate(hints[:n]):
-        print(f"{i + 1}/{len(hints)}  {text}")
+        say(f"{i + 1}/{len(hints)}  {text}")
     if n == before:
-        print(
-            f"There are no more. To see the answer: {command_line('exercise', 'solution', e.name)}"
-        )
+        say(f"There are no more. To see the answer: {command_line('exercise', 'solution', e.name)}")
     progress.hints[e.name] = n
     progress.save()
 
@@ -151,21 +147,21 @@ def hint(
 @app.command()
 def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
     """Print the answer: the real op, or the solution of what is built."""
-    print(_exercise(name or _current(_progress(folder))).solution(), end="")
+    say(_exercise(name or _current(_progress(folder))).solution(), end="")
 
 
 def show(report: Report) -> None:
     """Print a report: one line per aspect, and what the file printed."""
     for row in report.rows:
         lines = visible(row.text).split("\n")
-        print(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
+        say(f"{'✓' if row.ok else '✗'} {row.aspect}{': ' if row.text else ''}{lines[0]}")
         for line in lines[1:]:
-            print(f"  {line}")
+            say(f"  {line}")
     printed = visible(report.printed.strip()).splitlines()
     if printed:
-        print(f"\nYour file printed{' (the last lines)' * (len(printed) > 20)}:")
+        say(f"\nYour file printed{' (the last lines)' * (len(printed) > 20)}:")
         for line in printed[-20:]:
-            print(f"  {_short(line, 200)}")
+            say(f"  {_short(line, 200)}")
 
 
 def _short(text: str, n: int) -> str:

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from ...files.plain_text import say
 from ...files.program import command_line
 from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
@@ -45,7 +46,6 @@ def ask(
     from ... import text as texts
     from ...finetune.runs.base import padding_of
     from ...models import LanguageModel
-    from ...training.progress import printable
 
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
@@ -67,11 +67,11 @@ def ask(
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )
-                print(printable(f"{name}  {p:.1%}"))
+                say(f"{name}  {p:.1%}")
             else:
                 response = finetune.respond(
                     model, tokenizer, {"instruction": line, "input": input}, config["style"],
                     max_new_tokens=tokens, temperature=temperature, seed=seed,
                     stop_token=padding_of(tokenizer),
                 )  # fmt: skip
-                print(printable(response))
+                say(response)

@@ -38,9 +38,9 @@ INSTRUCT = """Tune a language model on instructions and their responses.
 DATA is instruction-data (the default: 1,100 instructions), or a .json or .jsonl file of entries
 with "instruction", "output" and perhaps "input", or sample: simple tasks made by this package,
 which are also taken if instruction-data cannot be downloaded. --base is the model to start from: a
-run of tinygrad-llm pretrain or a checkpoint of it, gpt2 (downloaded once), or a folder with GPT-2's
-weights. In their order, 85 % of the entries are for training, 10 % for the test and 5 % for
-validation.
+run of tinygrad-llm pretrain or a checkpoint of it, a published model (tinygrad-llm models list), or
+a folder or GGUF file of weights. In their order, 85 % of the entries are for training, 10 % for the
+test and 5 % for validation.
 
 \b
 Examples:
@@ -48,6 +48,7 @@ Examples:
   tinygrad-llm finetune instruct --base runs/base
   tinygrad-llm finetune instruct --base runs/base --lora --lora-rank 16
   tinygrad-llm finetune instruct my_data.json --base gpt2 --style phi3 --mask-instruction
+  tinygrad-llm finetune instruct --base smollm2-135m-instruct --style chat --lora --quantize nf4
   tinygrad-llm finetune instruct --resume runs/instruct-instruction-data-1
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
 

@@ -55,14 +55,13 @@ def load_base(name: str, note: Callable[[str], None] = print, quantize: str | No
     quantize: the format in which its matrices stay, see models.from_pretrained
     Raises: OptionError, which says what is wrong with it, or which names there are.
     """
-    from ...models.pretrained import PRETRAINED
+    from ...models.pretrained import PRETRAINED, download_notice
     from ...weights.packaged import PACKAGED
 
     path = local_path(name)
     known: dict[str, Any] = {**PRETRAINED, **PACKAGED}
     if name in known and not path.exists():
-        size = known[name].description
-        note(f"base         {name}: {size} It is downloaded if it is not in the cache folder")
+        note(f"base         {download_notice(name) or known[name].description}")
         return _published(name, quantize)
     if not path.exists():
         near = did_you_mean(name, known)
@@ -94,7 +93,7 @@ def _published(name: str | Path, quantize: str | None) -> Base:
 
     model: LanguageModel
     with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
-        model = models.from_pretrained(name, quantize=quantize)
+        model = models.language_model(name, quantize=quantize)
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()
@@ -123,8 +122,8 @@ def _gpt2_tokenizer(model: LanguageModel, path: Path) -> Tokenizer:
 
 def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
     """The language model in a checkpoint; LoRA layers are merged into its weights."""
-    from ...layers import lora
     from ...models import LanguageModel
+    from ...models.exporting import plain
 
     model = checkpoint.build_model()
     if not isinstance(model, LanguageModel):
@@ -132,11 +131,7 @@ def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
         )
-    quantized.dequantize(model)  # the base of a QLoRA run
-    if lora.layers(model):
-        lora.merge(model)
-        lora.remove(model)
-    return model
+    return plain(model)
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -16,7 +16,6 @@ from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.numbers import fitted
 from ..convert import place_of
-from ..storage import UntypedStorage
 from .arguments import placed_tensor
 
 
@@ -168,6 +167,8 @@ _PYTHON = {bool, int, float, list, tuple}
 def _is_sequence(value: Any) -> bool:
     if isinstance(value, list | tuple | range):
         return True
+    from ..storage import UntypedStorage  # imported when first needed
+
     if isinstance(value, Tensor | UntypedStorage | str | bytes | dict):
         return False
     if isinstance(value, np.ndarray):

@@ -21,6 +21,8 @@ from .reduction import reduced, reduction_name
 def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Check that input is (C), (N, C) or (N, C, d₁, …), and target () or (N, d₁, …) of int64."""
     x, t = input.array.shape, target.array.shape
+    if len(x) == 2 and t == x[:1] and target.array.dtype is INT64 and weight is None:
+        return  # as nearly always
     if not x:
         raise RuntimeError(f"{name}: input needs a dimension of classes, got a 0-d tensor")
     if len(x) > 1 and len(t) and x[0] != t[0]:
@@ -51,6 +53,8 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
 
 def _classes_last(input: Tensor, target: Tensor) -> tuple[Tensor, Any]:
     """(N, C, d₁, …) -> (N, d₁, …, C); a target (1) of an input (C) -> ()."""
+    if input.array.ndim == 2:
+        return input, target.array
     if input.array.ndim > 2:
         return input.movedim(1, -1), target.array
     return input, target.array.reshape(()) if input.array.ndim == 1 else target.array

@@ -9,19 +9,24 @@ import numpy as np
 
 from ... import ops
 from ...arrays.layout import in_rows
+from ...arrays.memory import ndarray
 from ...tensor import Tensor, wrap
 from ...tensor.shapes import normal_dim
 from ..method import function
 from ..operands import promote
 from ..printed_names import printed_as
-from ..unrecorded import plain
+from ..unrecorded import recorded
 from .views import unsqueeze
 
 
 def _plain_alike(tensors: Sequence[Tensor]) -> bool:
     """Whether these are NumPy arrays of one dtype, with as many dimensions, that nobody records."""
     dtype, ndim = tensors[0].array.dtype, tensors[0].array.ndim
-    return all([plain(x) and x.array.dtype is dtype and x.array.ndim == ndim for x in tensors])
+    for x in tensors:
+        a = x.array
+        if type(a) is not ndarray or a.dtype is not dtype or a.ndim != ndim or recorded(x):
+            return False
+    return True
 
 
 @function

@@ -15,11 +15,15 @@ from ..method import method
 from ..printed_names import printed_as
 from ..unrecorded import plain, view_of
 
+_INT = frozenset({int})
+
 
 def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
     """Sizes given as x.view(2, 3) or x.view((2, 3)) as a tuple of Python ints."""
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
         sizes = sizes[0]
+    if _INT.issuperset(map(type, sizes)):  # as nearly always
+        return tuple(sizes)
     return tuple(s if type(s) is int else s.__index__() for s in sizes)
 
 
@@ -28,24 +32,25 @@ def _inferred(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
 
     Raises: RuntimeError if they do not fit x.
     """
-    message = f"shape '{list(sizes)}' is invalid for input of size {x.size}"
-    if sizes.count(-1) > 1:
+    unknown = sizes.count(-1)
+    if unknown > 1:
         raise RuntimeError("only one dimension can be inferred")
-    if any(s < -1 for s in sizes):
+    if sizes and min(sizes) < -1:
         raise RuntimeError(f"invalid shape dimension {min(sizes)}")
-    if -1 in sizes:
-        known = -math.prod(sizes)
+    known = math.prod(sizes)
+    if unknown:
+        known = -known
         if known == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of {x.size} elements into shape {list(sizes)} because the "
                 "unspecified dimension size -1 can be any value and is ambiguous"
             )
-        if x.size % known:
-            raise RuntimeError(message)
-        return tuple(x.size // known if s == -1 else s for s in sizes)
-    if math.prod(sizes) != x.size:
-        raise RuntimeError(message)
-    return sizes
+        if not x.size % known:
+            i = sizes.index(-1)
+            return (*sizes[:i], x.size // known, *sizes[i + 1 :])
+    elif known == x.size:
+        return sizes
+    raise RuntimeError(f"shape '{list(sizes)}' is invalid for input of size {x.size}")
 
 
 @method
@@ -95,9 +100,10 @@ def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
     a = input.array
     sizes = (a.size,) if size == (-1,) and a.size else _inferred(as_shape(size), a)
-    if a.flags.c_contiguous and plain(input):
+    in_rows = a.flags.c_contiguous
+    if in_rows and plain(input):
         return view_of(input, a.reshape(sizes))
-    whole = a.flags.c_contiguous or not a.size or is_meta(a)
+    whole = in_rows or not a.size or is_meta(a)
     if not whole and storage_of(a.reshape(sizes)) is not storage_of(a):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "

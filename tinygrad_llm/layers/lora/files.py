@@ -25,6 +25,14 @@ from .model import add, named_layers, settings
 __all__ = ["load", "save"]
 
 _PREFIX = "base_model.model."
+_PLAIN: dict[str, Any] = {  # PEFT's settings that change what is computed: what is read here
+    "use_rslora": False, "use_dora": False, "bias": "none", "lora_bias": False,
+    "rank_pattern": {}, "alpha_pattern": {}, "layer_replication": None, "use_qalora": False,
+    "target_parameters": None, "trainable_token_indices": None, "alora_invocation_tokens": None,
+    "use_bdlora": None, "velora_config": None, "monteclora_config": None, "kasa_config": None,
+    "arrow_config": None,
+}  # fmt: skip
+_KEEP_BASE = ("gaussian", "orthogonal", "eva")  # ways to draw A that leave the base model alone
 
 
 def save(
@@ -119,7 +127,7 @@ def load(model: Module, folder: str | Path) -> list[str]:
     Layers without LoRA get it, with the file's rank, alpha and dropout. The names in the file are
     ours or those of transformers' model.
     Raises: FileNotFoundError if a file is missing; ValueError that names what is missing, of the
-    wrong shape, or not supported (rsLoRA, DoRA, biases); RuntimeError if a layer is merged.
+    wrong shape, or not supported (rsLoRA, DoRA, biases, PiSSA); RuntimeError if a layer is merged.
     """
     folder = local_path(folder)
     config = _read_config(folder)
@@ -168,12 +176,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if config.get("peft_type") != "LORA":
         kind = describe(config.get("peft_type"))
         raise ValueError(f"{folder}: peft_type is {kind}, expected 'LORA'")
-    for name, plain in (("use_rslora", False), ("use_dora", False), ("bias", "none"),
-                        ("rank_pattern", {}), ("alpha_pattern", {})):  # fmt: skip
+    for name, plain in _PLAIN.items():
         if config.get(name, plain) not in (plain, None):
             raise ValueError(
                 f"{folder}: {name}={describe(config[name])} is not supported, only {plain!r}"
             )
+    start = config.get("init_lora_weights", True)
+    if not isinstance(start, bool | None) and start not in _KEEP_BASE:
+        raise ValueError(
+            f"{folder}: init_lora_weights={describe(start)} has changed the weights of the base "
+            "model, which the adapter's file does not hold; save it in PEFT with "
+            "path_initial_model_for_weight_conversion"
+        )
     for name in ("r", "lora_alpha", "lora_dropout"):
         if name not in config:
             raise ValueError(f"{path} has no {name!r}")

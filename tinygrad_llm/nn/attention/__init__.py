@@ -137,13 +137,13 @@ class MultiheadAttention(Module):
         else:
             weights = None
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        out = out.transpose(1, 2).reshape(B, T, E)  # (B, T, E)
+        out = out.permute(2, 0, 1, 3).reshape(T, B, E)  # (B, H, T, D) -> (T, B, E), as PyTorch
         out = self.out_proj(out)
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)  # (B, T, S)
         if not batched:
-            return out.squeeze(0), None if weights is None else weights.squeeze(0)
-        return (out if self.batch_first else out.transpose(0, 1)), weights
+            return out.squeeze(1), None if weights is None else weights.squeeze(0)
+        return (out.transpose(0, 1) if self.batch_first else out), weights
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         if query.dim() not in (2, 3) or key.dim() != query.dim() or value.dim() != query.dim():

@@ -16,6 +16,7 @@ from .. import (
     loss,
     module,
     sparse,
+    transformer,
 )
 from .. import norm as normalization
 
@@ -23,7 +24,8 @@ for _name in _nn.__all__:
     if isinstance(getattr(_nn, _name), type):
         globals()[_name] = getattr(_nn, _name)
 
-_PARTS = (activation, batchnorm, container, conv, dropout, linear, loss, module, sparse)
+_PARTS = (activation, batchnorm, container, conv, dropout, linear, loss, module, sparse,
+          transformer)  # fmt: skip
 for _part in _PARTS:  # so that `import tinygrad_llm.nn.modules.linear` finds it
     _sys.modules[f"{__name__}.{_part.__name__.rpartition('.')[2]}"] = _part
 _sys.modules[f"{__name__}.normalization"] = normalization

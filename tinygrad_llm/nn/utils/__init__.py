@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.devices import device_of, move, use_gpu_of, xp_of
-from ...arrays.twins import twins
+from ...arrays.twins import cpu_twins, twins
 from ...autograd.inplace_versions import mark_modified
 from ...functions.shape.join import cat
 from ...tensor import Tensor, wrap
@@ -41,8 +41,18 @@ def _gradients(parameters: Any) -> list[Tensor]:
     return [p.grad for p in _as_list(parameters) if p.grad is not None]
 
 
+def _loops_for(array: Any) -> Any:
+    """The compiled loops, if they serve this array; else None."""
+    cpu = cpu_twins(array)
+    takes = None if cpu is None else cpu.takes_update
+    return cpu if takes is not None and takes(array, array) else None
+
+
 def _square_sum(array: Any) -> Any:
     """Σ x², float32 within blocks and float64 between them."""
+    cpu = _loops_for(array)
+    if cpu is not None:
+        return cpu.square_sum(array)
     flat = array.reshape(-1)  # (N)
     if not isinstance(flat, np.ndarray):
         return (flat.astype("float32", copy=False) ** 2).sum()
@@ -126,7 +136,11 @@ def clip_grads_with_norm_(
         return
     factor = xp_of(factor).minimum(factor, 1.0)
     for g in grads:
-        g.array *= factor.astype(g.array.dtype)
+        cpu = _loops_for(g.array)
+        if cpu is not None:
+            cpu.scale(g.array, factor)
+        else:
+            g.array *= factor.astype(g.array.dtype)
         mark_modified(g.array, "clip_grad_norm_")
 
 

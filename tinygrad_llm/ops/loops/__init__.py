@@ -11,15 +11,16 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     elementary    exp and others as polynomials
     twin          which arrays a twin takes
     norm          layer norm, RMS norm
-    activation    GELU, SiLU
+    activation    GELU, SiLU, gates of both
     softmax       softmax, log-softmax
     selective_scan   the scan of a Mamba
-    decoding      a decoder's block for a few new tokens
-    quantized     products with weights of 4 bits
+    decoding      a decoder for a few new tokens, all of it in one call
+    few_rows, packed, lanes   its parts: norms and attention, weights of 4 and 8 bits, vectors
     loss          cross-entropy
-    arithmetic    sums, products, ReLU, sigmoid, dropout
+    arithmetic    sums, products, ReLU, sigmoid, tanh, dropout
+    rope          rotary position embedding
     update        rows added to a table
-    optimizers    Adam, SGD, RMSprop, Adagrad
+    optimizers    Adam, SGD, RMSprop, Adagrad, gradient clipping
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
 
 How to add a loop:
@@ -40,6 +41,9 @@ Traps:
     `kernel.compiled(*args).inspect_asm()` (look for zmm or ymm).
     In `for i in range(start, stop)` i may be negative for all that LLVM knows, and x[i] then counts
     from the end: ten times slower. Take slices first, `x = x[start:stop]`, and go from 0.
+    An index of the type uint64 counts from the front only, which spares a slice: see rope.
+    A branch between two inner loops can stop the vectorisation of both: write two kernels. One
+    array passed as two arguments does too, for LLVM's test for an overlap then always fails.
     A division by zero raises in Python, and the test for it stops vectorisation: error_model is
     "numpy". math.exp and its kin are calls: take those of `elementary`.
     fastmath=True would let LLVM assume that NaN and infinities do not occur; masks are −∞, so the
@@ -63,24 +67,25 @@ from typing import Any
 
 from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
-from ..activation import Gelu, Relu, Silu
+from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..dropout import Dropout
 from ..elementary import Sigmoid
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
+from ..rope import Rope
 from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
-from .activation import LoopGelu, LoopSilu
+from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
 from .attention import LoopAttention
 from .compiling import missing
-from .decoding import decode_block
+from .decoding import Program, packed_product, packed_tile
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
-from .optimizers import adagrad, adam, rmsprop, sgd, takes_update
-from .quantized import product4
+from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
+from .rope import LoopRope
 from .selective_scan import LoopSelectiveScan
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
@@ -90,9 +95,10 @@ __all__ = ["install"]
 
 TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
+    GatedActivation: LoopGatedActivation,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
-    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy,
+    Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy, Rope: LoopRope,
     ScaledDotProductAttention: LoopAttention, SelectiveScan: LoopSelectiveScan,
 }  # fmt: skip
 
@@ -108,14 +114,17 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
-            decode_block=decode_block,
+            decoder=Program,
+            packed_product=packed_product,
+            packed_tile=packed_tile,
             sgd=sgd,
             rmsprop=rmsprop,
             adagrad=adagrad,
+            square_sum=square_sum,
+            scale=scale,
             draws=draws,
             normals=normals,
             uniforms=uniforms,
             coins=coins,
-            product4=product4,
         )
     return why

@@ -1,19 +1,19 @@
-"""GELU and SiLU: y and f′(x) in one pass, and backward a product."""
+"""GELU, SiLU, and gates of them: one pass forward and one backward."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...arrays.special import CDF_COEFFICIENTS
-from ..activation import Gelu, Silu
-from .compiling import kernel, shared
-from .elementary import exp, sigmoid
-from .twin import Loop, dense, in_rows
+from ..activation import GatedActivation, Gelu, Silu
+from .compiling import helper, kernel, shared
+from .elementary import exp, piece, sigmoid
+from .twin import Loop, dense, even_rows, flat, in_rows, row_steps, rows
 
-__all__ = ["LoopGelu", "LoopSilu"]
+__all__ = ["LoopGatedActivation", "LoopGelu", "LoopSilu"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
@@ -22,51 +22,94 @@ TWO_C = 2 * math.sqrt(2 / math.pi)  # c as in Gelu
 CUBE = 0.044715
 
 
-@kernel
-def gelu_tanh(x, y, derivative, both, start, stop):
-    """y = x·Φ,   f′ = Φ + x·Φ·(1 − Φ)·2u′,   Φ = (1 + tanh u)/2 = σ(2u),   u = c·(x + a·x³)."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        a = x[i]
-        square = a * a
-        cdf = sigmoid(f(TWO_C) * a * (f(1.0) + f(CUBE) * square))
-        y[i] = a * cdf
-        inner = f(TWO_C) * (f(1.0) + f(3 * CUBE) * square)  # 2u′
-        if both:
-            derivative[i] = cdf + a * cdf * (f(1.0) - cdf) * inner
+@helper
+def tanh_gate(a):
+    """x·Φ and its derivative Φ + x·Φ·(1 − Φ)·2u′,   Φ = σ(2u),   u = c·(x + a·x³)."""
+    square = a * a
+    cdf = sigmoid(f(TWO_C) * a * (f(1.0) + f(CUBE) * square))
+    inner = f(TWO_C) * (f(1.0) + f(3 * CUBE) * square)  # 2u′
+    return a * cdf, cdf + a * cdf * (f(1.0) - cdf) * inner
+
+
+@helper
+def erf_gate(a):
+    """x·Φ and its derivative Φ + x·φ,   φ = exp(−x²/2)/√(2π),   Φ as arrays.special computes it."""
+    square = a * a
+    if DOUBLE:
+        cdf = f(0.5) + f(0.5) * f(math.erf(a * f(math.sqrt(0.5))))
+    else:
+        q = f(Q5) + f(Q6) * square
+        q = f(Q4) + q * square
+        q = f(Q3) + q * square
+        q = f(Q2) + q * square
+        q = f(Q1) + q * square
+        q = f(Q0) + q * square
+        cdf = sigmoid(f(2.0) * a * q)  # (1 + tanh(x·q))/2
+    return a * cdf, cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
+
+
+@helper
+def silu_gate(a):
+    """x·σ(x) and its derivative σ + x·σ·(1 − σ)."""
+    s = sigmoid(a)
+    return a * s, s + a * s * (f(1.0) - s)
 
 
 @kernel
-def gelu_erf(x, y, derivative, both, start, stop):
-    """y = x·Φ,   f′ = Φ + x·φ,   φ = exp(−x²/2)/√(2π),   Φ as arrays.special computes it."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        a = x[i]
-        square = a * a
-        if DOUBLE:
-            cdf = f(0.5) + f(0.5) * f(math.erf(a * f(math.sqrt(0.5))))
-        else:
-            q = f(Q5) + f(Q6) * square
-            q = f(Q4) + q * square
-            q = f(Q3) + q * square
-            q = f(Q2) + q * square
-            q = f(Q1) + q * square
-            q = f(Q0) + q * square
-            cdf = sigmoid(f(2.0) * a * q)  # (1 + tanh(x·q))/2
-        y[i] = a * cdf
-        if both:
-            derivative[i] = cdf + a * exp(f(-0.5) * square) * f(1 / math.sqrt(2 * math.pi))
+def gelu_tanh(x, y, derivative, both, columns, step, start, stop):
+    """y and f′ of GELU by tanh, for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi, di = x[at : at + n], y[i : i + n], derivative[i : i + n]
+        for j in range(xi.size):
+            yi[j], df = tanh_gate(xi[j])
+            if both:
+                di[j] = df
+        i += n
 
 
 @kernel
-def silu(x, y, derivative, both, start, stop):
-    """y = x·σ(x),   f′ = σ + y·(1 − σ)."""
-    x, y, derivative = x[start:stop], y[start:stop], derivative[start:stop]
-    for i in range(x.size):
-        s = sigmoid(x[i])
-        y[i] = x[i] * s
-        if both:
-            derivative[i] = s + x[i] * s * (f(1.0) - s)
+def gelu_erf(x, y, derivative, both, columns, step, start, stop):
+    """y and f′ of GELU by erf, for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi, di = x[at : at + n], y[i : i + n], derivative[i : i + n]
+        for j in range(xi.size):
+            yi[j], df = erf_gate(xi[j])
+            if both:
+                di[j] = df
+        i += n
+
+
+@kernel
+def silu(x, y, columns, step, start, stop):
+    """y = x·σ(x), for elements of rows that begin `step` numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi = x[at : at + n], y[i : i + n]
+        for j in range(xi.size):
+            yi[j] = xi[j] * sigmoid(xi[j])
+        i += n
+
+
+@kernel
+def silu_back(g, x, gx, columns, step, start, stop):
+    """∂L/∂x = g·f′,   f′ = σ + x·σ·(1 − σ)."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        gi, xi, to = g[i : i + n], x[at : at + n], gx[i : i + n]
+        for j in range(gi.size):
+            value, df = silu_gate(xi[j])
+            to[j] = gi[j] * df
+        i += n
 
 
 @kernel
@@ -77,19 +120,89 @@ def product(g, derivative, gx, start, stop):
         gx[i] = g[i] * derivative[i]
 
 
-class _Activation(Loop):
-    """An element-wise op: saves f′, as the NumPy class does."""
+@kernel
+def gelu_tanh_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, df = tanh_gate(a[j])
+            yi[j] = value * b[j]
 
-    needs: Any
-    saved: Any
 
-    def run(self, loop, x):
-        """y by the loop; f′ is computed and saved if a gradient is wanted."""
+@kernel
+def gelu_tanh_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, df = tanh_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
+            gb[j] = gi[j] * value
+
+
+@kernel
+def gelu_erf_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, df = erf_gate(a[j])
+            yi[j] = value * b[j]
+
+
+@kernel
+def gelu_erf_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, df = erf_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
+            gb[j] = gi[j] * value
+
+
+@kernel
+def silu_times(x, y, start, stop):
+    """y = f(a)·b for the halves a, b of a row."""
+    for i in range(start, stop):
+        yi = y[i]
+        a, b = x[i, : yi.size], x[i, yi.size :]
+        for j in range(yi.size):
+            value, df = silu_gate(a[j])
+            yi[j] = value * b[j]
+
+
+@kernel
+def silu_times_back(g, x, gx, start, stop):
+    """∂L/∂a = g·b·f′(a),   ∂L/∂b = g·f(a)."""
+    for i in range(start, stop):
+        gi = g[i]
+        a, b, ga, gb = x[i, : gi.size], x[i, gi.size :], gx[i, : gi.size], gx[i, gi.size :]
+        for j in range(gi.size):
+            value, df = silu_gate(a[j])
+            ga[j] = gi[j] * b[j] * df
+            gb[j] = gi[j] * value
+
+
+class LoopGelu(Loop, Gelu):
+    """Both approximations. Saves f′, as the NumPy class does."""
+
+    @classmethod
+    def takes(cls, x, approximate="none"):
+        return even_rows(x)
+
+    def forward(self, x, approximate="none"):
         y = np.empty(x.shape, x.dtype)
         derivative = np.empty(x.shape if self.needs[0] else 0, x.dtype)
         self.saved = (derivative,) if self.needs[0] else ()
-        args = x.reshape(-1), y.reshape(-1), derivative.reshape(-1)
-        shared(loop, x.size, x.size, *args, int(self.needs[0]))
+        columns, (step,) = row_steps(x)
+        args = flat(x), y.reshape(-1), derivative.reshape(-1), int(self.needs[0]), columns, step
+        shared(gelu_tanh if approximate == "tanh" else gelu_erf, x.size, x.size, *args)
         return y
 
     def backward(self, g):
@@ -99,19 +212,50 @@ class _Activation(Loop):
         return gx
 
 
-class LoopGelu(_Activation, Gelu):
-    """Both approximations."""
+class LoopSilu(Loop, Silu):
+    """SiLU, also called swish. Saves x, which is cheaper than to write and read f′."""
 
     @classmethod
-    def takes(cls, x, approximate="none"):
-        return dense(x)
-
-    def forward(self, x, approximate="none"):
-        return self.run(gelu_tanh if approximate == "tanh" else gelu_erf, x)
-
-
-class LoopSilu(_Activation, Silu):
-    """SiLU, also called swish."""
+    def takes(cls, x):
+        return even_rows(x)
 
     def forward(self, x):
-        return self.run(silu, x)
+        y = np.empty(x.shape, x.dtype)
+        self.saved = (x,) if self.needs[0] else ()
+        columns, (step,) = row_steps(x)
+        shared(silu, x.size, x.size, flat(x), y.reshape(-1), columns, step)
+        return y
+
+    def backward(self, g):
+        (x,) = self.saved
+        g, gx = in_rows(g), np.empty(g.shape, g.dtype)
+        columns, (step,) = row_steps(x)
+        shared(silu_back, g.size, g.size, g.reshape(-1), flat(x), gx.reshape(-1), columns, step)
+        return gx
+
+
+class LoopGatedActivation(Loop, GatedActivation):
+    """Saves x alone: f and f′ are computed again."""
+
+    loops: ClassVar[dict[str, Any]] = {
+        "gelu": (gelu_erf_times, gelu_erf_times_back),
+        "gelu_tanh": (gelu_tanh_times, gelu_tanh_times_back),
+        "silu": (silu_times, silu_times_back),
+    }
+
+    @classmethod
+    def takes(cls, x, activation="silu"):
+        return x.size > 0 and x.shape[-1] % 2 == 0 and dense(x)
+
+    def forward(self, x, activation="silu"):
+        y = np.empty((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
+        self.activation, self.saved = activation, (x,) if self.needs[0] else ()
+        shared(self.loops[activation][0], x.size // x.shape[-1], x.size, rows(x), rows(y))
+        return y
+
+    def backward(self, g):
+        (x,) = self.saved
+        g, gx = in_rows(g), np.empty(x.shape, x.dtype)
+        loop = self.loops[self.activation][1]
+        shared(loop, x.size // x.shape[-1], x.size, rows(g), rows(x), rows(gx))
+        return gx

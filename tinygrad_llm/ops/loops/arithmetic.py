@@ -15,12 +15,13 @@ from ..arithmetic import Add, Mul, Sub
 from ..dropout import Dropout
 from ..elementary import Sigmoid
 from .compiling import exact_kernel, kernel, shared
-from .elementary import sigmoid
-from .twin import Loop, dense, in_rows
+from .elementary import piece, sigmoid
+from .twin import Loop, dense, even_rows, flat, in_rows, row_steps
 
 __all__ = ["LoopAdd", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
+SHORT = 2048  # numbers of a row that stay in the nearest cache
 WORTH = 1 << 17  # numbers for which one pass is worth waking another core
 
 
@@ -41,11 +42,36 @@ def subtract(x, y, z, start, stop):
 
 
 @exact_kernel
-def multiply(x, y, z, start, stop):
-    """z = x·y."""
-    x, y, z = x[start:stop], y[start:stop], z[start:stop]
-    for i in range(x.size):
-        z[i] = x[i] * y[i]
+def multiply(x, y, z, columns, x_step, y_step, start, stop):
+    """z = x·y, for elements of rows that begin x_step and y_step numbers apart."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * x_step + place
+        xi = x[at : at + n]
+        at = row * y_step + place
+        yi, zi = y[at : at + n], z[i : i + n]
+        for j in range(xi.size):
+            zi[j] = xi[j] * yi[j]
+        i += n
+
+
+@exact_kernel
+def multiply_back(g, x, y, gx, gy, columns, x_step, y_step, start, stop):
+    """∂L/∂x = g·y,   ∂L/∂y = g·x."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        n = min(n, SHORT)  # that g is read from the cache the second time
+        at = row * x_step + place
+        xi = x[at : at + n]
+        at = row * y_step + place
+        yi, gi, gxi, gyi = y[at : at + n], g[i : i + n], gx[i : i + n], gy[i : i + n]
+        for j in range(gi.size):
+            gxi[j] = gi[j] * yi[j]
+        for j in range(gi.size):
+            gyi[j] = gi[j] * xi[j]
+        i += n
 
 
 @exact_kernel
@@ -121,17 +147,36 @@ class LoopSub(_Pair, Sub):
         return pass_over(subtract, x, y)
 
 
-class LoopMul(_Pair, Mul):
-    """Saves what the NumPy class saves."""
+class LoopMul(Loop, Mul):
+    """Saves what the NumPy class saves. The factors may be pieces of a split array."""
+
+    @classmethod
+    def takes(cls, x, y):
+        if x.size < WORTH or getattr(y, "shape", None) != x.shape:
+            return False
+        return even_rows(x, y)
 
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y if self.needs[0] else None
-        return pass_over(multiply, x, y)
+        return self.product(x, y)
+
+    def product(self, x, y):
+        """x·y, in row order."""
+        columns, steps = row_steps(x, y)
+        z = np.empty(x.shape, x.dtype)
+        shared(multiply, z.size, z.size, flat(x), flat(y), z.reshape(-1), columns, *steps)
+        return z
 
     def backward(self, g):
         x, y = self.saved
         g = in_rows(g)
-        gx, gy = (None if a is None else pass_over(multiply, g, a) for a in (y, x))
+        if x is None or y is None:
+            gx, gy = (None if a is None else self.product(g, a) for a in (y, x))
+            return gx, gy
+        columns, steps = row_steps(x, y)
+        gx, gy = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
+        args = g.reshape(-1), flat(x), flat(y), gx.reshape(-1), gy.reshape(-1), columns, *steps
+        shared(multiply_back, g.size, g.size, *args)
         return gx, gy
 
 

@@ -12,7 +12,7 @@ from ..attention import ScaledDotProductAttention
 from .compiling import helper, kernel, shared
 from .elementary import exp, largest
 from .products import PLAIN, TRANSPOSED, gemm, product_address
-from .twin import FLOATS, Loop
+from .twin import FLOATS, Loop, flat
 
 __all__ = ["LoopAttention"]
 
@@ -51,8 +51,11 @@ def add_mask(row, mask, at, step):
 
 
 @helper
-def exp_row(row, least):
-    """e = exp(s − m) in the place of s; returns m and Σ e. m is finite even if all s are −∞."""
+def exp_in_place(row, least):
+    """e = exp(s − m) in the place of s; returns m and Σ e. m is finite even if all s are −∞.
+
+    Not elementary.exp_row: with one array for both, LLVM finds an overlap and does not vectorise.
+    """
     m = max(largest(row), least)
     total = f(0.0)
     for j in range(row.size):
@@ -118,7 +121,7 @@ def softmax_rows(p, m, lo, first, rows, totals, log_sum, mask, keep, at, steps, 
         if has_mask:
             step = steps[MASK, 4]
             add_mask(row, mask, at[MASK] + i * steps[MASK, 3] + (lo + a) * step, step)
-        top, total = exp_row(row, least)
+        top, total = exp_in_place(row, least)
         if total < tiny:  # every key is masked
             total = tiny
         log_sum[at[LOG_SUM] + i * steps[LOG_SUM, 3]] = top + np.log(total)
@@ -314,7 +317,7 @@ class LoopAttention(Loop, ScaledDotProductAttention):
         sizes = [q.shape[-4], R, L, S, E, D, int(band.causal), band.offset, window, BLOCK_ROWS]
         bad = np.zeros(units, np.int64)
         steps = np.array([_steps(a, i in (K, V, GK, GV)) for i, a in enumerate(arrays)])
-        given = [np.zeros(1, bool if i == KEEP else q.dtype) if a is None else _flat(a)
+        given = [np.zeros(1, bool if i == KEEP else q.dtype) if a is None else flat(a)
                  for i, a in enumerate(arrays)]  # fmt: skip
         given[MASK].flags.writeable = False  # a broadcast one is read-only, so all are
         with blas.one_thread:
@@ -345,9 +348,3 @@ def _steps(a: Any, of_keys: bool) -> list[int]:
     if a.shape[-2] == 1:
         steps[-2] = max(steps[-2], a.shape[-1])
     return [0] * (5 - len(steps)) + steps
-
-
-def _flat(a: Any) -> Any:
-    """All of the memory between a's first and last element, as an array with one dimension."""
-    n = 1 + sum((m - 1) * s for m, s in zip(a.shape, a.strides, strict=True)) // a.itemsize
-    return np.lib.stride_tricks.as_strided(a, (n,), (a.itemsize,))

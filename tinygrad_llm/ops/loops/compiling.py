@@ -64,7 +64,8 @@ def _stamp() -> str:
     """
     here = Path(__file__).parent
     text = b"".join(
-        (here / name).read_bytes() for name in ("elementary.py", "compiling.py", "products.py")
+        (here / f"{name}.py").read_bytes()
+        for name in ("elementary", "compiling", "products", "lanes", "packed", "few_rows")
     )
     integers = [p and p[1] for p in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
@@ -99,6 +100,7 @@ class Helper:
         """Numba's function for the dtype."""
         if char not in self.by_dtype:
             options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
+            options["forceinline"] = True  # LLVM would leave large ones as calls, which end a loop
             self.by_dtype[char] = numba.njit(**options)(_for_dtype(self.function, char))
         return self.by_dtype[char]
 

@@ -1,10 +1,12 @@
-"""A block of a decoder for a few new tokens: norms, products and attention with the cache.
+"""A decoder for a few new tokens: a kernel that runs a list of stages, all cores together.
 
-Few rows are multiplied with every weight, so that the time is that of reading the weights. A loop
-reads each once, for all rows; the cores share the rows of a matrix. Between the loops only a few
-Python calls per block remain.
+At one token the time is that of reading the weights, and of what happens between two products.
+Here nothing happens between them in Python: the stages (arrays.stages) become rows of a table of
+numbers and addresses, and one call runs them all. Each core walks through the table. The work of a
+stage is cut into chunks, and a core takes the next one from a counter; when none is left it waits,
+without sleeping, until all are done. So a core that comes late, or never, is not missed.
 
-Shapes: R = B·T new tokens, C channels, H query heads, KV heads of keys and values, D head_dim.
+Shapes: R = B·T new tokens, K columns, N rows of W, H query heads, KV heads of keys, D head_dim.
 """
 
 from __future__ import annotations
@@ -14,281 +16,352 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.parallel import thread_count
-from .compiling import Kernel, helper, kernel, shared
-from .elementary import exp, largest, sigmoid
+from ...arrays.parallel import on_every_core, thread_count
+from ...arrays.stages import Add, Attend, Gated, Linear, Norm, Weights
+from .compiling import helper, kernel, shared
+from .elementary import sigmoid
+from .few_rows import activated, attended, normed, products, turned
+from .lanes import count, flags, let_others_run, matrix, numbers, take, yielding_address
+from .packed import (
+    BITS4,
+    BITS8,
+    BLOCK,
+    CODES,
+    FLOATS,
+    FORMAT,
+    NF4,
+    block_sums,
+    packed_group,
+    widened_group,
+)
 
-__all__ = ["decode_block"]
+__all__ = ["Program", "packed_product", "packed_tile"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
-TWO_C = 1.5957691216057308  # 2·√(2/π)
-CUBE = 0.044715
-SHARED_NUMBERS = 1 << 20  # weights that take longer to read than a core takes to wake up
+BITS = 52
+OP, UNITS, CHUNKS = 0, 1, 2  # columns of the table; then those of each kind of stage
+NORM, LINEAR, GATED, ADD, ATTEND = range(5)
+WIDTH, NUMBERS = 24, 2
+KEYS, VALUES, ROOM, AT, SEEN, S_ALL = 16, 17, 18, 19, 20, 21  # of ATTEND, which change
+STRIP = 16  # rows of a matrix of floats that a core takes at a time
+PATIENCE = 4000  # looks at a counter before another thread may have the core
+SHARED_NUMBERS = 1 << 18  # weights that take longer to read than a core takes to wake up
+SHARED_STAGE = 1 << 13  # numbers of a stage that are worth sharing
+FORMATS = {"floats": FLOATS, "bits4": BITS4, "bits8": BITS8, "nf4": NF4}
 
 
 @helper
-def normed(x, y, gain, shift, eps, offset, kind):
-    """kind 0: y = x; 1: y = w·(x − μ)/√(σ² + ε) + b; 2: y = (offset + w)·x/√(mean(x²) + ε)."""
-    n = f(x.size)
-    mean = f(0.0)
-    if kind == 1:
-        for j in range(x.size):
-            mean += x[j]
-        mean /= n
-    r = f(1.0)
-    if kind > 0:
-        squares = f(0.0)
-        for j in range(x.size):
-            d = x[j] - mean
-            squares += d * d
-        r = f(1.0) / np.sqrt(squares / n + f(eps))
-    if kind == 0:
-        for j in range(x.size):
-            y[j] = x[j]
-    elif kind == 1:
-        for j in range(x.size):
-            y[j] = (x[j] - mean) * r * gain[j] + shift[j]
+def norm_stage(stage, values, scratch, start, stop):
+    """Groups of channels of rows start … stop, normalised."""
+    x_row, y_row, n, kind, add = stage[7], stage[8], stage[9], stage[10], stage[11]
+    first, groups, step = stage[12], stage[13], stage[14]
+    size = 8 if BITS == 52 else 4
+    gain, shift, z = numbers(stage[5], n), numbers(stage[6], n), scratch[:n]
+    for r in range(start, stop):
+        for g in range(groups):
+            at = (first + g * step) * size
+            row = numbers(stage[3] + r * x_row * size + at, n)
+            out = numbers(stage[4] + r * y_row * size + at, n)
+            normed(row, z, gain, shift, values[0], values[1], kind)
+            if add != 0:
+                for j in range(n):
+                    out[j] += z[j]
+            else:
+                for j in range(n):
+                    out[j] = z[j]
+
+
+@helper
+def finished(part, bias, y, act, add):
+    """y = f(part + bias), or y += part + bias; an empty bias is none."""
+    if bias.size > 0:
+        for i in range(part.size):
+            part[i] += bias[i]
+    if add != 0:
+        for i in range(part.size):
+            y[i] += part[i]
+    elif act == 0:
+        for i in range(part.size):
+            y[i] = part[i]
     else:
-        for j in range(x.size):
-            y[j] = x[j] * r * (gain[j] + f(offset))
+        for i in range(part.size):
+            y[i] = activated(part[i], act)
 
 
 @helper
-def one_row(w, x, y):
-    """y = W·x, four rows of W at a time: x (C), w (N, C), y (N)."""
-    whole_fours = w.shape[0] // 4 * 4
-    for i in range(0, whole_fours, 4):
-        a, b, c, d = w[i], w[i + 1], w[i + 2], w[i + 3]
-        s, t, u, v = f(0.0), f(0.0), f(0.0), f(0.0)
-        for j in range(x.size):
-            s += a[j] * x[j]
-            t += b[j] * x[j]
-            u += c[j] * x[j]
-            v += d[j] * x[j]
-        y[i], y[i + 1], y[i + 2], y[i + 3] = s, t, u, v
-    for i in range(whole_fours, w.shape[0]):
-        a, s = w[i], f(0.0)
-        for j in range(x.size):
-            s += a[j] * x[j]
-        y[i] = s
+def linear_stage(stage, values, scratch, start, stop):
+    """Rows of W from strip or group start to stop, for every row of x."""
+    x_at, y_at, R, K, N, y_row = stage[3], stage[4], stage[5], stage[6], stage[7], stage[8]
+    bias_at, act, add = stage[9], stage[10], stage[11]
+    size, packed = 8 if BITS == 52 else 4, stage[FORMAT] != FLOATS
+    x = matrix(x_at, R, K)
+    height = 32 if packed else STRIP
+    first, last = start * height, min(stop * height, N)
+    if packed:
+        nb = K // stage[BLOCK]
+        sums, part = scratch[: R * nb], scratch[R * nb : R * (nb + 32)]
+        block_sums(numbers(x_at, R * K), R, stage[BLOCK], sums)
+        for g in range(start, stop):
+            packed_group(x, sums.reshape(R, nb), stage, f(values[0]), g, part)
+            n = min(N - g * 32, 32)
+            bias = numbers(bias_at + g * 32 * size, n if bias_at != 0 else 0)
+            for r in range(R):
+                y = numbers(y_at + (r * y_row + g * 32) * size, n)
+                finished(part[32 * r : 32 * r + n], bias, y, act, add)
+    else:
+        n = last - first
+        w = matrix(stage[CODES] + first * K * size, n, K)
+        bias = numbers(bias_at + first * size, n if bias_at != 0 else 0)
+        part = scratch[: R * n].reshape(R, n)
+        products(w, x, part)
+        for r in range(R):
+            finished(part[r], bias, numbers(y_at + (r * y_row + first) * size, n), act, add)
 
 
 @helper
-def four_rows(w, x, y):
-    """y = x·Wᵀ for four rows, two rows of W at a time: x (4, C), w (N, C), y (4, N)."""
-    p, q, r, s = x[0], x[1], x[2], x[3]
-    for i in range(0, w.shape[0], 2):
-        k = min(i + 1, w.shape[0] - 1)
-        a, b = w[i], w[k]
-        a0, a1, a2, a3 = f(0.0), f(0.0), f(0.0), f(0.0)
-        b0, b1, b2, b3 = f(0.0), f(0.0), f(0.0), f(0.0)
-        for j in range(a.size):
-            a0 += p[j] * a[j]
-            a1 += q[j] * a[j]
-            a2 += r[j] * a[j]
-            a3 += s[j] * a[j]
-            b0 += p[j] * b[j]
-            b1 += q[j] * b[j]
-            b2 += r[j] * b[j]
-            b3 += s[j] * b[j]
-        y[0, i], y[1, i], y[2, i], y[3, i] = a0, a1, a2, a3
-        y[0, k], y[1, k], y[2, k], y[3, k] = b0, b1, b2, b3
+def gated_stage(stage, start, stop):
+    """y = f(h[:, :n])·h[:, n:], rows start … stop."""
+    h_at, y_at, n, act = stage[3], stage[4], stage[5], stage[6]
+    for r in range(start, stop):
+        h, y = matrix(h_at, 2 * stop, n), matrix(y_at, stop, n)
+        gate, up, out = h[2 * r], h[2 * r + 1], y[r]
+        for j in range(n):
+            out[j] = activated(gate[j], act) * up[j]
 
 
 @helper
-def products(w, x, y):
-    """y = x·Wᵀ: x (R, C), w (N, C), y (R, N). Strips of W stay in the cache for all rows."""
-    R = x.shape[0]
-    strip = 16 if R > 1 else w.shape[0]
-    for i in range(0, w.shape[0], strip):
-        e = min(i + strip, w.shape[0])
-        for r in range(0, R - 3, 4):
-            four_rows(w[i:e], x[r : r + 4], y[r : r + 4, i:e])
-        for r in range(R // 4 * 4, R):
-            one_row(w[i:e], x[r], y[r, i:e])
+def add_stage(stage, start, stop):
+    """y += x, rows start … stop."""
+    n = stage[5]
+    x, y = matrix(stage[3], stop, n), matrix(stage[4], stop, n)
+    for r in range(start, stop):
+        row, out = x[r], y[r]
+        for j in range(n):
+            out[j] += row[j]
 
 
 @helper
-def activated(v, kind):
-    """kind 0: v; 1: GELU, tanh form; 2: SiLU; 3: ReLU."""
-    y = v
-    if kind == 1:
-        y = v * sigmoid(f(TWO_C) * v * (f(1.0) + f(CUBE) * v * v))
-    elif kind == 2:
-        y = v * sigmoid(v)
-    elif kind == 3:
-        y = max(v, f(0.0))
+def attend_stage(stage, values, scratch, start, stop):
+    """Pairs of a batch and a head of keys, start … stop.
+
+    New keys and values go into the cache, then the heads that share them look at them.
+    """
+    qkv_at, y_at, T, H, KV, D = stage[3], stage[4], stage[5], stage[6], stage[7], stage[8]
+    gated, cos_at, sin_at, pairs = stage[9], stage[10], stage[11], stage[12]
+    interleaved, window = stage[13], stage[14]
+    at, room, masked, S_all = stage[AT], stage[ROOM], stage[SEEN] != 0, stage[S_ALL]
+    size, group = 8 if BITS == 52 else 4, H // KV
+    wide = 2 if gated != 0 else 1
+    heads = wide * H + 2 * KV
+    q, scores = scratch[:D], scratch[D : D + at + T]
+    for unit in range(start, stop):
+        b, kv = unit // KV, unit % KV
+        keys = matrix(stage[KEYS] + unit * room * D * size, at + T, D)
+        stored = matrix(stage[VALUES] + unit * room * D * size, at + T, D)
+        for t in range(T):
+            row = b * T + t
+            new = matrix(qkv_at + row * heads * D * size, heads, D)
+            cos = numbers(cos_at + row * pairs * size, pairs)
+            sin = numbers(sin_at + row * pairs * size, pairs)
+            turned(new[wide * H + kv], keys[at + t], cos, sin, interleaved)
+            value, place = new[wide * H + KV + kv], stored[at + t]
+            for j in range(D):
+                place[j] = value[j]
+        for t in range(T):
+            row, end = b * T + t, at + t + 1
+            first = max(0, end - window)
+            new = matrix(qkv_at + row * heads * D * size, heads, D)
+            cos = numbers(cos_at + row * pairs * size, pairs)
+            sin = numbers(sin_at + row * pairs * size, pairs)
+            seen = flags(stage[SEEN] + row * S_all + first, end - first)
+            out = matrix(y_at + row * H * D * size, H, D)
+            for h in range(kv * group, kv * group + group):
+                turned(new[wide * h], q, cos, sin, interleaved)
+                y = out[h]
+                attended(q, keys[first:end], stored[first:end], seen, masked,
+                         scores[: end - first], y, f(values[0]), f(values[1]))  # fmt: skip
+                if gated != 0:
+                    gate = new[2 * h + 1]
+                    for j in range(D):
+                        y[j] *= sigmoid(gate[j])
+
+
+@kernel
+def run(like, room, table, values, counters, yielding):
+    """All stages of the table, together with the other cores that run it at the same time.
+
+    room: numbers of memory that each core needs for itself; counters: two zeros for each stage
+    """
+    scratch = np.empty(room, like.dtype)
+    for s in range(len(table)):
+        stage, numbers_of = table[s], values[s]
+        units, chunks, op = stage[UNITS], stage[CHUNKS], stage[OP]
+        c = take(counters, 2 * s)
+        while c < chunks:
+            start, stop = units * c // chunks, units * (c + 1) // chunks
+            if op == LINEAR:
+                linear_stage(stage, numbers_of, scratch, start, stop)
+            elif op == NORM:
+                norm_stage(stage, numbers_of, scratch, start, stop)
+            elif op == GATED:
+                gated_stage(stage, start, stop)
+            elif op == ATTEND:
+                attend_stage(stage, numbers_of, scratch, start, stop)
+            else:
+                add_stage(stage, start, stop)
+            take(counters, 2 * s + 1)
+            c = take(counters, 2 * s)
+        looks = 0
+        while count(counters, 2 * s + 1) < chunks:
+            looks += 1
+            if looks > PATIENCE:
+                let_others_run(yielding)
+
+
+@kernel
+def widen(out, table, values, K, first, start, stop):
+    """The groups first + start … first + stop of packed weights as floats: out (K, 32·groups)."""
+    whole, width = out.reshape(out.size), out.shape[1]
+    for g in range(stop - start):
+        column = 32 * (start + g)
+        widened_group(table[0], f(values[0, 0]), K, first + start + g, whole, column, width)
+
+
+# ------------------------------------------------------------------------- from stages to a table
+def _at(array: Any) -> int:
+    return 0 if array is None else int(array.__array_interface__["data"][0])
+
+
+class Program:
+    """Stages as a table. Their arrays must be in row order, and stay where they are.
+
+    dtype: of the numbers, float32 or float64; R: new tokens
+    """
+
+    def __init__(self, stages: Sequence[Any], R: int, dtype: Any) -> None:
+        self.stages = list(stages)  # they own the arrays
+        self.like = np.empty(0, dtype)
+        self.table = np.zeros((len(stages), WIDTH), np.int64)
+        self.values = np.zeros((len(stages), NUMBERS))
+        self.rows, self.yielding, self.room = R, yielding_address(), 1
+        self.attends: list[tuple[int, Attend, Any]] = []  # and new keys, for their shape
+        self.memory: dict[int, Any] = {}  # the keys that an Attend's row points to
+        self.owned: list[Any] = []
+        self.read = 0  # numbers that the stages read, weights above all
+        for i, stage in enumerate(self.stages):
+            row: list[int] = _PLACED[type(stage)](self, i, stage)
+            self.table[i, : len(row)] = row
+        self._counters = np.zeros(2 * len(stages), np.int64)
+
+    def needs(self, n: int) -> None:
+        """A core needs n numbers of memory for itself."""
+        self.room = max(self.room, n)
+
+    def chunks(self, units: int, size: int) -> int:
+        """Into how many parts the units of a stage are cut that goes through `size` numbers."""
+        cores = thread_count()
+        if cores == 1 or size < SHARED_STAGE:
+            return 1
+        return max(1, min(units, 4 * cores if size > 16 * SHARED_STAGE else cores))
+
+    def norm(self, i: int, s: Norm) -> list[int]:
+        """A Norm's row of the table; the others the same."""
+        self.values[i] = s.eps, s.offset
+        self.needs(s.n)
+        ones, zeros = np.full(s.n, 1.0 - s.offset), np.zeros(s.n)
+        gain, shift = (
+            empty.astype(self.like.dtype) if given is None else given
+            for given, empty in ((s.gain, ones), (s.shift, zeros))
+        )
+        self.owned += [gain, shift]
+        rows = [s.x.size // self.rows, s.y.size // self.rows]
+        return [NORM, self.rows, 1, _at(s.x), _at(s.y), _at(gain), _at(shift), *rows, s.n,
+                2 if s.is_rms else 1, s.add, s.start, s.groups, s.step]  # fmt: skip
+
+    def linear(self, i: int, s: Linear) -> list[int]:
+        w = s.weights
+        (N, K), packed = w.shape, w.kind != "floats"
+        units = -(-N // (32 if packed else STRIP))
+        self.values[i, 0] = w.middle
+        nb = K // w.block if packed else 0
+        self.read += N * K
+        chunks = self.chunks(units, max(1, self.rows // 4) * N * K)
+        self.needs(self.rows * (nb + 32 if packed else STRIP * -(-units // chunks)))
+        wide = packed and w.scales.dtype == np.float32
+        y = _at(s.y) + s.start * self.like.itemsize
+        row = [LINEAR, units, chunks, _at(s.x), y, self.rows, K, N, s.y.size // self.rows,
+               _at(s.bias), s.activation, s.add, FORMATS[w.kind], _at(w.codes), _at(w.scales),
+               _at(w.offsets), w.block, wide, _at(w.table)]  # fmt: skip
+        return row
+
+    def gated(self, i: int, s: Gated) -> list[int]:
+        n = s.y.size // self.rows
+        return [GATED, self.rows, self.chunks(self.rows, 8 * s.y.size), _at(s.h), _at(s.y), n,
+                s.activation]  # fmt: skip
+
+    def add(self, i: int, s: Add) -> list[int]:
+        return [ADD, self.rows, 1, _at(s.x), _at(s.y), s.y.size // self.rows]
+
+    def attend(self, i: int, s: Attend) -> list[int]:
+        T, pairs = s.qkv.shape[1], 0 if s.cos is None else s.cos.shape[-1]
+        self.values[i] = s.scale, 0.0 if s.softcap is None else s.softcap
+        self.attends.append((i, s, s.qkv[:, :, : s.n_kv_heads].transpose(0, 2, 1, 3)))
+        window = (1 << 62) if s.window is None else s.window
+        return [ATTEND, s.qkv.shape[0] * s.n_kv_heads, 1, _at(s.qkv), _at(s.y), T, s.n_heads,
+                s.n_kv_heads, s.head_dim, s.gate, _at(s.cos), _at(s.sin), pairs, s.interleaved,
+                window]  # fmt: skip
+
+    def with_cache(self, parts: Sequence[Any], seen: Any) -> None:
+        """Make room in the caches for the new tokens; from now on the table shows that memory.
+
+        parts: an AttentionCache for each of the model's layers that has one
+        seen: a function of the first position in memory -> None, or bool (B, T, keys in memory)
+        """
+        table = self.table
+        for i, s, k in self.attends:
+            keys, values, start, past = parts[s.part].reserve(k)
+            mask, at, T = seen(start), past - start, s.qkv.shape[1]
+            table[i, AT] = at
+            if self.memory.get(i) is not keys:  # it has moved
+                self.memory[i] = keys
+                table[i, KEYS : KEYS + 3] = _at(keys), _at(values), keys.shape[2]
+            if mask is not None or table[i, SEEN]:
+                S = 0 if mask is None else mask.shape[-1]
+                table[i, SEEN], table[i, S_ALL] = _at(mask), S
+            n_seen = at + T if s.window is None else min(at + T, s.window + T)
+            table[i, CHUNKS] = self.chunks(len(k) * s.n_kv_heads, 4 * s.y.size * n_seen)
+            self.needs(s.head_dim + at + T)
+
+    def run(self) -> None:
+        """Run all stages."""
+        self._counters[:] = 0
+        counters = self._counters
+        args = self.like, self.room, self.table, self.values, counters, self.yielding
+        compiled = run.compiled(*args)
+        if self.read * max(1, self.rows // 4) < SHARED_NUMBERS or thread_count() == 1:
+            compiled(*args)
+        else:
+            on_every_core(lambda: compiled(*args))
+
+
+_PLACED: dict[type, Any] = {
+    Norm: Program.norm, Linear: Program.linear, Gated: Program.gated, Add: Program.add,
+    Attend: Program.attend,
+}  # fmt: skip
+
+
+def packed_product(x: Any, weights: Weights) -> Any:
+    """x·Wᵀ for a few rows: x (R, K) -> (R, N), in the dtype of x."""
+    y = np.empty((len(x), weights.shape[0]), x.dtype)
+    Program([Linear(x, y, weights)], len(x), x.dtype).run()
     return y
 
 
-@kernel
-def project(x, gain, shift, w, b, y, eps, offset, norm, act, start, stop):
-    """y = act(W·norm(x) + b), columns start … stop: x (R, C), w (N, C), y (R, N)."""
-    z = np.empty(x.shape, x.dtype)
-    for r in range(x.shape[0]):
-        normed(x[r], z[r], gain, shift, eps, offset, norm)
-    part = np.empty((x.shape[0], stop - start), x.dtype)
-    products(w[start:stop], z, part)
-    for r in range(x.shape[0]):
-        row, bias, out = part[r], b[start:stop], y[r, start:stop]
-        for i in range(row.size):
-            out[i] = activated(row[i] + bias[i], act)
-
-
-@kernel
-def project_gated(x, gain, shift, w, b, y, eps, offset, norm, act, start, stop):
-    """y = act(gate)·up,   gate and up the two halves of W·norm(x) + b: w (2N, C), y (R, N)."""
-    z, n = np.empty(x.shape, x.dtype), y.shape[1]
-    for r in range(x.shape[0]):
-        normed(x[r], z[r], gain, shift, eps, offset, norm)
-    gate = np.empty((x.shape[0], stop - start), x.dtype)
-    up = np.empty((x.shape[0], stop - start), x.dtype)
-    products(w[start:stop], z, gate)
-    products(w[n + start : n + stop], z, up)
-    first, second = b[start:stop], b[n + start : n + stop]
-    for r in range(x.shape[0]):
-        g, u, out = gate[r], up[r], y[r, start:stop]
-        for i in range(g.size):
-            out[i] = activated(g[i] + first[i], act) * (u[i] + second[i])
-
-
-@kernel
-def project_add(x, w, b, y, start, stop):
-    """y += W·x + b, columns start … stop: x (R, C), w (N, C), y (R, N)."""
-    part = np.empty((x.shape[0], stop - start), x.dtype)
-    products(w[start:stop], x, part)
-    for r in range(x.shape[0]):
-        row, bias, out = part[r], b[start:stop], y[r, start:stop]
-        for i in range(row.size):
-            out[i] += row[i] + bias[i]
-
-
-@kernel
-def add_normed(x, gain, shift, y, eps, offset, norm, start, stop):
-    """y += norm(x), rows start … stop: x and y (R, C)."""
-    z = np.empty(x.shape[1], x.dtype)
-    for r in range(start, stop):
-        normed(x[r], z, gain, shift, eps, offset, norm)
-        out = y[r]
-        for j in range(z.size):
-            out[j] += z[j]
-
-
-@helper
-def turned(x, y, cos, sin, interleaved):
-    """Rotary positions: y is x (D) with its pairs turned; cos and sin (pairs)."""
-    n = cos.size
-    for j in range(x.size):
-        y[j] = x[j]
-    for j in range(n):
-        a, b = (2 * j, 2 * j + 1) if interleaved else (j, n + j)
-        first, second = x[a], x[b]
-        y[a] = first * cos[j] - second * sin[j]
-        y[b] = second * cos[j] + first * sin[j]
-
-
-@helper
-def weighted(q, keys, values, seen, scores, y, scale):
-    """y = Σ p·v,   p = softmax(q·k·scale), over keys (S, D); seen: which of them count."""
-    for s in range(scores.size):
-        key, total = keys[s], f(0.0)
-        for j in range(q.size):
-            total += q[j] * key[j]
-        scores[s] = total * scale if seen[s] else f(-np.inf)
-    top = largest(scores)
-    total = f(0.0)
-    for s in range(scores.size):
-        scores[s] = exp(scores[s] - top)
-    for s in range(scores.size):
-        total += scores[s]
-    for j in range(q.size):
-        y[j] = f(0.0)
-    for s in range(scores.size):
-        if scores[s] != f(0.0):
-            p, value = scores[s] / total, values[s]
-            for j in range(q.size):
-                y[j] += p * value[j]
-
-
-@kernel
-def attend(qkv, keys, values, cos, sin, seen, y, at, H, window, interleaved, scale, start, stop):
-    """Attention of the new tokens: their keys and values go into the cache, at row `at` of it.
-
-    qkv (B, T, H + 2·KV, D); keys and values (B, KV, room, D); cos and sin (B, T, pairs);
-    seen (B, T, at + T); y (B, T, H, D). start … stop are pairs of a batch and a head of keys.
-    """
-    T, KV, D = qkv.shape[1], keys.shape[1], qkv.shape[3]
-    group = H // KV
-    q, scores = np.empty(D, qkv.dtype), np.empty(at + T, qkv.dtype)
-    for unit in range(start, stop):
-        b, kv = unit // KV, unit % KV
-        for t in range(T):
-            turned(qkv[b, t, H + kv], keys[b, kv, at + t], cos[b, t], sin[b, t], interleaved)
-            new, stored = qkv[b, t, H + KV + kv], values[b, kv, at + t]
-            for j in range(D):
-                stored[j] = new[j]
-        for t in range(T):
-            end = at + t + 1
-            first = max(0, end - window)
-            for h in range(kv * group, kv * group + group):
-                turned(qkv[b, t, h], q, cos[b, t], sin[b, t], interleaved)
-                weighted(q, keys[b, kv, first:end], values[b, kv, first:end],
-                         seen[b, t, first:end], scores[: end - first], y[b, t, h],
-                         f(scale))  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------- a block
-def _share(loop: Kernel, n: int, weights: int, *args: Any) -> None:
-    """Run the loop for range(n), on one core if there are few weights to read."""
-    if weights < SHARED_NUMBERS or thread_count() == 1:
-        loop.compiled(*args, 0, n)(*args, 0, n)
-    else:
-        shared(loop, n, weights, *args)
-
-
-def decode_block(
-    plan: Any, x: Any, cache: Any, angles: tuple[Any, Any], interleaved: bool, seen: Any
-) -> None:
-    """x (R, C) becomes the block's output; its keys and values are added to the cache.
-
-    plan: a layers.step.BlockPlan; cache: an AttentionCache; angles: cos and sin (B, T, pairs)
-    seen: a function of the position of the first key in memory -> bool (B, T, keys in memory)
-    """
-    H, KV, D = plan.n_heads, plan.n_kv_heads, plan.head_dim
-    B, T, _ = angles[0].shape
-    R, n_shared = B * T, max(1, B * T // 4)
-    qkv = np.empty((B, T, H + 2 * KV, D), x.dtype)
-    flat = qkv.reshape(R, (H + 2 * KV) * D)
-    w, b = plan.qkv
-    _share(project, len(w), n_shared * w.size, x, *_norm(plan.norm1, w, b, flat), 0)
-    keys, values, start, past = cache.reserve(qkv[:, :, H : H + KV].transpose(0, 2, 1, 3))
-    y = np.empty((B, T, H, D), x.dtype)
-    window = plan.window if plan.window is not None else past - start + T
-    size = R * H * D * (past - start + T)
-    _share(attend, B * KV, 2 * size, qkv, keys, values, *angles, seen(start), y, past - start, H,
-           window, int(interleaved), plan.scale)  # fmt: skip
-    _add(x, y.reshape(R, H * D), plan.out, plan.norm1_after, n_shared)
-    w, b = plan.up
-    hidden = np.empty((R, len(w) // (2 if plan.gated else 1)), x.dtype)
-    loop = project_gated if plan.gated else project
-    _share(loop, hidden.shape[1], n_shared * w.size, x, *_norm(plan.norm2, w, b, hidden),
-           plan.activation)  # fmt: skip
-    _add(x, hidden, plan.down, plan.norm2_after, n_shared)
-
-
-def _norm(norm: Any, w: Any, b: Any, y: Any) -> Sequence[Any]:
-    gain, shift, eps, offset, kind = norm
-    return gain, shift, w, b, y, eps, offset, kind
-
-
-def _add(x: Any, y: Any, linear: Any, after: Any, n_shared: int) -> None:
-    """x += W·y + b, or, with a norm behind it, x += norm(W·y + b)."""
-    w, b = linear
-    if after is None:
-        _share(project_add, len(w), n_shared * w.size, y, w, b, x)
-        return
-    gain, shift, eps, offset, kind = after
-    z = np.zeros(x.shape, x.dtype)
-    _share(project_add, len(w), n_shared * w.size, y, w, b, z)
-    args = z, gain, shift, x, eps, offset, kind, 0, len(x)
-    add_normed.compiled(*args)(*args)
+def packed_tile(weights: Weights, first: int, groups: int) -> Any:
+    """Some groups of packed weights as float32, transposed: (K, 32·groups)."""
+    K = weights.shape[1]
+    out = np.empty((K, 32 * groups), np.float32)
+    empty = np.empty((1, 1), np.float32)
+    read = Program([Linear(empty, empty, weights)], 1, out.dtype)
+    shared(widen, groups, out.size, out, read.table, read.values, K, first)
+    return out

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import precise_helper
+from .compiling import helper, precise_helper
 
-__all__ = ["exp", "largest", "less_both", "sigmoid"]
+__all__ = ["exp", "exp_row", "largest", "less_both", "piece", "sigmoid"]
 
 f: Any = np.float64
 whole: Any = np.int64
@@ -89,7 +89,25 @@ def ordered(b):
     return whole(b ^ whole(sign & whole(0x7FFFFFFFFFFFFFFF if DOUBLE else 0x7FFFFFFF)))
 
 
+@helper
+def exp_row(x, e, m):
+    """e = exp(x − m), element by element, into another array than x; returns Σ e."""
+    total = f(0.0)
+    for j in range(x.size):
+        t = exp(x[j] - m)
+        e[j] = t
+        total += t
+    return total
+
+
 @precise_helper
 def less_both(x, a, b):
     """(x − a) − b, in this order: x − (a + b), which LLVM prefers in a loop, loses b's digits."""
     return (x - a) - b
+
+
+@helper
+def piece(i, stop, columns):
+    """From element i on: its row, its place in the row, and how many elements follow up to stop."""
+    row, place = i // columns, i % columns
+    return row, place, min(columns - place, stop - i)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..loss import CrossEntropy, Targets
 from .compiling import kernel, precise_helper, shared
-from .elementary import exp, largest
+from .elementary import exp_row, largest
 from .twin import Loop, dense, rows
 
 __all__ = ["LoopCrossEntropy"]
@@ -26,15 +26,9 @@ def minus_log(total, x, m):
 def cross_entropy(x, z, total, loss, t, start, stop):
     """z = exp(x − m),   total = Σ z,   loss = log total − (x_t − m),   m = max x."""
     for i in range(start, stop):
-        xi, zi = x[i], z[i]
-        m = largest(xi)
-        s = f(0.0)
-        for j in range(xi.size):
-            e = exp(xi[j] - m)
-            zi[j] = e
-            s += e
-        total[i] = s
-        loss[i] = minus_log(s, xi[t[i]], m)
+        m = largest(x[i])
+        total[i] = exp_row(x[i], z[i], m)
+        loss[i] = minus_log(total[i], x[i, t[i]], m)
 
 
 @kernel

@@ -1,5 +1,7 @@
 """Steps of the optimizers: the formulas of optim/, in one pass over the parameter and its state.
 
+Also the sum of squares and the factor that gradient clipping needs.
+
 A state that is not kept is an array without elements, so that a kernel has one signature.
 """
 
@@ -9,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import helper, kernel, shared
+from .compiling import exact_kernel, helper, kernel, shared
 from .twin import dense, in_rows
 
-__all__ = ["adagrad", "adam", "rmsprop", "sgd", "takes_update"]
+__all__ = ["adagrad", "adam", "rmsprop", "scale", "sgd", "square_sum", "takes_update"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
+BLOCK = 1 << 13  # numbers that are squared and added in their own dtype, as in nn.utils
 
 
 @helper
@@ -101,6 +104,25 @@ def adagrad_loop(p, g, total, sign, decay, eps, rate, start, stop):
         p[i] -= f(rate) * (gi / (np.sqrt(ti) + f(eps)))
 
 
+@kernel
+def squares(x, sums, start, stop):
+    """Σ x² of each block."""
+    for i in range(start, stop):
+        block = x[i * BLOCK : min(i * BLOCK + BLOCK, x.size)]
+        total = f(0.0)
+        for j in range(block.size):
+            total += block[j] * block[j]
+        sums[i] = total
+
+
+@exact_kernel
+def scale_loop(x, factor, start, stop):
+    """x ← factor·x."""
+    x = x[start:stop]
+    for i in range(x.size):
+        x[i] *= f(factor)
+
+
 def takes_update(p: Any, g: Any, *state: Any) -> bool:
     """Whether the loops serve a step on these arrays; the gradient may lie in any order."""
     return type(g) is np.ndarray and g.dtype == p.dtype and dense(p, *state)
@@ -137,3 +159,15 @@ def rmsprop(p: Any, g: Any, v: Any, b: Any, mean: Any, *numbers: float) -> None:
 def adagrad(p: Any, g: Any, total: Any, *numbers: float) -> None:
     """One step of Adagrad, in place. numbers: those of adagrad_loop, from `sign` to `rate`."""
     _step(adagrad_loop, p, g, (total,), *numbers)
+
+
+def square_sum(x: Any) -> float:
+    """Σ x², in x's dtype within blocks and in float64 between them."""
+    sums = np.empty(-(-x.size // BLOCK), np.float64)
+    shared(squares, sums.size, x.size, x.reshape(-1), sums)
+    return float(sums.sum())
+
+
+def scale(x: Any, factor: float) -> None:
+    """x ← factor·x, in place."""
+    shared(scale_loop, x.size, x.size, x.reshape(-1), float(factor))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..softmax import LogSoftmax, Softmax
 from .compiling import kernel, shared
-from .elementary import exp, largest, less_both
+from .elementary import exp, exp_row, largest, less_both
 from .twin import Loop, dense, in_rows, rows
 
 __all__ = ["LoopLogSoftmax", "LoopSoftmax"]
@@ -21,13 +21,7 @@ def softmax(x, y, start, stop):
     """y = exp(x − m)/Σ exp(x − m),   m = max x."""
     for i in range(start, stop):
         xi, yi = x[i], y[i]
-        m = largest(xi)
-        total = f(0.0)
-        for j in range(xi.size):
-            e = exp(xi[j] - m)
-            yi[j] = e
-            total += e
-        scale = f(1.0) / total
+        scale = f(1.0) / exp_row(xi, yi, largest(xi))
         for j in range(xi.size):
             yi[j] *= scale
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Loop", "dense", "in_rows", "rows", "vector"]
+__all__ = ["Loop", "dense", "even_rows", "flat", "in_rows", "row_steps", "rows", "vector"]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -46,6 +46,53 @@ def dense(*arrays: Any) -> bool:
             if not (flags.writeable and flags.aligned):
                 return False
     return True
+
+
+def even_rows(*arrays: Any) -> bool:
+    """Whether all are float32, or all float64, and consist of rows that lie equally far apart.
+
+    So do the pieces of an array that was split along its last dimension.
+    """
+    dtype = arrays[0].dtype
+    if dtype not in FLOATS:
+        return False
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype != dtype or not a.size:
+            return False
+        if not (a.flags.writeable and a.flags.aligned):
+            return False
+        if not (a.flags.c_contiguous or _equally_far(a)):
+            return False
+    return True
+
+
+def _equally_far(a: Any) -> bool:
+    if a.ndim < 2 or a.strides[-1] != a.itemsize or a.strides[-2] % a.itemsize:
+        return False
+    if a.strides[-2] < a.shape[-1] * a.itemsize:
+        return False
+    return all(a.strides[d - 1] == a.strides[d] * a.shape[d] for d in range(1, a.ndim - 1))
+
+
+def row_steps(*arrays: Any) -> tuple[int, list[int]]:
+    """(columns of a row, and for each array how many numbers lie between two rows).
+
+    Arrays in row order are one long row.
+    """
+    if all(a.flags.c_contiguous for a in arrays):
+        return arrays[0].size, [arrays[0].size] * len(arrays)
+    columns = arrays[0].shape[-1]
+    return columns, [
+        columns if a.flags.c_contiguous else a.strides[-2] // a.itemsize for a in arrays
+    ]
+
+
+def flat(a: Any) -> Any:
+    """All of the memory between a's first and last element, as an array with one dimension."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1)
+    n = 1 + sum((m - 1) * s for m, s in zip(a.shape, a.strides, strict=True)) // a.itemsize
+    return np.lib.stride_tricks.as_strided(a, (n,), (a.itemsize,))
 
 
 def in_rows(g: Any) -> Any:

@@ -62,6 +62,16 @@ def silu(x: Tensor) -> Tensor:
 
 
 @twin
+def gated_activation(x: Tensor, activation: str = "silu") -> Tensor:
+    """The gate and the other factor apart, as two tensors."""
+    n = x.shape[-1] // 2
+    gate, up = x[..., :n], x[..., n:]  # (..., F) each
+    if activation == "silu":
+        return silu(gate) * up
+    return gelu(gate, "tanh" if activation == "gelu_tanh" else "none") * up
+
+
+@twin
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     z = x * beta
     curved = (z.clamp(max=threshold).exp() + 1.0).log() / beta

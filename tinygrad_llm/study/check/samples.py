@@ -189,6 +189,10 @@ MORE["pow"] = lambda rng: [
 ]
 MORE["clamp"] = lambda rng: [((rng.normal(size=(9,)),), {"low": -0.4, "high": None})]
 MORE["gelu"] = lambda rng: [((rng.normal(size=(4, 3)),), {"approximate": "none"})]
+MORE["gated_activation"] = lambda rng: [
+    ((rng.normal(size=(2, 3, 6)),), {"activation": activation})
+    for activation in ("silu", "gelu", "gelu_tanh")
+]
 MORE["elu"] = lambda rng: [((rng.normal(size=(4, 3)),), {"alpha": 0.5})]
 MORE["leaky_relu"] = lambda rng: [((rng.normal(size=(4, 3)),), {"negative_slope": 0.3})]
 MORE["softplus"] = lambda rng: [((rng.normal(size=(4, 3)),), {"beta": 2.0, "threshold": 3.0})]

@@ -121,6 +121,12 @@ for name in (
     *("relu", "sigmoid", "silu", "sin", "softplus", "tanh"),
 ):
     example(name, X)
+example(
+    "gated_activation",
+    a([1.0, -0.5, 2.0, 3.0], [0.25, 1.5, -1.0, 0.5]),
+    at_gpt2=lambda s: ([np.concatenate([array_of("BTF", s)] * 2, axis=-1)], {}),  # (B, T, 2F)
+    note="the feed-forward layer of Llama; GPT-2 has none",
+)
 for name in ("log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt"):
     example(name, POSITIVE)
 for name in ("maximum", "minimum", "mse_loss", "sub"):

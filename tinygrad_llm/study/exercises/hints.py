@@ -168,6 +168,11 @@ HINTS: dict[str, tuple[str, ...]] = {
         "'none'.",
         "erf: Φ = (1 + erf(x/√2))/2, Φ′ = exp(−x²/2)/√(2π). tanh: Φ′ = 2Φ(1 − Φ)·c·(1 + 3a·x²).",
     ),
+    "gated_activation": (
+        "y is a product, f(a)·b: each factor's gradient is g times the other factor.",
+        "∂L/∂a has f′(a) besides, by the chain rule; ∂L/∂b is g·f(a).",
+        "Both are halves of one array: gx[..., :n] for a and gx[..., n:] for b.",
+    ),
     "topological_order": (
         "Put a node on the list when all of its inputs are on it. The stack needs to know whether "
         "that is so: keep (node, inputs_are_in).",

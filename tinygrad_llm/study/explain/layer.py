@@ -9,14 +9,16 @@ from ... import random
 from ...arrays.twins import without_loops
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
+from ...models import registry
 from ...nn.module import Module
-from ...tensor import Tensor
+from ...tensor import Tensor, device
 from ...tensor.nested import tensors_in
 from ..common.layer_exercises import EXERCISES_OF
 from ..common.op_examples import GPT2, upstream
 from ..common.source import constructor_of, input_name, place_of, source_of
 from ..memory.at_size import kept_by, letters_of, letters_of_both, size_at
-from .layer_examples import LAYER_PRIMES, LAYERS, OTHER_PRIMES, SMALL, LayerExample
+from .example import LAYER_PRIMES, OTHER_PRIMES, SMALL, LayerExample
+from .layer_examples import LAYERS
 from .op import OneOp, check_rows, gradients_of
 
 __all__ = ["explain_layer"]
@@ -51,7 +53,18 @@ def explain_layer(kind: Any) -> dict[str, Any]:
         data["example"] = _worked(module, example)
         data["check"] = _check(module, example)
         data["memory"] = _memory(example)
-    return data
+    return {**data, "published": _published(kind)}
+
+
+def _published(kind: Any) -> list[dict[str, Any]]:
+    """The presets of a model: their shape in words, and parameters; tied weights count once."""
+    sizes = []
+    for family in registry.families():
+        for name, config in family.presets.items() if family.model is kind else ():
+            with device("meta"):  # no numbers
+                n = registry.build_from(config).n_parameters()
+            sizes.append({"name": name, "shape": config.summary(), "parameters": n})
+    return sizes
 
 
 def _taught(name: str) -> dict[str, Any]:

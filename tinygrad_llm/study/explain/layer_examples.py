@@ -1,4 +1,4 @@
-"""A worked example for every layer, loss and model, at any sizes of the letters B, T, C, ...
+"""A worked example for every layer and loss; those of models are in model_examples.py.
 
 `make` builds the module from sizes, `inputs` says what it is called with ("BTC": a tensor (B, T,
 C); "BT<V": ids below V). The small sizes are for the example and its gradient check, the primes are
@@ -7,8 +7,7 @@ for the measurement of its memory (memory/at_size.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -34,64 +33,11 @@ from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...layers.streaming_cache import StreamingCache
-from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...tensor import Tensor, wrap
-from ..common.op_examples import array_of, shape_of
+from .example import Holding, LayerExample, Sizes
+from .model_examples import MODELS
 
-__all__ = ["LAYERS", "LAYER_PRIMES", "OTHER_PRIMES", "SMALL", "LayerExample"]
-
-Sizes = Mapping[str, int]
-SMALL = {"B": 1, "T": 3, "C": 4, "H": 2, "D": 2, "F": 3, "R": 2, "V": 5}
-LAYER_PRIMES = {"B": 11, "T": 13, "C": 323, "H": 17, "D": 19, "F": 29, "R": 7, "V": 31}  # C = H·D
-OTHER_PRIMES = {"B": 3, "T": 41, "C": 851, "H": 23, "D": 37, "F": 43, "R": 5, "V": 47}  # the same
-
-
-@dataclass
-class LayerExample:
-    """How to build a module, and the inputs for its call.
-
-    A layer that is not a Module, such as a cache, is made inside a Holding.
-    """
-
-    kind: type
-    make: Callable[[Sizes], nn.Module]
-    inputs: str
-    domain: str = "real"  # or "share": numbers between 0 and 1 that sum to 1 along the last axis
-    call: Callable[..., Any] | None = None  # (module, *inputs), if calling it is not enough
-    call_text: str = ""
-    method: str = "forward"  # the one whose code is shown
-    gradients: bool = True  # whether it is part of the graph
-
-    def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Tensor]:
-        """The inputs at these sizes, the same in every call."""
-        rng = np.random.default_rng(0)
-        arguments = []
-        for word in self.inputs.split():
-            if "<" in word or word.endswith("?"):
-                arguments.append(wrap(array_of(word, sizes)))
-                continue
-            shape = shape_of(word, sizes)
-            x = np.round(rng.uniform(-2.0, 2.0, shape), 1)
-            if self.domain == "share":
-                x = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
-            arguments.append(wrap(x.astype(dtype)))
-        return arguments
-
-    def run(self, module: nn.Module, *inputs: Tensor) -> Any:
-        """The module's output for these inputs."""
-        return self.call(module, *inputs) if self.call else module(*inputs)
-
-
-class Holding(nn.Module):
-    """A module that holds something which is not one, and is shown as `text`."""
-
-    def __init__(self, held: Any, text: str) -> None:
-        super().__init__()
-        self.held, self.text = held, text
-
-    def __repr__(self) -> str:
-        return self.text
-
+__all__ = ["LAYERS"]
 
 LAYERS: dict[str, LayerExample] = {}
 
@@ -103,14 +49,6 @@ def layer(kind: type, make: Callable[[Sizes], Any], inputs: str = "BTC", **more:
 
 def _plainly(kind: Any, s: Sizes) -> Any:
     return kind()
-
-
-def config(s: Sizes, n_layers: int = 1, drop_rate: float = 0.0) -> GPTConfig:
-    """A GPT's config at these sizes."""
-    return GPTConfig(
-        vocab_size=s["V"], context_length=s["T"], emb_dim=s["C"], n_heads=s["H"],
-        n_layers=n_layers, drop_rate=drop_rate,
-    )  # fmt: skip
 
 
 for simple in (
@@ -153,6 +91,34 @@ layer(
     lambda s: nn.MultiheadAttention(s["C"], s["H"], batch_first=True),
     call=lambda module, x: module(x, x, x, need_weights=False)[0],
     call_text="module(x, x, x, need_weights=False)",
+)
+_wide: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True}
+layer(
+    nn.TransformerEncoderLayer,
+    lambda s: nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide),
+)
+layer(
+    nn.TransformerDecoderLayer,
+    lambda s: nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide),
+    "BTC BTC",
+)
+layer(
+    nn.TransformerEncoder,
+    lambda s: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+)
+layer(
+    nn.TransformerDecoder,
+    lambda s: nn.TransformerDecoder(
+        nn.TransformerDecoderLayer(s["C"], s["H"], s["F"], **_wide), 1, nn.LayerNorm(s["C"])
+    ),
+    "BTC BTC",
+)
+layer(
+    nn.Transformer,
+    lambda s: nn.Transformer(s["C"], s["H"], 1, 1, s["F"], **_wide),
+    "BTC BTC",
 )
 layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
@@ -346,11 +312,5 @@ layer(
     "[layer.append(x[:, :, :1], y[:, :, :1])[0] for layer in cache.layers]",
     **{**cached, "method": "truncate"},
 )
-layer(TransformerBlock, lambda s: TransformerBlock(config(s)))
-layer(
-    GPT,
-    lambda s: GPT(config(s, n_layers=1 if s is SMALL else 12)),
-    "BT<V BT<V",
-    call=lambda module, idx, targets: module.loss(idx, targets),
-    call_text="module.loss(idx, targets)",
-)
+
+LAYERS.update(MODELS)

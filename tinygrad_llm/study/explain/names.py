@@ -65,9 +65,11 @@ def optimizers() -> dict[str, type]:
 def lookup(name: str) -> type[Any]:
     """The class that a name means: an op, a layer, a loss, a model or an optimizer.
 
+    The name of a published size, such as "smollm2-135m", means its model.
     Raises: ValueError, with the nearest names, if there is none.
     """
     from ... import nn
+    from ...models import registry
 
     prefix, _, last = name.strip().rpartition(".")
     prefix = prefix.removeprefix("torch.").removeprefix("tinygrad_llm.")
@@ -88,8 +90,11 @@ def lookup(name: str) -> type[Any]:
             return place[last]
     for place in searched:
         for known, kind in place.items():
-            if _bare(known) == _bare(last):
+            if _bare(known) in (_bare(last), _bare(name)):
                 return kind
+    for family in registry.families():
+        if name.strip().lower() in family.presets and name.strip().lower() != "tiny":
+            return family.model
     names = [n for place in searched for n in place]
     near = (
         difflib.get_close_matches(last, names, n=3, cutoff=0.5)
@@ -104,4 +109,4 @@ def lookup(name: str) -> type[Any]:
 
 
 def _bare(name: str) -> str:
-    return name.replace("_", "").lower()
+    return name.translate({ord(c): None for c in "_.- "}).lower()

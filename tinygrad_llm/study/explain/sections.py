@@ -283,6 +283,10 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         )
     result.append(Section("What it keeps for backward", _memory(_shortened(memory))))
     result.append(Section("Gradient check", _check(data["check"])))
+    sizes = [[p["name"], p["shape"], f"{p['parameters']:,}"] for p in data["published"]]
+    if sizes:
+        head = ("preset", "shape", "parameters")
+        result.append(Section("Sizes, as presets", [Grid(head, sizes, right=(2,))]))
     return result + _taught(data)
 
 
@@ -302,6 +306,9 @@ def _taught(data: dict[str, Any]) -> list[Section]:
     if data["exercises"]:
         lines = [f"tinygrad-llm exercise start {name}" for name in data["exercises"]]
         result.append(Section("Build it yourself", [Prose("\n".join(lines))]))
+    if data["example"]["ops"]:
+        line = f"tinygrad-llm draw {data['name']}"
+        result.append(Section("Draw its graph and step through the backward pass", [Prose(line)]))
     return result
 
 

@@ -85,6 +85,43 @@ wrong(
      derivative(lambda x: sigmoid(x) * (1.0 - sigmoid(x)))),
     no_g("∂y/∂x"),
 )  # fmt: skip
+
+
+def _gate(activation="silu"):
+    """The function f of a gate, and its derivative."""
+    if activation == "silu":
+        return lambda a: a * sigmoid(a), lambda a: sigmoid(a) * (1.0 + a * (1.0 - sigmoid(a)))
+    kind = "tanh" if activation == "gelu_tanh" else "none"
+
+    def df(a):
+        cdf, density = _gelu_parts(a, kind)
+        return cdf + a * density
+
+    return lambda a: a * _gelu_parts(a, kind)[0], df
+
+
+def _halves(function):
+    """The mistake that a function of (g, a, b, f, f′) returns: ∂L/∂a and ∂L/∂b, joined."""
+
+    def backward(op, g):
+        a, b = np.split(op.given[0], 2, axis=-1)  # (..., 2F) -> (..., F) twice
+        return np.concatenate(function(g, a, b, *_gate(**op.chosen)), axis=-1)
+
+    return backward
+
+
+wrong(
+    "gated_activation",
+    ("the halves exchanged", "∂L/∂a and ∂L/∂b have each other's place: a is the first half.",
+     _halves(lambda g, a, b, f, df: (g * f(a), g * b * df(a)))),
+    ("f for its derivative", "This is g·b·f(a) for the gate: f is differentiated, f′(a).",
+     _halves(lambda g, a, b, f, df: (g * b * f(a), g * f(a)))),
+    ("b forgotten", "This is g·f′(a) for the gate: the other factor b is missing.",
+     _halves(lambda g, a, b, f, df: (g * df(a), g * f(a)))),
+    ("the gate without f", "This is g·a for the second half: its factor is f(a).",
+     _halves(lambda g, a, b, f, df: (g * b * df(a), g * a))),
+    no_g("∂y/∂x"),
+)  # fmt: skip
 wrong(
     "softplus",
     ("factor β", "This is β·σ(βx): the inner derivative β and the 1/β before the logarithm cancel.",

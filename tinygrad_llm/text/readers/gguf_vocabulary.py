@@ -12,11 +12,17 @@ from ...files.untrusted import describe, translated
 from ..pipeline import PipelineTokenizer
 from ..stages import patterns
 from ..stages.part import Part, TokenizerError
+from ..stages.pieces import BPE
 from ..stages.templates import Template, template_of
-from .scored import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, scored_tokenizer
+from ..stages.written import merges_of
+from .scored import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, scored_tokenizer
 
-__all__ = ["read_gguf_tokenizer"]
+__all__ = ["read_gguf_tokenizer", "written_gguf_tokenizer"]
 
+_SPECIAL = {  # in tokenizer_config.json: in GGUF, after "tokenizer.ggml."
+    "bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id",
+    "pad_token": "padding_token_id",
+}  # fmt: skip
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
@@ -37,6 +43,7 @@ _PRE: dict[str, list[dict[str, Any]]] = {
     **dict.fromkeys(("gpt-4o", "llama4"), _split(patterns.O200K)),
 }  # fmt: skip
 _LLAMA3 = ("llama3", "llama-v3", "llama-bpe")
+_WRITTEN = ("gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "gpt-4o")  # one name for each way
 
 
 def read_gguf_tokenizer(
@@ -50,6 +57,51 @@ def read_gguf_tokenizer(
     with translated(where, TokenizerError, "has no tokenizer that can be read"):
         plain = {k: _plain(v) for k, v in metadata.items() if k.startswith("tokenizer.")}
         return _read(Part(plain, where), where)
+
+
+def written_gguf_tokenizer(tokenizer: PipelineTokenizer) -> dict[str, Any]:
+    """The metadata of a GGUF file that describe a byte-level BPE; {} for another tokenizer.
+
+    llama.cpp knows ways to cut texts by name: {} too if the tokenizer's is not among them.
+    """
+    description, model = tokenizer.description, tokenizer.model
+    pre = _name_of(description.get("pre_tokenizer"))
+    normalizer = description.get("normalizer")
+    if pre is None or not isinstance(model, BPE) or normalizer not in (None, {"type": "NFC"}):
+        return {}
+    tokens = [f"[UNUSED{i}]" for i in range(tokenizer.vocab_size)]
+    types = [UNUSED] * len(tokens)
+    for token, i in model.vocabulary.items():
+        tokens[i], types[i] = token, NORMAL
+    for added in tokenizer.added:
+        tokens[added.id] = added.content
+        types[added.id] = CONTROL if added.special else USER_DEFINED
+    around = tokenizer.template.around([])[0]
+    ids = {name: tokenizer.id_of(tokenizer.names.get(name, "")) for name in _SPECIAL}
+    begins = around[:1] == [ids["bos_token"]]
+    entries: dict[str, Any] = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(model)],
+        "tokenizer.ggml.add_bos_token": begins,
+        "tokenizer.ggml.add_eos_token": around[begins:][-1:] == [ids["eos_token"]],
+        **{f"tokenizer.ggml.{_SPECIAL[name]}": i for name, i in ids.items() if i is not None},
+    }
+    if "chat_template" in tokenizer.names:
+        entries["tokenizer.chat_template"] = tokenizer.names["chat_template"]
+    return entries
+
+
+def _name_of(pre_tokenizer: Any) -> str | None:
+    """llama.cpp's name of a way to cut texts, described as in tokenizer.json; None without one."""
+    if not isinstance(pre_tokenizer, dict):
+        return None
+    stages = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    same = [{**stage, "trim_offsets": True} if "trim_offsets" in stage else stage
+            for stage in stages]  # fmt: skip
+    return next((name for name in _WRITTEN if _PRE[name] == same), None)
 
 
 def _plain(value: Any) -> Any:
@@ -78,9 +130,7 @@ def _id(part: Part, name: str, n: int) -> int | None:
 
 def _names(part: Part, tokens: list[str]) -> dict[str, str]:
     """The spellings of the special tokens, and the chat template."""
-    fields = {"bos_token": "bos_token_id", "eos_token": "eos_token_id",
-              "unk_token": "unknown_token_id", "pad_token": "padding_token_id"}  # fmt: skip
-    ids = {name: _id(part, field, len(tokens)) for name, field in fields.items()}
+    ids = {name: _id(part, field, len(tokens)) for name, field in _SPECIAL.items()}
     names = {name: tokens[i] for name, i in ids.items() if i is not None}
     template = part.get("tokenizer.chat_template", str, "")
     return {**names, "chat_template": template} if template else names

@@ -31,7 +31,8 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises: ValueError if a field is missing or broken, or describes what this model cannot be.
     """
     fixed = {"hidden_act": ("silu", "swish"), "attention_bias": (False,), "use_qk_norm": (False,)}
-    eps = config.get("layer_norm_eps", 1e-5)
+    eps = config.get("layer_norm_eps")
+    eps = 1e-5 if eps is None else config_json.number(where, "layer_norm_eps", eps, float)
     plain = {
         "max_position_embeddings": 8192, "tie_word_embeddings": True, **config, "rms_norm_eps": eps
     }  # fmt: skip
@@ -43,7 +44,15 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The object of config.json for a Cohere2Config."""
+    """The object of config.json for a Cohere2Config.
+
+    Raises: ValueError unless heads have emb_dim / n_heads channels, as transformers computes them.
+    """
+    if fields["head_dim"] * fields["n_heads"] != fields["emb_dim"]:
+        raise ValueError(
+            "transformers' Cohere 2 has heads of emb_dim / n_heads channels, but here head_dim="
+            f"{fields['head_dim']}, n_heads={fields['n_heads']} and emb_dim={fields['emb_dim']}"
+        )
     written = llama.write_common(fields, MODEL_TYPES[0], ARCHITECTURES[0])
     del written["head_dim"]
     return {

@@ -5,6 +5,7 @@ transformers 4 wrote rope_theta, rope_scaling and torch_dtype; 5 writes rope_par
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ __all__ = ["check_fixed", "flag", "number", "numbers", "rope", "rope_json", "rop
 # Scalings that transformers completes with the model's context.
 _FROM_CONTEXT = ("dynamic", "llama3", "longrope", "yarn")
 ORIGINAL = "original_max_position_embeddings"
+LARGEST_FLOAT = int(sys.float_info.max)  # float() of a larger integer raises
+LONGEST = 1 << 31  # tokens of a context
+MOST_LAYERS = 1 << 16  # lists with an entry for each layer are made before weights are looked at
 
 
 def number(where: str, name: str, value: Any, kind: Any) -> Any:
@@ -27,6 +31,8 @@ def number(where: str, name: str, value: Any, kind: Any) -> Any:
     if type(value) is not kind and not (kind is float and type(value) is int):
         words = "an integer" if kind is int else "a number"
         raise ValueError(f"{where}: {name} should be {words}, got {describe(value)}")
+    if kind is float and abs(value) > LARGEST_FLOAT and type(value) is int:
+        raise ValueError(f"{where}: {name} is too large for a number: {describe(value)}")
     return float(value) if kind is float else value
 
 
@@ -102,12 +108,20 @@ def rope_of(
         )
     if kind == "default":
         return base, None
+    if "factor" in scaling:
+        factor = scaling["factor"] = number(where, "factor", scaling["factor"], float)
+        if not 0.0 < factor < LONGEST:
+            raise ValueError(
+                f"{where}: factor should be above 0 and below {LONGEST:,}, got {factor}"
+            )
     if kind in _FROM_CONTEXT and "max_position_embeddings" in config:
         name, context = ORIGINAL, config["max_position_embeddings"]
         original = config.get(name) or scaling.get(name, context)
         for value in (original, context):
-            if number(where, name, value, int) < 1:
-                raise ValueError(f"{where}: {name} should be at least 1, got {describe(value)}")
+            if not 1 <= number(where, name, value, int) <= LONGEST:
+                raise ValueError(
+                    f"{where}: {name} should be from 1 to {LONGEST:,}, got {describe(value)}"
+                )
         scaling[name] = original
         if kind == "longrope":
             scaling.setdefault("factor", context / original)

@@ -84,6 +84,8 @@ def config_of(metadata: Mapping[str, Any], where: str, shapes: Mapping[str, Any]
     config = dict(_FIXED[name])
     for key, theirs in FIELDS[name].items():
         value = metadata.get(f"{name}.{key}")
+        if isinstance(value, np.ndarray | list):
+            raise ValueError(f"{where}: {name}.{key} is a list, but here it should be one number")
         if value is not None:
             config[theirs] = _short(value)
     embedding = shapes.get("token_embd.weight", ())

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...files.untrusted import describe
 from . import config_json
 from .table import Table, Weight, expanded
 
@@ -67,16 +68,19 @@ def sizes(fields: Mapping[str, Any]) -> dict[str, int]:
 
 
 def weights(
-    fields: Mapping[str, Any], block: Table = BLOCK, more: Mapping[str, int] | None = None
-) -> dict[str, Weight]:
+    fields: Mapping[str, Any], block: Table = BLOCK, more: Mapping[str, int] | None = None,
+    others: Mapping[int, Table] | None = None,
+) -> dict[str, Weight]:  # fmt: skip
     """Published name -> Weight of a model with these fields; lm_head.weight too if it is tied.
 
     block: the table of a block; more: letters that it has besides those of `sizes`
+    others: the tables of the blocks that have another one
     """
     letters = {**sizes(fields), **(more or {})}
     named = expanded(TOP, letters, PREFIX)
     for i in range(fields["n_layers"]):
-        named |= expanded(block, letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")
+        table = (others or {}).get(i, block)
+        named |= expanded(table, letters, f"{PREFIX}layers.{i}.", f"trf_blocks.{i}.")
     return named | expanded(HEAD, letters)
 
 
@@ -88,9 +92,15 @@ def read_common(
 
     what: the model here, for messages: "this Llama"; fixed: the values that it can have; base: what
     an absent rope_theta stands for. attention_dropout, which acts in training only, is not read.
+    Raises: ValueError if a field is missing, broken, or out of range.
     """
     config_json.check_fixed(where, config, fixed, what)
     fields = config_json.numbers(where, config, FIELDS)
+    if not 1 <= fields["n_layers"] <= config_json.MOST_LAYERS:
+        raise ValueError(
+            f"{where}: num_hidden_layers should be from 1 to {config_json.MOST_LAYERS:,}, got "
+            f"{describe(fields['n_layers'])}"
+        )
     if fields["n_kv_heads"] is None:
         fields["n_kv_heads"] = fields["n_heads"]
     if fields["head_dim"] is None:

@@ -1,4 +1,7 @@
-"""Published weights and config.json of Qwen3 with experts: one matrix for each expert's part."""
+"""Published weights and config.json of Qwen3 with experts: one matrix for each expert's part.
+
+Blocks that config.json names as dense have a feed forward, as Qwen3's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...files.untrusted import describe
 from . import config_json, llama, qwen3
 from .table import Table, Weight
 
@@ -19,11 +23,12 @@ BLOCK: Table = {
     **{name: row for name, row in qwen3.BLOCK.items() if not name.startswith("mlp.")},
     "mlp.gate.weight": ("ff.router.weight", "EC"),
 }
+DENSE: Table = {  # of a block with a feed forward instead of experts, of I channels
+    name: (ours, letters.replace("F", "I")) for name, (ours, letters) in qwen3.BLOCK.items()
+}
 FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish"),
     "attention_bias": (False,),
-    "decoder_sparse_step": (1,),
-    "mlp_only_layers": ([], None),
     "use_sliding_window": (False,),
 }
 COEFFICIENT = 0.001  # router_aux_loss_coef where the file is silent
@@ -43,10 +48,37 @@ def _experts(fields: Mapping[str, Any], i: int) -> dict[str, Weight]:
 
 def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
     """Published name -> Weight of a model with these fields; lm_head.weight too if it is tied."""
-    named = llama.weights(fields, BLOCK, {"E": fields["n_experts"]})
+    dense = fields["dense_layers"]
+    letters = {"E": fields["n_experts"], "I": fields["dense_hidden_dim"] or 0}
+    named = llama.weights(fields, BLOCK, letters, dict.fromkeys(dense, DENSE))
     for i in range(fields["n_layers"]):
-        named |= _experts(fields, i)
+        if i not in dense:
+            named |= _experts(fields, i)
     return named
+
+
+def _dense(config: Mapping[str, Any], where: str, n_layers: int) -> dict[str, Any]:
+    """The fields dense_layers and dense_hidden_dim: mlp_only_layers, and others than every step-th.
+
+    Raises: ValueError if a field is broken.
+    """
+    named = config.get("mlp_only_layers") or []
+    if not isinstance(named, list) or not all(type(i) is int for i in named):
+        raise ValueError(
+            f"{where}: mlp_only_layers should be a list of integers, got {describe(named)}"
+        )
+    step = config_json.number(
+        where, "decoder_sparse_step", config.get("decoder_sparse_step", 1), int
+    )
+    if step < 1:
+        raise ValueError(f"{where}: decoder_sparse_step should be at least 1, got {step}")
+    dense = tuple(i for i in range(n_layers) if i in named or (i + 1) % step)
+    if not dense:
+        return {"dense_layers": (), "dense_hidden_dim": None}
+    width = config_json.numbers(where, config, {
+        "intermediate_size": ("dense_hidden_dim", int, ...)
+    })  # fmt: skip
+    return {"dense_layers": dense, **width}
 
 
 def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -65,7 +97,8 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not config_json.flag(where, config, "output_router_logits", False):
         experts["router_aux_loss_coef"] = 0.0  # as in transformers
     norm = config_json.flag(where, config, "norm_topk_prob", False)
-    return {**fields, **experts, "norm_topk_prob": norm}
+    dense = _dense(config, where, fields["n_layers"])
+    return {**fields, **experts, **dense, "norm_topk_prob": norm}
 
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +107,7 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     share = fields["router_aux_loss_coef"]
     return {
         **written,
+        "intermediate_size": fields["dense_hidden_dim"] or fields["hidden_dim"],
         "moe_intermediate_size": fields["hidden_dim"],
         "num_experts": fields["n_experts"],
         "num_local_experts": fields["n_experts"],
@@ -82,6 +116,6 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
         "router_aux_loss_coef": share or COEFFICIENT,
         "output_router_logits": share > 0.0,
         "decoder_sparse_step": 1,
-        "mlp_only_layers": [],
+        "mlp_only_layers": list(fields["dense_layers"]),
         "attention_bias": False,
     }

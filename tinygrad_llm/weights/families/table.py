@@ -12,7 +12,8 @@ in its rows: q, then k, then v. `expanded` turns such rows into `Weight`s for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ import numpy as np
 from ...arrays.devices import to_numpy
 from ..sources import Source
 
-__all__ = ["Table", "Weight", "check", "expanded", "listed", "to_huggingface", "without_prefix"]
+__all__ = [
+    "Names", "Table", "Weight", "check", "expanded", "listed", "to_huggingface", "without_prefix",
+]  # fmt: skip
 
 Table = Mapping[str, tuple[str, str]]  # published name: (name here, letters of the shape)
 
@@ -32,6 +35,7 @@ class Weight(NamedTuple):
     shape  of the published array
     part   of the parameter, as an index: (slice(0, 8),) for its first rows; () for all of it
     turned whether the published matrix is (in, out)
+    copy   whether it is a second copy of what another name holds, which a file may lack
 
     The part may have another shape than the published array: the numbers stay in their order.
     """
@@ -40,6 +44,23 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
     part: tuple[Any, ...] = ()
     turned: bool = False
+    copy: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a module of weights/families offers, for the same model with another head.
+
+    ARCHITECTURES: the classes in a config.json that mean this one; the others: as in the modules.
+    """
+
+    MODEL_TYPES: tuple[str, ...]
+    ARCHITECTURES: tuple[str, ...]
+    PREFIX: str
+    IGNORED: re.Pattern[str]
+    weights: Callable[[Mapping[str, Any]], dict[str, Weight]]
+    read_config: Callable[[Mapping[str, Any], str], dict[str, Any]]
+    write_config: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def expanded(

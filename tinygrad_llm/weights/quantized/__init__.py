@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..formats.gguf import Kind
-from .blocks import Blocks4, Blocks8, GGUFRows, Int8Rows
-from .matrix import QuantizedMatrix
+from ..formats.gguf.decode import integers
+from .blocks import Blocks4, Blocks8, GGUFRows, Int8Rows, of_integers
+from .matrix import GROUP, QuantizedMatrix, group_rows
 from .nf4 import NF4
 from .stacked import Stacked
 from .stored import described, restored
@@ -64,12 +65,18 @@ def quantize(values: np.ndarray, name: str) -> QuantizedMatrix:
 def from_gguf(raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> QuantizedMatrix:
     """A matrix from the bytes of a GGUF tensor, in the format that they have.
 
+    Formats of 2 to 6 bits with integers (Q5_0, Q4_K, Q6_K and their kin) become groups of rows with
+    the same numbers where there are compiled loops: Q2_K and Q4_K of 4 bits, others of 8.
     raw: uint8, the rows one after another; kind: not a plain number
     """
     if kind.name == "Q8_0":
         return Blocks8.of_gguf(raw, kind, shape)
     if kind.name in ("Q4_0", "Q4_1"):
         return Blocks4.of_gguf(raw, kind, shape)
+    if group_rows(shape[0], raw) == GROUP:  # there are compiled loops
+        parts = integers(raw.reshape(-1).view(kind.dtype), kind)
+        if parts is not None:
+            return of_integers(*parts, shape, kind.name.lower())
     rows = np.array(raw).reshape(shape[0], -1)  # a copy: the file can be closed
     return GGUFRows(shape, {"raw": rows}, kind)
 

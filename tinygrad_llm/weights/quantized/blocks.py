@@ -7,17 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.twins import cpu_twins
+from ...arrays.stages import Weights
 from ..formats.gguf import KINDS, Kind, encode
 from ..formats.gguf.decode import decode
-from .matrix import TILE, QuantizedMatrix, as_rows, even_rows, picked, tiled
+from .matrix import FEW, GROUP, TILE, QuantizedMatrix, as_rows, group_rows, picked, tiled
 
-__all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows"]
-
-# Rows of x (float32) up to which the scale is multiplied into the sums, not into the weights. In
-# float64 the product is that of the float32 numbers which the codes stand for, to the last digits.
-FEW = 8
-GROUP = 32  # rows of a tile for the compiled loop, which vectorises over them
+__all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows", "of_integers"]
 
 
 class Int8Rows(QuantizedMatrix):
@@ -28,33 +23,35 @@ class Int8Rows(QuantizedMatrix):
 
     kind = "int8"
 
-    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
-        super().__init__(shape, arrays)
-        self.rows = arrays["codes"].shape[-1]
-
     @classmethod
     def of(cls, values: np.ndarray) -> Int8Rows:
         """Quantise a matrix (O, I)."""
         w = as_rows(values)
         scale = np.abs(w).max(axis=1) / 127  # (O, I) -> (O)
         codes = np.rint(w / np.where(scale == 0, np.float32(1), scale)[:, None]).astype(np.int8)
-        C = even_rows(len(w))
+        C = group_rows(len(w), w)
         return cls(w.shape, {"codes": tiled(codes, C), "scales": tiled(scale, C)})
 
     def tile(self, t: int) -> np.ndarray:
-        wide = self.arrays["codes"][t].astype(np.float32)
-        wide *= self.arrays["scales"][t]  # (I, C) * (C)
+        wide = self._together("codes", t).astype(np.float32)
+        wide *= self._together("scales", t)  # (I, rows) * (rows)
         return wide
+
+    def packed(self) -> list[Weights]:
+        if self.group != GROUP:
+            return []
+        codes, scales = self.arrays["codes"], self.arrays["scales"]
+        return [Weights("bits8", self.shape, codes, scales, block=self.shape[1])]
 
     def product(self, x: np.ndarray) -> np.ndarray:
         codes, scales = self.arrays["codes"], self.arrays["scales"]
-        if len(x) > FEW or x.dtype != np.float32:
+        if len(x) > FEW or x.dtype != np.float32 or self.group == GROUP:
             return super().product(x)
-        wide = np.empty(codes.shape[1:], np.float32)
-        y = np.empty((len(x), len(codes) * self.rows), x.dtype)
+        wide, C = np.empty(codes.shape[1:], np.float32), self.group
+        y = np.empty((len(x), len(codes) * C), x.dtype)
         for t in range(len(codes)):
             np.copyto(wide, codes[t])
-            y[:, t * self.rows : (t + 1) * self.rows] = (x @ wide) * scales[t]  # (N, C)
+            y[:, t * C : (t + 1) * C] = (x @ wide) * scales[t]  # (N, C)
         return y[:, : self.shape[0]]
 
     def take(self, ids: np.ndarray) -> np.ndarray:
@@ -63,35 +60,31 @@ class Int8Rows(QuantizedMatrix):
 
 
 class _Blocks(QuantizedMatrix):
-    """Blocks of 32 weights along a row: codes, scales d and perhaps offsets m.
+    """Blocks of weights along a row, 32 in most formats: codes, scales d, and offsets m if any.
 
-    codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows. For the
-    compiled loop C is 32 and scales are float32; without it C is larger, and scales are as in GGUF.
+    codes (G, I/32, 32 or 16 bytes, C), scales and offsets (G, I/32, C): G groups of C rows, 32 for
+    the compiled loops and more without them.
     """
 
-    middle = 0  # what is taken off the codes
+    @property
+    def block(self) -> int:
+        """Weights that share a scale."""
+        return int(self.shape[1] // self.arrays["scales"].shape[1])
 
-    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
-        super().__init__(shape, arrays)
-        self.group = arrays["codes"].shape[-1]
-        self.per = max(1, TILE // self.group)  # groups of a tile
-        self.rows = self.group * self.per
+    bits = ""  # as arrays.stages.Weights calls it
+    middle = 0  # what is taken off the codes
 
     @classmethod
     def of_gguf(cls, raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> _Blocks:
         """From the bytes of a GGUF tensor (or rows of it): nothing is rounded."""
         blocks = raw.reshape(-1).view(kind.dtype).reshape(shape[0], -1)  # (O, I/32)
-        loops = cpu_twins(raw)
-        compiled = issubclass(cls, Blocks4) and loops is not None and loops.product4 is not None
-        C = GROUP if compiled else even_rows(shape[0])
+        C = group_rows(shape[0], raw)
         arrays = {"codes": tiled(blocks["q"], C)}
         for field, name in (("d", "scales"), ("m", "offsets")):
             if field in (kind.dtype.names or ()):
                 arrays[name] = tiled(blocks[field][:, :, 0], C)  # (O, I/32, 1) -> (G, I/32, C)
         made = cls(shape, arrays)
         made.kind, made.middle = kind.name.lower(), 8 if kind.name == "Q4_0" else 0
-        if compiled:
-            made._for_loop()
         return made
 
     @classmethod
@@ -100,23 +93,13 @@ class _Blocks(QuantizedMatrix):
         w = as_rows(values)
         return cls.of_gguf(encode(w, kind), KINDS[kind], w.shape)
 
-    def _for_loop(self) -> None:
-        """Scales and offsets as the compiled loop takes them: float32, w = d·q + m."""
-        arrays = self.arrays
-        arrays["scales"] = arrays["scales"].astype(np.float32)
-        if "offsets" in arrays:
-            arrays["offsets"] = arrays["offsets"].astype(np.float32)
-        else:
-            arrays["offsets"] = arrays["scales"] * np.float32(-self.middle)
-        self.middle = 0
-
-    def _together(self, name: str, t: int) -> np.ndarray:
-        """The groups of tile t side by side: (I/32, ..., rows of the tile)."""
-        groups = self.arrays[name][t * self.per : (t + 1) * self.per]
-        if len(groups) == 1:
-            return groups[0]
-        moved = np.moveaxis(groups, 0, -2)  # (groups, I/32, ..., C) -> (I/32, ..., groups, C)
-        return moved.reshape(*moved.shape[:-2], -1)
+    def packed(self) -> list[Weights]:
+        if self.group != GROUP:
+            return []
+        arrays, middle = self.arrays, float(self.middle)
+        scales, offsets = arrays["scales"], arrays.get("offsets")
+        codes = arrays["codes"]
+        return [Weights(self.bits, self.shape, codes, scales, offsets, self.block, middle)]
 
     @abstractmethod
     def widened(self, t: int) -> np.ndarray:
@@ -147,16 +130,12 @@ class _Blocks(QuantizedMatrix):
     def product(self, x: np.ndarray) -> np.ndarray:
         """For few rows of x a block's scale multiplies its partial sum: one number, not 32."""
         N, nb = len(x), self.shape[1] // 32
-        if N > FEW or x.dtype != np.float32:
+        if N > FEW or x.dtype != np.float32 or self.group == GROUP:
             return super().product(x)
         blocks = np.ascontiguousarray(
             x.reshape(N, nb, 32).swapaxes(0, 1)
         )  # (N, I) -> (I/32, N, 32)
         sums = np.ascontiguousarray(blocks.sum(axis=2).T)  # (I/32, N) -> (N, I/32), for offsets
-        if self.group == GROUP:
-            loops = cpu_twins(self.arrays["codes"])
-            if loops is not None and loops.product4 is not None:
-                return self._compiled(loops.product4, np.ascontiguousarray(x), sums)
         y = np.empty((N, len(self.arrays["codes"]) * self.group), x.dtype)
         for t in range(self.n_tiles):
             part = (blocks @ self.widened(t)) * self.scale("scales", t)  # (I/32, N, rows)
@@ -166,17 +145,12 @@ class _Blocks(QuantizedMatrix):
             y[:, t * self.rows : (t + 1) * self.rows] = total
         return y[:, : self.shape[0]]
 
-    def _compiled(self, product: Any, x: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        arrays = self.arrays
-        y = np.empty((len(arrays["codes"]), len(x), self.group), x.dtype)  # (G, N, C)
-        product(x, sums, arrays["scales"], arrays["offsets"], y, arrays["codes"])
-        return np.moveaxis(y, 1, 0).reshape(len(x), -1)[:, : self.shape[0]]  # (N, G·C) -> (N, O)
-
 
 class Blocks8(_Blocks):
     """Q8_0: w ≈ d·q, q of −127 to 127; 8.5 bits per weight."""
 
     kind = "q8_0"
+    bits = "bits8"
 
     def widened(self, t: int) -> np.ndarray:
         return self._together("codes", t).astype(np.float32)
@@ -192,12 +166,14 @@ class Blocks4(_Blocks):
     """
 
     kind = "q4_1"
+    bits = "bits4"
 
     def widened(self, t: int) -> np.ndarray:
         codes = self._together("codes", t)  # (I/32, 16, rows)
-        out = np.empty((len(codes), 32, codes.shape[-1]), np.float32)
-        np.copyto(out[:, :16], codes & np.uint8(15))
-        np.copyto(out[:, 16:], codes >> np.uint8(4))
+        half = codes.shape[1]
+        out = np.empty((len(codes), 2 * half, codes.shape[-1]), np.float32)
+        np.copyto(out[:, :half], codes & np.uint8(15))
+        np.copyto(out[:, half:], codes >> np.uint8(4))
         if self.middle:
             out -= np.float32(self.middle)
         return out
@@ -209,12 +185,35 @@ class Blocks4(_Blocks):
         return wide
 
 
+def of_integers(
+    q: np.ndarray, d: np.ndarray, m: np.ndarray | None, shape: tuple[int, int], kind: str
+) -> Blocks4 | Blocks8:
+    """Weights d·q + m as groups of 32 rows, for the compiled loops: nothing is rounded.
+
+    q (N, parts, weights) integers of at most 8 bits, d and m (N, parts), rows one after another;
+    kind: what the format is called
+    """
+    O, block, C = shape[0], q.shape[2], GROUP
+    codes = q.reshape(O, -1, block)  # (N, parts, block) -> (O, I/block, block)
+    made: Any = Blocks8
+    if q.dtype == np.uint8 and kind in ("q4_k", "q2_k"):
+        made, half = Blocks4, block // 2
+        codes = codes[:, :, :half] | (codes[:, :, half:] << np.uint8(4))  # (O, I/block, block/2)
+    arrays = {"codes": tiled(codes if made is Blocks4 else codes.view(np.int8), C)}
+    for name, numbers in (("scales", d), ("offsets", m)):
+        if numbers is not None:
+            arrays[name] = tiled(numbers.reshape(O, -1), C)  # (N, parts) -> (G, I/block, C)
+    matrix: Blocks4 | Blocks8 = made(shape, arrays)
+    matrix.kind = kind
+    return matrix
+
+
 class GGUFRows(QuantizedMatrix):
     """Any format of GGUF, as its bytes, a row after the other; decoded when it is needed."""
 
     def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray], kind: Kind) -> None:
         super().__init__(shape, arrays)
-        self.format, self.kind, self.rows = kind, kind.name.lower(), even_rows(shape[0])
+        self.format, self.kind, self.rows = kind, kind.name.lower(), min(TILE, shape[0])
 
     def tile(self, t: int) -> np.ndarray:
         raw = self.arrays["raw"][t * self.rows : (t + 1) * self.rows]

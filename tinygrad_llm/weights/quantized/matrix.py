@@ -1,7 +1,8 @@
 """What every quantised matrix can do: be multiplied, row by row or in tiles, and be dequantised.
 
-W (O, I) is cut into T tiles of C rows, and each tile is stored transposed: the C rows are the last
-axis. A tile is widened into one buffer that stays in the cache, so that no float copy of W exists.
+W (O, I) is cut into groups of C rows, and each is stored transposed: the C rows are the last axis.
+A tile of one or more groups is widened into a buffer that stays in the cache, so that no float copy
+of W exists. Few rows of x are multiplied by a compiled loop where there is one (`packed`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TILE", "QuantizedMatrix", "as_rows", "even_rows", "picked", "tiled"]
+from ...arrays.stages import Weights
+from ...arrays.twins import cpu_twins
+
+__all__ = ["TILE", "QuantizedMatrix", "as_rows", "group_rows", "picked", "tiled"]
 
 TILE = 256  # rows of a tile: with 1,000 columns its float32 copy has 1 MB
+GROUP = 32  # rows of a group for the compiled loops, which vectorise over them
+# Rows of x (float32) up to which a scale meets the sums and not the weights. In float64 the product
+# is that of the float32 numbers which the codes stand for, to the last digits.
+FEW = 8
+FEW_BY_LOOP = 64  # rows of x up to which the compiled loop is faster than a product of BLAS
 
 
 class QuantizedMatrix(ABC):
     """A matrix (O, I) in few bits, of which float32 parts are computed when they are needed.
 
-    A format has `arrays` (name -> array, all that it stores), `tile` and `take`.
+    A format has `arrays` (name -> array, all that it stores), `tile` and `take`. `codes` among them
+    have C rows in the last axis.
     """
 
     kind = ""  # as quantize() takes it
@@ -27,6 +37,21 @@ class QuantizedMatrix(ABC):
 
     def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
         self.shape, self.arrays = shape, arrays
+        self.group = arrays["codes"].shape[-1] if "codes" in arrays else 1
+        self.per = max(1, TILE // self.group)  # groups of a tile
+        self.rows = self.group * self.per
+
+    def packed(self) -> list[Weights]:
+        """How the compiled loops read it, parts below each other; [] if they do not know it."""
+        return []
+
+    def _together(self, name: str, t: int) -> np.ndarray:
+        """The groups of tile t side by side: (..., rows of the tile)."""
+        groups = self.arrays[name][t * self.per : (t + 1) * self.per]
+        if len(groups) == 1:
+            return groups[0]
+        moved = np.moveaxis(groups, 0, -2)  # (groups, ..., C) -> (..., groups, C)
+        return moved.reshape(*moved.shape[:-2], -1)  # (..., groups·C)
 
     @property
     def n_tiles(self) -> int:
@@ -51,28 +76,63 @@ class QuantizedMatrix(ABC):
         out = np.empty(self.shape, np.float32)
         for t in range(self.n_tiles):
             part = out[t * self.rows : (t + 1) * self.rows]
-            part[...] = self.tile(t).T[: len(part)]  # (I, C) -> (rows, I)
+            part[...] = self._tile(t).T[: len(part)]  # (I, C) -> (rows, I)
         return out
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """y = x·Wᵀ: x (N, I) -> (N, O), in the dtype of x."""
+        if 0 < len(x) <= FEW_BY_LOOP and x.dtype == np.float32:
+            y = self._by_loop(np.ascontiguousarray(x))
+            if y is not None:
+                return y
         y = np.empty((len(x), self.shape[0]), x.dtype)
         for t in range(self.n_tiles):
             part = y[:, t * self.rows : (t + 1) * self.rows]
-            part[...] = (x @ self.tile(t))[:, : part.shape[1]]  # (N, I) @ (I, C) -> (N, rows)
+            part[...] = (x @ self._tile(t))[:, : part.shape[1]]  # (N, I) @ (I, C) -> (N, rows)
         return y
+
+    def _by_loop(self, x: np.ndarray) -> np.ndarray | None:
+        """`product` for few rows by the compiled loop; None without one."""
+        loops = self._loops()
+        if loops is None or not x.flags.writeable:
+            return None
+        (weights,) = self.packed()
+        y: np.ndarray = loops.packed_product(x, weights)
+        return y
+
+    def _loops(self) -> Any:
+        """The compiled loops, if they know this matrix; else None."""
+        loops = cpu_twins(self.arrays["codes"]) if self.group == GROUP else None
+        return None if loops is None or loops.packed_product is None else loops
+
+    def _tile(self, t: int) -> np.ndarray:
+        """Tile t as `tile` returns it, by the compiled loop if there is one."""
+        loops = self._loops()
+        if loops is None:
+            return self.tile(t)
+        (weights,) = self.packed()
+        n_groups = len(self.arrays["codes"])
+        first = t * self.per
+        tile: np.ndarray = loops.packed_tile(weights, first, min(self.per, n_groups - first))
+        return tile
 
     def product_back(self, g: np.ndarray) -> np.ndarray:
         """∂L/∂x = g·W of `product`: g (N, O) -> (N, I)."""
         gx = np.zeros((len(g), self.shape[1]), g.dtype)
         for t in range(self.n_tiles):
             part = g[:, t * self.rows : (t + 1) * self.rows]
-            gx += part @ self.tile(t)[:, : part.shape[1]].T  # (N, rows) @ (rows, I)
+            gx += part @ self._tile(t)[:, : part.shape[1]].T  # (N, rows) @ (rows, I)
         return gx
 
 
-def even_rows(n: int) -> int:
-    """How many of n rows a tile has, at most TILE, so that the last tile is nearly full."""
+def group_rows(n: int, like: np.ndarray) -> int:
+    """How many of n rows a group has: GROUP if `like` is large and there are compiled loops.
+
+    Otherwise a group is a tile, of at most TILE rows, so that the last is nearly full.
+    """
+    loops = cpu_twins(like)
+    if loops is not None and loops.packed_product is not None:
+        return GROUP
     return -(-n // -(-n // TILE))
 
 

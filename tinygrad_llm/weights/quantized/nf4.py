@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .matrix import QuantizedMatrix, as_rows, even_rows, picked, tiled
+from ...arrays.stages import Weights
+from .matrix import GROUP, QuantizedMatrix, as_rows, group_rows, picked, tiled
 
 __all__ = ["BLOCK", "NF4", "NF4_VALUES", "dynamic_values"]
 
@@ -59,10 +60,20 @@ class NF4(QuantizedMatrix):
     """
 
     kind = "nf4"
+    _wide: np.ndarray | None = None  # scales (G, I/64, 32) in float32, for the compiled loops
 
-    def __init__(self, shape: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
-        super().__init__(shape, arrays)
-        self.rows = arrays["codes"].shape[-1]
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, and of the scales in float32 once a loop has needed them."""
+        return super().nbytes + (0 if self._wide is None else self._wide.nbytes)
+
+    def packed(self) -> list[Weights]:
+        if self.group != GROUP:
+            return []
+        if self._wide is None:
+            self._wide = tiled(self._scales(0, self.shape[0]), GROUP)  # (O, I/64) -> (G, I/64, 32)
+        codes = self.arrays["codes"]
+        return [Weights("nf4", self.shape, codes, self._wide, block=BLOCK, table=NF4_VALUES)]
 
     @classmethod
     def of(cls, values: np.ndarray) -> NF4:
@@ -79,7 +90,7 @@ class NF4(QuantizedMatrix):
         normed = blocks / np.where(scale == 0, np.float32(1), scale)[:, :, None]
         codes = _nearest(normed, NF4_VALUES)  # (O, I/64, 64)
         packed = codes[:, :, :32] | (codes[:, :, 32:] << np.uint8(4))  # (O, I/64, 32)
-        arrays = {"codes": tiled(packed, even_rows(O)), **_double(scale.reshape(-1))}
+        arrays = {"codes": tiled(packed, group_rows(O, w)), **_double(scale.reshape(-1))}
         return cls(w.shape, arrays)
 
     def _scales(self, start: int, stop: int) -> np.ndarray:
@@ -93,13 +104,13 @@ class NF4(QuantizedMatrix):
         return numbers * self.arrays["outer"][places // SCALES] + self.arrays["mean"]
 
     def tile(self, t: int) -> np.ndarray:
-        codes = self.arrays["codes"][t]  # (I/64, 32, C)
-        out = np.empty((len(codes), BLOCK, self.rows), np.float32)
+        codes = self._together("codes", t)  # (I/64, 32, rows)
+        out = np.empty((len(codes), BLOCK, codes.shape[-1]), np.float32)
         out[:, :32] = NF4_VALUES.take(codes & np.uint8(15), mode="clip")
         out[:, 32:] = NF4_VALUES.take(codes >> np.uint8(4), mode="clip")
         scales = self._scales(t * self.rows, (t + 1) * self.rows)  # (rows, I/64)
         out[:, :, : len(scales)] *= scales.T[:, None]  # (I/64, 1, rows)
-        return out.reshape(self.shape[1], self.rows)  # (I/64, 64, C) -> (I, C)
+        return out.reshape(self.shape[1], -1)  # (I/64, 64, rows) -> (I, rows)
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         nb = self.shape[1] // BLOCK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...arrays.stages import Weights
 from .matrix import QuantizedMatrix
 
 __all__ = ["Stacked"]
@@ -24,6 +25,10 @@ class Stacked(QuantizedMatrix):
         self.parts = parts
         self.kind = " and ".join(dict.fromkeys(part.kind for part in parts))
         self._starts = np.cumsum([0, *(part.shape[0] for part in parts)]).tolist()
+
+    def packed(self) -> list[Weights]:
+        parts = [part.packed() for part in self.parts]
+        return [w for part in parts for w in part] if all(parts) else []
 
     def tile(self, t: int) -> np.ndarray:
         """Raises: TypeError: the parts have tiles of different sizes."""

@@ -81,7 +81,8 @@ def _stacked(parts: Any, arrays: Mapping[str, np.ndarray]) -> Stacked:
 
 
 _NAMES = {  # the kinds of each class, without those of GGUFRows
-    Int8Rows: ("int8",), Blocks8: ("q8_0",), Blocks4: ("q4_0", "q4_1"), NF4: ("nf4",),
+    Int8Rows: ("int8",), Blocks8: ("q8_0", "q5_0", "q5_1", "q3_k", "q5_k", "q6_k"),
+    Blocks4: ("q4_0", "q4_1", "q2_k", "q4_k"), NF4: ("nf4",),
 }  # fmt: skip
 
 
@@ -109,12 +110,13 @@ def _check(made: Any, kind: str, shape: tuple[int, int], arrays: Mapping[str, np
             "outer": ("f4", (-(-n // SCALES),)), "mean": ("f4", (1,)),
         })  # fmt: skip
     else:
-        width, code = (32, "i1") if made is Blocks8 else (16, "u1")
-        each = (G, I // 32, C)
-        expected = {"codes": (code, (G, I // 32, width, C)), "scales": ("f2f4", each)}
+        block = 16 if kind in ("q2_k", "q3_k", "q6_k") else 32
+        width, code = (block, "i1") if made is Blocks8 else (block // 2, "u1")
+        each = (G, I // block, C)
+        expected = {"codes": (code, (G, I // block, width, C)), "scales": ("f2f4", each)}
         if "offsets" in arrays:
             expected["offsets"] = ("f2f4", each)
-        elif kind == "q4_1":
+        elif kind in ("q4_1", "q5_1", "q2_k", "q4_k", "q5_k"):
             raise ValueError("the offsets of a matrix are missing")
         _fits(arrays, expected)
 

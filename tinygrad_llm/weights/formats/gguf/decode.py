@@ -14,12 +14,15 @@ import numpy as np
 from ..numbers import widened
 from .kinds import KINDS, Kind
 
-__all__ = ["CODEBOOK", "bits", "decode", "decode_blocks"]
+__all__ = ["CODEBOOK", "bits", "decode", "decode_blocks", "integers"]
 
 _CHUNK = 1 << 16  # weights decoded in one step: their temporaries stay in the cache
 # The 16 values of a 4-bit code: of IQ4_NL (found by k-means, ggml), and of a 4-bit float, doubled
 CODEBOOK = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 _FLOAT4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+
+
+Integers = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]  # q, d, m of weights d·q + m
 
 
 def bits(q: np.ndarray, width: int, group: int) -> np.ndarray:
@@ -44,17 +47,20 @@ def _nibbles(q: np.ndarray, high: np.ndarray | None = None) -> np.ndarray:
     return numbers | (np.unpackbits(high, axis=1, bitorder="little") << np.uint8(4))  # (N, 32)
 
 
+def _minus(numbers: np.ndarray, middle: int) -> np.ndarray:
+    return numbers.view(np.int8) - np.int8(middle)
+
+
 def _centred(numbers: np.ndarray, middle: int) -> np.ndarray:
-    return _wide(numbers.view(np.int8) - np.int8(middle))
+    return _wide(_minus(numbers, middle))
 
 
 def _scale_and_offset(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of Q4_K and Q5_K: eight scales and eight offsets of 6 bits in 12 bytes, each (N, 8, 1)."""
+    """Of Q4_K and Q5_K: eight scales and eight offsets of 6 bits in 12 bytes, each (N, 8)."""
     scale, offset, rest = (b["scales"][:, 4 * i : 4 * i + 4] for i in range(3))  # (N, 4) each
     scales = np.concatenate([scale & 63, (rest & 15) | ((scale >> 2) & 48)], axis=1)  # (N, 8)
     offsets = np.concatenate([offset & 63, (rest >> 4) | ((offset >> 2) & 48)], axis=1)  # (N, 8)
-    scaled = _wide(b["d"]) * _wide(scales), _wide(b["m"]) * _wide(offsets)
-    return scaled[0][:, :, None], scaled[1][:, :, None]  # (N, 8) -> (N, 8, 1)
+    return _wide(b["d"]) * _wide(scales), -(_wide(b["m"]) * _wide(offsets))
 
 
 # ------------------------------------------------------------------------------ 32 weights
@@ -70,12 +76,12 @@ def _q4_1(b: np.ndarray) -> np.ndarray:
     return _wide(b["d"]) * _wide(_nibbles(b["q"])) + _wide(b["m"])
 
 
-def _q5_0(b: np.ndarray) -> np.ndarray:
-    return _wide(b["d"]) * _centred(_nibbles(b["q"], b["high"]), 16)
+def _q5_0(b: np.ndarray) -> Integers:
+    return _minus(_nibbles(b["q"], b["high"]), 16)[:, None], b["d"], None  # (N, 1, 32)
 
 
-def _q5_1(b: np.ndarray) -> np.ndarray:
-    return _wide(b["d"]) * _wide(_nibbles(b["q"], b["high"])) + _wide(b["m"])
+def _q5_1(b: np.ndarray) -> Integers:
+    return _nibbles(b["q"], b["high"])[:, None], b["d"], b["m"]  # (N, 1, 32)
 
 
 def _iq4_nl(b: np.ndarray) -> np.ndarray:
@@ -105,40 +111,38 @@ def _nvfp4(b: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------- 256 weights ("K")
-def _q2_k(b: np.ndarray) -> np.ndarray:
-    scale = (_wide(b["d"]) * _wide(b["scales"] & 15))[:, :, None]  # (N, 16, 1)
-    offset = (_wide(b["m"]) * _wide(b["scales"] >> 4))[:, :, None]  # (N, 16, 1)
+def _q2_k(b: np.ndarray) -> Integers:
+    scale = _wide(b["d"]) * _wide(b["scales"] & 15)  # (N, 16)
+    offset = -(_wide(b["m"]) * _wide(b["scales"] >> 4))  # (N, 16)
     q = bits(b["q"], 2, 32).reshape(len(b), 16, 16)  # (N, 2, 4, 32) -> (N, 16, 16)
-    return scale * _wide(q) - offset
+    return q, scale, offset
 
 
-def _q3_k(b: np.ndarray) -> np.ndarray:
+def _q3_k(b: np.ndarray) -> Integers:
     """16 scales of 6 bits: the low four of 8 bytes twice, the high two of 4 bytes four times."""
     low = bits(b["scales"][:, :8], 4, 8).reshape(len(b), 16)  # (N, 1, 2, 8) -> (N, 16)
     high = bits(b["scales"][:, 8:], 2, 4).reshape(len(b), 16)  # (N, 1, 4, 4) -> (N, 16)
-    scale = (_wide(b["d"]) * _centred(low | (high << np.uint8(4)), 32))[:, :, None]  # (N, 16, 1)
+    scale = _wide(b["d"]) * _centred(low | (high << np.uint8(4)), 32)  # (N, 16)
     q = bits(b["q"], 2, 32).reshape(len(b), 16, 16)  # (N, 2, 4, 32) -> (N, 16, 16)
     third = bits(b["high"], 1, 32).reshape(len(b), 16, 16)  # (N, 1, 8, 32) -> (N, 16, 16)
-    return scale * _centred(q | (third << np.uint8(2)), 4)
+    return _minus(q | (third << np.uint8(2)), 4), scale, None
 
 
-def _q4_k(b: np.ndarray) -> np.ndarray:
-    scale, offset = _scale_and_offset(b)
-    return scale * _wide(bits(b["q"], 4, 32).reshape(len(b), 8, 32)) - offset  # (N, 8, 32)
+def _q4_k(b: np.ndarray) -> Integers:
+    return bits(b["q"], 4, 32).reshape(len(b), 8, 32), *_scale_and_offset(b)  # (N, 8, 32)
 
 
-def _q5_k(b: np.ndarray) -> np.ndarray:
-    scale, offset = _scale_and_offset(b)
+def _q5_k(b: np.ndarray) -> Integers:
     q = bits(b["q"], 4, 32).reshape(len(b), 8, 32)  # (N, 4, 2, 32) -> (N, 8, 32)
     fifth = bits(b["high"], 1, 32).reshape(len(b), 8, 32)  # (N, 1, 8, 32) -> (N, 8, 32)
-    return scale * _wide(q | (fifth << np.uint8(4))) - offset
+    return q | (fifth << np.uint8(4)), *_scale_and_offset(b)
 
 
-def _q6_k(b: np.ndarray) -> np.ndarray:
-    scale = (_wide(b["d"]) * _wide(b["scales"]))[:, :, None]  # (N, 16, 1)
+def _q6_k(b: np.ndarray) -> Integers:
+    scale = _wide(b["d"]) * _wide(b["scales"])  # (N, 16)
     low = bits(b["q"], 4, 64).reshape(len(b), 16, 16)  # (N, 2, 2, 64) -> (N, 16, 16)
     high = bits(b["high"], 2, 32).reshape(len(b), 16, 16)  # (N, 2, 4, 32) -> (N, 16, 16)
-    return scale * _centred(low | (high << np.uint8(4)), 32)
+    return _minus(low | (high << np.uint8(4)), 32), scale, None
 
 
 def _iq4_xs(b: np.ndarray) -> np.ndarray:
@@ -183,10 +187,8 @@ def _from_package(kind: Kind) -> Callable[[np.ndarray], np.ndarray]:
     return call
 
 
-_DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "Q8_0": _q8_0,
-    "Q4_0": _q4_0,
-    "Q4_1": _q4_1,
+# Formats whose weights are d·q + m with integers q of at most 8 bits.
+_INTEGERS: dict[str, Callable[[np.ndarray], Integers]] = {
     "Q5_0": _q5_0,
     "Q5_1": _q5_1,
     "Q2_K": _q2_k,
@@ -194,12 +196,39 @@ _DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
+}
+
+
+def integers(blocks: np.ndarray, kind: Kind) -> Integers | None:
+    """Records (N,) of a block format as integers, scales and offsets; None if it has no integers.
+
+    Returns q, (N, parts, weights of a part) int8 or uint8, d and m, (N, parts) float16 or float32:
+    weights are d·q + m, or d·q if m is None.
+    """
+    function = _INTEGERS.get(kind.name)
+    return None if function is None else function(blocks)
+
+
+def _from_integers(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    def call(b: np.ndarray) -> np.ndarray:
+        q, d, m = _INTEGERS[name](b)
+        values = _wide(d)[:, :, None] * _wide(q)  # (N, parts, 1) * (N, parts, weights)
+        return values if m is None else values + _wide(m)[:, :, None]
+
+    return call
+
+
+_DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Q8_0": _q8_0,
+    "Q4_0": _q4_0,
+    "Q4_1": _q4_1,
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "TQ1_0": _tq1_0,
     "TQ2_0": _tq2_0,
     "MXFP4": _mxfp4,
     "NVFP4": _nvfp4,
+    **{name: _from_integers(name) for name in _INTEGERS},
     **{
         name: _from_package(KINDS[name])
         for name in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")

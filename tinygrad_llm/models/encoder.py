@@ -1,0 +1,174 @@
+"""Encoders: token ids in, a vector for each token out, which has seen the whole text.
+
+`Encoder` says what BERT and its relatives share, `MaskedEncoder` what a masked language model adds.
+
+Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import nn
+from ..layers.feed_forward import activation_module
+from ..layers.head import head_loss
+from ..nn.parameter import new_parameter
+from ..tensor import Tensor
+from ..utils.checkpoint import checkpoint
+from .base import PretrainedModel
+
+__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "init_encoder_weights", "key_mask"]
+
+
+def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
+    """An attention_mask (B, T), 1 for tokens and 0 for padding, as bool (B, 1, 1, T); None if None.
+
+    Raises: TypeError if it is not a tensor of integers or bools; ValueError if its shape does not
+    fit, or if a row has no token at all.
+    """
+    if attention_mask is None:
+        return None
+    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
+        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else type(attention_mask)
+        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
+    if tuple(attention_mask.shape) != (batch, time):
+        raise ValueError(
+            f"attention_mask must have one number for each token, the shape {(batch, time)}, got "
+            f"{tuple(attention_mask.shape)}"
+        )
+    seen = attention_mask != 0  # (B, T)
+    if not bool(seen.any(-1).all()):
+        raise ValueError("attention_mask has a row of zeros: a text needs a token to look at")
+    return seen[:, None, None, :]  # (B, T) -> (B, 1, 1, T)
+
+
+def init_encoder_weights(model: nn.Module, std: float = 0.02) -> None:
+    """Draws all matrices from normal(0, std), as BERT does; biases become zero, norms one."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Encoder(PretrainedModel):
+    """Token ids in, hidden states out; every token sees all others.
+
+    A family writes `hidden_states`. Its config is the shape; heads are added by subclasses.
+    """
+
+    def check_ids(self, ids: Tensor) -> tuple[int, int]:
+        """(B, T) of ids.
+
+        Raises: ValueError if ids do not have 2 dimensions, or are longer than the context.
+        """
+        if ids.dim() != 2:
+            raise ValueError(f"ids must have the shape (batch, time), got {tuple(ids.shape)}")
+        B, T = ids.shape
+        if self.context_length < T:
+            raise ValueError(
+                f"{T} tokens are longer than the context_length of {self.context_length}: pass "
+                "fewer, or cut the text into pieces"
+            )
+        return B, T
+
+    def through_blocks(self, x: Tensor, masks: Any, **options: Any) -> Tensor:
+        """x (B, T, C) through `trf_blocks`: (B, T, C).
+
+        masks: one for all blocks, or a list with one for each; options: what every block gets
+        besides. With gradient checkpointing blocks keep their inputs only.
+        """
+        blocks: Any = self.trf_blocks
+        for i, block in enumerate(blocks):
+            mask = masks[i] if isinstance(masks, list) else masks
+            if self.gradient_checkpointing:
+                x = checkpoint(block, x, mask=mask, **options)
+            else:
+                x = block(x, mask=mask, **options)
+        return x
+
+    def hidden_states(
+        self, ids: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """A vector for each token of ids (B, T): (B, T, C).
+
+        attention_mask: (B, T), 1 for tokens and 0 for padding, which no token looks at
+        token_type_ids: integers (B, T), 0 for a first text and 1 for a second; all 0 if None
+        Raises: ValueError for wrong shapes; IndexError for ids outside the vocabulary.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define hidden_states")
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """As `hidden_states`; with a head what it makes of them: logits (B, T, V)."""
+        return self.hidden_states(ids, attention_mask, token_type_ids)
+
+
+class MaskedHead(nn.Module):
+    """norm(f(W·x + b)), which comes before the output layer: x (…, C) -> (…, C).
+
+    activation: the name of f; norm: makes the norm. Source: Devlin et al. (2018), "BERT", appendix.
+    """
+
+    def __init__(
+        self, dim: int, activation: str, norm: Callable[[], nn.Module], bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dim, dim, bias=bias)
+        self.activation = activation_module(activation)
+        self.norm = norm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.activation(self.dense(x)))
+
+
+class MaskedEncoder(Encoder):
+    """What a masked language model adds to its encoder: logits of every place, and a loss.
+
+    A family inherits from this and from its encoder, and calls `add_head` at the end.
+    """
+
+    transform: nn.Module
+    out_head: nn.Linear
+
+    def add_head(self, transform: nn.Module, bias: bool = True) -> None:
+        """Adds `transform` (…, C) -> (…, C) and `out_head`, tied if the config says so."""
+        config: Any = self.config
+        C, V = config.emb_dim, config.vocab_size
+        self.transform = transform
+        shared = config.tie_weights and nn.init.skipping  # it needs no memory
+        self.out_head = nn.Linear(C, V, bias=False, device="meta" if shared else None)
+        if bias:
+            self.out_head.bias = new_parameter(V)
+            nn.init.zeros_(self.out_head.bias)
+        if config.tie_weights:
+            self.out_head.weight = self.get_submodule("tok_emb").weight
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The logits of every place: ids (B, T) -> (B, T, V); see Encoder.hidden_states."""
+        x = self.hidden_states(ids, attention_mask, token_type_ids)  # (B, T, C)
+        return self.out_head(self.transform(x))  # (B, T, C) -> (B, T, V)
+
+    def loss(
+        self, ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None, ignore_index: int = -100,
+    ) -> Tensor:  # fmt: skip
+        """The mean cross-entropy of labels (B, T), what stood where ids are masked; 0-d.
+
+        Labels equal to ignore_index do not count: those of tokens that were left as they are.
+        Raises: RuntimeError if the shapes differ.
+        """
+        if tuple(labels.shape) != tuple(ids.shape):
+            raise RuntimeError(
+                f"loss: labels must have the shape of ids, {tuple(ids.shape)}, got "
+                f"{tuple(labels.shape)}"
+            )
+        x = self.hidden_states(ids, attention_mask, token_type_ids)  # (B, T, C)
+        return head_loss(self.out_head, self.transform(x), labels, ignore_index)

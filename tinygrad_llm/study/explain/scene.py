@@ -1,0 +1,46 @@
+"""The worked example of a layer or a model as a drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import random
+from ...tensor import Tensor
+from ...tensor.nested import tensors_in
+from ..draw.drawing import Drawing, draw
+from .example import SMALL
+from .layer_examples import LAYERS
+from .names import lookup
+
+__all__ = ["drawn_example"]
+
+
+def drawn_example(name: str, fold: int | None = None) -> Drawing:
+    """The graph of a layer's or a model's example, from a loss back to its inputs.
+
+    name      as explain takes it: "Attention", "Llama"
+    fold      see draw
+    The loss is a model's own; of a layer it is Σ y², of all its outputs y.
+    Raises: ValueError, with the nearest names, if the name is unknown; or if it means an op, an
+    optimizer, or a layer without a graph, such as a cache.
+    """
+    kind: Any = lookup(name)
+    example = LAYERS.get(kind.__name__)
+    if example is None or example.kind is not kind or not example.gradients:
+        raise ValueError(f"{name} has no example with a graph; draw a layer or a model")
+    with random.fork_rng():
+        random.manual_seed(0)
+        module = example.make(SMALL).double()
+        inputs = example.arguments(SMALL)
+        names = {f"input {i}" if len(inputs) > 1 else "x": x for i, x in enumerate(inputs)}
+        for x in inputs:
+            if x.is_floating_point():
+                x.requires_grad = True
+
+        def loss() -> Tensor:
+            outputs = list(tensors_in(example.run(module, *inputs)))
+            if len(outputs) == 1 and not outputs[0].shape:
+                return outputs[0]
+            return sum(((y * y).sum() for y in outputs[1:]), (outputs[0] * outputs[0]).sum())
+
+        return draw(loss, module, names=names, fold=fold, title=kind.__name__)

@@ -1,0 +1,206 @@
+"""BERT's published weights and config.json; RoBERTa's and DistilBERT's names follow from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from . import config_json
+from .table import Names, Table, Weight, expanded
+
+__all__ = [
+    "ARCHITECTURES", "ENCODER", "MODEL_TYPES", "TEXTS", "TOKENS", "read_config", "read_sizes",
+    "weights", "without_head", "write_config",
+]  # fmt: skip
+
+MODEL_TYPES = ("bert",)  # in a config.json
+ARCHITECTURES = ("BertForMaskedLM", "BertForPreTraining")
+PREFIX = "bert."
+# what predicts the next sentence has no use here
+IGNORED = re.compile(r"position_ids$|cls\.seq_relationship\.|pooler\.")
+TOP: Table = {  # V vocabulary, C channels, P positions, S kinds of tokens, F hidden_dim
+    "embeddings.word_embeddings.weight": ("tok_emb.weight", "VC"),
+    "embeddings.position_embeddings.weight": ("pos_emb.weight", "PC"),
+    "embeddings.token_type_embeddings.weight": ("type_emb.weight", "SC"),
+    "embeddings.LayerNorm.weight": ("emb_norm.weight", "C"),
+    "embeddings.LayerNorm.bias": ("emb_norm.bias", "C"),
+}
+BLOCK: Table = {
+    "attention.self.query.weight": ("att.qkv.weight", "CC"),
+    "attention.self.key.weight": ("att.qkv.weight", "CC"),
+    "attention.self.value.weight": ("att.qkv.weight", "CC"),
+    "attention.self.query.bias": ("att.qkv.bias", "C"),
+    "attention.self.key.bias": ("att.qkv.bias", "C"),
+    "attention.self.value.bias": ("att.qkv.bias", "C"),
+    "attention.output.dense.weight": ("att.out_proj.weight", "CC"),
+    "attention.output.dense.bias": ("att.out_proj.bias", "C"),
+    "attention.output.LayerNorm.weight": ("norm1.weight", "C"),
+    "attention.output.LayerNorm.bias": ("norm1.bias", "C"),
+    "intermediate.dense.weight": ("ff.layers.0.weight", "FC"),
+    "intermediate.dense.bias": ("ff.layers.0.bias", "F"),
+    "output.dense.weight": ("ff.layers.2.weight", "CF"),
+    "output.dense.bias": ("ff.layers.2.bias", "C"),
+    "output.LayerNorm.weight": ("norm2.weight", "C"),
+    "output.LayerNorm.bias": ("norm2.bias", "C"),
+}
+MASKED: Table = {
+    "cls.predictions.transform.dense.weight": ("transform.dense.weight", "CC"),
+    "cls.predictions.transform.dense.bias": ("transform.dense.bias", "C"),
+    "cls.predictions.transform.LayerNorm.weight": ("transform.norm.weight", "C"),
+    "cls.predictions.transform.LayerNorm.bias": ("transform.norm.bias", "C"),
+    "cls.predictions.bias": ("out_head.bias", "V"),
+    "cls.predictions.decoder.weight": ("out_head.weight", "VC"),
+}
+POOLER: Table = {
+    "bert.pooler.dense.weight": ("pooler.weight", "CC"),
+    "bert.pooler.dense.bias": ("pooler.bias", "C"),
+}
+CLASSES: Table = {
+    "classifier.weight": ("classifier.weight", "KC"),
+    "classifier.bias": ("classifier.bias", "K"),
+}
+SECOND_BIAS = "cls.predictions.decoder.bias"  # the output layer's, once more
+HEADS: dict[str, Table] = {"masked": MASKED, "none": {}, "text": {**POOLER, **CLASSES},
+                           "tokens": CLASSES}  # fmt: skip
+
+FIELDS: dict[str, tuple[str, type, Any]] = {  # of config.json: ours, kind, what its absence means
+    "vocab_size": ("vocab_size", int, ...),
+    "max_position_embeddings": ("context_length", int, 512),
+    "hidden_size": ("emb_dim", int, ...),
+    "intermediate_size": ("hidden_dim", int, ...),
+    "num_hidden_layers": ("n_layers", int, ...),
+    "num_attention_heads": ("n_heads", int, ...),
+    "type_vocab_size": ("n_token_types", int, 2),
+    "layer_norm_eps": ("norm_eps", float, 1e-12),
+    "hidden_dropout_prob": ("drop_rate", float, 0.1),
+    "attention_probs_dropout_prob": ("attention_drop_rate", float, 0.1),
+}
+FIXED: dict[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def sizes(fields: Mapping[str, Any]) -> dict[str, int]:
+    """Letter of the tables -> size, for the fields of a config."""
+    pad = fields["pad_token_id"]
+    return {
+        "V": fields["vocab_size"],
+        "C": fields["emb_dim"],
+        "P": fields["context_length"] + (0 if pad is None else pad + 1),
+        "S": fields["n_token_types"],
+        "F": fields["hidden_dim"],
+        "K": fields["n_classes"],
+    }
+
+
+def weights(fields: Mapping[str, Any], head: str = "masked") -> dict[str, Weight]:
+    """Published name -> Weight of a model with these fields.
+
+    head: "masked", "none", "text" for classes of texts or "tokens" for classes of tokens
+    """
+    letters = sizes(fields)
+    named = expanded(TOP, letters, PREFIX)
+    for i in range(fields["n_layers"]):
+        named |= expanded(BLOCK, letters, f"{PREFIX}encoder.layer.{i}.", f"trf_blocks.{i}.")
+    named |= expanded(HEADS[head], letters)
+    return with_copy(named, SECOND_BIAS, letters) if head == "masked" else named
+
+
+def with_copy(named: dict[str, Weight], name: str, letters: Mapping[str, int]) -> dict[str, Weight]:
+    """The table with the output layer's bias under a second name, the one that is used."""
+    return {**named, name: Weight("out_head.bias", (letters["V"],), copy=True)}
+
+
+def n_classes(config: Mapping[str, Any], where: str) -> int:
+    """How many classes a config.json names, 2 if it does not say."""
+    labels = config.get("id2label")
+    if isinstance(labels, Mapping):
+        return max(1, len(labels))
+    return int(config_json.number(where, "num_labels", config.get("num_labels") or 2, int))
+
+
+def read_sizes(
+    config: Mapping[str, Any], where: str, what: str, fields: Mapping[str, tuple[str, type, Any]],
+    activation: str = "hidden_act",
+) -> dict[str, Any]:  # fmt: skip
+    """The fields that BERT's relatives share, from config.json.
+
+    what: the model here, for messages; fields: their table; activation: the field with its name
+    """
+    config_json.check_fixed(where, config, FIXED, what)
+    return {
+        **config_json.numbers(where, config, fields),
+        "activation": config.get(activation) or "gelu",
+        "n_classes": n_classes(config, where),
+        "pad_token_id": None,
+        "tie_weights": config_json.flag(where, config, "tie_word_embeddings", True),
+    }
+
+
+def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of BertConfig in the object of a config.json; where: the file, for messages.
+
+    Raises: ValueError if a field is missing or broken, or describes what this BERT cannot be.
+    """
+    return read_sizes(config, where, "this BERT", FIELDS)
+
+
+def write_sizes(
+    fields: Mapping[str, Any], table: Mapping[str, tuple[str, type, Any]]
+) -> dict[str, Any]:
+    """The fields of config.json that BERT's relatives share."""
+    count = fields["n_classes"]
+    return {
+        **{theirs: fields[ours] for theirs, (ours, _, _) in table.items()},
+        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
+        "label2id": {f"LABEL_{i}": i for i in range(count)},
+        "tie_word_embeddings": fields["tie_weights"],
+    }
+
+
+def write_config(fields: Mapping[str, Any], architecture: str = ARCHITECTURES[0]) -> dict[str, Any]:
+    """The object of config.json for a BertConfig."""
+    return {
+        "architectures": [architecture],
+        "model_type": MODEL_TYPES[0],
+        **write_sizes(fields, FIELDS),
+        "hidden_act": fields["activation"],
+        "position_embedding_type": "absolute",
+    }
+
+
+POSITIONS = re.compile(r"position_ids$")
+NO_HEAD = re.compile(
+    r"position_ids$|pooler\.|^cls\.|^lm_head\.|^vocab_|^head\.|^decoder\.|rotary_emb\."
+)
+
+
+def _named(architecture: str, head: str, ignored: re.Pattern[str]) -> Names:
+    return Names(
+        MODEL_TYPES, (architecture,), PREFIX, ignored, partial(weights, head=head), read_config,
+        partial(write_config, architecture=architecture),
+    )  # fmt: skip
+
+
+ENCODER = _named("BertModel", "none", NO_HEAD)
+TEXTS = _named("BertForSequenceClassification", "text", POSITIONS)
+TOKENS = _named("BertForTokenClassification", "tokens", re.compile(r"position_ids$|pooler\."))
+
+
+def without_head(names: Any, architecture: str) -> Names:
+    """The names of an encoder without its masked head; names: the module of its family."""
+
+    def body(fields: Mapping[str, Any]) -> dict[str, Weight]:
+        ours = ("transform.", "out_head.")
+        return {n: w for n, w in names.weights(fields).items() if not w.name.startswith(ours)}
+
+    def config(fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {**names.write_config(fields), "architectures": [architecture]}
+
+    return Names(
+        names.MODEL_TYPES, (architecture,), names.PREFIX, NO_HEAD, body, names.read_config, config
+    )
