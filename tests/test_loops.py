@@ -33,7 +33,7 @@ from tinygrad_llm.arrays import indexing, twins
 from tinygrad_llm.arrays.silence import quiet
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.ops import ScaledDotProductAttention
+from tinygrad_llm.ops import ScaledDotProductAttention, SelectiveScan
 from tinygrad_llm.ops import loops as folder
 from tinygrad_llm.study.lesson import broken
 
@@ -42,10 +42,14 @@ every_loop = pytest.mark.parametrize(
     "case", [case for case in CASES if case.op in TWINS], ids=lambda case: case.id
 )
 
-# those whose inputs are rows; test_loops_attention has the same for attention
+# those whose inputs are rows; test_loops_attention and test_loops_scan have the same for the others
 row_loop = pytest.mark.parametrize(
     "case",
-    [case for case in CASES if case.op in TWINS and case.op is not ScaledDotProductAttention],
+    [
+        case
+        for case in CASES
+        if case.op in TWINS and case.op not in (ScaledDotProductAttention, SelectiveScan)
+    ],
     ids=lambda case: case.id,
 )
 

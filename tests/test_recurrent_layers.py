@@ -194,7 +194,7 @@ def test_a_cache_says_what_does_not_fit(name):
 
 @every_layer
 def test_rows_with_left_padding_equal_themselves_alone(name):
-    """Values and gradients, whatever stands in the padding; then on with a cache."""
+    """Values and gradients, with anything in the padding; then on with a cache."""
     layer, padding, n = made(name), [0, 4, 2], 9
     alone = [text(1, n - p, C, seed=p) for p in padding]
     x = torch.cat(

@@ -1,4 +1,4 @@
-"""Who goes where in a mixture of experts: dense equality, capacity, groups, shared experts, loss."""
+"""Who goes where in a mixture of experts: dense equality, capacity, groups, shared experts."""
 
 from __future__ import annotations
 

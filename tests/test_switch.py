@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -10,7 +11,16 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.generation import generate
-from tinygrad_llm.models import GPT, GPTConfig, registry, save_pretrained, switch
+from tinygrad_llm.models import (
+    GPT,
+    GPTConfig,
+    from_pretrained,
+    registry,
+    save_pretrained,
+    switch,
+)
+from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.presets import PretrainOptions, model_config
 
 BASE = dict(vocab_size=11, context_length=24, emb_dim=12, n_heads=6, n_layers=3, drop_rate=0.0)
 KINDS = {
@@ -113,7 +123,7 @@ def test_every_parameter_learns_and_a_text_is_learnt(fields):
         loss.backward()
         optimizer.step()
         first = loss.item() if first is None else first
-    assert loss.item() < 0.5 * first
+    assert loss.item() < 0.7 * first
     assert [n for n, p in model.named_parameters() if (p.array == before[n]).all()] == []
 
 
@@ -132,6 +142,10 @@ def test_description_generation_and_checkpointing(fields):
         model.train()
         model.gradient_checkpointing = on
         model.zero_grad()
+        if on and fields.get("attention") == "sparse":
+            with pytest.raises(RuntimeError, match="gradient_checkpointing_disable"):
+                model.loss(x, x)
+            return
         loss = model.loss(x, x)
         loss.backward()
         losses.append(loss.item())
@@ -199,9 +213,45 @@ def test_a_memory_takes_no_mask_and_gpt2s_files_no_other_parts(tmp_path):
     with pytest.raises(ValueError, match="attention='deltanet' has no place in GPT-2's files"):
         save_pretrained(model, tmp_path)
     assert model.published_modules() == {}
+    save_pretrained(model_of({}), tmp_path)
+    for fields in ({"attention": "gqa"}, {"positions": "none"}, {"head_dim": 4}):
+        with pytest.raises(ValueError, match="has no place in GPT-2's files"):
+            from_pretrained(tmp_path, **fields)
+
+
+def test_options_of_pretraining():
+    chosen = {"attention": "swa", "window": 8, "ratio": 3, "positions": "rotary"}
+    config = model_config(PretrainOptions(n_layers=4, **chosen), 100)
+    assert [config.kind_of(i) for i in range(4)] == ["swa", "swa", "swa", "mha"]
+    assert config.window == 8 and config.positions == "rotary"
+    assert not model_config(PretrainOptions(), 100).is_switched
+    with pytest.raises(OptionError, match="attention must be mha, gqa"):
+        model_config(PretrainOptions(attention="gq"), 100)
+    with pytest.raises(OptionError, match="attention is a choice of gpt only, model is llama"):
+        model_config(PretrainOptions(attention="gqa", model="llama"), 100)
+    with pytest.raises(OptionError, match="does not use window"):
+        PretrainOptions(window=4).check()
 
 
 def test_experts_add_their_balance_in_training_only():
     model, x = model_of(KINDS["moe"]), ids(2, 8)
     trained, plain = model.loss(x, x).item(), model.eval().loss(x, x).item()
     assert 0.01 < trained - plain < 0.05  # 0.01·load_balancing_loss, which is 2 if balanced
+
+
+@every_kind
+def test_the_same_on_the_other_device(fields, other_device):
+    model, x = model_of(fields), ids(2, 12)
+    there = copy.deepcopy(model).to(other_device)
+    losses = [model.loss(x, x), there.loss(x.to(other_device), x.to(other_device))]
+    for loss in losses:
+        loss.backward()
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    for (name, p), q in zip(model.named_parameters(), there.parameters(), strict=True):
+        a, b = p.grad.numpy(), q.grad.cpu().numpy()
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * abs(a).max() + 1e-7, err_msg=name)
+    model.eval(), there.eval()
+    with tg.no_grad():
+        cache, y = there.new_cache(), x.to(other_device)
+        parts = [there(y[:, :5], cache), *(there(y[:, t : t + 1], cache) for t in range(5, 12))]
+        assert_close(tg.cat(parts, 1).cpu(), model(x))

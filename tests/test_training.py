@@ -1,8 +1,10 @@
 """The training loop: batches, accumulation, exact resuming, non-finite numbers, a full disk."""
 
+import io
 import json
 import math
 import os
+import re
 import signal
 
 import numpy as np
@@ -662,7 +664,21 @@ def test_the_plan_adds_up():
     assert plan.weight_bytes == 4 * plan.parameters
     assert plan.peak_bytes > 3 * plan.weight_bytes  # gradients and two moments at least
     assert plan.flops == 32000 * flops_per_token(run.model, 8)
+    assert run.measured.peak > 1e6
     assert plan.seconds >= 1000 * run.measured.seconds > 0
+
+
+def test_utilization_is_shown_and_kept():
+    """Once there is a plan, every step says which share of the machine's products it used."""
+    out = io.StringIO()
+    run = trainer(steps=3, progress=PlainProgress(0.0, out))
+    run.run()
+    shares = [line["mfu"] for line in run.metrics.lines if "loss" in line]
+    assert len(shares) == 3 and all(0.0 < share < 1.5 for share in shares)
+    assert len(re.findall(r" tokens/s  MFU \d+%  .+ left$", out.getvalue(), re.M)) == 3
+    without = trainer(steps=2, progress=False)
+    without.run(plan=False)
+    assert all("mfu" not in line for line in without.metrics.lines)
 
 
 def test_plots_of_nothing_of_little_and_of_much(tmp_path):

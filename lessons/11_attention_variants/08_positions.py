@@ -75,8 +75,8 @@ assert dots[50, 50] > dots[50, 51] > dots[50, 55]
 # 16 distances have a bucket each, later ones share, and all from 128 on are "far".
 
 # %%
-slopes = [2.0 ** (-8.0 * h / 8) for h in range(1, 9)]
-print("ALiBi's slopes:", ", ".join(f"1/{1 / m:.0f}" for m in slopes))
+rates = [2.0 ** (-8.0 * h / 8) for h in range(1, 9)]
+print("ALiBi's rates:", ", ".join(f"1/{1 / m:.0f}" for m in rates))
 
 
 def bucket(distance, n=32, most=128):
@@ -104,7 +104,7 @@ from tinygrad_llm.text import CharTokenizer
 places = torch.arange(40)
 assert torch.allclose(SinusoidalPositions(64)(torch.arange(100)), p, atol=1e-4)
 bias = Alibi(8)(places, places)  # (H, T, T)
-assert all(abs(bias[h, 30, 10].item() + slopes[h] * 20) < 1e-6 for h in range(8))
+assert all(abs(bias[h, 30, 10].item() + rates[h] * 20) < 1e-6 for h in range(8))
 assert RelativeBias(8).buckets(places, places)[39].tolist() == [bucket(39 - j) for j in range(40)]
 save_plot(study.draw_positions(SinusoidalPositions(64), 100), "08_positions_sinusoidal")
 
@@ -179,7 +179,7 @@ save_plot(figure, "08_positions")
 # ## Exercises
 # 1. Show that p(t + n) is p(t) with each pair of channels turned, by writing down the 2 × 2 matrix for one ω and
 #    checking it for t = 3, n = 4.
-# 2. At which distance does a key with ALiBi's slope m = 1/2 and the same score as the own token have less than
+# 2. At which distance does a key with ALiBi's rate m = 1/2 and the same score as the own token have less than
 #    1/1000 of its weight? And with m = 1/256?
 # 3. How many numbers does each kind store for 12 heads, 768 channels and a context of 1,024? And for a context
 #    of 100,000?

@@ -19,7 +19,7 @@
 # | full attention | 2·T·KV·D | 4·H·D·T |
 # | window w | 2·min(T, w)·KV·D | 4·H·D·min(T, w) |
 # | latent attention, R + P channels | T·(R + P) | 2·H·(D + P + D)·T |
-# | gated DeltaNet | H·K·D, whatever T is | 6·H·K·D |
+# | gated DeltaNet | H·K·D for every T | 6·H·K·D |
 
 # %%
 import matplotlib.pyplot as plt
@@ -125,7 +125,7 @@ assert abs(share - 0.656) < 1e-3
 # %% [markdown]
 # ## Utilisation
 # Model FLOPs utilisation (MFU) is the operations that the model *needs* per second over what the machine's
-# matrix products reach. `tinygrad-llm pretrain` shows it in its plan and in every line.
+# matrix products reach. `tinygrad-llm pretrain` shows it in every line.
 
 # %% tags=["package"]
 import time

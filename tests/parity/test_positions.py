@@ -115,7 +115,7 @@ def test_bloom_attention(dtype, H):
 
 
 @pytest.mark.parametrize("H", [1, 2, 3, 6, 8, 12, 40, 112])
-def test_slopes_are_mpts_and_blooms(H):
+def test_rates_are_mpts_and_blooms(H):
     last = Alibi(H)(tg.tensor([T - 1]), tg.arange(T)).numpy()  # (H, 1, T)
     np.testing.assert_allclose(last, mpt.build_mpt_alibi_tensor(H, T).numpy(), rtol=1e-6)
     expected = bloom.build_alibi_tensor(torch.ones(1, T), H, torch.float32).numpy()

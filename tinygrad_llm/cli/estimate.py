@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .errors import BadValue, blame
+from .options import with_flags
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
@@ -31,48 +32,52 @@ Examples:
 """
 
 
+# Fields of the config that can be given, with their types and help
+_FIELDS: dict[str, tuple[Any, str]] = {
+    "feed_forward": (str | None, "Of a GPT: dense or moe."),
+    "positions": (str | None, "Of a GPT: learned, rotary, alibi, ..."),
+    "context_length": (int | None, "Tokens of a text [the model's]."),
+    "vocab_size": (int | None, "Different tokens."),
+    "emb_dim": (int | None, "Channels."),
+    "n_layers": (int | None, "Blocks."),
+    "n_heads": (int | None, "Query heads."),
+    "n_kv_heads": (int | None, "Heads of keys and values."),
+    "head_dim": (int | None, "Channels of a head."),
+    "latent_dim": (int | None, "Of mla: channels that are kept."),
+    "rope_dim": (int | None, "Of mla: channels that turn."),
+    "window": (int | None, "Of swa: keys that a token sees."),
+    "ratio": (str | None, "K:1: K such blocks, then one that sees all."),
+    "state_dim": (int | None, "Of mamba: numbers that a channel keeps."),
+    "n_experts": (int | None, "Of moe."),
+    "n_experts_per_token": (int | None, "Of moe."),
+    "expert_dim": (int | None, "Of moe: channels within an expert."),
+}
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(name="estimate", help=_HELP)(estimate)
+    flags = {name: (hint, typer.Option(None, help=help)) for name, (hint, help) in _FIELDS.items()}
+    app.command(name="estimate", help=_HELP)(with_flags(estimate, flags))
 
 
 def estimate(
     name: str | None = typer.Argument(None, help="A published size, or a preset of pretrain."),
     attention: str = typer.Option("mha", help="Of a GPT: mha, gqa, mqa, swa, ...; with commas."),
-    feed_forward: str | None = typer.Option(None, help="Of a GPT: dense or moe."),
-    positions: str | None = typer.Option(None, help="Of a GPT: learned, rotary, alibi, ..."),
-    context_length: int | None = typer.Option(None, help="Tokens of a text [the model's]."),
     batch: int = typer.Option(1, help="Texts."),
     dtype: str = typer.Option("bfloat16", help="Of weights and cache."),
-    vocab_size: int | None = typer.Option(None, help="Different tokens."),
-    emb_dim: int | None = typer.Option(None, help="Channels."),
-    n_layers: int | None = typer.Option(None, help="Blocks."),
-    n_heads: int | None = typer.Option(None, help="Query heads."),
-    n_kv_heads: int | None = typer.Option(None, help="Heads of keys and values."),
-    head_dim: int | None = typer.Option(None, help="Channels of a head."),
-    latent_dim: int | None = typer.Option(None, help="Of mla: channels that are kept."),
-    window: int | None = typer.Option(None, help="Of swa: keys that a token sees."),
-    rope_dim: int | None = typer.Option(None, help="Of mla: channels that turn."),
-    ratio: str | None = typer.Option(None, help="K:1: K such blocks, then one that sees all."),
-    n_experts: int | None = typer.Option(None, help="Of moe."),
-    n_experts_per_token: int | None = typer.Option(None, help="Of moe."),
-    expert_dim: int | None = typer.Option(None, help="Of moe: channels within an expert."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     plot: str | None = typer.Option(None, help="Draw memory against context into this PNG file."),
+    **fields: Any,
 ) -> None:
     """Print what models cost, and draw it with --plot.
 
+    fields: those of _FIELDS, None if not given
     Raises: BadValue for a name, a size or a choice that cannot be.
     """
     from ..models import estimate as costs
 
-    fields = {
-        "feed_forward": feed_forward, "positions": positions, "vocab_size": vocab_size,
-        "emb_dim": emb_dim, "n_layers": n_layers, "n_heads": n_heads, "n_kv_heads": n_kv_heads,
-        "head_dim": head_dim, "latent_dim": latent_dim, "rope_dim": rope_dim,
-        "window": window, "ratio": _ratio(ratio), "n_experts": n_experts,
-        "n_experts_per_token": n_experts_per_token, "expert_dim": expert_dim, "context_length": context_length,
-    }  # fmt: skip
+    context_length = fields["context_length"]
+    fields["ratio"] = _ratio(fields["ratio"])
     given = {name: value for name, value in fields.items() if value is not None}
     configs = _configs(name, [kind.strip() for kind in attention.split(",")], given)
     with blame("estimate", ValueError):
@@ -141,10 +146,10 @@ def _of_name(name: str, find_config: Any) -> ModelConfig:
         for preset, o in presets.items()
     }
     try:
-        found: ModelConfig = find_config(name, sizes)
+        config: ModelConfig = find_config(name, sizes)
     except ValueError as error:
         raise BadValue(str(error)) from error
-    return found
+    return config
 
 
 def _used_by(fields: dict[str, Any]) -> set[str]:

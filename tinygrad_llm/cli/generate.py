@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from ..files.program import command_line
 from ..generation import Sampling
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint, published_names
-from .options import must_be
+from .options import must_be, with_flags
 
 __all__ = ["register"]
 
@@ -68,26 +66,11 @@ _DEFAULTS = {f.name: f.default for f in fields(Sampling)} | {
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(name="generate", help=_HELP)(_with_flags(generate))
-
-
-def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer should see it: with a flag for each option of weights and Sampling."""
-
-    def call(**values: Any) -> None:
-        function(**values)
-
-    own = inspect.signature(function, eval_str=True).parameters.values()
-    parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    for name, (hint, help) in {**_WEIGHTS, **_SAMPLING}.items():
-        value = typer.Option(_DEFAULTS[name], _flag(name), help=help)
-        parameters.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hint)
-        )
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in parameters}
-    return call
+    flags = {
+        name: (hint, typer.Option(_DEFAULTS[name], _flag(name), help=help))
+        for name, (hint, help) in {**_WEIGHTS, **_SAMPLING}.items()
+    }
+    app.command(name="generate", help=_HELP)(with_flags(generate, flags))
 
 
 def _flag(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import typer
@@ -13,7 +13,7 @@ from ..training.presets import PRESETS
 from ..training.settings import read_config, shown_default
 from .errors import BadValue
 
-__all__ = ["Way", "command", "must_be"]
+__all__ = ["Way", "command", "must_be", "with_flags"]
 
 
 class Way(NamedTuple):
@@ -90,6 +90,29 @@ def _depends_on_preset(kind: type[Options], o: Option) -> bool:
     if "preset" not in kind.declared():
         return False
     return any(values.get(o.field, o.default) != o.default for values in PRESETS.values())
+
+
+def with_flags(
+    function: Callable[..., None], flags: Mapping[str, tuple[Any, Any]]
+) -> Callable[..., None]:
+    """The function, which takes **keywords, as typer should see it: with a flag for each of them.
+
+    flags: name -> (type, typer.Option(...))
+    """
+
+    def call(**values: Any) -> None:
+        function(**values)
+
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    parameters = [p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for name, (hint, value) in flags.items():
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hint)
+        )
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
 
 
 def must_be(flag: str, allowed: bool, expected: str, value: Any) -> None:

@@ -59,7 +59,7 @@ def distances(queries: Tensor, keys: Tensor) -> Any:
 class Alibi(Module):
     """bias = −mₕ·|i − j| for query i and key j: positions (T) and (S) -> (H, T, S).
 
-    n_heads     H. Its slopes are mₕ = 2^(−8h/H) for h = 1 … H, if H is a power of two; otherwise
+    n_heads     H. Its rates are mₕ = 2^(−8h/H) for h = 1 … H, if H is a power of two; otherwise
                 those of the power of two below H, and then every second one of the power above
 
     It has no parameters: near heads and far heads are fixed. Used as an Attention's position_bias.
@@ -72,15 +72,15 @@ class Alibi(Module):
         if n_heads < 1:
             raise ValueError(f"Alibi: n_heads must be at least 1, got {n_heads!r}")
         below = 1 << (n_heads.bit_length() - 1)  # the power of two
-        slopes = [2.0 ** (-8.0 * h / below) for h in range(1, below + 1)]
+        rates = [2.0 ** (-8.0 * h / below) for h in range(1, below + 1)]
         between = [2.0 ** (-4.0 * h / below) for h in range(1, 2 * below, 2)]
-        self.n_heads, self.slopes = n_heads, (slopes + between)[:n_heads]
+        self.n_heads, self.rates = n_heads, (rates + between)[:n_heads]
 
     def forward(self, queries: Tensor, keys: Tensor, dtype: dtypes.dtype | None = None) -> Tensor:
         """Positions of the queries (T) and keys (S), -> (H, T, S) of dtype."""
         xp, far = xp_of(queries.array), abs(distances(queries, keys))
-        slopes = xp.asarray(self.slopes)[:, None, None]  # (H) -> (H, 1, 1)
-        return wrap((-slopes * far).astype(dtypes.numpy_dtype(dtype)))  # (H, T, S)
+        rates = xp.asarray(self.rates)[:, None, None]  # (H) -> (H, 1, 1)
+        return wrap((-rates * far).astype(dtypes.numpy_dtype(dtype)))  # (H, T, S)
 
     def extra_repr(self) -> str:
         return f"{self.n_heads}"

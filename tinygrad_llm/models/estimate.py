@@ -63,7 +63,7 @@ class LayerCost(NamedTuple):
 # form(layer, T, W) -> its LayerCost
 def _attention(m: Any, T: int, W: int) -> LayerCost:
     H, KV, D, w = m.n_heads, m.n_kv_heads, m.head_dim, m.window
-    seen = T if w is None else min(T, w)
+    seen = T if w is None else min(T, w + m.keep_first)
     keys = "T" if w is None else "min(T, w)"
     heads = f"{H} heads of {D}" if KV == H else f"{H} heads of {D}, {KV} of keys"
     return LayerCost(
@@ -143,11 +143,9 @@ class Row:
 class Estimate:
     """The costs of a model on `batch` texts of `context_length` tokens; str() is a table.
 
-    cache_bytes             what generation keeps of the texts
-    weight_bytes            of all parameters
-    forward_flops           one forward pass over all tokens, by the convention
-    training_flops          with the backward pass: three times that
-    active_parameters       weights that one token meets: less than all only with experts
+    forward_flops       one forward pass over all tokens, by the convention
+    active_parameters   weights that one token meets: less than all only with experts
+    rows                the layers that mix tokens, equal ones together
     """
 
     model: str
@@ -157,15 +155,29 @@ class Estimate:
     dtype: str
     parameters: int
     active_parameters: int
-    weight_bytes: int
-    cache_bytes: int
     forward_flops: float
-    training_flops: float
     rows: tuple[Row, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all parameters."""
+        return self.parameters * BYTES[self.dtype]
+
+    @property
+    def cache_bytes(self) -> int:
+        """What generation keeps of the texts, at their full length."""
+        return sum(row.cache_bytes for row in self.rows)
+
+    @property
+    def training_flops(self) -> float:
+        """Forward and backward, which costs twice that."""
+        return 3.0 * self.forward_flops
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in JSON's types."""
-        return asdict(self)
+        more = {name: getattr(self, name) for name in ("weight_bytes", "cache_bytes",
+                                                       "training_flops")}  # fmt: skip
+        return {**asdict(self), **more}
 
     def __str__(self) -> str:
         tokens = self.batch * self.context_length
@@ -219,8 +231,7 @@ def estimate(
     parameters = model.n_parameters()
     return Estimate(
         type(model).__name__, asdict(config), batch, T, dtype, parameters,
-        parameters - _idle(model), size * parameters, sum(row.cache_bytes for row in rows),
-        forward, 3.0 * forward, rows,
+        parameters - _idle(model), forward, rows,
     )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ def _config(
         )
     if changes.get("qkv_bias", True) is not True:
         raise ValueError("GPT-2's queries, keys and values have a bias: qkv_bias must be True")
+    gpt2.check_parts(changes)
     tied = not weights.has_own_head()
     if changes.get("tie_weights") and not tied:
         raise ValueError(

@@ -324,11 +324,18 @@ def balanced(model: Any, loss: Callable[[], Tensor]) -> Tensor:
 
     Experts add the share `balance` of load_balancing_loss; the indexers of sparse attention, which
     no gradient reaches otherwise, their index_loss.
+    Raises: RuntimeError for sparse attention with gradient checkpointing.
     """
     c = model.config
     balance = c.balance if c.feed_forward == "moe" else 0.0
     if not model.training or not (balance or c.attention == "sparse"):
         return loss()
+    if c.attention == "sparse" and model.gradient_checkpointing:
+        raise RuntimeError(
+            "the indexers of sparse attention learn from what the forward pass collects, and "
+            "gradient checkpointing runs it again without that: call "
+            "gradient_checkpointing_disable()"
+        )
     with collected_router_logits() as logits, collected_index_losses() as losses:
         value = loss()
     for of_block in losses:

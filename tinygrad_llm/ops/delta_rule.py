@@ -111,7 +111,7 @@ def factors(parts: Sequence[Any]) -> Factors:
     xp, C = xp_of(k), k.shape[3]
     after = xp.tril(xp.ones((C, C), bool), -1)
     apart = xp.cumsum(xp.where(after, g[..., None], xp.zeros_like(g)[..., None]), -2)
-    decay = xp.tril(xp.exp(apart))  # (B, H, N, C, C)
+    decay = xp.tril(xp.exp(apart, out=apart))  # (B, H, N, C, C)
     early = xp.exp(xp.cumsum(g, -1))[..., None]  # (B, H, N, C, 1)
     left, end = decay[..., -1, :, None], early[..., -1:, :]  # (…, C, 1), (…, 1, 1)
     kk, P = k @ swap(k) * decay, q @ swap(k) * decay

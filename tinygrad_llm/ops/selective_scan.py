@@ -23,7 +23,7 @@ class SelectiveScan(Op):
         ∂L/∂bₜ[n] = Σ_d λₜ·Δₜ·xₜ                   ∂L/∂cₜ[n] = Σ_d gₜ·hₜ
         ∂L/∂A = Σₜ uₜ·Δₜ                           (over the batch too)
     Saves its inputs and h at each chunk's start, N numbers for L tokens of a channel; a and h of
-    the tokens are computed again, for they are N times as large as x.
+    the tokens are computed again, because they are N times as large as x.
     Source: Gu and Dao (2023), "Mamba", section 3 and algorithm 2.
     """
 

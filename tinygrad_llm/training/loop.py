@@ -211,7 +211,8 @@ class Trainer:
             if plan and self.step < self.steps:
                 expected = self.plan()
                 self.progress.note(str(expected))
-                self.reporter.utilization_per_rate = expected.utilization_per_rate
+                self.reporter.flops_per_unit = expected.flops / max(1, expected.tokens)
+                self.reporter.peak = self.measure().peak
             self.progress.start(self.step, self.steps)
             try:
                 self._loop(interruptions)

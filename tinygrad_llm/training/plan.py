@@ -41,7 +41,7 @@ class Measured:
 class Plan:
     """The cost of a run. Bytes and seconds as measured; flops from the closed form.
 
-    unit: what `tokens` counts, in the plural; peak: as in Measured.
+    unit: what `tokens` counts, in the plural.
     """
 
     parameters: int
@@ -54,20 +54,6 @@ class Plan:
     tokens_per_second: float
     unit: str = "tokens"
     trainable: int | None = None  # where not all parameters are
-    peak: float | None = None
-
-    @property
-    def utilization_per_rate(self) -> float | None:
-        """Model FLOPs utilisation of a run is this times its rate, in units per second."""
-        if self.peak is None or not self.tokens:
-            return None
-        return self.flops / self.tokens / self.peak
-
-    def _of_peak(self) -> str:
-        share = self.utilization_per_rate
-        if share is None:
-            return ""
-        return f", {share * self.tokens_per_second:.0%} of large matrix products (MFU)"
 
     def __str__(self) -> str:
         total = self.weight_bytes + self.peak_bytes
@@ -77,8 +63,7 @@ class Plan:
                 + ("" if self.trainable is None else f", {self.trainable:,} of them trained"),
                 f"{self.unit:<12} {self.tokens:,} in {self.steps:,} steps",
                 f"compute      {_metric(self.flops)}FLOP"
-                + (f", {_metric(self.flops / self.seconds)}FLOP/s" if self.seconds > 0 else "")
-                + self._of_peak(),
+                + (f", {_metric(self.flops / self.seconds)}FLOP/s" if self.seconds > 0 else ""),
                 f"memory       {_megabytes(total)}: weights {_megabytes(self.weight_bytes)}, "
                 f"gradients, optimizer and activations {_megabytes(self.peak_bytes)}",
                 f"time         about {duration(self.seconds)} on this machine as just measured, "
@@ -193,5 +178,4 @@ def make_plan(
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,
         unit=unit,
         trainable=None if trainable == parameters else trainable,
-        peak=measured.peak,
     )

@@ -85,7 +85,8 @@ class Reporter:
     ) -> None:  # fmt: skip
         self.reports, self.options, self.setup = reports, options, setup
         self.storage, self.counters, self.validation = storage, counters, validation
-        self.utilization_per_rate: float | None = None  # a Plan's, once there is one
+        self.flops_per_unit = 0.0  # operations of the model for one token, once there is a plan
+        self.peak: float | None = None  # FLOP/s of large matrix products, if measured
 
     @property
     def progress(self) -> Progress:
@@ -107,10 +108,9 @@ class Reporter:
         c = self.counters
         pace.update(c.tokens)
         c.seconds = pace.seconds
-        share = self.utilization_per_rate
-        self.progress.utilization = None if share is None else share * pace.rate
+        used = None if self.peak is None else self.flops_per_unit * pace.rate / self.peak
+        self.progress.utilization = used
         if norm is not None:
-            used = self.progress.utilization
             more = {} if used is None else {"mfu": round(used, 4)}
             self.storage.metrics.log(
                 step=c.step, tokens=c.tokens, loss=c.last_loss, lr=lr, grad_norm=norm,

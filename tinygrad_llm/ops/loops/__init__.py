@@ -13,6 +13,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     norm          layer norm, RMS norm
     activation    GELU, SiLU, gates of both
     softmax       softmax, log-softmax
+    selective_scan   the scan of a Mamba
     decoding      a decoder for a few new tokens, all of it in one call
     few_rows, packed, lanes   its parts: norms and attention, weights of 4 and 8 bits, vectors
     loss          cross-entropy
@@ -74,6 +75,7 @@ from ..elementary import Sigmoid
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
 from ..rope import Rope
+from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
@@ -84,6 +86,7 @@ from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
 from .rope import LoopRope
+from .selective_scan import LoopSelectiveScan
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
 from .update import scatter_add_rows, takes_scatter
@@ -96,7 +99,7 @@ TWINS: dict[type, Any] = {
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
     Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy, Rope: LoopRope,
-    ScaledDotProductAttention: LoopAttention,
+    ScaledDotProductAttention: LoopAttention, SelectiveScan: LoopSelectiveScan,
 }  # fmt: skip
 
 

@@ -27,17 +27,20 @@ from .slow_caches import (
     SlowDecoderCache,
     SlowStreamingCache,
 )
-from .slow_experts import (
-    SlowExperts,
-    SlowGatedDeltaNet,
-    SlowMixtureOfExperts,
-    SlowRecurrentCache,
-)
+from .slow_experts import SlowExperts, SlowMixtureOfExperts
 from .slow_positions import (
+    SameOmega,
     SlowAlibi,
     SlowRelativeBias,
+    SlowRotary,
     SlowSinusoidalPositions,
     bias_twin,
+)
+from .slow_recurrent import (
+    SlowGatedDeltaNet,
+    SlowLinearAttention,
+    SlowMamba,
+    SlowRecurrentCache,
 )
 from .slow_variants import SlowIndexer, SlowLatentAttention, SlowLatentCache
 
@@ -48,79 +51,6 @@ def product(x: Tensor, linear: Any) -> Tensor:
     """x·Wᵀ + b: (..., in) -> (..., out)."""
     y = x @ linear.weight.T  # (..., in) -> (..., out)
     return y if linear.bias is None else y + linear.bias
-
-
-class SlowRotary:
-    """Each pair of channels times its rotation matrix: x (B, T, D) -> (B, T, D)."""
-
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
-
-    def omega(self, j: int) -> float:
-        """By how much pair j turns from one position to the next."""
-        scaling, omega = self.layer.scaling, self.layer.base ** (-2.0 * j / self.layer.dim)
-        kind, factor = scaling.get("rope_type", "default"), scaling.get("factor", 1.0)
-        return omega if kind == "default" else self.mixed(omega, self.kept(kind, j, omega), factor)
-
-    def mixed(self, omega: float, kept: float, factor: float) -> float:
-        """A share `kept` of ω as it is, the rest divided by factor."""
-        return kept * omega + (1.0 - kept) * omega / factor
-
-    def kept(self, kind: str, j: int, omega: float) -> float:
-        """The share of ω that the scaling leaves as it is: 0 slow pairs, 1 fast ones."""
-        scaling = self.layer.scaling
-        if kind == "linear":
-            return 0.0
-        turns = scaling["original_max_position_embeddings"] * omega / (2.0 * math.pi)
-        if kind == "llama3":
-            low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-            return min(max((turns - low) / (high - low), 0.0), 1.0)
-        first, last = (
-            self.layer.dim * math.log(scaling["original_max_position_embeddings"]
-                                      / (times * 2.0 * math.pi)) / (2.0 * math.log(self.layer.base))
-            for times in (scaling.get("beta_fast", 32.0), scaling.get("beta_slow", 1.0))
-        )  # fmt: skip
-        first = max(math.floor(first), 0)
-        last = min(math.ceil(last), self.layer.dim - 1)
-        return 1.0 - min(max((j - first) / max(last - first, 0.001), 0.0), 1.0)
-
-    def pair(self, j: int) -> tuple[int, int]:
-        """The two channels of pair j."""
-        return (2 * j, 2 * j + 1) if self.layer.interleaved else (j, j + self.layer.dim // 2)
-
-    def matrix(self, cos: Any, sin: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-        """The rotation matrix, its two rows."""
-        return (cos, -sin), (sin, cos)
-
-    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
-        """x (B, T, D) turned by its positions, (T) or (B, T)."""
-        channels = [x[..., i] for i in range(x.shape[-1])]  # (B, T) each
-        for j in range(self.layer.dim // 2):
-            angle = positions.numpy().astype("float32") * np.float32(self.omega(j))  # (T) or (B, T)
-            factor = self.layer.attention_factor
-            wide = angle.astype("float64")
-            cos, sin = (
-                wrap((f(wide).astype("float32") * factor).astype(x.array.dtype))
-                for f in (np.cos, np.sin)
-            )  # as the layer: angles in float32
-            a, b = self.pair(j)
-            (aa, ab), (ba, bb) = self.matrix(cos, sin)
-            old_a, old_b = x[..., a], x[..., b]
-            channels[a], channels[b] = aa * old_a + ab * old_b, ba * old_a + bb * old_b
-        return stack(channels, -1)  # D times (B, T) -> (B, T, D)
-
-    def __call__(self, *xs: Tensor, positions: Tensor) -> list[Tensor]:
-        """As the layer: each x is (B, H, T, D)."""
-        return [
-            stack([self.turned(x[:, h], positions) for h in range(x.shape[1])], 1) for x in xs
-        ]  # H times (B, T, D) -> (B, H, T, D)
-
-
-class _SameOmega(SlowRotary):
-    """With the layer's own ω, which are rounded to float32: for comparisons to 1e-12."""
-
-    def omega(self, j: int) -> float:
-        return float(self.layer.frequencies[j])
 
 
 class SlowAttention:
@@ -176,7 +106,7 @@ class SlowAttention:
     def turned(self, x: Tensor, positions: Tensor) -> Tensor:
         """x (B, T, D) turned by its positions, if the layer has a rotary."""
         rotary = self.layer.rotary
-        return x if rotary is None else _SameOmega(rotary).turned(x, positions)
+        return x if rotary is None else SameOmega(rotary).turned(x, positions)
 
     def scale(self) -> float:
         """The factor of the scores, 1/√D unless given."""
@@ -492,8 +422,10 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Indexer": SlowIndexer,
     "LatentAttention": SlowLatentAttention,
     "LatentCache": SlowLatentCache,
+    "LinearAttention": SlowLinearAttention,
     "LinearWithLoRA": SlowLinearWithLoRA,
     "LoRALayer": SlowLoRALayer,
+    "Mamba": SlowMamba,
     "MixtureOfExperts": SlowMixtureOfExperts,
     "OffsetRMSNorm": SlowOffsetRMSNorm,
     "QuantizedEmbedding": SlowQuantizedEmbedding,

@@ -24,7 +24,9 @@ from ...layers.head import SoftCappedHead, head_loss
 from ...layers.indexer import Indexer
 from ...layers.latent_attention import LatentAttention
 from ...layers.latent_cache import LatentCache
+from ...layers.linear_attention import LinearAttention
 from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
@@ -323,10 +325,12 @@ def _expert_calls() -> list[LayerCall]:
         for f in ("silu", "gelu_new")
     ]
     kinds: list[dict[str, Any]] = [{}, {"norm_topk_prob": False}, {"softmax_first": False}]
-    calls += [
-        LayerCall("MixtureOfExperts", partial(MixtureOfExperts, 6, 5, 4, 2, **k), ((2, 5, 6),))
-        for k in kinds
-    ]
+    kinds += [
+        {"sigmoid": True, "scale": 1.6},
+        {"sigmoid": True, "groups": (2, 1), "norm_topk_prob": False},
+        {"shared": True, "shared_gate": True}, {"shared": True, "capacity_factor": 0.5},
+    ]  # fmt: skip
+    calls += [LayerCall("MixtureOfExperts", partial(_mixture, **k), ((2, 5, 6),)) for k in kinds]
     sizes: list[dict[str, Any]] = [
         {"n_key_heads": 2, "head_dim": 3, "key_head_dim": 5},
         {"head_dim": 2, "conv_size": 2, "norm_eps": 1e-3},
@@ -334,7 +338,26 @@ def _expert_calls() -> list[LayerCall]:
     calls += [
         LayerCall("GatedDeltaNet", partial(GatedDeltaNet, 6, 4, **k), ((2, 7, 6),)) for k in sizes
     ]
+    heads: list[dict[str, Any]] = [{}, {"head_dim": 4, "bias": False}]
+    calls += [
+        LayerCall("LinearAttention", partial(LinearAttention, 6, 2, **k), ((2, 7, 6),))
+        for k in heads
+    ]
+    scans: list[dict[str, Any]] = [
+        {"inner_dim": 5, "state_dim": 3, "dt_rank": 2, "bias": True},
+        {"state_dim": 2, "conv_size": 2, "conv_bias": False},
+    ]
+    calls += [LayerCall("Mamba", partial(Mamba, 6, **k), ((2, 7, 6),)) for k in scans]
     return calls
+
+
+def _mixture(shared: bool = False, **options: Any) -> MixtureOfExperts:
+    """Six experts, two per token; with sigmoid a correction that changes who is chosen."""
+    module = GatedFeedForward(6, 3) if shared else None
+    layer = MixtureOfExperts(6, 5, 6, 2, shared=module, **options)
+    if layer.sigmoid:
+        layer.correction = wrap(np.array([0.5, -0.3, 0.0, 0.2, -0.4, 0.3], "float32"))
+    return layer
 
 
 # ----------------------------------------------------------------------------------------- caches

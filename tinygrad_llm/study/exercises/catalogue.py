@@ -41,9 +41,9 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "multi_head_attention grouped_query_attention cross_attention sinusoidal_positions "
      "position_bias rotary_positions rotary_scaling rope qk_norm kv_cache window_cache "
      "cache_rows latent_attention attention_sinks sparse_keys differential_attention "
-     "delta_memory gated_delta_rule selective_scan"),
-    ("Models and training", "mixture_of_experts transformer_block norm_places tied_weights "
-     "chunked_loss lora int8_layers gradient_clipping adamw_step"),
+     "linear_attention delta_memory gated_delta_rule selective_memory selective_scan"),
+    ("Models and training", "mixture_of_experts expert_capacity transformer_block norm_places "
+     "tied_weights chunked_loss lora int8_layers gradient_clipping adamw_step"),
 )  # fmt: skip
 
 

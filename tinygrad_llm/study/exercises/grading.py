@@ -19,7 +19,13 @@ from ...autograd.engine import ENGINE_FIELDS, OPS, Op
 from ..check.diagnose import close, diagnose
 from ..check.samples import Ran, samples
 from ..common.source import input_name
-from . import layer_checks, model_layer_checks, variant_checks  # noqa: F401, they enter their checks
+from . import (  # noqa: F401, they enter their checks
+    layer_checks,
+    model_layer_checks,
+    position_checks,
+    recurrent_layer_checks,
+    variant_checks,
+)
 from .catalogue import exercise
 from .evidence import Missing, Quiet, recorded, replayed, seen
 from .task_checks import CHECKS, Wrong

@@ -269,7 +269,7 @@ HINTS: dict[str, tuple[str, ...]] = {
         "torch.stack([sines, cosines], −1) is (T, C/2, 2); .reshape(T, C) puts them side by side.",
     ),
     "position_bias": (
-        "torch.arange(T).unsqueeze(1) − torch.arange(T) is i − j, (T, T); slopes.view(−1, 1, 1).",
+        "torch.arange(T).unsqueeze(1) − torch.arange(T) is i − j, (T, T); rates.view(−1, 1, 1).",
         "Below exact = n_buckets / 2 the distance is the bucket. Above: log(distance/exact) / "
         "log(max_distance/exact) is the share of the other buckets, rounded down.",
     ),
@@ -334,6 +334,24 @@ HINTS: dict[str, tuple[str, ...]] = {
         "(state * k.unsqueeze(−1)).sum(dim=−2) is Sᵀ·k: what is predicted after forgetting. What "
         "is missing is v minus that.",
         "k.unsqueeze(−1) * new.unsqueeze(−2) is k·newᵀ (K, D). Read with q after writing.",
+    ),
+    "linear_attention": (
+        "nn.functional.elu(x) + 1.0 is positive: x + 1 above zero, exp(x) below.",
+        "feature(q) @ feature(k).transpose(−1, −2) are all weights, torch.tril keeps those that a "
+        "token sees; weights.sum(dim=−1, keepdim=True) is what to divide by.",
+        "k.unsqueeze(−1) * v.unsqueeze(−2) is k·vᵀ (D, M): add it to the state, and k to the "
+        "total, before reading with q.",
+    ),
+    "selective_memory": (
+        "delta.unsqueeze(−1) is (B, D, 1), b.unsqueeze(1) is (B, 1, N): with A (D, N) they "
+        "broadcast to the shape of h.",
+        "h = exp(Δ·A)·h + Δ·x·b, then (h * c.unsqueeze(1)).sum(dim=−1).",
+    ),
+    "expert_capacity": (
+        "torch.topk(p + correction, k, dim=−1)[1] are the experts; torch.gather(p, 1, chosen) are "
+        "their p.",
+        "The outer loop goes over the places among the k, the inner one over the tokens.",
+        "torch.logsumexp(scores, dim=−1) ** 2, then the mean.",
     ),
     "offset_rms_norm": (
         "nn.Parameter(torch.zeros(dim)): the factor is 1 + w.",

@@ -24,7 +24,9 @@ from ...layers.head import SoftCappedHead
 from ...layers.indexer import Indexer
 from ...layers.latent_attention import LatentAttention
 from ...layers.latent_cache import LatentCache
+from ...layers.linear_attention import LinearAttention
 from ...layers.lora import LinearWithLoRA, LoRALayer
+from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
 from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
@@ -175,6 +177,8 @@ layer(
 )
 layer(MixtureOfExperts, lambda s: MixtureOfExperts(s["C"], s["F"], 4, 2))
 layer(GatedDeltaNet, lambda s: GatedDeltaNet(s["C"], s["H"], head_dim=s["D"]))
+layer(LinearAttention, lambda s: LinearAttention(s["C"], s["H"]))
+layer(Mamba, lambda s: Mamba(s["C"], inner_dim=s["F"], state_dim=s["R"], dt_rank=s["H"]))
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
 layer(
     QuantizedLinear,

@@ -6,7 +6,7 @@ and a learner whose gradient equals one of them reads which mistake it is.
 MISTAKES   op name -> its mistakes, each with a name, one sentence, and the wrong backward
 """
 
-from . import activations, arrangement, elementwise, layers, losses
+from . import activations, arrangement, elementwise, layers, losses, memories
 from .base import MISTAKES, Mistake
 
 __all__ = ["MISTAKES", "Mistake"]

@@ -1,10 +1,10 @@
-"""Named mistakes of experts and of a DeltaNet, as those in whole_layers.py."""
+"""Named mistakes of experts, as those in whole_layers.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .layer_mistake import REORDER, TRUNCATE, wrong_layer
+from .layer_mistake import wrong_layer
 
 
 def _gate_of_up(self: Any, gate: Any, up: Any) -> Any:
@@ -34,6 +34,24 @@ def _best_alone(self: Any, scores: Any) -> list[int]:
     return [max(range(len(scores)), key=lambda e: float(scores[e].item()))]
 
 
+def _correction_in_weights(self: Any, scores: Any) -> Any:
+    if self.layer.sigmoid:
+        return scores.sigmoid() + self.layer.correction
+    return self.softmax(scores)
+
+
+def _no_correction(self: Any, scores: Any) -> list[float]:
+    return scores.tolist()
+
+
+def _token_by_token(self: Any, chosen: list[list[int]]) -> list[tuple[int, int]]:
+    return [(n, i) for n, row in enumerate(chosen) for i in range(len(row))]
+
+
+def _no_gate(self: Any, x: Any) -> Any:
+    return self.layer.shared(x)
+
+
 wrong_layer(
     "MixtureOfExperts",
     ("weights not applied", "The outputs of the experts are added up as they are: each is "
@@ -50,55 +68,22 @@ wrong_layer(
     ("the smallest scores chosen", "The experts with the smallest scores are chosen: it is the "
      "largest.", {"chosen": _smallest}),
     ("the best expert alone", "Only one expert computes: k of them do.", {"chosen": _best_alone}),
-)  # fmt: skip
-
-MEMORY = (
-    ("nothing forgotten", "The memory keeps everything: each token multiplies it by exp(decay) "
-     "first.", {"kept": lambda self, decay: decay.exp() * 0.0 + 1.0}),
-    ("decay not in the exponent", "The memory is multiplied by the logarithm: by exp(decay).",
-     {"kept": lambda self, decay: decay}),
-    ("β forgotten", "All that is missing is written: the share β of it.",
-     {"written": lambda self, missing, beta: missing}),
-)  # fmt: skip
-
-
-def _later_taps(self: Any, k: int) -> int:
-    return -k
-
-
-wrong_layer(
-    "GatedDeltaNet",
-    *MEMORY,
-    ("the future convolved", "The convolution sees later tokens: it is causal, its last tap is the "
-     "token itself.", {"tap": _later_taps}),
-    ("taps in the other order", "The first tap is the token itself: it is the last one.",
-     {"tap": lambda self, k: k}),
-    ("length not 1", "Queries and keys keep their length: both are divided by it.",
-     {"unit": lambda self, x: x}),
-    ("gate before the norm", "The output is multiplied by silu(z) and normalised then: the norm "
-     "comes first.", {"gated": lambda self, y, z: self.layer.norm(y * (z * z.sigmoid()))}),
-    ("gate by a sigmoid", "The gate is σ(z): it is silu(z).",
-     {"gated": lambda self, y, z: self.layer.norm(y) * z.sigmoid()}),
-    ("key heads interleaved", "Head h uses key head h mod G: neighbours share one.",
-     {"key_head": lambda self, h: h % self.layer.n_key_heads}),
-)  # fmt: skip
-
-
-def _only_tokens(self: Any, length: int) -> None:
-    self.tokens = self.tokens[:length]
-
-
-def _only_zeros(self: Any, x: Any) -> list[Any]:
-    return [x[:, :, :1] * 0.0] * (self.conv_size - 1)
-
-
-wrong_layer(
-    "RecurrentCache",
-    *TRUNCATE,
-    *REORDER,
-    *MEMORY,
-    ("inputs not taken back", "truncate goes back in the memory alone: what the convolution saw "
-     "goes back too.", {"truncate": _only_tokens}),
-    ("inputs not kept", "The convolution begins with zeros in each call: it begins with the "
-     "conv_size − 1 inputs of the calls before.", {"before": _only_zeros}),
+    ("the correction weighs too", "The weights have the correction in them: it only chooses.",
+     {"probabilities": _correction_in_weights}),
+    ("the correction forgotten", "The experts are chosen by their scores alone: the correction is "
+     "added to σ of them first.", {"choice": _no_correction}),
+    ("softmax for the sigmoid", "The weights are a softmax of the scores: with sigmoid each is σ "
+     "of one score.", {"probabilities": lambda self, scores: self.softmax(scores)}),
+    ("all groups", "Experts of every group are chosen: only those of the best groups may be.",
+     {"eligible": lambda self, choice: list(range(len(choice)))}),
+    ("scale forgotten", "The weights are not multiplied by the scale.",
+     {"scaled": lambda self, weights: weights}),
+    ("shared experts forgotten", "The chosen experts compute alone: the shared module sees every "
+     "token, and its output is added.", {"common": lambda self, x: x * 0.0}),
+    ("shared gate forgotten", "The shared module's output is added as it is: with a gate it has "
+     "the factor σ(w·x).", {"common": _no_gate}),
+    ("no capacity", "An expert takes every token that chose it: with a capacity those that find no "
+     "room are dropped.", {"with_room": lambda self, chosen: set(self.queue(chosen))}),
+    ("second choices before first ones", "A token's second choice comes before the first choices "
+     "of those behind it: all first choices come first.", {"queue": _token_by_token}),
 )  # fmt: skip

@@ -28,14 +28,14 @@ def _in_order(self: Any, h: int) -> float:
 wrong_layer(
     "Alibi",
     ("near keys are punished", "The bias grows with the distance: it is −m·|i − j|, so that far "
-     "keys count less.", {"number": lambda self, h, i, j: self.slope(h) * self.distance(i, j)}),
-    ("one slope for all heads", "All heads have the slope of the first: each has its own, so that "
-     "some look near and some far.", {"slope": lambda self, h: 2.0**-8.0}),
-    ("slopes from zero", "The first head's slope is 1: the exponent begins with −8/H, not with 0.",
-     {"slope": lambda self, h: 2.0 ** (-8.0 * h / self.layer.n_heads)}),
-    ("slopes of no power of two", "The slopes are 2^(−8h/H) for every H: where H is not a power of "
+     "keys count less.", {"number": lambda self, h, i, j: self.rate(h) * self.distance(i, j)}),
+    ("one rate for all heads", "All heads have the rate of the first: each has its own, so that "
+     "some look near and some far.", {"rate": lambda self, h: 2.0**-8.0}),
+    ("rates from zero", "The first head's rate is 1: the exponent begins with −8/H, not with 0.",
+     {"rate": lambda self, h: 2.0 ** (-8.0 * h / self.layer.n_heads)}),
+    ("rates of no power of two", "The rates are 2^(−8h/H) for every H: where H is not a power of "
      "two they are those of the power below, then every second one of the power above.",
-     {"slope": _in_order}),
+     {"rate": _in_order}),
 )  # fmt: skip
 
 
@@ -62,6 +62,6 @@ wrong_layer(
      "with the logarithm of the distance.",
      {"grown": lambda self, far, exact, n: exact + (far - exact) * (n - exact)
       // (self.layer.max_distance - exact)}),
-    ("all far keys in one bucket", "Every distance without a bucket of its own falls into the last "
-     "one.", {"grown": lambda self, far, exact, n: n - 1}),
+    ("all far keys in one bucket", "Every distance that has no bucket for itself alone falls into "
+     "the last one.", {"grown": lambda self, far, exact, n: n - 1}),
 )  # fmt: skip

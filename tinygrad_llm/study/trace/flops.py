@@ -80,11 +80,11 @@ def executed_flops(
 ) -> tuple[int, int]:  # fmt: skip
     """What the op executes, forward and backward; needs: whether each input wants a gradient."""
     forward = product_flops(name, inputs, outputs, options)
-    wanted = sum(map(bool, needs[:2]))
+    needed = sum(map(bool, needs[:2]))
     if name == "linear_cross_entropy":
-        return forward * (1 + wanted), 0
+        return forward * (1 + needed), 0
     if name != _ATTENTION:
-        return forward, forward * (2 if name == "gated_delta_rule" else wanted)
+        return forward, forward * (2 if name == "gated_delta_rule" else needed)
     q, k, v = inputs[:3]
     (n, E), (m, D), heads = q[-2:], (k[-2], v[-1]), math.prod(q[:-2])
     band = _band(n, m, options)
@@ -93,7 +93,7 @@ def executed_flops(
     columns = ((part, band.rows_of(part)) for part in slices(m))
     back = sum(_length(part) * _length(queries) for part, queries in columns)
     # scores and y; scores again, ∂L/∂p, ∂L/∂v, ∂L/∂q, ∂L/∂k
-    return 2 * heads * ahead * (E + D), 2 * heads * back * (3 * E + 2 * D) if wanted else 0
+    return 2 * heads * ahead * (E + D), 2 * heads * back * (3 * E + 2 * D) if needed else 0
 
 
 def _length(part: slice) -> int:

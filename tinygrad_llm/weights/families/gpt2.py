@@ -31,6 +31,7 @@ __all__ = [
     "ARCHITECTURES",
     "MODEL_TYPES",
     "GPT2Weights",
+    "check_parts",
     "module_names",
     "read",
     "read_config",
@@ -90,18 +91,23 @@ def _weights(V: int, T: int, C: int, n_layers: int, prefix: str = "") -> dict[st
 def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
     """Published name -> Weight of a GPT with these fields; lm_head.weight too if it is tied.
 
-    Raises: ValueError for a GPT with other parts than GPT-2's, which such files cannot hold.
+    Raises: see check_parts.
     """
+    check_parts(fields)
+    return _weights(
+        fields["vocab_size"], fields["context_length"], fields["emb_dim"], fields["n_layers"],
+        "transformer.",
+    )  # fmt: skip
+
+
+def check_parts(fields: Mapping[str, Any]) -> None:
+    """Raises: ValueError for a GPT with other parts than GPT-2's, which its files cannot hold."""
     for name, plain in _PLAIN.items():
         if fields.get(name, plain) != plain:
             raise ValueError(
                 f"a GPT with {name}={fields[name]!r} has no place in GPT-2's files: "
                 "save_checkpoint keeps it"
             )
-    return _weights(
-        fields["vocab_size"], fields["context_length"], fields["emb_dim"], fields["n_layers"],
-        "transformer.",
-    )  # fmt: skip
 
 
 def module_names(n_layers: int) -> dict[str, tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""Biases of scores by distance: fixed slopes (ALiBi) and learned buckets (T5).
+"""Biases of scores by distance: fixed rates (ALiBi) and learned buckets (T5).
 
 ALiBi adds −mₕ·|i − j| to the score of query i and key j in head h, with mₕ = 2^(−8h/H) for h = 1 …
 H (H a power of two). T5 looks a number up in a table, whose row is the bucket of the distance
@@ -13,11 +13,11 @@ import tinygrad_llm as torch
 
 def alibi(n_heads, n_tokens):
     """What is added to the scores, (H, T, T)."""
-    # >>> the slopes (H, 1, 1) times the distances (T, T)
-    slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1).float() / n_heads)
+    # >>> the rates (H, 1, 1) times the distances (T, T)
+    rates = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1).float() / n_heads)
     places = torch.arange(n_tokens)
     distance = torch.abs(places.unsqueeze(1) - places)
-    return -slopes.view(-1, 1, 1) * distance
+    return -rates.view(-1, 1, 1) * distance
     # <<<
 
 
