@@ -93,6 +93,8 @@ class Attention(Module):
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         _check_pattern(window, dilation, keep_first, sinks, cross or not causal, softcap)
+        if keep_first and position_bias is not None:
+            raise ValueError("Attention: position_bias has no places for keep_first")
         D = dim // H if head_dim is None else head_dim
         self.n_heads, self.n_kv_heads, self.head_dim = H, KV, D
         self.rotary, self.window, self.softcap, self.scale = rotary, window, softcap, scale

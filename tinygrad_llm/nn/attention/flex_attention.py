@@ -271,8 +271,6 @@ def _attended(
 ) -> tuple[Tensor, Any]:  # fmt: skip
     """Some queries (B, H, n, E) and keys (B, H, m, E): y (B, H, n, D) and log Σ exp, or None."""
     if score_mod is None and not with_sums:
-        if mask is not None:
-            mask = mask.expand(*q.shape[:3], k.shape[2])
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), None
     scores = q @ k.transpose(-2, -1) * scale  # (B, H, n, m)
     if score_mod is not None:
