@@ -188,7 +188,9 @@ class Op:
                     y._needs, y._op = True, op
                 elif out.dtype.kind == "c":
                     _record(op, edges, [y])
-            if not cls.views and not observers:
+            if cls.views and isinstance(inputs[0], Tensor):
+                _note_view(inputs[0], y)
+            if not observers:
                 return y
             results = [y]
         else:
@@ -196,8 +198,9 @@ class Op:
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
             if True in needs:
                 _record(op, edges, results)
-        if cls.views and isinstance(inputs[0], Tensor):
-            _note_views(inputs[0], results)
+            if cls.views and isinstance(inputs[0], Tensor):
+                for y in results:
+                    _note_view(inputs[0], y)
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
@@ -266,14 +269,18 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
             y._needs, y._op, y._out = True, op, i
 
 
-def _note_views(x: Tensor, results: list[Tensor]) -> None:
-    """Note which results show x's memory, or that of the tensor whose view x is."""
+def _note_view(x: Tensor, y: Tensor) -> None:
+    """Note that y shows x's memory, or that of the tensor whose view x is, where it does."""
     base = x if x._view_of is None else x._view_of
-    memory = base.array
-    for y in results:
-        shown = type(memory) is ndarray and y.array.base is memory
-        if shown or storage_of(y.array) is storage_of(memory):
-            y._view_of, y._tick = base, next(clock)
+    memory, array = base.array, y.array
+    if type(array) is type(memory) is ndarray:
+        if array.base is None and array is not memory:
+            return  # a copy
+        shown = array.base is memory
+    else:
+        shown = False
+    if shown or storage_of(array) is storage_of(memory):
+        y._view_of, y._tick = base, next(clock)
 
 
 # ------------------------------------------------------------------------------------ backward

@@ -4,9 +4,11 @@ softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflow
 m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
+import numpy as np
+
 from ..arrays.devices import xp_of
 from ..arrays.parallel import along
-from ..arrays.reductions import exp_total, row_dot, sum_along
+from ..arrays.reductions import exp_of_few, exp_total, row_dot, sum_along
 from ..autograd.engine import Op
 
 
@@ -21,10 +23,19 @@ class Softmax(Op):
     in_float32 = True
 
     def forward(self, x, dim=-1):
-        self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
-        along(dim, x, y)(self.of_rows)
+        self.dim = dim
+        y = self.of_few(x) if dim in (-1, x.ndim - 1) else None
+        if y is None:
+            y = xp_of(x).empty(x.shape, x.dtype)
+            along(dim, x, y)(self.of_rows)
         self.saved = (y,)
         return y
+
+    @staticmethod
+    def of_few(x):
+        """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
+        y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
+        return y if y is None else np.divide(y, total, y)
 
     @staticmethod
     def of_rows(x, y, dim):
