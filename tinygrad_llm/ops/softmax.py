@@ -4,8 +4,6 @@ softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflow
 m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
-import numpy as np
-
 from ..arrays.devices import xp_of
 from ..arrays.parallel import along
 from ..arrays.reductions import exp_of_few, exp_total, row_dot, sum_along
@@ -34,8 +32,10 @@ class Softmax(Op):
     @staticmethod
     def of_few(x):
         """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
-        y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
-        return y if y is None else np.divide(y, total, y)
+        _, y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
+        if y is not None:
+            y /= total
+        return y
 
     @staticmethod
     def of_rows(x, y, dim):
