@@ -13,6 +13,7 @@ from .memory import is_array
 from .twins import cpu_twins, twins
 
 __all__ = [
+    "BASIC",
     "extreme_at",
     "has_arrays",
     "index_add",
@@ -62,7 +63,7 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    if _BASIC.issuperset(map(type, parts)):
+    if BASIC.issuperset(map(type, parts)):
         return False
     return np.ndarray in map(type, parts) or any(map(is_array, parts))
 
@@ -70,13 +71,13 @@ def has_arrays(parts: tuple) -> bool:
 def is_basic(index: Any) -> bool:
     """Whether an index has only integers, slices, None and ..., and so picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
-    if _BASIC.issuperset(map(type, parts)):
+    if BASIC.issuperset(map(type, parts)):
         return True
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
 
 
 _FEW = 512  # numbers that are added one by one sooner than their positions are sorted
-_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
+BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view
 
 
 def index_add(out: Any, index: Any, values: Any) -> None:

@@ -217,7 +217,7 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
 
             if on_meta.any_meta(arrays):
                 return on_meta.forward(op, arrays, options)
-        if is_silent():  # an op within an op
+        if op.views or is_silent():  # nothing is computed; or an op within an op
             return op.forward(*arrays, **options)
         if options or len(arrays) != 2:
             return silent.run(op.forward, *arrays, **options)
@@ -273,12 +273,11 @@ def _note_view(x: Tensor, y: Tensor) -> None:
     """Note that y shows x's memory, or that of the tensor whose view x is, where it does."""
     base = x if x._view_of is None else x._view_of
     memory, array = base.array, y.array
-    if type(array) is type(memory) is ndarray:
-        if array.base is None and array is not memory:
-            return  # a copy
+    shown = False
+    if type(memory) is ndarray:
         shown = array.base is memory
-    else:
-        shown = False
+        if not shown and array.base is None and type(array) is ndarray and array is not memory:
+            return  # a copy
     if shown or storage_of(array) is storage_of(memory):
         y._view_of, y._tick = base, next(clock)
 
