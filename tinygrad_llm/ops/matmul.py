@@ -5,8 +5,8 @@ import math
 from ..arrays.devices import xp_of
 from ..arrays.layout import in_rows
 from ..arrays.matmul import product, products
-from ..arrays.silence import quiet
 from ..arrays.reductions import unbroadcast
+from ..arrays.silence import quiet
 from ..autograd.engine import Op
 
 
