@@ -86,7 +86,10 @@ def index_add(out: Any, index: Any, values: Any) -> None:
     if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
         if type(out) is np.ndarray and values.size < _FEW and out.dtype.char in "fd":
-            ids = (first.reshape(-1, 1) % rows) * width + _steps(np, width, 0, 1)  # (N, width)
+            ids = first.reshape(-1, 1)  # (...) -> (N, 1)
+            if ids.size and ids.item(ids.argmin()) < 0:
+                ids = ids % rows
+            ids = ids * width + _steps(np, width, 0, 1)  # (N, width)
             np.add.at(out.reshape(-1), ids.reshape(-1), values.reshape(-1))
             return
         ids = first.reshape(-1)
