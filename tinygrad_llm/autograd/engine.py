@@ -153,8 +153,7 @@ class Op:
                     x._refresh_history()
                 array = x.array
                 arrays.append(array)
-                if array.itemsize == 2:
-                    two_bytes = True
+                two_bytes = two_bytes or array.itemsize == 2
                 if record and x._needs:
                     needs.append(True)
                     if x._op is None:
@@ -188,7 +187,7 @@ class Op:
                     y._needs, y._op = True, op
                 elif out.dtype.kind == "c":
                     _record(op, edges, [y])
-            if cls.views and isinstance(inputs[0], Tensor):
+            if cls.views:
                 _note_view(inputs[0], y)
             if not observers:
                 return y
@@ -196,11 +195,9 @@ class Op:
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
-            if True in needs:
-                _record(op, edges, results)
-            if cls.views and isinstance(inputs[0], Tensor):
-                for y in results:
-                    _note_view(inputs[0], y)
+            _record(op, edges, results)
+            for y in results if cls.views else ():
+                _note_view(inputs[0], y)
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
@@ -255,8 +252,11 @@ def _check_shapes(cls: type[Op], key: tuple) -> None:
 def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
     """Record an op with several outputs, or one on a GPU, as the maker of its results.
 
+    Where no gradient is wanted nothing is recorded.
     Raises: RuntimeError for a complex result of an op whose backward is for real numbers.
     """
+    if True not in op.needs:
+        return
     op.edges, op.order = edges, next(clock)
     op.outputs = [(y.array.shape, y.array.dtype) for y in results]
     for i, y in enumerate(results):
@@ -269,8 +269,10 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
             y._needs, y._op, y._out = True, op, i
 
 
-def _note_view(x: Tensor, y: Tensor) -> None:
+def _note_view(x: Any, y: Tensor) -> None:
     """Note that y shows x's memory, or that of the tensor whose view x is, where it does."""
+    if not isinstance(x, Tensor):
+        return
     base = x if x._view_of is None else x._view_of
     memory, array = base.array, y.array
     shown = False
