@@ -162,9 +162,9 @@ def ours(model, folder, dtype="float32", **changes):
     return from_pretrained(folder, dtype=getattr(tg, dtype), **changes)
 
 
-def assert_close(a, b, dtype, name="", least=0.0):
+def assert_close(a, b, dtype, name="", least=0.0, float32=1e-5):
     """The largest difference, relative to the largest entry."""
-    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    tolerance = {"float32": float32, "float64": 1e-12}[dtype]
     a, b = (x.detach().numpy() if hasattr(x, "detach") else x for x in (a, b))
     assert a.shape == b.shape and a.dtype == b.dtype == dtype, (name, a.dtype, b.dtype)
     assert np.abs(a - b).max() <= tolerance * np.abs(b).max() + least, (name, np.abs(a - b).max())
@@ -209,10 +209,14 @@ def test_logits_and_every_gradient(tmp_path, name, tied, dtype):
     got = gradients(here)
     expected = by_expert({n: p.grad for n, p in model.named_parameters()})
     assert got.keys() == expected.keys()
+    # Through the delta rule's triangular system float32 is up to 8e-6 (transformers) and 1.1e-5
+    # (here) away from float64.
+    limit = 2e-5 if name.startswith("qwen3.5") else 1e-5
     for weight, gradient in expected.items():
         if ".experts." not in weight:  # some experts nobody chose
             assert np.abs(gradient.numpy()).max() > 1e-4, weight
-        assert_close(got[weight], gradient.type(getattr(torch, dtype)), dtype, weight, least=1e-7)
+        gradient = gradient.type(getattr(torch, dtype))
+        assert_close(got[weight], gradient, dtype, weight, least=1e-7, float32=limit)
 
 
 @every_family
