@@ -182,7 +182,7 @@ def config_of(kind: type[Config]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """The value in a message: short, for it may come out of a file."""
+    """The value as a message shows it: short, because it may come out of a file."""
     if isinstance(value, list | tuple) and len(value) <= 8:
         plain = all(isinstance(item, str | int | float | type(None)) for item in value)
         return f"[{', '.join(map(describe, value))}]" if plain else describe(value)

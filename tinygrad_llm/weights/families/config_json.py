@@ -53,8 +53,8 @@ def numbers(
         if value is None and default is ...:
             raise ValueError(f"{where}: {file} has no {theirs}")
         fields[ours] = default if value is None else number(where, theirs, value, kind)
-        layers = ours in ("n_layers", "n_decoder_layers") and value is not None
-        if layers and not 1 <= value <= MOST_LAYERS:
+        layers = ours in ("n_layers", "n_decoder_layers")
+        if layers and value is not None and not 1 <= value <= MOST_LAYERS:
             raise ValueError(
                 f"{where}: {theirs} should be from 1 to {MOST_LAYERS:,}, got {describe(value)}"
             )
