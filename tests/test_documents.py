@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_llm import ops as ops_package
 from tinygrad_llm.autograd.engine import OPS
+from tinygrad_llm.models import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.ja.md")
@@ -75,6 +76,22 @@ def test_the_table_of_ops(name):
     assert {file: sorted(names.split(", ")) for file, names in rows} == {
         file: sorted(names) for file, names in ops.items()
     }
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_table_of_models(name):
+    """Each registered model has a row, or stands in the row of its file's other models."""
+    table = re.findall(r"^\| `(\w+)` \| `(models/\w+\.py)` \| (.+) \|$", read(name), re.M)
+    rows = {model: file for model, file, _ in table}
+    text = " ".join(f"`{model}` {words}" for model, _, words in table)
+    for family in registry.families():
+        if not family.model.__module__.startswith("tinygrad_llm.models."):
+            continue  # a test's own
+        file = f"models/{family.model.__module__.rpartition('.')[2]}.py"
+        assert file in rows.values(), file
+        body = re.sub("For(MaskedLM|SequenceClassification|TokenClassification)$", "", family.name)
+        assert rows.get(body) == file, family.name
+        assert f"`{family.name}`" in text or "Classification" in family.name, family.name
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -1,7 +1,8 @@
 """What files say of a model's sizes: no number of a config.json takes time or memory by itself.
 
-Each family's config.json, Meta's params.json and GGUF's metadata, with every field replaced by
-absurd values, and damaged at random: a model that computes, or an error of the package.
+Each registered family's config.json, Meta's params.json and GGUF's metadata, with every field
+replaced by absurd values, and damaged at random; configs in checkpoints: a model that computes, or
+an error of the package.
 """
 
 from __future__ import annotations
@@ -15,20 +16,31 @@ import numpy as np
 import pytest
 import test_weights_gguf_models as gguf_models
 from mutations import change_json
-from test_families import DECODERS, interleaved_model, meta_folder, meta_state, tiny
-from test_fuzz_files import ends_well
+from test_families import DECODERS, OWN, SMALL, interleaved_model, meta_folder, meta_state, tiny
+from test_fuzz_files import ends_well, renew_manifest
 
 import tinygrad_llm as torch
 from tinygrad_llm.layers.rotary import Rotary
-from tinygrad_llm.models import GPT, GPTConfig, from_pretrained, save_pretrained
+from tinygrad_llm.models import (
+    GPT,
+    GPTConfig,
+    LanguageModel,
+    from_pretrained,
+    registry,
+    save_pretrained,
+)
+from tinygrad_llm.models.encoder_decoder import EncoderDecoder
 from tinygrad_llm.models.exporting import save_gguf
+from tinygrad_llm.training import StorageError, find_checkpoint, save_checkpoint
 from tinygrad_llm.weights.formats import gguf
 
 ERRORS = (ValueError, TypeError, OSError)
 ABSURD = [
     10**12, 10**6, 2**31, 2**31 - 1, 10**400, 2**63, -1, 0, 1, 3, 0.5, 1e308, 1e-320, math.inf,
-    math.nan, "8", None, True, [], {}, [1] * 100,
+    math.nan, "8", None, True, [], {}, [1] * 100, "gelu", ["full_attention"] * 2,
+    {str(i): "a" for i in range(20_000)}, "gated-" * 9,
 ]  # fmt: skip
+FAMILIES = {f.name: f for f in registry.families() if f.names is not None}
 ORIGINAL = "original_max_position_embeddings"
 SCALINGS = {
     "linear": {"factor": 2.0},
@@ -47,14 +59,26 @@ def made(name):
         return GPT(GPTConfig(19, 16, 12, 3, 2, 0.0)).eval()
     if name in SCALINGS:
         return tiny("Llama", rope_scaling={"rope_type": name, **SCALINGS[name]})
-    return tiny(name, **({"head_dim": 4} if name == "Cohere2" else {}))
+    if name in DECODERS:
+        return tiny(name, **({"head_dim": 4} if name == "Cohere2" else {}))
+    family = registry.find(name)
+    sizes = {**SMALL, "n_decoder_layers": 1, **OWN.get(name, {})}
+    known = family.config.__dataclass_fields__
+    config = family.config(**{field: n for field, n in sizes.items() if field in known})
+    return family.model.from_config(config).eval()
 
 
 def use(path):
-    """Load the model, and take a step with its cache."""
-    model = from_pretrained(path)
+    """Load the model, and take a step, with its cache if it is a language model."""
+    model, ids = from_pretrained(path), torch.tensor([[1]])
     with torch.no_grad():
-        model(torch.tensor([[1]]), model.new_cache())
+        if isinstance(model, EncoderDecoder):
+            model(ids, ids)
+            model.loss(ids, ids)  # it begins with the token that the config names
+        elif isinstance(model, LanguageModel):
+            model(ids, model.new_cache())
+        else:
+            model(ids)
     assert len(repr(model.config)) < 3000
 
 
@@ -95,7 +119,7 @@ def attack(path, folder, count, name):
             ends_well(lambda: use(folder), ERRORS, f"{name}, {what}")
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "GPT", *SCALINGS])
+@pytest.mark.parametrize("name", [*FAMILIES, *SCALINGS])
 def test_config_json(name, count, tmp_path):
     save_pretrained(made(name), tmp_path)
     use(tmp_path)
@@ -126,6 +150,26 @@ def test_gguf_metadata(case, count, tmp_path):
             ends_well(lambda: use(path), ERRORS, f"{case}, {key}={str(bad)[:20]}")
 
 
+@pytest.mark.parametrize("name", [*FAMILIES, "Transformer"])
+def test_config_of_a_checkpoint(name, count, tmp_path):
+    """Sizes that the weights do not have are refused before memory or time is spent on them."""
+    model = made(name)
+    config = {"model": registry.describe(model), "seed": 1}
+    path = save_checkpoint(tmp_path / "checkpoints", 5, model, {}, config) / "state.json"
+    whole, rng = path.read_text(), random.Random(count[0])
+    bads = (2**30, 2**16, 10**6, 0, -1, 10**400, 0.5, "x", None, True, [1] * 9)
+    for field in config["model"]["config"]:
+        for bad in rng.sample(bads, min(len(bads), count[0])) + [2**30]:
+            changed = json.loads(whole)
+            changed["config"]["model"]["config"][field] = bad
+            path.write_text(json.dumps(changed))
+            renew_manifest(path)
+            ends_well(
+                lambda: find_checkpoint(tmp_path).build_model(), (StorageError,),
+                f"{name}, {field}={str(bad)[:20]}",
+            )  # fmt: skip
+
+
 # ------------------------------------------------------------- one case for each kind that failed
 def test_more_layers_or_experts_than_weights(tmp_path):
     """A table with a row for each of their weights would not end."""
@@ -134,6 +178,10 @@ def test_more_layers_or_experts_than_weights(tmp_path):
         ("Llama", "num_hidden_layers", 10**9, "num_hidden_layers should be from 1 to 65,536"),
         ("Cohere2", "num_hidden_layers", 10**9, "num_hidden_layers should be from 1 to 65,536"),
         ("Qwen2", "num_hidden_layers", 0, "num_hidden_layers should be from 1 to 65,536"),
+        ("Bert", "num_hidden_layers", 65_536, "65,536 layers, but there are only"),
+        ("T5", "num_layers", 10**9, "num_layers should be from 1 to 65,536"),
+        ("T5", "num_decoder_layers", 65_536, "65,538 layers, but there are only"),
+        ("T5", "num_decoder_layers", 10**9, "num_decoder_layers should be from 1 to 65,536"),
         (
             "Qwen3Moe",
             "num_local_experts",
@@ -148,6 +196,43 @@ def test_more_layers_or_experts_than_weights(tmp_path):
         (folder / "config.json").write_text(json.dumps({**config, field: value}))
         with pytest.raises(ValueError, match=message):
             from_pretrained(folder)
+
+
+@pytest.mark.parametrize("family", ["ModernBert", "ModernBertForMaskedLM"])
+def test_layers_without_their_kinds(family, tmp_path):
+    """The kinds of a thousand million layers were listed before the number was looked at."""
+    save_pretrained(made(family), tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["layer_types"]
+    path.write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    with pytest.raises(ValueError, match="num_hidden_layers should be from 1 to 65,536, got 10"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["x" * 10**6, [1] * 10**5, {"a": 1}, ["x" * 10**5], 10**400])
+def test_messages_do_not_print_what_a_file_says(bad, tmp_path):
+    for family, field in (("Bert", "hidden_act"), ("DistilBert", "activation"),
+                          ("ModernBert", "classifier_activation")):  # fmt: skip
+        save_pretrained(made(family), tmp_path / family)
+        path = tmp_path / family / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), field: bad}))
+        with pytest.raises(ValueError, match="activation must be") as error:
+            from_pretrained(tmp_path / family)
+        assert len(str(error.value)) < 500
+    with pytest.raises((ValueError, TypeError), match="activation must be") as error:
+        FAMILIES["Bert"].config(activation=bad)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("field", ["decoder_start_token_id", "pad_token_id"])
+def test_tokens_outside_the_vocabulary(field, tmp_path):
+    """The first loss would look up a row that the embedding does not have."""
+    save_pretrained(made("T5"), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: 19}))
+    with pytest.raises(ValueError, match="must be a token of the vocabulary, 0 … 18, got 19"):
+        from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("family", DECODERS)

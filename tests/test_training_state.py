@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,8 @@ from tinygrad_llm.training import (
     read_metrics,
     save_checkpoint,
 )
+from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.runs import check_disk
 
 NAN = torch.full((1, 2), math.nan)
 
@@ -74,6 +77,28 @@ def places(folder, name):
         / "checkpoints" / name, "a link": link / "checkpoints" / name, "a slash": f"{there}/",
         "relative": os.path.relpath(there),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "n"), [(None, 1), (5, 1), (4, 2), (3, 3)])
+def test_room_for_checkpoints_after_going_back(tmp_path, monkeypatch, step, n):
+    """Newer checkpoints are kept elsewhere, so that they make no room; older ones are replaced."""
+    run = tmp_path / "run"
+    long_run(run, 5).run(plan=False)
+    checkpoint = find_checkpoint(run)
+    if step is not None:
+        checkpoint = find_checkpoint(run / "checkpoints" / f"step-0000000{step}")
+    model = nn.Linear(10, 10)
+    each = 3 * 110 * 4
+    keep = len(list((run / "checkpoints").iterdir()))
+    assert keep == 3
+    disk = shutil.disk_usage(tmp_path)
+    for free in (n * each, n * each - 1):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: disk._replace(free=free))
+        if free == n * each:
+            check_disk(run, keep, model, checkpoint)
+            continue
+        with pytest.raises(OptionError, match=f"and {n} checkpoints? takes?"):
+            check_disk(run, keep, model, checkpoint)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -60,7 +60,7 @@ class BertConfig(ModelConfig):
     drop_rate: float = fraction(0.1)
     attention_drop_rate: float = fraction(0.1)
     pad_token_id: int | None = optional(integer(None, at_least=0))
-    n_classes: int = integer(2)
+    n_classes: int = integer(2, at_most=1 << 20)  # each is named in config.json
     tie_weights: bool = flag(True)
 
     def __post_init__(self) -> None:

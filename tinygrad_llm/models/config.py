@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..files.untrusted import describe
+
 __all__ = [
     "Config",
     "ModelConfig",
@@ -179,6 +181,15 @@ def config_of(kind: type[Config]) -> Any:
     return _declare(check, MISSING)
 
 
+def _shown(value: Any) -> str:
+    """The value as a message shows it: short, because it may come out of a file."""
+    if isinstance(value, list | tuple) and len(value) <= 8:
+        plain = all(isinstance(item, str | int | float | type(None)) for item in value)
+        return f"[{', '.join(map(describe, value))}]" if plain else describe(value)
+    known = isinstance(value, str | bytes | int | list | tuple | Mapping | set | frozenset)
+    return describe(value) if known else repr(value)
+
+
 class Config:
     """What checks the declared fields of a dataclass when one is made."""
 
@@ -192,9 +203,7 @@ class Config:
             try:
                 object.__setattr__(self, each.name, check(value))  # the dataclass is frozen
             except (TypeError, ValueError) as expected:
-                long = isinstance(value, int) and value.bit_length() > 999
-                shown = f"an integer of {value.bit_length()} bits" if long else repr(value)
-                text = f"{owner}: {each.name} must be {expected}, got {shown}"
+                text = f"{owner}: {each.name} must be {expected}, got {_shown(value)}"
                 raise type(expected)(text) from None
 
 
@@ -221,6 +230,15 @@ class ModelConfig(Config):
                 f"{type(self).__name__}: a model of these sizes has at least {float(n):.1e} "
                 f"parameters, which fit no memory: {self.summary()}"
             )
+
+    def check_tokens(self, *names: str) -> None:
+        """Raises: ValueError if one of these fields is not the id of a token."""
+        for name in names:
+            if not 0 <= getattr(self, name) < self.vocab_size:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be a token of the vocabulary, 0 … "
+                    f"{self.vocab_size - 1}, got {getattr(self, name)}"
+                )
 
     def resized(self: _Same, **sizes: Any) -> _Same:
         """The config with these fields, and others that must fit them."""

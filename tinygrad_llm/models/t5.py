@@ -73,6 +73,7 @@ class T5Config(ModelConfig):
                 f"T5Config: n_buckets must be even and max_distance more than half of them, got "
                 f"{self.n_buckets} and {self.max_distance}"
             )
+        self.check_tokens("start_token_id", "pad_token_id")
 
     def least_parameters(self) -> int:
         """The embedding, and the matrices of the blocks."""

@@ -72,12 +72,7 @@ class TransformerConfig(ModelConfig):
                 f"TransformerConfig: emb_dim must be a multiple of n_heads unless head_dim is "
                 f"given, got emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
-        for name in ("start_token_id", "pad_token_id"):
-            if getattr(self, name) >= self.vocab_size:
-                raise ValueError(
-                    f"TransformerConfig: {name} must be a token of the vocabulary, 0 … "
-                    f"{self.vocab_size - 1}, got {getattr(self, name)}"
-                )
+        self.check_tokens("start_token_id", "pad_token_id")
 
     def least_parameters(self) -> int:
         """The embeddings, and the matrices of the blocks."""

@@ -34,6 +34,7 @@ from ..files.paths import local_path
 from ..files.untrusted import describe, translated
 from ..layers import quantized
 from ..nn import Module
+from ..tensor import device
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
 from ..weights.formats.safetensors import load_model, save_file, save_model
 
@@ -192,7 +193,9 @@ class Checkpoint:
         largest = max((n for shape in shapes for n in shape), default=0)
         if len(files) > 1:  # codes are cut into tiles: no side of an array is the vocabulary
             largest = sum(math.prod(shape) for shape in shapes)
-        sizes = {"vocab_size": largest, "emb_dim": largest, "n_layers": len(shapes)}
+        rows = ("vocab_size", "emb_dim", "n_heads", "linear_n_heads", "linear_n_key_heads")
+        sizes = dict.fromkeys(rows, largest) | {"n_experts": max(largest, len(shapes))}
+        sizes |= dict.fromkeys(("n_layers", "n_decoder_layers"), len(shapes))
         if any(name.endswith("pos_emb.weight") for file in files for name in file):
             sizes["context_length"] = largest  # a row for each position
         configs = [config]
@@ -200,11 +203,26 @@ class Checkpoint:
             fields = vars(configs.pop())
             configs += [value for value in fields.values() if hasattr(value, "vocab_size")]
             for name, most in sizes.items():
-                if fields.get(name, 0) > most:
+                if (fields.get(name) or 0) > most:
                     raise StorageError(
                         f"{self.path}: {name} is {fields[name]:,} in the config, but the weights "
                         f"are of a smaller model"
                     )
+        numbers = sum(math.prod(shape) for shape in shapes)
+        n = _numbers_of(config)
+        if n > numbers * (8 if len(files) > 1 else 1):  # a byte may hold several codes
+            raise StorageError(
+                f"{self.path}: the config is of a model of {n:,} parameters, but the weights are "
+                f"of a smaller model: {numbers:,} numbers"
+            )
+
+
+def _numbers_of(config: Any) -> int:
+    """Parameters of the model with this config, which is built without memory for them."""
+    from ..models import registry
+
+    with device("meta"):
+        return sum(p.numel() for p in registry.build_from(config).parameters())
 
 
 def _files_of(manifest: dict[str, Any]) -> dict[str, tuple[int, int]]:

@@ -93,7 +93,7 @@ class Pretraining:
         """
         self.prepare()
         self.choose_steps()
-        check_disk(self.o.folder, self.o.keep, self.model)
+        check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
         facts = RunFacts(self.corpus.name, "pretrain", self.tokenizer, {"text": self.text_facts})
         prepare_folder(self.trainer, self.o, facts, self.resumed is not None)
         result = self.trainer.run()

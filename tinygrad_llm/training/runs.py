@@ -58,14 +58,20 @@ def set_total_steps(trainer: Trainer) -> None:
 
 
 # ------------------------------------------------------------------------------------ its folder
-def check_disk(out: str | Path | None, keep: int, model: Module) -> None:
+def check_disk(
+    out: str | Path | None, keep: int, model: Module, resumed: Checkpoint | None = None
+) -> None:
     """Checks that the disk has room for `keep` + 1 checkpoints: weights and two moments each.
 
-    Those that are there already, of a run that is resumed, need no room any more.
+    resumed: the checkpoint from which a run continues. It and older ones need no room any more, for
+    new ones will replace them; newer ones are kept elsewhere, so they free none.
     Raises: OptionError without it.
     """
     place = local_path(out or "runs").absolute()
-    there = len(checkpoints_in(place / "checkpoints"))
+    names = [path.name for path in checkpoints_in(place / "checkpoints")]
+    there = len(names)
+    if resumed is not None and resumed.path.name in names:
+        there = names.index(resumed.path.name) + 1
     while not place.exists():
         place = place.parent
     each = sum(p.nbytes * (3 if p.requires_grad else 1) for p in model.parameters())

@@ -122,7 +122,7 @@ class Finetuning(ABC):
         Raises: OptionError for options that do not fit the data; what Trainer.run raises.
         """
         self.prepare()
-        check_disk(self.o.folder, self.o.keep, self.model)
+        check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
         facts = {
             "finetune": self.name, "data": self.facts, "published": self.published,
             **self.more_config(),

@@ -44,7 +44,8 @@ def numbers(
 
     names: field of config.json -> (our field, int or float, what its absence or null stands for;
     `...` if it must be there)
-    Raises: ValueError if a field is missing, or is not such a number.
+    Raises: ValueError if a field is missing, or is not such a number; for more layers than any
+    model has, before there is a list with an entry for each.
     """
     fields = {}
     for theirs, (ours, kind, default) in names.items():
@@ -52,6 +53,11 @@ def numbers(
         if value is None and default is ...:
             raise ValueError(f"{where}: {file} has no {theirs}")
         fields[ours] = default if value is None else number(where, theirs, value, kind)
+        layers = ours in ("n_layers", "n_decoder_layers")
+        if layers and value is not None and not 1 <= value <= MOST_LAYERS:
+            raise ValueError(
+                f"{where}: {theirs} should be from 1 to {MOST_LAYERS:,}, got {describe(value)}"
+            )
     return fields
 
 

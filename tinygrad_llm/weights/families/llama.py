@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...files.untrusted import describe
 from . import config_json
 from .table import Table, Weight, expanded
 
@@ -96,11 +95,6 @@ def read_common(
     """
     config_json.check_fixed(where, config, fixed, what)
     fields = config_json.numbers(where, config, FIELDS)
-    if not 1 <= fields["n_layers"] <= config_json.MOST_LAYERS:
-        raise ValueError(
-            f"{where}: num_hidden_layers should be from 1 to {config_json.MOST_LAYERS:,}, got "
-            f"{describe(fields['n_layers'])}"
-        )
     if fields["n_kv_heads"] is None:
         fields["n_kv_heads"] = fields["n_heads"]
     if fields["head_dim"] is None:
