@@ -106,7 +106,7 @@ def test_weights_and_cache_are_those_of_a_model(fields):
     assert half.weight_bytes * 2 == made.weight_bytes
 
 
-@pytest.mark.parametrize("fields", KINDS, ids=str)
+@pytest.mark.parametrize("fields", KINDS + MEMORIES, ids=str)
 def test_operations_are_those_that_a_trace_counts(fields):
     config, B = GPTConfig(**{**TINY, **fields}), 2
     model, T = GPT(config), config.context_length
