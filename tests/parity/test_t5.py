@@ -56,13 +56,13 @@ def ours(model, folder, dtype="float64"):
 
 def masks(side):
     """Attention masks of source and target, with padding at one side."""
-    made = []
+    pairs = []
     for length, counts in ((S, (0, 3, 6)), (T, (2, 0, 4))):
         mask = np.ones((B, length), np.int64)
         for row, n in enumerate(counts):
             mask[row, slice(0, n) if side == "left" else slice(length - n, length)] = 0
-        made.append(mask)
-    return made if side != "none" else [None, None]
+        pairs.append(mask)
+    return pairs if side != "none" else [None, None]
 
 
 def both(model, here, side, **more):

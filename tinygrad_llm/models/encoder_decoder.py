@@ -151,7 +151,7 @@ class Given(LanguageModel):
     """An encoder-decoder's decoder that looks at one batch of sources: a language model.
 
     model: the encoder-decoder; memory (B, S, C) and memory_mask (B, 1, 1, S): what it looks at.
-    In a batch of n·B texts, n neighbouring rows belong to each source, as beams do.
+    Of n·B rows the first n look at the first source, the next n at the second: beams.
     """
 
     def __init__(
