@@ -249,6 +249,8 @@ def test_options_of_pretraining():
     config = model_config(PretrainOptions(n_layers=4, **chosen), 100)
     assert [config.kind_of(i) for i in range(4)] == ["swa", "swa", "swa", "mha"]
     assert config.window == 8 and config.positions == "rotary"
+    config = model_config(PretrainOptions(feed_forward="moe", z_loss=0.01, sinks=True), 100)
+    assert config.sinks and config.z_loss == 0.01
     assert not model_config(PretrainOptions(), 100).is_switched
     with pytest.raises(OptionError, match="attention must be mha, gqa"):
         model_config(PretrainOptions(attention="gq"), 100)
