@@ -98,7 +98,7 @@ def test_pretrain_says_what_it_did_and_leaves_everything(cli):
         r"tokens +1,280 in 20 steps",
         r"time +about .* on this machine as just measured, [\d,]+ tokens/s",
         r"step 0: validation loss 5.\d+, \d.\d+ bits per byte",
-        r"step 20/20  loss \d.\d+  lr \S+  [\d,]+ tokens/s  0.0 s left",
+        r"step 20/20  loss \d.\d+  lr \S+  [\d,]+ tokens/s  MFU \d+%  0.0 s left",
         r"validation loss +\d\.\d+ \(nats per token\)",
         r"perplexity +\d+\.\d",
         r"bits per byte +\d\.\d+",
@@ -465,6 +465,7 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
         "no-tie-weights",
         "no-gradient-checkpointing",
         "no-graph",
+        "no-sinks",
     }
     fields = {o.flag.lstrip("-") for o in PretrainOptions.shown()} - {"CORPUS"}
     assert flags - own == fields
