@@ -107,7 +107,7 @@ def test_classify_says_what_it_did_and_leaves_everything(cli):
         r"texts +2\d\d in 18 steps",
         r"time +about .* as just measured, [\d,]+ texts/s",
         r"step 0: validation loss 0.\d+, accuracy \d.\d+, train accuracy \d.\d+",
-        r"step 18/18  loss \S+  lr \S+  [\d,]+ texts/s  0.0 s left",
+        r"step 18/18  loss \S+  lr \S+  [\d,]+ texts/s  MFU \d+%  0.0 s left",
         r"class +precision  recall +f1  texts",
         r"true/pred +even +odd",
         r"test accuracy +\d+.\d\d% after",
