@@ -172,7 +172,7 @@ def test_a_name_that_is_nearly_one(tmp_path):
     for command in (("export", "hf"), ("generate",)):
         code, _, error = invoke(*command, "smollm2", *([tmp_path / "x"] if command[1:] else []))
         assert code != 0 and "did you mean smollm2-135m-instruct?" in str(error)
-        assert "gemma-3-270m, gpt2" in str(error)
+        assert "gemma-3-270m, all-minilm-l6-v2, gpt2" in str(error)
 
 
 def test_quantize_keeps_metadata_and_says_what_is_lost(tmp_path):

@@ -328,11 +328,11 @@ def test_on_a_device(device):
     ({"partial": 0.0}, "partial must be above 0 and at most 1, got 0.0"),
     ({"partial": 1.5}, "partial must be above 0 and at most 1, got 1.5"),
     ({"partial": 0.1}, "dim is 0, must be even"),
-    ({"base": -1.0}, "base must be a positive number, got -1.0"),
+    ({"base": -1.0}, "base must be a positive number, from 1e-30 to 1e\\+30, got -1.0"),
     ({"scaling": {"rope_type": "ntk"}}, "rope_type must be default, linear, dynamic, llama3, "),
     ({"scaling": {"rope_type": "linear"}}, "missing: factor"),
     ({"scaling": {"rope_type": "linear", "factor": 2.0, "x": 1}}, "unknown: x"),
-    ({"scaling": {"rope_type": "linear", "factor": 0}}, "factor must be a positive number, got 0"),
+    ({"scaling": {"rope_type": "linear", "factor": 0}}, "factor must be a positive number, from 1e-30 to 1e\\+30, got 0"),
     ({"scaling": {"factor": 2.0}}, "scaling 'default' takes no numbers; unknown: factor"),
 ])  # fmt: skip
 def test_rotary_refuses(options, text):

@@ -13,6 +13,7 @@ from .memory import is_array
 from .twins import cpu_twins, twins
 
 __all__ = [
+    "BASIC",
     "extreme_at",
     "has_arrays",
     "index_add",
@@ -62,7 +63,7 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    if _BASIC.issuperset(map(type, parts)):
+    if BASIC.issuperset(map(type, parts)):
         return False
     return np.ndarray in map(type, parts) or any(map(is_array, parts))
 
@@ -70,13 +71,13 @@ def has_arrays(parts: tuple) -> bool:
 def is_basic(index: Any) -> bool:
     """Whether an index has only integers, slices, None and ..., and so picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
-    if _BASIC.issuperset(map(type, parts)):
+    if BASIC.issuperset(map(type, parts)):
         return True
     return all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts)
 
 
 _FEW = 512  # numbers that are added one by one sooner than their positions are sorted
-_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
+BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view
 
 
 def index_add(out: Any, index: Any, values: Any) -> None:
@@ -85,7 +86,10 @@ def index_add(out: Any, index: Any, values: Any) -> None:
     if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
         if type(out) is np.ndarray and values.size < _FEW and out.dtype.char in "fd":
-            ids = (first.reshape(-1, 1) % rows) * width + _steps(np, width, 0, 1)  # (N, width)
+            ids = first.reshape(-1, 1)  # (...) -> (N, 1)
+            if ids.size and ids.item(ids.argmin()) < 0:
+                ids = ids % rows
+            ids = ids * width + _steps(np, width, 0, 1)  # (N, width)
             np.add.at(out.reshape(-1), ids.reshape(-1), values.reshape(-1))
             return
         ids = first.reshape(-1)

@@ -17,6 +17,7 @@ __all__ = ["concurrent_products", "product", "products"]
 FEW_ROWS = 16  # up to so many rows the library's own threads multiply faster
 MIN_SHARED = 1 << 22  # multiplications: smaller products are not shared among the cores
 TINY = 1 << 16  # multiplications
+FEW_PRODUCTS = 1 << 15  # multiplications that take less time than a choice of how to do them
 SUM_BYTES = 1 << 23  # of a block of a product that is added to an array
 
 
@@ -111,9 +112,10 @@ def products(a: Any, b: Any) -> Any:
 
     (..., N, K) @ (..., K, M) -> (..., N, M); vectors as in NumPy's matmul.
     """
-    xp = xp_of(a)
     if a.ndim == b.ndim == 2:
-        return product(a, b)
+        few = type(a) is np.ndarray and len(a) * b.size < FEW_PRODUCTS
+        return _dot(a, b) if few else product(a, b)
+    xp = xp_of(a)
     if min(a.ndim, b.ndim) < 2 or not isinstance(a, np.ndarray):
         return a @ b
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -153,8 +153,7 @@ class Op:
                     x._refresh_history()
                 array = x.array
                 arrays.append(array)
-                if array.itemsize == 2:
-                    two_bytes = True
+                two_bytes = two_bytes or array.itemsize == 2
                 if record and x._needs:
                     needs.append(True)
                     if x._op is None:
@@ -188,16 +187,17 @@ class Op:
                     y._needs, y._op = True, op
                 elif out.dtype.kind == "c":
                     _record(op, edges, [y])
-            if not cls.views and not observers:
+            if cls.views:
+                _note_view(inputs[0], y)
+            if not observers:
                 return y
             results = [y]
         else:
             outs = out if isinstance(out, tuple) else (out,)
             results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
-            if True in needs:
-                _record(op, edges, results)
-        if cls.views and isinstance(inputs[0], Tensor):
-            _note_views(inputs[0], results)
+            _record(op, edges, results)
+            for y in results if cls.views else ():
+                _note_view(inputs[0], y)
         for watch in observers:
             watch(op, inputs, results)
         return tuple(results) if isinstance(out, tuple) else results[0]
@@ -214,7 +214,7 @@ def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
 
             if on_meta.any_meta(arrays):
                 return on_meta.forward(op, arrays, options)
-        if is_silent():  # an op within an op
+        if op.views or is_silent():  # nothing is computed; or an op within an op
             return op.forward(*arrays, **options)
         if options or len(arrays) != 2:
             return silent.run(op.forward, *arrays, **options)
@@ -252,8 +252,11 @@ def _check_shapes(cls: type[Op], key: tuple) -> None:
 def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
     """Record an op with several outputs, or one on a GPU, as the maker of its results.
 
+    Where no gradient is wanted nothing is recorded.
     Raises: RuntimeError for a complex result of an op whose backward is for real numbers.
     """
+    if True not in op.needs:
+        return
     op.edges, op.order = edges, next(clock)
     op.outputs = [(y.array.shape, y.array.dtype) for y in results]
     for i, y in enumerate(results):
@@ -266,14 +269,19 @@ def _record(op: Op, edges: list[Edge | None], results: list[Tensor]) -> None:
             y._needs, y._op, y._out = True, op, i
 
 
-def _note_views(x: Tensor, results: list[Tensor]) -> None:
-    """Note which results show x's memory, or that of the tensor whose view x is."""
+def _note_view(x: Any, y: Tensor) -> None:
+    """Note that y shows x's memory, or that of the tensor whose view x is, where it does."""
+    if not isinstance(x, Tensor):
+        return
     base = x if x._view_of is None else x._view_of
-    memory = base.array
-    for y in results:
-        shown = type(memory) is ndarray and y.array.base is memory
-        if shown or storage_of(y.array) is storage_of(memory):
-            y._view_of, y._tick = base, next(clock)
+    memory, array = base.array, y.array
+    shown = False
+    if type(memory) is ndarray:
+        shown = array.base is memory
+        if not shown and array.base is None and type(array) is ndarray and array is not memory:
+            return  # a copy
+    if shown or storage_of(array) is storage_of(memory):
+        y._view_of, y._tick = base, next(clock)
 
 
 # ------------------------------------------------------------------------------------ backward

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ..files.paths import local_path
 from ..files.plain_text import say, visible
 from ..files.program import program
 from ..training import runs
@@ -32,7 +33,7 @@ def newest_checkpoint(path: str | os.PathLike[str], or_published: bool = False) 
     or_published: whether a published model could have been named instead, for the message
     Raises: BadValue if there is no such path and or_published; see runs.newest_checkpoint.
     """
-    if or_published and not os.path.exists(path):
+    if or_published and not local_path(path).exists():
         names = published_names()
         near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -193,7 +193,7 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
     if name is not None and _is_published(name):
         notice = download_notice(name)
         if notice is not None:
-            print(notice, file=sys.stderr)
+            say(notice, file=sys.stderr)
         with blame("CHECKPOINT", ValueError, OSError):
             loaded = models.language_model(name, dtype=getattr(dtypes, dtype), quantize=quantize)
             return loaded, text.from_pretrained(name)

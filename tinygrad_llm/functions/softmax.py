@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import ops
-from ..arrays.blas import FEW
 from ..arrays.devices import xp_of
-from ..arrays.memory import ndarray
-from ..arrays.silence import silently
+from ..arrays.silence import is_silent, silent
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
@@ -33,24 +29,17 @@ def _along_dim(name: str, op: Any, input: Tensor, dim: int | None, dtype: Any) -
 
 
 def _of_few(input: Any, dim: int | None) -> Tensor | None:
-    """softmax along the last dimension of a few rows, straight to the arrays; else None.
+    """softmax along the last dimension of a few numbers, straight to the arrays; else None.
 
     Where somebody records the op, observes it or has replaced its forward, it is None too.
     """
     if not isinstance(input, Tensor):
         return None
     x, op = input.array, ops.Softmax
-    few = type(x) is ndarray and 0 < x.ndim < 3 and 0 < x.size < FEW and x.dtype.char in "fd"
-    if not few or dim not in (-1, x.ndim - 1) or recorded(input):
+    if dim not in (-1, x.ndim - 1) or recorded(input) or op.forward is not op._written[0]:
         return None
-    if op.forward is not op._written[0]:
-        return None
-    y = np.empty(x.shape, x.dtype)
-    if x.ndim == 1:
-        silently(op.of_rows, x[None], y[None], -1)  # (C) -> (1, C)
-    else:
-        silently(op.of_rows, x, y, -1)
-    return wrap(y)
+    y = op.of_few(x) if is_silent() else silent.run(op.of_few, x)
+    return y if y is None else wrap(y)
 
 
 @method

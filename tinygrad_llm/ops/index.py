@@ -2,6 +2,7 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import (
+    BASIC,
     extreme_at,
     has_arrays,
     index_add,
@@ -32,11 +33,12 @@ class Index(Op):
     views = True
 
     def forward(self, x, index):
-        self.shape = x.shape
-        self.index, self.saved = apart(index)
-        if self.saved:
+        self.shape, self.index = x.shape, None
+        parts = index if type(index) is tuple else (index,)
+        if not BASIC.issuperset(map(type, parts)) and has_arrays(parts):
+            self.saved = parts
             return picked_array(x, index)
-        y = x[index]
+        self.index, y = index, x[index]
         if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return y

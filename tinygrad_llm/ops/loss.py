@@ -6,12 +6,20 @@ import math
 from typing import Any
 
 from ..arrays.devices import on_gpu, xp_of
-from ..arrays.ids import id_ranges, ids_in_range, seen_within
+from ..arrays.ids import all_within, id_ranges, ids_in_range, seen_within
 from ..arrays.indexing import row_starts
 from ..arrays.masks import selected
 from ..arrays.matmul import concurrent_products, product
 from ..arrays.parallel import over_row_blocks, row_blocks
-from ..arrays.reductions import bounded, exp_total, max_along, sum_along, total_of
+from ..arrays.reductions import (
+    bounded,
+    exp_of_few,
+    exp_total,
+    max_along,
+    sum_along,
+    sum_of_few,
+    total_of,
+)
 from ..arrays.special import sigmoid
 from ..autograd.engine import Op
 from .matmul import rows as as_rows
@@ -158,9 +166,14 @@ class CrossEntropy(Op):
     signature = "x(...,C) t(...) w(C)? -> y()"
     in_rows = True
     in_float32 = True
+    few = False  # whether `of_few` computed it
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
+        if w is None and x.ndim == 2 and not label_smoothing and reduction == "mean":
+            loss = self.of_few(x, t, ignore_index)
+            if loss is not None:
+                return loss
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         z = xp.empty(x.shape, x.dtype)
 
@@ -173,7 +186,28 @@ class CrossEntropy(Op):
         self.saved, self.once = (z, total, t, w), targets.once
         return targets.reduce(losses)
 
+    def of_few(self, x, t, ignore_index):
+        """The mean of a few rows (N, C) whose targets all count once; None for other rows."""
+        n, n_classes = x.shape
+        shifted, z, total = exp_of_few(x)  # (N, C), z = exp(shifted), (N)
+        if z is None or 0 <= ignore_index < n_classes or not all_within(t, n_classes):
+            return None
+        losses = xp_of(x).log(total)
+        losses -= shifted.take(row_starts(x) + t)
+        self.saved, self.once, self.few = (z, total, t, None), True, True
+        return sum_of_few(losses) * (1.0 / n)
+
+    def backward_of_few(self, g):
+        """∂L/∂x = g/N·(p − onehot(t)) = (z − Σ z·onehot(t))·g/(N·Σ z), as `of_few` computed L."""
+        z, total, t, _ = self.saved
+        gx, at = z.copy(), row_starts(z) + t  # (N, C), (N)
+        gx.put(at, gx.take(at) - total)
+        gx *= (g.item() / len(t) / total)[:, None]
+        return gx, None, None
+
     def backward(self, g):
+        if self.few:
+            return self.backward_of_few(g)
         z, total, t, w = self.saved
         targets = Targets(self.name, z.dtype, z.shape[-1], t, w, *self.options, self.once)
         xp, g = xp_of(g), targets.arriving(g)

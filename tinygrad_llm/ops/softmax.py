@@ -6,7 +6,7 @@ m = 0 where Σ exp(x) shows that no maximum was needed.
 
 from ..arrays.devices import xp_of
 from ..arrays.parallel import along
-from ..arrays.reductions import exp_total, row_dot, sum_along
+from ..arrays.reductions import exp_of_few, exp_total, row_dot, sum_along
 from ..autograd.engine import Op
 
 
@@ -21,9 +21,20 @@ class Softmax(Op):
     in_float32 = True
 
     def forward(self, x, dim=-1):
-        self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
-        along(dim, x, y)(self.of_rows)
+        self.dim = dim
+        y = self.of_few(x) if dim in (-1, x.ndim - 1) else None
+        if y is None:
+            y = xp_of(x).empty(x.shape, x.dtype)
+            along(dim, x, y)(self.of_rows)
         self.saved = (y,)
+        return y
+
+    @staticmethod
+    def of_few(x):
+        """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
+        _, y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
+        if y is not None:
+            y /= total
         return y
 
     @staticmethod

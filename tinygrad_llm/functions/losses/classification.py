@@ -51,6 +51,14 @@ def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | No
         need_same_dtype(name, input=input, weight=weight)
 
 
+def _usual(input: Any, target: Any) -> bool:
+    """Whether these are logits (N, C) and targets (N), as nearly always: nothing else to check."""
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+        return False
+    x, t = input.array, target.array
+    return x.ndim == 2 and t.shape == x.shape[:1] and t.dtype is INT64 and x.dtype.char in "fd"
+
+
 def _classes_last(input: Tensor, target: Tensor) -> tuple[Tensor, Any]:
     """(N, C, d₁, …) -> (N, d₁, …, C); a target (1) of an input (C) -> ()."""
     if input.array.ndim == 2:
@@ -80,6 +88,11 @@ def cross_entropy(
     Raises: IndexError for a class outside [0, C) that is not ignore_index, ValueError for different
     batch sizes, RuntimeError for other shapes or dtypes.
     """
+    if weight is size_average is reduce is None and reduction == "mean" and not label_smoothing:
+        if _usual(input, target):
+            if ignore_index == -100:
+                return ops.CrossEntropy.apply(input, target.array)
+            return ops.CrossEntropy.apply(input, target.array, ignore_index=ignore_index)
     reduction = reduction_name(size_average, reduce, reduction)
     need_floating("cross_entropy", input)
     need_tensor("cross_entropy", target, "target")

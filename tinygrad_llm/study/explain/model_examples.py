@@ -11,16 +11,20 @@ from functools import partial
 from typing import Any
 
 from ... import nn
+from ...models.bert import BertConfig, BertForMaskedLM
 from ...models.cohere2 import Cohere2, Cohere2Block, Cohere2Config
 from ...models.config import ModelConfig
 from ...models.gemma3 import Gemma3, Gemma3Block, Gemma3Config
 from ...models.gpt import GPT, GPTConfig, TransformerBlock
 from ...models.llama import Llama, LlamaBlock, LlamaConfig
+from ...models.modernbert import ModernBertConfig, ModernBertForMaskedLM
 from ...models.olmo3 import Olmo3, Olmo3Block, Olmo3Config
 from ...models.qwen2 import Qwen2, Qwen2Block, Qwen2Config
 from ...models.qwen3 import Qwen3, Qwen3Block, Qwen3Config
 from ...models.qwen3_5 import Qwen35, Qwen35Block, Qwen35Config
 from ...models.qwen3_moe import Qwen3Moe, Qwen3MoeBlock, Qwen3MoeConfig
+from ...models.t5 import T5, T5Config
+from ...models.transformer import Transformer, TransformerConfig
 from .example import SMALL, LayerExample, Sizes
 
 __all__ = ["MODELS"]
@@ -101,3 +105,41 @@ _model(
     lambda c: Cohere2Block(c, c.rotary(interleaved=True), 0),
 )
 _model(Qwen35, Qwen35Block, _deltas, lambda c: Qwen35Block(c, c.rotary(), 1))
+
+
+def _encoder(kind: type[ModelConfig], s: Sizes, n_layers: int, **more: Any) -> Any:
+    """A config of an encoder, of an encoder-decoder, or of BERT without its kinds of tokens."""
+    return kind(
+        vocab_size=s["V"], context_length=s["T"], emb_dim=s["C"],
+        **{"hidden_dim": s["F"], "n_layers": n_layers, "n_heads": s["H"], **more},
+    )  # fmt: skip
+
+
+def _enter(kind: Any, config: Callable[..., Any], inputs: str = "BT<V BT<V") -> None:
+    """Enter the example of a model whose block is layers.Block."""
+    MODELS[kind.__name__] = LayerExample(
+        kind,
+        lambda s: kind(config(s, 1 if s is SMALL else 12)),
+        inputs,
+        call=lambda module, idx, targets: module.loss(idx, targets),
+        call_text="module.loss(ids, labels)",
+    )
+
+
+_no_dropout = {"drop_rate": 0.0, "attention_drop_rate": 0.0}
+_enter(BertForMaskedLM, partial(_encoder, BertConfig, n_token_types=1, **_no_dropout))
+_enter(  # rotary positions turn pairs, so a head has an even number of channels
+    ModernBertForMaskedLM,
+    lambda s, n: _encoder(ModernBertConfig, {**s, "C": 2 * s["C"]}, n, window=2),
+)
+_enter(
+    T5,
+    lambda s, n: _encoder(
+        T5Config, s, n, n_decoder_layers=n, head_dim=s["D"], n_buckets=4, max_distance=8,
+        drop_rate=0.0,
+    ),
+)  # fmt: skip
+_enter(
+    Transformer,
+    lambda s, n: _encoder(TransformerConfig, s, n, n_decoder_layers=n, drop_rate=0.0),
+)
