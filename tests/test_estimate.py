@@ -31,10 +31,13 @@ KINDS = [
     {"attention": "mla", "latent_dim": 5},
     {"attention": "mla", "latent_dim": 5, "positions": "rotary", "rope_dim": 4},
 ]
+MAMBA = {"attention": "mamba", "state_dim": 3}
 MEMORIES = [
     {"attention": "sparse", "latent_dim": 5, "window": 6},
     {"attention": "linear", "ratio": 3},
-    {"attention": "mamba", "state_dim": 3},
+    MAMBA,
+    {"attention": "swa", "window": 5, "dilation": 2, "sinks": True},
+    {"attention": "swa", "window": 5, "dilation": 3, "keep_first": 2},
 ]
 
 
@@ -60,10 +63,15 @@ MEMORIES = [
         ),
     ],
 )
-def test_cache_of_known_sizes(fields, gigabytes):
+def test_cache_of_known_sizes(fields, gigabytes, capsys):
     sizes = {"context_length": 32768, "emb_dim": 4096, "n_heads": 32, "n_layers": 32, **fields}
     made = estimate(GPTConfig(**sizes), dtype="bfloat16")
     assert round(made.cache_bytes / 1e9, 2) == gigabytes
+    sizes["ratio"] = f"{sizes['ratio']}:1" if "ratio" in sizes else "0"
+    flags = [part for name, n in sizes.items() for part in ("--" + name.replace("_", "-"), n)]
+    code, out, _ = run(capsys, *flags, "--dtype", "bfloat16")
+    cache = next(line for line in out.splitlines() if line.startswith("cache"))
+    assert code == 0 and cache.endswith(f"bytes   {gigabytes:.2f} GB"), out
 
 
 def test_operations_of_gpt2():
@@ -82,6 +90,7 @@ def held_bytes(cache, length):
         if isinstance(part, AttentionCache):
             used = length if part.window is None else min(length, part.window)
             total += sum(a[:, :, :used].nbytes for a in (part._keys, part._values))
+            total += sum(a.nbytes for a in getattr(part, "_kept", ()))  # of a StreamingCache
         elif isinstance(part, LatentCache):
             total += sum(a[:, :length].nbytes for a in part._parts)
         else:
@@ -106,7 +115,7 @@ def test_weights_and_cache_are_those_of_a_model(fields):
     assert half.weight_bytes * 2 == made.weight_bytes
 
 
-@pytest.mark.parametrize("fields", KINDS, ids=str)
+@pytest.mark.parametrize("fields", [*KINDS, MAMBA], ids=str)
 def test_operations_are_those_that_a_trace_counts(fields):
     config, B = GPTConfig(**{**TINY, **fields}), 2
     model, T = GPT(config), config.context_length
@@ -120,6 +129,17 @@ def test_operations_are_those_that_a_trace_counts(fields):
     rest += sum(n * (t - 1) // (T + t - 1) for t, n in taps)
     assert trace.convention - rest == made.training_flops
     assert sum(op.convention for op in trace.ops) - rest / 3 == made.forward_flops
+
+
+@pytest.mark.parametrize("fields", [m for m in MEMORIES if m is not MAMBA], ids=str)
+def test_products_with_weights_are_those_that_a_trace_counts(fields):
+    """Of layers whose work between tokens is done in other forms than the closed form's."""
+    config = GPTConfig(**{**TINY, **fields})
+    model, made = GPT(config).eval(), estimate(config)
+    with study.trace(model) as trace, tg.no_grad():
+        model(tg.zeros(1, config.context_length, dtype=tg.int64))
+    weights = sum(op.convention for op in trace.ops if op.name == "linear")
+    assert weights == made.forward_flops - sum(row.forward_flops for row in made.rows)
 
 
 def test_llamas_are_counted_too():

@@ -89,7 +89,7 @@ def test_integers_are_integers(config, name, data):
         with pytest.raises(TypeError, match=f"{name} must be an integer, got "):
             dataclasses.replace(config, **{name: wrong})
     if name != "pad_token_id":
-        below = data.draw(st.integers(max_value=-1 if name == "ratio" else 0))
+        below = data.draw(st.integers(max_value=-1 if name in ("ratio", "keep_first") else 0))
         with pytest.raises(ValueError, match=rf"{name} must be at least \d, got {below}"):
             dataclasses.replace(config, **{name: below})
 

@@ -11,6 +11,7 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.autograd.finite_differences import gradcheck
 from tinygrad_llm.generation import generate
+from tinygrad_llm.layers.moe import collected_router_logits, router_z_loss
 from tinygrad_llm.models import (
     GPT,
     GPTConfig,
@@ -37,6 +38,11 @@ KINDS = {
     "sparse": {"attention": "sparse", "latent_dim": 5, "window": 4, "positions": "rotary"},
     "linear": {"attention": "linear", "positions": "none"},
     "mamba": {"attention": "mamba", "state_dim": 4, "ratio": 2},
+    "sinks": {"sinks": True},
+    "sinks, window": {"attention": "swa", "window": 4, "sinks": True, "positions": "alibi"},
+    "dilated": {"attention": "swa", "window": 3, "dilation": 2, "ratio": 2},
+    "first keys": {"attention": "swa", "window": 4, "keep_first": 2, "positions": "rotary"},
+    "z-loss": {"feed_forward": "moe", "n_experts": 4, "expert_dim": 5, "z_loss": 0.1},
 }
 every_kind = pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
 
@@ -53,6 +59,17 @@ def ids(*shape, seed=0):
 def assert_close(a, b, tolerance=1e-5):
     a, b = (x.detach().numpy().astype(float) for x in (a, b))
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * abs(b).max())
+
+
+def test_every_choice_has_a_row():
+    """With a text of 24 tokens, which is three windows or more where there is one."""
+    rows = [GPTConfig(**{**BASE, **fields}) for fields in KINDS.values()]
+    for name, table in (("attention", switch.ATTENTION), ("feed_forward", switch.FEED_FORWARD),
+                        ("positions", switch.POSITIONS)):  # fmt: skip
+        assert {getattr(row, name) for row in rows} == set(table)
+    used = {name for fields in KINDS.values() for name in fields}
+    assert set(switch.switch_defaults()) - used == {"n_experts_per_token", "balance"}
+    assert all(3 * row.seen <= 24 for row in rows if row.attention in ("swa", "sparse"))
 
 
 @every_kind
@@ -89,6 +106,10 @@ def test_a_padded_row_equals_itself_alone(fields):
     with tg.no_grad():
         cache = model.new_cache()
         padding = tg.tensor([0, 4])
+        if fields.get("keep_first"):
+            with pytest.raises(ValueError, match="keep_first=2 keeps the first columns"):
+                model(x, padding=padding)
+            return
         y = tg.cat(
             [model(x[:, :6], cache, padding=padding), model(x[:, 6:], cache, padding=padding)], 1
         )
@@ -174,6 +195,10 @@ def test_an_old_description_is_gpt2():
         ({"attention": "gqa", "ratio": 1}, "does not use ratio, got 1"),
         ({"attention": "swa", "window": 0}, "window must be at least 1, got 0"),
         ({"feed_forward": "moe", "n_experts_per_token": 9}, "must be at most n_experts"),
+        ({"attention": "mla", "sinks": True}, "does not use sinks, got True"),
+        ({"keep_first": 2}, "does not use keep_first, got 2"),
+        ({"z_loss": 0.1}, "does not use z_loss, got 0.1"),
+        ({"attention": "swa", "keep_first": 2, "positions": "t5"}, "no places for keep_first"),
         ({"attention": "deltanet", "positions": "rotary"}, "all blocks are deltanet"),
         ({"attention": "gqa", "n_kv_heads": 4}, "n_heads must be a multiple of n_kv_heads"),
     ],
@@ -214,7 +239,7 @@ def test_a_memory_takes_no_mask_and_gpt2s_files_no_other_parts(tmp_path):
         save_pretrained(model, tmp_path)
     assert model.published_modules() == {}
     save_pretrained(model_of({}), tmp_path)
-    for fields in ({"attention": "gqa"}, {"positions": "none"}, {"head_dim": 4}):
+    for fields in ({"attention": "gqa"}, {"positions": "none"}, {"head_dim": 4}, {"sinks": True}):
         with pytest.raises(ValueError, match="has no place in GPT-2's files"):
             from_pretrained(tmp_path, **fields)
 
@@ -224,6 +249,8 @@ def test_options_of_pretraining():
     config = model_config(PretrainOptions(n_layers=4, **chosen), 100)
     assert [config.kind_of(i) for i in range(4)] == ["swa", "swa", "swa", "mha"]
     assert config.window == 8 and config.positions == "rotary"
+    config = model_config(PretrainOptions(feed_forward="moe", z_loss=0.01, sinks=True), 100)
+    assert config.sinks and config.z_loss == 0.01
     assert not model_config(PretrainOptions(), 100).is_switched
     with pytest.raises(OptionError, match="attention must be mha, gqa"):
         model_config(PretrainOptions(attention="gq"), 100)
@@ -237,6 +264,11 @@ def test_experts_add_their_balance_in_training_only():
     model, x = model_of(KINDS["moe"]), ids(2, 8)
     trained, plain = model.loss(x, x).item(), model.eval().loss(x, x).item()
     assert 0.01 < trained - plain < 0.05  # 0.01·load_balancing_loss, which is 2 if balanced
+    small = model_of({**KINDS["moe"], "balance": 0.0, "z_loss": 0.5})
+    with collected_router_logits() as logits:
+        plain = small.eval().loss(x, x).item()
+    added = small.train().loss(x, x).item() - plain
+    assert added == pytest.approx(0.5 * router_z_loss(logits).item(), rel=1e-5)
 
 
 @every_kind

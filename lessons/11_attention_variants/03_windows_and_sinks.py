@@ -161,6 +161,9 @@ for axis, (with_sink, head) in zip(axes[3:], heads.items()):
     weights = head.weights(batch(1)[0])[0].detach()
     axis.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=1)
     axis.set_title("trained with a sink" if with_sink else "trained without")
+for axis in axes:
+    axis.set_xlabel("key")
+axes[0].set_ylabel("query")
 save_plot(figure, "03_windows_and_sinks")
 
 # %% [markdown]

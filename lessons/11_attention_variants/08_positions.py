@@ -172,7 +172,8 @@ for name, curve in curves.items():
     smooth = curve.view(-1, 8).mean(1)  # (length) -> (length/8)
     axes.plot([8 * i + 4 for i in range(len(smooth))], smooth.tolist(), "o-", label=name)
 axes.axvline(TRAINED, color="black", ls=":", label="longest in training")
-axes.set_xlabel("place in the window"), axes.set_ylabel("loss, nats per character"), axes.legend()
+axes.set_xlabel("place in the window"), axes.set_ylabel("loss, nats per character")
+axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 save_plot(figure, "08_positions")
 
 # %% [markdown]

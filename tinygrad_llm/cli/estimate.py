@@ -46,6 +46,8 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "latent_dim": (int | None, "Of mla: channels that are kept."),
     "rope_dim": (int | None, "Of mla: channels that turn."),
     "window": (int | None, "Of swa: keys that a token sees."),
+    "dilation": (int | None, "Of swa: the window holds every so-many-th key."),
+    "keep_first": (int | None, "Of swa: first keys that all see."),
     "ratio": (str | None, "K:1: K such blocks, then one that sees all."),
     "state_dim": (int | None, "Of mamba: numbers that a channel keeps."),
     "n_experts": (int | None, "Of moe."),

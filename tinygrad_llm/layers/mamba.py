@@ -45,6 +45,7 @@ class Mamba(Module):
     """
 
     is_recurrent = True
+    elementwise = ("A_log",)  # has a matrix's shape; see models.base.matrix_flops_per_token
 
     def __init__(
         self, dim: int, *, inner_dim: int | None = None, state_dim: int = 16, conv_size: int = 4,

@@ -24,7 +24,7 @@ from .feed_forward import FeedForward, GatedFeedForward
 from .norm import OffsetRMSNorm
 from .quantized import QuantizedLinear
 
-__all__ = ["Called", "Reader", "largest_weight", "matrix_of"]
+__all__ = ["largest_weight", "matrix_of"]
 
 # What an Attention of these loops may have; with anything else it is called as a module.
 KNOWN = {

@@ -17,13 +17,8 @@ from .. import nn, random
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.ranges import arange
 from ..layers import quantized
-from ..layers.attention import Attention
 from ..layers.cache import Cache
-from ..layers.delta_net import GatedDeltaNet
 from ..layers.head import head_loss
-from ..layers.latent_attention import LatentAttention
-from ..layers.linear_attention import LinearAttention
-from ..layers.mamba import Mamba
 from ..layers.moe import MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
@@ -47,10 +42,6 @@ __all__ = [
     "matrix_flops_per_token",
     "undisturbed",
 ]
-
-
-# Layers in which tokens meet: what this costs does not follow from their weights
-MIXING = (Attention, LatentAttention, GatedDeltaNet, LinearAttention, Mamba)
 
 
 @contextmanager
@@ -99,13 +90,20 @@ def _set_checkpointing(model: nn.Module, on: bool) -> None:
 
 
 def matrix_flops_per_token(model: nn.Module) -> float:
-    """The part of Model.flops_per_token that matrices cost; for any module."""
+    """The part of Model.flops_per_token that matrices cost; for any module.
+
+    A layer names in `elementwise` those of its parameters (tuple of names) that have a matrix's
+    shape but multiply number by number; what they cost is in its own flops_per_token.
+    """
     multiplied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    apart = {
+        id(getattr(m, name)) for m in model.modules() for name in getattr(m, "elementwise", ())
+    }
     matrices = [
         p
         for p in model.parameters()
-        if p.ndim >= 2 and (id(p) in multiplied or id(p) not in looked_up)
+        if p.ndim >= 2 and id(p) not in apart and (id(p) in multiplied or id(p) not in looked_up)
     ]
     shares = {  # of an expert's weights that a token meets
         id(p): m.n_experts_per_token / m.n_experts
@@ -155,8 +153,12 @@ class Model(nn.Module):
         return matrix_flops_per_token(self) + self.flops_between_tokens(context_length)
 
     def flops_between_tokens(self, context_length: int) -> float:
-        """The part of flops_per_token that does not come from weights: attention's scores."""
-        mixing = [m for m in self.modules() if isinstance(m, MIXING)]
+        """The part of flops_per_token that does not come from weights: attention's scores.
+
+        Every layer in which tokens meet has a method flops_per_token(context_length).
+        """
+        layers: Any = [m for m in self.modules() if not isinstance(m, Model)]
+        mixing = [m for m in layers if hasattr(type(m), "flops_per_token")]
         return float(sum(m.flops_per_token(context_length) for m in mixing))
 
     def gradient_checkpointing_enable(self) -> None:

@@ -62,13 +62,20 @@ class LayerCost(NamedTuple):
 # ---------------------------------------------------------------------- a closed form for each kind
 # form(layer, T, W) -> its LayerCost
 def _attention(m: Any, T: int, W: int) -> LayerCost:
-    H, KV, D, w = m.n_heads, m.n_kv_heads, m.head_dim, m.window
-    seen = T if w is None else min(T, w + m.keep_first)
-    keys = "T" if w is None else "min(T, w)"
-    heads = f"{H} heads of {D}" if KV == H else f"{H} heads of {D}, {KV} of keys"
+    H, KV, D, w, d, n = m.n_heads, m.n_kv_heads, m.head_dim, m.window, m.dilation, m.keep_first
+    seen = T if w is None else min(T, min(-(-T // d), w) + n)
+    keys = kept = "T" if w is None else "min(T, w)"
+    what = f"attention, {H} heads of {D}" + ("" if KV == H else f", {KV} of keys")
+    what += "" if w is None else f", window {w:,}"
+    if d > 1:
+        what += f", dilation d = {d}"
+        kept, keys = "min(T, (w − 1)·d + 1)", "min(T/d, w)"
+    if n:
+        what += f", n = {n} first keys"
+        kept, keys = f"{kept[:-1]} + n)", f"({keys} + n)"
+    what += "" if m.sinks is None else ", sinks"
     return LayerCost(
-        f"attention, {heads}" + ("" if w is None else f", window {w:,}"),
-        m.cache_bytes(T, W), f"2·{keys}·KV·D·W", 4.0 * H * D * seen, f"4·H·D·{keys}",
+        what, m.cache_bytes(T, W), f"2·{kept}·KV·D·W", 4.0 * H * D * seen, f"4·H·D·{keys}",
     )  # fmt: skip
 
 

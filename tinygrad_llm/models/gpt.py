@@ -155,8 +155,14 @@ class GPT(LanguageModel):
     ) -> Tensor:  # fmt: skip
         """The blocks' output for the tokens idx (B, T): (B, T, C); see LanguageModel.
 
-        Raises: ValueError for a mask too if some block has a memory in place of attention.
+        Raises: ValueError for a mask too if some block has a memory in place of attention, and for
+        padding if the config has keep_first.
         """
+        if padding is not None and self.config.keep_first:
+            raise ValueError(
+                f"keep_first={self.config.keep_first} keeps the first columns, and with padding "
+                "these are not the first tokens: pass texts of one length together, without padding"
+            )
         positions, seen = self.places(idx, cache, mask, padding)
         x = switch.add_positions(self.tok_emb(idx), self.pos_emb, positions)
         options: dict[str, Any] = {"mask": seen, "positions": positions}

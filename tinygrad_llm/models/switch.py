@@ -22,12 +22,18 @@ from ..layers.indexer import Indexer, collected_index_losses
 from ..layers.latent_attention import LatentAttention
 from ..layers.linear_attention import LinearAttention
 from ..layers.mamba import Mamba
-from ..layers.moe import Experts, MixtureOfExperts, collected_router_logits, load_balancing_loss
+from ..layers.moe import (
+    Experts,
+    MixtureOfExperts,
+    collected_router_logits,
+    load_balancing_loss,
+    router_z_loss,
+)
 from ..layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ..layers.rotary import Rotary
 from ..tensor import Tensor
 from . import mixed
-from .config import ModelConfig, choice, fraction, integer, optional
+from .config import ModelConfig, choice, flag, fraction, integer, optional
 
 __all__ = [
     "ATTENTION",
@@ -65,7 +71,7 @@ class Kind(NamedTuple):
 def _attention(c: Any, shared: Shared, **more: Any) -> nn.Module:
     return Attention(
         c.emb_dim, c.n_heads, head_dim=c.head_dim, bias=c.qkv_bias, out_bias=True,
-        dropout=c.drop_rate, rotary=shared.rotary, position_bias=shared.bias, **more,
+        dropout=c.drop_rate, rotary=shared.rotary, position_bias=shared.bias, sinks=c.sinks, **more,
     )  # fmt: skip
 
 
@@ -78,7 +84,10 @@ def _one_key_head(c: Any, shared: Shared) -> nn.Module:
 
 
 def _windowed(c: Any, shared: Shared) -> nn.Module:
-    return _attention(c, shared, n_kv_heads=c.n_kv_heads, window=c.seen)
+    return _attention(
+        c, shared, n_kv_heads=c.n_kv_heads, window=c.seen, dilation=c.dilation,
+        keep_first=c.keep_first,
+    )  # fmt: skip
 
 
 def _delta_net(c: Any, shared: Shared) -> nn.Module:
@@ -108,10 +117,12 @@ def _mamba(c: Any, shared: Shared) -> nn.Module:
 
 
 ATTENTION: dict[str, Kind] = {
-    "mha": Kind(("head_dim",), _attention),
-    "gqa": Kind(("head_dim", "n_kv_heads"), _grouped),
-    "mqa": Kind(("head_dim",), _one_key_head),
-    "swa": Kind(("head_dim", "n_kv_heads", "window", "ratio"), _windowed),
+    "mha": Kind(("head_dim", "sinks"), _attention),
+    "gqa": Kind(("head_dim", "n_kv_heads", "sinks"), _grouped),
+    "mqa": Kind(("head_dim", "sinks"), _one_key_head),
+    "swa": Kind(
+        ("head_dim", "n_kv_heads", "window", "ratio", "sinks", "dilation", "keep_first"), _windowed
+    ),
     "mla": Kind(("head_dim", "latent_dim", "rope_dim"), _latent),
     "sparse": Kind(("head_dim", "latent_dim", "rope_dim", "window"), _sparse),
     "linear": Kind(("head_dim", "ratio"), _linear),
@@ -163,6 +174,9 @@ class SwitchConfig(ModelConfig):
                   the largest divisor of n_heads that is at most half of it
     window        of swa and sparse: the most keys that a token sees; a quarter of the context if
                   None
+    dilation      of swa: the window holds every dilation-th key; keep_first: so many of the first
+                  keys of the text are seen too
+    sinks         of mha, gqa, mqa and swa: each head has a learned logit that takes part in softmax
     ratio         of swa, linear, deltanet and mamba: after so many such blocks one has full
                   attention; 0: none has
     latent_dim    of mla and sparse: channels of the latent vector; a quarter of emb_dim if None;
@@ -170,7 +184,7 @@ class SwitchConfig(ModelConfig):
     state_dim     of mamba: numbers that a channel keeps
     n_experts     of moe; n_experts_per_token: how many of them a token meets; expert_dim: channels
                   within one, 4·emb_dim if None; balance: how much of load_balancing_loss is added
-                  to the loss in training
+                  to the loss in training; z_loss: the same of router_z_loss
 
     Raises: ValueError for a field that its choice does not use, or positions that no block knows.
     """
@@ -189,6 +203,10 @@ class SwitchConfig(ModelConfig):
     n_experts_per_token: int = integer(2)
     expert_dim: int | None = optional(integer(None))
     balance: float = fraction(0.01)
+    sinks: bool = flag(False)
+    dilation: int = integer(1)
+    keep_first: int = integer(0, at_least=0)
+    z_loss: float = fraction(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,7 +275,7 @@ def fields_used(attention: str, feed_forward: str) -> set[str]:
     every = {f.name for f in fields(ModelConfig)} | {"n_heads", "n_layers"}
     used = every | {"attention", "feed_forward", "positions", *ATTENTION[attention].uses}
     if feed_forward == "moe":
-        used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance"}
+        used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance", "z_loss"}
     return used
 
 
@@ -322,13 +340,13 @@ def starts_itself(model: nn.Module) -> set[int]:
 def balanced(model: Any, loss: Callable[[], Tensor]) -> Tensor:
     """loss(), in training with what its parts add.
 
-    Experts add the share `balance` of load_balancing_loss; the indexers of sparse attention, which
-    no gradient reaches otherwise, their index_loss.
+    Experts add the share `balance` of load_balancing_loss and the share `z_loss` of router_z_loss;
+    the indexers of sparse attention, which no gradient reaches otherwise, their index_loss.
     Raises: RuntimeError for sparse attention with gradient checkpointing.
     """
     c = model.config
-    balance = c.balance if c.feed_forward == "moe" else 0.0
-    if not model.training or not (balance or c.attention == "sparse"):
+    balance, z_loss = (c.balance, c.z_loss) if c.feed_forward == "moe" else (0.0, 0.0)
+    if not model.training or not (balance or z_loss or c.attention == "sparse"):
         return loss()
     if c.attention == "sparse" and model.gradient_checkpointing:
         raise RuntimeError(
@@ -342,6 +360,8 @@ def balanced(model: Any, loss: Callable[[], Tensor]) -> Tensor:
         value = value + of_block
     if balance:
         value = value + load_balancing_loss(logits, c.n_experts_per_token) * balance
+    if z_loss:
+        value = value + router_z_loss(logits) * z_loss
     return value
 
 

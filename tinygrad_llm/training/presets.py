@@ -80,8 +80,10 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         about_default="a quarter of the channels",
     )  # fmt: skip
     ratio: int = option(0, "So many such blocks, then a full one.", NOT_NEGATIVE, "model")
+    sinks: bool = option(False, "A learned logit of each head in softmax.", None, "model")
     n_experts: int = option(8, "Of moe.", UP_TO_256, "model")
     n_experts_per_token: int = option(2, "Of moe.", AT_LEAST_1, "model")
+    z_loss: float = option(0.0, "Of moe: share of router_z_loss.", SHARE_BELOW_1, "model")
     gradient_checkpointing: bool = option(
         False, "Less memory, more time, the same numbers.", None, "model", may_change=True
     )
@@ -192,7 +194,7 @@ _ABOUT = {
 
 GPT_ONLY = (
     "qkv_bias", "attention", "feed_forward", "positions", "n_kv_heads", "window", "ratio",
-    "latent_dim", "n_experts", "n_experts_per_token",
+    "latent_dim", "sinks", "n_experts", "n_experts_per_token", "z_loss",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The floating-point operations of matrix products, from the shapes that an op was given.
 
 A product (n, k) @ (k, m) takes n·k·m multiplications and as many additions: 2·n·k·m. Element-wise
-work is not counted: its cost is memory traffic, not arithmetic.
+work is not counted: its cost is memory traffic, not arithmetic. The selective scan is an exception:
+what it does with the numbers that its channels keep stands in place of attention's products.
 
 Two counts. *By convention*, as papers count: every query with every key, the masked half too, and
 backward twice forward. *Executed*: what the op did. Attention skips blocks that are wholly masked
@@ -20,6 +21,7 @@ from ...arrays.attention_blocks import Band, slices
 __all__ = ["conventional_flops", "executed_flops", "product_flops"]
 
 _ATTENTION = "scaled_dot_product_attention"
+_RECURRENT = ("gated_delta_rule", "selective_scan")
 
 
 def product_flops(
@@ -45,6 +47,8 @@ def product_flops(
         return 2 * math.prod(outputs[0]) * math.prod(inputs[1][1:])
     if name == "gated_delta_rule":  # q (B, H, T, K), v (B, H, T, D): predict, write, read
         return 6 * math.prod(inputs[0]) * inputs[2][-1]
+    if name == "selective_scan":  # x (B, D, T), A (D, N): see layers.mamba
+        return 7 * math.prod(inputs[0]) * inputs[2][-1]
     if name == _ATTENTION:  # q (..., L, E), k (..., S, E), v (..., S, D)
         q, k, v = inputs[:3]
         n, m = q[-2], k[-2]
@@ -84,7 +88,7 @@ def executed_flops(
     if name == "linear_cross_entropy":
         return forward * (1 + needed), 0
     if name != _ATTENTION:
-        return forward, forward * (2 if name == "gated_delta_rule" else needed)
+        return forward, forward * (2 if name in _RECURRENT else needed)
     q, k, v = inputs[:3]
     (n, E), (m, D), heads = q[-2:], (k[-2], v[-1]), math.prod(q[:-2])
     band = _band(n, m, options)

@@ -44,7 +44,10 @@ __all__ = [
 MODEL_TYPES = ("gpt2",)  # in a config.json
 ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 # The fields that put other parts into a GPT, and GPT-2's own
-_PLAIN = {"attention": "mha", "feed_forward": "dense", "positions": "learned", "head_dim": None}
+_PLAIN = {
+    "attention": "mha", "feed_forward": "dense", "positions": "learned", "head_dim": None,
+    "sinks": False,
+}  # fmt: skip
 _TOP = {  # Hugging Face's name: (ours, shape)
     "wte.weight": ("tok_emb.weight", "VC"),
     "wpe.weight": ("pos_emb.weight", "TC"),
