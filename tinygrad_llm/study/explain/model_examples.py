@@ -126,7 +126,7 @@ def _enter(kind: Any, config: Callable[..., Any], inputs: str = "BT<V BT<V") -> 
     )
 
 
-_no_dropout = {"drop_rate": 0.0, "attention_drop_rate": 0.0}
+_no_dropout: dict[str, Any] = {"drop_rate": 0.0, "attention_drop_rate": 0.0}
 _enter(BertForMaskedLM, partial(_encoder, BertConfig, n_token_types=1, **_no_dropout))
 _enter(  # rotary positions turn pairs, so a head has an even number of channels
     ModernBertForMaskedLM,
