@@ -332,7 +332,8 @@ def test_on_a_device(device):
     ({"scaling": {"rope_type": "ntk"}}, "rope_type must be default, linear, dynamic, llama3, "),
     ({"scaling": {"rope_type": "linear"}}, "missing: factor"),
     ({"scaling": {"rope_type": "linear", "factor": 2.0, "x": 1}}, "unknown: x"),
-    ({"scaling": {"rope_type": "linear", "factor": 0}}, "factor must be a positive number, from 1e-30 to 1e\\+30, got 0"),
+    ({"scaling": {"rope_type": "linear", "factor": 0}},
+     "factor must be a positive number, from 1e-30 to 1e\\+30, got 0"),
     ({"scaling": {"factor": 2.0}}, "scaling 'default' takes no numbers; unknown: factor"),
 ])  # fmt: skip
 def test_rotary_refuses(options, text):
