@@ -8,11 +8,17 @@ is imported.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs behind it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _signal in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:  # a run leaves an ignored signal ignored
+        signal.signal(_signal, signal.SIG_DFL)
 
 import pytest
 from hypothesis import HealthCheck, settings

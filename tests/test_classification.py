@@ -150,7 +150,7 @@ def test_from_a_gpt(tied):
         ({"pad_token_id": 11}, ValueError, r"a token of the vocabulary, 0 … 10, got 11"),
         ({"causal": 1}, TypeError, "causal must be True or False"),
         ({"pad_token_id": -1}, ValueError, r"a token of the vocabulary, 0 … 10, got -1"),
-        ({"model": SHAPE}, TypeError, "model must be a ModelConfig, got {'vocab_size'"),
+        ({"model": SHAPE}, TypeError, "model must be a ModelConfig, got a dict of 6"),
     ],
 )
 def test_wrong_configs(change, kind, message):

@@ -126,7 +126,7 @@ def test_models_that_fit_no_memory(sizes):
 def test_other_configs():
     with pytest.raises(ValueError, match="fit no memory"):
         ModelConfig(1 << 30, 4, 1 << 20)
-    with pytest.raises(ValueError, match="an integer of 19932 bits"):
+    with pytest.raises(ValueError, match="an int of 19932 bits"):
         ModelConfig(10**6000, 4, 4)
 
 
