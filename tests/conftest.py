@@ -14,11 +14,6 @@ from collections.abc import Iterator
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs behind it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-for _signal in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-    if signal.getsignal(_signal) is signal.SIG_IGN:  # a run leaves an ignored signal ignored
-        signal.signal(_signal, signal.SIG_DFL)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -61,7 +56,18 @@ def real_gpu() -> bool:
 DEVICES = ["cpu", "strict"] + (["cuda"] if real_gpu() else [])
 
 
+def take_signals() -> None:
+    """Undo what a shell does to what runs behind it: a run leaves an ignored signal ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(
+                number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            )
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    take_signals()
     config.addinivalue_line("markers", "ci: a slow run that CI does too")
 
 
