@@ -151,12 +151,12 @@ def test_targets_that_all_count_equal_those_of_weight_one(rows, classes, reducti
 
 @pytest.mark.parametrize("dtype", [tl.float32, tl.float64])
 @pytest.mark.parametrize("offset", [0.0, 7.0, 60.0, -60.0, 5000.0])
-def test_few_rows_are_shifted_by_one_number_or_not_at_all(offset, dtype):
+def test_few_rows_of_any_size(offset, dtype):
     """Large, small, infinite and missing logits: as with each row's own maximum, in NumPy."""
     tl.manual_seed(3)
     x = tl.randn(6, 5, dtype=dtype) * 3 + offset
     spoiled = [x.clone() for _ in range(6)]
-    spoiled[1][2] -= 80.0  # one number does not serve all rows
+    spoiled[1][2] -= 80.0
     spoiled[2][3, 1] = -np.inf
     spoiled[3][3] = -np.inf
     spoiled[4][0, 0] = np.inf
@@ -180,6 +180,20 @@ def test_few_rows_are_shifted_by_one_number_or_not_at_all(offset, dtype):
         np.testing.assert_allclose(loss.item(), expected, rtol=close["rtol"])
         close["atol"] = 1e-7 if dtype is tl.float32 else 1e-15
         np.testing.assert_allclose(leaf.grad.numpy(), (p - np.eye(5)[t.numpy()]) / 6, **close)
+
+
+@pytest.mark.parametrize("dtype", [tl.float32, tl.float64])
+def test_a_row_of_a_few_does_not_depend_on_the_others(dtype):
+    """To the last bit, whatever they are: causal attention counts on it."""
+    tl.manual_seed(4)
+    x = tl.randn(5, 5, dtype=dtype) * 2
+    before = F.softmax(x, -1)
+    for factor in (0.0, -3.0, 5.0, 9.0, 300.0, -1e4):
+        changed = x.clone()
+        changed[4] *= factor
+        assert tl.equal(F.softmax(changed, -1)[:4], before[:4])
+        leaf = changed.clone().requires_grad_()
+        assert tl.equal(F.softmax(leaf, -1)[:4], before[:4])
 
 
 def test_an_ignored_target_and_one_that_is_out_of_range_are_still_noticed():

@@ -53,6 +53,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 _GROUP = 1024  # rows that are added up as one group
 _SHORT = 16  # up to so many numbers a list is faster than looking for the extremes
+SMALLEST = 1e-3  # a sum of exponentials of which no term that matters became 0
 _SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
 
 
@@ -146,43 +147,56 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
 
     z = x where Σ exp(x) shows that nothing overflowed and nothing that matters became 0: most
     logits need no maximum, which saves two passes. From a sum of `largest` on, its logarithm would
-    be too coarse. On a GPU the maximum is always subtracted, because reading Σ would mean waiting
-    for the GPU. A row of −∞ becomes NaN.
+    be too coarse. Each row decides for itself, so that no row's last bits depend on another. On a
+    GPU the maximum is always subtracted, because reading Σ would mean waiting for the GPU. A row of
+    −∞ becomes NaN.
     """
     if not x.size:
         return x, x.sum(dim, keepdims=True)
     if isinstance(x, np.ndarray) and x.itemsize > 2:
         total = sum_along(np.exp(x, out), dim)
-        if all_between(total, 1e-3, largest):
+        if all_between(total, SMALLEST, largest):
             return x, total
-    z = x - max_along(x, dim)
+        z = _shifted(x, total, largest, dim)
+    else:
+        z = x - max_along(x, dim)
     return z, sum_along(xp_of(x).exp(z, out=out), dim)
 
 
-def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any, Any]:
-    """z, exp(z), Σ exp(z) of one or more rows of a few numbers; three times None for others.
+def _shifted(x: np.ndarray, total: np.ndarray, largest: float, dim: int = -1) -> np.ndarray:
+    """x − max x in the rows along dim whose Σ exp(x), `total`, is not between the two bounds."""
+    return x - np.where((total > SMALLEST) & (total < largest), x.dtype.type(0), max_along(x, dim))
 
-    z (..., C) is x, or x − c where the largest number is not moderate. exp_total subtracts each
-    row's own maximum; here one number c serves all rows, in fewer calls of NumPy. None for all but
-    float32 and float64 without gaps, fewer than blas.FEW numbers, and where a row is so far below
-    the others that c is not enough.
+
+def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any]:
+    """exp(x), Σ exp(x) of one or more rows of a few moderate numbers; twice None for others.
+
+    exp_total does the same in more calls of NumPy, and subtracts maxima where they are needed. None
+    for all but float32 and float64 without gaps, fewer than blas.FEW numbers, and where Σ is too
+    large or small.
     spread: the sums, else (...), C times each, (..., C): NumPy divides by a whole matrix in a
-    quarter of the time that a column takes. Then only for few classes.
+    quarter of the time that a column takes. Then only for few classes, but of any numbers: exp(z)
+    and Σ exp(z), z as in exp_total.
     """
     if type(x) is not np.ndarray or not 0 < x.ndim < 3 or x.dtype.char not in "fd":
-        return None, None, None
+        return None, None
     n_classes = x.shape[-1]
     most = _SPREAD // (n_classes or 1) if spread else blas.FEW
     if not 1 < x.size < most or not x.flags.c_contiguous:
-        return None, None, None
-    top = x.item(x.argmax())
-    z = x if -8.0 < top < 8.0 else x - (top - 8.0)  # NaN where top is NaN or infinite
-    e = np.exp(z)
+        return None, None
+    if not spread and not x.item(x.argmax()) < 8.0:  # of NaN it is the place, too
+        return None, None
+    e = np.exp(x)
     total = e.dot(_ones((n_classes, n_classes) if spread else n_classes, x.dtype))
-    in_range = total.item(total.argmin()) > 1e-5  # of NaN it is the place, too
-    if n_classes > 33:  # else each sum is below exp(8)·33 < 1e5
-        in_range = in_range and total.item(total.argmax()) < 1e5
-    return (z, e, total) if in_range else (None, None, None)
+    in_range = total.item(total.argmin()) > SMALLEST
+    if n_classes > 33 or spread:  # else each sum is below exp(8)·33 < 1e5
+        in_range = in_range and total.item(total.argmax()) < (1e30 if spread else 1e5)
+    if in_range:
+        return e, total
+    if not spread:
+        return None, None
+    e = np.exp(_shifted(x, total[..., :1], 1e30))  # (..., C) -> (..., 1)
+    return e, e.dot(_ones((n_classes, n_classes), x.dtype))
 
 
 def all_between(numbers: np.ndarray, low: float, high: float) -> bool:

@@ -189,11 +189,11 @@ class CrossEntropy(Op):
     def of_few(self, x, t, ignore_index):
         """The mean of a few rows (N, C) whose targets all count once; None for other rows."""
         n, n_classes = x.shape
-        shifted, z, total = exp_of_few(x)  # (N, C), z = exp(shifted), (N)
+        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
         if z is None or 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
         losses = xp_of(x).log(total)
-        losses -= shifted.take(row_starts(x) + t)
+        losses -= x.take(row_starts(x) + t)
         self.saved, self.once, self.few = (z, total, t, None), True, True
         return sum_of_few(losses) * (1.0 / n)
 

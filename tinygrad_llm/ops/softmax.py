@@ -32,7 +32,7 @@ class Softmax(Op):
     @staticmethod
     def of_few(x):
         """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
-        _, y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
+        y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
         if y is not None:
             y /= total
         return y
