@@ -184,7 +184,7 @@ def test_few_rows_of_any_size(offset, dtype):
 
 @pytest.mark.parametrize("dtype", [tl.float32, tl.float64])
 def test_a_row_of_a_few_does_not_depend_on_the_others(dtype):
-    """To the last bit, whatever they are: causal attention counts on it."""
+    """To the last bit, whichever these are: causal attention counts on it."""
     tl.manual_seed(4)
     x = tl.randn(5, 5, dtype=dtype) * 2
     before = F.softmax(x, -1)
