@@ -24,7 +24,7 @@
 # %%
 import matplotlib.pyplot as plt
 
-import tinygrad_llm as torch
+import tinygrad_llm
 from tinygrad_llm.study.lesson import save_plot
 
 # %% [markdown]
@@ -103,7 +103,7 @@ print(estimates["both"])
 
 # %% tags=["package"]
 model = GPT(GPTConfig(vocab_size=100, context_length=512, emb_dim=64, n_heads=4, n_layers=2, drop_rate=0.0))
-text = torch.randint(0, 100, (2, 512))
+text = tinygrad_llm.randint(0, 100, (2, 512))
 with study.trace(model) as trace:
     model.loss(text, text).backward()
 print(trace.table("flops"))
