@@ -194,3 +194,19 @@ def test_counts_and_checkpoints():
         TransformerConfig(emb_dim=10, n_heads=3)
     wide = make("paper", head_dim=12)  # heads as wide as the model
     assert wide.encoder.trf_blocks[0].att.qkv.weight.shape == (3 * 3 * 12, 12)
+
+
+def test_checkpointing_gives_the_same_gradients():
+    """Both stacks run their blocks twice, and the model says that it does."""
+    model, sides = make("paper", drop_rate=0.2).train(), []
+    for on in (False, True, False):
+        (model.gradient_checkpointing_enable if on else model.gradient_checkpointing_disable)()
+        stacks = (model, model.encoder, model.decoder)
+        assert [part.gradient_checkpointing for part in stacks] == [on] * 3
+        model.zero_grad()
+        tg.manual_seed(0)
+        model.loss(tg.from_numpy(IDS), tg.from_numpy(TARGETS), tg.from_numpy(MASK)).backward()
+        sides.append({n: p.grad.numpy().copy() for n, p in model.named_parameters()})
+    for side in sides[1:]:
+        for name, gradient in sides[0].items():
+            np.testing.assert_array_equal(gradient, side[name], name)

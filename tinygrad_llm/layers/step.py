@@ -18,7 +18,7 @@ import numpy as np
 from ..arrays.twins import cpu_twins
 from ..autograd import engine
 from ..autograd.grad_mode import is_grad_enabled
-from ..nn.module import Module
+from ..nn.module import HOOKS, Module
 from ..tensor import Tensor, dtypes, wrap
 from .attention import Attention
 from .block import Block
@@ -53,10 +53,7 @@ class Plan:
         self.serves = reader.n_known > 0
 
     def _remember(self, module: Module) -> None:
-        self.hooks += (
-            module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
-            module._backward_pre_hooks,
-        )  # fmt: skip
+        self.hooks += [getattr(module, hooks) for hooks in HOOKS]
         held = vars(module)
         if "forward" in held:
             raise LookupError("a forward that was set on the module")

@@ -9,7 +9,7 @@ Shapes: B batch, T time (tokens), C channels, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from ..functions.creation.ranges import arange
 from ..layers import quantized
 from ..layers.cache import Cache
 from ..layers.head import head_loss
-from ..layers.moe import MixtureOfExperts
+from ..layers.moe import Experts, MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
 from ..tensor import Tensor, device
@@ -41,6 +41,8 @@ __all__ = [
     "evaluation",
     "matrix_flops_per_token",
     "undisturbed",
+    "init_normal",
+    "run_blocks",
 ]
 
 
@@ -85,8 +87,38 @@ def context_length_of(model: Any) -> int | None:
 
 def _set_checkpointing(model: nn.Module, on: bool) -> None:
     for module in model.modules():
-        if isinstance(module, PretrainedModel):
+        if "gradient_checkpointing" in vars(module):  # it runs blocks
             module.gradient_checkpointing = on
+
+
+def run_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, cache: Any = None, *, checkpointed: bool,
+    masks: Sequence[Tensor | None] | None = None, **options: Any,
+) -> Tensor:  # fmt: skip
+    """x (B, T, C) through one block after the other, each with its part of the cache.
+
+    checkpointed: whether blocks keep their inputs only, where there is no cache; masks: one for
+    each block, in place of a mask for all; options: what every block gets besides
+    """
+    for i, block in enumerate(blocks):
+        own = options if masks is None else {**options, "mask": masks[i]}
+        if checkpointed and cache is None:
+            x = checkpoint(block, x, **own)
+        else:
+            x = block(x, cache=None if cache is None else cache.layers[i], **own)
+    return x
+
+
+def init_normal(model: nn.Module, std: float = 0.02) -> None:
+    """Draws all matrices from normal(0, std), experts' too; biases of linear layers become zero."""
+    for module in model.modules():
+        if isinstance(module, Experts):
+            for weight in module.parameters():
+                nn.init.normal_(weight, 0.0, std)
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def matrix_flops_per_token(model: nn.Module) -> float:
@@ -288,12 +320,7 @@ class LanguageModel(PretrainedModel):
             y = few_tokens_through(blocks, x, cache, options)
             if y is not None:
                 return y
-        for i, block in enumerate(blocks):
-            if self.gradient_checkpointing and cache is None:
-                x = checkpoint(block, x, **options)
-            else:
-                x = block(x, cache=None if cache is None else cache.layers[i], **options)
-        return x
+        return run_blocks(blocks, x, cache, checkpointed=self.gradient_checkpointing, **options)
 
     def forward(
         self, idx: Tensor, cache: Cache | None = None, last_only: bool = False, *,

@@ -18,8 +18,9 @@ from ..layers.block import Block
 from ..layers.feed_forward import ACTIVATIONS, FeedForward
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
+from .base import init_normal
 from .config import ModelConfig, choice, flag, fraction, integer, optional, positive
-from .encoder import Encoder, MaskedEncoder, MaskedHead, init_encoder_weights, key_mask
+from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
 
 __all__ = [
     "PRESETS", "Bert", "BertConfig", "BertForMaskedLM", "BertForSequenceClassification",
@@ -131,7 +132,7 @@ class Bert(Encoder):
             )
             for _ in range(config.n_layers)
         )  # fmt: skip
-        init_encoder_weights(self)
+        init_normal(self)
 
     def hidden_states(
         self, ids: Tensor, attention_mask: Tensor | None = None,
@@ -169,7 +170,7 @@ class BertForMaskedLM(MaskedEncoder, Bert):
         self.add_head(MaskedHead(config.emb_dim, config.activation, norm))
         if not config.tie_weights:
             nn.init.normal_(self.out_head.weight, 0.0, 0.02)
-        init_encoder_weights(self.transform)
+        init_normal(self.transform)
 
 
 class Roberta(Bert):
@@ -199,8 +200,8 @@ class BertForSequenceClassification(Bert):
         self.pooler = nn.Linear(config.emb_dim, config.emb_dim)
         self.drop_head = nn.Dropout(config.drop_rate)
         self.classifier = nn.Linear(config.emb_dim, config.n_classes)
-        init_encoder_weights(self.pooler)
-        init_encoder_weights(self.classifier)
+        init_normal(self.pooler)
+        init_normal(self.classifier)
 
     def forward(
         self, ids: Tensor, attention_mask: Tensor | None = None,
@@ -228,7 +229,7 @@ class BertForTokenClassification(Bert):
         super().__init__(config)
         self.drop_head = nn.Dropout(config.drop_rate)
         self.classifier = nn.Linear(config.emb_dim, config.n_classes)
-        init_encoder_weights(self.classifier)
+        init_normal(self.classifier)
 
     def forward(
         self, ids: Tensor, attention_mask: Tensor | None = None,

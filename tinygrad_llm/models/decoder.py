@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 from .. import nn
 from ..layers.cache import Cache
-from ..layers.moe import Experts
 from ..layers.rotary import Rotary
 from ..tensor import Tensor
-from .base import LanguageModel
+from .base import LanguageModel, init_normal
 from .config import Config, ModelConfig, flag, fraction, integer, mapping, optional, positive
 
 __all__ = ["Decoder", "DecoderConfig"]
@@ -145,14 +144,7 @@ class Decoder(LanguageModel):
 
     def init_weights(self) -> None:
         """Draws the matrices again, from normal(0, 0.02); biases become zero."""
-        for module in self.modules():
-            if isinstance(module, Experts):
-                for weight in module.parameters():
-                    nn.init.normal_(weight, 0.0, 0.02)
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        init_normal(self)
 
     def embed(self, idx: Tensor) -> Tensor:
         """The vectors of tokens: (B, T) -> (B, T, C)."""

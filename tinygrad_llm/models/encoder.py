@@ -15,10 +15,10 @@ from ..layers.feed_forward import activation_module
 from ..layers.head import head_loss
 from ..nn.parameter import new_parameter
 from ..tensor import Tensor
-from ..utils.checkpoint import checkpoint
-from .base import PretrainedModel
+from .base import PretrainedModel, run_blocks
+from .padding import check_mask
 
-__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "init_encoder_weights", "key_mask"]
+__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "key_mask"]
 
 
 def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
@@ -29,27 +29,11 @@ def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | N
     """
     if attention_mask is None:
         return None
-    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
-        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else type(attention_mask)
-        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
-    if tuple(attention_mask.shape) != (batch, time):
-        raise ValueError(
-            f"attention_mask must have one number for each token, the shape {(batch, time)}, got "
-            f"{tuple(attention_mask.shape)}"
-        )
+    check_mask(attention_mask, (batch, time))
     seen = attention_mask != 0  # (B, T)
     if not bool(seen.any(-1).all()):
         raise ValueError("attention_mask has a row of zeros: a text needs a token to look at")
     return seen[:, None, None, :]  # (B, T) -> (B, 1, 1, T)
-
-
-def init_encoder_weights(model: nn.Module, std: float = 0.02) -> None:
-    """Draws all matrices from normal(0, std), as BERT does; biases become zero, norms one."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, 0.0, std)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 class Encoder(PretrainedModel):
@@ -80,13 +64,10 @@ class Encoder(PretrainedModel):
         besides. With gradient checkpointing blocks keep their inputs only.
         """
         blocks: Any = self.trf_blocks
-        for i, block in enumerate(blocks):
-            mask = masks[i] if isinstance(masks, list) else masks
-            if self.gradient_checkpointing:
-                x = checkpoint(block, x, mask=mask, **options)
-            else:
-                x = block(x, mask=mask, **options)
-        return x
+        each = masks if isinstance(masks, list) else [masks] * len(blocks)
+        return run_blocks(
+            blocks, x, checkpointed=self.gradient_checkpointing, masks=each, **options
+        )
 
     def hidden_states(
         self, ids: Tensor, attention_mask: Tensor | None = None,

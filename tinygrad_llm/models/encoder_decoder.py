@@ -19,8 +19,7 @@ from ..layers.cache import Cache
 from ..layers.head import head_loss
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from ..utils.checkpoint import checkpoint
-from .base import LanguageModel, PretrainedModel
+from .base import LanguageModel, PretrainedModel, run_blocks
 from .encoder import key_mask
 
 __all__ = ["EncoderDecoder", "Given", "Stack"]
@@ -40,11 +39,8 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache | None = None, **options: Any) -> Tensor:
         """options: what every block gets, such as mask, memory and memory_mask; see Block."""
-        for i, block in enumerate(self.trf_blocks):
-            if self.gradient_checkpointing and cache is None:
-                x = checkpoint(block, x, **options)
-            else:
-                x = block(x, cache=None if cache is None else cache.layers[i], **options)
+        checkpointed = self.gradient_checkpointing
+        x = run_blocks(self.trf_blocks, x, cache, checkpointed=checkpointed, **options)
         return self.final_norm(x)
 
 
@@ -137,14 +133,6 @@ class EncoderDecoder(PretrainedModel):
         return F.cross_entropy(
             logits, labels.flatten(), ignore_index=ignore_index, label_smoothing=label_smoothing
         )
-
-    def gradient_checkpointing_enable(self) -> None:
-        """From now on blocks save only their inputs; the backward pass runs each forward again."""
-        self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """From now on blocks save all that the backward pass needs."""
-        self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = False
 
 
 class Given(LanguageModel):

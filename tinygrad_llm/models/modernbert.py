@@ -22,6 +22,7 @@ from ..layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from ..layers.rotary import Rotary
 from ..tensor import Tensor, wrap
 from ..weights.families.mixed import FULL, SLIDING
+from .base import init_normal
 from .config import (
     ModelConfig,
     choice,
@@ -33,7 +34,7 @@ from .config import (
     optional,
     positive,
 )
-from .encoder import Encoder, MaskedEncoder, MaskedHead, init_encoder_weights, key_mask
+from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
 
 __all__ = ["PRESETS", "ModernBert", "ModernBertConfig", "ModernBertForMaskedLM"]
 
@@ -147,7 +148,7 @@ class ModernBert(Encoder):
         )
         self.trf_blocks[0].norm1 = nn.Identity()  # the embedding's norm stands right before it
         self.final_norm = norm()
-        init_encoder_weights(self)
+        init_normal(self)
 
     @staticmethod
     def _block(config: ModernBertConfig, norm: Any, rotary: Rotary) -> Block:
@@ -192,7 +193,7 @@ class ModernBertForMaskedLM(MaskedEncoder, ModernBert):
         self.add_head(head, config.out_bias)
         if not config.tie_weights:
             nn.init.normal_(self.out_head.weight, 0.0, 0.02)
-        init_encoder_weights(self.transform)
+        init_normal(self.transform)
 
 
 PRESETS = {

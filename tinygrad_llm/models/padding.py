@@ -10,7 +10,7 @@ from typing import Any
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 
-__all__ = ["padded_places", "padding_counts", "padding_of"]
+__all__ = ["check_mask", "padded_places", "padding_counts", "padding_of"]
 
 
 def padding_counts(padding: Tensor, batch: int) -> Any:
@@ -32,6 +32,21 @@ def padding_counts(padding: Tensor, batch: int) -> Any:
     return padding.array.astype("int64", copy=False)
 
 
+def check_mask(attention_mask: Any, shape: tuple[int, int], tokens: str = "each token") -> None:
+    """Raises: TypeError if an attention_mask is not a tensor of integers or bools; ValueError if it
+    does not have this shape; tokens: which have a number in it, for the message.
+    """
+    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
+        kind = type(attention_mask).__name__
+        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else kind
+        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
+    if tuple(attention_mask.shape) != shape:
+        raise ValueError(
+            f"attention_mask must have one number for {tokens}: the shape {shape}, got "
+            f"{tuple(attention_mask.shape)}"
+        )
+
+
 def padding_of(attention_mask: Tensor, batch: int, time: int) -> Tensor | None:
     """How many zeros stand at the left of each row of an attention_mask (B, S): (B) int64, or None.
 
@@ -39,15 +54,7 @@ def padding_of(attention_mask: Tensor, batch: int, time: int) -> Tensor | None:
     Raises: TypeError if it is not a tensor of integers or bools; ValueError if its shape does not
     fit, if it holds other numbers than 0 and 1, or if zeros stand between ones.
     """
-    if not isinstance(attention_mask, Tensor) or attention_mask.array.dtype.kind not in "iub":
-        kind = type(attention_mask).__name__
-        what = attention_mask.dtype if isinstance(attention_mask, Tensor) else kind
-        raise TypeError(f"attention_mask must be a tensor of integers or bools, got {what}")
-    if tuple(attention_mask.shape) != (batch, time):
-        raise ValueError(
-            f"attention_mask must have one number for each token, also of those in the cache: "
-            f"the shape {(batch, time)}, got {tuple(attention_mask.shape)}"
-        )
+    check_mask(attention_mask, (batch, time), "each token, also of those in the cache")
     mask = attention_mask.array
     real = mask != 0  # (B, S)
     if mask.dtype.kind != "b" and (mask * mask != mask).any():

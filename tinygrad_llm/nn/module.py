@@ -24,12 +24,12 @@ from .backward_hooks import ModuleHooks
 from .parameter import Parameter
 from .tree import ModuleTree
 
-__all__ = ["IncompatibleKeys", "Module", "is_watched"]
+__all__ = ["HOOKS", "IncompatibleKeys", "Module", "is_watched"]
 
 M = TypeVar("M", bound="Module")
 # Each runs a module's call: observer(module, call, *args, **kwargs) returns call(*args, **kwargs).
 call_observers: list[Callable[..., Any]] = []
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -72,7 +72,7 @@ class Module(ModuleTree):
 
     def __init__(self) -> None:
         super().__init__()
-        hooks: dict[str, Any] = {name: {} for name in _HOOKS}
+        hooks: dict[str, Any] = {name: {} for name in HOOKS}
         self.__dict__.update(training=True, **hooks)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -391,4 +391,4 @@ class Module(ModuleTree):
 
 def is_watched(module: Module) -> bool:
     """Whether a call does more than the class's forward: hooks, or a forward set on the module."""
-    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
+    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)

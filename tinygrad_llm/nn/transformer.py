@@ -45,13 +45,36 @@ def _copies(layer: Module, n: int) -> ModuleList:
 
 
 class _Layer(Module):
-    """What both layers have: self-attention, the feed forward, and adding with a norm.
+    """What both layers have: their parts, self-attention, the feed forward, and adding with a norm.
 
-    `part` names below are those of PyTorch's state dicts: norm1 … norm3, dropout1 … dropout3.
+    The parts have the names of PyTorch's state dicts, in their order: norm1 …, dropout1 …
     """
 
-    norm_first: bool
-    self_attn: MultiheadAttention
+    attentions: tuple[str, ...] = ("self_attn",)
+
+    def __init__(
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: Activation = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
+        norm_first: bool = False, bias: bool = True, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        for name in self.attentions:
+            attention = MultiheadAttention(
+                d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **place
+            )
+            setattr(self, name, attention)
+        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **place)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **place)
+        self.norm_first = norm_first
+        numbers = range(1, len(self.attentions) + 2)  # of the parts: attentions, feed forward
+        for n in numbers:
+            norm = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
+            setattr(self, f"norm{n}", norm)
+        for n in numbers:
+            setattr(self, f"dropout{n}", Dropout(dropout))
+        self.activation = _activation(activation)
 
     def _added(self, x: Tensor, number: int, part: Callable[[Tensor], Tensor]) -> Tensor:
         """norm(x + dropout(part(x))), or x + dropout(part(norm(x))) if norm_first; x's shape."""
@@ -84,26 +107,6 @@ class TransformerEncoderLayer(_Layer):
     Source: Vaswani et al. (2017), section 3.1.
     """
 
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
-        norm_first: bool = False, bias: bool = True, device: Any = None, dtype: Any = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        place = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(
-            d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **place
-        )
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **place)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **place)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = _activation(activation)
-
     def forward(
         self, src: Tensor, src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None, is_causal: bool = False,
@@ -128,30 +131,7 @@ class TransformerDecoderLayer(_Layer):
     Raises: as TransformerEncoderLayer. Source: Vaswani et al. (2017), section 3.1.
     """
 
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
-        norm_first: bool = False, bias: bool = True, device: Any = None, dtype: Any = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        place = {"device": device, "dtype": dtype}
-        self.self_attn, self.multihead_attn = (
-            MultiheadAttention(
-                d_model, nhead, dropout=dropout, batch_first=batch_first, bias=bias, **place
-            )
-            for _ in range(2)
-        )
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **place)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **place)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
-        self.norm3 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = _activation(activation)
+    attentions = ("self_attn", "multihead_attn")
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None,
