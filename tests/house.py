@@ -49,6 +49,7 @@ weights.families  text  data
 models
 generation
 training
+evaluation
 finetune
 study.common
 study.mistakes  study.memory  study.doctor

@@ -98,6 +98,7 @@ class NewUser:
         python.mkdir()
         (python / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
         (base / "tmp").mkdir()
+        self.before = set(self.files_of_the_user())  # a run that was killed leaves its folder
         fetch_builder(base / "wheels")
         copy_of_the_repository(self.clone)
         for path in (base, *base.rglob("*")):
@@ -129,17 +130,21 @@ class NewUser:
         assert "Traceback" not in output and "internal error" not in output, output[-3000:]
         return output
 
-    def written_elsewhere(self) -> list[str]:
-        """Files of this user in the folders where everybody may write, and new ones in the clone
-        that are not expected."""
+    def files_of_the_user(self) -> list[str]:
+        """What belongs to this user in the folders where everybody may write."""
         folders = {Path(p) for p in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}
-        others = [
+        return [
             str(path)
             for folder in folders
             if folder.is_dir()
             for path in folder.iterdir()
             if path != self.base and path.lstat().st_uid == USER
         ]
+
+    def written_elsewhere(self) -> list[str]:
+        """New files of this user outside of its clone, and new ones in the clone that are not
+        expected."""
+        others = sorted(set(self.files_of_the_user()) - self.before)
         known = {path.split("/")[0] for path in tracked_files()}
         return others + sorted({p.name for p in self.clone.iterdir()} - known - WRITTEN)
 

@@ -263,7 +263,9 @@ def look_at_mpi() -> list[Finding]:
             "not needed on one machine; it brings its own MPI", pip_install("mpi4py", "mpich"),
             {"mpiexec": launcher},
         )]  # fmt: skip
-    code, out, errors = run_python(["-c", _TRY_MPI], timeout=20.0)
+    from ...distributed.mpi_library import with_mpi_library
+
+    code, out, errors = run_python(["-c", _TRY_MPI], with_mpi_library(dict(os.environ)), 20.0)
     facts = {"mpi4py": version("mpi4py"), "mpiexec": launcher}
     if code != 0:
         last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]

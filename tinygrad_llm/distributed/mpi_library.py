@@ -1,0 +1,38 @@
+"""Where the MPI library is that pip installed, for environments in which mpi4py does not see it.
+
+mpi4py looks for the library in the environment of the running Python. Where packages of another
+environment are visible (a .pth file, PYTHONPATH, `pip install --target`), the library lies beside
+those; the list of files of its package says where.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+
+__all__ = ["find_mpi_library", "with_mpi_library"]
+
+_PACKAGES = ("mpich", "openmpi", "impi-rt")
+_NAMES = ("libmpi.so.12", "libmpi.so.40", "libmpi.12.dylib", "libmpi.40.dylib", "impi.dll")
+
+
+def find_mpi_library() -> str | None:
+    """The path of the MPI library of an installed package, or None if no package has one."""
+    for package in _PACKAGES:
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for file in files:
+            if file.name in _NAMES and os.path.exists(path := file.locate()):
+                return os.path.realpath(path)
+    return None
+
+
+def with_mpi_library(environment: dict[str, str]) -> dict[str, str]:
+    """A copy of the environment in which mpi4py finds the library of an installed package.
+
+    A library that the user chose (MPI4PY_LIBMPI) stays.
+    """
+    library = environment.get("MPI4PY_LIBMPI") or find_mpi_library()
+    return {**environment, "MPI4PY_LIBMPI": library} if library else dict(environment)

@@ -1,0 +1,7 @@
+"""Evaluation: scores of texts, tags and answers, and how far chance could have moved them."""
+
+from __future__ import annotations
+
+from .intervals import Interval, bootstrap, paired_difference
+
+__all__ = ["Interval", "bootstrap", "paired_difference"]
