@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from .correlation import correlation_intervals, pearson, ranks, spearman
 from .intervals import Interval, bootstrap, paired_difference
 
-__all__ = ["Interval", "bootstrap", "paired_difference"]
+__all__ = [
+    "Interval",
+    "bootstrap",
+    "correlation_intervals",
+    "paired_difference",
+    "pearson",
+    "ranks",
+    "spearman",
+]

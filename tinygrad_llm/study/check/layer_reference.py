@@ -27,6 +27,7 @@ from .slow_caches import (
     SlowDecoderCache,
     SlowStreamingCache,
 )
+from .slow_contrastive import SlowContrastiveLoss
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
 from .slow_positions import (
     SameOmega,
@@ -413,6 +414,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
     "Cache": SlowCache,
+    "ContrastiveLoss": SlowContrastiveLoss,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
     "Experts": SlowExperts,

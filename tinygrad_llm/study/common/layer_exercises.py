@@ -19,6 +19,7 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "AttentionCache": ("kv_cache", "window_cache"),
     "Block": ("transformer_block", "norm_places"),
     "Cache": ("cache_rows",),
+    "ContrastiveLoss": ("contrastive_loss",),
     "CrossCache": ("cross_attention",),
     "DecoderCache": ("cache_rows",),
     "Experts": ("mixture_of_experts",),

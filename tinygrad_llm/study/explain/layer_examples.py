@@ -18,6 +18,7 @@ from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.contrastive import ContrastiveLoss
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
@@ -126,6 +127,7 @@ for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimi
     layer(loss, partial(_plainly, loss), "TC TC")
 layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
 layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+layer(ContrastiveLoss, lambda s: ContrastiveLoss(0.5), "TC TC TC")
 for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
     layer(
         pair_loss,
