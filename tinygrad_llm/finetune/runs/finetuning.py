@@ -53,6 +53,7 @@ class Finetuning(ABC):
 
     name = ""
     options: Any = None  # the dataclass of its options
+    base_kinds: type | tuple[type, ...] | None = None  # classes of bases; None for LanguageModel
 
     tokenizer: Tokenizer
     style: str  # of prompts; classify has none
@@ -110,6 +111,19 @@ class Finetuning(ABC):
     @abstractmethod
     def report(self, result: Result) -> None:
         """Prints the last lines: the results, the places of the files."""
+
+    def encodes(self) -> bool:
+        """Whether the model is an encoder, whose tokenizer has [PAD], [CLS] and [SEP]."""
+        from ...models.encoder import Encoder
+
+        return self.base is not None and isinstance(self.base.model, Encoder)
+
+    def padding(self) -> int:
+        """The id that pads texts.
+
+        Raises: OptionError if the tokenizer has none.
+        """
+        return padding_of(self.tokenizer, self.encodes())
 
     def needs_base(self) -> bool:
         """Whether a run needs a base."""
@@ -208,10 +222,10 @@ class Finetuning(ABC):
             return
         if o.quantize is not None and o.device != "cpu":
             raise OptionError("`quantize` works on a CPU only: leave `device` out")
-        self.base = load_base(o.base, self.note, o.quantize)
+        self.base = load_base(o.base, self.note, o.quantize, self.base_kinds)
         self.tokenizer = self.base.tokenizer
         o.base, self.published = self.base.name, self.base.published
-        padding_of(self.tokenizer)
+        self.padding()  # raises if there is none
         self.note(
             f"base         {self.base.description}: {self.base.model.config.summary()}, "
             f"{self.tokenizer.vocab_size:,} tokens ({self.tokenizer.name})"
