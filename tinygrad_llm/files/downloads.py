@@ -162,7 +162,7 @@ def fetch(
         check_file(path, remote)
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         remove_old_parts(path)
     except OSError as error:
         raise DownloadError(

@@ -9,11 +9,12 @@ import typer
 
 from ...files.program import command_line
 from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
+from ...finetune.pairs.options import ChoiceOptions, NLIOptions, STSOptions
 from ...training.options import Options
 from ...training.settings import resolved
 from ..errors import newest_checkpoint
 from ..options import Way, command
-from . import ask, help
+from . import ask, help, pairs_help
 
 __all__ = ["register"]
 
@@ -23,6 +24,9 @@ _COMMANDS: dict[str, tuple[type[Options], str]] = {
     "classify": (ClassifyOptions, help.CLASSIFY),
     "instruct": (InstructOptions, help.INSTRUCT),
     "dpo": (DPOOptions, help.DPO),
+    "nli": (NLIOptions, pairs_help.NLI),
+    "sts": (STSOptions, pairs_help.STS),
+    "choice": (ChoiceOptions, pairs_help.CHOICE),
 }
 
 
@@ -40,9 +44,10 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ...finetune.runs import DPO, Classify, Finetuning, Instruct
+    from ...finetune.runs import DPO, NLI, STS, Choice, Classify, Finetuning, Instruct
 
-    kinds: dict[str, type[Finetuning]] = {"classify": Classify, "instruct": Instruct, "dpo": DPO}
+    every = (Classify, Instruct, DPO, NLI, STS, Choice)
+    kinds: dict[str, type[Finetuning]] = {kind.name: kind for kind in every}
     kind = kinds[name]
     if way.resume is None:
         run = kind(resolved(kind.options, settings, given), way.progress)
