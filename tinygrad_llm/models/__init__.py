@@ -63,6 +63,7 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .sentence import SentenceEncoder, SentenceEncoderConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
 from .transformer import PRESETS as TRANSFORMER_PRESETS
@@ -97,6 +98,7 @@ registry.register(
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
+registry.register(SentenceEncoder, SentenceEncoderConfig)
 
 __all__ = [
     "Bert",
@@ -113,6 +115,8 @@ __all__ = [
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "SentenceEncoder",
+    "SentenceEncoderConfig",
     "T5",
     "T5Config",
     "Transformer",

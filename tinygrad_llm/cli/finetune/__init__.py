@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ...files.program import command_line
+from ...finetune.embedding.options import EmbedOptions
 from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
 from ...finetune.pairs.options import ChoiceOptions, NLIOptions, STSOptions
 from ...training.options import Options
@@ -27,6 +28,7 @@ _COMMANDS: dict[str, tuple[type[Options], str]] = {
     "nli": (NLIOptions, pairs_help.NLI),
     "sts": (STSOptions, pairs_help.STS),
     "choice": (ChoiceOptions, pairs_help.CHOICE),
+    "embed": (EmbedOptions, pairs_help.EMBED),
 }
 
 
@@ -44,9 +46,9 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ...finetune.runs import DPO, NLI, STS, Choice, Classify, Finetuning, Instruct
+    from ...finetune.runs import DPO, NLI, STS, Choice, Classify, Embed, Finetuning, Instruct
 
-    every = (Classify, Instruct, DPO, NLI, STS, Choice)
+    every = (Classify, Instruct, DPO, NLI, STS, Choice, Embed)
     kinds: dict[str, type[Finetuning]] = {kind.name: kind for kind in every}
     kind = kinds[name]
     if way.resume is None:

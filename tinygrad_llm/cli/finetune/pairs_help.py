@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHOICE", "NLI", "STS"]
+__all__ = ["CHOICE", "EMBED", "NLI", "STS"]
 
 _BASE = """Without --base a small BERT starts from random weights and reads characters; --base is an encoder:
 all-minilm-l6-v2 (English), or a folder of weights of a BERT, RoBERTa or DistilBERT."""
@@ -62,5 +62,26 @@ Examples:
   tinygrad-llm finetune choice my.csv --answer-columns a,b,c,d --label-column right
   tinygrad-llm finetune choice my.csv --base all-minilm-l6-v2 --accumulation 4 --batch-size 4
   tinygrad-llm finetune ask runs/choice-jcommonsenseqa-1 "Which is a fruit?" --input "apple|horse"
+
+{_LAST}"""
+
+EMBED = f"""Train vectors of sentences, whose angles say how similar texts are (SimCSE).
+
+DATA is jsts (the default: the sentences of its training pairs), or a .csv, .tsv, .json or .jsonl
+file, or sample: simple English pairs made by this package, which are also taken if jsts cannot be
+downloaded. Without labels (--loss unsupervised) a text and itself are a pair: dropout makes their
+vectors differ, and all other texts of the batch are the wrong answers. With them (--loss
+supervised) pairs of texts that mean the same are read, and hard negatives from a column or from
+the texts that look most alike. Before and after, the cosines are compared with scores that people
+gave (--sts, needed for a file), beside the share of common pairs of characters.
+{_BASE}
+
+\b
+Examples:
+  tinygrad-llm finetune embed
+  tinygrad-llm finetune embed --loss supervised --temperature 0.1
+  tinygrad-llm finetune embed texts.tsv --sts scored.tsv --base all-minilm-l6-v2
+  tinygrad-llm finetune embed pairs.tsv --loss supervised --negative-column wrong --sts scored.tsv
+  tinygrad-llm finetune ask runs/embed-jsts-1 "A cat sleeps." --input "A cat is asleep."
 
 {_LAST}"""

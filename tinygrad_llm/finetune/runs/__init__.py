@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from .classify import Classify
 from .dpo import DPO
+from .embed import Embed
 from .finetuning import Finetuning
 from .instruct import Instruct
 from .pairs import NLI, STS, Choice
 
-__all__ = ["DPO", "NLI", "STS", "Choice", "Classify", "Finetuning", "Instruct"]
+__all__ = ["DPO", "NLI", "STS", "Choice", "Classify", "Embed", "Finetuning", "Instruct"]
