@@ -24,8 +24,9 @@ from .config import ModelConfig, choice, flag, fraction, integer, optional, posi
 from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
 
 __all__ = [
-    "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM", "BertForSequenceClassification",
-    "BertForTokenClassification", "DistilBert", "DistilBertConfig", "DistilBertForMaskedLM",
+    "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM",
+    "BertForSequenceClassification", "BertForTokenClassification", "DistilBert", "DistilBertConfig",
+    "DistilBertForMaskedLM",
     "Roberta", "RobertaConfig", "RobertaForMaskedLM",
 ]  # fmt: skip
 

@@ -53,6 +53,7 @@ class Finetuning(ABC):
 
     name = ""
     options: Any = None  # the dataclass of its options
+    new_layers: tuple[str, ...] = ()  # that the base does not have: with LoRA trained as they are
     base_kinds: type | tuple[type, ...] | None = None  # classes of bases; None for LanguageModel
 
     tokenizer: Tokenizer
@@ -237,10 +238,9 @@ class Finetuning(ABC):
         if o.adapter is not None:
             lora.load(self.model, o.adapter)
         elif o.lora:
-            new_layers = ["out_head"] if self.name == "classify" else []
             lora.add(
                 self.model, o.lora_rank, o.lora_alpha, o.lora_dropout, o.lora_names.split(","),
-                modules_to_save=new_layers,
+                modules_to_save=list(self.new_layers),
             )  # fmt: skip
 
     def freeze(self) -> None:
@@ -314,7 +314,7 @@ class Finetuning(ABC):
     def save_adapter(self) -> None:
         """Writes the LoRA layers, if there are any, in PEFT's format."""
         if lora.layers(self.model):
-            published = self.published and self.name != "classify"
+            published = self.published and not self.new_layers
             lora.save(
                 self.model, self.folder / "adapter", base_model=self.o.base, published=published
             )
