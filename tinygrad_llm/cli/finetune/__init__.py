@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, nli, sts, choice, embed and ask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...training.options import Options
 from ...training.settings import resolved
 from ..errors import newest_checkpoint
 from ..options import Way, command
-from . import ask, help, pairs_help
+from . import ask, help, pairs, pairs_help
 
 __all__ = ["register"]
 
@@ -61,6 +61,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         run.find_learning_rate()
     else:
         run.run()
-        run.note(f'next              {command_line("finetune", "ask", run.folder)} "..."')
+        other = ' --input "..."' if name in pairs.KINDS else ""
+        run.note(f'next              {command_line("finetune", "ask", run.folder)} "..."{other}')
         if name == "instruct":
             run.note(f"                  {command_line('finetune', 'dpo', '--base', run.folder)}")

@@ -12,6 +12,7 @@ from ...files.program import command_line
 from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
+from . import pairs
 
 __all__ = ["HELP", "ask"]
 
@@ -25,13 +26,15 @@ Examples:
   tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize! Call now"
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
   tinygrad-llm finetune ask runs/dpo-instruction-preferences-1 "Spell it right." --input freind
+  tinygrad-llm finetune ask runs/nli-jnli-1 "A cat sleeps." --input "An animal sleeps."
+  tinygrad-llm finetune ask runs/choice-sample-1 "Which of these is a fruit?" --input "pear|horse"
 """
 
 
 def ask(
     run: str = typer.Argument(..., help="A run or a checkpoint."),
     text: str = typer.Argument(..., help="A text to classify, or an instruction."),
-    input: str = typer.Option("", help="The input of the instruction."),
+    input: str = typer.Option("", help="The instruction's input, the other text, or a|b answers."),
     tokens: int = typer.Option(100, help="Tokens of a response."),
     temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
     seed: int | None = typer.Option(None, help="The same seed writes the same text."),
@@ -56,6 +59,13 @@ def ask(
             f"{checkpoint.path} was not fine-tuned: {command_line('generate', run)} writes text "
             "with it"
         )
+    kind = config["finetune"]
+    if kind in pairs.KINDS:
+        lines = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
+        with blame("TEXT", ValueError):
+            for answer in pairs.answers(kind, checkpoint, lines, input):
+                say(answer)
+        return
     model = checkpoint.build_model().to(device)
     tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
     lines = (line.rstrip("\n") for line in sys.stdin) if text == "-" else [text]

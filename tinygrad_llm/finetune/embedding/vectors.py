@@ -25,7 +25,7 @@ from ...models.pretrained import from_pretrained
 from ...models.sentence import SentenceEncoder
 from ...text import Tokenizer, load_tokenizer
 from ...text import from_pretrained as load_pretrained
-from ...training.checkpoint import find_checkpoint
+from ...training.checkpoint import Checkpoint, find_checkpoint
 from ...training.step import to_device_of
 from ...weights.packaged import PACKAGED
 from ..pairs.data import padded_ids, pair_ids
@@ -74,24 +74,25 @@ class SentenceEmbedder:
     max_length: int | None = None
 
     @classmethod
-    def load(cls, name: str | Path = DEFAULT) -> SentenceEmbedder:
+    def load(cls, name: str | Path | Checkpoint = DEFAULT) -> SentenceEmbedder:
         """A run of finetune embed or of an encoder; or an encoder by name or folder, its mean.
 
         Raises: ValueError if there is no such encoder; StorageError if a run is damaged.
         """
+        if isinstance(name, Checkpoint):
+            return cls._of(name)
         path = local_path(name)
         if not path.exists() or path.is_file() or (path / "config.json").is_file():
             if (path / "checkpoints").is_dir():
-                return cls._of_run(path)
+                return cls._of(find_checkpoint(path))
             model = from_pretrained(name)
             if not isinstance(model, Encoder):
                 raise ValueError(f"{name} is a {type(model).__name__}, it must be an encoder")
             return cls(SentenceEncoder(model).eval(), load_pretrained(name))
-        return cls._of_run(path)
+        return cls._of(find_checkpoint(path))
 
     @classmethod
-    def _of_run(cls, path: Path) -> SentenceEmbedder:
-        checkpoint = find_checkpoint(path)
+    def _of(cls, checkpoint: Checkpoint) -> SentenceEmbedder:
         model, length = checkpoint.build_model(), checkpoint.config.get("max_length")
         if isinstance(model, Encoder):
             model = SentenceEncoder(model).eval()

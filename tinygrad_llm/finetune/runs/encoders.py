@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...layers import lora
 from ...models.bert import Bert, BertConfig
 from ...models.encoder import Encoder
 from ...training.options import OptionError
@@ -20,11 +19,10 @@ __all__ = ["EncoderRun"]
 class EncoderRun(Finetuning):
     """A run that starts from an encoder, or from a BERT with random weights.
 
-    Subclasses name in `new_layers` what LoRA trains as it is, and in `unit` what an example is.
+    Subclasses name in `unit` what an example is.
     """
 
     base_kinds = Encoder
-    new_layers: tuple[str, ...] = ()
     unit = "pair"
     o: Any  # EncoderOptions with those of a command
     train: list[Row]
@@ -99,16 +97,6 @@ class EncoderRun(Finetuning):
         model: Encoder = self.base.model
         rate = self.o.drop_rate
         return model if rate is None else model.changed(**model.config.dropout(rate))
-
-    def add_lora(self) -> None:
-        o = self.o
-        if o.adapter is not None or not o.lora:
-            super().add_lora()
-            return
-        lora.add(
-            self.model, o.lora_rank, o.lora_alpha, o.lora_dropout, o.lora_names.split(","),
-            modules_to_save=list(self.new_layers),
-        )  # fmt: skip
 
     def limit(self) -> int:
         """The most tokens of a text or a pair."""
