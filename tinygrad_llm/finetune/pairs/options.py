@@ -43,9 +43,10 @@ class EncoderOptions(Options):
     """The encoder without a base, what a text may have, and what is kept for the test."""
 
     tokenizer: str = option("char", "Without a base: char, bpe, or a file.", None, "model")
-    vocab_size: int = option(
-        4096, "Without a base: bpe's vocabulary size, or char's at most.", AT_LEAST_1, "model"
-    )
+    vocab_size: int | None = option(
+        None, "Without a base: the vocabulary's size [4096].", AT_LEAST_1, "model",
+        about_default="4096, or fewer if the texts are short",
+    )  # fmt: skip
     context_length: int = option(
         128, "Without a base: tokens that the model sees.", AT_LEAST_1, "model"
     )

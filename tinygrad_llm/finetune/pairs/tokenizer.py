@@ -14,16 +14,21 @@ from ...training.options import OptionError, blame
 
 __all__ = ["character_tokenizer", "make_tokenizer"]
 
+LARGEST = 4096  # tokens of a vocabulary, unless another size is given
 
-def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
+
+def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int | None = None) -> Tokenizer:
     """The tokenizer of the options: "char", "bpe", or a file.
 
-    texts: those of the training, from which it is learned; vocab_size: of bpe, of char at most
+    texts: those of the training, from which it is learned; vocab_size: of bpe, of char at most;
+        None for 4096, or for what the texts can fill
     Raises: OptionError if it is neither a name nor a file, or lacks an encoder's special tokens.
     """
     if kind == "char":
-        return character_tokenizer(texts, vocab_size)
+        return character_tokenizer(texts, vocab_size or LARGEST)
     if kind == "bpe":
+        if vocab_size is None:
+            return _largest(texts)
         with blame("`vocab_size`", ValueError):
             return BPETokenizer.train(texts, vocab_size, ENCODER_TOKENS)
     if not local_path(kind).is_file():
@@ -38,8 +43,21 @@ def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> Tokenize
     return tokenizer
 
 
+def _largest(texts: Sequence[str]) -> BPETokenizer:
+    """A tokenizer of 4096 tokens; of fewer, by halving the merges, if the texts are too short."""
+    fixed = 256 + len(ENCODER_TOKENS)
+    merges = LARGEST - fixed
+    while True:
+        try:
+            return BPETokenizer.train(texts, fixed + merges, ENCODER_TOKENS)
+        except ValueError:
+            if not merges:
+                raise
+            merges //= 2
+
+
 def character_tokenizer(
-    texts: Sequence[str], vocab_size: int = 4096, name: str = "char"
+    texts: Sequence[str], vocab_size: int = LARGEST, name: str = "char"
 ) -> PipelineTokenizer:  # fmt: skip
     """A character is a token, an unknown one [UNK]; [CLS] and [SEP] stand around a text or two.
 
