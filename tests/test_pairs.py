@@ -135,8 +135,9 @@ def test_wrong_rows_are_named(tmp_path, text, message):
 
 def test_wrong_questions_are_named(tmp_path):
     path = tmp_path / "a.jsonl"
-    for label, message in ((2, "entry 0: 'n' should be the number of the right answer, 0 … 1"),
-                           ("x", "got 'x'"), (True, "a text or a number"), (-1, "got '-1'")):  # fmt: skip
+    wrong = [(2, "entry 0: 'n' should be the number of the right answer, 0 … 1"),
+             ("x", "got 'x'"), (True, "a text or a number"), (-1, "got '-1'")]  # fmt: skip
+    for label, message in wrong:
         path.write_text(json.dumps({"q": "a", "x": "b", "y": "c", "n": label}))
         with pytest.raises(ValueError, match=message):
             read_questions(path, "q", ["x", "y"], "n")
@@ -190,10 +191,15 @@ def test_scores_of_a_batch_equal_those_alone(kind):
     batch = collate_pairs([data[i] for i in range(7)])
     with torch.no_grad():
         together = pair_scores(model, batch).numpy()
-        alone = np.array([
-            [model(torch.tensor([ids]), None, torch.tensor([types])).numpy()[0] for ids, types in
-             data[i].pairs] for i in range(7)
-        ])  # (B, N, K)
+        alone = np.array(
+            [
+                [
+                    model(torch.tensor([ids]), None, torch.tensor([types])).numpy()[0]
+                    for ids, types in data[i].pairs
+                ]
+                for i in range(7)
+            ]
+        )  # (B, N, K)
         loss = pair_loss(model, batch).item()
     alone = alone[:, :, 0] if kind == "choice" else alone[:, 0]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * abs(alone).max())

@@ -1,4 +1,4 @@
-"""An encoder on pairs against transformers: numbers and answers, sentence vectors; gradients too."""
+"""Encoders on pairs against transformers: numbers, answers, sentence vectors; gradients too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: classes, pairs of texts, embeddings, instructions and preferences, data to report."""
+"""Fine-tuning: classes, pairs of texts, embeddings, instructions, preferences; data to report."""
 
 from __future__ import annotations
 

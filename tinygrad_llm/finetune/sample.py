@@ -160,6 +160,13 @@ def preferences(n: int = 400, seed: int = 3) -> list[dict[str, str]]:
     return entries
 
 
+_SAME = (
+    "{person} is at {place}.",
+    "At {place} {person} is {time}.",
+    "{time} you find {person} at {place}.",
+)
+
+
 def _fact(draw: Draw) -> dict[str, str]:
     return {"person": draw(_PEOPLE), "place": draw(_PLACES.split("|")),
             "time": draw(_TIMES.split("|")), "thing": draw(_THINGS.split("|"))}  # fmt: skip
@@ -178,8 +185,7 @@ def sentence_pairs(n: int = 1200, seed: int = 4) -> list[tuple[str, str, str, fl
         first = "{person} is at {place} {time}.".format(**fact)
         kind = ("entailment", "contradiction", "neutral", "other")[i % 4]
         if kind == "entailment":
-            second, score = draw(("{person} is at {place}.", "At {place} {person} is {time}.",
-                                  "{time} you find {person} at {place}.")).format(**fact), 5.0  # fmt: skip
+            second, score = draw(_SAME).format(**fact), 5.0
         elif kind == "contradiction":
             place = draw([p for p in _PLACES.split("|") if p != fact["place"]])
             second, score = "{person} is at {place} {time}.".format(**{**fact, "place": place}), 3.0

@@ -61,9 +61,9 @@ def ask(
         )
     kind = config["finetune"]
     if kind in pairs.KINDS:
-        lines = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
+        several = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
         with blame("TEXT", ValueError):
-            for answer in pairs.answers(kind, checkpoint, lines, input):
+            for answer in pairs.answers(kind, checkpoint, several, input):
                 say(answer)
         return
     model = checkpoint.build_model().to(device)

@@ -1,7 +1,7 @@
 """A trainer for sentence encoders: the contrastive loss over the texts of a batch.
 
-    trainer = embedding_trainer(model, train_set, validation_set, epochs=1, folder="runs/a")
-    result = trainer.run()
+trainer = embedding_trainer(model, train_set, validation_set, epochs=1, folder="runs/a")
+result = trainer.run()
 """
 
 from __future__ import annotations

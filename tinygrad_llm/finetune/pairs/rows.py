@@ -1,4 +1,4 @@
-"""Pairs of texts and questions with answers: from files to rows, each with its place in the file."""
+"""Pairs of texts and questions with answers: from files to rows that know their place."""
 
 from __future__ import annotations
 

@@ -65,6 +65,6 @@ def predict_pairs(
             scores = pair_scores(model, to_device_of(model, collate_pairs(rows, pad_token_id)))
             parts.append(to_numpy(scores.array).astype(np.float64))
     sorted_scores = np.concatenate(parts)  # (N, K)
-    scores = np.empty_like(sorted_scores)
-    scores[order] = sorted_scores
-    return scores
+    ordered = np.empty_like(sorted_scores)
+    ordered[order] = sorted_scores
+    return ordered

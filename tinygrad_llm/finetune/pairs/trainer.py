@@ -1,7 +1,7 @@
 """A trainer for an encoder on pairs of texts: `training.Trainer` with their batches and loss.
 
-    trainer = pair_trainer(model, train_set, validation_set, epochs=3, folder="runs/a")
-    result = trainer.run()
+trainer = pair_trainer(model, train_set, validation_set, epochs=3, folder="runs/a")
+result = trainer.run()
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _check_labels(data: PairDataset, n_classes: int) -> None:
         if n_classes != 1:
             raise ValueError(f"numbers need a model with one score, it has {n_classes}")
         return
-    most = [len(example.pairs) if len(example.pairs) > 1 else n_classes for example in data.examples]
+    most = [
+        len(example.pairs) if len(example.pairs) > 1 else n_classes for example in data.examples
+    ]
     if len({len(example.pairs) for example in data.examples}) > 1:
         raise ValueError("all questions need the same number of answers")
     for i, (label, n) in enumerate(zip(data.labels, most, strict=True)):

@@ -82,7 +82,11 @@ class Embed(EncoderRun):
         self.note(
             f"data         {o.data}: {len(self.texts):,} {what} for training, "
             f"{len(self.val):,} and {len(self.test):,} scored pairs for validation and test"
-            + (f"\n             ({left_out:,} {what} left out: they are in those)" if left_out else "")
+            + (
+                f"\n             ({left_out:,} {what} left out: they are in those)"
+                if left_out
+                else ""
+            )
         )
 
     def from_similarities(self, rows: Sequence[Row]) -> list[Texts]:

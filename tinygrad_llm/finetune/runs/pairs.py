@@ -124,8 +124,8 @@ class NLI(PairRun):
         self.note_parts(", ".join(f"{counts[name]:,} {name}" for name in self.names))
         if o.data == "jnli":
             self.note(
-                "             (JNLI's published validation part, the only one here, cut into three; "
-                "no\n             sentence is in two parts)"
+                "             (JNLI's published validation part, the only one here, cut into "
+                "three;\n             no sentence is in two parts)"
             )
 
     def more_config(self) -> dict[str, Any]:

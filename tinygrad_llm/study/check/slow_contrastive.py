@@ -14,7 +14,7 @@ __all__ = ["SlowContrastiveLoss"]
 
 
 class SlowContrastiveLoss:
-    """A loop over pairs: the scores of one anchor, their softmax, the probability of its partner."""
+    """A loop over pairs: the scores of one anchor, their softmax, its partner's share."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer

@@ -209,8 +209,8 @@ HINTS: dict[str, tuple[str, ...]] = {
         "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number per row.",
     ),
     "contrastive_loss": (
-        "torch.cat([positives, negatives]) are the candidates; x / x.norm(dim=-1, keepdim=True) has "
-        "length 1, so that a @ c.T are cosines.",
+        "torch.cat([positives, negatives]) are the candidates; x / x.norm(dim=-1, keepdim=True) "
+        "has length 1, so that a @ c.T are cosines.",
         "Row i's right answer is column i: the targets are torch.arange(B).",
     ),
     "causal_attention": (
