@@ -63,7 +63,7 @@ def test_intervals():
     rng = np.random.default_rng(4)
     y = rng.standard_normal(500)
     x = y + rng.standard_normal(500)
-    found = correlation_intervals(x, y, n=200)
-    assert found["pearson"].value == pearson(x, y) and 1 / math.sqrt(2) in found["pearson"]
-    assert found["spearman"].value == spearman(x, y)
-    assert 0.05 < found["spearman"].high - found["spearman"].low < 0.15
+    intervals = correlation_intervals(x, y, n=200)
+    assert intervals["pearson"].value == pearson(x, y) and 1 / math.sqrt(2) in intervals["pearson"]
+    assert intervals["spearman"].value == spearman(x, y)
+    assert 0.05 < intervals["spearman"].high - intervals["spearman"].low < 0.15

@@ -27,8 +27,8 @@ from tinygrad_llm.finetune.pairs.baselines import choice_by_overlap, majority
 from tinygrad_llm.finetune.pairs.report import (
     ChoiceReport,
     RegressionReport,
-    accuracy_beside,
-    correlations_beside,
+    compared_accuracy,
+    compared_correlations,
 )
 from tinygrad_llm.finetune.pairs.rows import scored, texts_of
 from tinygrad_llm.finetune.sample import questions, sentence_pairs
@@ -289,11 +289,11 @@ def test_reports(tmp_path):
     assert choices.right.tolist() == [False, True] and choices.worst(1) == [0]
     questions_ = [Row("q?", ("a", "b"), 1), Row("s?", ("c", "d"), 1)]
     assert "right b (10.0%), chosen a (90.0%)" in choices.worst_table(questions_, 1)
-    compared = accuracy_beside([1, 1, 1, 0], [0, 0, 0, 0], "always x")
+    compared = compared_accuracy([1, 1, 1, 0], [0, 0, 0, 0], "always x")
     assert compared.score.value == 0.75 and compared.baseline.value == 0.0
     assert "always x" in compared.lines() and compared.stored()["difference"][0] == 0.75
     labels = np.arange(30.0)
-    for each in correlations_beside(labels**2, -labels, labels, "minus"):
+    for each in compared_correlations(labels**2, -labels, labels, "minus"):
         assert each.baseline.value == pytest.approx(-1.0) and each.difference.value > 1.9
 
 

@@ -139,12 +139,12 @@ for name, examples in rows.items():
     steps = 30 if name == "SimCSE, no labels" else 60
     embedding_trainer(model, data, steps=steps, batch_size=32, lr=1e-3, temperature=0.05, progress=False).run(plan=False)
     results[name] = cosines(model)
-found = {}
+intervals = {}
 for name, values in results.items():
-    found[name] = correlation_intervals(values, scores, n=200)["spearman"]
-    print(f"{name:25} Spearman {found[name]}")
-assert found["partners"].value > found["random weights"].value
-assert found["partners"].low > found["SimCSE, no labels"].low
+    intervals[name] = correlation_intervals(values, scores, n=200)["spearman"]
+    print(f"{name:25} Spearman {intervals[name]}")
+assert intervals["partners"].value > intervals["random weights"].value
+assert intervals["partners"].low > intervals["SimCSE, no labels"].low
 
 # %% [markdown]
 # ## The reader's question: is attention a cosine similarity?
@@ -153,7 +153,7 @@ assert found["partners"].low > found["SimCSE, no labels"].low
 # How much do the lengths |k| differ, which a cosine does not see?
 
 # %% tags=["package"]
-def attention_beside_cosines(bert, ids):
+def attention_and_cosines(bert, ids):
     """Per block, over heads and pairs of tokens: correlations of the scores, and the spread of |k|."""
     inputs, lines = [], []
     handles = [block.register_forward_pre_hook(lambda m, given: inputs.append(given[0])) for block in bert.trf_blocks]
@@ -183,7 +183,7 @@ def show(name, table):
         print(f"  {i:5}   {angle:9.2f}   {tokens:20.2f}   {turned:10.2f}   {spread:22.1f}")
 
 
-small = attention_beside_cosines(model.eval().model, tokenizer.encode(texts[0]))
+small = attention_and_cosines(model.eval().model, tokenizer.encode(texts[0]))
 show("the small encoder, Spearman of the score with", small)
 assert (small[:, 0] > small[:, 1]).all(), "the score is nearer to the angle of q and k than of the tokens"
 assert small[:, 2].max() < 0.9, "and it is not symmetric"
@@ -193,7 +193,7 @@ from tinygrad_llm.weights import packaged
 if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is not None:
     minilm = SentenceEmbedder.load("all-minilm-l6-v2")
     sentence = "A man is eating a piece of bread while his dog waits under the table."
-    show("MiniLM, trained on a billion pairs", attention_beside_cosines(minilm.model.model, minilm.tokenizer.encode(sentence)))
+    show("MiniLM, trained on a billion pairs", attention_and_cosines(minilm.model.model, minilm.tokenizer.encode(sentence)))
     pair = "A man is eating food.", "A man is eating a piece of bread."
     print(f"its vectors: cosine {minilm.similarity(*pair):.3f} for {pair[0]!r} and {pair[1]!r}")
     assert abs(minilm.similarity(*pair) - 0.755) < 1e-3
@@ -209,7 +209,7 @@ figure, axes = plt.subplots(1, 3, figsize=(14, 4))
 axes[0].plot(list(shares), list(shares.values()), "o-"), axes[0].set_xscale("log")
 axes[0].set_xlabel("temperature"), axes[0].set_ylabel("share of the push on the hardest")
 for name in ("random weights", "partners"):
-    axes[1].plot(scores, results[name], ".", alpha=0.4, label=f"{name}: {found[name].value:.2f}")
+    axes[1].plot(scores, results[name], ".", alpha=0.4, label=f"{name}: {intervals[name].value:.2f}")
 axes[1].set_xlabel("score"), axes[1].set_ylabel("cosine"), axes[1].legend(fontsize=8)
 for column, name in enumerate(("cos(q, k)", "tokens", "transposed")):
     axes[2].bar(np.arange(len(small)) + 0.25 * column, small[:, column], 0.25, label=name)

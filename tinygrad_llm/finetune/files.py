@@ -105,7 +105,7 @@ def read_columns(
     path = local_path(path)
     if path.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
         return list(_table_columns(path, names))
-    found = []
+    made = []
     for i, entry in enumerate(read_entries(path, ())):
         place, values = f"{path}: entry {i}", []
         for _, name in names:
@@ -117,8 +117,8 @@ def read_columns(
                     f"{place}: {name!r} should be a text or a number, got {describe(value)}"
                 )
             values.append(value if isinstance(value, str) else str(value))
-        found.append((place, tuple(values)))
-    return found
+        made.append((place, tuple(values)))
+    return made
 
 
 def _table_columns(

@@ -26,7 +26,7 @@ assert pearson(in_order, ranks(people)) > 0.999 and math.isnan(spearman(constant
 
 # %% [markdown]
 # ## 2. Only differences count
-# exp(s + c)/Σ exp(s + c): the factor eᶜ cancels. A question whose five answers are all strange is no reason to say
+# exp(s + c)/Σ exp(s + c): the factor eᶜ cancels. A question whose five answers are all strange gives no reason to say
 # "none": one must be chosen. Five sigmoids are each pushed to 0 or 1 alone, and a hard question pushes all down.
 
 # %%

@@ -52,7 +52,7 @@ def embedding_trainer(
     pad_token_id: the id that pads short texts; report: see Trainer, such as the correlation on
     pairs that people have scored
     options, keywords: EmbeddingTuningOptions, or any of their fields, and Trainer's other keywords
-    With accumulation the negatives of a text are those of its own batch.
+    With accumulation the negatives of a text are in the same batch of batch_size texts.
     Raises: ValueError if a text is longer than the model's context, or a batch has one text.
     """
     tuning = Tuning("embedding_trainer", EmbeddingTuningOptions, options, keywords)

@@ -18,9 +18,9 @@ __all__ = [
     "ChoiceReport",
     "Compared",
     "RegressionReport",
-    "accuracy_beside",
+    "compared_accuracy",
     "class_report",
-    "correlations_beside",
+    "compared_correlations",
     "plot_choices",
     "plot_scores",
 ]
@@ -51,13 +51,13 @@ class Compared:
         return {**rows, "baseline_name": self.baseline_name}
 
 
-def accuracy_beside(right: Any, baseline_right: Any, baseline_name: str) -> Compared:
+def compared_accuracy(right: Any, baseline_right: Any, baseline_name: str) -> Compared:
     """The accuracy of answers that are right or not, (N) bools each, beside a baseline's."""
     a, b = (np.asarray(x, np.float64) for x in (right, baseline_right))
     return Compared("accuracy", bootstrap(a), bootstrap(b), paired_difference(a, b), baseline_name)
 
 
-def correlations_beside(
+def compared_correlations(
     scores: Any, baseline: Any, labels: Any, baseline_name: str
 ) -> list[Compared]:  # fmt: skip
     """Pearson's and Spearman's correlation of scores (N) with labels (N), beside a baseline's."""

@@ -122,6 +122,10 @@ class Embed(EncoderRun):
         self.texts = [(*pair, n) for pair, n in zip(pairs, negatives, strict=True)]
 
     def make_model(self) -> SentenceEncoder:
+        """See Finetuning.
+
+        Raises: OptionError without labels and without dropout.
+        """
         encoder = self.encoder([t for row in self.texts for t in row])
         config: Any = encoder.config
         if self.o.loss == "unsupervised" and not config.drop_rate:
@@ -178,7 +182,7 @@ class Embed(EncoderRun):
         lines, stored = [], {}
         for name, function in (("pearson", pearson), ("spearman", spearman)):
             scores = {"before": self.before, "after": after, "baseline": np.array(overlap)}
-            compared, intervals = _beside(name, function, scores, labels)
+            compared, intervals = _correlated(name, function, scores, labels)
             lines.append(compared)
             stored[name] = intervals
         self.write("test.json", {**stored, "rows": len(self.test), "seconds": result.seconds})
@@ -199,7 +203,7 @@ class Embed(EncoderRun):
         )
 
 
-def _beside(
+def _correlated(
     name: str, function: Any, scores: dict[str, np.ndarray | None], labels: np.ndarray
 ) -> tuple[str, dict[str, list[float]]]:
     """The lines of one correlation: before, after, of the baseline; and the numbers to store."""
@@ -208,15 +212,15 @@ def _beside(
         return float(function(rows[:, 0], rows[:, 1]))
 
     rows = {k: np.stack([v, labels], 1) for k, v in scores.items() if v is not None}
-    found: dict[str, Interval] = {k: bootstrap(v, statistic) for k, v in rows.items()}
+    intervals: dict[str, Interval] = {k: bootstrap(v, statistic) for k, v in rows.items()}
     difference = paired_difference(rows["after"], rows["baseline"], statistic)
     compared = Compared(
-        name, found["after"], found["baseline"], difference, "shared pairs of characters"
+        name, intervals["after"], intervals["baseline"], difference, "shared pairs of characters"
     )
     lines = compared.lines()
     if "before" in rows:
         gain = paired_difference(rows["after"], rows["before"], statistic)
-        lines += f"\nbefore training    {found['before']}   difference {gain}"
-        found["gain"] = gain
-    found["difference"] = difference
-    return lines, {k: [i.value, i.low, i.high] for k, i in found.items()}
+        lines += f"\nbefore training    {intervals['before']}   difference {gain}"
+        intervals["gain"] = gain
+    intervals["difference"] = difference
+    return lines, {k: [i.value, i.low, i.high] for k, i in intervals.items()}

@@ -49,6 +49,7 @@ class EncoderRun(Finetuning):
         """Sets train, val and test; texts of the test are in no other part.
 
         test: the published test rows; without them a part of `rows`
+        Raises: OptionError if a part has no rows.
         """
         o = self.o
         share = 0.0 if test is not None else o.test_fraction

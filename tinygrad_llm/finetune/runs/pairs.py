@@ -24,9 +24,9 @@ from ..pairs.report import (
     ChoiceReport,
     Compared,
     RegressionReport,
-    accuracy_beside,
+    compared_accuracy,
     class_report,
-    correlations_beside,
+    compared_correlations,
     plot_choices,
     plot_scores,
 )
@@ -135,7 +135,7 @@ class NLI(PairRun):
         labels = self.sets[2].labels
         report = class_report(scores, labels, self.names)
         most = majority([int(row.label) for row in self.train])
-        compared = accuracy_beside(
+        compared = compared_accuracy(
             report.predictions == labels, labels == most, f"always {self.names[most]}"
         )
         self.note(f"\n{report}")
@@ -181,7 +181,9 @@ class STS(PairRun):
         labels = self.sets[2].labels
         report = RegressionReport(labels, scores[:, 0])
         overlap = [ngram_overlap(row.first, row.seconds[0]) for row in self.test]
-        compared = correlations_beside(scores[:, 0], overlap, labels, "shared pairs of characters")
+        compared = compared_correlations(
+            scores[:, 0], overlap, labels, "shared pairs of characters"
+        )
         title = f"Spearman {compared[1].score}"
         return (
             compared, plot_scores(report, self.folder / "scores.png", title),
@@ -240,7 +242,9 @@ class Choice(PairRun):
         e = np.exp(scores - scores.max(1, keepdims=True))  # (N, answers)
         report = ChoiceReport(labels, e / e.sum(1, keepdims=True))
         baseline = np.array([choice_by_overlap(row) for row in self.test]) == labels
-        compared = accuracy_beside(report.right, baseline, "the answer with the question's letters")
+        compared = compared_accuracy(
+            report.right, baseline, "the answer with the question's letters"
+        )
         title = f"accuracy {compared.score}"
         return (
             [compared], plot_choices(report, self.folder / "choices.png", title),
