@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
+from tinygrad_llm import study
 from tinygrad_llm.layers.contrastive import ContrastiveLoss, similarities
+from tinygrad_llm.study.draw.similarity_maps import similarity_pictures
 
 
 def test_by_hand():
@@ -49,3 +51,19 @@ def test_temperature_is_checked(value):
 def test_shapes_are_checked(shapes, name):
     with pytest.raises(ValueError, match=rf"were expected; anchors .*, {name} \("):
         ContrastiveLoss()(*[torch.randn(*s) for s in shapes])
+
+
+def test_the_drawing(tmp_path):
+    """Cosines, and the softmax whose diagonal is the loss; partners are framed."""
+    torch.manual_seed(3)
+    a, p, n = torch.randn(3, 4), torch.randn(3, 4), torch.randn(2, 4)
+    pictures = similarity_pictures(a, torch.cat([p, n]), 0.5)
+    shares = pictures["share of each candidate"]
+    assert pictures["cosine"].shape == shares.shape == (3, 5)
+    loss = -np.log(np.diagonal(shares)).mean()
+    assert loss == pytest.approx(ContrastiveLoss(0.5)(a, p, n).item(), rel=1e-5)
+    file = study.draw_similarities(a.numpy(), p.numpy(), ["x", "y", "z"], file=tmp_path / "s.png")
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert len(study.draw_similarities(a, p).axes[0].patches) == 3
+    with pytest.raises(ValueError, match="at least as many candidates"):
+        study.draw_similarities(a, p[:2])

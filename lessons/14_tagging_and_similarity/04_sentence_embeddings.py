@@ -93,6 +93,7 @@ for rate in (0.0, 0.1, 0.5):
 # %% tags=["package"]
 import numpy as np
 
+from tinygrad_llm import study
 from tinygrad_llm.evaluation import correlation_intervals, spearman
 from tinygrad_llm.finetune.embedding import (
     EmbeddingDataset, SentenceEmbedder, embedding_trainer, hard_negatives,
@@ -215,6 +216,10 @@ for column, name in enumerate(("cos(q, k)", "tokens", "transposed")):
     axes[2].bar(np.arange(len(small)) + 0.25 * column, small[:, column], 0.25, label=name)
 axes[2].set_xlabel("block"), axes[2].set_ylabel("Spearman with the attention score"), axes[2].legend(fontsize=8)
 save_plot(figure, "04_sentence_embeddings")
+
+first, second = (SentenceEmbedder(model, tokenizer).embed([pair[i] for pair in partners[:8]]) for i in (0, 1))
+picture = study.draw_similarities(first, second, [a for a, _ in partners[:8]])
+save_plot(picture, "04_sentence_embeddings_batch")
 
 # %% [markdown]
 # ## Exercises
