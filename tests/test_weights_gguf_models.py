@@ -148,6 +148,28 @@ def test_llama_cpp_cuts_texts_as_our_tokenizer_does(tmp_path):
         assert llama_cpp.n_tokens(path, words) == len(tokenizer.encode(words))
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_sentencepiece_tokenizer_in_a_gguf_file(kind, tmp_path):
+    spm = pytest.importorskip("sentencepiece")
+    sentences = ["the cat sat on the mat, and the dog?", "It's there -- again.", "émile 日本 12345"]
+    with open(tmp_path / "tokenizer.model", "wb") as file:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences * 5), model_writer=file, model_type=kind,
+            vocab_size=330, byte_fallback=kind == "bpe", minloglevel=2, hard_vocab_limit=False,
+            remove_extra_whitespaces=kind == "unigram",
+            normalization_rule_name="identity" if kind == "bpe" else "nmt_nfkc",
+        )  # fmt: skip
+    tokenizer = text.from_pretrained(tmp_path / "tokenizer.model")
+    family = registry.find("Llama")
+    model = family.model(family.config(**{**SIZES, "vocab_size": tokenizer.vocab_size}))
+    path = save_gguf(model, tmp_path / "m.gguf", "F32", text.gguf_entries(tokenizer))
+    read = text.from_pretrained(gguf.GGUFFile(path).metadata)
+    for words in (*sentences, "the mat's  cat\n\nthere ", "ｆull ①", "한국 \U0001f600"):
+        ids = tokenizer.encode_ordinary(words)
+        assert read.encode_ordinary(words) == ids and read.decode(ids) == tokenizer.decode(ids)
+        assert llama_cpp.n_tokens(path, words) == len(ids), words
+
+
 def test_a_tokenizer_without_a_counterpart_has_no_entries():
     assert text.gguf_entries(text.CharTokenizer("aé")) == {}
     assert text.gguf_entries(text.SimpleTokenizer.train("a b")) == {}
