@@ -97,6 +97,19 @@ def test_sts_on_a_file(cli):
     assert code != 0 and "line 62: the label should be a number, got 'many'" in err
 
 
+def test_what_an_encoder_refuses(cli):
+    code, _, err = cli("finetune", "nli", "sample", *TINY, "--lora", "--quantize", "nf4")
+    assert code != 0 and "--quantize is for language models" in err
+    code, _, err = cli("finetune", "nli", "sample", *TINY, "--emb-dim", 15)
+    assert code != 0 and "emb_dim must be a multiple of n_heads" in err
+    code, _, err = cli("finetune", "choice", "sample", *TINY, "--answer-columns", "a,a")
+    assert code != 0 and "two different columns or more are needed" in err
+    code, _, err = cli("finetune", "sts", "nothing.tsv", *TINY)
+    assert code != 0 and "there is no file nothing.tsv" in err
+    code, _, err = cli("finetune", "sts", "sample", *TINY, "--max-length", 4)
+    assert code != 0 and "too little room for 2 texts" in err
+
+
 def test_choice(cli):
     code, out, err = cli("finetune", "choice", "sample", *TINY, "--worst", 1)
     assert (code, err) == (0, "")
@@ -112,7 +125,8 @@ def test_choice(cli):
 
 @pytest.mark.parametrize("loss", ["unsupervised", "supervised"])
 def test_embed(cli, loss):
-    code, out, err = cli("finetune", "embed", "sample", *TINY, "--loss", loss)
+    lora = [] if loss == "supervised" else ["--lora", "--lora-names", "model.trf_blocks.*"]
+    code, out, err = cli("finetune", "embed", "sample", *TINY, "--loss", loss, *lora)
     assert (code, err) == (0, "")
     shows(out, r"data +sample: [\d,]+ \w+.* for training, \d+ and \d+ scored pairs",
           r"step 4: validation loss .*spearman", r"before training +0\.\d+ \[.*difference",
@@ -129,6 +143,8 @@ def test_embed(cli, loss):
     assert out == f"cosine {cosine:.3f}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_embed_on_files(cli):
     lines = [{"text": f"text number {i}"} for i in range(40)]
     Path("t.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -29,6 +29,12 @@ class EncoderRun(Finetuning):
     val: list[Row]
     test: list[Row]
 
+    def load_base(self) -> None:
+        if self.o.quantize is not None:
+            raise OptionError("`quantize` is for language models: an encoder's matrices stay floats")
+        super().load_base()
+        self.published = False  # the model around the encoder has names of this package only
+
     def needs_base(self) -> bool:
         return False
 
