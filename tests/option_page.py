@@ -27,6 +27,7 @@ page.
 
 def page() -> str:
     """The text of the page."""
+    from tinygrad_llm.finetune.embedding.options import EmbeddingTuningOptions, EmbedOptions
     from tinygrad_llm.finetune.options import (
         AdaptationOptions,
         ClassificationOptions,
@@ -36,6 +37,13 @@ def page() -> str:
         InstructOptions,
         PreferenceOptions,
         TuningOptions,
+    )
+    from tinygrad_llm.finetune.pairs.options import (
+        ChoiceOptions,
+        EncoderOptions,
+        NLIOptions,
+        PairTuningOptions,
+        STSOptions,
     )
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
@@ -69,6 +77,29 @@ def page() -> str:
         (
             "`tinygrad-llm finetune dpo`", DPOOptions, (PreferenceOptions, *shared),
             "Those of `preference_trainer` and of all commands, and these.",
+        ),
+        (
+            "`pair_trainer`", PairTuningOptions, (TuningOptions,), "In addition:",
+        ),
+        (
+            "`embedding_trainer`", EmbeddingTuningOptions, (PairTuningOptions,),
+            "Those of `pair_trainer`, and:",
+        ),
+        (
+            "`tinygrad-llm finetune nli`, `sts`, `choice`, `embed`: the encoder", EncoderOptions,
+            (), "",
+        ),
+        *(
+            (
+                f"`tinygrad-llm finetune {name}`", kind, (parent, EncoderOptions, *shared),
+                f"Those of `{trainer}`, of the encoder and of all commands, and these.",
+            )
+            for name, kind, parent, trainer in (
+                ("nli", NLIOptions, PairTuningOptions, "pair_trainer"),
+                ("sts", STSOptions, PairTuningOptions, "pair_trainer"),
+                ("choice", ChoiceOptions, PairTuningOptions, "pair_trainer"),
+                ("embed", EmbedOptions, EmbeddingTuningOptions, "embedding_trainer"),
+            )
         ),
     ]  # fmt: skip
     parts = []
