@@ -141,6 +141,9 @@ def test_embed(cli, loss):
     )
     _, out, _ = cli("finetune", "ask", run, "Ana is here.", "--input", "Ben is here.")
     assert out == f"cosine {cosine:.3f}\n"
+    code, out, err = cli("finetune", "sts", "sample", "--base", run, "--steps", 1, "--plain")
+    assert (code, err) == (0, ""), "trained vectors are a base for pairs"
+    shows(out, r"base +runs/embed-sample-1/checkpoints/step-00000004, step 4: 1 layers, 2 heads")
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["CHOICE", "EMBED", "NLI", "STS"]
 
 _BASE = """Without --base a small BERT starts from random weights and reads characters; --base is an
-encoder: all-minilm-l6-v2 (English), or a folder of weights of a BERT, RoBERTa or DistilBERT."""
+encoder: all-minilm-l6-v2 (English), a run of finetune embed or of a pretrained BERT, or a folder of
+weights of a BERT, RoBERTa or DistilBERT."""
 
 _LAST = """Every option can also be in a JSON or TOML file, --config FILE; the command line takes
 precedence.

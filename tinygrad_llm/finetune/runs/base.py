@@ -143,8 +143,11 @@ def _model_in(
     from ...models import LanguageModel
     from ...models.base import PretrainedModel
     from ...models.exporting import plain
+    from ...models.sentence import SentenceEncoder
 
     model = checkpoint.build_model()
+    if isinstance(model, SentenceEncoder):
+        model = model.model  # an encoder whose vectors were trained is one to start from
     if not isinstance(model, PretrainedModel):
         raise OptionError(
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
