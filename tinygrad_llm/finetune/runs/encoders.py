@@ -31,9 +31,7 @@ class EncoderRun(Finetuning):
 
     def load_base(self) -> None:
         if self.o.quantize is not None:
-            raise OptionError(
-                "`quantize` is for language models: an encoder's matrices stay floats"
-            )
+            raise OptionError("`quantize` is for language models: an encoder has floats")
         super().load_base()
         self.published = False  # the model around the encoder has names of this package only
 
