@@ -62,11 +62,11 @@ def draw_similarities(
         for i in range(len(picture)):
             place.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black"))
         place.set_title(title)
-        place.set_xlabel("candidate; after the partners the hard negatives")
+        place.set_xlabel("candidate")
         place.set_ylabel("anchor")
         if texts is not None:
             place.set_yticks(range(len(picture)), [text[:24] for text in texts[: len(picture)]])
-        figure.colorbar(drawn, ax=place)
+        figure.colorbar(drawn, ax=place, fraction=0.046)
     figure.tight_layout()
     if file is None:
         return figure
