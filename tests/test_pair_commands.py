@@ -39,6 +39,8 @@ def shows(out, *lines):
         assert re.search("^.*" + line, out, re.M), f"{line} not in:\n{out}"
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_nli(cli):
     """From the sample to the answer, with LoRA and checkpointing; then resumed."""
     code, out, err = cli(
@@ -123,7 +125,13 @@ def test_choice(cli):
     assert out.startswith(answers[best])
 
 
-@pytest.mark.parametrize("loss", ["unsupervised", "supervised"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param("unsupervised", marks=[pytest.mark.slow, pytest.mark.ci]),
+        "supervised",
+    ],
+)
 def test_embed(cli, loss):
     lora = [] if loss == "supervised" else ["--lora", "--lora-names", "model.trf_blocks.*"]
     code, out, err = cli("finetune", "embed", "sample", *TINY, "--loss", loss, *lora)
