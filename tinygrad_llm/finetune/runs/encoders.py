@@ -30,6 +30,10 @@ class EncoderRun(Finetuning):
     test: list[Row]
 
     def load_base(self) -> None:
+        """See Finetuning.
+
+        Raises: OptionError for a quantised base.
+        """
         if self.o.quantize is not None:
             raise OptionError("`quantize` is for language models: an encoder has floats")
         super().load_base()
