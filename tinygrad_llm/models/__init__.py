@@ -65,6 +65,7 @@ from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
+from .tagger import Tagger, TaggerConfig
 from .transformer import PRESETS as TRANSFORMER_PRESETS
 from .transformer import Transformer, TransformerConfig
 from .vocabulary import resize_vocabulary
@@ -97,6 +98,7 @@ registry.register(
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
+registry.register(Tagger, TaggerConfig)
 
 __all__ = [
     "Bert",
@@ -115,6 +117,8 @@ __all__ = [
     "RobertaForMaskedLM",
     "T5",
     "T5Config",
+    "Tagger",
+    "TaggerConfig",
     "Transformer",
     "TransformerConfig",
     "GPT",
