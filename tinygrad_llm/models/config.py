@@ -258,6 +258,10 @@ class ModelConfig(Config):
         """The config with these fields, and others that must fit them."""
         return replace(self, **sizes)
 
+    def dropout(self, rate: float) -> dict[str, float]:
+        """The fields that say how much is dropped in training, all of them with this rate."""
+        return {"drop_rate": rate}
+
     def least_parameters(self) -> int:
         """A number of parameters that the model has at least, without making it."""
         return self.vocab_size * self.emb_dim
