@@ -42,7 +42,9 @@ def test_the_same_entities(seed):
 def test_the_same_scores(seed, strict):
     true = drawn(seed)
     rng = np.random.default_rng(seed + 100)
-    predicted = [[t if rng.random() < 0.7 else str(rng.choice(LABELS)) for t in row] for row in true]
+    predicted = [
+        [t if rng.random() < 0.7 else str(rng.choice(LABELS)) for t in row] for row in true
+    ]
     report = tag_report(true, predicted, strict)
     mode = {"mode": "strict", "scheme": IOB2} if strict else {}
     scores, more = (v1.precision_recall_fscore_support, {"scheme": IOB2}) if strict else (

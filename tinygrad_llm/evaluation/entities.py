@@ -22,7 +22,15 @@ from ..data.bio import Entity, from_bio
 from ..files.plain_text import one_line
 from .intervals import Interval, bootstrap
 
-__all__ = ["EntityReport", "Mistake", "Score", "entity_report", "plot_entities", "tag_report"]
+__all__ = [
+    "EntityReport",
+    "Mistake",
+    "Score",
+    "entity_report",
+    "micro_f1",
+    "plot_entities",
+    "tag_report",
+]
 
 RIGHT, TYPE, BOUNDARY, BOTH, MISSED, SPURIOUS = (
     "right", "wrong type", "wrong boundary", "wrong type and boundary", "missed", "spurious",
@@ -58,7 +66,7 @@ def _score(right: float, predicted: float, true: float) -> Score:
     return Score(precision, recall, 2.0 * precision * recall / both if both else 0.0, int(true))
 
 
-def _micro_f1(rows: np.ndarray) -> float:
+def micro_f1(rows: np.ndarray) -> float:
     """F1 of rows (N, 3) of right, predicted and true entities of each text."""
     right, predicted, true = rows.sum(0)
     return 2.0 * right / (predicted + true) if predicted + true else 0.0
@@ -120,7 +128,7 @@ class EntityReport:
     @cached_property
     def interval(self) -> Interval:
         """The F1 with its 95 % interval: texts are drawn, because entities of one depend on it."""
-        return bootstrap(self.rows, _micro_f1)
+        return bootstrap(self.rows, micro_f1)
 
     @cached_property
     def mistakes(self) -> list[Mistake]:

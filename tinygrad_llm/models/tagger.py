@@ -5,11 +5,13 @@ Shapes: B batch, T time (tokens), C channels, K tags.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from .. import nn
+from .. import nn, random
 from ..arrays.devices import to_numpy
 from ..autograd.grad_mode import no_grad
 from ..data.batches import IGNORED
@@ -18,7 +20,7 @@ from ..layers.crf import CRF, Allowed, viterbi
 from ..nn import functional as F
 from ..tensor import Tensor
 from . import registry
-from .base import LanguageModel, Model, PretrainedModel
+from .base import LanguageModel, Model
 from .config import Config, ModelConfig, config_of, flag, fraction, integer, names
 from .encoder import Encoder
 
@@ -72,7 +74,7 @@ class Tagger(Model):
     config: TaggerConfig
 
     def __init__(
-        self, model: PretrainedModel, types: tuple[str, ...], crf: bool = True,
+        self, model: LanguageModel | Encoder, types: Sequence[str], crf: bool = True,
         pad_token_id: int = 0, drop_rate: float = 0.1,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -80,11 +82,10 @@ class Tagger(Model):
             raise TypeError(
                 f"Tagger expects an encoder or a language model, got {type(model).__name__}"
             )
-        self.config = TaggerConfig(model.config, types, crf, pad_token_id, drop_rate)
-        self.model = model
-        for name in ("out_head", "transform"):  # what turns hidden states into tokens
-            if hasattr(model, name):
-                setattr(model, name, nn.Identity())
+        self.config = TaggerConfig(model.config, tuple(types), crf, pad_token_id, drop_rate)
+        self.model = model.body() if isinstance(model, Encoder) else model
+        if isinstance(model, LanguageModel):
+            model.out_head = nn.Identity()
         K = len(self.config.labels)
         self.drop_head = nn.Dropout(drop_rate)
         self.out_head = nn.Linear(model.config.emb_dim, K)
@@ -95,7 +96,29 @@ class Tagger(Model):
     def from_config(cls, config: TaggerConfig) -> Tagger:
         """A new tagger of this shape, its model too, with random weights."""
         shape = {each.name: getattr(config, each.name) for each in fields(config)}
-        return cls(**{**shape, "model": registry.build_from(config.model)})
+        model: Any = registry.build_from(config.model)
+        return cls(**{**shape, "model": model})
+
+    @classmethod
+    def from_base(
+        cls, base: LanguageModel | Encoder, types: Sequence[str], crf: bool = True,
+        pad_token_id: int = 0, drop_rate: float | None = None,
+    ) -> Tagger:  # fmt: skip
+        """A tagger with a model's weights (copies: it stays as it is) and a new head.
+
+        drop_rate: dropout in training; None for the model's
+        Raises: TypeError if `base` is neither a language model nor an encoder.
+        """
+        with random.fork_rng():  # an encoder without its head is built anew
+            body = base.body() if isinstance(base, Encoder) else base
+        rate = getattr(base.config, "drop_rate", 0.0) if drop_rate is None else drop_rate
+        copy = body.changed(**({} if drop_rate is None else base.config.dropout(drop_rate)))
+        model = cls(copy, tuple(types), crf, pad_token_id, rate)
+        parameter = next(iter(base.parameters()))
+        for new in (model.out_head, model.crf):
+            if new is not None:
+                new.to(parameter.dtype).to(parameter.device)
+        return model
 
     @property
     def context_length(self) -> int:

@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner and ask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from ...files.program import command_line
 from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
+from ...finetune.tagging.options import NerOptions
 from ...training.options import Options
 from ...training.settings import resolved
 from ..errors import newest_checkpoint
@@ -23,6 +24,7 @@ _COMMANDS: dict[str, tuple[type[Options], str]] = {
     "classify": (ClassifyOptions, help.CLASSIFY),
     "instruct": (InstructOptions, help.INSTRUCT),
     "dpo": (DPOOptions, help.DPO),
+    "ner": (NerOptions, help.NER),
 }
 
 
@@ -40,9 +42,14 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ...finetune.runs import DPO, Classify, Finetuning, Instruct
+    from ...finetune.runs import DPO, Classify, Finetuning, Instruct, Ner
 
-    kinds: dict[str, type[Finetuning]] = {"classify": Classify, "instruct": Instruct, "dpo": DPO}
+    kinds: dict[str, type[Finetuning]] = {
+        "classify": Classify,
+        "instruct": Instruct,
+        "dpo": DPO,
+        "ner": Ner,
+    }
     kind = kinds[name]
     if way.resume is None:
         run = kind(resolved(kind.options, settings, given), way.progress)
