@@ -1,7 +1,7 @@
 """Named entities as spans of characters, and as BIO tags of tokens.
 
-    to_bio([Entity(0, 5, "person")], [(0, 3), (3, 5), (6, 9)])    # (["B-person", "I-person", "O"], [])
-    from_bio(["B-person", "I-person", "O"])                       # [Entity(0, 2, "person")]
+    to_bio([Entity(0, 5, "place")], [(0, 3), (3, 5), (6, 9)])    # (["B-place", "I-place", "O"], [])
+    from_bio(["B-place", "I-place", "O"])                        # [Entity(0, 2, "place")]
 
 B-X begins an entity of the type X, I-X continues it, O is outside of all (Ramshaw and Marcus, 1995,
 "Text chunking using transformation-based learning", in the form that is called IOB2).

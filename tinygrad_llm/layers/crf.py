@@ -76,7 +76,7 @@ class CRF(Module):
         mask: bool or integers (B, T), ones and then zeros in each row; None for ones
         reduction: "none", "sum" and "mean" over the batch, or "token_mean", the sum divided by the
             number of tokens
-        Raises: ValueError for wrong shapes or another reduction; IndexError for a tag that is not
+        Raises: ValueError for wrong shapes or another reduction; RuntimeError for a tag that is not
         one of 0 … K − 1.
         """
         if reduction not in REDUCTIONS:
@@ -112,8 +112,11 @@ class CRF(Module):
         """
         emissions, _, mask = self._checked(emissions, None, mask)
         lengths = None if mask is None else to_numpy((mask.array != 0).sum(1))
-        scores: Any = (emissions, self.transitions, self.start_transitions, self.end_transitions)
-        return viterbi(*(to_numpy(s.array) for s in scores), lengths=lengths, allowed=allowed)
+        between, start, end = (
+            to_numpy(s.array)
+            for s in (self.transitions, self.start_transitions, self.end_transitions)
+        )
+        return viterbi(to_numpy(emissions.array), between, start, end, lengths, allowed)
 
     def _log_partition(self, emissions: Tensor, mask: Tensor | None) -> Tensor:
         return F.crf_log_partition(

@@ -15,7 +15,7 @@ from ..options import must_be
 
 __all__ = ["HELP", "ask"]
 
-HELP = """Ask a fine-tuned model: the class of a text, its named entities, the response to an instruction.
+HELP = """Ask a fine-tuned model: the class or the names in a text, the response to an instruction.
 
 RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
 standard input is a text.

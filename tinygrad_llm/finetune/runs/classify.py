@@ -207,7 +207,10 @@ def new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
 
 
 def largest_tokenizer(texts: list[str], special: Sequence[str]) -> BPETokenizer:
-    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
+    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short.
+
+    Raises: ValueError if there is no text at all.
+    """
     fixed = 256 + len(special)  # bytes and special tokens
     merges = 1024 - fixed
     while True:

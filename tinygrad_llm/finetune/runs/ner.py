@@ -90,8 +90,8 @@ class Ner(Finetuning):
             others = {e.type for row in rows for e in row.entities} - set(self.types)
             if others:
                 raise OptionError(
-                    f"`data`: the {part} part has the type {sorted(others)[0]!r}, which no training "
-                    "text has: more texts of it are needed, or another --seed"
+                    f"`data`: the {part} part has the type {sorted(others)[0]!r}, and no training "
+                    "text has it: more texts of it are needed, or another `seed`"
                 )
 
     def encodes(self) -> bool:
@@ -112,8 +112,8 @@ class Ner(Finetuning):
         rate = 0.1 if o.drop_rate is None else o.drop_rate
         self.note(
             f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
-            f"base         none: random weights, {o.model}, {o.n_layers} layers, {o.n_heads} heads, "
-            f"{o.emb_dim} channels"
+            f"base         none: random weights, {o.model}, {o.n_layers} layers, {o.n_heads} "
+            f"heads, {o.emb_dim} channels"
         )
         model = new_model(o.model, sizes, rate)
         return Tagger(model, self.types, o.crf, self.padding(), rate)

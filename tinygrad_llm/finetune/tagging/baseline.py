@@ -1,4 +1,4 @@
-"""The baseline of a tagger: the entities that the training texts had, found again by their names."""
+"""The baseline of a tagger: the names that were entities in the training texts, looked up."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ def _entities(
             rows = order[at : at + size]
             ids, _ = collate_tagging([(read[i][0], []) for i in rows], pad)
             for i, path in zip(rows, model.decode(ids.to(device), constrained), strict=True):
-                found = from_bio([model.labels[k] for k in path])
-                own = in_characters(found, read[i][1])
+                entities = from_bio([model.labels[k] for k in path])
+                own = in_characters(entities, read[i][1])
                 results[i] = [e for e in own if e.start < e.end]
     return results
 

@@ -111,13 +111,13 @@ def _by_letters(text: str, pieces: Sequence[str]) -> list[Span]:
     spans: list[Span | None] = []
     for n, piece in enumerate(pieces):
         own = _letters(piece.removeprefix("##"))
-        found = line.find(own, at) if own else -1
-        near = found == at or (found >= 0 and n > 0 and spans[-1] is None)
+        place = line.find(own, at) if own else -1
+        near = place == at or (place >= 0 and n > 0 and spans[-1] is None)
         if not near:
             spans.append(None)
             continue
-        spans.append((owners[found], owners[found + len(own) - 1] + 1))
-        at = found + len(own)
+        spans.append((owners[place], owners[place + len(own) - 1] + 1))
+        at = place + len(own)
     return _filled(spans, len(text))
 
 

@@ -62,6 +62,6 @@ def _(m):
     got = m.loss(emissions[0], *_scores(crf), tags)
     same(got, expected, "−log p", "log Z minus the score of the tags, the end's too")
     expected.backward()
-    wanted, emissions.grad = emissions.grad, None
+    gradient, emissions.grad = emissions.grad, None
     got.backward()
-    same(emissions.grad, wanted, "its gradient", "marginals minus 1 at the tags")
+    same(emissions.grad, gradient, "its gradient", "marginals minus 1 at the tags")
