@@ -111,8 +111,8 @@ class EntityReport:
     def macro(self) -> Score:
         """The mean of the types' scores: every type counts the same."""
         rows = list(self.per_type.values())
-        means = np.array([row[:3] for row in rows] or [(0.0, 0.0, 0.0)]).mean(0).tolist()
-        return Score(*means, sum(row.support for row in rows))
+        p, r, f1 = np.array([row[:3] for row in rows] or [(0.0, 0.0, 0.0)]).mean(0).tolist()
+        return Score(p, r, f1, sum(row.support for row in rows))
 
     @property
     def f1(self) -> float:

@@ -109,7 +109,7 @@ class Ner(Finetuning):
             "vocab_size": self.tokenizer.vocab_size, "context_length": o.context_length,
             "emb_dim": o.emb_dim, "n_heads": o.n_heads, "n_layers": o.n_layers,
         }  # fmt: skip
-        rate = 0.1 if o.drop_rate is None else o.drop_rate
+        rate = 0.2 if o.drop_rate is None else o.drop_rate
         self.note(
             f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
             f"base         none: random weights, {o.model}, {o.n_layers} layers, {o.n_heads} "

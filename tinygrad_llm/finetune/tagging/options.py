@@ -23,7 +23,9 @@ class NerOptions(AdaptationOptions, MachineOptions, TuningOptions):
     constrained: bool = option(
         True, "Only legal tags: I-X follows B-X or I-X.", None, "report", may_change=True
     )
-    model: str = again(ClassifyOptions, "model", "bert", help="Without a base: bert, gpt, ...")
+    model: str = again(
+        ClassifyOptions, "model", "modernbert", help="Without a base: modernbert, bert, ..."
+    )
     tokenizer: str = again(
         ClassifyOptions, "tokenizer", "char", help="Without a base: char, bpe, or a file."
     )

@@ -126,7 +126,7 @@ def tagging_trainer(
 
     return tuning.trainer(
         model, TrainingData(train, collate, train.lengths), batches_in_order(validation, collate),
-        Rates((1e-3, 5e-5), (2e-3, 2e-4), (20.0, 5.0)),
+        Rates((1e-3, 5e-5), (2e-3, 2e-4), (8.0, 5.0)),
         report=None if validation is None or tokenizer is None else report, flops=flops,
     )  # fmt: skip
 
