@@ -101,6 +101,16 @@ def collate_tagging(
     return wrap(ids), wrap(labels)
 
 
+class ChainLoss:
+    """A tagger's loss with a CRF: its checks of the mask ask the GPU, so no CUDA graph has it."""
+
+    can_be_captured = False
+
+    def __call__(self, model: Tagger, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """The mean loss in nats per token; 0-d."""
+        return model.loss(*batch)
+
+
 def tagging_trainer(
     model: Tagger, train: TaggingDataset, validation: TaggingDataset | None = None,
     options: TuningOptions | None = None, *, tokenizer: Tokenizer | None = None, **keywords: Any,
@@ -124,10 +134,11 @@ def tagging_trainer(
         B, T = batch[0].shape
         return B * T * flops_per_token(model, T)
 
+    own = {} if model.crf is None else {"loss": ChainLoss()}
     return tuning.trainer(
         model, TrainingData(train, collate, train.lengths), batches_in_order(validation, collate),
         Rates((1e-3, 5e-5), (2e-3, 2e-4), (8.0, 5.0)),
-        report=None if validation is None or tokenizer is None else report, flops=flops,
+        report=None if validation is None or tokenizer is None else report, flops=flops, **own,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ...text import CharTokenizer, Tokenizer
 
@@ -42,10 +43,10 @@ def placed(
     """
     if isinstance(tokenizer, CharTokenizer):
         unknown = tokenizer.special_tokens.get(UNKNOWN)
-        known = {c: i for i, c in enumerate(tokenizer.characters)}
         if unknown is None:
             inner = tokenizer.encode_ordinary(text)
         else:
+            known = _numbers(tokenizer.characters)
             inner = [known.get(c, unknown) for c in text]
     else:
         inner = tokenizer.encode(text, disallowed_special=(), add_special_tokens=False)
@@ -57,6 +58,11 @@ def placed(
     last = spans[-1][1] if spans else 0
     after = len(whole) - before - len(inner)
     return whole, [*[(0, 0)] * before, *spans, *[(last, last)] * after]
+
+
+@lru_cache(8)
+def _numbers(characters: str) -> dict[str, int]:
+    return {c: i for i, c in enumerate(characters)}
 
 
 def _begin(whole: Sequence[int], inner: Sequence[int]) -> int:
