@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
+from data import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -395,3 +397,15 @@ def test_other_models_and_tokenizers(options, tmp_path, monkeypatch, capsys):
     small = ["--emb-dim", "8", "--n-layers", "1", "--n-heads", "2", "--steps", "2"]
     assert run("finetune", "ner", "sample", "--out", "r", *small, *options) == 0
     assert "test F1" in capsys.readouterr().out
+
+
+def test_the_published_data():
+    """Every entity is a span of characters that tags can say, and none overlaps another."""
+    rows = read_annotated(data_file("ner-wikipedia-ja.json"))
+    counts = Counter(e.type for row in rows for e in row.entities)
+    assert len(rows) == 5343 and counts.total() == 13185
+    assert counts["人名"] == 2980 and counts["イベント名"] == 1009 and len(counts) == 8
+    some = rows[::20]
+    tokenizer = characters([row.text for row in some], ENCODER_TOKENS)
+    data = TaggingDataset(some, tokenizer, bio_labels(sorted(counts)))
+    assert data.inexact == [] and data.cut == 0
