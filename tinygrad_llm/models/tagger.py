@@ -106,12 +106,12 @@ class Tagger(Model):
     ) -> Tagger:  # fmt: skip
         """A tagger with a model's weights (copies: it stays as it is) and a new head.
 
-        drop_rate: dropout in training; None for the model's
+        drop_rate: dropout in training; None for the model's own, and 0.1 before the head
         Raises: TypeError if `base` is neither a language model nor an encoder.
         """
         with random.fork_rng():  # an encoder without its head is built anew
             body = base.body() if isinstance(base, Encoder) else base
-        rate = getattr(base.config, "drop_rate", 0.0) if drop_rate is None else drop_rate
+        rate = 0.1 if drop_rate is None else drop_rate
         copy = body.changed(**({} if drop_rate is None else base.config.dropout(drop_rate)))
         model = cls(copy, tuple(types), crf, pad_token_id, rate)
         parameter = next(iter(base.parameters()))
