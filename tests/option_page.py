@@ -45,6 +45,7 @@ def page() -> str:
         PairTuningOptions,
         STSOptions,
     )
+    from tinygrad_llm.finetune.tagging.options import NerOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
@@ -100,6 +101,10 @@ def page() -> str:
                 ("choice", ChoiceOptions, PairTuningOptions, "pair_trainer"),
                 ("embed", EmbedOptions, EmbeddingTuningOptions, "embedding_trainer"),
             )
+        ),
+        (
+            "`tinygrad-llm finetune ner`", NerOptions, (TuningOptions, *shared),
+            "Those of all trainers of `finetune` and of all commands, and these.",
         ),
     ]  # fmt: skip
     parts = []

@@ -121,6 +121,16 @@ NAMED: dict[str, RemoteFile] = {
         "0d8d76f3bfa0d174866939882faccdd01fbc2bcd5a76c43748ba0c40a7b3b8d4",
         "1,119 more questions of JCommonsenseQA.",
     ),
+    "ner-wikipedia-ja": RemoteFile(
+        file_name="ner-wikipedia-ja.json",
+        addresses=(
+            "https://raw.githubusercontent.com/stockmarkteam/ner-wikipedia-dataset/main/ner.json",
+        ),
+        sha256="5796effb85c473aec5b85784545349ed42e408bb0fecdb78f82bc107d53edbe3",
+        n_bytes=4042700,
+        licence="CC BY-SA 3.0",
+        description="5,343 sentences of Japanese Wikipedia with named entities of 8 types.",
+    ),
 }
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from .correlation import correlation_intervals, pearson, ranks, spearman
+from .entities import EntityReport, entity_report, plot_entities, tag_report
 from .intervals import Interval, bootstrap, paired_difference
 
 __all__ = [
+    "EntityReport",
     "Interval",
     "bootstrap",
     "correlation_intervals",
+    "entity_report",
     "paired_difference",
     "pearson",
+    "plot_entities",
     "ranks",
     "spearman",
+    "tag_report",
 ]

@@ -36,6 +36,7 @@ from .splits import (
     split_in_order,
     usable_pairs,
 )
+from .tagging import evaluate_tagger, tag, tagging_trainer
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "embed",
     "embedding_trainer",
     "evaluate_classifier",
+    "evaluate_tagger",
     "extract_response",
     "freeze",
     "infer",
@@ -89,6 +91,8 @@ __all__ = [
     "similarity",
     "sms_spam_splits",
     "split_in_order",
+    "tag",
+    "tagging_trainer",
     "train_only",
     "usable_pairs",
     "word_overlap",

@@ -68,6 +68,7 @@ from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
 from .sentence import SentenceEncoder, SentenceEncoderConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
+from .tagger import Tagger, TaggerConfig
 from .transformer import PRESETS as TRANSFORMER_PRESETS
 from .transformer import Transformer, TransformerConfig
 from .vocabulary import resize_vocabulary
@@ -103,6 +104,7 @@ registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
 registry.register(SentenceEncoder, SentenceEncoderConfig)
+registry.register(Tagger, TaggerConfig)
 
 __all__ = [
     "Bert",
@@ -123,6 +125,8 @@ __all__ = [
     "SentenceEncoderConfig",
     "T5",
     "T5Config",
+    "Tagger",
+    "TaggerConfig",
     "Transformer",
     "TransformerConfig",
     "GPT",

@@ -153,6 +153,20 @@ def choices(options: Sequence[str], default: Any = MISSING) -> Any:
     return _declare(check, default)
 
 
+def names(default: Any = MISSING) -> Any:
+    """A field for a tuple of different names; JSON has it as a list."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        given = tuple(value) if isinstance(value, list | tuple) else ()
+        if not given or not all(isinstance(name, str) and name for name in given):
+            raise TypeError("a tuple of names, at least one")
+        if len(set(given)) < len(given):
+            raise ValueError("a tuple of different names")
+        return given
+
+    return _declare(check, default)
+
+
 def indices(default: Any = MISSING) -> Any:
     """A field for places in a list, such as blocks: different integers from 0, kept in order."""
 

@@ -10,6 +10,7 @@ from .dpo import DPO
 from .embed import Embed
 from .finetuning import Finetuning
 from .instruct import Instruct
+from .ner import Ner
 from .pairs import NLI, STS, Choice
 
-__all__ = ["DPO", "NLI", "STS", "Choice", "Classify", "Embed", "Finetuning", "Instruct"]
+__all__ = ["DPO", "NLI", "STS", "Choice", "Classify", "Embed", "Finetuning", "Instruct", "Ner"]

@@ -129,7 +129,7 @@ class Classify(Finetuning):
         if o.tokenizer == "bpe":
             texts = [text for text, _ in self.train]
             if o.vocab_size is None:
-                return _largest(texts, special)
+                return largest_tokenizer(texts, special)
             with blame("`vocab_size`", ValueError):
                 return BPETokenizer.train(texts, o.vocab_size, special)
         if o.tokenizer == "gpt2":
@@ -206,8 +206,11 @@ def new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
         return registry.build_from(config)
 
 
-def _largest(texts: list[str], special: Sequence[str]) -> BPETokenizer:
-    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
+def largest_tokenizer(texts: list[str], special: Sequence[str]) -> BPETokenizer:
+    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short.
+
+    Raises: ValueError if there is no text at all.
+    """
     fixed = 256 + len(special)  # bytes and special tokens
     merges = 1024 - fixed
     while True:

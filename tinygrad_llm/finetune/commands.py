@@ -1,0 +1,22 @@
+"""The commands of finetune, by name, and the options of each."""
+
+from __future__ import annotations
+
+from ..training.options import Options
+from .embedding.options import EmbedOptions
+from .options import ClassifyOptions, DPOOptions, InstructOptions
+from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .tagging.options import NerOptions
+
+__all__ = ["COMMANDS"]
+
+COMMANDS: dict[str, type[Options]] = {
+    "classify": ClassifyOptions,
+    "instruct": InstructOptions,
+    "dpo": DPOOptions,
+    "ner": NerOptions,
+    "nli": NLIOptions,
+    "sts": STSOptions,
+    "choice": ChoiceOptions,
+    "embed": EmbedOptions,
+}
