@@ -43,6 +43,12 @@ def method(name: Any, /, *aliases: str) -> Any:
     return decorate
 
 
+class autocast_was:
+    """Whether a thread has ever entered autocast; before, functions need not ask for their own."""
+
+    entered = False
+
+
 def function(function: F) -> F:
     """Guard a function that is not a method of Tensor."""
     return guarded(named(function))
@@ -84,14 +90,20 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     first_fits = NUMBERS if first in places else PLAIN
     fit_by_name = _are_numbers if names else _are_plain
     to_look_at = () if only_numbers else [i for i in places if i > first]
-    second = first + 1
+    second, third = first + 1, first + 2
+    others = NUMBERS if only_numbers else PLAIN
+    outside = getattr(function, "outside_autocast", None)
+    if outside is None or function.__wrapped__ is not outside:  # type: ignore[attr-defined]
+        outside = function
 
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
         if n > first:
-            if type(args[first]) not in first_fits or (
-                n > second and not fits(map(type, args[second:]))
-            ):
+            fit = type(args[first]) in first_fits
+            if fit and n > second:  # mostly there is one more, which costs less than several
+                rest = args[second:]
+                fit = type(rest[0]) in others if n == third else fits(map(type, rest))
+            if not fit:
                 args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
             for i in to_look_at:
                 if i >= n:
@@ -103,7 +115,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:
-            result = function(*args, **kwargs)
+            result = (function if autocast_was.entered else outside)(*args, **kwargs)
         except TypeError:
             if "out" in kwargs and not arguments_before and takes_out(function):
                 return into_out(call, kwargs.pop("out"), args, kwargs)

@@ -10,7 +10,7 @@ from ..arrays.indexing import (
     take_along,
 )
 from ..arrays.layout import picked_array
-from ..arrays.memory import is_array
+from ..arrays.memory import is_array, ndarray
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -35,11 +35,13 @@ class Index(Op):
     def forward(self, x, index):
         self.shape, self.index = x.shape, None
         parts = index if type(index) is tuple else (index,)
-        if not BASIC.issuperset(map(type, parts)) and has_arrays(parts):
+        kinds = set(map(type, parts))
+        if not kinds <= BASIC and (ndarray in kinds or has_arrays(parts)):
             self.saved = parts
             return picked_array(x, index)
         self.index, y = index, x[index]
-        if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
+        if type(y) is not ndarray and not is_array(y):
+            # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return y
 

@@ -52,6 +52,7 @@ class Generator:
             )
         self._device = str(device)
         self._lock = new_lock()
+        self._twister: np.random.RandomState | None = None
         self.manual_seed(_FIRST_SEED)
 
     def __getstate__(self) -> tuple[str, np.ndarray]:
@@ -78,7 +79,8 @@ class Generator:
                 f"Overflow when unpacking long long: seed {seed} must be between -2**63 and 2**64"
             )
         self._seed = seed % (1 << 64)
-        self._twister: np.random.RandomState | None = None
+        if self._twister is not None:
+            self._twister.seed(self._seed & 0xFFFFFFFF)
         self._kept: float | None = None  # the second number of a pair of normals
         return self
 
@@ -117,7 +119,9 @@ class Generator:
     def _stream(self) -> np.random.RandomState:
         """NumPy's Mersenne twister, created (and numpy.random imported) when it is first needed."""
         if self._twister is None:
-            self._twister = np.random.RandomState(self._seed & 0xFFFFFFFF)
+            from .state import new_twister
+
+            self._twister = new_twister(self._seed & 0xFFFFFFFF)
         return self._twister
 
     def _draw32(self, n: int) -> np.ndarray:
