@@ -10,6 +10,7 @@ import numpy as np
 
 from . import blas
 from .devices import asarray, xp_of
+from .indexing import row_starts
 from .twins import twins
 
 __all__ = [
@@ -119,9 +120,12 @@ def _times_vector(x: np.ndarray, v: np.ndarray) -> Any:
 def max_along(x: Any, dim: int = -1) -> Any:
     """The largest element along dim, which is kept with size 1. NaN may be ignored.
 
-    NumPy's max is slow on short rows; fmax, which ignores NaN, is up to four times as fast.
+    NumPy's max is slow on short rows; fmax, which ignores NaN, is up to four times as fast, and of
+    few numbers their places are found even faster.
     """
     if dim == -1 and isinstance(x, np.ndarray):
+        if x.ndim == 2 and 0 < x.size < blas.FEW and x.flags.c_contiguous:
+            return x.take(row_starts(x) + x.argmax(-1))[:, None]  # (N, C) -> (N) -> (N, 1)
         return np.fmax.reduce(x, axis=-1, keepdims=True)
     return x.max(dim, keepdims=True)
 
@@ -168,7 +172,7 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
 def _shifted(x: np.ndarray, total: np.ndarray, largest: float, dim: int = -1) -> np.ndarray:
     """x − max x in the rows along dim whose Σ exp(x), `total`, is not between the two bounds."""
     m = max_along(x, dim)
-    np.copyto(m, 0.0, where=(total > SMALLEST) & (total < largest))
+    m[(total > SMALLEST) & (total < largest)] = 0.0
     return x - m
 
 

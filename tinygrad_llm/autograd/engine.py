@@ -175,7 +175,9 @@ class Op:
             _check_shapes(cls, key)
         try:
             if meta.used:
-                out = _forward_on_meta(op, arrays, options)
+                from . import on_meta  # imported when first needed
+
+                out = on_meta.forward_of_any(op, arrays, options)
             elif cls.views or is_silent():  # nothing is computed; or an op within an op
                 out = op.forward(*arrays, **options)
             elif options or not 0 < len(arrays) < 3:
@@ -218,17 +220,6 @@ def _results(op: Op, inputs: tuple, arrays: list[Any], edges: list[Edge | None],
     for watch in observers:
         watch(op, inputs, results)
     return tuple(results) if isinstance(out, tuple) else results[0]
-
-
-def _forward_on_meta(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
-    """What op.forward returns where the meta device is in use: an array without numbers there."""
-    from . import on_meta  # imported when first needed
-
-    if on_meta.any_meta(arrays):
-        return on_meta.forward(op, arrays, options)
-    if op.views or is_silent():
-        return op.forward(*arrays, **options)
-    return silent.run(op.forward, *arrays, **options)
 
 
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
@@ -391,12 +382,14 @@ class _Arrivals:
 
 def _start(root: Tensor | Sequence[Tensor], gradient: Any, deliver: Deliver) -> _Arrivals:
     """The arrivals at the ops that made the roots; a root that is a leaf gets its gradient now."""
-    one = isinstance(root, Tensor)
-    roots = [root] if one else list(root)
-    given = [gradient] if one else list(gradient or [None] * len(roots))
+    if isinstance(root, Tensor):
+        pairs: Any = ((root, gradient),)
+    else:
+        roots = list(root)
+        pairs = zip(roots, list(gradient or [None] * len(roots)), strict=True)
     arrivals = _Arrivals()
-    for tensor, g in zip(roots, given, strict=True):
-        if not tensor.requires_grad:
+    for tensor, g in pairs:
+        if not tensor._up_to_date()._needs:
             raise RuntimeError(
                 "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
                 "that it was made from has requires_grad=True, or it was made under no_grad()"

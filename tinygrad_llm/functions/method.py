@@ -88,7 +88,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     only_numbers = bool(places) and places == tuple(range(first, len(places) + first))
     fits = _are_numbers if only_numbers else _are_plain
     first_fits = NUMBERS if first in places else PLAIN
-    fit_by_name = _are_numbers if names else _are_plain
+    fit_by_name = NUMBERS if names else PLAIN
     to_look_at = () if only_numbers else [i for i in places if i > first]
     second, third = first + 1, first + 2
     others = NUMBERS if only_numbers else PLAIN
@@ -110,8 +110,10 @@ def guarded(function: F, arguments_before: int = 0) -> F:
                     break
                 if type(args[i]) is Tensor:
                     args = (*args[:i], number(args[i]), *args[i + 1 :])
-        if kwargs and not fit_by_name(map(type, kwargs.values())):
-            kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+        for a in kwargs.values():
+            if type(a) not in fit_by_name:
+                kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+                break
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:

@@ -26,7 +26,7 @@ class _NotSeeded(np.random.bit_generator.ISeedSequence):
 
 def new_twister(seed: int) -> np.random.RandomState:
     """RandomState(seed) for a seed of 32 bits, in a fifth of the time."""
-    twister = np.random.RandomState(np.random.MT19937(_NotSeeded()))
+    twister = np.random.RandomState(np.random.MT19937(_NotSeeded()))  # type: ignore[arg-type]
     twister.seed(seed)
     return twister
 
