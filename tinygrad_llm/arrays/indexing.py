@@ -63,9 +63,8 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    if BASIC.issuperset(map(type, parts)):
-        return False
-    return np.ndarray in map(type, parts) or any(map(is_array, parts))
+    kinds = set(map(type, parts))
+    return not kinds <= BASIC and (np.ndarray in kinds or any(map(is_array, parts)))
 
 
 def is_basic(index: Any) -> bool:

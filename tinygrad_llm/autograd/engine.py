@@ -144,17 +144,13 @@ class Op:
         """
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
-        arrays: list[Any] = []
-        needs: list[bool] = []
-        edges: list[Edge | None] = []
-        sizes: list[Any] = []  # the inputs' shapes, where the signature names dimensions
+        arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
         record, named, two_bytes = mode.grad, cls._sizes_named, False
         for x in inputs:
             edge = None
             if isinstance(x, Tensor):
                 array = x.array
-                if array.itemsize == 2:
-                    two_bytes = True
+                two_bytes = two_bytes or array.itemsize == 2
                 if record:
                     if x._view_of is not None and x._view_of._tick > x._tick:
                         x._refresh_history()
@@ -188,19 +184,17 @@ class Op:
                 out = silent.run(op.forward, arrays[0], arrays[1])
         except (ValueError, TypeError) as error:
             raise shapes.explained(op.name, op.signature, arrays, error) from error
+        if type(out) is not ndarray and isinstance(out, generic):  # NumPy's, for 0-d arrays
+            out = as_array(out)
         if type(out) is not ndarray:
-            if isinstance(out, generic):  # NumPy's result for 0-d arrays
-                out = as_array(out)
-            if type(out) is not ndarray:
-                return _results(op, inputs, arrays, edges, out)
+            return _results(op, inputs, arrays, edges, out)
         if cls.in_rows and not out.flags.c_contiguous:
             out = out.copy()
         y = _new(Tensor)  # wrap(out), without the call
         y.array = out
         if True in needs:
             if out.dtype.kind in "fV":
-                op.edges, op.order = edges, next(clock)
-                y._needs, y._op = True, op
+                op.edges, op.order, y._needs, y._op = edges, next(clock), True, op
             elif out.dtype.kind == "c":
                 _record(op, edges, [y])
         if cls.views:

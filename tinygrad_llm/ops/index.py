@@ -2,7 +2,6 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import (
-    BASIC,
     extreme_at,
     has_arrays,
     index_add,
@@ -10,7 +9,7 @@ from ..arrays.indexing import (
     take_along,
 )
 from ..arrays.layout import picked_array
-from ..arrays.memory import is_array, ndarray
+from ..arrays.memory import is_array
 from ..arrays.reductions import unbroadcast
 from ..arrays.regions import diagonal_view, in_region, region_of
 from ..autograd.engine import Op
@@ -35,13 +34,11 @@ class Index(Op):
     def forward(self, x, index):
         self.shape, self.index = x.shape, None
         parts = index if type(index) is tuple else (index,)
-        kinds = set(map(type, parts))
-        if not kinds <= BASIC and (ndarray in kinds or has_arrays(parts)):
+        if has_arrays(parts):
             self.saved = parts
             return picked_array(x, index)
         self.index, y = index, x[index]
-        if type(y) is not ndarray and not is_array(y):
-            # NumPy copied a single number: an Ellipsis makes it a view
+        if not is_array(y):  # NumPy copied a single number: an Ellipsis makes it a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return y
 

@@ -17,7 +17,7 @@ _N = 624
 
 
 class _NotSeeded(np.random.bit_generator.ISeedSequence):
-    """In the place of a seed: numbers that seed() replaces at once, where NumPy would mix some."""
+    """In the place of a seed: numbers that seed() replaces, so that NumPy mixes none."""
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
         """n_words zeros."""
