@@ -63,8 +63,10 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    kinds = set(map(type, parts))
-    return not kinds <= BASIC and (np.ndarray in kinds or any(map(is_array, parts)))
+    for p in parts:  # any() would begin a generator, which costs more than all of it
+        if type(p) not in BASIC and is_array(p):
+            return True
+    return False
 
 
 def is_basic(index: Any) -> bool:
