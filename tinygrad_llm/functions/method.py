@@ -101,8 +101,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
         if n > first:
             fit = type(args[first]) in first_fits
             if fit and n > second:  # mostly there is one more, which costs less than several
-                rest = args[second:]
-                fit = type(rest[0]) in others if n == third else fits(map(type, rest))
+                one = n == third
+                fit = type(args[second]) in others if one else fits(map(type, args[second:]))
             if not fit:
                 args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
             for i in to_look_at:

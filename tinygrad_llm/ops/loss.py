@@ -167,15 +167,14 @@ class CrossEntropy(Op):
     signature = "x(...,C) t(...) w(C)? -> y()"
     in_rows = True
     in_float32 = True
-    few = moderate = False  # whether `of_few` computed it, and without subtracting maxima
+    few, moderate = False, True  # whether `of_few` computed it, and without subtracting maxima
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-        self.options = ignore_index, reduction, label_smoothing
         if w is None and not label_smoothing and reduction == "mean" and is_few(x) and x.ndim == 2:
             loss = self.of_few(x, t, ignore_index)
             if loss is not None:
                 return loss
-        xp = xp_of(x)
+        xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         z = xp.empty(x.shape, x.dtype)
 
@@ -193,16 +192,16 @@ class CrossEntropy(Op):
         n, n_classes = x.shape
         if 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
-        shifted, (z, total) = x, exp_of_few(x)  # z = exp(x) (N, C), (N)
-        self.moderate = z is not None
-        if not self.moderate:
-            z = xp_of(x).empty(x.shape, x.dtype)
+        xp, shifted, add_up = xp_of(x), x, sum_of_few
+        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
+        if z is None:
+            self.moderate, add_up, z = False, total_of, xp.empty(x.shape, x.dtype)
             shifted, column = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m), (N, 1)
             total = column[:, 0]
-        losses = xp_of(x).log(total)
+        losses = xp.log(total)
         losses -= shifted.take(row_starts(x) + t)
         self.saved, self.few = (z, total, t, None), True
-        return (sum_of_few if self.moderate else total_of)(losses) * (1.0 / n)
+        return add_up(losses) * (1.0 / n)
 
     def backward_of_few(self, g):
         """∂L/∂x = g/N·(p − onehot(t)) = (z − Σ z·onehot(t))·g/(N·Σ z), as `of_few` computed L."""
