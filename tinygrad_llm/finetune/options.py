@@ -198,6 +198,10 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
         "cut", "cut at max_length, or windows whose answers are averaged.",
         Rule(lambda v: v in ("cut", "windows"), "cut or windows"), "adaptation",
     )  # fmt: skip
+    ignore_padding: bool = option(
+        False, "Ignore labels equal to the id of padding (none is).", None,
+        "adaptation",
+    )  # fmt: skip
     worst: int = option(
         5, "Texts with the highest loss to show.", NOT_NEGATIVE, "report", may_change=True
     )

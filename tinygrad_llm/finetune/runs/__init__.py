@@ -9,5 +9,6 @@ from .classify import Classify
 from .dpo import DPO
 from .finetuning import Finetuning
 from .instruct import Instruct
+from .variations import Comparison, Variations
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct"]
+__all__ = ["DPO", "Classify", "Comparison", "Finetuning", "Instruct", "Variations"]

@@ -61,6 +61,7 @@ class Classify(Finetuning):
                 )
         else:
             self.names = class_names(labelled)
+        self.texts = [text for text, _ in labelled]  # also those that balancing leaves out
         numbered = number_labels(labelled, self.names)
         self.same_data([*labelled, *held_out])
         if equal:
@@ -191,8 +192,11 @@ class Classify(Finetuning):
             self.sets.append(TextClassificationDataset(examples, _Ids(), limit, self.padding()))
 
     def make_trainer(self) -> Trainer:
+        keywords: dict[str, Any] = {}
+        if self.o.ignore_padding:
+            keywords["ignore_index"] = self.padding()
         return classification_trainer(
-            self.model, self.sets[0], self.sets[1], self.o, progress=self.progress
+            self.model, self.sets[0], self.sets[1], self.o, progress=self.progress, **keywords
         )
 
     def more_config(self) -> dict[str, Any]:
