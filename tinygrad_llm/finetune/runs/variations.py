@@ -10,12 +10,14 @@ are trained, the context, padding, the causal mask, ignore_index, LoRA, and rand
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...files.atomic import atomic_write
 from ...files.paths import local_path
+from ...training.checkpoint import checkpoints_in, find_checkpoint
 from ...training.options import OptionError
 from ...training.presets import resolve
 from ...training.pretraining import Pretraining
@@ -103,7 +105,11 @@ class Variations:
                 "batch_size": 8, "eval_every": o.pretrain_steps, "seed": o.seed, "lr": 2e-3,
                 "sample_tokens": 1, "sample_every": 10**9, "qkv_bias": True,
             }, {})  # fmt: skip
-            Pretraining(options, False).run()
+            if checkpoints_in(run):  # it was stopped
+                Pretraining.continued(find_checkpoint(run), {}, {}, False).run()
+            else:
+                shutil.rmtree(run, ignore_errors=True)
+                Pretraining(options, False).run()
             _write(run / "done", f"{o.pretrain_steps} steps\n")
         return made
 
