@@ -195,14 +195,13 @@ def test_a_small_table_of_variations(tmp_path):
 
 
 def test_a_small_comparison(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_text(
-        "text,label\n" + "".join(f"{text} {text},{y}\n" for text, y in ROWS[:30] + ROWS[-30:])
-        .replace("!", "."), "utf-8",
-    )  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    entries = [{"text": f"{text} {text}", "label": y} for text, y in ROWS[:30] + ROWS[-30:]]
+    path.write_text("\n".join(map(json.dumps, entries)), "utf-8")
     lines: list[str] = []
     options = {"data": str(path), "epochs": 0.3, "emb_dim": 8, "n_layers": 1, "vocab_size": 280,
-               "context_length": 12, "folder": str(tmp_path / "t"), "models": "gpt,bert"}  # fmt: skip
+               "context_length": 12, "folder": str(tmp_path / "t"),
+               "models": "gpt,bert"}  # fmt: skip
     done = Comparison(resolved(CompareOptions, options), lines.append).run()
     assert [*done] == ["gpt, long texts cut", BASELINE, "gpt, long texts windows",
                        "bert, long texts cut", "bert, long texts windows"]  # fmt: skip
