@@ -32,6 +32,8 @@ torch.manual_seed(1)
 draw = np.random.default_rng(1)
 
 # %% [markdown]
+# Shapes: B batch, T time (tokens), C channels, V vocabulary.
+#
 # ## By hand: attention without the triangle
 # One head, five tokens. Change the last token: with the causal mask no other output moves, without it all do.
 

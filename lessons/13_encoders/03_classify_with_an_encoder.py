@@ -7,8 +7,8 @@
 # %% [markdown]
 # # 3. Classify with an encoder, and with a word count
 #
-# **Question.** A text is to be sorted into classes. A GPT reads it from left to right, a BERT looks at all of it at
-# once, a regression on word counts does not even know the order of the words. When is which one needed?
+# **Question.** A text is to be sorted into classes. A GPT reads it from left to right, a BERT sees the whole
+# text, a regression on word counts does not even know the order of the words. When is which one needed?
 #
 # **Predict first.** "ann beat bob" and "bob beat ann" have different winners. How often will a word count be right?
 # And on messages of which some begin with "WINNER!"?
@@ -38,6 +38,8 @@ print(rows[:3])
 
 # %% [markdown]
 # ## By hand: logistic regression on counts
+# Shapes: N sentences, V words; B batch, T time (tokens), C channels in the networks below.
+#
 # log p(class 1) − log p(class 0) = b + Σ w[word]·count[word]. The gradient of the loss is (p − label)·count.
 
 # %%
@@ -156,9 +158,9 @@ data = TextClassificationDataset(noisy, tokenizer, 32, pad)
 report = evaluate_classifier(model, data, ["lost", "won"])
 print(report)
 print(report.worst_table([text for text, _ in noisy], 6))
-found = len(turned & set(report.worst(6)))
-print(f"{found} of the 6 wrong labels are among the 6 highest losses")
-assert found >= 4
+seen = len(turned & set(report.worst(6)))
+print(f"{seen} of the 6 wrong labels are among the 6 highest losses")
+assert seen >= 4
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 for i, (kind, score) in enumerate(answers.items()):
@@ -178,6 +180,6 @@ save_plot(figure, "03_classify_with_an_encoder")
 # 1. Give the regression pairs of words ("ann beat") in place of words. What does it reach now, and what would need
 #    triples?
 # 2. Pool the GPT by its *first* token. What does it reach, and why?
-# 3. How many test sentences are needed so that 95 % and 97 % can be told apart?
+# 3. How many test sentences are needed to say that 97 % is better than 95 %?
 #
 # Solutions: `lessons/solutions/13_encoders/03_classify_with_an_encoder.py`

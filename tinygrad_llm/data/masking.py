@@ -31,7 +31,7 @@ class Masking:
 
     mask_id, cls_id, sep_id: the ids of [MASK], [CLS] and [SEP]; vocab_size: of random tokens
     begins, continues: bool (V,), whether a token begins with, and ends in, a letter or digit: where
-        both meet, a word goes on; None hides each token apart from its neighbours
+        both meet, a word continues; None hides each token apart from its neighbours
     probability: of a token, or a word, to be chosen
     mask_share, random_share: of the chosen tokens that become [MASK], and a random token
     Raises: ValueError for shares that are not possible.

@@ -71,8 +71,12 @@ class CountsBaseline:
         if not train:
             raise ValueError("the baseline needs training texts")
         counted = [Counter(words_of(text)) for text, _ in train]
-        found = Counter(word for counts in counted for word in counts)
-        kept = [word for word, n in found.most_common(most_words) if n > 1] or [*found] or [""]
+        texts_with = Counter(word for counts in counted for word in counts)
+        kept = (
+            [word for word, n in texts_with.most_common(most_words) if n > 1]
+            or [*texts_with]
+            or [""]
+        )
         words = {word: i for i, word in enumerate(sorted(kept))}
         labels = np.array([label for _, label in train], np.int64)
         bags = [_bag(counts, words) for counts in counted]

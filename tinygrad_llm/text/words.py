@@ -1,4 +1,4 @@
-"""Which tokens go on with the word before them: for masks that hide whole words."""
+"""Which tokens continue the word before them: for masks that hide whole words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["word_tables"]
 def word_tables(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """For each token of the vocabulary, bool (V,), whether it begins inside a word and ends in one.
 
-    A token goes on with a word if it begins inside one and the token before it ends in one: "ing"
+    A token continues a word if it begins inside one and the token before it ends in one: "ing"
     after " walk", "##ing" after "walk". Letters, digits and all bytes beyond ASCII are inside; in a
     writing without spaces, such as Japanese, only a tokenizer that marks words (##) knows them.
     """

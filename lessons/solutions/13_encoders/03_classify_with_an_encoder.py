@@ -53,7 +53,7 @@ assert torch.equal(one, two)
 
 # %% [markdown]
 # ## 3. How many sentences
-# A share p of N texts has the standard error √(p(1 − p)/N). Two scores that differ by 0.02 can be told apart if the
+# A share p of N texts has the standard error √(p(1 − p)/N). Two scores differ by more than chance if their
 # difference is about twice its own error, √(p(1 − p)/N + q(1 − q)/N): N is about 750. On the *same* test set
 # fewer are enough, because what makes a sentence hard is hard for both.
 

