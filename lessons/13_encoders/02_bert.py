@@ -50,6 +50,7 @@ def attend(x, causal):
 
 
 x = torch.randn(T, C)
+assert attend(x, True).shape == (T, C)
 other = x.clone()
 other[-1] = torch.randn(C)
 for causal in (True, False):

@@ -65,6 +65,7 @@ def fit(rows, steps=300, lr=0.5):
     return w, b
 
 
+assert counts(test).shape == (len(test), len(words))
 w, b = fit(train)
 right = ((counts(test) @ w + b > 0) == [label for _, label in test]).mean()
 print(f"word counts: {right:.1%} of the test")
