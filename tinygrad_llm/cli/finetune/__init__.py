@@ -7,10 +7,12 @@ from typing import Any
 
 import typer
 
+from ...files.plain_text import say
 from ...files.program import command_line
 from ...finetune.commands import COMMANDS
+from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
-from ..errors import newest_checkpoint
+from ..errors import BadValue, newest_checkpoint
 from ..options import Way, command
 from . import ask, help, pairs, pairs_help
 
@@ -35,8 +37,30 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     for name, kind in COMMANDS.items():
         group.command(name=name, help=_TEXTS[name])(command(kind, partial(finetune, name)))
+    group.command(name="variations", help=help.VARIATIONS)(
+        command(VariationsOptions, partial(table, "variations"))
+    )
+    group.command(name="compare", help=help.COMPARE)(
+        command(CompareOptions, partial(table, "compare"))
+    )
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")
+
+
+def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
+    """Fills a table of classifiers, or resumes one.
+
+    Raises: OptionError for options that are not allowed; BadValue for --plan and --find-lr.
+    """
+    from ...finetune.runs import Comparison, Variations
+
+    if way.plan or way.find_lr:
+        raise BadValue("--plan and --find-lr are for one run, not for a table")
+    if way.resume is not None:
+        given = {**given, "folder": way.resume}
+    kind: Any = VariationsOptions if name == "variations" else CompareOptions
+    runner: Any = Variations if name == "variations" else Comparison
+    runner(resolved(kind, settings, given), say).run()
 
 
 def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:

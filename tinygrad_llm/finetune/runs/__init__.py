@@ -12,5 +12,9 @@ from .finetuning import Finetuning
 from .instruct import Instruct
 from .ner import Ner
 from .pairs import NLI, STS, Choice
+from .variations import Comparison, Variations
 
-__all__ = ["DPO", "NLI", "STS", "Choice", "Classify", "Embed", "Finetuning", "Instruct", "Ner"]
+__all__ = [
+    "DPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Embed", "Finetuning", "Instruct",
+    "Ner", "Variations",
+]  # fmt: skip

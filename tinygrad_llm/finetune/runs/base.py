@@ -106,7 +106,7 @@ def _published(
         else:
             model = models.from_pretrained(name, quantize=quantize)
         if kinds is not None and not isinstance(model, kinds):
-            raise ValueError(f"{name} is a {type(model).__name__}, which this cannot start from")
+            raise ValueError(_wrong_kind(f"{name} is", model, kinds))
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()
@@ -154,10 +154,13 @@ def _model_in(
             "run that it was made from, or another language model"
         )
     if not isinstance(model, kinds or LanguageModel):
-        raise OptionError(
-            f"`base`: {path} holds a {type(model).__name__}, which this cannot start from"
-        )
+        raise OptionError(f"`base`: {_wrong_kind(f'{path} holds', model, kinds or LanguageModel)}")
     return plain(model)
+
+
+def _wrong_kind(what: str, model: object, kinds: type | tuple[type, ...]) -> str:
+    names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+    return f"{what} a {type(model).__name__}, and a {' or '.join(names)} is needed"
 
 
 def _tokenizer(path: Path) -> Tokenizer:
