@@ -15,12 +15,12 @@ from .words import (
     UNKNOWN,
     Cuts,
     Texts,
+    VocabularyTooLargeError,
     alphabet_of,
     check_room,
     count_words,
     joined_cuts,
     known_parts,
-    too_large,
     trained_tokenizer,
 )
 
@@ -70,7 +70,7 @@ def train_bpe(
     merges = learn_merges(learned, vocab_size - fixed, min_count, first)
     if len(merges) < vocab_size - fixed:
         why = f"no pair occurs {min_count} times any more"
-        raise too_large(vocab_size, fixed + len(merges), why)
+        raise VocabularyTooLargeError(vocab_size, fixed + len(merges), why)
     for left, right in merges:
         symbols.append(symbols[left] + symbols[right])
     model = {
@@ -85,12 +85,13 @@ def train_bpe(
 
 def _byte_cuts(words: str, normalizer: Mapping[str, Any] | None) -> Cuts:
     mecab = words == "mecab"
-    level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": not mecab}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+             "use_regex": not mecab}  # fmt: skip
     cut = [{"type": "MeCab", "keep_spaces": True}, level] if mecab else [level]
     return Cuts(
         dict(normalizer) if normalizer else None,
         {"type": "Sequence", "pretokenizers": cut},
-        {"type": "ByteLevel"},
+        level,
     )
 
 

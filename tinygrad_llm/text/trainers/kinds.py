@@ -10,16 +10,14 @@ from ..tokenizer import END_OF_TEXT, Tokenizer
 from .bpe import train_bpe
 from .unigram import train_unigram
 from .wordpiece import BERT_TOKENS, train_wordpiece
-from .words import Texts, check_words
+from .words import Texts, VocabularyTooLargeError, check_words
 
 __all__ = ["TRAINED_KINDS", "train_largest", "train_tokenizer"]
 
 TRAINED_KINDS = ("bpe", "wordpiece", "unigram")
 
 
-def train_tokenizer(
-    kind: str, text: Texts, vocab_size: int, *, words: str = "spaces"
-) -> Tokenizer:
+def train_tokenizer(kind: str, text: Texts, vocab_size: int, *, words: str = "spaces") -> Tokenizer:
     """A tokenizer for a language model, with <|endoftext|>, learned from a text or several.
 
     kind: "bpe", "wordpiece" or "unigram"; vocab_size: all tokens
@@ -43,17 +41,13 @@ def train_tokenizer(
 
 
 def train_largest(kind: str, text: Texts, vocab_size: int) -> Tokenizer:
-    """train_tokenizer, with a smaller vocabulary if the text cannot fill one of vocab_size.
+    """train_tokenizer for "wordpiece" or "unigram"; if the text cannot fill a vocabulary of
+    vocab_size, the largest that it can fill.
 
-    The number of tokens beyond the smallest vocabulary is halved until the text can fill it.
-    Raises: ValueError if the text is empty.
+    text: as train_tokenizer's, but one that can be read twice
+    Raises: see train_tokenizer.
     """
-    low = 0  # every smaller vocabulary is too small
-    while True:
-        try:
-            return train_tokenizer(kind, text, vocab_size)
-        except ValueError as error:
-            smaller = (low + vocab_size) // 2
-            if "too large" not in str(error) or smaller == vocab_size:
-                raise
-            vocab_size = smaller
+    try:
+        return train_tokenizer(kind, text, vocab_size)
+    except VocabularyTooLargeError as error:
+        return train_tokenizer(kind, text, error.most)

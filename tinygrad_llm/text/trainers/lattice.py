@@ -89,7 +89,9 @@ class Lattice:
         of_arc = np.zeros(len(self.piece))  # (A)
         for arcs, _ in reversed(self._groups):
             start, end = self.start[arcs], self.end[arcs]
-            share = np.exp(z[start] + scores[self.piece[arcs]] - z[end])  # softmax over the arcs to end
+            share = np.exp(
+                z[start] + scores[self.piece[arcs]] - z[end]
+            )  # softmax over the arcs to end
             of_arc[arcs] = share * arrived[end]
             np.add.at(arrived, start, of_arc[arcs])
         expected = np.bincount(self.piece, of_arc, self.n_pieces)

@@ -47,7 +47,9 @@ def frequent_substrings(
             np.maximum.at(longer, ids[here[first]], n)
             pieces += [
                 (text[place : place + length - 1], count)
-                for place, count, most in zip(*map(np.ndarray.tolist, (*parents, longer)), strict=True)
+                for place, count, most in zip(
+                    *map(np.ndarray.tolist, (*parents, longer)), strict=True
+                )
                 if count > most
             ]
         often = n >= min_count

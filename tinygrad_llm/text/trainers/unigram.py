@@ -36,12 +36,12 @@ from .words import (
     MARK,
     UNKNOWN,
     Texts,
+    VocabularyTooLargeError,
     alphabet_of,
     check_room,
     count_words,
     joined_cuts,
     known_parts,
-    too_large,
     trained_tokenizer,
 )
 
@@ -92,7 +92,7 @@ def train_unigram(
     pieces, scores = learn_unigram(known_parts(counts, alphabet), alphabet, n_pieces)
     if len(pieces) < n_pieces:
         why = f"no more than {len(pieces):,} pieces occur twice, and there are none left"
-        raise too_large(vocab_size, fixed + len(pieces), why)
+        raise VocabularyTooLargeError(vocab_size, fixed + len(pieces), why)
     never = 12.0 * min(scores) - 12.0  # costs more than any spelling of these tokens in characters
     rows = [[token, never] for token in head]
     rows += [[piece, score] for piece, score in zip(pieces, scores, strict=True)]
@@ -108,6 +108,7 @@ def learn_unigram(
     counts: words with their counts, of characters of the alphabet
     n_pieces: how many, the alphabet included; fewer are returned if there are not so many
     """
+    counts = dict(sorted(counts.items()))  # so that sums do not depend on the order of the text
     often = frequent_substrings(counts, LONGEST)
     often.sort(key=lambda row: (-row[1] * len(row[0]), row[0]))
     often = often[: max(seeds, n_pieces)]
@@ -218,11 +219,11 @@ class _Training:
 
 
 def _digamma(x: np.ndarray) -> np.ndarray:
-    """ψ(x) = d log Γ(x)/dx for x > 0: ψ(x) = ψ(x + 1) − 1/x up to 6, then the asymptotic series."""
+    """ψ(x) = d log Γ(x)/dx for x > 0: ψ(x) = ψ(x + 1) − 1/x up to 12, then the asymptotic series."""
     x = np.array(x, np.float64)
     shift = np.zeros_like(x)
-    for _ in range(6):
-        small = x < 6
+    for _ in range(12):
+        small = x < 12
         shift -= np.where(small, 1 / x, 0.0)
         x = np.where(small, x + 1, x)
     inverse = 1 / (x * x)

@@ -26,11 +26,11 @@ from ..pipeline import PipelineTokenizer
 from .words import (
     Cuts,
     Texts,
+    VocabularyTooLargeError,
     alphabet_of,
     check_room,
     check_words,
     count_words,
-    too_large,
     trained_tokenizer,
 )
 
@@ -90,13 +90,13 @@ def train_wordpiece(
     }
     taken = {*special_tokens, *symbols}
     for left, right in learn_pieces(spelled, len(symbols), min_count):
-        symbols.append(symbols[left] + symbols[right].removeprefix("##"))
-        taken.add(symbols[-1])
         if len(taken) == vocab_size:
             break
+        symbols.append(symbols[left] + symbols[right].removeprefix("##"))
+        taken.add(symbols[-1])
     if len(taken) < vocab_size:
         why = f"no pair occurs {min_count} times any more"
-        raise too_large(vocab_size, len(taken), why)
+        raise VocabularyTooLargeError(vocab_size, len(taken), why)
     vocabulary = {t: i for i, t in enumerate(dict.fromkeys([*special_tokens, *symbols]))}
     model = {
         "type": "WordPiece",
@@ -129,9 +129,7 @@ def _cuts(words: str, normalizer: Mapping[str, Any] | None, lowercase: bool) -> 
     )
 
 
-def learn_pieces(
-    counts: Mapping[Word, int], n_symbols: int, min_count: int = 2
-) -> Iterator[Pair]:
+def learn_pieces(counts: Mapping[Word, int], n_symbols: int, min_count: int = 2) -> Iterator[Pair]:
     """The pairs to join, best score first, one after the other: an iterator.
 
     counts: words as numbers of symbols, 0 .. n_symbols - 1; the pair that comes i-th becomes the
@@ -157,9 +155,7 @@ class _Pairs:
     three arrays. The count of a pair only falls once it is there; rows below min_count are dropped.
     """
 
-    def __init__(
-        self, pair_count: Mapping[Pair, int], totals: list[int], min_count: int
-    ) -> None:
+    def __init__(self, pair_count: Mapping[Pair, int], totals: list[int], min_count: int) -> None:
         self.min_count = min_count
         self.n_symbols = len(totals)
         self._totals = np.zeros(max(64, 2 * len(totals)))

@@ -21,6 +21,7 @@ __all__ = [
     "BYTE_TOKENS",
     "MARK",
     "UNKNOWN",
+    "VocabularyTooLargeError",
     "Cuts",
     "Texts",
     "alphabet_of",
@@ -29,7 +30,6 @@ __all__ = [
     "count_words",
     "joined_cuts",
     "known_parts",
-    "too_large",
     "trained_tokenizer",
 ]
 
@@ -51,29 +51,26 @@ class Cuts(NamedTuple):
 def joined_cuts(words: str, normalizer: Mapping[str, Any] | None) -> Cuts:
     """Cuts after which decoding gives the normalised text back: for models with all bytes.
 
-    words: "spaces": a word has the space before it, written ▁, and a text begins with one; a run of
-        line ends is a word. "mecab": Japanese words; one space belongs to the word after it
+    words: "spaces": a word has the space before it, written ▁; a run of line ends is a word.
+        "mecab": Japanese words; one space belongs to the word after it
     normalizer: the description of a normaliser before that, or None
     Raises: ValueError if `words` is something else.
+
+    SentencePiece can also put a ▁ before the whole text, so that its first word is like any other.
+    Here it does not: every part of a text, also after a special token, comes back as it was.
     """
     check_words(words)
-    first = [dict(normalizer)] if normalizer else []
+    stages = [dict(normalizer)] if normalizer else []
     bytes_joined: list[dict[str, Any]] = [{"type": "ByteFallback"}, {"type": "Fuse"}]
     if words == "mecab":
-        whole = {"type": "Sequence", "normalizers": first} if first else None
-        decoder = {"type": "Sequence", "decoders": bytes_joined}
-        return Cuts(whole, {"type": "MeCab", "keep_spaces": True}, decoder)
-    marks = [
-        {"type": "Prepend", "prepend": MARK},
-        {"type": "Replace", "pattern": {"String": " "}, "content": MARK},
-    ]
-    spaces = {"type": "Replace", "pattern": {"String": MARK}, "content": " "}
-    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-    return Cuts(
-        {"type": "Sequence", "normalizers": [*first, *marks]},
-        {"type": "Split", "pattern": {"Regex": _AFTER_MARK}, "behavior": "Isolated"},
-        {"type": "Sequence", "decoders": [spaces, *bytes_joined, strip]},
-    )
+        cut = {"type": "MeCab", "keep_spaces": True}
+    else:
+        stages.append({"type": "Replace", "pattern": {"String": " "}, "content": MARK})
+        bytes_joined.insert(0, {"type": "Replace", "pattern": {"String": MARK}, "content": " "})
+        cut = {"type": "Split", "pattern": {"Regex": _AFTER_MARK}, "behavior": "Isolated",
+               "invert": False}  # fmt: skip
+    whole = {"type": "Sequence", "normalizers": stages} if stages else None
+    return Cuts(whole, cut, {"type": "Sequence", "decoders": bytes_joined})
 
 
 def check_words(words: str) -> None:
@@ -121,7 +118,7 @@ def alphabet_of(
 ) -> list[str]:
     """The most frequent characters that make up the share `coverage` of all, sorted.
 
-    always: characters that are in the alphabet in any case
+    always: characters that are in the alphabet in any case; the zero character never is
     Raises: ValueError if coverage is outside (0, 1].
     """
     if not 0 < coverage <= 1:
@@ -130,6 +127,7 @@ def alphabet_of(
     for word, n in counts.items():
         for c in word:
             characters[c] += n
+    characters.pop("\0", None)
     rest = coverage * characters.total()
     kept = []
     for c, n in sorted(characters.items(), key=lambda row: (-row[1], row[0])):
@@ -160,12 +158,15 @@ def check_room(vocab_size: int, fixed: int, what: str) -> None:
         raise ValueError(f"vocab_size must be at least {fixed:,} ({what}), got {vocab_size:,}")
 
 
-def too_large(vocab_size: int, most: int, why: str) -> ValueError:
-    """The error for a vocab_size that a text cannot fill."""
-    return ValueError(
-        f"vocab_size {vocab_size:,} is too large for this text: {why} after {most:,} tokens. Use "
-        "that vocab_size or less, or more text"
-    )
+class VocabularyTooLargeError(ValueError):
+    """A text cannot fill a vocabulary of this size; most: the largest that it can fill."""
+
+    def __init__(self, vocab_size: int, most: int, why: str) -> None:
+        super().__init__(
+            f"vocab_size {vocab_size:,} is too large for this text: {why} after {most:,} tokens. "
+            "Use that vocab_size or less, or more text"
+        )
+        self.most = most
 
 
 def trained_tokenizer(
