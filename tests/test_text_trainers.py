@@ -398,7 +398,7 @@ def test_our_pieces_explain_a_text_as_well_as_sentencepieces(tmp_path):
     read = from_pretrained(path).model
     for word in ("the", "countrymen", "Capitol", "understanding"):
         cuts = n_best_cuts(read, f"▁{word}", 8)
-        assert [cut for cut, _ in cuts] == theirs.nbest_encode(word, 8, out_type=str)
+        assert [cut for cut, _ in cuts] == theirs.nbest_encode(word, nbest_size=8, out_type=str)
 
 
 @pytest.mark.parametrize("name", ["bpe", "wordpiece", "unigram, NFKC"])

@@ -20,11 +20,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import pairwise
+from typing import TypeVar
 
 __all__ = ["FIRST_MERGE", "Pair", "Word", "Words", "apply_merges", "learn_merges"]
 
 Pair = tuple[int, int]
 Word = bytes | tuple[int, ...]
+W = TypeVar("W", bound=Word)
 
 FIRST_MERGE = 256  # the symbol of the first merge: those below it are the bytes
 LONG = 200  # symbols from which on a word is encoded with a heap
@@ -33,7 +35,7 @@ _EDGE = -1
 
 
 def learn_merges(
-    counts: Mapping[Word, int], n_merges: int, min_count: int = 2, first: int = FIRST_MERGE
+    counts: Mapping[W, int], n_merges: int, min_count: int = 2, first: int = FIRST_MERGE
 ) -> list[Pair]:
     """The first merges for words with their counts; merge i joins a pair into the symbol first + i.
 
@@ -75,7 +77,7 @@ class Words:
     last join found its pair.
     """
 
-    def __init__(self, counts: Mapping[Word, int]) -> None:
+    def __init__(self, counts: Mapping[W, int]) -> None:
         self.joined = 0
         self.symbol = symbol = [_EDGE]
         self.weight = weight = [0]

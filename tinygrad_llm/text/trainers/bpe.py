@@ -50,8 +50,8 @@ def train_bpe(
     min_count: a pair must occur that often to become a token
 
     Decoding gives the normalised text back, every character of it; only a ▁ in it comes back as the
-    space that it stands for, at level "character" with words "spaces". Of equally frequent pairs the
-    one whose symbols came first takes precedence (characters in the order of their code points).
+    space that it stands for, at level "character" with words "spaces". Of equally frequent pairs
+    the one whose symbols came first takes precedence (characters by their code points).
     Raises: ValueError if an argument is outside its range, if there is no text, or if vocab_size is
     too small or larger than this text can fill; ImportError for "mecab" without MeCab.
     """

@@ -79,7 +79,7 @@ class Lattice:
         return z
 
     def expected(self, scores: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, float]:
-        """The expected count of each piece, float64 (n_pieces), and the log-likelihood of all words.
+        """The expected count of each piece, float64 (n_pieces), and the words' log-likelihood.
 
         counts: (W), how often each word occurs
         """

@@ -219,7 +219,7 @@ class _Training:
 
 
 def _digamma(x: np.ndarray) -> np.ndarray:
-    """ψ(x) = d log Γ(x)/dx for x > 0: ψ(x) = ψ(x + 1) − 1/x up to 12, then the asymptotic series."""
+    """ψ(x) = d log Γ(x)/dx for x > 0: ψ(x + 1) − 1/x up to 12, then the asymptotic series."""
     x = np.array(x, np.float64)
     shift = np.zeros_like(x)
     for _ in range(12):
