@@ -172,9 +172,11 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     test_fraction: float = option(0.2, "Data kept for the test.", FRACTION, "data")
     pool: str = option("last_real", "last, last_real, first or mean.", None, "model")
     causal: bool = option(True, "Tokens see only earlier tokens.", None, "model")
-    tokenizer: str = option("bpe", "Without a base: bpe, gpt2, or a file.", None, "model")
+    tokenizer: str = option(
+        "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
+    )
     vocab_size: int | None = option(
-        None, "Without a base: bpe's vocabulary size [1024].", AT_LEAST_1, "model",
+        None, "Without a base: vocabulary size of the first three [1024].", AT_LEAST_1, "model",
         about_default="1024, or fewer if the texts are short",
     )  # fmt: skip
     context_length: int = option(

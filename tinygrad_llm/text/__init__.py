@@ -8,7 +8,8 @@ PipelineTokenizer  a published model's: Llama, Qwen, Gemma, BERT, T5; or one tra
 train_bpe        over characters or bytes, with other cuts than GPT-2's: Japanese words
 train_wordpiece  by the score of each pair, ## for what continues a word
 train_unigram    by likelihood: EM and pruning, as in SentencePiece
-train_tokenizer  one of these three, by its name, for a language model
+train_tokenizer  one of the TRAINED_KINDS, by its name, for a language model
+train_largest    the same, smaller if the text cannot fill it
 sampled          a Unigram tokenizer that draws its cuts
 japanese_normalizer  one spelling for what Japanese writes in several ways
 write_sentencepiece  a trained Unigram tokenizer as a .model
@@ -29,12 +30,13 @@ from .sentencepiece_file import write_sentencepiece
 from .stages.japanese import japanese_normalizer
 from .tokenizer import END_OF_TEXT, StreamDecoder, Tokenizer, load_tokenizer
 from .trainers.bpe import train_bpe
-from .trainers.kinds import train_tokenizer
+from .trainers.kinds import TRAINED_KINDS, train_largest, train_tokenizer
 from .trainers.unigram import train_unigram
 from .trainers.wordpiece import train_wordpiece
 
 __all__ = [
     "END_OF_TEXT",
+    "TRAINED_KINDS",
     "BPETokenizer",
     "CharTokenizer",
     "GPT2Tokenizer",
@@ -50,6 +52,7 @@ __all__ = [
     "load_tokenizer",
     "sampled",
     "train_bpe",
+    "train_largest",
     "train_tokenizer",
     "train_unigram",
     "train_wordpiece",

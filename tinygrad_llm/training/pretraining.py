@@ -203,9 +203,9 @@ class Pretraining:
         o = self.o
         if self.resumed is not None:
             return texts.load_tokenizer(self.resumed.path / "tokenizer.json")
-        if o.tokenizer == "bpe":
+        if o.tokenizer in texts.TRAINED_KINDS:
             with blame("`vocab_size`", ValueError):
-                return texts.BPETokenizer.train(train_text, o.vocab_size)
+                return texts.train_tokenizer(o.tokenizer, train_text, o.vocab_size)
         if o.tokenizer == "char":
             return texts.CharTokenizer.train(self.corpus.text)
         if o.tokenizer == "gpt2":
@@ -215,7 +215,8 @@ class Pretraining:
                 return texts.load_tokenizer(o.tokenizer)
             except FileNotFoundError:
                 raise OptionError(
-                    f"`tokenizer`: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+                    f"`tokenizer`: {o.tokenizer} is neither bpe, wordpiece, "
+                    "unigram, char or gpt2 nor a file"
                 ) from None
 
     # ------------------------------------------------------------------------ model and trainer
@@ -291,7 +292,9 @@ class Pretraining:
             self.model, [ids], o.sample_tokens, temperature=o.temperature, top_k=o.top_k,
             seed=o.seed + number, stop_tokens=self.tokenizer.eot_token,
         )  # fmt: skip
-        return prompt + self.tokenizer.decode([int(ids_of_step[0].item()) for ids_of_step in new])
+        stream = self.tokenizer.stream(ids)  # WordPiece's spaces depend on what stands before
+        shown = [stream.push(int(ids_of_step[0].item())) for ids_of_step in new]
+        return "".join([prompt, *shown, stream.finish()])
 
     def report(self, result: Result) -> None:
         """Prints the last lines: loss, samples, the places of plot and checkpoint."""

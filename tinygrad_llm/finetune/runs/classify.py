@@ -7,7 +7,15 @@ from typing import Any
 
 from ...files.paths import local_path
 from ...models import GPT, GPTClassifier, GPTConfig
-from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
+from ...text import (
+    TRAINED_KINDS,
+    BPETokenizer,
+    GPT2Tokenizer,
+    Tokenizer,
+    load_tokenizer,
+    train_largest,
+    train_tokenizer,
+)
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame
 from ...training.progress import duration
@@ -117,16 +125,22 @@ class Classify(Finetuning):
         Raises: OptionError if it is neither a name nor a file.
         """
         o = self.o
-        if o.tokenizer == "bpe":
+        if o.tokenizer in TRAINED_KINDS:
             texts = [text for text, _ in self.train]
-            if o.vocab_size is None:
-                return _largest(texts)
             with blame("`vocab_size`", ValueError):
-                return BPETokenizer.train(texts, o.vocab_size)
+                if o.vocab_size is not None:
+                    return train_tokenizer(o.tokenizer, texts, o.vocab_size)
+                return (
+                    _largest(texts)
+                    if o.tokenizer == "bpe"
+                    else train_largest(o.tokenizer, texts, 1024)
+                )
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
         if not local_path(o.tokenizer).is_file():
-            raise OptionError(f"`tokenizer`: {o.tokenizer} is neither bpe or gpt2 nor a file")
+            raise OptionError(
+                f"`tokenizer`: {o.tokenizer} is neither bpe, wordpiece, unigram or gpt2 nor a file"
+            )
         return load_tokenizer(o.tokenizer)
 
     def encode(self) -> None:
