@@ -160,7 +160,7 @@ def test_classify_with_other_tokenizers(cli, kind):
     assert (code, err) == (0, "")
     shows(out, rf"tokenizer +{kind}, [\d,]+ tokens")
     saved = load_tokenizer(find_checkpoint(f"runs/{kind}").path / "tokenizer.json")
-    assert saved.eot_token is not None and saved.decode(saved.encode("two and 2")).startswith("two")
+    assert saved.eot_token is not None and saved.decode(saved.encode("number 2")) == "number 2"
 
 
 def test_classify_on_a_base_with_lora(cli):
