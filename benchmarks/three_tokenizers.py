@@ -130,9 +130,7 @@ def ids_of(tokenizer: Any, text: str) -> list[int]:
     return ids if isinstance(ids, list) else ids.ids
 
 
-def measure_kinds(
-    language: str, text: str, size: int, rounds: int
-) -> dict[str, dict[str, float]]:
+def measure_kinds(language: str, text: str, size: int, rounds: int) -> dict[str, dict[str, float]]:
     """Print and return a row for each tokenizer of one text."""
     edge = text.rfind("\n", 0, len(text) * 9 // 10)
     edge = edge if edge > 0 else len(text) * 9 // 10
