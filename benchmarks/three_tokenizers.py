@@ -141,8 +141,10 @@ def measure_kinds(language: str, text: str, size: int, rounds: int) -> dict[str,
         f"\n{language}: {len(seen):,} characters to learn from, {len(new):,} new ones, "
         f"{n_words:,} words; {size:,} tokens\n"
     )
-    print("| tokenizer | vocabulary | tokens | per word | per character | lost | comes back | training, s "
-          "| MB/s |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    columns = ("tokenizer", "vocabulary", "tokens", "per word", "per character", "lost",
+               "comes back", "training, s", "MB/s")  # fmt: skip
+    print_row(columns)
+    print_row(["---"] * len(columns))
     results = {}
     for name, train in rows_for(language).items():
         made: list[Any] = []
@@ -160,13 +162,17 @@ def measure_kinds(language: str, text: str, size: int, rounds: int) -> dict[str,
         times = by_rounds({name: lambda: ids_of(tokenizer, new)}, rounds)  # noqa: B023
         row["speed"] = n_bytes / times[name] / 1e6
         results[name] = row
-        print(
-            f"| {name} | {n_tokens:,} | {row['tokens']:,} | {row['per word']:.2f} | {row['per character']:.3f} "
-            f"| {100 * row['lost']:.1f} % | {'yes' if row['comes back'] else 'no'} "
-            f"| {seconds:.1f} | {row['speed']:.2f} |",
-            flush=True,
-        )
+        print_row([
+            name, f"{n_tokens:,}", f"{row['tokens']:,}", f"{row['per word']:.2f}",
+            f"{row['per character']:.3f}", f"{100 * row['lost']:.1f} %",
+            "yes" if row["comes back"] else "no", f"{seconds:.1f}", f"{row['speed']:.2f}",
+        ])  # fmt: skip
     return results
+
+
+def print_row(cells: Iterable[str]) -> None:
+    """Print one row of a table."""
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _unknown(tokenizer: Any) -> int | None:

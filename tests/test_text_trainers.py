@@ -460,7 +460,7 @@ def test_more_wrong_arguments():
         train_wordpiece(TEXT, 400, special_tokens=["[PAD]"])
     with pytest.raises(ValueError, match="around names '<s>'"):
         train_wordpiece(TEXT, 30, around=("<s>", "[SEP]"))
-    with pytest.raises(ValueError, match="kind must be one of bpe, wordpiece, unigram"):
+    with pytest.raises(ValueError, match="kind must be one of bpe, wordpiece, unigram, bpe-mecab"):
         train_tokenizer("x", TEXT, 400)
     unigram = train_tokenizer("unigram", TEXT, 300)
     for wrong in ({"alpha": -1.0}, {"alpha": float("inf")}, {"n_best": 0}):

@@ -30,7 +30,7 @@ Examples:
   tinygrad-llm tokenize --file notes.txt --ids > ids.txt
   tinygrad-llm tokenize --decode "15496 11 995"
   tinygrad-llm tokenize --train tinyshakespeare --vocab-size 1000 --out bpe.json
-  tinygrad-llm tokenize --train japanese.txt --kind unigram --words mecab --vocab-size 8000
+  tinygrad-llm tokenize --train japanese.txt --kind unigram-mecab --vocab-size 8000
 """
 
 
@@ -51,11 +51,10 @@ def tokenize(
     train: str | None = typer.Option(
         None, help="Train a tokenizer on this corpus, file or folder."
     ),
-    kind: str = typer.Option("bpe", help="What --train makes: bpe, wordpiece, unigram or char."),
-    words: str = typer.Option(
-        "spaces", help="Of the first three: cut at spaces, or mecab: Japanese words."
+    kind: str = typer.Option(
+        "bpe", help="What --train makes: bpe, wordpiece, unigram (-mecab), char."
     ),
-    vocab_size: int = typer.Option(1024, help="Vocabulary size of the first three."),
+    vocab_size: int = typer.Option(1024, help="Vocabulary size of all except char."),
     out: str | None = typer.Option(None, help="Where --train writes [tokenizer.json]."),
 ) -> None:
     """Print a text's tokens, the text of ids, or train a tokenizer.
@@ -68,7 +67,7 @@ def tokenize(
         got = " and ".join(chosen) or "none of them"
         raise BadValue(f"give one of TEXT, --file, --decode and --train, got {got}")
     if train is not None:
-        _train(train, kind, words, vocab_size, local_path(out or "tokenizer.json"))
+        _train(train, kind, vocab_size, local_path(out or "tokenizer.json"))
         return
     loaded = _load(tokenizer or "gpt2")
     if decode is not None:
@@ -128,14 +127,12 @@ def _load(name: str) -> Tokenizer:
             raise BadValue(f"--tokenizer: there is no file {path}") from None
 
 
-def _train(corpus: str, kind: str, words: str, vocab_size: int, out: Path) -> None:
+def _train(corpus: str, kind: str, vocab_size: int, out: Path) -> None:
     from .. import text
     from ..data import corpora
 
     if kind not in (*text.TRAINED_KINDS, "char"):
-        raise BadValue(f"--kind must be bpe, wordpiece, unigram or char, got {kind}")
-    if words not in ("spaces", "mecab"):
-        raise BadValue(f"--words must be spaces or mecab, got {words}")
+        raise BadValue(f"--kind must be {', '.join(text.TRAINED_KINDS)} or char, got {kind}")
     with blame("--train", FileNotFoundError, ValueError):
         source = corpora.load(corpus)
     began = time.perf_counter()
@@ -143,8 +140,8 @@ def _train(corpus: str, kind: str, words: str, vocab_size: int, out: Path) -> No
     if kind == "char":
         trained = text.CharTokenizer.train(source.text)
     else:
-        with blame("--vocab-size", ValueError), blame("--words", ImportError):
-            trained = text.train_tokenizer(kind, source.text, vocab_size, words=words)
+        with blame("--vocab-size", ValueError), blame("--kind", ImportError):
+            trained = text.train_tokenizer(kind, source.text, vocab_size)
     seconds = time.perf_counter() - began
     trained.save(out)
     n = len(trained.encode_to_array(source.text, disallowed_special=()))

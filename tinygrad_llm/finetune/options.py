@@ -176,7 +176,7 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
         "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
     )
     vocab_size: int | None = option(
-        None, "Without a base: vocabulary size of the first three [1024].", AT_LEAST_1, "model",
+        None, "Without a base: the vocabulary size of a trained one [1024].", AT_LEAST_1, "model",
         about_default="1024, or fewer if the texts are short",
     )  # fmt: skip
     context_length: int = option(

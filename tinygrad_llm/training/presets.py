@@ -53,10 +53,12 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         TrainingOptions, "steps", None, help="Or: steps to train.",
         about_default="as many as fit into the minutes",
     )  # fmt: skip
-    tokenizer: str = option("bpe", "bpe, wordpiece, unigram, char, gpt2, or a file.", None, "model")
+    tokenizer: str = option(
+        "bpe", "bpe, wordpiece, unigram (each -mecab), char, gpt2, or a file.", None, "model"
+    )
     model: str = option("gpt", "gpt, llama, qwen2, qwen3, ...", None, "model")
     vocab_size: int = option(
-        1024, "Vocabulary size of bpe, wordpiece, unigram.", AT_LEAST_1, "model"
+        1024, "Vocabulary size of bpe, wordpiece or unigram.", AT_LEAST_1, "model"
     )
     context_length: int = option(128, "Tokens the model sees.", AT_LEAST_1, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")

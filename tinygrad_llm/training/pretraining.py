@@ -204,7 +204,7 @@ class Pretraining:
         if self.resumed is not None:
             return texts.load_tokenizer(self.resumed.path / "tokenizer.json")
         if o.tokenizer in texts.TRAINED_KINDS:
-            with blame("`vocab_size`", ValueError):
+            with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
                 return texts.train_tokenizer(o.tokenizer, train_text, o.vocab_size)
         if o.tokenizer == "char":
             return texts.CharTokenizer.train(self.corpus.text)

@@ -127,7 +127,7 @@ class Classify(Finetuning):
         o = self.o
         if o.tokenizer in TRAINED_KINDS:
             texts = [text for text, _ in self.train]
-            with blame("`vocab_size`", ValueError):
+            with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
                 if o.vocab_size is not None:
                     return train_tokenizer(o.tokenizer, texts, o.vocab_size)
                 return (

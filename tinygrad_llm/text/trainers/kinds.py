@@ -10,38 +10,42 @@ from ..tokenizer import END_OF_TEXT, Tokenizer
 from .bpe import train_bpe
 from .unigram import train_unigram
 from .wordpiece import BERT_TOKENS, train_wordpiece
-from .words import Texts, VocabularyTooLargeError, check_words
+from .words import Texts, VocabularyTooLargeError
 
 __all__ = ["TRAINED_KINDS", "train_largest", "train_tokenizer"]
 
-TRAINED_KINDS = ("bpe", "wordpiece", "unigram")
+_JAPANESE = "-mecab"
+TRAINED_KINDS = (
+    "bpe", "wordpiece", "unigram", "bpe-mecab", "wordpiece-mecab", "unigram-mecab",
+)  # fmt: skip
 
 
-def train_tokenizer(kind: str, text: Texts, vocab_size: int, *, words: str = "spaces") -> Tokenizer:
+def train_tokenizer(kind: str, text: Texts, vocab_size: int) -> Tokenizer:
     """A tokenizer for a language model, with <|endoftext|>, learned from a text or several.
 
-    kind: "bpe", "wordpiece" or "unigram"; vocab_size: all tokens
-    words: "spaces", or "mecab" for Japanese (the extra "ja"): BPE then starts from characters, and
-        from bytes otherwise
+    kind: "bpe", "wordpiece" or "unigram"; with "-mecab" after it Japanese is cut into words first
+        (the extra "ja"), and BPE starts from characters, not from bytes
+    vocab_size: all tokens
     Raises: ValueError if the kind is not known, or as train_bpe, train_wordpiece and train_unigram;
-    ImportError for "mecab" without MeCab.
+    ImportError without MeCab, if it is needed.
     """
-    check_words(words)
-    if kind == "wordpiece":
-        special = (*BERT_TOKENS, END_OF_TEXT)
-        return train_wordpiece(text, vocab_size, words=words, special_tokens=special)
-    if kind == "unigram":
-        return train_unigram(text, vocab_size, words=words)
-    if kind != "bpe":
+    if kind not in TRAINED_KINDS:
         raise ValueError(f"kind must be one of {', '.join(TRAINED_KINDS)}, got {describe(kind)}")
+    words = "mecab" if kind.endswith(_JAPANESE) else "spaces"
+    name = kind
+    if kind.startswith("wordpiece"):
+        special = (*BERT_TOKENS, END_OF_TEXT)
+        return train_wordpiece(text, vocab_size, words=words, special_tokens=special, name=name)
+    if kind.startswith("unigram"):
+        return train_unigram(text, vocab_size, words=words, name=name)
     if words == "mecab":
-        return train_bpe(text, vocab_size, words=words)
+        return train_bpe(text, vocab_size, words=words, name=name)
     texts: Any = text
     return BPETokenizer.train(texts, vocab_size)
 
 
 def train_largest(kind: str, text: Texts, vocab_size: int) -> Tokenizer:
-    """train_tokenizer for "wordpiece" or "unigram"; if the text cannot fill a vocabulary of
+    """train_tokenizer for any kind except "bpe"; if the text cannot fill a vocabulary of
     vocab_size, the largest that it can fill.
 
     text: as train_tokenizer's, but one that can be read twice
