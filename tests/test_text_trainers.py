@@ -320,12 +320,12 @@ def test_the_best_cuts_are_the_best_of_all(seed):
     scores = {t: s for t, s in zip(model.tokens, model.scores, strict=True) if len(t) < 6}
     word = "".join(rng.choices("abc", k=7))
     cuts = sorted((sum(map(scores.get, c)) for c in all_cuts(word, scores)), reverse=True)
-    found = n_best_cuts(model, word, 10)
-    assert [score for _, score in found] == pytest.approx(cuts[:10], rel=1e-12)
-    assert len({tuple(cut) for cut, _ in found}) == len(found)
-    assert all("".join(cut) == word for cut, _ in found)
+    best = n_best_cuts(model, word, 10)
+    assert [score for _, score in best] == pytest.approx(cuts[:10], rel=1e-12)
+    assert len({tuple(cut) for cut, _ in best}) == len(best)
+    assert all("".join(cut) == word for cut, _ in best)
     assert sum(map(scores.get, model.cut(word))) == pytest.approx(cuts[0], rel=1e-12)
-    assert all(sum(map(scores.get, cut)) == pytest.approx(s) for cut, s in found)
+    assert all(sum(map(scores.get, cut)) == pytest.approx(s) for cut, s in best)
 
 
 @pytest.mark.parametrize("alpha, n_best", [(1.0, None), (0.3, None), (0.0, None), (0.5, 4)])
