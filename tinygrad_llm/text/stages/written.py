@@ -105,7 +105,8 @@ def written_description(
     }
 
 
-_REQUIRED = {  # fields without which `tokenizers` refuses a stage, with what they are without it
+# Fields without which `tokenizers` refuses a stage, and what they mean here if they are missing.
+_REQUIRED: dict[str, dict[str, Any]] = {
     "ByteLevel": {"add_prefix_space": True, "trim_offsets": True, "use_regex": True},
     "Split": {"behavior": "Isolated", "invert": False},
 }
