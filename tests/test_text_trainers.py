@@ -286,6 +286,13 @@ def test_pieces_do_not_mix_kinds_of_characters():
     assert {s for s, _ in frequent_substrings(counts, 9)} == {"▁ab", "ab", "日本", " x"}
 
 
+def test_a_text_without_spaces_is_learned_in_parts():
+    text = "".join(random.Random(0).choices(["ab", "cab", "d"], k=4000))
+    tokenizer = train_unigram(text, 257 + 26 + 9)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode(text)) < len(text) / 2
+
+
 def test_digamma_is_the_derivative_of_log_gamma():
     x = np.array([0.5, 0.7, 1.0, 3.3, 6.0, 50.0, 1e6])
     h = 1e-6 * np.maximum(1, x)

@@ -22,6 +22,7 @@ Source: Kudo (2018), "Subword regularization"; Kudo and Richardson (2018), "Sent
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ from .words import (
 __all__ = ["learn_unigram", "train_unigram"]
 
 LONGEST = 16  # characters of a piece
+LONGEST_WORD = 512  # characters
 SEEDS = 1_000_000  # pieces to start from, at most
 SHRINK = 0.75  # the share of the pieces that a round of pruning keeps
 MARGIN = 1.1  # pieces that EM sees last, per piece wanted
@@ -105,10 +107,12 @@ def learn_unigram(
 ) -> tuple[list[str], list[float]]:
     """The pieces, best first, and the logarithms of their probabilities.
 
-    counts: words with their counts, of characters of the alphabet
+    counts: words with their counts, of characters of the alphabet; a word of more than LONGEST_WORD
+        characters is learned from as several, because EM takes a step for each character of the
+        longest word
     n_pieces: how many, the alphabet included; fewer are returned if there are not so many
     """
-    counts = dict(sorted(counts.items()))  # so that sums do not depend on the order of the text
+    counts = dict(sorted(_shortened(counts).items()))  # sums do not depend on the text's order
     often = frequent_substrings(counts, LONGEST)
     often.sort(key=lambda row: (-row[1] * len(row[0]), row[0]))
     often = often[: max(seeds, n_pieces)]
@@ -125,6 +129,15 @@ def learn_unigram(
         training.prune(target)
         training.em(n_pieces)
     return training.best(n_pieces)
+
+
+def _shortened(counts: Mapping[str, int]) -> Counter[str]:
+    """The words, each cut after every LONGEST_WORD characters."""
+    parts: Counter[str] = Counter()
+    for word, n in counts.items():
+        for start in range(0, len(word), LONGEST_WORD):
+            parts[word[start : start + LONGEST_WORD]] += n
+    return parts
 
 
 class _Training:
