@@ -169,13 +169,6 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     )  # fmt: skip
     val_fraction: float = option(0.1, "Data kept for validation.", FRACTION, "data")
     test_fraction: float = option(0.2, "Data kept for the test.", FRACTION, "data")
-<<<<<<< HEAD
-    pool: str = option("last_real", "last, last_real, first or mean.", None, "model")
-    causal: bool = option(True, "Tokens see only earlier tokens.", None, "model")
-    tokenizer: str = option(
-        "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
-    )
-=======
     model: str = option("gpt", "Without a base: gpt, bert, roberta, ...", None, "model")
     pool: str | None = option(
         None, "last, last_real, first or mean.", None, "model",
@@ -184,8 +177,9 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     causal: bool | None = option(
         None, "Tokens see only earlier tokens.", None, "model", about_default="not of an encoder"
     )
-    tokenizer: str = option("bpe", "Without a base: bpe, gpt2, or a file.", None, "model")
->>>>>>> main
+    tokenizer: str = option(
+        "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
+    )
     vocab_size: int | None = option(
         None, "Without a base: the vocabulary size of a trained one [1024].", AT_LEAST_1, "model",
         about_default="1024, or fewer if the texts are short",

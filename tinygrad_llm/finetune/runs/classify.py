@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...files.paths import local_path
-<<<<<<< HEAD
-from ...models import GPT, GPTClassifier, GPTConfig
+from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
+from ...models.encoder import Encoder
 from ...text import (
     TRAINED_KINDS,
     BPETokenizer,
@@ -18,12 +18,7 @@ from ...text import (
     train_largest,
     train_tokenizer,
 )
-=======
-from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
-from ...models.encoder import Encoder
-from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
 from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
->>>>>>> main
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame, did_you_mean
 from ...training.progress import duration
@@ -138,26 +133,15 @@ class Classify(Finetuning):
         Raises: OptionError if it is neither a name nor a file.
         """
         o = self.o
-<<<<<<< HEAD
+        special = ENCODER_TOKENS if self.encodes() else (END_OF_TEXT,)
         if o.tokenizer in TRAINED_KINDS:
             texts = [text for text, _ in self.train]
             with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
                 if o.vocab_size is not None:
-                    return train_tokenizer(o.tokenizer, texts, o.vocab_size)
-                return (
-                    _largest(texts)
-                    if o.tokenizer == "bpe"
-                    else train_largest(o.tokenizer, texts, 1024)
-                )
-=======
-        special = ENCODER_TOKENS if self.encodes() else (END_OF_TEXT,)
-        if o.tokenizer == "bpe":
-            texts = [text for text, _ in self.train]
-            if o.vocab_size is None:
-                return largest_tokenizer(texts, special)
-            with blame("`vocab_size`", ValueError):
-                return BPETokenizer.train(texts, o.vocab_size, special)
->>>>>>> main
+                    return train_tokenizer(o.tokenizer, texts, o.vocab_size, special)
+                if o.tokenizer == "bpe":
+                    return largest_tokenizer(texts, special)
+                return train_largest(o.tokenizer, texts, 1024, special)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
         if not local_path(o.tokenizer).is_file():

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..merges import Pair, Word, Words
 from ..pipeline import PipelineTokenizer
+from ..tokenizer import ENCODER_TOKENS
 from .words import (
     Cuts,
     Texts,
@@ -34,9 +35,8 @@ from .words import (
     trained_tokenizer,
 )
 
-__all__ = ["BERT_TOKENS", "learn_pieces", "train_wordpiece"]
+__all__ = ["learn_pieces", "train_wordpiece"]
 
-BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _NAMES = {"[PAD]": "pad_token", "[UNK]": "unk_token", "[CLS]": "cls_token", "[SEP]": "sep_token",
           "[MASK]": "mask_token"}  # fmt: skip
 LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT
@@ -49,7 +49,7 @@ def train_wordpiece(
     words: str = "spaces",
     normalizer: Mapping[str, Any] | None = None,
     lowercase: bool = False,
-    special_tokens: Collection[str] = BERT_TOKENS,
+    special_tokens: Collection[str] = ENCODER_TOKENS,
     around: tuple[str, str] | None = None,
     coverage: float = 0.9995,
     min_count: int = 2,
