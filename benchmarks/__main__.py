@@ -29,6 +29,7 @@ COMMANDS = {
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
+    "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }
 
 

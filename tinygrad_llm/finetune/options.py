@@ -181,9 +181,11 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     causal: bool | None = option(
         None, "Tokens see only earlier tokens.", None, "model", about_default="not of an encoder"
     )
-    tokenizer: str = option("bpe", "Without a base: bpe, gpt2, or a file.", None, "model")
+    tokenizer: str = option(
+        "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
+    )
     vocab_size: int | None = option(
-        None, "Without a base: bpe's vocabulary size [1024].", AT_LEAST_1, "model",
+        None, "Without a base: the vocabulary size of a trained one [1024].", AT_LEAST_1, "model",
         about_default="1024, or fewer if the texts are short",
     )  # fmt: skip
     context_length: int = option(

@@ -53,9 +53,13 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         TrainingOptions, "steps", None, help="Or: steps to train.",
         about_default="as many as fit into the minutes",
     )  # fmt: skip
-    tokenizer: str = option("bpe", "bpe, char, gpt2, or a file.", None, "model")
+    tokenizer: str = option(
+        "bpe", "bpe, wordpiece, unigram (each -mecab), char, gpt2, or a file.", None, "model"
+    )
     model: str = option("gpt", "gpt, llama, qwen2, ..., bert, roberta, ...", None, "model")
-    vocab_size: int = option(1024, "Vocabulary size of bpe.", AT_LEAST_1, "model")
+    vocab_size: int = option(
+        1024, "Vocabulary size of bpe, wordpiece or unigram.", AT_LEAST_1, "model"
+    )
     context_length: int = option(128, "Tokens the model sees.", AT_LEAST_1, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")
     n_heads: int = option(6, "Attention heads.", AT_LEAST_1, "model")

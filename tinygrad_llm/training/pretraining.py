@@ -207,9 +207,11 @@ class Pretraining:
         o = self.o
         if self.resumed is not None:
             return texts.load_tokenizer(self.resumed.path / "tokenizer.json")
-        if o.tokenizer == "bpe":
-            with blame("`vocab_size`", ValueError):
-                return texts.BPETokenizer.train(train_text, o.vocab_size, **self.special_tokens())
+        if o.tokenizer in texts.TRAINED_KINDS:
+            with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
+                return texts.train_tokenizer(
+                    o.tokenizer, train_text, o.vocab_size, **self.special_tokens()
+                )
         if o.tokenizer == "char":
             return texts.CharTokenizer.train(self.corpus.text, **self.special_tokens())
         if o.tokenizer == "gpt2":
@@ -219,7 +221,8 @@ class Pretraining:
                 return texts.load_tokenizer(o.tokenizer)
             except FileNotFoundError:
                 raise OptionError(
-                    f"`tokenizer`: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+                    f"`tokenizer`: {o.tokenizer} is neither bpe, wordpiece, "
+                    "unigram, char or gpt2 nor a file"
                 ) from None
 
     # ------------------------------------------------------------------------ model and trainer
@@ -306,7 +309,9 @@ class Pretraining:
             self.model, [ids], o.sample_tokens, temperature=o.temperature, top_k=o.top_k,
             seed=o.seed + number, stop_tokens=self.tokenizer.eot_token,
         )  # fmt: skip
-        return prompt + self.tokenizer.decode([int(ids_of_step[0].item()) for ids_of_step in new])
+        stream = self.tokenizer.stream(ids)  # WordPiece's spaces depend on what stands before
+        shown = [stream.push(int(ids_of_step[0].item())) for ids_of_step in new]
+        return "".join([prompt, *shown, stream.finish()])
 
     def next_command(self) -> str:
         """What can be done with the run."""

@@ -12,7 +12,15 @@ from ...evaluation import bootstrap, paired_difference
 from ...files.paths import local_path
 from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
 from ...models.encoder import Encoder
-from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
+from ...text import (
+    TRAINED_KINDS,
+    BPETokenizer,
+    GPT2Tokenizer,
+    Tokenizer,
+    load_tokenizer,
+    train_largest,
+    train_tokenizer,
+)
 from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame, did_you_mean
@@ -147,16 +155,20 @@ class Classify(Finetuning):
         """
         o = self.o
         special = ENCODER_TOKENS if self.encodes() else (END_OF_TEXT,)
-        if o.tokenizer == "bpe":
+        if o.tokenizer in TRAINED_KINDS:
             texts = [text for text, _ in self.train]
-            if o.vocab_size is None:
-                return largest_tokenizer(texts, special)
-            with blame("`vocab_size`", ValueError):
-                return BPETokenizer.train(texts, o.vocab_size, special)
+            with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
+                if o.vocab_size is not None:
+                    return train_tokenizer(o.tokenizer, texts, o.vocab_size, special)
+                if o.tokenizer == "bpe":
+                    return largest_tokenizer(texts, special)
+                return train_largest(o.tokenizer, texts, 1024, special)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
         if not local_path(o.tokenizer).is_file():
-            raise OptionError(f"`tokenizer`: {o.tokenizer} is neither bpe or gpt2 nor a file")
+            raise OptionError(
+                f"`tokenizer`: {o.tokenizer} is neither bpe, wordpiece, unigram or gpt2 nor a file"
+            )
         return load_tokenizer(o.tokenizer)
 
     def encode(self) -> None:
