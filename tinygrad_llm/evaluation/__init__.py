@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
 from .intervals import Interval, bootstrap, paired_difference
 
-__all__ = ["Interval", "bootstrap", "paired_difference"]
+__all__ = [
+    "Bleu", "Interval", "bleu_counts", "bleu_score", "bootstrap", "corpus_bleu",
+    "paired_difference",
+]  # fmt: skip
