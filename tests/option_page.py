@@ -37,6 +37,8 @@ def page() -> str:
         PreferenceOptions,
         TuningOptions,
     )
+    from tinygrad_llm.finetune.sequences.options import SequenceOptions
+    from tinygrad_llm.finetune.translation.options import TranslateOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
@@ -56,6 +58,7 @@ def page() -> str:
         ("`classification_trainer`", ClassificationOptions, (TuningOptions,), "In addition:"),
         ("`instruction_trainer`", InstructionOptions, (TuningOptions,), "In addition:"),
         ("`preference_trainer`", PreferenceOptions, (TuningOptions,), "In addition:"),
+        ("`sequence_trainer`", SequenceOptions, (TuningOptions,), "In addition:"),
         ("All commands of `finetune`: what is trained", AdaptationOptions, (), ""),
         ("All commands: where", MachineOptions, (), ""),
         (
@@ -69,6 +72,10 @@ def page() -> str:
         (
             "`tinygrad-llm finetune dpo`", DPOOptions, (PreferenceOptions, *shared),
             "Those of `preference_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune translate`", TranslateOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
         ),
     ]  # fmt: skip
     parts = []

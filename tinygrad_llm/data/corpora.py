@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.paths import local_path
+from .parallel import PARALLEL
 
 DEFAULT = "python-reference"
 
@@ -70,6 +71,7 @@ NAMED: dict[str, RemoteFile] = {
         licence="Apache-2.0",
         description="The 1,100 instructions, each with a chosen and a rejected answer.",
     ),
+    **PARALLEL,
 }
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: classification, instructions and preferences, from the data to the report."""
+"""Fine-tuning: classes, instructions, preferences, translations, from the data to the report."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from .splits import (
     usable_pairs,
 )
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
+from .translation import translate
 
 __all__ = [
     "STYLES",
@@ -79,6 +80,7 @@ __all__ = [
     "sms_spam_splits",
     "split_in_order",
     "train_only",
+    "translate",
     "usable_pairs",
     "word_overlap",
 ]

@@ -29,7 +29,6 @@ from ..training.options import (
 )
 
 __all__ = [
-    "COMMANDS",
     "AdaptationOptions",
     "ClassificationOptions",
     "ClassifyOptions",
@@ -227,6 +226,3 @@ class DPOOptions(AdaptationOptions, MachineOptions, PreferenceOptions):
         help="Test prompts to answer, before and after training.",
     )  # fmt: skip
     answer_tokens: int = again(InstructOptions, "answer_tokens", 60)
-
-
-COMMANDS: tuple[type[Options], ...] = (ClassifyOptions, InstructOptions, DPOOptions)

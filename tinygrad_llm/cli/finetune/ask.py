@@ -1,9 +1,10 @@
-"""tinygrad-llm finetune ask: a fine-tuned model classifies a text or follows an instruction."""
+"""tinygrad-llm finetune ask: a fine-tuned model classifies, answers or translates a text."""
 
 from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import typer
 
@@ -15,7 +16,7 @@ from ..options import must_be
 
 __all__ = ["HELP", "ask"]
 
-HELP = """Ask a fine-tuned model: the class of a text, or the response to an instruction.
+HELP = """Ask a fine-tuned model: the class of a text, a response, a translation.
 
 RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
 standard input is a text.
@@ -25,15 +26,17 @@ Examples:
   tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize! Call now"
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
   tinygrad-llm finetune ask runs/dpo-instruction-preferences-1 "Spell it right." --input freind
+  tinygrad-llm finetune ask runs/translate-sample-1 "彼 は 朝 水 を 飲み ます 。" --beams 4
 """
 
 
 def ask(
     run: str = typer.Argument(..., help="A run or a checkpoint."),
-    text: str = typer.Argument(..., help="A text to classify, or an instruction."),
+    text: str = typer.Argument(..., help="A text to classify or translate, or an instruction."),
     input: str = typer.Option("", help="The input of the instruction."),
     tokens: int = typer.Option(100, help="Tokens of a response."),
     temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
+    beams: int = typer.Option(1, help="Beams of a translation."),
     seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
@@ -44,10 +47,12 @@ def ask(
     check_device(device)
     from ... import finetune
     from ... import text as texts
-    from ...finetune.runs.base import padding_of
+    from ...finetune.runs.base import padding_of, source_tokenizer
     from ...models import LanguageModel
+    from ...models.encoder_decoder import EncoderDecoder
 
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
+    must_be("beams", 1 <= beams <= 64, "between 1 and 64", beams)
     must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
     checkpoint = newest_checkpoint(run)
     config = checkpoint.config
@@ -63,7 +68,12 @@ def ask(
         if text == "-" and not line.strip():
             continue
         with blame("TEXT", ValueError):
-            if not isinstance(model, LanguageModel):
+            if isinstance(model, EncoderDecoder):
+                tokenizers = source_tokenizer(checkpoint) or tokenizer, tokenizer
+                drawn: dict[str, Any] = {"temperature": temperature, "seed": seed}
+                drawn = drawn if temperature else {}
+                say(finetune.translate(model, tokenizers, line, num_beams=beams, **drawn))
+            elif not isinstance(model, LanguageModel):
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )

@@ -9,5 +9,7 @@ from .classify import Classify
 from .dpo import DPO
 from .finetuning import Finetuning
 from .instruct import Instruct
+from .sequences import Sequences
+from .translate import Translate
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct"]
+__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Sequences", "Translate"]

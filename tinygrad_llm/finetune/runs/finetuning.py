@@ -53,6 +53,7 @@ class Finetuning(ABC):
 
     name = ""
     options: Any = None  # the dataclass of its options
+    base_kinds: type | tuple[type, ...] | None = None  # classes of bases; None for LanguageModel
 
     tokenizer: Tokenizer
     style: str  # of prompts; classify has none
@@ -128,10 +129,8 @@ class Finetuning(ABC):
             **self.more_config(),
         }  # fmt: skip
         command = f"finetune {self.name}"
-        prepare_folder(
-            self.trainer, self.o, RunFacts(self.folder_name, command, self.tokenizer, facts),
-            self.resumed is not None,
-        )  # fmt: skip
+        run = RunFacts(self.folder_name, command, self.tokenizer, facts, self.more_tokenizers())
+        prepare_folder(self.trainer, self.o, run, self.resumed is not None)
         result = self.trainer.run()
         self.save_adapter()
         self.report(result)
@@ -208,7 +207,7 @@ class Finetuning(ABC):
             return
         if o.quantize is not None and o.device != "cpu":
             raise OptionError("`quantize` works on a CPU only: leave `device` out")
-        self.base = load_base(o.base, self.note, o.quantize)
+        self.base = load_base(o.base, self.note, o.quantize, self.base_kinds)
         self.tokenizer = self.base.tokenizer
         o.base, self.published = self.base.name, self.base.published
         padding_of(self.tokenizer)
@@ -284,6 +283,10 @@ class Finetuning(ABC):
 
     def more_config(self) -> Mapping[str, Any]:
         """More entries for the config of its checkpoints."""
+        return {}
+
+    def more_tokenizers(self) -> Mapping[str, Tokenizer]:
+        """More tokenizers that its checkpoints store, by name."""
         return {}
 
     @property
