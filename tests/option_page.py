@@ -38,6 +38,7 @@ def page() -> str:
         TuningOptions,
     )
     from tinygrad_llm.finetune.sequences.options import SequenceOptions
+    from tinygrad_llm.finetune.summaries.options import SummarizeOptions
     from tinygrad_llm.finetune.translation.options import TranslateOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
@@ -75,6 +76,10 @@ def page() -> str:
         ),
         (
             "`tinygrad-llm finetune translate`", TranslateOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune summarize`", SummarizeOptions, (SequenceOptions, *shared),
             "Those of `sequence_trainer` and of all commands, and these.",
         ),
     ]  # fmt: skip

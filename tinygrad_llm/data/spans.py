@@ -4,8 +4,8 @@
     input    Thank you <X> me to your party <Y> week
     target   <X> for inviting <Y> last <Z>
 
-A hole is a run of tokens. In the input a sentinel stands in its place, each hole its own; the target
-lists sentinels and tokens of the holes. So the decoder writes 15 % of a text instead of all of it.
+A hole is a run of tokens. In the input a sentinel stands in its place, each hole its own; the
+target lists sentinels and tokens of the holes. So the decoder writes 15 % of a text, not all of it.
 Source: Raffel et al. (2019), sections 3.1.4 and 3.3.4; the numbers and cuts are those of T5's code.
 """
 
@@ -128,9 +128,10 @@ def uncorrupt(input: Sequence[int], target: Sequence[int], sentinels: Sequence[i
     has before its first sentinel is left out.
     """
     fillings = spans_of(target, sentinels)
+    known = set(sentinels)
     text: list[int] = []
     for token in input:
-        text.extend(fillings.get(token, []) if token in set(sentinels) else [token])
+        text.extend(fillings.get(token, []) if token in known else [token])
     return text
 
 

@@ -34,6 +34,7 @@ from .splits import (
     split_in_order,
     usable_pairs,
 )
+from .summaries import infill, summarize
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
 from .translation import translate
 
@@ -64,6 +65,7 @@ __all__ = [
     "evaluate_classifier",
     "extract_response",
     "freeze",
+    "infill",
     "instruction_trainer",
     "log_probabilities",
     "plot_confusion",
@@ -79,6 +81,7 @@ __all__ = [
     "sample",
     "sms_spam_splits",
     "split_in_order",
+    "summarize",
     "train_only",
     "translate",
     "usable_pairs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..training.options import Options
 from .options import ClassifyOptions, DPOOptions, InstructOptions
+from .summaries.options import SummarizeOptions
 from .translation.options import TranslateOptions
 
 __all__ = ["COMMANDS"]
@@ -13,4 +14,5 @@ COMMANDS: dict[str, type[Options]] = {
     "instruct": InstructOptions,
     "dpo": DPOOptions,
     "translate": TranslateOptions,
+    "summarize": SummarizeOptions,
 }

@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo, translate and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, translate, summarize and ask."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from . import ask, help
 
 __all__ = ["register"]
 
-_HELP = """Train a model: to classify texts, follow instructions, learn preferences, translate."""
+_HELP = """Train a model: to classify texts, follow instructions, learn preferences, translate,
+summarize."""
 
 _TEXTS = {
     "classify": help.CLASSIFY,
     "instruct": help.INSTRUCT,
     "dpo": help.DPO,
     "translate": help.TRANSLATE,
+    "summarize": help.SUMMARIZE,
 }
 
 
@@ -47,6 +49,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "instruct": runs.Instruct,
         "dpo": runs.DPO,
         "translate": runs.Translate,
+        "summarize": runs.Summarize,
     }
     kind = kinds[name]
     if way.resume is None:

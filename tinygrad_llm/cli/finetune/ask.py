@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune ask: a fine-tuned model classifies, answers or translates a text."""
+"""tinygrad-llm finetune ask: a fine-tuned model classifies, answers, translates, summarizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..options import must_be
 
 __all__ = ["HELP", "ask"]
 
-HELP = """Ask a fine-tuned model: the class of a text, a response, a translation.
+HELP = """Ask a fine-tuned model: the class of a text, a response, a translation, a summary.
 
 RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
 standard input is a text.
@@ -27,16 +27,17 @@ Examples:
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
   tinygrad-llm finetune ask runs/dpo-instruction-preferences-1 "Spell it right." --input freind
   tinygrad-llm finetune ask runs/translate-sample-1 "彼 は 朝 水 を 飲み ます 。" --beams 4
+  tinygrad-llm finetune ask runs/summarize-sample-1 "On Monday the mayor in Arden lost a boat."
 """
 
 
 def ask(
     run: str = typer.Argument(..., help="A run or a checkpoint."),
-    text: str = typer.Argument(..., help="A text to classify or translate, or an instruction."),
+    text: str = typer.Argument(..., help="A text for the model, or an instruction."),
     input: str = typer.Option("", help="The input of the instruction."),
     tokens: int = typer.Option(100, help="Tokens of a response."),
     temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
-    beams: int = typer.Option(1, help="Beams of a translation."),
+    beams: int = typer.Option(1, help="Beams of a translation or summary."),
     seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
@@ -72,6 +73,13 @@ def ask(
                 tokenizers = source_tokenizer(checkpoint) or tokenizer, tokenizer
                 drawn: dict[str, Any] = {"temperature": temperature, "seed": seed}
                 drawn = drawn if temperature else {}
+                if config["finetune"] == "summarize":
+                    most = config["max_source"], config["max_target"]
+                    say(finetune.summarize(
+                        model, tokenizer, line, max_source=most[0], max_new_tokens=most[1],
+                        num_beams=beams, **drawn,
+                    ))  # fmt: skip
+                    continue
                 say(finetune.translate(model, tokenizers, line, num_beams=beams, **drawn))
             elif not isinstance(model, LanguageModel):
                 name, p = finetune.classify(

@@ -1,8 +1,8 @@
-"""The help of finetune classify, instruct, dpo and translate."""
+"""The help of finetune classify, instruct, dpo, translate and summarize."""
 
 from __future__ import annotations
 
-__all__ = ["CLASSIFY", "DPO", "INSTRUCT", "TRANSLATE"]
+__all__ = ["CLASSIFY", "DPO", "INSTRUCT", "SUMMARIZE", "TRANSLATE"]
 
 CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
 
@@ -100,6 +100,33 @@ Examples:
 At the end it shows BLEU of the test sentences with its 95 % interval, greedily and by beams, beside
 a translation memory, which takes the most similar training sentence: that is the baseline. Files:
 translations.json, test.json, attention.png.
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+SUMMARIZE = """Train a T5 to say a text in a few words.
+
+DATA is python-docstrings (the default: what the functions of Python's standard library and NumPy
+say about themselves; the first paragraph is the summary of the rest; no module is in two parts), or
+a .csv, .tsv, .json or .jsonl file with a column of texts and one of summaries or headlines, or
+sample: simple reports and headlines made by this package, which a model learns in two minutes.
+Without --base all weights start at random, and a tokenizer is learned from the training pairs.
+--spans 1 adds T5's own exercise, a text with holes that it fills, once per pair; Python's
+finetune.infill then fills the holes of any text.
+
+\b
+Examples:
+  tinygrad-llm finetune summarize sample
+  tinygrad-llm finetune summarize --plan
+  tinygrad-llm finetune summarize --epochs 10 --spans 1
+  tinygrad-llm finetune summarize pages.jsonl --summary-column title --cut char
+  tinygrad-llm finetune summarize --resume runs/summarize-python-docstrings-1
+  tinygrad-llm finetune ask runs/summarize-sample-1 "On Monday the mayor in Arden lost a boat."
+
+At the end it shows ROUGE, BLEU and, where MiniLM is installed, BERTScore of the test set, with 95 %
+intervals: greedy, by beams, and drawn in three ways, beside two baselines, the first words of the
+text and the summary of the most similar training text. Files: summaries.json, test.json, ways.png.
 
 Every option can also be in a JSON or TOML file, --config FILE; the command line takes
 precedence.

@@ -10,6 +10,7 @@ from .dpo import DPO
 from .finetuning import Finetuning
 from .instruct import Instruct
 from .sequences import Sequences
+from .summarize import Summarize
 from .translate import Translate
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Sequences", "Translate"]
+__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Sequences", "Summarize", "Translate"]

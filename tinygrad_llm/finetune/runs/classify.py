@@ -19,7 +19,7 @@ from ..report import plot_confusion
 from ..sample import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam
 from ..trainers import classification_trainer
-from .base import padding_of
+from .base import largest_bpe, padding_of
 from .finetuning import Finetuning
 
 __all__ = ["Classify"]
@@ -120,7 +120,7 @@ class Classify(Finetuning):
         if o.tokenizer == "bpe":
             texts = [text for text, _ in self.train]
             if o.vocab_size is None:
-                return _largest(texts)
+                return largest_bpe(texts, 1024)
             with blame("`vocab_size`", ValueError):
                 return BPETokenizer.train(texts, o.vocab_size)
         if o.tokenizer == "gpt2":
@@ -173,18 +173,6 @@ class Classify(Finetuning):
             f"plots             {result.plot}, {picture}\n"
             f"checkpoint        {result.checkpoint}"
         )
-
-
-def _largest(texts: list[str]) -> BPETokenizer:
-    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
-    merges = 1024 - 257  # after 256 bytes and <|endoftext|>
-    while True:
-        try:
-            return BPETokenizer.train(texts, 257 + merges)
-        except ValueError:
-            if not merges:
-                raise
-            merges //= 2
 
 
 class _Plain:
