@@ -137,7 +137,8 @@ def uncorrupt(input: Sequence[int], target: Sequence[int], sentinels: Sequence[i
 
 def spans_of(target: Sequence[int], sentinels: Sequence[int]) -> dict[int, list[int]]:
     """The tokens behind each sentinel of a target; of a sentinel written twice the first ones."""
-    known, spans = set(sentinels), {}
+    known = set(sentinels)
+    spans: dict[int, list[int]] = {}
     current: list[int] = []
     for token in target:
         if token in known:

@@ -91,7 +91,8 @@ def sentinel(i: int) -> str:
 
 def sentinels_of(tokenizer: Tokenizer) -> list[int]:
     """The ids of <extra_id_0>, <extra_id_1>, ..., as far as the tokenizer has them."""
-    special, ids = tokenizer.special_tokens, []
+    special = tokenizer.special_tokens
+    ids: list[int] = []
     while sentinel(len(ids)) in special:
         ids.append(special[sentinel(len(ids))])
     return ids

@@ -54,11 +54,11 @@ def docstring_parts(
     return train, val, test
 
 
-def restored_sentences(pairs: Pairs, per_pair: float, seed: int) -> Pairs:
+def restored_sentences(pairs: Sequence[tuple[str, str]], per_pair: float, seed: int) -> Pairs:
     """Sentences of the pairs with words missing, each beside the whole sentence.
 
     per_pair: how many for each pair, which may be a fraction; fewer where there are not so many
-    Sentences have 4 to 20 words, or letters where there are no blanks; 30 % are hidden, a _ in the
+    Sentences have 4 to 20 words, or letters in a script without blanks; 30 % are hidden, a _ in the
     place of each run. To write a sentence out the model must copy it, which it does not learn from
     a few thousand summaries alone. It is the objective that T5's paper names BERT-style (Raffel et
     al., 2019, section 3.3.1).
@@ -78,8 +78,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=。)")
 
 
 def _units(sentence: str) -> list[str]:
-    """The words of a sentence, or its letters where it has no blanks."""
-    return sentence.split() if " " in sentence else list(sentence)
+    """The words of a sentence; its letters where a script has no blanks."""
+    return sentence.split() if " " in sentence or sentence.isascii() else list(sentence)
 
 
 def _with_gaps(sentence: str, generator: Generator) -> str:

@@ -11,7 +11,7 @@ from ...evaluation.bertscore import bert_score
 from ...evaluation.bleu import Bleu, corpus_bleu
 from ...evaluation.rouge import rouge
 from ...evaluation.text_scores import TextScores
-from ...evaluation.words import Cut, words_rouge
+from ...evaluation.words import Cut
 from ...training.plots import label_text, new_figure, save_figure
 
 __all__ = ["BASELINES", "Way", "cut_for", "first_words", "plot_ways", "scored", "table"]
@@ -55,10 +55,10 @@ def scored(
 
 
 def cut_for(texts: Sequence[str]) -> str:
-    """words, or char for texts of which less than half are Latin letters and digits."""
-    everything = "".join("".join(text.split()) for text in texts)
-    latin = sum(map(len, words_rouge(everything)))
-    return "words" if 2 * latin >= len(everything) else "char"
+    """words, or char for texts of which less than half of the letters are Latin."""
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    latin = sum(letter.isascii() for letter in letters)
+    return "words" if 2 * latin >= len(letters) else "char"
 
 
 def first_words(texts: Sequence[str], n: int, cut: Cut) -> list[str]:
