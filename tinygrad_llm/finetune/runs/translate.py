@@ -164,8 +164,8 @@ class Translate(Sequences):
         picture = self.plot_attention(best)
         loss = float("nan") if result.val_loss is None else result.val_loss
         self.note(
-            f"\nvalidation loss   {loss:.4f} (nats per token; perplexity {math.exp(loss):.2f}) after "
-            f"{duration(result.seconds)} of training\n"
+            f"\nvalidation loss   {loss:.4f} (nats per token; perplexity {math.exp(loss):.2f}) "
+            f"after {duration(result.seconds)} of training\n"
             f"plots             {result.plot}, {picture}\n"
             f"checkpoint        {result.checkpoint}"
         )

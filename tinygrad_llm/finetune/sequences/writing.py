@@ -36,13 +36,12 @@ def write(
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
         ids, mask = to_device_of(model, padded([sources[i] for i in rows]))  # (B, S) each
-        with no_grad(), evaluation(model):
-            given = model.given(ids, mask)
         drawn: dict[str, Any] = {} if seed is None else {"seed": tuple(seed + i for i in rows)}
-        written = generate(
-            given, [[config.start_token_id]] * len(rows), max_new_tokens, stop_tokens=[end],
-            **drawn, **options,
-        )[:, 1:].tolist()  # (B, 1 + new) -> (B, new)  # fmt: skip
+        with no_grad(), evaluation(model):
+            written = generate(
+                model.given(ids, mask), [[config.start_token_id]] * len(rows), max_new_tokens,
+                stop_tokens=[end], **drawn, **options,
+            )[:, 1:].tolist()  # (B, 1 + new) -> (B, new)  # fmt: skip
         for i, row in zip(rows, written, strict=True):
             texts[i] = row[: row.index(end)] if end in row else row
         if progress is not None:
