@@ -232,7 +232,7 @@ class ExampleBatches:
                 return self._order[index]
             if self.lengths is not None:
                 pieces = [order[i : i + 16 * B] for i in range(0, len(order), 16 * B)]
-                pieces = [p[np.argsort(self.lengths[p], kind="stable")] for p in pieces]
+                pieces = [p[_by_length(self.lengths[p])] for p in pieces]
                 order = np.concatenate(pieces)
             self._order = [order[i : i + B] for i in range(0, len(order), B)]
             if self.lengths is not None:
