@@ -1,6 +1,7 @@
 """finetune translate beside the same recipe with PyTorch's nn.Transformer.
 
     python -m benchmarks translation                       # 100 steps side by side: the losses
+    python -m benchmarks translation --float64             # without rounding, or nearly so
     python -m benchmarks translation --run torch --epochs 5 --json torch.json    # a whole run there
 
 Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
@@ -18,13 +19,16 @@ from typing import Any
 from . import common
 
 
-def prepared(settings: dict[str, Any]) -> Any:
+def prepared(settings: dict[str, Any], float64: bool = False) -> Any:
     """The run of finetune translate with these options, ready for its first step."""
+    import tinygrad_llm
     from tinygrad_llm.finetune.runs import Translate
     from tinygrad_llm.training.settings import resolved
 
     run = Translate(resolved(Translate.options, settings), progress=False)
     run.prepare()
+    if float64:
+        run.model.to(tinygrad_llm.float64)
     return run
 
 
@@ -88,6 +92,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--run", choices=("steps", "torch"), default="steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
+    parser.add_argument("--float64", action="store_true")
+    parser.add_argument("--warmup", type=int, default=None)
     parser.add_argument("--data", default=None)
     parser.add_argument("--epochs", type=float, default=10.0)
     parser.add_argument("--emb-dim", type=int, default=192)
@@ -99,8 +105,8 @@ def main(argv: list[str]) -> None:
     if o.threads:
         torch.set_num_threads(o.threads)
     settings = {"data": o.data, "epochs": o.epochs, "emb_dim": o.emb_dim, "n_heads": o.n_heads,
-                "n_layers": o.n_layers}  # fmt: skip
-    run = prepared({k: v for k, v in settings.items() if v is not None})
+                "n_layers": o.n_layers, "warmup": o.warmup}  # fmt: skip
+    run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
     seed = run.o.seed
     if o.run == "torch":
         result = whole_run(run, seed)
