@@ -42,8 +42,11 @@ class Twin(nn.Module):
         if c.tie_weights:
             self.head.weight = self.target.weight
         place = torch.arange(c.context_length)[:, None]
-        angle = place * torch.exp(torch.arange(0, C, 2) * (-math.log(10000.0) / C))  # (T, C/2)
+        angle = place * torch.exp(
+            torch.arange(0, C, 2).double() * (-math.log(10000.0) / C)
+        )  # (T, C/2)
         self.places = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)  # (T, C)
+        self.to(torch.float64 if str(model.tok_emb.weight.dtype).endswith("64") else torch.float32)
         for mine, ours in self.pairs(model):
             with torch.no_grad():
                 mine.copy_(torch.from_numpy(ours.detach().numpy().copy()))

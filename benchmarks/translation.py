@@ -1,7 +1,9 @@
 """finetune translate beside the same recipe with PyTorch's nn.Transformer.
 
     python -m benchmarks translation                       # 100 steps side by side: the losses
-    python -m benchmarks translation --run torch --epochs 5 --json torch.json    # a whole run there
+    python -m benchmarks translation --float64             # without rounding, or nearly so
+    python -m benchmarks translation --run torch --epochs 5    # a whole run there
+    python -m benchmarks translation --run ours --epochs 5     # and here
 
 Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
 prints the largest difference of the losses of each step and the seconds per step of both. The
@@ -18,13 +20,16 @@ from typing import Any
 from . import common
 
 
-def prepared(settings: dict[str, Any]) -> Any:
+def prepared(settings: dict[str, Any], float64: bool = False) -> Any:
     """The run of finetune translate with these options, ready for its first step."""
+    import tinygrad_llm
     from tinygrad_llm.finetune.runs import Translate
     from tinygrad_llm.training.settings import resolved
 
     run = Translate(resolved(Translate.options, settings), progress=False)
     run.prepare()
+    if float64:
+        run.model.to(tinygrad_llm.float64)
     return run
 
 
@@ -59,6 +64,15 @@ def side_by_side(run: Any, steps: int, seed: int) -> dict[str, Any]:
     return {"losses": losses, "seconds": seconds}
 
 
+def our_run(run: Any) -> dict[str, Any]:
+    """Our side trained to the last step, and its scores; nothing is written."""
+    began = time.perf_counter()
+    result = run.trainer.run(plan=False)
+    seconds = time.perf_counter() - began
+    scores = {way.name: str(way.bleu) for way in run.ways()}
+    return {"losses": [result.loss], "seconds": seconds, "scores": scores}
+
+
 def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
     """PyTorch's side trained to the last step; its scores by our decoding."""
     import torch
@@ -85,10 +99,13 @@ def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     parser = common.parser("translation", __doc__)
-    parser.add_argument("--run", choices=("steps", "torch"), default="steps")
+    parser.add_argument("--run", choices=("steps", "torch", "ours"), default="steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
+    parser.add_argument("--float64", action="store_true")
+    parser.add_argument("--warmup", type=int, default=None)
     parser.add_argument("--data", default=None)
+    parser.add_argument("--pairs", type=int, default=None)
     parser.add_argument("--epochs", type=float, default=10.0)
     parser.add_argument("--emb-dim", type=int, default=192)
     parser.add_argument("--n-heads", type=int, default=6)
@@ -99,12 +116,13 @@ def main(argv: list[str]) -> None:
     if o.threads:
         torch.set_num_threads(o.threads)
     settings = {"data": o.data, "epochs": o.epochs, "emb_dim": o.emb_dim, "n_heads": o.n_heads,
-                "n_layers": o.n_layers}  # fmt: skip
-    run = prepared({k: v for k, v in settings.items() if v is not None})
+                "n_layers": o.n_layers, "warmup": o.warmup, "pairs": o.pairs}  # fmt: skip
+    run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
     seed = run.o.seed
-    if o.run == "torch":
-        result = whole_run(run, seed)
-        print(f"torch: {len(result['losses'])} steps in {result['seconds']:.0f} s")
+    if o.run != "steps":
+        result = our_run(run) if o.run == "ours" else whole_run(run, seed)
+        print(f"{o.run}: {run.trainer.steps} steps in {result['seconds']:.0f} s, with "
+              f"{run.o.epochs:g} epochs of {len(run.train):,} pairs")  # fmt: skip
         for name, score in result["scores"].items():
             print(f"{name:26} {score}")
     else:
