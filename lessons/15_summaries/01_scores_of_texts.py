@@ -68,11 +68,11 @@ def bleu(words):
         total = len(words) - n + 1
         if total <= 0:
             return 0.0  # the text has no run of n words
-        found = matches(words, n)
-        if not found:
+        matched = matches(words, n)
+        if not matched:
             small /= 2
-            found = small
-        logs.append(math.log(found / total))
+            matched = small
+        logs.append(math.log(matched / total))
     penalty = min(1.0, math.exp(1 - len(reference) / len(words)))
     return 100 * penalty * math.exp(sum(logs) / 4)
 
@@ -96,8 +96,8 @@ def longest_common(a, b):
     return L[-1][-1]
 
 
-def f1(found, written, expected):
-    p, r = found / max(written, 1), found / max(expected, 1)
+def f1(matched, written, expected):
+    p, r = matched / max(written, 1), matched / max(expected, 1)
     return 2 * p * r / (p + r) if p + r else 0.0
 
 

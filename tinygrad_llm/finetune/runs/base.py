@@ -203,7 +203,10 @@ def with_dropout(model: _Some, rate: float | None) -> _Some:
 def largest_bpe(
     texts: Sequence[str], most: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
 ) -> BPETokenizer:
-    """A tokenizer of `most` tokens; of fewer, by halving the merges, if the texts are too short."""
+    """A tokenizer of `most` tokens; of fewer, by halving the merges, if the texts are too short.
+
+    Raises: ValueError if there is no text.
+    """
     from ...text import BPETokenizer
 
     fixed = 256 + len(special_tokens)  # the bytes come first
