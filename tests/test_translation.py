@@ -278,7 +278,7 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, monkeypat
     assert rest.source_tokenizer == whole.source_tokenizer != whole.tokenizer
 
 
-def test_a_folder_and_a_table_of_ones_own(tmp_path, capsys, monkeypatch):
+def test_a_folder_and_a_table_of_the_user(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pairs = sentence_pairs(60)
     Path("mine").mkdir()
