@@ -198,10 +198,10 @@ def test_maps_of_cross_attention():
     model = make_model("transformer", WORDS.vocab_size)
     end = WORDS.eot_token
     source, target = [*WORDS.encode("a b c"), end], [*WORDS.encode("c b"), end]
-    found = cross_attentions(model, (WORDS, WORDS), source, target)
-    assert [w.shape for w in found.weights] == [(2, 3, 4)]
-    assert found.source == ["a", "b", "c", "<|endoftext|>"] and found.target[:2] == ["c", "b"]
-    np.testing.assert_allclose(found.mean().sum(-1), 1.0, atol=1e-6)
+    maps = cross_attentions(model, (WORDS, WORDS), source, target)
+    assert [w.shape for w in maps.weights] == [(2, 3, 4)]
+    assert maps.source == ["a", "b", "c", "<|endoftext|>"] and maps.target[:2] == ["c", "b"]
+    np.testing.assert_allclose(maps.mean().sum(-1), 1.0, atol=1e-6)
     # The layer's output from these weights is what the layer itself returns.
     cross, kept = model.eval().decoder.trf_blocks[0].cross, {}
     hook = cross.register_forward_hook(
@@ -212,7 +212,7 @@ def test_maps_of_cross_attention():
         model(tg.tensor([source]), model.shifted(tg.tensor([target])))
         hook.remove()
         values = cross.kv(kept["memory"])[..., 16:].view(1, 4, 2, 8).transpose(1, 2)  # (1, H, S, D)
-        y = tg.from_numpy(found.weights[0][None]) @ values  # (1, H, T, D)
+        y = tg.from_numpy(maps.weights[0][None]) @ values  # (1, H, T, D)
         y = cross.out_proj(y.transpose(1, 2).reshape(1, 3, 16))
     assert (y - kept["y"]).abs().max().item() < 1e-6
 
@@ -278,7 +278,7 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, monkeypat
     assert rest.source_tokenizer == whole.source_tokenizer != whole.tokenizer
 
 
-def test_a_folder_and_a_table_of_ones_own(tmp_path, capsys, monkeypatch):
+def test_a_folder_and_a_table_of_the_user(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pairs = sentence_pairs(60)
     Path("mine").mkdir()

@@ -122,7 +122,8 @@ assert the == 2 and bleu(reference, reference)[0] > 99.999
 # %% [markdown]
 # ## With the package
 # The same score, equal to sacrebleu's where that is installed; then a tiny translator, trained on sentences that
-# the package makes itself. (The published corpus and a real size: `tinygrad-llm finetune translate`.)
+# the package makes itself: sources of shape (B, S), labels of shape (B, T), sorted by length so that a batch of 1,000
+# tokens has little padding. (The published corpus and a real size: `tinygrad-llm finetune translate`.)
 
 # %% tags=["package"]
 import time

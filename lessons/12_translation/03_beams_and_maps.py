@@ -142,24 +142,24 @@ print(translate(model, (ja, en), "彼女 は 公園 で 本 を 読み ます �
 
 # %% [markdown]
 # For such simple sentences greedy is as good as beams: the intervals overlap. Beams help where a wrong first word
-# cannot be mended, and cost a multiple of the time.
+# cannot be corrected later, and cost a multiple of the time.
 
 # %% tags=["package"]
 source = [*ja.encode("彼女 は 公園 で 本 を 読み ます 。"), ends[0]]
 target = [*write(model, [source], 20, end=ends[1])[0], ends[1]]
-found = cross_attentions(model, (ja, en), source, target)
-mean = found.mean()  # (T, S)
+maps = cross_attentions(model, (ja, en), source, target)
+mean = maps.mean()  # (T, S)
 romaji = ["kanojo", "wa", "kouen", "de", "hon", "o", "yomi", "masu", ".", "end"]
 figure, axes = plt.subplots(1, 5, figsize=(14, 3.4), sharey=True)
 for h, panel in enumerate(axes):
-    weights = mean if h == 4 else found.weights[0][h]
+    weights = mean if h == 4 else maps.weights[0][h]
     panel.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     panel.set_title("mean" if h == 4 else f"head {h}")
     panel.set_xticks(range(len(source)), romaji, rotation=90)
-axes[0].set_yticks(range(len(target)), [*found.target[:-1], "end"])
+axes[0].set_yticks(range(len(target)), [*maps.target[:-1], "end"])
 figure.tight_layout()
 save_plot(figure, "03_beams_and_maps")
-looks = {word: romaji[int(row.argmax())] for word, row in zip(found.target, mean)}
+looks = {word: romaji[int(row.argmax())] for word, row in zip(maps.target, mean)}
 print(", ".join(f"{word} <- {seen}" for word, seen in looks.items() if not word.startswith("<")))
 assert abs(mean.sum(-1) - 1.0).max() < 1e-5
 

@@ -1,4 +1,4 @@
-"""Texts in two languages, a sentence in each line: named sets, and files of one's own.
+"""Texts in two languages, a sentence in each line: named sets, and your files.
 
 read_parallel(corpora.path("enja-test.ja"), corpora.path("enja-test.en"))     # (source, target)
 """

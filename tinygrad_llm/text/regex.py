@@ -42,7 +42,7 @@ class SimpleTokenizer(Tokenizer):
 
     vocab: word -> id, the ids 0 .. n-1. <|endoftext|> and <|unk|> in it are special tokens. With
         <|unk|> an unknown word becomes it; without, an unknown word is a ValueError.
-    cut: "punctuation" makes marks words of their own; "blanks" is for texts that are cut into words
+    cut: "punctuation" makes a word of each mark; "blanks" is for texts that are cut into words
         already, such as those of a translation corpus
 
     decode() puts one space between tokens and, if marks were cut off, none before punctuation, so

@@ -30,11 +30,11 @@ assert abs(half.item() - 36.79) < 0.01
 # %%
 def shares(text, reference):
     a, b = text.split(), reference.split()
-    found = []
+    values = []
     for n in range(1, 5):
         mine, theirs = (Counter(tuple(w[i : i + n]) for i in range(len(w) - n + 1)) for w in (a, b))
-        found.append(sum((mine & theirs).values()) / max(1, sum(mine.values())))
-    return found
+        values.append(sum((mine & theirs).values()) / max(1, sum(mine.values())))
+    return values
 
 
 first = shares("the cat sat on the mat .", "the cat is on the mat .")

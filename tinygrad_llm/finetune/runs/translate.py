@@ -234,8 +234,8 @@ class Translate(Sequences):
         i = int(order[len(order) // 2])
         source = self.sets[2].sources[i]
         written = self.write_texts([source])[0]
-        found = cross_attentions(
+        maps = cross_attentions(
             self.model, (self.source_tokenizer, self.tokenizer), source, [*written, self.ends[1]]
         )
         title = f"cross-attention: {self.tokenizer.decode(written)}"
-        return plot_cross_attentions(found, self.folder / "attention.png", title)
+        return plot_cross_attentions(maps, self.folder / "attention.png", title)

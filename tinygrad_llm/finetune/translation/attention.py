@@ -81,16 +81,16 @@ def _weights(layer: Attention, x: Any, memory: Any) -> Any:
     return softmax(queries @ keys.transpose(-2, -1) * scale, -1)  # (B, H, T, S)
 
 
-def plot_cross_attentions(found: CrossAttentions, path: str | Path, title: str = "") -> Path:
+def plot_cross_attentions(maps: CrossAttentions, path: str | Path, title: str = "") -> Path:
     """Draws a map for each head of each block, and their mean, to a PNG; returns its path."""
-    rows, columns = len(found.weights), max(w.shape[0] for w in found.weights)
-    S, T = len(found.source), len(found.target)
+    rows, columns = len(maps.weights), max(w.shape[0] for w in maps.weights)
+    S, T = len(maps.source), len(maps.target)
     figure = new_figure(1.2 + columns * max(1.6, 0.2 * S), 1.2 + (rows + 1) * max(1.6, 0.22 * T))
     grid = figure.add_gridspec(rows + 1, columns)
     panels = [(f"block {i}, head {h}", w[h], grid[i, h])
-              for i, w in enumerate(found.weights) for h in range(w.shape[0])]  # fmt: skip
-    panels.append(("mean of all", found.mean(), grid[rows, : max(1, columns // 2)]))
-    source, target = ([label_text(word) for word in words] for words in found[1:])
+              for i, w in enumerate(maps.weights) for h in range(w.shape[0])]  # fmt: skip
+    panels.append(("mean of all", maps.mean(), grid[rows, : max(1, columns // 2)]))
+    source, target = ([label_text(word) for word in words] for words in maps[1:])
     for name, weights, place in panels:
         axes = figure.add_subplot(place)
         axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")

@@ -34,14 +34,14 @@ class TranslationMemory:
             for token, n in Counter(source).items():
                 rows[token].append(i)
                 counts[token].append(n)
-        self.idf = {token: math.log(len(sources) / len(found)) for token, found in rows.items()}
+        self.idf = {token: math.log(len(sources) / len(pairs)) for token, pairs in rows.items()}
         self.postings = {
-            token: (np.array(found), self.idf[token] * np.array(counts[token], np.float64))
-            for token, found in rows.items()
+            token: (np.array(pairs), self.idf[token] * np.array(counts[token], np.float64))
+            for token, pairs in rows.items()
         }
         squares = np.zeros(len(sources))
-        for found, weights in self.postings.values():
-            squares[found] += weights * weights
+        for pairs, weights in self.postings.values():
+            squares[pairs] += weights * weights
         self.norms = np.sqrt(np.maximum(squares, 1e-12))  # (N)
 
     def find(self, source: Sequence[int]) -> int:
@@ -49,8 +49,8 @@ class TranslationMemory:
         scores = np.zeros(len(self.targets))
         for token, n in Counter(source).items():
             if token in self.postings:
-                found, weights = self.postings[token]
-                scores[found] += n * self.idf[token] * weights
+                pairs, weights = self.postings[token]
+                scores[pairs] += n * self.idf[token] * weights
         return int(np.argmax(scores / self.norms))
 
     def translate(self, sources: Sequence[Sequence[int]]) -> list[str]:
