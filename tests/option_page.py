@@ -45,7 +45,10 @@ def page() -> str:
         PairTuningOptions,
         STSOptions,
     )
+    from tinygrad_llm.finetune.sequences.options import SequenceOptions
+    from tinygrad_llm.finetune.summaries.options import SummarizeOptions
     from tinygrad_llm.finetune.tagging.options import NerOptions
+    from tinygrad_llm.finetune.translation.options import TranslateOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
@@ -65,6 +68,7 @@ def page() -> str:
         ("`classification_trainer`", ClassificationOptions, (TuningOptions,), "In addition:"),
         ("`instruction_trainer`", InstructionOptions, (TuningOptions,), "In addition:"),
         ("`preference_trainer`", PreferenceOptions, (TuningOptions,), "In addition:"),
+        ("`sequence_trainer`", SequenceOptions, (TuningOptions,), "In addition:"),
         ("All commands of `finetune`: what is trained", AdaptationOptions, (), ""),
         ("All commands: where", MachineOptions, (), ""),
         (
@@ -105,6 +109,14 @@ def page() -> str:
         (
             "`tinygrad-llm finetune ner`", NerOptions, (TuningOptions, *shared),
             "Those of all trainers of `finetune` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune translate`", TranslateOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune summarize`", SummarizeOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
         ),
     ]  # fmt: skip
     parts = []

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.paths import local_path
+from .parallel import PARALLEL
 
 DEFAULT = "python-reference"
 
@@ -131,6 +132,7 @@ NAMED: dict[str, RemoteFile] = {
         licence="CC BY-SA 3.0",
         description="5,343 sentences of Japanese Wikipedia with named entities of 8 types.",
     ),
+    **PARALLEL,
 }
 
 

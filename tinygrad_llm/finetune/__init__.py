@@ -1,4 +1,4 @@
-"""Fine-tuning: classes, pairs of texts, embeddings, instructions, preferences; data to report."""
+"""Fine-tuning: classes, pairs, instructions, preferences, names, translations; data to report."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ from .splits import (
     split_in_order,
     usable_pairs,
 )
+from .summaries import infill, summarize
 from .tagging import evaluate_tagger, tag, tagging_trainer
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
+from .translation import translate
 
 __all__ = [
     "STYLES",
@@ -73,6 +75,7 @@ __all__ = [
     "extract_response",
     "freeze",
     "infer",
+    "infill",
     "instruction_trainer",
     "log_probabilities",
     "pair_trainer",
@@ -93,7 +96,9 @@ __all__ = [
     "split_in_order",
     "tag",
     "tagging_trainer",
+    "summarize",
     "train_only",
+    "translate",
     "usable_pairs",
     "word_overlap",
 ]

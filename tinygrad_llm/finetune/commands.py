@@ -6,7 +6,9 @@ from ..training.options import Options
 from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
 from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .summaries.options import SummarizeOptions
 from .tagging.options import NerOptions
+from .translation.options import TranslateOptions
 
 __all__ = ["COMMANDS"]
 
@@ -19,4 +21,6 @@ COMMANDS: dict[str, type[Options]] = {
     "sts": STSOptions,
     "choice": ChoiceOptions,
     "embed": EmbedOptions,
+    "translate": TranslateOptions,
+    "summarize": SummarizeOptions,
 }

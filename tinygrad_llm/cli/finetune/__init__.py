@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, choice, embed and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, summarize, ..."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from . import ask, help, pairs, pairs_help
 
 __all__ = ["register"]
 
-_HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names."""
+_HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names,
+compare texts, translate, summarize."""
 
 _TEXTS = {
     "classify": help.CLASSIFY,
@@ -29,6 +30,8 @@ _TEXTS = {
     "sts": pairs_help.STS,
     "choice": pairs_help.CHOICE,
     "embed": pairs_help.EMBED,
+    "translate": help.TRANSLATE,
+    "summarize": help.SUMMARIZE,
 }
 
 
@@ -79,6 +82,8 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "sts": runs.STS,
         "choice": runs.Choice,
         "embed": runs.Embed,
+        "translate": runs.Translate,
+        "summarize": runs.Summarize,
     }
     kind = kinds[name]
     if way.resume is None:

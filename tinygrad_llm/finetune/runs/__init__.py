@@ -12,9 +12,12 @@ from .finetuning import Finetuning
 from .instruct import Instruct
 from .ner import Ner
 from .pairs import NLI, STS, Choice
+from .sequences import Sequences
+from .summarize import Summarize
+from .translate import Translate
 from .variations import Comparison, Variations
 
 __all__ = [
     "DPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Embed", "Finetuning", "Instruct",
-    "Ner", "Variations",
+    "Ner", "Sequences", "Summarize", "Translate", "Variations",
 ]  # fmt: skip

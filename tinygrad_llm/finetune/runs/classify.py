@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
 from ...models.encoder import Encoder
 from ...text import (
     TRAINED_KINDS,
-    BPETokenizer,
     GPT2Tokenizer,
     Tokenizer,
     load_tokenizer,
@@ -35,6 +33,7 @@ from ..report import by_length, plot_confusion
 from ..sample import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam, sample
 from ..trainers import classification_trainer
+from .base import largest_bpe
 from .finetuning import Finetuning
 
 __all__ = ["Classify"]
@@ -161,7 +160,7 @@ class Classify(Finetuning):
                 if o.vocab_size is not None:
                     return train_tokenizer(o.tokenizer, texts, o.vocab_size, special)
                 if o.tokenizer == "bpe":
-                    return largest_tokenizer(texts, special)
+                    return largest_bpe(texts, 1024, special)
                 return train_largest(o.tokenizer, texts, 1024, special)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
@@ -279,22 +278,6 @@ def new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
         own = {"pad_token_id": None} if name == "roberta" else {}
         config = config.resized(**sizes, **own, **config.dropout(drop_rate))
         return registry.build_from(config)
-
-
-def largest_tokenizer(texts: list[str], special: Sequence[str]) -> BPETokenizer:
-    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short.
-
-    Raises: ValueError if there is no text at all.
-    """
-    fixed = 256 + len(special)  # bytes and special tokens
-    merges = 1024 - fixed
-    while True:
-        try:
-            return BPETokenizer.train(texts, fixed + merges, special)
-        except ValueError:
-            if not merges:
-                raise
-            merges //= 2
 
 
 class _Plain:

@@ -24,12 +24,16 @@ from .op import OneOp, check_rows, gradients_of
 __all__ = ["explain_layer"]
 
 
-def explain_layer(kind: Any) -> dict[str, Any]:
-    """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays."""
+def explain_layer(kind: Any, name: str | None = None) -> dict[str, Any]:
+    """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays.
+
+    name: of its example, such as "Attention(cross=True)"; the class's if None
+    """
+    name = kind.__name__ if name is None else name
     doc = inspect.cleandoc(kind.__doc__ or "")
     data: dict[str, Any] = {
         "kind": "layer",
-        "name": kind.__name__,
+        "name": name,
         "class": kind.__name__,
         "family": kind.__module__.removeprefix("tinygrad_llm."),
         "file": place_of(kind),
@@ -40,7 +44,7 @@ def explain_layer(kind: Any) -> dict[str, Any]:
         "mistakes": [],
         "exercises": [],
     }
-    example = LAYERS.get(kind.__name__)
+    example = LAYERS.get(name)
     if example is None or example.kind is not kind:
         data["forward"] = source_of(kind.forward)
         return {**data, "example": None, "memory": None, "check": []}
