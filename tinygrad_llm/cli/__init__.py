@@ -17,6 +17,7 @@ from .exercise import register as register_exercise
 from .export import register as register_export
 from .finetune import register as register_finetune
 from .generate import register as register_generate
+from .launch import register as register_launch
 from .models import register as register_models
 from .pretrain import register as register_pretrain
 from .study import register as register_study
@@ -77,6 +78,7 @@ register_export(app)
 register_estimate(app)
 register_study(app)
 register_exercise(app)
+register_launch(app)
 register_doctor(app)
 
 

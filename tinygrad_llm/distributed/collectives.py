@@ -103,9 +103,7 @@ def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -
     return None if chosen is None else run(chosen, "barrier()", _nothing(), async_op)
 
 
-def monitored_barrier(
-    group: Any = None, timeout: Any = None, wait_all_ranks: bool = False
-) -> None:
+def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
     """barrier with a time limit of its own, in seconds or as a timedelta.
 
     Raises: DistBackendError if a rank does not come in time.

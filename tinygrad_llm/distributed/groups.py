@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ..arrays.parallel import core_count, set_thread_count, thread_count
 from .errors import DistBackendError
 from .steps import agree, leave
 from .transport import Alone, Transport
@@ -186,8 +187,10 @@ def _check_backend(backend: str | None, rank: int) -> None:
             )
     if rank == 0 and set(names) != {"mpi"} and "backend" not in _said:
         _said.add("backend")
-        slow = ": tensors on a GPU are sent through the computer's memory" if "nccl" in names else ""
-        warnings.warn(f"backend {backend!r} is served by MPI here{slow}", stacklevel=4)
+        slow = (
+            ": tensors on a GPU are sent through the computer's memory" if "nccl" in names else ""
+        )
+        warnings.warn(f"backend {backend!r} is served by MPI here{slow}", stacklevel=3)
 
 
 def _connected(rank: int, size: int, init_method: str | None, timeout: float) -> Transport:
@@ -203,9 +206,24 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
         mpi.load()
         rendezvous.forget_launcher()
         _connection["watch"] = watch
+        _share_cores(mpi.ranks_here())
     transport = mpi.world(rank, size, _connection["watch"])
     mpi.on_exit(_leave_all)
     return transport
+
+
+def _share_cores(ranks: int) -> None:
+    """Divide the cores among the ranks of this machine, unless the program has set its threads.
+
+    OMP_NUM_THREADS says how many threads each rank has, where it is set.
+    """
+    cores = core_count()
+    if thread_count() != cores:
+        return
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the library of products cannot be set
+        set_thread_count(int(threads) if threads.isdigit() else max(cores // ranks, 1))
 
 
 def _leave_all() -> None:
@@ -267,9 +285,7 @@ def member_group(group: Any, name: str) -> ProcessGroup | None:
     return chosen
 
 
-def run(
-    group: ProcessGroup, what: str, steps: Steps, async_op: bool = False
-) -> Any:
+def run(group: ProcessGroup, what: str, steps: Steps, async_op: bool = False) -> Any:
     """Start a collective: its Work if async_op, else its result when it has ended.
 
     what: its name and what must agree on all ranks.
@@ -348,7 +364,9 @@ def new_group(
         raise ValueError(f"new_group: a rank comes twice in {members}")
     for rank in members:
         if not 0 <= rank < world.size():
-            last = "the only rank is 0" if world.size() == 1 else f"ranks are 0 to {world.size() - 1}"
+            last = (
+                "the only rank is 0" if world.size() == 1 else f"ranks are 0 to {world.size() - 1}"
+            )
             raise ValueError(f"new_group: {last}, got {members}")
     run(world, f"new_group({members})", _nothing())
     if world.rank() not in members:

@@ -109,9 +109,7 @@ def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0
 class P2POp:
     """A message for batch_isend_irecv: op is isend or irecv, peer the other rank."""
 
-    def __init__(
-        self, op: Any, tensor: Tensor, peer: int, group: Any = None, tag: int = 0
-    ) -> None:
+    def __init__(self, op: Any, tensor: Tensor, peer: int, group: Any = None, tag: int = 0) -> None:
         if op not in (isend, irecv):
             raise RuntimeError(
                 "Invalid ``op``. Expected ``op`` to be of type ``torch.distributed.isend`` or "

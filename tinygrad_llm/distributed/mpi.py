@@ -20,7 +20,7 @@ from .errors import DistBackendError, DistError
 from .mpi_library import with_mpi_library
 from .transport import Request
 
-__all__ = ["MPITransport", "finish", "is_available", "load", "on_exit", "world"]
+__all__ = ["MPITransport", "finish", "is_available", "load", "on_exit", "ranks_here", "world"]
 
 GOODBYE = 0  # the tag of a rank's last message; a user's tag t is t + 1
 _before_the_end: list[Callable[[], None]] = []  # called at the end of a program without error
@@ -79,6 +79,15 @@ def finish() -> None:
         return
     if not MPI.Is_finalized():
         MPI.Finalize()
+
+
+def ranks_here() -> int:
+    """How many of the processes run on this machine."""
+    mpi = load()
+    here = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
+    count = int(here.size)
+    here.Free()
+    return count
 
 
 def world(rank: int, size: int, watch: Any = None) -> MPITransport:
@@ -162,9 +171,7 @@ class MPITransport:
         """MPI_Ibcast."""
         return _MPIRequest(self._comm.Ibcast(self._whole(array), root))
 
-    def all_gather(
-        self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]
-    ) -> Request:
+    def all_gather(self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]) -> Request:
         """MPI_Iallgatherv."""
         into = self._parts(everyones, counts)
         return _MPIRequest(self._comm.Iallgatherv(self._whole(mine), into))

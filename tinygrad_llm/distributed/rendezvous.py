@@ -148,9 +148,7 @@ def meet(rank: int, size: int, place: Place, timeout: float) -> Watch:
     connections[0].settimeout(None)
     _kept.extend(connections)
     forget_launcher()
-    os.environ.update(
-        PMI_FD=str(connections[0].detach()), PMI_RANK=str(rank), PMI_SIZE=str(size)
-    )
+    os.environ.update(PMI_FD=str(connections[0].detach()), PMI_RANK=str(rank), PMI_SIZE=str(size))
     return Watch(connections[1])
 
 

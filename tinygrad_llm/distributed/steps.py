@@ -135,5 +135,3 @@ def reduced(group: ProcessGroup, flat: np.ndarray, op: ReduceOp, into: Any = Non
     counts = divided(flat.size, size)
     part = yield from reduced_part(group, flat, op, counts)
     return (yield from all_gathered(group, part, counts, into))
-
-

@@ -46,9 +46,7 @@ class Transport(Protocol):
     def broadcast(self, array: np.ndarray, root: int) -> Request:
         """Replace the array of every rank by root's."""
 
-    def all_gather(
-        self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]
-    ) -> Request:
+    def all_gather(self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]) -> Request:
         """Fill everyones with the ranks' arrays in rank order; counts: how long each is."""
 
     def gather(

@@ -42,9 +42,7 @@ def in_seconds(timeout: Any) -> float:
     """
     seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(
-            f"timeout: expected a timedelta or seconds, got {type(timeout).__name__}"
-        )
+        raise TypeError(f"timeout: expected a timedelta or seconds, got {type(timeout).__name__}")
     if not seconds > 0:
         raise ValueError(f"timeout: expected more than 0 seconds, got {seconds}")
     return float(seconds)
