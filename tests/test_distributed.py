@@ -20,7 +20,7 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives",)
+CHECKS = ("collectives", "data_parallel")
 
 
 @pytest.mark.parametrize("n", [2, 3])

@@ -18,6 +18,7 @@ from ..tensor import Tensor, attach, wrap
 __all__ = [
     "HookHandle",
     "LeafHooks",
+    "after_walk",
     "deliver_retained",
     "leaf_hooks",
     "pass_hooks",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 Hook = Callable[[Any], Any]
+# Called when the walk under way has ended, with whether it added to .grad; ops of the walk add them.
+after_walk: list[Callable[[bool], None]] = []
 _keys = itertools.count()
 
 

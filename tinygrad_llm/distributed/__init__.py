@@ -31,7 +31,6 @@ from .collectives import (
 from .errors import DistBackendError, DistError, DistNetworkError
 from .groups import (
     GroupMember,
-    ProcessGroup,
     destroy_process_group,
     get_backend,
     get_global_rank,
@@ -57,6 +56,7 @@ from .objects import (
     gather_object,
     scatter_object_list,
 )
+from .process_group import ProcessGroup
 from .reductions import ReduceOp
 from .work import Work
 

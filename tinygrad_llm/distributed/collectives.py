@@ -16,10 +16,11 @@ from ..arrays.devices import asarray, to_numpy
 from ..arrays.memory import ndarray
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor
-from .groups import ProcessGroup, member_group, run
+from .groups import member_group, run
+from .process_group import ProcessGroup
 from .reductions import ReduceOp, check_reduction
 from .steps import all_gathered, as_bytes, reduced, reduced_part
-from .work import Steps
+from .transport import Steps
 
 __all__ = [
     "all_gather",

@@ -10,7 +10,7 @@ class DistError(RuntimeError):
 
 
 class DistBackendError(DistError):
-    """What moves bytes between the processes failed: another rank ended, or did not come in time."""
+    """What moves bytes between the processes failed: a rank ended, or was too late."""
 
 
 class DistNetworkError(DistError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 from ..arrays.parallel import core_count, set_thread_count, thread_count
 from .errors import DistBackendError
+from .process_group import LIMIT, ProcessGroup
 from .steps import agree, leave
-from .transport import Alone, Transport
-from .work import Queue, Steps, Work, in_seconds
+from .transport import Steps, Transport
+from .work import Work, in_seconds
 
 __all__ = [
     "GroupMember",
@@ -37,50 +37,7 @@ __all__ = [
     "run",
 ]
 
-LIMIT = 1800.0  # seconds: PyTorch's half an hour
 BACKENDS = ("mpi", "gloo", "nccl")
-
-
-class ProcessGroup:
-    """Some of the processes, each with a rank from 0.
-
-    backend    the name that was asked for
-    ranks      for each rank in this group, its rank among all processes
-    timeout    seconds after which a rank stops waiting for others
-    """
-
-    def __init__(
-        self, backend: str, transport: Transport | None = None, ranks: Sequence[int] = (0,),
-        timeout: float = LIMIT,
-    ) -> None:  # fmt: skip
-        self.backend = backend
-        self.transport: Transport = Alone() if transport is None else transport
-        self.ranks = list(ranks)
-        self.timeout = timeout
-        self.queue = Queue()
-        self.broken = ""  # why it cannot be used any more
-
-    def rank(self) -> int:
-        """This process's number in the group."""
-        return self.transport.rank
-
-    def size(self) -> int:
-        """The number of processes in the group."""
-        return self.transport.size
-
-    def name(self) -> str:
-        """The name of the backend."""
-        return self.backend
-
-    def local(self, rank: int) -> int:
-        """The rank in this group of a process that has `rank` among all.
-
-        Raises: ValueError if it is not in the group.
-        """
-        if rank not in self.ranks:
-            which = "whose only rank is 0" if self.ranks == [0] else f"of the ranks {self.ranks}"
-            raise ValueError(f"rank {rank} is not in the group, {which}")
-        return self.ranks.index(rank)
 
 
 class GroupMember:
@@ -187,10 +144,10 @@ def _check_backend(backend: str | None, rank: int) -> None:
             )
     if rank == 0 and set(names) != {"mpi"} and "backend" not in _said:
         _said.add("backend")
-        slow = (
-            ": tensors on a GPU are sent through the computer's memory" if "nccl" in names else ""
-        )
-        warnings.warn(f"backend {backend!r} is served by MPI here{slow}", stacklevel=3)
+        text = f"backend {backend!r} is served by MPI here"
+        if "nccl" in names:
+            text += ": tensors on a GPU are sent through the computer's memory"
+        warnings.warn(text, stacklevel=3)
 
 
 def _connected(rank: int, size: int, init_method: str | None, timeout: float) -> Transport:

@@ -7,9 +7,11 @@ from typing import Any
 from ..tensor import Tensor
 from .collectives import flat, store
 from .errors import DistError
-from .groups import ProcessGroup, get_rank, member_group
+from .groups import get_rank, member_group
+from .process_group import ProcessGroup
 from .steps import as_bytes
-from .work import Steps, Work
+from .transport import Steps
+from .work import Work
 
 __all__ = ["P2POp", "batch_isend_irecv", "irecv", "isend", "recv", "send"]
 

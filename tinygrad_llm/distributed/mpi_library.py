@@ -1,4 +1,4 @@
-"""Where the MPI library and mpiexec are that pip installed, for environments in which mpi4py does not see it.
+"""Where the MPI library and mpiexec are that pip installed, also where mpi4py does not see them.
 
 mpi4py looks for the library in the environment of the running Python. Where packages of another
 environment are visible (a .pth file, PYTHONPATH, `pip install --target`), the library lies beside

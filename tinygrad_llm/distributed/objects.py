@@ -15,9 +15,10 @@ from ..arrays.devices import to_numpy
 from ..weights.formats.safetensors import load, save
 from ..weights.formats.tree import pack, unpack
 from .errors import DistError
-from .groups import ProcessGroup, get_rank, member_group, run
+from .groups import get_rank, member_group, run
+from .process_group import ProcessGroup
 from .steps import all_gathered_bytes
-from .work import Steps
+from .transport import Steps
 
 __all__ = [
     "all_gather_object",

@@ -166,7 +166,7 @@ def _where(place: Place) -> str:
 def _start_server(place: Place, size: int, timeout: float) -> None:
     """In rank 0: listen at the place, and let a process of its own serve it."""
     try:
-        listening = socket.create_server(tuple(place), backlog=2 * size)
+        listening = socket.create_server((place.host, place.port), backlog=2 * size)
     except OSError as error:
         raise DistNetworkError(
             f"{_where(place)}: rank 0 cannot listen there ({error}); choose another MASTER_PORT"
@@ -186,7 +186,7 @@ def _connect(kind: str, rank: int, size: int, place: Place, until: float) -> soc
     """A connection to the server, which may not be there yet."""
     while True:
         try:
-            connection = socket.create_connection(tuple(place), timeout=5)
+            connection = socket.create_connection((place.host, place.port), timeout=5)
             greeting = f"tinygrad_llm {kind} {rank} {size} {socket.gethostname()}\n"
             connection.sendall(greeting.encode())
             return connection

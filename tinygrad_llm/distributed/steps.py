@@ -9,16 +9,14 @@ where early ranks wait for late ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .errors import DistBackendError, DistError
+from .process_group import ProcessGroup
 from .reductions import ReduceOp, joined
-from .work import Steps
-
-if TYPE_CHECKING:
-    from .groups import ProcessGroup
+from .transport import Steps
 
 __all__ = [
     "agree", "all_gathered", "all_gathered_bytes", "as_bytes", "divided", "leave", "reduced",

@@ -7,12 +7,12 @@ whether it has ended, and moves it on. mpi.py holds the transport over MPI.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["DONE", "Alone", "Request", "Transport"]
+__all__ = ["DONE", "Alone", "Request", "Steps", "Transport"]
 
 
 class Request(Protocol):
@@ -20,6 +20,9 @@ class Request(Protocol):
 
     def done(self) -> bool:
         """Whether it has ended; a call moves it on."""
+
+
+Steps = Generator[Request, None, Any]  # a collective: yields requests, returns the result
 
 
 class _Done:

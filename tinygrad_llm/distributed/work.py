@@ -13,26 +13,18 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from .errors import DistBackendError
-from .transport import Request
+from .process_group import ProcessGroup, queues
+from .transport import Request, Steps
 
-if TYPE_CHECKING:
-    from .groups import ProcessGroup
+__all__ = ["Work", "in_seconds"]
 
-__all__ = ["Steps", "Work", "in_seconds"]
-
-Steps = Generator[Request, None, Any]  # yields requests; what it returns is the result
 BUSY = 0.02  # seconds in which a waiting rank tests without sleeping
 LONGEST_SLEEP = 1e-3
 LOOK_FOR_LOST = 0.25  # seconds between two questions whether a rank has ended
-
-# The queue of every group that still exists: waiting for one group moves the others on too.
-queues: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
 def in_seconds(timeout: Any) -> float:
@@ -46,22 +38,6 @@ def in_seconds(timeout: Any) -> float:
     if not seconds > 0:
         raise ValueError(f"timeout: expected more than 0 seconds, got {seconds}")
     return float(seconds)
-
-
-class Queue:
-    """The works of a group that have not ended, in the order in which they were started."""
-
-    def __init__(self) -> None:
-        self.ordered: deque[Work] = deque()  # collectives: only the first moves
-        self.loose: list[Work] = []  # messages between two ranks: all move
-        queues.add(self)
-
-    def move_on(self) -> None:
-        """Test what is under way; start what comes next."""
-        while self.ordered and self.ordered[0].test():
-            self.ordered.popleft()
-        if self.loose:
-            self.loose = [work for work in self.loose if not work.test()]
 
 
 class Work:
