@@ -35,7 +35,7 @@ from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .half_precision import half_op, is_half
-from .hooks import LeafHooks, after_walk, deliver_retained, leaf_hooks, pass_hooks
+from .hooks import LeafHooks, after_walk, deliver_retained, end_walk, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
 from .leaves import accumulate, lock_of
 
@@ -341,10 +341,7 @@ def backward_steps(
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads
-    if isinstance(to_leaf, LeafHooks):
-        to_leaf.release(to_leaf.deliver is accumulate)
-    for function in after_walk[outer:]:
-        function(deliver is None)
+    end_walk(to_leaf, deliver is None, outer)
 
 
 class _Arrivals:

@@ -1,7 +1,7 @@
 """PyTorch's collectives over tensors: every rank of a group calls the same one.
 
-Each writes its result into the tensors that it was given. With async_op=True it returns a Work at
-once, and the tensors are not touched until work.wait() has returned. Nothing is recorded for
+Each writes its result into the tensors that it was given. With async_op=True it returns a Work
+immediately, and the tensors are not touched until work.wait() has returned. Nothing is recorded for
 backward; functional.py has the collectives that are ops.
 """
 
@@ -105,7 +105,7 @@ def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -
 
 
 def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
-    """barrier with a time limit of its own, in seconds or as a timedelta.
+    """barrier with a separate time limit, in seconds or as a timedelta.
 
     Raises: DistBackendError if a rank does not come in time.
     """
@@ -138,7 +138,10 @@ def scatter(
     tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int = 0, group: Any = None,
     async_op: bool = False,
 ) -> Any:  # fmt: skip
-    """Replace the tensor by this rank's tensor of rank src's list."""
+    """Replace the tensor by this rank's tensor of rank src's list.
+
+    Raises: ValueError if rank src has no list, or one with other tensors.
+    """
     chosen = member_group(group, "scatter")
     if chosen is None:
         return None
@@ -360,7 +363,10 @@ def exchanged(
     group: ProcessGroup, numbers: np.ndarray, out: list[int], result: np.ndarray, into: list[int],
     row: int,
 ) -> Steps:  # fmt: skip
-    """Fill result with the parts that each rank sent here; out, into: rows; row: bytes of one."""
+    """Fill result with the parts that each rank sent here; out, into: rows; row: bytes of one.
+
+    Raises: ValueError on every rank if the rows of one do not fit.
+    """
     size = group.size()
     announced, coming = np.array(out, np.int64), np.empty(size, np.int64)
     yield group.transport.all_to_all(as_bytes(announced), [8] * size, as_bytes(coming), [8] * size)
@@ -379,7 +385,10 @@ def all_to_all(
     output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None,
     async_op: bool = False,
 ) -> Any:  # fmt: skip
-    """Send the list's tensor r to rank r; fill the other list with what each rank sent here."""
+    """Send the list's tensor r to rank r; fill the other list with what each rank sent here.
+
+    Raises: ValueError if the lists do not fit.
+    """
     chosen = member_group(group, "all_to_all")
     if chosen is None:
         return None

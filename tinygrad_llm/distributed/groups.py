@@ -50,7 +50,7 @@ class GroupMember:
 group = GroupMember  # PyTorch's second name: dist.group.WORLD
 _groups: list[ProcessGroup] = []  # all that exist, WORLD first
 _connection: dict[str, Any] = {}  # what the first init_process_group found, for later ones
-_said: set[str] = set()  # remarks that were made already
+_remarks: set[str] = set()  # remarks that were made already
 
 
 # ------------------------------------------------------------------------------------ questions
@@ -142,8 +142,8 @@ def _check_backend(backend: str | None, rank: int) -> None:
                 f"init_process_group: there is no backend {name!r}; the backends are "
                 f"{', '.join(BACKENDS)}, and MPI serves all of them"
             )
-    if rank == 0 and set(names) != {"mpi"} and "backend" not in _said:
-        _said.add("backend")
+    if rank == 0 and set(names) != {"mpi"} and "backend" not in _remarks:
+        _remarks.add("backend")
         text = f"backend {backend!r} is served by MPI here"
         if "nccl" in names:
             text += ": tensors on a GPU are sent through the computer's memory"

@@ -28,15 +28,15 @@ def command_of(
 
     Raises: RuntimeError if there is no mpiexec.
     """
-    found = mpiexec or find_mpiexec()
-    if found is None:
+    program_path = mpiexec or find_mpiexec()
+    if program_path is None:
         raise RuntimeError(
             "launch needs mpiexec, which is not there: pip install 'tinygrad_llm[mpi]' installs it"
         )
     where = ["-hosts", ",".join(hosts), "-ppn", str(ranks)] if hosts else []
     total = str(ranks * max(len(hosts), 1))
     start = [sys.executable, "-I", "-S", rank_start.__file__]
-    return [found, *where, "-n", total, *start, *program]
+    return [program_path, *where, "-n", total, *start, *program]
 
 
 def environment_of(master: str | None, port: int | None) -> dict[str, str]:

@@ -70,9 +70,9 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
     def steps() -> Steps:
         sender = source
         if sender is None:
-            found = chosen.transport.find(number)
-            yield found
-            sender = found.source
+            probe = chosen.transport.find(number)
+            yield probe
+            sender = probe.source
         request = chosen.transport.receive(as_bytes(numbers), sender, number)
         yield request
         rank = chosen.ranks[sender]

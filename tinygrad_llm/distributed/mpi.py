@@ -1,8 +1,8 @@
 """The transport over MPI: mpi4py's non-blocking operations on bytes.
 
 MPI is initialised when a group of several processes is made, and finalised at the end of the
-program, except after an error that nobody handled: then the process ends at once, and what started
-it (mpiexec, or `multiprocessing.spawn`) ends the others.
+program, except after an error that nobody handled: then the process ends immediately, and what
+started it (mpiexec, or `multiprocessing.spawn`) ends the others.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def load() -> Any:
 
     Raises: RuntimeError if mpi4py or an MPI library is not installed.
     """
-    found = with_mpi_library(dict(os.environ)).get("MPI4PY_LIBMPI")
-    if found:
-        os.environ["MPI4PY_LIBMPI"] = found
+    library = with_mpi_library(dict(os.environ)).get("MPI4PY_LIBMPI")
+    if library:
+        os.environ["MPI4PY_LIBMPI"] = library
     try:
         import mpi4py
 
@@ -129,7 +129,7 @@ class _MPIRequest:
         return True
 
 
-class _Found:
+class _Probe:
     """Done when a message with a tag waits here; `source` is the rank that sent it."""
 
     def __init__(self, comm: Any, tag: int) -> None:
@@ -209,7 +209,7 @@ class MPITransport:
 
     def find(self, tag: int) -> Any:
         """MPI_Iprobe from any rank."""
-        return _Found(self._comm, tag + 1)
+        return _Probe(self._comm, tag + 1)
 
     def lost(self, ranks: Sequence[int]) -> list[int]:
         """Ranks whose connection to the watch has ended, where something watches them."""

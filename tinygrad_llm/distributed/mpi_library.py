@@ -48,5 +48,5 @@ def with_mpi_library(environment: dict[str, str]) -> dict[str, str]:
 
 def find_mpiexec() -> str | None:
     """The path of mpiexec: beside this Python, of an installed package, or on the PATH."""
-    beside = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
-    return beside or _file_of_a_package(("mpiexec", "mpiexec.exe")) or shutil.which("mpiexec")
+    nearest = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
+    return nearest or _file_of_a_package(("mpiexec", "mpiexec.exe")) or shutil.which("mpiexec")

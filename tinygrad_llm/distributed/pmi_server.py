@@ -5,7 +5,7 @@ process can be reached. mpiexec is such a manager; this file is one for processe
 `multiprocessing.spawn` or a user's shells started. It answers a few commands, one line each
 (cmd=put key=... value=..., cmd=get, cmd=barrier_in, ...), until every process has ended.
 
-It runs as a program of its own, from its file, and imports nothing of the package:
+It runs as a separate program, from its file, and imports nothing of the package:
 
     python pmi_server.py LISTENING_SOCKET SIZE SECONDS
 

@@ -25,17 +25,20 @@ NAMES = {
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and GROUP_RANK, the number of the machine."""
-    found = {
+    """RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and GROUP_RANK, the number of the machine.
+
+    Raises: SystemExit if no launcher of MPI set the rank.
+    """
+    numbers = {
         name: next((environment[other] for other in others if other in environment), "")
         for name, others in NAMES.items()
     }
-    if not found["RANK"]:
+    if not numbers["RANK"]:
         raise SystemExit("rank_start.py is started by mpiexec, which sets the rank: it did not")
-    found["LOCAL_RANK"] = found["LOCAL_RANK"] or found["RANK"]
-    found["LOCAL_WORLD_SIZE"] = found["LOCAL_WORLD_SIZE"] or found["WORLD_SIZE"]
-    found["GROUP_RANK"] = str(int(found["RANK"]) // int(found["LOCAL_WORLD_SIZE"]))
-    return found
+    numbers["LOCAL_RANK"] = numbers["LOCAL_RANK"] or numbers["RANK"]
+    numbers["LOCAL_WORLD_SIZE"] = numbers["LOCAL_WORLD_SIZE"] or numbers["WORLD_SIZE"]
+    numbers["GROUP_RANK"] = str(int(numbers["RANK"]) // int(numbers["LOCAL_WORLD_SIZE"]))
+    return numbers
 
 
 if __name__ == "__main__":

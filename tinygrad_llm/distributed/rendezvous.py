@@ -164,7 +164,7 @@ def _where(place: Place) -> str:
 
 
 def _start_server(place: Place, size: int, timeout: float) -> None:
-    """In rank 0: listen at the place, and let a process of its own serve it."""
+    """In rank 0: listen at the place, and let a separate process serve it."""
     try:
         listening = socket.create_server((place.host, place.port), backlog=2 * size)
     except OSError as error:

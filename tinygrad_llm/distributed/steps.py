@@ -122,7 +122,7 @@ def reduced(group: ProcessGroup, flat: np.ndarray, op: ReduceOp, into: Any = Non
     """The reduction of the ranks' arrays, the same bits on every rank.
 
     Rank r receives part r of every array, adds them in rank order, and sends the sum to all. Small
-    arrays go to all ranks at once, which add in the same order.
+    arrays go to all ranks in one exchange, and each adds them in the same order.
     """
     size = group.size()
     if size == 1:

@@ -1,7 +1,7 @@
 """Transport: what moves bytes between the processes of a group, and the one for one process.
 
 A transport knows ranks, bytes and requests; it knows no dtypes and does no arithmetic, which stand
-in collectives.py. Every method starts something and returns a request at once; `done()` says
+in collectives.py. Every method starts something and returns a request immediately; `done()` says
 whether it has ended, and moves it on. mpi.py holds the transport over MPI.
 """
 
@@ -91,7 +91,7 @@ class Transport(Protocol):
 
 
 class Alone:
-    """The transport of a group of one process: what is sent arrives at once."""
+    """The transport of a group of one process: what is sent has arrived."""
 
     rank = 0
     size = 1

@@ -64,7 +64,10 @@ class Work:
         queue.move_on()
 
     def test(self) -> bool:
-        """Go as far as possible without waiting; whether it has ended, well or with an error."""
+        """Go as far as possible without waiting; whether it has ended, well or with an error.
+
+        Raises: KeyboardInterrupt if the user stops the program here.
+        """
         if self._ended:
             return True
         try:
@@ -103,7 +106,10 @@ class Work:
         return True
 
     def result(self, timeout: Any = None) -> Any:
-        """Wait as `wait` does; what the collective returned, None for most."""
+        """Wait as `wait` does; what the collective returned, None for most.
+
+        Raises: as `wait`.
+        """
         limit = self.group.timeout if timeout is None else in_seconds(timeout)
         start = look = time.perf_counter()
         while not self._ended:

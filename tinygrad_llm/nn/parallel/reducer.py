@@ -2,7 +2,7 @@
 
 The parameters are divided into buckets of some megabytes, in the order in which their gradients
 arrive. As soon as the last gradient of a bucket is complete its sum over the ranks is started, and
-the backward pass goes on to older layers. Every rank starts the buckets in the same order.
+the backward pass continues with older layers. Every rank starts the buckets in the same order.
 
 When is a gradient complete? The forward pass has left a graph; the reducer counts in it the edges
 that lead to each parameter, and then counts the gradients that pass along them.
@@ -149,7 +149,10 @@ class Reducer:
         self.active = False
 
     def observe(self, op: Op, g: Any, grads: tuple) -> None:
-        """After the backward of an op, before its gradients are added to .grad."""
+        """After the backward of an op, before its gradients are added to .grad.
+
+        Raises: RuntimeError for a gradient that comes after its bucket was started.
+        """
         self._start_complete()
         for edge, grad in zip(op.edges, grads, strict=False):
             if edge is None or edge.output is not None or id(edge.target) not in self.place:
@@ -157,8 +160,9 @@ class Reducer:
             i = self.place[id(edge.target)]
             if i in self.complete:
                 raise RuntimeError(
-                    f"DistributedDataParallel: parameter {self.names[i]} got another gradient after "
-                    "its sum over the ranks was started: it is used outside of the module's forward"
+                    f"DistributedDataParallel: parameter {self.names[i]} got another gradient "
+                    "after its sum over the ranks was started: it is used outside of the module's "
+                    "forward"
                 )
             if grad is not None:
                 self.arrived[i] = None
