@@ -36,6 +36,7 @@ __all__ = [
     "reduce",
     "reduce_scatter",
     "reduce_scatter_tensor",
+    "row_counts",
     "scatter",
     "store",
 ]
@@ -330,8 +331,8 @@ def all_to_all_single(
         return None
     numbers, result = flat(input, "input"), flat(output, "output")
     size = chosen.size()
-    out = _row_counts(input, input_split_sizes, size, "input_split_sizes")
-    into = _row_counts(output, output_split_sizes, size, "output_split_sizes")
+    out = row_counts(input, input_split_sizes, size, "input_split_sizes")
+    into = row_counts(output, output_split_sizes, size, "output_split_sizes")
     if input.shape[1:] != output.shape[1:] or input.dtype is not output.dtype:
         raise ValueError(f"all_to_all_single: {_kind(input)} does not fit {_kind(output)}")
     row = numbers.itemsize * int(np.prod(input.shape[1:], dtype=np.int64))
@@ -344,8 +345,11 @@ def all_to_all_single(
     return run(chosen, f"all_to_all_single of {rows}", steps(), async_op)
 
 
-def _row_counts(tensor: Tensor, sizes: Any, ranks: int, name: str) -> list[int]:
-    """How many rows the part of each rank has."""
+def row_counts(tensor: Tensor, sizes: Any, ranks: int, name: str) -> list[int]:
+    """How many rows the part of each rank has.
+
+    Raises: ValueError if the sizes do not fit, or the rows cannot be divided equally.
+    """
     rows = tensor.shape[0] if tensor.ndim else 1
     if not sizes:
         if rows % ranks:

@@ -52,6 +52,9 @@ class ProcessGroup:
         self.queue = Queue()
         self.broken = ""  # why it cannot be used any more
 
+    def __deepcopy__(self, memo: Any) -> ProcessGroup:
+        return self  # the copy of a module works with the same processes
+
     def rank(self) -> int:
         """This process's number in the group."""
         return self.transport.rank
