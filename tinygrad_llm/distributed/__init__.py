@@ -11,6 +11,8 @@ their group, not before.
 
 from __future__ import annotations
 
+import importlib
+
 from ..functions.settings import as_it_is
 from ..tensor.missing_names import missing
 from .collectives import (
@@ -113,5 +115,11 @@ __all__ = [
 record = as_it_is  # a decorator of torchelastic that writes errors to a file: the function itself
 
 
+# Parts that use layers and optimizers, imported when they are first used.
+_LATER = ("device_mesh", "fsdp", "nn", "optim", "tensor")
+
+
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise missing(__name__, name, (*__all__, *_LATER))

@@ -6,7 +6,7 @@ a size that R does not divide is divided too. The functions take and return raw 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,15 @@ from .process_group import ProcessGroup
 from .reductions import ReduceOp
 from .steps import all_gathered, divided, reduced, reduced_part
 
-__all__ = ["gathered", "own_part", "own_slice", "summed", "summed_part"]
+__all__ = ["Division", "gathered", "own_part", "own_slice", "summed", "summed_part"]
+
+
+class Division(NamedTuple):
+    """How a tensor is divided: the group, the dimension, and its length on all ranks together."""
+
+    group: ProcessGroup
+    dim: int
+    length: int
 
 
 def own_slice(group: ProcessGroup, length: int) -> slice:
