@@ -20,7 +20,7 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "data_parallel")
+CHECKS = ("collectives", "ops", "data_parallel", "sharded")
 
 
 @pytest.mark.parametrize("n", [2, 3])

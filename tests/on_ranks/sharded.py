@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 import tinygrad_llm as torch
@@ -229,3 +232,111 @@ def check_what_tensor_parallel_refuses():
         style.parallelize_module(nn.Linear(2, 2), None, {"nothing": style.ColwiseParallel()})
     with pytest.raises(TypeError, match="ParallelStyle"):
         style.parallelize_module(nn.Linear(2, 2), None, "columns")
+
+
+# ------------------------------------------------------------------------------------ stage 3
+class Block(nn.Module):
+    def __init__(self, dtype):
+        super().__init__()
+        self.norm = nn.LayerNorm(12, dtype=dtype)
+        self.up, self.down = nn.Linear(12, 19, dtype=dtype), nn.Linear(19, 12, dtype=dtype)
+
+    def forward(self, x):
+        return x + self.down(nn.functional.gelu(self.up(self.norm(x))))
+
+
+class Blocks(nn.Module):
+    """Sizes that no number of ranks divides; the head shares the words' weight."""
+
+    def __init__(self, dtype, seed=4):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.words = nn.Embedding(17, 12, dtype=dtype)
+        self.blocks = nn.ModuleList(Block(dtype) for _ in range(2))
+        self.norm = nn.LayerNorm(12, dtype=dtype)
+        self.head = nn.Linear(12, 17, bias=False, dtype=dtype)
+        self.head.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+    def loss(self, ids, targets):
+        x = self.words(ids)
+        for block in self.blocks:
+            x = block(x)
+        logits = nn.functional.linear(self.norm(x), self.head.weight)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def sharded(model, **options):
+    for block in model.blocks:
+        dist.fsdp.fully_shard(block, **options)
+    return dist.fsdp.fully_shard(model, **options)
+
+
+def check_fully_shard():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    for dtype, make, options in (
+        (torch.float32, SGD, {}),
+        (torch.float64, SGD, {"reshard_after_forward": False}),
+        (torch.float64, ADAMW, {}),
+    ):
+        ours = sharded(Blocks(dtype, seed=4 + rank), **options)
+        assert ours.head.weight is ours.words.weight and isinstance(ours, dist.fsdp.FSDPModule)
+        own = sum(p.numel() for p in ours.parameters())
+        one = Blocks(dtype)
+        assert own < sum(p.numel() for p in one.parameters()) / size * 1.25
+        as_in_one_process(ours, one, dtype, make, losses_too=False, part=mine)
+        assert list(ours.state_dict()) == list(one.state_dict())
+    model, one = sharded(Blocks(torch.float64)), Blocks(torch.float64)
+    ids = torch.arange(6 * 5).view(6, 5) % 17
+    model.loss(mine(ids), mine(ids)).backward()
+    one.loss(ids, ids).backward()
+    for (name, p), (_, q) in zip(model.named_parameters(), one.named_parameters(), strict=True):
+        assert torch.allclose(gradient(p), q.grad, rtol=1e-12, atol=1e-13), name
+    with torch.no_grad():
+        assert torch.allclose(model(ids), one(ids), rtol=1e-12)
+        model.encode = lambda x: model.words(x)
+        dist.fsdp.register_fsdp_forward_method(model, "encode")
+        assert torch.allclose(model.encode(ids), one.words(ids))
+
+
+def check_whole_parameters_are_dropped_after_forward():
+    ids = torch.arange(6).view(1, 6)
+    alive = {}
+    for reshard in (True, False):
+        model = sharded(Blocks(torch.float32), reshard_after_forward=reshard)
+        unit = model.blocks[0].__dict__["_unit"]
+        made, gather = [], unit.gather
+        unit.gather = lambda parts: made.append(gather(parts)) or made[-1]  # noqa: B023
+        loss = model(ids).sum()
+        references = [weakref.ref(a) for a in made[0]]
+        made.clear()
+        gc.collect()
+        alive[reshard] = sum(r() is not None for r in references)
+        assert unit.again is None
+        loss.backward()
+        assert len(made) == reshard and unit.again is None
+    assert alive[True] == 0 < alive[False], alive
+
+
+def check_what_fully_shard_refuses():
+    shared = Blocks(torch.float32)
+    dist.fsdp.fully_shard(shared.words)
+    with pytest.raises(ValueError, match="divided already"):
+        dist.fsdp.fully_shard(shared)
+    with pytest.raises(ValueError, match="called before"):
+        dist.fsdp.fully_shard(shared.words)
+    with pytest.raises(ValueError, match="mp_policy is not offered"):
+        dist.fsdp.fully_shard(nn.Linear(2, 2), mp_policy=object())
+    scalar = nn.Module()
+    scalar.scale = nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="scalar"):
+        dist.fsdp.fully_shard(scalar)
+    model = sharded(Blocks(torch.float32))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, 2), 99))
+    assert model.words.weight.shape[0] < 17  # an error in forward leaves the parts in their places
