@@ -56,8 +56,8 @@ class Unshard(Op, listed=False):
     def backward(self, g: Any) -> Any:
         gs = g if isinstance(g, tuple) else (g,)
         self.unit.drop()
-        wanted = [None if not need else a for need, a in zip(self.needs, gs, strict=True)]
-        return tuple(self.unit.average(wanted))
+        present = [None if not need else a for need, a in zip(self.needs, gs, strict=True)]
+        return tuple(self.unit.average(present))
 
 
 class Unit:
