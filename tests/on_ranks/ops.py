@@ -55,8 +55,8 @@ def check_backward_where_the_loss_is_the_sum_of_the_ranks():
 
 def check_all_to_all_of_unequal_parts():
     rank, size = dist.get_rank(), dist.get_world_size()
-    out = [rank + q for q in range(size)]
-    into = [r + rank for r in range(size)]
+    out = [2 * rank + q for q in range(size)]
+    into = [2 * r + rank for r in range(size)]
     x = torch.randn(sum(out), 2, dtype=torch.float64, requires_grad=True)
     y = ranks.all_to_all_single(torch.empty(sum(into), 2), x, into, out)
     weight = torch.arange(2.0 * sum(into), dtype=torch.float64).view(-1, 2) + 100 * rank

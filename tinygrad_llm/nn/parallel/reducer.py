@@ -5,7 +5,8 @@ arrive. As soon as the last gradient of a bucket is complete its sum over the ra
 the backward pass continues with older layers. Every rank starts the buckets in the same order.
 
 When is a gradient complete? The forward pass has left a graph; the reducer counts in it the edges
-that lead to each parameter, and then counts the gradients that pass along them.
+that lead to each parameter, and then counts the gradients that pass along them. Where a graph is not
+walked, or walked twice, the count does not end, and the gradient is complete when the walk ends.
 """
 
 from __future__ import annotations
@@ -61,7 +62,6 @@ class Reducer:
         self.group, self.bucket_bytes, self.find_unused = group, bucket_bytes, find_unused
         self.rebuilt = False
         self.expected: dict[int, int] = {}  # per parameter: edges of the graphs not walked yet
-        self.forwards = 0  # how many such graphs there are
         self._divide(list(range(len(self.parameters)))[::-1])
         self._reset()
 
@@ -96,7 +96,6 @@ class Reducer:
         if not ends:
             return list(outputs)
         self._count(ends)
-        self.forwards += 1
         made = Watch.apply(*ends, reducer=self)
         watched = iter(made if isinstance(made, tuple) else (made,))
         return [next(watched) if y.requires_grad else y for y in outputs]
@@ -135,8 +134,6 @@ class Reducer:
         self._reset()
         self.active = True
         self.remaining = dict(self.expected)
-        # with several calls, one of them may not be walked: then nothing is complete before the end
-        self.early = self.forwards == 1 and not self.find_unused
         backward_observers.append(self.observe)
         after_walk.append(self.finish)
 
@@ -167,7 +164,7 @@ class Reducer:
             if grad is not None:
                 self.arrived[i] = None
             self.remaining[i] = self.remaining.get(i, 0) - 1
-            if self.early and self.remaining[i] == 0 and id(edge.target) not in leaf_hooks:
+            if self.remaining[i] == 0 and id(edge.target) not in leaf_hooks:
                 self.just_completed.append(i)
 
     def _start_complete(self) -> None:
@@ -202,7 +199,7 @@ class Reducer:
         autograd.grad, which does not fill .grad.
         """
         self.stop()
-        self.forwards, self.expected = 0, {}
+        self.expected = {}
         if not accumulated:
             raise RuntimeError(
                 "DistributedDataParallel: autograd.grad does not fill .grad, whose mean over the "
