@@ -5,8 +5,11 @@ Source: the GGUF specification, "Tokenizer", and what llama.cpp does for each `p
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ...files.untrusted import describe, translated
 from ..pipeline import PipelineTokenizer
@@ -14,8 +17,9 @@ from ..stages import patterns
 from ..stages.part import Part, TokenizerError
 from ..stages.pieces import BPE
 from ..stages.templates import Template, template_of
+from ..stages.unigram import Unigram
 from ..stages.written import merges_of
-from .scored import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, scored_tokenizer
+from .scored import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, scored_tokenizer
 
 __all__ = ["read_gguf_tokenizer", "written_gguf_tokenizer"]
 
@@ -60,38 +64,94 @@ def read_gguf_tokenizer(
 
 
 def written_gguf_tokenizer(tokenizer: PipelineTokenizer) -> dict[str, Any]:
-    """The metadata of a GGUF file that describe a byte-level BPE; {} for another tokenizer.
+    """The metadata of a GGUF file that describe a tokenizer; {} if llama.cpp has none like it.
 
-    llama.cpp knows ways to cut texts by name: {} too if the tokenizer's is not among them.
+    llama.cpp knows byte-level BPE with some ways to cut texts, by name, and SentencePiece's two
+    models: `llama`, BPE by scores without rules of normalisation, and `t5`, Unigram with them and
+    without bytes in place of unknown characters.
     """
     description, model = tokenizer.description, tokenizer.model
-    pre = _name_of(description.get("pre_tokenizer"))
-    normalizer = description.get("normalizer")
-    if pre is None or not isinstance(model, BPE) or normalizer not in (None, {"type": "NFC"}):
+    normalizer = description.get("normalizer") or {}
+    if isinstance(normalizer, dict) and normalizer.get("type") == "SentencePiece":
+        kind = _sentencepiece_entries(tokenizer, normalizer)
+    elif isinstance(model, BPE) and model.by_pairs and normalizer in ({}, {"type": "NFC"}):
+        pre = _name_of(description.get("pre_tokenizer"))
+        merges = [" ".join(pair) for pair in merges_of(model)]
+        kind = {} if pre is None else {"model": "gpt2", "pre": pre, "merges": merges}
+    else:
+        kind = {}
+    if not kind:
         return {}
-    tokens = [f"[UNUSED{i}]" for i in range(tokenizer.vocab_size)]
-    types = [UNUSED] * len(tokens)
-    for token, i in model.vocabulary.items():
-        tokens[i], types[i] = token, NORMAL
-    for added in tokenizer.added:
-        tokens[added.id] = added.content
-        types[added.id] = CONTROL if added.special else USER_DEFINED
+    tokens, types = _tokens_and_types(tokenizer)
     around = tokenizer.template.around([])[0]
     ids = {name: tokenizer.id_of(tokenizer.names.get(name, "")) for name in _SPECIAL}
     begins = around[:1] == [ids["bos_token"]]
     entries: dict[str, Any] = {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": pre,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
-        "tokenizer.ggml.merges": [" ".join(pair) for pair in merges_of(model)],
-        "tokenizer.ggml.add_bos_token": begins,
-        "tokenizer.ggml.add_eos_token": around[begins:][-1:] == [ids["eos_token"]],
-        **{f"tokenizer.ggml.{_SPECIAL[name]}": i for name, i in ids.items() if i is not None},
+        **kind,
+        "tokens": tokens,
+        "token_type": types,
+        "add_bos_token": begins,
+        "add_eos_token": around[begins:][-1:] == [ids["eos_token"]],
+        **{_SPECIAL[name]: i for name, i in ids.items() if i is not None},
     }
+    written = {f"tokenizer.ggml.{name}": value for name, value in entries.items()}
     if "chat_template" in tokenizer.names:
-        entries["tokenizer.chat_template"] = tokenizer.names["chat_template"]
-    return entries
+        written["tokenizer.chat_template"] = tokenizer.names["chat_template"]
+    return written
+
+
+def _tokens_and_types(tokenizer: PipelineTokenizer) -> tuple[list[str], list[int]]:
+    """The spelling and the type of each id."""
+    model = tokenizer.model
+    tokens = [f"[UNUSED{i}]" for i in range(tokenizer.vocab_size)]
+    types = [UNUSED] * len(tokens)
+    joined = model.ranks if isinstance(model, BPE) and not model.by_pairs else model.vocabulary
+    for token, i in model.vocabulary.items():
+        tokens[i] = token
+        types[i] = NORMAL if token in joined else UNUSED
+    if isinstance(model, Unigram):
+        for i in model.unused:
+            types[i] = UNUSED
+        for i in model.user_defined:
+            types[i] = USER_DEFINED
+    for byte in model.bytes or ():
+        if byte is not None:
+            types[byte] = BYTE
+    for added in tokenizer.added:
+        tokens[added.id] = added.content
+        types[added.id] = CONTROL if added.special else USER_DEFINED
+    if isinstance(tokenizer.description.get("normalizer"), dict) and model.unknown is not None:
+        types[model.unknown] = UNKNOWN
+    return tokens, types
+
+
+def _sentencepiece_entries(
+    tokenizer: PipelineTokenizer, normalizer: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a GGUF file says of SentencePiece's models beside tokens and types; {} for none."""
+    model, n = tokenizer.model, tokenizer.vocab_size
+    tidy = normalizer.get("remove_extra_whitespaces", True)
+    rules = base64.b64decode(normalizer.get("precompiled_charsmap") or "")
+    as_llama_cpp = normalizer.get("escape_whitespaces", True) and not normalizer.get(
+        "treat_whitespace_as_suffix", False
+    )
+    common = {"add_space_prefix": bool(normalizer.get("add_dummy_prefix", True))}
+    if isinstance(model, BPE) and not model.by_pairs:
+        raw = all(not added.normalized or added.special for added in tokenizer.added)
+        if rules or tidy or not (as_llama_cpp and raw):
+            return {}
+        scores = [0.0] * n
+        for token, rank in model.ranks.items():
+            scores[model.vocabulary[token]] = -float(rank)
+        return {"model": "llama", "scores": np.asarray(scores, np.float32), **common}
+    if isinstance(model, Unigram) and as_llama_cpp and model.bytes is None:
+        scores = [*model.scores, *[0.0] * (n - len(model.scores))]
+        entries = {"model": "t5", "scores": np.asarray(scores, np.float32), **common}
+        entries["remove_extra_whitespaces"] = bool(tidy)
+        if rules:
+            entries["precompiled_charsmap"] = np.frombuffer(rules, np.uint8)
+        return entries
+    return {}
 
 
 def _name_of(pre_tokenizer: Any) -> str | None:

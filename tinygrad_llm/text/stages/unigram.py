@@ -44,6 +44,7 @@ class Unigram(PieceModel):
         super().__init__(vocabulary, unknown, True, byte_fallback)
         self.tokens, self.scores = list(tokens), list(scores)
         self.single = single
+        self.user_defined, self.unused = user_defined, unused
         self._smallest, largest = bounds or (min(self.scores), max(self.scores))
         self._reach = self._longest_by_first(tokens, unused)
         self._score = dict(zip(tokens, self.scores, strict=True))

@@ -35,12 +35,20 @@ _MOE = {
     "expert_feed_forward_length": "moe_intermediate_size",
 }
 _WINDOW = {"attention.sliding_window": "sliding_window"}
+_DELTA_NET = {
+    "full_attention_interval": "full_attention_interval",
+    "ssm.conv_kernel": "linear_conv_kernel_dim",
+    "ssm.state_size": "linear_key_head_dim",
+    "ssm.group_count": "linear_num_key_heads",
+    "ssm.time_step_rank": "linear_num_value_heads",
+}
 _EPSILON = {"attention.layer_norm_epsilon": "layer_norm_eps"}
 FIELDS: dict[str, dict[str, str]] = {
     "llama": _COMMON,
     "qwen2": _COMMON,
     "qwen3": _COMMON,
     "qwen3moe": _COMMON | _MOE,
+    "qwen35": _COMMON | _DELTA_NET,
     "gemma3": _COMMON | _WINDOW,
     "olmo2": _COMMON | _WINDOW,
     "cohere2": {k: v for k, v in _COMMON.items() if "rms" not in k}
@@ -59,12 +67,14 @@ _FIXED: dict[str, dict[str, Any]] = {
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3"},
     "qwen3moe": {"model_type": "qwen3_moe", "norm_topk_prob": True, "decoder_sparse_step": 1},
+    "qwen35": {"model_type": "qwen3_5_text"},
     "gemma3": {"model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh"},
     "olmo2": {"model_type": "olmo3"},
     "cohere2": {"model_type": "cohere2"},
     "gpt2": {"model_type": "gpt2"},
 }
 _FULL_EVERY = {"gemma3": 6, "olmo2": 4, "cohere2": 4}  # the others of these layers have a window
+_SECTIONS = [11, 11, 10, 0]  # pairs for time, height, width: Qwen3.5's, which text does not use
 _GEMMA_27B = 62  # layers of the one Gemma 3 whose scores are scaled by emb_dim / n_heads
 _LOCAL_BASE = 10000.0  # of rotary positions in Gemma 3's layers with a window
 
@@ -97,6 +107,8 @@ def config_of(metadata: Mapping[str, Any], where: str, shapes: Mapping[str, Any]
             config[theirs] = token
     if name == "gemma3":
         config.update(_gemma3(config, metadata))
+    if name == "qwen35":
+        config.update(_qwen35(config, metadata))
     if name in _FULL_EVERY:
         config["layer_types"] = _layer_types(name, config, metadata)
     if "rope_theta" in config:
@@ -116,6 +128,18 @@ def _gemma3(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str,
         scalar = config["hidden_size"] // heads
     base = _short(metadata.get("gemma3.rope.freq_base_swa", _LOCAL_BASE))
     return {"query_pre_attn_scalar": scalar, "rope_local_base_freq": base}
+
+
+def _qwen35(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    heads, head_dim = config.get("linear_num_value_heads"), config.get("head_dim")
+    all_values = metadata.get("qwen35.ssm.inner_size")
+    turned = metadata.get("qwen35.rope.dimension_count")
+    fields: dict[str, Any] = {}
+    if type(heads) is int and type(all_values) is int and heads > 0:
+        fields["linear_value_head_dim"] = all_values // heads
+    if type(turned) is int and type(head_dim) is int and head_dim > 0:
+        fields["partial_rotary_factor"] = turned / head_dim
+    return fields
 
 
 def _layer_types(
@@ -186,7 +210,10 @@ def _llama3(factors: np.ndarray, config: Mapping[str, Any], where: str) -> dict[
 # --------------------------------------------------------------------------------- writing
 def rope_of_full_layers(config: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
     """(base, scaling) of rotary positions, in the layers without a window if they differ."""
-    given = config.get("rope_parameters") or {}
+    given = dict(config.get("rope_parameters") or {})
+    if config.get("model_type") in ("qwen3_5", "qwen3_5_text"):
+        given.pop("partial_rotary_factor", None)  # rope.dimension_count holds it
+        return rope("config.json", {**config, "rope_parameters": given})
     if "full_attention" not in given:
         return rope("config.json", config)
     return rope("config.json", {**config, "rope_parameters": given["full_attention"]})
@@ -222,6 +249,8 @@ def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"{config['num_attention_heads']} heads and {config['hidden_size']} channels"
         )
     metadata[f"{name}.rope.dimension_count"] = head_dim
+    if name == "qwen35":
+        metadata.update(_qwen35_metadata(config, head_dim))
     window = config.get("sliding_window")
     if window is not None and name not in _FULL_EVERY:
         raise ValueError(f"llama.cpp's architecture {name} has no windows: sliding_window={window}")
@@ -237,6 +266,22 @@ def metadata_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if scaling is not None:
         metadata.update(_scaling_metadata(name, scaling))
     return metadata
+
+
+def _qwen35_metadata(config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
+    """Raises: ValueError if the kinds of layers do not repeat."""
+    kinds, n = list(config["layer_types"]), config["num_hidden_layers"]
+    every = kinds.index("full_attention") + 1 if "full_attention" in kinds else n + 1
+    if any((kind == "full_attention") != ((i + 1) % every == 0) for i, kind in enumerate(kinds)):
+        raise ValueError(f"llama.cpp's qwen35 has a full layer every n layers, here {kinds}")
+    turned = round(head_dim * config["partial_rotary_factor"])
+    values = config["linear_num_value_heads"] * config["linear_value_head_dim"]
+    return {
+        "qwen35.full_attention_interval": every,
+        "qwen35.ssm.inner_size": values,
+        "qwen35.rope.dimension_count": turned,
+        "qwen35.rope.dimension_sections": np.asarray(_SECTIONS, np.int32),
+    }
 
 
 def _scaling_metadata(name: str, scaling: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,8 @@
     source = GGUFSource("model.gguf")           # a Source, as the loader takes it
     source.config["model_type"], source.read("model.layers.0.self_attn.q_proj.weight")
 
-Three things differ besides the names. Rows of queries and keys in `llama` files are in the order of
-interleaved rotary pairs (0, D/2, 1, D/2 + 1, ...), here half-split. Gemma's norms hold 1 + w, here
-w. The experts of a layer are one array (experts, rows, columns), here an array each.
+The numbers of some weights lie otherwise there: gguf_layouts.py. The experts of a layer are one
+array (experts, rows, columns), here an array each.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from .gguf_config import (
     rope_factors,
     rope_of_full_layers,
 )
-from .llama_meta import half_split
+from .gguf_layouts import Layout, delta_net, interleaved_pairs, norms_plus_one, turned
 
 __all__ = ["ARCHITECTURES", "Architecture", "GGUFSource", "Named", "to_gguf"]
 
@@ -63,9 +62,8 @@ class Architecture:
     block        the modules of a block: in the file -> Hugging Face's; * is the expert's number
     top          the weights outside the blocks
     prefix       of Hugging Face's blocks
-    interleaved  whether rows of queries and keys are in the order of interleaved rotary pairs
-    one_plus     whether norms hold 1 + w
-    turned       modules whose matrices Hugging Face stores (in, out)
+    whole        weights of a block whose names differ in the last part too
+    layout       for a weight's name and config.json how its numbers lie in the file, if otherwise
     """
 
     name: str
@@ -73,15 +71,35 @@ class Architecture:
     block: Mapping[str, str]
     top: Mapping[str, str]
     prefix: str = "model.layers."
-    interleaved: bool = False
-    one_plus: bool = False
-    turned: tuple[str, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
+    layout: Callable[[str, Mapping[str, Any]], Layout | None] = lambda name, config: None
 
 
 _ALL = (
-    Architecture("llama", ("llama", "mistral"), _LLAMA, _TOP, interleaved=True),
+    Architecture("llama", ("llama", "mistral"), _LLAMA, _TOP, layout=interleaved_pairs),
     Architecture("qwen2", ("qwen2",), _LLAMA, _TOP),
     Architecture("qwen3", ("qwen3",), _LLAMA | _QK_NORM, _TOP),
+    Architecture(
+        "qwen35",
+        ("qwen3_5_text", "qwen3_5"),
+        {
+            **_ATTENTION,
+            **_QK_NORM,
+            **_FEED_FORWARD,
+            "attn_norm": "input_layernorm",
+            "post_attention_norm": "post_attention_layernorm",
+            "attn_qkv": "linear_attn.in_proj_qkv",
+            "attn_gate": "linear_attn.in_proj_z",
+            "ssm_alpha": "linear_attn.in_proj_a",
+            "ssm_beta": "linear_attn.in_proj_b",
+            "ssm_conv1d": "linear_attn.conv1d",
+            "ssm_norm": "linear_attn.norm",
+            "ssm_out": "linear_attn.out_proj",
+        },
+        _TOP,
+        whole={"ssm_a": "linear_attn.A_log", "ssm_dt.bias": "linear_attn.dt_bias"},
+        layout=delta_net,
+    ),
     Architecture("qwen3moe", ("qwen3_moe",), _ATTENTION | _NORMS | _QK_NORM | _EXPERTS, _TOP),
     Architecture(
         "gemma3",
@@ -96,7 +114,7 @@ _ALL = (
             "post_ffw_norm": "post_feedforward_layernorm",
         },
         _TOP,
-        one_plus=True,
+        layout=norms_plus_one,
     ),
     Architecture(
         "olmo2",
@@ -132,11 +150,12 @@ _ALL = (
             "output.weight": "lm_head.weight",
         },
         prefix="transformer.h.",
-        turned=("attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+        layout=turned,
     ),
 )
 ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in _ALL}
 _IN_BLOCK = re.compile(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)")
+_WHOLE = re.compile(r"blk\.(\d{1,5})\.(.+)")
 
 
 class _Place(NamedTuple):
@@ -151,6 +170,10 @@ class _Place(NamedTuple):
 
 def _published(arch: Architecture, name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
     """(Hugging Face's name, _Place) for a tensor of the file; its own name if it is not known."""
+    whole = _WHOLE.fullmatch(name)
+    if whole and whole[2] in arch.whole:
+        yield f"{arch.prefix}{whole[1]}.{arch.whole[whole[2]]}", _Place(name)
+        return
     match = _IN_BLOCK.fullmatch(name)
     theirs = arch.block.get(match[2]) if match else None
     if match is None or theirs is None:
@@ -162,26 +185,6 @@ def _published(arch: Architecture, name: str, shape: tuple[int, ...]) -> Iterato
         return
     for i in range(shape[0] if len(shape) == 3 else 0):
         yield full.replace("*", str(i)), _Place(name, i)
-
-
-def _interleaved(rows: np.ndarray, n_heads: int) -> np.ndarray:
-    """The opposite of half_split."""
-    halves = rows.reshape(n_heads, 2, -1, *rows.shape[1:])  # (H·D, ...) -> (H, 2, D/2, ...)
-    return halves.swapaxes(1, 2).reshape(rows.shape)  # (H, D/2, 2, ...) -> (H·D, ...)
-
-
-def _heads(arch: Architecture, name: str, config: Mapping[str, Any]) -> int | None:
-    """The heads whose rows are in another order in the file; None for a weight without such."""
-    if not arch.interleaved or not re.search(r"self_attn\.[qk]_proj\.", name):
-        return None
-    queries = config.get("num_attention_heads")
-    heads = queries if ".q_proj." in name else config.get("num_key_value_heads", queries)
-    return heads if type(heads) is int and heads > 0 else None
-
-
-def _is_turned(arch: Architecture, name: str) -> bool:
-    match = _IN_BLOCK.fullmatch(name)
-    return match is not None and match[2] in arch.turned and match[3] == "weight"
 
 
 class GGUFSource:
@@ -219,48 +222,48 @@ class GGUFSource:
         place = self._places[name]
         shape = self.file.shape(place.name)
         shape = shape if place.expert is None else shape[1:]
-        return tuple(reversed(shape)) if _is_turned(self.architecture, place.name) else shape
+        layout = self._layout(name)
+        return shape if layout is None else layout.shape(shape)
+
+    def _layout(self, name: str) -> Layout | None:
+        return self.architecture.layout(name, self.config)
 
     def read_into(self, name: str, out: np.ndarray) -> bool:
-        """Decode a weight into `out`, chunk by chunk; False if its rows are in another order."""
-        place, arch = self._places[name], self.architecture
-        turned = _is_turned(arch, place.name) or _heads(arch, name, self.config) is not None
+        """Decode a weight into `out`, chunk by chunk; False if it has another layout there."""
+        place = self._places[name]
         whole = out.shape == self.shape(name) and out.flags.c_contiguous
-        if turned or not whole or not isinstance(out, np.ndarray):
+        if self._layout(name) is not None or not whole or not isinstance(out, np.ndarray):
             return False
         if self.file.kind(place.name).dtype.kind == "i":
             return False
         self.file.read(place.name, out, place.expert)
-        if arch.one_plus and name.endswith("norm.weight"):
-            out -= 1.0
         return True
 
     def stored(self, name: str) -> tuple[np.ndarray, Kind] | None:
         """(the bytes of a matrix (rows, bytes of a row), their format), with the rows in order.
 
-        None for plain numbers, a matrix that is turned, or one that is not a matrix.
+        None for plain numbers, a matrix of which more than the rows differ, or no matrix.
         """
-        place, arch = self._places[name], self.architecture
+        place, layout = self._places[name], self._layout(name)
         kind, shape = self.file.kind(place.name), self.shape(name)
-        if kind.is_plain or len(shape) != 2 or _is_turned(arch, place.name):
+        if kind.is_plain or len(shape) != 2 or (layout is not None and not layout.rows_only):
             return None
         rows = self.file.raw(place.name, place.expert).reshape(shape[0], -1)
-        heads = _heads(arch, name, self.config)
-        return (rows if heads is None else half_split(rows, self._checked(rows, heads, name))), kind
+        return (rows if layout is None else layout.read(self._checked(rows, layout, name))), kind
 
     def drop(self, name: str) -> None:
         """Let the pages of a weight go that has been read."""
         place = self._places[name]
         drop_pages(self.file.raw(place.name, place.expert))
 
-    def _checked(self, rows: np.ndarray, heads: int, name: str) -> int:
-        """Raises: ValueError if the rows cannot be split into heads."""
-        if len(rows) % (2 * heads):
-            raise ValueError(
-                f"{self.where}: {self._places[name].name} has {len(rows)} rows, which are not "
-                f"{heads} heads"
-            )
-        return heads
+    def _checked(self, array: np.ndarray, layout: Layout, name: str) -> np.ndarray:
+        """Raises: ValueError if the weight has not as many rows as its layout needs."""
+        what = f"{self.where}: {self._places[name].name} has {len(array)} rows"
+        if layout.rows is not None and len(array) != layout.rows:
+            raise ValueError(f"{what}, expected {layout.rows}")
+        if layout.heads is not None and len(array) % (2 * layout.heads):
+            raise ValueError(f"{what}, which are not {layout.heads} heads")
+        return array
 
     def read(self, name: str) -> np.ndarray:
         """A weight in float32, in Hugging Face's layout.
@@ -268,17 +271,12 @@ class GGUFSource:
         Raises: TypeError if it is not floating-point; GGUFError if its format needs a package;
         ValueError if its rows cannot be split into heads.
         """
-        place, arch = self._places[name], self.architecture
+        place, layout = self._places[name], self._layout(name)
         kind = self.file.kind(place.name)
         if kind.dtype.kind == "i":
             raise TypeError(f"{self.where}: {place.name} holds integers, {kind.name}")
         array = self.file.read(place.name, index=place.expert)
-        heads = _heads(arch, name, self.config)
-        if heads is not None:
-            array = half_split(array, self._checked(array, heads, name))
-        if arch.one_plus and name.endswith("norm.weight"):
-            array -= 1.0
-        return array.T if _is_turned(arch, place.name) else array  # (out, in) -> (in, out)
+        return array if layout is None else layout.read(self._checked(array, layout, name))
 
 
 # --------------------------------------------------------------------------------- writing
@@ -309,13 +307,13 @@ def to_gguf(
         placed.setdefault(_name_in_file(arch, name), []).append(name)
     tensors = {}
     for ours, names in placed.items():
-        first = shapes[names[0]]
-        shape = tuple(reversed(first)) if _is_turned(arch, ours) else first
+        layout, shape = arch.layout(names[0], config), shapes[names[0]]
+        shape = shape if layout is None else layout.file_shape(shape)
         stacked = "_exps." in ours
         shape = (len(names), *shape) if stacked else shape
 
         def one(ours: str = ours, names: list[str] = names, stacked: bool = stacked) -> np.ndarray:
-            arrays = [_stored(arch, ours, name, read(name), config) for name in names]
+            arrays = [_stored(arch.layout(name, config), read(name)) for name in names]
             return np.stack(arrays) if stacked else arrays[0]  # (experts, rows, columns)
 
         tensors[ours] = Named(shape, one)
@@ -332,6 +330,10 @@ def _name_in_file(arch: Architecture, name: str) -> str:
     for ours, theirs in arch.top.items():
         if theirs == name:
             return ours
+    whole = re.fullmatch(rf"{re.escape(arch.prefix)}(\d+)\.(.+)", name)
+    for ours, theirs in arch.whole.items():
+        if whole and whole[2] == theirs:
+            return f"blk.{whole[1]}.{ours}"
     match = re.fullmatch(rf"{re.escape(arch.prefix)}(\d+)\.(.+)\.(weight|bias)", name)
     if match:
         module = re.sub(r"\.experts\.\d+\.", ".experts.*.", match[2])
@@ -341,13 +343,6 @@ def _name_in_file(arch: Architecture, name: str) -> str:
     raise ValueError(f"llama.cpp's architecture {arch.name} has no place for the weight {name}")
 
 
-def _stored(
-    arch: Architecture, ours: str, name: str, array: np.ndarray, config: Mapping[str, Any]
-) -> np.ndarray:
+def _stored(layout: Layout | None, array: np.ndarray) -> np.ndarray:
     """A weight in Hugging Face's layout, in the file's layout."""
-    heads = _heads(arch, name, config)
-    if heads is not None:
-        array = _interleaved(array, heads)
-    if arch.one_plus and name.endswith("norm.weight"):
-        array = array + np.float32(1)
-    return array.T if _is_turned(arch, ours) else array  # (in, out) -> (out, in)
+    return array if layout is None else layout.write(array)

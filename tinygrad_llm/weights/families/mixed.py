@@ -26,7 +26,8 @@ def kinds(
     types = layer_types(where, config)
     if types is not None:
         return types
-    every = number(where, pattern, config.get(pattern) or every, int)
+    given = config.get(pattern)  # null means the family's own pattern, 0 nothing
+    every = number(where, pattern, every if given is None else given, int)
     if every < 1:
         raise ValueError(f"{where}: {pattern} should be at least 1, got {every}")
     return tuple(other if (i + 1) % every else FULL for i in range(n_layers))
