@@ -7,7 +7,7 @@
 # %% [markdown]
 # # 1. All-reduce by hand, in a ring
 #
-# **Question.** Four processes each have the gradients of their own batch, and all four need the sum. One process
+# **Question.** Four processes have the gradients of four batches, one each, and all four need the sum. One process
 # could collect everything, add, and send the sum back. But then one link carries everything. Can all links work
 # all the time?
 #
@@ -143,7 +143,7 @@ dist.destroy_process_group()
 """
 if is_mpi_available():
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "ring.py"
+        program = Path(folder) / "ring"
         program.write_text(PROGRAM, encoding="utf-8")
         launch = [sys.executable, "-m", "tinygrad_llm.cli", "launch", "--nproc-per-node", "2", str(program)]
         print(subprocess.run(launch, capture_output=True, text=True, check=True, timeout=60).stdout)

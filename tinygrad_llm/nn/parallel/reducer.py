@@ -5,8 +5,9 @@ arrive. As soon as the last gradient of a bucket is complete its sum over the ra
 the backward pass continues with older layers. Every rank starts the buckets in the same order.
 
 When is a gradient complete? The forward pass has left a graph; the reducer counts in it the edges
-that lead to each parameter, and then counts the gradients that pass along them. Where a graph is not
-walked, or walked twice, the count does not end, and the gradient is complete when the walk ends.
+that lead to each parameter, and then counts the gradients that pass along them. Where a graph is
+not walked, or walked twice, the count does not end, and the gradient is complete when the walk
+ends.
 """
 
 from __future__ import annotations
