@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -149,6 +150,50 @@ def test_processes_that_a_user_started(program, how):
             process.kill()
     for rank in (0, 2):
         assert f"rank {rank} waited in barrier(): rank 1 has ended" in outputs[rank], outputs
+
+
+LOOP = """
+import sys
+import tinygrad_llm as torch
+import tinygrad_llm.distributed as dist
+dist.init_process_group("mpi", timeout=60)
+print("started", flush=True)
+x = torch.ones(30_000)
+while True:
+    dist.all_reduce(x, op=dist.ReduceOp.AVG)
+    dist.broadcast(x[:5], src=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
+def test_a_kill_at_any_moment_ends_the_others_with_a_message():
+    random.seed(0)
+    for _ in range(8):
+        where = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": "3"}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", LOOP], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, env=environment(RANK=str(rank), **where),
+            )
+            for rank in range(3)
+        ]  # fmt: skip
+        try:
+            for process in started:
+                while process.stdout.readline() != "started\n":
+                    assert process.poll() is None
+            time.sleep(random.uniform(0, 0.3))
+            killed = random.randrange(3)
+            started[killed].kill()
+            start = time.perf_counter()
+            outputs = [process.communicate(timeout=30)[0] for process in started]
+            assert time.perf_counter() - start < 15
+        finally:
+            for process in started:
+                process.kill()
+        for rank in {0, 1, 2} - {killed}:
+            assert started[rank].returncode == 1 and "DistBackendError" in outputs[rank], outputs
 
 
 def test_who_does_not_come():
