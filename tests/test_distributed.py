@@ -21,12 +21,22 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "ops", "data_parallel", "sharded")
+CHECKS = ("collectives", "ops", "data_parallel", "sharded", "training")
+LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_checks_on_ranks(n):
-    code, output = on_ranks(n, "-m", "on_ranks", *CHECKS)
+@pytest.mark.parametrize(
+    "n,names",
+    [
+        (2, CHECKS),
+        (3, ("collectives", "data_parallel")),
+        pytest.param(3, ("ops", "sharded", "training"), marks=LONG),
+        pytest.param(4, CHECKS, marks=pytest.mark.slow),
+    ],
+    ids=["2", "3", "3-long", "4"],
+)
+def test_checks_on_ranks(n, names):
+    code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 

@@ -178,7 +178,8 @@ def check_half_precision_is_summed_in_float32():
     numbers = [1.0, 0.0039, 0.0039]  # in bfloat16 1 + 0.0039 is 1 again
     x = torch.full((1, 3), numbers[min(rank, 2)], dtype=torch.bfloat16)
     model(x).sum().backward()
-    total = sum(torch.tensor(n).to(torch.bfloat16).item() for n in numbers[:size])
+    everyones = torch.tensor([numbers[min(r, 2)] for r in range(size)])
+    total = everyones.to(torch.bfloat16).float().sum().item()
     expected = torch.tensor(total / size).to(torch.bfloat16)
     assert (model.module.weight.grad == expected).all()
 

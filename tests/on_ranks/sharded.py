@@ -107,13 +107,12 @@ class Transformer(nn.Module):
         self.up, self.down = nn.Linear(12, 19, dtype=dtype), nn.Linear(19, 12, dtype=dtype)
         self.head = nn.Linear(12, words, bias=False, dtype=dtype)
         self.head.weight = self.words.weight
-        self.heads = 6
 
     def forward(self, ids):
         B, T = ids.shape
         x = self.words(ids) + self.places(torch.arange(T))
         h = self.norm(x)
-        q, k, v = (m(h).view(B, T, -1, 2).transpose(1, 2) for m in (self.q, self.k, self.v))
+        q, k, v = (m(h).view(B, T, -1, 1).transpose(1, 2) for m in (self.q, self.k, self.v))
         h = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(h.transpose(1, 2).reshape(B, T, -1))
         x = x + self.down(nn.functional.gelu(self.up(x)))
@@ -149,8 +148,8 @@ def steps_of(model, make_optimizer, dtype, steps=10, clip=1.0, part=lambda t: t,
     generator = torch.Generator().manual_seed(1)
     losses, norms, first = [], [], {}
     for step in range(steps):
-        ids = torch.randint(0, 17, (6, 5), generator=generator)
-        targets = torch.randint(0, 17, (6, 5), generator=generator)
+        ids = torch.randint(0, 17, (12, 5), generator=generator)
+        targets = torch.randint(0, 17, (12, 5), generator=generator)
         optimizer.zero_grad()
         logits = model(part(ids))
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), part(targets).flatten())
@@ -198,7 +197,7 @@ ADAMW = lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1)  # noqa: E731
 
 def check_tensor_parallel():
     rank, size = dist.get_rank(), dist.get_world_size()
-    for dtype, make in ((torch.float32, SGD), (torch.float64, SGD), (torch.float64, ADAMW)):
+    for dtype, make in ((torch.float32, SGD), (torch.float64, ADAMW)):
         ours = tensor_parallel(Transformer(dtype))
         assert ours.words.weight is ours.head.weight
         assert ours.words.weight.shape[0] == 17 * (rank + 1) // size - 17 * rank // size
@@ -292,7 +291,7 @@ def check_fully_shard():
         as_in_one_process(ours, one, dtype, make, losses_too=False, part=mine)
         assert list(ours.state_dict()) == list(one.state_dict())
     model, one = sharded(Blocks(torch.float64)), Blocks(torch.float64)
-    ids = torch.arange(6 * 5).view(6, 5) % 17
+    ids = torch.arange(12 * 5).view(12, 5) % 17
     model.loss(mine(ids), mine(ids)).backward()
     one.loss(ids, ids).backward()
     for (name, p), (_, q) in zip(model.named_parameters(), one.named_parameters(), strict=True):
