@@ -37,6 +37,7 @@ def page() -> str:
         PreferenceOptions,
         TuningOptions,
     )
+    from tinygrad_llm.finetune.tagging.options import NerOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
@@ -69,6 +70,10 @@ def page() -> str:
         (
             "`tinygrad-llm finetune dpo`", DPOOptions, (PreferenceOptions, *shared),
             "Those of `preference_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune ner`", NerOptions, (TuningOptions, *shared),
+            "Those of all trainers of `finetune` and of all commands, and these.",
         ),
     ]  # fmt: skip
     parts = []

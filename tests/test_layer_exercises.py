@@ -191,6 +191,17 @@ WRONG = {
         ("return (self.h * c", "return ((self.h - new) * c", "read after writing"),
         ("torch.exp(step * self.A)", "torch.exp(-step * self.A)", "forget by exp(Δ·A) first"),
     ],
+    "crf_paths": [
+        ("torch.logsumexp(alpha.unsqueeze(1) + transitions, dim=0)",
+         "torch.logsumexp(alpha.unsqueeze(0) + transitions, dim=1)", "summed over the tag before"),
+        ("return torch.logsumexp(alpha + end, dim=0)", "return torch.logsumexp(alpha, dim=0)",
+         "one token: log Σ exp(b + e + c)"),
+        ("torch.max(score.unsqueeze(1) + transitions, dim=0)",
+         "torch.max(score.unsqueeze(1) + transitions.T, dim=0)", "max over the tag before"),
+        ("argmax(score + end)", "argmax(score)", "should be"),
+        ("for before in reversed(came_from):", "for before in came_from:", "follow the notes"),
+        ("start[tags[0]] + end[tags[-1]]", "start[tags[0]]", "the end's too"),
+    ],
     "expert_capacity": [
         ("torch.gather(p, 1, chosen)", "torch.gather(p + correction, 1, chosen)",
          "without the correction"),

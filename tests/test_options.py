@@ -17,14 +17,15 @@ from test_training import TOKENS, small_gpt, trainer
 import tinygrad_llm
 from tinygrad_llm import nn, optim
 from tinygrad_llm.finetune import instruction_trainer
-from tinygrad_llm.finetune.options import COMMANDS, ClassifyOptions, DPOOptions, InstructOptions
+from tinygrad_llm.finetune.commands import COMMANDS
+from tinygrad_llm.finetune.options import ClassifyOptions, DPOOptions, InstructOptions
 from tinygrad_llm.training import TokenBatches, Trainer, TrainingOptions
 from tinygrad_llm.training.options import GROUPS, OptionError
 from tinygrad_llm.training.presets import PretrainOptions, resolve
 from tinygrad_llm.training.settings import read_config, resolved
 
 ROOT = Path(tinygrad_llm.__file__).parent
-KINDS = (PretrainOptions, *COMMANDS)
+KINDS = (PretrainOptions, *COMMANDS.values())
 
 # Prints where a default is found: constructor, command line, configuration file, docs.
 WHERE = """

@@ -103,10 +103,10 @@ def _explain_usage(error: Any) -> int:
 
 def _flag(name: str) -> str:
     """How the command line spells an option: --batch-size, or CORPUS."""
-    from ..finetune.options import COMMANDS
+    from ..finetune.commands import COMMANDS
     from ..training.presets import PretrainOptions
 
-    kinds: tuple[type[Options], ...] = (PretrainOptions, *COMMANDS)
+    kinds: tuple[type[Options], ...] = (PretrainOptions, *COMMANDS.values())
     for kind in kinds:
         if name in kind.declared():
             return kind.declared()[name].flag

@@ -70,6 +70,16 @@ NAMED: dict[str, RemoteFile] = {
         licence="Apache-2.0",
         description="The 1,100 instructions, each with a chosen and a rejected answer.",
     ),
+    "ner-wikipedia-ja": RemoteFile(
+        file_name="ner-wikipedia-ja.json",
+        addresses=(
+            "https://raw.githubusercontent.com/stockmarkteam/ner-wikipedia-dataset/main/ner.json",
+        ),
+        sha256="5796effb85c473aec5b85784545349ed42e408bb0fecdb78f82bc107d53edbe3",
+        n_bytes=4042700,
+        licence="CC BY-SA 3.0",
+        description="5,343 sentences of Japanese Wikipedia with named entities of 8 types.",
+    ),
 }
 
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from .entities import EntityReport, entity_report, plot_entities, tag_report
 from .intervals import Interval, bootstrap, paired_difference
 
-__all__ = ["Interval", "bootstrap", "paired_difference"]
+__all__ = [
+    "EntityReport",
+    "Interval",
+    "bootstrap",
+    "entity_report",
+    "paired_difference",
+    "plot_entities",
+    "tag_report",
+]

@@ -34,6 +34,7 @@ from .splits import (
     split_in_order,
     usable_pairs,
 )
+from .tagging import evaluate_tagger, tag, tagging_trainer
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "count_parameters",
     "dpo_loss",
     "evaluate_classifier",
+    "evaluate_tagger",
     "extract_response",
     "freeze",
     "instruction_trainer",
@@ -78,6 +80,8 @@ __all__ = [
     "sample",
     "sms_spam_splits",
     "split_in_order",
+    "tag",
+    "tagging_trainer",
     "train_only",
     "usable_pairs",
     "word_overlap",

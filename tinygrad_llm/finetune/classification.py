@@ -21,7 +21,7 @@ from ..models.base import device_of, evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from .data import Encoder, TextClassificationDataset
+from .data import Encoder, TextClassificationDataset, text_ids
 from .report import ClassificationReport
 
 __all__ = ["accuracy", "classify", "evaluate_classifier", "predict"]
@@ -102,7 +102,7 @@ def classify(
     """
     config = model.config
     limit = model.context_length if max_length is None else min(max_length, model.context_length)
-    ids = list(tokenizer.encode(text))[:limit]
+    ids = text_ids(tokenizer, text, limit)
     if not ids:
         raise ValueError(f"the text {text!r} has no tokens")
     if config.pool == "last" and max_length is not None:

@@ -29,7 +29,6 @@ from ..training.options import (
 )
 
 __all__ = [
-    "COMMANDS",
     "AdaptationOptions",
     "ClassificationOptions",
     "ClassifyOptions",
@@ -170,8 +169,14 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     )  # fmt: skip
     val_fraction: float = option(0.1, "Data kept for validation.", FRACTION, "data")
     test_fraction: float = option(0.2, "Data kept for the test.", FRACTION, "data")
-    pool: str = option("last_real", "last, last_real, first or mean.", None, "model")
-    causal: bool = option(True, "Tokens see only earlier tokens.", None, "model")
+    model: str = option("gpt", "Without a base: gpt, bert, roberta, ...", None, "model")
+    pool: str | None = option(
+        None, "last, last_real, first or mean.", None, "model",
+        about_default="last_real; first of an encoder",
+    )  # fmt: skip
+    causal: bool | None = option(
+        None, "Tokens see only earlier tokens.", None, "model", about_default="not of an encoder"
+    )
     tokenizer: str = option("bpe", "Without a base: bpe, gpt2, or a file.", None, "model")
     vocab_size: int | None = option(
         None, "Without a base: bpe's vocabulary size [1024].", AT_LEAST_1, "model",
@@ -227,6 +232,3 @@ class DPOOptions(AdaptationOptions, MachineOptions, PreferenceOptions):
         help="Test prompts to answer, before and after training.",
     )  # fmt: skip
     answer_tokens: int = again(InstructOptions, "answer_tokens", 60)
-
-
-COMMANDS: tuple[type[Options], ...] = (ClassifyOptions, InstructOptions, DPOOptions)

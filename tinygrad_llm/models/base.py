@@ -28,7 +28,6 @@ from .config import Config, ModelConfig
 from .padding import padded_places, padding_counts, padding_of
 
 _Some = TypeVar("_Some", bound="Model")
-_Kind = TypeVar("_Kind", bound="LanguageModel")
 _Published = TypeVar("_Published", bound="PretrainedModel")
 
 __all__ = [
@@ -229,6 +228,21 @@ class PretrainedModel(Model):
         """A new model of this shape, with random weights."""
         return cls(config)
 
+    def changed(self: _Published, **fields: Any) -> _Published:
+        """A copy of the model, with these fields of its config changed, such as drop_rate.
+
+        Raises: TypeError if the config does not have such a field.
+        """
+        config = dataclasses.replace(self.config, **fields)
+        other: _Published = nn.utils.skip_init(type(self), config)
+        first = next(iter(self.parameters()))
+        for parameter in other.parameters():
+            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
+        other.to(first.dtype).to(first.device)
+        other.load_state_dict(self.state_dict())
+        other.token_ids = dict(self.token_ids)
+        return other
+
 
 class LanguageModel(PretrainedModel):
     """Token ids in, logits out; `loss` for training, `tinygrad_llm.generation` for text.
@@ -243,21 +257,6 @@ class LanguageModel(PretrainedModel):
     def head(self) -> nn.Module:
         """The output layer: hidden states (..., C) to logits (..., V)."""
         return self.out_head
-
-    def changed(self: _Kind, **fields: Any) -> _Kind:
-        """A copy of the model, with these fields of its config changed, such as drop_rate.
-
-        Raises: TypeError if the config does not have such a field.
-        """
-        config = dataclasses.replace(self.config, **fields)
-        other: _Kind = nn.utils.skip_init(type(self), config)
-        first = next(iter(self.parameters()))
-        for parameter in other.parameters():
-            parameter.array[...] = 0.0  # what uninitialised memory holds may not fit another dtype
-        other.to(first.dtype).to(first.device)
-        other.load_state_dict(self.state_dict())
-        other.token_ids = dict(self.token_ids)
-        return other
 
     def hidden_states(
         self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,

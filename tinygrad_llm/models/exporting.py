@@ -13,13 +13,13 @@ from ..layers import lora, quantized
 from ..weights.families.gguf_names import to_gguf
 from ..weights.families.table import Weight, to_huggingface
 from ..weights.formats import gguf
-from .base import LanguageModel
+from .base import LanguageModel, PretrainedModel
 from .loading import published
 from .registry import of
 
 __all__ = ["FILE_TYPES", "compare", "plain", "rewrite", "save_gguf"]
 
-_Some = TypeVar("_Some", bound=LanguageModel)
+_Some = TypeVar("_Some", bound=PretrainedModel)
 UNUSED = 5  # a type of tokens in GGUF
 
 # general.file_type, which says how most of the weights are stored (llama.h, llama_ftype)

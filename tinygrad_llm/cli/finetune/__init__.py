@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner and ask."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import typer
 
 from ...files.program import command_line
-from ...finetune.options import ClassifyOptions, DPOOptions, InstructOptions
-from ...training.options import Options
+from ...finetune.commands import COMMANDS
 from ...training.settings import resolved
 from ..errors import newest_checkpoint
 from ..options import Way, command
@@ -17,20 +16,21 @@ from . import ask, help
 
 __all__ = ["register"]
 
-_HELP = """Train a model further: to classify texts, follow instructions, learn preferences."""
+_HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names."""
 
-_COMMANDS: dict[str, tuple[type[Options], str]] = {
-    "classify": (ClassifyOptions, help.CLASSIFY),
-    "instruct": (InstructOptions, help.INSTRUCT),
-    "dpo": (DPOOptions, help.DPO),
+_TEXTS = {
+    "classify": help.CLASSIFY,
+    "instruct": help.INSTRUCT,
+    "dpo": help.DPO,
+    "ner": help.NER,
 }
 
 
 def register(app: typer.Typer) -> None:
     """Adds the group of commands to the application."""
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
-    for name, (kind, text) in _COMMANDS.items():
-        group.command(name=name, help=text)(command(kind, partial(finetune, name)))
+    for name, kind in COMMANDS.items():
+        group.command(name=name, help=_TEXTS[name])(command(kind, partial(finetune, name)))
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")
 
@@ -40,9 +40,14 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ...finetune.runs import DPO, Classify, Finetuning, Instruct
+    from ...finetune import runs
 
-    kinds: dict[str, type[Finetuning]] = {"classify": Classify, "instruct": Instruct, "dpo": DPO}
+    kinds: dict[str, type[runs.Finetuning]] = {
+        "classify": runs.Classify,
+        "instruct": runs.Instruct,
+        "dpo": runs.DPO,
+        "ner": runs.Ner,
+    }
     kind = kinds[name]
     if way.resume is None:
         run = kind(resolved(kind.options, settings, given), way.progress)

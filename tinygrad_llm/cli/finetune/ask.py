@@ -15,7 +15,7 @@ from ..options import must_be
 
 __all__ = ["HELP", "ask"]
 
-HELP = """Ask a fine-tuned model: the class of a text, or the response to an instruction.
+HELP = """Ask a fine-tuned model: the class or the names in a text, the response to an instruction.
 
 RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
 standard input is a text.
@@ -25,6 +25,7 @@ Examples:
   tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize! Call now"
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
   tinygrad-llm finetune ask runs/dpo-instruction-preferences-1 "Spell it right." --input freind
+  tinygrad-llm finetune ask runs/ner-ner-wikipedia-ja-1 "山田太郎は東京都で生まれた。"
 """
 
 
@@ -45,7 +46,7 @@ def ask(
     from ... import finetune
     from ... import text as texts
     from ...finetune.runs.base import padding_of
-    from ...models import LanguageModel
+    from ...models import LanguageModel, Tagger
 
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
@@ -63,7 +64,10 @@ def ask(
         if text == "-" and not line.strip():
             continue
         with blame("TEXT", ValueError):
-            if not isinstance(model, LanguageModel):
+            if isinstance(model, Tagger):
+                for entity in finetune.tag(model, tokenizer, line):
+                    say(f"{line[entity.start : entity.end]}  {entity.type}")
+            elif not isinstance(model, LanguageModel):
                 name, p = finetune.classify(
                     model, tokenizer, line, config["max_length"], config["classes"]
                 )

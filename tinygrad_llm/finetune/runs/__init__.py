@@ -9,5 +9,6 @@ from .classify import Classify
 from .dpo import DPO
 from .finetuning import Finetuning
 from .instruct import Instruct
+from .ner import Ner
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct"]
+__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Ner"]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...files.paths import local_path
 from ...layers import quantized
@@ -18,17 +18,20 @@ from ...weights.sources import INDEX_FILES, WHOLE_FILES
 
 if TYPE_CHECKING:
     from ...models import LanguageModel
+    from ...models.base import PretrainedModel
     from ...text import Tokenizer
     from ...training import Checkpoint
+
+_Some = TypeVar("_Some", bound="PretrainedModel")
 
 __all__ = ["Base", "load_base", "padding_of", "with_dropout"]
 
 
 @dataclasses.dataclass
 class Base:
-    """A language model with its tokenizer; load_base(name) loads the same weights again."""
+    """A model with its tokenizer; load_base(name) loads the same weights again."""
 
-    model: LanguageModel
+    model: Any  # a LanguageModel, or an Encoder where load_base was asked for one
     tokenizer: Tokenizer
     name: str
     description: str  # for one line of output
@@ -48,11 +51,15 @@ class Base:
         return digest.hexdigest()
 
 
-def load_base(name: str, note: Callable[[str], None] = print, quantize: str | None = None) -> Base:
+def load_base(
+    name: str, note: Callable[[str], None] = print, quantize: str | None = None,
+    kinds: type | tuple[type, ...] | None = None,
+) -> Base:  # fmt: skip
     """The base of this name: a run, a checkpoint, or published weights by name, folder or file.
 
     note: is called with a line before a download.
     quantize: the format in which its matrices stay, see models.from_pretrained
+    kinds: the classes of models that can be used, such as Encoder; None for LanguageModel
     Raises: OptionError, which says what is wrong with it, or which names there are.
     """
     from ...models.pretrained import PRETRAINED, download_notice
@@ -62,7 +69,7 @@ def load_base(name: str, note: Callable[[str], None] = print, quantize: str | No
     known: dict[str, Any] = {**PRETRAINED, **PACKAGED}
     if name in known and not path.exists():
         note(f"base         {download_notice(name) or known[name].description}")
-        return _published(name, quantize)
+        return _published(name, quantize, kinds)
     if not path.exists():
         near = did_you_mean(name, known)
         raise OptionError(
@@ -71,9 +78,9 @@ def load_base(name: str, note: Callable[[str], None] = print, quantize: str | No
             "folder or file of published weights"
         )
     if path.is_file() or _holds_weights(path):
-        return _published(path, quantize)
+        return _published(path, quantize, kinds)
     checkpoint = newest_checkpoint(path, note)
-    model = _language_model(checkpoint, path)
+    model = _model_in(checkpoint, path, kinds)
     if quantize is not None:
         with blame("`quantize`", ValueError):
             quantized.quantize(model, quantize)
@@ -87,13 +94,19 @@ def _holds_weights(path: Path) -> bool:
     return theirs and not (path / "manifest.json").is_file()
 
 
-def _published(name: str | Path, quantize: str | None) -> Base:
+def _published(
+    name: str | Path, quantize: str | None, kinds: type | tuple[type, ...] | None
+) -> Base:
     """Published weights and their tokenizer; GPT-2's where a folder of its weights has none."""
     from ... import models, text
 
-    model: LanguageModel
     with blame("`base`", ValueError, TypeError, FileNotFoundError, RuntimeError):
-        model = models.language_model(name, quantize=quantize)
+        if kinds is None:
+            model = models.language_model(name, quantize=quantize)
+        else:
+            model = models.from_pretrained(name, quantize=quantize)
+        if kinds is not None and not isinstance(model, kinds):
+            raise ValueError(f"{name} is a {type(model).__name__}, which this cannot start from")
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()
@@ -120,16 +133,26 @@ def _gpt2_tokenizer(model: LanguageModel, path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _language_model(checkpoint: Checkpoint, path: Path) -> LanguageModel:
-    """The language model in a checkpoint; LoRA layers are merged into its weights."""
+def _model_in(
+    checkpoint: Checkpoint, path: Path, kinds: type | tuple[type, ...] | None
+) -> PretrainedModel:
+    """The model in a checkpoint; LoRA layers are merged into its weights.
+
+    Raises: OptionError if it is not of these kinds.
+    """
     from ...models import LanguageModel
+    from ...models.base import PretrainedModel
     from ...models.exporting import plain
 
     model = checkpoint.build_model()
-    if not isinstance(model, LanguageModel):
+    if not isinstance(model, PretrainedModel):
         raise OptionError(
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
+        )
+    if not isinstance(model, kinds or LanguageModel):
+        raise OptionError(
+            f"`base`: {path} holds a {type(model).__name__}, which this cannot start from"
         )
     return plain(model)
 
@@ -147,11 +170,19 @@ def _tokenizer(path: Path) -> Tokenizer:
             ) from None
 
 
-def padding_of(tokenizer: Tokenizer) -> int:
-    """The id that ends texts and pads them.
+def padding_of(tokenizer: Tokenizer, encoder: bool = False) -> int:
+    """The id that pads texts: of a language model the one that also ends them.
 
+    encoder: whether the model is an encoder, which has [PAD] or <pad>
     Raises: OptionError if the tokenizer has none.
     """
+    if encoder:
+        if tokenizer.pad_token is None:
+            raise OptionError(
+                f"the tokenizer ({tokenizer.name}) has no [PAD] or <pad>, with which an encoder's "
+                "short texts are filled: take the tokenizer that the encoder was trained with"
+            )
+        return tokenizer.pad_token
     if tokenizer.eot_token is None:
         raise OptionError(
             f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and pads "
@@ -160,6 +191,6 @@ def padding_of(tokenizer: Tokenizer) -> int:
     return tokenizer.eot_token
 
 
-def with_dropout(model: LanguageModel, rate: float | None) -> LanguageModel:
-    """The same language model with another dropout rate; None returns the model itself."""
-    return model if rate is None else model.changed(drop_rate=rate)
+def with_dropout(model: _Some, rate: float | None) -> _Some:
+    """The same model with another dropout rate; None returns the model itself."""
+    return model if rate is None else model.changed(**model.config.dropout(rate))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ...files.paths import local_path
-from ...models import GPT, GPTClassifier, GPTConfig
+from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
+from ...models.encoder import Encoder
 from ...text import BPETokenizer, GPT2Tokenizer, Tokenizer, load_tokenizer
+from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
 from ...training.loop import Result, Trainer
-from ...training.options import OptionError, blame
+from ...training.options import OptionError, blame, did_you_mean
 from ...training.progress import duration
 from ..classification import evaluate_classifier
-from ..data import TextClassificationDataset
+from ..data import TextClassificationDataset, text_ids
 from ..files import class_names, number_labels, read_labelled
 from ..options import ClassifyOptions
 from ..report import plot_confusion
 from ..sample import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam
 from ..trainers import classification_trainer
-from .base import padding_of
 from .finetuning import Finetuning
 
 __all__ = ["Classify"]
@@ -32,6 +34,8 @@ class Classify(Finetuning):
     options = ClassifyOptions
     o: ClassifyOptions
     model: GPTClassifier
+    new_layers = ("out_head",)
+    base_kinds = (LanguageModel, Encoder)
 
     def needs_base(self) -> bool:
         return False
@@ -89,27 +93,31 @@ class Classify(Finetuning):
                     f"{missing[0]}: more rows are needed, or other fractions"
                 )
 
+    def encodes(self) -> bool:
+        if self.resumed is not None:
+            return isinstance(self.model.model, Encoder)
+        return super().encodes() if self.o.base is not None else self.o.model in registry.masked()
+
     def make_model(self) -> GPTClassifier:
         o = self.o
         if o.base is not None:
             assert self.base is not None
-            pad = padding_of(self.tokenizer)
             return GPTClassifier.from_gpt(
-                self.base.model, len(self.names), o.pool, o.causal, pad, o.drop_rate
+                self.base.model, len(self.names), o.pool, o.causal, self.padding(), o.drop_rate
             )
         self.tokenizer = self.make_tokenizer()
-        config = GPTConfig(
-            vocab_size=self.tokenizer.vocab_size, context_length=o.context_length,
-            emb_dim=o.emb_dim, n_heads=o.n_heads, n_layers=o.n_layers,
-            drop_rate=0.2 if o.drop_rate is None else o.drop_rate,
-        )  # fmt: skip
+        sizes = {
+            "vocab_size": self.tokenizer.vocab_size, "context_length": o.context_length,
+            "emb_dim": o.emb_dim, "n_heads": o.n_heads, "n_layers": o.n_layers,
+        }  # fmt: skip
+        rate = 0.2 if o.drop_rate is None else o.drop_rate
         self.note(
             f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
             f"base         none: random weights, {o.n_layers} layers, {o.n_heads} heads, "
             f"{o.emb_dim} channels"
         )
-        pad = padding_of(self.tokenizer)
-        return GPTClassifier(GPT(config), len(self.names), o.pool, o.causal, pad)
+        model = new_model(o.model, sizes, rate)
+        return GPTClassifier(model, len(self.names), o.pool, o.causal, self.padding())
 
     def make_tokenizer(self) -> Tokenizer:
         """The tokenizer of the options, for a classifier without a base.
@@ -117,12 +125,13 @@ class Classify(Finetuning):
         Raises: OptionError if it is neither a name nor a file.
         """
         o = self.o
+        special = ENCODER_TOKENS if self.encodes() else (END_OF_TEXT,)
         if o.tokenizer == "bpe":
             texts = [text for text, _ in self.train]
             if o.vocab_size is None:
-                return _largest(texts)
+                return largest_tokenizer(texts, special)
             with blame("`vocab_size`", ValueError):
-                return BPETokenizer.train(texts, o.vocab_size)
+                return BPETokenizer.train(texts, o.vocab_size, special)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()
         if not local_path(o.tokenizer).is_file():
@@ -130,15 +139,15 @@ class Classify(Finetuning):
         return load_tokenizer(o.tokenizer)
 
     def encode(self) -> None:
-        context, pad = self.model.context_length, padding_of(self.tokenizer)
-        plain = _Plain(self.tokenizer)
-        longest = max(len(plain.encode(text)) for text, _ in self.train)
-        limit = min(context, longest) if self.o.max_length is None else self.o.max_length
+        context, pad = self.model.context_length, self.padding()
+        lengths = [len(_Plain(self.tokenizer).encode(text)) for text, _ in self.train]
+        limit = min(context, max(lengths)) if self.o.max_length is None else self.o.max_length
+        plain = _Plain(self.tokenizer, limit)
         self.sets = [
             TextClassificationDataset(rows, plain, limit, pad)
             for rows in (self.train, self.val, self.test)
         ]
-        cut = sum(len(plain.encode(text)) > limit for text, _ in self.train)
+        cut = sum(length > limit for length in lengths)
         longer = f"; {cut:,} of the training texts are longer and are cut" if cut else ""
         self.note(f"texts        of at most {limit:,} tokens{longer}")
 
@@ -175,12 +184,38 @@ class Classify(Finetuning):
         )
 
 
-def _largest(texts: list[str]) -> BPETokenizer:
-    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short."""
-    merges = 1024 - 257  # after 256 bytes and <|endoftext|>
+def new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
+    """A model with random weights: of "gpt", "bert" or another name of pretrain's --model.
+
+    sizes: vocab_size, context_length, emb_dim, n_heads and n_layers
+    Raises: OptionError if there is no such model, or it cannot have such a shape.
+    """
+    known = {**registry.trainable(), **registry.masked()}
+    if name not in known:
+        raise OptionError(
+            f"`model`: there is no model {name}{did_you_mean(name, known)}; there are "
+            f"{', '.join(known)}"
+        )
+    with blame("`model`", ValueError):
+        if name == "gpt":
+            return GPT(GPTConfig(**sizes, drop_rate=drop_rate))
+        config: Any = known[name].presets["tiny"]
+        # texts are padded at the right, so RoBERTa's positions need not skip padding
+        own = {"pad_token_id": None} if name == "roberta" else {}
+        config = config.resized(**sizes, **own, **config.dropout(drop_rate))
+        return registry.build_from(config)
+
+
+def largest_tokenizer(texts: list[str], special: Sequence[str]) -> BPETokenizer:
+    """A tokenizer of 1,024 tokens; of fewer, by halving the merges, if the texts are too short.
+
+    Raises: ValueError if there is no text at all.
+    """
+    fixed = 256 + len(special)  # bytes and special tokens
+    merges = 1024 - fixed
     while True:
         try:
-            return BPETokenizer.train(texts, 257 + merges)
+            return BPETokenizer.train(texts, fixed + merges, special)
         except ValueError:
             if not merges:
                 raise
@@ -188,10 +223,13 @@ def _largest(texts: list[str]) -> BPETokenizer:
 
 
 class _Plain:
-    """A tokenizer that encodes the spelling of a special token as ordinary text."""
+    """A tokenizer that encodes the spelling of a special token as ordinary text.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+    limit: tokens of a text at most, see text_ids; None for all
+    """
+
+    def __init__(self, tokenizer: Tokenizer, limit: int | None = None) -> None:
+        self.tokenizer, self.limit = tokenizer, limit
 
     def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, disallowed_special=())
+        return text_ids(self.tokenizer, text, self.limit, disallowed_special=())

@@ -27,6 +27,7 @@ from .slow_caches import (
     SlowDecoderCache,
     SlowStreamingCache,
 )
+from .slow_chains import SlowCRF
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
 from .slow_positions import (
     SameOmega,
@@ -412,6 +413,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
+    "CRF": SlowCRF,
     "Cache": SlowCache,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,

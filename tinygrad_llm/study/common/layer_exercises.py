@@ -18,6 +18,7 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     ),
     "AttentionCache": ("kv_cache", "window_cache"),
     "Block": ("transformer_block", "norm_places"),
+    "CRF": ("crf_paths",),
     "Cache": ("cache_rows",),
     "CrossCache": ("cross_attention",),
     "DecoderCache": ("cache_rows",),
