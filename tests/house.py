@@ -43,7 +43,8 @@ cuda.amp  compiler
 cuda
 backends  distributions  jit  profiler  special  types
 nn  optim  utils  linalg
-serialization  testing
+serialization  testing  distributed.optim  distributed.device_mesh  distributed.sharded
+distributed.fsdp  distributed.tensor
 layers
 weights.families  text  data
 models

@@ -141,17 +141,6 @@ def test_a_group_of_one(alone):
     assert not dist.is_initialized()
 
 
-@pytest.mark.parametrize("size,rank", [(2, 0), (8, 7)])
-def test_several_processes_are_refused(alone, size, rank):
-    with pytest.raises(RuntimeError, match="one process"):
-        dist.init_process_group("nccl", world_size=size, rank=rank)
-    alone.setenv("RANK", str(rank))
-    alone.setenv("WORLD_SIZE", str(size))
-    with pytest.raises(RuntimeError, match="one process"):
-        dist.init_process_group("nccl")
-    assert not dist.is_initialized()
-
-
 def test_distributed_data_parallel_trains_as_its_module_does(alone):
     dist.init_process_group("gloo", world_size=1, rank=0)
     net = nn.Linear(3, 2)

@@ -35,7 +35,7 @@ from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .half_precision import half_op, is_half
-from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks
+from .hooks import LeafHooks, after_walk, deliver_retained, end_walk, leaf_hooks, pass_hooks
 from .inplace_versions import check_unmodified, clock, modified
 from .leaves import accumulate, lock_of
 
@@ -298,7 +298,7 @@ def backward_steps(
     Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
     to_leaf: Any = LeafHooks(deliver or accumulate) if leaf_hooks else deliver or accumulate
-    arrivals = _start(root, gradient, to_leaf)
+    arrivals, outer = _start(root, gradient, to_leaf), len(after_walk)
     while arrivals.waiting:
         op, g = arrivals.newest()
         if op.saved is FREED:
@@ -335,8 +335,7 @@ def backward_steps(
         if not retain_graph and op.saved:
             op.saved = FREED
         yield op, g, grads
-    if isinstance(to_leaf, LeafHooks):
-        to_leaf.release(to_leaf.deliver is accumulate)
+    end_walk(to_leaf, deliver is None, outer)
 
 
 class _Arrivals:

@@ -18,7 +18,9 @@ from ..tensor import Tensor, attach, wrap
 __all__ = [
     "HookHandle",
     "LeafHooks",
+    "after_walk",
     "deliver_retained",
+    "end_walk",
     "leaf_hooks",
     "pass_hooks",
     "register_hook",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 Hook = Callable[[Any], Any]
+# Called when the walk has ended, with whether it added to .grad; ops of the walk add them here.
+after_walk: list[Callable[[bool], None]] = []
 _keys = itertools.count()
 
 
@@ -128,6 +132,17 @@ class LeafHooks:
             self.deliver(leaf, _after(before.values(), g), False)
             for hook in list(afterwards.values()) if accumulated else ():
                 hook(leaf)
+
+
+def end_walk(deliver: Any, accumulated: bool, outer: int) -> None:
+    """Release the gradients that were held back, and call the functions for the end of this walk.
+
+    outer: how many of after_walk belong to walks around this one.
+    """
+    if isinstance(deliver, LeafHooks):
+        deliver.release(accumulated)
+    for function in after_walk[outer:]:
+        function(accumulated)
 
 
 # id of a leaf: hooks before its gradient is added to .grad, hooks afterwards, a weak reference

@@ -18,6 +18,7 @@ from .export import register as register_export
 from .fill_mask import register as register_fill_mask
 from .finetune import register as register_finetune
 from .generate import register as register_generate
+from .launch import register as register_launch
 from .models import register as register_models
 from .pretrain import register as register_pretrain
 from .study import register as register_study
@@ -79,6 +80,7 @@ register_export(app)
 register_estimate(app)
 register_study(app)
 register_exercise(app)
+register_launch(app)
 register_doctor(app)
 
 

@@ -59,7 +59,8 @@ def _run(fn: Callable[..., Any], i: int, args: tuple, error_file: str) -> None:
         fn(i, *args)
     except KeyboardInterrupt:
         pass  # the parent was interrupted too, and says so
-    except Exception:
+    except Exception as error:
+        sys.last_value = error  # as Python does where nobody handles an error, for atexit functions
         with open(error_file, "w", encoding="utf-8", errors="replace") as file:
             file.write(traceback.format_exc())
         sys.exit(1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import distributed
 from ...arrays.devices import device_of, move, use_gpu_of, xp_of
 from ...arrays.twins import cpu_twins, twins
 from ...autograd.inplace_versions import mark_modified
@@ -151,7 +152,8 @@ def clip_grad_norm_(
     """Scale all gradients together so that their norm is at most max_norm, in place.
 
     Returns the norm that they had before, a 0-d tensor. All have the same factor, so the direction
-    of the step stays.
+    of the step stays. Of parameters that are divided among ranks the norm is that of the whole
+    gradients; then every rank calls it.
     Raises: RuntimeError if error_if_nonfinite and the norm is infinite or NaN.
     """
     if isinstance(parameters, types.GeneratorType):
@@ -162,9 +164,39 @@ def clip_grad_norm_(
                 stacklevel=2,
             )
     parameters = _as_list(parameters)
-    norm = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
+    if any(hasattr(p, "division") for p in parameters):
+        norm = _norm_over_ranks(parameters, float(norm_type), error_if_nonfinite)
+    else:
+        norm = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
+
+
+def _norm_over_ranks(parameters: list[Tensor], p: float, error_if_nonfinite: bool) -> Tensor:
+    """The norm of gradients of which some are divided among ranks (see distributed.sharded).
+
+    Raises: ValueError for p = 0; RuntimeError as get_total_norm.
+    """
+    if p == 0.0:
+        raise ValueError("clip_grad_norm_: norm_type 0 is not defined for divided parameters")
+    by_group: dict[int, tuple[Any, list[Tensor]]] = {}
+    for parameter in parameters:
+        group = getattr(parameter, "division", [None])[0]
+        by_group.setdefault(id(group), (group, []))[1].append(parameter)
+    norms = []
+    for group, members in by_group.values():
+        grads = _gradients(members)
+        largest = float(get_total_norm(grads, p).item())
+        if group is not None:
+            op = {math.inf: "MAX", -math.inf: "MIN"}.get(p, "SUM")
+            number = wrap(np.array([largest if math.isinf(p) else largest**p]))
+            distributed.all_reduce(number, distributed.ReduceOp[op], group)
+            largest = number.item() if math.isinf(p) else number.item() ** (1.0 / p)
+        norms.append(wrap(np.array(largest)))
+    total = get_total_norm(norms, p, error_if_nonfinite).item()
+    grads = _gradients(parameters)
+    like = grads[0].array if grads else np.zeros((), np.float32)
+    return wrap(xp_of(like).asarray(total, dtype=like.dtype))
 
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:

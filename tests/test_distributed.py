@@ -1,0 +1,309 @@
+"""Groups of several processes: on 2 and 3 ranks over mpiexec, by spawn, and by the launcher."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from ranks import environment, needs_mpi, on_ranks, run
+
+import tinygrad_llm as torch
+import tinygrad_llm.distributed as dist
+from tinygrad_llm.cli import main
+from tinygrad_llm.distributed.launch import command_of
+from tinygrad_llm.distributed.objects import from_bytes, to_bytes
+from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
+from tinygrad_llm.distributed.rank_start import variables
+
+pytestmark = needs_mpi
+CHECKS = ("collectives", "ops", "data_parallel", "sharded", "training")
+LONG = [pytest.mark.slow, pytest.mark.ci]
+
+
+@pytest.mark.parametrize(
+    "n,names",
+    [
+        (2, CHECKS),
+        (3, ("collectives", "data_parallel")),
+        pytest.param(3, ("ops", "sharded", "training"), marks=LONG),
+        pytest.param(4, CHECKS, marks=pytest.mark.slow),
+    ],
+    ids=["2", "3", "3-long", "4"],
+)
+def test_checks_on_ranks(n, names):
+    code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
+    assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
+
+
+# ------------------------------------------------------------------- how processes are started
+PROGRAM = """
+import os, sys, time, warnings
+import tinygrad_llm as torch
+import tinygrad_llm.distributed as dist
+import tinygrad_llm.multiprocessing as mp
+
+def work(rank, size, how):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        dist.init_process_group("gloo", rank=rank, world_size=size)
+    assert [str(w.message) for w in said] == (
+        ["backend 'gloo' is served by MPI here"] if dist.get_rank() == 0 and how != "again" else [])
+    rank = dist.get_rank()
+    x = torch.ones(3) * (rank + 1)
+    dist.all_reduce(x)
+    if rank == 1:
+        if how == "raise":
+            raise KeyError("a reason")
+        if how == "kill":
+            os.kill(os.getpid(), 9)
+        if how in ("exit", "message"):
+            sys.exit(3)
+    if how == "message" and rank == 0:
+        dist.recv(x, 1)
+    dist.barrier()
+    print(f"rank {rank} of {dist.get_world_size()} has {x.tolist()}", flush=True)
+    if how == "twice":
+        dist.destroy_process_group()
+        work(rank, size, "again")
+
+def spawned(i, port, how):
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", port
+    work(i, 2, how)
+
+if __name__ == "__main__":
+    if sys.argv[1] == "spawn":
+        mp.spawn(spawned, args=(sys.argv[2], sys.argv[3]), nprocs=2)
+    else:
+        work(-1, -1, sys.argv[1])
+"""
+LEFT = "rank 1 has left the group, because it ended or called destroy_process_group"
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM, encoding="utf-8")
+    return str(path)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def lines(output: str) -> list[str]:
+    return sorted(line for line in output.splitlines() if line.startswith("rank "))
+
+
+WELL = ["rank 0 of 2 has [3.0, 3.0, 3.0]", "rank 1 of 2 has [3.0, 3.0, 3.0]"]
+
+
+def test_the_launcher(program):
+    launch = [sys.executable, "-m", "tinygrad_llm.cli", "launch", "--nproc-per-node", "2", program]
+    code, output = run([*launch, "twice"], OMP_NUM_THREADS="")
+    assert code == 0 and lines(output) == sorted(WELL * 2), output
+    start = time.perf_counter()
+    code, output = run([*launch, "raise"])
+    assert code == 1 and "KeyError: 'a reason'" in output, output
+    assert "tinygrad-llm: a rank of" in output and time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    "how,text",
+    [("exit", LEFT), ("message", "rank 0 waited in recv(src=1): rank 1 has ended")],
+)
+def test_a_rank_that_ends_ends_the_others(program, how, text):
+    code, output = on_ranks(2, program, how)
+    assert code != 0 and text in output and not lines(output), output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
+@pytest.mark.parametrize(
+    "how,code,text",
+    [
+        ("twice", 0, ""),
+        ("raise", 1, "Process 1 terminated with the following error"),
+        ("kill", 1, "process 1 terminated with signal SIGKILL"),
+        pytest.param("exit", 1, LEFT, marks=pytest.mark.slow),
+    ],
+)
+def test_spawn(program, how, code, text):
+    ended, output = run([sys.executable, program, "spawn", free_port(), how])
+    assert ended == code and text in output, output
+    assert lines(output) == (sorted(WELL * 2) if code == 0 else [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
+@pytest.mark.parametrize("how", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
+def test_processes_that_a_user_started(program, how):
+    """Nothing watches over them except the server at which they met."""
+    port = free_port()
+    started = [
+        subprocess.Popen(
+            [sys.executable, program, how], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=environment(
+                MASTER_ADDR="localhost", MASTER_PORT=port, RANK=str(rank), WORLD_SIZE="3"
+            ),
+        )
+        for rank in range(3)
+    ]  # fmt: skip
+    try:
+        outputs = [process.communicate(timeout=60)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for rank in (0, 2):
+        assert f"rank {rank} waited in barrier(): rank 1 has ended" in outputs[rank], outputs
+
+
+LOOP = """
+import sys
+import tinygrad_llm as torch
+import tinygrad_llm.distributed as dist
+dist.init_process_group("mpi", timeout=60)
+print("started", flush=True)
+x = torch.ones(30_000)
+while True:
+    dist.all_reduce(x, op=dist.ReduceOp.AVG)
+    dist.broadcast(x[:5], src=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
+def test_a_kill_at_any_moment_ends_the_others_with_a_message():
+    random.seed(0)
+    for _ in range(8):
+        where = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": "3"}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", LOOP], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, env=environment(RANK=str(rank), **where),
+            )
+            for rank in range(3)
+        ]  # fmt: skip
+        try:
+            for process in started:
+                while process.stdout.readline() != "started\n":
+                    assert process.poll() is None
+            time.sleep(random.uniform(0, 0.3))
+            killed = random.randrange(3)
+            started[killed].kill()
+            start = time.perf_counter()
+            outputs = [process.communicate(timeout=30)[0] for process in started]
+            assert time.perf_counter() - start < 15
+        finally:
+            for process in started:
+                process.kill()
+        for rank in {0, 1, 2} - {killed}:
+            assert started[rank].returncode == 1 and "DistBackendError" in outputs[rank], outputs
+
+
+def test_who_does_not_come():
+    code = (
+        "import tinygrad_llm.distributed as dist\n"
+        "try: dist.init_process_group('mpi', timeout=0.5)\n"
+        "except dist.DistNetworkError as error: print(error)"
+    )
+    port = free_port()
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "3"}
+    assert run([sys.executable, "-c", code], RANK="0", **where) == (
+        0, f"init_process_group: at 127.0.0.1:{port}: rank 1, 2 of 3 did not come in time\n"
+    )  # fmt: skip
+    late = run([sys.executable, "-c", code], RANK="2", **where)[1]
+    assert late.startswith(f"init_process_group: at 127.0.0.1:{port}: rank 2 found no rank 0")
+
+
+# ------------------------------------------------------------------------- without other processes
+def test_what_rank_start_sets():
+    hydra = {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+    assert variables(hydra) == {
+        "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "1",
+    }  # fmt: skip
+    open_mpi = {f"OMPI_COMM_WORLD_{n}": "0" for n in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")}
+    assert variables({**open_mpi, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})["RANK"] == "0"
+    with pytest.raises(SystemExit, match="mpiexec"):
+        variables({})
+
+
+def test_the_command_of_several_machines():
+    command = command_of(["python", "a.py"], 2, ["left", "right"], "mpiexec")
+    assert command[:7] == ["mpiexec", "-hosts", "left,right", "-ppn", "2", "-n", "4"]
+    assert command[-2:] == ["python", "a.py"]
+
+
+@pytest.mark.parametrize(
+    "arguments,text",
+    [
+        (["--nproc-per-node", "none", "a.py"], "--nproc-per-node is a number of processes or auto"),
+        (["--nnodes", "2", "a.py"], "--nnodes 2 needs --hosts with 2 names"),
+        (["--nnodes", "1", "--hosts", "a,b", "a.py"], "--nnodes 1 needs --hosts with 1 names"),
+        (["--master-port", "0", "a.py"], "--master-port must be a port"),
+        (["no such file.py"], "there is no file no such file.py"),
+    ],
+)
+def test_values_that_launch_refuses(capsys, arguments, text):
+    with pytest.raises(SystemExit) as ended:
+        main(["launch", *arguments])
+    assert ended.value.code == 2 and text in capsys.readouterr().err
+
+
+def test_the_server_refuses_who_does_not_belong_there():
+    server = Server(None, 2, 1)
+    for greeting in ("tinygrad_llm pmi 0 3 host", "tinygrad_llm pmi 2 2 host", "GET / HTTP 1 1"):
+        ours, theirs = socket.socketpair()
+        theirs.sendall(greeting.encode() + b"\n")
+        with pytest.raises((Refused, ValueError)):
+            server._greet(ours)
+        theirs.sendall(b"x" * 5000)
+        with pytest.raises(ValueError, match="too long"):
+            read_line(ours)
+        ours.close()
+        theirs.close()
+    ours, theirs = socket.socketpair()
+    server.hosts = {0: "a", 1: "a"}
+    assert server._blocks() == "(0,1,2)"
+    server.size, server.hosts = 3, {0: "a", 1: "b", 2: "a"}
+    assert server._blocks() == "(0,1,1),(1,1,1),(0,1,1)"
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("rank,size", [(2, 2), (5, 3)])
+def test_a_rank_that_does_not_exist(rank, size):
+    with pytest.raises(ValueError, match=f"rank {rank} of {size} processes does not exist"):
+        dist.init_process_group("mpi", rank=rank, world_size=size)
+
+
+def test_what_init_process_group_refuses(monkeypatch):
+    for given in ({"backend": "ucx"}, {"init_method": "file:///tmp/x"}, {"store": object()}):
+        with pytest.raises(ValueError, match="backend|init_method|store"):
+            dist.init_process_group(**{"backend": "gloo", **given}, rank=1, world_size=2)
+    with pytest.raises((ValueError, TypeError), match="timeout"):
+        dist.init_process_group("mpi", rank=0, world_size=1, timeout=-1)
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(ValueError, match="WORLD_SIZE is a number"):
+        dist.init_process_group("mpi")
+    assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize("value", [object(), {"a": {1, 2}}, lambda: 0])
+def test_objects_that_are_not_plain(value):
+    with pytest.raises(TypeError, match="cannot be stored"):
+        to_bytes(value)
+
+
+def test_bytes_that_are_not_an_object():
+    whole = to_bytes({"x": torch.ones(3)})
+    assert from_bytes(whole)["x"].tolist() == [1.0] * 3
+    for cut in (0, 5, 9, len(whole) - 1):
+        with pytest.raises(ValueError):
+            from_bytes(whole[:cut])

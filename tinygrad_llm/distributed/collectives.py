@@ -1,0 +1,415 @@
+"""PyTorch's collectives over tensors: every rank of a group calls the same one.
+
+Each writes its result into the tensors that it was given. With async_op=True it returns a Work
+immediately, and the tensors are not touched until work.wait() has returned. Nothing is recorded for
+backward; functional.py has the collectives that are ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays.devices import asarray, to_numpy
+from ..arrays.memory import ndarray
+from ..autograd.inplace_versions import mark_modified
+from ..tensor import Tensor
+from .groups import member_group, run
+from .process_group import ProcessGroup
+from .reductions import ReduceOp, check_reduction
+from .steps import all_gathered, as_bytes, reduced, reduced_part
+from .transport import Steps
+
+__all__ = [
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_reduce",
+    "all_to_all",
+    "all_to_all_single",
+    "barrier",
+    "broadcast",
+    "flat",
+    "gather",
+    "monitored_barrier",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "row_counts",
+    "scatter",
+    "store",
+]
+
+
+# ------------------------------------------------------------------------------ tensors and bytes
+def flat(tensor: Tensor, name: str = "tensor") -> np.ndarray:
+    """The tensor's numbers in one dimension: its own memory where that is possible.
+
+    Raises: TypeError if it is not a tensor.
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"Invalid function argument. Expected parameter `{name}` of type torch.Tensor\n"
+            f"             but got {type(tensor)} instead."
+        )
+    return np.ascontiguousarray(to_numpy(tensor.array)).reshape(-1)  # (...) -> (n,)
+
+
+def store(tensor: Tensor, numbers: np.ndarray, by: str) -> None:
+    """Write numbers (n,) into the tensor, unless they are its own memory already."""
+    array = tensor.array
+    if not (type(array) is ndarray and np.may_share_memory(array, numbers)):
+        array[...] = asarray(numbers.reshape(array.shape), array)  # (n,) -> (...)
+    mark_modified(array, by)
+
+
+def _kind(tensor: Tensor) -> str:
+    """Dtype and shape, which must agree on all ranks."""
+    return f"{tensor.dtype.name} {tuple(tensor.shape)}"
+
+
+def _like(tensors: Sequence[Tensor], expected: Tensor, count: int, name: str) -> list[Tensor]:
+    """One tensor per rank, each of the expected shape and dtype.
+
+    Raises: ValueError or TypeError for others.
+    """
+    if isinstance(tensors, Tensor) or not isinstance(tensors, Sequence):
+        raise TypeError(f"{name}: expected a list of tensors, got {type(tensors).__name__}")
+    if len(tensors) != count:
+        raise ValueError(
+            f"{name}: expected one tensor per rank, {count} in all, got {len(tensors)}"
+        )
+    for tensor in tensors:
+        flat(tensor, name)
+        if tensor.shape != expected.shape or tensor.dtype is not expected.dtype:
+            raise ValueError(f"{name}: expected {_kind(expected)}, got {_kind(tensor)}")
+    return list(tensors)
+
+
+def _joined(tensors: Sequence[Tensor]) -> np.ndarray:
+    """The tensors' numbers one after the other."""
+    return np.concatenate([flat(t) for t in tensors])
+
+
+def _store_all(tensors: Sequence[Tensor], numbers: np.ndarray, by: str) -> None:
+    """Write the parts of numbers into the tensors, which have equal sizes."""
+    for tensor, part in zip(tensors, np.split(numbers, len(tensors)), strict=True):
+        store(tensor, part, by)
+
+
+# ------------------------------------------------------------------------------------ one to all
+def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Any:
+    """Wait until every rank is here."""
+    chosen = member_group(group, "barrier")
+    return None if chosen is None else run(chosen, "barrier()", _nothing(), async_op)
+
+
+def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
+    """barrier with a separate time limit, in seconds or as a timedelta.
+
+    Raises: DistBackendError if a rank does not come in time.
+    """
+    work = barrier(group, async_op=True)
+    if work is not None:
+        work.wait(timeout)
+
+
+def _nothing() -> Steps:
+    yield from ()
+
+
+def broadcast(tensor: Tensor, src: int = 0, group: Any = None, async_op: bool = False) -> Any:
+    """Replace the tensor by that of rank src."""
+    chosen = member_group(group, "broadcast")
+    if chosen is None:
+        return None
+    root = chosen.local(src)
+    numbers = flat(tensor)
+
+    def steps() -> Steps:
+        yield chosen.transport.broadcast(as_bytes(numbers), root)
+        if chosen.rank() != root:
+            store(tensor, numbers, "broadcast")
+
+    return run(chosen, f"broadcast(src={src}) of {_kind(tensor)}", steps(), async_op)
+
+
+def scatter(
+    tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int = 0, group: Any = None,
+    async_op: bool = False,
+) -> Any:  # fmt: skip
+    """Replace the tensor by this rank's tensor of rank src's list.
+
+    Raises: ValueError if rank src has no list, or one with other tensors.
+    """
+    chosen = member_group(group, "scatter")
+    if chosen is None:
+        return None
+    root, size = chosen.local(src), chosen.size()
+    numbers = flat(tensor)
+    everyones = numbers[:0]
+    if chosen.rank() == root:
+        if scatter_list is None and size > 1:
+            raise ValueError("scatter: rank src needs scatter_list, one tensor per rank")
+        everyones = _joined(_like(scatter_list or [tensor], tensor, size, "scatter_list"))
+
+    def steps() -> Steps:
+        counts = [numbers.nbytes] * size
+        yield chosen.transport.scatter(as_bytes(everyones), counts, as_bytes(numbers), root)
+        store(tensor, numbers, "scatter")
+
+    return run(chosen, f"scatter(src={src}) of {_kind(tensor)}", steps(), async_op)
+
+
+# ------------------------------------------------------------------------------------ all to one
+def reduce(
+    tensor: Tensor, dst: int = 0, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
+) -> Any:
+    """all_reduce whose result only rank dst has; the other ranks' tensors stay as they are."""
+    chosen = member_group(group, "reduce")
+    if chosen is None:
+        return None
+    root = chosen.local(dst)
+    numbers = flat(tensor)
+    check_reduction(op, numbers.dtype)
+
+    def steps() -> Steps:
+        total = yield from reduced(chosen, numbers, op)
+        if chosen.rank() == root:
+            store(tensor, total, "reduce")
+
+    what = f"reduce({op.name}, dst={dst}) of {_kind(tensor)}"
+    return run(chosen, what, steps(), async_op)
+
+
+def gather(
+    tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int = 0, group: Any = None,
+    async_op: bool = False,
+) -> Any:  # fmt: skip
+    """all_gather whose result only rank dst has."""
+    chosen = member_group(group, "gather")
+    if chosen is None:
+        return None
+    root, size = chosen.local(dst), chosen.size()
+    numbers = flat(tensor)
+    everyones = numbers[:0]
+    outputs: list[Tensor] = []
+    if chosen.rank() == root and (gather_list is not None or size > 1):
+        outputs = _like(gather_list or [], tensor, size, "gather_list")
+        everyones = np.empty(size * numbers.size, numbers.dtype)
+
+    def steps() -> Steps:
+        counts = [numbers.nbytes] * size
+        if size > 1 or outputs:
+            mine = as_bytes(numbers)
+            yield chosen.transport.gather(mine, as_bytes(everyones), counts, root)
+        if outputs:
+            _store_all(outputs, everyones, "gather")
+
+    return run(chosen, f"gather(dst={dst}) of {_kind(tensor)}", steps(), async_op)
+
+
+# ------------------------------------------------------------------------------------ all to all
+def all_reduce(
+    tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
+) -> Any:
+    """Replace the tensor by the reduction over all ranks: the same bits on each of them.
+
+    op: ReduceOp.SUM, AVG, PRODUCT, MIN or MAX; over the ranks in their order, float16 and bfloat16
+    in float32, rounded once.
+    """
+    chosen = member_group(group, "all_reduce")
+    if chosen is None:
+        return None
+    numbers = flat(tensor)
+    check_reduction(op, numbers.dtype)
+
+    def steps() -> Steps:
+        total = yield from reduced(chosen, numbers, op, into=numbers)
+        store(tensor, total, "all_reduce")
+
+    return run(chosen, f"all_reduce({op.name}) of {_kind(tensor)}", steps(), async_op)
+
+
+def all_gather(
+    tensor_list: list[Tensor], tensor: Tensor, group: Any = None, async_op: bool = False
+) -> Any:
+    """Copy every rank's tensor into the list's tensor of that rank."""
+    chosen = member_group(group, "all_gather")
+    if chosen is None:
+        return None
+    numbers = flat(tensor)
+    outputs = _like(tensor_list, tensor, chosen.size(), "tensor_list")
+
+    def steps() -> Steps:
+        _store_all(outputs, (yield from all_gathered(chosen, numbers)), "all_gather")
+
+    return run(chosen, f"all_gather of {_kind(tensor)}", steps(), async_op)
+
+
+def all_gather_into_tensor(
+    output_tensor: Tensor, input_tensor: Tensor, group: Any = None, async_op: bool = False
+) -> Any:
+    """Copy the ranks' tensors, one after the other, into output_tensor."""
+    chosen = member_group(group, "all_gather_into_tensor")
+    if chosen is None:
+        return None
+    numbers = flat(input_tensor, "input_tensor")
+    output = flat(output_tensor, "output_tensor")
+    _check_sizes(output, numbers, chosen.size(), "output tensor", "input tensor")
+
+    def steps() -> Steps:
+        into = None if np.may_share_memory(output, numbers) else output
+        store(output_tensor, (yield from all_gathered(chosen, numbers, into=into)), "all_gather")
+
+    what = f"all_gather_into_tensor of {_kind(input_tensor)}"
+    return run(chosen, what, steps(), async_op)
+
+
+def _check_sizes(large: np.ndarray, small: np.ndarray, size: int, one: str, other: str) -> None:
+    """Raises: ValueError unless the large array has the small one's size times the ranks."""
+    if large.size != small.size * size:
+        raise ValueError(
+            f"{one} must be the size of {other} times the number of ranks, {small.size} * {size} "
+            f"elements, got {large.size}"
+        )
+    if large.dtype != small.dtype:
+        raise ValueError(f"{one} is {large.dtype.name} and {other} is {small.dtype.name}")
+
+
+def reduce_scatter_tensor(
+    output: Tensor, input: Tensor, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
+) -> Any:
+    """Replace output by this rank's part of the reduction of the ranks' inputs."""
+    chosen = member_group(group, "reduce_scatter_tensor")
+    if chosen is None:
+        return None
+    numbers, part = flat(input, "input"), flat(output, "output")
+    check_reduction(op, numbers.dtype)
+    _check_sizes(numbers, part, chosen.size(), "input tensor", "output tensor")
+    return _reduce_scatter(chosen, output, numbers, op, async_op, _kind(input))
+
+
+def _reduce_scatter(
+    group: ProcessGroup, output: Tensor, numbers: np.ndarray, op: ReduceOp, async_op: bool,
+    kind: str,
+) -> Any:  # fmt: skip
+    counts = [numbers.size // group.size()] * group.size()
+
+    def steps() -> Steps:
+        store(output, (yield from reduced_part(group, numbers, op, counts)), "reduce_scatter")
+
+    return run(group, f"reduce_scatter({op.name}) of {kind}", steps(), async_op)
+
+
+def reduce_scatter(
+    output: Tensor, input_list: list[Tensor], op: Any = ReduceOp.SUM, group: Any = None,
+    async_op: bool = False,
+) -> Any:  # fmt: skip
+    """Replace output by the reduction of the tensors that the ranks' lists hold for this rank."""
+    chosen = member_group(group, "reduce_scatter")
+    if chosen is None:
+        return None
+    check_reduction(op, flat(output, "output").dtype)
+    numbers = _joined(_like(input_list, output, chosen.size(), "input_list"))
+    return _reduce_scatter(chosen, output, numbers, op, async_op, f"a list of {_kind(output)}")
+
+
+def all_to_all_single(
+    output: Tensor, input: Tensor, output_split_sizes: Any = None, input_split_sizes: Any = None,
+    group: Any = None, async_op: bool = False,
+) -> Any:  # fmt: skip
+    """Send part r of input (along dim 0) to rank r; fill output with what each rank sent here.
+
+    The sizes say how many rows each part has; None divides the rows equally.
+    Raises: ValueError if the sizes do not fit; DistError if a rank sends another number of rows
+    than output_split_sizes expects.
+    """
+    chosen = member_group(group, "all_to_all_single")
+    if chosen is None:
+        return None
+    numbers, result = flat(input, "input"), flat(output, "output")
+    size = chosen.size()
+    out = row_counts(input, input_split_sizes, size, "input_split_sizes")
+    into = row_counts(output, output_split_sizes, size, "output_split_sizes")
+    if input.shape[1:] != output.shape[1:] or input.dtype is not output.dtype:
+        raise ValueError(f"all_to_all_single: {_kind(input)} does not fit {_kind(output)}")
+    row = numbers.itemsize * int(np.prod(input.shape[1:], dtype=np.int64))
+
+    def steps() -> Steps:
+        yield from exchanged(chosen, numbers, out, result, into, row)
+        store(output, result, "all_to_all_single")
+
+    rows = f"{input.dtype.name} rows of shape {tuple(input.shape[1:])}"
+    return run(chosen, f"all_to_all_single of {rows}", steps(), async_op)
+
+
+def row_counts(tensor: Tensor, sizes: Any, ranks: int, name: str) -> list[int]:
+    """How many rows the part of each rank has.
+
+    Raises: ValueError if the sizes do not fit, or the rows cannot be divided equally.
+    """
+    rows = tensor.shape[0] if tensor.ndim else 1
+    if not sizes:
+        if rows % ranks:
+            raise ValueError(
+                f"all_to_all_single: {rows} rows cannot be divided among {ranks} ranks; pass {name}"
+            )
+        return [rows // ranks] * ranks
+    counts = [int(n) for n in sizes]
+    if len(counts) != ranks or sum(counts) != rows or min(counts) < 0:
+        raise ValueError(f"{name}: expected {ranks} sizes that add up to {rows}, got {counts}")
+    return counts
+
+
+def exchanged(
+    group: ProcessGroup, numbers: np.ndarray, out: list[int], result: np.ndarray, into: list[int],
+    row: int,
+) -> Steps:  # fmt: skip
+    """Fill result with the parts that each rank sent here; out, into: rows; row: bytes of one.
+
+    Raises: ValueError on every rank if the rows of one do not fit.
+    """
+    size = group.size()
+    announced, coming = np.array(out, np.int64), np.empty(size, np.int64)
+    yield group.transport.all_to_all(as_bytes(announced), [8] * size, as_bytes(coming), [8] * size)
+    wrong = coming.tolist() != into
+    anywhere = yield from all_gathered(group, np.array([wrong], np.uint8))
+    if anywhere.any():
+        detail = f"the ranks send {coming.tolist()} rows here, expected {into}; " if wrong else ""
+        ranks = [group.ranks[r] for r in np.flatnonzero(anywhere)]
+        raise ValueError(f"all_to_all: {detail}sizes do not fit on rank {ranks}")
+    yield group.transport.all_to_all(
+        as_bytes(numbers), [n * row for n in out], as_bytes(result), [n * row for n in into]
+    )
+
+
+def all_to_all(
+    output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None,
+    async_op: bool = False,
+) -> Any:  # fmt: skip
+    """Send the list's tensor r to rank r; fill the other list with what each rank sent here.
+
+    Raises: ValueError if the lists do not fit.
+    """
+    chosen = member_group(group, "all_to_all")
+    if chosen is None:
+        return None
+    lists = output_tensor_list, input_tensor_list
+    for name, tensors in zip(("output_tensor_list", "input_tensor_list"), lists, strict=True):
+        if len(tensors) != chosen.size():
+            raise ValueError(
+                f"{name}: expected one tensor per rank, {chosen.size()}, got {len(tensors)}"
+            )
+    numbers, result = _joined(input_tensor_list), _joined(output_tensor_list)
+    out, into = ([t.numel() for t in tensors] for tensors in (lists[1], lists[0]))
+
+    def steps() -> Steps:
+        yield from exchanged(chosen, numbers, out, result, into, numbers.itemsize)
+        parts = np.split(result, np.cumsum(into)[:-1])
+        for tensor, part in zip(output_tensor_list, parts, strict=True):
+            store(tensor, part, "all_to_all")
+
+    dtype = input_tensor_list[0].dtype.name
+    return run(chosen, f"all_to_all of {dtype}", steps(), async_op)

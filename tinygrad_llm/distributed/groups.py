@@ -1,0 +1,340 @@
+"""Groups of processes: the one of all, parts of it, and who this process is in each."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from ..arrays.parallel import core_count, set_thread_count, thread_count
+from .errors import DistBackendError
+from .process_group import LIMIT, ProcessGroup
+from .steps import agree, leave
+from .transport import Steps, Transport
+from .work import Work, in_seconds
+
+__all__ = [
+    "GroupMember",
+    "ProcessGroup",
+    "destroy_process_group",
+    "get_backend",
+    "get_global_rank",
+    "get_group_rank",
+    "get_node_local_rank",
+    "get_process_group_ranks",
+    "get_rank",
+    "get_world_size",
+    "group",
+    "init_process_group",
+    "is_available",
+    "is_gloo_available",
+    "is_initialized",
+    "is_mpi_available",
+    "is_nccl_available",
+    "is_torchelastic_launched",
+    "member_group",
+    "new_group",
+    "run",
+]
+
+BACKENDS = ("mpi", "gloo", "nccl")
+
+
+class GroupMember:
+    """Names of the group of all processes, and of those outside of a group."""
+
+    WORLD: ProcessGroup | None = None
+    NON_GROUP_MEMBER = object()
+
+
+group = GroupMember  # PyTorch's second name: dist.group.WORLD
+_groups: list[ProcessGroup] = []  # all that exist, WORLD first
+_connection: dict[str, Any] = {}  # what the first init_process_group found, for later ones
+_remarks: set[str] = set()  # remarks that were made already
+
+
+# ------------------------------------------------------------------------------------ questions
+def is_available() -> bool:
+    """True: groups can be made."""
+    return True
+
+
+def is_initialized() -> bool:
+    """Whether init_process_group was called."""
+    return GroupMember.WORLD is not None
+
+
+def is_nccl_available() -> bool:
+    """False: there are no groups over NCCL."""
+    return False
+
+
+def is_mpi_available() -> bool:
+    """Whether groups of several processes can be made: mpi4py is installed."""
+    from .mpi import is_available as mpi_is_available
+
+    return mpi_is_available()
+
+
+def is_gloo_available() -> bool:
+    """False: there are no groups over Gloo; MPI serves programs that ask for it."""
+    return False
+
+
+def is_torchelastic_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def get_node_local_rank(fallback_rank: int | None = None) -> int:
+    """This process's number on its machine, from LOCAL_RANK.
+
+    Raises: RuntimeError if that is not set and fallback_rank is None.
+    """
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"])
+    if fallback_rank is None:
+        raise RuntimeError("LOCAL_RANK is not in the environment. Pass fallback_rank")
+    return int(fallback_rank)
+
+
+# ------------------------------------------------------------------------------- making, leaving
+def init_process_group(
+    backend: str | None = None, init_method: str | None = None, timeout: Any = None,
+    world_size: int = -1, rank: int = -1, store: Any = None, group_name: str = "",
+    pg_options: Any = None, device_id: Any = None,
+) -> None:  # fmt: skip
+    """Make the group of all processes, which can be this process alone.
+
+    backend      "mpi"; "gloo", "nccl" and "cpu:gloo,cuda:nccl" are served by MPI too
+    init_method  "env://" or "tcp://host:port": where processes meet that mpiexec did not start
+    timeout      seconds or a timedelta: how long a rank waits for others, half an hour if None
+    world_size, rank   −1 takes them from WORLD_SIZE and RANK, or from mpiexec
+
+    Raises: ValueError for a second call, an unknown backend, without a world size or a rank, and
+    for a rank outside of it; RuntimeError if MPI is not installed or the processes do not find each
+    other.
+    """
+    from .rendezvous import who_am_i
+
+    if is_initialized():
+        raise ValueError("trying to initialize the default process group twice!")
+    if store is not None:
+        raise ValueError("init_process_group: a store is not used here; pass init_method")
+    number, size = who_am_i(rank, world_size)
+    limit = LIMIT if timeout is None else in_seconds(timeout)
+    if size == 1:
+        world = ProcessGroup(backend or "gloo", timeout=limit)
+    else:
+        _check_backend(backend, number)
+        transport = _connected(number, size, init_method, limit)
+        world = ProcessGroup(backend or "mpi", transport, range(size), limit)
+    GroupMember.WORLD = world
+    _groups[:] = [world]
+
+
+def _check_backend(backend: str | None, rank: int) -> None:
+    """Raises: ValueError for an unknown backend. One rank says that MPI serves another."""
+    names = [part.rpartition(":")[2] for part in (backend or "mpi").lower().split(",")]
+    for name in names:
+        if name not in BACKENDS:
+            raise ValueError(
+                f"init_process_group: there is no backend {name!r}; the backends are "
+                f"{', '.join(BACKENDS)}, and MPI serves all of them"
+            )
+    if rank == 0 and set(names) != {"mpi"} and "backend" not in _remarks:
+        _remarks.add("backend")
+        text = f"backend {backend!r} is served by MPI here"
+        if "nccl" in names:
+            text += ": tensors on a GPU are sent through the computer's memory"
+        warnings.warn(text, stacklevel=3)
+
+
+def _connected(rank: int, size: int, init_method: str | None, timeout: float) -> Transport:
+    """The transport of all processes; a second call uses the connections of the first."""
+    from . import mpi, rendezvous
+
+    if not _connection:
+        watch = None
+        if not rendezvous.started_by_mpi():
+            if not mpi.is_available():
+                mpi.load()  # the error that says what to install
+            watch = rendezvous.meet(rank, size, rendezvous.address(init_method), timeout)
+        mpi.load()
+        rendezvous.forget_launcher()
+        _connection["watch"] = watch
+        _share_cores(mpi.ranks_here())
+    transport = mpi.world(rank, size, _connection["watch"])
+    mpi.on_exit(_leave_all)
+    return transport
+
+
+def _share_cores(ranks: int) -> None:
+    """Divide the cores among the ranks of this machine, unless the program has set its threads.
+
+    OMP_NUM_THREADS says how many threads each rank has, where it is set.
+    """
+    cores = core_count()
+    if thread_count() != cores:
+        return
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the library of products cannot be set
+        set_thread_count(int(threads) if threads.isdigit() else max(cores // ranks, 1))
+
+
+def _leave_all() -> None:
+    """Leave every group, and wait until the others do."""
+    works = [
+        Work(each, "the end of the program", leave(each))
+        for each in _groups
+        if each.size() > 1 and not each.broken
+    ]
+    _groups.clear()
+    GroupMember.WORLD = None
+    for work in works:
+        work.wait()
+
+
+def destroy_process_group(group: Any = None) -> None:
+    """Leave a group; without one, or for that of all processes, leave all groups.
+
+    Waits for the others to do the same. Nothing if there is none.
+    """
+    if group is None or group is GroupMember.WORLD:
+        _leave_all()
+    elif group in _groups:
+        _groups.remove(group)
+        if group.size() > 1 and not group.broken:
+            Work(group, "destroy_process_group", leave(group)).wait()
+        group.broken = "it was destroyed"
+
+
+def _group(group: Any = None) -> Any:
+    """The group given, or that of all processes.
+
+    Raises: ValueError if there is none.
+    """
+    if group is None:
+        group = GroupMember.WORLD
+    if group is None:
+        raise ValueError(
+            "Default process group has not been initialized, please make sure to call "
+            "init_process_group."
+        )
+    return group
+
+
+def member_group(group: Any, name: str) -> ProcessGroup | None:
+    """The group for a collective, or None, with a warning, where this process is not in it.
+
+    Raises: ValueError if there is no group; DistBackendError if it cannot be used any more.
+    """
+    chosen = _group(group)
+    if chosen is GroupMember.NON_GROUP_MEMBER:
+        warnings.warn(
+            f"Running {name} on global rank {get_rank()} which does not belong to the given group.",
+            stacklevel=3,
+        )
+        return None
+    if chosen.broken:
+        raise DistBackendError(f"the group cannot be used any more: {chosen.broken}")
+    return chosen
+
+
+def run(group: ProcessGroup, what: str, steps: Steps, async_op: bool = False) -> Any:
+    """Start a collective: its Work if async_op, else its result when it has ended.
+
+    what: its name and what must agree on all ranks.
+    """
+
+    def agreed() -> Steps:
+        yield from agree(group, what)
+        return (yield from steps)
+
+    work = Work(group, what, agreed())
+    return work if async_op else work.result()
+
+
+def get_rank(group: Any = None) -> int:
+    """This process's number in the group; −1 if it is not in it.
+
+    Raises: ValueError before init_process_group.
+    """
+    chosen = _group(group)
+    return -1 if chosen is GroupMember.NON_GROUP_MEMBER else chosen.rank()
+
+
+def get_world_size(group: Any = None) -> int:
+    """The number of processes in the group; −1 if this one is not in it.
+
+    Raises: ValueError before init_process_group.
+    """
+    chosen = _group(group)
+    return -1 if chosen is GroupMember.NON_GROUP_MEMBER else chosen.size()
+
+
+def get_backend(group: Any = None) -> str:
+    """The backend that was named for the group.
+
+    Raises: ValueError before init_process_group.
+    """
+    return _group(group).backend
+
+
+def get_process_group_ranks(group: Any = None) -> list[int]:
+    """For each rank in the group, its rank among all processes."""
+    return list(_group(group).ranks)
+
+
+def get_group_rank(group: Any, global_rank: int) -> int:
+    """The rank in the group of a process that has global_rank among all.
+
+    Raises: ValueError if it is not in the group.
+    """
+    return _group(group).local(global_rank)
+
+
+def get_global_rank(group: Any, group_rank: int) -> int:
+    """The rank among all processes of the one that has group_rank in the group.
+
+    Raises: ValueError if the group has no such rank.
+    """
+    ranks = _group(group).ranks
+    if not 0 <= group_rank < len(ranks):
+        raise ValueError(f"Group rank {group_rank} is not part of group {ranks}")
+    return ranks[group_rank]
+
+
+def new_group(
+    ranks: Any = None, timeout: Any = None, backend: str | None = None, **options: Any
+) -> Any:
+    """A group of some of the ranks, all if None. Every process calls it, also those outside of it.
+
+    Returns the group, or GroupMember.NON_GROUP_MEMBER for a process that is not in it.
+    Raises: ValueError before init_process_group, and for ranks that do not exist or come twice.
+    """
+    world = member_group(None, "new_group")
+    assert world is not None
+    members = list(range(world.size())) if ranks is None else sorted(int(r) for r in ranks)
+    if len(set(members)) < len(members):
+        raise ValueError(f"new_group: a rank comes twice in {members}")
+    for rank in members:
+        if not 0 <= rank < world.size():
+            last = (
+                "the only rank is 0" if world.size() == 1 else f"ranks are 0 to {world.size() - 1}"
+            )
+            raise ValueError(f"new_group: {last}, got {members}")
+    run(world, f"new_group({members})", _nothing())
+    if world.rank() not in members:
+        return GroupMember.NON_GROUP_MEMBER
+    limit = world.timeout if timeout is None else in_seconds(timeout)
+    part = world.transport.part(members)
+    made = ProcessGroup(backend or world.backend, part, members, limit)
+    _groups.append(made)
+    return made
+
+
+def _nothing() -> Steps:
+    """The steps of a collective that is only an agreement."""
+    yield from ()

@@ -1,0 +1,130 @@
+"""Messages between two ranks: send and recv, now or later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .collectives import flat, store
+from .errors import DistError
+from .groups import get_rank, member_group
+from .process_group import ProcessGroup
+from .steps import as_bytes
+from .transport import Steps
+from .work import Work
+
+__all__ = ["P2POp", "batch_isend_irecv", "irecv", "isend", "recv", "send"]
+
+
+def _other(group: ProcessGroup, rank: int, name: str) -> int:
+    """The rank in the group to which a message goes, or from which it comes.
+
+    Raises: ValueError if it is this rank, or not in the group.
+    """
+    local = group.local(rank)
+    if local == group.rank():
+        kind = "destination" if name == "send" else "source"
+        raise ValueError(
+            f"Invalid {kind} rank: {kind} rank should not be the same as the rank of the current "
+            "process."
+        )
+    return local
+
+
+def _tag(tag: int) -> int:
+    if not 0 <= tag < 2**20:
+        raise ValueError(f"tag: expected a number from 0 to {2**20 - 1}, got {tag}")
+    return int(tag)
+
+
+def isend(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> Work | None:
+    """Begin to send the tensor to rank dst; it is not changed until wait() of the result returns.
+
+    Raises: ValueError if dst is this rank, or not in the group.
+    """
+    chosen = member_group(group, "isend")
+    if chosen is None:
+        return None
+    to, number = _other(chosen, dst, "send"), _tag(tag)
+    numbers = flat(tensor).copy()  # so that a late wait does not send what was written meanwhile
+
+    def steps() -> Steps:
+        yield chosen.transport.send(as_bytes(numbers), to, number)
+
+    return Work(chosen, f"send(dst={dst})", steps(), [to], ordered=False)
+
+
+def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0) -> Work | None:
+    """Begin to fill the tensor with a message from rank src; None: from the first that comes.
+
+    wait() of the result raises DistError if the message has another number of bytes.
+    Raises: ValueError if src is this rank, or not in the group.
+    """
+    chosen = member_group(group, "irecv")
+    if chosen is None:
+        return None
+    number = _tag(tag)
+    source = None if src is None else _other(chosen, src, "recv")
+    numbers = flat(tensor)
+
+    def steps() -> Steps:
+        sender = source
+        if sender is None:
+            probe = chosen.transport.find(number)
+            yield probe
+            sender = probe.source
+        request = chosen.transport.receive(as_bytes(numbers), sender, number)
+        yield request
+        rank = chosen.ranks[sender]
+        if request.length != numbers.nbytes:
+            raise DistError(
+                f"recv: rank {rank} sent {request.length} bytes, and {tensor.dtype.name} "
+                f"{tuple(tensor.shape)} has {numbers.nbytes}"
+            )
+        store(tensor, numbers, "recv")
+        return rank
+
+    others = [r for r in range(chosen.size()) if r != chosen.rank()] if source is None else [source]
+    return Work(chosen, f"recv(src={src})", steps(), others, ordered=False)
+
+
+def send(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> None:
+    """Send the tensor to rank dst, which calls recv.
+
+    Raises: ValueError as isend does; DistBackendError if the rank has ended.
+    """
+    work = isend(tensor, dst, group, tag)
+    if work is not None:
+        work.wait()
+
+
+def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0) -> int:
+    """Fill the tensor with a message from rank src; None: from the first that comes.
+
+    Returns the rank that sent it; −1 for a process that is not in the group.
+    Raises: as irecv; DistBackendError if the rank has ended.
+    """
+    work = irecv(tensor, src, group, tag)
+    return -1 if work is None else work.result()
+
+
+class P2POp:
+    """A message for batch_isend_irecv: op is isend or irecv, peer the other rank."""
+
+    def __init__(self, op: Any, tensor: Tensor, peer: int, group: Any = None, tag: int = 0) -> None:
+        if op not in (isend, irecv):
+            raise RuntimeError(
+                "Invalid ``op``. Expected ``op`` to be of type ``torch.distributed.isend`` or "
+                "``torch.distributed.irecv``."
+            )
+        self.op, self.tensor, self.peer, self.group, self.tag = op, tensor, peer, group, tag
+
+
+def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Any]:
+    """Begin all messages; their Works in order.
+
+    Raises: ValueError for an empty list.
+    """
+    if not p2p_op_list:
+        raise ValueError(f"rank {get_rank()}: expected at least one P2POp, got none")
+    return [p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list]

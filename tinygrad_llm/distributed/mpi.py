@@ -1,0 +1,235 @@
+"""The transport over MPI: mpi4py's non-blocking operations on bytes.
+
+MPI is initialised when a group of several processes is made, and finalised at the end of the
+program, except after an error that nobody handled: then the process ends immediately, and what
+started it (mpiexec, or `multiprocessing.spawn`) ends the others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from .errors import DistBackendError, DistError
+from .mpi_library import with_mpi_library
+from .transport import Request
+
+__all__ = ["MPITransport", "finish", "is_available", "load", "on_exit", "ranks_here", "world"]
+
+GOODBYE = 0  # the tag of a rank's last message; a user's tag t is t + 1
+_before_the_end: list[Callable[[], None]] = []  # called at the end of a program without error
+
+
+def on_exit(function: Callable[[], None]) -> None:
+    """Call function at the end of a program that ends without error, before MPI ends."""
+    if function not in _before_the_end:
+        _before_the_end.append(function)
+
+
+def is_available() -> bool:
+    """Whether mpi4py is installed; whether its library loads is seen when a group is made."""
+    from importlib.util import find_spec
+
+    return find_spec("mpi4py") is not None
+
+
+def load() -> Any:
+    """mpi4py's module MPI, loaded and initialised.
+
+    Raises: RuntimeError if mpi4py or an MPI library is not installed.
+    """
+    library = with_mpi_library(dict(os.environ)).get("MPI4PY_LIBMPI")
+    if library:
+        os.environ["MPI4PY_LIBMPI"] = library
+    try:
+        import mpi4py
+
+        mpi4py.rc.finalize = False  # it would wait for the others after an error too
+        first = "mpi4py.MPI" not in sys.modules
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise RuntimeError(
+            "init_process_group: several processes need mpi4py and an MPI library "
+            f"(pip install 'tinygrad_llm[mpi]' installs both): {error}"
+        ) from error
+    if first:
+        atexit.register(finish)
+    return MPI
+
+
+def finish() -> None:
+    """End MPI at the end of the program, unless an error ended it that nobody handled.
+
+    Where another rank has ended by an error, this one, which has nothing left to do, ends too.
+    """
+    if getattr(sys, "last_value", None) is not None:
+        return
+    from mpi4py import MPI
+
+    try:
+        for function in _before_the_end:
+            function()
+    except DistError:
+        return
+    if not MPI.Is_finalized():
+        MPI.Finalize()
+
+
+def ranks_here() -> int:
+    """How many of the processes run on this machine."""
+    mpi = load()
+    here = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
+    count = int(here.size)
+    here.Free()
+    return count
+
+
+def world(rank: int, size: int, watch: Any = None) -> MPITransport:
+    """The transport of all processes, in which this one is `rank`.
+
+    watch: an object whose lost() lists ranks that have ended, where something watches them.
+    Raises: RuntimeError if MPI connects another number of processes than size.
+    """
+    mpi = load()
+    comm = mpi.COMM_WORLD
+    comm.Set_errhandler(mpi.ERRORS_RETURN)
+    if comm.size != size:
+        raise RuntimeError(
+            f"init_process_group: {size} processes were asked for, but MPI connects {comm.size}: "
+            "what started them belongs to another MPI library, or WORLD_SIZE and mpiexec's -n "
+            "differ"
+        )
+    return MPITransport(comm.Split(0, rank), watch)
+
+
+class _MPIRequest:
+    """A request of mpi4py; `length` is the bytes of a message that was received."""
+
+    def __init__(self, request: Any, status: Any = None) -> None:
+        self._request, self._status = request, status
+        self.length = -1
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        from mpi4py import MPI
+
+        try:
+            if not self._request.Test(self._status):
+                return False
+        except MPI.Exception as error:
+            raise DistBackendError(f"MPI: {error}") from error
+        if self._status is not None:
+            self.length = self._status.Get_count(MPI.BYTE)
+        return True
+
+
+class _Probe:
+    """Done when a message with a tag waits here; `source` is the rank that sent it."""
+
+    def __init__(self, comm: Any, tag: int) -> None:
+        self._comm, self._tag = comm, tag
+        self.source = -1
+
+    def done(self) -> bool:
+        """Whether a message waits."""
+        from mpi4py import MPI
+
+        status = MPI.Status()
+        if not self._comm.Iprobe(MPI.ANY_SOURCE, self._tag, status):
+            return False
+        self.source = status.source
+        return True
+
+
+class MPITransport:
+    """Bytes between the processes of an MPI communicator."""
+
+    def __init__(self, comm: Any, watch: Any = None, ranks: Sequence[int] | None = None) -> None:
+        from mpi4py import MPI
+
+        comm.Set_errhandler(MPI.ERRORS_RETURN)
+        self._comm, self._mpi, self._watch = comm, MPI, watch
+        self.rank, self.size = int(comm.rank), int(comm.size)
+        self._in_world = list(range(self.size) if ranks is None else ranks)
+        self._goodbyes: list[Any] = []
+
+    def _parts(self, array: Any, counts: Sequence[int]) -> list[Any]:
+        """What mpi4py calls a buffer in parts: the array, lengths, places, type."""
+        places = list(accumulate(counts, initial=0))[:-1]
+        return [array, list(counts), places, self._mpi.BYTE]
+
+    def _whole(self, array: Any) -> list[Any]:
+        return [array, self._mpi.BYTE]
+
+    def broadcast(self, array: np.ndarray, root: int) -> Request:
+        """MPI_Ibcast."""
+        return _MPIRequest(self._comm.Ibcast(self._whole(array), root))
+
+    def all_gather(self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]) -> Request:
+        """MPI_Iallgatherv."""
+        into = self._parts(everyones, counts)
+        return _MPIRequest(self._comm.Iallgatherv(self._whole(mine), into))
+
+    def gather(
+        self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int], root: int
+    ) -> Request:
+        """MPI_Igatherv."""
+        into = self._parts(everyones, counts) if self.rank == root else None
+        return _MPIRequest(self._comm.Igatherv(self._whole(mine), into, root))
+
+    def scatter(
+        self, everyones: np.ndarray, counts: Sequence[int], mine: np.ndarray, root: int
+    ) -> Request:
+        """MPI_Iscatterv."""
+        out = self._parts(everyones, counts) if self.rank == root else None
+        return _MPIRequest(self._comm.Iscatterv(out, self._whole(mine), root))
+
+    def all_to_all(
+        self, out: np.ndarray, out_counts: Sequence[int], into: np.ndarray,
+        into_counts: Sequence[int],
+    ) -> Request:  # fmt: skip
+        """MPI_Ialltoallv."""
+        parts = self._parts(out, out_counts), self._parts(into, into_counts)
+        return _MPIRequest(self._comm.Ialltoallv(*parts))
+
+    def send(self, array: np.ndarray, to: int, tag: int) -> Request:
+        """MPI_Isend."""
+        return _MPIRequest(self._comm.Isend(self._whole(array), to, tag + 1))
+
+    def receive(self, array: np.ndarray, source: int, tag: int) -> Any:
+        """MPI_Irecv."""
+        request = self._comm.Irecv(self._whole(array), source, tag + 1)
+        return _MPIRequest(request, self._mpi.Status())
+
+    def find(self, tag: int) -> Any:
+        """MPI_Iprobe from any rank."""
+        return _Probe(self._comm, tag + 1)
+
+    def lost(self, ranks: Sequence[int]) -> list[int]:
+        """Ranks whose connection to the watch has ended, where something watches them."""
+        ended = set() if self._watch is None else self._watch.lost()
+        return [r for r in ranks if r != self.rank and self._in_world[r] in ended]
+
+    def gone(self, ranks: Sequence[int]) -> list[int]:
+        """Ranks whose goodbye waits here: messages of one rank do not overtake each other."""
+        return [r for r in ranks if r != self.rank and self._comm.Iprobe(r, GOODBYE)]
+
+    def say_goodbye(self) -> None:
+        """A message without content to every other rank."""
+        nothing = np.empty(0, np.uint8)
+        for rank in range(self.size):
+            if rank != self.rank:
+                request = self._comm.Isend(self._whole(nothing), rank, GOODBYE)
+                self._goodbyes.append(request)
+
+    def part(self, ranks: Sequence[int]) -> MPITransport:
+        """MPI_Comm_create_group."""
+        group = self._comm.Get_group().Incl(list(ranks))
+        comm = self._comm.Create_group(group)
+        return MPITransport(comm, self._watch, [self._in_world[rank] for rank in ranks])

@@ -1,0 +1,78 @@
+"""ProcessGroup: who is in a group, what connects them, and the works that are under way in it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from .transport import Alone, Transport
+
+__all__ = ["LIMIT", "ProcessGroup", "Queue", "queues"]
+
+LIMIT = 1800.0  # seconds: PyTorch's half an hour
+
+# The queue of every group that still exists: waiting for one group moves the others on too.
+queues: weakref.WeakSet[Queue] = weakref.WeakSet()
+
+
+class Queue:
+    """The works of a group that have not ended, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self.ordered: deque[Any] = deque()  # collectives: only the first moves
+        self.loose: list[Any] = []  # messages between two ranks: all move
+        queues.add(self)
+
+    def move_on(self) -> None:
+        """Test what is under way; start what comes next."""
+        while self.ordered and self.ordered[0].test():
+            self.ordered.popleft()
+        if self.loose:
+            self.loose = [work for work in self.loose if not work.test()]
+
+
+class ProcessGroup:
+    """Some of the processes, each with a rank from 0.
+
+    backend    the name that was asked for
+    ranks      for each rank in this group, its rank among all processes
+    timeout    seconds after which a rank stops waiting for others
+    """
+
+    def __init__(
+        self, backend: str, transport: Transport | None = None, ranks: Sequence[int] = (0,),
+        timeout: float = LIMIT,
+    ) -> None:  # fmt: skip
+        self.backend = backend
+        self.transport: Transport = Alone() if transport is None else transport
+        self.ranks = list(ranks)
+        self.timeout = timeout
+        self.queue = Queue()
+        self.broken = ""  # why it cannot be used any more
+
+    def __deepcopy__(self, memo: Any) -> ProcessGroup:
+        return self  # the copy of a module works with the same processes
+
+    def rank(self) -> int:
+        """This process's number in the group."""
+        return self.transport.rank
+
+    def size(self) -> int:
+        """The number of processes in the group."""
+        return self.transport.size
+
+    def name(self) -> str:
+        """The name of the backend."""
+        return self.backend
+
+    def local(self, rank: int) -> int:
+        """The rank in this group of a process that has `rank` among all.
+
+        Raises: ValueError if it is not in the group.
+        """
+        if rank not in self.ranks:
+            which = "whose only rank is 0" if self.ranks == [0] else f"of the ranks {self.ranks}"
+            raise ValueError(f"rank {rank} is not in the group, {which}")
+        return self.ranks.index(rank)

@@ -1,0 +1,135 @@
+"""What collectives consist of: generators over arrays, which yield a request whenever they wait.
+
+Each collective begins with an agreement: the ranks exchange a line that says what each is about to
+do, and compare. A rank that calls something else, with another shape or dtype, or that has left, is
+an error with both lines on every rank, in place of wrong numbers or of waiting for ever. It is also
+where early ranks wait for late ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import DistBackendError, DistError
+from .process_group import ProcessGroup
+from .reductions import ReduceOp, joined
+from .transport import Steps
+
+__all__ = [
+    "agree", "all_gathered", "all_gathered_bytes", "as_bytes", "divided", "leave", "reduced",
+    "reduced_part",
+]  # fmt: skip
+
+LINE = 128  # bytes of the line that ranks exchange
+LEFT = "has left the group"
+# Below so many bytes, every rank gets all arrays and adds them: one exchange in place of two.
+SMALL = 8192
+
+
+def as_bytes(flat: np.ndarray) -> np.ndarray:
+    """A contiguous array of one dimension as bytes, in the same memory."""
+    return flat.view(np.uint8)  # (n,) -> (n * itemsize,)
+
+
+def divided(length: int, parts: int) -> list[int]:
+    """How many of `length` elements each of the parts has: as evenly as possible."""
+    bounds = [length * i // parts for i in range(parts + 1)]
+    return [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
+    """Every rank's line, in rank order."""
+    mine = np.frombuffer(line.encode()[:LINE].ljust(LINE), np.uint8)
+    everyones = np.empty(group.size() * LINE, np.uint8)
+    yield group.transport.all_gather(mine, everyones, [LINE] * group.size())
+    if (everyones.reshape(group.size(), LINE) == mine).all():
+        return [line] * group.size()
+    rows = everyones.reshape(group.size(), LINE)  # (R * LINE,) -> (R, LINE)
+    return [bytes(row).decode("utf-8", "replace").rstrip() for row in rows]
+
+
+def agree(group: ProcessGroup, what: str) -> Steps:
+    """Wait until every rank is about to do the same.
+
+    Raises: DistBackendError if a rank has left; DistError if the ranks are about to do different
+    things.
+    """
+    if group.size() == 1:
+        return
+    lines = yield from _exchange_lines(group, what)
+    if len(set(lines)) == 1:
+        return
+    for rank, line in zip(group.ranks, lines, strict=True):
+        if line == LEFT:
+            raise DistBackendError(
+                f"rank {rank} {LEFT}, because it ended or called destroy_process_group, while rank "
+                f"{group.ranks[group.rank()]} waits in {what}"
+            )
+    texts = (f"rank {rank} {line}" for rank, line in zip(group.ranks, lines, strict=True))
+    raise DistError("the ranks called different collectives: " + "; ".join(texts))
+
+
+def leave(group: ProcessGroup) -> Steps:
+    """Let the others know that this rank leaves; done when every rank has come to its next line."""
+    group.transport.say_goodbye()
+    yield from _exchange_lines(group, LEFT)
+
+
+def all_gathered_bytes(group: ProcessGroup, mine: np.ndarray) -> Steps:
+    """Every rank's bytes, of any lengths, as a list of arrays."""
+    own = np.array([mine.size], np.int64)
+    lengths = np.empty(group.size(), np.int64)
+    yield group.transport.all_gather(as_bytes(own), as_bytes(lengths), [8] * group.size())
+    everyones = np.empty(int(lengths.sum()), np.uint8)
+    yield group.transport.all_gather(mine, everyones, lengths.tolist())
+    ends = np.cumsum(lengths)[:-1]
+    return np.split(everyones, ends)
+
+
+def all_gathered(
+    group: ProcessGroup, mine: np.ndarray, counts: Sequence[int] | None = None, into: Any = None
+) -> Steps:
+    """The ranks' arrays one after the other; counts: how many elements each has, if they differ.
+
+    into: an array for the result.
+    """
+    counts = [mine.size] * group.size() if counts is None else counts
+    everyones = np.empty(sum(counts), mine.dtype) if into is None else into
+    in_bytes = [count * mine.itemsize for count in counts]
+    yield group.transport.all_gather(as_bytes(mine), as_bytes(everyones), in_bytes)
+    return everyones
+
+
+def reduced_part(
+    group: ProcessGroup, flat: np.ndarray, op: ReduceOp, counts: Sequence[int]
+) -> Steps:
+    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part."""
+    size, mine = group.size(), counts[group.rank()]
+    if size == 1:
+        return flat.copy()
+    received = np.empty((size, mine), flat.dtype)
+    out_counts = [count * flat.itemsize for count in counts]
+    into_counts = [mine * flat.itemsize] * size
+    into = as_bytes(received.reshape(-1))  # (R, n) -> (R * n,)
+    yield group.transport.all_to_all(as_bytes(flat), out_counts, into, into_counts)
+    return joined(received, op, size)
+
+
+def reduced(group: ProcessGroup, flat: np.ndarray, op: ReduceOp, into: Any = None) -> Steps:
+    """The reduction of the ranks' arrays, the same bits on every rank.
+
+    Rank r receives part r of every array, adds them in rank order, and sends the sum to all. Small
+    arrays go to all ranks in one exchange, and each adds them in the same order.
+    """
+    size = group.size()
+    if size == 1:
+        return flat
+    if flat.nbytes * size <= SMALL:
+        everyones = yield from all_gathered(group, flat)
+        return joined(everyones.reshape(size, flat.size), op, size)  # (R * n,) -> (R, n)
+    counts = divided(flat.size, size)
+    part = yield from reduced_part(group, flat, op, counts)
+    return (yield from all_gathered(group, part, counts, into))

@@ -1,0 +1,164 @@
+"""DistributedDataParallel: one model on every rank, each with its own part of the batch."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import distributed as dist
+from ...autograd.grad_mode import mode
+from ...distributed.collectives import flat, store
+from ...tensor import Tensor, wrap
+from ..module import Module
+from .reducer import Reducer
+
+__all__ = ["DistributedDataParallel"]
+
+
+class DistributedDataParallel(Module):
+    """The module, whose gradients after backward() are the mean over all ranks.
+
+    The group is made by distributed.init_process_group before. Parameters and buffers become those
+    of the group's first rank here, and buffers again before each forward pass.
+
+    broadcast_buffers        whether buffers follow the first rank's
+    process_group            the ranks; None for all
+    bucket_cap_mb            the size of the buckets in which gradients travel, 25 if None
+    find_unused_parameters   False: a parameter that gets no gradient is an error, which names it.
+                             True: it counts as zeros, unless no rank has a gradient for it
+    The other options may be given and change nothing. Each rank calls forward and backward
+    equally often; a loss that is a mean over a rank's examples becomes the mean over all examples
+    only if the ranks have equally many.
+    Raises: ValueError if there is no group; RuntimeError if no parameter requires a gradient.
+    """
+
+    def __init__(
+        self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0,
+        broadcast_buffers: bool = True, init_sync: bool = True, process_group: Any = None,
+        bucket_cap_mb: float | None = None, find_unused_parameters: bool = False,
+        check_reduction: bool = False, gradient_as_bucket_view: bool = False,
+        static_graph: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.world = dist.get_world_size(process_group)  # an error without a group
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        if not named:
+            raise RuntimeError(
+                "DistributedDataParallel is not needed when a module doesn't have any parameter "
+                "that requires a gradient."
+            )
+        megabytes = 25 if bucket_cap_mb is None else bucket_cap_mb
+        if not megabytes > 0:
+            raise ValueError(f"bucket_cap_mb must be above 0, got {megabytes}")
+        self.module = module
+        self.device_ids, self.output_device, self.dim = device_ids, output_device, dim
+        self.process_group = process_group
+        self.broadcast_buffers = broadcast_buffers
+        self.find_unused_parameters = find_unused_parameters
+        self.require_backward_grad_sync = True
+        self.require_forward_param_sync = True
+        self.reducer: Reducer | None = None
+        if self.world > 1:
+            self.first = dist.get_global_rank(process_group, 0)
+            if init_sync:
+                for tensor in (*module.parameters(), *module.buffers()):
+                    dist.broadcast(tensor, self.first, process_group)
+            size = int(megabytes * 2**20)
+            self.reducer = Reducer(named, process_group, size, find_unused_parameters)
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        if self.reducer is None:
+            return self.module(*inputs, **kwargs)
+        self.reducer.stop()  # where the last backward pass failed in the middle
+        if self.broadcast_buffers and self.require_forward_param_sync:
+            self._broadcast_buffers()
+        out = self.module(*inputs, **kwargs)
+        synchronises = mode.grad and self.require_backward_grad_sync
+        self.require_forward_param_sync = synchronises
+        if not synchronises:
+            return out
+        tensors: list[Tensor] = []
+        _tensors_in(out, tensors)
+        return _with_tensors(out, iter(self.reducer.watch(tensors)))
+
+    def _broadcast_buffers(self) -> None:
+        """Replace the buffers by the first rank's, in one message."""
+        buffers = list(self.module.buffers())
+        if not buffers:
+            return
+        parts = [flat(buffer).view(np.uint8) for buffer in buffers]
+        joined = wrap(np.concatenate(parts))  # (n1,), (n2,), ... -> (N,) bytes
+        dist.broadcast(joined, self.first, self.process_group)
+        if dist.get_rank(self.process_group) > 0:
+            ends = np.cumsum([part.size for part in parts])[:-1]
+            for buffer, part in zip(buffers, np.split(joined.array, ends), strict=True):
+                store(buffer, part.copy().view(buffer.array.dtype), "DistributedDataParallel")
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """A block whose gradients are added up and not exchanged, until one outside of it is."""
+        before, self.require_backward_grad_sync = self.require_backward_grad_sync, False
+        try:
+            yield
+        finally:
+            self.require_backward_grad_sync = before
+
+    def join(self, *args: Any, **kwargs: Any) -> Any:
+        """A block in which ranks may have different numbers of batches: with one rank no matter.
+
+        Raises: RuntimeError for several ranks.
+        """
+        self._refuse("join", "give every rank equally many batches, as DistributedSampler does")
+        return contextlib.nullcontext()
+
+    def register_comm_hook(self, state: Any, hook: Any) -> None:
+        """Accept a function that exchanges gradients: with one rank nothing is exchanged.
+
+        Raises: RuntimeError for several ranks.
+        """
+        self._refuse("register_comm_hook", "gradients travel in their own dtype, summed in float32")
+
+    def _refuse(self, name: str, instead: str) -> None:
+        if self.world > 1:
+            raise RuntimeError(
+                f"DistributedDataParallel.{name} is not offered for {self.world} ranks: {instead}"
+            )
+
+
+def _tensors_in(value: Any, into: list[Tensor]) -> None:
+    """Append the tensors of an output: a tensor, or lists, tuples, dicts, objects of them."""
+    if isinstance(value, Tensor):
+        into.append(value)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _tensors_in(each, into)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _tensors_in(each, into)
+    elif hasattr(value, "__dict__") and not isinstance(value, (type, Module)):
+        for each in vars(value).values():
+            _tensors_in(each, into)
+
+
+def _with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """The output with other tensors in the places where _tensors_in found them."""
+    if isinstance(value, Tensor):
+        return next(tensors)
+    if isinstance(value, dict):
+        changed = copy.copy(value)
+        for key, each in value.items():
+            changed[key] = _with_tensors(each, tensors)
+        return changed
+    if isinstance(value, (list, tuple)):
+        items = [_with_tensors(each, tensors) for each in value]
+        return value._make(items) if hasattr(value, "_make") else type(value)(items)
+    if hasattr(value, "__dict__") and not isinstance(value, (type, Module)):
+        changed = copy.copy(value)
+        for name, each in vars(value).items():
+            object.__setattr__(changed, name, _with_tensors(each, tensors))
+        return changed
+    return value
