@@ -33,6 +33,7 @@ COMMANDS = {
         "a translation run beside PyTorch's nn.Transformer",
     ),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
+    "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }
 
 

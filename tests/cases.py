@@ -679,6 +679,18 @@ def _selective_scan(d: Draw) -> Call:
 row(ops.SelectiveScan, _selective_scan, twin=True)
 
 
+def _crf_log_partition(d: Draw) -> Call:
+    n_rows, T, K = d.size(0, 3), d.size(1, 5), d.size(1, 4)
+    mask = None
+    if d.bool():
+        mask = d.mask((n_rows, T), 0.7)
+        mask[:, 0] = True
+    return [d.real((n_rows, T, K)), d.real((K, K)), d.real((K,)), d.real((K,)), mask], {}
+
+
+row(ops.CrfLogPartition, _crf_log_partition, twin=True)
+
+
 def _dropout(d: Draw) -> Call:
     p = d.one_of(0.0, 0.1, 0.5, 1.0)
     x = d.real(d.shape())

@@ -169,9 +169,9 @@ def test_what_a_classifier_refuses():
     with pytest.raises(IndexError, match="2"):
         model.loss(torch.tensor([[1]]), torch.tensor([2]))
     for wrong in (model, torch.nn.Linear(8, 11)):
-        with pytest.raises(TypeError, match="expects a language model, got (GPTC|Linear)"):
+        with pytest.raises(TypeError, match="a language model or an encoder, got (GPTC|Linear)"):
             GPTClassifier.from_gpt(wrong)
-        with pytest.raises(TypeError, match="expects a language model, got (GPTC|Linear)"):
+        with pytest.raises(TypeError, match="a language model or an encoder, got (GPTC|Linear)"):
             GPTClassifier(wrong)
 
 

@@ -196,6 +196,97 @@ def test_a_row_of_a_few_does_not_depend_on_the_others(dtype):
         assert tl.equal(F.softmax(leaf, -1)[:4], before[:4])
 
 
+@pytest.mark.parametrize("size", [0.5, 3.0, 20.0, 300.0])
+@pytest.mark.parametrize("rows, classes", [(4, 5), (1, 2), (7, 33), (32, 27), (5, 40)])
+def test_few_rows_equal_many_rows_code(rows, classes, size, monkeypatch):
+    """log_softmax to the last bit, and cross_entropy where maxima are subtracted."""
+    tl.manual_seed(rows)
+    x, t = tl.randn(rows, classes) * size, tl.randint(0, classes, (rows,))
+    upstream = tl.randn(rows, classes)
+
+    def results():
+        leaf, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+        y, loss = F.log_softmax(leaf, 1), F.cross_entropy(other, t)
+        y.backward(upstream)
+        (loss * 0.7).backward()
+        return [v.detach().clone() for v in (y, leaf.grad, loss, other.grad)]
+
+    short = results()
+    for module in (tl.ops.loss, tl.ops.softmax):
+        monkeypatch.setattr(module, "is_few", lambda *args: False)
+    long = results()
+    assert tl.equal(short[0], long[0]) and tl.equal(short[1], long[1])
+    if x.max() >= 8.0:
+        assert tl.equal(short[2], long[2]) and tl.equal(short[3], long[3])
+    for a, b in zip(short, long, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-6, atol=1e-9)
+
+
+def test_the_maximum_of_few_rows_is_numpys():
+    x = np.random.default_rng(0).normal(size=(9, 7)).astype("float32")
+    x[2] = -np.inf
+    x[3, 4] = np.inf
+    assert np.array_equal(reductions.max_along(x), x.max(1, keepdims=True))
+    assert np.array_equal(reductions.max_along(x.T), x.T.max(1, keepdims=True))
+
+
+# -------------------------------------------------------------------------------- arithmetic
+ARITHMETIC = [
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    lambda a, b: a / b,
+]
+
+
+@pytest.mark.parametrize("f", ARITHMETIC)
+@pytest.mark.parametrize("dtype", [tl.float32, tl.float64])
+def test_arithmetic_that_nobody_records_equals_what_is_recorded(f, dtype):
+    tl.manual_seed(0)
+    x, y = tl.randn(3, 4, dtype=dtype), tl.randn(4, dtype=dtype)
+    y[1] = 0.0  # no warning
+    zero_d, turned = tl.tensor(0.3, dtype=dtype), tl.randn(4, 3, dtype=dtype).t()
+    pairs = [(x, y), (y, x), (x, 0.1), (0.1, x), (x, zero_d), (zero_d, zero_d), (turned, x)]
+    pairs += [(x, turned), (zero_d, 2.5), (x, 1e300)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for a, b in pairs:
+            short = f(a, b)
+            leaf = a.clone().requires_grad_() if isinstance(a, tl.Tensor) else a
+            other = b if leaf is not a else b.clone().requires_grad_()
+            long = f(leaf, other)
+            assert long.requires_grad and not short.requires_grad
+            assert type(short.array) is np.ndarray and short.dtype is long.dtype is dtype
+            assert short.stride() == long.stride()
+            assert tl.equal(short, long.detach()) or short.isnan().any()
+            np.testing.assert_array_equal(short.numpy(), long.detach().numpy())
+
+
+def test_arithmetic_is_observed_refused_and_replaced_as_ever(monkeypatch):
+    from tinygrad_llm.autograd import engine
+
+    x, seen = tl.ones(3), []
+    monkeypatch.setattr(engine, "observers", engine.observers)
+    engine.observers.append(lambda op, inputs, results: seen.append(op.name))
+    try:
+        x * 2.0 + x  # noqa: B018
+    finally:
+        engine.observers.pop()
+    assert seen == ["mul", "add"]
+    with pytest.raises(RuntimeError, match="must match the size"):
+        x + tl.ones(2)
+    monkeypatch.setattr(tl.ops.Mul, "forward", lambda op, a, b: a * b + 1.0)
+    assert (x * 2.0).tolist() == [3.0] * 3
+
+
+@pytest.mark.parametrize("make", [tl.zeros, tl.ones, tl.rand, tl.randn, tl.empty])
+def test_a_size_is_several_numbers_a_tuple_a_list_or_another_shape(make):
+    x = tl.ones(2, 3)
+    for y in (make(2, 3), make((2, 3)), make([2, 3]), make(x.shape), make(size=x.shape)):
+        assert y.shape == (2, 3)
+    assert make(4).shape == (4,) and make(()).shape == ()
+
+
 def test_an_ignored_target_and_one_that_is_out_of_range_are_still_noticed():
     x = tl.randn(3, 4)
     ignored = F.cross_entropy(x, tl.tensor([1, -100, 3]), reduction="none")
@@ -309,6 +400,19 @@ def test_ids_out_of_range_are_noticed_at_any_size(n):
 
 
 # ------------------------------------------------------------------------------- random numbers
+def test_a_generator_that_is_seeded_again_begins_anew():
+    used = tl.Generator().manual_seed(1)
+    used.randn(5)  # keeps the second number of a pair
+    for seed in (0, 7, 2**32 - 1, 2**32 + 5, -3):
+        used.manual_seed(seed)
+        new = tl.Generator().manual_seed(seed)
+        assert np.array_equal(used.state(), new.state())
+        numbers = np.random.RandomState(seed % 2**32).random_sample(3)
+        for generator in (used, new):
+            assert np.array_equal(generator._stream.random_sample(3), numbers)
+        assert np.array_equal(used.randn(7), new.randn(7))
+
+
 @pytest.mark.parametrize("n", [16, 17, 31, 33, 100, 1000])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_few_normal_numbers_leave_the_stream_where_many_do(n, dtype):

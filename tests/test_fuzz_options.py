@@ -17,6 +17,7 @@ from mutations import NASTY
 
 from tinygrad_llm.cli import main
 from tinygrad_llm.finetune.options import ClassifyOptions, DPOOptions, InstructOptions
+from tinygrad_llm.finetune.tagging.options import NerOptions
 from tinygrad_llm.training import presets
 from tinygrad_llm.training.options import OptionError, TrainingOptions, from_keywords
 from tinygrad_llm.training.presets import PretrainOptions
@@ -39,6 +40,7 @@ COMMANDS = {
     "finetune classify": (ClassifyOptions, ["rows.json", "--plan", "--vocab-size", "270"]),
     "finetune instruct": (InstructOptions, ["entries.json", "--plan", "--base", "base"]),
     "finetune dpo": (DPOOptions, ["pairs.json", "--plan", "--base", "base"]),
+    "finetune ner": (NerOptions, ["sample", "--plan"]),
 }
 OTHERS = {  # commands without a dataclass of options: their flags
     "generate": (["base"], "tokens samples prompt temperature top-k top-p seed device".split()),

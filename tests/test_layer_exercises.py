@@ -53,6 +53,15 @@ WRONG = {
         ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),
         ('cache["memory"] = k, v', "pass", "keep keys and values"),
     ],
+    "contrastive_loss": [
+        (" / temperature", " * temperature", "[temperature as a factor]"),
+        ("c = candidates / candidates.norm(dim=-1, keepdim=True)", "a, c = anchors, candidates",
+         "[not normalised]"),
+        ("candidates = positives if negatives is None else torch.cat([positives, negatives])",
+         "candidates = positives", "[hard negatives forgotten]"),
+        ("torch.arange(len(anchors)))", "torch.arange(len(anchors)), reduction='sum')",
+         "[the sum of the pairs]"),
+    ],
     "sinusoidal_positions": [
         ("[torch.sin(angles), torch.cos(angles)]", "[torch.cos(angles), torch.sin(angles)]",
          "[sine and cosine exchanged]"),
@@ -190,6 +199,17 @@ WRONG = {
         ("step * x.unsqueeze(-1) * b", "x.unsqueeze(-1) * b", "c·b·Δ·x"),
         ("return (self.h * c", "return ((self.h - new) * c", "read after writing"),
         ("torch.exp(step * self.A)", "torch.exp(-step * self.A)", "forget by exp(Δ·A) first"),
+    ],
+    "crf_paths": [
+        ("torch.logsumexp(alpha.unsqueeze(1) + transitions, dim=0)",
+         "torch.logsumexp(alpha.unsqueeze(0) + transitions, dim=1)", "summed over the tag before"),
+        ("return torch.logsumexp(alpha + end, dim=0)", "return torch.logsumexp(alpha, dim=0)",
+         "one token: log Σ exp(b + e + c)"),
+        ("torch.max(score.unsqueeze(1) + transitions, dim=0)",
+         "torch.max(score.unsqueeze(1) + transitions.T, dim=0)", "max over the tag before"),
+        ("argmax(score + end)", "argmax(score)", "should be"),
+        ("for before in reversed(came_from):", "for before in came_from:", "follow the notes"),
+        ("start[tags[0]] + end[tags[-1]]", "start[tags[0]]", "the end's too"),
     ],
     "expert_capacity": [
         ("torch.gather(p, 1, chosen)", "torch.gather(p + correction, 1, chosen)",

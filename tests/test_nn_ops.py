@@ -376,7 +376,7 @@ def test_every_fused_op_has_a_twin():
         "layer_norm rms_norm linear embedding dropout rope scaled_dot_product_attention "
         "cross_entropy linear_cross_entropy nll_loss mse_loss binary_cross_entropy "
         "binary_cross_entropy_with_logits kl_div conv1d grouped_mm gated_delta_rule "
-        "selective_scan"
+        "selective_scan crf_log_partition"
     ).split()
     assert set(fused) <= set(TWINS)
     assert ops.ScaledDotProductAttention.name == "scaled_dot_product_attention"

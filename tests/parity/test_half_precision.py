@@ -255,6 +255,21 @@ def _scan(L: Any, F: Any, x: Any, delta: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 row("selective_scan", SUMMED, _scan, (2, 6, 20), (2, 6, 20), (6, 4), (2, 4, 20), (2, 4, 20))
+
+
+def _chain(L: Any, F: Any, emissions: Any, transitions: Any, start: Any, end: Any) -> Any:
+    """In float32 and rounded once; PyTorch has the steps only."""
+    if L is tg:
+        return F.crf_log_partition(emissions, transitions, start, end)
+    dtype = emissions.dtype
+    emissions, transitions, start, end = (v.float() for v in (emissions, transitions, start, end))
+    alpha = start + emissions[:, 0]
+    for t in range(1, emissions.shape[1]):
+        alpha = L.logsumexp(alpha[:, :, None] + transitions, 1) + emissions[:, t]
+    return L.logsumexp(alpha + end, 1).to(dtype)
+
+
+row("crf_log_partition", SUMMED, _chain, (5, 20, 6), (6, 6), (6,), (6,))
 row("linear", SUMMED, lambda L, F, x, w, b: F.linear(x, w, b), (4, 33, 300), (50, 300), (50,))
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(
     q, k, v), *[(2, 3, 40, 16)] * 3)  # fmt: skip

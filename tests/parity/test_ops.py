@@ -27,7 +27,7 @@ ELSEWHERE = set(
     "linear embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
     "nll_loss mse_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div pad "
     "write_view read_view move conv1d grouped_mm gated_delta_rule "
-    "selective_scan "
+    "selective_scan crf_log_partition "
     "solve logabsdet".split()
 )
 

@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 NUMPY_TYPES = (np.ndarray, np.generic)
+_ndarray = np.ndarray
 
 on_first_gpu_use: list[Callable[[], None]] = []  # called once, when CuPy is first used
 
@@ -203,7 +204,7 @@ def _from_gpu(array: Any) -> Any:
 
 def xp_of(array: Any) -> Any:
     """The module that made `array`: numpy, or cupy for an array that lives on a GPU."""
-    if isinstance(array, NUMPY_TYPES):
+    if type(array) is _ndarray or isinstance(array, NUMPY_TYPES):
         return np
     return sys.modules[type(array).__module__.partition(".")[0]]
 

@@ -32,6 +32,7 @@ __all__ = [
 INT64, INT32, UINT8 = map(np.dtype, ("int64", "int32", "uint8"))  # a dtype's name costs 1 µs
 _UINT64 = np.dtype("uint64")
 _LONG = 2048  # from so many int64 on one reduction is faster than the places of two extremes
+_FEW = 8  # up to so many a list is faster even than the two places
 _SHORT = 64  # up to so many numbers a list is faster than two of them
 
 id_ranges: dict[int, tuple] = {}  # id of a GPU array: the ids below 0, the largest, a weakref
@@ -66,6 +67,9 @@ def ids_in_range(ids: Any, n: int, ignored: int | None = None, name: str = "targ
 def all_within(ids: Any, n: int) -> bool:
     """Whether 0 <= id < n for every one of an array of integers."""
     if type(ids) is np.ndarray and 0 < ids.size < _LONG:  # NumPy's min and max begin slowly
+        if ids.size <= _FEW and ids.ndim == 1:
+            numbers = ids.tolist()
+            return min(numbers) >= 0 and max(numbers) < n
         return ids.item(ids.argmin()) >= 0 and ids.item(ids.argmax()) < n
     if type(ids) is np.ndarray and ids.dtype is INT64 and ids.size:
         # one pass: negative numbers are large ones there

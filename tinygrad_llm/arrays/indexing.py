@@ -63,9 +63,10 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
 
 def has_arrays(parts: tuple) -> bool:
     """Whether one part of an index is an array."""
-    if BASIC.issuperset(map(type, parts)):
-        return False
-    return np.ndarray in map(type, parts) or any(map(is_array, parts))
+    for p in parts:  # any() would begin a generator, which costs more than all of it
+        if type(p) not in BASIC and is_array(p):
+            return True
+    return False
 
 
 def is_basic(index: Any) -> bool:
@@ -86,11 +87,14 @@ def index_add(out: Any, index: Any, values: Any) -> None:
     if is_array(first) and first.dtype.kind in "iu" and out.ndim > 1:
         rows, width = len(out), math.prod(out.shape[1:])
         if type(out) is np.ndarray and values.size < _FEW and out.dtype.char in "fd":
-            ids = first.reshape(-1, 1)  # (...) -> (N, 1)
-            if ids.size and ids.item(ids.argmin()) < 0:
-                ids = ids % rows
-            ids = ids * width + _steps(np, width, 0, 1)  # (N, width)
-            np.add.at(out.reshape(-1), ids.reshape(-1), values.reshape(-1))
+            if out.size < 8 * _FEW and first.dtype.kind == "i":
+                at = _places(rows, width).take(first.reshape(-1), 0)  # (...) -> (N) -> (N, width)
+            else:
+                ids = first.reshape(-1, 1)  # (...) -> (N, 1)
+                if ids.size and ids.item(ids.argmin()) < 0:
+                    ids = ids % rows
+                at = ids * width + _steps(np, width, 0, 1)  # (N, width)
+            np.add.at(out.reshape(-1), at.reshape(-1), values.reshape(-1))
             return
         ids = first.reshape(-1)
         scatter_add_rows(
@@ -136,6 +140,12 @@ def _new_steps(xp: Any, n: int, dim: int, ndim: int) -> Any:
 
 
 _steps = functools.lru_cache(256)(_new_steps)  # nobody writes into them
+
+
+@functools.lru_cache(32)
+def _places(rows: int, width: int) -> np.ndarray:
+    """Where the elements of each row stand among all: (rows, width). Not to be changed."""
+    return np.arange(rows * width).reshape(rows, width)
 
 
 def row_starts(x: Any) -> Any:

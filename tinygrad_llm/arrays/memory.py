@@ -15,7 +15,9 @@ ndarray, generic, as_array = np.ndarray, np.generic, np.asarray
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array of NumPy or CuPy (0-d arrays included, NumPy's scalars not)."""
-    return isinstance(value, np.ndarray) or hasattr(type(value), "__cuda_array_interface__")
+    if type(value) is ndarray or isinstance(value, np.ndarray):
+        return True
+    return hasattr(type(value), "__cuda_array_interface__")
 
 
 def storage_of(array: Any) -> Any:

@@ -10,12 +10,15 @@ import numpy as np
 
 from . import blas
 from .devices import asarray, xp_of
+from .indexing import row_starts
 from .twins import twins
 
 __all__ = [
+    "SPREAD",
     "bounded",
     "exp_of_few",
     "exp_total",
+    "is_few",
     "max_along",
     "row_dot",
     "row_mean",
@@ -54,7 +57,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 _GROUP = 1024  # rows that are added up as one group
 _SHORT = 16  # up to so many numbers a list is faster than looking for the extremes
 SMALLEST = 1e-3  # a sum of exponentials of which no term that matters became 0
-_SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
+SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
 
 
 def row_sum(g: Any, keep: int = 1) -> Any:
@@ -117,9 +120,12 @@ def _times_vector(x: np.ndarray, v: np.ndarray) -> Any:
 def max_along(x: Any, dim: int = -1) -> Any:
     """The largest element along dim, which is kept with size 1. NaN may be ignored.
 
-    NumPy's max is slow on short rows; fmax, which ignores NaN, is up to four times as fast.
+    NumPy's max is slow on short rows; fmax, which ignores NaN, is up to four times as fast, and of
+    few numbers their places are found even faster.
     """
     if dim == -1 and isinstance(x, np.ndarray):
+        if x.ndim == 2 and 0 < x.size < blas.FEW and x.flags.c_contiguous:
+            return x.take(row_starts(x) + x.argmax(-1))[:, None]  # (N, C) -> (N) -> (N, 1)
         return np.fmax.reduce(x, axis=-1, keepdims=True)
     return x.max(dim, keepdims=True)
 
@@ -165,25 +171,27 @@ def exp_total(x: Any, out: Any, dim: int = -1, largest: float = 1e30) -> tuple[A
 
 def _shifted(x: np.ndarray, total: np.ndarray, largest: float, dim: int = -1) -> np.ndarray:
     """x − max x in the rows along dim whose Σ exp(x), `total`, is not between the two bounds."""
-    return x - np.where((total > SMALLEST) & (total < largest), x.dtype.type(0), max_along(x, dim))
+    m = max_along(x, dim)
+    m[(total > SMALLEST) & (total < largest)] = 0.0
+    return x - m
+
+
+def is_few(x: Any, most: int = blas.FEW) -> bool:
+    """Whether x is one or more rows of float32 or float64 without gaps, 2 to `most` numbers."""
+    if type(x) is not np.ndarray or not 0 < x.ndim < 3 or x.dtype.char not in "fd":
+        return False
+    return 1 < x.size < most and x.flags.c_contiguous
 
 
 def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any]:
-    """exp(x), Σ exp(x) of one or more rows of a few moderate numbers; twice None for others.
+    """exp(x), Σ exp(x) of rows for which `is_few` holds, if they are moderate; else twice None.
 
-    exp_total does the same in more calls of NumPy, and subtracts maxima where they are needed. None
-    for all but float32 and float64 without gaps, fewer than blas.FEW numbers, and where Σ is too
-    large or small.
+    exp_total does the same in more calls of NumPy, and subtracts maxima where they are needed.
     spread: the sums, else (...), C times each, (..., C): NumPy divides by a whole matrix in a
-    quarter of the time that a column takes. Then only for few classes, but of any numbers: exp(z)
-    and Σ exp(z), z as in exp_total.
+    quarter of the time that a column takes. Then of any numbers: exp(z) and Σ exp(z), z as in
+    exp_total.
     """
-    if type(x) is not np.ndarray or not 0 < x.ndim < 3 or x.dtype.char not in "fd":
-        return None, None
     n_classes = x.shape[-1]
-    most = _SPREAD // (n_classes or 1) if spread else blas.FEW
-    if not 1 < x.size < most or not x.flags.c_contiguous:
-        return None, None
     if not spread and not x.item(x.argmax()) < 8.0:  # of NaN it is the place, too
         return None, None
     e = np.exp(x)

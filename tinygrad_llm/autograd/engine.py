@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
-from ..arrays.devices import asarray, follow, gpus, on_gpu, use_gpu, xp_of
+from ..arrays.devices import asarray, follow, gpus, on_gpu, use_gpu
 from ..arrays.memory import as_array, generic, is_array, ndarray, storage_of
 from ..arrays.meta import meta
 from ..arrays.reductions import unbroadcast
@@ -61,6 +61,7 @@ class Edge(NamedTuple):
     dtype: Any
 
 
+_new = object.__new__
 _new_edge = tuple.__new__  # half the time of calling Edge(...): every op makes one per input
 
 
@@ -143,85 +144,76 @@ class Op:
         """
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
-        arrays: list[Any] = []
-        needs: list[bool] = []
-        edges: list[Edge | None] = []
-        record, two_bytes = mode.grad, False
+        arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
+        record, named, two_bytes = mode.grad, cls._sizes_named, False
         for x in inputs:
+            edge = None
             if isinstance(x, Tensor):
-                if record and x._view_of is not None and x._view_of._tick > x._tick:
-                    x._refresh_history()
                 array = x.array
-                arrays.append(array)
                 two_bytes = two_bytes or array.itemsize == 2
-                if record and x._needs:
-                    needs.append(True)
-                    if x._op is None:
-                        edge: tuple = (x, None, array.shape, array.dtype)
-                    else:
-                        edge = (x._op, x._out, array.shape, array.dtype)
-                    edges.append(_new_edge(Edge, edge))
-                    continue
-            else:
-                arrays.append(x)
-            needs.append(False)
-            edges.append(None)
+                if record:
+                    if x._view_of is not None and x._view_of._tick > x._tick:
+                        x._refresh_history()
+                    if x._needs:
+                        maker, output = (x, None) if x._op is None else (x._op, x._out)
+                        edge = _new_edge(Edge, (maker, output, array.shape, array.dtype))
+                x = array
+            arrays.append(x)
+            needs.append(edge is not None)
+            edges.append(edge)
+            if named:
+                sizes.append(getattr(x, "shape", None))
         chosen = half_op(cls, arrays, options) if two_bytes and cls.in_float32 else cls
         many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
-        if cls._sizes_named:
-            key = tuple([getattr(a, "shape", None) for a in arrays])
-            if key not in cls._shapes_checked:
-                _check_shapes(cls, key)
-        out = _forward(op, arrays, options)
-        if type(out) is not ndarray and isinstance(out, generic):  # NumPy's result for 0-d arrays
+        if named and (key := tuple(sizes)) not in cls._shapes_checked:
+            _check_shapes(cls, key)
+        try:
+            if meta.used:
+                from . import on_meta  # imported when first needed
+
+                out = on_meta.forward_of_any(op, arrays, options)
+            elif cls.views or is_silent():  # nothing is computed; or an op within an op
+                out = op.forward(*arrays, **options)
+            elif options or not 0 < len(arrays) < 3:
+                out = silent.run(op.forward, *arrays, **options)
+            elif len(arrays) == 1:  # without a tuple and a dict to unpack: a tenth of a small op
+                out = silent.run(op.forward, arrays[0])
+            else:
+                out = silent.run(op.forward, arrays[0], arrays[1])
+        except (ValueError, TypeError) as error:
+            raise shapes.explained(op.name, op.signature, arrays, error) from error
+        if type(out) is not ndarray and isinstance(out, generic):  # NumPy's, for 0-d arrays
             out = as_array(out)
-        if type(out) is ndarray:  # one output, as nearly always
-            if cls.in_rows and not out.flags.c_contiguous:
-                out = out.copy()
-            y = wrap(out)
-            if True in needs:
-                if out.dtype.kind in "fV":
-                    op.edges, op.order = edges, next(clock)
-                    y._needs, y._op = True, op
-                elif out.dtype.kind == "c":
-                    _record(op, edges, [y])
-            if cls.views:
-                _note_view(inputs[0], y)
-            if not observers:
-                return y
-            results = [y]
-        else:
-            outs = out if isinstance(out, tuple) else (out,)
-            results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
-            _record(op, edges, results)
-            for y in results if cls.views else ():
-                _note_view(inputs[0], y)
+        if type(out) is not ndarray:
+            return _results(op, inputs, arrays, edges, out)
+        if cls.in_rows and not out.flags.c_contiguous:
+            out = out.copy()
+        y = _new(Tensor)  # wrap(out), without the call
+        y.array = out
+        if True in needs:
+            if out.dtype.kind in "fV":
+                op.edges, op.order, y._needs, y._op = edges, next(clock), True, op
+            elif out.dtype.kind == "c":
+                _record(op, edges, [y])
+        if cls.views:
+            _note_view(inputs[0], y)
         for watch in observers:
-            watch(op, inputs, results)
-        return tuple(results) if isinstance(out, tuple) else results[0]
+            watch(op, inputs, [y])
+        return y
 
 
-def _forward(op: Op, arrays: list[Any], options: dict[str, Any]) -> Any:
-    """What op.forward returns, without NumPy's warnings.
-
-    Raises: RuntimeError or TypeError if it fails, with the inputs' shapes and dtypes.
-    """
-    try:
-        if meta.used:
-            from . import on_meta  # imported when first needed
-
-            if on_meta.any_meta(arrays):
-                return on_meta.forward(op, arrays, options)
-        if op.views or is_silent():  # nothing is computed; or an op within an op
-            return op.forward(*arrays, **options)
-        if options or len(arrays) != 2:
-            return silent.run(op.forward, *arrays, **options)
-        # without a tuple and a dict to unpack: a tenth of what a small op costs
-        return silent.run(op.forward, arrays[0], arrays[1])
-    except (ValueError, TypeError) as error:
-        raise shapes.explained(op.name, op.signature, arrays, error) from error
+def _results(op: Op, inputs: tuple, arrays: list[Any], edges: list[Edge | None], out: Any) -> Any:
+    """The tensors of an op that returned several arrays, or one that is not NumPy's; recorded."""
+    outs = out if isinstance(out, tuple) else (out,)
+    results = [wrap(o if is_array(o) else asarray(o, arrays[0])) for o in outs]
+    _record(op, edges, results)
+    for y in results if op.views else ():
+        _note_view(inputs[0], y)
+    for watch in observers:
+        watch(op, inputs, results)
+    return tuple(results) if isinstance(out, tuple) else results[0]
 
 
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
@@ -275,11 +267,13 @@ def _note_view(x: Any, y: Tensor) -> None:
         return
     base = x if x._view_of is None else x._view_of
     memory, array = base.array, y.array
-    shown = False
-    if type(memory) is ndarray:
-        shown = array.base is memory
-        if not shown and array.base is None and type(array) is ndarray and array is not memory:
+    if type(memory) is ndarray is type(array):  # as nearly always: who owns what array shows
+        owner = array.base
+        shown = owner is not None and (owner is memory or owner is memory.base)
+        if owner is None and array is not memory:
             return  # a copy
+    else:
+        shown = False
     if shown or storage_of(array) is storage_of(memory):
         y._view_of, y._tick = base, next(clock)
 
@@ -382,11 +376,14 @@ class _Arrivals:
 
 def _start(root: Tensor | Sequence[Tensor], gradient: Any, deliver: Deliver) -> _Arrivals:
     """The arrivals at the ops that made the roots; a root that is a leaf gets its gradient now."""
-    roots = [root] if isinstance(root, Tensor) else list(root)
-    given = [gradient] if isinstance(root, Tensor) else list(gradient or [None] * len(roots))
+    if isinstance(root, Tensor):
+        pairs: Any = ((root, gradient),)
+    else:
+        roots = list(root)
+        pairs = zip(roots, list(gradient or [None] * len(roots)), strict=True)
     arrivals = _Arrivals()
-    for tensor, g in zip(roots, given, strict=True):
-        if not tensor.requires_grad:
+    for tensor, g in pairs:
+        if not tensor._up_to_date()._needs:
             raise RuntimeError(
                 "element 0 of tensors does not require grad and does not have a grad_fn: nothing "
                 "that it was made from has requires_grad=True, or it was made under no_grad()"
@@ -416,7 +413,7 @@ def _seed(root: Tensor, gradient: Any) -> Any:
                 "grad can be implicitly created only for real scalar outputs but got torch."
                 + a.dtype.name
             )
-        one = xp_of(a).empty_like(a)
+        one = a.copy()
         one.fill(1)
         return one
     g = gradient.array if isinstance(gradient, Tensor) else asarray(gradient, a)

@@ -13,11 +13,16 @@ import numpy as np
 
 from ..arrays.memory import is_array
 from ..arrays.meta import MetaArray, is_meta, meta_like, plain, without_numbers
+from ..arrays.silence import is_silent, silent
 
 
-def any_meta(arrays: list[Any]) -> bool:
-    """Whether one of an op's inputs is an array without numbers."""
-    return any([type(a) is MetaArray for a in arrays])
+def forward_of_any(op: Any, arrays: list[Any], options: dict[str, Any]) -> Any:
+    """What op.forward(*arrays, **options) returns: without numbers if one of the arrays is."""
+    if MetaArray in map(type, arrays):
+        return forward(op, arrays, options)
+    if op.views or is_silent():
+        return op.forward(*arrays, **options)
+    return silent.run(op.forward, *arrays, **options)
 
 
 def forward(op: Any, arrays: list[Any], options: dict[str, Any]) -> Any:

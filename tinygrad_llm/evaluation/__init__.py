@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
+from .correlation import correlation_intervals, pearson, ranks, spearman
+from .entities import EntityReport, entity_report, plot_entities, tag_report
 from .intervals import Interval, bootstrap, paired_difference
 
 __all__ = [
-    "Bleu", "Interval", "bleu_counts", "bleu_score", "bootstrap", "corpus_bleu",
+    "Bleu",
+    "EntityReport",
+    "Interval",
+    "bleu_counts",
+    "bleu_score",
+    "bootstrap",
+    "corpus_bleu",
+    "correlation_intervals",
+    "entity_report",
     "paired_difference",
-]  # fmt: skip
+    "pearson",
+    "plot_entities",
+    "ranks",
+    "spearman",
+    "tag_report",
+]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ..training.options import Options
+from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
+from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .tagging.options import NerOptions
 from .translation.options import TranslateOptions
 
 __all__ = ["COMMANDS"]
@@ -13,4 +16,9 @@ COMMANDS: dict[str, type[Options]] = {
     "instruct": InstructOptions,
     "dpo": DPOOptions,
     "translate": TranslateOptions,
+    "ner": NerOptions,
+    "nli": NLIOptions,
+    "sts": STSOptions,
+    "choice": ChoiceOptions,
+    "embed": EmbedOptions,
 }

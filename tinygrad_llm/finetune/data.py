@@ -20,6 +20,7 @@ import numpy as np
 from ..data.batches import IGNORED
 from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
+from ..text import Tokenizer
 from ..utils.data import Dataset
 from .buckets import padded_length
 from .prompts import PromptStyle, style_of
@@ -34,6 +35,8 @@ __all__ = [
     "collate_instructions",
     "collate_preferences",
     "real_lengths",
+    "text_ids",
+    "text_windows",
 ]
 
 E = TypeVar("E")  # an example
@@ -53,6 +56,39 @@ class Encoder(Protocol):
     def encode(self, text: str, /) -> Sequence[int]:
         """The ids of a text."""
         ...
+
+
+def text_ids(
+    tokenizer: Encoder, text: str, limit: int | None = None, **options: Any
+) -> list[int]:  # fmt: skip
+    """The ids of a text, at most `limit` of them: a long text is cut at its end.
+
+    The special tokens that the tokenizer puts around a text, such as [CLS] and [SEP], stay.
+    options: more arguments of tokenizer.encode
+    """
+    ids = list(tokenizer.encode(text, **options))
+    if limit is None or len(ids) <= limit or not isinstance(tokenizer, Tokenizer):
+        return ids[:limit]
+    inner = tokenizer.encode(text, add_special_tokens=False, **options)
+    room = max(0, limit - (len(ids) - len(inner)))
+    return tokenizer.with_special_tokens(inner[:room])[0][:limit]
+
+
+def text_windows(tokenizer: Encoder, text: str, limit: int, **options: Any) -> list[list[int]]:
+    """A long text as windows that follow one another, each of at most `limit` tokens.
+
+    Each window has the special tokens that the tokenizer puts around a text. A text that fits is
+    one window. options: more arguments of tokenizer.encode
+    """
+    whole = list(tokenizer.encode(text, **options))
+    if len(whole) <= limit:
+        return [whole]
+    if not isinstance(tokenizer, Tokenizer):
+        return [whole[i : i + limit] for i in range(0, len(whole), limit)]
+    inner = tokenizer.encode(text, add_special_tokens=False, **options)
+    room = max(1, limit - (len(whole) - len(inner)))
+    parts = (inner[i : i + room] for i in range(0, len(inner), room))
+    return [tokenizer.with_special_tokens(part)[0][:limit] for part in parts]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 from ..arrays.devices import device_of
 from ..arrays.twins import twins
 from ..tensor import Tensor, dtypes
+from .method import autocast_was
 from .operands import cast as cast_tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,6 +80,7 @@ def mixed(function: F) -> F:
         finally:
             state.place = before
 
+    call.outside_autocast = function  # type: ignore[attr-defined]
     return cast(F, call)
 
 
@@ -109,6 +111,7 @@ class autocast:
         self.before: list[tuple[str | None, Any]] = []
 
     def __enter__(self) -> autocast:
+        autocast_was.entered = True
         self.before.append((state.place, state.dtype))
         state.place = self.place if self.enabled else None
         state.dtype = dtypes.bfloat16.numpy if self.enabled else None

@@ -37,6 +37,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if not isinstance(other, Tensor):
         return NotImplemented
     a, b = input.array, other.array
+    if a.ndim > 1 < b.ndim and a.dtype is b.dtype:  # as nearly always
+        return ops.Matmul.apply(input, other)
     if a.ndim == 0 or b.ndim == 0:
         raise RuntimeError("both arguments to matmul need to be at least 1D, but they are "
                            f"{a.ndim}D and {b.ndim}D")  # fmt: skip

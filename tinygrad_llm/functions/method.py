@@ -43,6 +43,12 @@ def method(name: Any, /, *aliases: str) -> Any:
     return decorate
 
 
+class autocast_was:
+    """Whether a thread has ever entered autocast; before, functions need not ask for their own."""
+
+    entered = False
+
+
 def function(function: F) -> F:
     """Guard a function that is not a method of Tensor."""
     return guarded(named(function))
@@ -82,28 +88,36 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     only_numbers = bool(places) and places == tuple(range(first, len(places) + first))
     fits = _are_numbers if only_numbers else _are_plain
     first_fits = NUMBERS if first in places else PLAIN
-    fit_by_name = _are_numbers if names else _are_plain
+    fit_by_name = NUMBERS if names else PLAIN
     to_look_at = () if only_numbers else [i for i in places if i > first]
-    second = first + 1
+    second, third = first + 1, first + 2
+    others = NUMBERS if only_numbers else PLAIN
+    outside = getattr(function, "outside_autocast", None)
+    if outside is None or function.__wrapped__ is not outside:  # type: ignore[attr-defined]
+        outside = function
 
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
         if n > first:
-            if type(args[first]) not in first_fits or (
-                n > second and not fits(map(type, args[second:]))
-            ):
+            fit = type(args[first]) in first_fits
+            if fit and n > second:  # mostly there is one more, which costs less than several
+                one = n == third
+                fit = type(args[second]) in others if one else fits(map(type, args[second:]))
+            if not fit:
                 args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
             for i in to_look_at:
                 if i >= n:
                     break
                 if type(args[i]) is Tensor:
                     args = (*args[:i], number(args[i]), *args[i + 1 :])
-        if kwargs and not fit_by_name(map(type, kwargs.values())):
-            kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+        for a in kwargs.values():
+            if type(a) not in fit_by_name:
+                kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+                break
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)
         try:
-            result = function(*args, **kwargs)
+            result = (function if autocast_was.entered else outside)(*args, **kwargs)
         except TypeError:
             if "out" in kwargs and not arguments_before and takes_out(function):
                 return into_out(call, kwargs.pop("out"), args, kwargs)

@@ -8,13 +8,15 @@ import numpy as np
 
 from .. import ops
 from ..arrays.devices import use_gpu_of, xp_of
-from ..arrays.silence import quiet
-from ..arrays.twins import twins
+from ..arrays.memory import as_array, ndarray
+from ..arrays.silence import quiet, silently
+from ..arrays.twins import LEAST, twins
 from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, plain, wrapped
 from .checks import broadcasts
+from .unrecorded import recorded
 
 _PYTHON = (bool, int, float)
 _NUMBERS = (*_PYTHON, complex)
@@ -85,9 +87,33 @@ def pair(input: Any, other: Any) -> Any:
     return a, b
 
 
+_UFUNCS = {ops.Add: np.add, ops.Sub: np.subtract, ops.Mul: np.multiply, ops.Div: np.divide}
+
+
+def _past_the_engine(op: Any, x: Tensor, value: Any, a: Any, b: Any) -> Tensor | None:
+    """op(a, b) of a few floats, straight to NumPy; None if it is recorded, watched or replaced.
+
+    x, value: the two operands as a tensor, and a float or a tensor of the same dtype. a, b: the
+    operands in their order, as arrays or numbers.
+    """
+    ufunc, array = _UFUNCS.get(op), x.array
+    if ufunc is None or type(array) is not ndarray or array.size >= LEAST or recorded(x, value):
+        return None
+    if array.dtype.char not in "fd" or op.forward is not op._written[0]:
+        return None
+    try:
+        return wrap(as_array(silently(ufunc, a, b)))
+    except ValueError:  # shapes that do not broadcast: words for it follow
+        return None
+
+
 def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
     """op over two operands of which at least one is a tensor."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.array.dtype is b.array.dtype and not (a._needs or b._needs):
+            quick = _past_the_engine(op, a, b, a.array, b.array)
+            if quick is not None:
+                return quick
         if a.array.dtype is not b.array.dtype or (floating and a.array.dtype.kind in "iub"):
             gpu = twins.gpu if a.is_cuda else None
             if gpu is not None and gpu.mixed_sum(op, a.array, b.array):
@@ -99,6 +125,13 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
             else:
                 a, b = promote(a, b, floating=floating)
         return op.apply(a, b)
+    x, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    if type(number) is float and x.array.dtype.char in "fd":  # as nearly always
+        quick = None
+        if not x._needs:
+            pair = (x.array, number) if x is a else (number, x.array)
+            quick = _past_the_engine(op, x, number, *pair)
+        return op.apply(a, b) if quick is None else quick
     a = a if type(a) in _AS_IT_IS else as_operand(a)
     b = b if type(b) in _AS_IT_IS else as_operand(b)
     if a is NotImplemented or b is NotImplemented:

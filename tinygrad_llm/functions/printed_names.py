@@ -42,10 +42,15 @@ def named(function: Any) -> Any:
     if name is None:
         return function
     printed = name if "Backward" in name else f"{name}Backward0"
+    in_place = function.__name__.endswith("_") or "inplace" in function.__annotations__
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        before = [x._op for x in args if isinstance(x, Tensor)]
+        before = [x._op for x in args if isinstance(x, Tensor)] if in_place else None
         result = function(*args, **kwargs)
+        if type(result) is Tensor and result._op is None:
+            return result
+        if before is None:
+            before = [x._op for x in args if isinstance(x, Tensor)]
         for y in result if isinstance(result, tuple) else (result,):
             if isinstance(y, Tensor) and all(y._op is not op for op in (None, *before)):
                 y._op.printed = printed

@@ -161,8 +161,8 @@ def _arg(input: Tensor, dim: Any, keepdim: bool, name: str) -> Tensor:
     if dim is None:
         if a.size == 0:
             raise IndexError(_EMPTY.format(name))
-        position = getattr(a, name)()
-        return wrap(asarray(position, a).reshape((1,) * a.ndim if keepdim else ()))
+        position = asarray(getattr(a, name)(), a)
+        return wrap(position.reshape((1,) * a.ndim) if keepdim else position)
     dim = normal_dim(dim, a.ndim)
     if a.ndim == 0:
         return wrap(xp_of(a).zeros((), "int64"))

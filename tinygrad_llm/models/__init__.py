@@ -19,8 +19,9 @@ from ..weights.families import roberta as roberta_names
 from ..weights.families import t5 as t5_names
 from . import registry
 from .base import LanguageModel, Model, ModelConfig
-from .bert import PRESETS as BERT_PRESETS
 from .bert import (
+    DISTILBERT_PRESETS,
+    ROBERTA_PRESETS,
     Bert,
     BertConfig,
     BertForMaskedLM,
@@ -33,6 +34,7 @@ from .bert import (
     RobertaConfig,
     RobertaForMaskedLM,
 )
+from .bert import PRESETS as BERT_PRESETS
 from .classifier import GPTClassifier, GPTClassifierConfig
 from .cohere2 import PRESETS as COHERE2_PRESETS
 from .cohere2 import Cohere2, Cohere2Config
@@ -63,8 +65,10 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .sentence import SentenceEncoder, SentenceEncoderConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
+from .tagger import Tagger, TaggerConfig
 from .transformer import PRESETS as TRANSFORMER_PRESETS
 from .transformer import Transformer, TransformerConfig
 from .vocabulary import resize_vocabulary
@@ -79,8 +83,10 @@ registry.register(Olmo3, Olmo3Config, names=olmo3_names, presets=OLMO3_PRESETS)
 registry.register(Qwen35, Qwen35Config, names=qwen3_5_names, presets=QWEN35_PRESETS)
 registry.register(Qwen3Moe, Qwen3MoeConfig, names=qwen3_moe_names, presets=QWEN3_MOE_PRESETS)
 registry.register(BertForMaskedLM, BertConfig, names=bert_names, presets=BERT_PRESETS)
-registry.register(RobertaForMaskedLM, RobertaConfig, names=roberta_names)
-registry.register(DistilBertForMaskedLM, DistilBertConfig, names=distilbert_names)
+registry.register(RobertaForMaskedLM, RobertaConfig, names=roberta_names,
+                  presets=ROBERTA_PRESETS)  # fmt: skip
+registry.register(DistilBertForMaskedLM, DistilBertConfig, names=distilbert_names,
+                  presets=DISTILBERT_PRESETS)  # fmt: skip
 registry.register(ModernBertForMaskedLM, ModernBertConfig, names=modernbert_names,
                   presets=MODERNBERT_PRESETS)  # fmt: skip
 without_head = bert_names.without_head
@@ -97,6 +103,8 @@ registry.register(
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
+registry.register(SentenceEncoder, SentenceEncoderConfig)
+registry.register(Tagger, TaggerConfig)
 
 __all__ = [
     "Bert",
@@ -113,8 +121,12 @@ __all__ = [
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "SentenceEncoder",
+    "SentenceEncoderConfig",
     "T5",
     "T5Config",
+    "Tagger",
+    "TaggerConfig",
     "Transformer",
     "TransformerConfig",
     "GPT",

@@ -8,8 +8,9 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, V vocabulary, K
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, TypeVar
 
 from .. import nn
 from ..functions.creation.ranges import arange
@@ -23,10 +24,14 @@ from .config import ModelConfig, choice, flag, fraction, integer, optional, posi
 from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
 
 __all__ = [
-    "PRESETS", "Bert", "BertConfig", "BertForMaskedLM", "BertForSequenceClassification",
-    "BertForTokenClassification", "DistilBert", "DistilBertConfig", "DistilBertForMaskedLM",
+    "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM",
+    "BertForSequenceClassification", "BertForTokenClassification", "DistilBert", "DistilBertConfig",
+    "DistilBertForMaskedLM",
     "Roberta", "RobertaConfig", "RobertaForMaskedLM",
 ]  # fmt: skip
+
+
+_Same = TypeVar("_Same", bound="BertConfig")
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,15 @@ class BertConfig(ModelConfig):
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
+
+    def resized(self: _Same, **sizes: Any) -> _Same:
+        """The config with these fields; its feed forward is four times as wide as its channels."""
+        width = sizes.get("emb_dim", self.emb_dim)
+        return replace(self, **{"hidden_dim": 4 * width, **sizes})
+
+    def dropout(self, rate: float) -> dict[str, float]:
+        """See ModelConfig; attention drops as much."""
+        return {"drop_rate": rate, "attention_drop_rate": rate}
 
     def least_parameters(self) -> int:
         """The embeddings, and the matrices of the blocks."""
@@ -164,6 +178,8 @@ class Bert(Encoder):
 class BertForMaskedLM(MaskedEncoder, Bert):
     """Masked ids in, logits of every place out: the model that BERT is trained as."""
 
+    body_class: type[Encoder] = Bert
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         norm = partial(nn.LayerNorm, config.emb_dim, config.norm_eps)
@@ -184,9 +200,13 @@ class DistilBert(Bert):
 class RobertaForMaskedLM(BertForMaskedLM):
     """Roberta with the head of a masked language model."""
 
+    body_class = Roberta
+
 
 class DistilBertForMaskedLM(BertForMaskedLM):
     """DistilBert with the head of a masked language model."""
+
+    body_class = DistilBert
 
 
 class BertForSequenceClassification(Bert):
@@ -194,6 +214,8 @@ class BertForSequenceClassification(Bert):
 
     `pooler` is tanh(W·x₀ + b), trained with BERT to tell whether two texts follow each other.
     """
+
+    body_class = Bert
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
@@ -225,6 +247,8 @@ class BertForSequenceClassification(Bert):
 class BertForTokenClassification(Bert):
     """ids (B, T) -> a score for each class of each token (B, T, K)."""
 
+    body_class = Bert
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.drop_head = nn.Dropout(config.drop_rate)
@@ -248,10 +272,16 @@ class BertForTokenClassification(Bert):
         return F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=ignore_index)
 
 
+_TINY: dict[str, Any] = dict(
+    vocab_size=512, context_length=64, emb_dim=64, hidden_dim=256, n_heads=4, n_layers=2
+)
 PRESETS = {
+    "tiny": BertConfig(**_TINY),
     "bert-base-uncased": BertConfig(),
     "bert-large-uncased": BertConfig(emb_dim=1024, hidden_dim=4096, n_heads=16, n_layers=24),
     "minilm-l6": BertConfig(emb_dim=384, hidden_dim=1536, n_layers=6),
     "roberta-base": RobertaConfig(),
     "distilbert-base": DistilBertConfig(),
 }
+ROBERTA_PRESETS = {"tiny": RobertaConfig(**_TINY)}
+DISTILBERT_PRESETS = {"tiny": DistilBertConfig(**_TINY)}

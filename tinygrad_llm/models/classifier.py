@@ -1,10 +1,10 @@
-"""A language model that classifies texts: a new output layer has a row for each class.
+"""A model that classifies texts, a GPT or a BERT: a new output layer has a row for each class.
 
 One vector must stand for the whole text; `pool` says which:
 
     "last"       the vector at the last place, T − 1, a token of the text or padding
     "last_real"  the vector of the last token before the padding
-    "first"      the vector of the first token; it saw the text only if causal=False
+    "first"      the vector of the first token, BERT's [CLS]; it saw the text only if causal=False
     "mean"       the mean of the vectors of all tokens before the padding
 
 Shapes: B batch, T time (tokens), C channels, K classes.
@@ -13,10 +13,11 @@ Shapes: B batch, T time (tokens), C channels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from .. import nn
+from .. import nn, random
 from ..arrays.capture import capturing
 from ..arrays.devices import xp_of
 from ..arrays.ids import remember_range
@@ -26,6 +27,7 @@ from ..tensor import Tensor, wrap
 from . import registry
 from .base import LanguageModel, Model
 from .config import Config, ModelConfig, choice, config_of, flag, integer
+from .encoder import Encoder
 
 __all__ = ["POOLS", "GPTClassifier", "GPTClassifierConfig", "real_lengths"]
 
@@ -49,11 +51,11 @@ def real_lengths(ids: Tensor, pad_token_id: int = END_OF_TEXT) -> Tensor:
 class GPTClassifierConfig(Config):
     """The shape of a classifier.
 
-    model           the config of the language model that it is made of
+    model           the config of the language model or encoder that it is made of
     n_classes       how many classes there are; labels are 0 … n_classes − 1
     pool            which vector stands for the text: "last", "last_real", "first" or "mean"
-    causal          whether a token sees only those before it (as in a GPT) or all of the text;
-                    with causal=False no token sees padding
+    causal          whether a token sees only those before it (as in a GPT) or all of the text (as
+                    in an encoder); with causal=False no token sees padding
     pad_token_id    the id that pads short texts
 
     Raises: ValueError or TypeError, which names the wrong value.
@@ -77,45 +79,61 @@ class GPTClassifierConfig(Config):
 class GPTClassifier(Model):
     """Token ids (B, T) in, a score for each class out (B, K); `loss` for training.
 
-    model: any language model. It becomes part of the classifier (its attribute `model`) and loses
-    its output layer; `GPTClassifier.from_gpt(model, ...)` takes a copy.
-    n_classes, pool, causal, pad_token_id: see GPTClassifierConfig.
+    model: any language model or encoder. It becomes part of the classifier (its attribute `model`)
+    and loses its output layer; `GPTClassifier.from_gpt(model, ...)` takes a copy.
+    n_classes, pool, causal, pad_token_id: see GPTClassifierConfig. None for pool is "last_real", or
+    "first" of an encoder; None for causal is True, or False of an encoder.
     The new output layer, out_head, is drawn as nn.Linear draws its weights.
-    Raises: TypeError if `model` is not a language model.
+    Raises: TypeError if `model` is neither; ValueError for causal=True of an encoder.
     """
 
     config: GPTClassifierConfig
 
     def __init__(
-        self, model: LanguageModel, n_classes: int = 2, pool: str = "last_real",
-        causal: bool = True, pad_token_id: int = END_OF_TEXT,
+        self, model: LanguageModel | Encoder, n_classes: int = 2, pool: str | None = None,
+        causal: bool | None = None, pad_token_id: int = END_OF_TEXT,
     ) -> None:  # fmt: skip
         super().__init__()
-        _need_language_model("GPTClassifier", model)
-        self.config = GPTClassifierConfig(model.config, n_classes, pool, causal, pad_token_id)
-        self.model = model
+        _need_model("GPTClassifier", model)
+        encodes = isinstance(model, Encoder)
+        if encodes and causal:
+            raise ValueError(
+                f"a {type(model).__name__} is an encoder, whose tokens see the whole text: "
+                "causal=True is for language models"
+            )
+        self.config = GPTClassifierConfig(
+            model.config, n_classes,
+            ("first" if encodes else "last_real") if pool is None else pool,
+            not encodes if causal is None else causal, pad_token_id,
+        )  # fmt: skip
+        self.model = model.body() if isinstance(model, Encoder) else model
         self.out_head = nn.Linear(model.config.emb_dim, self.config.n_classes)
-        model.out_head = nn.Identity()
+        if isinstance(model, LanguageModel):
+            model.out_head = nn.Identity()
 
     @classmethod
     def from_config(cls, config: GPTClassifierConfig) -> GPTClassifier:
-        """A new classifier of this shape, its language model too, with random weights."""
+        """A new classifier of this shape, its model too, with random weights."""
         shape = {each.name: getattr(config, each.name) for each in fields(config)}
-        return cls(**{**shape, "model": registry.build_from(config.model)})
+        model: Any = registry.build_from(config.model)
+        return cls(**{**shape, "model": model})
 
     @classmethod
     def from_gpt(
-        cls, gpt: LanguageModel, n_classes: int = 2, pool: str = "last_real", causal: bool = True,
-        pad_token_id: int = END_OF_TEXT, drop_rate: float | None = None,
+        cls, gpt: LanguageModel | Encoder, n_classes: int = 2, pool: str | None = None,
+        causal: bool | None = None, pad_token_id: int = END_OF_TEXT, drop_rate: float | None = None,
     ) -> GPTClassifier:  # fmt: skip
-        """A classifier with a language model's weights (copies: it stays as it is) and a new head.
+        """A classifier with a model's weights (copies: it stays as it is) and a new head.
 
+        gpt: any language model or encoder; pool, causal: see GPTClassifier
         drop_rate: dropout in training; None for the model's. After manual_seed(s) the head equals
         nn.Linear(C, n_classes).
-        Raises: TypeError if `gpt` is not a language model.
+        Raises: TypeError if `gpt` is neither; ValueError for causal=True of an encoder.
         """
-        _need_language_model("GPTClassifier.from_gpt", gpt)
-        copy = gpt.changed() if drop_rate is None else gpt.changed(drop_rate=drop_rate)
+        _need_model("GPTClassifier.from_gpt", gpt)
+        with random.fork_rng():  # an encoder without its head is built anew
+            body = gpt.body() if isinstance(gpt, Encoder) else gpt
+        copy = body.changed(**({} if drop_rate is None else gpt.config.dropout(drop_rate)))
         model = cls(copy, n_classes, pool, causal, pad_token_id)
         parameter = next(iter(gpt.parameters()))
         model.out_head.to(parameter.dtype).to(parameter.device)
@@ -126,12 +144,15 @@ class GPTClassifier(Model):
         """The most tokens that the model sees."""
         return self.model.context_length
 
-    def _mask(self, lengths: Tensor, T: int) -> Tensor | None:
-        """None for the causal mask; else (B, 1, 1, T): every token may look at all real ones."""
+    def _hidden_states(self, idx: Tensor, lengths: Tensor) -> Tensor:
+        """The vectors of tokens (B, T), of which the first `lengths` (B) are real: (B, T, C)."""
         if self.config.causal:
-            return None
+            return self.model.hidden_states(idx)
+        T = idx.shape[1]
         real = arange(T, device=lengths.device) < lengths.unsqueeze(1)  # (T) < (B, 1) -> (B, T)
-        return real[:, None, None, :]  # (B, 1, 1, T)
+        if isinstance(self.model, Encoder):
+            return self.model.hidden_states(idx, real)
+        return self.model.hidden_states(idx, mask=real[:, None, None, :])  # (B, 1, 1, T)
 
     def features(self, idx: Tensor) -> Tensor:
         """The vector that stands for each text: (B, T) -> (B, C).
@@ -147,7 +168,7 @@ class GPTClassifier(Model):
         if pool != "last" and idx.dim() == 2 and capturing.graph is None:  # a captured shape stays
             T = max(1, *lengths.tolist())
             idx = idx[:, :T]  # columns of padding alone change nothing
-        x = self.model.hidden_states(idx, mask=self._mask(lengths, T))  # (B, T, C)
+        x = self._hidden_states(idx, lengths)  # (B, T, C)
         if pool == "first":
             return x[:, 0]  # (B, C)
         if pool == "last":
@@ -172,6 +193,8 @@ class GPTClassifier(Model):
         return F.cross_entropy(self(idx), labels, ignore_index=ignore_index)
 
 
-def _need_language_model(caller: str, model: object) -> None:
-    if not isinstance(model, LanguageModel):
-        raise TypeError(f"{caller} expects a language model, got {type(model).__name__}")
+def _need_model(caller: str, model: object) -> None:
+    if not isinstance(model, LanguageModel | Encoder):
+        raise TypeError(
+            f"{caller} expects a language model or an encoder, got {type(model).__name__}"
+        )

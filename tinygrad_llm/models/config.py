@@ -153,6 +153,20 @@ def choices(options: Sequence[str], default: Any = MISSING) -> Any:
     return _declare(check, default)
 
 
+def names(default: Any = MISSING) -> Any:
+    """A field for a tuple of different names; JSON has it as a list."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        given = tuple(value) if isinstance(value, list | tuple) else ()
+        if not given or not all(isinstance(name, str) and name for name in given):
+            raise TypeError("a tuple of names, at least one")
+        if len(set(given)) < len(given):
+            raise ValueError("a tuple of different names")
+        return given
+
+    return _declare(check, default)
+
+
 def indices(default: Any = MISSING) -> Any:
     """A field for places in a list, such as blocks: different integers from 0, kept in order."""
 
@@ -243,6 +257,10 @@ class ModelConfig(Config):
     def resized(self: _Same, **sizes: Any) -> _Same:
         """The config with these fields, and others that must fit them."""
         return replace(self, **sizes)
+
+    def dropout(self, rate: float) -> dict[str, float]:
+        """The fields that say how much is dropped in training, all of them with this rate."""
+        return {"drop_rate": rate}
 
     def least_parameters(self) -> int:
         """A number of parameters that the model has at least, without making it."""

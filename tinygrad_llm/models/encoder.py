@@ -7,10 +7,12 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import nn
+from ..arrays.capture import capturing
 from ..layers.feed_forward import activation_module
 from ..layers.head import head_loss
 from ..nn.parameter import new_parameter
@@ -18,7 +20,9 @@ from ..tensor import Tensor
 from .base import PretrainedModel, run_blocks
 from .padding import check_mask
 
-__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "key_mask"]
+_Some = TypeVar("_Some", bound="Encoder")
+
+__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "key_mask", "with_head"]
 
 
 def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
@@ -31,7 +35,7 @@ def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | N
         return None
     check_mask(attention_mask, (batch, time))
     seen = attention_mask != 0  # (B, T)
-    if not bool(seen.any(-1).all()):
+    if capturing.graph is None and not bool(seen.any(-1).all()):
         raise ValueError("attention_mask has a row of zeros: a text needs a token to look at")
     return seen[:, None, None, :]  # (B, T) -> (B, 1, 1, T)
 
@@ -39,8 +43,16 @@ def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | N
 class Encoder(PretrainedModel):
     """Token ids in, hidden states out; every token sees all others.
 
-    A family writes `hidden_states`. Its config is the shape; heads are added by subclasses.
+    A family writes `hidden_states`. Its config is the shape; heads are added by subclasses, which
+    name in `body_class` the class without a head.
     """
+
+    body_class: type[Encoder] | None = None
+
+    def body(self) -> Encoder:
+        """The encoder without its head; a copy, unless it has none."""
+        kind = self.body_class
+        return self if kind is None or kind is type(self) else with_head(self, kind)
 
     def check_ids(self, ids: Tensor) -> tuple[int, int]:
         """(B, T) of ids.
@@ -87,6 +99,30 @@ class Encoder(PretrainedModel):
     ) -> Tensor:  # fmt: skip
         """As `hidden_states`; with a head what it makes of them: logits (B, T, V)."""
         return self.hidden_states(ids, attention_mask, token_type_ids)
+
+
+def with_head(encoder: Encoder, kind: type[_Some], **fields: Any) -> _Some:
+    """A model of this class with a copy of the encoder's weights; what it has besides is random.
+
+    kind: a class of the encoder's family, such as BertForTokenClassification or Bert
+    fields: of the config that change, such as n_classes
+    Raises: TypeError if the two are not of one family.
+    """
+    config = dataclasses.replace(encoder.config, **fields)
+    ours, theirs = (k.body_class or k for k in (type(encoder), kind))
+    if not issubclass(ours, theirs):
+        raise TypeError(
+            f"{kind.__name__} has the encoder of a {theirs.__name__}: {type(encoder).__name__} has "
+            "another one"
+        )
+    model = kind(config)
+    first = next(iter(encoder.parameters()))
+    model.to(first.dtype).to(first.device)
+    given = encoder.state_dict()
+    kept = {name: given.get(name, own) for name, own in model.state_dict().items()}
+    model.load_state_dict(kept)
+    model.token_ids = dict(encoder.token_ids)
+    return model.train(encoder.training)
 
 
 class MaskedHead(nn.Module):

@@ -9,7 +9,7 @@ Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -117,6 +117,11 @@ class ModernBertConfig(ModelConfig):
             scaling=self.rope_scaling if full else None,
         )
 
+    def resized(self, **sizes: Any) -> ModernBertConfig:
+        """The config with these fields; the feed forward is one and a half times as wide."""
+        width = sizes.get("emb_dim", self.emb_dim)
+        return replace(self, **{"hidden_dim": 3 * width // 2, "layer_types": None, **sizes})
+
     def least_parameters(self) -> int:
         """The embedding, and the matrices of the blocks."""
         C = self.emb_dim
@@ -186,6 +191,8 @@ class ModernBert(Encoder):
 class ModernBertForMaskedLM(MaskedEncoder, ModernBert):
     """Masked ids in, logits of every place out."""
 
+    body_class = ModernBert
+
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__(config)
         norm = partial(nn.LayerNorm, config.emb_dim, config.norm_eps, bias=config.norm_bias)
@@ -197,6 +204,7 @@ class ModernBertForMaskedLM(MaskedEncoder, ModernBert):
 
 
 PRESETS = {
+    "tiny": ModernBertConfig(512, 64, 64, 96, 4, 3, window=32),
     "modernbert-base": ModernBertConfig(),
     "modernbert-large": ModernBertConfig(emb_dim=1024, hidden_dim=2624, n_heads=16, n_layers=28),
 }

@@ -19,6 +19,7 @@ from ..files.untrusted import describe as in_words
 from ..weights.families.table import Names
 from .base import LanguageModel, Model
 from .config import Config, ModelConfig
+from .encoder import MaskedEncoder
 
 __all__ = [
     "Family",
@@ -28,6 +29,7 @@ __all__ = [
     "describe",
     "families",
     "find",
+    "masked",
     "of",
     "register",
     "trainable",
@@ -106,6 +108,13 @@ def trainable() -> dict[str, Family]:
     """
     return {f.name.lower(): f for f in families()
             if "tiny" in f.presets and issubclass(f.model, LanguageModel)}  # fmt: skip
+
+
+def masked() -> dict[str, Family]:
+    """The masked language models that train from random weights, by name: "bert", "roberta"."""
+    kinds = {f.name.lower(): f for f in families()
+             if "tiny" in f.presets and issubclass(f.model, MaskedEncoder)}  # fmt: skip
+    return {name.removesuffix("formaskedlm"): family for name, family in kinds.items()}
 
 
 def describe(model: object) -> dict[str, Any] | None:

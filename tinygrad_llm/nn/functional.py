@@ -39,6 +39,7 @@ from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, embedding_bag, one_hot
 from ..functions.linear import grouped_mm, linear
+from ..functions.losses.chains import crf_log_partition
 from ..functions.losses.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -74,6 +75,7 @@ __all__ = [
     "conv1d",
     "cosine_embedding_loss",
     "cosine_similarity",
+    "crf_log_partition",
     "cross_entropy",
     "dropout",
     "elu",

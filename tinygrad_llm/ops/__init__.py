@@ -13,6 +13,7 @@ _OPS = {
     "attention": "ScaledDotProductAttention",
     "conv": "Conv1d",
     "convert": "Cast Clone Move",
+    "crf": "CrfLogPartition",
     "delta_rule": "GatedDeltaRule",
     "dropout": "Dropout",
     "elementary": "Cos Erf Exp Expm1 Log Log1p Log2 Log10 Rsqrt Sigmoid Sin Sqrt Tanh",

@@ -2,7 +2,6 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import (
-    BASIC,
     extreme_at,
     has_arrays,
     index_add,
@@ -35,7 +34,7 @@ class Index(Op):
     def forward(self, x, index):
         self.shape, self.index = x.shape, None
         parts = index if type(index) is tuple else (index,)
-        if not BASIC.issuperset(map(type, parts)) and has_arrays(parts):
+        if has_arrays(parts):
             self.saved = parts
             return picked_array(x, index)
         self.index, y = index, x[index]

@@ -15,6 +15,7 @@ from ..arrays.reductions import (
     bounded,
     exp_of_few,
     exp_total,
+    is_few,
     max_along,
     sum_along,
     sum_of_few,
@@ -166,14 +167,14 @@ class CrossEntropy(Op):
     signature = "x(...,C) t(...) w(C)? -> y()"
     in_rows = True
     in_float32 = True
-    few = False  # whether `of_few` computed it
+    few, moderate = False, True  # whether `of_few` computed it, and without subtracting maxima
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-        xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
-        if w is None and x.ndim == 2 and not label_smoothing and reduction == "mean":
+        if w is None and not label_smoothing and reduction == "mean" and is_few(x) and x.ndim == 2:
             loss = self.of_few(x, t, ignore_index)
             if loss is not None:
                 return loss
+        xp, self.options = xp_of(x), (ignore_index, reduction, label_smoothing)
         targets = Targets(self.name, x.dtype, x.shape[-1], t, w, *self.options)
         z = xp.empty(x.shape, x.dtype)
 
@@ -189,20 +190,26 @@ class CrossEntropy(Op):
     def of_few(self, x, t, ignore_index):
         """The mean of a few rows (N, C) whose targets all count once; None for other rows."""
         n, n_classes = x.shape
-        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
-        if z is None or 0 <= ignore_index < n_classes or not all_within(t, n_classes):
+        if 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
-        losses = xp_of(x).log(total)
-        losses -= x.take(row_starts(x) + t)
-        self.saved, self.once, self.few = (z, total, t, None), True, True
-        return sum_of_few(losses) * (1.0 / n)
+        xp, shifted, add_up = xp_of(x), x, sum_of_few
+        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
+        if z is None:
+            self.moderate, add_up, z = False, total_of, xp.empty(x.shape, x.dtype)
+            shifted, column = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m), (N, 1)
+            total = column[:, 0]
+        losses = xp.log(total)
+        losses -= shifted.take(row_starts(x) + t)
+        self.saved, self.few = (z, total, t, None), True
+        return add_up(losses) * (1.0 / n)
 
     def backward_of_few(self, g):
         """∂L/∂x = g/N·(p − onehot(t)) = (z − Σ z·onehot(t))·g/(N·Σ z), as `of_few` computed L."""
         z, total, t, _ = self.saved
         gx, at = z.copy(), row_starts(z) + t  # (N, C), (N)
         gx.put(at, gx.take(at) - total)
-        gx *= (g.item() / len(t) / total)[:, None]
+        mean = g.item() / len(t) if self.moderate else g * (1.0 / len(t))
+        gx *= (mean / total)[:, None]
         return gx, None, None
 
     def backward(self, g):

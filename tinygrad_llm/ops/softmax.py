@@ -6,7 +6,7 @@ m = 0 where Σ exp(x) shows that no maximum was needed.
 
 from ..arrays.devices import xp_of
 from ..arrays.parallel import along
-from ..arrays.reductions import exp_of_few, exp_total, row_dot, sum_along
+from ..arrays.reductions import SPREAD, exp_of_few, exp_total, is_few, row_dot, sum_along
 from ..autograd.engine import Op
 
 
@@ -32,9 +32,10 @@ class Softmax(Op):
     @staticmethod
     def of_few(x):
         """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
+        if not x.ndim or not is_few(x, SPREAD // (x.shape[-1] or 1)):
+            return None
         y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
-        if y is not None:
-            y /= total
+        y /= total
         return y
 
     @staticmethod
@@ -66,18 +67,27 @@ class LogSoftmax(Op):
     in_float32 = True
 
     def forward(self, x, dim=-1):
-        self.dim, y = dim, xp_of(x).empty(x.shape, x.dtype)
-
-        @along(dim, x, y)
-        def some_rows(x, y, dim):
-            z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
-            xp_of(x).subtract(z, xp_of(x).log(total), out=y)
-
-        if self.half is not None and dim in (-1, x.ndim - 1):
+        self.dim, last = dim, dim in (-1, x.ndim - 1)
+        y = self.of_few(x) if last and self.half is None else None
+        if y is None:
+            y = xp_of(x).empty(x.shape, x.dtype)
+            along(dim, x, y)(self.of_rows)
+        if self.half is not None and last:
             y = self.last_dim_in_half(x)
-
         self.saved = (y,)
         return y
+
+    @staticmethod
+    def of_few(x):
+        """log_softmax(x) along the last dim of a few moderate numbers; None for others."""
+        total = exp_of_few(x)[1] if is_few(x) else None  # (...)
+        return None if total is None else x - xp_of(x).log(total)[..., None]  # (...) -> (..., C)
+
+    @staticmethod
+    def of_rows(x, y, dim):
+        """y = log_softmax(x) for some rows."""
+        z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
+        xp_of(x).subtract(z, xp_of(x).log(total), out=y)
 
     def backward(self, g):
         (y,) = self.saved

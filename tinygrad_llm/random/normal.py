@@ -21,7 +21,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -68,7 +68,7 @@ _S_STEPS, _C_STEPS = _steps(_S, 2.0**-30, 2.0**-26), _steps(_C, 2.0**-33, 2.0**-
 # the same number.
 _HALF_PI = np.array(sum(_f32(1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)))
 
-_ROUND: Literal["same_kind"] = "same_kind"  # allows float64 to be rounded to float32
+_EIGHT, _INT32 = np.dtype("V32"), np.dtype(np.int32)  # eight numbers of 4 bytes; made once
 _ROOT_HALF = 0x3F3504F3  # the bits of √½ in float32
 _SIGN = -(1 << 31)
 _DRAW = 1 << 24  # a uniform float32 is the low 24 bits of a draw, times 2⁻²⁴
@@ -128,32 +128,32 @@ def _radius(
     wide_x, wide, wide_z = doubles
     exponent = ints[2]
     draws |= _INT[-_DRAW]  # u·2²⁴ − 2²⁴, a negative integer
-    np.copyto(x, draws, casting="unsafe")  # −(1 − u)·2²⁴, exact
-    bits = x.view(np.int32)
+    x[...] = draws  # −(1 − u)·2²⁴, exact
+    bits = x.view(_INT32)
     bits -= _INT[_TO_X]
     np.right_shift(bits, _INT[23], out=exponent)
-    np.copyto(e, exponent, casting="unsafe")
+    e[...] = exponent
     bits &= _INT[(1 << 23) - 1]
     bits += _INT[_ROOT_HALF]  # 1 − u = 2ᵉ·x with √½ ≤ x < √2
     x -= _FLOAT[1.0]
 
-    np.copyto(wide_x, x)
+    wide_x[...] = x
     np.multiply(wide_x, _P[0], out=wide)
     for p in _P[1:-1]:  # wide = y·x + p, rounded to float32, times x
         wide += p
-        np.copyto(y, wide, casting=_ROUND)
-        np.copyto(wide, y)
+        y[...] = wide
+        wide[...] = y
         wide *= wide_x
     wide += _P[-1]
-    np.copyto(y, wide, casting=_ROUND)
+    y[...] = wide
     y *= x
     np.multiply(x, x, out=z)
-    np.copyto(wide, y)
-    np.copyto(wide_z, z)
+    wide[...] = y
+    wide_z[...] = z
     wide *= wide_z
     np.multiply(e, _LN2_LOW, out=y)
     wide += y
-    np.copyto(y, wide, casting=_ROUND)  # x³·P(x) + e·(the low part of log 2)
+    y[...] = wide  # x³·P(x) + e·(the low part of log 2)
     z *= _FLOAT[0.5]
     y -= z
     x += y
@@ -174,37 +174,37 @@ def _on_circle(
     wide_x, wide, wide_z = doubles
     j, odd = ints[2:]
     draws &= _INT[_DRAW - 1]
-    np.copyto(x, draws, casting="unsafe")
+    x[...] = draws
     x *= _ANGLE
     np.add(draws, _INT[1 << 21], out=j)
     j >>= _INT[22]
-    np.copyto(wide, j)
+    wide[...] = j
     wide *= _HALF_PI
-    np.copyto(wide_x, x)
+    wide_x[...] = x
     wide_x -= wide
-    np.copyto(x, wide_x, casting=_ROUND)
+    x[...] = wide_x
 
     np.multiply(x, x, out=z)
-    np.copyto(wide_x, x)
-    np.copyto(wide_z, z)
+    wide_x[...] = x
+    wide_z[...] = z
     _two_steps(wide, wide_z, _C_STEPS)
-    np.copyto(cosine, wide, casting=_ROUND)
+    cosine[...] = wide
     cosine *= z
-    np.copyto(wide, cosine)
+    wide[...] = cosine
     wide -= _DOUBLE[0.5]
     wide *= wide_z
-    np.copyto(cosine, wide, casting=_ROUND)  # (x²·C − ½)·x² = x⁴·C − x²/2
+    cosine[...] = wide  # (x²·C − ½)·x² = x⁴·C − x²/2
     cosine += _FLOAT[1.0]
     _two_steps(wide, wide_z, _S_STEPS)
     wide *= wide_z
-    np.copyto(sine, wide, casting=_ROUND)
-    np.copyto(wide, sine)
+    sine[...] = wide
+    wide[...] = sine
     wide += _DOUBLE[1.0]
     wide *= wide_x
-    np.copyto(sine, wide, casting=_ROUND)  # (x²·S + 1)·x
+    sine[...] = wide  # (x²·S + 1)·x
 
     # In bits: for odd j swap the two, then negate the cosine; two more quarter turns negate both.
-    c, s, swap, sign = (a.view(np.int32) for a in (cosine, sine, z, r))
+    c, s, swap, sign = (a.view(_INT32) for a in (cosine, sine, z, r))
     np.bitwise_xor(c, s, out=swap)
     np.left_shift(j, _INT[31], out=odd)
     c ^= odd
@@ -227,14 +227,14 @@ def _block(draws: np.ndarray, out: np.ndarray) -> None:
     normals the first 8 are the cosines and the last 8 the sines.
     """
     ints, floats, doubles = _scratch.arrays(len(draws) // 2)
-    eights = draws.view("V32").reshape(-1, 2)  # 8 numbers of 4 bytes at a time
-    ints[0].view("V32")[:] = eights[:, 0]
-    ints[1].view("V32")[:] = eights[:, 1]
+    eights = draws.view(_EIGHT).reshape(-1, 2)  # 8 numbers of 4 bytes at a time
+    ints[0].view(_EIGHT)[:] = eights[:, 0]
+    ints[1].view(_EIGHT)[:] = eights[:, 1]
     r = _radius(ints[0], ints, floats, doubles)
     cosine, sine = _on_circle(ints[1], r, ints, floats, doubles)
-    eights = out.view("V32").reshape(-1, 2)
-    eights[:, 0] = cosine.view("V32")
-    eights[:, 1] = sine.view("V32")
+    eights = out.view(_EIGHT).reshape(-1, 2)
+    eights[:, 0] = cosine.view(_EIGHT)
+    eights[:, 1] = sine.view(_EIGHT)
 
 
 _pool: ThreadPoolExecutor | None = None  # helping threads, started when they are first needed

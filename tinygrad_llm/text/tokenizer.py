@@ -23,6 +23,7 @@ from ..files.paths import local_path
 from ..files.untrusted import describe
 
 __all__ = [
+    "ENCODER_TOKENS",
     "END_OF_TEXT",
     "StreamDecoder",
     "Tokenizer",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 END_OF_TEXT = "<|endoftext|>"
+CLS, SEP = "[CLS]", "[SEP]"
+ENCODER_TOKENS = ("[PAD]", "[UNK]", CLS, SEP, "[MASK]")  # of a BERT
 FORMAT = "tinygrad_llm tokenizer"
 VERSION = 1
 KINDS: dict[str, type[Tokenizer]] = {}
@@ -125,11 +128,16 @@ class Tokenizer(ABC):
     ) -> tuple[list[int], list[int]]:
         """The ids of a text, or of two, with the special tokens that the model wants around them.
 
-        Returns the ids, and for each the type id: which of the two texts it belongs to. Most kinds
-        here add nothing.
+        Returns the ids, and for each the type id: which of the two texts it belongs to. Kinds that
+        are trained here add something only if they have the special tokens [CLS] and [SEP]: as for
+        a BERT, [CLS] text [SEP] other text [SEP].
         """
-        both = [*ids, *(pair_ids or ())]
-        return both, [0] * len(ids) + [1] * (len(both) - len(ids))
+        first, second = list(ids), list(pair_ids or ())
+        if CLS in self.special_tokens and SEP in self.special_tokens:
+            end = [self.special_tokens[SEP]]
+            first = [self.special_tokens[CLS], *first, *end]
+            second = [] if pair_ids is None else [*second, *end]
+        return first + second, [0] * len(first) + [1] * len(second)
 
     def _encode_part(self, text: str, first: bool) -> list[int]:
         """The ids of a part between special tokens; first: whether the text begins with it."""
@@ -249,6 +257,20 @@ class Tokenizer(ABC):
     def eot_token(self) -> int | None:
         """The id of <|endoftext|>, or None if this tokenizer has none."""
         return self.special_tokens.get(END_OF_TEXT)
+
+    @property
+    def pad_token(self) -> int | None:
+        """The id of [PAD] or <pad>, which fills short texts, or None if this tokenizer has none."""
+        return self._spelled("[PAD]", "<pad>")
+
+    @property
+    def mask_token(self) -> int | None:
+        """The id of [MASK] or <mask>, which hides a token, or None if this tokenizer has none."""
+        return self._spelled("[MASK]", "<mask>")
+
+    def _spelled(self, *spellings: str) -> int | None:
+        known = self.special_tokens
+        return next((known[s] for s in spellings if s in known), None)
 
     # -- files -----------------------------------------------------------------------------
 

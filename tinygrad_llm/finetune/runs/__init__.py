@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from .classify import Classify
 from .dpo import DPO
+from .embed import Embed
 from .finetuning import Finetuning
 from .instruct import Instruct
+from .ner import Ner
+from .pairs import NLI, STS, Choice
 from .sequences import Sequences
 from .translate import Translate
+from .variations import Comparison, Variations
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Sequences", "Translate"]
+__all__ = [
+    "DPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Embed", "Finetuning", "Instruct",
+    "Ner", "Sequences", "Translate", "Variations",
+]  # fmt: skip

@@ -109,7 +109,7 @@ def _published(
         else:
             model = models.from_pretrained(name, quantize=quantize)
         if kinds is not None and not isinstance(model, kinds):
-            raise ValueError(f"{name} is a {type(model).__name__}, which this cannot start from")
+            raise ValueError(_wrong_kind(f"{name} is", model, kinds))
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()
@@ -146,18 +146,24 @@ def _model_in(
     from ...models import LanguageModel
     from ...models.base import PretrainedModel
     from ...models.exporting import plain
+    from ...models.sentence import SentenceEncoder
 
     model = checkpoint.build_model()
+    if isinstance(model, SentenceEncoder):
+        model = model.model  # an encoder whose vectors were trained is one to start from
     if not isinstance(model, PretrainedModel):
         raise OptionError(
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
         )
     if not isinstance(model, kinds or LanguageModel):
-        raise OptionError(
-            f"`base`: {path} holds a {type(model).__name__}, which this cannot start from"
-        )
+        raise OptionError(f"`base`: {_wrong_kind(f'{path} holds', model, kinds or LanguageModel)}")
     return plain(model)
+
+
+def _wrong_kind(what: str, model: object, kinds: type | tuple[type, ...]) -> str:
+    names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+    return f"{what} a {type(model).__name__}, and a {' or '.join(names)} is needed"
 
 
 def _tokenizer(path: Path) -> Tokenizer:
@@ -181,11 +187,19 @@ def source_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     return text.load_tokenizer(path) if path.is_file() else None
 
 
-def padding_of(tokenizer: Tokenizer) -> int:
-    """The id that ends texts and pads them.
+def padding_of(tokenizer: Tokenizer, encoder: bool = False) -> int:
+    """The id that pads texts: of a language model the one that also ends them.
 
+    encoder: whether the model is an encoder, which has [PAD] or <pad>
     Raises: OptionError if the tokenizer has none.
     """
+    if encoder:
+        if tokenizer.pad_token is None:
+            raise OptionError(
+                f"the tokenizer ({tokenizer.name}) has no [PAD] or <pad>, with which an encoder's "
+                "short texts are filled: take the tokenizer that the encoder was trained with"
+            )
+        return tokenizer.pad_token
     if tokenizer.eot_token is None:
         raise OptionError(
             f"the tokenizer ({tokenizer.name}) has no <|endoftext|>, which ends texts and pads "
@@ -196,4 +210,4 @@ def padding_of(tokenizer: Tokenizer) -> int:
 
 def with_dropout(model: _Some, rate: float | None) -> _Some:
     """The same model with another dropout rate; None returns the model itself."""
-    return model if rate is None else model.changed(drop_rate=rate)
+    return model if rate is None else model.changed(**model.config.dropout(rate))

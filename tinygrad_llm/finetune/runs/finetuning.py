@@ -53,6 +53,7 @@ class Finetuning(ABC):
 
     name = ""
     options: Any = None  # the dataclass of its options
+    new_layers: tuple[str, ...] = ()  # that the base does not have: with LoRA trained as they are
     base_kinds: type | tuple[type, ...] | None = None  # classes of bases; None for LanguageModel
 
     tokenizer: Tokenizer
@@ -111,6 +112,19 @@ class Finetuning(ABC):
     @abstractmethod
     def report(self, result: Result) -> None:
         """Prints the last lines: the results, the places of the files."""
+
+    def encodes(self) -> bool:
+        """Whether the model is an encoder, whose tokenizer has [PAD], [CLS] and [SEP]."""
+        from ...models.encoder import Encoder
+
+        return self.base is not None and isinstance(self.base.model, Encoder)
+
+    def padding(self) -> int:
+        """The id that pads texts.
+
+        Raises: OptionError if the tokenizer has none.
+        """
+        return padding_of(self.tokenizer, self.encodes())
 
     def needs_base(self) -> bool:
         """Whether a run needs a base."""
@@ -210,7 +224,7 @@ class Finetuning(ABC):
         self.base = load_base(o.base, self.note, o.quantize, self.base_kinds)
         self.tokenizer = self.base.tokenizer
         o.base, self.published = self.base.name, self.base.published
-        padding_of(self.tokenizer)
+        self.padding()  # raises if there is none
         self.note(
             f"base         {self.base.description}: {self.base.model.config.summary()}, "
             f"{self.tokenizer.vocab_size:,} tokens ({self.tokenizer.name})"
@@ -222,10 +236,9 @@ class Finetuning(ABC):
         if o.adapter is not None:
             lora.load(self.model, o.adapter)
         elif o.lora:
-            new_layers = ["out_head"] if self.name == "classify" else []
             lora.add(
                 self.model, o.lora_rank, o.lora_alpha, o.lora_dropout, o.lora_names.split(","),
-                modules_to_save=new_layers,
+                modules_to_save=list(self.new_layers),
             )  # fmt: skip
 
     def freeze(self) -> None:
@@ -303,7 +316,7 @@ class Finetuning(ABC):
     def save_adapter(self) -> None:
         """Writes the LoRA layers, if there are any, in PEFT's format."""
         if lora.layers(self.model):
-            published = self.published and self.name != "classify"
+            published = self.published and not self.new_layers
             lora.save(
                 self.model, self.folder / "adapter", base_model=self.o.base, published=published
             )

@@ -11,6 +11,7 @@ from ...tensor.numbers import plain
 from ..convert import place_of
 
 _INT = frozenset({int})
+_SEQUENCES = (list, tuple)  # as list | tuple it would be made anew at each call
 
 
 def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
@@ -19,7 +20,7 @@ def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
     Raises: TypeError if there are no sizes or one is not an int; RuntimeError if one is negative.
     """
     size = args or (() if size is None else (size,))
-    if len(size) == 1 and (size[0] is None or isinstance(size[0], list | tuple)):
+    if len(size) == 1 and (size[0] is None or isinstance(size[0], _SEQUENCES)):
         size = size[0]
     elif not size:
         raise TypeError(f'{name}() missing 1 required positional arguments: "size"')

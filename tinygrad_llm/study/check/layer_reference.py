@@ -27,6 +27,8 @@ from .slow_caches import (
     SlowDecoderCache,
     SlowStreamingCache,
 )
+from .slow_chains import SlowCRF
+from .slow_contrastive import SlowContrastiveLoss
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
 from .slow_positions import (
     SameOmega,
@@ -412,7 +414,9 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Attention": SlowAttention,
     "AttentionCache": SlowAttentionCache,
     "Block": SlowBlock,
+    "CRF": SlowCRF,
     "Cache": SlowCache,
+    "ContrastiveLoss": SlowContrastiveLoss,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
     "Experts": SlowExperts,

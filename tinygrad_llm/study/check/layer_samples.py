@@ -18,6 +18,8 @@ from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import NORM_PLACES, Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.contrastive import ContrastiveLoss
+from ...layers.crf import CRF
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead, head_loss
@@ -275,6 +277,11 @@ def _other_calls() -> list[LayerCall]:
                 ids_below=9,
             )
         )  # fmt: skip
+    for shapes in (((4, 3), (4, 3)), ((4, 3), (4, 3), (4, 3)), ((3, 5), (3, 5), (2, 5))):
+        for temperature in (0.7, 0.2):
+            calls.append(
+                LayerCall("ContrastiveLoss", partial(ContrastiveLoss, temperature), shapes)
+            )
     calls.append(LayerCall("LoRALayer", lambda: LoRALayer(6, 5, rank=3, alpha=8.0), x))
     calls += [
         LayerCall(
@@ -349,6 +356,21 @@ def _expert_calls() -> list[LayerCall]:
     ]
     calls += [LayerCall("Mamba", partial(Mamba, 6, **k), ((2, 7, 6),)) for k in scans]
     return calls
+
+
+def _tagged(layer: Any, x: Tensor, tags: Tensor, **options: Tensor) -> Tensor:
+    return layer(x, tags.clamp(min=0), **options)
+
+
+def _chain_calls() -> list[LayerCall]:
+    mask = wrap(np.array([[1, 1, 1, 1], [1, 1, 0, 0]]))
+    batch = partial(CRF, 3, batch_first=True)
+    kinds = [
+        LayerCall("CRF", batch, ((2, 4, 3), (2, 4)), options, use=_tagged, ids_below=3)
+        for options in ({}, {"mask": mask})
+    ]
+    time_first = LayerCall("CRF", partial(CRF, 2), ((5, 3, 2), (5, 3)), use=_tagged, ids_below=2)
+    return [*kinds, time_first]
 
 
 def _mixture(shared: bool = False, **options: Any) -> MixtureOfExperts:
@@ -454,7 +476,7 @@ def layer_calls(name: str | None = None) -> list[LayerCall]:
     """The calls of the layer of this name, or of all layers."""
     every = [
         *_attention_calls(), *_latent_calls(), *_rotary_calls(), *_position_calls(),
-        *_other_calls(), *_expert_calls(), *_cache_calls(),
+        *_other_calls(), *_expert_calls(), *_chain_calls(), *_cache_calls(),
     ]  # fmt: skip
     return [call for call in every if name is None or call.layer == name]
 

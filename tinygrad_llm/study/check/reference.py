@@ -208,6 +208,19 @@ def selective_scan(
 
 
 @twin
+def crf_log_partition(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, mask: Any = None
+) -> Tensor:
+    """The forward algorithm: α of one token after the other, summed over the tag before."""
+    seen, alpha = _tensor(mask), start + emissions[:, 0] + transitions[0] * 0.0  # (B, K)
+    for t in range(1, emissions.shape[1]):
+        through = alpha.unsqueeze(2) + transitions  # (B, K, K)
+        longer = logsumexp(through, 1) + emissions[:, t]
+        alpha = longer if seen is None else where(seen[:, t : t + 1], longer, alpha)
+    return logsumexp(alpha + end, -1)  # (B, K) -> (B)
+
+
+@twin
 def dropout(x: Tensor, keep: Any, p: float = 0.5) -> Tensor:
     return x * _tensor(keep).to(x.dtype) / (1.0 - p) if p < 1.0 else x * 0.0
 

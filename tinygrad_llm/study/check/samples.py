@@ -308,6 +308,12 @@ MORE["selective_scan"] = lambda rng: [
       *(rng.normal(size=(2, 2, T)) for _ in "bc")), {"chunk": chunk, "parallel": parallel})
     for T, chunk, parallel in ((5, 2, False), (7, 4, True))
 ]  # fmt: skip
+MORE["crf_log_partition"] = lambda rng: [
+    ((rng.normal(size=(2, T, K)), rng.normal(size=(K, K)), rng.normal(size=K),
+      rng.normal(size=K), mask), {})
+    for T, K, mask in ((4, 3, np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool)), (5, 2, None),
+                       (1, 3, None))
+]  # fmt: skip
 MORE["layer_norm"] = lambda rng: [
     ((rng.normal(size=(4, 3)), None, None), {"eps": 1e-3}),
     ((rng.normal(size=(2, 3, 4)), rng.normal(size=(4,)), rng.normal(size=(4,))), {}),

@@ -328,6 +328,15 @@ example(
     at_gpt2=_scanned,
     note="in place of attention, in Mamba; GPT-2 has none",
 )
+example(
+    "crf_log_partition",
+    a([[1.0, 0.0], [0.5, 1.0], [-1.0, 2.0]]),
+    a([0.5, -0.5], [0.0, 1.0]),
+    a(0.0, -1.0),
+    a(0.5, 0.0),
+    at_gpt2=of("BTR RR R R"),
+    note="behind an encoder that tags texts, with R tags; GPT-2 has none",
+)
 SQUARE = a([2.0, 1.0], [-0.5, 1.0])  # (2, 2)
 example("solve", SQUARE, X, at_gpt2=of("BTT BTC"), note="in no language model")
 example("logabsdet", SQUARE, at_gpt2=of("BTT"), note="in no language model")

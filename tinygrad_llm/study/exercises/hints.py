@@ -99,6 +99,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Δ·x·b was written: Σₙ λ·b, times Δ for x, times x for Δ; λ·Δ·x summed over channels for "
         "b. y = Σₙ c·h: g·h summed over channels for c.",
     ),
+    "crf_log_partition": (
+        "Go through the tokens from the last one. p, the gradient of alpha[t], begins as "
+        "g·softmax(alpha[T] + c): log Z is a logarithm of a sum, whose derivative is a softmax.",
+        "alpha[t][j] is such a logarithm too, over the tag i before. w = shares(alpha[t−1][:, :, "
+        "None] + A) are its derivatives; w·p[:, None, :] is the gradient of every pair (i, j).",
+        "The pairs summed over j are p of the token before; summed over the batch they go to A; p "
+        "itself goes to the emission of t. After the first token p, summed over the batch, is b's.",
+        "Where the mask is False, the token gets 0, A gets nothing, and p stays as it is: where.",
+    ),
     "conv1d": (
         "self.parts returns, for each tap, where x is read (an index) and the tap's weights. Go "
         "through the taps: each is a matrix product, and you know its backward.",
@@ -207,6 +216,11 @@ HINTS: dict[str, tuple[str, ...]] = {
     "cross_entropy_loss": (
         "targets != ignore_index is a mask: logits[kept] are the rows that count.",
         "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number per row.",
+    ),
+    "contrastive_loss": (
+        "torch.cat([positives, negatives]) are the candidates; x / x.norm(dim=-1, keepdim=True) "
+        "has length 1, so that a @ c.T are cosines.",
+        "Row i's right answer is column i: the targets are torch.arange(B).",
     ),
     "causal_attention": (
         "scores[i, j] is query i with key j: q @ k.transpose(-2, -1), divided by √D.",
@@ -346,6 +360,13 @@ HINTS: dict[str, tuple[str, ...]] = {
         "delta.unsqueeze(−1) is (B, D, 1), b.unsqueeze(1) is (B, 1, N): with A (D, N) they "
         "broadcast to the shape of h.",
         "h = exp(Δ·A)·h + Δ·x·b, then (h * c.unsqueeze(1)).sum(dim=−1).",
+    ),
+    "crf_paths": (
+        "alpha.unsqueeze(1) + transitions is (K, K): row i is the tag before, column j the tag now."
+        " logsumexp over dim=0, then add emissions[t].",
+        "best, before = torch.max(..., dim=0): before[j] is the tag from which the best path to j "
+        "came. From the last tag, argmax(score + end), read the notes from the end.",
+        "The loss is log Z minus one path's score: start, end, T emissions, T − 1 transitions.",
     ),
     "expert_capacity": (
         "torch.topk(p + correction, k, dim=−1)[1] are the experts; torch.gather(p, 1, chosen) are "

@@ -18,6 +18,8 @@ from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.contrastive import ContrastiveLoss
+from ...layers.crf import CRF
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
@@ -135,6 +137,7 @@ for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimi
     layer(loss, partial(_plainly, loss), "TC TC")
 layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
 layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+layer(ContrastiveLoss, lambda s: ContrastiveLoss(0.5), "TC TC TC")
 for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
     layer(
         pair_loss,
@@ -196,6 +199,7 @@ layer(MixtureOfExperts, lambda s: MixtureOfExperts(s["C"], s["F"], 4, 2))
 layer(GatedDeltaNet, lambda s: GatedDeltaNet(s["C"], s["H"], head_dim=s["D"]))
 layer(LinearAttention, lambda s: LinearAttention(s["C"], s["H"]))
 layer(Mamba, lambda s: Mamba(s["C"], inner_dim=s["F"], state_dim=s["R"], dt_rank=s["H"]))
+layer(CRF, lambda s: CRF(s["R"], batch_first=True), "BTR BT<R")
 layer(OffsetRMSNorm, lambda s: OffsetRMSNorm(s["C"]))
 layer(
     QuantizedLinear,

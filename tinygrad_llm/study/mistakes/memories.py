@@ -1,4 +1,4 @@
-"""Wrong backward passes of ops with a memory: the gated delta rule and the selective scan."""
+"""Wrong backward passes of ops that go token by token: delta rule, selective scan, CRF."""
 
 from __future__ import annotations
 
@@ -60,4 +60,45 @@ wrong(
     ("b and c exchanged", "∂L/∂b and ∂L/∂c are exchanged: b writes into h, and c reads it.",
      lambda op, g: (*true(op, g)[:3], *true(op, g)[:2:-1])),
     no_g("of the sum of Y"),
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- the chain of tags
+def _greedy(op, g):
+    """Each token's own softmax in place of the marginals."""
+    e = op.given[0]
+    p = np.exp(e - e.max(-1, keepdims=True))
+    grads = true(op, g)
+    p *= g[:, None, None] / p.sum(-1, keepdims=True)
+    return np.where(grads[0] != 0.0, p, 0.0), *grads[1:]
+
+
+def _padding_counted(op, g):
+    """The gradients as if there were no mask."""
+    again = type(op)()
+    again.forward(*op.given[:4])
+    return *true(again, g)[:4], None
+
+
+def _alone(op, g):
+    """Pairs as if two neighbours did not depend on each other: pₜ₋₁[i]·pₜ[j]."""
+    grads = true(op, g)
+    p = grads[0] / np.where(g == 0.0, 1.0, g)[:, None, None]
+    grads[1] = np.einsum("bti,btj,b->ij", p[:, :-1], p[:, 1:], g)
+    return tuple(grads)
+
+
+wrong(
+    "crf_log_partition",
+    ("each token alone", "∂L/∂e is the softmax of each token's own scores: the marginals also know "
+     "what the neighbours say, through the transitions.", _greedy),
+    ("pairs as if independent", "∂L/∂A has the product of two marginals: neighbours depend on each "
+     "other, so it is the marginal of the pair.", _alone),
+    ("pairs transposed", "∂L/∂A is transposed: A[i, j] goes from the tag i to the tag j after it.",
+     _delta_rule(1, lambda a, *given: a.T)),
+    ("padding counted", "The mask is ignored: what stands behind a text has no gradient, and a "
+     "text's last tag is the one at its own end.", _padding_counted),
+    ("start and end exchanged", "∂L/∂b and ∂L/∂c are exchanged: b belongs to the first tag, c to "
+     "the last.", lambda op, g: (*true(op, g)[:2], *true(op, g)[3:1:-1], None)),
+    no_g("of the sum of log Z"),
 )  # fmt: skip
