@@ -66,7 +66,9 @@ def work(rank, size, how):
     if how == "message" and rank == 0:
         dist.recv(x, 1)
     dist.barrier()
-    print(f"rank {rank} of {dist.get_world_size()} has {x.tolist()}", flush=True)
+    # one write, also where print makes two of a line
+    sys.stdout.write(f"rank {rank} of {dist.get_world_size()} has {x.tolist()}\\n")
+    sys.stdout.flush()
     if how == "twice":
         dist.destroy_process_group()
         work(rank, size, "again")
