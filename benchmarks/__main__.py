@@ -28,7 +28,12 @@ COMMANDS = {
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
+    "translation": (
+        "translation",
+        "a translation run beside PyTorch's nn.Transformer",
+    ),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
+    "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }
 
 

@@ -27,6 +27,7 @@ page.
 
 def page() -> str:
     """The text of the page."""
+    from tinygrad_llm.finetune.embedding.options import EmbeddingTuningOptions, EmbedOptions
     from tinygrad_llm.finetune.options import (
         AdaptationOptions,
         ClassificationOptions,
@@ -37,7 +38,17 @@ def page() -> str:
         PreferenceOptions,
         TuningOptions,
     )
+    from tinygrad_llm.finetune.pairs.options import (
+        ChoiceOptions,
+        EncoderOptions,
+        NLIOptions,
+        PairTuningOptions,
+        STSOptions,
+    )
+    from tinygrad_llm.finetune.sequences.options import SequenceOptions
+    from tinygrad_llm.finetune.summaries.options import SummarizeOptions
     from tinygrad_llm.finetune.tagging.options import NerOptions
+    from tinygrad_llm.finetune.translation.options import TranslateOptions
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
@@ -57,6 +68,7 @@ def page() -> str:
         ("`classification_trainer`", ClassificationOptions, (TuningOptions,), "In addition:"),
         ("`instruction_trainer`", InstructionOptions, (TuningOptions,), "In addition:"),
         ("`preference_trainer`", PreferenceOptions, (TuningOptions,), "In addition:"),
+        ("`sequence_trainer`", SequenceOptions, (TuningOptions,), "In addition:"),
         ("All commands of `finetune`: what is trained", AdaptationOptions, (), ""),
         ("All commands: where", MachineOptions, (), ""),
         (
@@ -72,8 +84,39 @@ def page() -> str:
             "Those of `preference_trainer` and of all commands, and these.",
         ),
         (
+            "`pair_trainer`", PairTuningOptions, (TuningOptions,), "In addition:",
+        ),
+        (
+            "`embedding_trainer`", EmbeddingTuningOptions, (PairTuningOptions,),
+            "Those of `pair_trainer`, and:",
+        ),
+        (
+            "`tinygrad-llm finetune nli`, `sts`, `choice`, `embed`: the encoder", EncoderOptions,
+            (), "",
+        ),
+        *(
+            (
+                f"`tinygrad-llm finetune {name}`", kind, (parent, EncoderOptions, *shared),
+                f"Those of `{trainer}`, of the encoder and of all commands, and these.",
+            )
+            for name, kind, parent, trainer in (
+                ("nli", NLIOptions, PairTuningOptions, "pair_trainer"),
+                ("sts", STSOptions, PairTuningOptions, "pair_trainer"),
+                ("choice", ChoiceOptions, PairTuningOptions, "pair_trainer"),
+                ("embed", EmbedOptions, EmbeddingTuningOptions, "embedding_trainer"),
+            )
+        ),
+        (
             "`tinygrad-llm finetune ner`", NerOptions, (TuningOptions, *shared),
             "Those of all trainers of `finetune` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune translate`", TranslateOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune summarize`", SummarizeOptions, (SequenceOptions, *shared),
+            "Those of `sequence_trainer` and of all commands, and these.",
         ),
     ]  # fmt: skip
     parts = []

@@ -225,7 +225,10 @@ BAD = [
     ([*PRETRAIN, "--vocab-size", "100"], "--vocab-size: .*at least 257"),
     ([*CHARS, "--context-length", "9000"], "--context-length 9000 is too long for this text"),
     ([*CHARS, "--val-fraction", "0.0001"], "--val-fraction 0.0001 .* leaves [01] tokens"),
-    ([*PRETRAIN, "--tokenizer", "nope.json"], "nope.json is neither bpe, char or gpt2 nor a file"),
+    (
+        [*PRETRAIN, "--tokenizer", "nope.json"],
+        "nope.json is neither bpe, wordpiece, unigram, char or gpt2 nor a file",
+    ),
     ([*PRETRAIN, "--tokenizer", "text.txt"], "not a tokenizer file: text.txt is not JSON"),
     (
         [*PRETRAIN, "--n-heads", "3", "--emb-dim", "32"],
@@ -291,8 +294,12 @@ BAD = [
     (["tokenize", "--decode", "1 x", "--tokenizer", "char.json"], "--decode: .*'x'"),
     (["tokenize", "--decode", "999", "--tokenizer", "char.json"], "--decode: token id 999"),
     (
-        ["tokenize", "--train", "text.txt", "--kind", "wordpiece"],
-        "--kind must be bpe or char, got wordp",
+        ["tokenize", "--train", "text.txt", "--kind", "words"],
+        "--kind must be bpe, wordpiece, unigram, .* or char, got words",
+    ),
+    (
+        ["tokenize", "--train", "text.txt", "--kind", "unigram", "--vocab-size", "300"],
+        "--vocab-size: vocab_size must be at least",
     ),
     (["tokenize", "--train", "text.txt", "--vocab-size", "9000"], "9000 is too large"),
     (["tokenize", "--train", "text.txt", "--kind", "char", "--out", "text.txt/x"], "text.txt"),
@@ -571,6 +578,17 @@ def test_generate_with_drafts_writes_the_same_greedy_text(cli, trained, monkeypa
     assert code != 0 and "nowhere does not exist" in err
 
 
+@pytest.mark.parametrize("kind, size", [("wordpiece", 80), ("unigram", 330)])
+def test_pretrain_with_other_tokenizers(cli, kind, size):
+    options = ("--tokenizer", kind, "--vocab-size", size, "--out", "runs/a")
+    code, out, err = cli("pretrain", "text.txt", *options, "--steps", 3, *SMALL)
+    assert (code, err) == (0, "") and f"{kind}, {size} tokens" in out
+    code, _, err = cli("pretrain", "--resume", "runs/a", "--steps", 5)
+    assert (code, err) == (0, "")
+    code, out, err = cli("generate", "runs/a", "--prompt", "the", "--tokens", 4)
+    assert (code, err) == (0, "") and out.startswith("the")
+
+
 def test_tokenize_shows_saves_and_reverses(cli, trained):
     code, out, _ = cli("tokenize", "--train", "text.txt", "--vocab-size", 300, "--out", "bpe.json")
     assert code == 0 and re.search(r"bpe.json: 300 tokens learned in .* bytes per token", out)
@@ -583,6 +601,14 @@ def test_tokenize_shows_saves_and_reverses(cli, trained):
     assert len(table) == len(ids) + 1
     assert f"{len(ids)} tokens, {len(text)} characters, " in table[-1]
     assert cli("tokenize", "--file", "text.txt", "--tokenizer", trained / "runs/a", "--ids")[0] == 0
+    for kind, size in (("wordpiece", 80), ("unigram", 330)):
+        code, out, _ = cli(
+            "tokenize", "--train", "text.txt", "--kind", kind, "--vocab-size", size,
+            "--out", f"{kind}/tokenizer.json",
+        )  # fmt: skip
+        assert code == 0 and f"{size} tokens learned" in out
+        ids = cli("tokenize", text, "--tokenizer", f"{kind}/tokenizer.json", "--ids")[1]
+        assert cli("tokenize", "--decode", ids, "--tokenizer", f"{kind}/tokenizer.json")[0] == 0
     assert cli("tokenize", "--train", "text.txt", "--kind", "char")[0] == 0
     assert Path("tokenizer.json").exists()
     assert cli("tokenize", "", "--tokenizer", "tokenizer.json")[1] == "0 tokens, 0 characters\n"

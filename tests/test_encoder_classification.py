@@ -92,8 +92,11 @@ def test_other_heads_with_the_same_body():
         with_head(encoder("modernbert"), BertForTokenClassification)
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("how", ["lora", "checkpointing", "accumulation", "freeze"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [*(("bert", how) for how in ("lora", "checkpointing", "accumulation", "freeze")),
+     ("modernbert", "lora")],
+)  # fmt: skip
 def test_ways_to_train(name, how, tmp_path):
     """LoRA, gradient checkpointing, accumulation and freezing: each learns two classes."""
     torch.manual_seed(3)
@@ -156,7 +159,7 @@ def test_cutting_keeps_the_special_tokens():
     short = text_ids(tokenizer, "red green", 5)
     assert short == [cls, *whole[1:4], sep]
     assert text_ids(tokenizer, "red green", 100) == whole
-    assert tokenizer.encode("red", add_special_tokens=False) == whole[1:4]
+    assert tokenizer.encode("red green", add_special_tokens=False) == whole[1:-1]
     ids, kinds = tokenizer.with_special_tokens([1, 2], [3])
     assert ids == [cls, 1, 2, sep, 3, sep] and kinds == [0, 0, 0, 0, 1, 1]
     assert tokenizer.pad_token == tokenizer.special_tokens["[PAD]"]

@@ -21,6 +21,7 @@ from tinygrad_llm.cli import main
 from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTClassifier, GPTConfig, save_pretrained
+from tinygrad_llm.text import load_tokenizer
 from tinygrad_llm.training import find_checkpoint, read_metrics
 from tinygrad_llm.training.checkpoint import checkpoints_in
 from tinygrad_llm.training.settings import resolved
@@ -147,6 +148,19 @@ def test_asking_a_classifier(cli, monkeypatch):
 def test_other_ways_to_look(cli, options):
     code, out, err = cli("finetune", "classify", "rows.csv", "--steps", 3, *TINY, *options)
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_classify_with_other_tokenizers(cli, kind):
+    code, out, err = cli(
+        "finetune", "classify", "rows.csv", "--steps", 2, "--tokenizer", kind,
+        "--out", f"runs/{kind}",
+        "--emb-dim", 8, "--n-heads", 2, "--n-layers", 1, "--context-length", 32,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    shows(out, rf"tokenizer +{kind}, [\d,]+ tokens")
+    saved = load_tokenizer(find_checkpoint(f"runs/{kind}").path / "tokenizer.json")
+    assert saved.eot_token is not None and saved.decode(saved.encode("number 2")) == "number 2"
 
 
 def test_classify_on_a_base_with_lora(cli):
@@ -343,7 +357,7 @@ CLASSIFY, INSTRUCT, DPO = (
         ([*CLASSIFY, "--classes", "even,even"], "the labels must differ"),
         ([*CLASSIFY, "--pool", "middle"], "pool must be last, last_real, first, mean"),
         ([*CLASSIFY, "--vocab-size", 5000], "--vocab-size: vocab_size 5000 is too large"),
-        ([*CLASSIFY, "--tokenizer", "words"], "--tokenizer: words is neither bpe or gpt2 nor"),
+        ([*CLASSIFY, "--tokenizer", "words"], "words is neither bpe, wordpiece, unigram or gpt2"),
         ([*CLASSIFY, "--max-length", 999], "max_length of the data set is 999, but the model's"),
         ([*CLASSIFY, "--val-fraction", 0.7, "--test-fraction", 0.3], "leave nothing to train on"),
         ([*CLASSIFY, "--val-fraction", 0.01], "the validation part of 0 rows has no text"),

@@ -29,7 +29,16 @@ from tinygrad_llm.layers import lora
 from tinygrad_llm.models import GPT, GPTConfig, load_gpt2, save_pretrained
 from tinygrad_llm.optim import AdamW
 from tinygrad_llm.study.exercises.progress import Progress
-from tinygrad_llm.text import BPETokenizer, CharTokenizer, SimpleTokenizer, load_tokenizer
+from tinygrad_llm.text import (
+    BPETokenizer,
+    CharTokenizer,
+    SimpleTokenizer,
+    load_tokenizer,
+    train_bpe,
+    train_unigram,
+    train_wordpiece,
+    write_sentencepiece,
+)
 from tinygrad_llm.training import StorageError, find_checkpoint, read_metrics, save_checkpoint
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.presets import PretrainOptions
@@ -175,11 +184,24 @@ def tokenizer(kind):
             "bpe": lambda: BPETokenizer.train(TEXT, 270),
             "char": lambda: CharTokenizer.train(TEXT),
             "words": lambda: SimpleTokenizer.train(TEXT),
+            "unigram": lambda: train_unigram(TEXT, 330),
+            "wordpiece": lambda: train_wordpiece(TEXT, 40, around=("[CLS]", "[SEP]")),
+            "japanese": japanese_words,
         }[kind]()
         made.save(folder / "tokenizer.json")
         return folder / "tokenizer.json"
 
     return write
+
+
+def japanese_words():
+    pytest.importorskip("fugashi")
+    return train_bpe(TEXT, 300, words="mecab")
+
+
+def trained_model(folder: Path) -> Path:
+    write_sentencepiece(train_unigram(TEXT, 330), folder / "tokenizer.model")
+    return folder / "tokenizer.model"
 
 
 def use_tokenizer(path: Path):
@@ -265,6 +287,10 @@ FILE_READERS = {
     "BPE tokenizer": (tokenizer("bpe"), use_tokenizer, BAD),
     "character tokenizer": (tokenizer("char"), use_tokenizer, BAD),
     "word tokenizer": (tokenizer("words"), use_tokenizer, BAD),
+    "trained Unigram": (tokenizer("unigram"), use_tokenizer, BAD),
+    "trained WordPiece": (tokenizer("wordpiece"), use_tokenizer, BAD),
+    "trained on Japanese words": (tokenizer("japanese"), use_tokenizer, BAD),
+    "Unigram written as SentencePiece": (trained_model, tokenizer_files.use, BAD),
     "entries, json": (entries("json"), lambda p: read_entries(p, ("instruction", "output")), BAD),
     "entries, jsonl": (entries("jsonl"), lambda p: read_entries(p, ("instruction",)), BAD),
     "labelled, json": (entries("json"), labelled, BAD),

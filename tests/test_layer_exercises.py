@@ -53,6 +53,15 @@ WRONG = {
         ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),
         ('cache["memory"] = k, v', "pass", "keep keys and values"),
     ],
+    "contrastive_loss": [
+        (" / temperature", " * temperature", "[temperature as a factor]"),
+        ("c = candidates / candidates.norm(dim=-1, keepdim=True)", "a, c = anchors, candidates",
+         "[not normalised]"),
+        ("candidates = positives if negatives is None else torch.cat([positives, negatives])",
+         "candidates = positives", "[hard negatives forgotten]"),
+        ("torch.arange(len(anchors)))", "torch.arange(len(anchors)), reduction='sum')",
+         "[the sum of the pairs]"),
+    ],
     "sinusoidal_positions": [
         ("[torch.sin(angles), torch.cos(angles)]", "[torch.cos(angles), torch.sin(angles)]",
          "[sine and cosine exchanged]"),

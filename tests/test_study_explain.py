@@ -353,3 +353,18 @@ def test_no_more_lines_than_the_limit():
     with watch_lines(f, limit=20) as seen:
         assert f(1000) == 1000 + 1000 * 999 // 2
     assert len(seen.lines) == 20
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("Attention(cross=True)", "memory"),
+        ("nn.CrossEntropyLoss(label_smoothing=0.1)", "label_smoothing"),
+    ],
+)
+def test_a_layer_with_a_setting_has_its_own_example(name, shown):
+    plain, setting = (study.explain(n).data["example"] for n in (name.partition("(")[0], name))
+    assert (
+        plain["made"] != setting["made"] and plain["output"][0].sum() != setting["output"][0].sum()
+    )
+    assert shown in str(study.explain(name))

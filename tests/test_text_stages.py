@@ -124,3 +124,28 @@ def test_a_stream_after_a_prompt_keeps_its_space():
     )
     assert ours.stream().push(2) == "b" and ours.stream(after=[1]).push(2) == " b"
     assert ours.decode([1, 2]) == "a b"
+
+
+def test_a_short_description_is_written_whole(tmp_path):
+    """`tokenizers` refuses stages without fields that have a default here."""
+    theirs = pytest.importorskip("tokenizers")
+    level = {"type": "ByteLevel", "add_prefix_space": False}
+    letters = [chr(c) for c in (*range(33, 127), 288)]
+    ours = PipelineTokenizer(
+        {
+            "model": {"type": "BPE", "vocab": {c: i for i, c in enumerate(letters)}, "merges": []},
+            "pre_tokenizer": {
+                "type": "Sequence",
+                "pretokenizers": [{"type": "Split", "pattern": {"Regex": r"\d"}}, level],
+            },
+            "decoder": level,
+            "post_processor": level,
+        }
+    )
+    ours.save(tmp_path)
+    read = theirs.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    again = load_tokenizer(tmp_path / "tokenizer.json")
+    for text in ("the cat 12x3", "it's", "  a"):
+        ids = ours.encode(text)
+        assert again.encode(text) == ids == read.encode(text).ids
+        assert again.decode(ids) == text == read.decode(ids)

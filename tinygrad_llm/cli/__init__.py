@@ -15,6 +15,7 @@ from .errors import run
 from .estimate import register as register_estimate
 from .exercise import register as register_exercise
 from .export import register as register_export
+from .fill_mask import register as register_fill_mask
 from .finetune import register as register_finetune
 from .generate import register as register_generate
 from .launch import register as register_launch
@@ -72,6 +73,7 @@ def _options(
 register_pretrain(app)
 register_finetune(app)
 register_generate(app)
+register_fill_mask(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)

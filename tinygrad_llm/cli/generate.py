@@ -187,6 +187,7 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
     """
     from .. import models, text
     from ..layers import quantized
+    from ..models.encoder import MaskedEncoder
     from ..models.pretrained import download_notice
     from ..tensor import dtypes
 
@@ -199,6 +200,10 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
             return loaded, text.from_pretrained(name)
     saved = newest_checkpoint(name or _latest_run(Path("runs")), or_published=True)
     model = saved.build_model()
+    if isinstance(model, MaskedEncoder):
+        raise BadValue(
+            f"{saved.path} fills masks and writes no text: use {command_line('fill-mask')}"
+        )
     if not isinstance(model, models.LanguageModel):
         raise BadValue(
             f"{saved.path} is a classifier, which writes no text: use "

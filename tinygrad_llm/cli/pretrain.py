@@ -30,6 +30,7 @@ Examples:
   tinygrad-llm pretrain --config settings.toml --plan
   tinygrad-llm pretrain --preset medium --find-lr
   tinygrad-llm pretrain --preset large --device cuda --precision bfloat16
+  tinygrad-llm pretrain --model bert                 guesses hidden words: a masked language model
 
 \b
 Presets (--preset):
@@ -50,10 +51,11 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ..training.pretraining import Pretraining
+    from ..training.masked import kind_of
 
     if way.resume is None:
-        run = Pretraining(resolve(given, settings), way.progress)
+        options = resolve(given, settings)
+        run = kind_of(options.model)(options, way.progress)
     else:
         checkpoint = newest_checkpoint(way.resume)
         if "finetune" in checkpoint.config:
@@ -62,13 +64,13 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
                 f"`resume`: {checkpoint.path} belongs to finetune: "
                 f"{command_line('finetune', name, '--resume', way.resume)} continues it"
             )
-        run = Pretraining.continued(checkpoint, given, settings, way.progress)
+        written = checkpoint.config.get("options")
+        model = written.get("model") if isinstance(written, dict) else None
+        run = kind_of(model).continued(checkpoint, given, settings, way.progress)
     if way.find_lr:
         run.find_learning_rate()
     elif way.plan:
         run.plan()
     else:
         run.run()
-        run.progress.note(
-            f'next              {command_line("generate", run.o.folder)} --prompt "..."'
-        )
+        run.progress.note(f"next              {run.next_command()}")

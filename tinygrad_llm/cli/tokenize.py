@@ -30,6 +30,7 @@ Examples:
   tinygrad-llm tokenize --file notes.txt --ids > ids.txt
   tinygrad-llm tokenize --decode "15496 11 995"
   tinygrad-llm tokenize --train tinyshakespeare --vocab-size 1000 --out bpe.json
+  tinygrad-llm tokenize --train japanese.txt --kind unigram-mecab --vocab-size 8000
 """
 
 
@@ -50,8 +51,10 @@ def tokenize(
     train: str | None = typer.Option(
         None, help="Train a tokenizer on this corpus, file or folder."
     ),
-    kind: str = typer.Option("bpe", help="What --train makes: bpe or char."),
-    vocab_size: int = typer.Option(1024, help="Vocabulary size of bpe."),
+    kind: str = typer.Option(
+        "bpe", help="What --train makes: bpe, wordpiece, unigram (-mecab), char."
+    ),
+    vocab_size: int = typer.Option(1024, help="Vocabulary size of all except char."),
     out: str | None = typer.Option(None, help="Where --train writes [tokenizer.json]."),
 ) -> None:
     """Print a text's tokens, the text of ids, or train a tokenizer.
@@ -128,8 +131,8 @@ def _train(corpus: str, kind: str, vocab_size: int, out: Path) -> None:
     from .. import text
     from ..data import corpora
 
-    if kind not in ("bpe", "char"):
-        raise BadValue(f"--kind must be bpe or char, got {kind}")
+    if kind not in (*text.TRAINED_KINDS, "char"):
+        raise BadValue(f"--kind must be {', '.join(text.TRAINED_KINDS)} or char, got {kind}")
     with blame("--train", FileNotFoundError, ValueError):
         source = corpora.load(corpus)
     began = time.perf_counter()
@@ -137,8 +140,8 @@ def _train(corpus: str, kind: str, vocab_size: int, out: Path) -> None:
     if kind == "char":
         trained = text.CharTokenizer.train(source.text)
     else:
-        with blame("--vocab-size", ValueError):
-            trained = text.BPETokenizer.train(source.text, vocab_size)
+        with blame("--vocab-size", ValueError), blame("--kind", ImportError):
+            trained = text.train_tokenizer(kind, source.text, vocab_size)
     seconds = time.perf_counter() - began
     trained.save(out)
     n = len(trained.encode_to_array(source.text, disallowed_special=()))

@@ -173,20 +173,24 @@ class ExampleBatches:
 
     dataset     anything with `len` and `[i]`
     collate     list of examples -> batch
-    lengths     of the examples, in tokens. With them the examples of one batch have about the same
-                length, so that there is little padding: the epoch's order is cut into pieces of 16
-                batches, each piece is sorted by length and cut into batches, and these are shuffled
+    lengths     of the examples, in tokens: (N), or (N, K) where an example has K texts. With them
+                the examples of one batch have about the same length, so that there is little
+                padding: the epoch's order is cut into pieces of 16 batches, each piece is sorted by
+                length and cut into batches, and these are shuffled
+    tokens      the most tokens of a batch, padding included, in place of batch_size: the whole
+                epoch is sorted by length, and a batch ends before examples × longest text, added up
+                for the K texts, is more. A longer example is a batch by itself
     seed        the order depends on it and the epoch alone, not on the default random generator
 
     The last batch of an epoch may be smaller. `state_dict()` says where the stream is,
     `load_state_dict()` goes there.
-    Raises: ValueError for an empty data set, a batch_size below 1, or another number of lengths
-    than of examples.
+    Raises: ValueError for an empty data set, a batch_size or a number of tokens below 1, another
+    number of lengths than of examples, or tokens without lengths.
     """
 
     def __init__(
         self, dataset: Any, batch_size: int, collate: Callable[[list[Any]], Any], *, seed: int = 0,
-        lengths: Sequence[int] | None = None,
+        lengths: Any = None, tokens: int | None = None,
     ) -> None:  # fmt: skip
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -194,16 +198,23 @@ class ExampleBatches:
             raise ValueError("the training data has no examples")
         if lengths is not None and len(lengths) != len(dataset):
             raise ValueError(f"{len(lengths)} lengths for {len(dataset)} examples")
+        if tokens is not None and (lengths is None or tokens < 1):
+            raise ValueError(f"batches of tokens={tokens} need at least 1 and the lengths")
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
         self.seed = seed
         self.lengths = None if lengths is None else np.asarray(lengths, np.int64)
+        self.tokens = tokens
         self.position = 0  # batches read so far
         self._epoch = -1
         self._order: list[np.ndarray] = []
+        self._cuts: list[int] = []  # with tokens: where batches begin among the sorted examples
+        if tokens is not None:
+            assert self.lengths is not None
+            self._cuts = _token_cuts(self.lengths[_by_length(self.lengths)], tokens)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return math.ceil(len(self.dataset) / self.batch_size)
+        return len(self._cuts) or math.ceil(len(self.dataset) / self.batch_size)
 
     def indices(self, batch: int) -> np.ndarray:
         """The numbers of the examples in a batch; batches count from the stream's beginning."""
@@ -212,9 +223,16 @@ class ExampleBatches:
             draw = np.random.RandomState([self.seed & 0xFFFFFFFF, epoch])
             order = draw.permutation(len(self.dataset))
             B = self.batch_size
+            if self.tokens is not None:  # sorted, lengths are the same in every epoch
+                assert self.lengths is not None
+                order = order[_by_length(self.lengths[order])]
+                batches = np.split(order, self._cuts[1:])
+                self._order = [batches[i] for i in draw.permutation(len(batches))]
+                self._epoch = epoch
+                return self._order[index]
             if self.lengths is not None:
                 pieces = [order[i : i + 16 * B] for i in range(0, len(order), 16 * B)]
-                pieces = [p[np.argsort(self.lengths[p], kind="stable")] for p in pieces]
+                pieces = [p[_by_length(self.lengths[p])] for p in pieces]
                 order = np.concatenate(pieces)
             self._order = [order[i : i + B] for i in range(0, len(order), B)]
             if self.lengths is not None:
@@ -230,23 +248,41 @@ class ExampleBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to continue from here, with the same examples."""
+        size = {"batch_size": self.batch_size} if self.tokens is None else {"tokens": self.tokens}
         return {
-            "position": self.position,
-            "seed": self.seed,
-            "examples": len(self.dataset),
-            "batch_size": self.batch_size,
-        }
+            "position": self.position, "seed": self.seed, "examples": len(self.dataset), **size,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to where `state` was taken.
 
-        Raises: ValueError if the number of examples or the batch size is not the same.
+        Raises: ValueError if the number of examples or the size of a batch is not the same.
         """
+        size = "batch_size" if self.tokens is None else "tokens"
         _check_same(
-            state, self.state_dict(), ("examples", "batch_size"),
-            "would read other batches. Use the same data and batch_size",
+            state, self.state_dict(), ("examples", size),
+            f"would read other batches. Use the same data and {size}",
         )  # fmt: skip
         self.seed, self.position, self._epoch = state["seed"], state["position"], -1
+
+
+def _by_length(lengths: np.ndarray) -> np.ndarray:
+    """The order (N) of examples by length, (N) or (N, K): of equal ones the first is first."""
+    columns = lengths if lengths.ndim == 1 else tuple(lengths.T)
+    return np.argsort(columns, kind="stable") if lengths.ndim == 1 else np.lexsort(columns)
+
+
+def _token_cuts(lengths: np.ndarray, tokens: int) -> list[int]:
+    """Where batches of at most `tokens` tokens begin among examples with these lengths."""
+    rows = lengths[:, None] if lengths.ndim == 1 else lengths  # (N) -> (N, 1)
+    cuts, longest = [0], [0] * rows.shape[1]
+    for i, row in enumerate(rows.tolist()):
+        now = [max(a, b) for a, b in zip(longest, row, strict=True)]
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * sum(now) > tokens:
+            cuts.append(i)
+            now = row
+        longest = now
+    return cuts
 
 
 class Stream:

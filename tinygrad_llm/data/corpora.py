@@ -16,10 +16,27 @@ from pathlib import Path
 
 from ..files.downloads import Progress, RemoteFile, fetch
 from ..files.paths import local_path
+from .parallel import PARALLEL
 
 DEFAULT = "python-reference"
 
 _BOOK = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main"
+
+_JGLUE = "https://raw.githubusercontent.com/yahoojapan/JGLUE/main/datasets"
+
+
+def _jglue(folder: str, part: str, n_bytes: int, sha256: str, description: str) -> RemoteFile:
+    """A file of JGLUE (Kurihara, Kawahara and Shibata, 2022), JSON lines."""
+    name, version = folder.rsplit("-", 1)
+    return RemoteFile(
+        file_name=f"jglue/{name}-{part}-{version}.json",
+        addresses=(f"{_JGLUE}/{folder}/{part}-{version}.json",),
+        sha256=sha256,
+        n_bytes=n_bytes,
+        licence="CC BY-SA 4.0",
+        description=description,
+    )
+
 
 NAMED: dict[str, RemoteFile] = {
     "the-verdict": RemoteFile(
@@ -70,6 +87,41 @@ NAMED: dict[str, RemoteFile] = {
         licence="Apache-2.0",
         description="The 1,100 instructions, each with a chosen and a rejected answer.",
     ),
+    "jsts-train": _jglue(
+        "jsts-v1.3",
+        "train",
+        3164816,
+        "db6bd653270ac9786759920413a48973164d322998f34dd4ae32202af5e66969",
+        "12,451 pairs of Japanese sentences, how similar they are from 0 to 5.",
+    ),
+    "jsts-valid": _jglue(
+        "jsts-v1.3",
+        "valid",
+        372253,
+        "7c0bdcb381179f01096c635d058853d96da1e1248d23fe3f5c2beed5dc2d9b1a",
+        "1,457 more pairs of JSTS, its published test.",
+    ),
+    "jnli-valid": _jglue(
+        "jnli-v1.3",
+        "valid",
+        632446,
+        "ca0353efc7c2eebfb6de4e13f16295053c8b1ee65e7b0849190c90426fbc495f",
+        "2,434 pairs of Japanese sentences: entailment, contradiction or neutral.",
+    ),
+    "jcommonsenseqa-train": _jglue(
+        "jcommonsenseqa-v1.3",
+        "train",
+        1879961,
+        "9b55fae5ecb3aedd6f8ce5bc09196c3b629864668ec6c18eee4d65c0aa48229e",
+        "8,939 Japanese questions with five answers.",
+    ),
+    "jcommonsenseqa-valid": _jglue(
+        "jcommonsenseqa-v1.3",
+        "valid",
+        235633,
+        "0d8d76f3bfa0d174866939882faccdd01fbc2bcd5a76c43748ba0c40a7b3b8d4",
+        "1,119 more questions of JCommonsenseQA.",
+    ),
     "ner-wikipedia-ja": RemoteFile(
         file_name="ner-wikipedia-ja.json",
         addresses=(
@@ -80,6 +132,7 @@ NAMED: dict[str, RemoteFile] = {
         licence="CC BY-SA 3.0",
         description="5,343 sentences of Japanese Wikipedia with named entities of 8 types.",
     ),
+    **PARALLEL,
 }
 
 

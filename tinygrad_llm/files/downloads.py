@@ -47,7 +47,7 @@ class DownloadError(OSError):
 class RemoteFile:
     """One file: where it is published, and how to recognize it.
 
-    file_name:   its name in the cache folder
+    file_name:   its name in the cache folder, perhaps with folders: "jglue/train.json"
     addresses:   http(s) addresses, tried in this order
     sha256:      of the file itself (of the member, where the address is a zip), or None if it is
         not known: then the code that reads the file has to check it
@@ -162,7 +162,7 @@ def fetch(
         check_file(path, remote)
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         remove_old_parts(path)
     except OSError as error:
         raise DownloadError(

@@ -1,4 +1,4 @@
-"""Fine-tuning: classification, instructions and preferences, from the data to the report."""
+"""Fine-tuning: classes, pairs, instructions, preferences, names, translations; data to report."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from .data import (
     collate_instructions,
     collate_preferences,
 )
+from .embedding import SentenceEmbedder, embed, embedding_trainer, similarity
 from .freeze import count_parameters, freeze, train_only
 from .instructions import extract_response, respond, respond_to_all, word_overlap
 from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
+from .pairs import PairModel, choose, infer, pair_trainer, rate
 from .preferences import (
     DPOLoss,
     DPOOutput,
@@ -34,8 +36,10 @@ from .splits import (
     split_in_order,
     usable_pairs,
 )
+from .summaries import infill, summarize
 from .tagging import evaluate_tagger, tag, tagging_trainer
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
+from .translation import translate
 
 __all__ = [
     "STYLES",
@@ -47,12 +51,15 @@ __all__ = [
     "GPTClassifierConfig",
     "InstructionDataset",
     "InstructionOptions",
+    "PairModel",
     "PreferenceDataset",
     "PreferenceOptions",
     "PromptStyle",
+    "SentenceEmbedder",
     "TextClassificationDataset",
     "accuracy",
     "balanced",
+    "choose",
     "classification_trainer",
     "classify",
     "collate_classification",
@@ -61,28 +68,37 @@ __all__ = [
     "confusion_matrix",
     "count_parameters",
     "dpo_loss",
+    "embed",
+    "embedding_trainer",
     "evaluate_classifier",
     "evaluate_tagger",
     "extract_response",
     "freeze",
+    "infer",
+    "infill",
     "instruction_trainer",
     "log_probabilities",
+    "pair_trainer",
     "plot_confusion",
     "predict",
     "preference_metrics",
     "preference_trainer",
     "random_split",
+    "rate",
     "read_sms_spam",
     "real_lengths",
     "respond",
     "respond_to_all",
     "response_log_probabilities",
     "sample",
+    "similarity",
     "sms_spam_splits",
     "split_in_order",
     "tag",
     "tagging_trainer",
+    "summarize",
     "train_only",
+    "translate",
     "usable_pairs",
     "word_overlap",
 ]

@@ -21,10 +21,10 @@ from ..models.base import device_of, evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from .data import Encoder, TextClassificationDataset, text_ids
+from .data import Encoder, TextClassificationDataset, text_ids, text_windows
 from .report import ClassificationReport
 
-__all__ = ["accuracy", "classify", "evaluate_classifier", "predict"]
+__all__ = ["accuracy", "averaged", "classify", "evaluate_classifier", "predict"]
 
 
 def _batches(data: TextClassificationDataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -55,11 +55,13 @@ def predict(
 
 def evaluate_classifier(
     model: GPTClassifier, data: TextClassificationDataset, names: Sequence[str] | None = None,
-    batch_size: int = 32,
+    batch_size: int = 32, owners: np.ndarray | None = None,
 ) -> ClassificationReport:  # fmt: skip
     """Accuracy, confusion matrix, per-class numbers and the worst texts of a data set.
 
     names: of the classes; None for "0", "1" … The model's mode is restored.
+    owners: (N) int64, ascending from 0: data are windows, and this says of which text. The mean of
+        the logarithms of its windows' probabilities is what the model says of a text
     Raises: ValueError if a label is not a class of the model, or the number of names is wrong.
     """
     K = model.config.n_classes
@@ -67,9 +69,24 @@ def evaluate_classifier(
     if len(names) != K:
         raise ValueError(f"the model has {K} classes, but {len(names)} names were given")
     check_labels(data, K)
-    logs = _log_probabilities(model, data, batch_size)  # (N, K)
-    losses = -logs[np.arange(len(data)), data.labels]  # (N)
-    return ClassificationReport(data.labels.copy(), logs.argmax(1), np.exp(logs), losses, names)
+    logs, labels = _log_probabilities(model, data, batch_size), data.labels.copy()  # (N, K), (N)
+    if owners is not None:
+        labels = labels[np.unique(owners, return_index=True)[1]]  # (windows) -> (N)
+        logs = averaged(logs, owners)  # (windows, K) -> (N, K)
+    losses = -logs[np.arange(len(labels)), labels]  # (N)
+    return ClassificationReport(labels, logs.argmax(1), np.exp(logs), losses, names)
+
+
+def averaged(logs: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Log probabilities (N, K) of texts from those of their windows (windows, K).
+
+    The geometric mean of the windows' probabilities, normalised. owners: see evaluate_classifier
+    """
+    sums = np.zeros((int(owners.max()) + 1, logs.shape[1]))
+    np.add.at(sums, owners, logs)
+    means = sums / np.bincount(owners)[:, None]  # (N, K)
+    means -= means.max(1, keepdims=True)
+    return means - np.log(np.exp(means).sum(1, keepdims=True))
 
 
 def check_labels(data: TextClassificationDataset, n_classes: int) -> None:
@@ -91,25 +108,31 @@ def accuracy(model: GPTClassifier, data: TextClassificationDataset, batch_size: 
 @no_grad()
 def classify(
     model: GPTClassifier, tokenizer: Encoder, text: str, max_length: int | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None, windows: bool = False,
 ) -> tuple[Any, float]:  # fmt: skip
     """(the likeliest class, its probability) of one text.
 
     max_length: longer texts are cut at the end; None for the model's context, which is the limit in
         any case. With pool="last" shorter ones are padded to it, so pass the same as in training
     names: of the classes; without them the class is returned as its number
+    windows: a longer text is not cut: the answers for its windows are averaged (see `averaged`)
     Raises: ValueError if the text has no tokens.
     """
     config = model.config
     limit = model.context_length if max_length is None else min(max_length, model.context_length)
-    ids = text_ids(tokenizer, text, limit)
-    if not ids:
+    cut = text_windows(tokenizer, text, limit) if windows else [text_ids(tokenizer, text, limit)]
+    if not cut[0]:
         raise ValueError(f"the text {text!r} has no tokens")
-    if config.pool == "last" and max_length is not None:
-        ids += [config.pad_token_id] * (limit - len(ids))
-    device = device_of(model)
+    device, parts = device_of(model), []
     with evaluation(model):
-        logits = model(tensor([ids], device=device))  # (1, T) -> (1, K)
-    probabilities = to_numpy(F.softmax(logits, dim=-1).array)[0]  # (1, K) -> (K)
+        for ids in cut:
+            if config.pool == "last" and max_length is not None:
+                ids = ids + [config.pad_token_id] * (limit - len(ids))
+            logits = model(tensor([ids], device=device))  # (1, T) -> (1, K)
+            parts.append(to_numpy(F.log_softmax(logits, dim=-1).array))
+    logs = np.concatenate(parts)  # (windows, K)
+    if len(logs) > 1:
+        logs = averaged(logs, np.zeros(len(logs), np.int64))
+    probabilities = np.exp(logs[0])  # (K)
     best = int(probabilities.argmax())
     return (best if names is None else names[best]), float(probabilities[best])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from ..training.options import Options
+from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
+from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .summaries.options import SummarizeOptions
 from .tagging.options import NerOptions
+from .translation.options import TranslateOptions
 
 __all__ = ["COMMANDS"]
 
@@ -13,4 +17,10 @@ COMMANDS: dict[str, type[Options]] = {
     "instruct": InstructOptions,
     "dpo": DPOOptions,
     "ner": NerOptions,
+    "nli": NLIOptions,
+    "sts": STSOptions,
+    "choice": ChoiceOptions,
+    "embed": EmbedOptions,
+    "translate": TranslateOptions,
+    "summarize": SummarizeOptions,
 }

@@ -36,6 +36,7 @@ __all__ = [
     "collate_preferences",
     "real_lengths",
     "text_ids",
+    "text_windows",
 ]
 
 E = TypeVar("E")  # an example
@@ -71,6 +72,23 @@ def text_ids(
     inner = tokenizer.encode(text, add_special_tokens=False, **options)
     room = max(0, limit - (len(ids) - len(inner)))
     return tokenizer.with_special_tokens(inner[:room])[0][:limit]
+
+
+def text_windows(tokenizer: Encoder, text: str, limit: int, **options: Any) -> list[list[int]]:
+    """A long text as windows that follow one another, each of at most `limit` tokens.
+
+    Each window has the special tokens that the tokenizer puts around a text. A text that fits is
+    one window. options: more arguments of tokenizer.encode
+    """
+    whole = list(tokenizer.encode(text, **options))
+    if len(whole) <= limit:
+        return [whole]
+    if not isinstance(tokenizer, Tokenizer):
+        return [whole[i : i + limit] for i in range(0, len(whole), limit)]
+    inner = tokenizer.encode(text, add_special_tokens=False, **options)
+    room = max(1, limit - (len(whole) - len(inner)))
+    parts = (inner[i : i + room] for i in range(0, len(inner), room))
+    return [tokenizer.with_special_tokens(part)[0][:limit] for part in parts]
 
 
 @contextmanager

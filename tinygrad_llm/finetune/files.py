@@ -17,7 +17,7 @@ from ..files.json_files import parse_json
 from ..files.paths import local_path
 from ..files.untrusted import describe
 
-__all__ = ["class_names", "number_labels", "read_entries", "read_labelled"]
+__all__ = ["class_names", "number_labels", "read_columns", "read_entries", "read_labelled"]
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -42,7 +42,7 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, Any]]
     """
     path = local_path(path)
     text = _text(path)
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
+    if path.suffix.lower() in (".jsonl", ".ndjson") or _is_lines(text):
         # Only line feeds end a line: JSON leaves U+2028, U+0085 and others in a text as they are.
         lines = enumerate(text.split("\n"), 1)
         entries = [parse_json(t, f"{path}, line {n}") for n, t in lines if t.strip()]
@@ -69,6 +69,12 @@ def read_entries(path: str | Path, names: Sequence[str]) -> list[dict[str, Any]]
     return entries
 
 
+def _is_lines(text: str) -> bool:
+    """Whether a file called .json has an object on every line, as many data sets are published."""
+    first, _, rest = text.lstrip().partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and bool(rest.strip())
+
+
 def read_labelled(
     path: str | Path, text_column: str = "text", label_column: str = "label"
 ) -> list[tuple[str, str]]:
@@ -82,18 +88,54 @@ def read_labelled(
     path = local_path(path)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         return _labelled_entries(path, text_column, label_column)
+    names = [("text_column", text_column), ("label_column", label_column)]
+    return [(text, label) for _, (text, label) in _table_columns(path, names)]
+
+
+def read_columns(
+    path: str | Path, names: Sequence[tuple[str, str]]
+) -> list[tuple[str, tuple[str, ...]]]:  # fmt: skip
+    """(place for messages, the named columns) of every row of a file, as read_labelled reads it.
+
+    names: (the option that chooses a column, the column's name), such as
+        ("first_column", "sentence1")
+    In JSON a value is a text or a number, which becomes a text.
+    Raises: ValueError if the file is empty, lacks a column, or a value is of another kind.
+    """
+    path = local_path(path)
+    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
+        return list(_table_columns(path, names))
+    made = []
+    for i, entry in enumerate(read_entries(path, ())):
+        place, values = f"{path}: entry {i}", []
+        for _, name in names:
+            if name not in entry:
+                raise ValueError(f"{place} {_no_column(name, list(entry), names)}")
+            value = entry[name]
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                raise ValueError(
+                    f"{place}: {name!r} should be a text or a number, got {describe(value)}"
+                )
+            values.append(value if isinstance(value, str) else str(value))
+        made.append((place, tuple(values)))
+    return made
+
+
+def _table_columns(
+    path: Path, names: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:  # fmt: skip
+    """As read_columns, of a .csv or .tsv file."""
     rows = _rows(path)
     _, header = next(rows, (0, None))
     if header is None:
         raise ValueError(f"{path} is empty")
     at = []
-    for name in (text_column, label_column):
+    for _, name in names:
         if name not in header:
-            raise ValueError(f"{path} {_no_column(name, header)}")
+            raise ValueError(f"{path} {_no_column(name, header, names)}")
         if header.count(name) > 1:
             raise ValueError(f"{path} has the column {name!r} {header.count(name)} times")
         at.append(header.index(name))
-    labelled = []
     for line, row in rows:
         if not row:
             continue
@@ -101,8 +143,7 @@ def read_labelled(
             raise ValueError(
                 f"{path}, line {line}: {len(row)} columns, the header has {len(header)}"
             )
-        labelled.append((row[at[0]], row[at[1]]))
-    return labelled
+        yield f"{path}, line {line}", tuple(row[i] for i in at)
 
 
 def _labelled_entries(path: Path, text_column: str, label_column: str) -> list[tuple[str, str]]:
@@ -111,7 +152,8 @@ def _labelled_entries(path: Path, text_column: str, label_column: str) -> list[t
     for i, entry in enumerate(read_entries(path, ())):
         for name in (text_column, label_column):
             if name not in entry:
-                raise ValueError(f"{path}: entry {i} {_no_column(name, list(entry))}")
+                names = [("text_column", text_column), ("label_column", label_column)]
+                raise ValueError(f"{path}: entry {i} {_no_column(name, list(entry), names)}")
         text, label = entry[text_column], entry[label_column]
         if not isinstance(text, str):
             raise ValueError(
@@ -176,11 +218,11 @@ def _some(names: Iterable[str], most: int = 20) -> str:
     return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed or "nothing"
 
 
-def _no_column(name: str, columns: Sequence[str]) -> str:
-    return (
-        f"has no column {name!r}; it has {_some(columns)} (choose with --text-column and "
-        "--label-column)"
-    )
+def _no_column(name: str, columns: Sequence[str], names: Sequence[tuple[str, str]]) -> str:
+    flags = [f"--{option.replace('_', '-')}" for option, _ in names]
+    *others, last = dict.fromkeys(flags)
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f"has no column {name!r}; it has {_some(columns)} (choose with {listed})"
 
 
 def class_names(rows: Sequence[tuple[str, str]]) -> list[str]:

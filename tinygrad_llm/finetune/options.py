@@ -163,6 +163,10 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     text_column: str = option("text", "The texts' column.", None, "data")
     label_column: str = option("label", "The labels' column.", None, "data")
     classes: str | None = option(None, "The labels in order, such as ham,spam.", None, "data")
+    most: int | None = option(
+        None, "Training texts at most; also of a test part that the data has.", AT_LEAST_1, "data",
+        about_default="all",
+    )  # fmt: skip
     balance: bool | None = option(
         None, "The same number of texts of each class.", None, "data",
         about_default="only of sms-spam",
@@ -177,9 +181,11 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     causal: bool | None = option(
         None, "Tokens see only earlier tokens.", None, "model", about_default="not of an encoder"
     )
-    tokenizer: str = option("bpe", "Without a base: bpe, gpt2, or a file.", None, "model")
+    tokenizer: str = option(
+        "bpe", "Without a base: bpe, wordpiece, unigram, gpt2, or a file.", None, "model"
+    )
     vocab_size: int | None = option(
-        None, "Without a base: bpe's vocabulary size [1024].", AT_LEAST_1, "model",
+        None, "Without a base: the vocabulary size of a trained one [1024].", AT_LEAST_1, "model",
         about_default="1024, or fewer if the texts are short",
     )  # fmt: skip
     context_length: int = option(
@@ -189,6 +195,14 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
     n_heads: int = option(4, "Without a base: attention heads.", AT_LEAST_1, "model")
     n_layers: int = option(4, "Without a base: transformer blocks.", AT_LEAST_1, "model")
     max_length: int | None = again(InstructionOptions, "max_length", None)
+    long_texts: str = option(
+        "cut", "cut at max_length, or windows whose answers are averaged.",
+        Rule(lambda v: v in ("cut", "windows"), "cut or windows"), "adaptation",
+    )  # fmt: skip
+    ignore_padding: bool = option(
+        False, "Ignore labels equal to the id of padding (none is).", None,
+        "adaptation",
+    )  # fmt: skip
     worst: int = option(
         5, "Texts with the highest loss to show.", NOT_NEGATIVE, "report", may_change=True
     )

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation import Interval, bootstrap
 from ..files.plain_text import one_line
 
-__all__ = ["ClassificationReport", "confusion_matrix", "plot_confusion"]
+__all__ = ["ClassificationReport", "by_length", "confusion_matrix", "plot_confusion"]
 
 
 def confusion_matrix(labels: Any, predictions: Any, n_classes: int) -> np.ndarray:
@@ -70,6 +71,19 @@ class ClassificationReport:
         """The share of texts whose class was predicted correctly; NaN without texts."""
         right = self.labels == self.predictions
         return float(right.mean()) if len(right) else float("nan")
+
+    @property
+    def right(self) -> np.ndarray:
+        """1 for each text whose class was predicted correctly, else 0: (N) float64."""
+        return (self.labels == self.predictions).astype(np.float64)
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy with its 95 % interval, by the bootstrap.
+
+        Raises: ValueError without texts.
+        """
+        return bootstrap(self.right)
 
     @property
     def confusion(self) -> np.ndarray:
@@ -138,6 +152,22 @@ class ClassificationReport:
         for name, counts in zip(names, self.confusion, strict=True):
             lines.append(f"{name:<{wide}}" + "".join(f"{c:>{cell},}" for c in counts))
         return "\n".join(lines)
+
+
+def by_length(report: ClassificationReport, lengths: Sequence[int], limit: int) -> str:
+    """The accuracy of texts that fit into `limit` tokens and of those that are longer.
+
+    lengths: of the N texts, in tokens. '' if all fit.
+    """
+    longer = np.asarray(lengths) > limit
+    if not longer.any():
+        return ""
+    rows = (("fit", ~longer), ("longer", longer))
+    return "\n".join(
+        f"{name:<7} {report.right[which].mean():7.2%} of {which.sum():,} texts, loss "
+        f"{report.losses[which].mean():.4f}"
+        for name, which in rows if which.any()
+    )  # fmt: skip
 
 
 def plot_confusion(report: ClassificationReport, path: str | Path, title: str = "") -> Path:

@@ -11,9 +11,16 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-__all__ = ["SAMPLE", "instructions", "labelled_texts", "preferences"]
+__all__ = [
+    "SAMPLE",
+    "instructions",
+    "labelled_texts",
+    "preferences",
+    "questions",
+    "sentence_pairs",
+]
 
-SAMPLE = "sample"  # the name of all three on the command line
+SAMPLE = "sample"  # the name of all on the command line
 T = TypeVar("T")
 Draw = Callable[[Sequence[T]], T]
 
@@ -151,3 +158,62 @@ def preferences(n: int = 400, seed: int = 3) -> list[dict[str, str]]:
         entries.append({"instruction": question, "input": given, "output": sentence,
                         "chosen": sentence, "rejected": rude.format(word)})  # fmt: skip
     return entries
+
+
+_SAME = (
+    "{person} is at {place}.",
+    "At {place} {person} is {time}.",
+    "{time} you find {person} at {place}.",
+)
+
+
+def _fact(draw: Draw) -> dict[str, str]:
+    return {"person": draw(_PEOPLE), "place": draw(_PLACES.split("|")),
+            "time": draw(_TIMES.split("|")), "thing": draw(_THINGS.split("|"))}  # fmt: skip
+
+
+def sentence_pairs(n: int = 1200, seed: int = 4) -> list[tuple[str, str, str, float]]:
+    """n pairs (first sentence, second, label, score) about who is where, when and with what.
+
+    label: "entailment" if the second follows from the first, "contradiction" if it cannot be true
+    as well, "neutral" if it says something new. score: 0 to 5, by how much both say the same.
+    """
+    draw = _drawing(seed)
+    pairs = []
+    for i in range(n):
+        fact, other = _fact(draw), _fact(draw)
+        first = "{person} is at {place} {time}.".format(**fact)
+        kind = ("entailment", "contradiction", "neutral", "other")[i % 4]
+        if kind == "entailment":
+            second, score = draw(_SAME).format(**fact), 5.0
+        elif kind == "contradiction":
+            place = draw([p for p in _PLACES.split("|") if p != fact["place"]])
+            second, score = "{person} is at {place} {time}.".format(**{**fact, "place": place}), 3.0
+        elif kind == "neutral":
+            second, score = "{person} has {thing} at {place}.".format(**fact), 2.0
+        else:
+            person = draw([p for p in _PEOPLE if p != fact["person"]])
+            second = "{person} has {thing} at {place}.".format(**{**other, "person": person})
+            score = 0.0
+        label = "neutral" if kind == "other" else kind
+        pairs.append((first, second[0].upper() + second[1:], label, score))
+    return pairs
+
+
+def questions(n: int = 600, seed: int = 5) -> list[tuple[str, tuple[str, ...], int]]:
+    """n questions (text, five answers, the number of the right one): which of them is a fruit?"""
+    draw = _drawing(seed)
+    made = []
+    for _ in range(n):
+        kinds = list(_KINDS)
+        what = draw(kinds)
+        others = [kind for kind in kinds if kind != what]
+        answers = []
+        for _ in range(4):
+            kind = draw(others)
+            others.remove(kind)
+            answers.append(draw(_KINDS[kind]))
+        right = draw(range(5))
+        answers.insert(right, draw(_KINDS[what]))
+        made.append((f"Which of these is {what}?", tuple(answers), right))
+    return made

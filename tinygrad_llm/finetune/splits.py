@@ -21,6 +21,7 @@ from ..files.paths import local_path
 __all__ = [
     "SPAM_LABELS",
     "balanced",
+    "group_split",
     "random_split",
     "read_sms_spam",
     "sample",
@@ -92,6 +93,43 @@ def random_split(
     first = int(len(rows) * train)
     second = first + int(len(rows) * validation)
     return shuffled[:first], shuffled[first:second], shuffled[second:]
+
+
+def group_split(
+    rows: Sequence[T], keys: Callable[[T], Sequence[str]], train: float = 0.7,
+    validation: float = 0.1, seed: int = 123,
+) -> tuple[list[T], list[T], list[T]]:  # fmt: skip
+    """random_split of groups: rows that share a key, such as a sentence, stay in one part.
+
+    keys: row -> its keys. Rows are of one group if a chain of shared keys joins them, so that no
+    text of the test was seen in training. A part has int(fraction·n) rows, or as many more as the
+    group has that crosses the border.
+    Raises: ValueError for fractions out of range.
+    """
+    _check_fractions(train=train, validation=validation)
+    parent = list(range(len(rows)))
+
+    def group_of(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first_with: dict[str, int] = {}
+    for i, row in enumerate(rows):
+        for key in keys(row):
+            parent[group_of(i)] = group_of(first_with.setdefault(key, i))
+    groups: dict[int, list[T]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(group_of(i), []).append(row)
+    parts: tuple[list[T], list[T], list[T]] = ([], [], [])
+    room = [int(len(rows) * train), int(len(rows) * validation), len(rows)]
+    place = 0
+    for group in sample(list(groups.values()), None, seed):
+        while len(parts[place]) >= room[place]:
+            place += 1
+        parts[place].extend(group)
+    return parts
 
 
 def split_in_order(

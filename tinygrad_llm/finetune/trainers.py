@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ..data.batches import IGNORED
 from ..models.base import context_length_of
 from ..models.classifier import END_OF_TEXT, GPTClassifier
 from ..models.costs import flops_per_token
@@ -42,9 +43,11 @@ __all__ = ["classification_trainer", "instruction_trainer", "preference_trainer"
 def classification_trainer(
     model: GPTClassifier, train: TextClassificationDataset,
     validation: TextClassificationDataset | None = None,
-    options: ClassificationOptions | None = None, **keywords: Any,
+    options: ClassificationOptions | None = None, *, ignore_index: int = IGNORED, **keywords: Any,
 ) -> Trainer:  # fmt: skip
     """Trains a classifier; a loss is in nats per text. Options: see the top of this file.
+
+    ignore_index: a label that does not count in the loss
 
     Every validation measures the accuracy on the validation set, and on the same number of training
     texts.
@@ -70,6 +73,9 @@ def classification_trainer(
             T = int((batch[0].array != config.pad_token_id).any(0).sum())  # padding is cut off
         return B * T * flops_per_token(model, T)
 
+    def loss(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return model.loss(*batch, ignore_index=ignore_index)
+
     sample = train.first(len(validation)) if validation is not None else None
 
     def report(model: Any) -> Mapping[str, float]:
@@ -83,6 +89,7 @@ def classification_trainer(
         model, TrainingData(train, collate, train.lengths, config.pool != "last"),
         batches_in_order(validation, collate, 32), Rates((1e-3, 5e-5), (2e-3, 2e-4), (5.0, 5.0)),
         report=None if validation is None else report, unit="text", flops=flops,
+        **({} if ignore_index == IGNORED else {"loss": loss}),
     )  # fmt: skip
 
 

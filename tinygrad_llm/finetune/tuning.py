@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -11,8 +11,8 @@ from ..data.batches import ExampleBatches
 from ..layers import lora, quantized
 from ..models.base import context_length_of
 from ..nn import Module
-from ..optim import AdamW
-from ..optim.lr_scheduler import WarmupCosineLR
+from ..optim import AdamW, Optimizer
+from ..optim.lr_scheduler import LRScheduler, WarmupCosineLR
 from ..training.graphed_step import graphable
 from ..training.loop import KEYWORDS, Trainer
 from ..training.options import did_you_mean, from_keywords
@@ -43,12 +43,15 @@ class Rates(NamedTuple):
 class TrainingData(NamedTuple):
     """Examples, how they become batches, their lengths in tokens, and whether batches may be
     padded to another length (they always may where padding is ignored).
+
+    tokens: the most tokens of a batch, in place of a number of examples; see ExampleBatches
     """
 
     examples: Examples
     collate: Callable[..., Any]
-    lengths: Sequence[int]
+    lengths: Any
     pads: bool = True
+    tokens: int | None = None
 
 
 class Tuning(Generic[O]):
@@ -70,6 +73,17 @@ class Tuning(Generic[O]):
                 known = [*kind.declared(), *KEYWORDS]
                 raise TypeError(f"{owner} has no option {name!r}{did_you_mean(name, known)}")
 
+    def rate(self, rates: Rates, large: int, has_lora: bool, warmup: int) -> float:
+        """The highest learning rate: that of the options, or by the model's size (large: 0, 1)."""
+        lr = (rates.lora_lr if has_lora else rates.lr)[large]
+        return lr if self.options.lr is None else self.options.lr
+
+    def scheduler(
+        self, optimizer: Optimizer, warmup: int, steps: int, min_lr: float
+    ) -> LRScheduler:
+        """The schedule of the learning rate."""
+        return WarmupCosineLR(optimizer, warmup, steps, min_lr)
+
     def trainer(
         self, model: Module, data: TrainingData, validation: list[Any] | None, rates: Rates,
         **shared: Any,
@@ -87,8 +101,7 @@ class Tuning(Generic[O]):
             raise ValueError("every weight of the model is frozen: there is nothing to train")
         size = int(sum(p.numel() for p in model.parameters()) + quantized.count(model) >= LARGE)
         has_lora = any(True for _ in lora.named_layers(model))
-        lr = (rates.lora_lr if has_lora else rates.lr)[size] if o.lr is None else o.lr
-        optimizer = AdamW(decay_groups(trained, o.weight_decay), lr=lr, betas=(o.beta1, o.beta2))
+        optimizer = AdamW(decay_groups(trained, o.weight_decay), betas=(o.beta1, o.beta2))
         graph = o.graph
         if graph is None:
             loss = shared.get("loss", model_loss)
@@ -99,13 +112,17 @@ class Tuning(Generic[O]):
             buckets = bucket_lengths(data.lengths, o.buckets, longest)
             collate = partial(collate, buckets=buckets)
         batches = ExampleBatches(
-            data.examples, o.batch_size, collate, seed=o.seed, lengths=data.lengths
-        )
+            data.examples, o.batch_size, collate, seed=o.seed, lengths=data.lengths,
+            tokens=data.tokens,
+        )  # fmt: skip
         steps, epochs = o.steps, o.epochs
         if steps is None:
             epochs = rates.epochs[size] if epochs is None else epochs
             steps = max(1, round(epochs * len(batches) / o.accumulation))
         warmup = steps // 10 if o.warmup is None else min(o.warmup, steps - 1)
+        lr = self.rate(rates, size, has_lora, warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         least = lr / 10.0 if o.min_lr is None else o.min_lr
         shared |= self.others
         config = dict(shared.pop("config", None) or {})
@@ -114,5 +131,5 @@ class Tuning(Generic[O]):
         options = dataclasses.replace(o, steps=steps, epochs=epochs, lr=lr)
         return Trainer(
             model, optimizer, batches, options, validation=validation, config=config,
-            scheduler=WarmupCosineLR(optimizer, warmup, steps, least), **shared,
+            scheduler=self.scheduler(optimizer, warmup, steps, least), **shared,
         )  # fmt: skip

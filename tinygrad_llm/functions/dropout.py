@@ -23,10 +23,11 @@ def _draw_seed() -> int:
     return int(default_generator.randint(0, 2**63 - 1, (1,), np.int64)[0])
 
 
-def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
+def keep_mask(like: Tensor, shape: tuple[int, ...], p: float, *, in_memory: bool = True) -> Any:
     """A boolean array, True with probability 1 − p, from the default generator's stream.
 
-    The draws follow the order of like's memory if it has that shape. Nothing is drawn for p = 1.
+    in_memory: whether the draws follow the order of like's memory if it has that shape
+    Nothing is drawn for p = 1.
     """
     if p == 1.0:
         return asarray(np.zeros(shape, np.bool_), like.array)
@@ -39,15 +40,18 @@ def keep_mask(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return default_generator.bernoulli(1.0 - p, shape, np.bool_)
 
-    in_order = shape == like.array.shape
+    in_order = in_memory and shape == like.array.shape
     return asarray(in_memory_order(draw, like.array) if in_order else draw(shape), like.array)
 
 
 def keep_weights(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
-    """As keep_mask, for attention's weights: on a GPU they may be drawn within the kernel."""
+    """As keep_mask, for attention's weights: on a GPU they may be drawn within the kernel.
+
+    like: the queries; weights of as many keys as channels have their shape, but are not them.
+    """
     if settings.gpu_dropout and twins.gpu is not None and like.is_cuda and p < 1.0:
         return twins.gpu.drawn_later(shape, 1.0 - p, _draw_seed)
-    return keep_mask(like, shape, p)
+    return keep_mask(like, shape, p, in_memory=False)
 
 
 def check_p(p: float) -> None:

@@ -1,6 +1,7 @@
 """Text from a language model: greedy, drawn, by beams, with drafts; in whole or as a stream."""
 
 from .decode import Generated, generate, generate_steps, stream_text
+from .masked import Fill, fill_mask
 from .options import Beams, Drafts, DraftStatistics, Sampling
 from .sampling import min_p_filter, next_token, repetition_filter, top_k_filter, top_p_filter
 from .streams import TextStream
@@ -9,9 +10,11 @@ __all__ = [
     "Beams",
     "DraftStatistics",
     "Drafts",
+    "Fill",
     "Generated",
     "Sampling",
     "TextStream",
+    "fill_mask",
     "generate",
     "generate_steps",
     "min_p_filter",

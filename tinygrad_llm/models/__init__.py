@@ -65,6 +65,7 @@ from .qwen3_5 import PRESETS as QWEN35_PRESETS
 from .qwen3_5 import Qwen35, Qwen35Config
 from .qwen3_moe import PRESETS as QWEN3_MOE_PRESETS
 from .qwen3_moe import Qwen3Moe, Qwen3MoeConfig
+from .sentence import SentenceEncoder, SentenceEncoderConfig
 from .t5 import PRESETS as T5_PRESETS
 from .t5 import T5, T5Config
 from .tagger import Tagger, TaggerConfig
@@ -102,6 +103,7 @@ registry.register(
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
+registry.register(SentenceEncoder, SentenceEncoderConfig)
 registry.register(Tagger, TaggerConfig)
 
 __all__ = [
@@ -119,6 +121,8 @@ __all__ = [
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "SentenceEncoder",
+    "SentenceEncoderConfig",
     "T5",
     "T5Config",
     "Tagger",

@@ -20,10 +20,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import pairwise
+from typing import TypeVar
 
-__all__ = ["FIRST_MERGE", "Pair", "apply_merges", "learn_merges"]
+__all__ = ["FIRST_MERGE", "Pair", "Word", "Words", "apply_merges", "learn_merges"]
 
 Pair = tuple[int, int]
+Word = bytes | tuple[int, ...]
+W = TypeVar("W", bound=Word)
 
 FIRST_MERGE = 256  # the symbol of the first merge: those below it are the bytes
 LONG = 200  # symbols from which on a word is encoded with a heap
@@ -31,14 +34,18 @@ _NEVER = 1 << 62
 _EDGE = -1
 
 
-def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2) -> list[Pair]:
-    """The first merges for words with their counts; merge i joins a pair into the symbol 256 + i.
+def learn_merges(
+    counts: Mapping[W, int], n_merges: int, min_count: int = 2, first: int = FIRST_MERGE
+) -> list[Pair]:
+    """The first merges for words with their counts; merge i joins a pair into the symbol first + i.
+
+    counts: a word is its bytes, or its symbols as numbers from 0 to first - 1
 
     Of pairs with the same count the smaller one goes first: by its left symbol, then by its right
     one. So the result depends on the words and counts alone. Fewer than n_merges are returned if no
     pair is left that occurs min_count times.
     """
-    words = _Words(counts)
+    words = Words(counts)
     pair_count = words.pair_count
     heap = [(-n, pair) for pair, n in pair_count.items() if n >= min_count]
     heapify(heap)
@@ -53,7 +60,7 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
             heapreplace(heap, (-n, pair))
             continue
         heappop(heap)
-        new_pairs = words.join(pair, FIRST_MERGE + len(merges))
+        new_pairs = words.join(pair, first + len(merges))
         merges.append(pair)
         for new_pair in new_pairs:
             if pair_count[new_pair] >= min_count:
@@ -61,15 +68,17 @@ def learn_merges(counts: Mapping[bytes, int], n_merges: int, min_count: int = 2)
     return merges
 
 
-class _Words:
+class Words:
     """All words in one row of symbols, with the count and the places of every pair.
 
     There is an edge before, between and after the words. symbol[i] is the symbol at place i, _EDGE
     if there is none (any more); before[i] and after[i] are the places of its neighbours, so that a
-    symbol can be taken out of the row; weight[i] is the count of its word.
+    symbol can be taken out of the row; weight[i] is the count of its word. joined: how often the
+    last join found its pair.
     """
 
-    def __init__(self, counts: Mapping[bytes, int]) -> None:
+    def __init__(self, counts: Mapping[W, int]) -> None:
+        self.joined = 0
         self.symbol = symbol = [_EDGE]
         self.weight = weight = [0]
         self.pair_count: dict[Pair, int] = defaultdict(int)
@@ -91,11 +100,13 @@ class _Words:
         pair_count, places = self.pair_count, self.places
         a, b = pair
         new_pairs: set[Pair] = set()
+        joined_places = 0
         for i in places.pop(pair):  # from left to right: "aaa" becomes (aa)a
             j = after[i]
             if symbol[i] != a or symbol[j] != b:
                 continue  # an earlier merge took one of the two
             n = self.weight[i]
+            joined_places += n
             h, k = before[i], after[j]
             symbol[i], symbol[j] = new, _EDGE
             after[i] = k
@@ -115,6 +126,7 @@ class _Words:
                 places[joined].append(i)
                 new_pairs.add(joined)
         pair_count[pair] = 0
+        self.joined = joined_places
         return new_pairs
 
 

@@ -187,7 +187,7 @@ class PipelineTokenizer(Tokenizer):
     def _encode_piece(self, piece: str) -> tuple[int, ...]:
         spelled = spell_text(piece) if self._cuts.byte_level else piece
         ids = tuple(self.model.encode(spelled))
-        if len(piece) <= LONGEST_CACHED:
+        if len(piece) <= LONGEST_CACHED and not self.model.varies:
             if len(self._cache) >= CACHE_PIECES:
                 self._cache.clear()
             self._cache[piece] = ids

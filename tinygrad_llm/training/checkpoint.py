@@ -170,7 +170,7 @@ class Checkpoint:
             except KeyError as error:
                 raise StorageError(f"{self.path}: {error.args[0]}") from None
             self._check_sizes(config)
-            model: Module = registry.build_from(config)
+            model: Module = registry.build(self.config["model"])
         if "lora" in self.config:
             from ..layers import lora
 
@@ -209,7 +209,7 @@ class Checkpoint:
                         f"are of a smaller model"
                     )
         numbers = sum(math.prod(shape) for shape in shapes)
-        n = _numbers_of(config)
+        n = _numbers_of(self.config["model"])
         if n > numbers * (8 if len(files) > 1 else 1):  # a byte may hold several codes
             raise StorageError(
                 f"{self.path}: the config is of a model of {n:,} parameters, but the weights are "
@@ -217,12 +217,12 @@ class Checkpoint:
             )
 
 
-def _numbers_of(config: Any) -> int:
-    """Parameters of the model with this config, which is built without memory for them."""
+def _numbers_of(description: Any) -> int:
+    """Parameters of the model described, which is built without memory for them."""
     from ..models import registry
 
     with device("meta"):
-        return sum(p.numel() for p in registry.build_from(config).parameters())
+        return sum(p.numel() for p in registry.build(description).parameters())
 
 
 def _files_of(manifest: dict[str, Any]) -> dict[str, tuple[int, int]]:

@@ -53,9 +53,13 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         TrainingOptions, "steps", None, help="Or: steps to train.",
         about_default="as many as fit into the minutes",
     )  # fmt: skip
-    tokenizer: str = option("bpe", "bpe, char, gpt2, or a file.", None, "model")
-    model: str = option("gpt", "gpt, llama, qwen2, qwen3, ...", None, "model")
-    vocab_size: int = option(1024, "Vocabulary size of bpe.", AT_LEAST_1, "model")
+    tokenizer: str = option(
+        "bpe", "bpe, wordpiece, unigram (each -mecab), char, gpt2, or a file.", None, "model"
+    )
+    model: str = option("gpt", "gpt, llama, qwen2, ..., bert, roberta, ...", None, "model")
+    vocab_size: int = option(
+        1024, "Vocabulary size of bpe, wordpiece or unigram.", AT_LEAST_1, "model"
+    )
     context_length: int = option(128, "Tokens the model sees.", AT_LEAST_1, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")
     n_heads: int = option(6, "Attention heads.", AT_LEAST_1, "model")
@@ -84,6 +88,8 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     n_experts: int = option(8, "Of moe.", UP_TO_256, "model")
     n_experts_per_token: int = option(2, "Of moe.", AT_LEAST_1, "model")
     z_loss: float = option(0.0, "Of moe: share of router_z_loss.", SHARE_BELOW_1, "model")
+    mask_probability: float = option(0.15, "Of bert: share that is hidden.", FRACTION, "model")
+    whole_words: bool = option(True, "Of bert: hide all tokens of a word.", None, "model")
     gradient_checkpointing: bool = option(
         False, "Less memory, more time, the same numbers.", None, "model", may_change=True
     )
@@ -198,6 +204,9 @@ GPT_ONLY = (
 )  # fmt: skip
 
 
+MASKED_ONLY = ("mask_probability", "whole_words")
+
+
 def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
     """The config of the model that the options describe.
 
@@ -205,9 +214,9 @@ def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
     the family's preset "tiny".
     Raises: OptionError if there is no such model, or it cannot have such a shape.
     """
-    from ..models.registry import trainable  # the command line reads the options without models
+    from ..models.registry import masked, trainable  # the command line reads options without them
 
-    families = trainable()
+    families = {**trainable(), **masked()}
     if options.model not in families:
         raise OptionError(
             f"`model`: there is no model {options.model}{did_you_mean(options.model, families)}; "
@@ -219,9 +228,19 @@ def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
     for name in GPT_ONLY:
         if options.model != "gpt" and getattr(options, name) != options.declared()[name].default:
             raise OptionError(f"`{name}` is a choice of gpt only, `model` is {options.model}")
+    for name in MASKED_ONLY:
+        default = options.declared()[name].default
+        if options.model not in masked() and getattr(options, name) != default:
+            raise OptionError(
+                f"`{name}` is a choice of {', '.join(masked())}, `model` is {options.model}"
+            )
     sizes = {name: getattr(options, name) for name in names}
+    if options.model == "roberta":  # all windows are full: positions need no id of padding
+        sizes["pad_token_id"] = None
     with blame("`model`", ValueError):
-        return families[options.model].presets["tiny"].resized(vocab_size=vocab_size, **sizes)
+        config = families[options.model].presets["tiny"]
+        sizes |= config.dropout(options.drop_rate)
+        return config.resized(vocab_size=vocab_size, **sizes)
 
 
 def presets_table() -> str:

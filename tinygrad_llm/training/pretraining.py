@@ -41,7 +41,7 @@ from .runs import (
 from .settings import kept_options
 from .weight_decay import decay_groups
 
-__all__ = ["Pretraining"]
+__all__ = ["Pretraining", "beginning"]
 
 _VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
 _NAMED_FILES = 8  # of a folder's files that are left out
@@ -195,6 +195,10 @@ class Pretraining:
                     "trains on"
                 )
 
+    def special_tokens(self) -> dict[str, Any]:
+        """The keywords with which a new tokenizer gets the special tokens that the model needs."""
+        return {}
+
     def make_tokenizer(self, train_text: str) -> Tokenizer:
         """The tokenizer of the options, or the one that a resumed run has.
 
@@ -203,11 +207,13 @@ class Pretraining:
         o = self.o
         if self.resumed is not None:
             return texts.load_tokenizer(self.resumed.path / "tokenizer.json")
-        if o.tokenizer == "bpe":
-            with blame("`vocab_size`", ValueError):
-                return texts.BPETokenizer.train(train_text, o.vocab_size)
+        if o.tokenizer in texts.TRAINED_KINDS:
+            with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
+                return texts.train_tokenizer(
+                    o.tokenizer, train_text, o.vocab_size, **self.special_tokens()
+                )
         if o.tokenizer == "char":
-            return texts.CharTokenizer.train(self.corpus.text)
+            return texts.CharTokenizer.train(self.corpus.text, **self.special_tokens())
         if o.tokenizer == "gpt2":
             return texts.GPT2Tokenizer()
         with blame("`tokenizer`", ValueError, OSError):
@@ -215,7 +221,8 @@ class Pretraining:
                 return texts.load_tokenizer(o.tokenizer)
             except FileNotFoundError:
                 raise OptionError(
-                    f"`tokenizer`: {o.tokenizer} is neither bpe, char or gpt2 nor a file"
+                    f"`tokenizer`: {o.tokenizer} is neither bpe, wordpiece, "
+                    "unigram, char or gpt2 nor a file"
                 ) from None
 
     # ------------------------------------------------------------------------ model and trainer
@@ -224,26 +231,37 @@ class Pretraining:
         o = self.o
         random.manual_seed(o.seed)
         config = model_config(o, self.tokenizer.vocab_size)
-        self.model: Any = registry.build_from(config)
+        self.model: Any = self.new_model(config)
         on_device(self.model, o.device)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         groups = decay_groups(self.model.parameters(), o.weight_decay)
         self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
-        self.trainer = Trainer(
+        self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
+        set_precision(self.trainer, o.precision)
+
+    def new_model(self, config: Any) -> Any:
+        """A model of this shape with random weights."""
+        return registry.build_from(config)
+
+    def make_trainer(self, val_ids: Any) -> Trainer:
+        """The trainer of the options, with batches of the text; val_ids: those for validation."""
+        o = self.o
+        return Trainer(
             self.model,
             self.optimizer,
             TokenBatches(self.train_ids, o.batch_size, o.context_length, seed=o.seed),
             o,
             steps=o.steps or 1,
-            validation=EvaluationBatches(
-                self.val_ids[:_VALIDATION_TOKENS], o.batch_size, o.context_length
-            ),
+            validation=EvaluationBatches(val_ids, o.batch_size, o.context_length),
             sample=lambda model: self.sample(0),
             bytes_per_token=self.bytes_per_token,
             progress=self.progress,
         )
-        set_precision(self.trainer, o.precision)
+
+    def steps_of_a_pass(self) -> float:
+        """How many steps read the whole text once."""
+        return len(self.train_ids) / self.trainer.measure().tokens
 
     def choose_steps(self) -> None:
         """Sets as many steps as fit into the minutes, as measured, and the schedule for them."""
@@ -259,7 +277,7 @@ class Pretraining:
             if o.eval_every is None:
                 left -= (validations + 1) * validation * seconds
             o.steps = max(10, int(left / seconds) // 10 * 10)
-            a_pass = len(self.train_ids) / trainer.measure().tokens  # in steps
+            a_pass = self.steps_of_a_pass()
             most = max(200, round(_PASSES * a_pass))
             if o.steps > most:
                 o.steps = most
@@ -285,13 +303,19 @@ class Pretraining:
     def sample(self, number: int) -> str:
         """A text by the model. The prompts are the beginnings of lines of the validation text."""
         o = self.o
-        prompt = o.prompt if o.prompt is not None else _prompt(self.val_text, number)
+        prompt = o.prompt if o.prompt is not None else beginning(self.val_text, number)
         ids = self.tokenizer.encode(prompt, disallowed_special=())
         new = generate_steps(
             self.model, [ids], o.sample_tokens, temperature=o.temperature, top_k=o.top_k,
             seed=o.seed + number, stop_tokens=self.tokenizer.eot_token,
         )  # fmt: skip
-        return prompt + self.tokenizer.decode([int(ids_of_step[0].item()) for ids_of_step in new])
+        stream = self.tokenizer.stream(ids)  # WordPiece's spaces depend on what stands before
+        shown = [stream.push(int(ids_of_step[0].item())) for ids_of_step in new]
+        return "".join([prompt, *shown, stream.finish()])
+
+    def next_command(self) -> str:
+        """What can be done with the run."""
+        return f'{command_line("generate", self.o.folder)} --prompt "..."'
 
     def report(self, result: Result) -> None:
         """Prints the last lines: loss, samples, the places of plot and checkpoint."""
@@ -310,9 +334,9 @@ class Pretraining:
         )
 
 
-def _prompt(text: str, number: int) -> str:
-    """The first three words of a line, from a place in the text that depends on the number."""
+def beginning(text: str, number: int, n_words: int = 3) -> str:
+    """The first words of a line, from a place in the text that depends on the number."""
     rows = [line.split(" ") for line in text.splitlines()]
     prose = [words for words in rows if len(words) >= 5 and words[0].isalpha()]
     usable = prose or [words for words in rows if "".join(words)] or [[text or "\n"]]
-    return " ".join(usable[(2 * number + 1) * len(usable) // 6 % len(usable)][:3])
+    return " ".join(usable[(2 * number + 1) * len(usable) // 6 % len(usable)][:n_words])

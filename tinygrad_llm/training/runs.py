@@ -53,8 +53,8 @@ def set_total_steps(trainer: Trainer) -> None:
 
     A resumed run may train for more steps than were planned when its checkpoint was written.
     """
-    assert isinstance(trainer.scheduler, WarmupCosineLR)
-    trainer.scheduler.total_steps = trainer.steps
+    if isinstance(trainer.scheduler, WarmupCosineLR):
+        trainer.scheduler.total_steps = trainer.steps
 
 
 # ------------------------------------------------------------------------------------ its folder
@@ -90,13 +90,15 @@ class RunFacts:
     """What the files of a run say beside its options.
 
     name: of a folder in runs/ where none is given; command: what --resume is added to, such as
-    "finetune dpo"; tokenizer: stored in every checkpoint; facts: more entries for its config.
+    "finetune dpo"; tokenizer: stored in every checkpoint; facts: more entries for its config;
+    tokenizers: more of them, stored as NAME.json.
     """
 
     name: str
     command: str
     tokenizer: Tokenizer
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tokenizers: Mapping[str, Tokenizer] = dataclasses.field(default_factory=dict)
 
 
 def prepare_folder(
@@ -112,7 +114,7 @@ def prepare_folder(
     values = options.stored()
     trainer.set_folder(folder)
     trainer.config = {**trainer.config, "options": values, **run.facts}
-    trainer.files = _tokenizer_files(run.tokenizer)
+    trainer.files = _tokenizer_files({"tokenizer": run.tokenizer, **run.tokenizers})
     trainer.resume_command = command_line(*run.command.split(), "--resume", folder)
     with FolderLock(folder):
         if not resumed:
@@ -132,10 +134,11 @@ def _new_folder(parent: Path, name: str) -> Path:
             number += 1
 
 
-def _tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
+def _tokenizer_files(tokenizers: Mapping[str, Tokenizer]) -> dict[str, bytes]:
     """tokenizer.json, and tokenizer_config.json of a published one, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder, "tokenizer.json"))
+        for name, tokenizer in tokenizers.items():
+            tokenizer.save(Path(folder, f"{name}.json"))
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 

@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo, ner and ask."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, summarize, ..."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from typing import Any
 
 import typer
 
+from ...files.plain_text import say
 from ...files.program import command_line
 from ...finetune.commands import COMMANDS
+from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
-from ..errors import newest_checkpoint
+from ..errors import BadValue, newest_checkpoint
 from ..options import Way, command
-from . import ask, help
+from . import ask, help, pairs, pairs_help
 
 __all__ = ["register"]
 
-_HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names."""
+_HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names,
+compare texts, translate, summarize."""
 
 _TEXTS = {
     "classify": help.CLASSIFY,
     "instruct": help.INSTRUCT,
     "dpo": help.DPO,
     "ner": help.NER,
+    "nli": pairs_help.NLI,
+    "sts": pairs_help.STS,
+    "choice": pairs_help.CHOICE,
+    "embed": pairs_help.EMBED,
+    "translate": help.TRANSLATE,
+    "summarize": help.SUMMARIZE,
 }
 
 
@@ -31,8 +40,30 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     for name, kind in COMMANDS.items():
         group.command(name=name, help=_TEXTS[name])(command(kind, partial(finetune, name)))
+    group.command(name="variations", help=help.VARIATIONS)(
+        command(VariationsOptions, partial(table, "variations"))
+    )
+    group.command(name="compare", help=help.COMPARE)(
+        command(CompareOptions, partial(table, "compare"))
+    )
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")
+
+
+def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
+    """Fills a table of classifiers, or resumes one.
+
+    Raises: OptionError for options that are not allowed; BadValue for --plan and --find-lr.
+    """
+    from ...finetune.runs import Comparison, Variations
+
+    if way.plan or way.find_lr:
+        raise BadValue("--plan and --find-lr are for one run, not for a table")
+    if way.resume is not None:
+        given = {**given, "folder": way.resume}
+    kind: Any = VariationsOptions if name == "variations" else CompareOptions
+    runner: Any = Variations if name == "variations" else Comparison
+    runner(resolved(kind, settings, given), say).run()
 
 
 def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
@@ -47,6 +78,12 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "instruct": runs.Instruct,
         "dpo": runs.DPO,
         "ner": runs.Ner,
+        "nli": runs.NLI,
+        "sts": runs.STS,
+        "choice": runs.Choice,
+        "embed": runs.Embed,
+        "translate": runs.Translate,
+        "summarize": runs.Summarize,
     }
     kind = kinds[name]
     if way.resume is None:
@@ -59,6 +96,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         run.find_learning_rate()
     else:
         run.run()
-        run.note(f'next              {command_line("finetune", "ask", run.folder)} "..."')
+        other = ' --input "..."' if name in pairs.KINDS else ""
+        run.note(f'next              {command_line("finetune", "ask", run.folder)} "..."{other}')
         if name == "instruct":
             run.note(f"                  {command_line('finetune', 'dpo', '--base', run.folder)}")

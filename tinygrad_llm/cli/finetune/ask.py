@@ -1,9 +1,10 @@
-"""tinygrad-llm finetune ask: a fine-tuned model classifies a text or follows an instruction."""
+"""tinygrad-llm finetune ask: a fine-tuned model classifies, answers, translates, summarizes."""
 
 from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import typer
 
@@ -12,10 +13,11 @@ from ...files.program import command_line
 from ...training.devices import check_device
 from ..errors import BadValue, blame, newest_checkpoint
 from ..options import must_be
+from . import pairs
 
 __all__ = ["HELP", "ask"]
 
-HELP = """Ask a fine-tuned model: the class or the names in a text, the response to an instruction.
+HELP = """Ask a fine-tuned model: a class, names, a response, a translation, a summary.
 
 RUN is the folder of a run of finetune, or one of its checkpoints. With - as TEXT, each line of
 standard input is a text.
@@ -25,16 +27,21 @@ Examples:
   tinygrad-llm finetune ask runs/classify-sms-spam-1 "You have won a prize! Call now"
   tinygrad-llm finetune ask runs/instruct-instruction-data-1 "Name three fruits."
   tinygrad-llm finetune ask runs/dpo-instruction-preferences-1 "Spell it right." --input freind
+  tinygrad-llm finetune ask runs/nli-jnli-1 "A cat sleeps." --input "An animal sleeps."
+  tinygrad-llm finetune ask runs/choice-sample-1 "Which of these is a fruit?" --input "pear|horse"
   tinygrad-llm finetune ask runs/ner-ner-wikipedia-ja-1 "山田太郎は東京都で生まれた。"
+  tinygrad-llm finetune ask runs/translate-sample-1 "彼 は 朝 水 を 飲み ます 。" --beams 4
+  tinygrad-llm finetune ask runs/summarize-sample-1 "On Monday the mayor in Arden lost a boat."
 """
 
 
 def ask(
     run: str = typer.Argument(..., help="A run or a checkpoint."),
-    text: str = typer.Argument(..., help="A text to classify, or an instruction."),
-    input: str = typer.Option("", help="The input of the instruction."),
+    text: str = typer.Argument(..., help="A text for the model, or an instruction."),
+    input: str = typer.Option("", help="The instruction's input, the other text, or a|b answers."),
     tokens: int = typer.Option(100, help="Tokens of a response."),
     temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
+    beams: int = typer.Option(1, help="Beams of a translation or summary."),
     seed: int | None = typer.Option(None, help="The same seed writes the same text."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
 ) -> None:
@@ -45,10 +52,12 @@ def ask(
     check_device(device)
     from ... import finetune
     from ... import text as texts
-    from ...finetune.runs.base import padding_of
+    from ...finetune.runs.base import padding_of, source_tokenizer
     from ...models import LanguageModel, Tagger
+    from ...models.encoder_decoder import EncoderDecoder
 
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
+    must_be("beams", 1 <= beams <= 64, "between 1 and 64", beams)
     must_be("temperature", 0 <= temperature < math.inf, "0 or more", temperature)
     checkpoint = newest_checkpoint(run)
     config = checkpoint.config
@@ -57,6 +66,13 @@ def ask(
             f"{checkpoint.path} was not fine-tuned: {command_line('generate', run)} writes text "
             "with it"
         )
+    kind = config["finetune"]
+    if kind in pairs.KINDS:
+        several = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
+        with blame("TEXT", ValueError):
+            for answer in pairs.answers(kind, checkpoint, several, input):
+                say(answer)
+        return
     model = checkpoint.build_model().to(device)
     tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
     lines = (line.rstrip("\n") for line in sys.stdin) if text == "-" else [text]
@@ -67,10 +83,23 @@ def ask(
             if isinstance(model, Tagger):
                 for entity in finetune.tag(model, tokenizer, line):
                     say(f"{line[entity.start : entity.end]}  {entity.type}")
+            elif isinstance(model, EncoderDecoder):
+                tokenizers = source_tokenizer(checkpoint) or tokenizer, tokenizer
+                drawn: dict[str, Any] = {"temperature": temperature, "seed": seed}
+                drawn = drawn if temperature else {}
+                if config["finetune"] == "summarize":
+                    most = config["max_source"], config["max_target"]
+                    say(finetune.summarize(
+                        model, tokenizer, line, max_source=most[0], max_new_tokens=most[1],
+                        num_beams=beams, **drawn,
+                    ))  # fmt: skip
+                    continue
+                say(finetune.translate(model, tokenizers, line, num_beams=beams, **drawn))
             elif not isinstance(model, LanguageModel):
                 name, p = finetune.classify(
-                    model, tokenizer, line, config["max_length"], config["classes"]
-                )
+                    model, tokenizer, line, config["max_length"], config["classes"],
+                    config.get("long_texts") == "windows",
+                )  # fmt: skip
                 say(f"{name}  {p:.1%}")
             else:
                 response = finetune.respond(

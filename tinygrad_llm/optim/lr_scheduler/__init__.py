@@ -6,6 +6,7 @@ optimizer; the values are PyTorch's.
 
 factors.py  a factor: constant, stepwise, linear, or from a function
 cosine.py   along a cosine: annealing, restarts, warm-up, one cycle
+inverse_sqrt.py  a rise, then 1/√step
 plateau.py  when a metric stops improving
 combined.py several schedules, in sequence or together
 """
@@ -24,6 +25,7 @@ from .factors import (
     PolynomialLR,
     StepLR,
 )
+from .inverse_sqrt import WarmupInverseSqrtLR
 from .plateau import ReduceLROnPlateau
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "SequentialLR",
     "StepLR",
     "WarmupCosineLR",
+    "WarmupInverseSqrtLR",
 ]
 
 _LRScheduler = LRScheduler  # its name before PyTorch 2.0

@@ -28,6 +28,7 @@ from .slow_caches import (
     SlowStreamingCache,
 )
 from .slow_chains import SlowCRF
+from .slow_contrastive import SlowContrastiveLoss
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
 from .slow_positions import (
     SameOmega,
@@ -415,6 +416,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Block": SlowBlock,
     "CRF": SlowCRF,
     "Cache": SlowCache,
+    "ContrastiveLoss": SlowContrastiveLoss,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
     "Experts": SlowExperts,

@@ -18,6 +18,7 @@ from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import NORM_PLACES, Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.contrastive import ContrastiveLoss
 from ...layers.crf import CRF
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
@@ -276,6 +277,11 @@ def _other_calls() -> list[LayerCall]:
                 ids_below=9,
             )
         )  # fmt: skip
+    for shapes in (((4, 3), (4, 3)), ((4, 3), (4, 3), (4, 3)), ((3, 5), (3, 5), (2, 5))):
+        for temperature in (0.7, 0.2):
+            calls.append(
+                LayerCall("ContrastiveLoss", partial(ContrastiveLoss, temperature), shapes)
+            )
     calls.append(LayerCall("LoRALayer", lambda: LoRALayer(6, 5, rank=3, alpha=8.0), x))
     calls += [
         LayerCall(

@@ -20,6 +20,7 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "Block": ("transformer_block", "norm_places"),
     "CRF": ("crf_paths",),
     "Cache": ("cache_rows",),
+    "ContrastiveLoss": ("contrastive_loss",),
     "CrossCache": ("cross_attention",),
     "DecoderCache": ("cache_rows",),
     "Experts": ("mixture_of_experts",),

@@ -21,6 +21,7 @@ from ..check.samples import Ran, samples
 from ..common.source import input_name
 from . import (  # noqa: F401, they enter their checks
     chain_checks,
+    contrastive_checks,
     layer_checks,
     model_layer_checks,
     position_checks,

@@ -217,6 +217,11 @@ HINTS: dict[str, tuple[str, ...]] = {
         "targets != ignore_index is a mask: logits[kept] are the rows that count.",
         "log_softmax, then gather(1, targets.unsqueeze(1)) picks one number per row.",
     ),
+    "contrastive_loss": (
+        "torch.cat([positives, negatives]) are the candidates; x / x.norm(dim=-1, keepdim=True) "
+        "has length 1, so that a @ c.T are cosines.",
+        "Row i's right answer is column i: the targets are torch.arange(B).",
+    ),
     "causal_attention": (
         "scores[i, j] is query i with key j: q @ k.transpose(-2, -1), divided by √D.",
         "torch.triu(ones, diagonal=1) marks j > i: fill those with −∞ and take softmax over j.",

@@ -19,7 +19,7 @@ from ...autograd.engine import Op
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from ..common.terminal import Text
-from .names import layers, lookup
+from .names import example_name, layers, lookup
 
 __all__ = ["Explanation", "explain"]
 
@@ -64,8 +64,9 @@ class Explanation:
 def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
     """Explain an op, a layer, a loss, a model or an optimizer.
 
-    what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), or a class, which may be
-              yours: an Op, a Module or an Optimizer
+    what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), some with a setting
+              ("Attention(cross=True)"), or a class, which may be yours: an Op, a Module or an
+              Optimizer
     inputs    for an op: arrays of float64 for the worked example, with the op's options
 
     A name in snake_case means an op, one in CamelCase a layer or an optimizer; "ops.", "nn." and
@@ -91,7 +92,7 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
     if issubclass(kind, Module) or kind in layers().values():
         from .layer import explain_layer
 
-        return Explanation(explain_layer(kind))
+        return Explanation(explain_layer(kind, example_name(what)))
     if issubclass(kind, Optimizer):
         from .optimizer import explain_optimizer
 

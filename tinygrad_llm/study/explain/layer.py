@@ -24,12 +24,16 @@ from .op import OneOp, check_rows, gradients_of
 __all__ = ["explain_layer"]
 
 
-def explain_layer(kind: Any) -> dict[str, Any]:
-    """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays."""
+def explain_layer(kind: Any, name: str | None = None) -> dict[str, Any]:
+    """Everything about a class of modules, or of caches, as a dict of texts, numbers and arrays.
+
+    name: of its example, such as "Attention(cross=True)"; the class's if None
+    """
+    name = kind.__name__ if name is None else name
     doc = inspect.cleandoc(kind.__doc__ or "")
     data: dict[str, Any] = {
         "kind": "layer",
-        "name": kind.__name__,
+        "name": name,
         "class": kind.__name__,
         "family": kind.__module__.removeprefix("tinygrad_llm."),
         "file": place_of(kind),
@@ -40,7 +44,7 @@ def explain_layer(kind: Any) -> dict[str, Any]:
         "mistakes": [],
         "exercises": [],
     }
-    example = LAYERS.get(kind.__name__)
+    example = LAYERS.get(name)
     if example is None or example.kind is not kind:
         data["forward"] = source_of(kind.forward)
         return {**data, "example": None, "memory": None, "check": []}
@@ -87,6 +91,13 @@ def _leaves(example: LayerExample, inputs: list[Tensor]) -> list[Tensor]:
     return inputs
 
 
+def _made(module: Module, example: LayerExample) -> str:
+    """The module as text, with the setting that a repr such as PyTorch's does not show."""
+    text = repr(module)
+    shown = not example.setting or example.setting in text or "\n" in text
+    return text if shown else f"{example.kind.__name__}({example.setting})"
+
+
 def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     """Forward and backward of the small module."""
     inputs = _leaves(example, example.arguments(SMALL))
@@ -98,7 +109,7 @@ def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     every = {**{f"input {i}": x for i, x in enumerate(inputs)}, **named}
     gradients = dict(zip(every, gradients_of(outputs, list(every.values())), strict=True))
     return {
-        "made": repr(module),
+        "made": _made(module, example),
         "call": example.call_text or f"module({', '.join('xyz'[: len(inputs)])})",
         "inputs": [
             {"name": f"input {i}", "value": x.array, "wants_gradient": x.requires_grad}

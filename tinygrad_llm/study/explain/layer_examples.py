@@ -18,6 +18,7 @@ from ...functions.shape.join import cat
 from ...layers.attention import Attention
 from ...layers.block import Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
+from ...layers.contrastive import ContrastiveLoss
 from ...layers.crf import CRF
 from ...layers.delta_net import GatedDeltaNet
 from ...layers.feed_forward import FeedForward, GatedFeedForward
@@ -43,9 +44,12 @@ __all__ = ["LAYERS"]
 LAYERS: dict[str, LayerExample] = {}
 
 
-def layer(kind: type, make: Callable[[Sizes], Any], inputs: str = "BTC", **more: Any) -> None:
-    """Enter a module's example in LAYERS."""
-    LAYERS[kind.__name__] = LayerExample(kind, make, inputs, **more)
+def layer(
+    kind: type, make: Callable[[Sizes], Any], inputs: str = "BTC", setting: str = "", **more: Any
+) -> None:
+    """Enter a module's example in LAYERS; with a setting as NAME(setting), beside the plain one."""
+    name = f"{kind.__name__}({setting})" if setting else kind.__name__
+    LAYERS[name] = LayerExample(kind, make, inputs, setting=setting, **more)
 
 
 def _plainly(kind: Any, s: Sizes) -> Any:
@@ -122,11 +126,18 @@ layer(
     "BTC BTC",
 )
 layer(nn.CrossEntropyLoss, lambda s: nn.CrossEntropyLoss(), "TV T<V")
+layer(
+    nn.CrossEntropyLoss,
+    lambda s: nn.CrossEntropyLoss(label_smoothing=0.1),
+    "TV T<V",
+    "label_smoothing=0.1",
+)
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
 for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimilarity):
     layer(loss, partial(_plainly, loss), "TC TC")
 layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
 layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+layer(ContrastiveLoss, lambda s: ContrastiveLoss(0.5), "TC TC TC")
 for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
     layer(
         pair_loss,
@@ -156,6 +167,14 @@ layer(
 layer(LoRALayer, lambda s: LoRALayer(s["C"], s["F"], rank=2, alpha=4.0))
 layer(LinearWithLoRA, lambda s: LinearWithLoRA(nn.Linear(s["C"], s["F"]), rank=2, alpha=4.0))
 layer(Attention, lambda s: Attention(s["C"], s["H"]))
+layer(
+    Attention,
+    lambda s: Attention(s["C"], s["H"], cross=True),
+    "BTC BFC",
+    "cross=True",
+    call=lambda module, x, memory: module(x, memory=memory),
+    call_text="module(x, memory=y)",
+)
 layer(
     LatentAttention,
     lambda s: LatentAttention(

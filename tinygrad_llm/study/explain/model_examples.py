@@ -11,7 +11,14 @@ from functools import partial
 from typing import Any
 
 from ... import nn
-from ...models.bert import BertConfig, BertForMaskedLM
+from ...models.bert import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 from ...models.cohere2 import Cohere2, Cohere2Block, Cohere2Config
 from ...models.config import ModelConfig
 from ...models.gemma3 import Gemma3, Gemma3Block, Gemma3Config
@@ -128,6 +135,10 @@ def _enter(kind: Any, config: Callable[..., Any], inputs: str = "BT<V BT<V") -> 
 
 _no_dropout: dict[str, Any] = {"drop_rate": 0.0, "attention_drop_rate": 0.0}
 _enter(BertForMaskedLM, partial(_encoder, BertConfig, n_token_types=1, **_no_dropout))
+_enter(  # positions of places: an example has ids that are padding to a RoBERTa
+    RobertaForMaskedLM, partial(_encoder, RobertaConfig, pad_token_id=None, **_no_dropout)
+)
+_enter(DistilBertForMaskedLM, partial(_encoder, DistilBertConfig, **_no_dropout))
 _enter(  # rotary positions turn pairs, so a head has an even number of channels
     ModernBertForMaskedLM,
     lambda s, n: _encoder(ModernBertConfig, {**s, "C": 2 * s["C"]}, n, window=2),

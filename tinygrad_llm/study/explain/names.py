@@ -10,7 +10,7 @@ from ...autograd.engine import OPS
 from ...files.program import command_line
 from ..common.source import first_line
 
-__all__ = ["catalogue", "layers", "lookup", "optimizers"]
+__all__ = ["catalogue", "example_name", "layers", "lookup", "optimizers"]
 
 
 def catalogue() -> dict[str, list[tuple[str, str]]]:
@@ -48,6 +48,12 @@ def layers() -> dict[str, type]:
     return {name: example.kind for name, example in LAYERS.items()}
 
 
+def example_name(what: Any) -> str | None:
+    """The name of a layer's example with a setting, "Attention(cross=True)", or None."""
+    name = what.strip().removeprefix("nn.") if isinstance(what, str) else ""
+    return name if "(" in name and name in layers() else None
+
+
 def optimizers() -> dict[str, type]:
     """The optimizers, by class name."""
     from ... import optim
@@ -71,6 +77,8 @@ def lookup(name: str) -> type[Any]:
     from ... import nn
     from ...models import registry
 
+    if (setting := example_name(name)) is not None:
+        return layers()[setting]
     prefix, _, last = name.strip().rpartition(".")
     prefix = prefix.removeprefix("torch.").removeprefix("tinygrad_llm.")
     places: dict[str, dict[str, Any]] = {

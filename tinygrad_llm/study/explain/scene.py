@@ -10,7 +10,7 @@ from ...tensor.nested import tensors_in
 from ..draw.drawing import Drawing, draw
 from .example import SMALL
 from .layer_examples import LAYERS
-from .names import lookup
+from .names import example_name, lookup
 
 __all__ = ["drawn_example"]
 
@@ -25,7 +25,7 @@ def drawn_example(name: str, fold: int | None = None) -> Drawing:
     optimizer, or a layer without a graph, such as a cache.
     """
     kind: Any = lookup(name)
-    example = LAYERS.get(kind.__name__)
+    example = LAYERS.get(example_name(name) or kind.__name__)
     if example is None or example.kind is not kind or not example.gradients:
         raise ValueError(f"{name} has no example with a graph; draw a layer or a model")
     with random.fork_rng():

@@ -102,7 +102,7 @@ wrong(
 def logits_gradient(
     x, t, w, g, ignore_index=-100, label_smoothing=0.0, reduction="mean", *, divided="kept",
     ignored=True, one_hot=True, sign=1.0, softmax_twice=False, smoothed=True, weighted=True,
-    softmax=True,
+    softmax=True, share="all",
 ):  # fmt: skip
     """Cross-entropy's ∂L/∂logits, all rows together, and one piece of it wrong."""
     c, n = x.shape[-1], t.size
@@ -112,9 +112,12 @@ def logits_gradient(
     t = np.where(t == ignore_index, 0, t) if ignored else t % c
     w = np.ones(c) if w is None or not weighted else w
     smoothing = label_smoothing if smoothed else 0.0
-    q = np.zeros((n, c))
-    q[np.arange(n), t] = (1.0 - smoothing) * w[t]
-    q = (q + smoothing / c * w) * kept[:, None]
+    q, soft = np.zeros((n, c)), smoothing / c * w
+    if share == "others":
+        soft = np.broadcast_to(smoothing / (c - 1) * w, q.shape).copy()
+        soft[np.arange(n), t] = 0.0
+    q[np.arange(n), t] = (1.0 if share == "added" else 1.0 - smoothing) * w[t]
+    q = q * kept[:, None] + soft if share == "ignored too" else (q + soft) * kept[:, None]
     e = np.exp(x - x.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True) if softmax else x
     total = q.sum(-1, keepdims=True)
@@ -178,6 +181,12 @@ for _op, _make in ("cross_entropy", cross_entropy), ("linear_cross_entropy", thr
         (*WEIGHTS, _make(weighted=False)),
         ("label smoothing forgotten", "Backward goes without the label smoothing that forward had.",
          _make(smoothed=False)),
+        ("smoothing spread over the others", "The target's own class gets nothing of ε, the others "
+         "ε/(C − 1): all C classes get ε/C, the target's too.", _make(share="others")),
+        ("smoothing added on top", "The target keeps all of its probability, so that q sums to "
+         "1 + ε: it is 1 − ε, plus its share ε/C.", _make(share="added")),
+        ("ignored rows smoothed", "Rows with t = ignore_index get the spread ε/C: nothing of them "
+         "is in the loss.", _make(share="ignored too")),
     )  # fmt: skip
 wrong(
     "cross_entropy",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import chains, experts, recurrent, variants  # noqa: F401  their mistakes are entered too
+from . import chains, contrastive, experts, recurrent, variants  # noqa: F401  their mistakes are entered too  # noqa: F401  and these
 from . import positions as _positions  # noqa: F401  and these
 from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
@@ -55,8 +55,35 @@ def _normed_apart(self: Any, rows: list[Any], norm: Any) -> list[Any]:
     return [x / size * w for x, size, w in zip(rows, sizes, factors, strict=True)]
 
 
+def _of_memory(change: Any) -> Any:
+    """`projected` with queries, keys and values of a cross-attention changed; the layer's own
+    self-attention is as it was."""
+
+    def projected(self: Any, x: Any, memory: Any) -> Any:
+        rows = twin_of(self).projected(x, memory)
+        return rows if memory is None else change(*rows)
+
+    return projected
+
+
+def _in_pairs(queries: Any, keys: Any, values: Any) -> Any:
+    every = [*keys, *values]
+    return [queries, every[::2], every[1::2]]
+
+
 wrong_layer(
     "Attention",
+    ("cross-attention is causal", "Query i of a cross-attention sees the keys up to i: the source "
+     "is complete before the target begins, so every query sees all of it.",
+     {"sees": lambda self, i, j, with_mask: twin_of(self).sees(i, j, with_mask)
+      and (not self.layer.cross or j <= i)}),
+    ("keys and values exchanged", "The first half of kv's rows are taken for values: they are the "
+     "keys of all heads, and the values follow.",
+     {"projected": _of_memory(lambda q, k, v: [q, v, k])}),
+    ("keys and values in pairs", "kv's rows are taken as key, value, key, value: the keys of all "
+     "heads come first.", {"projected": _of_memory(_in_pairs)}),
+    ("keys for values", "The weights add up the keys of the memory: they say where to look, the "
+     "values say what is read there.", {"projected": _of_memory(lambda q, k, v: [q, k, k])}),
     ("scores not scaled", "The scores are not multiplied by the scale, 1/√D unless given: softmax "
      "becomes too sharp.", {"scale": lambda self: 1.0}),
     ("scaled by the width", "The scores are divided by √C, the width of the model: it is √D, the "

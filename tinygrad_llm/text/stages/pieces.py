@@ -24,8 +24,11 @@ class PieceModel:
     """What models share: the vocabulary, the unknown token, and bytes in place of unknown signs.
 
     unknown: the id of what the vocabulary does not cover, or None; fuse_unknown: unknown signs next
-    to each other become one; byte_fallback: they become their bytes <0x00> .. <0xFF>
+    to each other become one; byte_fallback: they become their bytes <0x00> .. <0xFF>; varies:
+    whether encode() can return other ids for the same piece
     """
+
+    varies = False
 
     def __init__(
         self,

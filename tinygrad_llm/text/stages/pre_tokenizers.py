@@ -10,6 +10,7 @@ from typing import Any
 
 from ..split import split as gpt2_split
 from . import patterns
+from .japanese import japanese_words, mecab
 from .part import Part
 from .patterns import Pattern
 
@@ -189,6 +190,16 @@ def _delimiter(part: Part) -> Cut:
     return lambda text, first: [piece for piece in text.split(delimiter) if piece]
 
 
+def _mecab(part: Part) -> Cut:
+    """Words of Japanese. `tokenizers` has no such stage: this one is ours.
+
+    Raises: ImportError without MeCab.
+    """
+    keep = part.get("keep_spaces", bool, True)
+    mecab()  # says now what is missing
+    return lambda text, first: japanese_words(text, keep)
+
+
 _KINDS: dict[str, Callable[[Part], Any]] = {
     "ByteLevel": _byte_level,
     "Split": _split,
@@ -199,4 +210,5 @@ _KINDS: dict[str, Callable[[Part], Any]] = {
     "BertPreTokenizer": _bert,
     "Punctuation": _punctuation,
     "CharDelimiterSplit": _delimiter,
+    "MeCab": _mecab,
 }

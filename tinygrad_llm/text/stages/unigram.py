@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .part import MOST_TOKENS, Part, check_writable
 from .pieces import PieceModel
@@ -90,33 +90,36 @@ class Unigram(PieceModel):
     def encode(self, piece: str) -> list[int]:
         return self._ids(self.cut(piece))
 
+    def arcs(self, piece: str) -> Iterator[tuple[int, int, float]]:
+        """(start, end, score) of each token that the piece has, from left to right; a character
+        that no token covers alone is one, with the score of what is unknown."""
+        n = len(piece)
+        unknown = self._smallest - UNKNOWN_PENALTY
+        score, reach = self._score, self._reach
+        for i in range(n):
+            alone = False
+            for length in reach.get(piece[i], ()):
+                j = i + length
+                if j > n:
+                    break
+                s = score.get(piece[i:j])
+                if s is not None:
+                    yield i, j, s
+                    alone = alone or length == 1
+            if not alone:
+                yield i, i + 1, unknown
+
     def cut(self, piece: str) -> list[str]:
         """The tokens of the best cut; a character that no token covers stands alone."""
         n = len(piece)
         best = [-math.inf] * (n + 1)  # of the first i characters: the largest sum
         start = [-1] * (n + 1)  # and where the last token of that cut begins
         best[0] = 0.0
-        unknown = self._smallest - UNKNOWN_PENALTY
-        score, single = self._score, self.single
-        for i in range(n):
-            before = best[i]
-            alone = False
-            for length in self._reach.get(piece[i], ()):
-                j = i + length
-                if j > n:
-                    break
-                token = piece[i:j]
-                s = score.get(token)
-                if s is None:
-                    continue
-                total = ctypes.c_float(before + s).value if single else before + s
-                if start[j] < 0 or total > best[j]:
-                    best[j], start[j] = total, i
-                alone = alone or length == 1
-            if not alone:
-                total = ctypes.c_float(before + unknown).value if single else before + unknown
-                if start[i + 1] < 0 or total > best[i + 1]:
-                    best[i + 1], start[i + 1] = total, i
+        single = self.single
+        for i, j, s in self.arcs(piece):
+            total = ctypes.c_float(best[i] + s).value if single else best[i] + s
+            if start[j] < 0 or total > best[j]:
+                best[j], start[j] = total, i
         tokens = []
         end = n
         while end > 0:

@@ -98,11 +98,30 @@ def written_description(
         "padding": None,
         "added_tokens": [token.fields() for token in added],
         "normalizer": _written_normalizer(description.get("normalizer")),
-        "pre_tokenizer": description.get("pre_tokenizer"),
-        "post_processor": processor,
-        "decoder": description.get("decoder"),
+        "pre_tokenizer": _completed(description.get("pre_tokenizer")),
+        "post_processor": _completed(processor),
+        "decoder": _completed(description.get("decoder")),
         "model": _written_model(model),
     }
+
+
+# Fields without which `tokenizers` refuses a stage, and what they mean here if they are missing.
+_REQUIRED: dict[str, dict[str, Any]] = {
+    "ByteLevel": {"add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+    "Split": {"behavior": "Isolated", "invert": False},
+}
+
+
+def _completed(fields: Any) -> Any:
+    """A stage, or a sequence of stages, with every field that `tokenizers` requires."""
+    if not isinstance(fields, Mapping):
+        return fields
+    stages = {
+        name: [_completed(stage) for stage in value] if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name in ("pretokenizers", "processors", "decoders")
+    }
+    return {**_REQUIRED.get(str(fields.get("type")), {}), **fields, **stages}
 
 
 def _written_model(model: PieceModel) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""finetune translate beside the same recipe with PyTorch's nn.Transformer.
+
+    python -m benchmarks translation                       # 100 steps side by side: the losses
+    python -m benchmarks translation --float64             # without rounding, or nearly so
+    python -m benchmarks translation --run torch --epochs 5    # a whole run there
+    python -m benchmarks translation --run ours --epochs 5     # and here
+
+Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
+prints the largest difference of the losses of each step and the seconds per step of both. The
+second trains PyTorch's to the end, copies its weights back and translates the test sentences with
+our beams: its BLEU should be inside our interval, and ours inside its.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from . import common
+
+
+def prepared(settings: dict[str, Any], float64: bool = False) -> Any:
+    """The run of finetune translate with these options, ready for its first step."""
+    import tinygrad_llm
+    from tinygrad_llm.finetune.runs import Translate
+    from tinygrad_llm.training.settings import resolved
+
+    run = Translate(resolved(Translate.options, settings), progress=False)
+    run.prepare()
+    if float64:
+        run.model.to(tinygrad_llm.float64)
+    return run
+
+
+def side_by_side(run: Any, steps: int, seed: int) -> dict[str, Any]:
+    """Losses and seconds of `steps` steps of both, on the same batches."""
+    import torch
+
+    from tinygrad_llm import random
+
+    from .torch_transformer import Twin, TwinSteps
+
+    trainer, smoothing = run.trainer, run.o.label_smoothing
+    theirs = TwinSteps(Twin(run.model), trainer)
+    random.manual_seed(seed)
+    torch.manual_seed(seed)
+    losses: dict[str, list[float]] = {"ours": [], "torch": []}
+    seconds: dict[str, list[float]] = {"ours": [], "torch": []}
+    batches = iter(trainer.stream.batches)
+    place = trainer.stream.batches.state_dict()
+    for number in range(1, steps + 1):
+        batch = next(batches)
+        lr = trainer.optimizer.param_groups[0]["lr"]
+        began = time.perf_counter()
+        losses["torch"].append(theirs.step(batch, lr, smoothing))
+        between = time.perf_counter()
+        place = {**place, "position": number - 1}
+        trainer.stream.batches.load_state_dict(place)
+        losses["ours"].append(trainer.stepper.step(number, None).loss)
+        seconds["torch"].append(between - began)
+        seconds["ours"].append(time.perf_counter() - between)
+        batches = iter(trainer.stream.batches)
+    return {"losses": losses, "seconds": seconds}
+
+
+def our_run(run: Any) -> dict[str, Any]:
+    """Our side trained to the last step, and its scores; nothing is written."""
+    began = time.perf_counter()
+    result = run.trainer.run(plan=False)
+    seconds = time.perf_counter() - began
+    scores = {way.name: str(way.bleu) for way in run.ways()}
+    return {"losses": [result.loss], "seconds": seconds, "scores": scores}
+
+
+def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
+    """PyTorch's side trained to the last step; its scores by our decoding."""
+    import torch
+
+    from .torch_transformer import Twin, TwinSteps
+
+    trainer = run.trainer
+    twin = Twin(run.model)
+    steps = TwinSteps(twin, trainer)
+    torch.manual_seed(seed)
+    losses, began = [], time.perf_counter()
+    for number, batch in zip(range(1, trainer.steps + 1), trainer.stream.batches, strict=False):
+        lr = trainer.optimizer.param_groups[0]["lr"]
+        losses.append(steps.step(batch, lr, run.o.label_smoothing))
+        trainer.scheduler.step()
+        if number % 100 == 0:
+            spent = time.perf_counter() - began
+            note(f"step {number}/{trainer.steps}  loss {losses[-1]:.4f}  {spent:.0f} s", flush=True)
+    seconds = time.perf_counter() - began
+    twin.copy_to(run.model)
+    scores = {way.name: str(way.bleu) for way in run.ways()}
+    return {"losses": losses, "seconds": seconds, "scores": scores}
+
+
+def main(argv: list[str]) -> None:
+    parser = common.parser("translation", __doc__)
+    parser.add_argument("--run", choices=("steps", "torch", "ours"), default="steps")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
+    parser.add_argument("--float64", action="store_true")
+    parser.add_argument("--warmup", type=int, default=None)
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--pairs", type=int, default=None)
+    parser.add_argument("--epochs", type=float, default=10.0)
+    parser.add_argument("--emb-dim", type=int, default=192)
+    parser.add_argument("--n-heads", type=int, default=6)
+    parser.add_argument("--n-layers", type=int, default=3)
+    o = parser.parse_args(argv)
+    import torch
+
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    settings = {"data": o.data, "epochs": o.epochs, "emb_dim": o.emb_dim, "n_heads": o.n_heads,
+                "n_layers": o.n_layers, "warmup": o.warmup, "pairs": o.pairs}  # fmt: skip
+    run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
+    seed = run.o.seed
+    if o.run != "steps":
+        result = our_run(run) if o.run == "ours" else whole_run(run, seed)
+        print(f"{o.run}: {run.trainer.steps} steps in {result['seconds']:.0f} s, with "
+              f"{run.o.epochs:g} epochs of {len(run.train):,} pairs")  # fmt: skip
+        for name, score in result["scores"].items():
+            print(f"{name:26} {score}")
+    else:
+        result = side_by_side(run, o.steps, seed)
+        ours, theirs = result["losses"]["ours"], result["losses"]["torch"]
+        apart = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+        at = max(range(len(apart)), key=apart.__getitem__)
+        print(f"{o.steps} steps, losses {ours[0]:.4f} to {ours[-1]:.4f}; largest difference "
+              f"{apart[at]:.2e} at step {at + 1}")  # fmt: skip
+        median = {k: sorted(v)[len(v) // 2] for k, v in result["seconds"].items()}
+        print(f"median step: ours {median['ours']:.3f} s, PyTorch {median['torch']:.3f} s, ratio "
+              f"{median['torch'] / median['ours']:.2f}")  # fmt: skip
+    if o.json:
+        with open(o.json, "w", encoding="utf-8") as file:
+            json.dump(result, file)

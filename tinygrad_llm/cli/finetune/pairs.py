@@ -1,0 +1,38 @@
+"""What finetune ask prints for runs on pairs of texts and for sentence embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__all__ = ["KINDS", "answers"]
+
+KINDS = ("nli", "sts", "choice", "embed")
+
+
+def answers(kind: str, checkpoint: Any, texts: Sequence[str], other: str) -> Iterator[str]:
+    """A line for each text that is not empty, beside the other one (choice: answers, a|b|c).
+
+    Raises: ValueError without the other text, or for a text without tokens.
+    """
+    from ...finetune.embedding import SentenceEmbedder
+    from ...finetune.pairs import PairModel, choose, infer, rate
+
+    if not other.strip():
+        what = "the answers, as in --input 'apple|horse'" if kind == "choice" else "the other text"
+        raise ValueError(f"a run of finetune {kind} needs two texts: --input is {what}")
+    model: Any = (SentenceEmbedder if kind == "embed" else PairModel).load(checkpoint)
+    for text in texts:
+        if not text.strip():
+            continue
+        if kind == "nli":
+            label, p = infer(text, other, model)
+            yield f"{label}  {p:.1%}"
+        elif kind == "sts":
+            yield f"{rate(text, other, model):.2f}"
+        elif kind == "choice":
+            options = [one.strip() for one in other.split("|")]
+            best, shares = choose(text, options, model)
+            yield f"{options[best]}  {shares[best]:.1%}"
+        else:
+            yield f"cosine {model.similarity(text, other):.3f}"

@@ -1,0 +1,116 @@
+"""One call per task: a fine-tuned encoder answers for texts.
+
+    infer("A cat sleeps.", "An animal sleeps.", "runs/nli-jnli-1")       # ("entailment", 0.93)
+    rate("A cat sleeps.", "A cat is asleep.", "runs/sts-jsts-1")         # 4.3
+    choose("Which is a fruit?", ["apple", "horse"], "runs/choice-1")     # (0, [0.9, 0.1])
+
+A run is its folder or one of its checkpoints, which is read at every call; for many texts keep a
+PairModel: `model = PairModel.load("runs/nli-jnli-1")`, then `infer(a, b, model)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...models.bert import BertForSequenceClassification
+from ...text import Tokenizer, load_tokenizer
+from ...training.checkpoint import Checkpoint, find_checkpoint
+from .data import PairDataset
+from .rows import Row
+from .scores import predict_pairs
+
+__all__ = ["PairModel", "choose", "infer", "rate"]
+
+
+@dataclass
+class PairModel:
+    """A fine-tuned encoder with its tokenizer.
+
+    kind: "nli", "sts" or "choice"; names: of the classes; max_length: ids of a pair
+    """
+
+    model: BertForSequenceClassification
+    tokenizer: Tokenizer
+    kind: str
+    max_length: int
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, run: str | Path | Checkpoint) -> PairModel:
+        """The model of a run of finetune nli, sts or choice.
+
+        Raises: ValueError if it is a run of another kind; StorageError if it is damaged.
+        """
+        checkpoint = run if isinstance(run, Checkpoint) else find_checkpoint(run)
+        config, model = checkpoint.config, checkpoint.build_model()
+        kind = config.get("finetune")
+        if kind not in ("nli", "sts", "choice"):
+            raise ValueError(f"{checkpoint.path} is not a run of finetune nli, sts or choice")
+        if not isinstance(model, BertForSequenceClassification):
+            raise ValueError(f"{checkpoint.path} holds a {type(model).__name__}")
+        tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json")
+        length, names = config.get("max_length"), config.get("classes", [])
+        if type(length) is not int or not isinstance(names, list):
+            raise ValueError(f"{checkpoint.path} does not say how long a text may be")
+        return cls(model, tokenizer, str(kind), length, tuple(map(str, names)))
+
+    def scores(self, first: str, seconds: Sequence[str]) -> np.ndarray:
+        """The scores of the pairs (first, second): (N, K) float64."""
+        rows = [Row(first, (second,), 0) for second in seconds]
+        data = PairDataset(rows, self.tokenizer, self.max_length)
+        return predict_pairs(self.model, data, self.tokenizer.pad_token or 0)
+
+    def need(self, kind: str) -> None:
+        """Raises: ValueError if it is a model of another kind."""
+        if self.kind != kind:
+            raise ValueError(f"this needs a run of finetune {kind}, got one of {self.kind}")
+
+
+def _loaded(run: PairModel | str | Path | Checkpoint, kind: str) -> PairModel:
+    model = run if isinstance(run, PairModel) else PairModel.load(run)
+    model.need(kind)
+    return model
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def infer(
+    premise: str, hypothesis: str, run: PairModel | str | Path | Checkpoint
+) -> tuple[str, float]:
+    """(the likeliest label, its probability): does the hypothesis follow from the premise?
+
+    run: of finetune nli, or a PairModel of it
+    Raises: ValueError for a text without tokens or a run of another kind.
+    """
+    model = _loaded(run, "nli")
+    p = _softmax(model.scores(premise, [hypothesis])[0])  # (K)
+    best = int(p.argmax())
+    return model.names[best], float(p[best])
+
+
+def rate(a: str, b: str, run: PairModel | str | Path | Checkpoint) -> float:
+    """How similar two texts are, on the scale of the labels of a run of finetune sts.
+
+    Raises: ValueError as infer.
+    """
+    return float(_loaded(run, "sts").scores(a, [b])[0, 0])
+
+
+def choose(
+    question: str, answers: Sequence[str], run: PairModel | str | Path | Checkpoint
+) -> tuple[int, list[float]]:
+    """(the number of the likeliest answer, the probability of each), by a run of finetune choice.
+
+    Raises: ValueError without answers; as infer.
+    """
+    if not answers:
+        raise ValueError("there are no answers to choose from")
+    p = _softmax(_loaded(run, "choice").scores(question, answers)[:, 0])  # (N, 1) -> (N)
+    return int(p.argmax()), p.tolist()

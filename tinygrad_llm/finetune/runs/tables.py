@@ -1,0 +1,166 @@
+"""Tables of classifiers: each row is a whole run of finetune classify with its own options.
+
+    Table("runs/variations", rows, shared, print).fill()
+
+A row is written as soon as its run has ended. A table that was stopped continues with the first
+row that is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...evaluation import Interval, bootstrap
+from ...files.atomic import atomic_write
+from ...files.json_files import read_json_object, write_json
+from ...files.paths import local_path
+from ...training.loop import Result
+from ...training.options import OptionError
+from ...training.settings import resolved
+from ..classification import evaluate_classifier
+from ..counts import CountsBaseline
+from ..freeze import count_parameters
+from ..options import ClassifyOptions
+from .classify import Classify
+
+__all__ = ["BASELINE", "Row", "Table"]
+
+BASELINE = "word counts, logistic regression"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One variation: its name in the table, and what differs from the options of all rows."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+class _Measured(Classify):
+    """A run that keeps the accuracies of all three parts in place of a report."""
+
+    def report(self, result: Result) -> None:
+        train, val, test = (
+            evaluate_classifier(self.model, data, self.names, owners=None if i < 2 else self.owners)
+            for i, data in enumerate(self.sets)
+        )
+        counts = count_parameters(self.model)
+        self.measured = {
+            "train": train.accuracy, "validation": val.accuracy, "seconds": result.seconds,
+            "trained": counts["trainable"], "weights": counts["total"], **_test(test.interval),
+        }  # fmt: skip
+
+
+def _test(interval: Interval) -> dict[str, Any]:
+    return {"test": interval.value, "interval": [interval.low, interval.high]}
+
+
+class Table:
+    """A table in a folder: table.json with its rows, and a page of the same name for people.
+
+    rows: the variations; shared: options of ClassifyOptions for all of them; note: is called with
+    lines of output; heading: the first line of the page; facts: more about how it was made, which a
+    resumed table must share.
+    Raises: OptionError if the folder holds a table of other rows or options.
+    """
+
+    def __init__(
+        self, folder: str | Path, rows: Sequence[Row], shared: Mapping[str, Any],
+        note: Callable[[str], None] = print, *, heading: str = "Classifiers",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.rows, self.shared = local_path(folder), list(rows), dict(shared)
+        self.note, self.heading = note, heading
+        expected = {"shared": self.shared, "facts": dict(facts or {}),
+                  "rows": {row.name: dict(row.options) for row in self.rows}}  # fmt: skip
+        self.path = self.folder / "table.json"
+        self.stored: dict[str, Any] = {"options": expected, "done": {}}
+        if self.path.is_file():
+            self.stored = read_json_object(self.path)
+            before = self.stored.get("options", {})
+            if {**before, "rows": None} != {**expected, "rows": None}:
+                raise OptionError(
+                    f"`folder`: {self.folder} holds a table of other options: take another folder"
+                )
+            for name, options in before.get("rows", {}).items():
+                if expected["rows"].setdefault(name, options) != options:
+                    raise OptionError(f"`folder`: {self.folder} has the row {name} otherwise")
+            self.stored["options"] = expected
+
+    def fill(self) -> dict[str, dict[str, Any]]:
+        """Runs the rows that are missing, and returns all: name -> what was measured.
+
+        Raises: OptionError for options that a run refuses.
+        """
+        done: dict[str, dict[str, Any]] = self.stored["done"]
+        for number, row in enumerate(self.rows, 1):
+            if row.name in done:
+                self.note(f"row {number:>2}/{len(self.rows)}  {row.name}: done before")
+                continue
+            began = time.perf_counter()
+            made = self._run(row)
+            done[row.name] = made.measured
+            if BASELINE not in done:
+                done[BASELINE] = _baseline(made)
+            self._write()
+            m = made.measured
+            self.note(
+                f"row {number:>2}/{len(self.rows)}  {row.name}: test {m['test']:.2%}, "
+                f"{time.perf_counter() - began:.0f} s"
+            )
+        self.note("\n" + self.markdown())
+        return done
+
+    def _run(self, row: Row) -> _Measured:
+        folder = self.folder / "row"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+        options = {**self.shared, **row.options, "folder": str(folder)}
+        run = _Measured(resolved(ClassifyOptions, options), False)
+        run.run()
+        shutil.rmtree(folder, ignore_errors=True)
+        return run
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, self.stored)
+        with atomic_write(self.path.with_suffix(".md")) as file:
+            file.write(self.markdown().encode("utf-8"))
+
+    def markdown(self) -> str:
+        """The table so far; the baseline is its last row."""
+        lines = [
+            self.heading, "",
+            "| | variation | train | validation | test | 95 % interval | trained | seconds |",
+            "|---|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        done = self.stored["done"]
+        names = [row.name for row in self.rows if row.name in done]
+        for number, name in enumerate([*names, *([BASELINE] if BASELINE in done else [])], 1):
+            m = done[name]
+            low, high = m["interval"]
+            lines.append(
+                f"| {number if name != BASELINE else ''} | {name} | {m['train']:.1%} | "
+                f"{m['validation']:.1%} | {m['test']:.1%} | {low:.1%} to {high:.1%} | "
+                f"{m['trained']:,} | {m['seconds']:.1f} |"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def _baseline(run: Classify) -> dict[str, Any]:
+    """The regression on word counts, on the parts of a run."""
+    began = time.perf_counter()
+    made = CountsBaseline.fit(run.train, run.val, len(run.names), seed=run.o.seed)
+    train, val, test = (made.right(rows) for rows in (run.train, run.val, run.test))
+    weights = made.weight.weight.numel() + made.bias.numel()
+    return {
+        "train": float(np.mean(train)), "validation": float(np.mean(val)),
+        "seconds": time.perf_counter() - began, "trained": weights, "weights": weights,
+        **_test(bootstrap(test)),
+    }  # fmt: skip

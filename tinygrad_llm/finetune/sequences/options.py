@@ -1,0 +1,51 @@
+"""The options of training on pairs of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...training.options import (
+    AT_LEAST_1,
+    SHARE_BELOW_1,
+    OptionError,
+    TrainingOptions,
+    again,
+    option,
+)
+from ..options import TuningOptions
+
+__all__ = ["SCHEDULES", "SequenceOptions"]
+
+SCHEDULES = ("cosine", "inverse_sqrt")
+
+
+@dataclasses.dataclass
+class SequenceOptions(TuningOptions):
+    """The options of sequence_trainer."""
+
+    batch_tokens: int | None = option(
+        None, "Tokens in a batch, of both texts and padding.", AT_LEAST_1,
+        about_default="batch_size says how many pairs",
+    )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, "Share of a target's probability that all tokens get.", SHARE_BELOW_1
+    )
+    schedule: str = option("cosine", "Of the learning rate: cosine or inverse_sqrt.")
+    max_source: int | None = option(
+        None, "Tokens of a source; longer ones are cut.", AT_LEAST_1, "adaptation",
+        about_default="the model's context",
+    )  # fmt: skip
+    max_target: int | None = option(
+        None, "Tokens of a target; longer ones are cut.", AT_LEAST_1, "adaptation",
+        about_default="the model's context",
+    )  # fmt: skip
+    graph: bool | None = again(TrainingOptions, "graph", False)
+
+    def check(self) -> None:
+        """Also: the schedule must be known.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
+        super().check()
+        if self.schedule not in SCHEDULES:
+            raise OptionError(f"`schedule` must be {' or '.join(SCHEDULES)}, got {self.schedule}")
