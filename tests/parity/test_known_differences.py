@@ -181,3 +181,45 @@ def test_arrays_of_no_dimension_are_numbers(name, dtype):
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(dtype)
     for box in (np.asarray, lambda v: np.asarray(v)[()], lambda v: v):
         agree(torch, lambda t, x, b=box: BOXED[name](t, x, b if t is tg else lambda v: v), x)
+
+
+# ------------------------------------------------------------------- inverse functions, copysign
+INSIDE = {"asin": 1.0, "acos": 1.0, "atanh": 1.0, "atan": 30.0, "asinh": 30.0}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [*INSIDE, "acosh"])
+def test_inverse_functions(name, dtype):
+    rng = np.random.default_rng(len(name))
+    x = rng.uniform(-0.99, 0.99, (3, 7)) * INSIDE.get(name, 1.0)
+    x = (np.abs(x) * 20 + 1.05 if name == "acosh" else x).astype(dtype)
+    agree(torch, lambda t, x: getattr(t, name)(x), x)
+    agree(torch, lambda t, x: getattr(x, name.replace("a", "arc", 1))().sum(1), x)
+    agree(torch, lambda t, x: getattr(x.T * 1, name + "_")(), x)
+    agree(torch, lambda t, x: getattr(t, name)((x > 0).long()), x)
+    agree(torch, lambda t, x: getattr(t, name)(x.detach(), out=t.zeros(0, dtype=x.dtype)), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_of_two(dtype):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(3, 1, 4)).astype(dtype), rng.normal(size=(2, 1)).astype(dtype)
+    whole = rng.integers(-2, 3, (2, 4))
+    for name in ("atan2", "arctan2", "copysign", "logaddexp2"):
+        agree(torch, lambda t, x, y, n=name: getattr(t, n)(x, y), x, y)
+        agree(torch, lambda t, x, y, n=name: getattr(x, n)(y), x, y)
+    for name in ("atan2", "copysign"):
+        agree(torch, lambda t, x, w, n=name: getattr(t, n)(x, w), x, whole)
+        agree(torch, lambda t, w, n=name: getattr(t, n)(w, w.flip(0)), whole)
+    agree(torch, lambda t, x: x.copysign(-0.0), x)
+    agree(torch, lambda t, w: w.copysign(-1), whole)
+
+
+def test_gradients_of_atan2_and_acosh_keep_their_range():
+    """PyTorch squares, which is 0 or ∞ in float32 for such numbers."""
+    y, x = (tg.tensor([v, 1e30], requires_grad=True) for v in (1e-30, 2e-30))
+    tg.atan2(y, x).backward(tg.tensor([1e-10, 1e10]))
+    np.testing.assert_allclose(y.grad.numpy(), [4e19, 5e-21], 1e-5)
+    z = tg.tensor([1e25], requires_grad=True)
+    z.acosh().backward()
+    np.testing.assert_allclose(z.grad.numpy(), 1e-25, 1e-5)
