@@ -195,7 +195,7 @@ def test_inverse_functions(name, dtype):
     x = (np.abs(x) * 20 + 1.05 if name == "acosh" else x).astype(dtype)
     agree(torch, lambda t, x: getattr(t, name)(x), x)
     agree(torch, lambda t, x: getattr(x, name.replace("a", "arc", 1))().sum(1), x)
-    agree(torch, lambda t, x: getattr(x.T * 1, name + "_")(), x)
+    agree(torch, lambda t, x: getattr(x.detach().T * 1, name + "_")(), x)
     agree(torch, lambda t, x: getattr(t, name)((x > 0).long()), x)
     agree(torch, lambda t, x: getattr(t, name)(x.detach(), out=t.zeros(0, dtype=x.dtype)), x)
 

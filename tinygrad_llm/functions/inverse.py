@@ -16,7 +16,8 @@ from .elementary import _of_dtype, _wide
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
-from .operands import as_floating, as_operand, differentiated, pair
+from .operands import as_floating, differentiated, pair
+from .printed_names import printed_as
 
 
 # --------------------------------------------------------------------------------- of one number
@@ -127,14 +128,15 @@ def copysign(input: Tensor, other: Any) -> Tensor:
 
     The derivative by input is ±1, whether the sign changed, and 0 at 0; by other it is 0.
     """
-    a, b = (as_floating(v) for v in pair(input, as_operand(other)))
+    a, b = (as_floating(v) for v in pair(input, other))
     x, y, xp = _wide(a), _wide(b), xp_of(a.array)
     values = asarray(xp.copysign(x, y), x)
-    return differentiated(
+    result = differentiated(
         values.astype(a.array.dtype, copy=False),
-        (a, lambda: xp.where(x == 0, 0.0, values / x)),
-        (b, lambda: xp.zeros_like(values)),
+        (a, lambda: xp.where(x == 0, 0.0, values / x), x != 0),
+        (b, None, xp.zeros_like(values, dtype="bool")),
     )
+    return printed_as(f"CopysignBackward{int(not isinstance(other, Tensor))}", result)
 
 
 arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
