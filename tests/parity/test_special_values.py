@@ -47,7 +47,6 @@ FEWER_NANS = set(
     "F.softplus softplus_3 logaddexp logaddexp2 layer_norm cross_entropy amax amin amax_dim "
     "amin_dim quantile var_30 F.gelu".split()
 )
-)
 # The gradient at a NaN is g in PyTorch's vectorised loop and 0 or NaN in the rest of it, or the
 # other way round.
 NOT_AT_NAN = set("F.elu F.selu F.celu F.hardtanh F.relu6 F.hardswish".split())

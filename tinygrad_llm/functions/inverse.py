@@ -101,11 +101,11 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     y, x, xp = _wide(a), _wide(b), xp_of(a.array)
     values = asarray(quiet(xp.arctan2)(y, x), y).astype(a.array.dtype, copy=False)
 
-    def slope(of: Any) -> Any:
+    def derivative(of: Any) -> Any:
         h = xp.hypot(x, y)  # squares could overflow, and underflow
         return xp.where(h == 0, 0.0, of / h / h)
 
-    return differentiated(values, (a, lambda: slope(x)), (b, lambda: slope(-y)))
+    return differentiated(values, (a, lambda: derivative(x)), (b, lambda: derivative(-y)))
 
 
 @method

@@ -447,7 +447,7 @@ class KlDiv(Op):
     Computed as p·log p − p·x, so that p = ∞ gives NaN, or with log_target as p·(t − x).
     Backward: ∂L/∂x = −g·p,   ∂L/∂p = g·(log p + 1 − x),   ∂L/∂t = ∂L/∂p·p if log_target.
     ∂L/∂p is the sum of its three terms, g·log p, g·p/p and −g·x: at p = 0 it is NaN (0/0), as in
-    PyTorch; the slope of p·log p is −∞ there.
+    PyTorch; the derivative of p·log p is −∞ there.
     Saves x, p and log p.
     """
 

@@ -143,7 +143,7 @@ class Prod(Op):
     Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π after i).
     y / xᵢ would be shorter, and wrong where xᵢ = 0. Only if no factor is 0, those of a row with an
     infinity or NaN get y / xᵢ, as in PyTorch: ∞ / ∞ = NaN. total: x is all that the caller has, and
-    its gradient exactly 0 if two factors are 0, whatever the others are. Saves x.
+    its gradient exactly 0 if two factors are 0, also beside infinities and NaN. Saves x.
     """
 
     in_rows = True
