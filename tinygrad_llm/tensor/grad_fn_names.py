@@ -137,8 +137,8 @@ def _attention(op: Any, y: Any) -> str:
 
 
 def _cross_entropy(op: Any, y: Any) -> str:
-    smoothed = not op.few and op.options[-1]  # a few rows are computed without label smoothing
-    return "AddBackward0" if smoothed else _nll_loss(op, y)
+    *_, label_smoothing = op.options
+    return "AddBackward0" if label_smoothing else _nll_loss(op, y)
 
 
 def _nll_loss(op: Any, y: Any) -> str:
