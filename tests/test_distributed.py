@@ -138,7 +138,7 @@ def test_a_rank_that_ends_ends_the_others(program, how, text):
     [
         ("twice", 0, ""),
         ("raise", 1, "Process 1 terminated with the following error"),
-        ("kill", 1, "process 1 terminated with signal SIGKILL"),
+        pytest.param("kill", 1, "process 1 terminated with signal SIGKILL", marks=LONG),
         pytest.param("exit", 1, LEFT, marks=pytest.mark.slow),
     ],
 )
@@ -213,7 +213,9 @@ def ended(process: int) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
-@pytest.mark.parametrize("how", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", [pytest.param("kill", marks=LONG), pytest.param("raise", marks=pytest.mark.slow)]
+)
 def test_processes_that_a_user_started(program, how):
     """Nothing watches over them except the server at which they met."""
     port = free_port()
