@@ -123,15 +123,15 @@ def world(rank: int, size: int, watch: Any = None) -> MPITransport:
     mpi = load()
     comm = mpi.COMM_WORLD
     comm.Set_errhandler(mpi.ERRORS_RETURN)
+    ordered = comm.Split(0, rank)
+    ordered.Barrier()  # all have initialised MPI, and so opened the memory that they share
+    _unlink_shared_memory()
     if comm.size != size:
         raise RuntimeError(
             f"init_process_group: {size} processes were asked for, but MPI connects {comm.size}: "
             "what started them belongs to another MPI library, or WORLD_SIZE and mpiexec's -n "
             "differ"
         )
-    ordered = comm.Split(0, rank)
-    ordered.Barrier()  # all have initialised MPI, and so opened the memory that they share
-    _unlink_shared_memory()
     return MPITransport(ordered, watch)
 
 
