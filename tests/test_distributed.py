@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from ranks import environment, needs_mpi, on_ranks, run
@@ -21,7 +23,7 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "ops", "data_parallel", "sharded", "training")
+CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training")
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
@@ -29,11 +31,10 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
     "n,names",
     [
         (2, CHECKS),
-        (3, ("collectives", "data_parallel")),
-        pytest.param(3, ("ops", "sharded", "training"), marks=LONG),
+        pytest.param(3, CHECKS, marks=LONG),
         pytest.param(4, CHECKS, marks=pytest.mark.slow),
     ],
-    ids=["2", "3", "3-long", "4"],
+    ids=["2", "3", "4"],
 )
 def test_checks_on_ranks(n, names):
     code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
@@ -110,6 +111,12 @@ def test_the_launcher(program):
     launch = [sys.executable, "-m", "tinygrad_llm.cli", "launch", "--nproc-per-node", "2", program]
     code, output = run([*launch, "twice"], OMP_NUM_THREADS="")
     assert code == 0 and lines(output) == sorted(WELL * 2), output
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_an_error_under_the_launcher_ends_all(program):
+    launch = [sys.executable, "-m", "tinygrad_llm.cli", "launch", "--nproc-per-node", "2", program]
     start = time.perf_counter()
     code, output = run([*launch, "raise"])
     assert code != 0 and "KeyError: 'a reason'" in output, output
@@ -131,7 +138,7 @@ def test_a_rank_that_ends_ends_the_others(program, how, text):
     [
         ("twice", 0, ""),
         ("raise", 1, "Process 1 terminated with the following error"),
-        ("kill", 1, "process 1 terminated with signal SIGKILL"),
+        pytest.param("kill", 1, "process 1 terminated with signal SIGKILL", marks=LONG),
         pytest.param("exit", 1, LEFT, marks=pytest.mark.slow),
     ],
 )
@@ -141,8 +148,74 @@ def test_spawn(program, how, code, text):
     assert lines(output) == (sorted(WELL * 2) if code == 0 else [])
 
 
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_rank_that_ends_before_it_makes_the_group(tmp_path):
+    path = tmp_path / "early.py"
+    path.write_text(
+        "import os, sys\n"
+        "import tinygrad_llm.distributed as dist\n"
+        "if dist.get_node_local_rank(int(os.environ['PMI_RANK'])): sys.exit()\n"
+        "dist.init_process_group('mpi', timeout=2)\n",
+        encoding="utf-8",
+    )
+    code, output = on_ranks(2, str(path))
+    assert code != 0 and "wait_until_all_ranks_call_init_process_group" in output, output
+
+
+SLEEPING = """
+import os, sys, time
+import tinygrad_llm.multiprocessing as mp
+
+def work(i):
+    sys.stdout.write(f"{os.getpid()}\\n")
+    sys.stdout.flush()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    mp.spawn(work, nprocs=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_the_one_that_spawned_them(tmp_path, how):
+    path = tmp_path / "sleeping.py"
+    path.write_text(SLEEPING, encoding="utf-8")
+    parent = subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.send_signal(how)
+        parent.communicate(timeout=20)  # its end: the children have the pipe too
+        for child in children:
+            assert ended(child), child
+    finally:
+        parent.kill()
+
+
+def ended(process: int) -> bool:
+    """Whether a process has ended; waits a little for that."""
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        status = Path(f"/proc/{process}/status")
+        if status.is_file() and "State:\tZ" in status.read_text(encoding="utf-8"):
+            return True  # nobody has asked for its exit code yet
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere mpiexec starts the processes")
-@pytest.mark.parametrize("how", ["kill", pytest.param("raise", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", [pytest.param("kill", marks=LONG), pytest.param("raise", marks=pytest.mark.slow)]
+)
 def test_processes_that_a_user_started(program, how):
     """Nothing watches over them except the server at which they met."""
     port = free_port()
@@ -309,3 +382,21 @@ def test_bytes_that_are_not_an_object():
     for cut in (0, 5, 9, len(whole) - 1):
         with pytest.raises(ValueError):
             from_bytes(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    "package,name,text",
+    [
+        (dist, "pipelining", "no model is divided into stages"),
+        (dist, "TCPStore", "pass init_method, or set MASTER_ADDR"),
+        (dist, "all_reduc", "the nearest is all_reduce"),
+        (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),
+        (dist.optim, "PostLocalSGDOptimizer", "no_sync"),
+        (dist.tensor, "DTensor", "each rank has ordinary tensors"),
+        (dist.tensor.parallel, "SequenceParallel", "the sequence is whole on every rank"),
+        (dist.ReduceOp, "PREMUL_SUM", "it has SUM, AVG, PRODUCT"),
+    ],
+)
+def test_names_that_are_not_offered_say_what_to_use(package, name, text):
+    with pytest.raises(AttributeError, match=text):
+        getattr(package, name)

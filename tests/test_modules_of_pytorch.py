@@ -125,7 +125,7 @@ def test_a_group_of_one(alone):
     with pytest.raises(ValueError, match="twice"):
         dist.init_process_group("gloo", world_size=1, rank=0)
     x, y = torch.arange(3.0), torch.zeros(3)
-    for op in dist.ReduceOp:
+    for op in [dist.ReduceOp[n] for n in ("SUM", "AVG", "PRODUCT", "MIN", "MAX")]:
         assert dist.all_reduce(x, op=op) is None and x.tolist() == [0, 1, 2]
     assert dist.all_reduce(x, async_op=True).wait()
     dist.broadcast(x, src=0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 
 from ..functions.settings import as_it_is
-from ..tensor.missing_names import missing
 from .collectives import (
     all_gather,
     all_gather_into_tensor,
@@ -52,6 +51,7 @@ from .groups import (
     new_group,
 )
 from .messages import P2POp, batch_isend_irecv, irecv, isend, recv, send
+from .not_offered import not_offered
 from .objects import (
     all_gather_object,
     broadcast_object_list,
@@ -122,4 +122,4 @@ _LATER = ("device_mesh", "fsdp", "nn", "optim", "tensor")
 def __getattr__(name: str) -> object:
     if name in _LATER:
         return importlib.import_module(f"{__name__}.{name}")
-    raise missing(__name__, name, (*__all__, *_LATER))
+    raise not_offered(__name__, name, (*__all__, *_LATER))

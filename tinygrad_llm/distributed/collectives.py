@@ -30,6 +30,7 @@ __all__ = [
     "all_to_all_single",
     "barrier",
     "broadcast",
+    "filled",
     "flat",
     "gather",
     "monitored_barrier",
@@ -54,6 +55,20 @@ def flat(tensor: Tensor, name: str = "tensor") -> np.ndarray:
             f"             but got {type(tensor)} instead."
         )
     return np.ascontiguousarray(to_numpy(tensor.array)).reshape(-1)  # (...) -> (n,)
+
+
+def filled(tensor: Tensor, name: str = "tensor") -> np.ndarray:
+    """`flat` for a tensor into which a result will be written.
+
+    Raises: TypeError if it is not a tensor; ValueError if its memory cannot be written.
+    """
+    numbers = flat(tensor, name)
+    if type(tensor.array) is ndarray and not tensor.array.flags.writeable:
+        raise ValueError(
+            f"{name}: the result cannot be written into this tensor, whose elements share memory "
+            "(expand) or whose array is read-only: pass its clone()"
+        )
+    return numbers
 
 
 def store(tensor: Tensor, numbers: np.ndarray, by: str) -> None:
@@ -81,7 +96,7 @@ def _like(tensors: Sequence[Tensor], expected: Tensor, count: int, name: str) ->
             f"{name}: expected one tensor per rank, {count} in all, got {len(tensors)}"
         )
     for tensor in tensors:
-        flat(tensor, name)
+        filled(tensor, name)
         if tensor.shape != expected.shape or tensor.dtype is not expected.dtype:
             raise ValueError(f"{name}: expected {_kind(expected)}, got {_kind(tensor)}")
     return list(tensors)
@@ -125,7 +140,7 @@ def broadcast(tensor: Tensor, src: int = 0, group: Any = None, async_op: bool = 
     if chosen is None:
         return None
     root = chosen.local(src)
-    numbers = flat(tensor)
+    numbers = flat(tensor) if chosen.rank() == root else filled(tensor)
 
     def steps() -> Steps:
         yield chosen.transport.broadcast(as_bytes(numbers), root)
@@ -147,7 +162,7 @@ def scatter(
     if chosen is None:
         return None
     root, size = chosen.local(src), chosen.size()
-    numbers = flat(tensor)
+    numbers = filled(tensor)
     everyones = numbers[:0]
     if chosen.rank() == root:
         if scatter_list is None and size > 1:
@@ -222,7 +237,7 @@ def all_reduce(
     chosen = member_group(group, "all_reduce")
     if chosen is None:
         return None
-    numbers = flat(tensor)
+    numbers = filled(tensor)
     check_reduction(op, numbers.dtype)
 
     def steps() -> Steps:
@@ -256,7 +271,7 @@ def all_gather_into_tensor(
     if chosen is None:
         return None
     numbers = flat(input_tensor, "input_tensor")
-    output = flat(output_tensor, "output_tensor")
+    output = filled(output_tensor, "output_tensor")
     _check_sizes(output, numbers, chosen.size(), "output tensor", "input tensor")
 
     def steps() -> Steps:
@@ -285,7 +300,7 @@ def reduce_scatter_tensor(
     chosen = member_group(group, "reduce_scatter_tensor")
     if chosen is None:
         return None
-    numbers, part = flat(input, "input"), flat(output, "output")
+    numbers, part = flat(input, "input"), filled(output, "output")
     check_reduction(op, numbers.dtype)
     _check_sizes(numbers, part, chosen.size(), "input tensor", "output tensor")
     return _reduce_scatter(chosen, output, numbers, op, async_op, _kind(input))
@@ -311,7 +326,7 @@ def reduce_scatter(
     chosen = member_group(group, "reduce_scatter")
     if chosen is None:
         return None
-    check_reduction(op, flat(output, "output").dtype)
+    check_reduction(op, filled(output, "output").dtype)
     numbers = _joined(_like(input_list, output, chosen.size(), "input_list"))
     return _reduce_scatter(chosen, output, numbers, op, async_op, f"a list of {_kind(output)}")
 
@@ -329,7 +344,7 @@ def all_to_all_single(
     chosen = member_group(group, "all_to_all_single")
     if chosen is None:
         return None
-    numbers, result = flat(input, "input"), flat(output, "output")
+    numbers, result = flat(input, "input"), filled(output, "output")
     size = chosen.size()
     out = row_counts(input, input_split_sizes, size, "input_split_sizes")
     into = row_counts(output, output_split_sizes, size, "output_split_sizes")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor.missing_names import missing
 from . import groups
+from .not_offered import not_offered
 
 __all__ = ["DeviceMesh", "init_device_mesh"]
 
@@ -172,4 +172,4 @@ def init_device_mesh(
 
 
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    raise not_offered(__name__, name, __all__)

@@ -26,10 +26,10 @@ from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
 from ..autograd.observing import observing
 from ..nn.module import Module
-from ..tensor.missing_names import missing
 from . import groups
 from .collectives import broadcast
 from .groups import run
+from .not_offered import not_offered
 from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
@@ -331,4 +331,4 @@ def register_fsdp_forward_method(module: Module, method_name: str) -> None:
 
 
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    raise not_offered(__name__, name, __all__)

@@ -160,11 +160,13 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
             if not mpi.is_available():
                 mpi.load()  # the error that says what to install
             watch = rendezvous.meet(rank, size, rendezvous.address(init_method), timeout)
-        mpi.load()
+        here = mpi.wait_until_all_ranks_call_init_process_group(timeout, mpi.ranks_here)
         rendezvous.forget_launcher()
         _connection["watch"] = watch
-        _share_cores(mpi.ranks_here())
-    transport = mpi.world(rank, size, _connection["watch"])
+        _share_cores(here)
+    transport = mpi.wait_until_all_ranks_call_init_process_group(
+        timeout, lambda: mpi.world(rank, size, _connection["watch"])
+    )
     mpi.on_exit(_leave_all)
     return transport
 
@@ -185,15 +187,25 @@ def _share_cores(ranks: int) -> None:
 
 def _leave_all() -> None:
     """Leave every group, and wait until the others do."""
-    works = [
-        Work(each, "the end of the program", leave(each))
-        for each in _groups
-        if each.size() > 1 and not each.broken
-    ]
+    leaving, works = _groups[:], [_leaving(each, "the end of the program") for each in _groups]
     _groups.clear()
     GroupMember.WORLD = None
-    for work in works:
-        work.wait()
+    _wait_to_leave(leaving, works)
+
+
+def _leaving(group: ProcessGroup, what: str) -> Work | None:
+    """What lets the others know that this rank leaves; None where nothing is waited for."""
+    if group.broken:
+        group.transport.say_goodbye()
+    return None if group.broken or group.size() == 1 else Work(group, what, leave(group))
+
+
+def _wait_to_leave(groups: list[ProcessGroup], works: list[Work | None]) -> None:
+    """Wait as long as the others have something to do: their work may take longer than a limit."""
+    for group, work in zip(groups, works, strict=True):
+        if work is not None:
+            work.wait(float("inf"))
+        group.broken = group.broken or "it was destroyed"
 
 
 def destroy_process_group(group: Any = None) -> None:
@@ -205,9 +217,7 @@ def destroy_process_group(group: Any = None) -> None:
         _leave_all()
     elif group in _groups:
         _groups.remove(group)
-        if group.size() > 1 and not group.broken:
-            Work(group, "destroy_process_group", leave(group)).wait()
-        group.broken = "it was destroyed"
+        _wait_to_leave([group], [_leaving(group, "destroy_process_group")])
 
 
 def _group(group: Any = None) -> Any:

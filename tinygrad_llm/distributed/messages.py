@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from .collectives import flat, store
+from .collectives import filled, flat, store
 from .errors import DistError
 from .groups import get_rank, member_group
 from .process_group import ProcessGroup
@@ -65,7 +65,7 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
         return None
     number = _tag(tag)
     source = None if src is None else _other(chosen, src, "recv")
-    numbers = flat(tensor)
+    numbers = filled(tensor)
 
     def steps() -> Steps:
         sender = source

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,8 +24,13 @@ from .errors import DistBackendError, DistError
 from .mpi_library import with_mpi_library
 from .transport import Request
 
-__all__ = ["MPITransport", "finish", "is_available", "load", "on_exit", "ranks_here", "world"]
+__all__ = [
+    "MPITransport", "finish", "is_available", "load", "on_exit", "ranks_here",
+    "wait_until_all_ranks_call_init_process_group", "world",
+]  # fmt: skip
 
+T = TypeVar("T")
+LONGEST_LIMIT = 1e6  # seconds; a longer one is none
 GOODBYE = 0  # the tag of a rank's last message; a user's tag t is t + 1
 _before_the_end: list[Callable[[], None]] = []  # called at the end of a program without error
 
@@ -40,6 +46,21 @@ def is_available() -> bool:
     from importlib.util import find_spec
 
     return find_spec("mpi4py") is not None
+
+
+def wait_until_all_ranks_call_init_process_group(seconds: float, connect: Callable[[], T]) -> T:
+    """connect(), in which MPI waits for all ranks and cannot be interrupted.
+
+    After so many seconds the process ends, and writes "Timeout" and where it was: also this name.
+    """
+    error = sys.__stderr__
+    if error is None or seconds > LONGEST_LIMIT:
+        return connect()
+    faulthandler.dump_traceback_later(seconds, exit=True, file=error)
+    try:
+        return connect()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def load() -> Any:
@@ -102,15 +123,15 @@ def world(rank: int, size: int, watch: Any = None) -> MPITransport:
     mpi = load()
     comm = mpi.COMM_WORLD
     comm.Set_errhandler(mpi.ERRORS_RETURN)
+    ordered = comm.Split(0, rank)
+    ordered.Barrier()  # all have initialised MPI, and so opened the memory that they share
+    _unlink_shared_memory()
     if comm.size != size:
         raise RuntimeError(
             f"init_process_group: {size} processes were asked for, but MPI connects {comm.size}: "
             "what started them belongs to another MPI library, or WORLD_SIZE and mpiexec's -n "
             "differ"
         )
-    ordered = comm.Split(0, rank)
-    ordered.Barrier()  # all have initialised MPI, and so opened the memory that they share
-    _unlink_shared_memory()
     return MPITransport(ordered, watch)
 
 
@@ -248,8 +269,36 @@ class MPITransport:
                 request = self._comm.Isend(self._whole(nothing), rank, GOODBYE)
                 self._goodbyes.append(request)
 
+    def close(self) -> None:
+        """MPI_Comm_free, when the goodbyes of this communicator are received.
+
+        MPI has about two thousand communicators, and gives the number of a free one to the next,
+        where an old goodbye must not arrive.
+        """
+        nothing = np.empty(0, np.uint8)
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._comm.Recv(self._whole(nothing), rank, GOODBYE)
+        for request in self._goodbyes:
+            request.Wait()
+        self._goodbyes.clear()
+        self._comm.Free()
+
     def part(self, ranks: Sequence[int]) -> MPITransport:
-        """MPI_Comm_create_group."""
-        group = self._comm.Get_group().Incl(list(ranks))
-        comm = self._comm.Create_group(group)
+        """MPI_Comm_create_group.
+
+        Raises: DistBackendError if MPI has no communicator left.
+        """
+        whole = self._comm.Get_group()
+        group = whole.Incl(list(ranks))
+        try:
+            comm = self._comm.Create_group(group)
+        except self._mpi.Exception as error:
+            raise DistBackendError(
+                f"MPI cannot make another group ({error}): destroy_process_group(group) those that "
+                "are not needed any more"
+            ) from error
+        finally:
+            group.Free()
+            whole.Free()
         return MPITransport(comm, self._watch, [self._in_world[rank] for rank in ranks])

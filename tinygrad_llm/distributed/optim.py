@@ -7,9 +7,9 @@ from typing import Any
 
 from ..autograd.grad_mode import enable_grad
 from ..optim.optimizer import Optimizer
-from ..tensor.missing_names import missing
 from . import groups
 from .collectives import broadcast
+from .not_offered import not_offered
 from .objects import gather_object
 
 __all__ = ["ZeroRedundancyOptimizer"]
@@ -144,4 +144,4 @@ class ZeroRedundancyOptimizer(Optimizer):
 
 
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    raise not_offered(__name__, name, __all__)

@@ -8,7 +8,7 @@ Half precisions are added in float32 and rounded once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import Enum, EnumMeta
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,16 @@ import numpy as np
 __all__ = ["ReduceOp", "check_reduction", "joined"]
 
 
-class ReduceOp(Enum):
+class _Names(EnumMeta):
+    """What a reduction's name that does not exist says."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(f"ReduceOp has no {name!r}; it has {', '.join(cls.__members__)}")
+
+
+class ReduceOp(Enum, metaclass=_Names):
     """How a reduction joins the ranks' numbers; over one rank each returns the number itself."""
 
     SUM = "sum"
@@ -24,6 +33,9 @@ class ReduceOp(Enum):
     PRODUCT = "product"
     MIN = "min"
     MAX = "max"
+    BAND = "band"
+    BOR = "bor"
+    BXOR = "bxor"
 
 
 _JOIN = {
@@ -32,14 +44,18 @@ _JOIN = {
     ReduceOp.PRODUCT: np.multiply,
     ReduceOp.MIN: np.minimum,
     ReduceOp.MAX: np.maximum,
+    ReduceOp.BAND: np.bitwise_and,
+    ReduceOp.BOR: np.bitwise_or,
+    ReduceOp.BXOR: np.bitwise_xor,
 }
+_OF_BITS = (ReduceOp.BAND, ReduceOp.BOR, ReduceOp.BXOR)
 
 
 def check_reduction(op: Any, dtype: np.dtype) -> ReduceOp:
     """The reduction, if it fits the dtype.
 
-    Raises: TypeError if op is not a ReduceOp; ValueError for the mean of integers and the order of
-    complex numbers, which do not exist.
+    Raises: TypeError if op is not a ReduceOp; ValueError for the mean of integers, the order of
+    complex numbers and the bits of numbers that are not integers, which do not exist.
     """
     if not isinstance(op, ReduceOp):
         raise TypeError(f"op: expected a ReduceOp such as ReduceOp.SUM, got {op!r}")
@@ -47,6 +63,8 @@ def check_reduction(op: Any, dtype: np.dtype) -> ReduceOp:
         raise ValueError(f"ReduceOp.AVG: the mean of {dtype.name} is not an integer; take SUM")
     if op in (ReduceOp.MIN, ReduceOp.MAX) and dtype.kind == "c":
         raise ValueError(f"ReduceOp.{op.name}: complex numbers have no order")
+    if op in _OF_BITS and dtype.kind not in "iub":
+        raise ValueError(f"ReduceOp.{op.name} joins bits of integers, and {dtype.name} is none")
     return op
 
 

@@ -60,8 +60,8 @@ def who_am_i(rank: int, size: int) -> tuple[int, int]:
         if given[name] < 0:
             raise ValueError(
                 "Error initializing torch.distributed using env:// rendezvous: environment "
-                f"variable {variable} expected, but not set. For one process pass world_size=1, "
-                f"rank=0; {name} was not given"
+                f"variable {variable} expected, but not set. Start the program with tinygrad-llm "
+                f"launch or mpiexec, or pass {name} (for one process world_size=1, rank=0)"
             )
     rank, size = given["rank"], given["world_size"]
     if not 0 <= rank < size:

@@ -8,6 +8,8 @@ where early ranks wait for late ones.
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from .errors import DistBackendError, DistError
 from .process_group import ProcessGroup
 from .reductions import ReduceOp, joined
-from .transport import Steps
+from .transport import Request, Steps, Transport
 
 __all__ = [
     "agree", "all_gathered", "all_gathered_bytes", "as_bytes", "divided", "leave", "reduced",
@@ -27,6 +29,7 @@ LINE = 128  # bytes of the line that ranks exchange
 LEFT = "has left the group"
 # Below so many bytes, every rank gets all arrays and adds them: one exchange in place of two.
 SMALL = 8192
+LAST_LINES = 1.0  # seconds for the others' last lines when their goodbyes have come
 
 
 def as_bytes(flat: np.ndarray) -> np.ndarray:
@@ -42,7 +45,10 @@ def divided(length: int, parts: int) -> list[int]:
 
 def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
     """Every rank's line, in rank order."""
-    mine = np.frombuffer(line.encode()[:LINE].ljust(LINE), np.uint8)
+    text = line.encode()
+    if len(text) > LINE:  # the digest differs where only what does not fit here differs
+        text = text[: LINE - 20] + b"... " + hashlib.sha256(text).hexdigest()[:16].encode()
+    mine = np.frombuffer(text.ljust(LINE), np.uint8)
     everyones = np.empty(group.size() * LINE, np.uint8)
     yield group.transport.all_gather(mine, everyones, [LINE] * group.size())
     if (everyones.reshape(group.size(), LINE) == mine).all():
@@ -64,18 +70,51 @@ def agree(group: ProcessGroup, what: str) -> Steps:
         return
     for rank, line in zip(group.ranks, lines, strict=True):
         if line == LEFT:
-            raise DistBackendError(
+            group.broken = (
                 f"rank {rank} {LEFT}, because it ended or called destroy_process_group, while rank "
                 f"{group.ranks[group.rank()]} waits in {what}"
             )
+            raise DistBackendError(group.broken)
     texts = (f"rank {rank} {line}" for rank, line in zip(group.ranks, lines, strict=True))
     raise DistError("the ranks called different collectives: " + "; ".join(texts))
 
 
 def leave(group: ProcessGroup) -> Steps:
-    """Let the others know that this rank leaves; done when every rank has come to its next line."""
+    """Let the others know that this rank leaves; done when every rank has come to its next line.
+
+    Where all others leave too, what connects the group is given back. A rank that had an error says
+    only goodbye, and is not waited for.
+    """
     group.transport.say_goodbye()
-    yield from _exchange_lines(group, LEFT)
+    mine = np.frombuffer(LEFT.ljust(LINE).encode(), np.uint8)
+    everyones = np.empty((group.size(), LINE), np.uint8)
+    flat = everyones.reshape(-1)  # (R, LINE) -> (R * LINE,)
+    lines = _LastLines(group, group.transport.all_gather(mine, flat, [LINE] * group.size()))
+    yield lines
+    if lines.came and (everyones == mine).all() and not group.queue.loose:
+        group.transport.close()
+
+
+class _LastLines:
+    """Done when every rank's last line is here, or every other rank has said goodbye."""
+
+    def __init__(self, group: ProcessGroup, request: Request) -> None:
+        self._transport: Transport = group.transport
+        self._others = [rank for rank in range(group.size()) if rank != group.rank()]
+        self._request, self._until = request, float("inf")
+        self.came = False
+
+    def done(self) -> bool:
+        """Whether there is nothing to wait for."""
+        self.came = self._request.done()
+        if self.came:
+            return True
+        now = time.perf_counter()
+        if now > self._until:
+            return True
+        if self._until == float("inf") and self._transport.gone(self._others) == self._others:
+            self._until = now + LAST_LINES
+        return False
 
 
 def all_gathered_bytes(group: ProcessGroup, mine: np.ndarray) -> Steps:

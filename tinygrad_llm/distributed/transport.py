@@ -86,6 +86,9 @@ class Transport(Protocol):
     def say_goodbye(self) -> None:
         """Let every other rank know that no message will come from this one any more."""
 
+    def close(self) -> None:
+        """Give back what connects the ranks, after all have said goodbye; every rank calls it."""
+
     def part(self, ranks: Sequence[int]) -> Transport:
         """The transport of some of the ranks, which all of these call; rank i there is ranks[i]."""
 
@@ -140,6 +143,9 @@ class Alone:
         return []
 
     def say_goodbye(self) -> None:
+        """Nothing: there is no other."""
+
+    def close(self) -> None:
         """Nothing: there is no other."""
 
     def part(self, ranks: Sequence[int]) -> Transport:

@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing import *  # noqa: F403  as PyTorch's module does
@@ -28,6 +30,9 @@ __all__ = [
     "spawn",
     "start_processes",
 ]
+
+
+GRACE = 5.0  # seconds that processes have to end after Ctrl-C
 
 
 class ProcessException(Exception):
@@ -55,6 +60,7 @@ class ProcessExitedException(ProcessException):
 
 def _run(fn: Callable[..., Any], i: int, args: tuple, error_file: str) -> None:
     """What a process does: fn(i, *args). An error's traceback is written to a file."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         fn(i, *args)
     except KeyboardInterrupt:
@@ -64,6 +70,14 @@ def _run(fn: Callable[..., Any], i: int, args: tuple, error_file: str) -> None:
         with open(error_file, "w", encoding="utf-8", errors="replace") as file:
             file.write(traceback.format_exc())
         sys.exit(1)
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the one that started it is killed, so that it does not work on."""
+    parent = _python.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class ProcessContext:
@@ -90,14 +104,23 @@ class ProcessContext:
             i = self.sentinels.pop(sentinel)
             self.processes[i].join()
             if self.processes[i].exitcode != 0:
-                for process in self.processes:
-                    if process.is_alive():
-                        process.terminate()
-                    process.join(grace_period)
+                self.stop(grace_period)
                 self._fail(i)
         if not self.sentinels:
             self._clean()
         return not self.sentinels
+
+    def stop(self, grace_period: float | None = None) -> None:
+        """End all processes; those that have not ended after grace_period seconds are killed."""
+        for process in self.processes:
+            if process.is_alive():
+                process.terminate()
+        until = None if grace_period is None else time.monotonic() + grace_period
+        for process in self.processes:
+            process.join(None if until is None else max(until - time.monotonic(), 0))
+            if process.is_alive():
+                process.kill()
+                process.join()
 
     def _fail(self, i: int) -> None:
         process, name = self.processes[i], self.error_files[i]
@@ -147,8 +170,12 @@ def start_processes(
     started = ProcessContext(processes, files)
     if not join:
         return started
-    while not started.join():
-        pass
+    try:
+        while not started.join():
+            pass
+    except KeyboardInterrupt:
+        started.stop(GRACE)
+        raise
     return None
 
 

@@ -61,9 +61,12 @@ def _buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _combine(parameters: list[Tensor], weight: float, group: Any) -> None:
-    """Replace the gradients by the sum over the ranks of weight·gradient."""
+    """Replace the gradients by the sum over the ranks of weight·gradient.
+
+    Gradients with weight 0 may be anything (the mean of no losses is NaN) and count as zeros.
+    """
     parts = [
-        np.zeros(p.array.size, p.array.dtype) if p.grad is None else flat(p.grad)
+        np.zeros(p.array.size, p.array.dtype) if p.grad is None or not weight else flat(p.grad)
         for p in parameters
     ]
     joined = np.concatenate(parts)  # (n1,), (n2,), ... -> (N,)

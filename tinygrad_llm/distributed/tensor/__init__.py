@@ -1,6 +1,6 @@
 """Tensors divided among ranks: placements, and tensor parallelism in `parallel`."""
 
-from ...tensor.missing_names import missing
+from ..not_offered import not_offered
 from . import parallel
 from .placements import Placement, Replicate, Shard
 
@@ -8,4 +8,4 @@ __all__ = ["Placement", "Replicate", "Shard", "parallel"]
 
 
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    raise not_offered(__name__, name, __all__)

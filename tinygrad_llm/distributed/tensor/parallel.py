@@ -22,7 +22,6 @@ from ...functions.linear import linear
 from ...nn import Embedding, Linear
 from ...nn.module import Module
 from ...tensor import Tensor
-from ...tensor.missing_names import missing
 from .. import groups
 from ..collectives import broadcast
 from ..nn.functional import (
@@ -32,6 +31,7 @@ from ..nn.functional import (
     own_part_of,
     sum_over_ranks,
 )
+from ..not_offered import not_offered
 from ..parts import own_slice
 from ..sharded import divide_parameter
 from .placements import Placement, Replicate, Shard
@@ -229,4 +229,4 @@ def _submodules(module: Module, path: list[str]) -> Iterator[Module]:
 
 
 def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+    raise not_offered(__name__, name, __all__)

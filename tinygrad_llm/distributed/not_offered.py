@@ -1,0 +1,66 @@
+"""Names of torch.distributed that are not offered, and what to use in place of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..tensor.missing_names import missing
+
+__all__ = ["not_offered"]
+
+_SHARD = "distributed.fsdp.fully_shard divides parameters, gradients and optimizer states"
+_MODULES = "give each submodule the inputs that it needs in its parent's forward"
+_MEET = "pass init_method, or set MASTER_ADDR and MASTER_PORT"
+_TENSORS = "each rank has ordinary tensors, its own part; collectives join them"
+_GATHER = "gather on rank 0, which writes with torch.save or a checkpoint of the Trainer"
+_STAGES = "no model is divided into stages; fully_shard and parallelize_module divide its layers"
+_SEQUENCE = "the sequence is whole on every rank; ColwiseParallel and RowwiseParallel are there"
+_INSTEAD = {
+    "BackwardPrefetch": _SHARD,
+    "CPUOffload": _SHARD,
+    "CPUOffloadPolicy": _SHARD,
+    "DTensor": _TENSORS,
+    "DistributedOptimizer": "ZeroRedundancyOptimizer",
+    "FileStore": _MEET,
+    "FullStateDictConfig": _SHARD,
+    "FullyShardedDataParallel": _SHARD,
+    "HashStore": _MEET,
+    "MixedPrecision": "convert the model with model.to(torch.bfloat16) before",
+    "MixedPrecisionPolicy": "convert the model with model.to(torch.bfloat16) before",
+    "Partial": _TENSORS,
+    "PostLocalSGDOptimizer": "DistributedDataParallel.no_sync, and all_reduce of the parameters",
+    "PrefixStore": _MEET,
+    "PrepareModuleInput": _MODULES,
+    "PrepareModuleInputOutput": _MODULES,
+    "PrepareModuleOutput": _MODULES,
+    "SequenceParallel": _SEQUENCE,
+    "ShardingStrategy": _SHARD,
+    "StateDictType": _SHARD,
+    "TCPStore": _MEET,
+    "algorithms": "DistributedSampler gives every rank equally many batches; no hooks are offered",
+    "autograd": "collectives with a backward are in distributed.nn.functional",
+    "checkpoint": _GATHER,
+    "context_parallel": _SEQUENCE,
+    "distribute_module": "distributed.tensor.parallel.parallelize_module",
+    "distribute_tensor": _TENSORS,
+    "elastic": "start the program again from its last checkpoint; `record` is in distributed",
+    "experimental": _SEQUENCE,
+    "launch": "the command tinygrad-llm launch",
+    "launcher": "the command tinygrad-llm launch",
+    "loss_parallel": "ColwiseParallel with all outputs on every rank for the head, then the loss",
+    "new_subgroups": "new_group for each list of ranks",
+    "new_subgroups_by_enumeration": "new_group for each list of ranks",
+    "pipelining": _STAGES,
+    "recv_object_list": "broadcast_object_list in a new_group of the two ranks",
+    "rpc": "messages: send, recv, and broadcast_object_list",
+    "run": "the command tinygrad-llm launch",
+    "send_object_list": "broadcast_object_list in a new_group of the two ranks",
+    "split_group": "new_group for each list of ranks",
+}
+
+
+def not_offered(package: str, name: str, known: Iterable[str]) -> AttributeError:
+    """The AttributeError for package.name: what to use in place of it, or the nearest name."""
+    if name in _INSTEAD:
+        return AttributeError(f"{package} has no {name!r}; in place of it: {_INSTEAD[name]}")
+    return missing(package, name, known)
