@@ -7,7 +7,7 @@ from typing import Any
 from ...models.encoder_decoder import EncoderDecoder
 from ...text import Tokenizer
 from ..sequences.data import encoded
-from ..sequences.writing import write
+from ..sequences.writing import most_tokens, write
 
 __all__ = ["translate"]
 
@@ -34,6 +34,6 @@ def translate(
             f"the text has {len(ids)} tokens, the model reads at most {model.context_length}: "
             "translate its sentences one by one"
         )
-    n = model.context_length - 1 if max_new_tokens is None else max_new_tokens
+    n = most_tokens(model, max_new_tokens)
     seed = options.pop("seed", None)
     return target.decode(write(model, [ids], n, end=ends[1], seed=seed, **options)[0])
