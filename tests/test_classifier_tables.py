@@ -20,7 +20,7 @@ from tinygrad_llm.finetune.report import ClassificationReport, by_length
 from tinygrad_llm.finetune.runs import Classify, Comparison, Variations
 from tinygrad_llm.finetune.runs.tables import BASELINE, Row, Table, table_options
 from tinygrad_llm.finetune.runs.variations import variations
-from tinygrad_llm.finetune.sample import labelled_texts
+from tinygrad_llm.finetune.sample_texts import labelled_texts
 from tinygrad_llm.finetune.table_options import CompareOptions, VariationsOptions
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import BPETokenizer

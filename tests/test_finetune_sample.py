@@ -12,7 +12,7 @@ from tinygrad_llm.data import corpora
 from tinygrad_llm.files import downloads
 from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.finetune.runs import DPO, Classify, Instruct
-from tinygrad_llm.finetune.sample import instructions, labelled_texts, preferences
+from tinygrad_llm.finetune.sample_texts import instructions, labelled_texts, preferences
 from tinygrad_llm.training.settings import resolved
 
 SAMPLE_DIGESTS = ["165e9c93", "14159405", "07305bcc"]

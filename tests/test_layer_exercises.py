@@ -47,7 +47,7 @@ WRONG = {
     ],
     "cross_attention": [
         ("(self.heads(self.q(x)), k, v)", "(self.heads(self.q(x)), k, v, is_causal=True)",
-         "every query sees the whole memory"),
+         "[cross-attention is causal]"),
         ('        if cache is not None and "memory" in cache:', "        if False:",
          "computes kv again"),
         ("k, v)\n", "k, v, scale=1.0)\n", "[scores not scaled]"),

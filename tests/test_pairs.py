@@ -31,7 +31,7 @@ from tinygrad_llm.finetune.pairs.report import (
     compared_correlations,
 )
 from tinygrad_llm.finetune.pairs.rows import scored, texts_of
-from tinygrad_llm.finetune.sample import questions, sentence_pairs
+from tinygrad_llm.finetune.sample_texts import questions, sentence_pairs
 from tinygrad_llm.finetune.splits import group_split
 from tinygrad_llm.layers import lora
 from tinygrad_llm.models import BertConfig, BertForSequenceClassification

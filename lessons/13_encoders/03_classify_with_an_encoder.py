@@ -139,7 +139,7 @@ assert min(answers[kind].mean() for kind in reports) > 0.9
 # On simple spam the count is as good as a network, in less time. A result without such a baseline says little.
 
 # %%
-from tinygrad_llm.finetune.sample import labelled_texts
+from tinygrad_llm.finetune.sample_texts import labelled_texts
 
 spam = [(text, int(label == "spam")) for text, label in labelled_texts()]
 spam = [spam[i] for i in np.random.default_rng(0).permutation(len(spam))]

@@ -106,7 +106,7 @@ from tinygrad_llm.finetune.pairs import (
     PairDataset, Row, collate_pairs, pair_ids, pair_scores, pair_trainer, predict_pairs,
 )
 from tinygrad_llm.finetune.pairs.tokenizer import make_tokenizer
-from tinygrad_llm.finetune.sample import questions, sentence_pairs
+from tinygrad_llm.finetune.sample_texts import questions, sentence_pairs
 from tinygrad_llm.models import BertConfig, BertForSequenceClassification
 
 pairs = sentence_pairs(1200)

@@ -100,7 +100,7 @@ from tinygrad_llm.finetune.embedding import (
 )
 from tinygrad_llm.finetune.pairs import ngram_overlap
 from tinygrad_llm.finetune.pairs.tokenizer import make_tokenizer
-from tinygrad_llm.finetune.sample import sentence_pairs
+from tinygrad_llm.finetune.sample_texts import sentence_pairs
 from tinygrad_llm.models import Bert, BertConfig, SentenceEncoder
 
 pairs = sentence_pairs(1200)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -321,6 +324,12 @@ def check_a_waiting_rank_leaves_its_core_to_others():
     dist.barrier()
     used = sum(os.times()[:2]) - sum(start[:2])
     assert used < 0.3, used
+
+
+def check_shared_memory_has_no_name_that_a_kill_would_leave():
+    if sys.platform == "linux":
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        assert not [n for n in re.findall(r"/dev/shm/mpich_shm_\w+", maps) if os.path.exists(n)]
 
 
 def check_parts_are_even():

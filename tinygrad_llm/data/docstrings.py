@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files.paths import local_path
+
 __all__ = ["Docstring", "docstrings", "python_docstrings"]
 
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -66,7 +68,7 @@ def docstrings(folder: str | Path, name: str) -> Iterator[Docstring]:
 
     name: begins the groups. Files that are not Python are left out.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).parts
         if _LEFT_OUT & set(parts):

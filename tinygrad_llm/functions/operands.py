@@ -99,6 +99,8 @@ def _past_the_engine(op: Any, x: Tensor, value: Any, a: Any, b: Any) -> Tensor |
     ufunc, array = _UFUNCS.get(op), x.array
     if ufunc is None or type(array) is not ndarray or array.size >= LEAST or recorded(x, value):
         return None
+    if isinstance(value, Tensor) and type(value.array) is not ndarray:
+        return None
     if array.dtype.char not in "fd" or op.forward is not op._written[0]:
         return None
     try:

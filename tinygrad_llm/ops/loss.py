@@ -167,6 +167,7 @@ class CrossEntropy(Op):
     signature = "x(...,C) t(...) w(C)? -> y()"
     in_rows = True
     in_float32 = True
+    options = (-100, "mean", 0.0)  # ignore_index, reduction, label_smoothing
     few, moderate = False, True  # whether `of_few` computed it, and without subtracting maxima
 
     def forward(self, x, t, w=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):

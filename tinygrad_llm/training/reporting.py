@@ -111,7 +111,7 @@ class Reporter:
         used = None if self.peak is None else self.flops_per_unit * pace.rate / self.peak
         self.progress.utilization = used
         if norm is not None:
-            more = {} if used is None else {"mfu": round(used, 4)}
+            more = {} if used is None else {"mfu": float(f"{used:.4g}")}
             self.storage.metrics.log(
                 step=c.step, tokens=c.tokens, loss=c.last_loss, lr=lr, grad_norm=norm,
                 seconds=round(c.seconds, 3), **more,

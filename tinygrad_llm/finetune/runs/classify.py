@@ -30,7 +30,7 @@ from ..files import class_names, number_labels, read_labelled
 from ..options import ClassifyOptions
 from ..packaged_texts import PACKAGED_TEXTS, read_packaged
 from ..report import by_length, plot_confusion
-from ..sample import SAMPLE, labelled_texts
+from ..sample_texts import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam, sample
 from ..trainers import classification_trainer
 from .base import largest_bpe

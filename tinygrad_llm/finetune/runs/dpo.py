@@ -15,7 +15,7 @@ from ..files import read_entries
 from ..options import DPOOptions
 from ..preferences import preference_metrics
 from ..prompts import default_style
-from ..sample import SAMPLE, preferences
+from ..sample_texts import SAMPLE, preferences
 from ..splits import usable_pairs
 from ..trainers import batches_in_order, preference_trainer
 from .base import load_base, padding_of, with_dropout

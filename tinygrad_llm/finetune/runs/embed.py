@@ -23,7 +23,7 @@ from ..embedding.vectors import embed_texts
 from ..pairs.baselines import ngram_overlap
 from ..pairs.report import Compared, RegressionReport
 from ..pairs.rows import Row
-from ..sample import SAMPLE
+from ..sample_texts import SAMPLE
 from .encoders import EncoderRun, need_different_labels
 from .pairs import read_similarities
 

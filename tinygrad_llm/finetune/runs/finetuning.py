@@ -38,7 +38,7 @@ from ...training.runs import (
 )
 from ...training.settings import kept_options, resolved
 from ..freeze import count_parameters, freeze, train_only
-from ..sample import SAMPLE
+from ..sample_texts import SAMPLE
 from .base import Base, load_base, padding_of
 
 __all__ = ["Finetuning"]
@@ -260,7 +260,7 @@ class Finetuning(ABC):
         )
 
     def published_or_sample(self, name: str) -> str:
-        """The data set of this name, or the sample (sample.py) if it cannot be downloaded now.
+        """The data set of this name, or the sample (sample_texts.py) if it cannot be downloaded.
 
         Raises: DownloadError if a file is there and is the wrong one.
         """

@@ -19,7 +19,7 @@ from ..files import read_entries
 from ..instructions import respond, respond_to_all, word_overlap
 from ..options import InstructOptions
 from ..prompts import default_style, style_of
-from ..sample import SAMPLE, instructions
+from ..sample_texts import SAMPLE, instructions
 from ..splits import split_in_order
 from ..trainers import instruction_trainer
 from ..tuning import LARGE

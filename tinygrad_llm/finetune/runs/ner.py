@@ -17,7 +17,7 @@ from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame
 from ...training.progress import duration
-from ..sample import SAMPLE
+from ..sample_texts import SAMPLE
 from ..splits import random_split
 from ..tagging.baseline import EntityDictionary
 from ..tagging.files import read_annotated

@@ -34,7 +34,7 @@ from ..pairs.rows import Row, read_pairs, read_questions, scored
 from ..pairs.scores import predict_pairs
 from ..pairs.trainer import pair_trainer
 from ..report import plot_confusion
-from ..sample import SAMPLE, questions, sentence_pairs
+from ..sample_texts import SAMPLE, questions, sentence_pairs
 from .encoders import EncoderRun, need_different_labels
 
 __all__ = ["NLI", "STS", "Choice"]

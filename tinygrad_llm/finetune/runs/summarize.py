@@ -17,7 +17,7 @@ from ...training.options import OptionError, blame
 from ...training.progress import duration
 from ...weights.packaged import PACKAGED, locate
 from ..files import read_labelled
-from ..sample import SAMPLE
+from ..sample_texts import SAMPLE
 from ..splits import random_split
 from ..summaries.call import sentinel, sentinels_of
 from ..summaries.data import DOCSTRINGS, add_pairs, add_spans, docstring_parts, restored_sentences

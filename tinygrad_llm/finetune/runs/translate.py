@@ -22,7 +22,7 @@ from ...training.loop import Result
 from ...training.options import OptionError, blame
 from ...training.progress import duration
 from ..files import read_labelled
-from ..sample import SAMPLE
+from ..sample_texts import SAMPLE
 from ..splits import random_split
 from ..translation.attention import cross_attentions, plot_cross_attentions
 from ..translation.memory import TranslationMemory

@@ -10,6 +10,7 @@ are trained, the context, padding, the causal mask, ignore_index, LoRA, and rand
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,8 @@ class Variations:
     def _shape(self, base: str) -> tuple[dict[str, Any], int]:
         """What random weights of the base's shape need, and the context of the base."""
         config = load_base(base, self.note).model.config
-        sizes = {name: getattr(config, name) for name in ("emb_dim", "n_heads", "n_layers")}
+        fields = dataclasses.asdict(config)
+        sizes = {name: fields[name] for name in ("emb_dim", "n_heads", "n_layers")}
         return {**sizes, "tokenizer": self._tokenizer(base)}, config.context_length
 
     def _tokenizer(self, base: str) -> str:

@@ -35,6 +35,7 @@ class LayerExample:
     call_text: str = ""
     method: str = "forward"  # the one whose code is shown
     gradients: bool = True  # whether it is part of the graph
+    setting: str = ""  # what differs from the plain example of the same class
 
     def arguments(self, sizes: Sizes, dtype: str = "float64") -> list[Tensor]:
         """The inputs at these sizes, the same in every call."""

@@ -91,6 +91,13 @@ def _leaves(example: LayerExample, inputs: list[Tensor]) -> list[Tensor]:
     return inputs
 
 
+def _made(module: Module, example: LayerExample) -> str:
+    """The module as text, with the setting that a repr such as PyTorch's does not show."""
+    text = repr(module)
+    shown = not example.setting or example.setting in text or "\n" in text
+    return text if shown else f"{example.kind.__name__}({example.setting})"
+
+
 def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     """Forward and backward of the small module."""
     inputs = _leaves(example, example.arguments(SMALL))
@@ -102,7 +109,7 @@ def _worked(module: Module, example: LayerExample) -> dict[str, Any]:
     every = {**{f"input {i}": x for i, x in enumerate(inputs)}, **named}
     gradients = dict(zip(every, gradients_of(outputs, list(every.values())), strict=True))
     return {
-        "made": repr(module),
+        "made": _made(module, example),
         "call": example.call_text or f"module({', '.join('xyz'[: len(inputs)])})",
         "inputs": [
             {"name": f"input {i}", "value": x.array, "wants_gradient": x.requires_grad}

@@ -49,7 +49,7 @@ def layer(
 ) -> None:
     """Enter a module's example in LAYERS; with a setting as NAME(setting), beside the plain one."""
     name = f"{kind.__name__}({setting})" if setting else kind.__name__
-    LAYERS[name] = LayerExample(kind, make, inputs, **more)
+    LAYERS[name] = LayerExample(kind, make, inputs, setting=setting, **more)
 
 
 def _plainly(kind: Any, s: Sizes) -> Any:
