@@ -26,13 +26,14 @@ from tinygrad_llm.models import (
     BertForMaskedLM,
     BertForSequenceClassification,
     T5Config,
+    Tagger,
 )
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.settings import resolved
 
 
-def said(capsys, *arguments):
+def refused(capsys, *arguments):
     """What a refused command says; one line."""
     with pytest.raises(SystemExit) as done:
         main([str(a) for a in arguments])
@@ -71,10 +72,10 @@ def test_a_header_without_rows(tmp_path):
 def test_a_missing_column_names_the_options_of_its_command(tmp_path, capsys, command, flags):
     path = tmp_path / "rows.csv"
     path.write_text("one,two\na,b\n")
-    assert said(capsys, "finetune", command, path).endswith(f"(choose with {flags})")
+    assert refused(capsys, "finetune", command, path).endswith(f"(choose with {flags})")
     entries = tmp_path / "rows.json"
     entries.write_text('[{"one": "a"}]')
-    assert said(capsys, "finetune", command, entries).endswith(f"(choose with {flags})")
+    assert refused(capsys, "finetune", command, entries).endswith(f"(choose with {flags})")
 
 
 # ----------------------------------------------------------------------------------------- labels
@@ -82,10 +83,12 @@ def test_equal_labels_correlate_with_nothing(tmp_path, capsys):
     path = tmp_path / "rows.csv"
     rows = "".join(f"text {i},other {i},3\n" for i in range(30))
     path.write_text("sentence1,sentence2,label\n" + rows)
-    assert "have the label 3: a correlation needs labels" in said(capsys, "finetune", "sts", path)
+    assert "have the label 3: a correlation needs labels" in refused(
+        capsys, "finetune", "sts", path
+    )
     texts = tmp_path / "texts.csv"
     texts.write_text("text\n" + "".join(f"text number {i}\n" for i in range(30)))
-    assert "have the label 3" in said(capsys, "finetune", "embed", texts, "--sts", path)
+    assert "have the label 3" in refused(capsys, "finetune", "embed", texts, "--sts", path)
     need_different_labels([])
 
 
@@ -124,22 +127,22 @@ def test_tables_stay_out_of_other_folders(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for command in ("variations", "compare"):
-        assert "holds a run" in said(capsys, "finetune", command, "sample", "--out", "run")
-        shown = said(capsys, "finetune", command, "--resume", "run")
+        assert "holds a run" in refused(capsys, "finetune", command, "sample", "--out", "run")
+        shown = refused(capsys, "finetune", command, "--resume", "run")
         assert f"holds no table of finetune {command}" in shown
-        said(capsys, "finetune", command, "--resume", "missing")
+        refused(capsys, "finetune", command, "--resume", "missing")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["checkpoints", "run"]
 
 
 def test_wrong_rows_are_refused_before_anything_is_trained(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for rows in ("0", "20", "1,x", ""):
-        assert "--rows must be numbers from 1 to 19" in said(
+        assert "--rows must be numbers from 1 to 19" in refused(
             capsys, "finetune", "variations", "--rows", rows
         )
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n")
-    assert "has no column 'text'" in said(capsys, "finetune", "variations", bad)
+    assert "has no column 'text'" in refused(capsys, "finetune", "variations", bad)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_wrong_rows_are_refused_before_anything_is_trained(tmp_path, capsys, mon
 )
 def test_options_out_of_range(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in said(capsys, "finetune", *arguments)
+    assert message in refused(capsys, "finetune", *arguments)
 
 
 # ------------------------------------------------------------------------------------------ calls
@@ -176,9 +179,23 @@ def test_what_is_not_a_text_is_not_read_as_one():
         finetune.choose("abc", 5, choice)
     best, shares = finetune.choose("abc", np.array(["abc", "def"]), choice)
     assert best in (0, 1) and abs(sum(shares) - 1) < 1e-6
+    encoder = BertConfig(nli.tokenizer.vocab_size, **SIZES)
+    tagger = Tagger(Bert(encoder), ["P"])
     for wrong in (5, None, ["abc"], b"abc"):
         with pytest.raises(TypeError, match="a text must be a str"):
-            finetune.tag(nli.model, nli.tokenizer, wrong)
+            finetune.tag(tagger, nli.tokenizer, wrong)
+
+
+def test_a_folder_is_not_a_model():
+    tokenizer = pair_model("nli", 2).tokenizer
+    with pytest.raises(TypeError, match="model must be a Tagger, got str"):
+        finetune.tag("runs/ner", tokenizer, "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.translate("runs/translate", (tokenizer, tokenizer), "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.summarize("runs/summarize", tokenizer, "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.infill("runs/summarize", tokenizer, "<extra_id_0>")
 
 
 def test_what_embed_takes():

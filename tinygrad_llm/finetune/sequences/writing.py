@@ -51,9 +51,15 @@ def write(
 
 
 def most_tokens(model: EncoderDecoder, tokens: int | None) -> int:
-    """How many tokens a text may have: `tokens`, and at most what fits the model's context.
+    """The length of a text that is written: `tokens`, or less if the model's context is shorter.
 
-    Raises: TypeError if it is not an integer; ValueError if it is negative.
+    Raises: TypeError if the model is not an EncoderDecoder, or the number is not an
+    integer; ValueError if it is negative.
     """
+    if not isinstance(model, EncoderDecoder):
+        raise TypeError(
+            f"model must be an EncoderDecoder, got {type(model).__name__}: "
+            "find_checkpoint(run).build_model() loads that of a run"
+        )
     most = model.context_length - 1
     return most if tokens is None else min(most, integer("max_new_tokens", tokens, 0))

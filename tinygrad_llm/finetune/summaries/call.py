@@ -27,6 +27,7 @@ def summarize(
     T5's published weights expect "summarize: " before the text.
     Raises: ValueError for a text without tokens, a tokenizer without an end, or bad options.
     """
+    most_tokens(model, max_new_tokens)
     end = _end_of(tokenizer)
     limit = model.context_length
     if max_source is not None:
@@ -55,6 +56,7 @@ def infill(
     Raises: ValueError for a text without holes, holes in another order, or a tokenizer without
     these tokens.
     """
+    most_tokens(model, max_new_tokens)
     end, known = _end_of(tokenizer), sentinels_of(tokenizer)
     if not known:
         raise ValueError(

@@ -161,8 +161,14 @@ def tag(model: Tagger, tokenizer: Tokenizer, text: str, constrained: bool = True
         else begins an entity.
     A text that is longer than the model's context is read in pieces, cut behind the end of a
     sentence or a line where there is one.
-    Raises: TypeError if it is not a text; ValueError if the tokenizer cannot encode it.
+    Raises: TypeError if it is not a text, or the model not a Tagger; ValueError if the
+    tokenizer cannot encode it.
     """
+    if not isinstance(model, Tagger):
+        raise TypeError(
+            f"model must be a Tagger, got {type(model).__name__}: "
+            "find_checkpoint(run).build_model() loads that of a run"
+        )
     check_text(text)
     entities: list[Entity] = []
     for start, piece in _pieces(text, tokenizer, model.context_length):
