@@ -260,7 +260,7 @@ class Finetuning(ABC):
         )
 
     def published_or_sample(self, name: str) -> str:
-        """The data set of this name, or the sample (sample_texts.py) if it cannot be downloaded.
+        """The data set of this name, or sample_texts if it cannot be downloaded now.
 
         Raises: DownloadError if a file is there and is the wrong one.
         """

@@ -1,6 +1,7 @@
 """A small data set of named entities of our own making, for a machine without the published one.
 
-As finetune/sample_texts.py: nothing is stored, the texts are drawn from these words each time.
+As finetune/sample_texts.py: nothing is stored, the texts are drawn from these words,
+the same everywhere.
 Half of the names of the last quarter of the texts are new, so that a dictionary does not know them.
 """
 
