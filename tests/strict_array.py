@@ -316,7 +316,8 @@ class _Ufunc:
 
 
 _UFUNCS = (
-    "abs absolute add arccos arcsin arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil "
+    "abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh logaddexp2 "
+    "bitwise_and bitwise_or bitwise_xor ceil "
     "copysign cos cosh divide equal exp exp2 expm1 floor floor_divide fmax fmin fmod greater "
     "greater_equal hypot invert isfinite isinf isnan less less_equal log log10 log1p log2 "
     "logaddexp logical_and logical_not logical_or logical_xor maximum minimum mod multiply "

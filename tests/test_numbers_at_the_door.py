@@ -1,4 +1,4 @@
-"""NumPy's scalars and 0-d tensors wherever a number is taken: the same result as a Python number's.
+"""NumPy's scalars, 0-d arrays and 0-d tensors as numbers: the same result as a Python number's.
 
 The functions and their arguments are enumerated by machine: everything public of the library, of
 nn.functional and of Tensor that has an argument which is a number.
@@ -77,15 +77,16 @@ STARS = {
 
 
 def kinds(value: Any) -> list[Any]:
-    """A Python number as each of NumPy's scalars that hold it, and as a 0-d tensor."""
+    """A Python number as each of NumPy's scalars that hold it, a 0-d array and a 0-d tensor."""
     if isinstance(value, bool):
-        return [np.bool_(value)]
+        return [np.bool_(value), np.asarray(value)]
     if isinstance(value, int):
         more = [np.uint8(value)] if value >= 0 else []
-        return [np.int64(value), np.int32(value), *more, torch.tensor(value)]
+        return [np.int64(value), np.int32(value), *more, np.asarray(value), torch.tensor(value)]
     if isinstance(value, float):
         exact = [np.float32(value)] if float(np.float32(value)) == value else []
-        return [np.float64(value), *exact, torch.tensor(value, dtype=torch.float64)]
+        box = torch.tensor(value, dtype=torch.float64)
+        return [np.float64(value), *exact, np.asarray(value), box]
     return []
 
 
@@ -258,7 +259,7 @@ LAYERS = {
 def test_layers(name):
     torch.manual_seed(0)
     expected = LAYERS[name](int, float)
-    for n, f in ((np.int64, np.float64), (np.int32, np.float32)):
+    for n, f in ((np.int64, np.float64), (np.int32, np.float32), (np.asarray, np.asarray)):
         torch.manual_seed(0)
         got = LAYERS[name](n, f)
         assert got.dtype is expected.dtype
@@ -275,7 +276,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.asarray])
 def test_optimizers(name, kind):
     def as_kind(v: Any) -> Any:
         if isinstance(v, tuple):
@@ -283,17 +284,18 @@ def test_optimizers(name, kind):
         return np.bool_(v) if isinstance(v, bool) else kind(v)
 
     results = []
-    for options in (OPTIMIZERS[name], {k: as_kind(v) for k, v in OPTIMIZERS[name].items()}):
+    for to in (lambda v: v, as_kind):
+        options = {k: to(v) for k, v in OPTIMIZERS[name].items()}
         p = nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
         optimizer = getattr(optim, name)([p], **options)
         for _ in range(3):
             p.grad = torch.tensor([0.5, 0.25, -1.0])
             optimizer.step()
-            optimizer.param_groups[0]["lr"] = type(options["lr"])(0.25)
+            optimizer.param_groups[0]["lr"] = to(0.25)
         assert p.dtype is torch.float32
         results.append(p.tolist())
         hyper = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "lr")}
-        assert not any(isinstance(v, np.generic) for v in hyper.values()), hyper
+        assert not any(isinstance(v, np.generic | np.ndarray) for v in hyper.values()), hyper
     assert results[0] == results[1]
 
 

@@ -178,6 +178,10 @@ _LATER = {
     "functions.index_along": (
         "index_add index_copy index_fill index_put index_select masked_scatter masked_select take"
     ),
+    "functions.inverse": (
+        "acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2 "
+        "atanh copysign logaddexp2"
+    ),
     "functions.linear_algebra": "det inverse logdet slogdet",
     "functions.logic": (
         "all any bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift "
@@ -287,6 +291,24 @@ if _TYPE_CHECKING:
         masked_scatter,
         masked_select,
         take,
+    )
+    from .functions.inverse import (
+        acos,
+        acosh,
+        arccos,
+        arccosh,
+        arcsin,
+        arcsinh,
+        arctan,
+        arctan2,
+        arctanh,
+        asin,
+        asinh,
+        atan,
+        atan2,
+        atanh,
+        copysign,
+        logaddexp2,
     )
     from .functions.linear_algebra import det, inverse, logdet, slogdet
     from .functions.logic import (

@@ -40,7 +40,8 @@ UNARY: dict[str, Call] = {
     name: method(name)
     for name in (
         "neg abs square reciprocal exp expm1 log log1p log2 log10 sqrt rsqrt tanh sigmoid sin cos "
-        "tan erf exp2 erfc sinh cosh logit floor ceil trunc round frac sign relu nan_to_num "
+        "tan asin acos atan asinh acosh atanh "
+        "erf exp2 erfc sinh cosh logit floor ceil trunc round frac sign relu nan_to_num "
         "deg2rad rad2deg isnan isinf isfinite isposinf isneginf signbit clone"
     ).split()
 }
@@ -76,7 +77,8 @@ UNARY |= {
 BINARY: dict[str, Call] = {
     name: method(name)
     for name in (
-        "add sub mul div maximum minimum remainder fmod pow logaddexp hypot "
+        "add sub mul div maximum minimum remainder fmod pow logaddexp logaddexp2 "
+        "hypot atan2 copysign "
         "eq ne lt le gt ge isclose"
     ).split()
 }

@@ -44,8 +44,8 @@ NO_VALUES = set("cumsum_dim sum_dim mean_dim nansum_dim nanmean_dim".split())
 # gradient as max's does; an infinity in var_30; gelu(∞), which is NaN in PyTorch's vectorised loop
 # and ∞ in the rest of it.
 FEWER_NANS = set(
-    "F.softplus softplus_3 logaddexp layer_norm cross_entropy amax amin amax_dim amin_dim quantile "
-    "var_30 F.gelu".split()
+    "F.softplus softplus_3 logaddexp logaddexp2 layer_norm cross_entropy amax amin amax_dim "
+    "amin_dim quantile var_30 F.gelu".split()
 )
 # The gradient at a NaN is g in PyTorch's vectorised loop and 0 or NaN in the rest of it, or the
 # other way round.

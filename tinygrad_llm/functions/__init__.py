@@ -46,6 +46,10 @@ _LATER = {
         "index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
         "index_select masked_scatter masked_scatter_ masked_select put_ take"
     ),
+    "inverse": (
+        "acos acos_ acosh acosh_ arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asin_ "
+        "asinh asinh_ atan atan2 atan_ atanh atanh_ copysign logaddexp2"
+    ),
     "linear_algebra": "det inverse logdet slogdet",
     "logic": (
         "__and__ __iand__ __invert__ __ior__ __ixor__ __lshift__ __or__ __rand__ __ror__ "

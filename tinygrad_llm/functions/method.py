@@ -69,8 +69,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
        and its type, not an AttributeError from within ("'list' object has no attribute 'array'").
     3. Two operands that do not go together (NotImplemented) are a TypeError too.
 
-    4. NumPy's scalars and, where the function takes a number, 0-d tensors become Python numbers
-       (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
+    4. NumPy's scalars and, where the function takes a number, 0-d tensors and arrays become Python
+       numbers (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
 
     5. A function whose results PyTorch writes into given tensors takes out= (out.py).
 
@@ -108,7 +108,7 @@ def guarded(function: F, arguments_before: int = 0) -> F:
             for i in to_look_at:
                 if i >= n:
                     break
-                if type(args[i]) is Tensor:
+                if type(args[i]) not in NUMBERS:
                     args = (*args[:i], number(args[i]), *args[i + 1 :])
         for a in kwargs.values():
             if type(a) not in fit_by_name:
@@ -212,8 +212,8 @@ _NUMBERS = frozenset(
 # Arguments that are numbers, or several, wherever their annotation does not say so. max and min
 # take a tensor in the place of dim.
 _NAMES_OF_NUMBERS = frozenset(
-    "alpha base correction dims end fill_value high low normalized_shape p shape shifts size sizes "
-    "split_size_or_sections start step unbiased".split()
+    "alpha base correction dims end fill_value high indices_or_sections low normalized_shape p "
+    "ord shape shifts size sizes split_size_or_sections start step unbiased".split()
 )
 
 

@@ -15,7 +15,8 @@ __all__ = ["into_out", "takes_out"]
 
 _NAMES = frozenset(
     """
-    abs add addcdiv addcmul addmm all amax amin aminmax any argmax argmin argsort baddbmm
+    abs acos acosh asin asinh atan atan2 atanh copysign logaddexp2
+    add addcdiv addcmul addmm all amax amin aminmax any argmax argmin argsort baddbmm
     bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm cat
     ceil clamp clamp_max clamp_min column_stack cos cosh cummax cummin cumprod cumsum deg2rad diag
     diff div dot dstack eq erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod frac gather ge

@@ -13,6 +13,8 @@ from ..tensor import Tensor
 __all__ = ["named", "passed_off_as", "printed_as"]
 
 _NAMES = {
+    "acos": "Acos", "acosh": "Acosh", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
+    "atan2": "Atan2", "atanh": "Atanh", "logaddexp2": "Logaddexp2",
     "addbmm": "Addbmm", "addcdiv": "Addcdiv", "addcmul": "Addcmul", "addmm": "Addmm",
     "baddbmm": "Baddbmm", "block_diag": "BlockDiag", "bmm": "Bmm", "cdist": "Cdist", "celu": "Celu",
     "column_stack": "Cat", "cosh": "Cosh", "deg2rad": "Deg2Rad", "det": "LinalgDet",

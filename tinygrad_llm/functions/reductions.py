@@ -202,7 +202,7 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         input = cast(input, dtypes.numpy_dtype(dtypes.int64))
     along = 0 if dim is None else normal_dim(dim, input.array.ndim)
     if dim is None or input.array.ndim == 0:
-        return ops.Prod.apply(input.reshape(-1), dim=0)
+        return ops.Prod.apply(input.reshape(-1), dim=0, total=True)
     return ops.Prod.apply(input, dim=along, keepdim=keepdim)
 
 

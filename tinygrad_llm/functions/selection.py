@@ -8,7 +8,7 @@ from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
-from ..tensor.numbers import fitted
+from ..tensor.numbers import fitted, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -27,6 +27,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         return _between(input, min, max)
+    min, max = unboxed(min), unboxed(max)
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)

@@ -26,8 +26,7 @@ def as_value(value: Any, x: Tensor) -> Any:
     """
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = numbers.unboxed(value)
     if not isinstance(value, bool | int | float):
         if isinstance(value, complex):
             raise RuntimeError("value cannot be converted to type float without overflow")

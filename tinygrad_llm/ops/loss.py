@@ -445,7 +445,10 @@ class KlDiv(Op):
     """y = p·(log p − x) for log-probabilities x and probabilities p = t, 0·log 0 taken as 0.
 
     log_target: t holds logarithms too, p = exp(t).
-    Backward: ∂L/∂x = −g·p,   ∂L/∂p = g·(log p + 1 − x),   ∂L/∂t the same, times p if log_target.
+    Computed as p·log p − p·x, so that p = ∞ gives NaN, or with log_target as p·(t − x).
+    Backward: ∂L/∂x = −g·p,   ∂L/∂p = g·(log p + 1 − x),   ∂L/∂t = ∂L/∂p·p if log_target.
+    ∂L/∂p is the sum of its three terms, g·log p, g·p/p and −g·x: at p = 0 it is NaN (0/0), as in
+    PyTorch; the derivative of p·log p is −∞ there.
     Saves x, p and log p.
     """
 
@@ -457,11 +460,15 @@ class KlDiv(Op):
         xp, self.log_target = xp_of(t), log_target
         p, log_p = (xp.exp(t), t) if log_target else (t, xp.log(t + (t == 0)))
         self.saved = x, p, log_p
-        if self.half is None or log_target:
+        if log_target:
             return p * self.stored(log_p - x)
         return self.stored(p * self.stored(log_p)) - self.stored(p * x)
 
     def backward(self, g):
         x, p, log_p = self.saved
-        gt = g * (log_p + 1.0 - x) * (p if self.log_target else 1.0) if self.needs[1] else None
-        return -g * p, gt
+        if not self.needs[1]:
+            return -g * p, None
+        if self.log_target:
+            return -g * p, g * p * (log_p - x) + g * p
+        entropy = xp_of(g).where((g == 0) & (p == p), 0.0, g * log_p)
+        return -g * p, entropy + g * p / p - g * x

@@ -141,14 +141,16 @@ class Prod(Op):
     """y = Π x over one dim.
 
     Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π after i).
-    y / xᵢ would be shorter, and wrong where xᵢ = 0. Saves x.
+    y / xᵢ would be shorter, and wrong where xᵢ = 0. Only if no factor is 0, those of a row with an
+    infinity or NaN get y / xᵢ, as in PyTorch: ∞ / ∞ = NaN. total: x is all that the caller has, and
+    its gradient exactly 0 if two factors are 0, also beside infinities and NaN. Saves x.
     """
 
     in_rows = True
     in_float32 = True
 
-    def forward(self, x, dim, keepdim=False):
-        self.dim, self.keepdim = dim, keepdim
+    def forward(self, x, dim, keepdim=False, total=False):
+        self.dim, self.keepdim, self.total = dim, keepdim, total
         self.saved = (x,)
         if self.half is not None:
             return self.one_by_one(x)
@@ -167,7 +169,10 @@ class Prod(Op):
         xp = xp_of(x)
         if x.shape[self.dim] == 0:
             return xp.zeros_like(x)
-        if self.half is not None and x.all():
+        no_zero = x.all()
+        if self.total and not no_zero and (x == 0).sum() > 1:
+            return xp.zeros_like(x)
+        if self.half is not None and no_zero:
             y = g if self.keepdim else xp.expand_dims(g, self.dim)
             keepdim, self.keepdim = self.keepdim, True
             product, self.keepdim = self.one_by_one(x), keepdim
@@ -177,7 +182,10 @@ class Prod(Op):
         before[..., 1:] = rows[..., :-1].cumprod(-1)
         after[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
         others = xp.moveaxis(before * after, -1, self.dim)
-        return selected(spread(g, x.shape, (self.dim,), self.keepdim) * others, others != 0)
+        if no_zero and not xp.isfinite(x).all():
+            odd = ~xp.isfinite(x).all(self.dim, keepdims=True)  # (..., 1, ...)
+            others = xp.where(odd, x.prod(self.dim, keepdims=True) / x, others)
+        return spread(g, x.shape, (self.dim,), self.keepdim) * others
 
 
 class Cumsum(Op):

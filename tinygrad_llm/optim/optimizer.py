@@ -22,7 +22,7 @@ from ..arrays.silence import quiet
 from ..autograd.grad_mode import enable_grad
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, wrap
-from ..tensor.numbers import plain
+from ..tensor.numbers import unboxed
 
 __all__ = ["Optimizer"]
 
@@ -102,7 +102,7 @@ def _pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
 
 def _plain(value: Any) -> Any:
     """A hyperparameter's NumPy numbers as Python numbers, also within a tuple such as betas."""
-    return tuple([plain(v) for v in value]) if type(value) is tuple else plain(value)
+    return tuple([unboxed(v) for v in value]) if type(value) is tuple else unboxed(value)
 
 
 def number(value: Any) -> float:

@@ -623,6 +623,52 @@ class Tensor:
     def triu_(self, diagonal: builtins.int = 0) -> Tensor:
         """triu in place."""
 
+    # functions/inverse.py
+    def asin(self) -> Tensor:
+        """The angle in [−π/2, π/2] whose sine is x; nan outside of [−1, 1]."""
+    def arcsin(self) -> Tensor:
+        """The angle in [−π/2, π/2] whose sine is x; nan outside of [−1, 1]."""
+    def asin_(self) -> Tensor:
+        """asin in place: the result is written into this tensor."""
+    def acos(self) -> Tensor:
+        """The angle in [0, π] whose cosine is x; nan outside of [−1, 1]."""
+    def arccos(self) -> Tensor:
+        """The angle in [0, π] whose cosine is x; nan outside of [−1, 1]."""
+    def acos_(self) -> Tensor:
+        """acos in place: the result is written into this tensor."""
+    def atan(self) -> Tensor:
+        """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
+    def arctan(self) -> Tensor:
+        """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
+    def atan_(self) -> Tensor:
+        """atan in place: the result is written into this tensor."""
+    def asinh(self) -> Tensor:
+        """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
+    def arcsinh(self) -> Tensor:
+        """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
+    def asinh_(self) -> Tensor:
+        """asinh in place: the result is written into this tensor."""
+    def acosh(self) -> Tensor:
+        """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below."""
+    def arccosh(self) -> Tensor:
+        """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below."""
+    def acosh_(self) -> Tensor:
+        """acosh in place: the result is written into this tensor."""
+    def atanh(self) -> Tensor:
+        """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond."""
+    def arctanh(self) -> Tensor:
+        """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond."""
+    def atanh_(self) -> Tensor:
+        """atanh in place: the result is written into this tensor."""
+    def atan2(self, other: Tensor) -> Tensor:
+        """The angle in [−π, π] of the point (other, input): y first, then x."""
+    def arctan2(self, other: Tensor) -> Tensor:
+        """The angle in [−π, π] of the point (other, input): y first, then x."""
+    def logaddexp2(self, other: Tensor) -> Tensor:
+        """log₂(2ˣ + 2ʸ), which can't overflow; the derivatives are 2ˣ/(2ˣ + 2ʸ) and 2ʸ/(2ˣ + 2ʸ)."""
+    def copysign(self, other: Any) -> Tensor:
+        """|input| with the sign of other, a tensor or a number; −0 counts as negative."""
+
     # functions/linalg.py
     def matmul(self, other: Tensor) -> Tensor:
         """The matrix product of every combination PyTorch knows."""

@@ -22,7 +22,7 @@ PLAIN: set[type] = {
     *(Tensor, int, float, bool, type(None), str, tuple, list, np.ndarray, slice),
     *(dtype, device, Size),
 }
-NUMBERS = PLAIN - {Tensor}  # the same where a number is expected
+NUMBERS = PLAIN - {Tensor, np.ndarray}  # the same where a number is expected
 
 
 def plain(value: Any) -> Any:
@@ -33,13 +33,16 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(number, np.generic) else number  # np.longdouble
 
 
+def unboxed(value: Any) -> Any:
+    """As `plain`, and a 0-d NumPy array as its number."""
+    return plain(value[()] if isinstance(value, np.ndarray) and not value.ndim else value)
+
+
 def number(value: Any) -> Any:
-    """As `plain`, and a 0-d tensor or array as its number."""
+    """As `unboxed`, and a 0-d tensor as its number."""
     if isinstance(value, Tensor):
         return value if value.array.ndim else value.item()
-    if isinstance(value, np.ndarray) and not value.ndim:
-        return value.item()
-    return plain(value)
+    return unboxed(value)
 
 
 _C_NAMES = {

@@ -1,0 +1,225 @@
+"""Where this library and PyTorch once differed: sums at positions in half precision, kl_div, prod
+and triplet losses at infinities and NaN, 0-d NumPy arrays as numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from .compared import agree
+
+torch = pytest.importorskip("torch")
+
+import tinygrad_llm as tg  # noqa: E402
+
+DTYPES = ["float32", "float64"]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, math.inf, -math.inf, math.nan]
+inf, nan = math.inf, math.nan
+
+
+def same(fn, arrays, g, tolerance=1e-5):
+    """The value and all gradients of fn(lib, *tensors) for the upstream gradient g, NaN included.
+
+    Nothing is warned of.
+    """
+    results = []
+    for lib in (torch, tg):
+        tensors = [lib.from_numpy(np.array(a)).requires_grad_() for a in arrays]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            y = fn(lib, *tensors)
+            up = np.resize(g, tuple(y.shape)).astype(arrays[0].dtype)
+            y.backward(lib.from_numpy(np.array(up)))
+        results.append([y.detach().numpy(), *[t.grad.numpy() for t in tensors]])
+    for theirs, ours in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, tolerance, tolerance, err_msg=f"{arrays}, {g}")
+
+
+# ------------------------------------------------------------------- index_add in half precisions
+VECTORS_OF_32 = "AVX512" in torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("alpha", [1, 2, 0.3, -2.7, 1e-3, 1000.0])
+def test_index_add_rounds_where_pytorch_rounds(alpha, dtype):
+    rng = np.random.default_rng(int(abs(alpha) * 1000))
+    wide = [31, 32, 40, 64, 70] if VECTORS_OF_32 else [3, 7]
+    for _ in range(60):
+        shape = rng.integers(1, 6, rng.integers(0, 4)).tolist()
+        if len(shape) > 1 and rng.random() < 0.4:
+            shape[-1] = int(rng.choice(wide))
+        dim, n = int(rng.integers(max(len(shape), 1))), int(rng.integers(1, 12)) if shape else 1
+        index = rng.integers(0, shape[dim] if shape else 1, n)
+        given = [*shape[:dim], n, *shape[dim + 1 :]] if shape else []
+        x, source = (rng.normal(size=s).astype("float32") for s in (shape, given))
+        results = []
+        for lib in (torch, tg):
+            a, b = (lib.from_numpy(np.array(v)).to(getattr(lib, dtype)) for v in (x, source))
+            a.requires_grad_(), b.requires_grad_()
+            ids = lib.from_numpy(index)
+            y = a.index_add(dim, ids, b, alpha=alpha)
+            z = (a * 1).index_add_(dim, ids, b, alpha=alpha)
+            (y * y).float().sum().backward()
+            results.append([v.detach().float().numpy() for v in (y, z, a.grad, b.grad)])
+        for theirs, ours in zip(*results, strict=True):
+            np.testing.assert_array_equal(ours, theirs, f"{shape}, {dim}, {index}")
+
+
+def test_index_add_of_nothing_in_half_precision():
+    for lib in (torch, tg):
+        x = lib.ones(3, 2, dtype=lib.bfloat16)
+        none = lib.tensor([], dtype=lib.int64)
+        y = x.index_add(0, none, lib.ones(0, 2, dtype=lib.bfloat16), alpha=0.3)
+        assert y.tolist() == [[1.0, 1.0]] * 3
+        assert (
+            lib.ones(0, 2).half().index_add(1, lib.tensor([1]), lib.ones(0, 1).half()).numel() == 0
+        )
+
+
+# ------------------------------------------------------------------------------------------ kl_div
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("log_target", [False, True])
+def test_kl_div_of_special_numbers(log_target, dtype):
+    """Every pair of them, with every upstream gradient, as PyTorch: NaN at a target of 0 too."""
+    x, t, g = np.array(list(itertools.product(SPECIAL, SPECIAL, [1.0, 0.0, -2.0, inf, nan]))).T
+
+    def fn(lib, x, t):
+        return lib.nn.functional.kl_div(x, t, reduction="none", log_target=log_target)
+
+    same(fn, [x.astype(dtype), t.astype(dtype)], g)
+
+
+# -------------------------------------------------------------------------------------------- prod
+PRODUCTS = [
+    [inf, 3.0, -0.5], [inf], [nan], [nan, 2.0], [3.0, nan], [nan, nan, -1.0], [inf, inf, 2.0],
+    [-inf, 0.0], [-inf, 0.0, 2.0], [0.0, 2.0, -3.0], [0.0, -0.0, 3.0], [0.0, 0.0, nan],
+    [0.0, inf, 0.0], [0.0, nan], [2.0, 0.0, inf, -1.0], [0.5, -0.25], [1.0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("x", PRODUCTS, ids=str)
+def test_prod_of_special_numbers(x, dtype):
+    for g in ([1.0], [0.0], [-2.0], [inf], [nan]):
+        a = np.array(x, dtype)
+        same(lambda lib, x: x.prod(), [a], g)
+        same(lambda lib, x: x.prod(0), [a], g)
+        same(lambda lib, x: lib.prod(x, -1, keepdim=True), [np.stack([a, a[::-1]])], g)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_prod_of_rows_of_which_some_are_special(dtype):
+    rng = np.random.default_rng(3)
+    for _ in range(150):
+        shape = (2, int(rng.integers(1, 5)))
+        drawn = rng.normal(size=shape)
+        x = np.where(rng.random(shape) < rng.random(), rng.choice(SPECIAL, shape), drawn)
+        g = rng.choice([1.0, -0.3, 0.0, inf, nan], 4)
+        same(lambda lib, x: x.prod(1), [x.astype(dtype)], g)
+        same(lambda lib, x: x.prod(), [x.astype(dtype)], g)
+
+
+def test_prod_keeps_gradients_that_pytorch_loses():
+    """The product overflows, the product of all others doesn't: ours is the number, PyTorch's ∞."""
+    x = tg.tensor([1e30, 2.0, 1e20], requires_grad=True)
+    x.prod().backward()
+    np.testing.assert_allclose(x.grad.numpy()[[0, 2]], [2e20, 2e30], 1e-6)
+
+
+# ----------------------------------------------------------------------------------- triplet losses
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, inf])
+@pytest.mark.parametrize("swap", [False, True])
+def test_triplet_margin_loss_of_special_numbers(p, swap, dtype):
+    rng = np.random.default_rng([int(min(p, 9)), swap])
+
+    def fn(lib, *x):
+        return lib.nn.functional.triplet_margin_loss(
+            *x, margin=margin, p=p, swap=swap, reduction="none"
+        )
+
+    for _ in range(80):
+        shape, share = (3, 2), rng.random()
+        drawn = [rng.normal(size=shape) for _ in range(3)]
+        special = [rng.choice(SPECIAL, shape) for _ in range(3)]
+        x = [np.where(rng.random(shape) < share, s, d) for s, d in zip(special, drawn, strict=True)]
+        margin = float(rng.choice([0.3, 1.0, 20.0]))
+        same(fn, [v.astype(dtype) for v in x], rng.normal(size=3), 1e-4)
+
+
+# ------------------------------------------------------------------------- 0-d arrays as numbers
+BOXED = {
+    "norm": lambda t, x, n: x.norm(n(2.0)),
+    "norm of rows": lambda t, x, n: x.norm(p=n(3), dim=n(1)),
+    "dist": lambda t, x, n: t.dist(x, x * 2, n(2.0)),
+    "sum": lambda t, x, n: x.sum(n(0)),
+    "add": lambda t, x, n: t.add(x, x, alpha=n(0.3)),
+    "multiplied": lambda t, x, n: x * n(0.3),
+    "topk": lambda t, x, n: x.topk(n(2))[0],
+    "leaky": lambda t, x, n: t.nn.functional.leaky_relu(x, n(0.1)),
+    "clamp": lambda t, x, n: x.clamp(n(-0.5), n(0.5)),
+    "power": lambda t, x, n: x.abs() ** n(1.5),
+    "index_fill": lambda t, x, n: x.index_fill(0, t.tensor([1]), n(2.5)),
+    "masked_fill": lambda t, x, n: x.masked_fill(x > 0, n(2.5)),
+    "tensor_split": lambda t, x, n: x.tensor_split(n(2))[0],
+    "full": lambda t, x, n: x * t.full((3, 1), n(2.5)),
+    "softmax": lambda t, x, n: x.softmax(n(1)),
+    "layer_norm": lambda t, x, n: t.nn.functional.layer_norm(x, (4,), eps=n(0.01)),
+    "roll": lambda t, x, n: x.roll(n(1), n(0)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BOXED)
+def test_arrays_of_no_dimension_are_numbers(name, dtype):
+    """As the number in PyTorch, which takes only some of these arrays."""
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(dtype)
+    for box in (np.asarray, lambda v: np.asarray(v)[()], lambda v: v):
+        agree(torch, lambda t, x, b=box: BOXED[name](t, x, b if t is tg else lambda v: v), x)
+
+
+# ------------------------------------------------------------------- inverse functions, copysign
+INSIDE = {"asin": 1.0, "acos": 1.0, "atanh": 1.0, "atan": 30.0, "asinh": 30.0}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [*INSIDE, "acosh"])
+def test_inverse_functions(name, dtype):
+    rng = np.random.default_rng(len(name))
+    x = rng.uniform(-0.99, 0.99, (3, 7)) * INSIDE.get(name, 1.0)
+    x = (np.abs(x) * 20 + 1.05 if name == "acosh" else x).astype(dtype)
+    agree(torch, lambda t, x: getattr(t, name)(x), x)
+    agree(torch, lambda t, x: getattr(x, name.replace("a", "arc", 1))().sum(1), x)
+    agree(torch, lambda t, x: getattr(x.detach().T * 1, name + "_")(), x)
+    agree(torch, lambda t, x: getattr(t, name)((x > 0).long()), x)
+    agree(torch, lambda t, x: getattr(t, name)(x.detach(), out=t.zeros(0, dtype=x.dtype)), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_of_two(dtype):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(3, 1, 4)).astype(dtype), rng.normal(size=(2, 1)).astype(dtype)
+    whole = rng.integers(-2, 3, (2, 4))
+    for name in ("atan2", "arctan2", "copysign", "logaddexp2"):
+        agree(torch, lambda t, x, y, n=name: getattr(t, n)(x, y), x, y)
+        agree(torch, lambda t, x, y, n=name: getattr(x, n)(y), x, y)
+    for name in ("atan2", "copysign"):
+        agree(torch, lambda t, x, w, n=name: getattr(t, n)(x, w), x, whole)
+        agree(torch, lambda t, w, n=name: getattr(t, n)(w, w.flip(0)), whole)
+    agree(torch, lambda t, x: x.copysign(-0.0), x)
+    agree(torch, lambda t, w: w.copysign(-1), whole)
+
+
+def test_gradients_of_atan2_and_acosh_keep_their_range():
+    """PyTorch squares, which is 0 or ∞ in float32 for such numbers."""
+    y, x = (tg.tensor([v, 1e30], requires_grad=True) for v in (1e-30, 2e-30))
+    tg.atan2(y, x).backward(tg.tensor([1e-10, 1e10]))
+    np.testing.assert_allclose(y.grad.numpy(), [4e19, 5e-21], 1e-5)
+    z = tg.tensor([1e25], requires_grad=True)
+    z.acosh().backward()
+    np.testing.assert_allclose(z.grad.numpy(), 1e-25, 1e-5)
