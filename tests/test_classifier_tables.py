@@ -15,9 +15,10 @@ from tinygrad_llm.finetune import packaged_texts as packaged
 from tinygrad_llm.finetune.classification import averaged, classify
 from tinygrad_llm.finetune.counts import CountsBaseline, words_of
 from tinygrad_llm.finetune.data import text_windows
+from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.finetune.report import ClassificationReport, by_length
-from tinygrad_llm.finetune.runs import Comparison, Variations
-from tinygrad_llm.finetune.runs.tables import BASELINE, Row, Table
+from tinygrad_llm.finetune.runs import Classify, Comparison, Variations
+from tinygrad_llm.finetune.runs.tables import BASELINE, Row, Table, table_options
 from tinygrad_llm.finetune.runs.variations import variations
 from tinygrad_llm.finetune.sample_texts import labelled_texts
 from tinygrad_llm.finetune.table_options import CompareOptions, VariationsOptions
@@ -25,6 +26,7 @@ from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.tokenizer import ENCODER_TOKENS
 from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.pretraining import Pretraining
 from tinygrad_llm.training.settings import resolved
 
 ROWS = [(text, int(label == "spam")) for text, label in labelled_texts()]
@@ -206,3 +208,44 @@ def test_a_small_comparison(tmp_path):
     assert [*done] == ["gpt, long texts cut", BASELINE, "gpt, long texts windows",
                        "bert, long texts cut", "bert, long texts windows"]  # fmt: skip
     assert Path(tmp_path / "t" / "table.md").is_file()
+
+
+@pytest.mark.slow
+def test_a_base_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    """Stopped in the middle of its second base, the table has the first as it was."""
+    options = {"data": "sample", "most": 16, "epochs": 0.5, "pretrain_steps": 2, "emb_dim": 8,
+               "n_layers": 1, "vocab_size": 280, "context_length": 24, "max_length": 16,
+               "folder": str(tmp_path / "t"), "rows": "1"}  # fmt: skip
+    run, calls = Pretraining.run, []
+
+    def stops(self):
+        calls.append(str(self.o.folder))
+        if len(calls) == 2:
+            (tmp_path / "t" / "bases" / "medium").mkdir()  # what it had begun
+            raise KeyboardInterrupt
+        return run(self)
+
+    monkeypatch.setattr(Pretraining, "run", stops)
+    with pytest.raises(KeyboardInterrupt):
+        Variations(resolved(VariationsOptions, options), lambda line: None).run()
+    small = tmp_path / "t" / "bases" / "small"
+    before = (small / "done").stat().st_mtime_ns
+    stored = table_options(tmp_path / "t", "variations")
+    done = Variations(resolved(VariationsOptions, stored), lambda line: None).run()
+    assert len(calls) == 5 and len(done) == 2  # small, medium, and then medium, large, xl
+    assert (small / "done").stat().st_mtime_ns == before
+
+
+def test_a_roberta_with_its_own_bpe_classifies(tmp_path):
+    """Its [PAD] is the tokenizer's, and texts begin with [CLS]; a limit changes no short text."""
+    options = {"data": "sample", "model": "roberta", "tokenizer": "bpe", "vocab_size": 300,
+               "emb_dim": 16, "n_heads": 2, "n_layers": 1, "context_length": 32, "steps": 2,
+               "worst": 0, "folder": str(tmp_path / "r")}  # fmt: skip
+    run = Classify(resolved(ClassifyOptions, options), False)
+    run.run()
+    model, tokenizer = run.model, run.tokenizer
+    assert model.config.pad_token_id == tokenizer.pad_token is not None
+    assert tokenizer.encode("a")[0] == tokenizer.special_tokens["[CLS]"]
+    text = "win a prize"
+    with_padding = classify(model, tokenizer, text, 32, run.names)
+    assert with_padding == classify(model, tokenizer, text, 20, run.names)

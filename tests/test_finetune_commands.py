@@ -401,7 +401,7 @@ def test_bad_values(cli, arguments, message):
     "text, message",
     [
         ("", "x.csv is empty"),
-        ("text,label\n", "there are no rows to classify"),
+        ("text,label\n", "has a header and no rows"),
         ("text,label\na,b,c\n", "x.csv, line 2: 3 columns, the header has 2"),
         ("text,label\na,x\n,y\n", "row 1 has no text"),
         ("text,label\na,\nb,y\n", "row 0 has no label: 'a'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +227,17 @@ def test_what_fill_mask_refuses():
         fill_mask(torch.nn.Linear(2, 2), tokenizer, "[MASK]")
     with pytest.raises(ValueError, match="lacks the special tokens"):
         masking_for(CharTokenizer.train("abc"))
+
+
+def test_narrow_matrices_are_drawn_wider(tmp_path, monkeypatch, capsys):
+    """0.02·sqrt(768 / width), with which a product is as large as in a BERT of 768 channels."""
+    width = 32
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text(TEXT)
+    sizes = ["--vocab-size", 280, "--emb-dim", width, "--n-heads", 2, "--n-layers", 1]
+    assert run("pretrain", "t.txt", "--model", "bert", *sizes, "--context-length", 16, "--steps",
+               1, "--lr", 1e-9, "--out", "r") == 0  # fmt: skip
+    model = find_checkpoint("r").build_model()
+    weights = [p.array for name, p in model.named_parameters() if p.ndim == 2 and "emb" in name]
+    drawn = np.concatenate([w.ravel() for w in weights])
+    assert abs(drawn.std() / (0.02 * math.sqrt(768 / width)) - 1) < 0.1

@@ -13,6 +13,7 @@ the counts of all examples (N, K), of which some appear several times, to a numb
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,5 +106,8 @@ def _interval(value: float, scores: list[float], level: float) -> Interval:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     tail = (1.0 - float(level)) / 2.0
     # a draw without a defined score (a correlation of equal numbers) says nothing
-    low, high = np.nanquantile(np.asarray(scores, np.float64), [tail, 1.0 - tail])
+    drawn = np.asarray(scores, np.float64)
+    if np.isnan(drawn).all():
+        return Interval(float(value), math.nan, math.nan, float(level))
+    low, high = np.nanquantile(drawn, [tail, 1.0 - tail])
     return Interval(float(value), float(low), float(high), float(level))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .atomic import atomic_write
@@ -15,10 +17,12 @@ from .paths import local_path
 from .untrusted import DEEPEST, describe
 
 __all__ = [
+    "finite",
     "json_bytes",
     "levels_in",
     "no_constants",
     "parse_json",
+    "read_bounded",
     "read_json",
     "read_json_object",
     "write_json",
@@ -83,10 +87,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     1 GiB, not UTF-8, not JSON, or nested too deeply.
     """
     path = local_path(path)
+    return parse_json(read_bounded(path, "a file of JSON"), str(path))
+
+
+def read_bounded(path: Path, what: str) -> bytes:
+    """The bytes of a file that is read whole. what: it is, for messages.
+
+    Raises: OSError if the file cannot be read; ValueError if it is larger than 1 GiB.
+    """
     size = path.stat().st_size
     if size > _LARGEST:
-        raise ValueError(f"{path} has {size:,} bytes: too large for a file of JSON")
-    return parse_json(path.read_bytes(), str(path))
+        raise ValueError(f"{path} has {size:,} bytes: too large for {what}")
+    return path.read_bytes()
 
 
 def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -117,6 +129,15 @@ def json_bytes(value: Any, indent: int | None = None) -> bytes:
         except UnicodeEncodeError:
             continue
     raise AssertionError("escaped JSON is ASCII")
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every NaN and infinity in it, which JSON cannot write."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int = 1) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files.json_files import parse_json
+from ..files.json_files import parse_json, read_bounded
 from ..files.paths import local_path
 from ..files.untrusted import describe
 
@@ -28,7 +29,7 @@ def _text(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bounded(path, "a file of texts").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
 
@@ -76,19 +77,21 @@ def _is_lines(text: str) -> bool:
 
 
 def read_labelled(
-    path: str | Path, text_column: str = "text", label_column: str = "label"
-) -> list[tuple[str, str]]:
+    path: str | Path, text_column: str = "text", label_column: str = "label",
+    options: tuple[str, str] = ("text_column", "label_column"),
+) -> list[tuple[str, str]]:  # fmt: skip
     """(text, label) of every row of a .csv or .tsv file with a header, a .json or a .jsonl file.
 
     In JSON a text is a text, a label a text or an integer. A .csv file may quote its fields. In a
     .tsv file, where most programs quote nothing, a quotation mark counts as one only if every field
     that begins with one ends with one too.
+    options: the names of the options that choose the two columns, for messages
     Raises: ValueError if the file is empty, lacks a column, or a row has too many or too few.
     """
     path = local_path(path)
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-        return _labelled_entries(path, text_column, label_column)
-    names = [("text_column", text_column), ("label_column", label_column)]
+        return _labelled_entries(path, text_column, label_column, options)
+    names = list(zip(options, (text_column, label_column), strict=True))
     return [(text, label) for _, (text, label) in _table_columns(path, names)]
 
 
@@ -112,7 +115,8 @@ def read_columns(
             if name not in entry:
                 raise ValueError(f"{place} {_no_column(name, list(entry), names)}")
             value = entry[name]
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
+            number = isinstance(value, int | float) and math.isfinite(value)
+            if isinstance(value, bool) or not (number or isinstance(value, str)):
                 raise ValueError(
                     f"{place}: {name!r} should be a text or a number, got {describe(value)}"
                 )
@@ -136,23 +140,29 @@ def _table_columns(
         if header.count(name) > 1:
             raise ValueError(f"{path} has the column {name!r} {header.count(name)} times")
         at.append(header.index(name))
+    empty = True
     for line, row in rows:
         if not row:
             continue
+        empty = False
         if len(row) != len(header):
             raise ValueError(
                 f"{path}, line {line}: {len(row)} columns, the header has {len(header)}"
             )
         yield f"{path}, line {line}", tuple(row[i] for i in at)
+    if empty:
+        raise ValueError(f"{path} has a header and no rows")
 
 
-def _labelled_entries(path: Path, text_column: str, label_column: str) -> list[tuple[str, str]]:
+def _labelled_entries(
+    path: Path, text_column: str, label_column: str, options: tuple[str, str]
+) -> list[tuple[str, str]]:
     """(text, label) of every entry of a file of JSON."""
     labelled = []
     for i, entry in enumerate(read_entries(path, ())):
         for name in (text_column, label_column):
             if name not in entry:
-                names = [("text_column", text_column), ("label_column", label_column)]
+                names = list(zip(options, (text_column, label_column), strict=True))
                 raise ValueError(f"{path}: entry {i} {_no_column(name, list(entry), names)}")
         text, label = entry[text_column], entry[label_column]
         if not isinstance(text, str):

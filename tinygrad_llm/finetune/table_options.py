@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..training.options import AT_LEAST_1, POSITIVE, SEED, UP_TO_256, Options, option
+from ..training.options import AT_LEAST_1, POSITIVE, SEED, UP_TO_256, OptionError, Options, option
 
-__all__ = ["CompareOptions", "TableOptions", "VariationsOptions"]
+__all__ = ["CompareOptions", "TableOptions", "VariationsOptions", "row_numbers"]
+
+MOST_ROWS = 19  # of the variations, with four bases
 
 
 @dataclasses.dataclass
@@ -46,6 +48,15 @@ class VariationsOptions(TableOptions):
         None, "Numbers of rows, such as 1,5,9.", None, "data", about_default="all"
     )
 
+    def check(self) -> None:
+        """Also: rows that the table has.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
+        super().check()
+        if self.rows is not None:
+            row_numbers(self.rows, MOST_ROWS)
+
 
 @dataclasses.dataclass
 class CompareOptions(TableOptions):
@@ -56,3 +67,14 @@ class CompareOptions(TableOptions):
     max_length: int | None = option(
         None, "Tokens of a text.", AT_LEAST_1, "model", about_default="the context"
     )
+
+
+def row_numbers(text: str, most: int) -> list[int]:
+    """The numbers in "1,5,9".
+
+    Raises: OptionError if one is not the number of a row.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= most for part in parts):
+        raise OptionError(f"`rows` must be numbers from 1 to {most} with commas, got {text}")
+    return [int(part) for part in parts]

@@ -6,7 +6,6 @@ for fill in fill_mask(model, tokenizer, "The [MASK] sat on the mat.")[0]:
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,8 @@ from ..functions.creation.from_data import tensor
 from ..models.base import device_of, undisturbed
 from ..models.encoder import MaskedEncoder
 from ..nn import functional as F
+from ..text.tokenizer import check_text
+from .options import integer
 
 __all__ = ["Fill", "fill_mask"]
 
@@ -41,15 +42,16 @@ def fill_mask(model: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
     model: a masked language model, such as BertForMaskedLM; tokenizer: one that has [MASK] or
     <mask>, which the text spells
     Several masks are filled each by itself: the model does not know what the others become.
-    Raises: TypeError for another model; ValueError for a text without a mask, a tokenizer without
-    one, or a text that is longer than the model's context.
+    Raises: TypeError for another model or something else than a text; ValueError for a text without
+    a mask, a tokenizer without one, or a text that is longer than the model's context.
     """
     if not isinstance(model, MaskedEncoder):
         raise TypeError(
             f"fill_mask needs a masked language model, such as BertForMaskedLM, got "
             f"{type(model).__name__}"
         )
-    mask_id, top_k = tokenizer.mask_token, operator.index(top_k)
+    check_text(text)
+    mask_id, top_k = tokenizer.mask_token, integer("top_k", top_k, 1)
     if mask_id is None:
         raise ValueError(f"the tokenizer ({tokenizer.name}) has no [MASK] or <mask>")
     spelling = next(s for s, i in tokenizer.special_tokens.items() if i == mask_id)

@@ -66,7 +66,7 @@ class MaskedPretraining(Pretraining):
         """A model of this shape; matrices are drawn as wide as in a BERT of 768 channels.
 
         Products of narrow matrices are small: with BERT's 0.02 as their standard deviation a model
-        of 64 channels takes twice as many steps until it looks at the words around a mask.
+        of 64 channels takes more steps until it looks at the words around a mask.
         """
         model = super().new_model(config)
         if config.emb_dim < _BASE_WIDTH:

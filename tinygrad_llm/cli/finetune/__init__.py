@@ -56,14 +56,14 @@ def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) 
     Raises: OptionError for options that are not allowed; BadValue for --plan and --find-lr.
     """
     from ...finetune.runs import Comparison, Variations
+    from ...finetune.runs.tables import table_options
 
     if way.plan or way.find_lr:
         raise BadValue("--plan and --find-lr are for one run, not for a table")
-    if way.resume is not None:
-        given = {**given, "folder": way.resume}
+    stored = {} if way.resume is None else table_options(way.resume, name)
     kind: Any = VariationsOptions if name == "variations" else CompareOptions
     runner: Any = Variations if name == "variations" else Comparison
-    runner(resolved(kind, settings, given), say).run()
+    runner(resolved(kind, stored, settings, given), say).run()
 
 
 def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:

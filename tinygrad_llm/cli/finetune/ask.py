@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -67,18 +68,17 @@ def ask(
             "with it"
         )
     kind = config["finetune"]
+    lines: Iterable[str] = [text]
+    if text == "-":
+        lines = (line.rstrip("\n") for line in sys.stdin if line.strip())
     if kind in pairs.KINDS:
-        several = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
         with blame("TEXT", ValueError):
-            for answer in pairs.answers(kind, checkpoint, several, input):
+            for answer in pairs.answers(kind, checkpoint, lines, input):
                 say(answer)
         return
     model = checkpoint.build_model().to(device)
     tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
-    lines = (line.rstrip("\n") for line in sys.stdin) if text == "-" else [text]
     for line in lines:
-        if text == "-" and not line.strip():
-            continue
         with blame("TEXT", ValueError):
             if isinstance(model, Tagger):
                 for entity in finetune.tag(model, tokenizer, line):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 __all__ = ["KINDS", "answers"]
@@ -10,8 +10,8 @@ __all__ = ["KINDS", "answers"]
 KINDS = ("nli", "sts", "choice", "embed")
 
 
-def answers(kind: str, checkpoint: Any, texts: Sequence[str], other: str) -> Iterator[str]:
-    """A line for each text that is not empty, beside the other one (choice: answers, a|b|c).
+def answers(kind: str, checkpoint: Any, texts: Iterable[str], other: str) -> Iterator[str]:
+    """A line for each text, beside the other one (choice: answers, a|b|c).
 
     Raises: ValueError without the other text, or for a text without tokens.
     """
@@ -23,8 +23,6 @@ def answers(kind: str, checkpoint: Any, texts: Sequence[str], other: str) -> Ite
         raise ValueError(f"a run of finetune {kind} needs two texts: --input is {what}")
     model: Any = (SentenceEmbedder if kind == "embed" else PairModel).load(checkpoint)
     for text in texts:
-        if not text.strip():
-            continue
         if kind == "nli":
             label, p = infer(text, other, model)
             yield f"{label}  {p:.1%}"

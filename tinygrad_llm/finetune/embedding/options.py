@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from ...training.devices import MachineOptions
-from ...training.options import POSITIVE, OptimizerOptions, OptionError, again, option
+from ...training.options import POSITIVE, OptimizerOptions, OptionError, Rule, again, option
 from ..options import AdaptationOptions
 from ..pairs.options import EncoderOptions, PairTuningOptions
 
 __all__ = ["EmbedOptions", "EmbeddingTuningOptions"]
 
+FINITE = Rule(math.isfinite, "a finite number")
 LOSSES = ("unsupervised", "supervised")
 
 
@@ -32,7 +34,7 @@ class EmbedOptions(EncoderOptions, AdaptationOptions, MachineOptions, EmbeddingT
         True, "Supervised without a column of negatives: look for hard ones.", None, "adaptation"
     )
     positive: float = option(
-        4.0, "Of jsts: pairs with this label or more are positive.", None, "data"
+        4.0, "Of jsts: pairs with this label or more are positive.", FINITE, "data"
     )
     text_column: str = option("text", "Unsupervised: the texts' column.", None, "data")
     first_column: str = option("sentence1", "Supervised: the texts' column.", None, "data")

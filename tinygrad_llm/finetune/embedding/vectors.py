@@ -9,7 +9,7 @@ an encoder's folder or a SentenceEmbedder stands in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -103,9 +103,11 @@ class SentenceEmbedder:
     def embed(self, texts: Sequence[str] | str) -> np.ndarray:
         """The vectors of texts (N, C), or of one (C); float32, of length 1.
 
-        Raises: ValueError for a text without tokens.
+        Raises: TypeError for something else than texts; ValueError for a text without tokens.
         """
         one = isinstance(texts, str)
+        if not isinstance(texts, Iterable) or isinstance(texts, bytes | bytearray):
+            raise TypeError(f"texts must be a text or a list of them, got {type(texts).__name__}")
         listed = [texts] if isinstance(texts, str) else list(texts)
         vectors = embed_texts(self.model, self.tokenizer, listed, self.max_length)
         return vectors[0] if one else vectors

@@ -10,7 +10,7 @@ PairModel: `model = PairModel.load("runs/nli-jnli-1")`, then `infer(a, b, model)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from ...models.bert import BertForSequenceClassification
 from ...text import Tokenizer, load_tokenizer
+from ...text.tokenizer import check_text
 from ...training.checkpoint import Checkpoint, find_checkpoint
 from .data import PairDataset
 from .rows import Row
@@ -59,7 +60,12 @@ class PairModel:
         return cls(model, tokenizer, str(kind), length, tuple(map(str, names)))
 
     def scores(self, first: str, seconds: Sequence[str]) -> np.ndarray:
-        """The scores of the pairs (first, second): (N, K) float64."""
+        """The scores of the pairs (first, second): (N, K) float64.
+
+        Raises: TypeError if one is not a text; ValueError for one without tokens.
+        """
+        for text in (first, *seconds):
+            check_text(text)
         rows = [Row(first, (second,), 0) for second in seconds]
         data = PairDataset(rows, self.tokenizer, self.max_length)
         return predict_pairs(self.model, data, self.tokenizer.pad_token or 0)
@@ -108,8 +114,11 @@ def choose(
 ) -> tuple[int, list[float]]:
     """(the number of the likeliest answer, the probability of each), by a run of finetune choice.
 
-    Raises: ValueError without answers; as infer.
+    Raises: TypeError if the answers are one text; ValueError without answers; as infer.
     """
+    if isinstance(answers, str | bytes) or not isinstance(answers, Iterable):
+        raise TypeError(f"answers must be a list of texts, got {type(answers).__name__}")
+    answers = list(answers)
     if not answers:
         raise ValueError("there are no answers to choose from")
     p = _softmax(_loaded(run, "choice").scores(question, answers)[:, 0])  # (N, 1) -> (N)

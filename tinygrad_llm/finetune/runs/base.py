@@ -164,7 +164,12 @@ def _model_in(
 
 def _wrong_kind(what: str, model: object, kinds: type | tuple[type, ...]) -> str:
     names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-    return f"{what} a {type(model).__name__}, and a {' or '.join(names)} is needed"
+    needed = " or ".join(names)
+    return f"{what} {_article(type(model).__name__)}, and {_article(needed)} is needed"
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...evaluation import Interval, bootstrap, paired_difference, pearson, spearman
+from ...files.json_files import finite
 from ...files.paths import local_path
 from ...models.base import undisturbed
 from ...models.sentence import SentenceEncoder
@@ -23,7 +24,7 @@ from ..pairs.baselines import ngram_overlap
 from ..pairs.report import Compared, RegressionReport
 from ..pairs.rows import Row
 from ..sample_texts import SAMPLE
-from .encoders import EncoderRun
+from .encoders import EncoderRun, need_different_labels
 from .pairs import read_similarities
 
 __all__ = ["Embed"]
@@ -75,6 +76,7 @@ class Embed(EncoderRun):
                 f"`data`: {len(self.texts):,} texts for training, {len(self.validation):,} for "
                 f"validation and {len(self.test):,} pairs for the test are too few"
             )
+        need_different_labels(self.test)
         self.add_negatives()
         self.same_data([list(row) for row in self.texts])
         what = "texts" if len(self.texts[0]) == 1 else "pairs of texts"
@@ -173,7 +175,7 @@ class Embed(EncoderRun):
                 self.before = self.cosines(self.test)
             before = {"pearson": pearson(self.before, labels),
                       "spearman": spearman(self.before, labels)}  # fmt: skip
-        return {"max_length": self.limit(), "before": before}
+        return {"max_length": self.limit(), "before": finite(before)}
 
     def report(self, result: Result) -> None:
         labels = np.array([float(row.label) for row in self.test])

@@ -13,7 +13,7 @@ from ..pairs.tokenizer import make_tokenizer
 from ..splits import group_split
 from .finetuning import Finetuning
 
-__all__ = ["EncoderRun"]
+__all__ = ["EncoderRun", "need_different_labels"]
 
 
 class EncoderRun(Finetuning):
@@ -114,3 +114,13 @@ class EncoderRun(Finetuning):
         model: Any = self.model
         longest = self.o.max_length
         return model.context_length if longest is None else min(longest, model.context_length)
+
+
+def need_different_labels(rows: Sequence[Row]) -> None:
+    """Raises: OptionError if all labels are one number, with which nothing correlates."""
+    labels = {float(row.label) for row in rows}
+    if len(labels) == 1:
+        raise OptionError(
+            f"`data`: all {len(rows):,} pairs of the test have the label {labels.pop():g}: a "
+            "correlation needs labels that differ"
+        )

@@ -16,7 +16,7 @@ from typing import Any
 from ... import random
 from ...data import corpora
 from ...files.downloads import DownloadError, cache_folder
-from ...files.json_files import write_json
+from ...files.json_files import finite, write_json
 from ...files.paths import local_path
 from ...files.program import command_line
 from ...files.untrusted import describe
@@ -308,9 +308,9 @@ class Finetuning(ABC):
         return local_path(self.o.folder or "runs")
 
     def write(self, name: str, value: Any) -> Path:
-        """A JSON file in the run's folder; its path."""
+        """A JSON file in the run's folder, with null for a number that is not defined; its path."""
         path = self.folder / name
-        write_json(path, value)
+        write_json(path, finite(value))
         return path
 
     def save_adapter(self) -> None:

@@ -35,7 +35,7 @@ from ..pairs.scores import predict_pairs
 from ..pairs.trainer import pair_trainer
 from ..report import plot_confusion
 from ..sample_texts import SAMPLE, questions, sentence_pairs
-from .encoders import EncoderRun
+from .encoders import EncoderRun, need_different_labels
 
 __all__ = ["NLI", "STS", "Choice"]
 
@@ -163,6 +163,7 @@ class STS(PairRun):
         rows, test = read_similarities(o.data, (o.first_column, o.second_column, o.label_column))
         self.same_data([[r.first, *r.seconds, r.label] for r in (*rows, *(test or ()))])
         self.split(rows, test)
+        need_different_labels(self.test)
         labels = [float(row.label) for row in rows]
         self.note_parts(
             f"{len(rows) + len(test or ()):,} pairs with labels from {min(labels):g} to "

@@ -58,7 +58,8 @@ class Summarize(Sequences):
                 parts = docstring_parts(*fractions)
         else:
             columns = o.text_column, o.summary_column
-            rows = reports() if o.data == SAMPLE else read_labelled(o.data, *columns)
+            flags = "text_column", "summary_column"
+            rows = reports() if o.data == SAMPLE else read_labelled(o.data, *columns, flags)
             parts = random_split(rows, 1.0 - sum(fractions), o.val_fraction, o.seed)
         self.train, self.val, self.test = parts
         for name, rows in zip(("training", "validation", "test"), parts, strict=True):

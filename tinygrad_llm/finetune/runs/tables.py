@@ -19,8 +19,9 @@ import numpy as np
 
 from ...evaluation import Interval, bootstrap
 from ...files.atomic import atomic_write
-from ...files.json_files import read_json_object, write_json
+from ...files.json_files import finite, read_json_object, write_json
 from ...files.paths import local_path
+from ...files.untrusted import describe
 from ...training.loop import Result
 from ...training.options import OptionError
 from ...training.settings import resolved
@@ -30,9 +31,11 @@ from ..freeze import count_parameters
 from ..options import ClassifyOptions
 from .classify import Classify
 
-__all__ = ["BASELINE", "Row", "Table"]
+__all__ = ["BASELINE", "Row", "Table", "begin_table", "table_options"]
 
 BASELINE = "word counts, logistic regression"
+OPTIONS = "options.json"
+CHOICES = {"rows", "models", "long_texts"}  # of rows: a table may get more of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,45 @@ class Row:
 
     name: str
     options: Mapping[str, Any]
+
+
+def begin_table(folder: str | Path, name: str, options: Any) -> None:
+    """Makes the folder of a table, and stores of which command it is, with which options.
+
+    name: of the command; options: a dataclass
+    Raises: OptionError for a folder that holds a run or a table of another command.
+    """
+    folder = local_path(folder)
+    path = folder / OPTIONS
+    if (folder / "checkpoints").exists():
+        raise OptionError(f"`folder`: {folder} holds a run: take another folder")
+    stored = {key: value for key, value in dataclasses.asdict(options).items() if key != "folder"}
+    if path.is_file() and any(file.name != OPTIONS for file in folder.iterdir()):
+        before = table_options(folder, name)
+        if any(before.get(key) != stored[key] for key in stored.keys() - CHOICES):
+            raise OptionError(
+                f"`folder`: {folder} holds a table of other options: take another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"finetune": name, "options": stored})
+
+
+def table_options(folder: str | Path, name: str) -> dict[str, Any]:
+    """The options that a table in this folder was begun with, and the folder itself.
+
+    Raises: OptionError if it holds no table of finetune `name`.
+    """
+    path = local_path(folder) / OPTIONS
+    if not path.is_file():
+        raise OptionError(f"`resume`: {folder} holds no table of finetune {name}")
+    stored = read_json_object(path)
+    options = stored.get("options")
+    if stored.get("finetune") != name or not isinstance(options, dict):
+        raise OptionError(
+            f"`resume`: {path} was written by finetune {describe(stored.get('finetune'))}, not by "
+            f"finetune {name}"
+        )
+    return {**options, "folder": str(folder)}
 
 
 class _Measured(Classify):
@@ -129,7 +171,7 @@ class Table:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, self.stored)
+        write_json(self.path, finite(self.stored))
         with atomic_write(self.path.with_suffix(".md")) as file:
             file.write(self.markdown().encode("utf-8"))
 

@@ -72,7 +72,7 @@ class Translate(Sequences):
         elif local_path(o.data).is_dir():
             parts = [self._files(part) for part in ("train", "dev", "test")]
         else:
-            rows = read_labelled(o.data, o.source, o.target)
+            rows = read_labelled(o.data, o.source, o.target, ("source", "target"))
             fractions = 1 - o.val_fraction - o.test_fraction, o.val_fraction
             parts = list(random_split(rows, *fractions, o.seed))
         if o.data not in (ENJA, SAMPLE):

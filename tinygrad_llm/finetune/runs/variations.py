@@ -19,15 +19,15 @@ from typing import Any
 from ...files.atomic import atomic_write
 from ...files.paths import local_path
 from ...training.checkpoint import checkpoints_in, find_checkpoint
-from ...training.options import OptionError
+from ...training.options import OptionError, blame
 from ...training.presets import resolve
 from ...training.pretraining import Pretraining
 from ...training.settings import resolved
 from ..options import ClassifyOptions
-from ..table_options import CompareOptions, VariationsOptions
+from ..table_options import CompareOptions, VariationsOptions, row_numbers
 from .base import load_base
 from .classify import Classify
-from .tables import Row, Table
+from .tables import Row, Table, begin_table
 
 __all__ = ["Comparison", "Variations", "variations"]
 
@@ -48,6 +48,7 @@ class Variations:
         Raises: OptionError for options that do not fit together.
         """
         o = self.o
+        begin_table(o.folder or "", "variations", o)
         shared = {
             "data": o.data, "epochs": o.epochs, "seed": o.seed, "most": o.most, "batch_size": 8,
             "max_length": o.max_length, "pool": "last", "drop_rate": 0.0, "worst": 0,
@@ -58,7 +59,7 @@ class Variations:
             raise OptionError(f"`bases`: {len(bases)} were given, 4 are the most")
         rows = variations(bases, *self._shape(bases[0]))
         if o.rows is not None:
-            rows = [rows[number - 1] for number in _numbers(o.rows, len(rows))]
+            rows = [rows[number - 1] for number in row_numbers(o.rows, len(rows))]
         facts = {"bases": o.bases, "pretrain_steps": o.pretrain_steps}
         return Table(
             o.folder or "", rows, shared, self.note, facts=facts,
@@ -86,7 +87,8 @@ class Variations:
         """
         o = self.o
         parts = Classify(resolved(ClassifyOptions, {**shared, "folder": None}), False)
-        parts.read_data()
+        with blame("`data`", ValueError, FileNotFoundError, ImportError):
+            parts.read_data()
         held_out = {text for text, _ in [*parts.val, *parts.test]}
         folder = local_path(o.folder or "")
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,17 +121,6 @@ class Variations:
 def _write(path: Path, text: str) -> None:
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "replace"))
-
-
-def _numbers(text: str, most: int) -> list[int]:
-    """The numbers in "1,5,9".
-
-    Raises: OptionError if one is not the number of a row.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= most for part in parts):
-        raise OptionError(f"`rows` must be numbers from 1 to {most} with commas, got {text}")
-    return [int(part) for part in parts]
 
 
 def variations(bases: list[str], shape: dict[str, Any], context: int) -> list[Row]:
@@ -186,6 +177,7 @@ class Comparison:
         Raises: OptionError for a name that is not known, or data that is missing.
         """
         o = self.o
+        begin_table(o.folder or "", "compare", o)
         shared = {
             "data": o.data, "epochs": o.epochs, "seed": o.seed, "most": o.most, "worst": 0,
             "emb_dim": o.emb_dim, "n_layers": o.n_layers, "context_length": o.context_length,

@@ -7,12 +7,13 @@ from typing import Any
 
 from ...autograd.grad_mode import no_grad
 from ...generation import generate
+from ...generation.options import integer
 from ...models.base import evaluation
 from ...models.encoder_decoder import EncoderDecoder
 from ...training.step import to_device_of
 from .data import padded
 
-__all__ = ["write"]
+__all__ = ["most_tokens", "write"]
 
 
 def write(
@@ -47,3 +48,18 @@ def write(
         if progress is not None:
             progress(min(begin + batch_size, len(order)), len(order))
     return texts
+
+
+def most_tokens(model: EncoderDecoder, tokens: int | None) -> int:
+    """The length of a text that is written: `tokens`, or less if the model's context is shorter.
+
+    Raises: TypeError if the model is not an EncoderDecoder, or the number is not an
+    integer; ValueError if it is negative.
+    """
+    if not isinstance(model, EncoderDecoder):
+        raise TypeError(
+            f"model must be an EncoderDecoder, got {type(model).__name__}: "
+            "find_checkpoint(run).build_model() loads that of a run"
+        )
+    most = model.context_length - 1
+    return most if tokens is None else min(most, integer("max_new_tokens", tokens, 0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...data.spans import spans_of
+from ...generation.options import integer
 from ...models.encoder_decoder import EncoderDecoder
 from ...text import Tokenizer
 from ..sequences.data import encoded
-from ..sequences.writing import write
+from ..sequences.writing import most_tokens, write
 
 __all__ = ["Infilled", "infill", "sentinel", "sentinels_of", "summarize"]
 
@@ -26,8 +27,11 @@ def summarize(
     T5's published weights expect "summarize: " before the text.
     Raises: ValueError for a text without tokens, a tokenizer without an end, or bad options.
     """
+    most_tokens(model, max_new_tokens)
     end = _end_of(tokenizer)
-    limit = min(max_source or model.context_length, model.context_length)
+    limit = model.context_length
+    if max_source is not None:
+        limit = min(limit, integer("max_source", max_source, 2))  # a token and the end
     ids = encoded("the text", text, tokenizer, end)
     if len(ids) > limit:
         ids = [*ids[: limit - 1], end]
@@ -52,6 +56,7 @@ def infill(
     Raises: ValueError for a text without holes, holes in another order, or a tokenizer without
     these tokens.
     """
+    most_tokens(model, max_new_tokens)
     end, known = _end_of(tokenizer), sentinels_of(tokenizer)
     if not known:
         raise ValueError(
@@ -80,8 +85,7 @@ def infill(
 def _written(
     model: EncoderDecoder, ids: list[int], end: int, tokens: int | None, options: dict[str, Any]
 ) -> list[int]:
-    n = model.context_length - 1 if tokens is None else tokens
-    return write(model, [ids], n, end=end, **options)[0]
+    return write(model, [ids], most_tokens(model, tokens), end=end, **options)[0]
 
 
 def sentinel(i: int) -> str:

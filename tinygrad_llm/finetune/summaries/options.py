@@ -12,12 +12,15 @@ from ...training.options import (
     POSITIVE,
     UP_TO_256,
     OptionError,
+    Rule,
     again,
     option,
 )
 from ..options import AdaptationOptions, ClassifyOptions
 from ..sequences.options import SequenceOptions
 from ..translation.options import TranslateOptions
+
+UP_TO_1000 = Rule(lambda v: 0 <= v <= 1000, "between 0 and 1,000")
 
 __all__ = ["SummarizeOptions"]
 
@@ -33,7 +36,7 @@ class SummarizeOptions(AdaptationOptions, MachineOptions, SequenceOptions):
     val_fraction: float = again(ClassifyOptions, "val_fraction", 0.05)
     test_fraction: float = again(ClassifyOptions, "test_fraction", 0.1)
     spans: float = option(
-        0.0, "Span-corrupted sources per pair, learned beside the pairs.", NOT_NEGATIVE, "data"
+        0.0, "Span-corrupted sources per pair, learned beside the pairs.", UP_TO_1000, "data"
     )
     restore: float = option(
         2.0, "Sentences with gaps per pair, to write out whole.", NOT_NEGATIVE, "data"

@@ -22,6 +22,7 @@ from ...models.costs import flops_per_token
 from ...models.tagger import Tagger
 from ...tensor import Tensor, wrap
 from ...text import Tokenizer
+from ...text.tokenizer import check_text
 from ...training.loop import Trainer
 from ...utils.data import Dataset
 from ..buckets import padded_length
@@ -160,7 +161,15 @@ def tag(model: Tagger, tokenizer: Tokenizer, text: str, constrained: bool = True
         else begins an entity.
     A text that is longer than the model's context is read in pieces, cut behind the end of a
     sentence or a line where there is one.
+    Raises: TypeError if it is not a text, or the model not a Tagger; ValueError if the
+    tokenizer cannot encode it.
     """
+    if not isinstance(model, Tagger):
+        raise TypeError(
+            f"model must be a Tagger, got {type(model).__name__}: "
+            "find_checkpoint(run).build_model() loads that of a run"
+        )
+    check_text(text)
     entities: list[Entity] = []
     for start, piece in _pieces(text, tokenizer, model.context_length):
         own = _entities(model, tokenizer, [piece], constrained)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +86,8 @@ def plot_cross_attentions(maps: CrossAttentions, path: str | Path, title: str = 
     """Draws a map for each head of each block, and their mean, to a PNG; returns its path."""
     rows, columns = len(maps.weights), max(w.shape[0] for w in maps.weights)
     S, T = len(maps.source), len(maps.target)
-    figure = new_figure(1.2 + columns * max(1.6, 0.2 * S), 1.2 + (rows + 1) * max(1.6, 0.22 * T))
+    width = 1.2 + columns * max(1.6, 0.2 * S)
+    figure = new_figure(width, 1.2 + (rows + 1) * max(1.6, 0.22 * T))
     grid = figure.add_gridspec(rows + 1, columns)
     panels = [(f"block {i}, head {h}", w[h], grid[i, h])
               for i, w in enumerate(maps.weights) for h in range(w.shape[0])]  # fmt: skip
@@ -100,5 +102,6 @@ def plot_cross_attentions(maps: CrossAttentions, path: str | Path, title: str = 
         first = labelled or name.endswith("head 0")
         axes.set_yticks(range(T), target if first else [""] * T, fontsize=6)
     if title:
-        figure.suptitle(label_text(title), fontsize=9)
+        fits = int(14 * width)  # letters of 9 points in a line
+        figure.suptitle(shorten(label_text(title), fits, placeholder=" …"), fontsize=9)
     return save_figure(figure, path)

@@ -7,7 +7,7 @@ from typing import Any
 from ...models.encoder_decoder import EncoderDecoder
 from ...text import Tokenizer
 from ..sequences.data import encoded
-from ..sequences.writing import write
+from ..sequences.writing import most_tokens, write
 
 __all__ = ["translate"]
 
@@ -24,6 +24,7 @@ def translate(
     Raises: ValueError for a text without tokens, one that is longer than the model's context, or
     bad options.
     """
+    n = most_tokens(model, max_new_tokens)
     source, target = tokenizers
     ends = [tokenizer.eot_token for tokenizer in tokenizers]
     if ends[0] is None or ends[1] is None:
@@ -34,6 +35,5 @@ def translate(
             f"the text has {len(ids)} tokens, the model reads at most {model.context_length}: "
             "translate its sentences one by one"
         )
-    n = model.context_length - 1 if max_new_tokens is None else max_new_tokens
     seed = options.pop("seed", None)
     return target.decode(write(model, [ids], n, end=ends[1], seed=seed, **options)[0])

@@ -1,0 +1,236 @@
+"""What the commands and calls of the tasks say of data, options and texts that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as torch
+from tinygrad_llm import finetune
+from tinygrad_llm.cli import main
+from tinygrad_llm.evaluation import bootstrap
+from tinygrad_llm.files import json_files
+from tinygrad_llm.finetune.files import read_columns, read_labelled
+from tinygrad_llm.finetune.pairs import PairModel, character_tokenizer
+from tinygrad_llm.finetune.runs.encoders import need_different_labels
+from tinygrad_llm.finetune.runs.tables import begin_table, table_options
+from tinygrad_llm.finetune.sequences.writing import most_tokens
+from tinygrad_llm.finetune.table_options import CompareOptions, VariationsOptions
+from tinygrad_llm.generation import fill_mask
+from tinygrad_llm.models import (
+    T5,
+    Bert,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    T5Config,
+    Tagger,
+)
+from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.settings import resolved
+
+
+def refused(capsys, *arguments):
+    """What a refused command says; one line."""
+    with pytest.raises(SystemExit) as done:
+        main([str(a) for a in arguments])
+    shown = capsys.readouterr().err.strip()
+    assert done.value.code == 2 and "internal error" not in shown
+    return shown.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------ files
+def test_files_that_are_read_whole_have_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "a long text,x\n" * 9)
+    monkeypatch.setattr(json_files, "_LARGEST", 60)
+    with pytest.raises(ValueError, match="has 137 bytes: too large for a file of texts"):
+        read_labelled(path)
+
+
+def test_nan_is_not_a_label(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"a": "x", "label": NaN}]')
+    with pytest.raises(ValueError, match="'label' should be a text or a number, got nan"):
+        read_columns(path, [("text_column", "a"), ("label_column", "label")])
+
+
+def test_a_header_without_rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n")
+    with pytest.raises(ValueError, match="has a header and no rows"):
+        read_labelled(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [("translate", "--source and --target"), ("summarize", "--text-column and --summary-column")],
+)
+def test_a_missing_column_names_the_options_of_its_command(tmp_path, capsys, command, flags):
+    path = tmp_path / "rows.csv"
+    path.write_text("one,two\na,b\n")
+    assert refused(capsys, "finetune", command, path).endswith(f"(choose with {flags})")
+    entries = tmp_path / "rows.json"
+    entries.write_text('[{"one": "a"}]')
+    assert refused(capsys, "finetune", command, entries).endswith(f"(choose with {flags})")
+
+
+# ----------------------------------------------------------------------------------------- labels
+def test_equal_labels_correlate_with_nothing(tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    rows = "".join(f"text {i},other {i},3\n" for i in range(30))
+    path.write_text("sentence1,sentence2,label\n" + rows)
+    assert "have the label 3: a correlation needs labels" in refused(
+        capsys, "finetune", "sts", path
+    )
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "".join(f"text number {i}\n" for i in range(30)))
+    assert "have the label 3" in refused(capsys, "finetune", "embed", texts, "--sts", path)
+    need_different_labels([])
+
+
+def test_a_score_that_is_never_defined_has_no_interval():
+    interval = bootstrap(np.zeros((5, 2)), lambda rows: float("nan"))
+    assert np.isnan([interval.value, interval.low, interval.high]).all()
+    assert json_files.finite({"a": [float("nan"), 1.0, (2, float("inf"))]}) == {
+        "a": [None, 1.0, [2, None]]
+    }
+
+
+# ----------------------------------------------------------------------------------------- tables
+def test_a_table_is_resumed_with_its_own_options(tmp_path):
+    options = resolved(VariationsOptions, {"most": 60, "rows": "1,2"})
+    begin_table(tmp_path / "t", "variations", options)
+    (tmp_path / "t" / "table.json").write_text("{}")
+    stored = table_options(tmp_path / "t", "variations")
+    assert stored.pop("folder") == str(tmp_path / "t")
+    again = resolved(VariationsOptions, stored)
+    assert dataclasses.asdict(again) == dataclasses.asdict(options)
+    begin_table(tmp_path / "t", "variations", dataclasses.replace(options, rows="3"))  # more rows
+    with pytest.raises(OptionError, match="holds a table of other options"):
+        begin_table(tmp_path / "t", "variations", dataclasses.replace(options, most=61))
+    with pytest.raises(OptionError, match="written by finetune 'variations', not by"):
+        begin_table(tmp_path / "t", "compare", CompareOptions())
+    assert table_options(tmp_path / "t", "variations")["rows"] == "3"
+
+
+def test_options_that_failed_before_the_first_file_may_change(tmp_path):
+    begin_table(tmp_path, "compare", CompareOptions(data="nothing"))
+    begin_table(tmp_path, "compare", CompareOptions(data="sample"))
+    assert table_options(tmp_path, "compare")["data"] == "sample"
+
+
+def test_tables_stay_out_of_other_folders(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for command in ("variations", "compare"):
+        assert "holds a run" in refused(capsys, "finetune", command, "sample", "--out", "run")
+        shown = refused(capsys, "finetune", command, "--resume", "run")
+        assert f"holds no table of finetune {command}" in shown
+        refused(capsys, "finetune", command, "--resume", "missing")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["checkpoints", "run"]
+
+
+def test_wrong_rows_are_refused_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for rows in ("0", "20", "1,x", ""):
+        assert "--rows must be numbers from 1 to 19" in refused(
+            capsys, "finetune", "variations", "--rows", rows
+        )
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a,b\n1,2\n")
+    assert "has no column 'text'" in refused(capsys, "finetune", "variations", bad)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("summarize", "sample", "--spans", "1e9"), "--spans must be between 0 and 1,000"),
+        (("embed", "sample", "--positive", "nan"), "--positive must be a finite number"),
+    ],
+)
+def test_options_out_of_range(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "finetune", *arguments)
+
+
+# ------------------------------------------------------------------------------------------ calls
+SIZES = {"context_length": 24, "emb_dim": 8, "hidden_dim": 8, "n_heads": 2, "n_layers": 1}
+
+
+def pair_model(kind, n_classes):
+    tokenizer = character_tokenizer(["abc def", "def abc"])
+    config = BertConfig(tokenizer.vocab_size, **SIZES, n_classes=n_classes)
+    return PairModel(BertForSequenceClassification(config), tokenizer, kind, 20, ("x", "y"))
+
+
+def test_what_is_not_a_text_is_not_read_as_one():
+    nli, sts, choice = pair_model("nli", 2), pair_model("sts", 1), pair_model("choice", 1)
+    with pytest.raises(TypeError, match="a text must be a str, got NoneType"):
+        finetune.infer("abc", None, nli)
+    with pytest.raises(TypeError, match="a text must be a str, got NoneType"):
+        finetune.rate("abc", None, sts)
+    with pytest.raises(TypeError, match="answers must be a list of texts, got str"):
+        finetune.choose("abc", "abc", choice)
+    with pytest.raises(TypeError, match="answers must be a list of texts, got int"):
+        finetune.choose("abc", 5, choice)
+    best, shares = finetune.choose("abc", np.array(["abc", "def"]), choice)
+    assert best in (0, 1) and abs(sum(shares) - 1) < 1e-6
+    encoder = BertConfig(nli.tokenizer.vocab_size, **SIZES)
+    tagger = Tagger(Bert(encoder), ["P"])
+    for wrong in (5, None, ["abc"], b"abc"):
+        with pytest.raises(TypeError, match="a text must be a str"):
+            finetune.tag(tagger, nli.tokenizer, wrong)
+
+
+def test_a_folder_is_not_a_model():
+    tokenizer = pair_model("nli", 2).tokenizer
+    with pytest.raises(TypeError, match="model must be a Tagger, got str"):
+        finetune.tag("runs/ner", tokenizer, "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.translate("runs/translate", (tokenizer, tokenizer), "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.summarize("runs/summarize", tokenizer, "abc")
+    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
+        finetune.infill("runs/summarize", tokenizer, "<extra_id_0>")
+
+
+def test_what_embed_takes():
+    from tinygrad_llm.models.sentence import SentenceEncoder
+
+    pairs = pair_model("nli", 2)
+    encoder = Bert(BertConfig(pairs.tokenizer.vocab_size, **SIZES))
+    model = finetune.SentenceEmbedder(SentenceEncoder(encoder), pairs.tokenizer)
+    for wrong in (5, None, b"abc"):
+        with pytest.raises(TypeError, match="texts must be a text or a list of them"):
+            finetune.embed(wrong, model)
+    assert finetune.embed((t for t in ("abc", "def")), model).shape == (2, 8)
+
+
+def test_numbers_of_tokens():
+    tokenizer = BPETokenizer.train("one two " * 9, 260, ["<|endoftext|>"])
+    end = tokenizer.eot_token
+    torch.manual_seed(0)
+    sizes = {**SIZES, "n_decoder_layers": 1, "head_dim": 4}
+    config = T5Config(tokenizer.vocab_size, **sizes, start_token_id=end, pad_token_id=end)
+    model = T5(config)
+    for wrong, kind in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(kind, match="max_source must be"):
+            finetune.summarize(model, tokenizer, "one", max_source=wrong)
+    assert most_tokens(model, 10**9) == most_tokens(model, None) == 23
+    assert most_tokens(model, 5) == 5
+    finetune.summarize(model, tokenizer, "one", max_new_tokens=10**9)  # ends at the context
+
+
+def test_fill_mask_wants_a_text():
+    pairs = pair_model("nli", 2)
+    model = BertForMaskedLM(BertConfig(pairs.tokenizer.vocab_size, **SIZES))
+    for wrong in (5, None, ["[MASK]"]):
+        with pytest.raises(TypeError, match="a text must be a str"):
+            fill_mask(model, pairs.tokenizer, wrong)
+    for wrong in (1.5, None, True):
+        with pytest.raises(TypeError, match="top_k must be an integer"):
+            fill_mask(model, pairs.tokenizer, "a", wrong)
