@@ -19,6 +19,7 @@ from tinygrad_llm.finetune.runs.tables import begin_table, table_options
 from tinygrad_llm.finetune.sequences.writing import most_tokens
 from tinygrad_llm.finetune.table_options import CompareOptions, VariationsOptions
 from tinygrad_llm.generation import fill_mask
+from tinygrad_llm.generation.options import Beams
 from tinygrad_llm.models import (
     T5,
     Bert,
@@ -234,3 +235,19 @@ def test_fill_mask_wants_a_text():
     for wrong in (1.5, None, True):
         with pytest.raises(TypeError, match="top_k must be an integer"):
             fill_mask(model, pairs.tokenizer, "a", wrong)
+
+
+def test_a_tokenizer_of_another_model():
+    pairs = pair_model("nli", 2)
+    n = pairs.tokenizer.vocab_size
+    sizes = BertConfig(n - 1, **SIZES)
+    with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
+        fill_mask(BertForMaskedLM(sizes), pairs.tokenizer, "a [MASK]")
+    tagger = Tagger(Bert(sizes), ("person",))
+    with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
+        finetune.tag(tagger, pairs.tokenizer, "abc")
+
+
+def test_beams_have_a_limit():
+    with pytest.raises(ValueError, match="num_beams must be at most 4,096, got 1,000,000,000"):
+        Beams(10**9)

@@ -16,7 +16,7 @@ from ..functions.creation.from_data import tensor
 from ..models.base import device_of, undisturbed
 from ..models.encoder import MaskedEncoder
 from ..nn import functional as F
-from ..text.tokenizer import check_text
+from ..text.tokenizer import check_fits, check_text
 from .options import integer
 
 __all__ = ["Fill", "fill_mask"]
@@ -51,6 +51,7 @@ def fill_mask(model: Any, tokenizer: Any, text: str, top_k: int = 5) -> list[lis
             f"{type(model).__name__}"
         )
     check_text(text)
+    check_fits(tokenizer, model.config.vocab_size)
     mask_id, top_k = tokenizer.mask_token, integer("top_k", top_k, 1)
     if mask_id is None:
         raise ValueError(f"the tokenizer ({tokenizer.name}) has no [MASK] or <mask>")

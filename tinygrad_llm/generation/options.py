@@ -77,11 +77,14 @@ class Sampling:
         return self.temperature > 0.0
 
 
+MOST_BEAMS = 4096
+
+
 @dataclass(frozen=True)
 class Beams:
     """Beam search: the num_beams best texts so far continue, and the best finished one is returned.
 
-    num_beams       1: no beam search.
+    num_beams       1: no beam search; at most MOST_BEAMS, for each is a row of the batch.
     length_penalty  a finished text is compared by its log-probability / (new tokens, the stop token
                     included) ** length_penalty: 0 compares the log-probabilities themselves, and
                     the higher it is, the longer the texts.
@@ -99,6 +102,8 @@ class Beams:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_beams", integer("num_beams", self.num_beams, 1, ValueError))
+        if self.num_beams > MOST_BEAMS:
+            raise ValueError(f"num_beams must be at most {MOST_BEAMS:,}, got {self.num_beams:,}")
         penalty = _number("length_penalty", self.length_penalty, math.isfinite, "a finite number")
         object.__setattr__(self, "length_penalty", penalty)
         if isinstance(self.early_stopping, np.bool_):

@@ -28,6 +28,7 @@ __all__ = [
     "StreamDecoder",
     "Tokenizer",
     "TokenizerFields",
+    "check_fits",
     "check_text",
     "load_tokenizer",
     "number_special_tokens",
@@ -400,6 +401,15 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise ValueError(f"{path}: {error}") from error
     tokenizer.name = name
     return tokenizer
+
+
+def check_fits(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Raises: ValueError if the tokenizer has ids that a model of vocab_size tokens does not."""
+    if tokenizer.vocab_size > vocab_size:
+        raise ValueError(
+            f"the tokenizer ({tokenizer.name}) has {tokenizer.vocab_size:,} tokens and the model "
+            f"{vocab_size:,}: take the tokenizer that the model was trained with"
+        )
 
 
 def check_text(text: str) -> None:

@@ -22,7 +22,7 @@ from ...models.costs import flops_per_token
 from ...models.tagger import Tagger
 from ...tensor import Tensor, wrap
 from ...text import Tokenizer
-from ...text.tokenizer import check_text
+from ...text.tokenizer import check_fits, check_text
 from ...training.loop import Trainer
 from ...utils.data import Dataset
 from ..buckets import padded_length
@@ -170,6 +170,7 @@ def tag(model: Tagger, tokenizer: Tokenizer, text: str, constrained: bool = True
             "find_checkpoint(run).build_model() loads that of a run"
         )
     check_text(text)
+    check_fits(tokenizer, model.config.model.vocab_size)
     entities: list[Entity] = []
     for start, piece in _pieces(text, tokenizer, model.context_length):
         own = _entities(model, tokenizer, [piece], constrained)[0]
