@@ -155,7 +155,7 @@ for step in range(400):
     losses.append(loss.item())
 print(f"loss {losses[0]:.2f} at the beginning, {np.mean(losses[-50:]):.2f} at the end")
 
-# %%
+# %% tags=["package"]
 def fill(text, top=4):
     """The likeliest words for each [MASK]."""
     row = torch.tensor([[number["[CLS]"], *(number[w] for w in text.split()), number["[SEP]"]]])
@@ -182,7 +182,7 @@ assert set(she) == set(WOMEN) and set(he) == set(MEN) and set(drink) == set(DRIN
 #
 # Two masks are filled each for itself: the model does not know what it puts in the other gap.
 
-# %%
+# %% tags=["package"]
 both = fill("[MASK] had wine in the evening because [MASK] was tired", 8)
 print({w: f"{p:.0%}" for w, p in both[0].items()}, {w: f"{both[1][w]:.0%}" for w in ("he", "she")})
 assert abs(both[1]["she"] - 0.5) < 0.2

@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-import tinygrad_llm as torch
+from tinygrad_llm import manual_seed
 from tinygrad_llm.study.lesson import save_plot
 
 draw = np.random.default_rng(3)
@@ -101,7 +101,7 @@ def network(kind, train, val, folder, epochs=6):
     tokenizer = BPETokenizer.train([text for text, _ in train], 256 + len(special) + 30, special)
     pad = tokenizer.eot_token if kind == "GPT" else tokenizer.pad_token
     V = tokenizer.vocab_size
-    torch.manual_seed(2)
+    manual_seed(2)
     if kind == "GPT":
         body = GPT(GPTConfig(V, 32, 32, 4, 2, drop_rate=0.0))
     elif kind == "BERT":

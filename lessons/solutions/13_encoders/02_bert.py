@@ -14,17 +14,17 @@
 # %%
 import math
 
-import tinygrad_llm as torch
+from tinygrad_llm import allclose, manual_seed, no_grad, optim, randint, tensor
 from tinygrad_llm.models import Bert, BertConfig
 
-torch.manual_seed(1)
+manual_seed(1)
 model = Bert(BertConfig(10, 8, 16, 32, 2, 2, drop_rate=0.0, attention_drop_rate=0.0)).eval()
 CLS, SEP, A, B = 1, 2, 5, 6
-one, two = torch.tensor([[CLS, A, SEP, B]]), torch.tensor([[CLS, B, SEP, A]])
-types = torch.tensor([[0, 0, 0, 1]])
-with torch.no_grad():
+one, two = tensor([[CLS, A, SEP, B]]), tensor([[CLS, B, SEP, A]])
+types = tensor([[0, 0, 0, 1]])
+with no_grad():
     model.pos_emb.weight.zero_()
-    assert torch.allclose(model(one)[:, 0], model(two)[:, 0], atol=1e-5)
+    assert allclose(model(one)[:, 0], model(two)[:, 0], atol=1e-5)
     model.type_emb.weight[1] += 1.0
     apart = (model(one, token_type_ids=types)[:, 0] - model(two, token_type_ids=types)[:, 0]).abs().max().item()
 print(f"without both: the same; with text numbers the largest difference is {apart:.3f}")
@@ -52,9 +52,9 @@ assert abs(smallest - 0.2079) < 1e-3
 from tinygrad_llm.models import BertForMaskedLM
 
 model = BertForMaskedLM(BertConfig(30, 12, 32, 64, 2, 1, drop_rate=0.0, attention_drop_rate=0.0))
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+optimizer = optim.AdamW(model.parameters(), lr=1e-2)
 for step in range(120):
-    ids = torch.randint(0, 30, (32, 12))  # noise: there is no language to learn
+    ids = randint(0, 30, (32, 12))  # noise: there is no language to learn
     loss = model.loss(ids, ids)
     optimizer.zero_grad()
     loss.backward()

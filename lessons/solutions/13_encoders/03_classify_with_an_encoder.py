@@ -41,15 +41,15 @@ assert single < 0.65 and double == 1.0
 # Its vector depends on the first token alone, which is the same in every sentence: the answer is a coin.
 
 # %%
-import tinygrad_llm as torch
+from tinygrad_llm import equal, manual_seed, tensor
 from tinygrad_llm.finetune import GPTClassifier
 from tinygrad_llm.models import GPT, GPTConfig
 
-torch.manual_seed(1)
+manual_seed(1)
 model = GPTClassifier(GPT(GPTConfig(10, 8, 16, 2, 1)), pool="first", pad_token_id=0).eval()
-one, two = model(torch.tensor([[1, 2, 3]])), model(torch.tensor([[1, 3, 2]]))
+one, two = model(tensor([[1, 2, 3]])), model(tensor([[1, 3, 2]]))
 print(one.tolist(), two.tolist())
-assert torch.equal(one, two)
+assert equal(one, two)
 
 # %% [markdown]
 # ## 3. How many sentences
