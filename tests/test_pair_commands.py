@@ -12,6 +12,7 @@ from data import data_file
 from tinygrad_llm.cli import main
 from tinygrad_llm.data import corpora
 from tinygrad_llm.files import downloads
+from tinygrad_llm.files.downloads import DATA_VARIABLE
 from tinygrad_llm.finetune import PairModel, SentenceEmbedder, choose, infer, rate, similarity
 from tinygrad_llm.finetune.runs import NLI, STS, Choice, Embed
 from tinygrad_llm.training import find_checkpoint
@@ -196,10 +197,12 @@ def test_without_the_data_the_sample_stands_in(kind, monkeypatch, tmp_path):
         (Choice, (8045, 894, 1119), None),
     ],
 )  # fmt: skip
-def test_jglue(kind, parts, classes):
+def test_jglue(kind, parts, classes, monkeypatch):
     """The published data, where it is: parts without a common sentence, all labels read."""
     for name in ("jsts-train", "jsts-valid", "jnli-valid", "jcommonsenseqa-train"):
-        data_file(corpora.NAMED[name].file_name)
+        file = data_file(corpora.NAMED[name].file_name)
+    root = file.parents[corpora.NAMED[name].file_name.count("/")]
+    monkeypatch.setenv(DATA_VARIABLE, str(root))
     run = kind(resolved(kind.options), progress=False)
     run.note = lambda line: None
     run.read_data()

@@ -6,7 +6,6 @@ import json
 import sys
 
 import pytest
-import tokenizers
 from data import data_file
 from hypothesis import given
 from tokenizer_texts import ODD, drawn, texts
@@ -26,6 +25,7 @@ from tinygrad_llm.text.stages.japanese import japanese_words
 from tinygrad_llm.text.stages.normalizers import build_normalizer
 from tinygrad_llm.text.stages.part import Part
 
+tokenizers = pytest.importorskip("tokenizers")
 pytest.importorskip("fugashi")
 
 TOY = {"たのしい": 6, "たのしさ": 2, "うつくしい": 4, "うつくしさ": 1}

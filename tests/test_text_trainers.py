@@ -11,7 +11,6 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-import tokenizers
 from data import data_file
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +33,8 @@ from tinygrad_llm.text.trainers.lattice import Lattice
 from tinygrad_llm.text.trainers.substrings import frequent_substrings
 from tinygrad_llm.text.trainers.unigram import _digamma, learn_unigram
 from tinygrad_llm.text.trainers.wordpiece import learn_pieces
+
+tokenizers = pytest.importorskip("tokenizers")
 
 SAMPLE = "\n".join(CORPUS[:1500]) + "日本語の文章と日本語の言葉。" * 9 + "😀🇯🇵 " * 9
 NFKC = {"type": "NFKC"}
