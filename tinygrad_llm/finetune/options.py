@@ -37,6 +37,7 @@ __all__ = [
     "InstructionOptions",
     "PreferenceOptions",
     "TuningOptions",
+    "check_fractions",
 ]
 
 
@@ -99,6 +100,12 @@ class PreferenceOptions(TuningOptions):
 
 
 # ------------------------------------------------------------------------------ of the commands
+def check_fractions(validation: float, test: float) -> None:
+    """Raises: OptionError if validation and test take all data."""
+    if validation + test >= 1:
+        raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+
+
 @dataclasses.dataclass
 class AdaptationOptions(Options):
     """What is trained, on what: data, base, LoRA, frozen weights."""
@@ -213,8 +220,7 @@ class ClassifyOptions(AdaptationOptions, MachineOptions, ClassificationOptions):
         Raises: OptionError for the first value that is not allowed.
         """
         super().check()
-        if self.val_fraction + self.test_fraction >= 1:
-            raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+        check_fractions(self.val_fraction, self.test_fraction)
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ from ...training.options import (
     again,
     option,
 )
-from ..options import AdaptationOptions, InstructionOptions, TuningOptions
+from ..options import AdaptationOptions, InstructionOptions, TuningOptions, check_fractions
 
 __all__ = [
     "ChoiceOptions",
@@ -68,8 +68,7 @@ class EncoderOptions(Options):
         Raises: OptionError for the first value that is not allowed.
         """
         super().check()
-        if self.val_fraction + self.test_fraction >= 1:
-            raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+        check_fractions(self.val_fraction, self.test_fraction)
 
 
 @dataclasses.dataclass

@@ -14,9 +14,15 @@ from ...training.options import (
 )
 from ..options import TuningOptions
 
-__all__ = ["SCHEDULES", "SequenceOptions"]
+__all__ = ["SCHEDULES", "SequenceOptions", "check_heads"]
 
 SCHEDULES = ("cosine", "inverse_sqrt")
+
+
+def check_heads(emb_dim: int, n_heads: int) -> None:
+    """Raises: OptionError if the channels cannot be divided among the heads."""
+    if emb_dim % n_heads:
+        raise OptionError(f"`emb_dim` {emb_dim} must be a multiple of `n_heads` {n_heads}")
 
 
 @dataclasses.dataclass

@@ -16,8 +16,8 @@ from ...training.options import (
     again,
     option,
 )
-from ..options import AdaptationOptions, ClassifyOptions
-from ..sequences.options import SequenceOptions
+from ..options import AdaptationOptions, ClassifyOptions, check_fractions
+from ..sequences.options import SequenceOptions, check_heads
 from ..translation.options import TranslateOptions
 
 UP_TO_1000 = Rule(lambda v: 0 <= v <= 1000, "between 0 and 1,000")
@@ -84,9 +84,5 @@ class SummarizeOptions(AdaptationOptions, MachineOptions, SequenceOptions):
         super().check()
         if self.cut is not None and self.cut not in CUTS:
             raise OptionError(f"`cut` must be one of {', '.join(CUTS)}, got {self.cut}")
-        if self.emb_dim % self.n_heads:
-            raise OptionError(
-                f"`emb_dim` {self.emb_dim} must be a multiple of `n_heads` {self.n_heads}"
-            )
-        if self.val_fraction + self.test_fraction >= 1:
-            raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+        check_heads(self.emb_dim, self.n_heads)
+        check_fractions(self.val_fraction, self.test_fraction)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from ...training.devices import MachineOptions
-from ...training.options import OptimizerOptions, OptionError, TrainingOptions, again, option
-from ..options import AdaptationOptions, ClassifyOptions, TuningOptions
+from ...training.options import OptimizerOptions, TrainingOptions, again, option
+from ..options import AdaptationOptions, ClassifyOptions, TuningOptions, check_fractions
 
 __all__ = ["NerOptions"]
 
@@ -42,5 +42,4 @@ class NerOptions(AdaptationOptions, MachineOptions, TuningOptions):
         Raises: OptionError for the first value that is not allowed.
         """
         super().check()
-        if self.val_fraction + self.test_fraction >= 1:
-            raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+        check_fractions(self.val_fraction, self.test_fraction)

@@ -15,8 +15,8 @@ from ...training.options import (
     again,
     option,
 )
-from ..options import AdaptationOptions, ClassifyOptions
-from ..sequences.options import SequenceOptions
+from ..options import AdaptationOptions, ClassifyOptions, check_fractions
+from ..sequences.options import SequenceOptions, check_heads
 
 __all__ = ["TranslateOptions"]
 
@@ -81,10 +81,6 @@ class TranslateOptions(AdaptationOptions, MachineOptions, SequenceOptions):
             raise OptionError(f"`tokenizer` must be words or bpe, got {self.tokenizer}")
         if self.source == self.target:
             raise OptionError(f"`source` and `target` are both {self.source}: name two languages")
-        if self.emb_dim % self.n_heads:
-            raise OptionError(
-                f"`emb_dim` {self.emb_dim} must be a multiple of `n_heads` {self.n_heads}"
-            )
-        if self.val_fraction + self.test_fraction >= 1:
-            raise OptionError("`val_fraction` and `test_fraction` leave nothing to train on")
+        check_heads(self.emb_dim, self.n_heads)
+        check_fractions(self.val_fraction, self.test_fraction)
         self.beam_counts()
