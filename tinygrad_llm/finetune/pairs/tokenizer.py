@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...files.paths import local_path
-from ...text import BPETokenizer, PipelineTokenizer, Tokenizer, load_tokenizer
+from ...text import BPETokenizer, PipelineTokenizer, Tokenizer, load_tokenizer, train_largest
 from ...text.tokenizer import ENCODER_TOKENS
 from ...training.options import OptionError, blame
 
@@ -28,7 +28,7 @@ def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int | None = Non
         return character_tokenizer(texts, vocab_size or LARGEST)
     if kind == "bpe":
         if vocab_size is None:
-            return _largest(texts)
+            return train_largest("bpe", texts, LARGEST, ENCODER_TOKENS)
         with blame("`vocab_size`", ValueError):
             return BPETokenizer.train(texts, vocab_size, ENCODER_TOKENS)
     if not local_path(kind).is_file():
@@ -41,19 +41,6 @@ def make_tokenizer(kind: str, texts: Sequence[str], vocab_size: int | None = Non
             "has no [PAD]: take one of an encoder"
         )
     return tokenizer
-
-
-def _largest(texts: Sequence[str]) -> BPETokenizer:
-    """A tokenizer of 4096 tokens; of fewer, by halving the merges, if the texts are too short."""
-    fixed = 256 + len(ENCODER_TOKENS)
-    merges = LARGEST - fixed
-    while True:
-        try:
-            return BPETokenizer.train(texts, fixed + merges, ENCODER_TOKENS)
-        except ValueError:
-            if not merges:
-                raise
-            merges //= 2
 
 
 def character_tokenizer(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...files.paths import local_path
 from ...layers import quantized
 from ...text.pretrained import is_pretrained
-from ...text.tokenizer import END_OF_TEXT
 from ...training.options import OptionError, blame, did_you_mean
 from ...training.runs import newest_checkpoint
 from ...weights.formats.gguf import is_gguf
@@ -20,12 +19,12 @@ from ...weights.sources import INDEX_FILES, WHOLE_FILES
 if TYPE_CHECKING:
     from ...models import LanguageModel
     from ...models.base import PretrainedModel
-    from ...text import BPETokenizer, Tokenizer
+    from ...text import Tokenizer
     from ...training import Checkpoint
 
 _Some = TypeVar("_Some", bound="PretrainedModel")
 
-__all__ = ["Base", "largest_bpe", "load_base", "padding_of", "source_tokenizer", "with_dropout"]
+__all__ = ["Base", "load_base", "padding_of", "source_tokenizer", "with_dropout"]
 
 
 @dataclasses.dataclass
@@ -217,23 +216,3 @@ def padding_of(tokenizer: Tokenizer, encoder: bool = False) -> int:
 def with_dropout(model: _Some, rate: float | None) -> _Some:
     """The same model with another dropout rate; None returns the model itself."""
     return model if rate is None else model.changed(**model.config.dropout(rate))
-
-
-def largest_bpe(
-    texts: Sequence[str], most: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
-) -> BPETokenizer:
-    """A tokenizer of `most` tokens; of fewer, by halving the merges, if the texts are too short.
-
-    Raises: ValueError if there is no text.
-    """
-    from ...text import BPETokenizer
-
-    fixed = 256 + len(special_tokens)  # the bytes come first
-    merges = most - fixed
-    while True:
-        try:
-            return BPETokenizer.train(texts, fixed + merges, special_tokens)
-        except ValueError:
-            if merges <= 0:
-                raise
-            merges //= 2

@@ -33,7 +33,6 @@ from ..report import by_length, plot_confusion
 from ..sample_texts import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam, sample
 from ..trainers import classification_trainer
-from .base import largest_bpe
 from .finetuning import Finetuning
 
 __all__ = ["Classify"]
@@ -159,8 +158,6 @@ class Classify(Finetuning):
             with blame("`vocab_size`", ValueError), blame("`tokenizer`", ImportError):
                 if o.vocab_size is not None:
                     return train_tokenizer(o.tokenizer, texts, o.vocab_size, special)
-                if o.tokenizer == "bpe":
-                    return largest_bpe(texts, 1024, special)
                 return train_largest(o.tokenizer, texts, 1024, special)
         if o.tokenizer == "gpt2":
             return GPT2Tokenizer()

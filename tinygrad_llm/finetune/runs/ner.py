@@ -12,7 +12,7 @@ from ...files.paths import local_path
 from ...models import LanguageModel, registry
 from ...models.encoder import Encoder
 from ...models.tagger import Tagger
-from ...text import BPETokenizer, Tokenizer, load_tokenizer
+from ...text import BPETokenizer, Tokenizer, load_tokenizer, train_largest
 from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame
@@ -25,7 +25,6 @@ from ..tagging.options import NerOptions
 from ..tagging.sample import annotated_texts
 from ..tagging.tagger import TaggingDataset, evaluate_tagger, tagging_trainer
 from ..tagging.tokens import UNKNOWN, characters
-from .base import largest_bpe
 from .classify import new_model
 from .finetuning import Finetuning
 
@@ -131,7 +130,7 @@ class Ner(Finetuning):
             return characters(texts, special)
         if o.tokenizer == "bpe":
             if o.vocab_size is None:
-                return largest_bpe(texts, 1024, special)
+                return train_largest("bpe", texts, 1024, special)
             with blame("`vocab_size`", ValueError):
                 return BPETokenizer.train(texts, o.vocab_size, special)
         if not local_path(o.tokenizer).is_file():

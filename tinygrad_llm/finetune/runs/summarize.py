@@ -11,7 +11,7 @@ from ...evaluation.intervals import paired_difference
 from ...evaluation.words import CUTS
 from ...models import T5, T5Config
 from ...models.encoder_decoder import EncoderDecoder
-from ...text import END_OF_TEXT, BPETokenizer
+from ...text import END_OF_TEXT, BPETokenizer, train_largest
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError, blame
 from ...training.progress import duration
@@ -25,7 +25,7 @@ from ..summaries.options import SummarizeOptions
 from ..summaries.report import BASELINES, Way, cut_for, first_words, plot_ways, scored, table
 from ..summaries.sample import reports
 from ..translation.memory import TranslationMemory
-from .base import largest_bpe, padding_of, with_dropout
+from .base import padding_of, with_dropout
 from .sequences import Sequences
 
 __all__ = ["Summarize"]
@@ -82,7 +82,7 @@ class Summarize(Sequences):
         texts = [text for row in self.train for text in row]
         with blame("`vocab_size`", ValueError):
             if o.vocab_size is None:
-                self.tokenizer = largest_bpe(texts, 1536, special)
+                self.tokenizer = train_largest("bpe", texts, 1536, special)
             else:
                 self.tokenizer = BPETokenizer.train(texts, o.vocab_size, special)
         self.source_tokenizer = self.tokenizer

@@ -54,13 +54,27 @@ def train_tokenizer(
 def train_largest(
     kind: str, text: Texts, vocab_size: int, special_tokens: Collection[str] = (END_OF_TEXT,)
 ) -> Tokenizer:
-    """train_tokenizer for any kind except "bpe"; if the text cannot fill a vocabulary of
-    vocab_size, the largest that it can fill.
+    """train_tokenizer; if the text cannot fill a vocabulary of vocab_size, a smaller one.
 
+    The largest that the text can fill, except for "bpe", whose merges are halved until it can.
     text: as train_tokenizer's, but one that can be read twice
     Raises: see train_tokenizer.
     """
+    if kind == "bpe":
+        return _largest_bpe(text, vocab_size, special_tokens)
     try:
         return train_tokenizer(kind, text, vocab_size, special_tokens)
     except VocabularyTooLargeError as error:
         return train_tokenizer(kind, text, error.most, special_tokens)
+
+
+def _largest_bpe(text: Texts, vocab_size: int, special_tokens: Collection[str]) -> Tokenizer:
+    fixed = 256 + len(special_tokens)  # the bytes come first
+    merges = vocab_size - fixed
+    while True:
+        try:
+            return train_tokenizer("bpe", text, fixed + merges, special_tokens)
+        except ValueError:
+            if merges <= 0:
+                raise
+            merges //= 2
