@@ -9,8 +9,7 @@ import numpy as np
 
 from ...evaluation import bootstrap, paired_difference
 from ...files.paths import local_path
-from ...models import GPT, GPTClassifier, GPTConfig, LanguageModel, registry
-from ...models.encoder import Encoder
+from ...models import GPTClassifier
 from ...text import (
     TRAINED_KINDS,
     GPT2Tokenizer,
@@ -21,7 +20,7 @@ from ...text import (
 )
 from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
 from ...training.loop import Result, Trainer
-from ...training.options import OptionError, blame, did_you_mean
+from ...training.options import OptionError, blame
 from ...training.progress import duration
 from ..classification import evaluate_classifier
 from ..counts import CountsBaseline
@@ -33,12 +32,12 @@ from ..report import by_length, plot_confusion
 from ..sample_texts import SAMPLE, labelled_texts
 from ..splits import balanced, random_split, read_sms_spam, sample
 from ..trainers import classification_trainer
-from .finetuning import Finetuning
+from .headed import HeadedRun
 
 __all__ = ["Classify"]
 
 
-class Classify(Finetuning):
+class Classify(HeadedRun):
     """The run of finetune classify."""
 
     name = "classify"
@@ -46,10 +45,6 @@ class Classify(Finetuning):
     o: ClassifyOptions
     model: GPTClassifier
     new_layers = ("out_head",)
-    base_kinds = (LanguageModel, Encoder)
-
-    def needs_base(self) -> bool:
-        return False
 
     def read_data(self) -> None:
         """See Finetuning.
@@ -120,11 +115,6 @@ class Classify(Finetuning):
                     f"{missing[0]}: more rows are needed, or other fractions"
                 )
 
-    def encodes(self) -> bool:
-        if self.resumed is not None:
-            return isinstance(self.model.model, Encoder)
-        return super().encodes() if self.o.base is not None else self.o.model in registry.masked()
-
     def make_model(self) -> GPTClassifier:
         o = self.o
         if o.base is not None:
@@ -132,22 +122,11 @@ class Classify(Finetuning):
             return GPTClassifier.from_gpt(
                 self.base.model, len(self.names), o.pool, o.causal, self.padding(), o.drop_rate
             )
-        self.tokenizer = self.make_tokenizer()
-        sizes = {
-            "vocab_size": self.tokenizer.vocab_size, "context_length": o.context_length,
-            "emb_dim": o.emb_dim, "n_heads": o.n_heads, "n_layers": o.n_layers,
-        }  # fmt: skip
-        rate = 0.2 if o.drop_rate is None else o.drop_rate
-        self.note(
-            f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
-            f"base         none: random weights, {o.n_layers} layers, {o.n_heads} heads, "
-            f"{o.emb_dim} channels"
-        )
-        model = new_model(o.model, sizes, rate)
+        model = self.without_base()
         return GPTClassifier(model, len(self.names), o.pool, o.causal, self.padding())
 
     def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the options, for a classifier without a base.
+        """See HeadedRun.
 
         Raises: OptionError if it is neither a name nor a file.
         """
@@ -253,28 +232,6 @@ class Classify(Finetuning):
         """Whether the counts of words classify each test text correctly, (N) float64."""
         made = CountsBaseline.fit(self.train, self.val, len(self.names), seed=self.o.seed)
         return made.right(self.test)
-
-
-def new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
-    """A model with random weights: of "gpt", "bert" or another name of pretrain's --model.
-
-    sizes: vocab_size, context_length, emb_dim, n_heads and n_layers
-    Raises: OptionError if there is no such model, or it cannot have such a shape.
-    """
-    known = {**registry.trainable(), **registry.masked()}
-    if name not in known:
-        raise OptionError(
-            f"`model`: there is no model {name}{did_you_mean(name, known)}; there are "
-            f"{', '.join(known)}"
-        )
-    with blame("`model`", ValueError):
-        if name == "gpt":
-            return GPT(GPTConfig(**sizes, drop_rate=drop_rate))
-        config: Any = known[name].presets["tiny"]
-        # texts are padded at the right, so RoBERTa's positions need not skip padding
-        own = {"pad_token_id": None} if name == "roberta" else {}
-        config = config.resized(**sizes, **own, **config.dropout(drop_rate))
-        return registry.build_from(config)
 
 
 class _Plain:

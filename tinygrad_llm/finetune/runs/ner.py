@@ -9,8 +9,6 @@ from ...data import corpora
 from ...evaluation import paired_difference, plot_entities
 from ...evaluation.entities import EntityReport, entity_report, micro_f1
 from ...files.paths import local_path
-from ...models import LanguageModel, registry
-from ...models.encoder import Encoder
 from ...models.tagger import Tagger
 from ...text import BPETokenizer, Tokenizer, load_tokenizer, train_largest
 from ...text.tokenizer import ENCODER_TOKENS, END_OF_TEXT
@@ -25,15 +23,14 @@ from ..tagging.options import NerOptions
 from ..tagging.sample import annotated_texts
 from ..tagging.tagger import TaggingDataset, evaluate_tagger, tagging_trainer
 from ..tagging.tokens import UNKNOWN, characters
-from .classify import new_model
-from .finetuning import Finetuning
+from .headed import HeadedRun
 
 __all__ = ["Ner"]
 
 PUBLISHED = "ner-wikipedia-ja"
 
 
-class Ner(Finetuning):
+class Ner(HeadedRun):
     """The run of finetune ner."""
 
     name = "ner"
@@ -41,10 +38,6 @@ class Ner(Finetuning):
     o: NerOptions
     model: Tagger
     new_layers = ("out_head", "crf")
-    base_kinds = (LanguageModel, Encoder)
-
-    def needs_base(self) -> bool:
-        return False
 
     def read_data(self) -> None:
         """See Finetuning.
@@ -94,32 +87,16 @@ class Ner(Finetuning):
                     "text has it: more texts of it are needed, or another `seed`"
                 )
 
-    def encodes(self) -> bool:
-        if self.resumed is not None:
-            return isinstance(self.model.model, Encoder)
-        return super().encodes() if self.o.base is not None else self.o.model in registry.masked()
-
     def make_model(self) -> Tagger:
         o = self.o
         if o.base is not None:
             assert self.base is not None
             return Tagger.from_base(self.base.model, self.types, o.crf, self.padding(), o.drop_rate)
-        self.tokenizer = self.make_tokenizer()
-        sizes = {
-            "vocab_size": self.tokenizer.vocab_size, "context_length": o.context_length,
-            "emb_dim": o.emb_dim, "n_heads": o.n_heads, "n_layers": o.n_layers,
-        }  # fmt: skip
-        rate = 0.2 if o.drop_rate is None else o.drop_rate
-        self.note(
-            f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens\n"
-            f"base         none: random weights, {o.model}, {o.n_layers} layers, {o.n_heads} "
-            f"heads, {o.emb_dim} channels"
-        )
-        model = new_model(o.model, sizes, rate)
-        return Tagger(model, self.types, o.crf, self.padding(), rate)
+        model = self.without_base(f"{o.model}, ")
+        return Tagger(model, self.types, o.crf, self.padding(), self.drop_rate)
 
     def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the options, for a model without a base.
+        """See HeadedRun.
 
         Raises: OptionError if it is neither a name nor a file.
         """
