@@ -21,7 +21,7 @@ from ..text import Tokenizer
 from ..text.tokenizer import CLS, ENCODER_TOKENS, SEP
 from ..text.words import word_tables
 from .analysis import perplexity
-from .loop import Result, Trainer
+from .loop import Trainer
 from .options import OptionError
 from .pretraining import Pretraining, beginning
 
@@ -121,17 +121,8 @@ class MaskedPretraining(Pretraining):
     def next_command(self) -> str:
         return f'{command_line("fill-mask", self.o.folder)} "a text with [MASK] in it"'
 
-    def report(self, result: Result) -> None:
-        """Prints the last lines: loss, filled masks, the places of plot and checkpoint."""
-        assert result.val_loss is not None
-        note = self.progress.note
-        for number in range(3):
-            note(f"\nsample {number + 1}")
-            self.progress.sample(self.sample(number))
-        note(
-            f"\nvalidation loss   {result.val_loss:.4f} (nats per hidden token)\n"
-            f"perplexity        {perplexity(result.val_loss):,.1f} (of hidden tokens, not of "
-            "a whole text)\n"
-            f"plot              {result.plot}\n"
-            f"checkpoint        {result.checkpoint}"
+    def losses(self, val_loss: float) -> str:
+        return (
+            f"validation loss   {val_loss:.4f} (nats per hidden token)\n"
+            f"perplexity        {perplexity(val_loss):,.1f} (of hidden tokens, not of a whole text)"
         )

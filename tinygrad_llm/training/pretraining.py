@@ -324,13 +324,18 @@ class Pretraining:
         for number in range(3):
             note(f"\nsample {number + 1}")
             self.progress.sample(self.sample(number))
-        bits = result.val_loss / math.log(2.0) / self.bytes_per_token
         note(
-            f"\nvalidation loss   {result.val_loss:.4f} (nats per token)\n"
-            f"perplexity        {perplexity(result.val_loss):,.1f}\n"
-            f"bits per byte     {bits:.4f}\n"
+            f"\n{self.losses(result.val_loss)}\n"
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}"
+        )
+
+    def losses(self, val_loss: float) -> str:
+        """The lines of the report on the validation loss, in nats per token."""
+        return (
+            f"validation loss   {val_loss:.4f} (nats per token)\n"
+            f"perplexity        {perplexity(val_loss):,.1f}\n"
+            f"bits per byte     {val_loss / math.log(2.0) / self.bytes_per_token:.4f}"
         )
 
 

@@ -11,6 +11,7 @@ from ...training.options import OptionError
 from ..pairs.rows import Row, texts_of
 from ..pairs.tokenizer import make_tokenizer
 from ..splits import group_split
+from .base import with_dropout
 from .finetuning import Finetuning
 
 __all__ = ["EncoderRun", "need_different_labels"]
@@ -105,9 +106,8 @@ class EncoderRun(Finetuning):
         """The base's encoder, with the dropout of the options, or a new one."""
         if self.base is None:
             return self.new_encoder(texts)
-        model: Encoder = self.base.model
-        rate = self.o.drop_rate
-        return model if rate is None else model.changed(**model.config.dropout(rate))
+        model: Encoder = with_dropout(self.base.model, self.o.drop_rate)
+        return model
 
     def limit(self) -> int:
         """The most tokens of a text or a pair."""

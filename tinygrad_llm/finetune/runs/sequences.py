@@ -8,6 +8,7 @@ from typing import Any
 from ...models.encoder_decoder import EncoderDecoder
 from ...text import Tokenizer
 from ...training.loop import Trainer
+from ...training.options import OptionError
 from ...training.runs import counting
 from ..sequences.data import PairDataset
 from ..sequences.options import SequenceOptions
@@ -25,7 +26,7 @@ SHOWN = 3  # sources whose texts are shown while it trains
 class Sequences(Finetuning):
     """A run on pairs of texts: subclasses write read_data, make_model and report.
 
-    read_data sets `train`, `val` and `test`, rows of (source, target) texts, and calls same_data.
+    read_data calls take_parts with rows of (source, target) texts, then note_parts.
     make_model returns an EncoderDecoder; without a base it also sets `tokenizer`, of the targets,
     and `source_tokenizer`, which may be the same object. config.start_token_id of the model begins
     a target, the end-of-text token of each tokenizer ends its texts.
@@ -38,6 +39,27 @@ class Sequences(Finetuning):
     train: Rows
     val: Rows
     test: Rows
+
+    def needs_base(self) -> bool:
+        return False
+
+    def take_parts(self, parts: Sequence[Rows]) -> None:
+        """Sets train, val and test.
+
+        Raises: OptionError if one is empty.
+        """
+        self.train, self.val, self.test = parts
+        for name, rows in zip(("training", "validation", "test"), parts, strict=True):
+            if not rows:
+                raise OptionError(f"`data`: {self.o.data} leaves no pairs for {name}")
+
+    def note_parts(self, data: str) -> None:
+        """Stores the data's fingerprint; the line about the data."""
+        self.same_data([*self.train, *self.val, *self.test])
+        self.note(
+            f"data         {data}: {len(self.train):,} pairs for training, {len(self.val):,} for "
+            f"validation, {len(self.test):,} for the test"
+        )
 
     def load_base(self) -> None:
         super().load_base()

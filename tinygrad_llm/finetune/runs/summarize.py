@@ -41,9 +41,6 @@ class Summarize(Sequences):
     options = SummarizeOptions
     o: SummarizeOptions
 
-    def needs_base(self) -> bool:
-        return False
-
     # ------------------------------------------------------------------------------- the data
     def read_data(self) -> None:
         """See Finetuning.
@@ -61,15 +58,8 @@ class Summarize(Sequences):
             flags = "text_column", "summary_column"
             rows = reports() if o.data == SAMPLE else read_labelled(o.data, *columns, flags)
             parts = random_split(rows, 1.0 - sum(fractions), o.val_fraction, o.seed)
-        self.train, self.val, self.test = parts
-        for name, rows in zip(("training", "validation", "test"), parts, strict=True):
-            if not rows:
-                raise OptionError(f"`data`: {o.data} leaves no pairs for {name}")
-        self.same_data([*self.train, *self.val, *self.test])
-        self.note(
-            f"data         {o.data}: {len(self.train):,} pairs for training, {len(self.val):,} for "
-            f"validation, {len(self.test):,} for the test"
-        )
+        self.take_parts(parts)
+        self.note_parts(o.data)
         self.test = self.test[: o.test_texts]
 
     # ------------------------------------------------------------------------------ the model

@@ -50,9 +50,6 @@ class Translate(Sequences):
     options = TranslateOptions
     o: TranslateOptions
 
-    def needs_base(self) -> bool:
-        return False
-
     # ------------------------------------------------------------------------------- the data
     def read_data(self) -> None:
         """See Finetuning.
@@ -77,16 +74,9 @@ class Translate(Sequences):
             parts = list(random_split(rows, *fractions, o.seed))
         if o.data not in (ENJA, SAMPLE):
             self.cut = "char" if o.target in ("ja", "zh") else "13a"
-        self.train, self.val, self.test = parts
+        self.take_parts(parts)
         self.train = self.train[: o.pairs]
-        for name, rows in zip(("training", "validation", "test"), parts, strict=True):
-            if not rows:
-                raise OptionError(f"`data`: {o.data} leaves no pairs for {name}")
-        self.same_data([*self.train, *self.val, *self.test])
-        self.note(
-            f"data         {o.data}, {o.source} to {o.target}: {len(self.train):,} pairs for "
-            f"training, {len(self.val):,} for validation, {len(self.test):,} for the test"
-        )
+        self.note_parts(f"{o.data}, {o.source} to {o.target}")
 
     def _enja_or_sample(self) -> str:
         """small-parallel-enja, or the sample where it is neither here nor can be downloaded."""
