@@ -12,7 +12,7 @@ Shapes: B batch, T time (tokens), C channels, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,17 +106,13 @@ class GPTClassifier(Model):
             ("first" if encodes else "last_real") if pool is None else pool,
             not encodes if causal is None else causal, pad_token_id,
         )  # fmt: skip
-        self.model = model.body() if isinstance(model, Encoder) else model
+        self.model = without_head(model)
         self.out_head = nn.Linear(model.config.emb_dim, self.config.n_classes)
-        if isinstance(model, LanguageModel):
-            model.out_head = nn.Identity()
 
     @classmethod
     def from_config(cls, config: GPTClassifierConfig) -> GPTClassifier:
         """A new classifier of this shape, its model too, with random weights."""
-        shape = {each.name: getattr(config, each.name) for each in fields(config)}
-        model: Any = registry.build_from(config.model)
-        return cls(**{**shape, "model": model})
+        return registry.build_around(cls, config)
 
     @classmethod
     def from_gpt(
@@ -131,10 +127,7 @@ class GPTClassifier(Model):
         Raises: TypeError if `gpt` is neither; ValueError for causal=True of an encoder.
         """
         _need_model("GPTClassifier.from_gpt", gpt)
-        with random.fork_rng():  # an encoder without its head is built anew
-            body = gpt.body() if isinstance(gpt, Encoder) else gpt
-        copy = body.changed(**({} if drop_rate is None else gpt.config.dropout(drop_rate)))
-        model = cls(copy, n_classes, pool, causal, pad_token_id)
+        model = cls(copied_body(gpt, drop_rate), n_classes, pool, causal, pad_token_id)
         parameter = next(iter(gpt.parameters()))
         model.out_head.to(parameter.dtype).to(parameter.device)
         return model
@@ -191,6 +184,24 @@ class GPTClassifier(Model):
         Raises: IndexError if a label is not a class.
         """
         return F.cross_entropy(self(idx), labels, ignore_index=ignore_index)
+
+
+def without_head(model: LanguageModel | Encoder) -> LanguageModel | Encoder:
+    """A language model itself, which loses its output layer, or an encoder's body."""
+    if isinstance(model, Encoder):
+        return model.body()
+    model.out_head = nn.Identity()
+    return model
+
+
+def copied_body(model: LanguageModel | Encoder, drop_rate: float | None) -> Any:
+    """A copy of a language model, or of an encoder without its head.
+
+    drop_rate: dropout in training; None for the model's
+    """
+    with random.fork_rng():  # an encoder without its head is built anew
+        body = model.body() if isinstance(model, Encoder) else model
+    return body.changed(**({} if drop_rate is None else model.config.dropout(drop_rate)))
 
 
 def _need_model(caller: str, model: object) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..files.downloads import RemoteFile
 from ..files.untrusted import describe as in_words
@@ -24,6 +24,7 @@ from .encoder import MaskedEncoder
 __all__ = [
     "Family",
     "build",
+    "build_around",
     "build_from",
     "config_from",
     "describe",
@@ -34,6 +35,8 @@ __all__ = [
     "register",
     "trainable",
 ]
+
+_Kind = TypeVar("_Kind", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,16 @@ def build_from(config: Config) -> Model:
             "models.registry.register(its model's class, its class) first"
         )
     return family.model.from_config(config)
+
+
+def build_around(kind: type[_Kind], config: Any) -> _Kind:
+    """A new model with another inside, which is new too: config.model is the other one's config.
+
+    The other fields of the config are the arguments of the class.
+    Raises: as build_from.
+    """
+    arguments = {each.name: getattr(config, each.name) for each in fields(config)}
+    return kind(**{**arguments, "model": build_from(config.model)})
 
 
 def config_from(description: Mapping[str, Any]) -> Config:

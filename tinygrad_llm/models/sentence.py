@@ -6,7 +6,6 @@ Shapes: B batch, T time (tokens), C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..nn import functional as F
 from ..tensor import Tensor
@@ -52,8 +51,7 @@ class SentenceEncoder(Model):
     @classmethod
     def from_config(cls, config: SentenceEncoderConfig) -> SentenceEncoder:
         """A new sentence encoder of this shape, with random weights."""
-        model: Any = registry.build_from(config.model)
-        return cls(model, config.pool)
+        return registry.build_around(cls, config)
 
     @property
     def context_length(self) -> int:

@@ -6,12 +6,11 @@ Shapes: B batch, T time (tokens), C channels, K tags.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from .. import nn, random
+from .. import nn
 from ..arrays.devices import to_numpy
 from ..autograd.grad_mode import no_grad
 from ..data.batches import IGNORED
@@ -21,6 +20,7 @@ from ..nn import functional as F
 from ..tensor import Tensor
 from . import registry
 from .base import LanguageModel, Model
+from .classifier import copied_body, without_head
 from .config import Config, ModelConfig, config_of, flag, fraction, integer, names
 from .encoder import Encoder
 
@@ -83,9 +83,7 @@ class Tagger(Model):
                 f"Tagger expects an encoder or a language model, got {type(model).__name__}"
             )
         self.config = TaggerConfig(model.config, tuple(types), crf, pad_token_id, drop_rate)
-        self.model = model.body() if isinstance(model, Encoder) else model
-        if isinstance(model, LanguageModel):
-            model.out_head = nn.Identity()
+        self.model = without_head(model)
         K = len(self.config.labels)
         self.drop_head = nn.Dropout(drop_rate)
         self.out_head = nn.Linear(model.config.emb_dim, K)
@@ -95,9 +93,7 @@ class Tagger(Model):
     @classmethod
     def from_config(cls, config: TaggerConfig) -> Tagger:
         """A new tagger of this shape, its model too, with random weights."""
-        shape = {each.name: getattr(config, each.name) for each in fields(config)}
-        model: Any = registry.build_from(config.model)
-        return cls(**{**shape, "model": model})
+        return registry.build_around(cls, config)
 
     @classmethod
     def from_base(
@@ -109,11 +105,8 @@ class Tagger(Model):
         drop_rate: dropout in training; None for the model's own, and 0.1 before the head
         Raises: TypeError if `base` is neither a language model nor an encoder.
         """
-        with random.fork_rng():  # an encoder without its head is built anew
-            body = base.body() if isinstance(base, Encoder) else base
         rate = 0.1 if drop_rate is None else drop_rate
-        copy = body.changed(**({} if drop_rate is None else base.config.dropout(drop_rate)))
-        model = cls(copy, tuple(types), crf, pad_token_id, rate)
+        model = cls(copied_body(base, drop_rate), tuple(types), crf, pad_token_id, rate)
         parameter = next(iter(base.parameters()))
         for new in (model.out_head, model.crf):
             if new is not None:
