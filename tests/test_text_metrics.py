@@ -41,7 +41,7 @@ def test_bleu_of_equal_and_of_strange_texts():
     assert corpus_bleu(same, same).score == pytest.approx(100.0)
     assert corpus_bleu(["a b"], ["c d"]).score == 0.0
     assert corpus_bleu(["", ""], ["c d", "e"]).score == 0.0
-    assert corpus_bleu(["a b"], ["a b"]).score == 0.0  # there is no run of four words
+    assert corpus_bleu(["a b"], ["a b"]).score == 0.0  # two words hold no 4-gram
     assert bleu_score(bleu_counts([["a", "b"]], [["a", "b"]]), effective_order=True) == 100.0
 
 

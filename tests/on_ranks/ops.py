@@ -53,6 +53,16 @@ def check_backward_where_the_loss_is_the_sum_of_the_ranks():
     against_differences(lambda x: ranks.all_to_all_single(x, x.exp()), (2 * size,), (2 * size,))
 
 
+def check_a_broadcast_sends_no_gradient_to_those_that_were_not_asked():
+    x = torch.ones(2, requires_grad=True)
+    y = ranks.broadcast(x, 0)
+    y.backward(torch.tensor([torch.inf, torch.nan]))
+    if dist.get_rank():
+        assert (x.grad == 0).all()  # 0, whatever arrives
+    else:
+        assert not torch.isfinite(x.grad).any()
+
+
 def check_all_to_all_of_unequal_parts():
     rank, size = dist.get_rank(), dist.get_world_size()
     out = [2 * rank + q for q in range(size)]

@@ -54,7 +54,7 @@ from tinygrad_llm.models import BertForMaskedLM
 model = BertForMaskedLM(BertConfig(30, 12, 32, 64, 2, 1, drop_rate=0.0, attention_drop_rate=0.0))
 optimizer = optim.AdamW(model.parameters(), lr=1e-2)
 for step in range(120):
-    ids = randint(0, 30, (32, 12))  # noise: there is no language to learn
+    ids = randint(0, 30, (32, 12))  # random tokens: nothing but noise
     loss = model.loss(ids, ids)
     optimizer.zero_grad()
     loss.backward()

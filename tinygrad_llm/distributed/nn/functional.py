@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import asarray, to_numpy
+from ...arrays.devices import asarray, to_numpy, xp_of
 from ...autograd.engine import Op
 from ...functions.shape.join import stack
 from ...tensor import Tensor, wrap
@@ -137,7 +137,7 @@ class Broadcast(Op, listed=False):
 
     def backward(self, g: Any) -> Any:
         total = summed(self.group, g)
-        return total if self.group.rank() == self.source else total * 0
+        return total if self.group.rank() == self.source else xp_of(g).zeros_like(total)
 
 
 class AllToAll(Op, listed=False):
