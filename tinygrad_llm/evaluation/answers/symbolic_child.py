@@ -107,7 +107,10 @@ def equal(ours: Tree, theirs: Tree) -> bool | None:
 
 
 def main() -> None:
-    """Answers until the input ends."""
+    """Answers until the input ends.
+
+    Raises: SystemExit if the memory is used up.
+    """
     limit_memory(int(sys.argv[1]))
     # sympy loads much of itself when it is used: the first question is not slower than the others
     equal(["pow", ["sym", "x"], ["num", "2"]], ["fn", "sin", ["sym", "x"]])
