@@ -14,7 +14,7 @@ from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
 from ..errors import BadValue, newest_checkpoint
 from ..options import Way, command
-from . import ask, help, pairs, pairs_help
+from . import ask, help, pairs, pairs_help, reasoning_help
 
 __all__ = ["register"]
 
@@ -32,6 +32,7 @@ _TEXTS = {
     "embed": pairs_help.EMBED,
     "translate": help.TRANSLATE,
     "summarize": help.SUMMARIZE,
+    "grpo": reasoning_help.GRPO,
 }
 
 
@@ -84,6 +85,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "embed": runs.Embed,
         "translate": runs.Translate,
         "summarize": runs.Summarize,
+        "grpo": runs.GRPO,
     }
     kind = kinds[name]
     if way.resume is None:

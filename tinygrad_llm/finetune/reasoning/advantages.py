@@ -51,8 +51,8 @@ def group_advantages(
         raise ValueError(f"{kind} compares answers to one question: take at least 2, got 1")
     w = np.ones(table.shape[1]) if weights is None else np.asarray(weights, np.float64)  # (K)
     if kind == "gdpo":
-        groups = table.reshape(-1, group_size, table.shape[1])  # (P, G, K)
-        total = (_normalised(groups, 1) @ w).reshape(-1)  # (P, G, K) @ (K) -> (N)
+        kinds = table.reshape(-1, group_size, table.shape[1])  # (P, G, K)
+        total = (_normalised(kinds, 1) @ w).reshape(-1)  # (P, G, K) @ (K) -> (N)
         return _normalised(total, 0) if len(total) > 1 else total * 0.0
     total = table @ w  # (N, K) @ (K) -> (N)
     if kind == "reinforce":

@@ -1,0 +1,104 @@
+"""The options of reinforcement learning: of the trainer, and of finetune grpo."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...layers.policy import METHODS
+from ...training.devices import MachineOptions
+from ...training.options import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    OptimizerOptions,
+    OptionError,
+    Rule,
+    TrainingOptions,
+    again,
+    option,
+)
+from ..options import AdaptationOptions, ClassifyOptions, InstructOptions, TuningOptions
+
+__all__ = ["GRPOOptions", "PolicyOptions"]
+
+_METHODS = tuple(name for name in METHODS if name != "ppo")  # which needs a model of the value
+
+
+@dataclasses.dataclass
+class PolicyOptions(TuningOptions):
+    """The options of grpo_trainer."""
+
+    sample_every: int | None = again(TrainingOptions, "sample_every", None, shown=False)
+    batch_size: int = again(OptimizerOptions, "batch_size", 8, help="Questions in a rollout.")
+    weight_decay: float = again(OptimizerOptions, "weight_decay", 0.0)
+    method: str = option(
+        "grpo", f"{', '.join(_METHODS)}.", Rule(lambda v: v in _METHODS, ", ".join(_METHODS)),
+        "adaptation",
+    )  # fmt: skip
+    group_size: int = option(
+        8, "Answers to each question.", Rule(lambda v: 2 <= v <= 1024, "between 2 and 1,024"),
+        "adaptation",
+    )  # fmt: skip
+    updates: int = option(1, "Steps with each rollout.", AT_LEAST_1, "adaptation")
+    temperature: float = option(1.0, "Of the answers that are drawn.", POSITIVE, "adaptation")
+    answer_tokens: int = option(64, "Tokens of an answer at most.", AT_LEAST_1, "adaptation")
+    beta: float = option(0.0, "How close the model stays to the reference.", NOT_NEGATIVE,
+                         "adaptation")  # fmt: skip
+    clip_low: float | None = option(
+        None, "Smallest ratio, as 1 - clip_low.", NOT_NEGATIVE, "adaptation",
+        about_default="the method's",
+    )  # fmt: skip
+    clip_high: float | None = option(
+        None, "Largest ratio, as 1 + clip_high.", NOT_NEGATIVE, "adaptation",
+        about_default="the method's",
+    )  # fmt: skip
+    boxed: bool = option(False, "Answers stand in \\boxed{}.", None, "adaptation")
+    form_weight: float = option(
+        0.0, "Reward of a finished answer of the right form; a right one has 1.", NOT_NEGATIVE,
+        "adaptation",
+    )  # fmt: skip
+    patience: int = option(
+        20, "Rollouts without hope after which the run stops.", AT_LEAST_1, "report",
+        may_change=True,
+    )  # fmt: skip
+
+    def loss_changes(self) -> dict[str, object]:
+        """The options of PolicyLoss that were given."""
+        given = {"beta": self.beta, "clip_low": self.clip_low, "clip_high": self.clip_high}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclasses.dataclass
+class GRPOOptions(AdaptationOptions, MachineOptions, PolicyOptions):
+    """The options of finetune grpo."""
+
+    style: str | None = again(
+        InstructOptions, "style", None, help="Style of prompts: chat, alpaca, phi3 or plain.",
+        about_default="chat if the base has a chat template, otherwise plain",
+    )  # fmt: skip
+    questions: int = option(200, "Questions of a task to make.", AT_LEAST_1, "data")
+    test_questions: int = option(
+        200, "Other questions for the test.", AT_LEAST_1, "data", may_change=True
+    )
+    start_steps: int = option(
+        100, "Without a base: steps of a start on some answers.", AT_LEAST_1, "model"
+    )
+    start_share: float = option(
+        0.3, "Without a base: the share of questions for that start.",
+        Rule(lambda v: 0 < v <= 1, "above 0 and at most 1"), "model",
+    )  # fmt: skip
+    emb_dim: int = again(ClassifyOptions, "emb_dim", 64)
+    n_heads: int = again(ClassifyOptions, "n_heads", 4)
+    n_layers: int = again(ClassifyOptions, "n_layers", 2)
+    show: int = option(5, "Test answers to show.", NOT_NEGATIVE, "report", may_change=True)
+
+    def check(self) -> None:
+        """Also: a chat model has heads of whole channels.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
+        super().check()
+        if self.base is None and self.emb_dim % self.n_heads:
+            raise OptionError(f"`emb_dim` {self.emb_dim} is not a multiple of `n_heads`")
+        if self.base is None and (self.lora or self.adapter or self.quantize):
+            raise OptionError("`lora` adapts a base: name one with `base`")
