@@ -6,7 +6,7 @@ from ..training.options import Options
 from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
 from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
-from .reasoning.options import GRPOOptions
+from .reasoning.options import DistillOptions, GRPOOptions
 from .summaries.options import SummarizeOptions
 from .tagging.options import NerOptions
 from .translation.options import TranslateOptions
@@ -25,4 +25,5 @@ COMMANDS: dict[str, type[Options]] = {
     "translate": TranslateOptions,
     "summarize": SummarizeOptions,
     "grpo": GRPOOptions,
+    "distill": DistillOptions,
 }

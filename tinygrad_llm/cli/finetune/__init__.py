@@ -14,7 +14,7 @@ from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
 from ..errors import BadValue, newest_checkpoint
 from ..options import Way, command
-from . import ask, help, pairs, pairs_help, reasoning_help
+from . import ask, help, pairs, pairs_help, reasoning_help, spend
 
 __all__ = ["register"]
 
@@ -33,6 +33,7 @@ _TEXTS = {
     "translate": help.TRANSLATE,
     "summarize": help.SUMMARIZE,
     "grpo": reasoning_help.GRPO,
+    "distill": reasoning_help.DISTILL,
 }
 
 
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
         command(CompareOptions, partial(table, "compare"))
     )
     group.command(name="ask", help=ask.HELP)(ask.ask)
+    group.command(name="spend", help=spend.HELP)(spend.spend)
     app.add_typer(group, name="finetune")
 
 
@@ -86,6 +88,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "translate": runs.Translate,
         "summarize": runs.Summarize,
         "grpo": runs.GRPO,
+        "distill": runs.Distill,
     }
     kind = kinds[name]
     if way.resume is None:

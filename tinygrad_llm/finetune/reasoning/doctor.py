@@ -88,6 +88,8 @@ class Doctor:
                 f"in {n} rollouts no end token was ever rewarded, although rewards were given: "
                 "the model will not learn to stop; reward finished answers only"
             )
+        if all(s.right == 1.0 for s in last):
+            return None  # nothing is left to learn, which is not a disease
         if all(s.same == 1.0 for s in last):
             what = "0" if all(s.right == 0.0 for s in last) else f"{last[-1].reward:g}"
             return (
@@ -113,8 +115,8 @@ class Doctor:
         if not self.template:
             return (
                 "the prompts have no chat template, after which a base rarely ends its answer; "
-                "take `style` chat with an instruct model, or train on answers with their end first "
-                "(finetune instruct)"
+                "take `style` chat with an instruct model, or train on answers with their ends "
+                "first (finetune instruct)"
             )
         return (
             f"they are cut at {last[-1].length:.0f} tokens; allow more with `answer_tokens`, or "
@@ -122,8 +124,6 @@ class Doctor:
         )
 
     def _no_difference(self, last: list[RolloutStatistics]) -> str:
-        if all(s.right == 1.0 for s in last):
-            return "they are all right, there is nothing left to learn"
         if all(s.reward == 0.0 for s in last):
             return (
                 "none is right; take easier questions, a larger `group_size`, or train on some "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ...layers.distillation import DIRECTIONS
 from ...layers.policy import METHODS
 from ...training.devices import MachineOptions
 from ...training.options import (
@@ -19,7 +20,10 @@ from ...training.options import (
 )
 from ..options import AdaptationOptions, ClassifyOptions, InstructOptions, TuningOptions
 
-__all__ = ["GRPOOptions", "PolicyOptions"]
+__all__ = ["DistillOptions", "GRPOOptions", "KEPT", "KINDS", "PolicyOptions", "QuestionOptions"]
+
+KINDS = ("hard", "soft", "on-policy")  # of distillation
+KEPT = ("right", "finished", "all")  # answers of a teacher
 
 _METHODS = tuple(name for name in METHODS if name != "ppo")  # which needs a model of the value
 
@@ -69,8 +73,8 @@ class PolicyOptions(TuningOptions):
 
 
 @dataclasses.dataclass
-class GRPOOptions(AdaptationOptions, MachineOptions, PolicyOptions):
-    """The options of finetune grpo."""
+class QuestionOptions(AdaptationOptions, MachineOptions):
+    """What runs on questions with one right answer share: the questions, and a small model."""
 
     style: str | None = again(
         InstructOptions, "style", None, help="Style of prompts: chat, alpaca, phi3 or plain.",
@@ -93,7 +97,7 @@ class GRPOOptions(AdaptationOptions, MachineOptions, PolicyOptions):
     show: int = option(5, "Test answers to show.", NOT_NEGATIVE, "report", may_change=True)
 
     def check(self) -> None:
-        """Also: a chat model has heads of whole channels.
+        """Also: heads of whole channels, and LoRA only of a base.
 
         Raises: OptionError for the first value that is not allowed.
         """
@@ -102,3 +106,50 @@ class GRPOOptions(AdaptationOptions, MachineOptions, PolicyOptions):
             raise OptionError(f"`emb_dim` {self.emb_dim} is not a multiple of `n_heads`")
         if self.base is None and (self.lora or self.adapter or self.quantize):
             raise OptionError("`lora` adapts a base: name one with `base`")
+
+
+@dataclasses.dataclass
+class GRPOOptions(QuestionOptions, PolicyOptions):
+    """The options of finetune grpo."""
+
+
+@dataclasses.dataclass
+class DistillOptions(QuestionOptions, TuningOptions):
+    """The options of finetune distill."""
+
+    sample_every: int | None = again(TrainingOptions, "sample_every", None, shown=False)
+    batch_size: int = again(OptimizerOptions, "batch_size", 16)
+    weight_decay: float = again(OptimizerOptions, "weight_decay", 0.0)
+    teacher: str | None = option(
+        None, "Whose answers are learned: a run, or published weights.", None, "data",
+        about_default="required",
+    )  # fmt: skip
+    kind: str = option(
+        "hard", "hard: its answers; soft: its probabilities; on-policy: of the student's answers.",
+        Rule(lambda v: v in KINDS, ", ".join(KINDS)), "adaptation",
+    )  # fmt: skip
+    direction: str = option(
+        "forward", "Of KL: forward or reverse.",
+        Rule(lambda v: v in DIRECTIONS, ", ".join(DIRECTIONS)), "adaptation",
+    )  # fmt: skip
+    softness: float = option(1.0, "Of KL: the temperature of both.", POSITIVE, "adaptation")
+    samples: int = option(1, "Answers of the teacher to each question.", AT_LEAST_1, "data")
+    temperature: float = again(PolicyOptions, "temperature", 0.7)
+    learn: str = option(
+        "right", "Which answers are learned: right, finished or all.",
+        Rule(lambda v: v in KEPT, ", ".join(KEPT)), "data",
+    )  # fmt: skip
+    longest: int | None = option(
+        None, "Longest answer to learn, in tokens.", AT_LEAST_1, "data", about_default="all"
+    )
+    answer_tokens: int = again(PolicyOptions, "answer_tokens", 64)
+    boxed: bool = again(PolicyOptions, "boxed", False)
+
+    def check(self) -> None:
+        """Also: there is a teacher.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
+        super().check()
+        if self.teacher is None:
+            raise OptionError("`teacher`: name a run, or published weights, whose answers to learn")
