@@ -85,11 +85,11 @@ class QuestionOptions(AdaptationOptions, MachineOptions):
         200, "Other questions for the test.", AT_LEAST_1, "data", may_change=True
     )
     start_steps: int = option(
-        100, "Without a base: steps of a start on some answers.", AT_LEAST_1, "model"
+        100, "Without a base: steps of a start on answers.", AT_LEAST_1, "model"
     )
     start_share: float = option(
-        0.3, "Without a base: the share of questions for that start.",
-        Rule(lambda v: 0 < v <= 1, "above 0 and at most 1"), "model",
+        0.3, "Without a base: the share of right answers in it; others are exchanged.",
+        Rule(lambda v: 0 <= v <= 1, "between 0 and 1"), "model",
     )  # fmt: skip
     emb_dim: int = again(ClassifyOptions, "emb_dim", 64)
     n_heads: int = again(ClassifyOptions, "n_heads", 4)
@@ -144,12 +144,3 @@ class DistillOptions(QuestionOptions, TuningOptions):
     )
     answer_tokens: int = again(PolicyOptions, "answer_tokens", 64)
     boxed: bool = again(PolicyOptions, "boxed", False)
-
-    def check(self) -> None:
-        """Also: there is a teacher.
-
-        Raises: OptionError for the first value that is not allowed.
-        """
-        super().check()
-        if self.teacher is None:
-            raise OptionError("`teacher`: name a run, or published weights, whose answers to learn")

@@ -35,10 +35,11 @@ class Distill(Questions):
     def load_base(self) -> None:
         """Also the teacher, whose tokenizer a student without a base takes.
 
-        Raises: OptionError if it is not a language model.
+        Raises: OptionError without a teacher, or if it is not a language model.
         """
+        if self.o.teacher is None:
+            raise OptionError("`teacher`: name a run, or published weights, whose answers to learn")
         super().load_base()
-        assert self.o.teacher is not None
         self.teacher = load_base(self.o.teacher, self.note)
         self.o.teacher = self.teacher.name
         self.note(f"teacher      {self.teacher.description}: {self.teacher.model.config.summary()}")
@@ -69,8 +70,8 @@ class Distill(Questions):
         self.note(f"texts        {answers}")
         if not self.rows:
             raise OptionError(
-                "`teacher`: none of its answers was kept; take `learn` finished, more `samples`, or "
-                "a better teacher"
+                "`teacher`: none of its answers was kept; take `learn` finished, more `samples`, "
+                "or a better teacher"
             )
 
     def make_trainer(self) -> Trainer:

@@ -76,7 +76,7 @@ class Questions(Finetuning):
         return self.started()
 
     def started(self) -> LanguageModel:
-        """A small model, trained on some of the answers until it knows their form.
+        """A small model that knows the form of answers, and a part of them.
 
         The same options make the same model.
         """
@@ -91,22 +91,36 @@ class Questions(Finetuning):
                 n_heads=o.n_heads, n_layers=o.n_layers, drop_rate=o.drop_rate or 0.0,
             )
         )  # fmt: skip
-        order = np.random.RandomState(o.seed & 0xFFFFFFFF).permutation(len(self.train))
-        n = max(1, round(o.start_share * len(self.train)))
-        some = [self.train[int(i)] for i in order[:n]]
+        rows, n = self.start_rows()
         options = InstructionOptions(
-            steps=o.start_steps, lr=2e-3, batch_size=min(32, n), mask_instruction=True, seed=o.seed
-        )
+            steps=o.start_steps, lr=2e-3, batch_size=min(32, len(rows)), mask_instruction=True,
+            seed=o.seed,
+        )  # fmt: skip
         end = padding_of(self.tokenizer)
-        data = InstructionDataset(some, self.tokenizer, "plain")
+        data = InstructionDataset(rows, self.tokenizer, "plain")
         instruction_trainer(model, data, None, options, pad_token_id=end, progress=False).run(
             plan=False
         )
         self.note(
             f"base         none: {o.n_layers} layers, {o.emb_dim} channels, trained for "
-            f"{o.start_steps} steps on {n} of {len(self.train)} answers"
+            f"{o.start_steps} steps on the form of answers, of which {n} of {len(rows)} are right"
         )
         return model
+
+    def start_rows(self) -> tuple[list[dict[str, str]], int]:
+        """(questions with answers, how many of these are right): what a new model begins with.
+
+        The others have an answer to another question. A model that knew some answers only would be
+        sure of wrong ones, and would draw nothing from which rewards could teach it.
+        """
+        draw = np.random.RandomState(self.o.seed & 0xFFFFFFFF)
+        order = draw.permutation(len(self.train)).tolist()
+        n = round(self.o.start_share * len(self.train))
+        others = order[n:]
+        rows = [dict(self.train[i]) for i in order[:n]]
+        for i, j in zip(others, draw.permutation(others).tolist(), strict=True):
+            rows.append({**self.train[i], "output": self.train[j]["output"]})
+        return rows, n
 
     def encode(self) -> None:
         o = self.o
