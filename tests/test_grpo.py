@@ -70,7 +70,7 @@ def test_answers_of_tasks_are_right():
     import re
 
     for entry in make_questions("arithmetic", 50):
-        expression = entry["instruction"].removeprefix("What is ").removesuffix("?")
+        expression = entry["instruction"].removeprefix("What is ").partition("?")[0]
         assert is_right(f"It is {entry['output']}", entry["output"])
         numbers = [int(n) for n in re.findall(r"\d+", expression)]
         expected = (

@@ -15,6 +15,7 @@ __all__ = ["TASKS", "make_questions"]
 
 Question = dict[str, str]
 
+_SHORT = " Answer with a number alone."
 _THINGS = ("apples", "pears", "books", "coins", "stamps", "cards", "shells", "pens")
 _NAMES = ("Ann", "Ben", "Cora", "Dan", "Eva", "Finn", "Gina", "Hugo")
 _WORDS = (
@@ -84,6 +85,7 @@ def make_questions(
     questions: list[Question] = []
     for _ in range(50 * n):
         question = one(draw)
+        question["instruction"] += _SHORT
         if question["instruction"] not in seen:
             seen.add(question["instruction"])
             questions.append(question)

@@ -28,6 +28,8 @@ from .finetuning import Finetuning
 
 __all__ = ["Questions"]
 
+COPIES = 8  # answers to each question in the start of a new model
+
 
 class Questions(Finetuning):
     """A run on questions: subclasses write make_trainer.
@@ -103,23 +105,25 @@ class Questions(Finetuning):
         )
         self.note(
             f"base         none: {o.n_layers} layers, {o.emb_dim} channels, trained for "
-            f"{o.start_steps} steps on the form of answers, of which {n} of {len(rows)} are right"
+            f"{o.start_steps} steps on the form of answers; to {n} of {len(self.train)} questions "
+            "they are right"
         )
         return model
 
     def start_rows(self) -> tuple[list[dict[str, str]], int]:
         """(questions with answers, how many of these are right): what a new model begins with.
 
-        The others have an answer to another question. A model that knew some answers only would be
-        sure of wrong ones, and would draw nothing from which rewards could teach it.
+        Each question stands there with several answers: the others have some of other questions. A
+        model that knew one answer to each would be sure of wrong ones, and would draw nothing from
+        which rewards could teach it.
         """
         draw = np.random.RandomState(self.o.seed & 0xFFFFFFFF)
         order = draw.permutation(len(self.train)).tolist()
         n = round(self.o.start_share * len(self.train))
-        others = order[n:]
-        rows = [dict(self.train[i]) for i in order[:n]]
-        for i, j in zip(others, draw.permutation(others).tolist(), strict=True):
-            rows.append({**self.train[i], "output": self.train[j]["output"]})
+        rows = [dict(self.train[i]) for i in order[:n] for _ in range(COPIES)]
+        for i in order[n:]:
+            for j in draw.randint(len(self.train), size=COPIES).tolist():
+                rows.append({**self.train[i], "output": self.train[j]["output"]})
         return rows, n
 
     def encode(self) -> None:
