@@ -50,9 +50,9 @@ assert scores[0] < 0.1 and scores[-1] > 0.6
 # groups with a difference teach.
 #
 # ## With the package: a Transformer
-# `tinygrad-llm finetune grpo` does this for all 81 sums of two digits from 1 to 9, in some minutes. Here are 12 sums, so
-# that it takes seconds. The start is on the form alone: each question with eight answers that belong to others. So the
-# model is sure of nothing, and draws something of everything.
+# `tinygrad-llm finetune grpo` does this for all 81 sums of two digits from 1 to 9, in some minutes. Here it takes
+# seconds and gets part of the way. The start: right answers to a half of the sums, until the model knows what a sum looks
+# like and is right now and then. Without that, nothing it draws is ever rewarded.
 
 # %% tags=["package"]
 from tinygrad_llm.finetune import InstructionDataset, instruction_trainer, show_labels
@@ -61,17 +61,14 @@ from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import CharTokenizer
 
 questions = make_questions("sums", 81)
-if not full_run("all 81 sums, some minutes"):
-    questions = questions[::7]
+steps = 600 if full_run("600 steps, some minutes") else 60
 tokenizer = CharTokenizer.train("0123456789+=", ("<|endoftext|>",))
 end = tokenizer.eot_token
 torch.manual_seed(1)
-model = GPT(GPTConfig(tokenizer.vocab_size, 12, emb_dim=32, n_heads=4, n_layers=2, drop_rate=0.0))
-n = len(questions)
-exchanged = [{**questions[i], "output": questions[(i + k) % n]["output"]} for i in range(n) for k in range(1, 9)]
-form = InstructionDataset(exchanged, tokenizer, "plain")
+model = GPT(GPTConfig(tokenizer.vocab_size, 12, emb_dim=64, n_heads=4, n_layers=2, drop_rate=0.0))
+half = InstructionDataset(questions[::2], tokenizer, "plain")
 instruction_trainer(
-    model, form, steps=30, lr=5e-3, batch_size=16, mask_instruction=True, pad_token_id=end, progress=False
+    model, half, steps=60, lr=2e-3, batch_size=32, mask_instruction=True, pad_token_id=end, progress=False
 ).run(plan=False)
 before = right_answers(model, tokenizer, questions, "plain", end=end, answer_tokens=3)[0].mean()
 
@@ -80,15 +77,15 @@ before = right_answers(model, tokenizer, questions, "plain", end=end, answer_tok
 
 # %% tags=["package"]
 trainer = grpo_trainer(
-    model, tokenizer, questions, questions, style="plain", end=end, steps=100 if n < 20 else 1500,
-    lr=5e-3, batch_size=12, answer_tokens=3, eval_every=10 if n < 20 else 100, progress=False,
+    model, tokenizer, questions, questions, style="plain", end=end, steps=steps, lr=1.5e-3, batch_size=40,
+    temperature=1.3, answer_tokens=3, eval_every=max(10, steps // 20), progress=False,
 )
 batch = trainer.stream.batches.drawn(0)
-print(show_labels({k: batch[k] for k in ("ids", "mask")}, tokenizer, colour=False))
+print(show_labels({"ids": batch["ids"][:4], "mask": batch["mask"][:4]}, tokenizer, colour=False))
 trainer.run(plan=False)
 after = right_answers(model, tokenizer, questions, "plain", end=end, answer_tokens=3)[0].mean()
-print(f"{n} sums, right before {before:.2f}, after {after:.2f}")
-assert after > before + 0.3
+print(f"81 sums, right before {before:.2f}, after {after:.2f}")
+assert after > before + 0.1
 
 # %% tags=["package"]
 lines = [line for line in trainer.metrics.lines if "val_accuracy" in line]

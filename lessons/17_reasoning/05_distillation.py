@@ -105,12 +105,12 @@ def train(model, entries, steps, loss=None):
 
 
 big = new_model(64, 2)
-of_teacher = train(big, questions, 200)
+of_teacher = train(big, questions, 400)
 answers = teacher_answers(big, tokenizer, questions, "plain", end=end, answer_tokens=3, keep="finished")
 print(f"teacher: {of_teacher:.2f} right; {answers}")
-results = {"before": right_answers(new_model(16, 1), tokenizer, questions, "plain", end=end, answer_tokens=3)[0].mean()}
-results["hard"] = train(new_model(16, 1), answers.entries, 80)
-results["soft"] = train(new_model(16, 1), answers.entries, 80, loss=SoftLoss(big, DistillationLoss(2.0)))
+results = {"before": right_answers(new_model(32, 1), tokenizer, questions, "plain", end=end, answer_tokens=3)[0].mean()}
+results["hard"] = train(new_model(32, 1), answers.entries, 200)
+results["soft"] = train(new_model(32, 1), answers.entries, 200, loss=SoftLoss(big, DistillationLoss(2.0)))
 print("right answers of the student:", {k: round(float(v), 2) for k, v in results.items()})
 assert of_teacher > 0.9 and min(results["hard"], results["soft"]) > results["before"]
 axes[1].bar(["teacher", *results], [of_teacher, *results.values()])

@@ -85,11 +85,11 @@ class QuestionOptions(AdaptationOptions, MachineOptions):
         200, "Other questions for the test.", AT_LEAST_1, "data", may_change=True
     )
     start_steps: int = option(
-        100, "Without a base: steps of a start on answers.", AT_LEAST_1, "model"
+        100, "Without a base: steps of a start on some answers.", AT_LEAST_1, "model"
     )
     start_share: float = option(
-        0.3, "Without a base: the share of right answers in it; others are exchanged.",
-        Rule(lambda v: 0 <= v <= 1, "between 0 and 1"), "model",
+        0.5, "Without a base: the share of questions for that start.",
+        Rule(lambda v: 0 < v <= 1, "above 0 and at most 1"), "model",
     )  # fmt: skip
     emb_dim: int = again(ClassifyOptions, "emb_dim", 64)
     n_heads: int = again(ClassifyOptions, "n_heads", 4)
@@ -111,6 +111,13 @@ class QuestionOptions(AdaptationOptions, MachineOptions):
 @dataclasses.dataclass
 class GRPOOptions(QuestionOptions, PolicyOptions):
     """The options of finetune grpo."""
+
+    batch_size: int | None = again(  # type: ignore[assignment]
+        PolicyOptions, "batch_size", None, about_default="8, without a base all up to 81"
+    )
+    temperature: float | None = again(  # type: ignore[assignment]
+        PolicyOptions, "temperature", None, about_default="1, without a base 1.3"
+    )
 
 
 @dataclasses.dataclass

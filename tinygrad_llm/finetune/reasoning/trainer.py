@@ -144,6 +144,6 @@ def grpo_trainer(
 
     return tuning.trainer(
         model, TrainingData(train, collate, lengths, False), batches_in_order(data, collate),
-        Rates((1e-3, 5e-6), (1e-3, 1e-4), (10.0, 1.0)), loss=loss, count=count_answers,
+        Rates((1.5e-3, 5e-6), (1e-3, 1e-4), (10.0, 1.0)), loss=loss, count=count_answers,
         unit="answer", flops=flops, report=report, stream=stream,
     )  # fmt: skip

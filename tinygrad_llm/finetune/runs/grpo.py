@@ -21,6 +21,17 @@ class GRPO(Questions):
     options = GRPOOptions
     o: GRPOOptions
 
+    def read_data(self) -> None:
+        """Also: what was not chosen follows from whether there is a base."""
+        super().read_data()
+        o, new = self.o, self.o.base is None
+        if o.batch_size is None:
+            o.batch_size = min(81, len(self.train)) if new else 8
+        if o.temperature is None:
+            o.temperature = 1.3 if new else 1.0
+        if new and o.steps is None and o.epochs is None:
+            o.steps = 300
+
     def encode(self) -> None:
         super().encode()
         self.reference = None

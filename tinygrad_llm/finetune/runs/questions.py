@@ -28,8 +28,6 @@ from .finetuning import Finetuning
 
 __all__ = ["Questions"]
 
-COPIES = 8  # answers to each question in the start of a new model
-
 
 class Questions(Finetuning):
     """A run on questions: subclasses write make_trainer.
@@ -93,7 +91,7 @@ class Questions(Finetuning):
                 n_heads=o.n_heads, n_layers=o.n_layers, drop_rate=o.drop_rate or 0.0,
             )
         )  # fmt: skip
-        rows, n = self.start_rows()
+        rows = self.start_rows()
         options = InstructionOptions(
             steps=o.start_steps, lr=2e-3, batch_size=min(32, len(rows)), mask_instruction=True,
             seed=o.seed,
@@ -105,26 +103,18 @@ class Questions(Finetuning):
         )
         self.note(
             f"base         none: {o.n_layers} layers, {o.emb_dim} channels, trained for "
-            f"{o.start_steps} steps on the form of answers; to {n} of {len(self.train)} questions "
-            "they are right"
+            f"{o.start_steps} steps on {len(rows)} of {len(self.train)} answers"
         )
         return model
 
-    def start_rows(self) -> tuple[list[dict[str, str]], int]:
-        """(questions with answers, how many of these are right): what a new model begins with.
+    def start_rows(self) -> list[dict[str, str]]:
+        """Some questions with their right answers: what a new model begins with.
 
-        Each question stands there with several answers: the others have some of other questions. A
-        model that knew one answer to each would be sure of wrong ones, and would draw nothing from
-        which rewards could teach it.
+        Wrong answers would teach it that the question does not matter.
         """
-        draw = np.random.RandomState(self.o.seed & 0xFFFFFFFF)
-        order = draw.permutation(len(self.train)).tolist()
-        n = round(self.o.start_share * len(self.train))
-        rows = [dict(self.train[i]) for i in order[:n] for _ in range(COPIES)]
-        for i in order[n:]:
-            for j in draw.randint(len(self.train), size=COPIES).tolist():
-                rows.append({**self.train[i], "output": self.train[j]["output"]})
-        return rows, n
+        order = np.random.RandomState(self.o.seed & 0xFFFFFFFF).permutation(len(self.train))
+        n = max(1, round(self.o.start_share * len(self.train)))
+        return [dict(self.train[int(i)]) for i in order[:n]]
 
     def encode(self) -> None:
         o = self.o
