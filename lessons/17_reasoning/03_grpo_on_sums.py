@@ -8,7 +8,7 @@
 # # 3. GRPO on sums: watch a model learn from right and wrong
 #
 # **Question.** A small model knows the form of an answer ("3+4=" is followed by a number and an end), but hardly any sum.
-# Nobody shows it right answers any more: it draws eight answers to each question and is told, by a program, which are right.
+# Nobody shows it right answers any more: it draws eight answers to each question, and a program says which are right.
 # Does it learn to add?
 #
 # **Predict first.** What must be true of the eight answers to one question, so that they teach anything at all?

@@ -32,11 +32,11 @@ from tinygrad_llm.finetune.reasoning import Doctor, RolloutStatistics, SickRun
 
 doctor = Doctor(patience=3, template=False)
 cut = RolloutStatistics(0.0, 0.0, 0.0, finished=0.0, same=1.0, length=64.0, entropy=2.0, rewarded_ends=0)
-said = ""
+reason = ""
 for _ in range(3):
     try:
         doctor.look(cut)
     except SickRun as error:
-        said = str(error)
-print(said)
-assert "no answer of 3 rollouts was finished" in said and "template" in said
+        reason = str(error)
+print(reason)
+assert "no answer of 3 rollouts was finished" in reason and "template" in reason

@@ -10,8 +10,8 @@ DATA is a task made by this package, sums (the default: the 81 sums of two digit
 addition, arithmetic, counting or words, or a .json or .jsonl file of entries with "instruction" and
 "output", whose last ones are the test. A program checks each answer; no model of rewards is needed.
 Without --base a small model starts at random, learns some of the answers first (--start-steps,
---start-share), and the rest from its rewards: on sums it takes a minute or a few, and more than 90 %
-of the 81 are right.
+--start-share), and the rest from its rewards: on sums it takes a minute or a few, and more than
+90 % of the 81 are right.
 
 \b
 Examples:

@@ -1,7 +1,7 @@
 """Models that reason: rewards that can be verified, GRPO and its relatives, distillation.
 
 trainer = grpo_trainer(model, tokenizer, questions, questions, end=tokenizer.eot_token)
-trainer.run()                                # right answers of its own become more likely
+trainer.run()                                # those of its answers that are right become likelier
 ways = spend(model, tokenizer, questions, "chat", end=tokenizer.eot_token)
 """
 
