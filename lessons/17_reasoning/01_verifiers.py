@@ -86,6 +86,9 @@ def value(text):
 
 print("2*(3+4)/6 =", value("2*(3+4)/6"))
 assert value("2*(3+4)/6") == Fraction(7, 3)
+halves = torch.tensor([float(value(text)) for text in ("1/2", "2/4", "1-1/2", "3/(4+2)")])
+print("four ways to write a half:", halves.tolist())
+assert torch.allclose(halves, torch.full((4,), 0.5))
 try:
     value("__import__('os')")
     raise SystemExit("it was run!")

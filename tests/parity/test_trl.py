@@ -145,7 +145,10 @@ def test_dpo(trainers, dtype, tolerance):
     )  # fmt: skip
     sums = torch.from_numpy(reference).sum(1)
     ids = torch.ones(4, T + 1, dtype=torch.int64)
-    outputs = MagicMock(log_probs=x, logits=None)
+    outputs = MagicMock(log_probs=x)
+    for name in ("entropy", "mean_logits", "log_sum_sq_probs", "is_top1"):
+        dtype = torch.bool if name == "is_top1" else torch.float32
+        setattr(outputs, name, torch.zeros(4, T, dtype=dtype))
     expected = trainers.dpo._compute_loss(
         fake, lambda **k: outputs, {"input_ids": ids, "completion_mask": ids,
         "ref_chosen_logps": sums[:2], "ref_rejected_logps": sums[2:]}, False,
