@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, summarize, ..."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, grpo, distill, ..."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import ask, help, pairs, pairs_help, reasoning_help, spend
 __all__ = ["register"]
 
 _HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names,
-compare texts, translate, summarize."""
+compare texts, translate, summarize, reason."""
 
 _TEXTS = {
     "classify": help.CLASSIFY,

@@ -47,6 +47,10 @@ class Distill(Questions):
             self.new_tokenizer = self.teacher.tokenizer
 
     def encode(self) -> None:
+        """Also: the teacher's answers.
+
+        Raises: OptionError if none is kept, or where two vocabularies cannot be compared.
+        """
         super().encode()
         o = self.o
         on_device(self.teacher.model, o.device)
