@@ -28,7 +28,9 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: dict[int, list[tuple[Any, str, float]]] = {}  # by transport: event, name, since
+        self._calls: dict[
+            int, list[tuple[Any, str, float]]
+        ] = {}  # by transport: event, name, since
         self._groups: dict[int, Any] = {}  # by transport: (transport, group), weakly
         self._thread: threading.Thread | None = None
         self._lost_since: dict[int, float] = {}

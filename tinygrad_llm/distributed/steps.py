@@ -17,8 +17,8 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from .errors import DistBackendError, DistError
-from .process_group import ProcessGroup
 from .gpu_steps import native_on_gpu, reduced_on_gpu, reduced_part_on_gpu, unfinished
+from .process_group import ProcessGroup
 from .reductions import ReduceOp, joined
 from .transport import Request, Steps, Transport
 

@@ -24,14 +24,13 @@ __all__ = ["StreamWork"]
 class StreamWork:
     """A collective or a message on GPUs that has been started; see Work, whose methods it has."""
 
-    def __init__(
-        self, group: Any, what: str, steps: Steps, later: bool
-    ) -> None:
+    def __init__(self, group: Any, what: str, steps: Steps, later: bool) -> None:
         self.group, self.what = group, what
         self.then: list[Callable[[], None]] = []  # called once, when wait() has returned
         self._steps = steps
         self._last: Any = None  # the last launch, behind which the rest of the steps waits
-        self._ended, self._error, self._result = False, None, None
+        self._ended, self._result = False, None
+        self._error: BaseException | None = None
         transport: NCCLTransport = group.nccl
         before = transport.what, transport.in_order
         transport.what = what
