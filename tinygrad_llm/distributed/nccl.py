@@ -62,6 +62,7 @@ class Launched:
         """Let the current stream wait until it has ended."""
         if self.event is not None:
             cupy().cuda.get_current_stream().wait_event(self.event)
+            self.arrays = None  # what is put on this stream from here on may use their memory
 
 
 class NCCLTransport:
@@ -107,7 +108,6 @@ class NCCLTransport:
             event = _recorded(self.stream)
         made = Launched(event, list(arrays), last)
         if captured is not None:
-            captured.keep.extend(arrays)
             watchdog.watch_replays(self, captured, self.what)
         else:
             self._keep(made if event else Launched(_recorded(current), None))
@@ -142,8 +142,6 @@ class NCCLTransport:
 
         made = self._launch(call, (), last)
         made.arrays = arrays
-        if capturing.graph is not None:
-            capturing.graph.keep.extend(arrays)
         return made
 
     # --------------------------------------------------------------- the operations, in bytes

@@ -28,9 +28,8 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: dict[
-            int, list[tuple[Any, str, float]]
-        ] = {}  # by transport: event, name, since
+        # by transport: event, name, since when
+        self._calls: dict[int, list[tuple[Any, str, float]]] = {}
         self._groups: dict[int, Any] = {}  # by transport: (transport, group), weakly
         self._thread: threading.Thread | None = None
         self._lost_since: dict[int, float] = {}
