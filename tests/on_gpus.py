@@ -7,6 +7,7 @@ strict: the stand-ins of strict_array.py and nccl_stand_in.py in place of CuPy a
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import socket
@@ -19,14 +20,16 @@ import tinygrad_llm.multiprocessing as mp
 
 
 def work(rank: int, size: int, kind: str, port: int, names: list[str]) -> None:
+    faulthandler.dump_traceback_later(100, exit=True)  # where it hangs, if it does
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank))
     if kind == "strict":
         import nccl_stand_in
 
         nccl_stand_in.install()
+    from on_ranks.__main__ import run, settled
+
     import tinygrad_llm as torch
     import tinygrad_llm.distributed as dist
-    from on_ranks.__main__ import run, settled
 
     if kind == "real":
         torch.cuda.set_device(rank)

@@ -1,10 +1,11 @@
 """Rank 1 is killed, or does not come, while rank 0 waits for it on its GPU.
 
-    python tests/on_ranks/dying.py [real | strict] [killed | late | replay]
+python tests/on_ranks/dying.py [real | strict] [killed | late | replay]
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ TESTS = Path(__file__).parent.parent
 
 def work(rank: int, kind: str, how: str) -> None:
     sys.path.insert(0, str(TESTS))
+    faulthandler.dump_traceback_later(35, exit=True)  # where it hangs, if it does
     if kind == "strict":
         import nccl_stand_in
 

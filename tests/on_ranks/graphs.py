@@ -91,5 +91,3 @@ def check_a_trainers_graph_over_ranks():
     eager = trained(full[rank::size], 1, reduce_over_ranks(), False)
     equal_on_all_ranks([p.detach().cpu() for p in ours.parameters()])
     all_near(ours, eager, 1e-3)
-
-

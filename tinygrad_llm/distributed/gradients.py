@@ -26,7 +26,7 @@ def joined_gradients(
              may be anything, and count as zeros, as those that are missing do
     dtype    of the array, that of the parameters if None
     """
-    nothing = weight is not None and isinstance(weight, float) and weight == 0.0
+    nothing = isinstance(weight, float) and weight == 0.0
     grads = [
         None if p.grad is None or nothing else flat(p.grad, group) for p in parameters
     ]  # fmt: skip
@@ -35,6 +35,8 @@ def joined_gradients(
     step = 1 if xp is np else ALIGNED
     ends = np.cumsum([-(-p.array.size // step) * step for p in parameters]).tolist()
     joined = xp.empty(ends[-1], dtype or first.dtype)
+    if weight is not None and not isinstance(weight, float):
+        weight = weight.astype(joined.dtype)
     parts = []
     for p, grad, end, start in zip(parameters, grads, ends, [0, *ends[:-1]], strict=True):
         part = joined[start : start + p.array.size]
@@ -43,7 +45,7 @@ def joined_gradients(
         elif weight is None:
             part[...] = grad
         else:
-            part[...] = grad.astype(joined.dtype, copy=False) * weight
+            xp.multiply(grad.astype(joined.dtype, copy=False), weight, out=part)
         joined[start + p.array.size : end] = 0
         parts.append(part)
     return joined, parts

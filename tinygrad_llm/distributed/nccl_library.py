@@ -49,10 +49,12 @@ def _loaded() -> Any:
     try:
         if path is not None:
             ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        module = importlib.import_module("cupy.cuda.nccl")
-    except (ImportError, OSError) as error:
+        module = getattr(importlib.import_module("cupy").cuda, "nccl", None)
+        if not hasattr(module, "NcclCommunicator"):  # looked for before the library was loaded
+            module = importlib.import_module("cupy_backends.cuda.libs.nccl")
+    except (ImportError, OSError, AttributeError) as error:
         raise RuntimeError(f"NCCL cannot be loaded ({error}): {install}") from error
-    if not getattr(module, "available", True) or not hasattr(module, "NcclCommunicator"):
+    if not hasattr(module, "NcclCommunicator"):
         raise RuntimeError(f"NCCL is not installed, or this CuPy was built without it: {install}")
     return module
 
@@ -70,8 +72,8 @@ def nccl_is_available() -> bool:
 
 def gpu_name(index: int) -> str:
     """A name that no other GPU of any machine has."""
-    properties = importlib.import_module("cupy").cuda.runtime.getDeviceProperties(index)
-    return f"{socket.gethostname()}/{bytes(properties['uuid']).hex()}"
+    bus = importlib.import_module("cupy").cuda.runtime.deviceGetPCIBusId(index)
+    return f"{socket.gethostname()}/{bus}"
 
 
 def nccl_version() -> tuple[int, int, int]:

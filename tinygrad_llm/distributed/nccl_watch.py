@@ -8,6 +8,7 @@ reason is written to standard error, and the process ends with exit code 1.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ import time
 import weakref
 from typing import Any
 
-from ..arrays.devices import cupy
+from ..arrays.devices import cupy, use_gpu
 
 __all__ = ["Watchdog", "watchdog"]
 
@@ -33,7 +34,7 @@ class Watchdog:
         self._groups: dict[int, Any] = {}  # by transport: (transport, group), weakly
         self._thread: threading.Thread | None = None
         self._lost_since: dict[int, float] = {}
-        self.end = end_process
+        self.say, self.end = say, os._exit
 
     def add(self, transport: Any, group: Any) -> None:
         """Watch a group's transport."""
@@ -69,6 +70,7 @@ class Watchdog:
             for transport, reference in list(self._groups.values()):
                 group = reference()
                 if group is not None:
+                    use_gpu(transport.gpu)
                     reason = self.look(transport, group)
                     if reason:
                         self._abort(transport, group, reason)
@@ -100,10 +102,11 @@ class Watchdog:
     def _abort(self, transport: Any, group: Any, reason: str) -> None:
         rank = group.ranks[group.rank()]
         group.broken = f"rank {rank}: NCCL: {reason}"
+        self.say(group.broken)
         aborting = threading.Thread(target=transport.abort, daemon=True)
         aborting.start()
         aborting.join(5.0)
-        self.end(group.broken)
+        self.end(1)
 
 
 class _Replayed:
@@ -118,13 +121,11 @@ class _Replayed:
         self.dog.watch(self.transport, event, self.what)
 
 
-def end_process(reason: str) -> None:
-    """Write the reason and end this process, whatever its threads wait for."""
-    try:
+def say(reason: str) -> None:
+    """Write why the process ends."""
+    with contextlib.suppress(OSError, ValueError):
         print(f"tinygrad_llm.distributed: {reason}; this process ends", file=sys.stderr, flush=True)
         sys.stdout.flush()
-    finally:
-        os._exit(1)
 
 
 watchdog = Watchdog()
