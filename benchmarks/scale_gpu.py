@@ -3,7 +3,7 @@
     python -m benchmarks scale --device cuda --ranks 2 --precision bfloat16 --against torch
     python -m benchmarks scale --device cuda --ranks 2 --scheme fsdp --model gpt2-large
 
-Weak scaling: every rank has a batch of its own, so efficiency is (tokens/s on N cards) / (N times
+Weak scaling: every rank has its own batch, so efficiency is (tokens/s on N cards) / (N times
 tokens/s on one). Schemes: "ddp", DistributedDataParallel, ours in a CUDA graph; PyTorch's eager and
 compiled; "trainer", the step of our Trainer, whose gradients are combined after the backward pass;
 "fsdp", fully_shard of each block and of the model, against FSDP2. Each side runs in fresh

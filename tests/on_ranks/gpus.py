@@ -176,9 +176,9 @@ def check_groups_objects_and_tensors_on_the_cpu():
     x = torch.ones(3)
     dist.all_reduce(x)
     assert x.device.type == "cpu" and x.tolist() == [float(dist.get_world_size())] * 3
-    said = [{"x": on_gpu(torch.ones(2)), "n": 3}] if rank == 0 else [None]
-    dist.broadcast_object_list(said)
-    assert said[0]["n"] == 3 and said[0]["x"].tolist() == [1.0, 1.0]
+    sent = [{"x": on_gpu(torch.ones(2)), "n": 3}] if rank == 0 else [None]
+    dist.broadcast_object_list(sent)
+    assert sent[0]["n"] == 3 and sent[0]["x"].tolist() == [1.0, 1.0]
     dist.barrier()
 
 

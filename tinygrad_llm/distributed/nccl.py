@@ -1,4 +1,4 @@
-"""The transport over NCCL: arrays on GPUs, one process per GPU, on a stream of its own.
+"""The transport over NCCL: arrays on GPUs, one process per GPU, on a separate stream.
 
 A call is put on the communication stream, behind what the current stream has to do at that moment,
 and the process continues. The request's `join()` lets the current stream wait for it; the process

@@ -229,7 +229,7 @@ class SocketTransport:
         self, out: np.ndarray, out_counts: Sequence[int], into: np.ndarray,
         into_counts: Sequence[int],
     ) -> Request:  # fmt: skip
-        """A message from each rank to each other one, of its own."""
+        """A separate message from each rank to each other one."""
         return self._collective(out, out_counts, into, into_counts)
 
     def send(self, array: np.ndarray, to: int, tag: int) -> Request:
