@@ -1,4 +1,4 @@
-"""How good a list of hits is: recall@k, reciprocal rank, nDCG. Each returns one number per query."""
+"""How good lists of hits are: recall@k, reciprocal rank, nDCG, one number per query."""
 
 from __future__ import annotations
 

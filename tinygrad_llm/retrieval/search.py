@@ -1,4 +1,4 @@
-"""Exact search: the nearest of N vectors, by inner product or by Hamming distance of their codes."""
+"""Exact search: the nearest of N vectors, by inner product or by Hamming distance of codes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def search_vectors(queries: np.ndarray, vectors: np.ndarray, k: int = 10) -> Hit
 
 
 def binary_codes(vectors: np.ndarray) -> np.ndarray:
-    """Signs of numbers as bits, eight in a byte: (N, C) -> uint8 (N, C/8); 1 where it is above 0."""
+    """Signs as bits, eight in a byte: (N, C) -> uint8 (N, C/8); 1 for a number above 0."""
     return np.packbits(np.asarray(vectors) > 0, axis=-1)
 
 
