@@ -1,8 +1,8 @@
 """Stand-ins for CuPy's streams, events and NCCL between processes, on a machine without a GPU.
 
-The arrays are those of strict_array.py. A call of NCCL immediately publishes what it sends, as
-files in a folder that the unique id names, and what it receives is written when something waits for the
-stream that it was put on: code that does not wait reads old numbers. `install()` puts all of it in
+The arrays are those of strict_array.py. A call of NCCL immediately publishes what it sends, in a
+folder that the unique id names. What it receives is written when something waits for the stream
+that it was put on: code that does not wait reads old numbers. `install()` puts all of it in
 sys.modules.
 """
 
