@@ -153,8 +153,7 @@ class Op:
             edge = None
             if isinstance(x, Tensor):
                 array = x.array
-                if in_float32 and array.itemsize == 2:
-                    two_bytes = True
+                two_bytes = two_bytes or (in_float32 and array.itemsize == 2)
                 if record:
                     if x._view_of is not None and x._view_of._tick > x._tick:
                         x._refresh_history()
