@@ -147,8 +147,7 @@ class Op:
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
         arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
-        named, in_float32, views, in_rows = cls._traits
-        record, two_bytes = mode.grad, False
+        record, two_bytes, (named, in_float32, views, in_rows) = mode.grad, False, cls._traits
         for x in inputs:
             edge = None
             if isinstance(x, Tensor):
