@@ -8,14 +8,23 @@ from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
 from .correlation import correlation_intervals, kendall, pearson, ranks, spearman
 from .entities import EntityReport, entity_report, plot_entities, tag_report
 from .intervals import Interval, bootstrap, paired_difference
+from .likelihood import (
+    ContinuationScore,
+    TextLikelihood,
+    choose,
+    continuation_scores,
+    measure_ids,
+    measure_text,
+)
 from .ratings import bradley_terry, bradley_terry_intervals, elo, win_rates
 from .rouge import rouge
 from .text_scores import TextScores
 
 __all__ = [
-    "Bleu", "EntityReport", "Interval", "TextScores", "bert_score", "bleu_counts", "bleu_score",
-    "bootstrap", "bradley_terry", "bradley_terry_intervals", "character_f1", "corpus_bleu",
+    "Bleu", "ContinuationScore", "EntityReport", "Interval", "TextLikelihood", "TextScores",
+    "bert_score", "bleu_counts", "bleu_score", "bootstrap", "bradley_terry",
+    "bradley_terry_intervals", "character_f1", "choose", "continuation_scores", "corpus_bleu",
     "correlation_intervals", "elo", "entity_report", "exact_match", "kendall", "match_tokens",
-    "normalized_answer", "paired_difference", "pearson", "plot_entities", "ranks", "rouge",
-    "set_f1", "spearman", "tag_report", "win_rates",
+    "measure_ids", "measure_text", "normalized_answer", "paired_difference", "pearson",
+    "plot_entities", "ranks", "rouge", "set_f1", "spearman", "tag_report", "win_rates",
 ]  # fmt: skip
