@@ -329,9 +329,7 @@ def backward_steps(
             to, output, shape, dtype = edge
             if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
                 grad = _fitted(grad, edge, op, g)
-            owned = grad.base is None and grad is not g
-            if owned and type(g) is tuple:
-                owned = not _one_of(grad, g)
+            owned = grad.base is None and grad is not g and not _one_of(grad, g)
             if output is None:
                 to_leaf(to, grad, owned)
             else:
@@ -460,7 +458,7 @@ def _fitted(grad: Any, edge: Edge, op: Op, g: Any) -> Any:
 
 def _one_of(grad: Any, g: Any) -> bool:
     """Whether a gradient is one of those that arrived at an op with several outputs."""
-    return any(grad is arrived for arrived in g)
+    return type(g) is tuple and any(grad is arrived for arrived in g)
 
 
 def _added_to_leaf(op: Op, g: Any) -> bool:
