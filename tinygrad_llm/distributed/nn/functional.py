@@ -16,6 +16,7 @@ numbers, and ∂L/∂y is equal on all of them. copy_to_ranks and sum_over_ranks
 forward of each is the backward of the other (Shoeybi et al. 2019, "Megatron-LM", their f and g).
 
     copy_to_ranks       x -> x              backward: Σ over the ranks
+    copies_to_ranks     the same of several x
     sum_over_ranks      x -> Σ over ranks   backward: g -> g
     gather_along        parts -> whole      backward: this rank's part of g
     own_part_of         whole -> own part   backward: the ranks' parts joined
@@ -23,6 +24,7 @@ forward of each is the backward of the other (Shoeybi et al. 2019, "Megatron-LM"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ from .. import groups
 from ..collectives import all_to_all_single as exchange
 from ..collectives import broadcast as send_to_all
 from ..collectives import row_counts
-from ..parts import gathered, own_part, summed, summed_part
+from ..parts import everyones_number, gathered, own_part, summed, summed_all, summed_part
 from ..reductions import ReduceOp, check_reduction
 from ..steps import divided
 
@@ -44,11 +46,13 @@ __all__ = [
     "all_reduce",
     "all_to_all_single",
     "broadcast",
+    "copies_to_ranks",
     "copy_to_ranks",
     "gather_along",
     "own_part_of",
     "reduce_scatter",
     "sum_over_ranks",
+    "whole_length",
 ]
 
 
@@ -63,19 +67,17 @@ def _group(group: Any, name: str) -> Any:
     return chosen
 
 
-def _whole_length(group: Any, x: Tensor, dim: int) -> int:
+def whole_length(group: Any, x: Tensor, dim: int) -> int:
     """The sum of the ranks' sizes along dim.
 
     Raises: ValueError if they are not an even division of it.
     """
-    own = np.array([x.shape[dim]])
-    length = int(summed(group, own)[0])
-    part = divided(length, group.size())[group.rank()]
-    wrong = summed(group, np.array([part != x.shape[dim]], np.int64))[0]
-    if wrong:
+    sizes = everyones_number(group, x.shape[dim])
+    length = sum(sizes)
+    if sizes != divided(length, group.size()):
         raise ValueError(
             f"the parts of {length} along dim {dim} are not an even division among "
-            f"{group.size()} ranks: this rank has {x.shape[dim]}, expected {part}"
+            f"{group.size()} ranks: they are {sizes}, expected {divided(length, group.size())}"
         )
     return length
 
@@ -174,6 +176,25 @@ class CopyToRanks(Op, listed=False):
 
     def backward(self, g: Any) -> Any:
         return summed(self.group, g)
+
+
+class CopiesToRanks(Op, listed=False):
+    """y_i = x_i for several x_i, which every rank has: CopyToRanks of all in one exchange.
+
+    Backward:   ∂L/∂x_i = Σ_r g_ir   (each rank has the gradient through its part alone)
+    """
+
+    def forward(self, *xs: Any, group: Any) -> Any:
+        self.group = group
+        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
+
+    def backward(self, g: Any) -> Any:
+        gs = g if isinstance(g, tuple) else (g,)
+        present = [i for i, each in enumerate(gs) if each is not None]
+        grads: list[Any] = [None] * len(gs)
+        for i, total in zip(present, summed_all(self.group, [gs[i] for i in present]), strict=True):
+            grads[i] = total
+        return tuple(grads)
 
 
 class SumOverRanks(Op, listed=False):
@@ -279,6 +300,12 @@ def copy_to_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     return CopyToRanks.apply(tensor, group=_group(group, "copy_to_ranks"))
 
 
+def copies_to_ranks(tensors: Sequence[Tensor], group: Any = None) -> list[Tensor]:
+    """copy_to_ranks of several tensors, whose gradients are summed in one exchange."""
+    copies = CopiesToRanks.apply(*tensors, group=_group(group, "copies_to_ranks"))
+    return list(copies) if isinstance(copies, tuple) else [copies]
+
+
 def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     """The sum over the ranks; each rank's gradient is that of the sum."""
     return SumOverRanks.apply(tensor, group=_group(group, "sum_over_ranks"))
@@ -290,7 +317,7 @@ def gather_along(tensor: Tensor, dim: int = -1, group: Any = None) -> Tensor:
     Raises: ValueError if the parts are not an even division (see distributed.parts).
     """
     chosen = _group(group, "gather_along")
-    length = _whole_length(chosen, tensor, dim)
+    length = whole_length(chosen, tensor, dim)
     return GatherAlong.apply(tensor, group=chosen, dim=dim, length=length)
 
 
