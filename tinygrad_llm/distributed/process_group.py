@@ -9,7 +9,7 @@ from typing import Any
 
 from .transport import Alone, Transport
 
-__all__ = ["LIMIT", "ProcessGroup", "Queue", "queues"]
+__all__ = ["LIMIT", "ProcessGroup", "Queue", "divided_within", "queues"]
 
 LIMIT = 1800.0  # seconds: PyTorch's half an hour
 
@@ -76,3 +76,9 @@ class ProcessGroup:
             which = "whose only rank is 0" if self.ranks == [0] else f"of the ranks {self.ranks}"
             raise ValueError(f"rank {rank} is not in the group, {which}")
         return self.ranks.index(rank)
+
+
+def divided_within(parameter: Any, group: ProcessGroup) -> bool:
+    """Whether ranks of the group have different parts of the parameter."""
+    among = getattr(parameter, "divided_among", ())
+    return any(len({*each.ranks} & {*group.ranks}) > 1 for each in among)

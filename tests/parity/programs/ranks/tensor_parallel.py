@@ -128,12 +128,11 @@ def main(folder):
             loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
             loss.backward()
         lines.append(f"loss {whole(loss).item():.4f}")
-        if step == 0:
-            for name, p in model.named_parameters():
-                lines.append(f"{name} grad {whole(p.grad).norm().item():.4f}")
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        lines.append(f"norm {whole(norm).item():.4f}")
         optimizer.step()
     for name, p in model.named_parameters():
-        lines.append(f"{name} {whole(p.detach()).abs().sum().item():.3f}")
+        lines.append(f"{name} {whole(p).detach().abs().mean().item():.4f}")
     with open(os.path.join(folder, f"{os.environ['RANK']}.txt"), "w") as file:
         file.write("\n".join(lines) + "\n")
     destroy_process_group()
