@@ -254,10 +254,10 @@ class _Saved:
 
 
 def _modules_of(module: Module) -> Iterator[Module]:
-    """A module and those below it, without those that are units already."""
+    """A module and those below it, without units and divided experts, which have their own parts."""
     yield module
     for child in module.children():
-        if not isinstance(child, FSDPModule):
+        if not isinstance(child, FSDPModule) and not getattr(child, "divided_experts", False):
             yield from _modules_of(child)
 
 

@@ -197,6 +197,21 @@ class CopiesToRanks(Op, listed=False):
         return tuple(grads)
 
 
+class MeanOverRanks(Op, listed=False):
+    """y_i = x_i for several x_i, whose gradients have arrived from the losses of all R ranks.
+
+    Backward:   ∂L/∂x_i = g_i/R   (L is the mean of the ranks' losses, as where DDP averages)
+    """
+
+    def forward(self, *xs: Any, ranks: int) -> Any:
+        self.ranks = ranks
+        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
+
+    def backward(self, g: Any) -> Any:
+        gs = g if isinstance(g, tuple) else (g,)
+        return tuple(None if each is None else each * (1.0 / self.ranks) for each in gs)
+
+
 class SumOverRanks(Op, listed=False):
     """y = Σ_r x_r, after which every rank computes the same.
 

@@ -2,10 +2,12 @@
 
     styles     matrices and embeddings divided        sequence   norms and dropout on a part of T
     layouts    from one layout to another             loss       logits divided by classes
-    streams    random numbers within a part           plans      styles for the layers of a model
+    experts    experts divided, tokens sent to them   streams    random numbers within a part
+    plans      a style for each of a model's layers
 """
 
 from ...not_offered import not_offered
+from .experts import ExpertParallel
 from .loss import loss_parallel
 from .plans import parallelize_module
 from .sequence import (
@@ -19,6 +21,7 @@ from .styles import ColwiseParallel, ParallelStyle, RowwiseParallel
 
 __all__ = [
     "ColwiseParallel",
+    "ExpertParallel",
     "ParallelStyle",
     "PrepareModuleInput",
     "PrepareModuleInputOutput",

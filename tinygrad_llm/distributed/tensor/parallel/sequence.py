@@ -24,7 +24,7 @@ from ...nn.functional import copies_to_ranks, copy_to_ranks, whole_length
 from ...parts import own_part
 from ..placements import Placement
 from .layouts import check_placement, dim_of, redistributed, shared_gather
-from .styles import ParallelStyle, take_weights
+from .styles import ParallelStyle, other_parameters, take_weights
 
 __all__ = [
     "PrepareModuleInput", "PrepareModuleInputOutput", "PrepareModuleOutput", "SequenceParallel",
@@ -63,16 +63,9 @@ class _PartOfNorm:
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """The module's forward; each rank's gradients of the parameters are terms of a sum."""
-        attributes, (group, _) = self.__dict__, self.__dict__["tp"]
-        own = {n: p for n, p in self._parameters.items() if p is not None}  # type: ignore[attr-defined]
-        if not own:
+        group = self.__dict__["tp"][0]
+        with other_parameters(self, lambda own: copies_to_ranks(own, group)):
             return super().forward(*inputs, **kwargs)  # type: ignore[misc]
-        copies = copies_to_ranks(list(own.values()), group)
-        try:
-            attributes.update(zip(own, copies, strict=True))
-            return super().forward(*inputs, **kwargs)  # type: ignore[misc]
-        finally:
-            attributes.update(own)
 
 
 class _PartOfDropout:

@@ -12,6 +12,8 @@ Source: Shoeybi et al. 2019, "Megatron-LM".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ....arrays.ids import all_within
@@ -104,6 +106,22 @@ def take_weights(module: Module, group: Any, source: int | None) -> None:
     if source is not None:
         for tensor in module.parameters():
             broadcast(tensor, group.ranks[source], group)
+
+
+@contextmanager
+def other_parameters(
+    module: Any, make: Callable[[list[Tensor]], Iterable[Tensor]]
+) -> Iterator[None]:
+    """A block in which a module has, in place of its parameters, what make returns for them."""
+    own = {name: p for name, p in module._parameters.items() if p is not None}
+    if not own:
+        yield
+        return
+    module.__dict__.update(zip(own, make(list(own.values())), strict=True))
+    try:
+        yield
+    finally:
+        module.__dict__.update(own)
 
 
 class _Place:
