@@ -24,7 +24,8 @@ from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
 CHECKS = (
-    "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "training"
+    "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "experts", "meshes",
+    "training",
 )  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
@@ -33,10 +34,11 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
     "n,names",
     [
         (2, CHECKS),
-        pytest.param(3, CHECKS, marks=LONG),
-        pytest.param(4, CHECKS, marks=pytest.mark.slow),
+        pytest.param(3, (*CHECKS, "memory"), marks=LONG),
+        pytest.param(4, (*CHECKS, "memory"), marks=pytest.mark.slow),
+        pytest.param(8, ("meshes", "experts"), marks=pytest.mark.slow),
     ],
-    ids=["2", "3", "4"],
+    ids=["2", "3", "4", "8"],
 )
 def test_checks_on_ranks(n, names):
     code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)

@@ -97,7 +97,7 @@ def check_ten_steps_with_divided_experts():
 def check_experts_beside_divided_parameters():
     model = dist.fsdp.fully_shard(expert_parallel(Model(torch.float64)))
     experts = model.first.experts
-    assert experts.down.division.length == 5 and experts.down.outer == ()
+    assert experts.down.division.length == 5 and experts.down.earlier == ()
     assert model.head.weight.division.length == 13
     compared(model, model, Model(torch.float64), torch.float64, SGD)
 

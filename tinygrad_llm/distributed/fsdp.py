@@ -38,8 +38,8 @@ from . import groups
 from .collectives import broadcast
 from .groups import run
 from .not_offered import not_offered
-from .reductions import ReduceOp
 from .process_group import divided_within
+from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
 
@@ -254,7 +254,7 @@ class _Saved:
 
 
 def _modules_of(module: Module) -> Iterator[Module]:
-    """A module and those below it, without units and divided experts, which have their own parts."""
+    """A module and those below it, without units and divided experts: these have parts already."""
     yield module
     for child in module.children():
         if not isinstance(child, FSDPModule) and not getattr(child, "divided_experts", False):

@@ -17,13 +17,13 @@ class ShardedParameter(Parameter):
 
     data        the part
     division    the group, the dimension and its whole length
-    outer       the divisions that made what this one divides, the innermost first: a matrix that
+    earlier     the divisions that made what this one divides, the innermost first: a matrix that
                 tensor-parallel ranks have divided, and data-parallel ranks then divide their parts
     nn.utils.clip_grad_norm_ adds up the norm over the ranks.
     """
 
     division: Division
-    outer: tuple[Division, ...] = ()
+    earlier: tuple[Division, ...] = ()
 
     def __init__(
         self, data: Tensor | None = None, requires_grad: bool = True,
@@ -36,7 +36,7 @@ class ShardedParameter(Parameter):
     @property
     def divided_among(self) -> tuple[ProcessGroup, ...]:
         """The groups whose ranks have different parts, the innermost first."""
-        return tuple(division.group for division in (self.division, *self.outer))
+        return tuple(division.group for division in (self.division, *self.earlier))
 
     def to_local(self) -> Tensor:
         """This rank's part, outside of the graph."""
@@ -49,7 +49,7 @@ class ShardedParameter(Parameter):
 
 def joined_parts(parameter: ShardedParameter, array: Any) -> Any:
     """The ranks' arrays joined as the parameter's parts are: its whole numbers, or gradient."""
-    for group, dim, length in (parameter.division, *parameter.outer):
+    for group, dim, length in (parameter.division, *parameter.earlier):
         array = gathered(group, array, dim, length)
     return array
 
@@ -67,5 +67,5 @@ def divide_parameter(parameter: Any, group: ProcessGroup, dim: int) -> ShardedPa
         division = Division(group, dim, parameter.array.shape[dim])
         known[key] = made = ShardedParameter(wrap(part), parameter.requires_grad, division)
         if isinstance(parameter, ShardedParameter):
-            made.outer = (parameter.division, *parameter.outer)
+            made.earlier = (parameter.division, *parameter.earlier)
     return known[key]

@@ -47,7 +47,7 @@ class DistributedDataParallel(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.world = dist.get_world_size(process_group)  # an error without a group
-        group = dist.group.WORLD if process_group is None else process_group
+        group: Any = dist.group.WORLD if process_group is None else process_group
         divided = {id(p) for p in module.parameters() if divided_within(p, group)}
         named = [
             (name, p) for name, p in module.named_parameters()

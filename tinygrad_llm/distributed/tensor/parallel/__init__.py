@@ -1,9 +1,9 @@
 """Tensor parallelism: layers divided among ranks, which compute parts of one model together.
 
-    styles     matrices and embeddings divided        sequence   norms and dropout on a part of T
-    layouts    from one layout to another             loss       logits divided by classes
-    experts    experts divided, tokens sent to them   streams    random numbers within a part
-    plans      a style for each of a model's layers
+styles     matrices and embeddings divided        sequence   norms and dropout on a part of T
+layouts    from one layout to another             loss       logits divided by classes
+experts    experts divided, tokens sent to them   streams    random numbers within a part
+plans      a style for each of a model's layers
 """
 
 from ...not_offered import not_offered

@@ -117,9 +117,7 @@ class _Change:
         return tuple(changed(value, a, b, group) for value, a, b in triples)
 
     def __repr__(self) -> str:
-        return (
-            f"{self.what}_layouts={self.before}, desired_{self.what}_layouts={self.after}"
-        )
+        return f"{self.what}_layouts={self.before}, desired_{self.what}_layouts={self.after}"
 
 
 def changed(value: Any, before: Placement | None, after: Placement | None, group: Any) -> Any:

@@ -226,5 +226,3 @@ class RowwiseParallel(LayerStyle):
         Linear: (RowLinear, {"weight": 1}),
         Embedding: (RowEmbedding, {"weight": 0}),
     }
-
-
