@@ -94,7 +94,7 @@ def check_ten_steps_with_divided_experts():
         equal_on_all_ranks([model.head.weight, model.first.router.weight])
 
 
-def check_experts_beside_divided_parameters():
+def check_experts_and_fully_shard():
     model = dist.fsdp.fully_shard(expert_parallel(Model(torch.float64)))
     experts = model.first.experts
     assert experts.down.division.length == 5 and experts.down.earlier == ()

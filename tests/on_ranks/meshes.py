@@ -1,4 +1,4 @@
-"""Ranks as a grid: data, pipeline and tensor parallel at once, the same as one process."""
+"""Ranks as a grid: data, pipeline and tensor parallel together, the same as one process."""
 
 from __future__ import annotations
 
@@ -191,6 +191,12 @@ def check_parts_of_a_grid():
     assert mesh["dp", "tp"].shape == (dp, t) and mesh["dp", "tp"]["tp"].size() == t
     with pytest.raises(ValueError, match="mesh of one dimension"):
         tp.parallelize_module(nn.Linear(2, 2), mesh, tp.ColwiseParallel())
+    if 1 < t < mesh.size():
+        layer = tp.parallelize_module(nn.Linear(8, 8), mesh["tp"], tp.ColwiseParallel())
+        with pytest.raises(ValueError, match="along one dimension of the mesh"):
+            DDP(layer)  # over all ranks, which have different parts
+        with pytest.raises(ValueError, match="divided already"):
+            dist.fsdp.fully_shard(layer, mesh=mesh["tp"])
 
 
 def check_two_runs_have_the_same_bits():

@@ -49,7 +49,7 @@ def test_spawn_and_messages(tmp_path):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["training", "tensor_parallel"])
+@pytest.mark.parametrize("name", ["training", "tensor_parallel", "fully_sharded"])
 def test_the_launcher_and_training(tmp_path, name):
     launchers = {
         "torch": ["-m", "torch.distributed.run", "--master-port", free_port()],

@@ -7,7 +7,7 @@ the unit's end their gradients are averaged over the ranks, of which each keeps 
 whole parameters are dropped. So memory holds 1/R of parameters, gradients and optimizer state, and
 one unit's whole parameters.
 
-With R ranks, P parameters and AdamW, of b bytes a number, each rank keeps besides activations
+With R ranks, P parameters of b bytes each, and AdamW, each rank keeps besides activations
 
     stage 3   4·b·P/R: parameters, gradients, two moments; and in a backward pass up to
               b·(3·U + 2·V): the whole parameters and gradients, and what is sent, of the largest

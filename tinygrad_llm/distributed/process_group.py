@@ -79,6 +79,16 @@ class ProcessGroup:
 
 
 def divided_within(parameter: Any, group: ProcessGroup) -> bool:
-    """Whether ranks of the group have different parts of the parameter."""
+    """Whether the ranks of the group have different parts of the parameter.
+
+    Raises: ValueError if some of them have the same part and others another.
+    """
     among = getattr(parameter, "divided_among", ())
-    return any(len({*each.ranks} & {*group.ranks}) > 1 for each in among)
+    common = [{*each.ranks} & {*group.ranks} for each in among]
+    if any(1 < len(ranks) < group.size() for ranks in common):
+        raise ValueError(
+            f"of the ranks {group.ranks} some have the same part of a parameter of shape "
+            f"{tuple(parameter.shape)} and others another: take the group along one dimension of "
+            "the mesh over which it is divided"
+        )
+    return any(len(ranks) > 1 for ranks in common)

@@ -30,6 +30,16 @@ class Columns(NamedTuple):
     length: int
 
 
+def check_targets(t: Any, kept: Any, length: int, ignore_index: int) -> None:
+    """Raises: IndexError for a target outside of the classes that is not ignored."""
+    wrong = kept & ((t < 0) | (t >= length))
+    if bool(wrong.any()):
+        raise IndexError(
+            f"cross_entropy: Target {int(t[wrong][0])} is out of bounds: expected 0 <= target < "
+            f"{length}, or ignore_index={ignore_index}"
+        )
+
+
 class CrossEntropyOverRanks(Op, listed=False):
     """Lᵢ = −Σ_c q_ic·log p_ic, p = softmax(x) over the columns of all ranks; then as CrossEntropy.
 
@@ -48,12 +58,7 @@ class CrossEntropyOverRanks(Op, listed=False):
         self.dtype, self.reduction = x.dtype, reduction
         x = x.astype("float32") if is_half(x.dtype) else x  # (N, V_r)
         kept = t != ignore_index
-        wrong = kept & ((t < 0) | (t >= length))
-        if bool(wrong.any()):
-            raise IndexError(
-                f"cross_entropy: Target {int(t[wrong][0])} is out of bounds: expected 0 <= target "
-                f"< {length}, or ignore_index={ignore_index}"
-            )
+        check_targets(t, kept, length, ignore_index)
         mine = own_slice(group, length)
         n = mine.stop - mine.start
         largest = x.max(-1) if n else xp.full(len(x), -xp.inf, x.dtype)

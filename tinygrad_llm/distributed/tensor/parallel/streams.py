@@ -19,7 +19,7 @@ __all__ = ["own_random_stream"]
 
 @contextmanager
 def own_random_stream(device_mesh: Any = None) -> Iterator[None]:
-    """A block in which each rank of a mesh of one dimension draws from a stream of its own.
+    """A block in which each rank of a mesh of one dimension draws from a separate stream.
 
     Enter it where a rank computes a part, such as dropout of the weights of its heads. Afterwards
     the stream of before goes on, one draw further, on all ranks alike: it does not matter how much

@@ -180,16 +180,19 @@ class ColumnEmbedding(Embedding):
         )  # (...) -> (..., dim / R)
 
 
+def check_ids(ids: Tensor, n: int) -> None:
+    """Raises: IndexError for an id outside of a vocabulary of n words."""
+    if not all_within(ids.array, n):
+        raise IndexError(f"embedding: a token id is outside of the vocabulary of {n}")
+
+
 class RowEmbedding(Embedding):
     """The vocabulary divided among ranks: each looks up its words, and the sum has all."""
 
     def forward(self, input: Tensor) -> Tensor:
         tp = self.tp
         input = redistributed(input, tp.inputs, Replicate(), tp.group)
-        if not all_within(input.array, self.num_embeddings):
-            raise IndexError(
-                f"embedding: a token id is outside of the vocabulary of {self.num_embeddings}"
-            )
+        check_ids(input, self.num_embeddings)
         mine = own_slice(tp.group, self.num_embeddings)
         n = mine.stop - mine.start
         ids = input - mine.start
