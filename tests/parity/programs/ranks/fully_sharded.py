@@ -42,7 +42,7 @@ def train(mesh, reshard, lines):
     for layer in model.layers:
         fully_shard(layer, mesh=mesh, reshard_after_forward=reshard)
     fully_shard(model, mesh=mesh, reshard_after_forward=reshard)
-    lines.append(f"{isinstance(model, FSDPModule)} {model.norm.weight.shape}")
+    lines.append(f"{isinstance(model, FSDPModule)} {tuple(model.norm.weight.to_local().shape)}")
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(3):
         torch.manual_seed(10 * step + mesh.get_local_rank())
