@@ -397,7 +397,7 @@ def test_bytes_that_are_not_an_object():
         (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),
         (dist.optim, "PostLocalSGDOptimizer", "no_sync"),
         (dist.tensor, "DTensor", "each rank has ordinary tensors"),
-        (dist.tensor.parallel, "input_reshard", "no attribute"),
+        (dist.tensor.parallel, "input_reshard", "has no 'input_reshard'"),
         (dist.ReduceOp, "PREMUL_SUM", "it has SUM, AVG, PRODUCT"),
     ],
 )

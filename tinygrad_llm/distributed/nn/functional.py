@@ -16,7 +16,6 @@ numbers, and ∂L/∂y is equal on all of them. copy_to_ranks and sum_over_ranks
 forward of each is the backward of the other (Shoeybi et al. 2019, "Megatron-LM", their f and g).
 
     copy_to_ranks       x -> x              backward: Σ over the ranks
-    copies_to_ranks     the same of several x
     sum_over_ranks      x -> Σ over ranks   backward: g -> g
     gather_along        parts -> whole      backward: this rank's part of g
     own_part_of         whole -> own part   backward: the ranks' parts joined
@@ -24,12 +23,9 @@ forward of each is the backward of the other (Shoeybi et al. 2019, "Megatron-LM"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ...arrays.devices import asarray, to_numpy, xp_of
+from ...arrays.devices import xp_of
 from ...autograd.engine import Op
 from ...functions.shape.join import stack
 from ...tensor import Tensor, wrap
@@ -37,7 +33,7 @@ from .. import groups
 from ..collectives import all_to_all_single as exchange
 from ..collectives import broadcast as send_to_all
 from ..collectives import row_counts
-from ..parts import everyones_number, gathered, own_part, summed, summed_all, summed_part
+from ..parts import everyones_number, gathered, own_part, summed, summed_part
 from ..reductions import ReduceOp, check_reduction
 from ..steps import divided
 
@@ -46,7 +42,6 @@ __all__ = [
     "all_reduce",
     "all_to_all_single",
     "broadcast",
-    "copies_to_ranks",
     "copy_to_ranks",
     "gather_along",
     "own_part_of",
@@ -157,10 +152,10 @@ class AllToAll(Op, listed=False):
 
 
 def _exchanged(group: Any, x: Any, into: list[int], out: list[int]) -> Any:
-    x_here = np.ascontiguousarray(to_numpy(x))
-    y = np.empty((sum(into), *x.shape[1:]), x.dtype)
-    exchange(wrap(y), wrap(x_here), into, out, group)
-    return asarray(y, x)
+    xp = xp_of(x)
+    y = xp.empty((sum(into), *x.shape[1:]), x.dtype)
+    exchange(wrap(y), wrap(xp.ascontiguousarray(x)), into, out, group)
+    return y
 
 
 # ---------------------------------------------------------- the loss is the same on every rank
@@ -176,40 +171,6 @@ class CopyToRanks(Op, listed=False):
 
     def backward(self, g: Any) -> Any:
         return summed(self.group, g)
-
-
-class CopiesToRanks(Op, listed=False):
-    """y_i = x_i for several x_i, which every rank has: CopyToRanks of all in one exchange.
-
-    Backward:   ∂L/∂x_i = Σ_r g_ir   (each rank has the gradient through its part alone)
-    """
-
-    def forward(self, *xs: Any, group: Any) -> Any:
-        self.group = group
-        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
-
-    def backward(self, g: Any) -> Any:
-        gs = g if isinstance(g, tuple) else (g,)
-        present = [i for i, each in enumerate(gs) if each is not None]
-        grads: list[Any] = [None] * len(gs)
-        for i, total in zip(present, summed_all(self.group, [gs[i] for i in present]), strict=True):
-            grads[i] = total
-        return tuple(grads)
-
-
-class MeanOverRanks(Op, listed=False):
-    """y_i = x_i for several x_i, whose gradients have arrived from the losses of all R ranks.
-
-    Backward:   ∂L/∂x_i = g_i/R   (L is the mean of the ranks' losses, as where DDP averages)
-    """
-
-    def forward(self, *xs: Any, ranks: int) -> Any:
-        self.ranks = ranks
-        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
-
-    def backward(self, g: Any) -> Any:
-        gs = g if isinstance(g, tuple) else (g,)
-        return tuple(None if each is None else each * (1.0 / self.ranks) for each in gs)
 
 
 class SumOverRanks(Op, listed=False):
@@ -313,12 +274,6 @@ def all_to_all_single(
 def copy_to_ranks(tensor: Tensor, group: Any = None) -> Tensor:
     """The tensor itself; its gradient is the sum over the ranks."""
     return CopyToRanks.apply(tensor, group=_group(group, "copy_to_ranks"))
-
-
-def copies_to_ranks(tensors: Sequence[Tensor], group: Any = None) -> list[Tensor]:
-    """copy_to_ranks of several tensors, whose gradients are summed in one exchange."""
-    copies = CopiesToRanks.apply(*tensors, group=_group(group, "copies_to_ranks"))
-    return list(copies) if isinstance(copies, tuple) else [copies]
 
 
 def sum_over_ranks(tensor: Tensor, group: Any = None) -> Tensor:

@@ -17,16 +17,32 @@ from typing import Any
 import numpy as np
 
 from ....arrays.devices import asarray, to_numpy, xp_of
+from ....autograd.engine import Op
 from ....nn.module import Module
 from ....tensor import Tensor, wrap
 from ... import groups
-from ...nn.functional import AllToAll, MeanOverRanks
+from ...nn.functional import AllToAll
 from ...parts import own_slice
 from ...sharded import divide_parameter
 from ...steps import all_gathered, divided
 from .styles import ParallelStyle, other_parameters, take_weights
 
 __all__ = ["ExpertParallel"]
+
+
+class MeanOverRanks(Op, listed=False):
+    """y_i = x_i for several x_i, whose gradients have arrived from the losses of all R ranks.
+
+    Backward:   ∂L/∂x_i = g_i/R   (L is the mean of the ranks' losses, as where DDP averages)
+    """
+
+    def forward(self, *xs: Any, ranks: int) -> Any:
+        self.ranks = ranks
+        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
+
+    def backward(self, g: Any) -> Any:
+        gs = g if isinstance(g, tuple) else (g,)
+        return tuple(None if each is None else each * (1.0 / self.ranks) for each in gs)
 
 
 class ExpertParallel(ParallelStyle):

@@ -14,6 +14,7 @@ the sum over the ranks: `for_parts`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ....autograd.engine import Op
@@ -26,10 +27,13 @@ from ...nn.functional import (
     own_part_of,
     whole_length,
 )
-from ...parts import own_part
+from ...parts import own_part, summed_all
 from ..placements import Placement, Shard
 
-__all__ = ["check_placement", "dim_of", "for_parts", "redistributed", "shared_gather", "summed_as"]
+__all__ = [
+    "check_placement", "copies_to_ranks", "dim_of", "for_parts", "redistributed", "shared_gather",
+    "summed_as",
+]  # fmt: skip
 
 
 def check_placement(name: str, layout: Any) -> Placement:
@@ -52,6 +56,31 @@ def dim_of(layout: Placement, ndim: int) -> int | None:
     if not -ndim <= layout.dim < ndim:
         raise ValueError(f"{layout} does not fit a tensor of {ndim} dimensions")
     return layout.dim % ndim
+
+
+class CopiesToRanks(Op, listed=False):
+    """y_i = x_i for several x_i, which every rank has: CopyToRanks of all in one exchange.
+
+    Backward:   ∂L/∂x_i = Σ_r g_ir   (each rank has the gradient through its part alone)
+    """
+
+    def forward(self, *xs: Any, group: Any) -> Any:
+        self.group = group
+        return tuple(x.view() for x in xs) if len(xs) > 1 else xs[0].view()
+
+    def backward(self, g: Any) -> Any:
+        gs = g if isinstance(g, tuple) else (g,)
+        present = [i for i, each in enumerate(gs) if each is not None]
+        grads: list[Any] = [None] * len(gs)
+        for i, total in zip(present, summed_all(self.group, [gs[i] for i in present]), strict=True):
+            grads[i] = total
+        return tuple(grads)
+
+
+def copies_to_ranks(tensors: Sequence[Tensor], group: Any) -> list[Tensor]:
+    """copy_to_ranks of several tensors, whose gradients are summed in one exchange."""
+    copies = CopiesToRanks.apply(*tensors, group=group)
+    return list(copies) if isinstance(copies, tuple) else [copies]
 
 
 class _SharedGather(Op, listed=False):

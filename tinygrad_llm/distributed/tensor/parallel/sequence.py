@@ -20,10 +20,10 @@ from ....functions.dropout import keep_mask
 from ....nn import Dropout
 from ....nn.module import Module
 from ....tensor import Tensor
-from ...nn.functional import copies_to_ranks, copy_to_ranks, whole_length
+from ...nn.functional import copy_to_ranks, whole_length
 from ...parts import own_part
 from ..placements import Placement
-from .layouts import check_placement, dim_of, redistributed, shared_gather
+from .layouts import check_placement, copies_to_ranks, dim_of, redistributed, shared_gather
 from .styles import ParallelStyle, other_parameters, take_weights
 
 __all__ = [
