@@ -59,8 +59,8 @@ class Model(nn.Module):
         self.head.weight = self.words.weight
 
     def forward(self, ids):
-        x = self.drop(self.words(ids) + self.places(torch.arange(5)))
-        x = x + self.drop(self.attention(self.norm(x), scale=torch.ones(1, dtype=x.dtype)))
+        x = self.drop(self.words(ids) + self.places(torch.arange(5, device=ids.device)))
+        x = x + self.drop(self.attention(self.norm(x), scale=x.new_ones(1)))
         return self.head(self.last(x + self.ff(self.norm2(x))))
 
 

@@ -56,7 +56,8 @@ def _square_sum(array: Any) -> Any:
         return cpu.square_sum(array)
     flat = array.reshape(-1)  # (N)
     if not isinstance(flat, np.ndarray):
-        return (flat.astype("float32", copy=False) ** 2).sum()
+        wide = flat.astype("float32") if flat.dtype.itemsize < 4 else flat
+        return (wide**2).sum()
     total = 0.0
     for start in range(0, flat.size, _BLOCK):
         block = flat[start : start + _BLOCK]
