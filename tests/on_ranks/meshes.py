@@ -189,6 +189,10 @@ def check_parts_of_a_grid():
         assert ranks == dist.get_process_group_ranks(mesh.get_group(name)) == part.mesh.tolist()
         assert ranks[place[i]] == rank
     assert mesh["dp", "tp"].shape == (dp, t) and mesh["dp", "tp"]["tp"].size() == t
+    flat = mesh["dp", "tp"]._flatten("shards")
+    everyone = flat.get_group().ranks
+    assert flat["shards"].size() == dp * t and sorted(everyone) == sorted(flat.mesh.tolist())
+    assert flat.get_local_rank() == place[0] * t + place[2] and everyone.count(rank) == 1
     with pytest.raises(ValueError, match="mesh of one dimension"):
         tp.parallelize_module(nn.Linear(2, 2), mesh, tp.ColwiseParallel())
     if 1 < t < mesh.size():

@@ -9,11 +9,12 @@ import pytest
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, equal_on_all_ranks, near
-from on_ranks.sharded import ADAMW, SGD, as_in_one_process
+from on_ranks.sharded import ADAMW, SGD, as_in_one_process, gradient
 from tinygrad_llm import nn
 from tinygrad_llm.distributed.parts import own_slice
 from tinygrad_llm.distributed.tensor import Replicate, Shard
 from tinygrad_llm.distributed.tensor import parallel as tp
+from tinygrad_llm.models.gpt import GPT, GPTConfig
 
 F = nn.functional
 WORDS = 17
@@ -251,3 +252,49 @@ def check_what_sequence_parallelism_refuses():
         words(torch.tensor([5]))
     with pytest.raises(NotImplementedError, match="apply_to"):
         tp.parallelize_module(nn.Linear(2, 2), None, tp.ParallelStyle())
+
+
+def gpt(dtype):
+    torch.manual_seed(2)
+    config = GPTConfig(
+        vocab_size=WORDS, context_length=8, emb_dim=12, n_layers=2, n_heads=3, drop_rate=0.1
+    )
+    return GPT(config).to(dtype)
+
+
+def plan_of_gpt():
+    part, whole = Shard(1), Replicate()
+    return {
+        "tok_emb": tp.RowwiseParallel(output_layouts=part),
+        "pos_emb": tp.ColwiseParallel(output_layouts=Shard(-2)),
+        "drop_emb": tp.SequenceParallel(),
+        "trf_blocks.*.norm*": tp.SequenceParallel(),
+        "trf_blocks.*.drop_shortcut": tp.SequenceParallel(),
+        "trf_blocks.*.att": tp.PrepareModuleInputOutput(
+            input_layouts=part, desired_input_layouts=whole, output_layouts=whole,
+            desired_output_layouts=part,
+        ),
+        "trf_blocks.*.ff": tp.PrepareModuleInput(
+            input_layouts=part, desired_input_layouts=whole
+        ),
+        "trf_blocks.*.ff.layers.0": tp.ColwiseParallel(),
+        "trf_blocks.*.ff.layers.2": tp.RowwiseParallel(output_layouts=part),
+        "final_norm": tp.PrepareModuleInput(input_layouts=part, desired_input_layouts=whole),
+        "out_head": tp.ColwiseParallel(output_layouts=Shard(-1)),
+    }  # fmt: skip
+
+
+def check_a_language_model_of_this_package():
+    for dtype in (torch.float32, torch.float64):
+        one = gpt(dtype)
+        ours = tp.parallelize_module(gpt(dtype), None, plan_of_gpt())
+        ids = torch.arange(14).view(2, 7) % WORDS
+        losses = []
+        for model in (ours, one):
+            torch.manual_seed(0)
+            with tp.loss_parallel():
+                losses.append(model.loss(ids, ids))
+            losses[-1].backward()
+        near(*losses, TOLERANCE[dtype])
+        for p, q in zip(ours.parameters(), one.parameters(), strict=True):
+            near(gradient(p), q.grad, 2 * TOLERANCE[dtype])
