@@ -8,7 +8,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, equal_on_all_ranks
 from on_ranks.sharded import ADAMW, SGD, gradient, whole
-from tinygrad_llm import nn
+from tinygrad_llm import nn, optim
 from tinygrad_llm.distributed.tensor import parallel as tp
 from tinygrad_llm.layers.moe import (
     MixtureOfExperts,
@@ -100,6 +100,28 @@ def check_experts_and_fully_shard():
     assert experts.down.division.length == 5 and experts.down.earlier == ()
     assert model.head.weight.division.length == 13
     compared(model, model, Model(torch.float64), torch.float64, SGD)
+
+
+def check_experts_and_divided_optimizer_state():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    model, one = expert_parallel(Model(torch.float64)), Model(torch.float64)
+    made = []
+
+    def make(parameters):
+        made.append(zero(parameters) if len(made) == 0 else ADAMW(parameters))
+        return made[-1]
+
+    def zero(parameters):
+        return dist.optim.ZeroRedundancyOptimizer(
+            parameters, optimizer_class=optim.AdamW, lr=0.01, weight_decay=0.1
+        )
+
+    compared(DDP(model), model, one, torch.float64, make)
+    counts = [None] * size
+    dist.all_gather_object(counts, len(made[0].state))
+    assert sum(counts) == 6 + 4 * size, (rank, counts)
+    with pytest.raises(RuntimeError, match="its own part of a parameter"):
+        made[0].consolidate_state_dict()
 
 
 def check_fewer_experts_than_ranks_and_ranks_without_tokens():
