@@ -23,7 +23,10 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training")
+CHECKS = (
+    "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "experts", "meshes",
+    "training",
+)  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
@@ -31,10 +34,11 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
     "n,names",
     [
         (2, CHECKS),
-        pytest.param(3, CHECKS, marks=LONG),
-        pytest.param(4, CHECKS, marks=pytest.mark.slow),
+        pytest.param(3, (*CHECKS, "memory"), marks=LONG),
+        pytest.param(4, (*CHECKS, "memory"), marks=pytest.mark.slow),
+        pytest.param(8, ("meshes", "experts"), marks=pytest.mark.slow),
     ],
-    ids=["2", "3", "4"],
+    ids=["2", "3", "4", "8"],
 )
 def test_checks_on_ranks(n, names):
     code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
@@ -393,7 +397,7 @@ def test_bytes_that_are_not_an_object():
         (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),
         (dist.optim, "PostLocalSGDOptimizer", "no_sync"),
         (dist.tensor, "DTensor", "each rank has ordinary tensors"),
-        (dist.tensor.parallel, "SequenceParallel", "the sequence is whole on every rank"),
+        (dist.tensor.parallel, "input_reshard", "has no 'input_reshard'"),
         (dist.ReduceOp, "PREMUL_SUM", "it has SUM, AVG, PRODUCT"),
     ],
 )

@@ -9,12 +9,11 @@ from ..tensor.missing_names import missing
 __all__ = ["not_offered"]
 
 _SHARD = "distributed.fsdp.fully_shard divides parameters, gradients and optimizer states"
-_MODULES = "give each submodule the inputs that it needs in its parent's forward"
 _MEET = "pass init_method, or set MASTER_ADDR and MASTER_PORT"
 _TENSORS = "each rank has ordinary tensors, its own part; collectives join them"
 _GATHER = "gather on rank 0, which writes with torch.save or a checkpoint of the Trainer"
 _STAGES = "no model is divided into stages; fully_shard and parallelize_module divide its layers"
-_SEQUENCE = "the sequence is whole on every rank; ColwiseParallel and RowwiseParallel are there"
+_SEQUENCE = "tensor.parallel.SequenceParallel divides the sequence of norms and of dropout"
 _INSTEAD = {
     "BackwardPrefetch": _SHARD,
     "CPUOffload": _SHARD,
@@ -30,10 +29,6 @@ _INSTEAD = {
     "Partial": _TENSORS,
     "PostLocalSGDOptimizer": "DistributedDataParallel.no_sync, and all_reduce of the parameters",
     "PrefixStore": _MEET,
-    "PrepareModuleInput": _MODULES,
-    "PrepareModuleInputOutput": _MODULES,
-    "PrepareModuleOutput": _MODULES,
-    "SequenceParallel": _SEQUENCE,
     "ShardingStrategy": _SHARD,
     "StateDictType": _SHARD,
     "TCPStore": _MEET,
@@ -47,7 +42,6 @@ _INSTEAD = {
     "experimental": _SEQUENCE,
     "launch": "the command tinygrad-llm launch",
     "launcher": "the command tinygrad-llm launch",
-    "loss_parallel": "ColwiseParallel with all outputs on every rank for the head, then the loss",
     "new_subgroups": "new_group for each list of ranks",
     "new_subgroups_by_enumeration": "new_group for each list of ranks",
     "pipelining": _STAGES,

@@ -12,7 +12,7 @@ import numpy as np
 from .nccl_library import nccl_is_available
 from .transport import Alone, Transport
 
-__all__ = ["LIMIT", "ProcessGroup", "Queue", "queues"]
+__all__ = ["LIMIT", "ProcessGroup", "Queue", "divided_within", "queues"]
 
 LIMIT = 1800.0  # seconds: PyTorch's half an hour
 
@@ -94,3 +94,19 @@ class ProcessGroup:
             which = "whose only rank is 0" if self.ranks == [0] else f"of the ranks {self.ranks}"
             raise ValueError(f"rank {rank} is not in the group, {which}")
         return self.ranks.index(rank)
+
+
+def divided_within(parameter: Any, group: ProcessGroup) -> bool:
+    """Whether the ranks of the group have different parts of the parameter.
+
+    Raises: ValueError if some of them have the same part and others another.
+    """
+    among = getattr(parameter, "divided_among", ())
+    common = [{*each.ranks} & {*group.ranks} for each in among]
+    if any(1 < len(ranks) < group.size() for ranks in common):
+        raise ValueError(
+            f"of the ranks {group.ranks} some have the same part of a parameter of shape "
+            f"{tuple(parameter.shape)} and others another: take the group along one dimension of "
+            "the mesh over which it is divided"
+        )
+    return any(len(ranks) > 1 for ranks in common)

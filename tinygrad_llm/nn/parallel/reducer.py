@@ -104,6 +104,9 @@ class Reducer:
             return list(outputs)
         self._count(ends)
         made = Watch.apply(*ends, reducer=self)
+        for y, shown in zip(ends, made if isinstance(made, tuple) else (made,), strict=True):
+            if "_columns" in y.__dict__:  # divided logits stay so, for loss_parallel
+                shown.__dict__["_columns"] = y.__dict__["_columns"]
         watched = iter(made if isinstance(made, tuple) else (made,))
         return [next(watched) if y.requires_grad else y for y in outputs]
 
