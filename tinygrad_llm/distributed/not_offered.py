@@ -13,7 +13,7 @@ _MODULES = "give each submodule the inputs that it needs in its parent's forward
 _MEET = "pass init_method, or set MASTER_ADDR and MASTER_PORT"
 _TENSORS = "each rank has ordinary tensors, its own part; collectives join them"
 _GATHER = "gather on rank 0, which writes with torch.save or a checkpoint of the Trainer"
-_STAGES = "no model is divided into stages; fully_shard and parallelize_module divide its layers"
+_STAGES = "ScheduleGPipe and Schedule1F1B, with one stage for each rank"
 _SEQUENCE = "the sequence is whole on every rank; ColwiseParallel and RowwiseParallel are there"
 _INSTEAD = {
     "BackwardPrefetch": _SHARD,
@@ -34,11 +34,17 @@ _INSTEAD = {
     "PrepareModuleInputOutput": _MODULES,
     "PrepareModuleOutput": _MODULES,
     "SequenceParallel": _SEQUENCE,
+    "ScheduleDualPipeV": _STAGES,
+    "ScheduleInterleaved1F1B": _STAGES,
+    "ScheduleInterleavedZeroBubble": _STAGES,
+    "ScheduleLoopedBFS": _STAGES,
+    "ScheduleZBVZeroBubble": _STAGES,
     "ShardingStrategy": _SHARD,
     "StateDictType": _SHARD,
     "TCPStore": _MEET,
     "algorithms": "DistributedSampler gives every rank equally many batches; no hooks are offered",
     "autograd": "collectives with a backward are in distributed.nn.functional",
+    "build_stage": "PipelineStage, or Pipe.build_stage",
     "checkpoint": _GATHER,
     "context_parallel": _SEQUENCE,
     "distribute_module": "distributed.tensor.parallel.parallelize_module",
@@ -50,7 +56,7 @@ _INSTEAD = {
     "loss_parallel": "ColwiseParallel with all outputs on every rank for the head, then the loss",
     "new_subgroups": "new_group for each list of ranks",
     "new_subgroups_by_enumeration": "new_group for each list of ranks",
-    "pipelining": _STAGES,
+    "pipe_split": "nothing is traced: pipeline() of an nn.Sequential with split_spec",
     "recv_object_list": "broadcast_object_list in a new_group of the two ranks",
     "rpc": "messages: send, recv, and broadcast_object_list",
     "run": "the command tinygrad-llm launch",
