@@ -101,7 +101,7 @@ def check_language_models_with_a_divided_text():
     mesh = dist.device_mesh.init_device_mesh("cpu", (size,))
     context_parallel = dist.tensor.experimental.context_parallel
     for dtype in (torch.float32, torch.float64):
-        for ours, one in zip(models(dtype), models(dtype), strict=True):
+        for ours, one in zip(list(models(dtype)), list(models(dtype)), strict=True):
             optimizers = [optim.SGD(m.parameters(), lr=0.1, momentum=0.9) for m in (ours, one)]
             generator = torch.Generator().manual_seed(3)
             for step in range(3):
