@@ -23,7 +23,9 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training")
+CHECKS = (
+    "collectives", "leaving", "ops", "data_parallel", "sharded", "training", "pipeline", "ring",
+)  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
@@ -387,7 +389,9 @@ def test_bytes_that_are_not_an_object():
 @pytest.mark.parametrize(
     "package,name,text",
     [
-        (dist, "pipelining", "no model is divided into stages"),
+        (dist.pipelining, "ScheduleInterleaved1F1B", "with one stage for each rank"),
+        (dist.pipelining, "pipe_split", "nothing is traced"),
+        (dist.tensor.experimental, "local_map", "each rank has ordinary tensors"),
         (dist, "TCPStore", "pass init_method, or set MASTER_ADDR"),
         (dist, "all_reduc", "the nearest is all_reduce"),
         (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),
