@@ -79,7 +79,7 @@ def train(stage, schedule, x, y, steps=3):
             out = schedule.step(target=y, losses=losses)
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 100.0)
         optimizer.step()
-        shown = " ".join(f"{loss.item():.5f}" for loss in losses)
+        shown = " ".join(f"{loss.item():.4f}" for loss in losses)
         lines.append(f"step {step} losses {shown} norm {norm.item():.4f}")
         lines.append(f"output {None if out is None else list(out.shape)}")
     for name, p in module.named_parameters():
@@ -118,7 +118,7 @@ def main(folder):
         schedule.step(data)
     else:
         schedule.step(target=target, losses=losses)
-        lines.append(" ".join(f"{loss.item():.5f}" for loss in losses))
+        lines.append(" ".join(f"{loss.item():.4f}" for loss in losses))
     for name, p in stage.submod.named_parameters():
         lines.append(f"{name} {p.grad.abs().sum().item():.5f}")
     try:
