@@ -87,7 +87,8 @@ def test_the_largest_stage_is_as_small_as_possible(n_layers, n):
 def _all_cuts(n_layers, n, start=1):
     if n == 1:
         return [[]]
-    return [[i, *rest] for i in range(start, n_layers) for rest in _all_cuts(n_layers, n - 1, i + 1)]
+    firsts = range(start, n_layers)
+    return [[i, *rest] for i in firsts for rest in _all_cuts(n_layers, n - 1, i + 1)]
 
 
 def _ranges(cut, n_layers):
@@ -312,4 +313,3 @@ def test_arrays_of_numpy_say_who_has_what():
     assert chunks_of_rank(8, 2, 1) == [range(2, 4), range(4, 6)]
     assert own_positions(5, 2, 1, balanced=False).tolist() == [2, 3, 4]
     assert np.array_equal(own_positions(5, 2, 0), [0, 3, 4])
-

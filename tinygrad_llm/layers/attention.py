@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..arrays.devices import xp_of
-from ..functions.creation.filled import ones, zeros
 from ..functions.attention import context as divided
 from ..functions.attention import positions_of
+from ..functions.creation.filled import ones, zeros
 from ..functions.selection import where
 from ..functions.shape.join import cat
 from ..nn import functional as F

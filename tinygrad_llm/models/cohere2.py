@@ -15,7 +15,6 @@ from typing import Any
 from .. import nn
 from ..layers.attention import Attention
 from ..layers.block import Block
-from ..layers.cache import Cache
 from ..layers.feed_forward import GatedFeedForward
 from ..layers.rotary import Rotary
 from ..tensor import Tensor

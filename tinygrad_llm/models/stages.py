@@ -1,7 +1,7 @@
 """A language model cut into stages by its blocks, for distributed.pipelining.
 
-    stages = cut_into_stages(model, dist.get_world_size())
-    stage = PipelineStage(stages[rank], rank, len(stages), "cpu")
+stages = cut_into_stages(model, dist.get_world_size())
+stage = PipelineStage(stages[rank], rank, len(stages), "cpu")
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def _size(module: nn.Module) -> int:
 
 def _filled(sizes: list[int], num_stages: int, limit: int) -> list[range]:
     """Stages with at most `limit` parameters, filled from the front; none is empty."""
-    stages, start, total = [], 0, 0
+    stages: list[range] = []
+    start = total = 0
     for i, size in enumerate(sizes):
         enough = len(sizes) - i <= num_stages - len(stages) - 1  # the rest has one block each
         if i > start and (total + size > limit or enough):

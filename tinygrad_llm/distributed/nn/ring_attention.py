@@ -239,7 +239,8 @@ def ring_attention(
     query (..., Hq, L, E), key (..., H, S, E), value (..., H, S, D): this rank's part; the ranks may
     have different numbers of positions. With is_causal each rank has those that
     own_positions(T, ranks, rank, balanced) says, and L = S; otherwise any.
-    enable_gqa, scale, window and softcap are as in scaled_dot_product_attention. Returns (..., Hq, L, D).
+    enable_gqa, scale, window and softcap are as in scaled_dot_product_attention.
+    Returns (..., Hq, L, D).
     The loss is the sum of what the ranks call their loss, as for all_gather: a mean over all tokens
     is the sum over this rank's tokens divided by the number of all.
     Raises: RuntimeError if shapes do not fit; ValueError if the ranks' parts are not the division
@@ -250,7 +251,8 @@ def ring_attention(
         raise ValueError(f"ring_attention: rank {groups.get_rank()} is not in the group")
     _check(query, key, value, is_causal, enable_gqa, window)
     heads = f"{list(query.shape[:-2])} {list(key.shape[:-2])} {key.shape[-1]} {value.shape[-1]}"
-    what = f"ring_attention({is_causal}, {window}, {softcap}, {balanced}) {query.dtype.name} {heads}"
+    options = f"{is_causal}, {window}, {softcap}, {balanced}"
+    what = f"ring_attention({options}) of {query.dtype.name} {heads}"
     here = np.array([query.shape[-2], key.shape[-2]], np.int64)
     everyones = groups.run(chosen, what, all_gathered(chosen, here)).reshape(-1, 2)  # (R, 2)
     lengths = everyones.tolist()

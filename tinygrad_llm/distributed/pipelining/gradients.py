@@ -1,4 +1,4 @@
-"""What the stages must do together after the backward passes: shared weights, clipping, the loss."""
+"""What stages do together after their backward passes: shared weights, clipping, the loss."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def clip_grad_norm_over_stages(
     p = float(norm_type)
     if p == 0.0:
         raise ValueError("clip_grad_norm_over_stages: norm_type 0 is not defined over stages")
-    parameters = list(stage.submod.parameters())
+    parameters: list[Tensor] = list(stage.submod.parameters())
     twice = tied is not None and stage.is_last and not stage.is_first
     counted = [q for q in parameters if not (twice and q is tied)]
     own = float(norm_over_ranks(counted, p, False).item())

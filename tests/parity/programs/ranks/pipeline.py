@@ -107,9 +107,7 @@ def main(folder):
     layers = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 3))
     data = torch.randn(12, 5, generator=generator)
     target = torch.randn(12, 3, generator=generator)
-    pipe = pipeline(
-        module=layers, mb_args=(data[:3],), split_spec={"2": SplitPoint.BEGINNING}
-    )
+    pipe = pipeline(module=layers, mb_args=(data[:3],), split_spec={"2": SplitPoint.BEGINNING})
     lines.append(f"{pipe.num_stages} stages")
     stage = pipe.build_stage(rank, device)
     schedule = Schedule1F1B(stage, 4, nn.functional.mse_loss)
