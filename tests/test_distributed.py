@@ -35,8 +35,9 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
         (2, CHECKS),
         pytest.param(3, CHECKS, marks=LONG),
         pytest.param(4, CHECKS, marks=pytest.mark.slow),
+        pytest.param(8, ("pipeline", "ring"), marks=pytest.mark.slow),
     ],
-    ids=["2", "3", "4"],
+    ids=["2", "3", "4", "8"],
 )
 def test_checks_on_ranks(n, names):
     code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)

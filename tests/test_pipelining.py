@@ -131,16 +131,16 @@ def test_sequential_modules_are_cut_at_names(spec, expected):
     module = nested()
     pipe = pp.pipeline(module, (torch.zeros(1, 2),), split_spec=spec)
     x = out = torch.randn(3, 2)
-    found = []
+    there = []
     for i in range(pipe.num_stages):
         stage = pipe.get_stage_module(i)
         out = stage(out)
         names = [n for n, m in stage.named_modules() if n and type(m) is not nn.Sequential]
-        found.append(names)
+        there.append(names)
     whole = [n for n, m in module.named_modules() if n and type(m) is not nn.Sequential]
     prefixes = [[n for n in whole if any(f"{n}.".startswith(f"{p}.") for p in part)]
                 for part in expected]  # fmt: skip
-    assert found == prefixes and torch.equal(out, module(x))
+    assert there == prefixes and torch.equal(out, module(x))
     with pytest.raises(ValueError, match="Invalid stage index"):
         pipe.get_stage_module(pipe.num_stages)
 

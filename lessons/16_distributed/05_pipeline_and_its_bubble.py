@@ -55,7 +55,7 @@ print("the gradients of 3 micro-batches add up to those of the batch")
 # %% [markdown]
 # ## Who computes what when
 # Two schedules. **GPipe** makes all forward passes, then all backward passes. **1F1B** begins a backward pass as
-# soon as it can: stage s of p makes p − s forward passes, then one backward and one forward pass in turn.
+# soon as it can: stage s of p makes p − s forward passes, then backward and forward passes alternately.
 #
 # A stage can begin a forward pass when the stage before has finished it, and a backward pass when the stage after
 # has. Let a forward pass take one second, and a backward pass two.

@@ -10,6 +10,7 @@ import pytest
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, near
+from on_ranks.sharded import Block
 from tinygrad_llm import nn, optim
 from tinygrad_llm.distributed import pipelining as pp
 from tinygrad_llm.models.gpt import GPT, GPTConfig
@@ -293,7 +294,7 @@ def check_stages_that_do_not_agree():
 
 # ------------------------------------------------------------------- with data parallelism
 def check_data_parallel_stages():
-    size, rank = dist.get_world_size(), dist.get_rank()
+    size = dist.get_world_size()
     if size % 2 or size < 4:
         return
     mesh = dist.device_mesh.init_device_mesh("cpu", (2, size // 2), mesh_dim_names=("dp", "pp"))
@@ -313,4 +314,55 @@ def check_data_parallel_stages():
         mse(one(x), y).backward()
         for name, p in part.named_parameters():
             near(p.grad, one.get_parameter(name).grad, 1e-12)
-    assert rank in range(size)
+
+
+def blocks(dtype):
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Embedding(17, 12, dtype=dtype), Block(dtype), Block(dtype),
+        nn.LayerNorm(12, dtype=dtype), nn.Linear(12, 17, dtype=dtype),
+    )  # fmt: skip
+
+
+def check_data_and_tensor_and_pipeline_parallelism_together():
+    """On 8 ranks: 2 of each; on 4 without the data."""
+    size = dist.get_world_size()
+    if size not in (4, 8):
+        return
+    shape = (size // 4, 2, 2)
+    mesh = dist.device_mesh.init_device_mesh("cpu", shape, mesh_dim_names=("dp", "pp", "tp"))
+    dp, place, group = mesh.get_local_rank("dp"), mesh.get_local_rank("pp"), mesh.get_group("pp")
+    style = dist.tensor.parallel
+    for dtype, make in (
+        (torch.float32, lambda p: optim.SGD(p, lr=0.1, momentum=0.9)),
+        (torch.float64, lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1)),
+    ):
+        one, whole = blocks(dtype), blocks(dtype)
+        part = pp.pipeline(whole, (), split_spec={"2": pp.SplitPoint.BEGINNING}).stages[place]
+        plan = {"*.up": style.ColwiseParallel(), "*.down": style.RowwiseParallel()}
+        style.parallelize_module(part, mesh["tp"], plan)
+        stage = pp.PipelineStage(part, place, 2, "cpu", group=group)
+        schedule = pp.Schedule1F1B(stage, 3, pp.token_loss, scale_grads=False)
+        optimizers = make(part.parameters()), make(one.parameters())
+        generator = torch.Generator().manual_seed(3)
+        for _ in range(10):
+            ids = torch.randint(0, 17, (8, 6), generator=generator)
+            targets = ids[:, 1:].clone()
+            targets[:3, 1:] = -100
+            tokens = int((targets != -100).sum())
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            mine = [t.chunk(shape[0])[dp] for t in (ids[:, :-1], targets)]
+            args, target = given(stage, *mine)
+            schedule.step(*args, **target, loss_kwargs={"tokens": tokens})
+            for p in part.parameters():
+                dist.all_reduce(p.grad, group=mesh.get_group("dp"))
+            norm = pp.clip_grad_norm_over_stages(stage, 0.5)
+            pp.token_loss(one(ids[:, :-1]), targets, tokens).backward()
+            expected = nn.utils.clip_grad_norm_(one.parameters(), 0.5)
+            near(norm, expected, 10 * TOLERANCE[dtype])
+            for optimizer in optimizers:
+                optimizer.step()
+        for name, p in part.named_parameters():
+            full = p.full_tensor() if hasattr(p, "full_tensor") else p
+            near(full, one.get_parameter(name), 10 * TOLERANCE[dtype])

@@ -90,9 +90,9 @@ def check_every_rank_sees_equally_many_keys():
 def models(dtype):
     """Learned positions, rotary ones with grouped heads, and windows in some blocks."""
     torch.manual_seed(2)
-    yield GPT(GPTConfig(11, 32, 8, 2, 2, drop_rate=0.0)).to(dtype)
-    yield Llama(LlamaConfig(11, 32, 8, 12, 2, 4, 2)).to(dtype)
-    config = Gemma3Config(11, 32, 8, 12, 2, 2, 1, 4, window=3, layer_types=None)
+    yield GPT(GPTConfig(11, 64, 8, 2, 2, drop_rate=0.0)).to(dtype)
+    yield Llama(LlamaConfig(11, 64, 8, 12, 2, 4, 2)).to(dtype)
+    config = Gemma3Config(11, 64, 8, 12, 2, 2, 1, 4, window=3, layer_types=None)
     yield Gemma3(config).to(dtype)
 
 

@@ -318,7 +318,7 @@ class LanguageModel(PretrainedModel):
             if meets and not getattr(module, "reads_divided_texts", False):
                 raise RuntimeError(
                     f"a {type(module).__name__} cannot read a text that is divided among ranks: "
-                    "only Attention without a mask of its own can"
+                    "only an Attention that needs no mask can"
                 )
 
     def through_blocks(

@@ -82,7 +82,7 @@ class ModelStage(nn.Module):
 
 
 def _shallow(model: LanguageModel) -> LanguageModel:
-    """The same modules and parameters, in a module of its own."""
+    """The same modules and parameters, in another module."""
     part = copy.copy(model)
     for name, value in vars(model).items():
         if isinstance(value, dict):

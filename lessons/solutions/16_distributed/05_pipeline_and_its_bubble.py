@@ -81,7 +81,7 @@ assert slow[2] < even[2] and min(slow[0], slow[1], slow[3]) > even[0]
 # takes with whole stages. The bubble is (p − 1)/(v·m + p − 1). The price: activations travel v times as often.
 #
 # The order, for m divisible by p: micro-batches in groups of p; each group goes through piece 0, then piece 1.
-# Rank r makes 2·(p − r − 1) + (v − 1)·p forward passes before it begins to take turns.
+# Rank r makes 2·(p − r − 1) + (v − 1)·p forward passes before its first backward pass.
 # Source: Narayanan et al. 2021, "Efficient Large-Scale Language Model Training on GPU Clusters".
 
 

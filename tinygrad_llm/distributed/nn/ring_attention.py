@@ -74,7 +74,7 @@ class RingAttention(Op, listed=False):
         ∂L/∂s = p·(g_r·v_bᵀ − d_r)
         ∂L/∂q_r = Σ_b ∂L/∂s·k_b·scale        ∂L/∂k_b = Σ_r ∂L/∂sᵀ·q_r·scale
     Each product is that of ScaledDotProductAttention for one pair of chunks, with l and y of all
-    keys in the place of its own. In a second turn round the ring the gradients of k_b and v_b
+    keys in the place of the chunk's. In a second turn round the ring the gradients of k_b and v_b
     travel behind k_b and v_b, each rank adds its part, and after R steps they are where they
     belong. The sums begin at the rank that has the keys, so a run repeated has the same bits.
     Saves q, k, v, y of this rank and l, one number per row; the other ranks' keys are not kept.
@@ -148,7 +148,7 @@ class RingAttention(Op, listed=False):
     def _round_the_ring(self, k: Any, v: Any) -> Iterator[tuple[int, Any, Any]]:
         """(owner, its keys, its values) of all ranks: first this one's, then those before it.
 
-        What is here goes on to the next rank while the caller computes with it.
+        What is here is sent to the next rank while the caller computes with it.
         """
         size, rank = self.group.size(), self.group.rank()
         for step in range(size):

@@ -43,7 +43,7 @@ def sum_tied_gradients(stage: PipelineStage, weight: Tensor | None) -> None:
     """Replace the gradient of a weight of the first and of the last stage by the sum of both.
 
     Where the embedding is also the head's matrix, each of the two stages has a copy, whose gradient
-    is that of its own use. After the sum, which is the gradient in one process, both copies have
+    is that of one use. After the sum, which is the gradient in one process, both copies have
     equal bits and equal gradients, so equal optimizers keep them equal.
     weight: this stage's copy on the first and on the last stage; None on the others, where nothing
     happens. Call it after `step`, before clipping.

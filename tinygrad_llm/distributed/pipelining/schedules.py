@@ -106,7 +106,7 @@ class PipelineScheduleSingle:
         )
         targets = None if target is None else _targets(target, n)
         stage.begin(list(zip(inputs, named, strict=True)), backward)
-        found: list[Any] = []
+        values: list[Any] = []
         outputs: list[Any] = []
         waiting: dict[int, Any] = {}  # losses whose backward pass has not come yet
         self.events.clear()
@@ -118,14 +118,14 @@ class PipelineScheduleSingle:
                         outputs.append(out if return_outputs else None)
                         if self.loss_fn is not None and targets is not None:
                             loss = self.loss_fn(out, targets[i], **(loss_kwargs or {}))
-                            found.append(loss.detach())
+                            values.append(loss.detach())
                             waiting[i] = loss
             elif backward:
                 with stage.synchronised(last=i == n - 1), self._timed("B", i):
                     stage.backward_one(i, waiting.pop(i, None))
         stage.finish(n if self.scale_grads else 1)
         if losses is not None and stage.is_last:
-            losses[:] = found
+            losses[:] = values
         if not (stage.is_last and return_outputs):
             return None
         with no_grad():
@@ -171,7 +171,7 @@ class ScheduleGPipe(PipelineScheduleSingle):
 
 
 class Schedule1F1B(PipelineScheduleSingle):
-    """Stage s of p computes p − s forward passes, then a backward and a forward pass in turn.
+    """Stage s of p computes p − s forward passes, then backward and forward passes alternately.
 
     Raises: ValueError if there are fewer micro-batches than stages.
     """

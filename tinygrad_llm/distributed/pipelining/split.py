@@ -64,7 +64,7 @@ def pipeline(
         raise TypeError(
             f"pipeline: a {type(module).__name__} cannot be cut, because nothing is traced here: "
             "pass an nn.Sequential, cut a language model with models.stages.cut_into_stages, or "
-            "give each PipelineStage a module of your own"
+            "give each PipelineStage a custom module"
         )
     spec = dict(split_spec or {})
     for name, point in spec.items():
@@ -120,6 +120,4 @@ def _nested(layers: list[tuple[str, Module]]) -> Sequential:
     for path, layer in layers:
         name, _, rest = path.partition(".")
         inner.setdefault(name, []).append((rest, layer))
-    return Sequential(
-        {n: _nested(found) if found[0][0] else found[0][1] for n, found in inner.items()}
-    )
+    return Sequential({n: _nested(some) if some[0][0] else some[0][1] for n, some in inner.items()})

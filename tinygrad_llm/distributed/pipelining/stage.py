@@ -6,7 +6,7 @@ Between two stages the graph is cut: what arrives is a leaf, whose .grad is what
 
 Shapes need not be given. In the first step, and in every step in which something has changed since
 the last one, a line of integers comes before each micro-batch and says its shapes and dtypes;
-afterwards only the numbers travel. Sizes that differ between micro-batches are no matter.
+afterwards only the numbers travel. The sizes of micro-batches may differ.
 """
 
 from __future__ import annotations
@@ -160,19 +160,19 @@ class PipelineStage:
         self.most_alive, self.with_backward = 0, with_backward
         n = len(inputs)
         key = [with_backward, self.submod.training, *map(_described, inputs)]
-        said = [int(key != self._key), n, int(with_backward)]
+        mine = [int(key != self._key), n, int(with_backward)]
         if not self.is_first:
             before = self._receive([self._numbers([0] * 3)], self.stage_index - 1, ANNOUNCE)
             changed, *others = before[0].tolist()
-            said[0] |= changed
-            if others != said[1:]:
+            mine[0] |= changed
+            if others != mine[1:]:
                 raise ValueError(
                     f"stage {self.stage_index - 1} makes {others[0]} micro-batches "
-                    f"{_MODES[others[1]]}, stage {self.stage_index} {n} {_MODES[said[2]]}"
+                    f"{_MODES[others[1]]}, stage {self.stage_index} {n} {_MODES[mine[2]]}"
                 )
         if not self.is_last:
-            self._send([self._numbers(said)], self.stage_index + 1, ANNOUNCE)
-        self._key, self._fresh = key, bool(said[0])
+            self._send([self._numbers(mine)], self.stage_index + 1, ANNOUNCE)
+        self._key, self._fresh = key, bool(mine[0])
 
     def _received(self, i: int) -> tuple[Tensor, ...]:
         """The activations of a micro-batch, as leaves."""
@@ -223,11 +223,11 @@ class PipelineStage:
             if loss.requires_grad:
                 loss.backward()
         else:
-            wanted = [y for y in outputs if y.requires_grad]
-            here = [empty(*y.shape, dtype=y.dtype, device=self.device) for y in wanted]
+            ends = [y for y in outputs if y.requires_grad]
+            here = [empty(*y.shape, dtype=y.dtype, device=self.device) for y in ends]
             gradients = self._receive(here, self.stage_index + 1, BACKWARD)
-            if wanted:
-                autograd.backward(wanted, gradients)
+            if ends:
+                autograd.backward(ends, gradients)
         if not self.is_first:
             leaves = [x for x in inputs if x.requires_grad]
             back = [zeros_like(x.detach()) if x.grad is None else x.grad for x in leaves]
