@@ -10,7 +10,7 @@ import pytest
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, near
-from on_ranks.sharded import Block
+from on_ranks.sharded import Block, gradient
 from tinygrad_llm import nn, optim
 from tinygrad_llm.distributed import pipelining as pp
 from tinygrad_llm.models.gpt import GPT, GPTConfig
@@ -204,6 +204,18 @@ def check_evaluation_and_other_shapes():
     assert 0.0 <= pp.bubble_measured(events) < 1.0
 
 
+def check_half_precision():
+    for dtype in (torch.bfloat16, torch.float16):
+        module, one = layers(torch.float32).to(dtype), layers(torch.float32).to(dtype)
+        stage = stage_of(module)
+        x, y = batch(2 * dist.get_world_size(), dtype)
+        args, target = given(stage, x, y)
+        pp.Schedule1F1B(stage, dist.get_world_size(), mse).step(*args, **target)
+        mse(one(x), y).backward()
+        for name, p in stage.submod.named_parameters():
+            near(p.grad, one.get_parameter(name).grad, 0.05)
+
+
 class Pairs(nn.Module):
     """Passes on a float, an integer and a bool tensor, in a tuple; one float is not used."""
 
@@ -301,19 +313,23 @@ def check_data_parallel_stages():
     n, dp, place = size // 2, mesh.get_local_rank("dp"), mesh.get_local_rank("pp")
     spec = {str(4 * i): pp.SplitPoint.BEGINNING for i in range(1, n)}
     whole, one = layers(torch.float64), layers(torch.float64)
-    part = pp.pipeline(whole, (None,), split_spec=spec).get_stage_module(place)
-    module = nn.parallel.DistributedDataParallel(part, process_group=mesh.get_group("dp"))
-    stage = pp.PipelineStage(module, place, n, "cpu", group=mesh.get_group("pp"))
-    schedule = pp.Schedule1F1B(stage, 4, mse)
-    for seed in range(2):
-        x, y = batch(16, torch.float64, seed)
-        args, target = given(stage, x.chunk(2)[dp], y.chunk(2)[dp])
-        module.zero_grad()
-        schedule.step(*args, **target)
-        one.zero_grad()
-        mse(one(x), y).backward()
-        for name, p in part.named_parameters():
-            near(p.grad, one.get_parameter(name).grad, 1e-12)
+    for wrap in (
+        lambda part: nn.parallel.DistributedDataParallel(part, process_group=mesh.get_group("dp")),
+        lambda part: dist.fsdp.fully_shard(part, mesh=mesh["dp"]),
+    ):
+        part = pp.pipeline(whole, (None,), split_spec=spec).get_stage_module(place)
+        module = wrap(part)
+        stage = pp.PipelineStage(module, place, n, "cpu", group=mesh.get_group("pp"))
+        schedule = pp.Schedule1F1B(stage, 4, mse)
+        for seed in range(2):
+            x, y = batch(16, torch.float64, seed)
+            args, target = given(stage, x.chunk(2)[dp], y.chunk(2)[dp])
+            module.zero_grad()
+            schedule.step(*args, **target)
+            one.zero_grad()
+            mse(one(x), y).backward()
+            for name, p in part.named_parameters():
+                near(gradient(p), one.get_parameter(name).grad, 1e-12)
 
 
 def blocks(dtype):

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, near
+from on_ranks.ops import against_differences
 from tinygrad_llm import nn, optim
 from tinygrad_llm.distributed.nn.ring_attention import chunks_of_rank, own_positions
 from tinygrad_llm.models.gemma3 import Gemma3, Gemma3Config
@@ -62,6 +63,13 @@ def check_a_run_repeated_has_the_same_bits():
         y.backward(g[:, :, at])
         results.append([y.detach().array.tobytes(), *(x.grad.array.tobytes() for x in mine)])
     assert results[0] == results[1]
+
+
+def check_backward_against_differences_across_ranks():
+    def attend(x):  # (3, B, H, L, D): queries, keys and values
+        return dist.nn.ring_attention(*x.unbind(), is_causal=True, window=3, softcap=1.5)
+
+    against_differences(attend, (3, 1, 1, 2, 2), (1, 1, 2, 2))
 
 
 def check_other_lengths_of_keys_than_of_queries():

@@ -2,7 +2,7 @@
 
     stage        PipelineStage: a rank's layers, and its messages with its neighbours
     schedules    in which order a rank computes its micro-batches: ScheduleGPipe, Schedule1F1B
-    micro_batches  a batch cut into micro-batches, outputs joined
+    microbatch   a batch cut into micro-batches, outputs joined
     split        pipeline(): an nn.Sequential cut at the names of its layers
     gradients    weights that two stages share, clipping over all stages, the loss per token
     timeline     who computed which micro-batch when, and the share of idle time
@@ -14,7 +14,7 @@ Sources: Huang et al. 2019, "GPipe"; Narayanan et al. 2019, "PipeDream" (1F1B); 
 
 from ..not_offered import not_offered
 from .gradients import clip_grad_norm_over_stages, sum_tied_gradients, token_loss
-from .micro_batches import TensorChunkSpec, merge_chunks, split_args_kwargs_into_chunks
+from .microbatch import TensorChunkSpec, merge_chunks, split_args_kwargs_into_chunks
 from .schedules import Schedule1F1B, ScheduleGPipe
 from .split import Pipe, SplitPoint, pipeline
 from .stage import PipelineStage

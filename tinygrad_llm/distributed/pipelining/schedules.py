@@ -16,7 +16,7 @@ from typing import Any
 from ...autograd.grad_mode import is_grad_enabled, no_grad
 from ...functions.shape.split import tensor_split
 from ...tensor import Tensor
-from .micro_batches import TensorChunkSpec, merge_chunks, split_args_kwargs_into_chunks
+from .microbatch import TensorChunkSpec, merge_chunks, split_args_kwargs_into_chunks
 from .stage import PipelineStage
 from .timeline import Event
 
