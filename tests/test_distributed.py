@@ -25,6 +25,7 @@ from tinygrad_llm.distributed.rank_start import variables
 pytestmark = needs_mpi
 CHECKS = (
     "collectives", "leaving", "ops", "data_parallel", "sharded", "training", "pipeline", "ring",
+    "stand_in",
 )  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 

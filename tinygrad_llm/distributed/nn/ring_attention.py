@@ -222,7 +222,7 @@ def _add_block(y: Any, log_sum: Any, y_b: Any, l_b: Any) -> None:
     """Add a block to y (..., n, D) and l (..., n, 1), in place."""
     xp = xp_of(y)
     total = xp.logaddexp(log_sum, l_b)
-    finite = xp.where(xp.isneginf(total), 0.0, total)  # a query that has seen no key yet
+    finite = xp.where(total == -np.inf, 0.0, total)  # a query that has seen no key yet
     y *= xp.exp(log_sum - finite)
     y += xp.exp(l_b - finite) * y_b
     log_sum[...] = total
