@@ -76,6 +76,23 @@ def check_losses_and_gradients_are_those_of_one_process():
             assert stage.most_alive == min(m, ahead) and not stage.alive
 
 
+def check_sends_that_wait_for_the_next_receive():
+    """As over NCCL, whose messages run in order: here every send and receive counts as such."""
+    n = dist.get_world_size()
+    for kind in (pp.ScheduleGPipe, pp.Schedule1F1B):
+        module, one = layers(torch.float64), layers(torch.float64)
+        stage = stage_of(module)
+        stage._runs_in_order = lambda x: x.is_floating_point()
+        x, y = batch(4 * n, torch.float64)
+        args, target = given(stage, x, y)
+        kind(stage, n + 1, mse).eval(*args)
+        kind(stage, 2 * n, mse).step(*args, **target)
+        mse(one(x), y).backward()
+        for name, p in stage.submod.named_parameters():
+            near(p.grad, one.get_parameter(name).grad, 1e-12)
+        assert not stage._later and not stage._works
+
+
 def check_a_mean_loss_of_equal_micro_batches_is_that_of_the_batch():
     n = dist.get_world_size()
     module, one = layers(torch.float64), layers(torch.float64)

@@ -27,7 +27,7 @@ from ...autograd.engine import Op
 from ...ops.attention import ScaledDotProductAttention
 from ...tensor import Tensor, wrap
 from .. import groups
-from ..messages import irecv, isend
+from ..messages import P2POp, batch_isend_irecv, irecv, isend
 from ..steps import all_gathered, divided
 
 __all__ = ["RingAttention", "chunks_of_rank", "own_positions", "ring_attention"]
@@ -103,7 +103,7 @@ class RingAttention(Op, listed=False):
 
     def backward(self, g: Any) -> Any:
         q, k, v, y, log_sum = self.saved
-        xp, sending, step = xp_of(g), [], 0
+        xp, coming = xp_of(g), None
         gq = xp.zeros_like(q)
         for owner, k_b, v_b in self._round_the_ring(k, v):
             gk, gv = xp.zeros_like(k_b), xp.zeros_like(v_b)
@@ -112,16 +112,11 @@ class RingAttention(Op, listed=False):
                 grads = block.attend_back(*(a[..., rows, :] for a in (y, log_sum, g)))
                 for total, at, part in zip((gq, gk, gv), (rows, keys, keys), grads, strict=True):
                     total[..., at, :] += part
-            if step:
-                before = self._receive(k_b, v_b, GRADIENTS)
-                gk, gv = before[0] + gk, before[1] + gv
-            if self.group.size() > 1:
-                sending.append(self._send(gk, gv, GRADIENTS))
-            step += 1
-        if self.group.size() > 1:
-            gk, gv = self._receive(k, v, GRADIENTS)
-        for work in sending:
-            work.wait()
+            if coming is not None:  # what the ranks before have added for these keys
+                sums = coming()
+                gk, gv = sums[0] + gk, sums[1] + gv
+            coming = self._exchange(gk, gv, self._length_before(owner), GRADIENTS)
+        gk, gv = coming()  # the keys of the rank after the last owner are this rank's
         return gq, gk, gv
 
     def _pairs(self, owner: int) -> Iterator[tuple[slice, slice, dict[str, Any]]]:
@@ -155,38 +150,42 @@ class RingAttention(Op, listed=False):
             owner = (rank - step) % size
             last = step == size - 1
             if not last:
-                sending = self._send(k, v, KEYS)
-                length = sum(map(len, self.everyones[(owner - 1) % size]))
-                coming = self._coming(k, v, length, KEYS)
+                coming = self._exchange(k, v, self._length_before(owner), KEYS)
             yield owner, k, v
             if not last:
                 k, v = coming()
-                sending.wait()
 
-    def _send(self, k: Any, v: Any, tag: int) -> Any:
-        """Begin to send two arrays, as one message, to the next rank."""
-        group = self.group
-        flat = xp_of(k).concatenate([k.reshape(-1), v.reshape(-1)])  # (...), (...) -> (n,)
-        return isend(wrap(flat), group.ranks[(group.rank() + 1) % group.size()], group, tag)
+    def _length_before(self, owner: int) -> int:
+        """How many keys the rank before the owner has."""
+        return sum(map(len, self.everyones[(owner - 1) % self.group.size()]))
 
-    def _coming(self, k: Any, v: Any, length: int, tag: int) -> Any:
-        """Begin to receive arrays like k and v, with `length` keys; call the result for them."""
+    def _exchange(self, k: Any, v: Any, length: int, tag: int) -> Any:
+        """Begin to send k and v to the next rank, as one message, and to receive such arrays with
+        `length` keys from the rank before; call the result for them.
+
+        Both begin together: over NCCL, ranks that all sent first would wait for each other.
+        """
         group, xp = self.group, xp_of(k)
+        if group.size() == 1:
+            return lambda: (k, v)
+        out = xp.concatenate([k.reshape(-1), v.reshape(-1)])  # (...), (...) -> (n,)
         shapes = [(*a.shape[:-2], length, a.shape[-1]) for a in (k, v)]
         n, both = (int(np.prod(shapes[0])), sum(int(np.prod(shape)) for shape in shapes))
         flat = xp.empty(both, k.dtype)
-        source = group.ranks[(group.rank() - 1) % group.size()]
-        work: Any = irecv(wrap(flat), source, group, tag)
+        after, before = (group.ranks[(group.rank() + i) % group.size()] for i in (1, -1))
+        works = batch_isend_irecv(
+            [
+                P2POp(isend, wrap(out), after, group, tag),
+                P2POp(irecv, wrap(flat), before, group, tag),
+            ]
+        )
 
         def arrived() -> tuple[Any, Any]:
-            work.wait()
+            for work in works:
+                work.wait()
             return flat[:n].reshape(shapes[0]), flat[n:].reshape(shapes[1])  # (n,) -> (..., S, ·)
 
         return arrived
-
-    def _receive(self, k: Any, v: Any, tag: int) -> tuple[Any, Any]:
-        """Arrays of the shapes of k and v from the rank before."""
-        return self._coming(k, v, k.shape[-2], tag)()
 
 
 class _Block:

@@ -14,7 +14,7 @@ from ...nn.utils import clip_grads_with_norm_, norm_over_ranks
 from ...tensor import Tensor, wrap
 from .. import collectives
 from ..collectives import store
-from ..messages import irecv, isend
+from ..messages import P2POp, batch_isend_irecv, irecv, isend
 from ..reductions import ReduceOp
 from .stage import PipelineStage
 
@@ -54,9 +54,8 @@ def sum_tied_gradients(stage: PipelineStage, weight: Tensor | None) -> None:
     peer = stage.rank_of(other)
     mine = zeros_like(weight.detach()) if weight.grad is None else weight.grad
     theirs = empty_like(mine)
-    works = isend(mine, peer, stage.group, TAG), irecv(theirs, peer, stage.group, TAG)
-    for work in works:
-        assert work is not None
+    send = P2POp(isend, mine, peer, stage.group, TAG)
+    for work in batch_isend_irecv([send, P2POp(irecv, theirs, peer, stage.group, TAG)]):
         work.wait()
     first, last = (mine, theirs) if stage.is_first else (theirs, mine)
     total = first.array + last.array  # in this order on both

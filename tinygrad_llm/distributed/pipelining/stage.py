@@ -17,13 +17,14 @@ import warnings
 from typing import Any
 
 from ... import autograd
+from ...arrays.devices import on_gpu
 from ...functions.creation.filled import empty, zeros_like
 from ...functions.creation.from_data import tensor as make_tensor
 from ...nn.module import Module
 from ...nn.parallel import DistributedDataParallel
 from ...tensor import Tensor, dtypes
 from .. import groups
-from ..messages import irecv, isend
+from ..messages import P2POp, batch_isend_irecv, irecv, isend
 from ..work import Work
 
 __all__ = ["Meta", "PipelineStage"]
@@ -109,6 +110,7 @@ class PipelineStage:
         self._fresh = True  # whether shapes travel in this step
         self._inputs: dict[int, tuple[Meta, ...]] = {}
         self._works: list[Work] = []
+        self._later: list[P2POp] = []  # sends that have not begun, see _send
         self.with_backward = False
         self.arrived = 0.0  # when the numbers of the last micro-batch were here, in seconds
 
@@ -128,22 +130,46 @@ class PipelineStage:
 
     # ----------------------------------------------------------------------------- messages
     def _send(self, tensors: Any, to: int, tag: int) -> None:
-        for each in tensors:
-            work = isend(each.detach(), self.rank_of(to), self.group, tag)
-            assert work is not None
-            self._works.append(work)
-        self._works = [work for work in self._works if not work.is_completed() or work.exception()]
+        """Begin to send; over NCCL together with what is received next.
+
+        NCCL's messages run one after the other. If two neighbours both sent first, each would wait
+        until the other receives; so sends and receives that may meet are launched together.
+        """
+        peer = self.rank_of(to)
+        ops = [P2POp(isend, each.detach(), peer, self.group, tag) for each in tensors]
+        if any(self._runs_in_order(each) for each in tensors):
+            self._later += ops
+        else:
+            self._works += batch_isend_irecv(ops) if ops else []
+            unfinished = lambda work: not work.is_completed() or work.exception()  # noqa: E731
+            self._works = [work for work in self._works if unfinished(work)]
 
     def _receive(self, into: list[Tensor], source: int, tag: int) -> list[Tensor]:
-        works = [irecv(each, self.rank_of(source), self.group, tag) for each in into]
-        for work in works:
-            assert work is not None
+        peer = self.rank_of(source)
+        ops = [P2POp(irecv, each, peer, self.group, tag) for each in into]
+        together = any(self._runs_in_order(each) for each in into)
+        sends = len(self._later) if together else 0
+        works = batch_isend_irecv([*self._later[:sends], *ops]) if ops else []
+        del self._later[:sends]
+        self._works += works[:sends]
+        for work in works[sends:]:
             work.wait()
         self.arrived = time.perf_counter()
         return into
 
+    def _send_what_waits(self) -> None:
+        """Begin to send what _send has put off: nothing is received next."""
+        if self._later:
+            self._works += batch_isend_irecv(self._later)
+            self._later = []
+
+    def _runs_in_order(self, x: Tensor) -> bool:
+        """Whether messages of such tensors run one after the other: those over NCCL."""
+        group = groups.member_group(self.group, "PipelineStage")
+        return group is not None and on_gpu((x.array,)) and group.takes(x.array)
+
     def _numbers(self, values: list[int]) -> Tensor:
-        return make_tensor(values, dtype=dtypes.int64, device=self.device)
+        return make_tensor(values, dtype=dtypes.int64)  # on the CPU, also between GPUs
 
     def _empty(self, meta: Meta) -> Tensor:
         kind, _, shape = meta
@@ -192,6 +218,8 @@ class PipelineStage:
 
         Raises: TypeError if a stage that is not the last returns something else than tensors.
         """
+        if self.is_first:
+            self._send_what_waits()
         inputs = args if self.is_first else self._received(i)
         out = self.submod(*inputs, **kwargs)
         outputs = _as_tuple(out)
@@ -219,6 +247,8 @@ class PipelineStage:
         The gradient of its input is sent to the stage before; parameters add theirs to .grad.
         """
         outputs, inputs = self.alive.pop(i)
+        if self.is_last:
+            self._send_what_waits()
         if loss is not None:
             if loss.requires_grad:
                 loss.backward()
@@ -241,6 +271,7 @@ class PipelineStage:
 
     def finish(self, divide_by: int) -> None:
         """Wait until all has been sent; divide the gradients by a number."""
+        self._send_what_waits()
         for work in self._works:
             work.wait()
         self._works.clear()
