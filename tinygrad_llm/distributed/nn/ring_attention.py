@@ -103,7 +103,8 @@ class RingAttention(Op, listed=False):
 
     def backward(self, g: Any) -> Any:
         q, k, v, y, log_sum = self.saved
-        xp, coming = xp_of(g), None
+        xp = xp_of(g)
+        coming: Any = None  # what the ranks before have added for the keys that are here next
         gq = xp.zeros_like(q)
         for owner, k_b, v_b in self._round_the_ring(k, v):
             gk, gv = xp.zeros_like(k_b), xp.zeros_like(v_b)
@@ -112,7 +113,7 @@ class RingAttention(Op, listed=False):
                 grads = block.attend_back(*(a[..., rows, :] for a in (y, log_sum, g)))
                 for total, at, part in zip((gq, gk, gv), (rows, keys, keys), grads, strict=True):
                     total[..., at, :] += part
-            if coming is not None:  # what the ranks before have added for these keys
+            if coming is not None:
                 sums = coming()
                 gk, gv = sums[0] + gk, sums[1] + gv
             coming = self._exchange(gk, gv, self._length_before(owner), GRADIENTS)
