@@ -25,7 +25,7 @@ from tinygrad_llm.distributed.rank_start import variables
 pytestmark = needs_mpi
 CHECKS = (
     "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "experts", "meshes",
-    "training",
+    "training", "pipeline", "ring", "stand_in",
 )  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
@@ -36,7 +36,7 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
         (2, CHECKS),
         pytest.param(3, (*CHECKS, "memory"), marks=LONG),
         pytest.param(4, (*CHECKS, "memory"), marks=pytest.mark.slow),
-        pytest.param(8, ("meshes", "experts"), marks=pytest.mark.slow),
+        pytest.param(8, ("meshes", "pipeline", "ring"), marks=pytest.mark.slow),
     ],
     ids=["2", "3", "4", "8"],
 )
@@ -391,7 +391,9 @@ def test_bytes_that_are_not_an_object():
 @pytest.mark.parametrize(
     "package,name,text",
     [
-        (dist, "pipelining", "no model is divided into stages"),
+        (dist.pipelining, "ScheduleInterleaved1F1B", "with one stage for each rank"),
+        (dist.pipelining, "pipe_split", "nothing is traced"),
+        (dist.tensor.experimental, "local_map", "each rank has ordinary tensors"),
         (dist, "TCPStore", "pass init_method, or set MASTER_ADDR"),
         (dist, "all_reduc", "the nearest is all_reduce"),
         (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),

@@ -61,3 +61,16 @@ def test_the_launcher_and_training(tmp_path, name):
             sys.executable, *launchers[library], "--nproc-per-node", "2", program, folder,
         ],
     )  # fmt: skip
+
+
+def test_pipelines(tmp_path):
+    launchers = {
+        "torch": ["-m", "torch.distributed.run", "--master-port", free_port()],
+        "tinygrad_llm": ["-m", "tinygrad_llm.cli", "launch"],
+    }
+    both(
+        "pipeline", tmp_path, 2,
+        lambda library, program, folder: [
+            sys.executable, *launchers[library], "--nproc-per-node", "2", program, folder,
+        ],
+    )  # fmt: skip

@@ -166,14 +166,14 @@ def clip_grad_norm_(
             )
     parameters = _as_list(parameters)
     if any(hasattr(p, "division") for p in parameters):
-        norm = _norm_over_ranks(parameters, float(norm_type), error_if_nonfinite)
+        norm = norm_over_ranks(parameters, float(norm_type), error_if_nonfinite)
     else:
         norm = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
 
 
-def _norm_over_ranks(parameters: list[Tensor], p: float, error_if_nonfinite: bool) -> Tensor:
+def norm_over_ranks(parameters: list[Tensor], p: float, error_if_nonfinite: bool) -> Tensor:
     """The norm of gradients of which some are divided among ranks (see distributed.sharded).
 
     Raises: ValueError for p = 0; RuntimeError as get_total_norm.
