@@ -31,9 +31,14 @@ PROGRAM = str(ROOT / "tests" / "on_gpus.py")
 DYING = str(ROOT / "tests" / "on_ranks" / "dying.py")
 
 
-def test_checks_on_stand_ins():
+SHORT = ["check_async_in_any_order", "check_messages", "check_no_sync", "check_fully_shard"]
+SLOW = [pytest.mark.slow, pytest.mark.ci]
+
+
+@pytest.mark.parametrize("names", [SHORT, pytest.param([], marks=SLOW)], ids=["short", "all"])
+def test_checks_on_stand_ins(names):
     pytest.importorskip("ml_dtypes")
-    code, output = run([sys.executable, PROGRAM, "2", "strict"], 100)
+    code, output = run([sys.executable, PROGRAM, "2", "strict", *names], 100)
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 
@@ -56,7 +61,7 @@ def test_a_rank_that_waits_on_a_gpu_ends_with_a_message(how):
     assert time.monotonic() - start < 60 and os.path.exists(DYING)
 
 
-@pytest.mark.parametrize("how", HOWS[:2])
+@pytest.mark.parametrize("how", ["killed", pytest.param("late", marks=SLOW)])
 def test_a_rank_that_waits_on_stand_ins_ends_with_a_message(how):
     pytest.importorskip("ml_dtypes")
     code, output = run([sys.executable, DYING, "strict", how], 60)
