@@ -31,7 +31,7 @@ PROGRAM = str(ROOT / "tests" / "on_gpus.py")
 DYING = str(ROOT / "tests" / "on_ranks" / "dying.py")
 
 
-SHORT = ["check_async_in_any_order", "check_messages", "check_no_sync", "check_fully_shard"]
+SHORT = ["check_async_in_any_order", "check_messages", "check_no_sync"]
 SLOW = [pytest.mark.slow, pytest.mark.ci]
 
 
