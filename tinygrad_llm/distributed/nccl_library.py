@@ -93,9 +93,9 @@ def nccl_version() -> tuple[int, int, int]:
 def end_communicator(comm: Any, how: str, limit: float) -> bool:
     """Call ncclCommDestroy or ncclCommAbort (how: "destroy" or "abort"), for `limit` seconds.
 
-    Both wait inside NCCL, and do not return if a CUDA graph with a call of the communicator still exists;
-    CuPy's methods keep all threads of Python waiting meanwhile. So NCCL is called without CuPy, in
-    a separate thread. The communicator cannot be used after that.
+    Both wait inside NCCL, and do not return while a CUDA graph with a call of the communicator
+    exists; CuPy's methods keep all threads of Python waiting meanwhile. So NCCL is called without
+    CuPy, in a separate thread. The communicator cannot be used after that.
     Returns whether the call has ended in time.
     """
     pointer = getattr(comm, "comm", None)
