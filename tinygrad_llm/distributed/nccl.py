@@ -8,6 +8,7 @@ memory is not used for something else. While a CUDA graph is captured a call bel
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -18,8 +19,8 @@ from ..arrays.capture import capturing
 from ..arrays.devices import cupy, use_gpu
 from ..arrays.memory import address
 from .errors import DistBackendError
-from .nccl_library import nccl_module
-from .nccl_watch import watchdog
+from .nccl_library import end_communicator, nccl_module
+from .nccl_watch import END_LIMIT, say, watchdog
 from .reductions import ReduceOp
 
 __all__ = ["Launched", "NCCLTransport", "native"]
@@ -84,6 +85,7 @@ class NCCLTransport:
             raise DistBackendError(f"NCCL on rank {rank}, GPU {gpu}: {error}") from error
         self.stream = xp.cuda.Stream(non_blocking=True)
         self._kept: list[Launched] = []  # calls that may not have ended
+        self._captures: Any = weakref.WeakSet()  # of CUDA graphs in which calls are captured
         self._batch: list[Any] | None = None  # the arrays of calls that are launched together
         self.what = ""  # the collective that is launched now, for messages
         self.in_order = False  # on the current stream, without another one beside it
@@ -108,6 +110,7 @@ class NCCLTransport:
             event = _recorded(self.stream)
         made = Launched(event, list(arrays), last)
         if captured is not None:
+            self._captures.add(captured)
             watchdog.watch_replays(self, captured, self.what)
         else:
             self._keep(made if event else Launched(_recorded(current), None))
@@ -246,24 +249,39 @@ class NCCLTransport:
     # --------------------------------------------------------------------------------- the end
     def check(self) -> str:
         """The error that NCCL has found meanwhile, or ""."""
+        comm = self.comm
         try:
-            self.comm.check_async_error()
+            if comm is not None:
+                comm.check_async_error()
         except Exception as error:
             return str(error)
         return ""
 
     def close(self) -> None:
-        """Give back the communicator, when what was launched has ended."""
-        watchdog.forget(self)
-        if self.comm is not None:
+        """Give back the communicator, when what was launched has ended.
+
+        CUDA graphs with calls of it are emptied before, as NCCL waits for them. What NCCL does not
+        give back within a limit of time is left to the end of the process.
+        """
+        if self.comm is not None:  # the watchdog looks on
+            use_gpu(self.gpu)
             self.stream.synchronize()
-            self.comm.destroy()
-            self.comm = None
+            cupy().cuda.get_current_stream().synchronize()
+        self._end("destroy")
 
     def abort(self) -> None:
         """End what is under way on the GPU; the communicator cannot be used any more."""
-        if self.comm is not None:
-            self.comm.abort()
+        self._end("abort")
+
+    def _end(self, how: str) -> None:
+        watchdog.forget(self)
+        comm, self.comm = self.comm, None
+        if comm is None:
+            return
+        for capture in list(self._captures):
+            capture.give_up("the process group of its collectives was destroyed")
+        if not end_communicator(comm, how, END_LIMIT) and how == "destroy":
+            say(f"rank {self.rank}: NCCL has not given back a communicator in {END_LIMIT:g} s", "")
 
 
 class _At:

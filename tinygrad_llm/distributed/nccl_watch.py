@@ -18,9 +18,10 @@ from typing import Any
 
 from ..arrays.devices import cupy, use_gpu
 
-__all__ = ["Watchdog", "watchdog"]
+__all__ = ["END_LIMIT", "Watchdog", "say", "watchdog"]
 
 INTERVAL = 0.2  # seconds between two looks
+END_LIMIT = 5.0  # seconds in which NCCL gives back a communicator, or aborts it
 GRACE = 2.0  # seconds for a rank that ended, in which its last messages are used
 
 
@@ -103,9 +104,7 @@ class Watchdog:
         rank = group.ranks[group.rank()]
         group.broken = f"rank {rank}: NCCL: {reason}"
         self.say(group.broken)
-        aborting = threading.Thread(target=transport.abort, daemon=True)
-        aborting.start()
-        aborting.join(5.0)
+        transport.abort()
         self.end(1)
 
 
@@ -121,10 +120,10 @@ class _Replayed:
         self.dog.watch(self.transport, event, self.what)
 
 
-def say(reason: str) -> None:
-    """Write why the process ends."""
+def say(reason: str, then: str = "; this process ends") -> None:
+    """Write to standard error what has happened, and what follows."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"tinygrad_llm.distributed: {reason}; this process ends", file=sys.stderr, flush=True)
+        print(f"tinygrad_llm.distributed: {reason}{then}", file=sys.stderr, flush=True)
         sys.stdout.flush()
 
 

@@ -13,7 +13,6 @@ _MEET = "pass init_method, or set MASTER_ADDR and MASTER_PORT"
 _TENSORS = "each rank has ordinary tensors, its own part; collectives join them"
 _GATHER = "gather on rank 0, which writes with torch.save or a checkpoint of the Trainer"
 _STAGES = "ScheduleGPipe and Schedule1F1B, with one stage for each rank"
-_SEQUENCE = "tensor.parallel.SequenceParallel divides the sequence of norms and of dropout"
 _INSTEAD = {
     "BackwardPrefetch": _SHARD,
     "CPUOffload": _SHARD,
