@@ -144,11 +144,13 @@ class Trainer:
     def join(self, ranks: Ranks) -> None:
         """Makes this trainer one of several, built in the same way in as many processes.
 
-        Each takes its part of every batch; weights and losses are those of one process. Rank 0
-        writes files and shows lines. Dropout's masks differ between the ranks.
+        Each takes its part of every batch; weights and losses are those of one process. Rank 0,
+        whose weights all begin with, writes files and shows lines. Dropout's masks differ between
+        the ranks.
         """
         self.setup.join(ranks)
         self.storage.ranks = ranks
+        ranks.begin_alike(self.model)
         ranks.seed_from(random.get_rng_state())
         if not ranks.first:
             self.storage.progress = Progress()

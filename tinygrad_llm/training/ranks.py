@@ -19,6 +19,7 @@ import numpy as np
 from .. import distributed as dist
 from .. import random
 from ..arrays.devices import xp_of
+from ..arrays.parallel import thread_count
 from ..random import Generator
 from ..tensor import Tensor, wrap
 
@@ -75,6 +76,14 @@ class Ranks:
         """
         return self.first or self.sharded
 
+    def line(self) -> str:
+        """For the user: how many ranks there are, and how many threads each has."""
+        threads = thread_count()
+        return (
+            f"ranks        {self.size}, each with {threads} thread{'s' * (threads != 1)} and its "
+            "part of every batch"
+        )
+
     # --------------------------------------------------------------------- what ranks exchange
     def everyones(self, value: Any) -> list[Any]:
         """The value of each rank: numbers, texts, arrays, and lists and dicts of them."""
@@ -90,6 +99,15 @@ class Ranks:
         values = [value if self.first else None]
         dist.broadcast_object_list(values, dist.get_global_rank(self.group, 0), group=self.group)
         return values[0]
+
+    def begin_alike(self, model: Any) -> None:
+        """Give all ranks the weights and buffers of rank 0; parts of weights stay as they are."""
+        if not self.several:
+            return
+        source = dist.get_global_rank(self.group, 0)
+        for each in (*model.parameters(), *model.buffers()):
+            if not hasattr(each, "division"):
+                dist.broadcast(each.detach(), source, self.group)
 
     def sums(self, *numbers: float) -> list[float]:
         """The numbers added up over the ranks, in float64 and in the order of the ranks."""
