@@ -244,13 +244,13 @@ def part_of_rows(batch: Any, rank: int, size: int) -> Any:
     """The examples of a batch that belong to a rank of `size`; None if there are none for it.
 
     batch: tensors in a tuple, list or dict. The one with the fewest rows has a row for each of B
-    examples, the others k rows one after the other (k·B, ...). Rank r gets the examples from
-    ⌊r·B / size⌋ to ⌊(r + 1)·B / size⌋: at most one more than any other.
+    examples, the others k rows one after the other (k·B, ...). Ranks get the examples in their
+    order, ⌊B / size⌋ each, and the first B mod size ranks one more.
     """
     values = list(batch.values()) if isinstance(batch, Mapping) else list(batch)
     rows = [len(value) for value in values if isinstance(value, Tensor | list)]
     B = min(rows)
-    begin, end = rank * B // size, (rank + 1) * B // size
+    begin, end = (r * (B // size) + min(r, B % size) for r in (rank, rank + 1))
     if begin == end:
         return None
 

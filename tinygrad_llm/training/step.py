@@ -33,7 +33,8 @@ __all__ = [
     "to_device_of",
 ]
 
-Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
+# (model, batch) -> mean loss, a scalar tensor; `exchanges = True` if ranks exchange something in it
+Loss = Callable[[Any, Any], Any]
 Part = Callable[[Any, int, int], Any]  # (batch, rank, ranks) -> this rank's examples of it, or None
 
 
@@ -106,25 +107,28 @@ def add_gradients(
     """
     counts = [count(batch) for batch in batches]
     total = sum(counts)
+    exchanges = ranks.several and (ranks.sharded or getattr(loss, "exchanges", False))
     mean = 0.0
     for batch, of_all in zip(batches, counts, strict=True):
         if of_all == 0:
             continue
         batch, n = _own_part(batch, of_all, count, ranks, part)
-        if batch is None:
-            continue
-        batch = to_device_of(model, batch)
-        before = random.get_rng_state()
-        value = loss(model, batch)
-        number = float(value.item())
-        bad = not math.isfinite(number)
-        if ranks.sharded and ranks.settle(0.0, bad)[1] and not bad:
+        value, error = None, None
+        if batch is not None:
+            batch = to_device_of(model, batch)
+            before = random.get_rng_state()
+            value = loss(model, batch)
+            number = float(value.item())
+            if not math.isfinite(number):
+                error = BadLossError(number, batch, before)
+        if exchanges and ranks.settle(0.0, error is not None)[1] and error is None:
             raise AnotherRanksLossError()  # no rank may begin the backward pass alone
-        if bad:
-            raise BadLossError(number, batch, before)
-        mean += number * (n / total)
-        weight = n * ranks.averaged / total
-        (value if weight == 1 else value * weight).backward()
+        if error is not None:
+            raise error
+        if value is not None:
+            mean += number * (n / total)
+            weight = n * ranks.averaged / total
+            (value if weight == 1 else value * weight).backward()
     return mean, total
 
 
