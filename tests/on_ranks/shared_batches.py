@@ -72,11 +72,11 @@ def check_losses_and_weights_are_those_of_one_process():
 def check_parts_of_rows():
     batch = (torch.arange(5), [1, 2, 3, 4, 5], torch.arange(10).view(10, 1))
     parts = [part_of_rows(batch, rank, 3) for rank in range(3)]
-    assert [p[0].tolist() for p in parts] == [[0, 1], [2, 3], [4]]
-    assert [p[1] for p in parts] == [[1, 2], [3, 4], [5]]
-    assert [p[2].view(-1).tolist() for p in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert part_of_rows({"ids": torch.zeros(1, 2), "n": 1}, 1, 2) is None
-    assert part_of_rows({"ids": torch.zeros(1, 2), "n": 1}, 0, 2)["n"] == 1
+    assert [p[0].tolist() for p in parts] == [[0], [1, 2], [3, 4]]
+    assert [p[1] for p in parts] == [[1], [2, 3], [4, 5]]
+    assert [p[2].view(-1).tolist() for p in parts] == [[0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+    assert part_of_rows({"ids": torch.zeros(1, 2), "n": 1}, 0, 2) is None
+    assert part_of_rows({"ids": torch.zeros(1, 2), "n": 1}, 1, 2)["n"] == 1
 
 
 def shared_folder(name):

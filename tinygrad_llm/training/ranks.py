@@ -20,6 +20,7 @@ from .. import distributed as dist
 from .. import random
 from ..arrays.devices import xp_of
 from ..arrays.parallel import thread_count
+from ..distributed.steps import divided
 from ..random import Generator
 from ..tensor import Tensor, wrap
 
@@ -245,12 +246,13 @@ def part_of_rows(batch: Any, rank: int, size: int) -> Any:
 
     batch: tensors in a tuple, list or dict. The one with the fewest rows has a row for each of B
     examples, the others k rows one after the other (k·B, ...). Ranks get the examples in their
-    order, ⌊B / size⌋ each, and the first B mod size ranks one more.
+    order, as many as any other or one more.
     """
     values = list(batch.values()) if isinstance(batch, Mapping) else list(batch)
     rows = [len(value) for value in values if isinstance(value, Tensor | list)]
     B = min(rows)
-    begin, end = (r * (B // size) + min(r, B % size) for r in (rank, rank + 1))
+    begin = sum(divided(B, size)[:rank])
+    end = begin + divided(B, size)[rank]
     if begin == end:
         return None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...distributed.steps import divided
 from ...functions.shape.join import cat
 from ...text import Tokenizer
 from ...training.ranks import part_of_rows
@@ -93,8 +94,8 @@ def part_of_texts(batch: Mapping[str, Any], rank: int, size: int) -> dict[str, A
         if name != "n":
             columns = [part_of_rows((column,), rank, size)[0] for column in rows.split(B)]
             own[name] = cat(columns)  # K times (b, T) -> (K·b, T)
-    before = sum(B // size + (r < B % size) for r in range(rank))
-    return {**own, "n": B // size + (rank < B % size), "others": (before, B)}
+    parts = divided(B, size)
+    return {**own, "n": parts[rank], "others": (sum(parts[:rank]), B)}
 
 
 def hard_negatives(pairs: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
