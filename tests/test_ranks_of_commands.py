@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,8 +16,13 @@ import numpy as np
 import pytest
 from ranks import environment, needs_mpi, on_ranks, run
 
-from tinygrad_llm.training import find_checkpoint, read_metrics
+import tinygrad_llm as torch
+from tinygrad_llm.cli import main
+from tinygrad_llm.cli.places import place
+from tinygrad_llm.training import OptionError, Trainer, find_checkpoint, read_metrics
 from tinygrad_llm.training.checkpoint import checkpoints_in
+from tinygrad_llm.training.presets import resolve
+from tinygrad_llm.training.pretraining import Pretraining
 from tinygrad_llm.weights import load_file
 
 pytestmark = [needs_mpi, pytest.mark.skipif(os.name != "posix", reason="mpiexec elsewhere")]
@@ -138,3 +144,195 @@ def test_every_kind_of_finetuning_on_two_ranks(kind, text):
     same_numbers("1", "2", 1e-4)
     code, output = command("finetune", kind, "--resume", "2", "--steps", 5, "--plan")
     assert code == 0 and "all ranks " in output, output
+
+
+# --------------------------------------------------------------------------------- bad values
+@pytest.mark.parametrize(
+    "ranks,variables,text_of_error",
+    [
+        ("0", {}, r"--ranks must be between 1 and 1,024, got 0"),
+        ("-1", {}, r"--ranks must be between 1 and 1,024, got -1"),
+        ("1000000", {}, r"--ranks must be between 1 and 1,024, got 1000000"),
+        ("6", {}, r"--ranks 6: a batch has 5 rows, .* --batch-size of 6 or more, or fewer ranks"),
+        ("2", {"RANK": "0", "WORLD_SIZE": "3"}, r"--ranks 2: .* made 3 processes \(WORLD_SIZE\)"),
+        ("2", {"RANK": "0", "WORLD_SIZE": "1"}, r"--ranks 2: .* made 1 process \(WORLD_SIZE\)"),
+        ("3", {"PMI_RANK": "1", "PMI_SIZE": "2"}, r"rank 1: --ranks 3: .* made 2 processes"),
+    ],
+)
+def test_ranks_that_cannot_be(ranks, variables, text_of_error, text, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert called("pretrain", text, *SMALL, "--ranks", ranks, "--out", "x") == 2
+    assert re.fullmatch(f"tinygrad-llm: {text_of_error}.*\n", capsys.readouterr().err)
+    assert not os.path.exists("x")
+
+
+def called(*words):
+    """The exit code of the program, in this process."""
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    return end.value.code
+
+
+def test_more_ranks_than_cores_and_none_without_mpi4py(text, monkeypatch, capsys):
+    many = ["pretrain", text, *SMALL, "--batch-size", "1000", "--ranks", "1000"]
+    assert called(*many) == 2
+    assert "more than" in (said := capsys.readouterr().err) and "wait for each other" in said
+    monkeypatch.setattr("tinygrad_llm.distributed.is_mpi_available", lambda: False)
+    assert called("pretrain", text, *SMALL, "--ranks", "2") == 2
+    assert "pip install 'tinygrad_llm[mpi]'" in capsys.readouterr().err
+
+
+def test_slurm_counts_only_where_srun_started_the_process(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "PMI_RANK", "PMI_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert place() is None
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert place() == (1, 4)
+
+
+def test_options_for_several_in_one_process_say_how(text):
+    options = resolve({"corpus": text, "ranks": 2, "steps": 2}, {})
+    with pytest.raises(OptionError, match="this is one process: start it with tinygrad-llm launch"):
+        Pretraining(options, False).run()
+    trainer = Trainer(torch.nn.Linear(1, 1), None, [], steps=1, loss=len, folder=None)
+    trainer.setup.reduce = lambda parameters, targets: targets
+    trainer.stepper.graph = True
+    with pytest.raises(RuntimeError, match="graph=True is for one process"):
+        trainer.stepper._graph_or_eager_step(None)
+    with pytest.raises(OptionError, match="`graph` is for one process|needs `device`|graph"):
+        resolve({"corpus": text, "ranks": 2, "graph": True}, {})
+
+
+def test_an_error_is_said_once(text):
+    code, output = command("pretrain", "nothing.txt", "--ranks", "2")
+    assert code == 2 and output.count("tinygrad-llm: CORPUS: ") == 1 and "rank 1" not in output
+
+
+# ------------------------------------------------------------------------------ kills, Ctrl-C
+def descendants(pid):
+    """The processes that a process has started, and theirs."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
+            for child in map(int, file.read().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def ranks_of(pid):
+    """The processes of the ranks, in order."""
+    found = []
+    for child in descendants(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline") as file:
+            if "spawn_main" in file.read():
+                found.append(child)
+    return sorted(found)
+
+
+def are_gone(pids, seconds=20):
+    """Whether the processes end in time; a zombie has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        left = []
+        for pid in pids:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] != "Z":
+                    left.append(pid)
+        if not left:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+LIVELY = [*SMALL, "--drop-rate", "0.2", "--checkpoint-every", "1", "--eval-every", "50",
+          "--accumulation", "2", "--batch-size", "4"]  # fmt: skip
+
+
+def started(words, log):
+    """The program, running, once it has written another checkpoint."""
+    before = newest()
+    process = subprocess.Popen([*PROGRAM, *words], stdout=log, stderr=log, env=environment())
+    until = time.monotonic() + 120
+    while newest() == before and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return process
+
+
+def newest():
+    return (checkpoints_in("cut/checkpoints") or [None])[-1]
+
+
+def kills_and_resumes(text, kills, steps, seed):
+    draw = random.Random(seed)
+    made = ["pretrain", text, *LIVELY, "--steps", str(steps), "--ranks", "2", "--out"]
+    code, output = command(*made, "whole")
+    assert code == 0, output
+    reached, resume = 0, ["pretrain", "--resume", "cut"]
+    for _ in range(kills):
+        with open("log.txt", "wb") as log:
+            process = started(resume if newest() else [*made, "cut"], log)
+            children, processes = ranks_of(process.pid), descendants(process.pid)
+            time.sleep(draw.uniform(0, 0.2))
+            who = draw.choice(["rank", "rank", "all"])
+            pids = [draw.choice(children)] if who == "rank" else [process.pid, *children]
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            begun = time.monotonic()
+            code = process.wait(60)
+        said = open("log.txt", encoding="utf-8").read()
+        assert time.monotonic() - begun < 30, f"seed {seed}: {said}"
+        assert are_gone([process.pid, *processes]), f"orphans, seed {seed}"
+        if who == "rank":
+            expected = r"rank [01] was ended by SIGKILL, .* to continue: .*pretrain --resume cut\n"
+            assert code == 128 + signal.SIGKILL and re.search(expected, said), (seed, said)
+            assert "Traceback" not in said and "internal error" not in said, (seed, said)
+        checkpoint = find_checkpoint("cut")
+        assert checkpoint.path == newest()  # the newest one of that name is whole ...
+        checkpoint.build_model()
+        assert len(checkpoint.state()["random_of_ranks"]) == 2
+        assert checkpoint.step >= reached, f"progress was lost; seed {seed}"
+        reached = checkpoint.step
+    code, output = command(*resume)
+    assert code == 0, output
+    whole, cut = find_checkpoint("whole").path, find_checkpoint("cut").path
+    assert whole.name == cut.name == f"step-{steps:08d}"
+    for name in ("model.safetensors", "training.safetensors"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), f"{name}; seed {seed}"
+    same_numbers("whole", "cut", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="looks into /proc")
+def test_killed_three_times(text):
+    kills_and_resumes(text, 3, 150, random.randrange(10**6))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="looks into /proc")
+def test_killed_twenty_times(text):
+    kills_and_resumes(text, 20, 900, random.randrange(10**6))
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="looks into /proc")
+@pytest.mark.parametrize(
+    "number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_a_stop_saves_and_says_how_to_go_on(text, number, code):
+    made = ["pretrain", text, *LIVELY, "--steps", "100000", "--ranks", "2", "--out", "cut"]
+    with open("log.txt", "wb") as log:
+        process = started(made, log)
+        processes = descendants(process.pid)
+        process.send_signal(number)
+        assert process.wait(60) == code and are_gone(processes)
+    said = open("log.txt", encoding="utf-8").read()
+    saved = re.findall(r"^saved (cut/checkpoints/step-\d+); to continue: .*--resume cut$", said,
+                       re.M)  # fmt: skip
+    assert saved == [str(newest())]
+    assert "rank" not in said.split("finishing this step")[1], said

@@ -49,6 +49,9 @@ def numbers(trainer, *names):
 
 
 SGD = lambda p: optim.SGD(p, lr=0.1)  # noqa: E731
+ZERO = lambda p: dist.optim.ZeroRedundancyOptimizer(  # noqa: E731
+    p, optim.AdamW, lr=0.01, weight_decay=0.1
+)
 ADAMW = lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1)  # noqa: E731
 
 
@@ -105,6 +108,29 @@ def check_dropout_differs_and_a_resumed_run_is_bit_exact():
         assert kept[0] == kept[1] and len(kept[0]) > 9
         one, ended = trained(torch.float32, ADAMW, None, 12, folder=folder / "cut", **options)
         assert ended.step == 12  # one process goes on with what several wrote
+    dist.barrier()
+
+
+def check_zero_redundancy():
+    """AdamW's state is divided: the weights of one process, and its checkpoint."""
+    options = {"accumulation": 1, "checkpoint_every": 3}
+    for dtype, folder in ((torch.float64, None), (torch.float32, shared_folder("zero") / "cut")):
+        ours, _ = trained(dtype, ZERO, Ranks.here(), 6, folder=folder, **options)
+        ours, _ = trained(dtype, ZERO, Ranks.here(), folder=folder, **options)
+        one, _ = trained(dtype, ADAMW, None, **options)
+        if folder is None:
+            all_near(ours.model, one.model, 1e-9)
+        equal_on_all_ranks(ours.model.parameters())
+        own = len(ours.optimizer.optim.state)
+        assert own < len(one.optimizer.state) == sum(Ranks.here().everyones(own))
+    whole, _ = trained(
+        torch.float32, ZERO, Ranks.here(), folder=shared_folder("zero") / "whole", **options
+    )
+    for p, q in zip(whole.model.parameters(), ours.model.parameters(), strict=True):
+        assert np.array_equal(p.array, q.array)  # the run that was cut is the same
+    if dist.get_rank() == 0:
+        one, ended = trained(torch.float32, ADAMW, None, 11, folder=folder, **options)
+        assert ended.step == 11 and len(one.optimizer.state) == len(list(one.model.parameters()))
     dist.barrier()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ __all__ = ["take_part"]
 
 GRACE = 5.0  # seconds that the other ranks have to end after one ended with an error
 PER_CORE = 4  # ranks per core at most that --ranks starts
+
 
 def take_part(run: Any, given: Mapping[str, Any]) -> None:
     """Makes this process one of the run's, or starts them and ends with their exit code.
@@ -109,14 +111,12 @@ def start(ranks: int) -> int:
 
 def work(rank: int, ranks: int, port: int, note: str, arguments: list[str]) -> None:
     """What each process does: the program, as one of several ranks."""
-    from . import main
-
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C reaches the process that waits, which passes it on once
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
     os.environ.update({name: str(number) for name, number in numbers.items()})
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), CHILD: note})
-    main(arguments)
+    importlib.import_module(__package__).main(arguments)
 
 
 class _Waiting:
@@ -127,12 +127,12 @@ class _Waiting:
 
     def __init__(self, processes: list[Any], note: Path) -> None:
         self.processes, self.note = processes, note
-        self.failed: tuple[int, int] | None = None  # (rank, exit code) of the first with an error
+        self.failed: list[tuple[int, int]] = []  # (rank, exit code) of those with an error
         self.signals: list[int] = []
         self.until: float | None = None  # when the ranks that are left are killed
 
     def until_all_have_ended(self) -> int:
-        """The exit code: 0, or that of the first rank with an error."""
+        """The exit code: 0, or that of the rank with an error."""
         numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
         before = {
             number: signal.signal(number, self._pass_on)
@@ -143,7 +143,7 @@ class _Waiting:
         try:
             while left:
                 for sentinel in wait(list(left), self._seconds()):
-                    self._ended(left.pop(sentinel))  # type: ignore[call-overload]
+                    self._ended(left.pop(sentinel))
                 if self.until is not None and time.monotonic() > self.until:
                     for rank in left.values():
                         self.processes[rank].kill()
@@ -168,18 +168,17 @@ class _Waiting:
         process = self.processes[rank]
         process.join()
         if process.exitcode != 0:
-            if self.failed is None:
-                self.failed = rank, process.exitcode
+            self.failed.append((rank, process.exitcode))
             if self.until is None:
                 self.until = time.monotonic() + GRACE
 
     def _explain(self) -> int:
         """Says which rank was killed, and how to resume; the exit code."""
-        if self.failed is None:
+        if not self.failed:
             return 0
-        rank, code = self.failed
-        if code >= 0:  # it has said what was wrong
-            return code
+        rank, code = self.failed[0]
+        if code > 0:  # a rank has said what was wrong; one that only stopped has the code 1
+            return max(code for _, code in self.failed)
         name = signal.Signals(-code).name
         resume = self.note.read_text(encoding="utf-8") if self.note.exists() else None
         what = "nothing was saved yet" if resume is None else f"to continue: {resume}"

@@ -11,7 +11,14 @@ from .loop import Trainer
 from .options import OptionError, Options, Rule, option
 from .ranks import ALONE, Ranks
 
-__all__ = ["PRECISIONS", "MachineOptions", "check_device", "device_of_rank", "on_device", "set_precision"]
+__all__ = [
+    "PRECISIONS",
+    "MachineOptions",
+    "check_device",
+    "device_of_rank",
+    "on_device",
+    "set_precision",
+]
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 

@@ -21,7 +21,6 @@ from ..files.program import command_line
 from ..files.untrusted import describe
 from ..generation import generate_steps
 from ..models import registry
-from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..text import Tokenizer
 from .analysis import perplexity
@@ -43,7 +42,7 @@ from .runs import (
     set_total_steps,
 )
 from .settings import kept_options
-from .weight_decay import decay_groups
+from .weight_decay import decay_groups, make_adamw
 
 __all__ = ["Pretraining", "beginning"]
 
@@ -270,7 +269,7 @@ class Pretraining:
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         groups = decay_groups(self.model.parameters(), o.weight_decay)
-        self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+        self.optimizer = make_adamw(groups, o.shard, lr=o.lr, betas=(o.beta1, o.beta2))
         self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
         set_precision(self.trainer, o.precision)
 
