@@ -177,7 +177,7 @@ def called(*words):
 def test_more_ranks_than_cores_and_none_without_mpi4py(text, monkeypatch, capsys):
     many = ["pretrain", text, *SMALL, "--batch-size", "1000", "--ranks", "1000"]
     assert called(*many) == 2
-    assert "more than" in (said := capsys.readouterr().err) and "wait for each other" in said
+    assert "more than" in (output := capsys.readouterr().err) and "wait for each other" in output
     monkeypatch.setattr("tinygrad_llm.distributed.is_mpi_available", lambda: False)
     assert called("pretrain", text, *SMALL, "--ranks", "2") == 2
     assert "pip install 'tinygrad_llm[mpi]'" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_options_for_several_in_one_process_say_how(text):
         resolve({"corpus": text, "ranks": 2, "graph": True}, {})
 
 
-def test_an_error_is_said_once(text):
+def test_an_error_is_printed_once(text):
     code, output = command("pretrain", "nothing.txt", "--ranks", "2")
     assert code == 2 and output.count("tinygrad-llm: CORPUS: ") == 1 and "rank 1" not in output
 
@@ -214,22 +214,22 @@ def test_an_error_is_said_once(text):
 # ------------------------------------------------------------------------------ kills, Ctrl-C
 def descendants(pid):
     """The processes that a process has started, and theirs."""
-    found = []
+    pids = []
     for task in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
             for child in map(int, file.read().split()):
-                found += [child, *descendants(child)]
-    return found
+                pids += [child, *descendants(child)]
+    return pids
 
 
 def ranks_of(pid):
     """The processes of the ranks, in order."""
-    found = []
+    pids = []
     for child in descendants(pid):
         with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline") as file:
             if "spawn_main" in file.read():
-                found.append(child)
-    return sorted(found)
+                pids.append(child)
+    return sorted(pids)
 
 
 def are_gone(pids, seconds=20):
@@ -283,13 +283,13 @@ def kills_and_resumes(text, kills, steps, seed):
                     os.kill(pid, signal.SIGKILL)
             begun = time.monotonic()
             code = process.wait(60)
-        said = open("log.txt", encoding="utf-8").read()
-        assert time.monotonic() - begun < 30, f"seed {seed}: {said}"
+        output = open("log.txt", encoding="utf-8").read()
+        assert time.monotonic() - begun < 30, f"seed {seed}: {output}"
         assert are_gone([process.pid, *processes]), f"orphans, seed {seed}"
         if who == "rank":
             expected = r"rank [01] was ended by SIGKILL, .* to continue: .*pretrain --resume cut\n"
-            assert code == 128 + signal.SIGKILL and re.search(expected, said), (seed, said)
-            assert "Traceback" not in said and "internal error" not in said, (seed, said)
+            assert code == 128 + signal.SIGKILL and re.search(expected, output), (seed, output)
+            assert "Traceback" not in output and "internal error" not in output, (seed, output)
         checkpoint = find_checkpoint("cut")
         assert checkpoint.path == newest()  # the newest one of that name is whole ...
         checkpoint.build_model()
@@ -331,8 +331,8 @@ def test_a_stop_saves_and_says_how_to_go_on(text, number, code):
         processes = descendants(process.pid)
         process.send_signal(number)
         assert process.wait(60) == code and are_gone(processes)
-    said = open("log.txt", encoding="utf-8").read()
-    saved = re.findall(r"^saved (cut/checkpoints/step-\d+); to continue: .*--resume cut$", said,
+    output = open("log.txt", encoding="utf-8").read()
+    saved = re.findall(r"^saved (cut/checkpoints/step-\d+); to continue: .*--resume cut$", output,
                        re.M)  # fmt: skip
     assert saved == [str(newest())]
-    assert "rank" not in said.split("finishing this step")[1], said
+    assert "rank" not in output.split("finishing this step")[1], output

@@ -23,7 +23,7 @@ __all__ = ["Measured", "Plan", "make_plan", "measure"]
 
 
 class OneRank(NamedTuple):
-    """What a rank does in a step: tokens of its own; bytes: beyond the weights at most, of its
+    """What a rank does in a step: its tokens; bytes: beyond the weights at most, of its
     weights, and that it sends to others.
     """
 
@@ -59,7 +59,7 @@ class Measured:
 class Plan:
     """The cost of a run. Bytes and seconds as measured; flops from the closed form.
 
-    unit: what `tokens` counts, in the plural; ranks: what each of several ranks does in a step.
+    unit: what `tokens` counts, in the plural.
     """
 
     parameters: int
@@ -72,7 +72,6 @@ class Plan:
     tokens_per_second: float
     unit: str = "tokens"
     trainable: int | None = None  # where not all parameters are
-    ranks: tuple[OneRank, ...] = ()
 
     def __str__(self) -> str:
         total = self.weight_bytes + self.peak_bytes
@@ -87,13 +86,19 @@ class Plan:
                 f"gradients, optimizer and activations {_megabytes(self.peak_bytes)}",
                 f"time         about {duration(self.seconds)} on this machine as just measured, "
                 f"{self.tokens_per_second:,.0f} {self.unit}/s",
-                *self._of_ranks(),
             ]
         )
 
-    def _of_ranks(self) -> list[str]:
-        """A line for each rank, those that are alike together, and one for all of them."""
-        lines, first = [], 0
+
+@dataclass(frozen=True)
+class PlanOfRanks(Plan):
+    """The cost of a run on several ranks. ranks: what each of them does in a step."""
+
+    ranks: tuple[OneRank, ...] = ()
+
+    def __str__(self) -> str:
+        """Also a line for each rank, those that are alike together, and one for all of them."""
+        lines, first = [super().__str__()], 0
         for i, one in enumerate(self.ranks):
             if i + 1 < len(self.ranks) and one.alike(self.ranks[i + 1]):
                 continue
@@ -104,13 +109,12 @@ class Plan:
                 f"sends {_megabytes(one.sent_bytes)} per step"
             )
             first = i + 1
-        if self.ranks:
-            tokens, peak, weights, sent = (sum(each) for each in zip(*self.ranks, strict=True))
-            lines.append(
-                f"all ranks    {tokens:,} {self.unit} per step, memory "
-                f"{_megabytes(peak + weights)}, {_megabytes(sent)} sent per step"
-            )
-        return lines
+        tokens, peak, weights, sent = (sum(each) for each in zip(*self.ranks, strict=True))
+        lines.append(
+            f"all ranks    {tokens:,} {self.unit} per step, memory {_megabytes(peak + weights)}, "
+            f"{_megabytes(sent)} sent per step"
+        )
+        return "\n".join(lines)
 
 
 def _peak(model: Module) -> float | None:
@@ -230,7 +234,7 @@ def make_plan(
     flops = measured.flops
     if flops is None:
         flops = measured.tokens * flops_per_token(model, context_length)
-    return Plan(
+    plan = Plan(
         parameters=parameters,
         steps=steps,
         tokens=tokens,
@@ -241,5 +245,5 @@ def make_plan(
         tokens_per_second=measured.tokens / measured.seconds if measured.seconds > 0 else 0.0,
         unit=unit,
         trainable=None if trainable == parameters else trainable,
-        ranks=measured.ranks,
     )
+    return PlanOfRanks(**vars(plan), ranks=measured.ranks) if measured.ranks else plan

@@ -122,8 +122,9 @@ class Ranks:
     def together(self) -> Iterator[None]:
         """A block after which all ranks go on or none: they wait for each other at its end.
 
-        It contains no exchange of its own. Raises: the error of this rank, if no rank before it has
-        one; AnotherRankError otherwise where any rank has an error.
+        It contains no exchange of its own.
+        Raises: the error of this rank, if no rank before it has one; AnotherRankError otherwise
+        where any rank has an error.
         """
         error: Exception | None = None
         try:
@@ -179,8 +180,8 @@ class Ranks:
     def seed_from(self, state: Any, step: int = 0) -> None:
         """Begin this rank's own random numbers, from the state of the common generator."""
         if self.several:
-            said = np.asarray(state).tobytes() + f"{step} {self.rank}".encode()
-            number = int.from_bytes(hashlib.sha256(said).digest()[:4], "little")
+            seed = np.asarray(state).tobytes() + f"{step} {self.rank}".encode()
+            number = int.from_bytes(hashlib.sha256(seed).digest()[:4], "little")
             self._random = Generator().manual_seed(number).state()
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -169,8 +169,8 @@ class Setup:
     model, optimizer; stream: where the batches come from; loss: (model, batch) -> mean loss; count:
     batch -> how many targets that is the mean of; accumulation: batches in a step; clip: the
     largest gradient norm, None or 0 does not clip; scheduler: stepped after the optimizer; reduce:
-    see reduce_gradients; ranks: the processes that make a step together; part: what one of them
-    takes of a batch.
+    see reduce_gradients; ranks: the processes that make a step together, see `join`; part: what one
+    of them takes of a batch.
     """
 
     model: Module
@@ -182,8 +182,8 @@ class Setup:
     clip: float | None = None
     scheduler: LRScheduler | None = None
     reduce: Callable[[Iterable[Tensor], Any], Any] = reduce_gradients
-    ranks: Ranks = ALONE
     part: Part = part_of_rows
+    ranks: Ranks = field(default=ALONE, init=False)
 
     def join(self, ranks: Ranks) -> None:
         """Makes the steps of one of several ranks; their gradients are added up by `reduce`."""
