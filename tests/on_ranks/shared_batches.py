@@ -97,7 +97,7 @@ def check_dropout_differs_and_a_resumed_run_is_bit_exact():
         assert np.array_equal(p.array, q.array)
     assert result.checkpoint == again.checkpoint and result.checkpoint.name == "step-00000009"
     states = [bytes(state) for state in ranks.random_states()]
-    assert len(set(states)) == ranks.size  # each rank has numbers of its own
+    assert len(set(states)) == ranks.size  # each rank has its own numbers
     assert [bytes(s) for s in whole.setup.ranks.random_states()] == states
     dist.barrier()
     if ranks.first:
@@ -107,7 +107,7 @@ def check_dropout_differs_and_a_resumed_run_is_bit_exact():
                 for each in lines]  # fmt: skip
         assert kept[0] == kept[1] and len(kept[0]) > 9
         one, ended = trained(torch.float32, ADAMW, None, 12, folder=folder / "cut", **options)
-        assert ended.step == 12  # one process goes on with what several wrote
+        assert ended.step == 12  # one process resumes what several wrote
     dist.barrier()
 
 

@@ -122,7 +122,7 @@ class Ranks:
     def together(self) -> Iterator[None]:
         """A block after which all ranks go on or none: they wait for each other at its end.
 
-        It contains no exchange of its own.
+        Ranks exchange nothing inside it.
         Raises: the error of this rank, if no rank before it has one; AnotherRankError otherwise
         where any rank has an error.
         """
@@ -198,8 +198,8 @@ class Ranks:
         return self.everyones(self._random) if self.several else []
 
     def continue_random(self, states: Sequence[Any], common: Any, step: int) -> None:
-        """Continue from the states in a checkpoint; where another number of ranks wrote it, begin
-        anew from its step and the state of the common generator.
+        """Continue from the states in a checkpoint; where another number of ranks wrote it, start
+        again from its step and the state of the common generator.
 
         Raises: TypeError or RuntimeError for what is not a state.
         """
@@ -269,7 +269,7 @@ def part_of_rows(batch: Any, rank: int, size: int) -> Any:
 
 
 def reduce_over_ranks(group: Any = None) -> Callable[[Iterable[Tensor], Any], int]:
-    """A function for Setup.reduce where every rank has batches of its own: afterwards every rank
+    """A function for Setup.reduce where every rank has its own batches: afterwards every rank
     has the gradients of the mean loss over the targets of all ranks.
 
     Rank r's gradients are those of the mean over its n_r targets. The result is Σ n_r·g_r / Σ n_r,
