@@ -23,6 +23,7 @@ from tinygrad_llm.training import OptionError, Trainer, find_checkpoint, read_me
 from tinygrad_llm.training.checkpoint import checkpoints_in
 from tinygrad_llm.training.presets import resolve
 from tinygrad_llm.training.pretraining import Pretraining
+from tinygrad_llm.training.ranks import Ranks
 from tinygrad_llm.weights import load_file
 
 pytestmark = [needs_mpi, pytest.mark.skipif(os.name != "posix", reason="mpiexec elsewhere")]
@@ -199,7 +200,11 @@ def test_options_for_several_in_one_process_say_how(text):
         Pretraining(options, False).run()
     trainer = Trainer(torch.nn.Linear(1, 1), None, [], steps=1, loss=len, folder=None)
     trainer.setup.reduce = lambda parameters, targets: targets
-    trainer.stepper.graph = True
+    trainer.setup.count = len
+    trainer.stepper.graph, trainer.stepper._last = True, [[]]
+    with pytest.raises(RuntimeError, match="this rank's batch has no targets"):
+        trainer.stepper._graph_or_eager_step(None)
+    trainer.setup.ranks = Ranks(0, 2)
     with pytest.raises(RuntimeError, match="graph=True is for one process"):
         trainer.stepper._graph_or_eager_step(None)
     with pytest.raises(OptionError, match="`graph` is for one process|needs `device`|graph"):

@@ -58,7 +58,7 @@ def check(o: Any) -> None:
             f"--ranks {o.ranks}: a batch has {o.batch_size} rows, and each rank takes one or more: "
             f"take a --batch-size of {o.ranks} or more, or fewer ranks"
         )
-    if not distributed.is_mpi_available():
+    if not o.device.startswith("cuda") and not distributed.is_mpi_available():
         raise BadValue(
             f"--ranks {o.ranks}: several processes need mpi4py and an MPI library: pip install "
             "'tinygrad_llm[mpi]' installs both"

@@ -18,8 +18,10 @@ import numpy as np
 
 from .. import distributed as dist
 from .. import random
-from ..arrays.devices import xp_of
+from ..arrays.devices import on_gpu
 from ..arrays.parallel import thread_count
+from ..distributed.gradients import joined_gradients, put_gradient
+from ..distributed.groups import member_group
 from ..distributed.steps import divided
 from ..random import Generator
 from ..tensor import Tensor, wrap
@@ -234,8 +236,9 @@ class Ranks:
         For Setup.reduce: each rank's loss was divided by the number of targets of all ranks. Where
         the parameters are sharded the backward pass has added up their gradients.
         """
-        if self.several and targets and not self.sharded:
-            _sum_gradients(parameters, 1.0, self.group)
+        group = member_group(self.group, "Ranks.reduce") if self.several else None
+        if group is not None and targets and not self.sharded:
+            _sum_gradients(parameters, None, group)
         return targets
 
 
@@ -269,8 +272,8 @@ def part_of_rows(batch: Any, rank: int, size: int) -> Any:
 
 
 def reduce_over_ranks(group: Any = None) -> Callable[[Iterable[Tensor], Any], int]:
-    """A function for Setup.reduce where every rank has its own batches: afterwards every rank
-    has the gradients of the mean loss over the targets of all ranks.
+    """A function for Setup.reduce where every rank has its own batches: afterwards every rank has
+    the gradients of the mean loss over the targets of all ranks.
 
     Rank r's gradients are those of the mean over its n_r targets. The result is Σ n_r·g_r / Σ n_r,
     so a rank with a short batch has less weight, and one without targets none. A mean of the ranks'
@@ -281,19 +284,38 @@ def reduce_over_ranks(group: Any = None) -> Callable[[Iterable[Tensor], Any], in
     Every rank has the same weights, and its own batches.
     """
 
-    def reduce(parameters: Iterable[Tensor], targets: Any) -> int:
+    def reduce(parameters: Iterable[Tensor], targets: Any) -> Any:
+        chosen = member_group(group, "reduce_over_ranks")
+        if chosen is None:
+            return targets
+        if isinstance(targets, Tensor) and chosen.takes(targets.array) and on_gpu((targets.array,)):
+            return _reduce_on_gpu(parameters, targets, chosen)
         counts = wrap(np.array([int(targets)], np.int64))
         dist.all_reduce(counts, group=group)
         total = int(counts.item())
         if total:
-            _sum_gradients(parameters, int(targets) / total, group)
+            _sum_gradients(parameters, int(targets) / total, chosen)
         return total
 
     return reduce
 
 
-def _sum_gradients(parameters: Iterable[Tensor], weight: float, group: Any) -> None:
-    """Replace the gradients by the sum over the ranks of weight·gradient."""
+def _reduce_on_gpu(parameters: Iterable[Tensor], targets: Tensor, group: Any) -> Tensor:
+    """reduce for a step that may be captured in a CUDA graph: nothing waits for the GPU.
+
+    targets: a 0-d tensor on the GPU, above 0. The same parameters have gradients on all ranks.
+    """
+    total = wrap(targets.array.reshape(1).copy())  # () -> (1,)
+    dist.all_reduce(total, group=group)
+    weight = (targets.array / total.array).reshape(())  # float64; (1,) -> ()
+    present = [p for p in parameters if p.requires_grad and p.grad is not None]
+    for bucket in _buckets(present):
+        _combine(bucket, weight, group)
+    return wrap(total.array.reshape(()))
+
+
+def _sum_gradients(parameters: Iterable[Tensor], weight: float | None, group: Any) -> None:
+    """Replace the gradients by the sum over the ranks of weight·gradient; None does not weight."""
     trained = [p for p in parameters if p.requires_grad]
     used = wrap(np.array([p.grad is not None for p in trained], np.uint8))
     dist.all_reduce(used, dist.ReduceOp.MAX, group)
@@ -316,26 +338,14 @@ def _buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _combine(parameters: list[Tensor], weight: float, group: Any) -> None:
-    """The sum for the parameters of one bucket.
+def _combine(parameters: list[Tensor], weight: Any, group: Any) -> None:
+    """Replace the gradients by the sum over the ranks of weight·gradient.
 
     Gradients with weight 0 may be anything (the mean of no losses is NaN) and count as zeros.
     """
-    xp = xp_of(parameters[0].array)
-    parts = [
-        xp.zeros(p.array.size, p.array.dtype)
-        if p.grad is None or not weight
-        else p.grad.array.reshape(-1)  # (...) -> (n,)
-        for p in parameters
-    ]
-    joined = xp.concatenate(parts)  # (n1,), (n2,), ... -> (N,)
-    wide = joined.astype(np.float32) if joined.itemsize == 2 else joined
-    total = wrap(wide if weight == 1.0 else wide * weight)
-    dist.all_reduce(total, group=group)
-    ends = np.cumsum([part.size for part in parts])[:-1].tolist()
-    for p, part in zip(parameters, xp.split(total.array, ends), strict=True):
-        array = part.astype(joined.dtype, copy=False).reshape(p.array.shape)  # (n,) -> (...)
-        if p.grad is None:
-            p.grad = wrap(array.copy())
-        else:
-            p.grad.copy_(wrap(array))
+    dtype = parameters[0].array.dtype
+    wide = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    joined, parts = joined_gradients(parameters, group, weight, wide)
+    dist.all_reduce(wrap(joined), group=group)
+    for p, part in zip(parameters, parts, strict=True):
+        put_gradient(p, part, "reduce_over_ranks")

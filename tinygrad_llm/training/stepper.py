@@ -84,12 +84,12 @@ class Stepper:
     def _graph_or_eager_step(self, random_state: Any) -> tuple[Step, bool]:
         """A step, and whether its update was made too.
 
-        Raises: RuntimeError if `graph` is True and a part of the step cannot be captured, or
-        gradients of several processes are combined.
+        Raises: RuntimeError if `graph` is True and a part of the step cannot be captured, or the
+        trainer is one of several.
         """
         s = self.setup
         graph = self.graph
-        if s.reduce is not reduce_gradients:  # a rank without targets must not stay away from it
+        if s.ranks.several:
             if graph:
                 raise RuntimeError("graph=True is for one process: leave it out with several ranks")
             graph = False
@@ -119,11 +119,16 @@ class Stepper:
     def _graph_step(self) -> Step:
         """A whole step in one launch, which changes nothing if a number is not finite.
 
-        Raises: BadLossError if that is the loss.
+        Raises: BadLossError if that is the loss; RuntimeError for a rank without targets.
         """
         (batch,) = self._last
         targets = self.setup.count(batch)
         if not targets:
+            if self.setup.reduce is not reduce_gradients:  # the others wait for this rank there
+                raise RuntimeError(
+                    "this rank's batch has no targets, and a captured step over ranks needs some "
+                    "on each of them: use graph=False"
+                )
             return Step(math.nan, None, 0)
         random_state = random.get_rng_state()
         if self._graphed is None:
