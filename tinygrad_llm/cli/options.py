@@ -12,6 +12,7 @@ from ..training.options import Option, Options
 from ..training.presets import PRESETS
 from ..training.settings import read_config, shown_default
 from .errors import BadValue
+from .places import place
 
 __all__ = ["Way", "command", "must_be", "with_flags"]
 
@@ -30,7 +31,10 @@ class Way(NamedTuple):
 
     @property
     def progress(self) -> bool | None:
-        """As training.progress.make_progress takes it."""
+        """As training.progress.make_progress takes it: of several ranks only the first shows."""
+        here = place()
+        if here is not None and here.rank > 0:
+            return False
         return True if self.plain else None
 
 

@@ -14,6 +14,7 @@ from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
 from ..errors import BadValue, newest_checkpoint
 from ..options import Way, command
+from ..ranks import take_part
 from . import ask, help, pairs, pairs_help
 
 __all__ = ["register"]
@@ -90,6 +91,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         run = kind(resolved(kind.options, settings, given), way.progress)
     else:
         run = kind.continued(newest_checkpoint(way.resume), given, settings, way.progress)
+    take_part(run, given)
     if way.plan:
         run.plan()
     elif way.find_lr:
