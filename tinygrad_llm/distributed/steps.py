@@ -50,7 +50,7 @@ def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
         text = text[: LINE - 20] + b"... " + hashlib.sha256(text).hexdigest()[:16].encode()
     mine = np.frombuffer(text.ljust(LINE), np.uint8)
     everyones = np.empty(group.size() * LINE, np.uint8)
-    yield group.transport.all_gather(mine, everyones, [LINE] * group.size())
+    yield group.transport.all_gather(mine, everyones, [LINE] * group.size(), agreement=True)
     if (everyones.reshape(group.size(), LINE) == mine).all():
         return [line] * group.size()
     rows = everyones.reshape(group.size(), LINE)  # (R * LINE,) -> (R, LINE)
@@ -89,7 +89,9 @@ def leave(group: ProcessGroup) -> Steps:
     mine = np.frombuffer(LEFT.ljust(LINE).encode(), np.uint8)
     everyones = np.empty((group.size(), LINE), np.uint8)
     flat = everyones.reshape(-1)  # (R, LINE) -> (R * LINE,)
-    lines = _LastLines(group, group.transport.all_gather(mine, flat, [LINE] * group.size()))
+    lines = _LastLines(
+        group, group.transport.all_gather(mine, flat, [LINE] * group.size(), agreement=True)
+    )
     yield lines
     if lines.came and (everyones == mine).all() and not group.queue.loose:
         group.transport.close()
