@@ -23,7 +23,7 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training")
+CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training", "traffic")
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
