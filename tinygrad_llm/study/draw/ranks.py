@@ -75,7 +75,7 @@ class Event:
 def events_of(every: Sequence[Sequence[Exchange]]) -> list[Event]:
     """What all ranks did together, in the order of time; equal neighbours are one event.
 
-    Receiving has no event of its own: the message that was sent has one.
+    A message is one event, where it is sent; receiving it is not another one.
     """
     events: dict[Any, Event] = {}
     for exchanges in every:
