@@ -3,7 +3,7 @@
     python -m benchmarks scale                                  1 and 2 ranks on two cores, char
     python -m benchmarks scale --config gpt2 --ranks 1 2 4 8
     python -m benchmarks scale --table benchmarks/scale.txt     writes the table too
-    python -m benchmarks scale --device cuda --help             on GPUs: see scale_gpu.py
+    python -m benchmarks scale --device cuda --help             on GPUs
 
 The batch of a step is the same: R ranks have a part of it each, with cores/R threads; the process
 has all of it, with all threads. Sides: "threads", one process; "ddp", DistributedDataParallel and

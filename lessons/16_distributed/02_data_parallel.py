@@ -7,7 +7,7 @@
 # %% [markdown]
 # # 2. Data parallel: one model, a part of the batch each
 #
-# **Question.** R processes have the same weights. Each computes the gradients of its own part of the batch. What
+# **Question.** R processes have the same weights. Each computes the gradients of one part of the batch. What
 # must they send each other, and when, so that afterwards all have the weights that one process would have?
 #
 # **Predict first.** One rank has 5 examples, the other 3. Is the mean of the two ranks' gradients the gradient of

@@ -71,7 +71,7 @@ class RankCost:
     """What one rank has and sends in one step of one scheme. Bytes; seconds.
 
     weights, gradients, optimizer, activations   memory
-    sent_dp, sent_tp, sent_pp                    bytes that the rank sends in each direction
+    sent    bytes to the other copies, to its tp ranks, and to the next stage
     compute, bubble, communication               seconds; nothing of it overlaps
     """
 
@@ -80,12 +80,25 @@ class RankCost:
     gradients: float
     optimizer: float
     activations: float
-    sent_dp: float
-    sent_tp: float
-    sent_pp: float
+    sent: tuple[float, float, float]
     compute: float
     bubble: float
     communication: float
+
+    @property
+    def sent_dp(self) -> float:
+        """Bytes of gradients and weights, to the other copies."""
+        return self.sent[0]
+
+    @property
+    def sent_tp(self) -> float:
+        """Bytes of activations and their gradients, to its tp ranks."""
+        return self.sent[1]
+
+    @property
+    def sent_pp(self) -> float:
+        """Bytes to the next stage; as many go back."""
+        return self.sent[2]
 
     @property
     def memory(self) -> float:
@@ -158,7 +171,7 @@ def estimate_ranks(
         seconds = (sent_dp + sent_pp) / (mesh.link * 1e9) + sent_tp / (mesh.tp_link * 1e9)
         costs.append(
             RankCost(scheme, part * w / d[0] + layer, part * g / d[1], part * o / d[2],
-                     activations, sent_dp, sent_tp, sent_pp, compute,
+                     activations, (sent_dp, sent_tp, sent_pp), compute,
                      compute * (mesh.pp - 1) / mesh.micro_batches, seconds)
         )  # fmt: skip
     return costs
@@ -187,8 +200,7 @@ def ranks_table(costs: Sequence[RankCost], mesh: Mesh) -> str:
         f"{head[0]:8}" + "".join(f"{name:>12}" for name in head[1:]),
     ]
     for c in costs:
-        sizes = (c.weights, c.gradients, c.optimizer, c.activations, c.memory, c.sent_dp,
-                 c.sent_tp, c.sent_pp)  # fmt: skip
+        sizes = (c.weights, c.gradients, c.optimizer, c.activations, c.memory, *c.sent)
         lines.append(
             f"{c.scheme:8}" + "".join(f"{n / 1e9:>12,.2f}" for n in sizes)
             + f"{c.compute:>12.3f}{c.bubble:>12.3f}{c.share:>12.1%}"
