@@ -71,6 +71,15 @@ class Exchange:
                     total[rank] = total.get(rank, 0) + n
         return total
 
+    def note(self, kind: str, counts: Sequence[int], agreement: bool = False) -> None:
+        """Note how many bytes go to each rank of the group; its own count is not sent."""
+        sent = {
+            rank: int(n)
+            for rank, n in zip(self.ranks, counts, strict=True)
+            if rank != self.rank and n
+        }
+        self.messages.append(Message(kind, sent, agreement))
+
     @property
     def bytes(self) -> int:
         """Bytes that left this rank, without the agreement."""
@@ -103,16 +112,15 @@ def begin(ranks: Sequence[int], rank: int, what: str) -> Exchange | None:
 class Counted:
     """A transport, and the record of the work under way, in which it notes what it sends."""
 
-    def __init__(self, transport: Transport, ranks: Sequence[int]) -> None:
-        self.transport, self.ranks = transport, list(ranks)
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.rank, self.size = transport.rank, transport.size
         self.exchange: Exchange | None = None
 
     def note(self, kind: str, counts: Sequence[int], agreement: bool = False) -> None:
-        """Note how many bytes go to each rank of the group; its own count is not sent."""
+        """Exchange.note, if somebody watches."""
         if self.exchange is not None:
-            sent = {self.ranks[r]: int(n) for r, n in enumerate(counts) if r != self.rank and n}
-            self.exchange.messages.append(Message(kind, sent, agreement))
+            self.exchange.note(kind, counts, agreement)
 
     def _to(self, receiver: int, n: int) -> list[int]:
         return [n if r == receiver else 0 for r in range(self.size)]
