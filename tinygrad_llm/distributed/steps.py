@@ -143,7 +143,10 @@ def all_gathered(
 def reduced_part(
     group: ProcessGroup, flat: np.ndarray, op: ReduceOp, counts: Sequence[int]
 ) -> Steps:
-    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part."""
+    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part.
+
+    The result may be a view of an array R times as large, in which the ranks' parts arrived.
+    """
     size, mine = group.size(), counts[group.rank()]
     if size == 1:
         return flat.copy()
