@@ -28,6 +28,7 @@ COMMANDS = {
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
+    "scale": ("scale", "1 to N ranks against one process with as many threads; GPUs"),
     "translation": (
         "translation",
         "a translation run beside PyTorch's nn.Transformer",

@@ -25,7 +25,7 @@ from tinygrad_llm.distributed.rank_start import variables
 pytestmark = needs_mpi
 CHECKS = (
     "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "experts", "meshes",
-    "training", "pipeline", "ring", "stand_in",
+    "training", "pipeline", "ring", "stand_in", "traffic",
 )  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 

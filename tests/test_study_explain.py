@@ -18,7 +18,7 @@ from tinygrad_llm.study.common.lines import watch_lines
 from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
 from tinygrad_llm.study.common.source import saved_names, statements
 from tinygrad_llm.study.explain.layer_examples import LAYERS
-from tinygrad_llm.study.explain.names import catalogue, layers, lookup, optimizers
+from tinygrad_llm.study.explain.names import catalogue, collectives, layers, lookup, optimizers
 from tinygrad_llm.study.memory.at_size import letters_of, letters_of_both, size_at
 
 OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
@@ -98,7 +98,7 @@ def test_nothing_is_missing():
     }
     assert computing <= set(LAYERS)
     listed = {name for members in catalogue().values() for name, _ in members}
-    assert listed == {*OWN_OPS, *LAYERS, *optimizers()}
+    assert listed == {*OWN_OPS, *LAYERS, *optimizers(), *collectives()}
 
 
 # --------------------------------------------------------------------------------------- contents

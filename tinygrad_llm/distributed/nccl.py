@@ -21,7 +21,8 @@ from ..arrays.memory import address
 from .errors import DistBackendError
 from .nccl_library import end_communicator, nccl_module
 from .nccl_watch import END_LIMIT, say, watchdog
-from .reductions import ReduceOp
+from .reductions import ReduceOp, divided
+from .traffic import Exchange
 
 __all__ = ["Launched", "NCCLTransport", "native"]
 
@@ -88,7 +89,12 @@ class NCCLTransport:
         self._captures: Any = weakref.WeakSet()  # of CUDA graphs in which calls are captured
         self._batch: list[Any] | None = None  # the arrays of calls that are launched together
         self.what = ""  # the collective that is launched now, for messages
+        self.exchange: Exchange | None = None  # where it is noted, if somebody watches
         self.in_order = False  # on the current stream, without another one beside it
+
+    def _note(self, kind: str, counts: Sequence[int]) -> None:
+        if self.exchange is not None:
+            self.exchange.note(kind, counts)
 
     # ------------------------------------------------------------------------------- launching
     def _launch(self, call: Callable[[int], None], arrays: Sequence[Any], last: bool) -> Launched:
@@ -150,12 +156,14 @@ class NCCLTransport:
     # --------------------------------------------------------------- the operations, in bytes
     def broadcast(self, array: Any, root: int) -> Launched:
         """ncclBroadcast in place."""
+        self._note("broadcast", [array.nbytes if root == self.rank else 0] * self.size)
         at, n = address(array), array.size
         return self._bytes(lambda s: self.comm.broadcast(at, at, n, 1, root, s), n, array)
 
     def all_gather(self, mine: Any, everyones: Any, counts: Sequence[int]) -> Launched:
         """ncclAllGather; where the ranks have different lengths, a broadcast of each."""
         if len(set(counts)) == 1:
+            self._note("all_gather", [mine.nbytes] * self.size)
             to, at, n = address(everyones), address(mine), mine.size
             call = lambda s: self.comm.allGather(at, to, n, 1, s)  # noqa: E731
             return self._bytes(call, n, mine, everyones)
@@ -197,6 +205,7 @@ class NCCLTransport:
 
     def send(self, array: Any, to: int, tag: int) -> Launched:
         """ncclSend: messages between two ranks arrive in order, without tags."""
+        self._note("send", [array.nbytes if r == to else 0 for r in range(self.size)])
         at, n = address(array), array.size
         return self._bytes(lambda s: self.comm.send(at, n, 1, to, s), n, array)
 
@@ -218,6 +227,8 @@ class NCCLTransport:
     def reduce(self, flat: Any, into: Any, op: ReduceOp, last: bool = True) -> Launched:
         """ncclAllReduce of numbers of a dtype that `native` says."""
         kind, op = _kind(flat, op)
+        parts = divided(flat.size, self.size)  # a reduce-scatter and an all-gather
+        self._note("reduce", [(n + parts[self.rank]) * flat.itemsize for n in parts])
         at, to, n = address(flat), address(into), flat.size
         call = lambda s: self.comm.allReduce(at, to, n, kind, _OPS[op], s)  # noqa: E731
         return self._launch(call, (flat, into), last) if n else Launched(None, None)
@@ -225,6 +236,7 @@ class NCCLTransport:
     def reduce_parts(self, flat: Any, into: Any, counts: Sequence[int], op: ReduceOp) -> Launched:
         """ncclReduceScatter; where the parts have different lengths, a reduction of each."""
         kind, op = _kind(flat, op)
+        self._note("reduce_parts", [n * flat.itemsize for n in counts])
         if len(set(counts)) == 1:
             at, to, n = address(flat), address(into), into.size
             call = lambda s: self.comm.reduceScatter(at, to, n, kind, _OPS[op], s)  # noqa: E731

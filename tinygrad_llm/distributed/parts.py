@@ -81,6 +81,7 @@ def summed_part(group: ProcessGroup, array: Any, dim: int, op: ReduceOp = Reduce
     counts = [n * rest for n in divided(shape[0], group.size())]
     steps = reduced_part(group, flat, op, counts)
     part = run(group, _about("summed_part", array, dim, group), steps, array=flat)
+    part = part.copy()  # without the larger array of which it is a part
     part = part.reshape(-1, *shape[1:]) if rest else part.reshape(counts[group.rank()], *shape[1:])
     return asarray(xp_of(part).moveaxis(part, 0, dim), array)  # (n, ...) -> (..., n, ...)
 
