@@ -4,11 +4,11 @@
     python -m benchmarks encoder-memory --models bert --emb-dim 768 --n-layers 12
 
 A classifier of two classes reads random ids and takes two steps of AdamW. *Accumulation* reads four
-quarters of the batch one after the other; *checkpointing* keeps each block's input and computes the
-rest again; *bfloat16* rounds the inputs of the matrix products (autocast), which a CPU keeps beside the
-float32 arrays and a GPU in their place; *LoRA* (rank 8) has no
-gradients and no AdamW moments of the large matrices. The peak is that of all arrays together
-(tracemalloc), model and optimizer too; every way has the same weights and the same texts.
+quarters of the batch one after the other; *checkpointing* keeps each block's input and computes
+the rest again; *bfloat16* rounds the inputs of the matrix products (autocast), which a CPU keeps
+beside the float32 arrays and a GPU in their place; *LoRA* (rank 8) has no gradients and no AdamW
+moments of the large matrices. The peak is that of all arrays together (tracemalloc), model and
+optimizer too; every way has the same weights and the same texts.
 """
 
 from __future__ import annotations
