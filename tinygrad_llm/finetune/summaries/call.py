@@ -44,7 +44,7 @@ def summarize(
     limit = model.context_length
     if max_source is not None:
         limit = min(limit, integer("max_source", max_source, 2))  # a token and the end
-    ids = encoded("the text", text, tokenizer, end)
+    ids = encoded("", text, tokenizer, end)
     if len(ids) > limit:
         ids = [*ids[: limit - 1], end]
     return tokenizer.decode(_written(model, ids, end, max_new_tokens, options))

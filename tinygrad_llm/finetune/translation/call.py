@@ -34,7 +34,7 @@ def translate(
     ends = source.eot_token, target.eot_token
     if ends[0] is None or ends[1] is None:
         raise ValueError("translate needs tokenizers with a token that ends texts")
-    ids = encoded("the text", text, source, ends[0])
+    ids = encoded("", text, source, ends[0])
     if len(ids) > model.context_length:
         raise ValueError(
             f"the text has {len(ids)} tokens, the model reads at most {model.context_length}: "
