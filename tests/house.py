@@ -51,7 +51,7 @@ models
 generation
 training
 evaluation
-finetune
+finetune  retrieval
 study.common
 study.mistakes  study.memory  study.doctor
 study.check

@@ -134,6 +134,8 @@ class CUDAGraph:
         devices.use_gpu(self._gpu)
         self._capture.refresh()
         self._graph.launch()
+        for function in self._capture.after_replay:
+            function()
 
     def reset(self) -> None:
         """Drop the graph and release its memory."""

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..arrays.devices import asarray, to_numpy
+from ..arrays.devices import asarray, xp_of
+from ..arrays.memory import address, is_array
 from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
 from ..autograd.observing import observing
@@ -30,6 +31,7 @@ from . import groups
 from .collectives import broadcast
 from .groups import run
 from .not_offered import not_offered
+from .parts import sent_from
 from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
@@ -113,16 +115,19 @@ class Unit:
         size, shapes = self.group.size(), self._shapes()
         whole: list[Any] = [None] * len(parts)
         for chosen in self._by_dtype(range(len(parts))):
-            flat = [np.ascontiguousarray(to_numpy(parts[i])).reshape(-1) for i in chosen]
+            here = [sent_from(self.group, parts[i]) for i in chosen]
+            xp = xp_of(here[0])
+            flat = xp.concatenate([xp.ascontiguousarray(a).reshape(-1) for a in here])
             counts = np.array([self._counts(i) for i in chosen])  # (parameters, ranks)
-            steps = all_gathered(self.group, np.concatenate(flat), counts.sum(0).tolist())
-            everyones = run(self.group, f"unshard of {len(chosen)} parameters", steps)
+            steps = all_gathered(self.group, flat, counts.sum(0).tolist())
+            what = f"unshard of {len(chosen)} parameters"
+            everyones = run(self.group, what, steps, array=flat)
             ends = counts.T.reshape(-1).cumsum()[:-1]  # (ranks, parameters) -> (R * P,)
-            pieces = np.split(everyones, ends)  # in rank order, each with all parameters
+            pieces = _cut(everyones, ends)  # in rank order, each with all parameters
             for place, i in enumerate(chosen):
                 own = [pieces[rank * len(chosen) + place] for rank in range(size)]
-                joined = np.empty(shapes[i], everyones.dtype)
-                np.concatenate(own, out=joined.reshape(-1))  # (n0,), (n1,), ... -> (N,)
+                joined = xp.empty(shapes[i], everyones.dtype)
+                xp.concatenate(own, out=joined.reshape(-1))  # (n0,), (n1,), ... -> (N,)
                 whole[i] = asarray(joined, parts[i])
         return whole
 
@@ -133,14 +138,15 @@ class Unit:
         present = [i for i, g in enumerate(gradients) if g is not None]
         for chosen in self._by_dtype(present):
             counts = np.array([self._counts(i) for i in chosen])  # (parameters, ranks)
-            flat = [to_numpy(gradients[i]).reshape(-1) for i in chosen]
-            cut = [np.split(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
+            flat = [sent_from(self.group, gradients[i]).reshape(-1) for i in chosen]
+            cut = [_cut(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
             ordered = [cut[p][r] for r in range(size) for p in range(len(chosen))]
-            numbers = np.concatenate(ordered)  # rank 0's parts of all parameters, rank 1's, ...
+            # rank 0's parts of all parameters, rank 1's, ...
+            numbers = xp_of(flat[0]).concatenate(ordered)
             steps = reduced_part(self.group, numbers, ReduceOp.AVG, counts.sum(0).tolist())
             what = f"average of the gradients {chosen} of {numbers.size} elements"
-            mine = run(self.group, what, steps)
-            for i, part in zip(chosen, np.split(mine, counts[:, rank].cumsum()[:-1]), strict=True):
+            mine = run(self.group, what, steps, array=numbers)
+            for i, part in zip(chosen, _cut(mine, counts[:, rank].cumsum()[:-1]), strict=True):
                 shape = self.parts[i].array.shape
                 result[i] = asarray(part.reshape(shape).copy(), gradients[i])  # (n,) -> shape
         return result
@@ -189,7 +195,7 @@ class Unit:
         entries: list[Any] = list(op.saved)
         for place, entry in enumerate(entries):
             for number, array in enumerate(arrays):
-                if not isinstance(entry, np.ndarray):
+                if not is_array(entry):
                     continue
                 if entry is array or entry.base is array:
                     entries[place] = _Dropped(number, entry, array)
@@ -213,12 +219,20 @@ class _Dropped:
 
     def __init__(self, number: int, view: Any, array: Any) -> None:
         self.number, self.shape, self.strides = number, view.shape, view.strides
-        first = view.__array_interface__["data"][0]
-        self.offset = first - array.__array_interface__["data"][0]
+        self.offset = address(view) - address(array)
 
-    def of(self, array: np.ndarray) -> np.ndarray:
+    def of(self, array: Any) -> Any:
         """The same view of the parameter's new array."""
+        if not isinstance(array, np.ndarray):
+            place = array.data + self.offset
+            return xp_of(array).ndarray(self.shape, array.dtype, place, self.strides)
         return np.ndarray(self.shape, array.dtype, array, self.offset, self.strides)
+
+
+def _cut(array: Any, ends: np.ndarray) -> list[Any]:
+    """The array's parts, which end at these places."""
+    parts: list[Any] = xp_of(array).split(array, ends.tolist())
+    return parts
 
 
 class _Saved:

@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from .nccl_library import nccl_is_available
 from .transport import Alone, Transport
 
 __all__ = ["LIMIT", "ProcessGroup", "Queue", "queues"]
@@ -51,9 +54,24 @@ class ProcessGroup:
         self.timeout = timeout
         self.queue = Queue()
         self.broken = ""  # why it cannot be used any more
+        self.for_gpus = "nccl" in backend  # whether arrays on GPUs travel over NCCL
+        self.nccl: Any = None  # the transport for them, made when one is first sent
 
     def __deepcopy__(self, memo: Any) -> ProcessGroup:
         return self  # the copy of a module works with the same processes
+
+    def takes(self, array: Any) -> bool:
+        """Whether an array is sent from where it is; others are copied to the CPU before."""
+        if isinstance(array, np.ndarray) or self.size() == 1:
+            return True
+        return self.for_gpus and nccl_is_available()
+
+    def lane(self, array: Any) -> Transport:
+        """What moves an array that the group takes."""
+        if isinstance(array, np.ndarray) or self.size() == 1:
+            return self.transport
+        transport: Transport = self.nccl
+        return transport
 
     def rank(self) -> int:
         """This process's number in the group."""

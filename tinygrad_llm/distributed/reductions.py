@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.devices import xp_of
+
 __all__ = ["ReduceOp", "check_reduction", "joined"]
 
 
@@ -39,14 +41,14 @@ class ReduceOp(Enum, metaclass=_Names):
 
 
 _JOIN = {
-    ReduceOp.SUM: np.add,
-    ReduceOp.AVG: np.add,
-    ReduceOp.PRODUCT: np.multiply,
-    ReduceOp.MIN: np.minimum,
-    ReduceOp.MAX: np.maximum,
-    ReduceOp.BAND: np.bitwise_and,
-    ReduceOp.BOR: np.bitwise_or,
-    ReduceOp.BXOR: np.bitwise_xor,
+    ReduceOp.SUM: "add",
+    ReduceOp.AVG: "add",
+    ReduceOp.PRODUCT: "multiply",
+    ReduceOp.MIN: "minimum",
+    ReduceOp.MAX: "maximum",
+    ReduceOp.BAND: "bitwise_and",
+    ReduceOp.BOR: "bitwise_or",
+    ReduceOp.BXOR: "bitwise_xor",
 }
 _OF_BITS = (ReduceOp.BAND, ReduceOp.BOR, ReduceOp.BXOR)
 
@@ -68,7 +70,7 @@ def check_reduction(op: Any, dtype: np.dtype) -> ReduceOp:
     return op
 
 
-def joined(parts: Iterable[np.ndarray], op: ReduceOp, size: int) -> np.ndarray:
+def joined(parts: Iterable[Any], op: ReduceOp, size: int) -> Any:
     """The reduction of the ranks' arrays, in the order in which they are given.
 
     size: the number of ranks, by which AVG divides.
@@ -81,7 +83,7 @@ def joined(parts: Iterable[np.ndarray], op: ReduceOp, size: int) -> np.ndarray:
         if total is None:
             total = part.copy()
         else:
-            _JOIN[op](total, part, out=total)
+            getattr(xp_of(total), _JOIN[op])(total, part, out=total)
     if op is ReduceOp.AVG:
         total /= size
     return total if total.dtype == dtype else total.astype(dtype)

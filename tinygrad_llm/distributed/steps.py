@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.devices import xp_of
 from .errors import DistBackendError, DistError
+from .gpu_steps import native_on_gpu, reduced_on_gpu, reduced_part_on_gpu, unfinished
 from .process_group import ProcessGroup
 from .reductions import ReduceOp, joined
 from .transport import Request, Steps, Transport
@@ -136,9 +138,9 @@ def all_gathered(
     into: an array for the result.
     """
     counts = [mine.size] * group.size() if counts is None else counts
-    everyones = np.empty(sum(counts), mine.dtype) if into is None else into
+    everyones = xp_of(mine).empty(sum(counts), mine.dtype) if into is None else into
     in_bytes = [count * mine.itemsize for count in counts]
-    yield group.transport.all_gather(as_bytes(mine), as_bytes(everyones), in_bytes)
+    yield group.lane(mine).all_gather(as_bytes(mine), as_bytes(everyones), in_bytes)
     return everyones
 
 
@@ -149,11 +151,13 @@ def reduced_part(
     size, mine = group.size(), counts[group.rank()]
     if size == 1:
         return flat.copy()
-    received = np.empty((size, mine), flat.dtype)
+    if group.lane(flat) is group.nccl and native_on_gpu(flat, op):
+        return (yield from reduced_part_on_gpu(group, flat, op, counts))
+    received = xp_of(flat).empty((size, mine), flat.dtype)
     out_counts = [count * flat.itemsize for count in counts]
     into_counts = [mine * flat.itemsize] * size
     into = as_bytes(received.reshape(-1))  # (R, n) -> (R * n,)
-    yield group.transport.all_to_all(as_bytes(flat), out_counts, into, into_counts)
+    yield unfinished(group.lane(flat).all_to_all(as_bytes(flat), out_counts, into, into_counts))
     return joined(received, op, size)
 
 
@@ -166,6 +170,8 @@ def reduced(group: ProcessGroup, flat: np.ndarray, op: ReduceOp, into: Any = Non
     size = group.size()
     if size == 1:
         return flat
+    if group.lane(flat) is group.nccl and native_on_gpu(flat, op):
+        return (yield from reduced_on_gpu(group, flat, op, into))
     if flat.nbytes * size <= SMALL:
         everyones = yield from all_gathered(group, flat)
         return joined(everyones.reshape(size, flat.size), op, size)  # (R * n,) -> (R, n)

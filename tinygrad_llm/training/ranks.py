@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import distributed as dist
-from ..distributed.collectives import flat, store
+from ..arrays.devices import on_gpu
+from ..distributed.gradients import joined_gradients, put_gradient
+from ..distributed.groups import member_group
 from ..tensor import Tensor, wrap
 
 __all__ = ["reduce_over_ranks"]
@@ -29,7 +31,12 @@ def reduce_over_ranks(group: Any = None) -> Callable[[Iterable[Tensor], Any], in
     Every rank has the same weights, and its own batches.
     """
 
-    def reduce(parameters: Iterable[Tensor], targets: Any) -> int:
+    def reduce(parameters: Iterable[Tensor], targets: Any) -> Any:
+        chosen = member_group(group, "reduce_over_ranks")
+        if chosen is None:
+            return targets
+        if isinstance(targets, Tensor) and chosen.takes(targets.array) and on_gpu((targets.array,)):
+            return _reduce_on_gpu(parameters, targets, chosen)
         counts = wrap(np.array([int(targets)], np.int64))
         dist.all_reduce(counts, group=group)
         total = int(counts.item())
@@ -40,10 +47,24 @@ def reduce_over_ranks(group: Any = None) -> Callable[[Iterable[Tensor], Any], in
         dist.all_reduce(used, dist.ReduceOp.MAX, group)
         present = [p for p, is_used in zip(trained, used.tolist(), strict=True) if is_used]
         for bucket in _buckets(present):
-            _combine(bucket, int(targets) / total, group)
+            _combine(bucket, int(targets) / total, chosen)
         return total
 
     return reduce
+
+
+def _reduce_on_gpu(parameters: Iterable[Tensor], targets: Tensor, group: Any) -> Tensor:
+    """reduce for a step that may be captured in a CUDA graph: nothing waits for the GPU.
+
+    targets: a 0-d tensor on the GPU, above 0. The same parameters have gradients on all ranks.
+    """
+    total = wrap(targets.array.reshape(1).copy())  # () -> (1,)
+    dist.all_reduce(total, group=group)
+    weight = (targets.array / total.array).reshape(())  # float64; (1,) -> ()
+    present = [p for p in parameters if p.requires_grad and p.grad is not None]
+    for bucket in _buckets(present):
+        _combine(bucket, weight, group)
+    return wrap(total.array.reshape(()))
 
 
 def _buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -60,21 +81,14 @@ def _buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _combine(parameters: list[Tensor], weight: float, group: Any) -> None:
+def _combine(parameters: list[Tensor], weight: Any, group: Any) -> None:
     """Replace the gradients by the sum over the ranks of weight·gradient.
 
     Gradients with weight 0 may be anything (the mean of no losses is NaN) and count as zeros.
     """
-    parts = [
-        np.zeros(p.array.size, p.array.dtype) if p.grad is None or not weight else flat(p.grad)
-        for p in parameters
-    ]
-    joined = np.concatenate(parts)  # (n1,), (n2,), ... -> (N,)
-    wide = joined.astype(np.float32) if joined.itemsize == 2 else joined
-    total = wrap(wide * weight)
-    dist.all_reduce(total, group=group)
-    ends = np.cumsum([part.size for part in parts])[:-1]
-    for p, part in zip(parameters, np.split(total.array, ends), strict=True):
-        if p.grad is None:
-            p.grad = wrap(np.zeros(p.array.shape, p.array.dtype))
-        store(p.grad, part.astype(joined.dtype, copy=False), "reduce_over_ranks")
+    dtype = parameters[0].array.dtype
+    wide = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    joined, parts = joined_gradients(parameters, group, weight, wide)
+    dist.all_reduce(wrap(joined), group=group)
+    for p, part in zip(parameters, parts, strict=True):
+        put_gradient(p, part, "reduce_over_ranks")

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.devices import asarray, to_numpy, xp_of
+from ...arrays.devices import xp_of
 from ...autograd.engine import Op
 from ...functions.shape.join import stack
 from ...tensor import Tensor, wrap
@@ -155,10 +155,10 @@ class AllToAll(Op, listed=False):
 
 
 def _exchanged(group: Any, x: Any, into: list[int], out: list[int]) -> Any:
-    x_here = np.ascontiguousarray(to_numpy(x))
-    y = np.empty((sum(into), *x.shape[1:]), x.dtype)
-    exchange(wrap(y), wrap(x_here), into, out, group)
-    return asarray(y, x)
+    xp = xp_of(x)
+    y = xp.empty((sum(into), *x.shape[1:]), x.dtype)
+    exchange(wrap(y), wrap(xp.ascontiguousarray(x)), into, out, group)
+    return y
 
 
 # ---------------------------------------------------------- the loss is the same on every rank

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ... import distributed as dist
+from ...arrays.devices import xp_of
 from ...autograd.grad_mode import mode
 from ...distributed.collectives import flat, store
+from ...distributed.groups import member_group
 from ...tensor import Tensor, wrap
 from ..module import Module
 from .reducer import Reducer
@@ -87,16 +89,18 @@ class DistributedDataParallel(Module):
 
     def _broadcast_buffers(self) -> None:
         """Replace the buffers by the first rank's, in one message."""
-        buffers = list(self.module.buffers())
-        if not buffers:
-            return
-        parts = [flat(buffer).view(np.uint8) for buffer in buffers]
-        joined = wrap(np.concatenate(parts))  # (n1,), (n2,), ... -> (N,) bytes
-        dist.broadcast(joined, self.first, self.process_group)
-        if dist.get_rank(self.process_group) > 0:
-            ends = np.cumsum([part.size for part in parts])[:-1]
-            for buffer, part in zip(buffers, np.split(joined.array, ends), strict=True):
-                store(buffer, part.copy().view(buffer.array.dtype), "DistributedDataParallel")
+        group = member_group(self.process_group, "DistributedDataParallel")
+        assert group is not None
+        for device in dict.fromkeys(str(buffer.device) for buffer in self.module.buffers()):
+            buffers = [b for b in self.module.buffers() if str(b.device) == device]
+            parts = [flat(buffer, group).view(np.uint8) for buffer in buffers]
+            xp = xp_of(parts[0])
+            joined = wrap(xp.concatenate(parts))  # (n1,), (n2,), ... -> (N,) bytes
+            dist.broadcast(joined, self.first, group)
+            if group.rank() > 0:
+                ends = np.cumsum([part.size for part in parts])[:-1].tolist()
+                for buffer, part in zip(buffers, xp.split(joined.array, ends), strict=True):
+                    store(buffer, part.copy().view(buffer.array.dtype), "DistributedDataParallel")
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:

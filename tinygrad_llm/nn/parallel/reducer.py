@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from ... import distributed as dist
-from ...arrays.devices import xp_of
 from ...autograd.engine import Op, backward_observers
 from ...autograd.hooks import after_walk, leaf_hooks
-from ...distributed.collectives import flat, store
+from ...distributed.gradients import joined_gradients, put_gradient
+from ...distributed.groups import member_group
 from ...tensor import Tensor, wrap
 
 __all__ = ["Reducer", "Watch"]
@@ -45,6 +45,11 @@ class Watch(Op, listed=False):
         return g
 
 
+def _apart(p: Tensor, q: Tensor) -> bool:
+    """Whether the gradients of two parameters cannot travel together."""
+    return p.dtype is not q.dtype or type(p.array) is not type(q.array)
+
+
 class Reducer:
     """The buckets of a module's parameters in a group of ranks.
 
@@ -61,6 +66,7 @@ class Reducer:
         self.parameters = [parameter for _, parameter in named]
         self.place = {id(p): i for i, p in enumerate(self.parameters)}
         self.group, self.bucket_bytes, self.find_unused = group, bucket_bytes, find_unused
+        self.ranks: Any = member_group(group, "DistributedDataParallel")
         self.rebuilt = False
         self.expected: dict[int, int] = {}  # per parameter: edges of the graphs not walked yet
         self._divide(list(range(len(self.parameters)))[::-1])
@@ -73,7 +79,7 @@ class Reducer:
         for i in order:
             p = self.parameters[i]
             last = self.parameters[self.buckets[-1][0]] if self.buckets else None
-            if last is None or size + p.array.nbytes > limit or p.dtype is not last.dtype:
+            if last is None or size + p.array.nbytes > limit or _apart(p, last):
                 limit = self.bucket_bytes if self.buckets else min(FIRST_BUCKET, self.bucket_bytes)
                 self.buckets.append([])
                 size = 0
@@ -88,7 +94,7 @@ class Reducer:
         self.remaining: dict[int, int] = {}
         self.missing = [len(bucket) for bucket in self.buckets]
         self.just_completed: list[int] = []
-        self.works: list[tuple[Any, Tensor]] = []  # of the buckets that were started
+        self.works: list[tuple[Any, list[Any]]] = []  # of the buckets that were started
 
     # --------------------------------------------------------------------------- in the forward
     def watch(self, outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -184,13 +190,10 @@ class Reducer:
 
     def _start(self, bucket: Sequence[int]) -> None:
         """Begin the mean of a bucket's gradients over the ranks."""
-        parts = [
-            np.zeros(p.array.size, p.array.dtype) if p.grad is None else flat(p.grad)
-            for p in (self.parameters[i] for i in bucket)
-        ]
-        joined = wrap(np.concatenate(parts))  # (n1,), (n2,), ... -> (N,)
-        work = dist.all_reduce(joined, dist.ReduceOp.AVG, self.group, async_op=True)
-        self.works.append((work, joined))
+        parameters = [self.parameters[i] for i in bucket]
+        joined, parts = joined_gradients(parameters, self.ranks)
+        work = dist.all_reduce(wrap(joined), dist.ReduceOp.AVG, self.group, async_op=True)
+        self.works.append((work, parts))
 
     # ------------------------------------------------------------------------------ at its end
     def finish(self, accumulated: bool) -> None:
@@ -212,21 +215,14 @@ class Reducer:
         for i in range(len(self.parameters)):
             self._mark(i)
         used = self._used_anywhere(unused)
-        for bucket, (work, joined) in zip(self.buckets, self.works, strict=True):
+        for bucket, (work, parts) in zip(self.buckets, self.works, strict=True):
             work.wait()
-            sizes = [self.parameters[i].array.size for i in bucket]
-            parts = np.split(joined.array, np.cumsum(sizes)[:-1])  # (N,) -> (n1,), (n2,), ...
             for i, part in zip(bucket, parts, strict=True):
                 if used is None or used[i]:
-                    self._put(self.parameters[i], part)
+                    put_gradient(self.parameters[i], part, "DistributedDataParallel")
         self.works = []
         if not self.rebuilt and not self.find_unused:
             self._rebuild()
-
-    def _put(self, parameter: Tensor, mean: np.ndarray) -> None:
-        if parameter.grad is None:
-            parameter.grad = wrap(xp_of(parameter.array).zeros_like(parameter.array))
-        store(parameter.grad, mean, "DistributedDataParallel")
 
     def _used_anywhere(self, unused: Sequence[int]) -> np.ndarray | None:
         """Which parameters got a gradient on any rank; None if that was not asked for."""

@@ -1,0 +1,86 @@
+"""NCCL through CuPy: where the library is, whether it can be used, and its version.
+
+The wheels nvidia-nccl-cu12 and nvidia-nccl-cu13 put libnccl.so.2 beside other packages, where the
+system's loader does not look. It is loaded by its path before `cupy.cuda.nccl` is imported, which
+then finds it by name. The wheel itself is not imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import importlib
+import os
+import socket
+from importlib.util import find_spec
+from typing import Any
+
+__all__ = ["find_nccl_library", "gpu_name", "nccl_is_available", "nccl_module", "nccl_version"]
+
+_NAME = "libnccl.so.2"
+_known: dict[str, Any] = {}  # the module, or why there is none
+
+
+def find_nccl_library() -> str | None:
+    """The path of libnccl.so.2 in an installed wheel, or None."""
+    try:
+        spec = find_spec("nvidia.nccl")
+    except (ImportError, ValueError):  # there is no package nvidia
+        spec = None
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for path in sorted(glob.glob(os.path.join(folder, "lib", _NAME))):
+            return path
+    return None
+
+
+def nccl_module() -> Any:
+    """The module cupy.cuda.nccl.
+
+    Raises: RuntimeError if CuPy or NCCL is not installed, or cannot be loaded.
+    """
+    if "module" not in _known:
+        _known["module"] = _loaded()
+    return _known["module"]
+
+
+def _loaded() -> Any:
+    install = "pip install 'tinygrad_llm[nccl-cuda13]' (or nccl-cuda12) installs it"
+    path = find_nccl_library()
+    try:
+        if path is not None:
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        module = getattr(importlib.import_module("cupy").cuda, "nccl", None)
+        if not hasattr(module, "NcclCommunicator"):  # looked for before the library was loaded
+            module = importlib.import_module("cupy_backends.cuda.libs.nccl")
+    except (ImportError, OSError, AttributeError) as error:
+        raise RuntimeError(f"NCCL cannot be loaded ({error}): {install}") from error
+    if not hasattr(module, "NcclCommunicator"):
+        raise RuntimeError(f"NCCL is not installed, or this CuPy was built without it: {install}")
+    return module
+
+
+def nccl_is_available() -> bool:
+    """Whether CuPy and NCCL are installed; a GPU is asked for when it is first used."""
+    if find_spec("cupy") is None:
+        return False
+    try:
+        nccl_module()
+    except RuntimeError:
+        return False
+    return True
+
+
+def gpu_name(index: int) -> str:
+    """A name that no other GPU of any machine has."""
+    bus = importlib.import_module("cupy").cuda.runtime.deviceGetPCIBusId(index)
+    return f"{socket.gethostname()}/{bus}"
+
+
+def nccl_version() -> tuple[int, int, int]:
+    """NCCL's version, for example (2, 28, 9).
+
+    Raises: RuntimeError if it cannot be loaded.
+    """
+    number = int(nccl_module().get_version())
+    large = 10000 if number >= 10000 else 1000  # 2.8 and older: 2804
+    return number // large, number % large // 100, number % 100
