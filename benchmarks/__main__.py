@@ -21,6 +21,7 @@ COMMANDS = {
     "profile": ("profile", "where a training step goes, op by op"),
     "attention-variants": ("attention_variants", "small GPTs with each attention, side by side"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
+    "encoder-memory": ("encoder_memory", "peak memory of encoders' steps, in ways that save some"),
     "loading": ("loading", "six ways to load a model: seconds and peak memory"),
     "formats": ("formats", "SmolLM2 in each format, and beside transformers and llama.cpp"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),

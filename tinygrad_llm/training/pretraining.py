@@ -214,7 +214,7 @@ class Pretraining:
             )
         with blame("`prompt`", ValueError):
             self.tokenizer.encode(o.prompt or "", disallowed_special=())
-        self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
+        self.bytes_per_token = self.bytes_in_token()
         self.progress.note(
             f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
             f"tokenizer    {o.tokenizer}, {self.tokenizer.vocab_size:,} tokens; the text is "
@@ -227,6 +227,16 @@ class Pretraining:
                     f"finished     all {o.steps:,} steps were done before; a larger --steps "
                     "trains on"
                 )
+
+    def bytes_in_token(self) -> float | None:
+        """Bytes of the validation text per token: bits per byte are comparable with it.
+
+        None if the tokens do not hold the whole text, as WordPiece's without its spaces or words
+        that are unknown: the loss says nothing of what is left out.
+        """
+        if self.tokenizer.decode(self.val_ids.tolist()) != self.val_text:
+            return None
+        return len(self.val_text.encode("utf-8")) / len(self.val_ids)
 
     def special_tokens(self) -> dict[str, Any]:
         """The keywords with which a new tokenizer gets the special tokens that the model needs."""
@@ -366,10 +376,14 @@ class Pretraining:
 
     def losses(self, val_loss: float) -> str:
         """The lines of the report on the validation loss, in nats per token."""
+        if self.bytes_per_token is None:
+            bits = f"unknown: tokens of {self.tokenizer.name} do not hold the whole text"
+        else:
+            bits = f"{val_loss / math.log(2.0) / self.bytes_per_token:.4f}"
         return (
             f"validation loss   {val_loss:.4f} (nats per token)\n"
             f"perplexity        {perplexity(val_loss):,.1f}\n"
-            f"bits per byte     {val_loss / math.log(2.0) / self.bytes_per_token:.4f}"
+            f"bits per byte     {bits}"
         )
 
 

@@ -52,9 +52,17 @@ def layers() -> dict[str, type]:
 
 
 def example_name(what: Any) -> str | None:
-    """The name of a layer's example with a setting, "Attention(cross=True)", or None."""
+    """The name of a layer's example with a setting, "Attention(cross=True)", or None.
+
+    "cross-attention" and "label_smoothing", the setting with or without its layer, name it too.
+    """
     name = what.strip().removeprefix("nn.") if isinstance(what, str) else ""
-    return name if "(" in name and name in layers() else None
+    for known in layers():
+        kind, _, setting = known.partition("(")
+        word = _bare(setting.partition("=")[0])
+        if setting and (name == known or _bare(name) in (word, word + _bare(kind))):
+            return known
+    return None
 
 
 def optimizers() -> dict[str, type]:
