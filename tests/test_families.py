@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
+from data import data_file
 
 import tinygrad_llm as tg
 from tinygrad_llm.cli import main
@@ -646,7 +648,15 @@ def run(*words):
 
 
 def pretrain(*options):
-    words = ["pretrain", "the-verdict", "--preset", "tiny", "--vocab-size", "300", "--plain"]
+    words = [
+        "pretrain",
+        data_file("the-verdict.txt"),
+        "--preset",
+        "tiny",
+        "--vocab-size",
+        "300",
+        "--plain",
+    ]
     return run(*words, "--sample-tokens", "4", *options)
 
 
@@ -743,11 +753,25 @@ def test_a_published_folder_generates(published, capsys):
     kept = [i for i in new.tolist() if i < 28]
     if len(kept) == 6:
         assert shown == "to be" + "".join(LETTERS[i] for i in kept).replace("Ġ", " ") + "\n"
+    pytest.importorskip("jinja2")
     assert run("generate", published, "--prompt", "to", "--chat", *greedy) == 0
     answer = capsys.readouterr().out
     new = generate(model, tg.tensor([[28, *ids, 27]]), 6)[0, 4:].tolist()
     new = new[: new.index(29)] if 29 in new else new
     assert answer == "".join(LETTERS[i] for i in new if i < 28).replace("Ġ", " ") + "\n"
+
+
+def test_a_chat_without_the_package_for_templates(published, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)  # as if it were not installed
+    assert run("generate", published, "--prompt", "to", "--chat") == 2
+    assert "pip install 'tinygrad_llm[chat]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_folder_generates_with_its_matrices_in_half(published, capsys, dtype):
+    assert run("generate", published, "--prompt", "to be", "--tokens", 6, "--temperature", 0,
+               "--dtype", dtype) == 0  # fmt: skip
+    assert capsys.readouterr().out.startswith("to be")
 
 
 def test_an_end_in_config_json_ends_a_text(published, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import struct
 from pathlib import Path
@@ -13,6 +14,7 @@ from tinygrad_llm.text import from_pretrained
 from tinygrad_llm.text.letters import letter_of_byte
 from tinygrad_llm.text.stages import patterns
 
+HAS_TEMPLATES = importlib.util.find_spec("jinja2") is not None
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' + m.content | trim ~ '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'answer: ' }}{% endif %}"
@@ -188,7 +190,7 @@ def use_metadata(path: Path) -> None:
         return
     tokenizer = from_pretrained(fields)
     tokenizer.decode(tokenizer.encode("The cat 12", disallowed_special=()))
-    if tokenizer.names.get("chat_template"):
+    if tokenizer.names.get("chat_template") and HAS_TEMPLATES:
         tokenizer.chat([{"role": "user", "content": "the cat"}])
 
 
@@ -206,7 +208,7 @@ def use(path: Path) -> None:
 def use_config(path: Path) -> None:
     tokenizer = from_pretrained(path.parent)
     _ = tokenizer.eot_token
-    if tokenizer.names.get("chat_template"):
+    if tokenizer.names.get("chat_template") and HAS_TEMPLATES:
         tokenizer.chat([{"role": "user", "content": "the cat"}])
 
 

@@ -101,7 +101,7 @@ except AssertionError as error:
 # and memory, the other computes both formulas at random points. Where they disagree, somebody should look.
 
 # %% tags=["package"]
-from tinygrad_llm.evaluation.answers import parse, verify
+from tinygrad_llm.evaluation.verifiers import parse, verify
 
 pairs = [
     (r"\boxed{\dfrac{14}{3}}", "14/3"), (r"\boxed{90^\circ}", "90"), (r"\boxed{10,\!080}", "10080"),

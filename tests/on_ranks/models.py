@@ -50,7 +50,7 @@ def mine(tensor, group=None):
 
 def near(ours, expected, tolerance):
     """Within tolerance of the largest entry, plus a tenth of it for gradients of zero."""
-    a, b = np.asarray(ours.detach().array), np.asarray(expected.detach().array)
+    a, b = (np.asarray(t.detach().cpu().array) for t in (ours, expected))
     assert a.shape == b.shape and a.dtype == b.dtype
     worst = np.abs(a - b).max() if a.size else 0
     assert worst <= tolerance * max(np.abs(b).max() if b.size else 0, 0.1), worst

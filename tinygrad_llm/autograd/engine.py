@@ -94,12 +94,14 @@ class Op:
     _sizes_named: ClassVar[bool]
     _shapes_checked: ClassVar[set]
     _written: ClassVar[tuple]  # forward and backward, as the class's file has them
+    _traits: ClassVar[tuple]  # what `apply` asks of the class, in one attribute
 
     def __init_subclass__(cls, listed: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
         cls._shapes_checked = set()
         cls._written = cls.forward, cls.backward
+        cls._traits = cls._sizes_named, cls.in_float32, cls.views, cls.in_rows
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -145,12 +147,12 @@ class Op:
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
         arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
-        record, named, two_bytes = mode.grad, cls._sizes_named, False
+        record, two_bytes, (named, in_float32, views, in_rows) = mode.grad, False, cls._traits
         for x in inputs:
             edge = None
             if isinstance(x, Tensor):
                 array = x.array
-                two_bytes = two_bytes or array.itemsize == 2
+                two_bytes = two_bytes or (in_float32 and array.itemsize == 2)
                 if record:
                     if x._view_of is not None and x._view_of._tick > x._tick:
                         x._refresh_history()
@@ -163,7 +165,7 @@ class Op:
             edges.append(edge)
             if named:
                 sizes.append(getattr(x, "shape", None))
-        chosen = half_op(cls, arrays, options) if two_bytes and cls.in_float32 else cls
+        chosen = half_op(cls, arrays, options) if two_bytes else cls
         many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
@@ -174,7 +176,7 @@ class Op:
                 from . import on_meta  # imported when first needed
 
                 out = on_meta.forward_of_any(op, arrays, options)
-            elif cls.views or is_silent():  # nothing is computed; or an op within an op
+            elif views or is_silent():  # nothing is computed; or an op within an op
                 out = op.forward(*arrays, **options)
             elif options or not 0 < len(arrays) < 3:
                 out = silent.run(op.forward, *arrays, **options)
@@ -188,7 +190,7 @@ class Op:
             out = as_array(out)
         if type(out) is not ndarray:
             return _results(op, inputs, arrays, edges, out)
-        if cls.in_rows and not out.flags.c_contiguous:
+        if in_rows and not out.flags.c_contiguous:
             out = out.copy()
         y = _new(Tensor)  # wrap(out), without the call
         y.array = out
@@ -197,7 +199,7 @@ class Op:
                 op.edges, op.order, y._needs, y._op = edges, next(clock), True, op
             elif out.dtype.kind == "c":
                 _record(op, edges, [y])
-        if cls.views:
+        if views:
             _note_view(inputs[0], y)
         for watch in observers:
             watch(op, inputs, [y])
@@ -463,9 +465,10 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
     """Let the op add ∂L/∂(first input) to the .grad of that leaf itself; whether it did so.
 
     Spares a table's gradient that is as large as the table. Only where .grad exists already and no
-    observer looks on.
+    observer wants to see it: those with the attribute without_leaves do not.
     """
-    edge = None if backward_observers else op.edges[0]
+    seen = any(not getattr(f, "without_leaves", False) for f in backward_observers)
+    edge = None if seen else op.edges[0]
     if edge is None or edge.output is not None or edge.target.grad is None:
         return False
     with lock_of(edge.target):

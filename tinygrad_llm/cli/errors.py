@@ -16,6 +16,7 @@ from ..training import runs
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import Checkpoint, StorageError, explain_os_error
 from ..training.options import OptionError, Options, blame
+from .places import another_explains, prefix
 
 __all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "published_names", "run"]
 
@@ -63,12 +64,14 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped", 130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return 130 if another_explains(error) else _fail("stopped", 130)
     except BrokenPipeError:  # the reader of our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if another_explains(error):
+            return 1
         if debug:
             raise
         return _explain(error)
@@ -88,6 +91,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         return _fail(explain_os_error(error, error.filename or "a file"), 2)
     if isinstance(error, OSError):  # a download that failed; its message says what to do
+        return _fail(str(error), 2)
+    if isinstance(error, ImportError) and "pip install" in str(error):  # an extra is not installed
         return _fail(str(error), 2)
     kind = type(error).__name__
     return _fail(f"internal error: {kind}: {error} (--debug shows where)", 1)
@@ -121,5 +126,5 @@ def print_error(message: str) -> None:
 
 def _fail(message: str, code: int) -> int:
     """Prints one line on stderr; returns the exit code."""
-    print_error(message)
+    print_error(prefix() + message)
     return code

@@ -53,7 +53,7 @@ _FLAGS = {"stop_strings": "--stop"}
 # The same of the options that say how weights are kept.
 _DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTS: dict[str, tuple[Any, str]] = {
-    "dtype": (str, f"Of the weights: {', '.join(_DTYPES)}."),
+    "dtype": (str, f"Of the matrices: {', '.join(_DTYPES)}; all else is computed in float32."),
     "quantize": (
         str | None,
         "Keep matrices in fewer bits: int8, q8_0, q4_0, q4_1, nf4, or gguf as their file does.",
@@ -120,11 +120,6 @@ def generate(
         raise BadValue("--draft-tokens needs --draft lookup, or --draft and a model")
     options = _sampling(more)
     must_be("dtype", weights["dtype"] in _DTYPES, f"one of {', '.join(_DTYPES)}", weights["dtype"])
-    if weights["dtype"] != "float32" and device != "cpu":  # seen with SmolLM2 on an H200
-        raise BadValue(
-            f"--dtype {weights['dtype']} on a GPU wrote a wrong text when it was tried, and the "
-            "cause is not known yet: leave out --dtype, or --device"
-        )
     check_device(device)
     if weights["quantize"] is not None and device != "cpu":
         raise BadValue("--quantize works on a CPU only: leave out --device")
@@ -197,7 +192,7 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
             say(notice, file=sys.stderr)
         with blame("CHECKPOINT", ValueError, OSError):
             loaded = models.language_model(name, dtype=getattr(dtypes, dtype), quantize=quantize)
-            return loaded, text.from_pretrained(name)
+            return _kept(loaded, dtype), text.from_pretrained(name)
     saved = newest_checkpoint(name or _latest_run(Path("runs")), or_published=True)
     model = saved.build_model()
     if isinstance(model, MaskedEncoder):
@@ -209,10 +204,10 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
             f"{saved.path} is a classifier, which writes no text: use "
             f"{command_line('finetune', 'ask')}"
         )
-    model.to(getattr(dtypes, dtype))
     if quantize is not None:
         with blame("--quantize", ValueError):
             quantized.quantize(model, quantize)
+    _kept(model, dtype)
     with blame("--prompt", ValueError):
         try:
             return model, text.load_tokenizer(saved.path / "tokenizer.json")
@@ -220,6 +215,16 @@ def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[An
             raise BadValue(
                 f"{saved.path} holds no tokenizer.json: pretrain did not write it"
             ) from None
+
+
+def _kept(model: Any, dtype: str) -> Any:
+    """The model, its matrices in this dtype."""
+    from ..models.half_weights import keep_in_half
+    from ..tensor import dtypes
+
+    if dtype != "float32":
+        keep_in_half(model, getattr(dtypes, dtype))
+    return model
 
 
 def _is_published(name: str) -> bool:

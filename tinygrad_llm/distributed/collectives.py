@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import asarray, to_numpy
-from ..arrays.memory import ndarray
+from ..arrays.devices import asarray, to_numpy, use_gpu_of, xp_of
+from ..arrays.memory import address, ndarray, storage_of
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor
 from .groups import member_group, run
@@ -44,9 +44,10 @@ __all__ = [
 
 
 # ------------------------------------------------------------------------------ tensors and bytes
-def flat(tensor: Tensor, name: str = "tensor") -> np.ndarray:
+def flat(tensor: Tensor, group: Any = None, name: str = "tensor") -> Any:
     """The tensor's numbers in one dimension: its own memory where that is possible.
 
+    group: the ranks to which they go; where it sends no arrays from a GPU, they are copied.
     Raises: TypeError if it is not a tensor.
     """
     if not isinstance(tensor, Tensor):
@@ -54,15 +55,19 @@ def flat(tensor: Tensor, name: str = "tensor") -> np.ndarray:
             f"Invalid function argument. Expected parameter `{name}` of type torch.Tensor\n"
             f"             but got {type(tensor)} instead."
         )
-    return np.ascontiguousarray(to_numpy(tensor.array)).reshape(-1)  # (...) -> (n,)
+    use_gpu_of(tensor)
+    array = tensor.array
+    if group is None or not group.takes(array):
+        array = to_numpy(array)
+    return xp_of(array).ascontiguousarray(array).reshape(-1)  # (...) -> (n,)
 
 
-def filled(tensor: Tensor, name: str = "tensor") -> np.ndarray:
+def filled(tensor: Tensor, group: Any = None, name: str = "tensor") -> Any:
     """`flat` for a tensor into which a result will be written.
 
     Raises: TypeError if it is not a tensor; ValueError if its memory cannot be written.
     """
-    numbers = flat(tensor, name)
+    numbers = flat(tensor, group, name)
     if type(tensor.array) is ndarray and not tensor.array.flags.writeable:
         raise ValueError(
             f"{name}: the result cannot be written into this tensor, whose elements share memory "
@@ -71,12 +76,18 @@ def filled(tensor: Tensor, name: str = "tensor") -> np.ndarray:
     return numbers
 
 
-def store(tensor: Tensor, numbers: np.ndarray, by: str) -> None:
+def store(tensor: Tensor, numbers: Any, by: str) -> None:
     """Write numbers (n,) into the tensor, unless they are its own memory already."""
     array = tensor.array
-    if not (type(array) is ndarray and np.may_share_memory(array, numbers)):
+    if not _same_memory(array, numbers):
         array[...] = asarray(numbers.reshape(array.shape), array)  # (n,) -> (...)
     mark_modified(array, by)
+
+
+def _same_memory(array: Any, numbers: Any) -> bool:
+    if isinstance(array, np.ndarray):
+        return isinstance(numbers, np.ndarray) and np.may_share_memory(array, numbers)
+    return type(numbers) is type(array) and address(array) == address(numbers)
 
 
 def _kind(tensor: Tensor) -> str:
@@ -84,32 +95,35 @@ def _kind(tensor: Tensor) -> str:
     return f"{tensor.dtype.name} {tuple(tensor.shape)}"
 
 
-def _like(tensors: Sequence[Tensor], expected: Tensor, count: int, name: str) -> list[Tensor]:
+def _like(
+    tensors: Sequence[Tensor], expected: Tensor, group: ProcessGroup, name: str
+) -> list[Tensor]:
     """One tensor per rank, each of the expected shape and dtype.
 
     Raises: ValueError or TypeError for others.
     """
     if isinstance(tensors, Tensor) or not isinstance(tensors, Sequence):
         raise TypeError(f"{name}: expected a list of tensors, got {type(tensors).__name__}")
-    if len(tensors) != count:
+    if len(tensors) != group.size():
         raise ValueError(
-            f"{name}: expected one tensor per rank, {count} in all, got {len(tensors)}"
+            f"{name}: expected one tensor per rank, {group.size()} in all, got {len(tensors)}"
         )
     for tensor in tensors:
-        filled(tensor, name)
+        filled(tensor, group, name)
         if tensor.shape != expected.shape or tensor.dtype is not expected.dtype:
             raise ValueError(f"{name}: expected {_kind(expected)}, got {_kind(tensor)}")
     return list(tensors)
 
 
-def _joined(tensors: Sequence[Tensor]) -> np.ndarray:
+def _joined(tensors: Sequence[Tensor], group: ProcessGroup) -> Any:
     """The tensors' numbers one after the other."""
-    return np.concatenate([flat(t) for t in tensors])
+    parts = [flat(t, group) for t in tensors]
+    return xp_of(parts[0]).concatenate(parts)
 
 
-def _store_all(tensors: Sequence[Tensor], numbers: np.ndarray, by: str) -> None:
+def _store_all(tensors: Sequence[Tensor], numbers: Any, by: str) -> None:
     """Write the parts of numbers into the tensors, which have equal sizes."""
-    for tensor, part in zip(tensors, np.split(numbers, len(tensors)), strict=True):
+    for tensor, part in zip(tensors, xp_of(numbers).split(numbers, len(tensors)), strict=True):
         store(tensor, part, by)
 
 
@@ -117,6 +131,8 @@ def _store_all(tensors: Sequence[Tensor], numbers: np.ndarray, by: str) -> None:
 def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Any:
     """Wait until every rank is here."""
     chosen = member_group(group, "barrier")
+    if chosen is not None and chosen.nccl is not None:
+        chosen.nccl.stream.synchronize()
     return None if chosen is None else run(chosen, "barrier()", _nothing(), async_op)
 
 
@@ -140,14 +156,14 @@ def broadcast(tensor: Tensor, src: int = 0, group: Any = None, async_op: bool = 
     if chosen is None:
         return None
     root = chosen.local(src)
-    numbers = flat(tensor) if chosen.rank() == root else filled(tensor)
+    numbers = flat(tensor, chosen) if chosen.rank() == root else filled(tensor, chosen)
 
     def steps() -> Steps:
-        yield chosen.transport.broadcast(as_bytes(numbers), root)
+        yield chosen.lane(numbers).broadcast(as_bytes(numbers), root)
         if chosen.rank() != root:
             store(tensor, numbers, "broadcast")
 
-    return run(chosen, f"broadcast(src={src}) of {_kind(tensor)}", steps(), async_op)
+    return run(chosen, f"broadcast(src={src}) of {_kind(tensor)}", steps(), async_op, numbers)
 
 
 def scatter(
@@ -162,19 +178,20 @@ def scatter(
     if chosen is None:
         return None
     root, size = chosen.local(src), chosen.size()
-    numbers = filled(tensor)
+    numbers = filled(tensor, chosen)
     everyones = numbers[:0]
     if chosen.rank() == root:
         if scatter_list is None and size > 1:
             raise ValueError("scatter: rank src needs scatter_list, one tensor per rank")
-        everyones = _joined(_like(scatter_list or [tensor], tensor, size, "scatter_list"))
+        given = _like(scatter_list or [tensor], tensor, chosen, "scatter_list")
+        everyones = _joined(given, chosen)
 
     def steps() -> Steps:
         counts = [numbers.nbytes] * size
-        yield chosen.transport.scatter(as_bytes(everyones), counts, as_bytes(numbers), root)
+        yield chosen.lane(numbers).scatter(as_bytes(everyones), counts, as_bytes(numbers), root)
         store(tensor, numbers, "scatter")
 
-    return run(chosen, f"scatter(src={src}) of {_kind(tensor)}", steps(), async_op)
+    return run(chosen, f"scatter(src={src}) of {_kind(tensor)}", steps(), async_op, numbers)
 
 
 # ------------------------------------------------------------------------------------ all to one
@@ -186,7 +203,7 @@ def reduce(
     if chosen is None:
         return None
     root = chosen.local(dst)
-    numbers = flat(tensor)
+    numbers = flat(tensor, chosen)
     check_reduction(op, numbers.dtype)
 
     def steps() -> Steps:
@@ -195,7 +212,7 @@ def reduce(
             store(tensor, total, "reduce")
 
     what = f"reduce({op.name}, dst={dst}) of {_kind(tensor)}"
-    return run(chosen, what, steps(), async_op)
+    return run(chosen, what, steps(), async_op, numbers)
 
 
 def gather(
@@ -207,22 +224,22 @@ def gather(
     if chosen is None:
         return None
     root, size = chosen.local(dst), chosen.size()
-    numbers = flat(tensor)
+    numbers = flat(tensor, chosen)
     everyones = numbers[:0]
     outputs: list[Tensor] = []
     if chosen.rank() == root and (gather_list is not None or size > 1):
-        outputs = _like(gather_list or [], tensor, size, "gather_list")
-        everyones = np.empty(size * numbers.size, numbers.dtype)
+        outputs = _like(gather_list or [], tensor, chosen, "gather_list")
+        everyones = xp_of(numbers).empty(size * numbers.size, numbers.dtype)
 
     def steps() -> Steps:
         counts = [numbers.nbytes] * size
         if size > 1 or outputs:
             mine = as_bytes(numbers)
-            yield chosen.transport.gather(mine, as_bytes(everyones), counts, root)
+            yield chosen.lane(numbers).gather(mine, as_bytes(everyones), counts, root)
         if outputs:
             _store_all(outputs, everyones, "gather")
 
-    return run(chosen, f"gather(dst={dst}) of {_kind(tensor)}", steps(), async_op)
+    return run(chosen, f"gather(dst={dst}) of {_kind(tensor)}", steps(), async_op, numbers)
 
 
 # ------------------------------------------------------------------------------------ all to all
@@ -237,14 +254,14 @@ def all_reduce(
     chosen = member_group(group, "all_reduce")
     if chosen is None:
         return None
-    numbers = filled(tensor)
+    numbers = filled(tensor, chosen)
     check_reduction(op, numbers.dtype)
 
     def steps() -> Steps:
         total = yield from reduced(chosen, numbers, op, into=numbers)
         store(tensor, total, "all_reduce")
 
-    return run(chosen, f"all_reduce({op.name}) of {_kind(tensor)}", steps(), async_op)
+    return run(chosen, f"all_reduce({op.name}) of {_kind(tensor)}", steps(), async_op, numbers)
 
 
 def all_gather(
@@ -254,13 +271,13 @@ def all_gather(
     chosen = member_group(group, "all_gather")
     if chosen is None:
         return None
-    numbers = flat(tensor)
-    outputs = _like(tensor_list, tensor, chosen.size(), "tensor_list")
+    numbers = flat(tensor, chosen)
+    outputs = _like(tensor_list, tensor, chosen, "tensor_list")
 
     def steps() -> Steps:
         _store_all(outputs, (yield from all_gathered(chosen, numbers)), "all_gather")
 
-    return run(chosen, f"all_gather of {_kind(tensor)}", steps(), async_op)
+    return run(chosen, f"all_gather of {_kind(tensor)}", steps(), async_op, numbers)
 
 
 def all_gather_into_tensor(
@@ -270,19 +287,25 @@ def all_gather_into_tensor(
     chosen = member_group(group, "all_gather_into_tensor")
     if chosen is None:
         return None
-    numbers = flat(input_tensor, "input_tensor")
-    output = filled(output_tensor, "output_tensor")
+    numbers = flat(input_tensor, chosen, "input_tensor")
+    output = filled(output_tensor, chosen, "output_tensor")
     _check_sizes(output, numbers, chosen.size(), "output tensor", "input tensor")
 
     def steps() -> Steps:
-        into = None if np.may_share_memory(output, numbers) else output
+        into = None if _may_overlap(output, numbers) else output
         store(output_tensor, (yield from all_gathered(chosen, numbers, into=into)), "all_gather")
 
     what = f"all_gather_into_tensor of {_kind(input_tensor)}"
-    return run(chosen, what, steps(), async_op)
+    return run(chosen, what, steps(), async_op, numbers)
 
 
-def _check_sizes(large: np.ndarray, small: np.ndarray, size: int, one: str, other: str) -> None:
+def _may_overlap(output: Any, numbers: Any) -> bool:
+    if isinstance(output, np.ndarray):
+        return np.may_share_memory(output, numbers)
+    return storage_of(output) is storage_of(numbers)
+
+
+def _check_sizes(large: Any, small: Any, size: int, one: str, other: str) -> None:
     """Raises: ValueError unless the large array has the small one's size times the ranks."""
     if large.size != small.size * size:
         raise ValueError(
@@ -300,22 +323,21 @@ def reduce_scatter_tensor(
     chosen = member_group(group, "reduce_scatter_tensor")
     if chosen is None:
         return None
-    numbers, part = flat(input, "input"), filled(output, "output")
+    numbers, part = flat(input, chosen, "input"), filled(output, chosen, "output")
     check_reduction(op, numbers.dtype)
     _check_sizes(numbers, part, chosen.size(), "input tensor", "output tensor")
     return _reduce_scatter(chosen, output, numbers, op, async_op, _kind(input))
 
 
 def _reduce_scatter(
-    group: ProcessGroup, output: Tensor, numbers: np.ndarray, op: ReduceOp, async_op: bool,
-    kind: str,
+    group: ProcessGroup, output: Tensor, numbers: Any, op: ReduceOp, async_op: bool, kind: str,
 ) -> Any:  # fmt: skip
     counts = [numbers.size // group.size()] * group.size()
 
     def steps() -> Steps:
         store(output, (yield from reduced_part(group, numbers, op, counts)), "reduce_scatter")
 
-    return run(group, f"reduce_scatter({op.name}) of {kind}", steps(), async_op)
+    return run(group, f"reduce_scatter({op.name}) of {kind}", steps(), async_op, numbers)
 
 
 def reduce_scatter(
@@ -326,8 +348,8 @@ def reduce_scatter(
     chosen = member_group(group, "reduce_scatter")
     if chosen is None:
         return None
-    check_reduction(op, filled(output, "output").dtype)
-    numbers = _joined(_like(input_list, output, chosen.size(), "input_list"))
+    check_reduction(op, filled(output, chosen, "output").dtype)
+    numbers = _joined(_like(input_list, output, chosen, "input_list"), chosen)
     return _reduce_scatter(chosen, output, numbers, op, async_op, f"a list of {_kind(output)}")
 
 
@@ -344,7 +366,7 @@ def all_to_all_single(
     chosen = member_group(group, "all_to_all_single")
     if chosen is None:
         return None
-    numbers, result = flat(input, "input"), filled(output, "output")
+    numbers, result = flat(input, chosen, "input"), filled(output, chosen, "output")
     size = chosen.size()
     out = row_counts(input, input_split_sizes, size, "input_split_sizes")
     into = row_counts(output, output_split_sizes, size, "output_split_sizes")
@@ -357,7 +379,7 @@ def all_to_all_single(
         store(output, result, "all_to_all_single")
 
     rows = f"{input.dtype.name} rows of shape {tuple(input.shape[1:])}"
-    return run(chosen, f"all_to_all_single of {rows}", steps(), async_op)
+    return run(chosen, f"all_to_all_single of {rows}", steps(), async_op, numbers)
 
 
 def row_counts(tensor: Tensor, sizes: Any, ranks: int, name: str) -> list[int]:
@@ -379,13 +401,20 @@ def row_counts(tensor: Tensor, sizes: Any, ranks: int, name: str) -> list[int]:
 
 
 def exchanged(
-    group: ProcessGroup, numbers: np.ndarray, out: list[int], result: np.ndarray, into: list[int],
-    row: int,
+    group: ProcessGroup, numbers: Any, out: list[int], result: Any, into: list[int], row: int,
 ) -> Steps:  # fmt: skip
     """Fill result with the parts that each rank sent here; out, into: rows; row: bytes of one.
 
     Raises: ValueError on every rank if the rows of one do not fit.
     """
+    if isinstance(numbers, np.ndarray):  # on GPUs the sizes are compared by the watchdog's limit
+        yield from _rows_agree(group, out, into)
+    yield group.lane(numbers).all_to_all(
+        as_bytes(numbers), [n * row for n in out], as_bytes(result), [n * row for n in into]
+    )
+
+
+def _rows_agree(group: ProcessGroup, out: list[int], into: list[int]) -> Steps:
     size = group.size()
     announced, coming = np.array(out, np.int64), np.empty(size, np.int64)
     yield group.transport.all_to_all(as_bytes(announced), [8] * size, as_bytes(coming), [8] * size)
@@ -395,9 +424,6 @@ def exchanged(
         detail = f"the ranks send {coming.tolist()} rows here, expected {into}; " if wrong else ""
         ranks = [group.ranks[r] for r in np.flatnonzero(anywhere)]
         raise ValueError(f"all_to_all: {detail}sizes do not fit on rank {ranks}")
-    yield group.transport.all_to_all(
-        as_bytes(numbers), [n * row for n in out], as_bytes(result), [n * row for n in into]
-    )
 
 
 def all_to_all(
@@ -417,14 +443,14 @@ def all_to_all(
             raise ValueError(
                 f"{name}: expected one tensor per rank, {chosen.size()}, got {len(tensors)}"
             )
-    numbers, result = _joined(input_tensor_list), _joined(output_tensor_list)
+    numbers, result = _joined(input_tensor_list, chosen), _joined(output_tensor_list, chosen)
     out, into = ([t.numel() for t in tensors] for tensors in (lists[1], lists[0]))
 
     def steps() -> Steps:
         yield from exchanged(chosen, numbers, out, result, into, numbers.itemsize)
-        parts = np.split(result, np.cumsum(into)[:-1])
+        parts = xp_of(result).split(result, np.cumsum(into)[:-1].tolist())
         for tensor, part in zip(output_tensor_list, parts, strict=True):
             store(tensor, part, "all_to_all")
 
     dtype = input_tensor_list[0].dtype.name
-    return run(chosen, f"all_to_all of {dtype}", steps(), async_op)
+    return run(chosen, f"all_to_all of {dtype}", steps(), async_op, numbers)

@@ -7,6 +7,14 @@ the unit's end their gradients are averaged over the ranks, of which each keeps 
 whole parameters are dropped. So memory holds 1/R of parameters, gradients and optimizer state, and
 one unit's whole parameters.
 
+With R ranks, P parameters of b bytes each, and AdamW, each rank keeps besides activations
+
+    stage 3   4·b·P/R: parameters, gradients, two moments; and in a backward pass up to
+              b·(3·U + 2·V): the whole parameters and gradients, and what is sent, of the largest
+              unit within, of U parameters; parameters and gradients of the outermost, of V
+    stage 2   4·b·P/R, and from forward to backward b·P: reshard_after_forward=False. One exchange
+              less; gradients are divided at the end of each unit's backward here too
+
 Source: Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter
 Models", stage 3; Zhao et al. 2023, "PyTorch FSDP".
 """
@@ -21,7 +29,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..arrays.devices import asarray, to_numpy
+from ..arrays.devices import asarray, xp_of
+from ..arrays.memory import address, is_array
 from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
 from ..autograd.observing import observing
@@ -30,6 +39,8 @@ from . import groups
 from .collectives import broadcast
 from .groups import run
 from .not_offered import not_offered
+from .parts import sent_from
+from .process_group import divided_within
 from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
@@ -78,7 +89,7 @@ class Unit:
 
     def _take(self, module: Module, name: str, parameter: Any, number: int) -> None:
         if number == len(self.parts):
-            if isinstance(parameter, ShardedParameter) or parameter.__dict__.get("_parts"):
+            if parameter.__dict__.get("_parts") or divided_within(parameter, self.group):
                 raise ValueError(
                     f"fully_shard: parameter {name} of {type(module).__name__} is divided already, "
                     "in another module that shares it: shard the module that contains both"
@@ -113,16 +124,19 @@ class Unit:
         size, shapes = self.group.size(), self._shapes()
         whole: list[Any] = [None] * len(parts)
         for chosen in self._by_dtype(range(len(parts))):
-            flat = [np.ascontiguousarray(to_numpy(parts[i])).reshape(-1) for i in chosen]
+            here = [sent_from(self.group, parts[i]) for i in chosen]
+            xp = xp_of(here[0])
+            flat = xp.concatenate([xp.ascontiguousarray(a).reshape(-1) for a in here])
             counts = np.array([self._counts(i) for i in chosen])  # (parameters, ranks)
-            steps = all_gathered(self.group, np.concatenate(flat), counts.sum(0).tolist())
-            everyones = run(self.group, f"unshard of {len(chosen)} parameters", steps)
+            steps = all_gathered(self.group, flat, counts.sum(0).tolist())
+            what = f"unshard of {len(chosen)} parameters"
+            everyones = run(self.group, what, steps, array=flat)
             ends = counts.T.reshape(-1).cumsum()[:-1]  # (ranks, parameters) -> (R * P,)
-            pieces = np.split(everyones, ends)  # in rank order, each with all parameters
+            pieces = _cut(everyones, ends)  # in rank order, each with all parameters
             for place, i in enumerate(chosen):
                 own = [pieces[rank * len(chosen) + place] for rank in range(size)]
-                joined = np.empty(shapes[i], everyones.dtype)
-                np.concatenate(own, out=joined.reshape(-1))  # (n0,), (n1,), ... -> (N,)
+                joined = xp.empty(shapes[i], everyones.dtype)
+                xp.concatenate(own, out=joined.reshape(-1))  # (n0,), (n1,), ... -> (N,)
                 whole[i] = asarray(joined, parts[i])
         return whole
 
@@ -133,14 +147,15 @@ class Unit:
         present = [i for i, g in enumerate(gradients) if g is not None]
         for chosen in self._by_dtype(present):
             counts = np.array([self._counts(i) for i in chosen])  # (parameters, ranks)
-            flat = [to_numpy(gradients[i]).reshape(-1) for i in chosen]
-            cut = [np.split(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
+            flat = [sent_from(self.group, gradients[i]).reshape(-1) for i in chosen]
+            cut = [_cut(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
             ordered = [cut[p][r] for r in range(size) for p in range(len(chosen))]
-            numbers = np.concatenate(ordered)  # rank 0's parts of all parameters, rank 1's, ...
+            # rank 0's parts of all parameters, rank 1's, ...
+            numbers = xp_of(flat[0]).concatenate(ordered)
             steps = reduced_part(self.group, numbers, ReduceOp.AVG, counts.sum(0).tolist())
             what = f"average of the gradients {chosen} of {numbers.size} elements"
-            mine = run(self.group, what, steps)
-            for i, part in zip(chosen, np.split(mine, counts[:, rank].cumsum()[:-1]), strict=True):
+            mine = run(self.group, what, steps, array=numbers)
+            for i, part in zip(chosen, _cut(mine, counts[:, rank].cumsum()[:-1]), strict=True):
                 shape = self.parts[i].array.shape
                 result[i] = asarray(part.reshape(shape).copy(), gradients[i])  # (n,) -> shape
         return result
@@ -189,7 +204,7 @@ class Unit:
         entries: list[Any] = list(op.saved)
         for place, entry in enumerate(entries):
             for number, array in enumerate(arrays):
-                if not isinstance(entry, np.ndarray):
+                if not is_array(entry):
                     continue
                 if entry is array or entry.base is array:
                     entries[place] = _Dropped(number, entry, array)
@@ -213,12 +228,20 @@ class _Dropped:
 
     def __init__(self, number: int, view: Any, array: Any) -> None:
         self.number, self.shape, self.strides = number, view.shape, view.strides
-        first = view.__array_interface__["data"][0]
-        self.offset = first - array.__array_interface__["data"][0]
+        self.offset = address(view) - address(array)
 
-    def of(self, array: np.ndarray) -> np.ndarray:
+    def of(self, array: Any) -> Any:
         """The same view of the parameter's new array."""
+        if not isinstance(array, np.ndarray):
+            place = array.data + self.offset
+            return xp_of(array).ndarray(self.shape, array.dtype, place, self.strides)
         return np.ndarray(self.shape, array.dtype, array, self.offset, self.strides)
+
+
+def _cut(array: Any, ends: np.ndarray) -> list[Any]:
+    """The array's parts, which end at these places."""
+    parts: list[Any] = xp_of(array).split(array, ends.tolist())
+    return parts
 
 
 class _Saved:
@@ -245,10 +268,10 @@ class _Saved:
 
 
 def _modules_of(module: Module) -> Iterator[Module]:
-    """A module and those below it, without those that are units already."""
+    """A module and those below it, without units and divided experts: these have parts already."""
     yield module
     for child in module.children():
-        if not isinstance(child, FSDPModule):
+        if not isinstance(child, FSDPModule) and not getattr(child, "divided_experts", False):
             yield from _modules_of(child)
 
 
@@ -271,10 +294,12 @@ def fully_shard(
     Call it for each block of a model, then for the model. The parameters become those of the first
     rank, and then this rank's parts along dim 0; an ordinary optimizer made afterwards works with
     them, and nn.utils.clip_grad_norm_ computes the global norm. Gradients are means over the ranks.
-    Weights that two modules share must belong to one unit.
+    Weights that two modules share must belong to one unit. Parts that parallelize_module has made
+    over the other dimension of a mesh are divided further: fully_shard(block, mesh=mesh["dp"]).
 
     mesh                    a mesh of one dimension; None for all ranks
-    reshard_after_forward   False keeps the whole parameters from forward to backward
+    reshard_after_forward   False keeps the whole parameters from forward to backward, which is
+                            stage 2: only gradients and the optimizer's state are divided then
     Returns the module, whose class is new: it has forward, and `loss` and `hidden_states` where the
     module has them; for other methods that use parameters see register_fsdp_forward_method.
     Raises: ValueError for a mesh of several dimensions, a scalar parameter, shared weights in two

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import sys
 import warnings
 from typing import Any
 
+import numpy as np
+
+from ..arrays.capture import capturing
+from ..arrays.devices import check_gpu, choose_gpu
 from ..arrays.parallel import core_count, set_thread_count, thread_count
-from .errors import DistBackendError
+from ..tensor import device
+from .errors import DistBackendError, DistError
+from .nccl_library import gpu_name, nccl_is_available, nccl_module
 from .process_group import LIMIT, ProcessGroup
-from .steps import agree, leave
+from .steps import agree, all_gathered_bytes, leave
 from .transport import Steps, Transport
 from .work import Work, in_seconds
 
@@ -65,8 +74,8 @@ def is_initialized() -> bool:
 
 
 def is_nccl_available() -> bool:
-    """False: there are no groups over NCCL."""
-    return False
+    """Whether groups over NCCL can be made: CuPy and NCCL are installed."""
+    return nccl_is_available()
 
 
 def is_mpi_available() -> bool:
@@ -106,10 +115,12 @@ def init_process_group(
 ) -> None:  # fmt: skip
     """Make the group of all processes, which can be this process alone.
 
-    backend      "mpi"; "gloo", "nccl" and "cpu:gloo,cuda:nccl" are served by MPI too
+    backend      "cpu:gloo,cuda:nccl", as None is too: NCCL for tensors on GPUs, MPI for others;
+                 "nccl" is the same. "mpi", "gloo": MPI for all
     init_method  "env://" or "tcp://host:port": where processes meet that mpiexec did not start
     timeout      seconds or a timedelta: how long a rank waits for others, half an hour if None
     world_size, rank   −1 takes them from WORLD_SIZE and RANK, or from mpiexec
+    device_id    the GPU of this process, as cuda.set_device(device_id) chooses it
 
     Raises: ValueError for a second call, an unknown backend, without a world size or a rank, and
     for a rank outside of it; RuntimeError if MPI is not installed or the processes do not find each
@@ -123,14 +134,26 @@ def init_process_group(
         raise ValueError("init_process_group: a store is not used here; pass init_method")
     number, size = who_am_i(rank, world_size)
     limit = LIMIT if timeout is None else in_seconds(timeout)
+    if device_id is not None and (index := _gpu_index(device_id)) is not None:
+        choose_gpu(check_gpu(index))
     if size == 1:
         world = ProcessGroup(backend or "gloo", timeout=limit)
     else:
         _check_backend(backend, number)
-        transport = _connected(number, size, init_method, limit)
-        world = ProcessGroup(backend or "mpi", transport, range(size), limit)
+        over_sockets = _over_sockets(backend)
+        connect = _connected_by_sockets if over_sockets else _connected
+        transport = connect(number, size, init_method, limit)
+        world = ProcessGroup(backend or "cpu:mpi,cuda:nccl", transport, range(size), limit)
     GroupMember.WORLD = world
     _groups[:] = [world]
+
+
+def _gpu_index(device_id: Any) -> int | None:
+    """The number of the GPU that device_id names: an int, or a device such as "cuda:1"."""
+    if isinstance(device_id, int):
+        return device_id
+    place = device(device_id)
+    return None if place.type == "cpu" else place.index
 
 
 def _check_backend(backend: str | None, rank: int) -> None:
@@ -140,29 +163,68 @@ def _check_backend(backend: str | None, rank: int) -> None:
         if name not in BACKENDS:
             raise ValueError(
                 f"init_process_group: there is no backend {name!r}; the backends are "
-                f"{', '.join(BACKENDS)}, and MPI serves all of them"
+                f"{', '.join(BACKENDS)}"
             )
-    if rank == 0 and set(names) != {"mpi"} and "backend" not in _remarks:
+    over_nccl = "nccl" in names and nccl_is_available()
+    served = set(names) - ({"mpi", "nccl"} if over_nccl else {"mpi"})
+    if rank == 0 and served and "backend" not in _remarks:
         _remarks.add("backend")
         text = f"backend {backend!r} is served by MPI here"
-        if "nccl" in names:
+        if over_nccl:
+            text += " for tensors on the CPU, and by NCCL for those on a GPU"
+        elif "nccl" in names:
             text += ": tensors on a GPU are sent through the computer's memory"
         warnings.warn(text, stacklevel=3)
+
+
+def _over_sockets(backend: str | None) -> bool:
+    """Whether tensors on the CPU travel over sockets: nothing of MPI started this process, and MPI
+    is not installed, or NCCL is what the program asked for."""
+    from .rendezvous import started_by_mpi
+
+    if started_by_mpi():
+        return False
+    return not is_mpi_available() or ("nccl" in (backend or "") and nccl_is_available())
+
+
+def _connected_by_sockets(
+    rank: int, size: int, init_method: str | None, timeout: float
+) -> Transport:
+    """The transport of all processes over sockets; a second call uses the same connections."""
+    from . import rendezvous, sockets
+
+    if "mesh" not in _connection:
+        place = rendezvous.address(init_method)
+        _connection["mesh"] = sockets.connect(rank, size, place.host, place.port, timeout)
+        _connection["times"] = 0
+        atexit.register(_leave_at_exit)
+        _share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+    _connection["times"] += 1
+    return sockets.SocketTransport(
+        _connection["mesh"], range(size), f"world {_connection['times']}"
+    )
+
+
+def _leave_at_exit() -> None:
+    """At the end of a program without error: leave every group."""
+    if getattr(sys, "last_value", None) is None:
+        with contextlib.suppress(DistError):
+            _leave_all()
 
 
 def _connected(rank: int, size: int, init_method: str | None, timeout: float) -> Transport:
     """The transport of all processes; a second call uses the connections of the first."""
     from . import mpi, rendezvous
 
-    if not _connection:
+    if "watch" not in _connection:
         watch = None
         if not rendezvous.started_by_mpi():
             if not mpi.is_available():
                 mpi.load()  # the error that says what to install
             watch = rendezvous.meet(rank, size, rendezvous.address(init_method), timeout)
+        _connection["watch"] = watch
         here = mpi.wait_until_all_ranks_call_init_process_group(timeout, mpi.ranks_here)
         rendezvous.forget_launcher()
-        _connection["watch"] = watch
         _share_cores(here)
     transport = mpi.wait_until_all_ranks_call_init_process_group(
         timeout, lambda: mpi.world(rank, size, _connection["watch"])
@@ -205,6 +267,12 @@ def _wait_to_leave(groups: list[ProcessGroup], works: list[Work | None]) -> None
     for group, work in zip(groups, works, strict=True):
         if work is not None:
             work.wait(float("inf"))
+        if group.nccl is not None:
+            if group.broken:
+                group.nccl.abort()
+            else:
+                group.nccl.close()
+            group.nccl = None
         group.broken = group.broken or "it was destroyed"
 
 
@@ -252,11 +320,22 @@ def member_group(group: Any, name: str) -> ProcessGroup | None:
     return chosen
 
 
-def run(group: ProcessGroup, what: str, steps: Steps, async_op: bool = False) -> Any:
+def run(
+    group: ProcessGroup, what: str, steps: Steps, async_op: bool = False, array: Any = None
+) -> Any:
     """Start a collective: its Work if async_op, else its result when it has ended.
 
-    what: its name and what must agree on all ranks.
+    what: its name and what must agree on all ranks. array: one of those that are sent, where they
+    may be on a GPU.
     """
+    if array is not None and not isinstance(array, np.ndarray) and group.size() > 1:
+        from .stream_work import StreamWork
+
+        connect_gpus(group, array)
+        if os.environ.get("TORCH_DISTRIBUTED_DEBUG") == "DETAIL" and capturing.graph is None:
+            Work(group, what, agree(group, what)).result()
+        started = StreamWork(group, what, steps, async_op)
+        return started if async_op else started.result()
 
     def agreed() -> Steps:
         yield from agree(group, what)
@@ -264,6 +343,49 @@ def run(group: ProcessGroup, what: str, steps: Steps, async_op: bool = False) ->
 
     work = Work(group, what, agreed())
     return work if async_op else work.result()
+
+
+def connect_gpus(group: ProcessGroup, array: Any) -> None:
+    """Make the group's transport over NCCL, if this is the first array on a GPU; all ranks do.
+
+    Raises: DistError if two ranks use one GPU, or this rank another GPU than before.
+    """
+    gpu = int(array.device.id)
+    if group.nccl is None:
+        if capturing.graph is not None:
+            raise RuntimeError(
+                "the first collective of a group cannot be captured in a CUDA graph: run the step "
+                "once before"
+            )
+        group.nccl = _connected_gpus(group, gpu)
+    if group.nccl.gpu != gpu:
+        raise DistError(
+            f"rank {get_rank()} uses cuda:{group.nccl.gpu} in this group, and this tensor is on "
+            f"cuda:{gpu}"
+        )
+
+
+def _connected_gpus(group: ProcessGroup, gpu: int) -> Any:
+    """The transport over NCCL for this rank's GPU; rank 0's unique id connects the ranks."""
+    from .nccl import NCCLTransport
+    from .nccl_watch import watchdog
+
+    unique = nccl_module().get_unique_id() if group.rank() == 0 else b""
+    mine = b"%s %s" % (gpu_name(gpu).encode(), bytes(unique).hex().encode())
+    numbers = np.frombuffer(mine, np.uint8)
+    everyones = run(group, "the first collective over NCCL", all_gathered_bytes(group, numbers))
+    names = [bytes(each).split(b" ")[0] for each in everyones]
+    for rank, name in enumerate(names):
+        if (first := names.index(name)) != rank:
+            raise DistError(
+                f"ranks {group.ranks[first]} and {group.ranks[rank]} both use cuda:{gpu} of one "
+                "machine: call cuda.set_device(LOCAL_RANK), or pass device_id to "
+                "init_process_group, so that each has its own GPU"
+            )
+    unique_id = bytes.fromhex(bytes(everyones[0]).split(b" ")[1].decode())
+    made = NCCLTransport(group.rank(), group.size(), gpu, unique_id)
+    watchdog.add(made, group)
+    return made
 
 
 def get_rank(group: Any = None) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arrays.devices import on_gpu
 from ..tensor import Tensor
 from .collectives import filled, flat, store
 from .errors import DistError
-from .groups import get_rank, member_group
+from .groups import connect_gpus, get_rank, member_group, run
 from .process_group import ProcessGroup
 from .steps import as_bytes
 from .transport import Steps
@@ -46,7 +47,10 @@ def isend(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> Work | N
     if chosen is None:
         return None
     to, number = _other(chosen, dst, "send"), _tag(tag)
-    numbers = flat(tensor).copy()  # so that a late wait does not send what was written meanwhile
+    numbers = flat(tensor, chosen)
+    if on_gpu((numbers,)):
+        return _on_gpu(chosen, f"send(dst={dst})", numbers, lambda lane: lane.send, to)
+    numbers = numbers.copy()  # so that a late wait does not send what was written meanwhile
 
     def steps() -> Steps:
         yield chosen.transport.send(as_bytes(numbers), to, number)
@@ -65,7 +69,13 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
         return None
     number = _tag(tag)
     source = None if src is None else _other(chosen, src, "recv")
-    numbers = filled(tensor)
+    numbers = filled(tensor, chosen)
+    if on_gpu((numbers,)):
+        if source is None:
+            raise ValueError("recv of a tensor on a GPU: name the rank that sends, src")
+        return _on_gpu(
+            chosen, f"recv(src={src})", numbers, lambda lane: lane.receive, source, tensor
+        )
 
     def steps() -> Steps:
         sender = source
@@ -86,6 +96,20 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
 
     others = [r for r in range(chosen.size()) if r != chosen.rank()] if source is None else [source]
     return Work(chosen, f"recv(src={src})", steps(), others, ordered=False)
+
+
+def _on_gpu(
+    group: ProcessGroup, what: str, numbers: Any, start: Any, other: int, into: Any = None
+) -> Any:
+    """A message between GPUs, put on the communication stream; NCCL has no tags."""
+
+    def steps() -> Steps:
+        yield start(group.nccl)(as_bytes(numbers), other, 0)
+        if into is not None:
+            store(into, numbers, "recv")
+        return group.ranks[other]
+
+    return run(group, what, steps(), True, numbers)
 
 
 def send(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> None:
@@ -127,4 +151,26 @@ def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Any]:
     """
     if not p2p_op_list:
         raise ValueError(f"rank {get_rank()}: expected at least one P2POp, got none")
-    return [p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list]
+    transports = {id(chosen): chosen for chosen in map(_over_nccl, p2p_op_list) if chosen}
+    if not transports:
+        return [p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list]
+    if len(transports) > 1 or not all(map(_over_nccl, p2p_op_list)):
+        raise ValueError("batch_isend_irecv: tensors on GPUs of one group, or on the CPU")
+    (group,) = transports.values()
+    connect_gpus(group, p2p_op_list[0].tensor.array)
+    works: list[Any] = []
+
+    def start() -> None:
+        works.extend(p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list)
+
+    launched = group.nccl.together(start)
+    for work in works:
+        work.behind(launched)
+    return works
+
+
+def _over_nccl(p: P2POp) -> ProcessGroup | None:
+    """The group over whose NCCL a message travels, or None."""
+    chosen = member_group(p.group, "batch_isend_irecv")
+    array = p.tensor.array
+    return chosen if chosen and on_gpu((array,)) and chosen.takes(array) else None

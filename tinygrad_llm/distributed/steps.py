@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.devices import xp_of
 from .errors import DistBackendError, DistError
+from .gpu_steps import native_on_gpu, reduced_on_gpu, reduced_part_on_gpu, unfinished
 from .process_group import ProcessGroup
-from .reductions import ReduceOp, joined
+from .reductions import ReduceOp, divided, joined
 from .transport import Request, Steps, Transport
 
 __all__ = [
@@ -37,12 +39,6 @@ def as_bytes(flat: np.ndarray) -> np.ndarray:
     return flat.view(np.uint8)  # (n,) -> (n * itemsize,)
 
 
-def divided(length: int, parts: int) -> list[int]:
-    """How many of `length` elements each of the parts has: as evenly as possible."""
-    bounds = [length * i // parts for i in range(parts + 1)]
-    return [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
-
-
 def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
     """Every rank's line, in rank order."""
     text = line.encode()
@@ -50,7 +46,7 @@ def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
         text = text[: LINE - 20] + b"... " + hashlib.sha256(text).hexdigest()[:16].encode()
     mine = np.frombuffer(text.ljust(LINE), np.uint8)
     everyones = np.empty(group.size() * LINE, np.uint8)
-    yield group.transport.all_gather(mine, everyones, [LINE] * group.size())
+    yield group.transport.all_gather(mine, everyones, [LINE] * group.size(), agreement=True)
     if (everyones.reshape(group.size(), LINE) == mine).all():
         return [line] * group.size()
     rows = everyones.reshape(group.size(), LINE)  # (R * LINE,) -> (R, LINE)
@@ -89,7 +85,9 @@ def leave(group: ProcessGroup) -> Steps:
     mine = np.frombuffer(LEFT.ljust(LINE).encode(), np.uint8)
     everyones = np.empty((group.size(), LINE), np.uint8)
     flat = everyones.reshape(-1)  # (R, LINE) -> (R * LINE,)
-    lines = _LastLines(group, group.transport.all_gather(mine, flat, [LINE] * group.size()))
+    lines = _LastLines(
+        group, group.transport.all_gather(mine, flat, [LINE] * group.size(), agreement=True)
+    )
     yield lines
     if lines.came and (everyones == mine).all() and not group.queue.loose:
         group.transport.close()
@@ -136,24 +134,29 @@ def all_gathered(
     into: an array for the result.
     """
     counts = [mine.size] * group.size() if counts is None else counts
-    everyones = np.empty(sum(counts), mine.dtype) if into is None else into
+    everyones = xp_of(mine).empty(sum(counts), mine.dtype) if into is None else into
     in_bytes = [count * mine.itemsize for count in counts]
-    yield group.transport.all_gather(as_bytes(mine), as_bytes(everyones), in_bytes)
+    yield group.lane(mine).all_gather(as_bytes(mine), as_bytes(everyones), in_bytes)
     return everyones
 
 
 def reduced_part(
     group: ProcessGroup, flat: np.ndarray, op: ReduceOp, counts: Sequence[int]
 ) -> Steps:
-    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part."""
+    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part.
+
+    The result may be a view of an array R times as large, in which the ranks' parts arrived.
+    """
     size, mine = group.size(), counts[group.rank()]
     if size == 1:
         return flat.copy()
-    received = np.empty((size, mine), flat.dtype)
+    if group.lane(flat) is group.nccl and native_on_gpu(flat, op):
+        return (yield from reduced_part_on_gpu(group, flat, op, counts))
+    received = xp_of(flat).empty((size, mine), flat.dtype)
     out_counts = [count * flat.itemsize for count in counts]
     into_counts = [mine * flat.itemsize] * size
     into = as_bytes(received.reshape(-1))  # (R, n) -> (R * n,)
-    yield group.transport.all_to_all(as_bytes(flat), out_counts, into, into_counts)
+    yield unfinished(group.lane(flat).all_to_all(as_bytes(flat), out_counts, into, into_counts))
     return joined(received, op, size)
 
 
@@ -166,6 +169,8 @@ def reduced(group: ProcessGroup, flat: np.ndarray, op: ReduceOp, into: Any = Non
     size = group.size()
     if size == 1:
         return flat
+    if group.lane(flat) is group.nccl and native_on_gpu(flat, op):
+        return (yield from reduced_on_gpu(group, flat, op, into))
     if flat.nbytes * size <= SMALL:
         everyones = yield from all_gathered(group, flat)
         return joined(everyones.reshape(size, flat.size), op, size)  # (R * n,) -> (R, n)

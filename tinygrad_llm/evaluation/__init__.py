@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from .answers import character_f1, exact_match, normalized_answer, set_f1
 from .bertscore import bert_score, match_tokens
 from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
-from .correlation import correlation_intervals, pearson, ranks, spearman
+from .correlation import correlation_intervals, kendall, pearson, ranks, spearman
 from .entities import EntityReport, entity_report, plot_entities, tag_report
 from .intervals import Interval, bootstrap, paired_difference
+from .likelihood import (
+    ContinuationScore,
+    TextLikelihood,
+    choose,
+    continuation_scores,
+    measure_ids,
+    measure_text,
+)
+from .ratings import bradley_terry, bradley_terry_intervals, elo, win_rates
 from .rouge import rouge
 from .text_scores import TextScores
 
 __all__ = [
-    "Bleu", "EntityReport", "Interval", "TextScores", "bert_score", "bleu_counts", "bleu_score",
-    "bootstrap", "corpus_bleu", "correlation_intervals", "entity_report", "match_tokens",
-    "paired_difference", "pearson", "plot_entities", "ranks", "rouge", "spearman", "tag_report",
+    "Bleu", "ContinuationScore", "EntityReport", "Interval", "TextLikelihood", "TextScores",
+    "bert_score", "bleu_counts", "bleu_score", "bootstrap", "bradley_terry",
+    "bradley_terry_intervals", "character_f1", "choose", "continuation_scores", "corpus_bleu",
+    "correlation_intervals", "elo", "entity_report", "exact_match", "kendall", "match_tokens",
+    "measure_ids", "measure_text", "normalized_answer", "paired_difference", "pearson",
+    "plot_entities", "ranks", "rouge", "set_f1", "spearman", "tag_report", "win_rates",
 ]  # fmt: skip

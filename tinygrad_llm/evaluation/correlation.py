@@ -16,7 +16,7 @@ import numpy as np
 
 from .intervals import Interval, bootstrap
 
-__all__ = ["correlation_intervals", "pearson", "ranks", "spearman"]
+__all__ = ["correlation_intervals", "kendall", "pearson", "ranks", "spearman"]
 
 
 def pearson(x: Any, y: Any) -> float:
@@ -62,6 +62,21 @@ def spearman(x: Any, y: Any) -> float:
     """
     a, b = _pairs(x, y)
     return pearson(ranks(a), ranks(b))
+
+
+def kendall(x: Any, y: Any) -> float:
+    """τ-b: pairs in the same order minus pairs in the other, per all, without ties; by scipy.
+
+    Raises: ValueError as `pearson`; ImportError without the extra `evaluation`.
+    Source: Kendall, "The treatment of ties in ranking problems" (1945).
+    """
+    try:
+        from scipy.stats import kendalltau
+    except ImportError as error:
+        raise ImportError(
+            "Kendall's correlation needs scipy: pip install 'tinygrad_llm[evaluation]'"
+        ) from error
+    return float(kendalltau(*_pairs(x, y)).statistic)
 
 
 def correlation_intervals(x: Any, y: Any, *, n: int = 1000, seed: int = 0) -> dict[str, Interval]:

@@ -119,7 +119,9 @@ def randint(
     if not isinstance(shape, list | tuple):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {shape!r}")
     kind = _INT64 if dtype is None else dtypes.numpy_dtype(dtype)
-    array = stream(generator, device).randint(first, last, as_size("randint", (shape,)), kind)
+    if not (len(shape) == 1 and type(shape[0]) is int and shape[0] >= 0):  # as often
+        shape = as_size("randint", (shape,))
+    array = stream(generator, device).randint(first, last, tuple(shape), kind)
     return placed_tensor(array, device, requires_grad)
 
 

@@ -14,6 +14,7 @@ from ..arrays.parallel import over_row_blocks, row_blocks
 from ..arrays.reductions import (
     bounded,
     exp_of_few,
+    exp_of_large,
     exp_total,
     is_few,
     max_along,
@@ -188,18 +189,17 @@ class CrossEntropy(Op):
         self.saved, self.once = (z, total, t, w), targets.once
         return targets.reduce(losses)
 
-    def of_few(self, x, t, ignore_index):
+    def of_few(self, x, t, ignore_index=-100):
         """The mean of a few rows (N, C) whose targets all count once; None for other rows."""
         n, n_classes = x.shape
         if 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
-        xp, shifted, add_up = xp_of(x), x, sum_of_few
+        shifted, add_up = x, sum_of_few
         z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
         if z is None:
-            self.moderate, add_up, z = False, total_of, xp.empty(x.shape, x.dtype)
-            shifted, column = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m), (N, 1)
-            total = column[:, 0]
-        losses = xp.log(total)
+            self.moderate, add_up = False, total_of
+            shifted, z, total = exp_of_large(x, 1e5)  # x − m, exp(x − m), (N)
+        losses = xp_of(x).log(total)
         losses -= shifted.take(row_starts(x) + t)
         self.saved, self.few = (z, total, t, None), True
         return add_up(losses) * (1.0 / n)

@@ -47,7 +47,7 @@ except ValueError as error:
 # end with a likely one; a box, of which only the last counts, has the same hole, but a list of boxes is easy to see.
 
 # %% tags=["package"]
-from tinygrad_llm.evaluation.answers import verify
+from tinygrad_llm.evaluation.verifiers import verify
 
 cheat = "It is 9, certainly not 7"
 assert verify(cheat, "7", fallback="number").correct

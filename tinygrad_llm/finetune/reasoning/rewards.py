@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...evaluation.answers import extract_answer, numerically_equal, verify
+from ...evaluation.verifiers import extract_answer, numerically_equal, verify
 
 __all__ = ["KINDS", "is_right", "rewards_of"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...evaluation.answers import extract_answer, last_boxed, normalise, numerically_equal, verify
+from ...evaluation.verifiers import extract_answer, last_boxed, normalise, numerically_equal, verify
 
 __all__ = ["Vote", "best_of", "heuristic_score", "vote"]
 

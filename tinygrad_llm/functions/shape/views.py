@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
-from ...arrays.memory import storage_of
+from ...arrays.memory import ndarray, storage_of
 from ...arrays.meta import is_meta
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
 from ..printed_names import printed_as
-from ..unrecorded import plain, view_of
+from ..unrecorded import plain, recorded, view_of
 
 _INT = frozenset({int})
 
@@ -25,6 +25,11 @@ def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
     if _INT.issuperset(map(type, sizes)):  # as nearly always
         return tuple(sizes)
     return tuple(s if type(s) is int else s.__index__() for s in sizes)
+
+
+def _plain_sizes(sizes: tuple[Any, ...]) -> bool:
+    """Whether sizes are Python ints of at least −1; NumPy takes −2 for −1, too."""
+    return bool(sizes) and _INT.issuperset(map(type, sizes)) and min(sizes) >= -1
 
 
 def _inferred(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
@@ -93,14 +98,20 @@ def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         return _viewed_as(input, dtype)
+    a = input.array
+    if type(a) is ndarray and a.size and a.flags.c_contiguous and _plain_sizes(size):
+        try:  # as nearly always: NumPy infers the size
+            y = a.reshape(size)
+        except ValueError:  # words for it follow
+            pass
+        else:
+            return ops.Reshape.apply(input, shape=y.shape) if recorded(input) else view_of(input, y)
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
         if isinstance(size[0], dtypes.dtype):
             return _viewed_as(input, size[0])
         if not hasattr(size[0], "__index__"):
             raise TypeError(f"view(): expected sizes, got {size[0]!r}: use .to() for a dtype")
-    a = input.array
-    sizes = (a.size,) if size == (-1,) and a.size else _inferred(as_shape(size), a)
-    in_rows = a.flags.c_contiguous
+    sizes, in_rows = _inferred(as_shape(size), a), a.flags.c_contiguous
     if in_rows and plain(input):
         return view_of(input, a.reshape(sizes))
     whole = in_rows or not a.size or is_meta(a)

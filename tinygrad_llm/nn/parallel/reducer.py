@@ -1,8 +1,9 @@
 """Reducer: averages the gradients of all ranks, bucket by bucket, while backward still runs.
 
 The parameters are divided into buckets of some megabytes, in the order in which their gradients
-arrive. As soon as the last gradient of a bucket is complete its sum over the ranks is started, and
-the backward pass continues with older layers. Every rank starts the buckets in the same order.
+become complete. As soon as the last gradient of a bucket is complete its sum over the ranks is
+started, and the backward pass continues with older layers. Every rank starts the buckets in the
+same order.
 
 When is a gradient complete? The forward pass has left a graph; the reducer counts in it the edges
 that lead to each parameter, and then counts the gradients that pass along them. Where a graph is
@@ -18,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from ... import distributed as dist
-from ...arrays.devices import xp_of
 from ...autograd.engine import Op, backward_observers
 from ...autograd.hooks import after_walk, leaf_hooks
-from ...distributed.collectives import flat, store
+from ...distributed.gradients import joined_gradients, put_gradient
+from ...distributed.groups import member_group
 from ...tensor import Tensor, wrap
 
 __all__ = ["Reducer", "Watch"]
@@ -45,6 +46,11 @@ class Watch(Op, listed=False):
         return g
 
 
+def _apart(p: Tensor, q: Tensor) -> bool:
+    """Whether the gradients of two parameters cannot travel together."""
+    return p.dtype is not q.dtype or type(p.array) is not type(q.array)
+
+
 class Reducer:
     """The buckets of a module's parameters in a group of ranks.
 
@@ -61,6 +67,7 @@ class Reducer:
         self.parameters = [parameter for _, parameter in named]
         self.place = {id(p): i for i, p in enumerate(self.parameters)}
         self.group, self.bucket_bytes, self.find_unused = group, bucket_bytes, find_unused
+        self.ranks: Any = member_group(group, "DistributedDataParallel")
         self.rebuilt = False
         self.expected: dict[int, int] = {}  # per parameter: edges of the graphs not walked yet
         self._divide(list(range(len(self.parameters)))[::-1])
@@ -73,7 +80,7 @@ class Reducer:
         for i in order:
             p = self.parameters[i]
             last = self.parameters[self.buckets[-1][0]] if self.buckets else None
-            if last is None or size + p.array.nbytes > limit or p.dtype is not last.dtype:
+            if last is None or size + p.array.nbytes > limit or _apart(p, last):
                 limit = self.bucket_bytes if self.buckets else min(FIRST_BUCKET, self.bucket_bytes)
                 self.buckets.append([])
                 size = 0
@@ -83,12 +90,12 @@ class Reducer:
 
     def _reset(self) -> None:
         self.active = False
-        self.complete: set[int] = set()  # parameters whose gradient is complete
-        self.arrived: dict[int, None] = {}  # those that got one, in order
+        self.complete: dict[int, None] = {}  # parameters whose gradient is complete, in order
+        self.arrived: set[int] = set()  # those that got one
         self.remaining: dict[int, int] = {}
         self.missing = [len(bucket) for bucket in self.buckets]
         self.just_completed: list[int] = []
-        self.works: list[tuple[Any, Tensor]] = []  # of the buckets that were started
+        self.works: list[tuple[Any, list[Any]]] = []  # of the buckets that were started
 
     # --------------------------------------------------------------------------- in the forward
     def watch(self, outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -98,6 +105,9 @@ class Reducer:
             return list(outputs)
         self._count(ends)
         made = Watch.apply(*ends, reducer=self)
+        for y, shown in zip(ends, made if isinstance(made, tuple) else (made,), strict=True):
+            if "_columns" in y.__dict__:  # divided logits stay so, for loss_parallel
+                shown.__dict__["_columns"] = y.__dict__["_columns"]
         watched = iter(made if isinstance(made, tuple) else (made,))
         return [next(watched) if y.requires_grad else y for y in outputs]
 
@@ -162,11 +172,13 @@ class Reducer:
                     "after its sum over the ranks was started: it is used outside of the module's "
                     "forward"
                 )
-            if grad is not None:
-                self.arrived[i] = None
+            if grad is not None or op.adder is not None:  # which has added to .grad itself
+                self.arrived.add(i)
             self.remaining[i] = self.remaining.get(i, 0) - 1
             if self.remaining[i] == 0 and id(edge.target) not in leaf_hooks:
                 self.just_completed.append(i)
+
+    observe.without_leaves = True  # type: ignore[attr-defined]  # see engine._added_to_leaf
 
     def _start_complete(self) -> None:
         """Start the buckets of which the op before has delivered the last gradient."""
@@ -177,20 +189,17 @@ class Reducer:
     def _mark(self, i: int) -> None:
         if i in self.complete:
             return
-        self.complete.add(i)
+        self.complete[i] = None
         self.missing[self.bucket_of[i]] -= 1
         while len(self.works) < len(self.buckets) and self.missing[len(self.works)] == 0:
             self._start(self.buckets[len(self.works)])
 
     def _start(self, bucket: Sequence[int]) -> None:
         """Begin the mean of a bucket's gradients over the ranks."""
-        parts = [
-            np.zeros(p.array.size, p.array.dtype) if p.grad is None else flat(p.grad)
-            for p in (self.parameters[i] for i in bucket)
-        ]
-        joined = wrap(np.concatenate(parts))  # (n1,), (n2,), ... -> (N,)
-        work = dist.all_reduce(joined, dist.ReduceOp.AVG, self.group, async_op=True)
-        self.works.append((work, joined))
+        parameters = [self.parameters[i] for i in bucket]
+        joined, parts = joined_gradients(parameters, self.ranks)
+        work = dist.all_reduce(wrap(joined), dist.ReduceOp.AVG, self.group, async_op=True)
+        self.works.append((work, parts))
 
     # ------------------------------------------------------------------------------ at its end
     def finish(self, accumulated: bool) -> None:
@@ -206,27 +215,20 @@ class Reducer:
                 "DistributedDataParallel: autograd.grad does not fill .grad, whose mean over the "
                 "ranks is taken: call backward()"
             )
-        unused = sorted(set(range(len(self.parameters))) - self.arrived.keys())
+        unused = sorted(set(range(len(self.parameters))) - self.arrived)
         if unused and not self.find_unused:
             raise RuntimeError(self._about(unused))
         for i in range(len(self.parameters)):
             self._mark(i)
         used = self._used_anywhere(unused)
-        for bucket, (work, joined) in zip(self.buckets, self.works, strict=True):
+        for bucket, (work, parts) in zip(self.buckets, self.works, strict=True):
             work.wait()
-            sizes = [self.parameters[i].array.size for i in bucket]
-            parts = np.split(joined.array, np.cumsum(sizes)[:-1])  # (N,) -> (n1,), (n2,), ...
             for i, part in zip(bucket, parts, strict=True):
                 if used is None or used[i]:
-                    self._put(self.parameters[i], part)
+                    put_gradient(self.parameters[i], part, "DistributedDataParallel")
         self.works = []
         if not self.rebuilt and not self.find_unused:
             self._rebuild()
-
-    def _put(self, parameter: Tensor, mean: np.ndarray) -> None:
-        if parameter.grad is None:
-            parameter.grad = wrap(xp_of(parameter.array).zeros_like(parameter.array))
-        store(parameter.grad, mean, "DistributedDataParallel")
 
     def _used_anywhere(self, unused: Sequence[int]) -> np.ndarray | None:
         """Which parameters got a gradient on any rank; None if that was not asked for."""
@@ -238,8 +240,12 @@ class Reducer:
         return used
 
     def _rebuild(self) -> None:
-        """After the first backward pass: buckets in the order of arrival on the first rank."""
-        order = wrap(np.array(list(self.arrived), np.int64))
+        """After the first backward pass: buckets in the order of completion on the first rank.
+
+        A weight that is used twice, as the embedding that is also the head, gets its first gradient
+        early and its last one late: buckets before its own do not wait for it.
+        """
+        order = wrap(np.array(list(self.complete), np.int64))
         dist.broadcast(order, dist.get_global_rank(self.group, 0), self.group)
         self._divide(order.tolist())
         self.rebuilt = True

@@ -10,7 +10,7 @@ from data import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm.evaluation.answers import (
+from tinygrad_llm.evaluation.verifiers import (
     ParseError,
     SymbolicJudge,
     compare_verifiers,
@@ -21,7 +21,7 @@ from tinygrad_llm.evaluation.answers import (
     parse,
     verify,
 )
-from tinygrad_llm.evaluation.answers.trees import equal_answers
+from tinygrad_llm.evaluation.verifiers.trees import equal_answers
 
 
 @pytest.mark.parametrize(

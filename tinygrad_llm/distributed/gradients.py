@@ -1,0 +1,63 @@
+"""Gradients of several parameters that travel together: joined in one array, and taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, wrap
+from .collectives import flat, store
+from .process_group import ProcessGroup
+
+__all__ = ["joined_gradients", "put_gradient"]
+
+ALIGNED = 64  # elements: each gradient on a GPU begins at a multiple, as kernels need it
+
+
+def joined_gradients(
+    parameters: Sequence[Tensor], group: ProcessGroup, weight: Any = None, dtype: Any = None
+) -> tuple[Any, list[Any]]:
+    """(all gradients in a new array (N,), the part (n,) of each parameter in it).
+
+    weight   multiplies them: a number, a 0-d array on the GPU, or None. Gradients with the weight 0
+             may be anything, and count as zeros, as those that are missing do
+    dtype    of the array, that of the parameters if None
+    """
+    nothing = isinstance(weight, float) and weight == 0.0
+    grads = [
+        None if p.grad is None or nothing else flat(p.grad, group) for p in parameters
+    ]  # fmt: skip
+    first = parameters[0].array
+    xp = xp_of(first) if group.takes(first) else np
+    step = 1 if xp is np else ALIGNED
+    ends = np.cumsum([-(-p.array.size // step) * step for p in parameters]).tolist()
+    joined = xp.empty(ends[-1], dtype or first.dtype)
+    if weight is not None and not isinstance(weight, float):
+        weight = weight.astype(joined.dtype)
+    parts = []
+    for p, grad, end, start in zip(parameters, grads, ends, [0, *ends[:-1]], strict=True):
+        part = joined[start : start + p.array.size]
+        if grad is None:
+            part[...] = 0
+        elif weight is None:
+            part[...] = grad
+        else:
+            xp.multiply(grad.astype(joined.dtype, copy=False), weight, out=part)
+        joined[start + p.array.size : end] = 0
+        parts.append(part)
+    return joined, parts
+
+
+def put_gradient(parameter: Tensor, numbers: Any, by: str) -> None:
+    """Make numbers (n,) the parameter's gradient: on a GPU their memory itself, without a copy."""
+    array = parameter.array
+    if not isinstance(array, np.ndarray) and type(numbers) is type(array):
+        numbers = numbers.astype(array.dtype, copy=False)
+        parameter.grad = wrap(numbers.reshape(array.shape))  # (n,) -> (...)
+        return
+    if parameter.grad is None:
+        parameter.grad = wrap(xp_of(array).zeros_like(array))
+    store(parameter.grad, numbers.astype(array.dtype, copy=False), by)
