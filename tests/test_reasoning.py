@@ -103,6 +103,14 @@ def test_ways_to_spend(tmp_path):
     assert notes[-1] == (6, 6) and all(len(way.rights) == 6 for way in ways)
     path = plot_spending(ways, tmp_path / "s.png", "a title")
     assert path.read_bytes().startswith(b"\x89PNG")
+    sums, digits = small()  # its tokenizer has no letters: nothing is asked in words
+    alone = spend(
+        sums, digits, questions, "plain", end=digits.eot_token, samples=2, answer_tokens=3,
+        steps=False,
+    )  # fmt: skip
+    assert "greedy" in [way.name for way in alone] and "self-refinement" not in [
+        way.name for way in alone
+    ]
     with pytest.raises(ValueError, match="spend needs questions"):
         spend(model, tokenizer, [], "plain", end=0)
 

@@ -141,7 +141,8 @@ def spend(
 
     entries: with "instruction" and "output"; end: the id that ends an answer; samples: N, the
     largest number of drawn answers (1, 2, 4, ... up to it are shown); steps: whether the drawn
-    answers are asked for step by step; note: is called with (answers written, answers)
+    answers are asked for step by step, and the model reads its answers again: False for a model
+    that knows questions alone, not words; note: is called with (answers written, answers)
     Raises: ValueError without questions or samples.
     """
     if not entries or samples < 1:
@@ -167,6 +168,8 @@ def spend(
             ]
         for name, texts in picked.items():
             ways.append(_way(f"{name} of {n}", entries, texts, tokens))
+    if not steps:
+        return ways
     texts, more = refine(asker, entries, [t[0] for t in plain.texts])
     both = [[a[0] + b] for a, b in zip(plain.tokens, more, strict=True)]
     ways.append(_way("self-refinement", entries, texts, both))
