@@ -219,8 +219,8 @@ def test_the_rate_is_kept(server):
 def test_costs_before_and_after(server, tmp_path):
     client = client_of(server, cache=tmp_path, price=Price(1, 10))
     client.ask("a")
-    before = client.estimate(["a", "b" * 400, "c" * 400], written=50)
-    assert (before.requests, before.cached) == (2, 1) and before.read == 2 * 108
+    before = client.estimate(["a", "b" * 400, "c" * 400, "b" * 400], written=50)
+    assert (before.requests, before.cached) == (2, 2) and before.read == 2 * 108
     assert before.cost == pytest.approx((216 + 100 * 10) / 1e6) and "cost about" in str(before)
     assert len(server.requests) == 1
     server.counts = False

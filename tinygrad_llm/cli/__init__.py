@@ -18,6 +18,7 @@ from .export import register as register_export
 from .fill_mask import register as register_fill_mask
 from .finetune import register as register_finetune
 from .generate import register as register_generate
+from .judge import register as register_judge
 from .launch import register as register_launch
 from .models import register as register_models
 from .pretrain import register as register_pretrain
@@ -77,6 +78,7 @@ register_fill_mask(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)
+register_judge(app)
 register_estimate(app)
 register_study(app)
 register_exercise(app)

@@ -126,14 +126,19 @@ class ChatClient:
     ) -> Usage:
         """What asking all these would cost, without asking: tokens are estimates.
 
-        written: tokens of an answer. Questions that the cache answers cost nothing.
+        written: tokens of an answer. Questions that the cache answers cost nothing, and with a
+        cache a question that is repeated costs once.
         """
         usage = Usage(self.usage.price)
+        seen = set()
         for question in questions:
             request = self._request(question, 0, options)
-            if self._cache is not None and self._cache.get(request) is not None:
-                usage.cached += 1
-                continue
+            if self._cache is not None:
+                path = self._cache.path(request)
+                if path in seen or self._cache.get(request) is not None:
+                    usage.cached += 1
+                    continue
+                seen.add(path)
             usage.add(sum(estimate_tokens(m["content"]) for m in request["messages"]), written,
                       estimated=True)  # fmt: skip
         return usage
