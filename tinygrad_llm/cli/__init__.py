@@ -22,6 +22,7 @@ from .generate import register as register_generate
 from .judge import register as register_judge
 from .launch import register as register_launch
 from .models import register as register_models
+from .places import arguments_of_program
 from .pretrain import register as register_pretrain
 from .study import register as register_study
 from .tokenize import register as register_tokenize
@@ -94,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments_of_program[:] = arguments
     debug = "--debug" in arguments  # at any place
     arguments = [argument for argument in arguments if argument != "--debug"]
     sys.exit(run(app, arguments, debug))
